@@ -1,0 +1,51 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+
+.PHONY: train test test-all lint format lock bench setup clean
+
+## train: set everything up and train the ensemble of pipelines/digits.yaml
+train: setup
+	$(BIN)/quorate train pipelines/digits.yaml
+
+## test: the suite that continuous integration runs
+test: setup
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-all: setup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## bench: measured comparisons, side by side in one run
+bench: setup
+	$(BIN)/python -m tests.benchmarks
+
+## lock: resolve pyproject.toml again; no index URL is written
+lock: .uv/bin/uv
+	.uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+	  --quiet $(LOCKFLAGS) -o requirements.lock
+
+setup: .venv/.ready
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet "uv==$(UV_VERSION)"
+
+# `sync` removes what the lock does not name, so the package itself is installed after it.
+.venv/.ready: requirements.lock pyproject.toml | .uv/bin/uv
+	test -x $(BIN)/python || $(PYTHON) -m venv --without-pip .venv
+	.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	.uv/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf .venv .uv dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,67 @@
+"""Names to kinds: one registry for each thing that a job file can choose."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class UnknownKind(ValueError):
+    """A name that no registry entry has; the message lists the valid names and the nearest one."""
+
+    def __init__(self, what: str, name: object, choices: list[str]) -> None:
+        super().__init__(f"unknown {what} {name!r}{did_you_mean(str(name), choices)}; choose from {', '.join(choices)}")
+
+
+def did_you_mean(word: str, choices: list[str]) -> str:
+    """``"; did you mean 'x'?"`` for the choice nearest to `word`, or an empty string."""
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class Registry(Generic[T]):
+    """The kinds of one thing by name.
+
+    A kind registers itself where it is defined; the modules of `package` are imported at the first
+    look-up, so that a new kind is one new file and nothing else, and `import quorate` stays fast.
+    """
+
+    def __init__(self, what: str, package: str) -> None:
+        self.what = what
+        self._package = package
+        self._kinds: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        def add(kind: T) -> T:
+            present = self._kinds.get(name)
+            if present is not None and getattr(present, "__module__", None) != getattr(kind, "__module__", None):
+                raise ValueError(f"{self.what} {name!r} is already registered by {present!r}")
+            self._kinds[name] = kind
+            return kind
+
+        return add
+
+    def names(self) -> list[str]:
+        self._discover()
+        return sorted(self._kinds)
+
+    def get(self, name: str) -> T:
+        """The kind called `name`; raises `UnknownKind`."""
+        self._discover()
+        if name not in self._kinds:
+            raise UnknownKind(self.what, name, sorted(self._kinds))
+        return self._kinds[name]
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        self._discovered = True
