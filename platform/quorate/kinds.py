@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, ValidationInfo
 
 from quorate.registry import Registry
 
@@ -29,7 +29,13 @@ class KindParams(Spec):
     kind: str
 
 
-P = TypeVar("P", bound=KindParams)
+class InvalidParams(ValueError):
+    """The parameters of a kind are wrong: `model` says what it takes, `error` what it got."""
+
+    def __init__(self, model: type[KindParams], error: ValidationError) -> None:
+        super().__init__(str(error))
+        self.model = model
+        self.error = error
 
 
 def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
@@ -39,7 +45,7 @@ def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
     registered class names its parameters' model in the attribute `Params`.
     """
 
-    def resolve(value: object) -> object:
+    def resolve(value: object, info: ValidationInfo) -> object:
         if isinstance(value, KindParams):
             return value
         if isinstance(value, str):
@@ -50,6 +56,10 @@ def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
         if not isinstance(kind, str):
             choices = ", ".join(registry.names())
             raise ValueError(f"the key 'kind' is missing; choose from {choices}")
-        return registry.get(kind).Params.model_validate({**value, "kind": kind})
+        model: type[KindParams] = registry.get(kind).Params
+        try:
+            return model.model_validate({**value, "kind": kind}, context=info.context)
+        except ValidationError as error:
+            raise InvalidParams(model, error) from None
 
     return Annotated[SerializeAsAny[KindParams], BeforeValidator(resolve)]

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
+from types import ModuleType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -27,7 +28,8 @@ def did_you_mean(word: str, choices: list[str]) -> str:
 class Registry(Generic[T]):
     """The kinds of one thing by name.
 
-    A kind registers itself where it is defined; the modules of `package` are imported at the first
+    A kind registers itself where it is defined; `package` (a module, or a package with
+    all its modules) is imported at the first
     look-up, so that a new kind is one new file and nothing else, and `import quorate` stays fast.
     """
 
@@ -52,16 +54,32 @@ class Registry(Generic[T]):
         return sorted(self._kinds)
 
     def get(self, name: str) -> T:
-        """The kind called `name`; raises `UnknownKind`."""
-        self._discover()
-        if name not in self._kinds:
-            raise UnknownKind(self.what, name, sorted(self._kinds))
-        return self._kinds[name]
+        """The kind called `name`, or the family (`timm/`) that the name starts with; raises `UnknownKind`."""
+        family = name.partition("/")[0] + "/"
+        if name not in self._kinds and family not in self._kinds:
+            self._import_module_of(name)
+        if name not in self._kinds and family not in self._kinds:
+            self._discover()
+        if name not in self._kinds and (family not in self._kinds or name == family):
+            choices = [f"{known}NAME" if known.endswith("/") else known for known in sorted(self._kinds)]
+            raise UnknownKind(self.what, name, choices)
+        return self._kinds.get(name) or self._kinds[family]
+
+    def _import_module_of(self, name: str) -> None:
+        """Import the one module that is called like the kind, so that no other is paid for."""
+        stem = name.partition("/")[0]
+        package = importlib.import_module(self._package)
+        if stem.isidentifier() and any(module.name == stem for module in pkgutil.iter_modules(_path_of(package))):
+            importlib.import_module(f"{self._package}.{stem}")
 
     def _discover(self) -> None:
         if self._discovered:
             return
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(_path_of(package)):
             importlib.import_module(f"{self._package}.{module.name}")
         self._discovered = True
+
+
+def _path_of(package: ModuleType) -> list[str]:
+    return list(getattr(package, "__path__", ()))

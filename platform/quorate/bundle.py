@@ -1,0 +1,150 @@
+"""Everything that is needed to predict, in one folder, with nothing that executes on load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.dataset import ArrayImages, Images, Pixels
+from quorate.ensemble.combination import Combination
+from quorate.members.base import Member, Proba, load_member
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+LOSSES = "losses.npz"
+
+log = logging.getLogger(__name__)
+
+
+class BundleError(ValueError):
+    """The folder is no bundle, or not the one that its manifest describes."""
+
+
+class QuorumLost(RuntimeError):
+    """Fewer members answer than the ensemble needs to decide."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities (n, K) of the ensemble, those of each member if asked, and who did not answer."""
+
+    proba: NDArray[np.float64]
+    members: dict[str, Proba] | None
+    lost: tuple[str, ...] = ()
+
+
+class Bundle:
+    """An ensemble loaded from its folder."""
+
+    def __init__(self, manifest: dict[str, Any], members: Mapping[str, Sequence[Member]]) -> None:
+        self.manifest = manifest
+        self._members = members
+        whole = Combination.from_json(manifest["combination"])
+        chosen = [i for i, entry in enumerate(manifest["members"]) if entry["folds"]]
+        weights = whole.weights[chosen]
+        self._combination = replace(whole, weights=weights / weights.sum(), temperatures=whole.temperatures[chosen])
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Verify every file against the manifest, then load; raises `BundleError`."""
+        manifest = read_manifest(folder)
+        _verify(folder, manifest["files"])
+        try:
+            members = {
+                entry["name"]: [load_member(folder / place) for place in entry["folds"]]
+                for entry in manifest["members"]
+                if entry["folds"]
+            }
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
+            raise BundleError(f"{folder}: a member cannot be loaded: {error}") from error
+        return cls(manifest, members)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.manifest["class_names"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one input."""
+        height, width, channels = self.manifest["input"]["shape"]
+        return height, width, channels
+
+    def predict(self, x: Pixels | Images, *, members: bool = False) -> Prediction:
+        """Probabilities for uint8 images (n, H, W, C), every member the average of its folds.
+
+        A member that raises is left out and named; below the quorum `QuorumLost` is raised.
+        """
+        images = ArrayImages(x) if isinstance(x, np.ndarray) else x
+        assert images.shape == self.shape, "inputs are checked at the door"
+        answers: dict[str, Proba] = {}
+        lost = []
+        for name, folds in self._members.items():
+            try:
+                answers[name] = np.mean([fold.predict_proba(images) for fold in folds], axis=0, dtype=np.float32)
+            except Exception:
+                log.exception("member %s does not answer", name)
+                lost.append(name)
+        if len(answers) < self.manifest["quorum"]:
+            raise QuorumLost(
+                f"{len(answers)} of {len(self._members)} members answer, {self.manifest['quorum']} are needed; "
+                f"lost: {', '.join(lost)}"
+            )
+        present = np.array([name in answers for name in self._members])
+        blank = np.zeros((len(images), len(self.class_names)), np.float32)
+        stacked = np.stack([answers.get(name, blank) for name in self._members])
+        proba = self._combination.apply(stacked, present)
+        return Prediction(proba, answers if members else None, tuple(lost))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle; raises `BundleError` where there is none that this version reads."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else None
+        raise BundleError(f"{folder} has schema {found!r}, this version of Quorate reads {SCHEMA}; use the one that wrote it")
+    return manifest
+
+
+def write_bundle(folder: Path, manifest: dict[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write a bundle beside its place and move it there whole; `files` by path below the folder."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    hashes = {}
+    for name, content in files.items():
+        path = partial / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+    whole = {"schema": SCHEMA, **manifest, "files": hashes}
+    (partial / MANIFEST).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    partial.rename(folder)
+
+
+def _verify(folder: Path, hashes: Mapping[str, str]) -> None:
+    root = os.path.realpath(folder)
+    for name, expected in hashes.items():
+        path = folder / name
+        if not os.path.realpath(path).startswith(root + os.sep):
+            raise BundleError(f"{folder}: the manifest names a file outside the bundle: {name}")
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+        if found != expected:
+            raise BundleError(f"{path} does not match its SHA-256 in the manifest: it was changed or damaged")

@@ -1,0 +1,1 @@
+"""Datasets, their sources, folds, standardization and augmentation."""

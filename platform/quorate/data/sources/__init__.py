@@ -1,0 +1,1 @@
+"""The data kinds that a job file can name, one module each."""

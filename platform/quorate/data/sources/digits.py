@@ -1,0 +1,33 @@
+"""scikit-learn's 1,797 hand-written digits, 8x8, grey: no download, for a first try and for tests."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from quorate.data.dataset import ArrayImages, Dataset, encode_labels
+from quorate.data.source import DataParams, Opened, TestSplit, hold_out
+from quorate.kinds import DATASETS
+
+
+class DigitsParams(DataParams):
+    kind: Literal["digits"] = "digits"
+    test: TestSplit | None = TestSplit(fraction=0.25, seed=0)
+    """The held-out part; `null` tests on nothing."""
+
+
+@DATASETS.register("digits")
+class Digits:
+    """The digits of the UCI repository that come with scikit-learn."""
+
+    Params = DigitsParams
+
+    @staticmethod
+    def open(params: DigitsParams) -> Opened:
+        pixels, labels = load_digits(return_X_y=True)
+        scaled = (pixels.reshape(-1, 8, 8, 1) * 15.9375).astype(np.uint8)  # 0..16 to 0..255
+        y, names = encode_labels(labels)
+        data = Dataset(ArrayImages(scaled), y, names)
+        return Opened(*hold_out(data, params.test)) if params.test else Opened(data, None)

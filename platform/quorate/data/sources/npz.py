@@ -1,0 +1,99 @@
+"""Images and labels from NumPy archives."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from quorate.data.dataset import ArrayImages, Dataset, Pixels, encode_labels
+from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out
+from quorate.kinds import DATASETS
+from quorate.spec import ExistingPath
+
+
+class NpzParams(DataParams):
+    kind: Literal["npz"] = "npz"
+    train: ExistingPath
+    """The archive with the training rows."""
+    test: ExistingPath | TestSplit | None = None
+    """Another archive, or `{fraction: 0.2}` of the training rows."""
+    images: str = "images"
+    """Name of the image array: uint8 (N, H, W) or (N, H, W, C)."""
+    labels: str = "labels"
+    """Name of the label array: (N,), integers or text."""
+    classes: ExistingPath | None = None
+    """A text file with one class name a line; integer labels are positions in it."""
+
+
+@DATASETS.register("npz")
+class Npz:
+    """Arrays of images and labels in `.npz` archives."""
+
+    Params = NpzParams
+
+    @staticmethod
+    def open(params: NpzParams) -> Opened:
+        names = params.classes.read_text(encoding="utf-8").split("\n") if params.classes else None
+        names = [name.strip() for name in names if name.strip()] if names else None
+        train = _read(params.train, params, names, "train")
+        if isinstance(params.test, TestSplit):
+            return Opened(*hold_out(train, params.test))
+        if params.test is None:
+            return Opened(train, None)
+        test = _read(params.test, params, list(train.class_names), "test")
+        if test.x.shape != train.x.shape:
+            raise DataError(
+                f"the test images are {test.x.shape}, the training images {train.x.shape} (H, W, C)", "test"
+            )
+        return Opened(train, test)
+
+
+def read_images(path: Path, name: str = "images") -> Pixels:
+    """The array `name` of an archive as uint8 (N, H, W, C); raises `DataError`."""
+    return _images(_array(path, name, "images"), f"{path}: {name}")
+
+
+def _read(path: Path, params: NpzParams, names: list[str] | None, key: str) -> Dataset:
+    pixels = _images(_array(path, params.images, "images"), f"{path}: {params.images}")
+    labels = _array(path, params.labels, "labels")
+    if labels.shape != (len(pixels),):
+        raise DataError(
+            f"{path}: {len(pixels)} images but labels of shape {labels.shape}; one label a row is needed", key
+        )
+    if labels.dtype.kind not in "iubUS":
+        raise DataError(f"{path}: labels of type {labels.dtype}; integers or text are needed", "labels")
+    try:
+        if key == "test" and names is not None and labels.dtype.kind in "iub" and not params.classes:
+            labels = labels.astype(str)  # the names are the training labels themselves
+        y, classes = encode_labels(labels, names)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}", "classes" if params.classes else key) from None
+    return Dataset(ArrayImages(pixels), y, classes)
+
+
+def _array(path: Path, name: str, key: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{path} is a single array; save images and labels with numpy.savez")
+            if name not in archive.files:
+                raise DataError(f"{path} has no array {name!r}, only {', '.join(archive.files)}", key)
+            array: np.ndarray = archive[name]
+            return array
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is not a readable .npz archive: {error}") from None
+
+
+def _images(pixels: np.ndarray, where: str) -> Pixels:
+    if pixels.dtype != np.uint8:
+        raise DataError(f"{where} is {pixels.dtype}; uint8 (0..255) is needed: scale and convert it", "images")
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    if pixels.ndim != 4 or 0 in pixels.shape:
+        raise DataError(f"{where} has shape {pixels.shape}; (N, H, W) or (N, H, W, C) is needed", "images")
+    return pixels

@@ -1,0 +1,73 @@
+"""Standardization: statistics of the training rows of one fold, applied to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.dataset import Images
+
+Scheme = Literal["channel", "feature", "sample", "none"]
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """(x / 255 - mean) / std, float32.
+
+    `mean` and `std` have the shape (1, 1, C) for the scheme `channel`, (H, W, C) for `feature`; each
+    `sample` uses its own mean and deviation over (H, W, C). A deviation of zero counts as one.
+    """
+
+    scheme: Scheme
+    mean: NDArray[np.float32] | None = None
+    std: NDArray[np.float32] | None = None
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (n, H, W, C) to float32 of that shape."""
+        x = pixels.astype(np.float32) / np.float32(255)
+        if self.scheme == "sample":
+            mean = x.mean(axis=(1, 2, 3), keepdims=True)
+            std = x.std(axis=(1, 2, 3), keepdims=True)
+            return (x - mean) / np.where(std > 1e-6, std, np.float32(1))
+        if self.mean is None or self.std is None:
+            return x
+        return (x - self.mean) / self.std
+
+    def to_json(self) -> dict[str, Any]:
+        arrays = {"mean": self.mean, "std": self.std}
+        return {
+            "scheme": self.scheme,
+            **{name: None if a is None else a.tolist() for name, a in arrays.items()},
+        }
+
+    @classmethod
+    def of_channels(cls, mean: Sequence[float], std: Sequence[float]) -> Standardizer:
+        """Known statistics of each channel, of pixels scaled to 0..1."""
+        return cls("channel", *(np.array(values, np.float32).reshape(1, 1, -1) for values in (mean, std)))
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> Standardizer:
+        mean, std = (None if saved[name] is None else np.array(saved[name], np.float32) for name in ("mean", "std"))
+        return cls(saved["scheme"], mean, std)
+
+
+def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> Standardizer:
+    """Statistics over all rows of `images`, float64 sums in chunks."""
+    if scheme in ("sample", "none"):
+        return Standardizer(scheme)
+    axes = (0, 1, 2) if scheme == "channel" else (0,)
+    total = square = np.float64(0)
+    for start in range(0, len(images), chunk):
+        x = images.take(np.arange(start, min(start + chunk, len(images)))).astype(np.float64) / 255
+        total, square = total + x.sum(axis=axes), square + (x * x).sum(axis=axes)
+    height, width, channels = images.shape
+    count = len(images) * (height * width if scheme == "channel" else 1)
+    shape = (1, 1, channels) if scheme == "channel" else (height, width, channels)
+    mean = total / count
+    std = np.sqrt(np.maximum(square / count - mean**2, 0))
+    std = np.where(std > 1e-6, std, 1)
+    return Standardizer(scheme, mean.reshape(shape).astype(np.float32), std.reshape(shape).astype(np.float32))

@@ -1,0 +1,90 @@
+"""What probabilities (N, K) are worth against labels (N,): accuracy, losses and calibration error."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
+
+SMALLEST_PROBA = 1e-12
+ECE_BINS = 15
+
+
+def accuracy(proba: Proba, y: Labels) -> float:
+    """Share of rows whose most probable class is the label."""
+    return float((proba.argmax(axis=1) == y).mean())
+
+
+def row_nll(proba: Proba, y: Labels) -> Floats:
+    """Negative log-likelihood (N,) in nats; rows are renormalized, probabilities clipped at 1e-12."""
+    true = _normalized(proba)[np.arange(len(y)), y]
+    losses: Floats = -np.log(np.maximum(true, SMALLEST_PROBA))
+    return losses
+
+
+def nll(proba: Proba, y: Labels) -> float:
+    """Mean of `row_nll`: the log-loss, in nats."""
+    return float(row_nll(proba, y).mean())
+
+
+def ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
+    """Expected calibration error of the top class over equal-width bins (low, high].
+
+    Guo et al. 2017, "On calibration of modern neural networks", equation 3: the mean over bins of
+    |accuracy - confidence|, weighted by each bin's share of the rows.
+    """
+    normalized = _normalized(proba)
+    confidence = normalized.max(axis=1)
+    right = normalized.argmax(axis=1) == y
+    inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
+    bin_of_row = np.digitize(confidence, inner_edges, right=True)
+    gaps = np.bincount(bin_of_row, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(y))
+
+
+def brier(proba: Proba, y: Labels) -> float:
+    """Multiclass Brier score (1950), 0 to 2: mean squared distance of a row to its one-hot label."""
+    difference = _normalized(proba)
+    difference[np.arange(len(y)), y] -= 1.0
+    return float((difference**2).sum(axis=1).mean())
+
+
+def confusion_matrix(proba: Proba, y: Labels, n_classes: int) -> NDArray[np.int64]:
+    """Counts (n_classes, n_classes): rows are labels, columns predictions."""
+    cells = y.astype(np.int64) * n_classes + proba.argmax(axis=1)
+    counts = np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return counts.astype(np.int64)
+
+
+def macro_precision(proba: Proba, y: Labels) -> float:
+    """Mean precision of the classes seen in labels or predictions; 0 for a class never predicted."""
+    counts = confusion_matrix(proba, y, proba.shape[1])
+    return _macro(counts, of=counts.sum(axis=0))
+
+
+def macro_recall(proba: Proba, y: Labels) -> float:
+    """Mean recall of the classes seen in labels or predictions; 0 for a class without rows."""
+    counts = confusion_matrix(proba, y, proba.shape[1])
+    return _macro(counts, of=counts.sum(axis=1))
+
+
+def scores(proba: Proba, y: Labels) -> dict[str, float]:
+    """The four numbers of every table: accuracy, nll, ece and brier."""
+    return {
+        "accuracy": accuracy(proba, y),
+        "nll": nll(proba, y),
+        "ece": ece(proba, y),
+        "brier": brier(proba, y),
+    }
+
+
+def _normalized(proba: Proba) -> Floats:
+    wide = proba.astype(np.float64)
+    wide /= wide.sum(axis=1, keepdims=True)
+    return wide
+
+
+def _macro(counts: NDArray[np.int64], *, of: NDArray[np.int64]) -> float:
+    seen = counts.sum(axis=0) + counts.sum(axis=1) > 0
+    return float((np.diag(counts)[seen] / np.maximum(of[seen], 1)).mean())

@@ -1,0 +1,1 @@
+"""Executors: the same contract in this process and on a Ray cluster."""

@@ -1,0 +1,247 @@
+"""Runs units on Ray actors: one flat queue, streaming events, a back channel to busy workers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from quorate.execution.base import Attempts, Event, Failed, Policy, Sources, Started, Stopped, longest_first
+from quorate.execution.stream import Assignment, Control, stream, this_hardware
+from quorate.plan import Context, FitTask, PredictTask, Resources, Task, Unit
+from quorate.training.run import Hardware
+
+_REFRESH_SECONDS = 1.0
+_TAIL_LINES = 20
+
+
+@ray.remote(concurrency_groups={"control": 1})
+class Worker:
+    """Runs tasks one after another; `control` is answered while one is running."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._control = Control()
+
+    def work(self, assignment: Assignment) -> Iterator[Event]:
+        log = ""
+        with contextlib.suppress(OSError):
+            log = str(Path("/proc/self/fd/2").readlink())
+        yield from stream(replace(assignment, log=log), self._context, self._control)
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        self._control.stop.set()
+
+    @ray.method(concurrency_group="control")
+    def checkpoint(self) -> None:
+        self._control.checkpoint.set()
+
+
+@ray.remote(num_cpus=0)
+def _hardware_there() -> Hardware:
+    return this_hardware()
+
+
+@dataclass
+class _Actor:
+    """An actor of ours, the unit that it runs, and the stream that its events come from."""
+
+    handle: Any
+    resources: Resources
+    tasks: deque[Task] = field(default_factory=deque)
+    stream: Any = None
+    task: Task | None = None
+    log: str = ""
+    told_to_stop: bool = False
+
+
+class RayExecutor:
+    """Actors on the Ray that this process is connected to; `close` leaves it where it is ours."""
+
+    name = "ray"
+
+    def __init__(self, *, ours: bool) -> None:
+        self._ours = ours
+        self._actors: list[_Actor] = []
+        self._queue: deque[tuple[Task, ...]] = deque()
+        self._stopping = self._wants_checkpoint = False
+        self._nodes: list[dict[str, float]] = []
+        self._nodes_read = 0.0
+
+    def hardware(self) -> Hardware:
+        there: Hardware = ray.get(_hardware_there.remote())
+        return there
+
+    def slots(self, resources: Resources) -> int:
+        return sum(_fits(node, resources) for node in self._alive_nodes())
+
+    def run(self, units: Sequence[Unit], *, context: Context, sources: Sources, policy: Policy) -> Iterator[Event]:
+        attempts = Attempts(policy)
+        self._queue = deque(unit.tasks for unit in longest_first(units))
+        shared = ray.put(context)
+        try:
+            while self._queue or any(actor.stream for actor in self._actors):
+                if self._stopping:
+                    yield from self._give_up()
+                else:
+                    self._fill(shared, attempts, sources, policy)
+                self._pass_on_signals()
+                streams = {actor.stream: actor for actor in self._actors if actor.stream is not None}
+                if not streams:
+                    time.sleep(0.05)
+                    continue
+                ready, _ = ray.wait(list(streams), num_returns=1, timeout=0.2)
+                for stream_ready in ready:
+                    yield from self._next_event(streams[stream_ready], attempts, sources, policy)
+        finally:
+            self._retire(self._actors)
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def checkpoint(self) -> None:
+        self._wants_checkpoint = True
+
+    def close(self) -> None:
+        self._retire(self._actors)
+        if self._ours:
+            ray.shutdown()
+
+    def _fill(self, shared: Any, attempts: Attempts, sources: Sources, policy: Policy) -> None:
+        """Give the longest waiting unit that fits to an idle actor, or to a new one while there is room."""
+        for tasks in list(self._queue):
+            wanted = tasks[0].resources
+            idle = next((a for a in self._actors if a.stream is None and a.resources == wanted and not a.tasks), None)
+            if idle is None:
+                busy = [actor for actor in self._actors if actor.stream is not None]
+                if policy.workers is not None and len(busy) >= policy.workers:
+                    return
+                if not self._has_room(wanted):
+                    self._retire([actor for actor in self._actors if actor.stream is None])
+                if not self._has_room(wanted):
+                    return  # the longest one waits first; a shorter one must not starve it
+                idle = _Actor(_create(wanted, shared), wanted)
+                self._actors.append(idle)
+            self._queue.remove(tasks)
+            idle.tasks = deque(tasks)
+            self._begin(idle, attempts, sources, policy)
+
+    def _begin(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> None:
+        task = actor.tasks.popleft()
+        assignment = Assignment(
+            task,
+            attempts.number(task),
+            policy.checkpoint_seconds,
+            sources.checkpoint(task) if isinstance(task, FitTask) else None,
+            sources.files(task.fit) if isinstance(task, PredictTask) else None,
+        )
+        actor.task, actor.log = task, ""
+        actor.stream = actor.handle.work.options(num_returns="streaming").remote(assignment)
+
+    def _next_event(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> Iterator[Event]:
+        assert actor.task is not None
+        try:
+            event: Event = ray.get(next(actor.stream))
+        except StopIteration:
+            actor.stream = None
+            if actor.resources.gpus:  # a fresh process gives the accelerator's memory back
+                self._queue.extendleft([tuple(actor.tasks)] if actor.tasks else [])
+                self._retire([actor])
+            elif actor.tasks and not self._stopping:
+                self._begin(actor, attempts, sources, policy)
+            return
+        except (RayActorError, RayTaskError, RayError) as error:
+            yield self._lost(actor, error, attempts)
+            return
+        if isinstance(event, Started):
+            actor.log = event.log
+        if isinstance(event, Failed):
+            event = attempts.after(event)
+            if not event.final:
+                self._queue.append((event.task,))
+        yield event
+
+    def _lost(self, actor: _Actor, error: Exception, attempts: Attempts) -> Failed:
+        """The worker is gone: what it was doing is tried again, and nobody reads its late results."""
+        task = actor.task
+        assert task is not None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        event = attempts.after(Failed(task, 0, "lost", f"the worker died: {reason}", _tail(actor.log), actor.log))
+        waiting = ([] if event.final else [task]) + list(actor.tasks)
+        self._queue.extendleft((one,) for one in reversed(waiting))
+        actor.stream = None
+        self._retire([actor])
+        self._nodes_read = 0.0
+        return event
+
+    def _give_up(self) -> Iterator[Event]:
+        """What waits is given back at once; what runs checkpoints and ends."""
+        while self._queue:
+            yield from (Stopped(task) for task in self._queue.popleft())
+
+    def _pass_on_signals(self) -> None:
+        for actor in self._actors:
+            if actor.stream is None:
+                continue
+            if self._stopping and not actor.told_to_stop:
+                actor.told_to_stop = True
+                actor.handle.stop.remote()
+            if self._wants_checkpoint:
+                actor.handle.checkpoint.remote()
+        self._wants_checkpoint = False
+
+    def _retire(self, actors: Sequence[_Actor]) -> None:
+        for actor in list(actors):
+            with contextlib.suppress(RayError):
+                ray.kill(actor.handle, no_restart=True)
+            self._actors.remove(actor)
+
+    def _has_room(self, wanted: Resources) -> bool:
+        """Whether the cluster's total less what our actors hold covers `wanted`."""
+        for name, need in _needs(wanted).items():
+            total = sum(node.get(name, 0.0) for node in self._alive_nodes())
+            if total - sum(_needs(actor.resources).get(name, 0.0) for actor in self._actors) < need - 1e-9:
+                return False
+        return True
+
+    def _alive_nodes(self) -> list[dict[str, float]]:
+        if time.monotonic() - self._nodes_read > _REFRESH_SECONDS:
+            self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._nodes_read = time.monotonic()
+        return self._nodes
+
+
+def _create(resources: Resources, shared: Any) -> Any:
+    options: dict[str, Any] = {
+        "num_cpus": resources.cpus,
+        "num_gpus": resources.gpus,
+        "max_restarts": 0,
+    }
+    if resources.memory:
+        options["memory"] = resources.memory
+    return Worker.options(**options).remote(shared)
+
+
+def _needs(resources: Resources) -> dict[str, float]:
+    needs = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory)}
+    return {name: amount for name, amount in needs.items() if amount}
+
+
+def _fits(node: dict[str, float], resources: Resources) -> int:
+    return int(min((node.get(name, 0.0) // amount for name, amount in _needs(resources).items()), default=0))
+
+
+def _tail(log: str) -> str:
+    """The last lines of a worker's log, where it lies on this machine."""
+    try:
+        return "\n".join(Path(log).read_text(errors="replace").splitlines()[-_TAIL_LINES:]) if log else ""
+    except OSError:
+        return ""

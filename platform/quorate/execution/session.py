@@ -1,0 +1,67 @@
+"""A Ray to work on: one of our own on this machine, or the cluster at an address."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+
+class ClusterError(ValueError):
+    """The cluster cannot be reached."""
+
+
+def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
+    """Start a local Ray with `cpus` CPUs (all when left out), or connect to a cluster.
+
+    Without `address` the environment's RAY_ADDRESS is taken; `local` starts one whatever that says.
+    The nodes of a cluster get this package with the connection. Raises `ClusterError`. To be called
+    before anything imports Ray, which reads its environment then.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # num_gpus=0 hides the GPUs
+    if address == "local":
+        require_token()
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
+        return
+    package = Path(__file__).resolve().parents[1]
+    try:
+        ray.init(address=address, runtime_env={"py_modules": [str(package)]}, **quiet)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        lines = str(error).strip().splitlines()
+        raise ClusterError(
+            f"no Ray cluster answers at {address}: {lines[0] if lines else type(error).__name__}"
+        ) from None
+
+
+def require_token() -> None:
+    """Turn Ray's token authentication on, unless RAY_AUTH_MODE says otherwise.
+
+    Ray would make the file `~/.ray/auth_token` readable by everyone: here it is made, or mended, to
+    be its owner's only.
+    """
+    if os.environ.setdefault("RAY_AUTH_MODE", "token").lower() != "token":
+        return
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written apart (mkstemp: mode 0600) and linked, so that nobody reads half a token.
+    number, name = tempfile.mkstemp(dir=path.parent)
+    written = Path(name)
+    try:
+        with os.fdopen(number, "w") as file:
+            file.write(secrets.token_hex(32))
+        path.hardlink_to(written)
+    except FileExistsError:
+        path.chmod(0o600)
+    finally:
+        written.unlink()

@@ -1,0 +1,196 @@
+"""Runs one task in a thread of its own and yields its events as they come; the same for every executor."""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import socket
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from quorate.execution.base import Checkpointed, Event, Failed, Fitted, Predicted, Reported, Started, Status, Stopped
+from quorate.kinds import MEMBERS
+from quorate.members.base import Member, load_member
+from quorate.plan import Context, FitTask, PredictTask, Task
+from quorate.training.run import Diverged, Hardware, Metrics, Signal, State
+from quorate.training.state import StateError, pack_state, unpack_state
+
+_COST_OF_CHECKPOINTS = 0.02
+"""Most part of the time that checkpoints may take."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One task with all that a worker needs beside the context."""
+
+    task: Task
+    attempt: int
+    checkpoint_seconds: float
+    restored: bytes | None = None
+    files: dict[str, bytes] | None = None
+    log: str = ""
+
+
+@dataclass
+class Control:
+    """The back channel: set from outside, seen by the task at its next report."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    checkpoint: threading.Event = field(default_factory=threading.Event)
+
+
+def stream(assignment: Assignment, context: Context, control: Control) -> Iterator[Event]:
+    """The events of one task, the last one being `Fitted`, `Predicted`, `Failed` or `Stopped`.
+
+    The work runs in a thread of its own, so that events flow while it is busy.
+    """
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            if isinstance(assignment.task, FitTask):
+                _fit(assignment, assignment.task, context, control, events.put)
+            else:
+                _predict(assignment, assignment.task, context, events.put)
+        except Exception as error:  # noqa: BLE001  (any error of a member is this task's failure)
+            status: Status = "diverged" if isinstance(error, Diverged) else "failed"
+            message = f"{type(error).__name__}: {error}"
+            events.put(
+                Failed(assignment.task, assignment.attempt, status, message, traceback.format_exc(), assignment.log)
+            )
+        finally:
+            events.put(None)
+
+    thread = threading.Thread(target=work, name=f"quorate {assignment.task}", daemon=True)
+    thread.start()
+    while (event := events.get()) is not None:
+        yield event
+    thread.join()
+
+
+def _fit(
+    assignment: Assignment, task: FitTask, context: Context, control: Control, emit: Callable[[Event], None]
+) -> None:
+    started = time.perf_counter()
+    torch.set_num_threads(task.numerics.threads)  # counts for the calling thread
+    restored, spent = _restored(assignment)
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    emit(Started(task, assignment.attempt, worker, assignment.log, restored is not None))
+    fold = context.folds[task.fold]
+    run = _TaskRun(task, restored, spent, context.assets, assignment.checkpoint_seconds, control, emit)
+    member: Member = MEMBERS.get(task.kind)(task.params, shape=context.train.x.shape, n_classes=context.train.n_classes)
+    valid_rows = context.train.take(fold.valid)
+    member.fit(context.train.take(fold.train), valid_rows, run)
+    if control.stop.is_set():
+        emit(Stopped(task))
+        return
+    seconds = spent + time.perf_counter() - started
+    valid = _checked(member.predict_proba(valid_rows.x))
+    test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
+    emit(Fitted(task, valid, member.history, _files(member), seconds, not run.stopped, test))
+
+
+def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: Callable[[Event], None]) -> None:
+    assert assignment.files is not None and context.test is not None
+    torch.set_num_threads(task.fit.numerics.threads)
+    emit(Started(task, assignment.attempt, f"{socket.gethostname()}:{os.getpid()}", assignment.log))
+    with tempfile.TemporaryDirectory(prefix="quorate-") as name:
+        for path, content in assignment.files.items():
+            (Path(name) / path).write_bytes(content)
+        member = load_member(Path(name))
+    emit(Predicted(task, _checked(member.predict_proba(context.test.x))))
+
+
+class _TaskRun:
+    """The `Run` that a member gets: reports become events, the back channel becomes signals."""
+
+    def __init__(
+        self,
+        task: FitTask,
+        restored: State | None,
+        spent: float,
+        assets: dict[str, bytes],
+        checkpoint_seconds: float,
+        control: Control,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
+        self.deadline: float | None = None
+        self.stopped = False
+        self._task, self._assets, self._control, self._emit = task, assets, control, emit
+        self._interval, self._last, self._begun = checkpoint_seconds, time.monotonic(), time.monotonic() - spent
+        self._epoch = len(restored["history"]) if restored and "history" in restored else 0
+
+    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+        if metrics is not None:
+            self._epoch += 1
+            self._emit(Reported(self._task, self._epoch, dict(metrics)))
+        now = time.monotonic()
+        stop = self._control.stop.is_set() or (self.deadline is not None and now >= self.deadline)
+        asked = self._control.checkpoint.is_set()
+        if not (stop or asked or now - self._last >= self._interval):
+            return Signal.CONTINUE
+        self._control.checkpoint.clear()
+        taken = state()
+        if taken:
+            content = pack_state({"state": taken, "seconds": now - self._begun})
+            self._emit(Checkpointed(self._task, content))
+        self._last = time.monotonic()
+        self._interval = max(self._interval, (self._last - now) / _COST_OF_CHECKPOINTS)
+        self.stopped = self.stopped or stop
+        return Signal.STOP if stop else Signal.CHECKPOINT
+
+    def asset(self, path: Path) -> Path:
+        if path.exists():
+            return path
+        with tempfile.NamedTemporaryFile(prefix="quorate-", suffix=path.suffix, delete=False) as file:
+            file.write(self._assets[str(path)])
+        return Path(file.name)
+
+
+def _restored(assignment: Assignment) -> tuple[State | None, float]:
+    """The state to go on from and the seconds that it took; none where the bytes are not sound."""
+    if assignment.restored is None:
+        return None, 0.0
+    try:
+        saved = unpack_state(assignment.restored)
+    except StateError:
+        return None, 0.0
+    return saved["state"], float(saved["seconds"])
+
+
+def _files(member: Member) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory(prefix="quorate-") as name:
+        folder = Path(name)
+        member.save(folder)
+        return {
+            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+        }
+
+
+def _checked(proba: np.ndarray) -> np.ndarray:
+    if not np.isfinite(proba).all():
+        raise Diverged("the predicted probabilities are not finite")
+    return proba
+
+
+def this_hardware() -> Hardware:
+    """What this process runs on."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        flags = ""
+    model = next((line.split(":")[1].strip() for line in flags.splitlines() if line.startswith("model name")), "")
+    gpus = torch.cuda.device_count()
+    fast = torch.cuda.is_bf16_supported() if gpus else "avx512_bf16" in flags or "amx_bf16" in flags
+    isa = torch.backends.cpu.get_cpu_capability()
+    return Hardware(os.cpu_count() or 1, gpus, fast, f"{model or platform.machine()} {isa}")

@@ -1,0 +1,1 @@
+"""The kinds of member, one module each."""

@@ -1,0 +1,72 @@
+"""The contract of a member: fit on one fold, predict probabilities, save, load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.dataset import Dataset, Images
+from quorate.kinds import MEMBERS
+from quorate.spec import MemberParams
+from quorate.training.run import Hardware, Numerics, Run
+
+Proba = NDArray[np.float32]
+
+HEADER = "member.json"
+"""The file in a member's folder that names its kind."""
+
+
+class Member(Protocol):
+    """One classifier of one fold.
+
+    `history` holds a dictionary of figures for each epoch after `fit`; `finished` is False where the
+    world asked it to stop before its time.
+    """
+
+    Params: ClassVar[type[MemberParams]]
+    version: ClassVar[int]
+    """Raised by hand when the same seed and data give other results than before."""
+    history: list[dict[str, float]]
+
+    def __init__(self, params: Any, *, shape: tuple[int, int, int], n_classes: int) -> None: ...
+
+    @classmethod
+    def numerics(cls, params: Any, *, shape: tuple[int, int, int], rows: int, hardware: Hardware) -> Numerics:
+        """What the plan fixes for this member on that hardware."""
+
+    @classmethod
+    def cost(cls, params: Any, *, shape: tuple[int, int, int], rows: int, n_classes: int) -> float:
+        """Estimated seconds of one fit on one core."""
+
+    def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
+        """Learn from `train`; `valid` may decide when to stop."""
+
+    def predict_proba(self, images: Images) -> Proba:
+        """float32 (N, K), in the order of the class names even where the fold missed a class."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything that `load` needs, and nothing that executes."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self: ...
+
+
+def write_header(folder: Path, *, params: MemberParams, **rest: Any) -> None:
+    """Write the member's kind, parameters and whatever else `load` needs as JSON."""
+    content = {"kind": params.kind, "params": params.model_dump(mode="json"), **rest}
+    (folder / HEADER).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    return header
+
+
+def load_member(folder: Path) -> Member:
+    """The member that `save` wrote into `folder`; raises `ValueError` for an unknown kind."""
+    member: Member = MEMBERS.get(read_header(folder)["kind"]).load(folder)
+    return member

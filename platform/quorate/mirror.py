@@ -1,0 +1,124 @@
+"""Mirrors a job into the journal as MLflow's tree of runs: job, members, and each copy's folds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quorate.data.dataset import Dataset
+from quorate.execution.base import Event, Failed, Fitted, Reported, Started, Stopped
+from quorate.plan import FitTask, Plan
+from quorate.results import Fit
+from quorate.spec import JobSpec
+from quorate.tracking.journal import Journal
+
+JOB = "job"
+
+
+class Mirror:
+    """Writes what happens into a journal; it never waits and never fails a member."""
+
+    def __init__(self, journal: Journal, spec: JobSpec, plan: Plan) -> None:
+        self._journal = journal
+        self._open: dict[str, None] = {}
+        self._members: set[str] = set()
+        self._spec = spec
+        params = {"seed": spec.seed, "combiner": spec.combiner.kind, "members": len(plan.labels)}
+        params |= {"folds": len(plan.context.folds), "validation": plan.context.folds.reason, "data": spec.data.kind}
+        self._start(JOB, spec.name, None, {"quorate.level": "job"}, params)
+        self._data(plan.context.train, "training")
+        if plan.context.test is not None:
+            self._data(plan.context.test, "testing")
+
+    def on(self, event: Event) -> None:
+        """One event of the executor."""
+        if not isinstance(event.task, FitTask):
+            return
+        uid = self._fold(event.task)
+        if isinstance(event, Started):
+            self._journal.tags(uid, {"quorate.worker": event.worker, "quorate.attempt": str(event.attempt)})
+        elif isinstance(event, Reported):
+            self._journal.metrics(uid, event.epoch, event.metrics)
+        elif isinstance(event, Fitted):
+            self._end(uid, "FINISHED")
+        elif isinstance(event, Failed) and event.final:
+            self._journal.tags(uid, {"quorate.status": event.status, "quorate.error": event.message})
+            self._end(uid, "FAILED")
+        elif isinstance(event, Stopped):
+            self._end(uid, "KILLED")
+
+    def reused(self, fit: Fit) -> None:
+        """A fit task of earlier work, with its curves."""
+        uid = self._fold(fit.task, {"quorate.reused": "true"})
+        now = _now()
+        for epoch, figures in enumerate(fit.history, start=1):
+            self._journal.metrics(uid, epoch, figures, now)
+        self._end(uid, "FINISHED")
+
+    def member_scores(self, member: str, scores: Mapping[str, float]) -> None:
+        self._journal.metrics(f"{JOB}/{member}", 0, scores)
+
+    def job_scores(self, scores: Mapping[str, float]) -> None:
+        self._journal.metrics(JOB, 0, scores)
+
+    def artifact(self, path: Path, *, member: str | None = None, folder: str = "") -> None:
+        self._journal.artifact(JOB if member is None else f"{JOB}/{member}", path, folder)
+
+    def model(self, bundle: Path) -> None:
+        self._journal.model(JOB, bundle=bundle, name=self._spec.tracking.register_as or self._spec.name)
+
+    def close(self, status: str) -> None:
+        """End every run that is open, the job last, and the journal."""
+        for uid in reversed(list(self._open)):
+            self._end(uid, status if uid == JOB or status != "FAILED" else "FINISHED")
+        self._journal.close()
+
+    def _fold(self, task: FitTask, tags: Mapping[str, str] | None = None) -> str:
+        member = f"{JOB}/{task.member}"
+        if task.member not in self._members:
+            self._members.add(task.member)
+            params = _flat(task.params.model_dump(mode="json"))
+            self._start(member, task.member, JOB, {"quorate.level": "member", "quorate.kind": task.kind}, params)
+        uid = f"{member}/{task.copy}/{task.fold}"
+        if uid not in self._open:
+            name = f"{task.label} fold {task.fold + 1}"
+            params = {"member": task.member, "kind": task.kind, "copy": task.copy, "fold": task.fold, "seed": task.seed}
+            params |= task.numerics.to_json()
+            own = {"quorate.level": "fold", "quorate.key": task.key, **(tags or {})}
+            self._start(uid, name, member, own, params)
+        return uid
+
+    def _start(
+        self, uid: str, name: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, Any]
+    ) -> None:
+        self._open[uid] = None
+        self._journal.run(uid, name=name, parent=parent, tags=tags, params=params, start_ms=_now())
+
+    def _end(self, uid: str, status: str) -> None:
+        self._open.pop(uid, None)
+        self._journal.end(uid, status, _now())  # type: ignore[arg-type]
+
+    def _data(self, data: Dataset, context: str) -> None:
+        height, width, channels = data.x.shape
+        self._journal.dataset(
+            JOB,
+            name=f"{self._spec.name} {context}",
+            source=self._spec.data.kind,
+            digest=data.fingerprint,
+            profile={"rows": len(data), "height": height, "width": width, "channels": channels, "classes": data.n_classes},
+            context=context,  # type: ignore[arg-type]
+        )
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

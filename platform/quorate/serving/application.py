@@ -1,0 +1,226 @@
+"""The two kinds of Ray Serve application: the front, and a version of the ensemble behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+    ReplicaUnavailableError,
+)
+from starlette.applications import Starlette
+
+from quorate.serving.answer import description
+from quorate.serving.batcher import Rows
+from quorate.serving.errors import ModelFailed, ModelUnavailable
+from quorate.serving.front import Front
+from quorate.serving.limits import Limits
+from quorate.serving.model import BUNDLE, Model, ModelInfo, Scores, loader
+
+FRONT = "front"
+"""Name of the application that takes the requests."""
+
+DEAD = (RayActorError, WorkerCrashedError, ObjectLostError, ReplicaUnavailableError)
+"""What a call raises when the replica that had it died: another one can answer."""
+
+ATTEMPTS = 3
+SLOTS = 8
+"""Calls that a replica of the model takes at a time: a batch, and questions about its health."""
+QUIET = {"log_level": "WARNING", "enable_access_log": False}
+
+
+@serve.deployment(
+    health_check_period_s=5,
+    health_check_timeout_s=30,
+    graceful_shutdown_wait_loop_s=0.2,
+    graceful_shutdown_timeout_s=5,
+    max_constructor_retry_count=1,
+    logging_config=QUIET,
+)
+class Ensemble:
+    """All members of one version in one process; its single thread predicts, its event loop stays free."""
+
+    def __init__(self, folder: str, *, version: str, threads: int, load: str = BUNDLE) -> None:
+        self._version = version
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._model = self._thread.submit(_load, Path(folder), version, threads, load).result()
+
+    async def predict(self, rows: Rows, members: bool) -> Scores:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: _predict(self._model, rows, members)
+        )
+
+    async def describe(self) -> dict[str, Any]:
+        return description(self._model.manifest, self._version)
+
+
+def _load(folder: Path, version: str, threads: int, load: str) -> Model:
+    if version_of(folder) != version:
+        raise ValueError(f"{folder} holds another model than version {version}")
+    model = loader(load)(folder)
+    ModelInfo.of(model.manifest, version)
+    if "torch" in sys.modules:
+        # the number of threads belongs to the thread that predicts
+        sys.modules["torch"].set_num_threads(threads)
+    return model
+
+
+def _predict(model: Model, rows: Rows, members: bool) -> Scores:
+    try:
+        prediction = model.predict(rows, members=members)
+    except RuntimeError as error:
+        if type(error).__name__ == "QuorumLost":  # by name: a loader of one's own may have its own
+            raise ModelUnavailable(str(error)) from error
+        raise
+    return Scores(
+        prediction.proba.astype("float64"),
+        {name: proba.astype("float64") for name, proba in (prediction.members or {}).items()},
+        tuple(prediction.lost),
+    )
+
+
+class Handle:
+    """The current version of the ensemble as the front calls it, through its application's handle."""
+
+    def __init__(self, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._handle: Any = None
+        self._model: ModelInfo | None = None
+
+    async def switch(self, application: str) -> None:
+        """Makes `application` the current version, once it answers."""
+        handle = serve.get_app_handle(application)
+        described = await self._ask(handle, "describe")
+        self._handle, self._model = handle, ModelInfo.of(described, described["version"])
+
+    @property
+    def model(self) -> ModelInfo:
+        assert self._model is not None, "the front answers only after its first `switch`"
+        return self._model
+
+    async def predict(self, rows: Rows, members: bool) -> Scores:
+        scores: Scores = await self._ask(self._handle, "predict", rows, members)
+        return scores
+
+    async def describe(self) -> dict[str, Any]:
+        described: dict[str, Any] = await self._ask(self._handle, "describe")
+        return described
+
+    async def _ask(self, handle: Any, method: str, *arguments: Any) -> Any:
+        """The answer of a living replica: a call whose replica died goes to the next one."""
+        async with asyncio.timeout(self._timeout_s):
+            for attempt in range(1, ATTEMPTS + 1):
+                response = getattr(handle, method).remote(*arguments)
+                try:
+                    return await response
+                except DEAD as error:
+                    if attempt == ATTEMPTS:
+                        raise ModelUnavailable("the model's processes keep ending") from error
+                    await asyncio.sleep(0.1 * attempt)
+                except (BackPressureError, DeploymentUnavailableError) as error:
+                    raise ModelUnavailable("the model has too much to do, or is not there") from error
+                except RayTaskError as error:
+                    if isinstance(error, ModelUnavailable):
+                        raise ModelUnavailable("fewer members answer than the quorum asks for") from error
+                    raise ModelFailed(str(error)) from error
+                except RayServeException as error:
+                    raise ModelUnavailable(str(error)) from error
+                except asyncio.CancelledError:
+                    response.cancel()
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise
+                    # Serve cancels calls of a replica that it stops; nobody cancelled this task
+                    raise ModelUnavailable("the call was cancelled") from None
+        raise AssertionError("the last attempt answers or raises")
+
+
+@serve.deployment(
+    name=FRONT,
+    ray_actor_options={"num_cpus": 0},
+    graceful_shutdown_wait_loop_s=0.2,
+    graceful_shutdown_timeout_s=5,
+    logging_config=QUIET,
+)
+@serve.ingress()
+class FrontReplica:
+    """Holds the HTTP interface; its user configuration names the application that answers."""
+
+    def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int) -> None:
+        self._backend = Handle(timeout_s=limits.request_timeout_s)
+        self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
+
+    async def reconfigure(self, config: dict[str, str]) -> None:
+        """A version that does not answer is never switched to: this raises, and the present one stays."""
+        await self._backend.switch(config["application"])
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        return self._front.app()
+
+
+def version_of(folder: Path) -> str:
+    """First 12 hexadecimal digits of the manifest's SHA-256: the manifest holds the hash of every file."""
+    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()[:12]
+
+
+def application_name(job: str, version: str) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', job)}-{version}"
+
+
+def _why(application: str) -> str:
+    """What Serve knows of the reason why an application does not start."""
+    status = serve.status().applications.get(application)
+    deployments = status.deployments.values() if status else ()
+    return "\n".join(deployment.message for deployment in deployments if deployment.message)
+
+
+def deploy(
+    folder: Path,
+    *,
+    limits: Limits,
+    token: bytes | None = None,
+    replicas: int = 1,
+    threads: int = 1,
+    load: str = BUNDLE,
+) -> str:
+    """Runs the bundle in `folder` behind the front, on the Serve that is started; the application's name.
+
+    Returns when both answer; raises `RuntimeError` where one does not start.
+    """
+    version = version_of(folder)
+    job = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["job"]
+    application = application_name(job, version)
+    # decorated, they are deployments, which mypy cannot see
+    ensemble_kind: Any = Ensemble
+    front_kind: Any = FrontReplica
+    ensemble = ensemble_kind.options(
+        num_replicas=replicas,
+        ray_actor_options={"num_cpus": threads},
+        max_ongoing_requests=SLOTS,
+        max_queued_requests=SLOTS * replicas,
+    ).bind(str(folder.resolve()), version=version, threads=threads, load=load)
+    try:
+        serve.run(ensemble, name=application, route_prefix=None)
+    except RuntimeError as error:
+        reason = _why(application) or str(error)
+        serve.delete(application)
+        raise RuntimeError(f"version {version} of {job} does not start: {reason}") from error
+    front = front_kind.options(
+        max_ongoing_requests=limits.open_requests,
+        max_queued_requests=limits.open_requests,
+        backpressure_config={"status_code": 503, "retry_after_s": limits.retry_after_s},
+        user_config={"application": application},
+    ).bind(limits=limits, token=token, concurrency=replicas)
+    serve.run(front, name=FRONT, route_prefix="/")
+    return application

@@ -1,0 +1,114 @@
+"""Rows of many requests in one call of the model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.serving.model import Scores
+
+Rows = NDArray[np.uint8]
+Call = Callable[[Rows, bool], Awaitable[Scores]]
+
+
+class QueueFull(RuntimeError):
+    """More rows wait than the front may hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """One request: its rows, whether it wants each member's probabilities, since when, and its answer."""
+
+    rows: Rows
+    members: bool
+    since: float
+    scores: asyncio.Future[Scores]
+
+
+class Batcher:
+    """Collects requests, in the order of their arrival, into batches of at most `max_rows` rows.
+
+    A batch leaves when it is full, or when its first request has waited `wait_s`, and one of
+    `concurrency` calls is free; while all are busy, requests gather. A failed call fails the
+    requests of its batch; a request that was given up is left out of the next batch.
+    """
+
+    def __init__(self, call: Call, *, max_rows: int, wait_s: float, max_queued_rows: int, concurrency: int = 1) -> None:
+        self._call = call
+        self._max_rows = max_rows
+        self._wait_s = wait_s
+        self._max_queued_rows = max_queued_rows
+        self._concurrency = concurrency
+        self._queue: deque[Waiting] = deque()
+        self._queued_rows = 0
+        self._workers: set[asyncio.Task[None]] = set()
+        self._full = asyncio.Event()
+
+    async def submit(self, rows: Rows, *, members: bool = False) -> Scores:
+        """Scores of `rows` (n, H, W, C); raises `QueueFull`, or what the model's call raised."""
+        if self._queue and self._queued_rows + len(rows) > self._max_queued_rows:
+            raise QueueFull(f"{self._queued_rows} rows are waiting, and at most {self._max_queued_rows} may")
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(rows, members, loop.time(), loop.create_future())
+        self._queue.append(waiting)
+        self._queued_rows += len(rows)
+        if self._queued_rows >= self._max_rows:
+            self._full.set()
+        if len(self._workers) < self._concurrency:
+            # in a context of its own: a batch must not end with the request that happened to start it
+            worker = loop.create_task(self._work(), context=contextvars.Context())
+            self._workers.add(worker)
+        return await waiting.scores
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                await self._until_due()
+                batch = self._take()
+                if batch:
+                    await self._answer(batch)
+        finally:
+            # here, not in a callback: a request that arrives in between would find nobody at work
+            self._workers = {worker for worker in self._workers if worker is not asyncio.current_task()}
+
+    async def _until_due(self) -> None:
+        due = self._queue[0].since + self._wait_s - asyncio.get_running_loop().time()
+        if due > 0 and self._queued_rows < self._max_rows:
+            self._full.clear()
+            try:
+                await asyncio.wait_for(self._full.wait(), due)
+            except TimeoutError:
+                return
+
+    def _take(self) -> list[Waiting]:
+        batch: list[Waiting] = []
+        count = 0
+        while self._queue and (not batch or count + len(self._queue[0].rows) <= self._max_rows):
+            waiting = self._queue.popleft()
+            self._queued_rows -= len(waiting.rows)
+            if not waiting.scores.done():
+                batch.append(waiting)
+                count += len(waiting.rows)
+        return batch
+
+    async def _answer(self, batch: list[Waiting]) -> None:
+        rows = batch[0].rows if len(batch) == 1 else np.concatenate([waiting.rows for waiting in batch])
+        try:
+            scores = await self._call(rows, any(waiting.members for waiting in batch))
+        except Exception as error:  # noqa: BLE001 - handed to everyone who waits for this batch
+            for waiting in batch:
+                if not waiting.scores.done():
+                    waiting.scores.set_exception(error)
+            return
+        start = 0
+        for waiting in batch:
+            stop = start + len(waiting.rows)
+            if not waiting.scores.done():
+                waiting.scores.set_result(scores.rows(start, stop, members=waiting.members))
+            start = stop

@@ -1,0 +1,165 @@
+"""The HTTP interface as an ASGI application: it checks, batches and answers, and knows nothing of Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from quorate.serving.answer import predictions_json, to_json
+from quorate.serving.auth import is_allowed
+from quorate.serving.batcher import Batcher, QueueFull, Rows
+from quorate.serving.body import CLOSE, read_body
+from quorate.serving.errors import ModelFailed, ModelUnavailable, RequestError
+from quorate.serving.limits import Limits
+from quorate.serving.model import ModelInfo, Scores
+from quorate.serving.request import check_content_type, read_flag, read_rows
+
+log = logging.getLogger(__name__)
+
+ROUTES = {
+    "POST /v1/predict": "class and probabilities of images; ?members=true adds those of each member",
+    "GET /v1/metadata": "classes, input, members, metrics",
+    "GET /healthz": "200 when the model answers",
+}
+READERS = 4
+"""Threads that decode bodies: a picture takes up to 200 MB while it is unpacked."""
+HEALTH_TIMEOUT_S = 2.0
+
+
+class Backend(Protocol):
+    """The model as the front sees it.
+
+    Its calls raise `ModelUnavailable`, `ModelFailed` or `TimeoutError`.
+    """
+
+    @property
+    def model(self) -> ModelInfo:
+        """The version that answers now."""
+
+    async def predict(self, rows: Rows, members: bool) -> Scores: ...
+
+    async def describe(self) -> dict[str, Any]: ...
+
+
+class Front:
+    """The routes.
+
+    `token` is the digest of the bearer token (`auth.digest`), or None where none is asked;
+    `concurrency` is how many batches the model takes at a time.
+    """
+
+    def __init__(self, backend: Backend, *, limits: Limits, token: bytes | None = None, concurrency: int = 1) -> None:
+        self._backend = backend
+        self._limits = limits
+        self._token = token
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._batcher = Batcher(
+            backend.predict,
+            max_rows=limits.batch_rows,
+            wait_s=limits.batch_wait_s,
+            max_queued_rows=limits.queued_rows,
+            concurrency=concurrency,
+        )
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/", self.index, methods=["GET"]),
+                Route("/healthz", self.health, methods=["GET"]),
+                Route("/v1/metadata", self.metadata, methods=["GET"]),
+                Route("/v1/predict", self.predict, methods=["POST"]),
+            ],
+            exception_handlers={
+                HTTPException: self._refuse_route,
+                RequestError: self._refuse,
+                QueueFull: self._busy,
+                ModelUnavailable: self._busy,
+                ModelFailed: self._failed,
+                TimeoutError: self._too_slow,
+                ClientDisconnect: self._gone,
+            },
+        )
+
+    async def index(self, request: Request) -> Response:
+        self._authorize(request)
+        model = self._backend.model
+        return _json(200, {"job": model.job, "version": model.version, "routes": ROUTES})
+
+    async def health(self, request: Request) -> Response:
+        """Open to everyone: it is what load balancers ask."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                await self._backend.describe()
+        except (TimeoutError, ModelFailed) as error:
+            raise ModelUnavailable("the model does not answer") from error
+        return _json(200, {"status": "ok"})
+
+    async def metadata(self, request: Request) -> Response:
+        self._authorize(request)
+        async with asyncio.timeout(self._limits.request_timeout_s):
+            return _json(200, await self._backend.describe())
+
+    async def predict(self, request: Request) -> Response:
+        self._authorize(request)
+        headers, limits, model = request.headers, self._limits, self._backend.model
+        media = check_content_type(headers.get("content-type"), headers.get("content-encoding"))
+        members = read_flag(request.query_params.get("members"), "members")
+        body = await read_body(request, max_bytes=limits.body_bytes, timeout_s=limits.body_timeout_s)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(limits.request_timeout_s):
+            rows = await loop.run_in_executor(
+                self._readers, lambda: read_rows(body, media, model=model, max_rows=limits.rows)
+            )
+            scores = await self._batcher.submit(rows, members=members)
+            answer = await loop.run_in_executor(self._readers, lambda: predictions_json(scores, model))
+        return Response(answer, media_type="application/json")
+
+    def _authorize(self, request: Request) -> None:
+        if not is_allowed(request.headers.get("authorization"), self._token):
+            raise RequestError(
+                401,
+                "a bearer token is needed",
+                field="Authorization",
+                expected="Bearer TOKEN",
+                headers={"WWW-Authenticate": "Bearer", **CLOSE},
+            )
+
+    async def _refuse(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)
+        return _json(error.status, error.body(), error.headers)
+
+    async def _refuse_route(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        refusal = RequestError(
+            error.status_code,
+            f"{request.method} {request.url.path[:200]}: {error.detail}",
+            field="path",
+            expected=", ".join(ROUTES),
+        )
+        return _json(error.status_code, refusal.body(), dict(error.headers or {}))
+
+    async def _busy(self, request: Request, error: Exception) -> Response:
+        refusal = RequestError(503, str(error), headers={"Retry-After": str(self._limits.retry_after_s)})
+        return _json(503, refusal.body(), refusal.headers)
+
+    async def _too_slow(self, request: Request, error: Exception) -> Response:
+        return _json(504, RequestError(504, "the model did not answer in time").body())
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return _json(500, RequestError(500, "the model failed; its log says why").body())
+
+    async def _gone(self, request: Request, error: Exception) -> Response:
+        return Response(status_code=499)
+
+
+def _json(status: int, value: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(to_json(value), status, headers=headers, media_type="application/json")

@@ -1,0 +1,95 @@
+"""What serving asks of a model: the part of a bundle that answers requests."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUNDLE = "quorate.bundle:Bundle.load"
+"""Where models come from unless told otherwise."""
+
+
+class Prediction(Protocol):
+    """Averaged probabilities (n, K), those of each member, and the members that did not answer."""
+
+    @property
+    def proba(self) -> NDArray[Any]: ...
+
+    @property
+    def members(self) -> Mapping[str, NDArray[Any]] | None: ...
+
+    @property
+    def lost(self) -> Sequence[str]: ...
+
+
+class Model(Protocol):
+    """A loaded bundle: its manifest, and probabilities of uint8 rows (n, H, W, C)."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+
+    def predict(self, x: NDArray[np.uint8], members: bool = False) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What travels from the model application to the front; rows in the order of the request."""
+
+    proba: NDArray[np.float64]
+    """(n, K), in the order of the class names."""
+    members: dict[str, NDArray[np.float64]]
+    """(n, K) of each member; empty unless asked for."""
+    lost: tuple[str, ...] = ()
+    """Members that did not answer."""
+
+    def rows(self, start: int, stop: int, *, members: bool) -> Scores:
+        """The part of one request; `members` says whether that request asked for them."""
+        each = {name: proba[start:stop] for name, proba in self.members.items()} if members else {}
+        return Scores(self.proba[start:stop], each, self.lost)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the front must know of a model to read requests and write answers."""
+
+    job: str
+    version: str
+    """First 12 hexadecimal digits of the manifest's SHA-256."""
+    class_names: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """(H, W, C) of one row."""
+    resize: int | None = None
+    """Length of the shorter side before the centre crop, for pictures."""
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], version: str) -> ModelInfo:
+        """Raises `ValueError` for an input that this front cannot take."""
+        signature = manifest["input"]
+        if signature["kind"] != "image" or signature["dtype"] != "uint8":
+            raise ValueError(
+                f"cannot serve inputs of kind {signature['kind']!r} and type {signature['dtype']!r}; only uint8 images"
+            )
+        height, width, channels = signature["shape"]
+        return cls(
+            job=manifest["job"],
+            version=version,
+            class_names=tuple(manifest["class_names"]),
+            shape=(height, width, channels),
+            resize=signature.get("resize"),
+        )
+
+
+def loader(path: str) -> Callable[[Path], Model]:
+    """The function at `package.module:name` that loads a model from a folder."""
+    module, _, name = path.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    load: Callable[[Path], Model] = found
+    return load

@@ -1,0 +1,184 @@
+"""`quorate serve`: a bundle behind HTTP on this machine, from start to Ctrl-C."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from PIL import Image
+
+from quorate.serving.auth import check_exposure, digest, read_token
+from quorate.serving.limits import Limits
+from quorate.serving.local_ray import start_ray
+from quorate.serving.model import BUNDLE, ModelInfo
+
+
+class ServingFailed(RuntimeError):
+    """The model or the front did not start; the message ends with the reason."""
+
+
+def serve_bundle(
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: Path | None = None,
+    replicas: int = 1,
+    threads: int | None = None,
+    limits: Limits | None = None,
+    block: bool = True,
+    load: str = BUNDLE,
+    echo: Callable[[str], None] = print,
+) -> str:
+    """Serves the bundle in `folder` and returns its URL: after SIGINT or SIGTERM, or at once unless `block`.
+
+    `threads` are those of one replica; left out, the replicas share the cores but one. Port 0
+    takes a free port. `load` is the import path of the function that reads the folder. Without
+    `block`, `stop` ends what was started.
+
+    Raises `ValueError` for what the user can mend (before Ray is started), `ServingFailed` otherwise.
+    """
+    limits = limits or Limits()
+    manifest = read_manifest(folder)
+    token = read_token(token_file) if token_file else None
+    check_exposure(host, token=token is not None)
+    port = free_port(host, port)
+    threads = threads or max(1, ((os.cpu_count() or 2) - 1) // replicas)
+    with ExitStack() as ending:
+        start_ray(cpus=replicas * threads)
+        ending.callback(_leave_ray)
+        _refuse_running_serve()
+        ending.callback(_end_serve)
+        _start_serve(host, port, limits)
+        _deploy(folder, limits, digest(token) if token else None, replicas, threads, load)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        echo(welcome(url, manifest, token_file))
+        if block:
+            wait_for_signal()
+            echo("stopping")
+        else:
+            ending.pop_all()
+    return url
+
+
+def stop() -> None:
+    """Ends Serve and leaves Ray; a local Ray ends with it."""
+    _end_serve()
+    _leave_ray()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle, as far as serving needs it; raises `ValueError`."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        ModelInfo.of(manifest, "")
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is no bundle: it has no manifest.json") from None
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no manifest of a bundle: {error!r}") from None
+    found: dict[str, Any] = manifest
+    return found
+
+
+def free_port(host: str, port: int) -> int:
+    """`port` if it can be bound, or a free one for 0; raises `ValueError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            bound: int = probe.getsockname()[1]
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"cannot listen on {host}:{port} ({error}); choose another with --port") from None
+    return bound
+
+
+def welcome(url: str, manifest: dict[str, Any], token_file: Path | None) -> str:
+    """What is served, and a request to paste: one grey picture of the right size."""
+    height, width, _ = manifest["input"]["shape"]
+    picture = BytesIO()
+    Image.new("L", (width, height), 128).save(picture, "PNG")
+    body = json.dumps({"images": [base64.b64encode(picture.getvalue()).decode()]})
+    authorization = f' -H "Authorization: Bearer $(cat {token_file})"' if token_file else ""
+    return (
+        f"{manifest['job']} is served at {url} (Ctrl-C ends it). Try:\n\n"
+        f"  curl -s {url}/v1/predict{authorization} -H 'Content-Type: application/json' -d '{body}'\n\n"
+        f"or send a file: -H 'Content-Type: image/png' --data-binary @FILE.png"
+    )
+
+
+def wait_for_signal() -> None:
+    """Returns at the first SIGINT or SIGTERM."""
+    asked = threading.Event()
+    with _on_signals(lambda number, frame: asked.set()):
+        asked.wait()
+
+
+@contextmanager
+def _on_signals(react: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, react) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, reaction in before.items():
+            signal.signal(number, reaction)
+
+
+def _leave_ray() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def _end_serve() -> None:
+    from ray import serve
+
+    serve.shutdown()
+
+
+def _refuse_running_serve() -> None:
+    from ray import serve
+
+    if serve.status().proxies:
+        raise ValueError(
+            "Ray Serve already runs on this cluster, on a host and port of its own; "
+            "end it with `serve shutdown`, or unset RAY_ADDRESS"
+        )
+
+
+def _start_serve(host: str, port: int, limits: Limits) -> None:
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={
+            "host": host,
+            "port": port,
+            "keep_alive_timeout_s": limits.keep_alive_s,
+            # the front gives up first, with a better answer
+            "request_timeout_s": limits.body_timeout_s + limits.request_timeout_s + 5,
+        },
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+
+
+def _deploy(folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, load: str) -> None:
+    from quorate.serving.application import deploy
+
+    try:
+        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, load=load)
+    except RuntimeError as error:
+        raise ServingFailed(f"{folder} cannot be served: {error}") from error

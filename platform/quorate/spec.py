@@ -1,0 +1,251 @@
+"""The job file as frozen, typed values: `load_job` gives a `Job` or every error at once."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from quorate import jobfile
+from quorate.jobfile import Loc, Problem, Source, SpecError
+from quorate.kinds import COMBINERS, DATASETS, MEMBERS, InvalidParams, KindParams, Spec, kind_of
+from quorate.registry import did_you_mean
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def _given_path(value: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base", Path())
+    path: Path = base / value.expanduser()
+    if not path.exists():
+        raise ValueError(f"there is no {str(path)!r} (a relative path starts at the job file's folder)")
+    return path
+
+
+ExistingPath = Annotated[Path, AfterValidator(_given_path)]
+"""A file or folder that exists; a relative path starts at the job file's folder."""
+
+
+def _resource(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)i?B?\s*", value)):
+        return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(_resource), Field(ge=0)]
+"""A number of bytes, or text such as `2GiB`."""
+
+
+class MemberParams(KindParams):
+    """What every member takes, whatever its kind."""
+
+    copies: int = Field(1, ge=1, le=1000)
+    """How many members to train from this entry; they differ by their seed."""
+    cpus: float = Field(1, gt=0)
+    """CPU cores that one fit task holds; a network uses as many threads."""
+    gpus: float = Field(0, ge=0)
+    """Accelerators that one fit task holds; a fraction shares one."""
+    memory: Bytes = 0
+    """Memory that one fit task asks the cluster for, in bytes or as `2GiB`; 0 asks for none."""
+
+
+class ValidationSpec(Spec):
+    """How the training rows are split into folds."""
+
+    scheme: Literal["auto", "kfold", "holdout"] = "auto"
+    """`auto` takes k-fold below `auto_rows` rows and one holdout fold from there on."""
+    folds: int = Field(5, ge=2, le=1000)
+    """Folds of the k-fold scheme."""
+    repeats: int = Field(1, ge=1, le=100)
+    """How often the k-fold split is drawn anew; OOF predictions of one row are averaged."""
+    fraction: float = Field(0.1, gt=0, lt=1)
+    """Part of the rows that the holdout scheme validates on."""
+    auto_rows: int = Field(20_000, ge=1)
+    """From how many training rows `auto` takes one holdout fold."""
+
+
+class QuorumSpec(Spec):
+    """What the ensemble needs to be made."""
+
+    members: int | float = Field(0.5, gt=0)
+    """Least number of members (whole number), or part of them (below 1)."""
+    folds: int | None = Field(None, ge=1)
+    """Folds that a member needs to count; all of them when left out."""
+
+
+class ExecutionSpec(Spec):
+    """Where fit tasks run and how failures are met."""
+
+    executor: Literal["ray", "local"] = "ray"
+    """`ray` trains on actors of a cluster, `local` in this process, one task after another."""
+    retries: int = Field(1, ge=0, le=100)
+    """How often a fit task that raised is tried again."""
+    lost_workers: int = Field(5, ge=0, le=1000)
+    """How often a fit task is started again because its worker died."""
+    checkpoint_seconds: float = Field(10, ge=0)
+    """Least time between two checkpoints of one fit task."""
+    workers: int | None = Field(None, ge=1)
+    """Most fit tasks at the same time; as many as the cluster holds when left out."""
+
+
+class TrackingSpec(Spec):
+    """What is sent to MLflow."""
+
+    enabled: bool = True
+    """Whether the job is mirrored to MLflow."""
+    experiment: str = "quorate"
+    """The MLflow experiment's name."""
+    register_as: str | None = None
+    """Name in the Model Registry; the job's name when left out."""
+
+
+class JobSpec(Spec):
+    """One ensemble job."""
+
+    name: str = "ensemble"
+    """Names the run folder, the MLflow run and the registered model."""
+    seed: int = Field(0, ge=0)
+    """Every random number derives from it and from (member, copy, fold)."""
+    data: kind_of(DATASETS)  # type: ignore[valid-type]
+    """The rows to learn from, and those to test on."""
+    validation: ValidationSpec = ValidationSpec()
+    members: dict[str, kind_of(MEMBERS)]  # type: ignore[valid-type]
+    """Name to member; the name is part of the member's identity, its position is not."""
+    combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
+    """How the members' predictions become one."""
+    quorum: QuorumSpec = QuorumSpec()
+    execution: ExecutionSpec = ExecutionSpec()
+    tracking: TrackingSpec = TrackingSpec()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_word(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("use letters, digits, '-' and '_'")
+        return name
+
+    @field_validator("members")
+    @classmethod
+    def _members_have_names(cls, members: dict[str, KindParams]) -> dict[str, KindParams]:
+        if not members:
+            raise ValueError("an ensemble needs at least one member")
+        for name in members:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only")
+        return members
+
+
+@dataclass(frozen=True)
+class Job:
+    """A valid job and the file that it came from."""
+
+    spec: JobSpec
+    source: Source
+
+    def error(self, *problems: tuple[Loc, str]) -> SpecError:
+        """A `SpecError` that points at places of the job file."""
+        return SpecError([self.source.problem(loc, message) for loc, message in problems])
+
+
+def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
+    """Read, override and validate a job file; raises `SpecError` with every problem that it has."""
+    return validate(jobfile.read(path, overrides), base=path.parent)
+
+
+def validate(source: Source, *, base: Path) -> Job:
+    """Turn a parsed file into a `Job`; raises `SpecError`."""
+    try:
+        spec = JobSpec.model_validate(source.tree, context={"base": base})
+    except ValidationError as error:
+        raise SpecError(list(_problems(error, source))) from None
+    return Job(spec, source)
+
+
+def _problems(error: ValidationError, source: Source) -> list[Problem]:
+    """Pydantic's errors, those of nested kinds included, one for each place in the file."""
+    messages: dict[Loc, list[str]] = {}
+    for loc, model, details in _flatten(error, (), JobSpec):
+        place, text = _plain(loc, model, details, source.tree)
+        if text not in messages.setdefault(place, []):
+            messages[place].append(text)
+    return [source.problem(loc, " or ".join(texts)) for loc, texts in messages.items()]
+
+
+def _flatten(error: ValidationError, prefix: Loc, model: type[BaseModel]) -> list[tuple[Loc, type[BaseModel], Any]]:
+    flat = []
+    for details in error.errors(include_url=False):
+        loc = (*prefix, *details["loc"])
+        inner = details.get("ctx", {}).get("error")
+        if isinstance(inner, InvalidParams):
+            flat += _flatten(inner.error, loc, inner.model)
+        else:
+            flat.append((loc, _model_at(model, loc[len(prefix) :]), details))
+    return flat
+
+
+def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
+    """The model that holds the last key of `loc`."""
+    for key in loc[:-1]:
+        field = model.model_fields.get(str(key))
+        nested = [part for part in _parts(field.annotation if field else None) if _is_model(part)]
+        if nested:
+            model = nested[0]
+    return model
+
+
+def _parts(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated, dict, list):
+        return [part for inner in typing.get_args(annotation) for part in _parts(inner)]
+    return [annotation]
+
+
+def _is_model(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, BaseModel)
+
+
+def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: Any) -> tuple[Loc, str]:
+    """Where it is wrong, as the file's reader sees it, and what to do."""
+    kind, value = details["type"], details["input"]
+    if kind == "extra_forbidden":
+        keys = sorted(model.model_fields)
+        return (
+            loc,
+            f"unknown key {loc[-1]!r}{did_you_mean(str(loc[-1]), keys)} (valid keys: {', '.join(keys)})",
+        )
+    if kind == "missing":
+        return loc, f"the key {loc[-1]!r} is missing"
+    while len(loc) > 1 and not _exists(tree, loc):  # pydantic appends the name of a union's branch
+        loc = loc[:-1]
+    if kind == "value_error":
+        return loc, str(details["ctx"]["error"])
+    if kind == "literal_error":
+        expected = details["ctx"]["expected"]
+        choices = re.findall(r"'([^']+)'", expected)
+        return loc, f"{value!r} is not one of {expected}{did_you_mean(str(value), choices)}"
+    message = details["msg"].replace("Input should be", "should be").replace("Field required", "is required")
+    return loc, f"{message}, but is {value!r}" if not isinstance(value, dict | list) else message
+
+
+def _exists(tree: Any, loc: Loc) -> bool:
+    for key in loc:
+        if isinstance(tree, dict) and key in tree:
+            tree = tree[key]
+        elif isinstance(tree, list) and isinstance(key, int) and key < len(tree):
+            tree = tree[key]
+        else:
+            return False
+    return True

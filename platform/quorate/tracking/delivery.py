@@ -1,0 +1,231 @@
+"""Journal records to MLflow calls, each of which may be repeated without doubling anything."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.utils.validation import (
+    MAX_DATASET_DIGEST_SIZE,
+    MAX_DATASET_NAME_SIZE,
+    MAX_METRICS_PER_BATCH,
+    MAX_PARAM_VAL_LENGTH,
+    MAX_PARAMS_TAGS_PER_BATCH,
+    MAX_TAG_VAL_LENGTH,
+)
+
+from quorate.tracking.attempts import Attempts, UnreachableError, first_line
+from quorate.tracking.journal import Record
+from quorate.tracking.position import Position
+
+MAX_RUN_NAME = 250
+"""The width of MLflow's column."""
+
+
+class Delivery:
+    """Sends the records of one journal in order, and keeps what `position` says of runs and refusals."""
+
+    def __init__(self, client: MlflowClient, folder: Path, header: Record, position: Position) -> None:
+        self._client = client
+        self._folder = folder
+        self._header = header
+        self._attempt = Attempts(client)
+        self._unsure = True  # a run may exist that `position` does not know: look before creating one
+        self.position = position
+
+    def connect(self) -> None:
+        """Find or create the experiment; raises `UnreachableError`."""
+        if self.position.experiment_id:
+            return
+        name = self._header["experiment"]
+        try:
+            found = self._client.get_experiment_by_name(name)
+            identifier = found.experiment_id if found else self._client.create_experiment(name)
+        except Exception as error:  # another job may have created it just now: the next try finds it
+            raise UnreachableError(first_line(error)) from error
+        if found and found.lifecycle_stage == "deleted":
+            mend = f"mlflow experiments restore --experiment-id {identifier}"
+            raise UnreachableError(f"the experiment {name!r} was deleted; bring it back: {mend}")
+        self.position.experiment_id = identifier
+
+    def deliver(self, records: Sequence[Record]) -> None:
+        """Send `records`; what will never be accepted goes to `position.refused`.
+
+        Raises:
+            UnreachableError: nothing can be sent now; call again with the same records.
+        """
+        self.connect()
+        known = set(self.position.runs)
+        kinds: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            kinds[record["kind"]].append(record)
+        for record in kinds["run"]:
+            self._begin(record, known)
+        self._send_metrics(kinds["metrics"])
+        for record in kinds["tags"]:
+            self._send_tags(record["uid"], record["tags"])
+        for record in kinds["dataset"]:
+            self._with_run(record["uid"], f"dataset {record['name']}", self._dataset, record)
+        for record in kinds["artifact"]:
+            self._with_run(record["uid"], f"artifact {record['path']}", self._artifact, record)
+        for record in kinds["model"]:
+            self._with_run(record["uid"], f"model {record['name']}", self._model, record)
+        last_word = {record["uid"]: record for record in records if record["kind"] in ("run", "end")}
+        for uid, record in last_word.items():
+            if record["kind"] == "end":
+                self._end(uid, record["status"], record["end_ms"])
+            elif uid in known:  # a restarted job goes on with a run that may have ended
+                self._with_run(uid, "run", lambda run_id, _: self._client.update_run(run_id, "RUNNING"), record)
+
+    def kill_open(self) -> None:
+        """Mark the runs that have no end as killed: the process that would have ended them is gone."""
+        for uid in list(self.position.open):
+            self._end(uid, "KILLED", time.time_ns() // 1_000_000)
+
+    def _begin(self, record: Record, known: set[str]) -> None:
+        uid = record["uid"]
+        reason = self._attempt("run", lambda: self._find_or_create(record))
+        if reason is not None:
+            self._refuse(uid, "run", reason)
+            return
+        if uid not in self.position.open:
+            self.position.open.append(uid)
+        if uid in known:
+            self._send_tags(uid, record["tags"])
+        params = [Param(key, value[:MAX_PARAM_VAL_LENGTH]) for key, value in record["params"].items()]
+        self._send(uid, "param", params, MAX_PARAMS_TAGS_PER_BATCH)
+
+    def _find_or_create(self, record: Record) -> None:
+        runs = self.position.runs
+        if self._unsure:
+            runs.update(self._search_runs())
+            self._unsure = False
+        if record["uid"] in runs:
+            return
+        tags = {
+            **record["tags"],
+            "quorate.uid": record["uid"],
+            "quorate.run": self._header["run"],
+            "mlflow.user": self._header["user"],
+            "mlflow.source.name": self._header["source"],
+            "mlflow.source.type": "LOCAL",
+        }
+        if record["parent"] in runs:
+            tags["mlflow.parentRunId"] = runs[record["parent"]]
+        self._unsure = True  # until the answer is here
+        run = self._client.create_run(
+            self.position.experiment_id,
+            start_time=record["start_ms"],
+            tags={key: str(value)[:MAX_TAG_VAL_LENGTH] for key, value in tags.items()},
+            run_name=record["name"][:MAX_RUN_NAME],
+        )
+        self._unsure = False
+        runs[record["uid"]] = run.info.run_id
+
+    def _search_runs(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_runs(
+                [self.position.experiment_id],
+                f"tags.`quorate.run` = '{self._header['run']}'",
+                max_results=1000,
+                page_token=token or None,
+            )
+            found.update({run.data.tags["quorate.uid"]: run.info.run_id for run in page})
+            token = page.token or None
+        return found
+
+    def _end(self, uid: str, status: str, end_ms: int) -> None:
+        self._with_run(uid, "end", lambda run_id, _: self._client.set_terminated(run_id, status, end_ms), {})
+        if uid in self.position.open:
+            self.position.open.remove(uid)
+
+    def _send_metrics(self, records: Sequence[Record]) -> None:
+        """All values of a run together: a call costs more than a thousand values in it."""
+        values: defaultdict[str, list[Metric]] = defaultdict(list)
+        for record in records:
+            values[record["uid"]] += [
+                Metric(key, float(value), record["timestamp_ms"], record["step"])
+                for key, value in record["values"].items()
+            ]
+        for uid, metrics in values.items():
+            self._send(uid, "metric", metrics, MAX_METRICS_PER_BATCH)
+
+    def _send_tags(self, uid: str, tags: Mapping[str, str]) -> None:
+        entries = [RunTag(key, str(value)[:MAX_TAG_VAL_LENGTH]) for key, value in tags.items()]
+        self._send(uid, "tag", entries, MAX_PARAMS_TAGS_PER_BATCH)
+
+    def _send(self, uid: str, what: str, entries: Sequence[Any], most: int) -> None:
+        for start in range(0, len(entries), most):
+            self._send_batch(uid, what, entries[start : start + most])
+
+    def _send_batch(self, uid: str, what: str, batch: Sequence[Any]) -> None:
+        """One call; where the server refuses it, halves of it, until the entry at fault stands alone."""
+        run_id = self.position.runs.get(uid)
+        if run_id is None:
+            self._refuse(uid, f"{len(batch)} {what}s", "their run was refused, or never began")
+            return
+        reason = self._attempt(what, lambda: self._client.log_batch(run_id, **{f"{what}s": batch}))
+        if reason is None:
+            return
+        if len(batch) == 1:
+            self._refuse(uid, f"{what} {batch[0].key}", reason)
+        elif self._attempt(what, lambda: self._require_active(run_id)) is not None:
+            self._refuse(uid, f"{len(batch)} {what}s", reason)
+        else:
+            middle = len(batch) // 2
+            self._send_batch(uid, what, batch[:middle])
+            self._send_batch(uid, what, batch[middle:])
+
+    def _require_active(self, run_id: str) -> None:
+        if self._client.get_run(run_id).info.lifecycle_stage == "deleted":
+            raise FileNotFoundError(f"run {run_id} was deleted")
+
+    def _dataset(self, run_id: str, record: Record) -> None:
+        data = Dataset(
+            name=record["name"][:MAX_DATASET_NAME_SIZE],
+            digest=record["digest"][:MAX_DATASET_DIGEST_SIZE],
+            source_type="local",
+            source=json.dumps({"uri": record["source"]}),
+            profile=json.dumps(record["profile"]),
+        )
+        tag = InputTag("mlflow.data.context", record["context"])
+        self._client.log_inputs(run_id, [DatasetInput(data, [tag])])
+
+    def _artifact(self, run_id: str, record: Record) -> None:
+        self._client.log_artifact(run_id, str(self._existing(record["path"])), record["folder"] or None)
+
+    def _model(self, run_id: str, record: Record) -> None:
+        from quorate.tracking.model import register  # imports pandas and more: only where a model comes
+
+        bundle = self._existing(record["bundle"])
+        experiment_id = self.position.experiment_id
+        register(self._client, run_id=run_id, experiment_id=experiment_id, bundle=bundle, name=record["name"])
+
+    def _existing(self, path: str) -> Path:
+        full = self._folder / path
+        if not full.exists():
+            raise FileNotFoundError(f"{full} is not there")
+        return full
+
+    def _with_run(self, uid: str, what: str, call: Callable[[str, Record], None], record: Record) -> None:
+        run_id = self.position.runs.get(uid)
+        if run_id is None:
+            self._refuse(uid, what, "its run was refused, or never began")
+            return
+        reason = self._attempt(what.split()[0], lambda: call(run_id, record))
+        if reason is not None:
+            self._refuse(uid, what, reason)
+
+    def _refuse(self, uid: str, what: str, reason: str) -> None:
+        entry = {"uid": uid, "what": what, "reason": reason}
+        if entry not in self.position.refused:  # the same records may come again after an outage
+            self.position.refused.append(entry)
+            print(f"refused: {what} of {uid}: {reason}", flush=True)

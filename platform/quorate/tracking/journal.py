@@ -1,0 +1,245 @@
+"""A local, append-only journal of what MLflow shall hold; writing it never waits for a server."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import math
+import os
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+VERSION = 1
+NAME = "journal.jsonl"
+CHUNK = 1 << 18
+"""Bytes that one `read` takes at most, unless a single line is longer."""
+
+Record = dict[str, Any]
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """The records of one job, one JSON object a line, each written whole by one system call.
+
+    A `uid` is the caller's own stable name of a run ("job", "job/cnn", "job/cnn/0/3"); a run is
+    named before anything is written about it, a parent before its children. An existing file is
+    continued, whatever a crash left at its end. Methods may be called from any thread. A disk that
+    cannot be written loses records (counted in `lost`) and stops nobody.
+    """
+
+    def __init__(self, path: Path, *, experiment: str = "quorate", source: str = "quorate") -> None:
+        self.path = path
+        self.lost = 0
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._torn = _is_torn(path)
+        found = header(path) if path.exists() else None
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if found is None:
+            self._append(
+                "header",
+                version=VERSION,
+                run=uuid.uuid4().hex,
+                experiment=experiment,
+                user=_user(),
+                source=source,
+            )
+
+    def run(
+        self,
+        uid: str,
+        *,
+        name: str,
+        parent: str | None,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        start_ms: int,
+    ) -> None:
+        """A run begins, or goes on where `uid` is known from before a restart."""
+        self._append(
+            "run",
+            uid=uid,
+            name=name,
+            parent=parent,
+            tags=dict(tags),
+            params={key: str(value) for key, value in params.items()},
+            start_ms=start_ms,
+        )
+
+    def metrics(self, uid: str, step: int, values: Mapping[str, float], timestamp_ms: int | None = None) -> None:
+        """Values of one step (an epoch); NaN and infinities are kept."""
+        self._append(
+            "metrics",
+            uid=uid,
+            step=step,
+            values={key: _number(value) for key, value in values.items()},
+            timestamp_ms=_now_ms() if timestamp_ms is None else timestamp_ms,
+        )
+
+    def tags(self, uid: str, tags: Mapping[str, str]) -> None:
+        """Tags known only after the run's start; the last value of a key stays."""
+        self._append("tags", uid=uid, tags=dict(tags))
+
+    def artifact(self, uid: str, path: Path, folder: str = "") -> None:
+        """A finished file, or a folder with all that it holds, to appear under `folder` of the run."""
+        self._append("artifact", uid=uid, path=self._from_here(path), folder=folder)
+
+    def dataset(
+        self,
+        uid: str,
+        *,
+        name: str,
+        source: str,
+        digest: str,
+        profile: Mapping[str, object],
+        context: Literal["training", "testing"],
+    ) -> None:
+        """The data that a run used; `digest` names its content (MLflow keeps 36 characters of it)."""
+        self._append(
+            "dataset",
+            uid=uid,
+            name=name,
+            source=source,
+            digest=digest,
+            profile=dict(profile),
+            context=context,
+        )
+
+    def model(self, uid: str, *, bundle: Path, name: str) -> None:
+        """A finished bundle, to be logged as a model and registered under `name`."""
+        self._append("model", uid=uid, bundle=self._from_here(bundle), name=name)
+
+    def end(self, uid: str, status: Status, end_ms: int) -> None:
+        self._append("end", uid=uid, status=status, end_ms=end_ms)
+
+    def close(self) -> None:
+        """Write the final record, after which the shipper ends; a second call does nothing."""
+        if self._file is None:
+            return
+        self._append("close")
+        with self._lock:
+            os.close(self._file)
+            self._file = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _from_here(self, path: Path) -> str:
+        """Relative to the journal's folder where it lies inside, so that a run folder may be moved."""
+        folder, path = self.path.parent.resolve(), path.resolve()
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+    def _append(self, kind: str, **fields: object) -> None:
+        line = json.dumps({"kind": kind, **fields}, allow_nan=False, default=str).encode() + b"\n"
+        with self._lock:
+            assert self._file is not None, "the journal is closed"
+            data = b"\n" + line if self._torn else line
+            try:
+                written = os.write(self._file, data)
+            except OSError as error:
+                self._lose(str(error))
+                return
+            self._torn = written < len(data)
+            if self._torn:
+                self._lose(f"{written} of {len(data)} bytes written")
+
+    def _lose(self, reason: str) -> None:
+        if self.lost == 0:
+            log.warning("cannot write %s (%s): records for MLflow are lost", self.path, reason)
+        self.lost += 1
+
+
+def read(path: Path, offset: int) -> tuple[list[Record], int]:
+    """The whole records from byte `offset` on, about `CHUNK` bytes of them, and the offset behind them.
+
+    A last line without its end is left for later; a line that a crash broke is passed over.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(CHUNK)
+        if b"\n" not in data:
+            data += file.readline()
+    whole = data[: data.rfind(b"\n") + 1]
+    parsed = (_parse(line) for line in whole.splitlines())
+    return [record for record in parsed if record is not None], offset + len(whole)
+
+
+def header(path: Path) -> Record | None:
+    """The journal's first record, or None before it is written whole.
+
+    Raises:
+        ValueError: the journal is of a later version.
+    """
+    records, _ = read(path, 0)
+    found = next((record for record in records if record["kind"] == "header"), None)
+    if found is not None and found["version"] > VERSION:
+        raise ValueError(
+            f"{path} has journal version {found['version']}, this Quorate reads up to {VERSION}: upgrade Quorate"
+        )
+    return found
+
+
+def count(path: Path, offset: int) -> int:
+    """How many whole records lie behind byte `offset`."""
+    total = 0
+    while path.exists():
+        records, end = read(path, offset)
+        if end == offset:
+            break
+        total, offset = total + len(records), end
+    return total
+
+
+def is_closed(path: Path) -> bool:
+    """Whether the last whole record is the final one."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        tail = file.read().splitlines(keepends=True)
+    last = _parse(tail[-1]) if tail and tail[-1].endswith(b"\n") else None
+    return last is not None and last["kind"] == "close"
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:  # also UnicodeDecodeError: a line broken in the middle of a character
+        return None
+    return record if isinstance(record, dict) and "kind" in record else None
+
+
+def _is_torn(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
+def _number(value: float) -> float | str:
+    """JSON has no NaN and no infinities: these travel as the words that `float` reads."""
+    value = float(value)
+    return value if math.isfinite(value) else str(value)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())

@@ -1,0 +1,91 @@
+"""The driver's side of tracking: start the shipper beside a job, and ask it how far it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from quorate.tracking import journal, position
+
+log = logging.getLogger(__name__)
+
+SQLITE = "sqlite:///"
+COMMAND = [sys.executable, "-P", "-m", "quorate.tracking.shipper"]
+
+
+class Shipper:
+    """A shipper at work on `run_folder`; nothing that happens to it reaches the job."""
+
+    def __init__(self, run_folder: Path, uri: str, process: subprocess.Popen[bytes] | None) -> None:
+        self.run_folder = run_folder
+        self.uri = absolute(uri)
+        self._process = process
+
+    def pending(self) -> int:
+        """Records of the journal that are not at the server yet."""
+        return journal.count(self.run_folder / journal.NAME, self._position().offset)
+
+    def refused(self) -> list[dict[str, str]]:
+        """What will never arrive: `uid`, `what`, `reason`."""
+        return self._position().refused
+
+    def wait(self, seconds: float) -> bool:
+        """After the journal's close: wait at most `seconds` for the shipper's end; True if all is sent."""
+        deadline = time.monotonic() + seconds
+        while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.pending() == 0
+
+    def _position(self) -> position.Position:
+        path = self.run_folder / journal.NAME
+        header = journal.header(path) if path.exists() else None
+        return position.load(self.run_folder, self.uri, header["run"] if header else "")
+
+
+def start_shipper(run_folder: Path, uri: str) -> Shipper:
+    """Start a process that sends the journal of `run_folder` to MLflow at `uri` until the job ends.
+
+    It writes to `shipper.log` in the run folder, has its own session (Ctrl-C does not reach it) and a
+    low priority. Returns at once; a shipper that cannot start is a warning, and the journal stays.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    command = [*COMMAND, str(run_folder.resolve()), "--follow", "--parent-pid", str(os.getpid())]
+    try:
+        with (run_folder / "shipper.log").open("ab") as output:
+            process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(uri),
+                start_new_session=True,
+            )
+    except OSError as error:
+        log.warning("no live tracking (%s); send it later: quorate sync %s", error, run_folder)
+        return Shipper(run_folder, uri, None)
+    return Shipper(run_folder, uri, process)
+
+
+def sync(run_folder: Path, uri: str) -> int:
+    """Send what is left in one pass, printing one line; 0 when nothing is left, else 1."""
+    command = [*COMMAND, str(run_folder.resolve())]
+    return subprocess.run(command, env=_environment(uri), check=False).returncode  # noqa: S603
+
+
+def default_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, or `mlflow.db` in the present folder; SQLite paths are made absolute."""
+    return absolute(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db")
+
+
+def absolute(uri: str) -> str:
+    """`uri` with the path of an SQLite file counted from the present folder."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """The address goes through the environment: a password in it would show in the list of processes."""
+    return {**os.environ, "MLFLOW_TRACKING_URI": absolute(uri), "OMP_NUM_THREADS": "1"}

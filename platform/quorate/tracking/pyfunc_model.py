@@ -1,0 +1,27 @@
+"""The model that MLflow loads: a bundle behind `mlflow.pyfunc` (this file is logged as its code)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+from numpy.typing import NDArray
+
+
+class BundleModel(PythonModel):  # type: ignore[misc]
+    """uint8 images (n,H,W,C) in, calibrated probabilities float32 (n,K) out."""
+
+    def load_context(self, context: Any) -> None:  # MLflow passes it by this name
+        from quorate.bundle import Bundle  # from the model's own copy of the package where none is installed
+
+        self._bundle = Bundle.load(Path(context.artifacts["bundle"]))
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
+        proba = self._bundle.predict(np.asarray(model_input)).proba
+        return np.asarray(proba, dtype=np.float32)
+
+
+set_model(BundleModel())

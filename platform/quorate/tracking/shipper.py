@@ -1,0 +1,227 @@
+"""The process that sends a run folder's journal to MLflow: beside a job, or once for `quorate sync`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quorate.tracking import journal, position
+from quorate.tracking.live import SQLITE, absolute, default_uri
+
+if TYPE_CHECKING:
+    from quorate.tracking.delivery import Delivery
+
+INTERVAL = 1.0
+"""Seconds between two batches."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries of a server that is down: 1, 2, 4, ... up to this."""
+TRIES = 3
+"""Tries of one pass without `--follow`."""
+LOCK_WAIT = 5.0
+"""Seconds that one pass waits for another shipper of the same folder."""
+IN_THE_WAY = (
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_ACTIVE_MODEL_ID",
+)
+
+
+class LockedError(RuntimeError):
+    """Another shipper is at work on this run folder."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """One run folder on its way to one server."""
+
+    folder: Path
+    uri: str
+    delivery: Delivery
+
+    def all_there_is(self) -> None:
+        """Send until no whole record is left, noting the position after each chunk."""
+        where = self.delivery.position
+        while True:
+            records, end = journal.read(self.folder / journal.NAME, where.offset)
+            if end == where.offset:
+                return
+            self.delivery.deliver(records)
+            where.offset, where.sent = end, where.sent + len(records)
+            self.save()
+
+    def save(self) -> None:
+        position.save(self.folder, self.uri, self.delivery.position)
+
+    def left(self) -> int:
+        return journal.count(self.folder / journal.NAME, self.delivery.position.offset)
+
+    def summary(self) -> str:
+        """One line: what has arrived where, what is left, what was refused and why."""
+        where = self.delivery.position
+        line = f"{where.sent} records sent to {position.public(self.uri)}, {self.left()} left"
+        if where.refused:
+            first = where.refused[0]
+            line += f", {len(where.refused)} refused (first: {first['what']} of {first['uid']}: {first['reason']})"
+        return line
+
+
+@dataclass(slots=True)
+class Parent:
+    """The driver's process; gone as soon as it ends, even before anybody has waited for it."""
+
+    pid: int
+    is_ours: bool
+
+    def is_gone(self) -> bool:
+        if self.is_ours:
+            return os.getppid() != self.pid
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 when nothing is left to send, else 1."""
+    options = _parser().parse_args(arguments)
+    folder, uri = options.run_folder.resolve(), absolute(options.uri or default_uri())
+    path = folder / journal.NAME
+    parent = Parent(options.parent_pid, os.getppid() == options.parent_pid)
+    try:
+        with _alone(folder, parent if options.follow else None):
+            header = _wait_for_header(path, parent if options.follow else None)
+            if header is None:
+                print(f"nothing to send: {path} holds no journal", flush=True)
+                return 1
+            sending = _prepare(folder, uri, header)
+            if options.follow:
+                os.nice(10)
+                _follow(sending, parent)
+            else:
+                _one_pass(sending)
+            print(sending.summary(), flush=True)
+            return 0 if sending.left() == 0 else 1
+    except LockedError as error:
+        print(error, flush=True)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="quorate.tracking.shipper", description=__doc__)
+    parser.add_argument("run_folder", type=Path)
+    parser.add_argument("--uri", help="tracking server; MLFLOW_TRACKING_URI or sqlite:///mlflow.db when left out")
+    parser.add_argument("--follow", action="store_true", help="go on until the job has ended")
+    parser.add_argument("--parent-pid", type=int, default=os.getppid(), help="the job's process, for --follow")
+    return parser
+
+
+def _prepare(folder: Path, uri: str, header: journal.Record) -> Sending:
+    """MLflow, imported under our own environment and in a folder where its default paths make sense."""
+    for name in IN_THE_WAY:
+        os.environ.pop(name, None)
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # ours look first whether the call had an effect
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    if uri.startswith(SQLITE):
+        home = Path(uri.removeprefix(SQLITE)).parent
+        home.mkdir(parents=True, exist_ok=True)
+        os.chdir(home)  # MLflow puts ./mlruns, the artifacts, beside the database
+
+    from mlflow import MlflowClient
+
+    from quorate.tracking.delivery import Delivery
+
+    where = position.load(folder, uri, header["run"])
+    return Sending(folder, uri, Delivery(MlflowClient(uri), folder, header, where))
+
+
+def _follow(sending: Sending, parent: Parent) -> None:
+    """Send about every second, until the journal's end is sent or the job is gone."""
+    from quorate.tracking.attempts import UnreachableError
+
+    pause = INTERVAL
+    while True:
+        orphan = parent.is_gone()  # asked first: what the parent wrote last is then in this pass
+        closed = journal.is_closed(sending.folder / journal.NAME)
+        try:
+            sending.delivery.connect()
+            sending.all_there_is()
+            if orphan and not closed:
+                sending.delivery.kill_open()
+                sending.save()
+            pause = INTERVAL
+            if orphan or closed:
+                return
+        except UnreachableError as error:
+            print(f"not sent: {error}", flush=True)
+            if orphan:
+                return
+            pause = min(2 * pause, LONGEST_PAUSE)
+        _sleep(pause, sending.folder / journal.NAME, parent, until_closed=pause == INTERVAL)
+
+
+def _sleep(seconds: float, path: Path, parent: Parent, *, until_closed: bool) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not parent.is_gone():
+        if until_closed and journal.is_closed(path):
+            return
+        time.sleep(0.1)
+
+
+def _one_pass(sending: Sending) -> None:
+    from quorate.tracking.attempts import UnreachableError
+
+    for attempt in range(TRIES):
+        try:
+            sending.all_there_is()
+        except UnreachableError as error:
+            print(f"not sent: {error}", file=sys.stderr, flush=True)
+            if attempt + 1 < TRIES:
+                time.sleep(2**attempt)
+        else:
+            return
+
+
+@contextmanager
+def _alone(folder: Path, parent: Parent | None) -> Iterator[None]:
+    """Hold the folder's lock; the kernel gives it back however this process ends.
+
+    A shipper beside a job waits for the lock as long as the job lives, one pass a few seconds.
+    """
+    deadline = time.monotonic() + LOCK_WAIT
+    with (folder / "shipper.lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                over = time.monotonic() > deadline if parent is None else parent.is_gone()
+                if over:
+                    raise LockedError(f"another shipper is sending {folder}") from None
+                time.sleep(0.1)
+        yield
+
+
+def _wait_for_header(path: Path, parent: Parent | None) -> journal.Record | None:
+    while True:
+        header = journal.header(path) if path.exists() else None
+        if header is not None or parent is None or parent.is_gone():
+            return header
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The architectures that a job file can name, one module each."""

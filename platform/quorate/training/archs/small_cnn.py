@@ -1,0 +1,43 @@
+"""Three convolutions for images of 8 to 64 pixels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from quorate.kinds import ARCHS, KindParams
+
+
+class SmallCnnParams(KindParams):
+    kind: Literal["small_cnn"] = "small_cnn"
+    width: int = Field(32, ge=1, le=1024)
+    """Channels of the first convolution; the next two have twice as many."""
+
+
+@ARCHS.register("small_cnn")
+class SmallCnn:
+    """Convolution, batch normalization and ReLU three times, halved twice, then a linear layer."""
+
+    Params = SmallCnnParams
+    convolutional = True
+
+    @staticmethod
+    def build(params: SmallCnnParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:
+        def block(before: int, after: int) -> list[nn.Module]:
+            return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+
+        height, width, channels = shape
+        w = params.width
+        return nn.Sequential(
+            *block(channels, w),
+            *([nn.MaxPool2d(2)] if min(height, width) >= 2 else []),
+            *block(w, 2 * w),
+            *([nn.MaxPool2d(2)] if min(height, width) >= 4 else []),
+            *block(2 * w, 2 * w),
+            nn.AdaptiveAvgPool2d(2 if min(height, width) >= 8 else 1),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * w * (4 if min(height, width) >= 8 else 1), n_classes),
+        )

@@ -1,0 +1,73 @@
+"""Every architecture of timm as `timm/NAME`, with any number of channels."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+
+from quorate.kinds import ARCHS, KindParams
+from quorate.registry import did_you_mean
+
+
+class TimmParams(KindParams):
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Probability of leaving out a residual branch (stochastic depth), where the architecture has it."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_in_timm(cls, kind: str) -> str:
+        name = kind.removeprefix("timm/")
+        if not timm.is_model(name.split(".")[0]):
+            raise ValueError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+        return kind
+
+
+@ARCHS.register("timm/")
+class Timm:
+    """PyTorch Image Models (Wightman), input and head adapted to the data."""
+
+    Params = TimmParams
+    convolutional = True
+
+    @staticmethod
+    def build(params: TimmParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:
+        return _create(params, shape, n_classes, dropout, pretrained=False)
+
+    @staticmethod
+    def pretrained(
+        params: TimmParams,
+        *,
+        shape: tuple[int, int, int],
+        n_classes: int,
+        dropout: float,
+        weights: Mapping[str, torch.Tensor] | None,
+    ) -> nn.Module:
+        """The network with `weights` in timm's key names, or with those of the hub where there are none.
+
+        timm fits the first convolution to the channels and leaves a head of other classes out.
+        Raises `ValueError` where the weights are of another architecture.
+        """
+        overlay = {"state_dict": dict(weights)} if weights is not None else None
+        try:
+            return _create(params, shape, n_classes, dropout, pretrained=True, pretrained_cfg_overlay=overlay)
+        except (RuntimeError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"the weights do not fit {params.kind}: {reason}") from None
+
+
+def _create(
+    params: TimmParams, shape: tuple[int, int, int], n_classes: int, dropout: float, **options: Any
+) -> nn.Module:
+    name = params.kind.removeprefix("timm/")
+    if params.drop_path:
+        options["drop_path_rate"] = params.drop_path
+    if "img_size" in inspect.signature(timm.model_entrypoint(name.split(".")[0])).parameters:
+        options["img_size"] = shape[:2]
+    network: nn.Module = timm.create_model(name, in_chans=shape[2], num_classes=n_classes, drop_rate=dropout, **options)
+    return network

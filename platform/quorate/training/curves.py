@@ -1,0 +1,44 @@
+"""One epoch's figures from summed losses and a confusion matrix."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Tally:
+    """Sums loss and hits over the batches of an epoch, on the device, without waiting for it."""
+
+    def __init__(self, n_classes: int, device: torch.device | str) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.confusion = torch.zeros(n_classes, n_classes, dtype=torch.int64, device=device)
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
+        """`loss` is the batch's mean; `logits` (n, K); `y` (n,)."""
+        self.loss += loss.detach().double() * len(y)
+        k = len(self.confusion)
+        cell = y * k + logits.detach().argmax(1)
+        self.confusion += torch.bincount(cell, minlength=k * k).view(k, k)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"loss": self.loss, "confusion": self.confusion}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        self.loss.copy_(state["loss"])
+        self.confusion.copy_(state["confusion"])
+
+    def figures(self, prefix: str) -> dict[str, float]:
+        """Mean loss in nats, accuracy, and precision and recall averaged over the classes that occur.
+
+        A class that is never predicted has precision 0, one that has no rows recall 0, as
+        scikit-learn's `average="macro"`, `zero_division=0`.
+        """
+        confusion = self.confusion.double().cpu()
+        right, true, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
+        occurs = (true + predicted) > 0
+        rows = confusion.sum().clamp(min=1)
+        return {
+            f"{prefix}_loss": float(self.loss.cpu() / rows),
+            f"{prefix}_accuracy": float(right.sum() / rows),
+            f"{prefix}_precision": float((right / predicted.clamp(min=1))[occurs].mean()),
+            f"{prefix}_recall": float((right / true.clamp(min=1))[occurs].mean()),
+        }

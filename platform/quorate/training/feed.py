@@ -1,0 +1,111 @@
+"""Batches of pixels: seeded order, mirror and crop on whole batches, standardized on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from quorate.data.dataset import Dataset, Images
+from quorate.data.standardize import Standardizer
+from quorate.kinds import Spec
+from quorate.training.run import Numerics
+
+_IN_MEMORY = 4 << 30
+
+
+class Augment(Spec):
+    """What is done to training images, anew in each epoch, each row of a batch on its own."""
+
+    mirror: bool = False
+    """Mirror every second image, left to right."""
+    crop: int = Field(0, ge=0, le=256)
+    """Shift each image by up to so many pixels; what is uncovered repeats the edge."""
+
+    def __call__(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """uint8 (n, H, W, C) to the same; draws come from the CPU generator `generator`."""
+        if not (self.mirror or self.crop):
+            return pixels
+        n, height, width = pixels.shape[:3]
+        rows, columns = torch.arange(height).repeat(n, 1), torch.arange(width).repeat(n, 1)
+        if self.crop:
+            shift = torch.randint(-self.crop, self.crop + 1, (2, n, 1), generator=generator)
+            rows = (rows + shift[0]).clamp(0, height - 1)
+            columns = (columns + shift[1]).clamp(0, width - 1)
+        if self.mirror:
+            flip = torch.rand(n, 1, generator=generator) < 0.5
+            columns = torch.where(flip, columns.flip(1), columns)
+        which = torch.arange(n)[:, None, None]
+        index = (which, rows[:, :, None], columns[:, None, :])
+        return pixels[tuple(part.to(pixels.device) for part in index)]
+
+
+class Feed:
+    """Images of one dataset as float tensors (n, C, H, W) on the numerics' device."""
+
+    def __init__(self, images: Images, *, standardize: Standardizer, numerics: Numerics, size: int | None) -> None:
+        self._images = images
+        self._standardize = standardize
+        self._numerics = numerics
+        self._size = size
+        self._device = torch.device(numerics.device)
+        self._format = torch.channels_last if numerics.memory_format == "channels_last" else torch.contiguous_format
+        self._shift, self._scale = self._affine()
+        self._pixels: torch.Tensor | None = None
+        if len(images) * int(np.prod(images.shape)) <= _IN_MEMORY:
+            self._pixels = torch.from_numpy(images.take(np.arange(len(images)))).to(self._device)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batch(
+        self, rows: torch.Tensor, augment: Augment | None = None, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """The images at positions `rows`, augmented if asked, standardized and resized."""
+        if self._pixels is not None:
+            pixels = self._pixels[rows.to(self._device)]
+        else:
+            pixels = torch.from_numpy(self._images.take(rows.numpy())).to(self._device)
+        if augment is not None and generator is not None:
+            pixels = augment(pixels, generator)
+        return self._prepare(pixels)
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """All images in their order."""
+        for rows in torch.arange(len(self)).split(size):
+            yield self.batch(rows)
+
+    def _affine(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        mean, std = self._standardize.mean, self._standardize.std
+        if mean is None or std is None:
+            return None, None
+        scale = torch.from_numpy(1 / (255 * std))
+        shift = torch.from_numpy(-mean / std)
+        return (tensor.permute(2, 0, 1).to(self._device) for tensor in (shift, scale))  # type: ignore[return-value]
+
+    def _prepare(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
+        if self._shift is not None and self._scale is not None:
+            x = torch.addcmul(self._shift, x, self._scale)
+        else:
+            x = x / 255
+            if self._standardize.scheme == "sample":
+                mean = x.mean(dim=(1, 2, 3), keepdim=True)
+                std = x.std(dim=(1, 2, 3), keepdim=True, correction=0)
+                x = (x - mean) / torch.where(std > 1e-6, std, torch.ones_like(std))
+        if self._size is not None and x.shape[2:] != (self._size, self._size):
+            x = functional.interpolate(x, size=(self._size, self._size), mode="bilinear", antialias=False)
+        return x.contiguous(memory_format=self._format)
+
+
+def training_order(n: int, *, seed: int, epoch: int) -> torch.Tensor:
+    """The order of `n` rows in one epoch, from (seed, epoch) alone."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed((seed ^ 0x5DEECE66D) + epoch))
+
+
+def labels_of(data: Dataset, numerics: Numerics) -> torch.Tensor:
+    """int64 (N,) on the numerics' device."""
+    return torch.from_numpy(np.array(data.y)).to(numerics.device)

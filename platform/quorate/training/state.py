@@ -1,0 +1,72 @@
+"""Training states as bytes: tensors in safetensors, everything else as JSON; never pickle."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from quorate.training.run import State
+
+_TENSOR, _ARRAY, _PAIRS, _TUPLE = "__tensor__", "__array__", "__pairs__", "__tuple__"
+
+
+class StateError(ValueError):
+    """The bytes are not a training state."""
+
+
+def pack_state(state: State) -> bytes:
+    """A tree of dicts, lists, tuples, JSON scalars, tensors and arrays as one safetensors file."""
+    tensors: dict[str, torch.Tensor] = {}
+    tree = json.dumps(_flatten(state, tensors))
+    return save(tensors, metadata={"tree": tree})
+
+
+def unpack_state(content: bytes) -> State:
+    """The inverse of `pack_state`; raises `StateError`."""
+    try:
+        (size,) = struct.unpack_from("<Q", content)
+        tree = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["tree"])
+        state: State = _restore(tree, load(content))
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise StateError(f"not a training state: {error}") from None
+    return state
+
+
+def _flatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor | np.ndarray):
+        name = str(len(tensors))
+        tensor = torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value.detach().cpu()
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
+        return {_ARRAY if isinstance(value, np.ndarray) else _TENSOR: name}
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and not key.startswith("__") for key in value):
+            return {key: _flatten(item, tensors) for key, item in value.items()}
+        return {_PAIRS: [[key, _flatten(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, tuple):
+        return {_TUPLE: [_flatten(item, tensors) for item in value]}
+    if isinstance(value, list):
+        return [_flatten(item, tensors) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a training state cannot hold {type(value).__name__}")
+
+
+def _restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_restore(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _TENSOR in value:
+        return tensors[value[_TENSOR]]
+    if _ARRAY in value:
+        return tensors[value[_ARRAY]].numpy()
+    if _PAIRS in value:
+        return {key: _restore(item, tensors) for key, item in value[_PAIRS]}
+    if _TUPLE in value:
+        return tuple(_restore(item, tensors) for item in value[_TUPLE])
+    return {key: _restore(item, tensors) for key, item in value.items()}

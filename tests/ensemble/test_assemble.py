@@ -1,0 +1,257 @@
+"""The estimate has not seen its rows, the guard holds, and missing predictions are met honestly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+from tests.ensemble.samples import labels, member, members
+
+from quorate.ensemble.assemble import assemble
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.kinds import COMBINERS
+
+KINDS = COMBINERS.names()
+
+
+def combiner(kind: str):
+    made = COMBINERS.get(kind)
+    return made(made.Params())
+
+
+def full(proba):
+    return np.ones(proba.shape[:2], dtype=bool)
+
+
+def sample(seed: int, *, rows: int = 300, classes: int = 3, skills=(0.8, 1.0, 1.2)):
+    rng = np.random.default_rng(seed)
+    y = labels(rng, rows=rows, classes=classes)
+    return members(rng, y, classes=classes, skills=skills), y
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_describe_the_crossfitted_probabilities_of_the_covered_rows(kind):
+    proba, y = sample(0)
+
+    made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner(kind), seed=0)
+
+    assert made.crossfit_proba.shape == (300, 3)
+    assert made.crossfit_proba.sum(axis=1) == pytest.approx(np.ones(300))
+    assert made.scores["nll"] == pytest.approx(log_loss(y, made.crossfit_proba))
+    assert made.scores["accuracy"] == (made.crossfit_proba.argmax(axis=1) == y).mean()
+    assert made.row_losses.mean() == pytest.approx(made.scores["nll"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ensemble_is_never_worse_than_its_best_single_member(kind, seed):
+    proba, y = sample(seed, rows=80, skills=(0.2, 0.5, 2.5))
+
+    made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner(kind), seed=seed)
+
+    assert made.scores["nll"] <= made.best_single_nll
+    assert made.best_single_nll <= min(log_loss(y, p) for p in proba) + 1e-6
+    assert made.guarded == (made.reason is not None)
+    assert made.guarded == (made.combiner_nll > made.best_single_nll)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shuffled_labels_give_chance_level_estimates(kind):
+    # given: members that knew the labels, before those were shuffled
+    rng = np.random.default_rng(1)
+    y = labels(rng, rows=1_000, classes=2)
+    proba = members(rng, y, classes=2, skills=(1.0, 1.5, 2.0, 2.5))
+    shuffled = rng.permutation(y)
+
+    # when
+    made = assemble(proba=proba, mask=full(proba), y=shuffled, combiner=combiner(kind), seed=0)
+
+    # then: within three standard errors of chance, and no better than knowing nothing
+    assert abs(made.scores["accuracy"] - 0.5) < 3 * 0.5 / np.sqrt(1_000)
+    assert made.scores["nll"] > np.log(2) - 0.005
+
+
+@pytest.mark.parametrize("kind", ["best_single", "calibrated_greedy", "weighted"])
+def test_luck_found_among_many_ignorant_members_does_not_reach_the_combiners_estimate(kind):
+    # given: forty members that know nothing, so that a fit on all rows finds luck among them
+    lucky, estimated = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y = labels(rng, rows=100, classes=2)
+        proba = members(rng, rng.permutation(y), classes=2, skills=[0.0] * 40)
+
+        # when
+        made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner(kind), seed=seed)
+
+        lucky.append(log_loss(y, combiner(kind).fit(proba=proba, y=y, seed=0).apply(proba)))
+        estimated.append(made.combiner_nll)
+
+    # then: over twenty draws the estimate is no better than knowing nothing
+    assert np.mean(lucky) < np.log(2) - 0.02
+    assert np.mean(estimated) > np.log(2) - 0.005
+
+
+def test_each_row_is_estimated_by_a_fit_that_has_not_seen_it():
+    # given: a combiner that notes which rows each fit is given
+    proba, y = sample(2)
+    fits = []
+
+    class Noting(COMBINERS.get("weighted")):
+        def fit(self, *, proba, y, seed):
+            fits.append(proba[0, :, 0])
+            return super().fit(proba=proba, y=y, seed=seed)
+
+    # when
+    made = assemble(proba=proba, mask=full(proba), y=y, combiner=Noting(combiner("weighted").params), seed=0)
+
+    # then: five fits whose unseen parts divide the rows, each estimated by its own fit; then one on all
+    assert not made.guarded
+    seen = np.array([np.isin(proba[0, :, 0], rows) for rows in fits])
+    assert seen[-1].all()
+    assert (~seen[:-1]).sum(axis=0).tolist() == [1] * 300
+    assert len(seen) == 6
+    for rows in seen[:-1]:
+        again = combiner("weighted").fit(proba=proba[:, rows], y=y[rows], seed=0)
+        assert made.crossfit_proba[~rows] == pytest.approx(again.apply(proba[:, ~rows]))
+
+
+def test_guard_takes_the_perfect_member_from_a_mean_of_noise():
+    # given
+    rng = np.random.default_rng(3)
+    y = labels(rng, rows=120, classes=3)
+    noise = [member(rng, y, classes=3, skill=0, sharpness=3) for _ in range(4)]
+    perfect = 0.97 * np.eye(3)[y] + 0.01
+    proba = np.stack([*noise[:2], perfect, *noise[2:]])
+
+    # when
+    names = ["a", "b", "oracle", "d", "e"]
+    made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("mean"), seed=0, names=names)
+
+    # then
+    assert made.guarded
+    assert made.best_single == 2
+    assert made.combination.weights.tolist() == [0, 0, 1, 0, 0]
+    assert made.scores["accuracy"] == 1
+    assert made.scores["nll"] == made.best_single_nll
+    assert made.reason is not None
+    assert made.reason.startswith("the cross-fitted NLL of mean, ")
+    assert made.reason.endswith("of oracle calibrated and alone, so that member is the ensemble")
+
+
+def test_guard_leaves_the_best_member_uncalibrated_where_a_temperature_only_fits_noise():
+    # given: labels drawn from the member's own probabilities, so T = 1 is right, on few rows
+    rng = np.random.default_rng(8)
+    proba = rng.dirichlet(np.ones(3), size=40)
+    y = (rng.random((40, 1)) > proba.cumsum(axis=1)).sum(axis=1)
+    noise = np.stack([rng.dirichlet(np.ones(3) / 5, size=40) for _ in range(3)])
+
+    made = assemble(
+        proba=np.stack([proba, *noise]), mask=np.ones((4, 40), bool), y=y, combiner=combiner("mean"), seed=0
+    )
+
+    assert made.guarded
+    assert made.combination.temperatures.tolist() == [1, 1, 1, 1]
+    assert made.crossfit_proba == pytest.approx(proba, abs=1e-9)
+    assert made.reason is not None and "uncalibrated" in made.reason
+
+
+def test_no_guard_where_the_combination_is_better():
+    proba, y = sample(4, skills=(1.0, 1.0, 1.0))
+
+    made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("calibrated_greedy"), seed=0)
+
+    whole = combiner("calibrated_greedy").fit(proba=proba, y=y, seed=0)
+    assert not made.guarded
+    assert made.reason is None
+    assert made.scores["nll"] < made.best_single_nll
+    assert made.combination.to_json() == whole.to_json()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_a_member_misses_stay_out(kind):
+    # given: member 1 lost its last fold; what stands there must not matter
+    proba, y = sample(5)
+    mask = full(proba)
+    mask[1, 240:] = False
+    spoiled = proba.copy()
+    spoiled[1, 240:] = np.nan
+
+    # when
+    made = assemble(proba=spoiled, mask=mask, y=y, combiner=combiner(kind), seed=0)
+
+    # then: as if those rows did not exist
+    short = assemble(proba=proba[:, :240], mask=mask[:, :240], y=y[:240], combiner=combiner(kind), seed=0)
+    assert made.rows.tolist() == [True] * 240 + [False] * 60
+    assert np.isnan(made.crossfit_proba[240:]).all()
+    assert np.isnan(made.row_losses[240:]).all()
+    assert made.crossfit_proba[:240].tobytes() == short.crossfit_proba.tobytes()
+    assert made.scores == short.scores
+    assert made.combination.to_json() == short.combination.to_json()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_overconfident_member_is_calibrated(kind):
+    rng = np.random.default_rng(6)
+    y = labels(rng, rows=300, classes=3)
+    proba = member(rng, y, classes=3, skill=1.0, sharpness=5)[None]
+
+    made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner(kind), seed=0)
+
+    assert made.combination.weights.tolist() == [1.0]
+    assert made.best_single == 0
+    assert made.scores["nll"] < log_loss(y, proba[0]) - 0.1
+    assert made.combination.apply(proba) == pytest.approx(
+        apply_temperature(proba=proba[0], temperature=fit_temperature(proba=proba[0], y=y))
+    )
+
+
+def test_a_rare_class_reduces_the_number_of_parts_and_a_single_row_ends_stratification():
+    for count in (3, 1):
+        proba, y = sample(7, rows=60, classes=2)
+        y = np.where(np.arange(60) < count, 2, y)
+        proba = np.concatenate([proba, np.full((3, 60, 1), 0.1)], axis=2)
+
+        made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("weighted"), seed=0)
+
+        assert np.isfinite(made.crossfit_proba).all()
+
+
+def test_no_common_row_is_an_error_that_counts_what_each_member_covers():
+    proba, y = sample(0, skills=(1.0, 1.0))
+    mask = np.array([np.arange(300) < 100, np.arange(300) >= 100])
+
+    with pytest.raises(ValueError, match=r"0 rows in common.*of 300: svm 100, cnn 200"):
+        assemble(proba=proba, mask=mask, y=y, combiner=combiner("mean"), seed=0, names=["svm", "cnn"])
+
+
+def test_a_class_without_common_rows_is_an_error_that_names_it():
+    proba, y = sample(0)
+    mask = full(proba)
+    mask[0, y == 2] = False
+
+    with pytest.raises(ValueError, match="hold no row of class 2"):
+        assemble(proba=proba, mask=mask, y=y, combiner=combiner("mean"), seed=0)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63])
+def test_same_seed_gives_the_same_bits(seed):
+    proba, y = sample(9, rows=100)
+
+    first, second = (
+        assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("calibrated_greedy"), seed=seed)
+        for _ in range(2)
+    )
+
+    assert first.crossfit_proba.tobytes() == second.crossfit_proba.tobytes()
+    assert first.combination.to_json() == second.combination.to_json()
+
+
+def test_many_members_keep_their_shapes():
+    proba, y = sample(10, rows=2_000, classes=10, skills=np.linspace(0.5, 3, 40))
+    proba = proba.astype(np.float32)
+
+    made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("calibrated_greedy"), seed=0)
+
+    assert made.combination.weights.shape == (40,)
+    assert made.crossfit_proba.shape == (2_000, 10)
+    assert made.row_losses.shape == (2_000,)

@@ -1,0 +1,79 @@
+"""A small real classifier that keeps the promise of `quorate.serving.model.Model`: softmax over the mean
+brightness of the quarters of a picture. Its manifest tells the process that answers and how often it did."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASSES = ["upper left", "upper right", "lower left", "lower right"]
+SHAPE = (8, 6, 1)
+SHARPNESS = {"sharp": 0.1, "soft": 0.02}
+LOAD = "tests.serving.stand_in:load"
+
+
+class QuorumLost(RuntimeError):
+    """Fewer members answered than the quorum."""
+
+
+@dataclass(frozen=True)
+class StandInPrediction:
+    proba: NDArray[np.float32]
+    members: dict[str, NDArray[np.float32]] | None
+    lost: list[str]
+
+
+class StandIn:
+    def __init__(self, manifest: dict[str, Any]) -> None:
+        self._manifest = manifest
+        self._calls = 0
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return {**self._manifest, "metrics": {"pid": os.getpid(), "calls": self._calls}}
+
+    def predict(self, x: NDArray[np.uint8], members: bool = False) -> StandInPrediction:
+        """An all-white first row loses the quorum, as a way to ask for it."""
+        self._calls += 1
+        if (x[0] == 255).all():
+            raise QuorumLost("1 of 2 members answered, the quorum is 2")
+        each = {name: proba(x, sharpness) for name, sharpness in SHARPNESS.items()}
+        mean = np.mean(list(each.values()), axis=0).astype(np.float32)
+        return StandInPrediction(mean, each if members else None, [])
+
+
+def proba(x: NDArray[np.uint8], sharpness: float) -> NDArray[np.float32]:
+    """(n, 4) from uint8 (n, 8, 6, 1)."""
+    quarters = x.reshape(-1, 2, 4, 2, 3).astype(np.float64).mean(axis=(2, 4)).reshape(-1, 4)
+    powers = np.exp(sharpness * (quarters - quarters.max(axis=1, keepdims=True)))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def load(folder: Path) -> StandIn:
+    if (folder / "broken").exists():
+        raise ValueError("the weights are damaged")
+    return StandIn(json.loads((folder / "manifest.json").read_text()))
+
+
+def write(folder: Path, *, job: str = "quarters") -> Path:
+    """A folder that `load` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = {
+        "schema": 1,
+        "job": job,
+        "created": "2026-01-01T00:00:00Z",
+        "class_names": CLASSES,
+        "input": {"kind": "image", "dtype": "uint8", "shape": list(SHAPE)},
+        "members": [{"name": name, "kind": "softmax", "weight": 0.5, "temperature": 1.0} for name in SHARPNESS],
+        "quorum": 2,
+        "metrics": {},
+        "data": {"fingerprint": "0" * 64},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder

@@ -1,0 +1,189 @@
+"""The HTTP interface without Ray: routes, refusals, and what is said when the model does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from quorate.serving.auth import digest
+from quorate.serving.errors import ModelFailed, ModelUnavailable
+from quorate.serving.front import Front
+from quorate.serving.limits import Limits
+from quorate.serving.model import ModelInfo, Scores
+
+MODEL = ModelInfo("digits", "0123456789ab", ("no", "yes"), (2, 2, 1))
+LIMITS = Limits(batch_wait_s=0, queued_rows=2, body_bytes=1000, request_timeout_s=0.3)
+ROW = {"inputs": [[1, 2], [3, 4]]}
+
+
+@dataclass
+class Backend:
+    """Says "yes" with the probability of the first pixel, late or with an error when told so."""
+
+    model: ModelInfo = MODEL
+    error: Exception | None = None
+    seconds: float = 0.0
+    calls: list[int] = field(default_factory=list)
+    lost: tuple[str, ...] = ()
+
+    async def predict(self, rows: np.ndarray, members: bool) -> Scores:
+        self.calls.append(len(rows))
+        await self._work()
+        yes = rows[:, 0, 0, 0] / 255
+        proba = np.stack([1 - yes, yes], axis=1)
+        return Scores(proba, {"one": proba} if members else {}, self.lost)
+
+    async def describe(self) -> dict[str, Any]:
+        await self._work()
+        return {"job": self.model.job}
+
+    async def _work(self) -> None:
+        await asyncio.sleep(self.seconds)
+        if self.error:
+            raise self.error
+
+
+def ask(
+    method: str,
+    path: str,
+    backend: Backend | None = None,
+    *,
+    token: str | None = None,
+    times: int = 1,
+    **request: Any,
+) -> list[httpx.Response]:
+    """The answers to `times` equal requests made at once."""
+
+    async def run() -> list[httpx.Response]:
+        app = Front(backend or Backend(), limits=LIMITS, token=digest(token) if token else None).app()
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
+            return await asyncio.gather(*(client.request(method, path, **request) for _ in range(times)))
+
+    return asyncio.run(run())
+
+
+def test_an_answer_names_the_model_the_class_and_every_probability() -> None:
+    (answer,) = ask("POST", "/v1/predict", json={"inputs": [[[51, 0], [0, 0]], [[255, 0], [0, 0]]]})
+
+    assert answer.json() == {
+        "model": {"job": "digits", "version": "0123456789ab"},
+        "predictions": [
+            {"class": "no", "index": 0, "confidence": 0.8, "probabilities": {"no": 0.8, "yes": 0.2}},
+            {"class": "yes", "index": 1, "confidence": 1.0, "probabilities": {"no": 0.0, "yes": 1.0}},
+        ],
+    }
+
+
+def test_members_that_did_not_answer_are_named() -> None:
+    (answer,) = ask("POST", "/v1/predict", Backend(lost=("svm",)), json=ROW)
+
+    assert answer.json()["model"]["lost"] == ["svm"]
+
+
+def test_the_index_lists_the_routes() -> None:
+    (answer,) = ask("GET", "/")
+
+    assert set(answer.json()["routes"]) == {"POST /v1/predict", "GET /v1/metadata", "GET /healthz"}
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v1/predict/", "/../etc", "/v1/predictions"])
+def test_an_unknown_route_gets_404_as_json(path: str) -> None:
+    (answer,) = ask("GET", path, follow_redirects=True)
+
+    assert answer.status_code in (404, 405)
+    assert answer.json()["error"]["field"] == "path"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/v1/predict", {"POST"}), ("POST", "/healthz", {"GET", "HEAD"}), ("DELETE", "/", {"GET", "HEAD"})],
+)
+def test_a_wrong_method_gets_405_with_the_right_ones(method: str, path: str, allowed: set[str]) -> None:
+    (answer,) = ask(method, path)
+
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "name"),
+    [
+        ({"json": {"inputs": [[1, 2], [3, 400]]}}, 422, "inputs[1][1]"),
+        ({"content": json.dumps(ROW)}, 415, "Content-Type"),
+        ({"json": ROW, "params": {"members": "perhaps"}}, 400, "members"),
+        ({"content": b"", "headers": {"Content-Type": "application/json"}}, 400, "body"),
+        ({"content": b" " * 1001, "headers": {"Content-Type": "application/json"}}, 413, "body"),
+    ],
+)
+def test_a_refusal_names_the_field_and_never_reaches_the_model(
+    request_: dict[str, Any], status: int, name: str
+) -> None:
+    backend = Backend()
+
+    (answer,) = ask("POST", "/v1/predict", backend, **request_)
+
+    assert (answer.status_code, answer.json()["error"]["field"]) == (status, name)
+    assert backend.calls == []
+
+
+def test_without_the_token_only_health_answers() -> None:
+    routes = [("GET", "/"), ("GET", "/v1/metadata"), ("POST", "/v1/predict"), ("GET", "/healthz")]
+
+    statuses = [ask(method, path, token="x" * 16)[0].status_code for method, path in routes]
+
+    assert statuses == [401, 401, 401, 200]
+
+
+def test_with_the_token_every_route_answers() -> None:
+    headers = {"Authorization": "bearer " + "x" * 16}
+
+    (answer,) = ask("POST", "/v1/predict", token="x" * 16, json=ROW, headers=headers)
+
+    assert answer.status_code == 200
+
+
+def test_an_unavailable_model_gives_503_with_retry_after() -> None:
+    backend = Backend(error=ModelUnavailable("1 of 3 members answered"))
+
+    for method, path in (("POST", "/v1/predict"), ("GET", "/v1/metadata"), ("GET", "/healthz")):
+        (answer,) = ask(method, path, backend, **({"json": ROW} if method == "POST" else {}))
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json() == {"error": {"message": "1 of 3 members answered"}}
+
+
+def test_a_failed_model_gives_500_without_its_internals() -> None:
+    (answer,) = ask("POST", "/v1/predict", Backend(error=ModelFailed("secret path")), json=ROW)
+
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+
+
+def test_a_model_that_hangs_gives_504() -> None:
+    (answer,) = ask("POST", "/v1/predict", Backend(seconds=2), json=ROW)
+
+    assert answer.status_code == 504
+
+
+def test_a_full_queue_gives_503_at_once() -> None:
+    answers = ask("POST", "/v1/predict", Backend(seconds=0.1), times=12, json=ROW)
+
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 503}
+    assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 503)
+
+
+def test_equal_probabilities_of_many_requests_share_calls() -> None:
+    backend = Backend(seconds=0.05)
+
+    ask("POST", "/v1/predict", backend, times=3, json=ROW)
+
+    assert sum(backend.calls) == 3
+    assert len(backend.calls) < 3

@@ -1,0 +1,223 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from quorate.tracking import journal
+from quorate.tracking.attempts import UnreachableError
+from quorate.tracking.delivery import Delivery
+from quorate.tracking.journal import Journal
+from quorate.tracking.position import Position
+
+
+def deliver(run: Path, uri: str, position: Position | None = None, offset: int = 0) -> Delivery:
+    path = run / "journal.jsonl"
+    header = journal.header(path)
+    assert header is not None
+    delivery = Delivery(MlflowClient(uri), run, header, position or Position())
+    delivery.deliver(journal.read(path, offset)[0])
+    return delivery
+
+
+def begin(notes: Journal, uid: str, parent: str | None = None, **params: object) -> None:
+    notes.run(uid, name=f"run {uid}", parent=parent, tags={"member": uid}, params=params, start_ms=1_000)
+
+
+def runs_by_uid(uri: str, experiment: str = "quorate") -> dict[str, Any]:
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    runs = client.search_runs([found.experiment_id], max_results=1000)
+    by_uid = {run.data.tags["quorate.uid"]: run for run in runs}
+    assert len(by_uid) == len(runs), "a run is there twice"
+    return by_uid
+
+
+def write_tree(run: Path) -> None:
+    run.mkdir(exist_ok=True)
+    (run / "board.csv").write_text("member,nll\n")
+    (run / "plots").mkdir(exist_ok=True)
+    (run / "plots" / "curve.svg").write_text("<svg/>")
+    with Journal(run / "journal.jsonl", experiment="digits", source="quorate train") as notes:
+        begin(notes, "job", seed=7)
+        notes.dataset("job", name="digits", source="/data", digest="a" * 64, profile={"rows": 5}, context="training")
+        for member in ("svm", "cnn"):
+            begin(notes, f"job/{member}", "job", kind=member, rate=0.01)
+            begin(notes, f"job/{member}/0/1", f"job/{member}")
+            for epoch in range(3):
+                notes.metrics(f"job/{member}/0/1", epoch, {"loss": 1 / (epoch + 1)}, timestamp_ms=50 + epoch)
+            notes.metrics(f"job/{member}/0/1", 3, {"loss": float("nan"), "rate": float("inf")}, timestamp_ms=60)
+            notes.end(f"job/{member}/0/1", "FINISHED", 3_000)
+            notes.end(f"job/{member}", "FAILED" if member == "cnn" else "FINISHED", 4_000)
+        notes.tags("job", {"quorum": "met"})
+        notes.artifact("job", run / "board.csv")
+        notes.artifact("job", run / "plots", "report")
+        notes.end("job", "FINISHED", 5_000)
+
+
+def test_the_tree_of_a_job_arrives(uri: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_tree(run)
+
+    delivery = deliver(run, uri)
+
+    assert delivery.position.refused == []
+    assert delivery.position.open == []
+    runs, client = runs_by_uid(uri, "digits"), MlflowClient(uri)
+    parents = {uid: run.data.tags.get("mlflow.parentRunId") for uid, run in runs.items()}
+    ids = {uid: run.info.run_id for uid, run in runs.items()}
+    assert parents == {
+        "job": None,
+        "job/svm": ids["job"],
+        "job/cnn": ids["job"],
+        "job/svm/0/1": ids["job/svm"],
+        "job/cnn/0/1": ids["job/cnn"],
+    }
+    job = runs["job"]
+    assert job.info.run_name == "run job"
+    assert (job.info.status, job.info.start_time, job.info.end_time) == ("FINISHED", 1_000, 5_000)
+    assert runs["job/cnn"].info.status == "FAILED"
+    assert runs["job/svm"].data.params == {"kind": "svm", "rate": "0.01"}
+    assert job.data.tags["quorum"] == "met"
+    assert job.data.tags["mlflow.source.name"] == "quorate train"
+    assert job.data.tags["mlflow.user"] != ""
+    losses = client.get_metric_history(ids["job/svm/0/1"], "loss")
+    assert [(one.step, one.timestamp) for one in losses] == [(0, 50), (1, 51), (2, 52), (3, 60)]
+    assert [one.value for one in losses[:3]] == [1, 1 / 2, 1 / 3]
+    assert math.isnan(losses[3].value)
+    (dataset,) = job.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", "a" * 36)
+    assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
+    assert [file.path for file in client.list_artifacts(ids["job"])] == ["board.csv", "report"]
+    assert [file.path for file in client.list_artifacts(ids["job"], "report/plots")] == ["report/plots/curve.svg"]
+
+
+def test_a_journal_that_is_sent_again_from_the_start_adds_nothing(uri: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_tree(run)
+    first = deliver(run, uri).position
+
+    second = deliver(run, uri).position  # as after the loss of shipped.json
+
+    assert second.runs == first.runs
+    runs, client = runs_by_uid(uri, "digits"), MlflowClient(uri)
+    assert len(runs) == 5
+    for uid in ("job/svm/0/1", "job/cnn/0/1"):
+        assert len(client.get_metric_history(runs[uid].info.run_id, "loss")) == 4
+        assert len(client.get_metric_history(runs[uid].info.run_id, "rate")) == 1
+    assert len(runs["job"].inputs.dataset_inputs) == 1
+    assert runs["job"].info.status == "FINISHED"
+
+
+def test_what_the_server_refuses_stops_nothing_behind_it(uri: str, tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl") as notes:
+        notes.run(
+            "job",
+            name="x" * 300,
+            parent="never/began",
+            tags={"long": "t" * 9_000},
+            params={"good": 1, "bad?name": 2, "long": "p" * 9_000},
+            start_ms=1,
+        )
+        notes.metrics("job", 0, {f"m{i}": i for i in range(30)} | {"precision@1": 0.5}, timestamp_ms=1)
+        notes.metrics("ghost", 0, {"loss": 1.0}, timestamp_ms=1)
+        notes.artifact("job", tmp_path / "missing.png")
+        notes.end("job", "FINISHED", 2)
+
+    refused = deliver(tmp_path, uri).position.refused
+
+    job = runs_by_uid(uri)["job"]
+    assert job.data.params == {"good": "1", "long": "p" * 6_000}
+    assert job.data.tags["long"] == "t" * 8_000
+    assert job.data.metrics == {f"m{i}": i for i in range(30)}
+    assert job.info.status == "FINISHED"
+    assert [(entry["uid"], entry["what"]) for entry in refused] == [
+        ("job", "param bad?name"),
+        ("job", "metric precision@1"),
+        ("ghost", "1 metrics"),
+        ("job", "artifact missing.png"),
+    ]
+    assert "Names may only contain" in refused[1]["reason"]
+    assert "missing.png is not there" in refused[3]["reason"]
+
+
+def test_a_run_that_somebody_deletes_in_mlflow_is_given_up_at_once(uri: str, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    notes = Journal(path)
+    begin(notes, "job")
+    begin(notes, "job/cnn", "job")
+    position = deliver(tmp_path, uri).position
+    offset = path.stat().st_size
+    MlflowClient(uri).delete_run(position.runs["job/cnn"])
+
+    notes.metrics("job/cnn", 0, {f"m{i}": i for i in range(100)})
+    notes.metrics("job", 0, {"loss": 1.0})
+    notes.close()
+    deliver(tmp_path, uri, position, offset)
+
+    assert [(entry["uid"], entry["what"]) for entry in position.refused] == [("job/cnn", "100 metrics")]
+    assert runs_by_uid(uri)["job"].data.metrics == {"loss": 1.0}
+
+
+def test_a_restarted_job_goes_on_with_its_runs(uri: str, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as notes:
+        begin(notes, "job", seed=7)
+        notes.end("job", "KILLED", 2_000)
+    first = deliver(tmp_path, uri).position
+    offset = path.stat().st_size
+
+    with Journal(path) as notes:
+        begin(notes, "job", seed=7)
+    deliver(tmp_path, uri, first, offset)
+
+    assert first.refused == []
+    assert first.open == ["job"]
+    assert runs_by_uid(uri)["job"].info.status == "RUNNING"
+
+
+def test_runs_without_an_end_are_killed_when_the_job_is_gone(uri: str, tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl") as notes:
+        begin(notes, "job")
+        begin(notes, "job/cnn", "job")
+        notes.end("job/cnn", "FINISHED", 2_000)
+    delivery = deliver(tmp_path, uri)
+
+    delivery.kill_open()
+
+    assert {uid: run.info.status for uid, run in runs_by_uid(uri).items()} == {
+        "job": "KILLED",
+        "job/cnn": "FINISHED",
+    }
+    assert delivery.position.open == []
+
+
+def test_more_values_than_one_call_takes_all_arrive(uri: str, tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl") as notes:
+        begin(notes, "job", **{f"p{i}": i for i in range(250)})
+        for step in range(1_200):
+            notes.metrics("job", step, {"loss": step, "accuracy": step / 2}, timestamp_ms=step)
+
+    position = deliver(tmp_path, uri).position
+
+    client, run_id = MlflowClient(uri), position.runs["job"]
+    assert len(client.get_run(run_id).data.params) == 250
+    for metric in ("loss", "accuracy"):
+        assert len(client.get_metric_history(run_id, metric)) == 1_200
+
+
+def test_a_deleted_experiment_keeps_everything_and_says_how_to_bring_it_back(uri: str, tmp_path: Path) -> None:
+    client = MlflowClient(uri)
+    identifier = client.create_experiment("quorate")
+    client.delete_experiment(identifier)
+    with Journal(tmp_path / "journal.jsonl") as notes:
+        begin(notes, "job")
+
+    with pytest.raises(UnreachableError, match=f"restore --experiment-id {identifier}"):
+        deliver(tmp_path, uri)
+
+    client.restore_experiment(identifier)
+    deliver(tmp_path, uri)
+    assert list(runs_by_uid(uri)) == ["job"]

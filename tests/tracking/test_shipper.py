@@ -1,0 +1,240 @@
+import fcntl
+import json
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from quorate.tracking import live, shipper
+from quorate.tracking.journal import Journal
+from tests.tracking.conftest import Server
+from tests.tracking.test_delivery import begin, runs_by_uid
+
+MEMBERS, STEPS = 12, 400
+
+
+def one_pass(run: Path, uri: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*live.COMMAND, str(run), "--uri", uri], capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def write_job(run: Path, *, members: int = MEMBERS, steps: int = STEPS) -> None:
+    with Journal(run / "journal.jsonl") as notes:
+        begin(notes, "job")
+        for member in range(members):
+            begin(notes, f"job/{member}", "job")
+        for step in range(steps):
+            for member in range(members):
+                notes.metrics(f"job/{member}", step, {"loss": member + 1 / (step + 1)}, timestamp_ms=step)
+        for member in range(members):
+            notes.end(f"job/{member}", "FINISHED", 2_000)
+        notes.end("job", "FINISHED", 3_000)
+
+
+def assert_job_is_there_once(uri: str, *, members: int = MEMBERS, steps: int = STEPS) -> None:
+    runs, client = runs_by_uid(uri), MlflowClient(uri)
+    assert set(runs) == {"job", *(f"job/{member}" for member in range(members))}
+    for member in range(members):
+        run = runs[f"job/{member}"]
+        assert run.data.tags["mlflow.parentRunId"] == runs["job"].info.run_id
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "loss")
+        values = [(one.step, one.value) for one in sorted(history, key=lambda one: one.step)]
+        assert values == [(step, member + 1 / (step + 1)) for step in range(steps)]
+
+
+def rows(uri: str, table: str) -> int:
+    with sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=20) as database:
+        return int(database.execute(f"select count(*) from {table}").fetchone()[0])
+
+
+def wait_until(condition: object, *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_a_job_is_followed_live_to_its_end(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef0123456789abcdef")  # must not matter
+    before = time.monotonic()
+    following = live.start_shipper(run, uri)
+    assert time.monotonic() - before < 1
+
+    notes = Journal(run / "journal.jsonl")
+    begin(notes, "job")
+    notes.metrics("job", 0, {"loss": 1.0})
+    wait_until(lambda: rows(uri, "metrics") == 1)  # while the job is still at work
+    assert not following.wait(0.1)
+    notes.metrics("job", 1, {"loss": 0.5})
+    notes.end("job", "FINISHED", 2_000)
+    notes.close()
+
+    assert following.wait(30)
+    assert following.pending() == 0
+    assert following.refused() == []
+    job = runs_by_uid(uri)["job"]
+    assert job.data.metrics == {"loss": 0.5}
+    assert job.info.status == "FINISHED"
+    assert "0 left" in (run / "shipper.log").read_text()
+
+
+@pytest.mark.chaos
+def test_a_shipper_killed_again_and_again_doubles_nothing(uri: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_job(run)
+
+    # when: killed while it makes runs, then while it sends values, each time before it has noted all
+    for table, enough in (("runs", 3), ("metrics", 1_000)):
+        following = live.start_shipper(run, uri)
+        wait_until(lambda table=table, enough=enough: rows(uri, table) >= enough)
+        assert following._process is not None
+        following._process.kill()
+        following._process.wait()
+        assert following.pending() > 0
+    # and when its notes are lost altogether
+    (run / "shipped.json").unlink(missing_ok=True)
+    done = one_pass(run, uri)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_job_is_there_once(uri)
+
+
+def test_what_a_server_missed_is_sent_once_when_it_is_up(server: Server, tmp_path: Path) -> None:
+    # given: no server, and a job that is not held up by that
+    run = tmp_path / "run"
+    before = time.monotonic()
+    following = live.start_shipper(run, server.uri)
+    write_job(run, members=2, steps=20)
+    with Journal(run / "journal.jsonl") as notes:
+        begin(notes, "odd", "job")
+        notes.metrics("odd", 0, {"nan": float("nan"), "inf": float("inf")}, timestamp_ms=1)
+        (run / "board.csv").write_text("member,nll\n")
+        notes.artifact("odd", run / "board.csv", "tables")
+        notes.end("odd", "FINISHED", 2_000)
+    assert time.monotonic() - before < 2
+    assert not following.wait(0.5)
+    assert following.pending() > 40
+    assert following._process is not None
+    following._process.kill()
+    following._process.wait()
+
+    # when: one pass without the server, then two with it
+    down = one_pass(run, server.uri)
+    server.start()
+    up = one_pass(run, server.uri)
+    again = one_pass(run, server.uri)
+
+    # then
+    assert down.returncode == 1
+    assert f"0 records sent to {server.uri}, {following.pending() or 53} left" in down.stdout
+    assert up.returncode == 0, up.stdout + up.stderr
+    assert up.stdout == again.stdout == f"53 records sent to {server.uri}, 0 left\n"
+    runs, client = runs_by_uid(server.uri), MlflowClient(server.uri)
+    assert set(runs) == {"job", "job/0", "job/1", "odd"}
+    assert len(client.get_metric_history(runs["job/1"].info.run_id, "loss")) == 20
+    odd = runs["odd"]
+    assert math.isnan(odd.data.metrics["nan"])
+    assert odd.data.metrics["inf"] > 1e308
+    assert [file.path for file in client.list_artifacts(odd.info.run_id, "tables")] == ["tables/board.csv"]
+
+
+@pytest.mark.chaos
+def test_the_shipper_of_a_dead_job_sends_the_rest_and_ends(uri: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    program = f"""
+import os, signal
+from pathlib import Path
+from quorate.tracking import live
+from quorate.tracking.journal import Journal
+run = Path({str(run)!r})
+following = live.start_shipper(run, {uri!r})
+notes = Journal(run / "journal.jsonl")
+notes.run("job", name="job", parent=None, tags={{}}, params={{}}, start_ms=1)
+notes.metrics("job", 0, {{"loss": 1.0}})
+print(following._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+    died = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    wait_until(lambda: not Path(f"/proc/{int(died.stdout)}").exists() or is_zombie(int(died.stdout)))
+    job = runs_by_uid(uri)["job"]
+    assert job.data.metrics == {"loss": 1.0}
+    assert job.info.status == "KILLED"
+
+
+def is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_two_shippers_never_send_one_folder(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_job(tmp_path, members=1, steps=1)
+    monkeypatch.setattr(shipper, "LOCK_WAIT", 0.2)
+
+    with (tmp_path / "shipper.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        code = shipper.main([str(tmp_path), "--uri", uri])
+
+    assert code == 1
+    assert capsys.readouterr().out == f"another shipper is sending {tmp_path}\n"
+    assert rows(uri, "runs") == 0
+
+
+def test_a_folder_without_a_journal_is_named(tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = shipper.main([str(tmp_path), "--uri", uri])
+
+    assert code == 1
+    assert "nothing to send" in capsys.readouterr().out
+
+
+def test_a_password_in_the_address_is_not_written_down(tmp_path: Path) -> None:
+    write_job(tmp_path, members=1, steps=1)
+
+    done = one_pass(tmp_path, "http://ada:secret@127.0.0.1:9")
+
+    assert done.returncode == 1
+    assert "records sent to http://127.0.0.1:9, 7 left" in done.stdout
+    assert "secret" not in done.stdout
+    for file in tmp_path.iterdir():
+        assert "secret" not in file.read_text()
+
+
+def test_the_default_store_is_absolute_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert live.default_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///deep/own.db")
+    assert live.default_uri() == f"sqlite:///{tmp_path}/deep/own.db"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert live.default_uri() == "http://mlflow:5000"
+
+
+def test_a_position_belongs_to_one_journal_and_one_server(uri: str, tmp_path: Path) -> None:
+    write_job(tmp_path, members=1, steps=2)
+    assert one_pass(tmp_path, uri).returncode == 0
+
+    assert live.Shipper(tmp_path, uri, None).pending() == 0
+    assert live.Shipper(tmp_path, "http://127.0.0.1:9", None).pending() == 9
+    shipped = json.loads((tmp_path / "shipped.json").read_text())
+    assert list(shipped["destinations"]) == [uri]
+    (tmp_path / "journal.jsonl").unlink()
+    write_job(tmp_path, members=1, steps=5)
+    assert live.Shipper(tmp_path, uri, None).pending() == 12
+    assert os.access(tmp_path / "shipper.lock", os.R_OK)
