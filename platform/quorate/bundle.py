@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import ArrayImages, Images, Pixels
 from quorate.ensemble.combination import Combination
+from quorate.errors import UserError
 from quorate.members.base import Member, Proba, load_member
 
 SCHEMA = 1
@@ -26,7 +27,7 @@ LOSSES = "losses.npz"
 log = logging.getLogger(__name__)
 
 
-class BundleError(ValueError):
+class BundleError(UserError):
     """The folder is no bundle, or not the one that its manifest describes."""
 
 
@@ -116,7 +117,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         found = manifest.get("schema") if isinstance(manifest, dict) else None
-        raise BundleError(f"{folder} has schema {found!r}, this version of Quorate reads {SCHEMA}; use the one that wrote it")
+        raise BundleError(
+            f"{folder} has schema {found!r}, this version of Quorate reads {SCHEMA}; use the one that wrote it"
+        )
     return manifest
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from quorate.errors import UserError
+
 Loc = tuple[str | int, ...]
 """The path of a value in a file: keys of mappings and positions in lists."""
 
@@ -32,7 +34,7 @@ class Problem:
         return ": ".join(part for part in (place, path, self.message) if part)
 
 
-class SpecError(ValueError):
+class SpecError(UserError):
     """Everything that is wrong with a job file, in the order of its lines."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -72,7 +74,7 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
 ):
-    _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}",
         re.compile(f"^(?:{_pattern})$"),
         list(_first) + ([""] if _tag == "null" else []),

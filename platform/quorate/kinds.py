@@ -20,7 +20,7 @@ SCHEDULES: Registry[Any] = Registry("schedule", "quorate.training.schedules")
 class Spec(BaseModel):
     """A frozen part of a job file; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
 
 class KindParams(Spec):

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from quorate.data.dataset import Dataset
+from quorate.drawing import draw
 from quorate.execution.base import Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.plan import FitTask, Plan
 from quorate.results import Fit
+from quorate.runs import RunFolder
 from quorate.spec import JobSpec
 from quorate.tracking.journal import Journal
 
@@ -57,16 +59,27 @@ class Mirror:
             self._journal.metrics(uid, epoch, figures, now)
         self._end(uid, "FINISHED")
 
-    def member_scores(self, member: str, scores: Mapping[str, float]) -> None:
-        self._journal.metrics(f"{JOB}/{member}", 0, scores)
-
-    def job_scores(self, scores: Mapping[str, float]) -> None:
-        self._journal.metrics(JOB, 0, scores)
-
-    def artifact(self, path: Path, *, member: str | None = None, folder: str = "") -> None:
-        self._journal.artifact(JOB if member is None else f"{JOB}/{member}", path, folder)
-
-    def model(self, bundle: Path) -> None:
+    def finished(
+        self, board: dict[str, Any], folder: RunFolder, bundle: Path, plan: Plan, fits: Mapping[str, Fit]
+    ) -> None:
+        """The scores, pictures and files of a finished job, and its model."""
+        for row in board["members"]:
+            member = f"{JOB}/{row['name'].partition('.')[0]}"
+            copy = row["name"].partition(".")[2]
+            prefix = f"copy_{copy}_" if copy else ""
+            for split in ("oof", "test"):
+                if row[split]:
+                    self._journal.metrics(member, 0, {f"{prefix}{split}_{k}": v for k, v in row[split].items()})
+            weights = {f"{prefix}weight": row["weight"], f"{prefix}temperature": row["temperature"]}
+            self._journal.metrics(member, 0, weights)
+        for split in ("oof", "test"):
+            if board["ensemble"][split]:
+                self._journal.metrics(JOB, 0, {f"{split}_{k}": v for k, v in board["ensemble"][split].items()})
+        for path in draw(folder, plan, fits):
+            member = path.stem.removeprefix("curves-")
+            self._journal.artifact(JOB if member == path.stem else f"{JOB}/{member}", path, "plots")
+        for name in ("leaderboard.json", "leaderboard.txt", "job.json"):
+            self._journal.artifact(JOB, folder.path / name)
         self._journal.model(JOB, bundle=bundle, name=self._spec.tracking.register_as or self._spec.name)
 
     def close(self, status: str) -> None:
@@ -107,7 +120,13 @@ class Mirror:
             name=f"{self._spec.name} {context}",
             source=self._spec.data.kind,
             digest=data.fingerprint,
-            profile={"rows": len(data), "height": height, "width": width, "channels": channels, "classes": data.n_classes},
+            profile={
+                "rows": len(data),
+                "height": height,
+                "width": width,
+                "channels": channels,
+                "classes": data.n_classes,
+            },
             context=context,  # type: ignore[arg-type]
         )
 

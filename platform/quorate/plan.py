@@ -106,6 +106,14 @@ class Context:
     assets: dict[str, bytes] = field(default_factory=dict)
 
 
+class PlanError(ValueError):
+    """A member cannot be planned for these data."""
+
+    def __init__(self, member: str, message: str) -> None:
+        super().__init__(message)
+        self.member = member
+
+
 @dataclass(frozen=True)
 class Plan:
     """All fit tasks of a job, in the order of the job file."""
@@ -140,7 +148,14 @@ def _tasks(
     kind, data = MEMBERS.get(params.kind), context.train
     shape, identity = data.x.shape, identity_of(params)
     rows = len(context.folds[0].train)
-    cost = kind.cost(params, shape=shape, rows=rows, n_classes=data.n_classes)
+    try:
+        cost = kind.cost(params, shape=shape, rows=rows, n_classes=data.n_classes)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines()
+        height, width, channels = shape
+        raise PlanError(
+            name, f"cannot be built for images of {height}x{width}x{channels}: {reason[0] if reason else error!r}"
+        ) from error
     resources = Resources(params.cpus, params.gpus, params.memory)
     for copy in range(params.copies):
         for fold, fold_hash in enumerate(folds):

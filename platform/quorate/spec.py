@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import types
 import typing
@@ -85,6 +86,18 @@ class QuorumSpec(Spec):
     """Least number of members (whole number), or part of them (below 1)."""
     folds: int | None = Field(None, ge=1)
     """Folds that a member needs to count; all of them when left out."""
+
+    @field_validator("members")
+    @classmethod
+    def _a_part_is_at_most_all(cls, members: int | float) -> int | float:
+        if isinstance(members, float) and members > 1:
+            raise ValueError(f"{members} is neither a part (up to 1.0) nor a whole number of members")
+        return members
+
+    def of(self, total: int) -> int:
+        """How many of `total` members are needed."""
+        needed = self.members if isinstance(self.members, int) else math.ceil(self.members * total)
+        return max(1, min(needed, total))
 
 
 class ExecutionSpec(Spec):

@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.bundle import QuorumLost
+
 CLASSES = ["upper left", "upper right", "lower left", "lower right"]
 SHAPE = (8, 6, 1)
 SHARPNESS = {"sharp": 0.1, "soft": 0.02}
 LOAD = "tests.serving.stand_in:load"
-
-
-class QuorumLost(RuntimeError):
-    """Fewer members answered than the quorum."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class StandIn:
     def manifest(self) -> dict[str, Any]:
         return {**self._manifest, "metrics": {"pid": os.getpid(), "calls": self._calls}}
 
-    def predict(self, x: NDArray[np.uint8], members: bool = False) -> StandInPrediction:
+    def predict(self, x: NDArray[np.uint8], *, members: bool = False) -> StandInPrediction:
         """An all-white first row loses the quorum, as a way to ask for it."""
         self._calls += 1
         if (x[0] == 255).all():

@@ -178,12 +178,3 @@ def test_a_full_queue_gives_503_at_once() -> None:
     statuses = [answer.status_code for answer in answers]
     assert set(statuses) == {200, 503}
     assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 503)
-
-
-def test_equal_probabilities_of_many_requests_share_calls() -> None:
-    backend = Backend(seconds=0.05)
-
-    ask("POST", "/v1/predict", backend, times=3, json=ROW)
-
-    assert sum(backend.calls) == 3
-    assert len(backend.calls) < 3

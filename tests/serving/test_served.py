@@ -164,7 +164,7 @@ def test_a_lost_quorum_gets_503_with_retry_after(client: httpx.Client) -> None:
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
-    assert "quorum" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["message"] == "1 of 2 members answered, the quorum is 2"
 
 
 def test_requests_at_the_same_time_share_calls_of_the_model(client: httpx.Client) -> None:

@@ -1,9 +1,9 @@
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from tests.tracking.runs import begin, runs_by_uid
 
 from quorate.tracking import journal
 from quorate.tracking.attempts import UnreachableError
@@ -19,20 +19,6 @@ def deliver(run: Path, uri: str, position: Position | None = None, offset: int =
     delivery = Delivery(MlflowClient(uri), run, header, position or Position())
     delivery.deliver(journal.read(path, offset)[0])
     return delivery
-
-
-def begin(notes: Journal, uid: str, parent: str | None = None, **params: object) -> None:
-    notes.run(uid, name=f"run {uid}", parent=parent, tags={"member": uid}, params=params, start_ms=1_000)
-
-
-def runs_by_uid(uri: str, experiment: str = "quorate") -> dict[str, Any]:
-    client = MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    runs = client.search_runs([found.experiment_id], max_results=1000)
-    by_uid = {run.data.tags["quorate.uid"]: run for run in runs}
-    assert len(by_uid) == len(runs), "a run is there twice"
-    return by_uid
 
 
 def write_tree(run: Path) -> None:

@@ -9,10 +9,11 @@ from pydantic import Field
 from sklearn.model_selection import train_test_split
 
 from quorate.data.dataset import Dataset
+from quorate.errors import UserError
 from quorate.kinds import KindParams, Spec
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The data cannot be used; `key` names the key of the job file's `data` that is to blame."""
 
     def __init__(self, message: str, key: str | None = None) -> None:

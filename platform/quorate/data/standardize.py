@@ -32,10 +32,12 @@ class Standardizer:
         if self.scheme == "sample":
             mean = x.mean(axis=(1, 2, 3), keepdims=True)
             std = x.std(axis=(1, 2, 3), keepdims=True)
-            return (x - mean) / np.where(std > 1e-6, std, np.float32(1))
+            scaled: NDArray[np.float32] = (x - mean) / np.where(std > 1e-6, std, np.float32(1))
+            return scaled
         if self.mean is None or self.std is None:
             return x
-        return (x - self.mean) / self.std
+        standardized: NDArray[np.float32] = (x - self.mean) / self.std
+        return standardized
 
     def to_json(self) -> dict[str, Any]:
         arrays = {"mean": self.mean, "std": self.std}
@@ -47,7 +49,8 @@ class Standardizer:
     @classmethod
     def of_channels(cls, mean: Sequence[float], std: Sequence[float]) -> Standardizer:
         """Known statistics of each channel, of pixels scaled to 0..1."""
-        return cls("channel", *(np.array(values, np.float32).reshape(1, 1, -1) for values in (mean, std)))
+        shape = (1, 1, len(mean))
+        return cls("channel", np.array(mean, np.float32).reshape(shape), np.array(std, np.float32).reshape(shape))
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> Standardizer:

@@ -36,16 +36,16 @@ class Worker:
             log = str(Path("/proc/self/fd/2").readlink())
         yield from stream(replace(assignment, log=log), self._context, self._control)
 
-    @ray.method(concurrency_group="control")
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         self._control.stop.set()
 
-    @ray.method(concurrency_group="control")
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def checkpoint(self) -> None:
         self._control.checkpoint.set()
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
 def _hardware_there() -> Hardware:
     return this_hardware()
 
@@ -227,7 +227,7 @@ def _create(resources: Resources, shared: Any) -> Any:
     }
     if resources.memory:
         options["memory"] = resources.memory
-    return Worker.options(**options).remote(shared)
+    return Worker.options(**options)  # type: ignore[attr-defined].remote(shared)
 
 
 def _needs(resources: Resources) -> dict[str, float]:

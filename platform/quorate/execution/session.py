@@ -8,8 +8,10 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from quorate.errors import UserError
 
-class ClusterError(ValueError):
+
+class ClusterError(UserError):
     """The cluster cannot be reached."""
 
 

@@ -110,7 +110,8 @@ class Net:
             with FlopCounterMode(display=False) as counter:
                 network(image)
         # A pass back costs two forward; 20 Gflop/s and .2 ms an image and core were measured for small networks.
-        return rows * params.epochs * (3 * counter.get_total_flops() / 20e9 + 2e-4)
+        flops = float(counter.get_total_flops())
+        return rows * params.epochs * (3 * flops / 20e9 + 2e-4)
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         torch.set_num_threads(run.numerics.threads)
@@ -175,7 +176,7 @@ class Net:
         member.standardizer = Standardizer.from_json(header["standardizer"])
         member._device = Numerics(memory_format=header["memory_format"])
         memory = torch.channels_last if header["memory_format"] == "channels_last" else torch.contiguous_format
-        member.network = network.to(memory_format=memory).eval()  # type: ignore[call-overload]
+        member.network = network.to(memory_format=memory).eval()
         return member
 
     def _start(self, run: Run) -> nn.Module:

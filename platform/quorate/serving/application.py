@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from ray.serve.exceptions import (
 )
 from starlette.applications import Starlette
 
+from quorate.bundle import MANIFEST, QuorumLost, read_manifest
 from quorate.serving.answer import description
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import ModelFailed, ModelUnavailable
@@ -79,10 +79,8 @@ def _load(folder: Path, version: str, threads: int, load: str) -> Model:
 def _predict(model: Model, rows: Rows, members: bool) -> Scores:
     try:
         prediction = model.predict(rows, members=members)
-    except RuntimeError as error:
-        if type(error).__name__ == "QuorumLost":  # by name: a loader of one's own may have its own
-            raise ModelUnavailable(str(error)) from error
-        raise
+    except QuorumLost as error:
+        raise ModelUnavailable(str(error)) from error
     return Scores(
         prediction.proba.astype("float64"),
         {name: proba.astype("float64") for name, proba in (prediction.members or {}).items()},
@@ -131,8 +129,8 @@ class Handle:
                 except (BackPressureError, DeploymentUnavailableError) as error:
                     raise ModelUnavailable("the model has too much to do, or is not there") from error
                 except RayTaskError as error:
-                    if isinstance(error, ModelUnavailable):
-                        raise ModelUnavailable("fewer members answer than the quorum asks for") from error
+                    if isinstance(error.cause, ModelUnavailable):
+                        raise ModelUnavailable(str(error.cause)) from error
                     raise ModelFailed(str(error)) from error
                 except RayServeException as error:
                     raise ModelUnavailable(str(error)) from error
@@ -171,7 +169,7 @@ class FrontReplica:
 
 def version_of(folder: Path) -> str:
     """First 12 hexadecimal digits of the manifest's SHA-256: the manifest holds the hash of every file."""
-    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()[:12]
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
 
 
 def application_name(job: str, version: str) -> str:
@@ -199,7 +197,7 @@ def deploy(
     Returns when both answer; raises `RuntimeError` where one does not start.
     """
     version = version_of(folder)
-    job = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["job"]
+    job = read_manifest(folder)["job"]
     application = application_name(job, version)
     # decorated, they are deployments, which mypy cannot see
     ensemble_kind: Any = Ensemble

@@ -18,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from quorate.bundle import MANIFEST, read_manifest
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.local_ray import start_ray
@@ -50,7 +51,7 @@ def serve_bundle(
     Raises `ValueError` for what the user can mend (before Ray is started), `ServingFailed` otherwise.
     """
     limits = limits or Limits()
-    manifest = read_manifest(folder)
+    manifest = servable(folder)
     token = read_token(token_file) if token_file else None
     check_exposure(host, token=token is not None)
     port = free_port(host, port)
@@ -78,18 +79,14 @@ def stop() -> None:
     _leave_ray()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle, as far as serving needs it; raises `ValueError`."""
-    path = folder / "manifest.json"
+def servable(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle that the front can take requests for; raises `ValueError`."""
+    manifest = read_manifest(folder)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
         ModelInfo.of(manifest, "")
-    except FileNotFoundError:
-        raise ValueError(f"{folder} is no bundle: it has no manifest.json") from None
-    except (OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no manifest of a bundle: {error!r}") from None
-    found: dict[str, Any] = manifest
-    return found
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / MANIFEST} is no manifest of a bundle: {error!r}") from None
+    return manifest
 
 
 def free_port(host: str, port: int) -> int:

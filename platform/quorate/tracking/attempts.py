@@ -9,6 +9,8 @@ from collections.abc import Callable
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from quorate.tracking.position import public
+
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "NOT_IMPLEMENTED"}
 """The server has understood and will not accept it another time either."""
 OUTAGES = {
@@ -75,6 +77,6 @@ class Attempts:
 
 
 def first_line(error: BaseException) -> str:
-    """A failure in one line of at most 300 characters."""
-    lines = str(error).strip().splitlines() or [""]
+    """A failure in one line of at most 300 characters, without the password of an address in it."""
+    lines = public(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:300]

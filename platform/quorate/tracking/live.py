@@ -22,7 +22,7 @@ class Shipper:
 
     def __init__(self, run_folder: Path, uri: str, process: subprocess.Popen[bytes] | None) -> None:
         self.run_folder = run_folder
-        self.uri = absolute(uri)
+        self.uri = position.public(absolute(uri))
         self._process = process
 
     def pending(self) -> int:

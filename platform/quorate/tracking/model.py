@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
+from mlflow.artifacts import download_artifacts, list_artifacts
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from quorate.tracking.champion import Verdict, challenge
 
 ALIAS = "champion"
+MANIFEST = "manifest.json"
+LOSSES = "losses.npz"
 PACKAGE = Path(__file__).resolve().parents[1]
 CODE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = (
@@ -44,9 +47,9 @@ def register(client: MlflowClient, *, run_id: str, experiment_id: str, bundle: P
     Safe to repeat from any point: the logged model and its version are found again by their tags, and
     a verdict that has been given is not given again.
     """
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest = json.loads((bundle / MANIFEST).read_text())
     tags = {
-        "quorate.bundle": hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest(),
+        "quorate.bundle": hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest(),
         "quorate.fingerprint": str(manifest["data"]["fingerprint"]),
     }
     _ensure_registered_model(client, name)
@@ -92,8 +95,12 @@ def _log(
     model = mine[0] if mine else client.create_logged_model(experiment_id, "ensemble", run_id, tags)
     if model.status != "READY":
         with tempfile.TemporaryDirectory() as folder:
-            saved = Path(folder) / "model"
-            _save(saved, bundle=bundle, manifest=manifest, model=model, run_id=run_id)
+            saved, named = Path(folder) / "model", Path(folder) / "bundle"
+            if bundle.name == named.name:  # MLflow keeps the folder's own name below "artifacts"
+                named = bundle
+            else:
+                shutil.copytree(bundle, named)
+            _save(saved, bundle=named, manifest=manifest, model=model, run_id=run_id)
             client.log_model_artifacts(model.model_id, str(saved))
         client.finalize_logged_model(model.model_id, "READY")
     outputs = client.get_run(run_id).outputs
@@ -124,10 +131,8 @@ def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run
         input_example=np.zeros((1, *shape), dtype),
         pip_requirements=[_pin(package) for package in REQUIREMENTS],
     )
-    for cache in path.rglob("__pycache__"):
-        for file in cache.iterdir():
-            file.unlink()
-        cache.rmdir()
+    for cache in list(path.rglob("__pycache__")):
+        shutil.rmtree(cache)
 
 
 def _pin(package: str) -> str:
@@ -168,7 +173,7 @@ def _judge(client: MlflowClient, *, challenger: Any, champion: Any | None, bundl
         if old == new:
             losses = _losses_of(client, champion)
     return challenge(
-        new_losses=_read_losses(bundle / "losses.npz"),
+        new_losses=_read_losses(bundle / LOSSES),
         old_losses=losses,
         new_fingerprint=new,
         old_fingerprint=old,
@@ -177,19 +182,13 @@ def _judge(client: MlflowClient, *, challenger: Any, champion: Any | None, bundl
 
 def _losses_of(client: MlflowClient, version: Any) -> NDArray[np.float64] | None:
     """The champion's own losses from the registry; None where its model holds none."""
-    model = f"models:/{version.name}/{version.version}"
-    files = _names_in(f"{model}/artifacts/bundle", client)
-    if "losses.npz" not in files:
+    bundle = f"models:/{version.name}/{version.version}/artifacts/bundle"
+    files = list_artifacts(bundle, tracking_uri=client.tracking_uri)
+    if all(Path(file.path).name != LOSSES for file in files):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        uri = f"{model}/artifacts/bundle/losses.npz"
-        return _read_losses(Path(download_artifacts(uri, dst_path=folder, tracking_uri=client.tracking_uri)))
-
-
-def _names_in(uri: str, client: MlflowClient) -> list[str]:
-    from mlflow.artifacts import list_artifacts
-
-    return [Path(file.path).name for file in list_artifacts(uri, tracking_uri=client.tracking_uri)]
+        path = download_artifacts(f"{bundle}/{LOSSES}", dst_path=folder, tracking_uri=client.tracking_uri)
+        return _read_losses(Path(path))
 
 
 def _read_losses(path: Path) -> NDArray[np.float64]:

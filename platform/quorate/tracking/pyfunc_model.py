@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
-from numpy.typing import NDArray
 
 
 class BundleModel(PythonModel):  # type: ignore[misc]
@@ -19,7 +18,8 @@ class BundleModel(PythonModel):  # type: ignore[misc]
 
         self._bundle = Bundle.load(Path(context.artifacts["bundle"]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """No type hints here: MLflow would make a schema of them, beside the signature."""
         proba = self._bundle.predict(np.asarray(model_input)).proba
         return np.asarray(proba, dtype=np.float32)
 

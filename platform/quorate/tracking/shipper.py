@@ -133,6 +133,7 @@ def _prepare(folder: Path, uri: str, header: journal.Record) -> Sending:
         os.environ.pop(name, None)
     os.environ["MLFLOW_TRACKING_URI"] = uri
     os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # ours look first whether the call had an effect
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if uri.startswith(SQLITE):

@@ -173,7 +173,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
             logits = network(x)
         loss = functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         training.schedule.step()
         training.tally.add(loss, logits, y)

@@ -8,8 +8,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from quorate.errors import UserError
 
-class WeightsError(ValueError):
+
+class WeightsError(UserError):
     """The weights cannot be used, with the reason."""
 
 

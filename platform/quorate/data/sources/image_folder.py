@@ -64,10 +64,8 @@ def _read(
     if corrupt and params.on_corrupt == "error":
         listed = "\n  ".join(corrupt[:20])
         more = f"\n  and {len(corrupt) - 20} more" if len(corrupt) > 20 else ""
-        raise DataError(
-            f"{len(corrupt)} of {len(paths)} files cannot be decoded:\n  {listed}{more}\nmend or remove them, or set on_corrupt: skip",
-            key,
-        )
+        message = f"{len(corrupt)} of {len(paths)} files cannot be decoded:\n  {listed}{more}"
+        raise DataError(f"{message}\nmend or remove them, or set on_corrupt: skip", key)
     if not kept:
         raise DataError(f"none of the {len(paths)} files in {root} can be decoded", key)
     try:

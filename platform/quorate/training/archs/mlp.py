@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 from pydantic import Field
@@ -28,7 +29,7 @@ class Mlp:
         height, width, channels = shape
         sizes = (height * width * channels, *params.hidden)
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             layers += [
                 nn.Linear(before, after, bias=False),
                 nn.BatchNorm1d(after),

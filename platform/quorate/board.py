@@ -1,0 +1,86 @@
+"""Makes the leaderboard of a job from its members, their predictions and the ensemble."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.ensemble.assemble import Assembly
+from quorate.ensemble.combination import Combination
+from quorate.ensemble.metrics import scores
+from quorate.fitting import Work
+from quorate.oof import Gathered
+from quorate.plan import Plan
+from quorate.spec import JobSpec
+
+
+def make_board(
+    spec: JobSpec,
+    plan: Plan,
+    work: Work,
+    gathered: Gathered,
+    assembly: Assembly,
+    combination: Combination,
+    test: NDArray[np.float64] | None,
+) -> dict[str, Any]:
+    """The leaderboard as JSON; figures are rounded to six digits.
+
+    Members are scored on the rows that they cover, as they are; the ensemble's out-of-fold figures
+    are cross-fitted. `oof_sha256` is the hash of all members' out-of-fold probabilities by name.
+    """
+    trained = [fit for fit in work.fits.values() if not fit.reused]
+    tasks = {
+        "total": len(plan.tasks),
+        "trained": len(trained),
+        "reused": len(work.fits) - len(trained),
+        "failed": len(work.failures),
+    }
+    y, target = plan.context.train.y, plan.context.test
+    members = []
+    for m, label in enumerate(plan.labels):
+        covered, done = gathered.mask[m], [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
+        tested = gathered.test is not None and target is not None and bool(done)
+        members.append(
+            {
+                "name": label,
+                "kind": plan.of(label)[0].kind,
+                "status": work.status(plan, label),
+                "weight": round(float(combination.weights[m]), 6),
+                "temperature": round(float(combination.temperatures[m]), 6),
+                "fit_seconds": round(sum(fit.seconds for fit in done), 3),
+                "oof": _rounded(scores(gathered.proba[m, covered], y[covered])) if covered.any() else None,
+                "test": _rounded(scores(gathered.test[m], target.y)) if tested else None,  # type: ignore[index, union-attr]
+            }
+        )
+    ensemble = {
+        "combiner": spec.combiner.kind if not assembly.guarded else combination.kind,
+        "temperature": round(combination.temperature, 6),
+        "oof": _rounded(assembly.scores),
+        "test": _rounded(scores(test, target.y)) if test is not None and target is not None else None,
+        "best_single": {"oof_nll": round(assembly.best_single_nll, 6)},
+        "note": assembly.reason,
+    }
+    return {
+        "job": spec.name,
+        "tasks": tasks,
+        "ensemble": ensemble,
+        "members": members,
+        "oof_sha256": oof_hash(plan, gathered),
+    }
+
+
+def oof_hash(plan: Plan, gathered: Gathered) -> str:
+    """SHA-256 over the members in the order of their names, whatever their order in the job file."""
+    content = hashlib.sha256()
+    for m in np.argsort(plan.labels):
+        content.update(plan.labels[m].encode() + b"\0")
+        content.update(np.ascontiguousarray(gathered.proba[m]).tobytes())
+        content.update(np.ascontiguousarray(gathered.mask[m]).tobytes())
+    return content.hexdigest()
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in figures.items()}

@@ -1,0 +1,53 @@
+"""The command `quorate`; each command imports what it needs when it runs, so that help is quick."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from quorate import __version__
+from quorate.cli import leaderboard, predict, serve, sync, train, ui
+from quorate.errors import UserError
+
+app = typer.Typer(
+    name="quorate",
+    help="Train ensembles of diverse classifiers on a cluster and serve their calibrated average.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and end.")) -> None:
+    if version:
+        typer.echo(f"quorate {__version__}")
+        raise typer.Exit
+
+
+app.command("train")(train.train)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
+app.command("ui")(ui.ui)
+app.command("sync")(sync.sync)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend ends with code 2 and no traceback."""
+    with _plain_errors():
+        app()
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,43 @@
+"""`quorate predict`: offline scores of images."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption, RunOption, bundle_folder
+
+
+def predict(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT…", help="Images, folders of images, or .npz archives.", show_default=False),
+    ],
+    run: RunOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="A .csv, .parquet or .npz file; standard output when left out."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Score images with the ensemble of a run: the class and the probability of every class."""
+    from quorate.scoring import check_output, read_inputs, score, write_scores
+
+    if output is not None:
+        check_output(output)
+    folder = bundle_folder(run)
+    from quorate.bundle import Bundle
+
+    bundle = Bundle.load(folder)
+    rows = read_inputs(inputs, bundle)
+    scores = score(bundle, rows)
+    if output is not None:
+        write_scores(output, scores, bundle.class_names)
+        typer.echo(f"{len(scores)} rows to {output}")
+    elif json:
+        typer.echo(json_format.dumps(scores.to_dict(orient="records"), indent=1))
+    else:
+        typer.echo(scores.to_csv(index=False), nl=False)

@@ -1,0 +1,23 @@
+"""`quorate serve`: the ensemble behind an HTTP service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import RunOption, bundle_folder
+
+
+def serve(
+    run: RunOption = None,
+    host: Annotated[str, typer.Option(help="Address to bind; others than loopback need a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8000,
+    token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients must send.")] = None,
+) -> None:
+    """Serve the ensemble of a run with Ray Serve until Ctrl-C."""
+    folder = bundle_folder(run)
+    from quorate.serving.service import serve_bundle
+
+    serve_bundle(folder, host=host, port=port, token_file=token_file)

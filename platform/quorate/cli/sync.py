@@ -1,0 +1,23 @@
+"""`quorate sync`: send what a run could not send to MLflow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import runs_folder
+
+
+def sync(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A run folder or its name.", show_default=False)
+    ] = None,
+) -> None:
+    """Send the records of a run that MLflow does not have yet; each arrives once, however often this runs."""
+    from quorate.runs import RunFolder
+    from quorate.tracking.live import default_uri
+    from quorate.tracking.live import sync as send
+
+    folder = RunFolder.journalled(run, runs_folder())
+    raise typer.Exit(send(folder.path, default_uri()))

@@ -1,0 +1,56 @@
+"""Ctrl-C and SIGTERM: running tasks checkpoint, and the command ends within ten seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+from quorate.execution.base import Executor
+
+_GRACE_SECONDS = 8.5
+
+
+class Interrupted(Exception):
+    """The job was asked to end; everything that was finished or checkpointed is kept."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class StopRequest:
+    """Turns a signal into an executor's `stop`, or into `Interrupted` where nothing runs.
+
+    A task that cannot stop in time (one long call into a library) does not hold the command: the
+    process ends hard, which loses nothing, because the store only ever holds whole results.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._executor: Executor | None = None
+
+    def install(self) -> None:
+        """Take the signals over; again after a library has taken them."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def attach(self, executor: Executor | None) -> None:
+        """Who is told to stop from now on."""
+        self._executor = executor
+
+    def check(self) -> None:
+        if self.signum is not None:
+            raise Interrupted(self.signum)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            return
+        self.signum = signum
+        timer = threading.Timer(_GRACE_SECONDS, os._exit, [128 + signum])
+        timer.daemon = True
+        timer.start()
+        if self._executor is None:
+            raise Interrupted(signum)
+        self._executor.stop()

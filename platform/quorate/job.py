@@ -1,0 +1,230 @@
+"""One job from its spec to the bundle, readable from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from quorate.board import make_board
+from quorate.data.folds import make_folds
+from quorate.data.source import DataError, first_rows
+from quorate.ensemble.assemble import Assembly, assemble
+from quorate.ensemble.combination import Combination
+from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
+from quorate.execution.base import Executor
+from quorate.execution.choose import open_executor
+from quorate.execution.stream import this_hardware
+from quorate.fitting import Work, find_finished, train
+from quorate.interrupt import Interrupted, StopRequest
+from quorate.kinds import COMBINERS, DATASETS
+from quorate.mirror import Mirror
+from quorate.oof import Gathered, gather
+from quorate.packing import pack_bundle
+from quorate.plan import Context, Plan, PlanError, assets_of, derive_seed, digest, make_plan
+from quorate.results import Results
+from quorate.runs import RunFolder
+from quorate.spec import Job
+from quorate.store import Store
+from quorate.tracking.journal import NAME as JOURNAL
+from quorate.tracking.journal import Journal
+from quorate.tracking.live import Shipper, default_uri, start_shipper
+
+
+class JobFailed(RuntimeError):
+    """The job cannot give an ensemble; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a job runs and keeps its work."""
+
+    store: Store
+    runs: Path
+    executor: Literal["ray", "local"]
+    address: str | None = None
+
+
+def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) -> dict[str, Any]:
+    """Run a job and give its leaderboard.
+
+    Raises `SpecError` for input that cannot be used, `JobFailed` where the quorum is not reached,
+    `Interrupted` when it was asked to stop; what was finished until then is kept.
+    """
+    started = time.monotonic()
+    spec, results = job.spec, Results(options.store)
+    context = open_data(job, console)
+    with _executor(options, job, stop) as executor:
+        plan = plan_job(job, context, executor)
+        work = Work(fits=find_finished(plan, results))
+        folder = RunFolder.create(options.runs, job)
+        _say_plan(console, plan, work, folder)
+        with _tracked(job, plan, folder, console) as mirror:
+            for fit in work.fits.values():
+                mirror.reused(fit)
+            with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder)):
+                work.fits |= find_finished(plan, results, but=work.fits)
+                train(plan, work, results, executor, mirror, folder, spec.execution, console)
+            stop.check()
+            stop.attach(None)
+
+            gathered = gather(plan, work.fits, work.tests)
+            members = _counted(job, plan, work, gathered)
+            assembly = _assemble(job, plan, gathered, members)
+            combination = _for_all(assembly.combination, members, len(plan.labels))
+            test = combination.apply(gathered.test) if gathered.test is not None else None
+            if assembly.reason:
+                console.print(f"[yellow]{assembly.reason}[/yellow]", highlight=False)
+
+            board = make_board(spec, plan, work, gathered, assembly, combination, test)
+            board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
+            bundle = pack_bundle(folder.path / "bundle", spec, plan, work, assembly, combination, board, results)
+            folder.write_end(board, plan, gathered, assembly, test)
+            mirror.finished(board, folder, bundle, plan, work.fits)
+    return board
+
+
+def open_data(job: Job, console: Console | None = None) -> Context:
+    """The rows, folds and files of a job; raises `SpecError` with the place in the job file."""
+    spec = job.spec
+    try:
+        opened = first_rows(DATASETS.get(spec.data.kind).open(spec.data), spec.data.limit)
+    except DataError as error:
+        raise job.error((("data", error.key) if error.key else ("data",), str(error))) from None
+    for note in opened.notes:
+        if console is not None:
+            console.print(f"[yellow]{note}[/yellow]", highlight=False)
+    try:
+        folds = make_folds(opened.train.y, spec.validation, derive_seed(spec.seed, "folds"))
+    except ValueError as error:
+        raise job.error((("validation", "folds"), str(error))) from None
+    if spec.quorum.folds is not None and spec.quorum.folds > len(folds):
+        raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
+    return Context(opened.train, opened.test, folds, assets_of(spec))
+
+
+def plan_job(job: Job, context: Context, executor: Executor | None) -> Plan:
+    """The plan for what the executor runs on (this machine without one); refuses what would never fit."""
+    hardware = executor.hardware() if executor is not None else this_hardware()
+    try:
+        plan = make_plan(job.spec, context, hardware)
+    except PlanError as error:
+        raise job.error((("members", error.member), str(error))) from None
+    if executor is not None:
+        too_large = {task.member: task.resources for task in plan.tasks if not executor.slots(task.resources)}
+        if too_large:
+            problems = [
+                (("members", name), f"asks for {resources}, more than any node has; lower cpus, gpus or memory")
+                for name, resources in too_large.items()
+            ]
+            raise job.error(*problems)
+    return plan
+
+
+def _counted(job: Job, plan: Plan, work: Work, gathered: Gathered) -> list[int]:
+    """Positions of the members that count; raises `JobFailed` without a quorum."""
+    need = job.spec.quorum.folds or len(plan.context.folds)
+    enough = coverage(mask_by_fold=gathered.folds, need_folds=need)
+    enough &= np.array([work.status(plan, label) != "diverged" for label in plan.labels])
+    try:
+        check_quorum(counted=enough, need=job.spec.quorum.of(len(plan.labels)), names=plan.labels)
+    except QuorumError as error:
+        reasons = {f"{event.task}: {event.status}: {event.message}" for event in work.failures.values()}
+        raise JobFailed("\n  ".join([str(error), *sorted(reasons)])) from None
+    return [int(i) for i in np.flatnonzero(enough)]
+
+
+def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> Assembly:
+    combiner = COMBINERS.get(job.spec.combiner.kind)(job.spec.combiner)
+    try:
+        return assemble(
+            proba=gathered.proba[members],
+            mask=gathered.mask[members],
+            y=plan.context.train.y,
+            combiner=combiner,
+            seed=derive_seed(job.spec.seed, "combiner"),
+            names=[plan.labels[i] for i in members],
+        )
+    except ValueError as error:
+        raise JobFailed(f"the members cannot be combined: {error}") from None
+
+
+def _for_all(combination: Combination, members: list[int], total: int) -> Combination:
+    """The combination of the counted members as one of all members; the others weigh nothing."""
+    weights, temperatures = np.zeros(total), np.ones(total)
+    weights[members], temperatures[members] = combination.weights, combination.temperatures
+    return Combination(combination.kind, weights, temperatures, combination.temperature)
+
+
+def _job_key(plan: Plan) -> str:
+    return digest(job=[task.key for task in plan.tasks])
+
+
+@contextmanager
+def _executor(options: Options, job: Job, stop: StopRequest) -> Iterator[Executor]:
+    """The executor of the job, told to stop when a signal comes, closed in the end."""
+    workers = job.spec.execution.workers
+    executor = open_executor(options.executor, address=options.address, workers=workers)
+    stop.install()  # Ray has taken the signals
+    stop.attach(executor)
+    try:
+        yield executor
+    finally:
+        stop.attach(None)
+        executor.close()
+
+
+@contextmanager
+def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console) -> Iterator[Mirror]:
+    """The journal of the run, closed with the job's status, and the process that sends it to MLflow."""
+    tracking = job.spec.tracking
+    journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
+    mirror = Mirror(journal, job.spec, plan)
+    shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
+    try:
+        yield mirror
+    except Interrupted:
+        mirror.close("KILLED")
+        raise
+    except BaseException:
+        mirror.close("FAILED")
+        raise
+    mirror.close("FINISHED")
+    if shipper is not None:
+        _say_tracking(console, shipper)
+
+
+def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> None:
+    total, reused = len(plan.tasks), len(work.fits)
+    counts = f"{len(plan.labels)} members x {len(plan.context.folds)} folds = {total} fit tasks, {reused} reused"
+    console.print(f"{plan.context.folds.reason}; {counts}", highlight=False)
+    console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
+
+
+def _say_waiting(console: Console, holder: str) -> None:
+    console.print(f"[yellow]{holder} runs this very job in the same store; waiting for it[/yellow]", highlight=False)
+
+
+def _say_tracking(console: Console, shipper: Shipper, *, most: float = 20.0, still: float = 2.5) -> None:
+    """Wait for the shipper while it gets on, and say what it has left."""
+    deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()
+    while pending and time.monotonic() < min(deadline, moved + still):
+        if shipper.wait(0.2):
+            break
+        if (now := shipper.pending()) != pending:
+            moved, pending = time.monotonic(), now
+    if left := shipper.pending():
+        console.print(
+            f"[yellow]MLflow: {left} records not yet at {shipper.uri}; if it stays away: "
+            f"quorate sync {shipper.run_folder}[/yellow]",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for refused in shipper.refused():
+        console.print(f"[yellow]MLflow refused {refused['what']}: {refused['reason']}[/yellow]", highlight=False)

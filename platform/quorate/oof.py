@@ -1,0 +1,57 @@
+"""Out-of-fold and test probabilities of all members, with what each of them covers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.members.base import Proba
+from quorate.plan import Plan
+from quorate.results import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What M members predict for N training rows and n test rows.
+
+    `proba` (M, N, K) is zero where `mask` (M, N) is False; `folds` (M, F) tells the finished folds;
+    `test` (M, n, K) is the average of each member's fold models.
+    """
+
+    proba: Proba
+    mask: NDArray[np.bool_]
+    folds: NDArray[np.bool_]
+    test: Proba | None
+
+
+def gather(plan: Plan, fits: Mapping[str, Fit], tests: Mapping[str, Proba]) -> Gathered:
+    """Put the folds of each member together; `fits` and `tests` are by the key of the fit task.
+
+    A row that several repeats validate gets the average of its predictions, and counts as covered
+    when every repeat has given one.
+    """
+    data, folds = plan.context.train, plan.context.folds
+    shape = (len(plan.labels), len(data), data.n_classes)
+    total = np.zeros(shape, np.float64)
+    times = np.zeros(shape[:2], np.int64)
+    finished = np.zeros((len(plan.labels), len(folds)), bool)
+    expected = np.zeros(len(data), np.int64)
+    for fold in folds.folds:
+        expected[fold.valid] += 1
+    rows = len(plan.context.test) if plan.context.test is not None else 0
+    test = np.zeros((shape[0], rows, shape[2]), np.float64)
+    for m, label in enumerate(plan.labels):
+        done = [task for task in plan.of(label) if task.key in fits]
+        for task in done:
+            valid = folds[task.fold].valid
+            total[m, valid] += fits[task.key].valid
+            times[m, valid] += 1
+            finished[m, task.fold] = True
+            if rows:
+                test[m] += tests[task.key] / np.float64(len(done))
+    mask = (times == expected) & (expected > 0)
+    proba = np.where(mask[..., None], total / np.maximum(times, 1)[..., None], 0).astype(np.float32)
+    return Gathered(proba, mask, finished, test.astype(np.float32) if rows else None)

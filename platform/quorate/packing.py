@@ -1,0 +1,79 @@
+"""Packs a finished job into a bundle: the members that weigh something, and what the ensemble needs to know."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quorate import __version__
+from quorate.bundle import LOSSES, write_bundle
+from quorate.ensemble.assemble import Assembly
+from quorate.ensemble.combination import Combination
+from quorate.fitting import Work
+from quorate.plan import Plan
+from quorate.results import Results
+from quorate.spec import JobSpec
+
+_LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "safetensors", "skops")
+
+
+def pack_bundle(
+    folder: Path,
+    spec: JobSpec,
+    plan: Plan,
+    work: Work,
+    assembly: Assembly,
+    combination: Combination,
+    board: dict[str, Any],
+    results: Results,
+) -> Path:
+    """Write the bundle of a job to `folder`; raises `Damaged` where the store lost a member meanwhile."""
+    files: dict[str, bytes] = {}
+    members = []
+    for m, label in enumerate(plan.labels):
+        row = board["members"][m]
+        entry: dict[str, Any] = {key: row[key] for key in ("name", "kind", "weight", "temperature", "oof", "test")}
+        entry["folds"] = []
+        for task in plan.of(label) if combination.weights[m] > 0 else ():
+            if task.key in work.fits:
+                place = f"members/{label}/{task.fold}"
+                entry["folds"].append(place)
+                content = results.files(work.fits[task.key])
+                files |= {f"{place}/{name}": blob for name, blob in content.items()}
+        members.append(entry)
+    losses = io.BytesIO()
+    np.savez(losses, allow_pickle=False, loss=assembly.row_losses)
+    files[LOSSES] = losses.getvalue()
+    data = plan.context.train
+    manifest = {
+        "job": spec.name,
+        "run": board["run"],
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "class_names": list(data.class_names),
+        "input": {"kind": "image", "dtype": "uint8", "shape": list(data.x.shape), "resize": _resize(spec)},
+        "members": members,
+        "combination": combination.to_json(),
+        "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
+        "metrics": {"oof": board["ensemble"]["oof"], "test": board["ensemble"]["test"]},
+        "data": {"fingerprint": data.fingerprint, "rows": len(data)},
+        "seed": spec.seed,
+        "versions": {
+            "quorate": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
+    }
+    write_bundle(folder, manifest, files)
+    return folder
+
+
+def _resize(spec: JobSpec) -> int | None:
+    """How photographs were brought to the input's size, for those that come later."""
+    resize: int | None = getattr(spec.data, "resize", None)
+    return resize

@@ -1,0 +1,138 @@
+"""Run folders: what one start of a job leaves for people and for later commands."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.ensemble.assemble import Assembly
+from quorate.errors import UserError
+from quorate.execution.base import Event, Failed, Fitted, Reported, Started
+from quorate.oof import Gathered
+from quorate.plan import Plan
+from quorate.report.leaderboard import as_text
+from quorate.spec import Job
+
+BOARD = "leaderboard.json"
+
+
+class RunError(UserError):
+    """No run is where the user says."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one start of a job; a finished one has a leaderboard."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def bundle(self) -> Path:
+        return self.path / "bundle"
+
+    @classmethod
+    def create(cls, runs: Path, job: Job) -> RunFolder:
+        """A new folder `NAME-DATE-TIME` with the job as it was read."""
+        stem = f"{job.spec.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        for number in range(1000):
+            path = runs / (stem if number == 0 else f"{stem}-{number + 1}")
+            try:
+                (path / "logs").mkdir(parents=True)
+            except FileExistsError:
+                continue
+            folder = cls(path)
+            folder._write("job.json", job.spec.model_dump_json(indent=1))
+            return folder
+        raise AssertionError("a thousand runs of one name in one second")
+
+    @classmethod
+    def find(cls, run: str | None, runs: Path) -> RunFolder:
+        """The run at a path or of a name, the newest finished one when left out; raises `RunError`."""
+        if run is None:
+            finished = sorted(runs.glob(f"*/{BOARD}"), key=lambda path: path.stat().st_mtime)
+            if not finished:
+                raise RunError(
+                    f"there is no finished run in {runs.absolute()}; run `quorate train JOB.yaml`, or give --run"
+                )
+            return cls(finished[-1].parent)
+        for path in (Path(run), runs / run):
+            if (path / BOARD).is_file():
+                return cls(path)
+        if Path(run).is_dir() or (runs / run).is_dir():
+            raise RunError(f"the run {run} has no {BOARD}: it did not finish; start its job again")
+        raise RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")
+
+    @classmethod
+    def journalled(cls, run: str | None, runs: Path) -> RunFolder:
+        """The run at a path or of a name, finished or not; the newest one when left out; raises `RunError`."""
+        if run is None:
+            started = sorted(runs.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+            if not started:
+                raise RunError(f"there is no run in {runs.absolute()}; name one")
+            return cls(started[-1].parent)
+        for path in (Path(run), runs / run):
+            if (path / "journal.jsonl").is_file():
+                return cls(path)
+        raise RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")
+
+    def board(self) -> dict[str, Any]:
+        board: dict[str, Any] = json.loads((self.path / BOARD).read_text(encoding="utf-8"))
+        return board
+
+    def log_path(self, event: Event) -> Path:
+        """The log of one attempt at one task."""
+        task = event.task if not hasattr(event.task, "fit") else event.task.fit
+        return self.path / "logs" / f"{task.label}.fold{task.fold + 1}.log"
+
+    def log(self, event: Event) -> None:
+        """Write an event to its task's log."""
+        if isinstance(event, Started):
+            line = f"attempt {event.attempt} on {event.worker}" + (", from a checkpoint" if event.restored else "")
+        elif isinstance(event, Reported):
+            line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
+        elif isinstance(event, Fitted):
+            line = f"fitted in {event.seconds:.2f} s"
+        elif isinstance(event, Failed):
+            line = f"attempt {event.attempt} {event.status}: {event.message}\n{event.tail}\nworker's log: {event.log}"
+        else:
+            line = type(event).__name__.lower()
+        with self.log_path(event).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+    def write_end(
+        self,
+        board: dict[str, Any],
+        plan: Plan,
+        gathered: Gathered,
+        assembly: Assembly,
+        test: NDArray[np.float64] | None,
+    ) -> None:
+        """What remains of a finished run; the leaderboard comes last and marks it finished."""
+        arrays = {
+            "proba": gathered.proba,
+            "mask": gathered.mask,
+            "y": plan.context.train.y,
+            "members": np.array(plan.labels),
+            "ensemble": assembly.crossfit_proba,
+        }
+        np.savez(self.path / "oof.npz", allow_pickle=False, **arrays)
+        if gathered.test is not None and test is not None and plan.context.test is not None:
+            labels = plan.context.test.y
+            np.savez(self.path / "test.npz", allow_pickle=False, proba=gathered.test, ensemble=test, y=labels)
+        self._write("leaderboard.txt", as_text(board))
+        self._write(BOARD, json.dumps(board, indent=1))
+
+    def _write(self, name: str, text: str) -> None:
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / name)
