@@ -58,8 +58,7 @@ class Bundle:
     @classmethod
     def load(cls, folder: Path) -> Bundle:
         """Verify every file against the manifest, then load; raises `BundleError`."""
-        manifest = read_manifest(folder)
-        _verify(folder, manifest["files"])
+        manifest = verified_manifest(folder)
         try:
             members = {
                 entry["name"]: [load_member(folder / place) for place in entry["folds"]]
@@ -120,6 +119,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{folder} has schema {found!r}, this version of Quorate reads {SCHEMA}; use the one that wrote it"
         )
+    return manifest
+
+
+def verified_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle whose every file is what the manifest says; raises `BundleError`."""
+    manifest = read_manifest(folder)
+    _verify(folder, manifest["files"])
     return manifest
 
 

@@ -211,7 +211,7 @@ def _say_waiting(console: Console, holder: str) -> None:
     console.print(f"[yellow]{holder} runs this very job in the same store; waiting for it[/yellow]", highlight=False)
 
 
-def _say_tracking(console: Console, shipper: Shipper, *, most: float = 20.0, still: float = 2.5) -> None:
+def _say_tracking(console: Console, shipper: Shipper, *, most: float = 30.0, still: float = 3.0) -> None:
     """Wait for the shipper while it gets on, and say what it has left."""
     deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()
     while pending and time.monotonic() < min(deadline, moved + still):

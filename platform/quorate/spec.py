@@ -30,15 +30,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def _given_path(value: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base", Path())
-    path: Path = base / value.expanduser()
-    if not path.exists():
-        raise ValueError(f"there is no {str(path)!r} (a relative path starts at the job file's folder)")
-    return path
+    """The path below the job file's folder, or else below the present one (as variables in a shell mean it)."""
+    base: Path = (info.context or {}).get("base", Path())
+    for folder in (base, Path()):
+        if (path := folder / value.expanduser()).exists():
+            return path.absolute()
+    raise ValueError(f"there is no {str(value)!r}, neither from the job file's folder nor from {Path.cwd()}")
 
 
 ExistingPath = Annotated[Path, AfterValidator(_given_path)]
-"""A file or folder that exists; a relative path starts at the job file's folder."""
+"""A file or folder that exists; relative to the job file's folder, or else to the present one."""
 
 
 def _resource(value: object) -> object:

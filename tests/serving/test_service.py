@@ -15,8 +15,8 @@ import httpx
 import pytest
 from tests.serving import stand_in
 
+from quorate.execution.session import require_token
 from quorate.serving.auth import check_exposure, digest, is_allowed, read_token
-from quorate.serving.local_ray import require_token
 from quorate.serving.service import free_port, servable, serve_bundle, welcome
 
 

@@ -7,7 +7,7 @@ from tests.tracking.runs import begin, runs_by_uid
 
 from quorate.tracking import journal
 from quorate.tracking.attempts import UnreachableError
-from quorate.tracking.delivery import Delivery
+from quorate.tracking.delivery import Delivery, open_delivery
 from quorate.tracking.journal import Journal
 from quorate.tracking.position import Position
 
@@ -16,7 +16,7 @@ def deliver(run: Path, uri: str, position: Position | None = None, offset: int =
     path = run / "journal.jsonl"
     header = journal.header(path)
     assert header is not None
-    delivery = Delivery(MlflowClient(uri), run, header, position or Position())
+    delivery = open_delivery(uri, run, header, position or Position())
     delivery.deliver(journal.read(path, offset)[0])
     return delivery
 
@@ -207,3 +207,17 @@ def test_a_deleted_experiment_keeps_everything_and_says_how_to_bring_it_back(uri
     client.restore_experiment(identifier)
     deliver(tmp_path, uri)
     assert list(runs_by_uid(uri)) == ["job"]
+
+
+def test_a_server_that_is_down_takes_nothing_and_loses_nothing(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    write_tree(tmp_path)
+
+    with pytest.raises(UnreachableError, match=r"http://127\.0\.0\.1:9/"):
+        deliver(tmp_path, "http://ada:secret@127.0.0.1:9")
+
+    position = deliver(tmp_path, uri).position
+    assert position.refused == []
+    assert len(position.runs) == 5

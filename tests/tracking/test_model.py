@@ -1,5 +1,7 @@
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -155,7 +157,10 @@ def serve(model: str, images: NDArray[np.uint8], folder: Path) -> NDArray[np.flo
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (folder / "serve.log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        # MLflow looks for uvicorn on the path
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
     try:
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations",
@@ -170,8 +175,9 @@ def serve(model: str, images: NDArray[np.uint8], folder: Path) -> NDArray[np.flo
             except urllib.error.HTTPError as error:
                 raise AssertionError(error.read().decode()) from error
             except OSError:
-                assert time.monotonic() < deadline, (folder / "serve.log").read_text()
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "serve.log").read_text()
                 time.sleep(0.3)
     finally:
-        os.killpg(process.pid, 9)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -109,6 +109,7 @@ def test_a_shipper_killed_again_and_again_doubles_nothing(uri: str, tmp_path: Pa
     assert_job_is_there_once(uri)
 
 
+@pytest.mark.slow
 def test_what_a_server_missed_is_sent_once_when_it_is_up(server: Server, tmp_path: Path) -> None:
     # given: no server, and a job that is not held up by that
     run = tmp_path / "run"
@@ -201,10 +202,24 @@ def test_two_shippers_never_send_one_folder(
 
 
 def test_a_folder_without_a_journal_is_named(tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = shipper.main([str(tmp_path), "--uri", uri])
+    codes = [shipper.main([str(tmp_path), "--uri", uri]), shipper.main([str(tmp_path / "typo"), "--uri", uri])]
 
-    assert code == 1
-    assert "nothing to send" in capsys.readouterr().out
+    assert codes == [1, 1]
+    assert capsys.readouterr().out.splitlines() == [
+        f"nothing to send: {tmp_path}/journal.jsonl holds no journal",
+        f"nothing to send: there is no folder {tmp_path}/typo",
+    ]
+
+
+def test_an_address_that_mlflow_cannot_use_keeps_everything_and_says_why(uri: str, tmp_path: Path) -> None:
+    write_job(tmp_path, members=1, steps=1)
+
+    done = one_pass(tmp_path, f"file://{tmp_path}/mlruns")
+
+    assert done.returncode == 1
+    assert done.stdout == f"0 records sent to file://{tmp_path}/mlruns, 7 left\n"
+    assert "not sent: MlflowException: The filesystem tracking backend" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_password_in_the_address_is_not_written_down() -> None:

@@ -21,4 +21,5 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
 
     from quorate.report.leaderboard import as_table
 
-    Console().print(as_table(board))
+    console = Console()
+    console.print(as_table(board, width=console.width))

@@ -35,4 +35,6 @@ def bundle_folder(run: str | None) -> Path:
         from quorate.tracking.download import download_bundle
 
         return download_bundle(run)
+    if run is not None and (Path(run) / "manifest.json").is_file():
+        return Path(run)
     return RunFolder.find(run, runs_folder()).bundle

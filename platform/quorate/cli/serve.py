@@ -18,6 +18,10 @@ def serve(
 ) -> None:
     """Serve the ensemble of a run with Ray Serve until Ctrl-C."""
     folder = bundle_folder(run)
-    from quorate.serving.service import serve_bundle
+    from quorate.serving.service import ServingFailed, serve_bundle
 
-    serve_bundle(folder, host=host, port=port, token_file=token_file)
+    try:
+        serve_bundle(folder, host=host, port=port, token_file=token_file)
+    except ServingFailed as failure:
+        typer.echo(f"error: {failure}", err=True)
+        raise typer.Exit(1) from None

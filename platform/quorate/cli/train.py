@@ -82,7 +82,7 @@ def _run(job: Job, store: str, address: str | None, console: Console, stop: obje
     if as_json:
         typer.echo(json_format.dumps(board, indent=1))
         return
-    console.print(as_table(board))
+    console.print(as_table(board, width=console.width))
     tasks = board["tasks"]
     console.print(
         f"{board['seconds']:.0f} s; fit tasks: {tasks['trained']} trained, {tasks['reused']} reused, "

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from quorate.errors import UserError
+
 MAX_PIXELS = 16_000_000
 """Largest picture that is decoded, in pixels; a small file can unpack to hundreds of megabytes."""
 
@@ -44,7 +46,7 @@ DAMAGE = (
 """What Pillow's decoders raise on damaged files."""
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """Bytes that are no usable picture; the message says why."""
 
 

@@ -73,4 +73,5 @@ def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> St
     mean = total / count
     std = np.sqrt(np.maximum(square / count - mean**2, 0))
     std = np.where(std > 1e-6, std, 1)
-    return Standardizer(scheme, mean.reshape(shape).astype(np.float32), std.reshape(shape).astype(np.float32))
+    fitted = [np.asarray(statistic, dtype=np.float32).reshape(shape) for statistic in (mean, std)]
+    return Standardizer(scheme, *fitted)

@@ -14,7 +14,7 @@ def open_executor(name: Literal["ray", "local"], *, address: str | None, workers
         from quorate.execution.local import LocalExecutor
 
         return LocalExecutor()
-    start_ray(address, cpus=workers)
+    own = start_ray(address, cpus=workers)
     from quorate.execution.ray import RayExecutor
 
-    return RayExecutor(ours=True)
+    return RayExecutor(own=own)

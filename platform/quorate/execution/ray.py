@@ -64,12 +64,13 @@ class _Actor:
 
 
 class RayExecutor:
-    """Actors on the Ray that this process is connected to; `close` leaves it where it is ours."""
+    """Actors on the Ray that this process is connected to; its `own` one is of this
+    machine alone and ends with it."""
 
     name = "ray"
 
-    def __init__(self, *, ours: bool) -> None:
-        self._ours = ours
+    def __init__(self, *, own: bool) -> None:
+        self._own = own
         self._actors: list[_Actor] = []
         self._queue: deque[tuple[Task, ...]] = deque()
         self._stopping = self._wants_checkpoint = False
@@ -77,6 +78,8 @@ class RayExecutor:
         self._nodes_read = 0.0
 
     def hardware(self) -> Hardware:
+        if self._own:
+            return this_hardware()
         there: Hardware = ray.get(_hardware_there.remote())
         return there
 
@@ -112,7 +115,7 @@ class RayExecutor:
 
     def close(self) -> None:
         self._retire(self._actors)
-        if self._ours:
+        if self._own:
             ray.shutdown()
 
     def _fill(self, shared: Any, attempts: Attempts, sources: Sources, policy: Policy) -> None:
@@ -227,7 +230,8 @@ def _create(resources: Resources, shared: Any) -> Any:
     }
     if resources.memory:
         options["memory"] = resources.memory
-    return Worker.options(**options)  # type: ignore[attr-defined].remote(shared)
+    actor_class: Any = Worker
+    return actor_class.options(**options).remote(shared)
 
 
 def _needs(resources: Resources) -> dict[str, float]:

@@ -15,8 +15,8 @@ class ClusterError(UserError):
     """The cluster cannot be reached."""
 
 
-def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
-    """Start a local Ray with `cpus` CPUs (all when left out), or connect to a cluster.
+def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
+    """Start a local Ray with `cpus` CPUs (all when left out) and give True, or connect to a cluster.
 
     Without `address` the environment's RAY_ADDRESS is taken; `local` starts one whatever that says.
     The nodes of a cluster get this package with the connection. Raises `ClusterError`. To be called
@@ -33,7 +33,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
-        return
+        return True
     package = Path(__file__).resolve().parents[1]
     try:
         ray.init(address=address, runtime_env={"py_modules": [str(package)]}, **quiet)
@@ -42,6 +42,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
         raise ClusterError(
             f"no Ray cluster answers at {address}: {lines[0] if lines else type(error).__name__}"
         ) from None
+    return False
 
 
 def require_token() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.standardize import Standardizer, fit_standardizer
-from quorate.kinds import ARCHS, MEMBERS, OPTIMIZERS, SCHEDULES, kind_of
+from quorate.kinds import ARCHS, MEMBERS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
 from quorate.members.base import Proba, read_header, write_header
 from quorate.spec import ExistingPath, MemberParams
 from quorate.training.feed import Augment, Feed, labels_of
@@ -88,9 +90,11 @@ class Net:
     def numerics(cls, params: NetParams, *, shape: Shape, rows: int, hardware: Hardware) -> Numerics:
         convolutional = ARCHS.get(params.arch.kind).convolutional
         cuda = params.gpus > 0
-        side = params.size or min(shape[:2])
-        # Measured with the benchmark `precision`: below 16 pixels the conversions cost more than they give.
-        worth_it = convolutional and hardware.fast_bfloat16 and (cuda or side >= 16)
+        # Measured on a CPU with avx512_bf16: below 16 pixels the conversions cost more than they give,
+        # and grouped convolutions took twice as long in bfloat16.
+        side = min(_input_shape(params, shape)[:2])
+        suits = convolutional and side >= 16 and not _profile(params.arch, _input_shape(params, shape)).grouped
+        worth_it = hardware.fast_bfloat16 and (cuda or suits)
         chosen = ("bfloat16" if worth_it else "float32") if params.precision == "auto" else params.precision
         return Numerics(
             precision=chosen,
@@ -102,16 +106,9 @@ class Net:
 
     @classmethod
     def cost(cls, params: NetParams, *, shape: Shape, rows: int, n_classes: int) -> float:
-        side = (params.size, params.size) if params.size else shape[:2]
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            network = _build(params, shape, n_classes).eval()
-            image = torch.empty(1, shape[2], *side)
-            with FlopCounterMode(display=False) as counter:
-                network(image)
-        # A pass back costs two forward; 20 Gflop/s and .2 ms an image and core were measured for small networks.
-        flops = float(counter.get_total_flops())
-        return rows * params.epochs * (3 * flops / 20e9 + 2e-4)
+        flops = _profile(params.arch, _input_shape(params, shape)).flops
+        # A pass back costs two forward; 20 Gflop/s and .2 ms an image and core were measured.
+        return float(rows * params.epochs * (3 * flops / 20e9 + 2e-4))
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         torch.set_num_threads(run.numerics.threads)
@@ -216,6 +213,25 @@ class Net:
 
 def _input_shape(params: NetParams, shape: Shape) -> Shape:
     return (params.size, params.size, shape[2]) if params.size else shape
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """What one image costs in a pass forward, and whether there are grouped convolutions."""
+
+    flops: int
+    grouped: bool
+
+
+@functools.lru_cache(maxsize=256)
+def _profile(arch: KindParams, shape: Shape) -> _Profile:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network: nn.Module = ARCHS.get(arch.kind).build(arch, shape=shape, n_classes=2, dropout=0.0).eval()
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, shape[2], *shape[:2]))
+    grouped = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in network.modules())
+    return _Profile(counter.get_total_flops(), grouped)
 
 
 def _build(params: NetParams, shape: Shape, n_classes: int) -> nn.Module:

@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS = ("accuracy", "nll", "ece", "brier")
 """Shown in this order, out-of-fold and on the test rows."""
 
 
-def as_table(board: dict[str, Any]) -> Table:
-    """A table of a leaderboard, members by out-of-fold log-loss, the ensemble last."""
+def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
+    """A table of a leaderboard, members by out-of-fold log-loss, the ensemble last.
+
+    Below 120 columns the kinds and the Brier scores are left out, so that it fits a terminal of 80.
+    """
+    wide = width >= 120
+    metrics = METRICS if wide else METRICS[:-1]
     tested = any(row.get("test") for row in (*board["members"], board["ensemble"]))
-    table = Table(title=f"{board['job']}: {board['run']}", title_justify="left", header_style="bold", pad_edge=False)
-    table.add_column("member", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    for split in ("oof", "test") if tested else ("oof",):
-        for metric in METRICS:
-            table.add_column(f"{split}\n{metric}", justify="right")
-    for column in ("weight", "temper-\nature", "fit s"):
-        table.add_column(column, justify="right")
-    table.add_column("status")
+    ensemble = board["ensemble"]
+    table = Table(
+        title=f"{board['run']}, combined by {ensemble['combiner']}",
+        title_justify="left",
+        box=SIMPLE_HEAD if wide else None,
+        padding=(0, 0, 0, 1),
+    )
+    table.add_column("\nmember", no_wrap=True)
+    if wide:
+        table.add_column("\nkind", no_wrap=True)
+    splits = ("oof", "test") if tested else ("oof",)
+    for split in splits:
+        for metric in metrics:
+            table.add_column(f"{split}\n{_SHORT[metric]}", justify="right", no_wrap=True)
+    for column in ("\nweight", "\nT", "\nfit s"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("\nstatus", no_wrap=True)
     for row in sorted(board["members"], key=_by_loss):
         last = [_number(row["weight"], 3), _number(row["temperature"], 2), _number(row["fit_seconds"], 1)]
-        bad = "" if row["status"] == "ok" else "red"
-        table.add_row(row["name"], row["kind"], *_figures(row, tested), *last, Text(row["status"], style=bad))
+        style = "" if row["status"] == "ok" else "red"
+        kind = [row["kind"]] if wide else []
+        table.add_row(row["name"], *kind, *_figures(row, splits, metrics), *last, Text(row["status"], style=style))
     table.add_section()
-    ensemble = board["ensemble"]
-    cells = ["ensemble", ensemble["combiner"], *_figures(ensemble, tested), "", "", "", ""]
-    table.add_row(*cells, style="bold")
+    blank = ["", _number(ensemble["temperature"], 2), "", ""]
+    table.add_row("ensemble", *([""] if wide else []), *_figures(ensemble, splits, metrics), *blank, style="bold")
     return table
 
 
@@ -47,9 +63,8 @@ def _by_loss(row: dict[str, Any]) -> float:
     return float(row["oof"]["nll"]) if row["oof"] else float("inf")
 
 
-def _figures(row: dict[str, Any], tested: bool) -> list[str]:
-    splits = ("oof", "test") if tested else ("oof",)
-    return [_number((row.get(split) or {}).get(metric), 4) for split in splits for metric in METRICS]
+def _figures(row: dict[str, Any], splits: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    return [_number((row.get(split) or {}).get(metric), 4) for split in splits for metric in metrics]
 
 
 def _number(value: float | None, digits: int) -> str:

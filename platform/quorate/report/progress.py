@@ -79,7 +79,7 @@ class Watch:
             if event.log:
                 self._console.print(f"  log: {event.log}", highlight=False)
             for line in event.tail.strip().splitlines()[-8:]:
-                self._console.print(f"  | {line}", markup=False, highlight=False)
+                self._console.print(f"  | {line}", markup=False, highlight=False, soft_wrap=True)
 
     def _finish(self, task: Task, *, count: bool = True) -> None:
         row = self._rows.pop(task.key, None)
@@ -92,7 +92,9 @@ class Watch:
     def _say(self, line: str) -> None:
         if not self._live:
             elapsed = time.monotonic() - self._since
-            self._console.print(f"[{self._done}/{self._total}] {elapsed:5.1f} s  {line}", markup=False, highlight=False)
+            self._console.print(
+                f"[{self._done}/{self._total}] {elapsed:5.1f} s  {line}", markup=False, highlight=False, soft_wrap=True
+            )
 
     @staticmethod
     def _label(task: Task) -> str:

@@ -7,18 +7,20 @@ import hmac
 import ipaddress
 from pathlib import Path
 
+from quorate.errors import UserError
+
 SHORTEST_TOKEN = 16
 """Characters below which a token could be guessed."""
 
 
 def read_token(path: Path) -> str:
-    """The token in a file, without the white space around it; raises `ValueError`."""
+    """The token in a file, without the white space around it; raises `UserError`."""
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the token file {path}: {error}") from None
+        raise UserError(f"cannot read the token file {path}: {error}") from None
     if len(token) < SHORTEST_TOKEN:
-        raise ValueError(
+        raise UserError(
             f"the token in {path} has {len(token)} characters; give at least {SHORTEST_TOKEN}, "
             f"such as `openssl rand -hex 32 > {path}` writes"
         )
@@ -39,9 +41,9 @@ def is_allowed(authorization: str | None, expected: bytes | None) -> bool:
 
 
 def check_exposure(host: str, *, token: bool) -> None:
-    """Raises `ValueError` where `host` can be reached from other machines and no token is asked."""
+    """Raises `UserError` where `host` can be reached from other machines and no token is asked."""
     if not token and not is_loopback(host):
-        raise ValueError(
+        raise UserError(
             f"{host} can be reached from other machines, and no token is set; "
             "add --token-file FILE, or use --host 127.0.0.1"
         )

@@ -18,10 +18,11 @@ from typing import Any
 
 from PIL import Image
 
-from quorate.bundle import MANIFEST, read_manifest
+from quorate.bundle import MANIFEST, read_manifest, verified_manifest
+from quorate.errors import UserError
+from quorate.execution.session import start_ray
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
-from quorate.serving.local_ray import start_ray
 from quorate.serving.model import BUNDLE, ModelInfo
 
 
@@ -48,10 +49,10 @@ def serve_bundle(
     takes a free port. `load` is the import path of the function that reads the folder. Without
     `block`, `stop` ends what was started.
 
-    Raises `ValueError` for what the user can mend (before Ray is started), `ServingFailed` otherwise.
+    Raises `UserError` for what the user can mend (before Ray is started), `ServingFailed` otherwise.
     """
     limits = limits or Limits()
-    manifest = servable(folder)
+    manifest = servable(folder, verified=load == BUNDLE)
     token = read_token(token_file) if token_file else None
     check_exposure(host, token=token is not None)
     port = free_port(host, port)
@@ -79,18 +80,18 @@ def stop() -> None:
     _leave_ray()
 
 
-def servable(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle that the front can take requests for; raises `ValueError`."""
-    manifest = read_manifest(folder)
+def servable(folder: Path, *, verified: bool = True) -> dict[str, Any]:
+    """The manifest of a bundle that the front can take requests for, its files `verified`; raises `UserError`."""
+    manifest = verified_manifest(folder) if verified else read_manifest(folder)
     try:
         ModelInfo.of(manifest, "")
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / MANIFEST} is no manifest of a bundle: {error!r}") from None
+        raise UserError(f"{folder / MANIFEST} is no manifest of a bundle: {error!r}") from None
     return manifest
 
 
 def free_port(host: str, port: int) -> int:
-    """`port` if it can be bound, or a free one for 0; raises `ValueError`."""
+    """`port` if it can be bound, or a free one for 0; raises `UserError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -98,7 +99,7 @@ def free_port(host: str, port: int) -> int:
             probe.bind(address)
             bound: int = probe.getsockname()[1]
     except (OSError, OverflowError) as error:
-        raise ValueError(f"cannot listen on {host}:{port} ({error}); choose another with --port") from None
+        raise UserError(f"cannot listen on {host}:{port} ({error}); choose another with --port") from None
     return bound
 
 
@@ -149,7 +150,7 @@ def _refuse_running_serve() -> None:
     from ray import serve
 
     if serve.status().proxies:
-        raise ValueError(
+        raise UserError(
             "Ray Serve already runs on this cluster, on a host and port of its own; "
             "end it with `serve shutdown`, or unset RAY_ADDRESS"
         )

@@ -28,6 +28,15 @@ MAX_RUN_NAME = 250
 """The width of MLflow's column."""
 
 
+def open_delivery(uri: str, folder: Path, header: Record, position: Position) -> Delivery:
+    """A delivery to `uri`; raises `UnreachableError` (a database is asked at once, a server later)."""
+    try:
+        client = MlflowClient(uri)
+    except Exception as error:  # drivers raise their own
+        raise UnreachableError(first_line(error)) from error
+    return Delivery(client, folder, header, position)
+
+
 class Delivery:
     """Sends the records of one journal in order, and keeps what `position` says of runs and refusals."""
 

@@ -26,6 +26,10 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 log = logging.getLogger(__name__)
 
 
+class VersionError(ValueError):
+    """The journal was written by a later Quorate."""
+
+
 class Journal:
     """The records of one job, one JSON object a line, each written whole by one system call.
 
@@ -181,12 +185,12 @@ def header(path: Path) -> Record | None:
     """The journal's first record, or None before it is written whole.
 
     Raises:
-        ValueError: the journal is of a later version.
+        VersionError: the journal is of a later version.
     """
     records, _ = read(path, 0)
     found = next((record for record in records if record["kind"] == "header"), None)
     if found is not None and found["version"] > VERSION:
-        raise ValueError(
+        raise VersionError(
             f"{path} has journal version {found['version']}, this Quorate reads up to {VERSION}: upgrade Quorate"
         )
     return found

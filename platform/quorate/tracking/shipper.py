@@ -45,33 +45,37 @@ class Sending:
 
     folder: Path
     uri: str
-    delivery: Delivery
+    header: journal.Record
+    where: position.Position
+    delivery: Delivery | None = None
+
+    def connect(self) -> Delivery:
+        """The way to the server, with its experiment ready; raises `UnreachableError`."""
+        from quorate.tracking.delivery import open_delivery
+
+        if self.delivery is None:
+            self.delivery = open_delivery(self.uri, self.folder, self.header, self.where)
+        self.delivery.connect()
+        return self.delivery
 
     def all_there_is(self) -> None:
         """Send until no whole record is left, noting the position after each chunk."""
-        where = self.delivery.position
+        delivery = self.connect()
         while True:
-            records, end = journal.read(self.folder / journal.NAME, where.offset)
-            if end == where.offset:
+            records, end = journal.read(self.folder / journal.NAME, self.where.offset)
+            if end == self.where.offset:
                 return
-            self.delivery.deliver(records)
-            where.offset, where.sent = end, where.sent + len(records)
+            delivery.deliver(records)
+            self.where.offset, self.where.sent = end, self.where.sent + len(records)
             self.save()
 
+    def kill_open(self) -> None:
+        """End the runs that the job cannot end any more."""
+        self.connect().kill_open()
+        self.save()
+
     def save(self) -> None:
-        position.save(self.folder, self.uri, self.delivery.position)
-
-    def left(self) -> int:
-        return journal.count(self.folder / journal.NAME, self.delivery.position.offset)
-
-    def summary(self) -> str:
-        """One line: what has arrived where, what is left, what was refused and why."""
-        where = self.delivery.position
-        line = f"{where.sent} records sent to {position.public(self.uri)}, {self.left()} left"
-        if where.refused:
-            first = where.refused[0]
-            line += f", {len(where.refused)} refused (first: {first['what']} of {first['uid']}: {first['reason']})"
-        return line
+        position.save(self.folder, self.uri, self.where)
 
 
 @dataclass(slots=True)
@@ -99,21 +103,28 @@ def main(arguments: list[str] | None = None) -> int:
     folder, uri = options.run_folder.resolve(), absolute(options.uri or default_uri())
     path = folder / journal.NAME
     parent = Parent(options.parent_pid, os.getppid() == options.parent_pid)
+    if not folder.is_dir():
+        print(f"nothing to send: there is no folder {folder}", flush=True)
+        return 1
     try:
         with _alone(folder, parent if options.follow else None):
             header = _wait_for_header(path, parent if options.follow else None)
             if header is None:
                 print(f"nothing to send: {path} holds no journal", flush=True)
                 return 1
-            sending = _prepare(folder, uri, header)
+            where = position.load(folder, uri, header["run"])
+            sending = Sending(folder, uri, header, where)
             if options.follow:
                 os.nice(10)
+                _prepare(uri)
                 _follow(sending, parent)
-            else:
+            elif journal.count(path, where.offset):
+                _prepare(uri)
                 _one_pass(sending)
-            print(sending.summary(), flush=True)
-            return 0 if sending.left() == 0 else 1
-    except LockedError as error:
+            left = journal.count(path, where.offset)
+            print(_summary(uri, where, left), flush=True)
+            return 0 if left == 0 else 1
+    except (LockedError, journal.VersionError) as error:
         print(error, flush=True)
         return 1
 
@@ -127,13 +138,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prepare(folder: Path, uri: str, header: journal.Record) -> Sending:
-    """MLflow, imported under our own environment and in a folder where its default paths make sense."""
+def _prepare(uri: str) -> None:
+    """Our own environment for MLflow, set before its import, and a folder where its default paths make sense."""
     for name in IN_THE_WAY:
         os.environ.pop(name, None)
     os.environ["MLFLOW_TRACKING_URI"] = uri
     os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # ours look first whether the call had an effect
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if uri.startswith(SQLITE):
@@ -141,12 +153,14 @@ def _prepare(folder: Path, uri: str, header: journal.Record) -> Sending:
         home.mkdir(parents=True, exist_ok=True)
         os.chdir(home)  # MLflow puts ./mlruns, the artifacts, beside the database
 
-    from mlflow import MlflowClient
 
-    from quorate.tracking.delivery import Delivery
-
-    where = position.load(folder, uri, header["run"])
-    return Sending(folder, uri, Delivery(MlflowClient(uri), folder, header, where))
+def _summary(uri: str, where: position.Position, left: int) -> str:
+    """One line: what has arrived where, what is left, what was refused and why."""
+    line = f"{where.sent} records sent to {position.public(uri)}, {left} left"
+    if where.refused:
+        first = where.refused[0]
+        line += f", {len(where.refused)} refused (first: {first['what']} of {first['uid']}: {first['reason']})"
+    return line
 
 
 def _follow(sending: Sending, parent: Parent) -> None:
@@ -158,11 +172,9 @@ def _follow(sending: Sending, parent: Parent) -> None:
         orphan = parent.is_gone()  # asked first: what the parent wrote last is then in this pass
         closed = journal.is_closed(sending.folder / journal.NAME)
         try:
-            sending.delivery.connect()
             sending.all_there_is()
             if orphan and not closed:
-                sending.delivery.kill_open()
-                sending.save()
+                sending.kill_open()
             pause = INTERVAL
             if orphan or closed:
                 return
