@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -37,7 +37,14 @@ def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = 
     return {fit.task.key: fit for fit in found if fit is not None}
 
 
+def units_left(plan: Plan, work: Work, results: Results) -> list[Unit]:
+    """What is still to be run; test predictions that the store has are taken from there."""
+    units = [Unit((task,)) for task in plan.tasks if task.key not in work.fits]
+    return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
+
+
 def train(
+    units: Sequence[Unit],
     plan: Plan,
     work: Work,
     results: Results,
@@ -47,11 +54,7 @@ def train(
     spec: ExecutionSpec,
     console: Console,
 ) -> None:
-    """Run what is missing of the plan and keep it as it comes."""
-    units = [Unit((task,)) for task in plan.tasks if task.key not in work.fits]
-    units += [Unit((task,)) for task in _missing_predictions(plan, work, results)]
-    if not units:
-        return
+    """Run `units` and keep what they give as it comes."""
     policy = Policy(spec.retries, spec.lost_workers, spec.checkpoint_seconds, spec.workers)
     sources = Sources(results.checkpoint, lambda task: results.files(work.fits[task.key]))
     watch = Watch(console, total=len(plan.tasks), reused=len(work.fits))

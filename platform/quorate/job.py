@@ -19,9 +19,8 @@ from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
 from quorate.execution.base import Executor
-from quorate.execution.choose import open_executor
-from quorate.execution.stream import this_hardware
-from quorate.fitting import Work, find_finished, train
+from quorate.execution.choose import Workplace
+from quorate.fitting import Work, find_finished, train, units_left
 from quorate.interrupt import Interrupted, StopRequest
 from quorate.kinds import COMBINERS, DATASETS
 from quorate.mirror import Mirror
@@ -60,8 +59,8 @@ def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) 
     started = time.monotonic()
     spec, results = job.spec, Results(options.store)
     context = open_data(job, console)
-    with _executor(options, job, stop) as executor:
-        plan = plan_job(job, context, executor)
+    with _workplace(options, stop) as place:
+        plan = plan_job(job, context, place)
         work = Work(fits=find_finished(plan, results))
         folder = RunFolder.create(options.runs, job)
         _say_plan(console, plan, work, folder)
@@ -70,7 +69,8 @@ def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) 
                 mirror.reused(fit)
             with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder)):
                 work.fits |= find_finished(plan, results, but=work.fits)
-                train(plan, work, results, executor, mirror, folder, spec.execution, console)
+                if units := units_left(plan, work, results):
+                    train(units, plan, work, results, place.executor(), mirror, folder, spec.execution, console)
             stop.check()
             stop.attach(None)
 
@@ -109,21 +109,20 @@ def open_data(job: Job, console: Console | None = None) -> Context:
     return Context(opened.train, opened.test, folds, assets_of(spec))
 
 
-def plan_job(job: Job, context: Context, executor: Executor | None) -> Plan:
-    """The plan for what the executor runs on (this machine without one); refuses what would never fit."""
-    hardware = executor.hardware() if executor is not None else this_hardware()
+def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
+    """The plan for what the job runs on; raises `SpecError` for members that could never run there."""
     try:
-        plan = make_plan(job.spec, context, hardware)
+        plan = make_plan(job.spec, context, place.hardware())
     except PlanError as error:
         raise job.error((("members", error.member), str(error))) from None
-    if executor is not None:
-        too_large = {task.member: task.resources for task in plan.tasks if not executor.slots(task.resources)}
-        if too_large:
-            problems = [
+    too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
+    if too_large:
+        raise job.error(
+            *(
                 (("members", name), f"asks for {resources}, more than any node has; lower cpus, gpus or memory")
                 for name, resources in too_large.items()
-            ]
-            raise job.error(*problems)
+            )
+        )
     return plan
 
 
@@ -166,18 +165,14 @@ def _job_key(plan: Plan) -> str:
     return digest(job=[task.key for task in plan.tasks])
 
 
-@contextmanager
-def _executor(options: Options, job: Job, stop: StopRequest) -> Iterator[Executor]:
-    """The executor of the job, told to stop when a signal comes, closed in the end."""
-    workers = job.spec.execution.workers
-    executor = open_executor(options.executor, address=options.address, workers=workers)
-    stop.install()  # Ray has taken the signals
-    stop.attach(executor)
-    try:
-        yield executor
-    finally:
-        stop.attach(None)
-        executor.close()
+def _workplace(options: Options, stop: StopRequest) -> Workplace:
+    """Where the job runs; what runs there is told to stop when a signal comes."""
+
+    def opened(executor: Executor | None) -> None:
+        stop.install()  # Ray has taken the signals
+        stop.attach(executor)
+
+    return Workplace(options.executor, options.address, opened)
 
 
 @contextmanager
@@ -211,8 +206,9 @@ def _say_waiting(console: Console, holder: str) -> None:
     console.print(f"[yellow]{holder} runs this very job in the same store; waiting for it[/yellow]", highlight=False)
 
 
-def _say_tracking(console: Console, shipper: Shipper, *, most: float = 30.0, still: float = 3.0) -> None:
+def _say_tracking(console: Console, shipper: Shipper, *, most: float = 30.0) -> None:
     """Wait for the shipper while it gets on, and say what it has left."""
+    still = 3.0 if shipper.uri.startswith("http") else 10.0  # a file is always there, if slow
     deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()
     while pending and time.monotonic() < min(deadline, moved + still):
         if shipper.wait(0.2):

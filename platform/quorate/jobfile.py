@@ -81,7 +81,7 @@ for _tag, _pattern, _first in (
     )
 _Loader.add_constructor(
     "tag:yaml.org,2002:float",
-    lambda loader, node: float(node.value.replace(".inf", "inf").replace(".nan", "nan")),
+    lambda loader, node: float(re.sub(r"\.(?=inf|nan)", "", node.value.lower())),
 )
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
@@ -135,10 +135,17 @@ def _build(loader: Any, node: yaml.Node, loc: Loc, lines: dict[Loc, int], proble
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*loc, i), lines, problems, name) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
+        try:
+            return loader.construct_object(node)
+        except ValueError as error:  # Python refuses numbers of thousands of digits
+            problems.append(Problem(loc, str(error), lines[loc], name))
+            return None
     built: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
+            problems.append(Problem(loc, "a key is plain text; merge keys are not read", line, name))
+            continue
         if key in built:
             problems.append(
                 Problem(
@@ -163,7 +170,7 @@ def _override(tree: dict[str, Any], lines: dict[Loc, int], override: str) -> Ite
     loc: Loc = tuple(path.split("."))
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         yield Problem(loc, f"the value {text!r} is not valid YAML", source=source)
         return
     inner = tree

@@ -16,7 +16,9 @@ class UnknownKind(ValueError):
     """A name that no registry entry has; the message lists the valid names and the nearest one."""
 
     def __init__(self, what: str, name: object, choices: list[str]) -> None:
-        super().__init__(f"unknown {what} {name!r}{did_you_mean(str(name), choices)}; choose from {', '.join(choices)}")
+        super().__init__(
+            f"unknown {what} {name!r}{did_you_mean(str(name), choices)} (choose from {', '.join(choices)})"
+        )
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:

@@ -43,9 +43,12 @@ ExistingPath = Annotated[Path, AfterValidator(_given_path)]
 
 
 def _resource(value: object) -> object:
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)i?B?\s*", value)):
-        return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
-    return value
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", value)
+    if match is None:
+        raise ValueError(f"{value!r} is neither a number of bytes nor a size such as '2GiB'")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
 
 
 Bytes = Annotated[int, BeforeValidator(_resource), Field(ge=0)]
@@ -127,6 +130,12 @@ class TrackingSpec(Spec):
     """Name in the Model Registry; the job's name when left out."""
 
 
+def _member_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only")
+    return name
+
+
 class JobSpec(Spec):
     """One ensemble job."""
 
@@ -137,7 +146,7 @@ class JobSpec(Spec):
     data: kind_of(DATASETS)  # type: ignore[valid-type]
     """The rows to learn from, and those to test on."""
     validation: ValidationSpec = ValidationSpec()
-    members: dict[str, kind_of(MEMBERS)]  # type: ignore[valid-type]
+    members: dict[Annotated[str, AfterValidator(_member_name)], kind_of(MEMBERS)]  # type: ignore[valid-type]
     """Name to member; the name is part of the member's identity, its position is not."""
     combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
     """How the members' predictions become one."""
@@ -154,12 +163,9 @@ class JobSpec(Spec):
 
     @field_validator("members")
     @classmethod
-    def _members_have_names(cls, members: dict[str, KindParams]) -> dict[str, KindParams]:
+    def _somebody_is_there(cls, members: dict[str, KindParams]) -> dict[str, KindParams]:
         if not members:
             raise ValueError("an ensemble needs at least one member")
-        for name in members:
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only")
         return members
 
 

@@ -97,13 +97,14 @@ def _run(job: Job, store: str, address: str | None, console: Console, stop: obje
 def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None:
     from rich.table import Table
 
+    from quorate.execution.choose import Workplace
     from quorate.fitting import find_finished
     from quorate.job import open_data, plan_job
     from quorate.results import Results
     from quorate.store import open_store
 
     context = open_data(job, console)
-    plan = plan_job(job, context, None)
+    plan = plan_job(job, context, Workplace("local", None, lambda executor: None))
     done = find_finished(plan, Results(open_store(store)))
     tasks = [
         {

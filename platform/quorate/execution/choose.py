@@ -1,20 +1,66 @@
-"""The executor that a job asks for."""
+"""Where a job runs: this process, a Ray of its own, or a cluster; opened when there is something to run."""
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal, Self
 
 from quorate.execution.base import Executor
 from quorate.execution.session import start_ray
+from quorate.execution.stream import this_hardware
+from quorate.plan import Resources
+from quorate.training.run import Hardware
 
 
-def open_executor(name: Literal["ray", "local"], *, address: str | None, workers: int | None) -> Executor:
-    """A running executor; Ray is started or connected to. Raises `ClusterError`."""
-    if name == "local":
-        from quorate.execution.local import LocalExecutor
+class Workplace:
+    """The executor of a job; a local Ray is started only once it is needed.
 
-        return LocalExecutor()
-    own = start_ray(address, cpus=workers)
-    from quorate.execution.ray import RayExecutor
+    `opened` is called with the executor when it is there, with None when it has been closed.
+    """
 
-    return RayExecutor(own=own)
+    def __init__(
+        self, name: Literal["ray", "local"], address: str | None, opened: Callable[[Executor | None], None]
+    ) -> None:
+        self._name, self._opened = name, opened
+        self._address = (address or os.environ.get("RAY_ADDRESS")) if name == "ray" else None
+        self._remote = self._address not in (None, "local")
+        self._executor: Executor | None = None
+
+    def hardware(self) -> Hardware:
+        """What the workers run on; raises `ClusterError` where a cluster does not answer."""
+        return self.executor().hardware() if self._remote else this_hardware()
+
+    def slots(self, resources: Resources) -> int:
+        """How many units of that size run at the same time; 0 where one would never fit."""
+        if self._remote:
+            return self.executor().slots(resources)
+        here = self.hardware()
+        rooms = [here.cores // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cores]
+        return int(min(rooms))
+
+    def executor(self) -> Executor:
+        """The executor, opened at the first call."""
+        if self._executor is None:
+            if self._name == "local":
+                from quorate.execution.local import LocalExecutor
+
+                self._executor = LocalExecutor()
+            else:
+                own = start_ray(self._address)
+                from quorate.execution.ray import RayExecutor
+
+                self._executor = RayExecutor(own=own)
+            self._opened(self._executor)
+        return self._executor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._executor is not None:
+            self._opened(None)
+            self._executor.close()

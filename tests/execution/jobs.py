@@ -1,0 +1,63 @@
+"""Small plans on the digits, and what an executor made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.execution import odd_members  # noqa: F401  (registers a kind)
+
+from quorate import jobfile, spec
+from quorate.execution.base import Checkpointed, Event, Executor, Failed, Fitted, Policy, Sources
+from quorate.execution.stream import this_hardware
+from quorate.job import open_data
+from quorate.plan import FitTask, Plan, Unit, make_plan
+
+CNN = {"kind": "net", "arch": "small_cnn", "epochs": 4, "schedule": "one_cycle", "dropout": 0.2, "augment": {"crop": 1}}
+
+
+def plan_of(members: dict[str, Any], **rest: Any) -> Plan:
+    """A plan on 300 digits in two folds."""
+    tree = {"data": {"kind": "digits", "limit": 300}, "validation": {"folds": 2}, "members": members, **rest}
+    job = spec.validate(jobfile.Source("test", tree, {}), base=Path())
+    return make_plan(job.spec, open_data(job), this_hardware())
+
+
+def run(
+    executor: Executor,
+    plan: Plan,
+    *,
+    policy: Policy | None = None,
+    on: Callable[[Event], None] = lambda event: None,
+    checkpoints: dict[str, bytes] | None = None,
+) -> list[Event]:
+    """All events; checkpoints are kept and given back as a store would."""
+    kept = checkpoints if checkpoints is not None else {}
+    events = []
+    sources = Sources(lambda task: kept.get(task.key), lambda task: {})
+    units = [Unit((task,)) for task in plan.tasks]
+    for event in executor.run(units, context=plan.context, sources=sources, policy=policy or Policy()):
+        if isinstance(event, Checkpointed):
+            kept[event.task.key] = event.content
+        on(event)
+        events.append(event)
+    return events
+
+
+def fitted(events: list[Event]) -> dict[str, Fitted]:
+    return {event.task.key: event for event in events if isinstance(event, Fitted)}
+
+
+def failures(events: list[Event]) -> list[Failed]:
+    return [event for event in events if isinstance(event, Failed)]
+
+
+def hashes(events: list[Event]) -> dict[str, str]:
+    """SHA-256 of the validation probabilities of each task."""
+    return {key: hashlib.sha256(event.valid.tobytes()).hexdigest() for key, event in fitted(events).items()}
+
+
+def task_of(plan: Plan, member: str, fold: int = 0) -> FitTask:
+    return next(task for task in plan.tasks if task.member == member and task.fold == fold)

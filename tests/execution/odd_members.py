@@ -1,0 +1,92 @@
+"""Member kinds that misbehave on purpose, importable by Ray workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from quorate.data.dataset import Dataset, Images
+from quorate.kinds import MEMBERS
+from quorate.members.base import Proba, write_header
+from quorate.spec import MemberParams
+from quorate.training.run import Diverged, Hardware, Numerics, Run, Signal
+
+
+class OddParams(MemberParams):
+    kind: Literal["odd"] = "odd"
+    what: Literal["well", "raise", "raise_once", "diverge", "die_once", "wait"] = "well"
+    mark: str = ""
+    """A file that tells one attempt from the next."""
+    seconds: float = 0.0
+    price: float = 1.0
+
+
+@MEMBERS.register("odd")
+class Odd:
+    """Predicts the class frequencies, or does what `what` says."""
+
+    Params: ClassVar[type[MemberParams]] = OddParams
+    version: ClassVar[int] = 1
+
+    def __init__(self, params: OddParams, *, shape: tuple[int, int, int], n_classes: int) -> None:
+        self.params, self.n_classes = params, n_classes
+        self.history: list[dict[str, float]] = []
+
+    @classmethod
+    def numerics(cls, params: Any, *, shape: Any, rows: int, hardware: Hardware) -> Numerics:
+        return Numerics()
+
+    @classmethod
+    def cost(cls, params: OddParams, *, shape: Any, rows: int, n_classes: int) -> float:
+        return params.price
+
+    def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
+        first = self._first_attempt()
+        match self.params.what:
+            case "raise":
+                raise RuntimeError("this member always raises")
+            case "raise_once" if first:
+                raise RuntimeError("this member raises once")
+            case "diverge":
+                raise Diverged("train_loss is nan in epoch 3 at learning rate 100")
+            case "die_once" if first:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "wait":
+                self._wait(run)
+        time.sleep(self.params.seconds)
+        self.frequencies = (np.bincount(train.y, minlength=self.n_classes) / len(train.y)).astype(np.float32)
+        self.history = [{"valid_loss": 1.0, "train_loss": 1.0, "valid_accuracy": 0.1}]
+        run.report(self.history[0], dict)
+        return self
+
+    def predict_proba(self, images: Images) -> Proba:
+        return np.tile(self.frequencies, (len(images), 1))
+
+    def save(self, folder: Path) -> None:
+        write_header(folder, params=self.params)
+        np.save(folder / "frequencies.npy", self.frequencies)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        raise AssertionError("not needed")
+
+    def _first_attempt(self) -> bool:
+        if not self.params.mark:
+            return True
+        mark = Path(self.params.mark)
+        first = not mark.exists()
+        mark.touch()
+        return first
+
+    def _wait(self, run: Run) -> None:
+        """Report all the time until somebody says stop, at most a minute."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if run.report(None, lambda: {"history": [], "waited": True}) is Signal.STOP:
+                return
+            time.sleep(0.01)

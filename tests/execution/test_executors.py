@@ -1,0 +1,204 @@
+"""One suite for every executor: the same events, the same bits, the same answer to failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, task_of
+
+from quorate.execution.base import Checkpointed, Event, Executor, Failed, Fitted, Policy, Reported, Started, Stopped
+from quorate.execution.local import LocalExecutor
+
+
+@pytest.fixture(params=["local", "ray"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    if request.param == "local":
+        made: Executor = LocalExecutor()
+    else:
+        request.getfixturevalue("ray_session")
+        from quorate.execution.ray import RayExecutor
+
+        made = RayExecutor(own=False)
+    yield made
+    made.close()
+
+
+def test_every_task_starts_reports_its_epochs_and_ends(executor: Executor) -> None:
+    plan = plan_of({"cnn": CNN, "forest": {"kind": "random_forest", "trees": 5}})
+
+    events = run(executor, plan)
+
+    assert set(fitted(events)) == {task.key for task in plan.tasks}
+    for task in plan.tasks:
+        own = [event for event in events if event.task.key == task.key]
+        assert isinstance(own[0], Started)
+        assert isinstance(own[-1], Fitted)
+        epochs = [event.epoch for event in own if isinstance(event, Reported)]
+        assert epochs == list(range(1, 5 if task.member == "cnn" else 2))
+        result = own[-1]
+        assert result.complete
+        assert result.valid.shape == (len(plan.context.folds[task.fold].valid), 10)
+        assert result.test is not None and result.test.shape == (450, 10)
+        assert "member.json" in result.files
+
+
+def test_results_are_the_same_bits_as_in_this_process(executor: Executor) -> None:
+    plan = plan_of({"cnn": CNN, "svm": {"kind": "svm"}})
+
+    assert hashes(run(executor, plan)) == hashes(run(LocalExecutor(), plan))
+
+
+def test_a_task_that_raises_is_tried_again_and_others_go_on(executor: Executor, tmp_path: Path) -> None:
+    plan = plan_of(
+        {
+            "bad": {"kind": "odd", "what": "raise"},
+            "shaky": {"kind": "odd", "what": "raise_once", "mark": str(tmp_path / "mark")},
+            "good": {"kind": "odd"},
+        }
+    )
+
+    events = run(executor, plan, policy=Policy(retries=2))
+
+    bad = [event for event in failures(events) if event.task.member == "bad"]
+    assert [(event.task.fold, event.attempt, event.final) for event in bad if event.task.fold == 0] == [
+        (0, 1, False),
+        (0, 2, False),
+        (0, 3, True),
+    ]
+    assert "this member always raises" in bad[0].message
+    assert "odd_members.py" in bad[0].tail
+    assert {(e.task.member, e.task.fold) for e in fitted(events).values()} == {
+        ("shaky", 0), ("shaky", 1), ("good", 0), ("good", 1),
+    }  # fmt: skip
+
+
+def test_a_diverged_task_is_not_tried_again(executor: Executor) -> None:
+    events = run(executor, plan_of({"hot": {"kind": "odd", "what": "diverge"}}), policy=Policy(retries=5))
+
+    assert [(event.status, event.attempt, event.final) for event in failures(events)] == [("diverged", 1, True)] * 2
+    assert "learning rate 100" in failures(events)[0].message
+
+
+def test_stop_reaches_a_busy_task_which_checkpoints_and_ends(executor: Executor) -> None:
+    plan = plan_of({"waiting": {"kind": "odd", "what": "wait", "copies": 3}})
+    checkpoints: dict[str, bytes] = {}
+
+    def on(event: Event) -> None:
+        if isinstance(event, Started):
+            executor.stop()
+
+    begun = time.monotonic()
+    events = run(executor, plan, on=on, checkpoints=checkpoints)
+
+    assert time.monotonic() - begun < 30
+    assert {event.task.key for event in events if isinstance(event, Stopped)} == {task.key for task in plan.tasks}
+    assert {event.task.key for event in events if isinstance(event, Started)} == set(checkpoints)
+    assert not fitted(events)
+
+
+def test_a_checkpoint_is_taken_when_asked_and_the_task_goes_on(executor: Executor) -> None:
+    plan = plan_of({"cnn": {**CNN, "epochs": 30}})
+    asked = []
+
+    def on(event: Event) -> None:
+        if isinstance(event, Reported) and event.epoch == 2 and not asked:
+            asked.append(event)
+            executor.checkpoint()
+
+    events = run(executor, plan, on=on, policy=Policy(checkpoint_seconds=1000))
+
+    assert any(isinstance(event, Checkpointed) for event in events)
+    assert len(fitted(events)) == 2
+
+
+def test_a_stopped_task_goes_on_from_its_checkpoint_to_the_same_bits(executor: Executor) -> None:
+    plan = plan_of({"cnn": {**CNN, "epochs": 12}})
+    undisturbed = hashes(run(LocalExecutor(), plan))
+    checkpoints: dict[str, bytes] = {}
+
+    def stop_late(event: Event) -> None:
+        if isinstance(event, Reported) and event.epoch == 3:
+            executor.stop()
+
+    cut = run(executor, plan, on=stop_late, checkpoints=checkpoints)
+    assert len(fitted(cut)) < 2 and checkpoints
+    again = run(LocalExecutor(), plan, checkpoints=checkpoints)
+
+    assert any(event.restored for event in again if isinstance(event, Started))
+    assert hashes(cut) | hashes(again) == undisturbed
+
+
+def test_the_longest_unit_is_started_first(executor: Executor) -> None:
+    plan = plan_of({name: {"kind": "odd", "price": price} for name, price in (("c", 1), ("a", 9), ("b", 3))})
+
+    events = run(executor, plan, policy=Policy(workers=1))
+
+    order = [event.task.member for event in events if isinstance(event, Started)]
+    assert order == ["a", "a", "b", "b", "c", "c"]
+
+
+def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(ray_session: None) -> None:
+    from quorate.execution.ray import RayExecutor
+
+    plan = plan_of({"cnn": {**CNN, "epochs": 40}})
+    undisturbed = hashes(run(LocalExecutor(), plan))
+    executor, workers, killed = RayExecutor(own=False), {}, []
+
+    def kill_once(event: Event) -> None:
+        if isinstance(event, Started):
+            workers[event.task.key] = int(event.worker.rpartition(":")[2])
+        if isinstance(event, Reported) and event.epoch == 5 and not killed:
+            killed.append(event.task.key)
+            os.kill(workers[event.task.key], signal.SIGKILL)
+
+    events = run(executor, plan, on=kill_once, policy=Policy(checkpoint_seconds=0))
+    executor.close()
+
+    lost = failures(events)
+    assert [(event.task.key, event.status, event.final) for event in lost] == [(killed[0], "lost", False)]
+    again = [event for event in events if isinstance(event, Started) and event.task.key == killed[0]]
+    assert [event.restored for event in again] == [False, True]
+    assert hashes(events) == undisturbed
+
+
+def test_a_worker_that_dies_each_time_fails_its_task_alone(ray_session: None, tmp_path: Path) -> None:
+    from quorate.execution.ray import RayExecutor
+
+    executor = RayExecutor(own=False)
+    plan = plan_of({"dies": {"kind": "odd", "what": "die_once"}, "good": {"kind": "odd"}})
+
+    events = run(executor, plan, policy=Policy(lost_workers=1))
+    executor.close()
+
+    last = [event for event in failures(events) if event.final]
+    assert {(event.task.member, event.status, event.attempt) for event in last} == {("dies", "lost", 2)}
+    assert {event.task.member for event in fitted(events).values()} == {"good"}
+
+
+def test_units_of_different_sizes_share_one_queue(ray_session: None) -> None:
+    from quorate.execution.ray import RayExecutor
+
+    executor = RayExecutor(own=False)
+    plan = plan_of(
+        {"wide": {"kind": "odd", "cpus": 2, "price": 5}, "slim": {"kind": "odd", "seconds": 0.2, "copies": 2}}
+    )
+
+    events = run(executor, plan)
+    executor.close()
+
+    assert len(fitted(events)) == 6
+    assert executor.slots(task_of(plan, "wide").resources) == 1
+    assert executor.slots(task_of(plan, "slim").resources) == 2
+    running, most = 0.0, 0.0
+    for event in events:
+        if isinstance(event, Started):
+            running += event.task.resources.cpus
+        elif isinstance(event, Fitted | Failed):
+            running -= event.task.resources.cpus
+        most = max(most, running)
+    assert most <= 2
