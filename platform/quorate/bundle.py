@@ -14,15 +14,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from quorate.data.dataset import ArrayImages, Images, Pixels
 from quorate.ensemble.combination import Combination
 from quorate.errors import UserError
-from quorate.members.base import Member, Proba, load_member
+from quorate.members.base import HEADER, Member, Proba, load_member
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 LOSSES = "losses.npz"
+
+_NEEDED = {"class_names", "input", "members", "combination", "quorum", "files"}
+"""What loading reads from the manifest."""
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +69,7 @@ class Bundle:
                 for entry in manifest["members"]
                 if entry["folds"]
             }
-        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
             raise BundleError(f"{folder}: a member cannot be loaded: {error}") from error
         return cls(manifest, members)
 
@@ -125,7 +129,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def verified_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a bundle whose every file is what the manifest says; raises `BundleError`."""
     manifest = read_manifest(folder)
+    if missing := _NEEDED - manifest.keys():
+        raise BundleError(f"{folder / MANIFEST} lacks {', '.join(sorted(missing))}")
     _verify(folder, manifest["files"])
+    for place in (place for entry in manifest["members"] for place in entry["folds"]):
+        if f"{place}/{HEADER}" not in manifest["files"]:
+            raise BundleError(f"{folder}: the manifest names a member without its files: {place}")
     return manifest
 
 

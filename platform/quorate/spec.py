@@ -195,13 +195,22 @@ def validate(source: Source, *, base: Path) -> Job:
     return Job(spec, source)
 
 
+_WRONG_TYPE = {"path_type", "model_type"}
+"""Errors of a union's branch that the value was not meant for, where another branch has more to say."""
+
+
 def _problems(error: ValidationError, source: Source) -> list[Problem]:
     """Pydantic's errors, those of nested kinds included, one for each place in the file."""
     messages: dict[Loc, list[str]] = {}
+    other_branch: dict[Loc, list[str]] = {}
     for loc, model, details in _flatten(error, (), JobSpec):
         place, text = _plain(loc, model, details, source.tree)
-        if text not in messages.setdefault(place, []):
-            messages[place].append(text)
+        texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
+        if text not in texts:
+            texts.append(text)
+    for place, texts in other_branch.items():
+        if not any(inner[: len(place)] == place for inner in messages):
+            messages[place] = texts
     return [source.problem(loc, " or ".join(texts)) for loc, texts in messages.items()]
 
 
@@ -240,32 +249,30 @@ def _is_model(part: Any) -> bool:
 def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: Any) -> tuple[Loc, str]:
     """Where it is wrong, as the file's reader sees it, and what to do."""
     kind, value = details["type"], details["input"]
-    if kind == "extra_forbidden":
-        keys = sorted(model.model_fields)
-        return (
-            loc,
-            f"unknown key {loc[-1]!r}{did_you_mean(str(loc[-1]), keys)} (valid keys: {', '.join(keys)})",
-        )
-    if kind == "missing":
-        return loc, f"the key {loc[-1]!r} is missing"
-    while len(loc) > 1 and not _exists(tree, loc):  # pydantic appends the name of a union's branch
-        loc = loc[:-1]
+    if kind in ("extra_forbidden", "missing"):
+        key, keys = str(loc[-1]), sorted(model.model_fields)
+        unknown = f"unknown key {key!r}{did_you_mean(key, keys)} (valid keys: {', '.join(keys)})"
+        return (*_visible(loc[:-1], tree), key), unknown if kind == "extra_forbidden" else f"the key {key!r} is missing"
+    loc = _visible(loc, tree)
     if kind == "value_error":
         return loc, str(details["ctx"]["error"])
     if kind == "literal_error":
         expected = details["ctx"]["expected"]
         choices = re.findall(r"'([^']+)'", expected)
         return loc, f"{value!r} is not one of {expected}{did_you_mean(str(value), choices)}"
-    message = details["msg"].replace("Input should be", "should be").replace("Field required", "is required")
+    message = details["msg"].replace("Input should be", "should be")
+    if kind in ("dict_type", "model_type"):
+        message = "should be a mapping of keys to values"
     return loc, f"{message}, but is {value!r}" if not isinstance(value, dict | list) else message
 
 
-def _exists(tree: Any, loc: Loc) -> bool:
+def _visible(loc: Loc, tree: Any) -> Loc:
+    """`loc` without what pydantic adds to it, the names of a union's branches."""
+    seen: list[str | int] = []
     for key in loc:
-        if isinstance(tree, dict) and key in tree:
+        if (isinstance(tree, dict) and key in tree) or (
+            isinstance(tree, list) and isinstance(key, int) and key < len(tree)
+        ):
+            seen.append(key)
             tree = tree[key]
-        elif isinstance(tree, list) and isinstance(key, int) and key < len(tree):
-            tree = tree[key]
-        else:
-            return False
-    return True
+    return tuple(seen)

@@ -96,6 +96,8 @@ class RayExecutor:
                     yield from self._give_up()
                 else:
                     self._fill(shared, attempts, sources, policy)
+                    # An idle actor would hold what one that waits for room needs, on a cluster that shrank.
+                    self._retire([actor for actor in self._actors if actor.stream is None])
                 self._pass_on_signals()
                 streams = {actor.stream: actor for actor in self._actors if actor.stream is not None}
                 if not streams:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import skops.io
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, log_loss, precision_score, recall_score
 from threadpoolctl import threadpool_limits
@@ -76,6 +75,8 @@ class Learner:
         return self._proba(self._features(images))
 
     def save(self, folder: Path) -> None:
+        import skops.io  # imports every estimator of scikit-learn: seconds
+
         skops.io.dump(self.model, folder / _MODEL, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
         write_header(
             folder,
@@ -87,6 +88,8 @@ class Learner:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        import skops.io
+
         header = read_header(folder)
         height, width, channels = header["shape"]
         params = cls.Params.model_validate(header["params"])

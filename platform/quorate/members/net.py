@@ -169,6 +169,8 @@ class Net:
         member = cls(params, shape=(height, width, channels), n_classes=header["n_classes"])
         with torch.device("meta"):
             network = _build(params, member.shape, member.n_classes)
+        if network.state_dict().keys() != {name for name, _ in (*network.named_parameters(), *network.named_buffers())}:
+            network = _build(params, member.shape, member.n_classes)  # some buffers are computed and not saved
         network.load_state_dict(load_file(folder / _WEIGHTS), assign=True)
         member.standardizer = Standardizer.from_json(header["standardizer"])
         member._device = Numerics(memory_format=header["memory_format"])

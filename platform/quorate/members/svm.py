@@ -58,10 +58,14 @@ class Svm(Learner):
         for calibrated in self.model.calibrated_classifiers_:
             machine = calibrated.estimator
             vectors = machine.support_vectors_.shape
-            if vectors != (len(machine.support_), int(np.prod(self.shape))) or machine.dual_coef_.shape != (
-                len(machine.classes_) - 1,
+            classes = len(machine.classes_)
+            if vectors != (len(machine.support_), int(np.prod(self.shape))) or machine._dual_coef_.shape != (
+                classes - 1,
                 vectors[0],
             ):
                 raise ValueError("the saved SVM is inconsistent: its support vectors and coefficients do not match")
-            if int(machine._n_support.sum()) != vectors[0] or (machine._n_support < 0).any():
+            if machine._intercept_.shape != (classes * (classes - 1) // 2,):
+                raise ValueError("the saved SVM is inconsistent: it needs an intercept for each pair of classes")
+            counts = machine._n_support
+            if counts.shape != (classes,) or int(counts.sum()) != vectors[0] or (counts < 0).any():
                 raise ValueError("the saved SVM is inconsistent: its counts of support vectors do not add up")

@@ -106,6 +106,17 @@ def training_order(n: int, *, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed((seed ^ 0x5DEECE66D) + epoch))
 
 
+def split_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Batches of `size` rows; a last row that would be alone joins those before it.
+
+    Batch normalization cannot train on a single row.
+    """
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
 def labels_of(data: Dataset, numerics: Numerics) -> torch.Tensor:
     """int64 (N,) on the numerics' device."""
     return torch.from_numpy(np.array(data.y)).to(numerics.device)

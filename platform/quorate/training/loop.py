@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from quorate.kinds import Spec
 from quorate.training.curves import Tally
-from quorate.training.feed import Augment, Feed, training_order
+from quorate.training.feed import Augment, Feed, split_batches, training_order
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
 
 History = list[dict[str, float]]
@@ -134,7 +134,7 @@ def fit_network(
     With early stopping the weights of the best epoch are restored. Without it those of the last epoch
     stay, unless the world asks to stop: then the best so far are taken. Raises `Diverged`.
     """
-    steps = math.ceil(len(train[0]) / run.numerics.batch_size)
+    steps = len(split_batches(torch.arange(len(train[0])), run.numerics.batch_size))
     training = Training(network, n_classes=n_classes, recipe=recipe, steps=steps, seed=run.seed)
     if run.restored is not None:
         training.restore(run.restored)
@@ -165,7 +165,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     """The batches of one epoch from `training.step` on; STOP when the world asked to stop in between."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
-    batches = training.order(len(feed)).split(run.numerics.batch_size)
+    batches = split_batches(training.order(len(feed)), run.numerics.batch_size)
     network.train()
     for rows in batches[training.step :]:
         x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]

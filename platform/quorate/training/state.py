@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from quorate.training.run import State
@@ -32,7 +33,7 @@ def unpack_state(content: bytes) -> State:
         (size,) = struct.unpack_from("<Q", content)
         tree = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["tree"])
         state: State = _restore(tree, load(content))
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, struct.error, ValueError, KeyError, TypeError) as error:
         raise StateError(f"not a training state: {error}") from None
     return state
 

@@ -76,9 +76,10 @@ def _read(path: Path, params: NpzParams, names: list[str] | None, key: str) -> D
 
 def _array(path: Path, name: str, key: str) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is a single array; save images and labels with numpy.savez")
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise DataError(f"{path} is a single array; save images and labels with numpy.savez")
+        with opened as archive:
             if name not in archive.files:
                 raise DataError(f"{path} has no array {name!r}, only {', '.join(archive.files)}", key)
             array: np.ndarray = archive[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,7 +66,8 @@ def _create(
     name = params.kind.removeprefix("timm/")
     if params.drop_path:
         options["drop_path_rate"] = params.drop_path
-    if "img_size" in inspect.signature(timm.model_entrypoint(name.split(".")[0])).parameters:
+    config = timm.get_pretrained_cfg(name.split(".")[0])
+    if config is not None and config.fixed_input_size:  # transformers and their kin are built for one size
         options["img_size"] = shape[:2]
     network: nn.Module = timm.create_model(name, in_chans=shape[2], num_classes=n_classes, drop_rate=dropout, **options)
     return network

@@ -1,0 +1,259 @@
+"""The documents say what the code does: fields, defaults, commands, links, and examples that run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
+
+import numpy as np
+import pytest
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from quorate import jobfile
+from quorate.cli import app
+from quorate.data.source import DataParams, TestSplit
+from quorate.ensemble.metrics import scores
+from quorate.execution.base import Fitted
+from quorate.execution.stream import Assignment, Control, stream, this_hardware
+from quorate.job import open_data
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.members.base import load_member
+from quorate.members.learner import LearnerParams
+from quorate.plan import make_plan
+from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
+from quorate.training.feed import Augment
+from quorate.training.loop import EarlyStopping
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") or part in ("runs", "mlruns") for part in path.relative_to(ROOT).parts)
+)
+REGISTRIES = (DATASETS, MEMBERS, ARCHS, OPTIMIZERS, SCHEDULES, COMBINERS)
+PARTS: list[type[BaseModel]] = [
+    JobSpec,
+    ValidationSpec,
+    QuorumSpec,
+    ExecutionSpec,
+    TrackingSpec,
+    DataParams,
+    TestSplit,
+    MemberParams,
+    LearnerParams,
+    Augment,
+    EarlyStopping,
+]
+
+BLOCK = re.compile(r"^```(\S+)?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def kinds() -> list[tuple[str, type[BaseModel]]]:
+    """The name of each registered kind as a job file writes it, with its parameters' model."""
+    own = [(registry, name) for registry in REGISTRIES for name in registry.names()]
+    pairs = [(name, registry.get(f"{name}NAME" if name.endswith("/") else name).Params) for registry, name in own]
+    return [(name, params) for name, params in pairs if params.__module__.startswith("quorate.")]
+
+
+def models() -> list[type[BaseModel]]:
+    return list(dict.fromkeys([*PARTS, *(params for _, params in kinds())]))
+
+
+def own_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields that `model` itself declares; those of its bases have a table of their own."""
+    return {
+        name: field for name, field in model.model_fields.items() if name in model.__annotations__ and name != "kind"
+    }
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as a job file would write it."""
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, BaseModel) and set(type(field.default).model_fields) != {"fraction", "seed"}:
+        return "see below"
+    value = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def choices_of(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from (f"`{choice}`" for choice in get_args(annotation))
+    else:
+        for part in get_args(annotation):
+            yield from choices_of(part)
+
+
+def table_of(page: str, model: type[BaseModel]) -> dict[str, list[str]]:
+    """The rows of the table under the comment that names `model`: key to cells."""
+    _, found, rest = page.partition(f"<!-- {model.__name__} -->\n")
+    assert found, f"docs/jobs.md has no table marked <!-- {model.__name__} -->"
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in rest.split("\n\n")[0].splitlines()]
+    return {cells[0].strip("`| "): cells for cells in rows[2:]}
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """(info after the language, text) of each fenced block of `language` in `page`."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [(info.strip(), text) for name, info, text in found if name == language]
+
+
+@pytest.fixture(scope="module")
+def reference() -> str:
+    return (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
+def test_the_reference_of_job_files_has_every_field_with_its_default_choices_and_meaning(
+    model: type[BaseModel], reference: str
+) -> None:
+    fields = own_fields(model)
+
+    table = table_of(reference, model) if fields else {}
+
+    assert list(table) == list(fields)
+    for name, field in fields.items():
+        _, values, default, meaning = table[name]
+        said = " ".join((field.description or "").split())
+        assert default.strip("| ") == default_of(field), f"{model.__name__}.{name}"
+        assert meaning.strip("| ").startswith(said), f"{model.__name__}.{name}: expected {said!r}"
+        assert len(meaning.strip("| ")) > 10, f"{model.__name__}.{name} is not explained"
+        assert all(choice in values for choice in choices_of(field.annotation)), f"{model.__name__}.{name}: choices"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in kinds()])
+def test_the_reference_of_job_files_names_every_registered_kind(name: str, reference: str) -> None:
+    written = f"{name}NAME" if name.endswith("/") else name
+
+    assert f"`{written}`" in reference
+
+
+def test_every_command_of_the_readme_exists_with_the_options_that_it_shows() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    shown = re.findall(r"(?:^|[\s`/])quorate ((?:--)?[a-z]+)([^\n`|]*)", "\n".join(commands_in(readme)))
+
+    assert {name for name, _ in shown} >= set(commands), "the README leaves a command out"
+    for name, rest in shown:
+        assert name in commands, f"quorate {name}"
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        used = re.findall(r"(?<!\S)\[?(--?[a-z][a-z-]*)", rest)
+        assert set(used) <= known, f"quorate {name}: {set(used) - known} is unknown"
+
+
+def commands_in(markdown: str) -> list[str]:
+    """Inline code and the lines of fenced shell blocks; a trailing backslash continues a line."""
+    shell = [text.replace("\\\n", " ") for name, _, text in BLOCK.findall(markdown) if name in ("sh", "bash")]
+    inline = re.findall(r"`([^`\n]+)`", BLOCK.sub("", markdown))
+    return [line for text in shell for line in text.splitlines() if not line.startswith("#")] + inline
+
+
+def test_every_make_target_that_the_documents_name_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+
+    named = {target for page in PAGES for line in commands_in(page.read_text()) for target in _targets(line)}
+
+    assert {"train", "test"} <= named
+    assert named <= targets
+
+
+def _targets(line: str) -> list[str]:
+    return re.findall(r"(?:^|&& |; )make ([a-z][a-z-]*)", line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", link)]
+
+    for link in links:
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if heading:
+            assert heading in _anchors(target), f"{page.name}: {link}"
+
+
+def _anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def examples() -> list[Any]:
+    pages = (ROOT / "README.md", ROOT / "docs" / "jobs.md", ROOT / "CONTRIBUTING.md", ROOT / "cluster" / "README.md")
+    return [
+        pytest.param(info, text, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in pages
+        for number, (info, text) in enumerate(blocks(page, "yaml"))
+    ]
+
+
+@pytest.mark.parametrize(("info", "text"), examples())
+def test_every_yaml_example_is_a_job_that_loads_or_a_fragment_with_valid_keys(
+    info: str, text: str, tmp_path: Path
+) -> None:
+    if info == "fragment":
+        tree = jobfile.parse(text, name="fragment").tree
+        assert set(tree) <= set(JobSpec.model_fields)
+        for registry, params in [(DATASETS, tree.get("data"))] + [
+            (MEMBERS, m) for m in tree.get("members", {}).values()
+        ]:
+            if params:
+                assert set(params) <= set(registry.get(params["kind"]).Params.model_fields)
+        return
+    path = tmp_path / "job.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    job = load_job(path)
+
+    assert job.spec.members
+
+
+@pytest.fixture
+def contributed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The member of CONTRIBUTING.md, imported from a file; the registry is as before in the end."""
+    (source,) = (text for info, text in blocks(ROOT / "CONTRIBUTING.md", "python") if info == "members/knn.py")
+    path = tmp_path / "contributed_knn.py"
+    path.write_text(source, encoding="utf-8")
+    MEMBERS.names()
+    monkeypatch.setattr(MEMBERS, "_kinds", dict(MEMBERS._kinds))
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    monkeypatch.setitem(sys.modules, path.stem, module)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_member_of_contributing_trains_from_a_job_file_and_is_the_same_after_saving(
+    contributed: ModuleType, tmp_path: Path
+) -> None:
+    (job_text,) = (text for info, text in blocks(ROOT / "CONTRIBUTING.md", "yaml") if info == "")
+    path = tmp_path / "job.yaml"
+    path.write_text(job_text, encoding="utf-8")
+    job = load_job(path)
+    context = open_data(job)
+    plan = make_plan(job.spec, context, this_hardware())
+    task = next(task for task in plan.tasks if task.kind == "knn")
+
+    *_, fitted = stream(Assignment(task, attempt=1, checkpoint_seconds=60), context, Control())
+
+    assert isinstance(fitted, Fitted), fitted
+    valid = context.train.take(context.folds[task.fold].valid)
+    figures = scores(fitted.valid, valid.y)
+    assert figures["accuracy"] > 0.95
+    np.testing.assert_allclose(fitted.valid.sum(axis=1), 1, atol=1e-6)
+    for name, content in fitted.files.items():
+        (tmp_path / name).write_bytes(content)
+    np.testing.assert_array_equal(load_member(tmp_path).predict_proba(valid.x), fitted.valid)
