@@ -43,8 +43,15 @@ def wait_for_epochs(here: Here, process: subprocess.Popen[str], count: int = 8) 
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("executor", ["local", "ray"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("executor", "number"),
+    [
+        ("ray", signal.SIGINT),
+        ("local", signal.SIGTERM),
+        pytest.param("ray", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("local", signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_command_ends_in_time_and_goes_on(
     here: Here, undisturbed: str, executor: str, number: signal.Signals
 ) -> None:
@@ -66,7 +73,7 @@ def test_an_interrupted_command_ends_in_time_and_goes_on(
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_killed_driver_leaves_work_that_its_second_start_goes_on_with(
     here: Here, undisturbed: str, executor: str
 ) -> None:

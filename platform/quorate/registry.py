@@ -30,9 +30,9 @@ def did_you_mean(word: str, choices: list[str]) -> str:
 class Registry(Generic[T]):
     """The kinds of one thing by name.
 
-    A kind registers itself where it is defined; `package` (a module, or a package with
-    all its modules) is imported at the first
-    look-up, so that a new kind is one new file and nothing else, and `import quorate` stays fast.
+    A kind registers itself where it is defined; `package` (a module, or a package with all its modules)
+    is imported at the first look-up, so that a new kind is one new file and nothing else, and
+    `import quorate` stays fast.
     """
 
     def __init__(self, what: str, package: str) -> None:
@@ -57,19 +57,19 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The kind called `name`, or the family (`timm/`) that the name starts with; raises `UnknownKind`."""
-        family = name.partition("/")[0] + "/"
-        if name not in self._kinds and family not in self._kinds:
-            self._import_module_of(name)
-        if name not in self._kinds and family not in self._kinds:
+        stem, slash, rest = name.partition("/")
+        key = stem + slash
+        if key not in self._kinds:
+            self._import_module_of(stem)
+        if key not in self._kinds:
             self._discover()
-        if name not in self._kinds and (family not in self._kinds or name == family):
+        if key not in self._kinds or (slash and not rest):
             choices = [f"{known}NAME" if known.endswith("/") else known for known in sorted(self._kinds)]
             raise UnknownKind(self.what, name, choices)
-        return self._kinds.get(name) or self._kinds[family]
+        return self._kinds[key]
 
-    def _import_module_of(self, name: str) -> None:
+    def _import_module_of(self, stem: str) -> None:
         """Import the one module that is called like the kind, so that no other is paid for."""
-        stem = name.partition("/")[0]
         package = importlib.import_module(self._package)
         if stem.isidentifier() and any(module.name == stem for module in pkgutil.iter_modules(_path_of(package))):
             importlib.import_module(f"{self._package}.{stem}")

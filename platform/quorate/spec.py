@@ -270,9 +270,8 @@ def _visible(loc: Loc, tree: Any) -> Loc:
     """`loc` without what pydantic adds to it, the names of a union's branches."""
     seen: list[str | int] = []
     for key in loc:
-        if (isinstance(tree, dict) and key in tree) or (
-            isinstance(tree, list) and isinstance(key, int) and key < len(tree)
-        ):
+        keys = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, dict) else ()
+        if key in keys:
             seen.append(key)
             tree = tree[key]
     return tuple(seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import tempfile
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
         ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
         return True
     package = Path(__file__).resolve().parents[1]
+    _knock(address)
     try:
         ray.init(address=address, runtime_env={"py_modules": [str(package)]}, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -43,6 +45,17 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
             f"no Ray cluster answers at {address}: {lines[0] if lines else type(error).__name__}"
         ) from None
     return False
+
+
+def _knock(address: str) -> None:
+    """Raise `ClusterError` at once where nothing listens; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # `auto`, which Ray looks up itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def require_token() -> None:

@@ -1,0 +1,146 @@
+"""The real command: what it prints, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tests.jobs import SMALL, Here
+
+from quorate.kinds import DATASETS
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Here:
+    here = Here(tmp_path_factory.mktemp("finished"))
+    here.run(SMALL)
+    digits = DATASETS.get("digits")
+    pixels = digits.open(digits.Params()).test.x.take(np.arange(20))
+    np.savez(here.folder / "new.npz", images=pixels)
+    (here.folder / "pictures").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image[..., 0], "L").save(here.folder / "pictures" / f"{number:02}.png")
+    return here
+
+
+def test_train_prints_the_leaderboard_and_what_to_do_next(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.write(SMALL)
+
+    done = here.command("train", "job.yaml", "--store", "store")
+
+    assert done.returncode == 0, done.stderr
+    assert "4 members x 2 folds = 8 fit tasks, 0 reused" in done.stdout
+    assert "ensemble" in done.stdout
+    assert f"quorate serve --run runs/{here.newest_run().name}" in done.stdout
+    shown = here.command("leaderboard", "--json")
+    assert json.loads(shown.stdout) == here.board()
+    table = here.command("leaderboard", COLUMNS="80").stdout
+    assert "cnn.2" in table
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_a_dry_run_shows_the_plan_and_trains_nothing(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.write(SMALL)
+
+    shown = here.command("train", "job.yaml", "--dry-run", "--json", "--set", "members.cnn.copies=1", "--seed", "3")
+
+    plan = json.loads(shown.stdout)
+    assert len(plan["tasks"]) == 6
+    assert {"member", "fold", "seed", "key", "numerics", "resources", "estimated_seconds"} <= set(plan["tasks"][0])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_predict_writes_the_same_scores_in_every_form(finished: Here) -> None:
+    for name in ("scores.csv", "scores.parquet", "scores.npz"):
+        done = finished.command("predict", "new.npz", "-o", name)
+        assert done.returncode == 0, done.stderr
+    table = pd.read_csv(finished.folder / "scores.csv")
+    expected = np.load(finished.newest_run() / "test.npz")["ensemble"][:20]
+
+    np.testing.assert_allclose(table.filter(like="p(").to_numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        pd.read_parquet(finished.folder / "scores.parquet").iloc[:, 2:].to_numpy(), expected, atol=1e-6
+    )
+    np.testing.assert_allclose(np.load(finished.folder / "scores.npz")["proba"], expected, atol=1e-6)
+    pictures = finished.command("predict", "pictures", "--json")
+    rows = json.loads(pictures.stdout)
+    assert [Path(row["input"]).name for row in rows] == [f"{number:02}.png" for number in range(20)]
+    np.testing.assert_allclose([row["p(3)"] for row in rows], expected[:, 3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "missing.yaml"), ["cannot read the job file"]),
+        (("train", "job.yaml", "--set", "members.cnn.epochz=3"), ["members.cnn.epochz", "did you mean 'epochs'"]),
+        (("train", "job.yaml", "--executor", "slurm"), ["execution.executor", "'ray' or 'local'"]),
+        (("train", "job.yaml", "--set", "data.limit=60", "--set", "validation.folds=19"), ["set validation.folds to"]),
+        (("train", "job.yaml", "--store", "s3://bucket"), ["--store s3://bucket"]),
+        (
+            ("train", "job.yaml", "--executor", "ray", "--address", "127.0.0.1:1"),
+            ["no Ray cluster answers at 127.0.0.1:1"],
+        ),
+        (("leaderboard", "--run", "nothing"), ["there is no run 'nothing'"]),
+        (("predict", "nothing.png"), ["there is no nothing.png"]),
+        (("predict", "job.yaml"), ["expected a JPEG or PNG image"]),
+        (("predict", "new.npz", "-o", "scores.doc"), [".csv, .parquet, .npz"]),
+        (("predict", "new.npz", "-o", "no/such/scores.csv"), ["there is no folder"]),
+        (("serve", "--host", "0.0.0.0"), ["--token-file"]),
+        (("serve", "--token-file", "job.yaml.missing"), ["token file"]),
+        (("sync", "nothing"), ["there is no run 'nothing'"]),
+        (("train",), ["JOB.yaml"]),
+        (("dance",), ["dance"]),
+    ],
+)
+def test_what_the_user_can_mend_ends_with_code_2_and_no_traceback(
+    finished: Here, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    done = finished.command(*arguments)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_bundle_is_named_and_refused(finished: Here, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "bundle"
+    shutil.copytree(finished.newest_run() / "bundle", copy)
+    victim = next(copy.rglob("member.json"))
+    victim.write_text(victim.read_text() + " ")
+
+    for command in (("predict", "new.npz"), ("serve",)):
+        done = finished.command(*command, "--run", str(copy))
+        assert done.returncode == 2
+        assert "does not match its SHA-256" in done.stderr
+        assert victim.name in done.stderr
+
+
+def test_help_imports_nothing_heavy_and_is_quick() -> None:
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "quorate", "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - begun)
+    heavy = (
+        "import sys; from quorate.cli import app; "
+        "print([m for m in ('torch', 'sklearn', 'ray', 'mlflow', 'pandas', 'numpy') if m in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout
+
+    assert "leaderboard" in done.stdout
+    assert loaded.strip() == "[]"
+    assert statistics.median(seconds) < 5, "no import of a heavy library is this slow unless one crept in"

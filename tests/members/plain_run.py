@@ -1,0 +1,38 @@
+"""A `Run` for members that are trained without an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quorate.training.run import Metrics, Numerics, Signal, State
+from quorate.training.state import pack_state, unpack_state
+
+
+@dataclass
+class PlainRun:
+    """Records every report, and answers the report of a given number (from 1) as it is told to."""
+
+    seed: int = 1
+    numerics: Numerics = field(default_factory=lambda: Numerics(batch_size=32))
+    deadline: float | None = None
+    restored: State | None = None
+    answers: Mapping[int, Signal] = field(default_factory=dict)
+    reports: list[Metrics | None] = field(default_factory=list)
+    kept: dict[int, bytes] = field(default_factory=dict)
+    """Packed states by the number of the report that asked for them."""
+
+    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+        self.reports.append(metrics)
+        signal = self.answers.get(len(self.reports), Signal.CONTINUE)
+        if signal is not Signal.CONTINUE:
+            self.kept[len(self.reports)] = pack_state(state())
+        return signal
+
+    def asset(self, path: Path) -> Path:
+        return path
+
+    def resumed(self, number: int) -> PlainRun:
+        """A new run that goes on from the state of report `number`."""
+        return PlainRun(self.seed, self.numerics, restored=unpack_state(self.kept[number]))

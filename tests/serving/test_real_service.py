@@ -1,0 +1,81 @@
+"""`quorate serve` on a real bundle answers over HTTP what `quorate predict` writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from quorate.bundle import Bundle
+from quorate.kinds import DATASETS
+from tests.jobs import Here
+
+
+def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_path: Path) -> None:
+    digits = DATASETS.get("digits")
+    pixels = digits.open(digits.Params()).test.x.take(np.arange(30))
+    here = Here(tmp_path)
+    np.savez(tmp_path / "new.npz", images=pixels)
+    written = json.loads(here.command("predict", "new.npz", "--run", str(tiny_bundle), "--json").stdout)
+    offline = np.array([[row[f"p({name})"] for name in range(10)] for row in written])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "token").write_text("a token of enough characters\n")
+    service = here.start("serve", "--run", str(tiny_bundle), "--port", str(port), "--token-file", "token")
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            _wait_until_healthy(client, service)
+            assert client.post("/v1/predict", json={"inputs": []}).status_code == 401
+            client.headers["Authorization"] = "Bearer a token of enough characters"
+
+            answer = client.post("/v1/predict?members=true", json={"inputs": pixels[..., 0].tolist()})
+
+            assert answer.status_code == 200, answer.text
+            predictions = answer.json()["predictions"]
+            online = np.array([[row["probabilities"][str(name)] for name in range(10)] for row in predictions])
+            np.testing.assert_allclose(online, offline, atol=1e-5)
+            members = Bundle.load(tiny_bundle).predict(pixels, members=True).members
+            assert members is not None
+            for name, proba in members.items():
+                served = [[row["members"][name][str(k)] for k in range(10)] for row in predictions]
+                np.testing.assert_allclose(served, proba, atol=1e-5)
+            picture = io.BytesIO()
+            Image.fromarray(pixels[0, ..., 0], "L").save(picture, "PNG")
+            headers = {"Content-Type": "image/png"}
+            one = client.post("/v1/predict", content=picture.getvalue(), headers=headers).json()["predictions"]
+            assert one[0]["class"] == written[0]["class"]
+            assert one[0]["probabilities"]["3"] == pytest.approx(offline[0, 3], abs=1e-5)
+            assert client.get("/v1/metadata").json()["classes"] == [str(k) for k in range(10)]
+            for body in ({"inputs": [[1, 2], [3, 4]]}, {"inputs": "text"}, {}):
+                refused = client.post("/v1/predict", json=body)
+                assert 400 <= refused.status_code < 500
+                assert "field" in refused.json()["error"]
+        service.send_signal(signal.SIGINT)
+        output, errors = service.communicate(timeout=30)
+        assert service.returncode == 0, output + errors
+    finally:
+        if service.poll() is None:
+            service.terminate()
+            service.communicate(timeout=30)
+
+
+def _wait_until_healthy(client: httpx.Client, service: object) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert service.poll() is None, service.communicate()  # type: ignore[attr-defined]
+        try:
+            if client.get("/healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError("the service is not healthy after two minutes")

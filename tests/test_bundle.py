@@ -1,0 +1,220 @@
+"""A bundle is what its manifest says, or is refused with the reason; members may be lost down to the quorum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.members.plain_run import PlainRun
+from tests.tiny import tiny_data
+
+from quorate.bundle import MANIFEST, Bundle, BundleError, QuorumLost, read_manifest, verified_manifest, write_bundle
+from quorate.ensemble.calibration import apply_temperature
+from quorate.members.base import Member
+from quorate.members.logistic import Logistic, LogisticParams
+from quorate.members.random_forest import RandomForest, RandomForestParams
+
+ROWS = tiny_data(rows=9, seed=4).x.pixels
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, list[Member]]:
+    """Two folds of a logistic regression, one of a forest."""
+    parts = [tiny_data(seed=seed) for seed in (1, 2, 3)]
+    shape = {"shape": (8, 8, 1), "n_classes": 3}
+    return {
+        "line": [Logistic(LogisticParams(), **shape).fit(part, part, PlainRun()) for part in parts[:2]],
+        "wood": [RandomForest(RandomForestParams(trees=5), **shape).fit(parts[2], parts[2], PlainRun())],
+    }
+
+
+def files_of(trained: dict[str, list[Member]], tmp_path: Path) -> dict[str, bytes]:
+    files = {}
+    for name, folds in trained.items():
+        for i, member in enumerate(folds):
+            folder = tmp_path / "saved" / name / str(i)
+            folder.mkdir(parents=True)
+            member.save(folder)
+            files |= {f"members/{name}/{i}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    return files
+
+
+@pytest.fixture
+def folder(trained, tmp_path) -> Path:
+    """The bundle of both members and of a third one that weighs nothing and was not packed."""
+    entries = [{"name": name, "folds": [f"members/{name}/{i}" for i in range(len(trained[name]))]} for name in trained]
+    combination = {"kind": "mean", "weights": [0.75, 0.25, 0], "temperatures": [2.0, 1.0, 1.0], "temperature": 1.5}
+    manifest = {
+        "class_names": ["a", "b", "c"],
+        "input": {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1], "resize": None},
+        "members": [*entries, {"name": "idle", "folds": []}],
+        "combination": combination,
+        "quorum": 1,
+    }
+    write_bundle(tmp_path / "bundle", manifest, files_of(trained, tmp_path))
+    return tmp_path / "bundle"
+
+
+def edit(folder: Path, **changes) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | changes))
+
+
+def test_a_bundle_predicts_what_its_members_and_its_combination_say(folder, trained):
+    bundle = Bundle.load(folder)
+
+    answer = bundle.predict(ROWS, members=True)
+
+    line = np.mean([member.predict_proba(bundle_rows()) for member in trained["line"]], axis=0)
+    wood = trained["wood"][0].predict_proba(bundle_rows())
+    tempered = 0.75 * apply_temperature(proba=line, temperature=2.0) + 0.25 * wood
+    assert answer.proba == pytest.approx(apply_temperature(proba=tempered, temperature=1.5), abs=1e-6)
+    assert answer.proba.sum(axis=1) == pytest.approx(np.ones(9))
+    assert answer.members is not None and list(answer.members) == ["line", "wood"]
+    np.testing.assert_array_equal(answer.members["wood"], wood)
+    assert answer.lost == ()
+    assert (bundle.class_names, bundle.shape) == (("a", "b", "c"), (8, 8, 1))
+
+
+def bundle_rows():
+    return tiny_data(rows=9, seed=4).x
+
+
+def test_a_bundle_is_the_same_wherever_it_is_moved(folder, tmp_path):
+    here = Bundle.load(folder).predict(ROWS).proba
+    moved = shutil.move(folder, tmp_path / "elsewhere" / "b")
+
+    np.testing.assert_array_equal(Bundle.load(Path(moved)).predict(ROWS).proba, here)
+
+
+def test_no_partial_bundle_is_left_beside_a_whole_one(folder):
+    assert not folder.with_name("bundle.partial").exists()
+    assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".pth"}]
+
+
+@pytest.mark.parametrize("name", ["members/wood/0/model.skops", "members/line/1/member.json"])
+def test_a_changed_byte_is_found(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+
+    with pytest.raises(BundleError, match=f"{name} does not match its SHA-256 in the manifest"):
+        Bundle.load(folder)
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "members/wood/0/model.skops").unlink()
+
+    with pytest.raises(BundleError, match=r"model.skops cannot be read: No such file"):
+        Bundle.load(folder)
+
+
+def test_a_file_outside_the_bundle_is_refused_unread(folder):
+    shutil.copytree(folder / "members/wood/0", folder.parent / "outside")
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    for name in ("../outside/member.json", str(folder.parent / "outside/member.json")):
+        edit(folder, files=files | {name: files["members/wood/0/member.json"]})
+
+        with pytest.raises(BundleError, match="names a file outside the bundle: .*outside/member.json"):
+            Bundle.load(folder)
+
+
+def test_a_link_that_leads_outside_the_bundle_is_refused(folder):
+    name = "members/wood/0/model.skops"
+    shutil.move(folder / name, folder.parent / "outside.skops")
+    (folder / name).symlink_to(folder.parent / "outside.skops")
+
+    with pytest.raises(BundleError, match="outside the bundle"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("place", ["../outside", "members/wood", "members/none/0"])
+def test_a_member_whose_files_were_not_verified_is_refused(folder, place):
+    shutil.copytree(folder / "members/wood/0", folder.parent / "outside")
+    edit(folder, members=[{"name": "wood", "folds": [place]}])
+
+    with pytest.raises(BundleError, match="names a member without its files: " + place):
+        Bundle.load(folder)
+
+
+def test_an_unknown_schema_is_refused(folder):
+    edit(folder, schema=99)
+
+    with pytest.raises(BundleError, match="has schema 99, this version of Quorate reads 1; use the one that wrote it"):
+        read_manifest(folder)
+
+
+def test_an_incomplete_manifest_names_what_it_lacks(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["quorum"], manifest["files"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleError, match="lacks files, quorum"):
+        verified_manifest(folder)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ("[1]", "has schema None")])
+def test_a_manifest_that_is_none_is_refused(folder, text, message):
+    (folder / MANIFEST).write_text(text)
+
+    with pytest.raises(BundleError, match=message):
+        Bundle.load(folder)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest.json"):
+        Bundle.load(tmp_path)
+
+
+def test_a_member_of_an_unknown_kind_is_refused(folder):
+    name = "members/wood/0/member.json"
+    (folder / name).write_text((folder / name).read_text().replace("random_forest", "random_wood"))
+    resign(folder, name)
+
+    with pytest.raises(BundleError, match="a member cannot be loaded: unknown member kind 'random_wood'"):
+        Bundle.load(folder)
+
+
+def test_a_saved_model_of_another_type_is_refused(folder):
+    wood, line = "members/wood/0/model.skops", "members/line/0/model.skops"
+    shutil.copy(folder / line, folder / wood)
+    resign(folder, wood)
+
+    with pytest.raises(BundleError, match="a member cannot be loaded"):
+        Bundle.load(folder)
+
+
+def resign(folder: Path, name: str) -> None:
+    """Give a changed file the hash that it has now."""
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    edit(folder, files=files | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
+
+
+class Broken:
+    def predict_proba(self, images):
+        raise RuntimeError("out of memory")
+
+
+def test_a_member_that_raises_is_left_out_and_named(folder, trained):
+    whole = Bundle.load(folder)
+    hurt = Bundle(whole.manifest, {"line": trained["line"], "wood": [Broken()]})
+
+    answer = hurt.predict(ROWS, members=True)
+
+    line = np.mean([member.predict_proba(bundle_rows()) for member in trained["line"]], axis=0)
+    alone = apply_temperature(proba=apply_temperature(proba=line, temperature=2.0), temperature=1.5)
+    assert answer.lost == ("wood",)
+    assert answer.members is not None and list(answer.members) == ["line"]
+    assert answer.proba == pytest.approx(alone, abs=1e-6)
+
+
+def test_below_the_quorum_nothing_is_answered(folder, trained):
+    manifest = Bundle.load(folder).manifest | {"quorum": 2}
+    hurt = Bundle(manifest, {"line": [Broken()], "wood": trained["wood"]})
+
+    with pytest.raises(QuorumLost, match="1 of 2 members answer, 2 are needed; lost: line"):
+        hurt.predict(ROWS)

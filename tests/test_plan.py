@@ -1,0 +1,205 @@
+"""The key of a fit task changes with all that decides its result, and with nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.tiny import LAPTOP, plan_of, spec_of, tiny_data, two_folds
+
+from quorate.data.dataset import ArrayImages, Dataset
+from quorate.data.folds import Fold, Folds
+from quorate.kinds import MEMBERS
+from quorate.members.svm import Svm
+from quorate.plan import PlanError, derive_seed, make_plan, predict_key
+from quorate.training.run import Hardware
+
+NET = "{kind: net, arch: mlp, epochs: 2}"
+
+
+def keys(plan) -> dict[tuple[str, int, int], str]:
+    return {(task.member, task.copy, task.fold): task.key for task in plan.tasks}
+
+
+def key(member: str, **rest) -> str:
+    return plan_of(f"{{m: {member}}}", **rest).tasks[0].key
+
+
+def test_a_plan_holds_every_member_copy_and_fold_once():
+    plan = plan_of(f"{{b: {{kind: svm, copies: 2}}, a: {NET}}}")
+
+    assert [(task.label, task.fold) for task in plan.tasks] == [
+        (label, fold) for label in ("b.1", "b.2", "a") for fold in (0, 1)
+    ]
+    assert plan.labels == ("b.1", "b.2", "a")
+    assert [task.fold for task in plan.of("b.2")] == [0, 1]
+    assert len({task.key for task in plan.tasks}) == len({task.seed for task in plan.tasks}) == 6
+    assert str(plan.tasks[3]) == "member b, copy 2, fold 2"
+
+
+def test_neither_seeds_nor_keys_depend_on_the_order_of_members():
+    forth, back = plan_of(f"{{a: svm, b: {NET}, c: logistic}}"), plan_of(f"{{c: logistic, b: {NET}, a: svm}}")
+
+    assert keys(forth) == keys(back)
+    assert {task.key: task.seed for task in forth.tasks} == {task.key: task.seed for task in back.tasks}
+
+
+def test_a_member_that_is_added_changes_no_other_one():
+    before, after = keys(plan_of("{a: svm}")), keys(plan_of(f"{{new: {NET}, a: svm}}"))
+
+    assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "{kind: net, arch: mlp, epochs: 3}",
+        "{kind: net, arch: {kind: mlp, hidden: [64]}, epochs: 2}",
+        "{kind: net, arch: small_cnn, epochs: 2}",
+        "{kind: net, arch: mlp, epochs: 2, lr: 0.02}",
+        "{kind: net, arch: mlp, epochs: 2, batch_size: 16}",
+        "{kind: net, arch: mlp, epochs: 2, optimizer: {kind: sgd, momentum: 0.8}}",
+        "{kind: net, arch: mlp, epochs: 2, schedule: one_cycle}",
+        "{kind: net, arch: mlp, epochs: 2, early_stopping: {patience: 1}}",
+        "{kind: net, arch: mlp, epochs: 2, augment: {crop: 1}}",
+        "{kind: net, arch: mlp, epochs: 2, precision: bfloat16}",
+        "{kind: net, arch: mlp, epochs: 2, cpus: 2}",
+        "{kind: svm}",
+    ],
+)
+def test_a_changed_parameter_changes_the_key(member):
+    assert key(member) != key(NET)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "{kind: net, arch: {kind: mlp, hidden: [256, 128]}, epochs: 2}",
+        "{kind: net, arch: mlp, epochs: 2, lr: 1e-2, dropout: 0, weight_decay: 0.001}",
+        "{kind: net, arch: mlp, epochs: 2, optimizer: {kind: sgd, momentum: 0.9}, schedule: constant}",
+        "{kind: net, arch: mlp, epochs: 2, augment: {crop: 0}, early_stopping: ~, size: ~}",
+        "{kind: net, arch: mlp, epochs: 2, memory: 2GiB}",
+        "{kind: net, arch: mlp, epochs: 2, cpus: 0.5}",
+        "{kind: net, arch: mlp, epochs: 2, copies: 7}",
+    ],
+)
+def test_defaults_written_out_and_where_and_how_many_do_not_change_the_key(member):
+    assert key(member) == key(NET)
+
+
+def test_the_name_the_seed_and_the_copy_change_the_key():
+    copies = [task.key for task in plan_of(f"{{m: {{copies: 2, {NET[1:]}}}").tasks]
+
+    assert len({*copies, key(NET, seed=1), plan_of(f"{{n: {NET}}}").tasks[0].key}) == 2 * 2 + 2
+    assert copies[0] == key(NET)
+
+
+def test_any_pixel_label_or_class_name_changes_the_key():
+    # given
+    data = tiny_data()
+    pixels, y = data.x.pixels.copy(), data.y.copy()
+    pixels[39, 7, 7, 0] ^= 1
+    y[39] = (y[39] + 1) % 3
+    changed = (
+        Dataset(ArrayImages(pixels), data.y, data.class_names),
+        Dataset(data.x, y, data.class_names),
+        Dataset(data.x, data.y, ("a", "b", "c")),
+    )
+
+    # when, then
+    assert len({key("svm"), *(key("svm", data=rows) for rows in changed)}) == 4
+
+
+def test_the_rows_of_a_fold_change_its_key_and_no_other_folds():
+    # given
+    folds = two_folds()
+    moved = Fold(folds[1].train[1:], np.sort(np.append(folds[1].valid, folds[1].train[0])))
+
+    # when
+    before, after = keys(plan_of("{m: svm}")), keys(plan_of("{m: svm}", folds=Folds((folds[0], moved), "moved")))
+
+    # then
+    assert before["m", 0, 0] == after["m", 0, 0]
+    assert before["m", 0, 1] != after["m", 0, 1]
+
+
+def test_test_rows_change_no_fit_task_and_have_keys_of_their_own():
+    plan, other = plan_of("{m: svm}"), plan_of("{m: svm}", test=tiny_data(seed=5))
+    rows, same, more = tiny_data(seed=5), tiny_data(seed=5), tiny_data(seed=6)
+
+    assert keys(plan) == keys(other)
+    fit = plan.tasks[0].key
+    assert predict_key(fit, rows) == predict_key(fit, same) != predict_key(fit, more)
+    assert predict_key(fit, rows) != predict_key(plan.tasks[1].key, rows)
+
+
+def test_the_precision_that_the_hardware_decides_is_part_of_the_key():
+    fast = Hardware(cores=2, gpus=0, fast_bfloat16=True, cpu="a CPU")
+    cnn, image = "{kind: net, arch: small_cnn}", tiny_data(shape=(16, 16, 1))
+
+    slow_plan, fast_plan = plan_of(f"{{m: {cnn}}}", data=image), plan_of(f"{{m: {cnn}}}", data=image, hardware=fast)
+
+    assert slow_plan.tasks[0].numerics.precision == "float32"
+    assert fast_plan.tasks[0].numerics.precision == "bfloat16"
+    assert slow_plan.tasks[0].key != fast_plan.tasks[0].key
+    assert key(NET) == key(NET, hardware=fast), "no convolutions"
+
+
+def test_the_number_of_cores_of_the_node_is_no_part_of_the_key():
+    many = Hardware(cores=64, gpus=8, fast_bfloat16=False, cpu="another CPU")
+
+    assert key(NET) == key(NET, hardware=many)
+
+
+def test_the_version_of_a_kind_is_part_of_the_key(monkeypatch):
+    before = key("svm")
+    monkeypatch.setattr(Svm, "version", Svm.version + 1)
+
+    assert key("svm") != before
+    assert MEMBERS.get("svm") is Svm
+
+
+def test_a_file_counts_by_its_content_and_not_by_its_path(tmp_path):
+    # given
+    for name, content in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
+        (tmp_path / name).write_bytes(content)
+
+    # when
+    a, b, c = (key(f"{{kind: net, arch: mlp, weights: {name}.pth}}", base=tmp_path) for name in "abc")
+
+    # then
+    assert a == b != c
+
+
+def test_seeds_are_below_two_to_the_62_and_differ():
+    seeds = {
+        derive_seed(job, name, copy, fold) for job in (0, 1) for name in "ab" for copy in (0, 1) for fold in (0, 1)
+    }
+
+    assert len(seeds) == 16
+    assert all(0 <= seed < 2**62 for seed in seeds)
+    assert derive_seed(1, "a") != derive_seed("1", "a", "") != derive_seed(1, "a,")
+
+
+def test_a_network_that_cannot_take_the_images_is_named():
+    with pytest.raises(PlanError, match="cannot be built for images of 8x8x1: ") as caught:
+        plan_of("{fine: svm, vit: {kind: net, arch: timm/vit_tiny_patch16_224}}")
+
+    assert caught.value.member == "vit"
+
+
+def test_costs_grow_with_what_is_asked_for():
+    def cost(member: str) -> float:
+        return plan_of(f"{{m: {member}}}").tasks[0].cost
+
+    assert cost("{kind: net, arch: mlp, epochs: 20}") == pytest.approx(10 * cost(NET))
+    assert cost("{kind: random_forest, trees: 600}") == pytest.approx(2 * cost("{kind: random_forest, trees: 300}"))
+    assert 0 < cost("svm") and 0 < cost("logistic")
+
+
+def test_resources_are_taken_from_the_member():
+    job = spec_of("data: digits\nmembers: {m: {kind: svm, cpus: 2, gpus: 0.5, memory: 1.5GiB}}\n")
+
+    task = make_plan(job, plan_of("{m: svm}").context, LAPTOP).tasks[0]
+
+    assert str(task.resources) == "2 cpus, 0.5 gpus, 1.5 GiB"
+    assert task.numerics.threads == 2

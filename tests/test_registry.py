@@ -1,0 +1,85 @@
+"""Kinds are found by name, each by importing no more than its own module."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.registry import Registry, UnknownKind, did_you_mean
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which heavy libraries a fresh Python has imported after `code`."""
+    script = f"import sys\n{code}\nprint(*(name for name in ('timm', 'torch', 'sklearn', 'ray', 'mlflow') if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("registry", "names"),
+    [
+        (ARCHS, ["mlp", "small_cnn", "small_resnet", "timm/"]),
+        (COMBINERS, ["best_single", "calibrated_greedy", "mean", "weighted"]),
+        (DATASETS, ["digits", "image_folder", "npz"]),
+        (MEMBERS, ["logistic", "net", "random_forest", "svm"]),
+        (OPTIMIZERS, ["sgd"]),
+        (SCHEDULES, ["constant", "one_cycle", "step"]),
+    ],
+    ids=lambda value: value.what if isinstance(value, Registry) else "",
+)
+def test_a_registry_finds_the_kinds_of_its_package(registry, names):
+    assert set(names) <= set(registry.names())
+    assert registry.names() == sorted(registry.names())
+    for name in registry.names():
+        kind = registry.get(f"{name}resnet18" if name.endswith("/") else name)
+        assert kind.__doc__ and kind.Params.model_fields["kind"], "what `quorate list` shows"
+
+
+def test_looking_up_one_member_imports_neither_timm_nor_ray_nor_mlflow():
+    assert loaded_after("from quorate.kinds import MEMBERS; MEMBERS.get('svm')") <= {"sklearn", "torch"}
+
+
+def test_looking_up_one_architecture_does_not_import_timm():
+    assert loaded_after("from quorate.kinds import ARCHS; ARCHS.get('small_cnn')") == {"torch"}
+
+
+def test_the_registries_import_nothing_heavy_by_themselves():
+    assert loaded_after("import quorate.kinds, quorate.jobfile, quorate.store, quorate.cli") == set()
+
+
+def test_a_family_holds_every_name_below_it():
+    assert ARCHS.get("timm/resnet18") is ARCHS.get("timm/vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize("name", ["timm", "timm/", "base", "learner", "../svm", "", "Svm"])
+def test_a_name_that_no_kind_has_is_unknown(name):
+    registry = ARCHS if name.startswith("timm") else MEMBERS
+
+    with pytest.raises(UnknownKind, match=r"unknown .*choose from"):
+        registry.get(name)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_all_valid_ones():
+    with pytest.raises(UnknownKind) as caught:
+        COMBINERS.get("meen")
+
+    assert str(caught.value).startswith("unknown combiner 'meen'; did you mean 'mean'? (choose from best_single, ")
+
+
+def test_nothing_is_suggested_for_a_word_that_is_like_no_other():
+    assert did_you_mean("xyz", ["mean", "weighted"]) == ""
+
+
+def test_two_modules_cannot_take_the_same_name():
+    # given
+    registry: Registry = Registry("thing", "quorate.ensemble.combiners")
+    first, second = type("First", (), {"__module__": "a"}), type("Second", (), {"__module__": "b"})
+    registry.register("one")(first)
+
+    # when, then
+    with pytest.raises(ValueError, match="thing 'one' is already registered"):
+        registry.register("one")(second)
+    registry.register("one")(first)  # the same module, imported again

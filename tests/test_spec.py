@@ -1,0 +1,292 @@
+"""Every mistake in a job file is named with its line, its path, and what to do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from quorate.jobfile import SpecError
+from quorate.spec import QuorumSpec, load_job
+
+GOOD = "data: digits\nmembers:\n  svm: {kind: svm}\n"
+NET = "data: digits\nmembers:\n  cnn:\n    kind: net\n    arch: mlp\n"
+
+
+def mistakes(path, *overrides: str) -> list[tuple[int, str, str]]:
+    """(line, path, message) of every problem."""
+    with pytest.raises(SpecError) as caught:
+        load_job(path, overrides)
+    return [(problem.line, ".".join(map(str, problem.loc)), problem.message) for problem in caught.value.problems]
+
+
+WRONG = {
+    # unknown keys, at every level
+    "top": (GOOD + "nmae: x\n", 4, "nmae", "unknown key 'nmae'; did you mean 'name'? (valid keys: combiner, data,"),
+    "data": (
+        "data:\n  kind: digits\n  limitt: 3\nmembers: {svm: svm}\n",
+        3,
+        "data.limitt",
+        "did you mean 'limit'? (valid keys: kind, limit, test)",
+    ),
+    "split": (
+        "data:\n  kind: digits\n  test:\n    fraction: 0.2\n    sede: 1\nmembers: {svm: svm}\n",
+        5,
+        "data.test.sede",
+        "did you mean 'seed'? (valid keys: fraction, seed)",
+    ),
+    "member": (NET + "    epoch: 3\n", 6, "members.cnn.epoch", "unknown key 'epoch'; did you mean 'epochs'?"),
+    "arch": (
+        "data: digits\nmembers:\n  cnn:\n    kind: net\n    arch: {kind: small_cnn,\n           widht: 3}\n",
+        6,
+        "members.cnn.arch.widht",
+        "unknown key 'widht'; did you mean 'width'? (valid keys: kind, width)",
+    ),
+    "optimizer": (
+        NET + "    optimizer: {kind: sgd, momentm: 1}\n",
+        6,
+        "members.cnn.optimizer.momentm",
+        "did you mean 'momentum'?",
+    ),
+    "augment": (NET + "    augment: {miror: true}\n", 6, "members.cnn.augment.miror", "did you mean 'mirror'?"),
+    "stopping": (NET + "    early_stopping: {patince: 3}\n", 6, "members.cnn.early_stopping.patince", "'patience'"),
+    "validation": (GOOD + "validation:\n  fold: 3\n", 5, "validation.fold", "did you mean 'folds'?"),
+    "execution": (GOOD + "execution: {retry: 3}\n", 4, "execution.retry", "did you mean 'retries'?"),
+    # unknown kinds
+    "member kind": (
+        "data: digits\nmembers:\n  a: svm\n  b: {kind: smv}\n",
+        4,
+        "members.b",
+        "unknown member kind 'smv'; did you mean 'svm'? (choose from logistic, net, random_forest, svm)",
+    ),
+    "no kind": ("data: digits\nmembers:\n  a: {C: 3}\n", 3, "members.a", "the key 'kind' is missing; choose from"),
+    "nothing": ("data: digits\nmembers:\n  a:\n", 3, "members.a", "expected the name of a member kind or a mapping"),
+    "arch kind": (
+        "data: digits\nmembers:\n  a:\n    kind: net\n    arch: smal_cnn\n",
+        5,
+        "members.a.arch",
+        "unknown architecture 'smal_cnn'; did you mean 'small_cnn'? (choose from mlp, small_cnn, small_resnet, timm/NAME)",
+    ),
+    "timm model": (
+        "data: digits\nmembers:\n  a:\n    kind: net\n    arch: timm/resnet18x\n",
+        5,
+        "members.a.arch",
+        "timm has no model 'resnet18x'; did you mean 'resnet18'?",
+    ),
+    "optimizer kind": (
+        NET + "    optimizer: sdg\n",
+        6,
+        "members.cnn.optimizer",
+        "unknown optimizer 'sdg'; did you mean",
+    ),
+    "schedule kind": (
+        NET + "    schedule: {kind: onecycle}\n",
+        6,
+        "members.cnn.schedule",
+        "unknown schedule 'onecycle'; did you mean 'one_cycle'? (choose from constant, one_cycle, step)",
+    ),
+    "data kind": (
+        "data: digit\nmembers: {a: svm}\n",
+        1,
+        "data",
+        "unknown data kind 'digit'; did you mean 'digits'? (choose from digits, image_folder, npz)",
+    ),
+    "combiner kind": (
+        GOOD + "combiner: calibrated_gredy\n",
+        4,
+        "combiner",
+        "unknown combiner 'calibrated_gredy'; did you mean 'calibrated_greedy'? (choose from best_single,",
+    ),
+    # what is missing
+    "no data": ("members: {a: svm}\n", 1, "data", "the key 'data' is missing"),
+    "no members": ("data: digits\n", 1, "members", "the key 'members' is missing"),
+    "no arch": ("data: digits\nmembers:\n  a: {kind: net}\n", 3, "members.a.arch", "the key 'arch' is missing"),
+    "nobody": ("data: digits\nmembers: {}\n", 2, "members", "an ensemble needs at least one member"),
+    "no file": (
+        "data:\n  kind: npz\n  train: rows.npz\nmembers: {a: svm}\n",
+        3,
+        "data.train",
+        "there is no 'rows.npz', neither from the job file's folder nor",
+    ),
+    "no weights": (NET + "    weights: w.pth\n", 6, "members.cnn.weights", "there is no 'w.pth'"),
+    # wrong types
+    "list": ("data: digits\nmembers:\n  - svm\n", 2, "members", "should be a mapping of keys to values"),
+    "text": (GOOD + "validation: kfold\n", 4, "validation", "should be a mapping of keys to values, but is 'kfold'"),
+    "number": (
+        "data: digits\nmembers:\n  a: {kind: svm, C: high}\n",
+        3,
+        "members.a.C",
+        "should be a valid number, unable to parse string as a number, but is 'high'",
+    ),
+    "in a list": (
+        "data: digits\nmembers:\n  a:\n    kind: net\n    arch:\n      kind: mlp\n      hidden: [3,\n        x]\n",
+        8,
+        "members.a.arch.hidden.1",
+        "should be a valid integer, unable to parse string as an integer, but is 'x'",
+    ),
+    "fraction of a copy": ("data: digits\nmembers:\n  a: {kind: svm, copies: 1.5}\n", 3, "members.a.copies", "1.5"),
+    "union": ("data: digits\nmembers:\n  a: {kind: svm, gamma: big}\n", 3, "members.a.gamma", "'scale' or 'auto' or"),
+    "bytes": (
+        "data: digits\nmembers:\n  a: {kind: svm, memory: 1.2.3GiB}\n",
+        3,
+        "members.a.memory",
+        "'1.2.3GiB' is neither a number of bytes nor a size such as '2GiB'",
+    ),
+    # out of range
+    "seed": ("seed: -1\n" + GOOD, 1, "seed", "should be greater than or equal to 0, but is -1"),
+    "dropout": (NET + "    dropout: 1\n", 6, "members.cnn.dropout", "should be less than 1, but is 1"),
+    "folds": (GOOD + "validation: {folds: 1}\n", 4, "validation.folds", "should be greater than or equal to 2"),
+    "quorum": (GOOD + "quorum: {members: 1.5}\n", 4, "quorum.members", "neither a part (up to 1.0) nor a whole number"),
+    "scheme": (
+        GOOD + "validation: {scheme: kfld}\n",
+        4,
+        "validation.scheme",
+        "'kfld' is not one of 'auto', 'kfold' or 'holdout'; did you mean 'kfold'?",
+    ),
+    "name": (GOOD + "name: a b\n", 4, "name", "use letters, digits, '-' and '_'"),
+    "member name": (
+        "data: digits\nmembers:\n  b: svm\n  a.b: svm\n",
+        4,
+        "members.a.b",
+        "the member name 'a.b' may hold letters, digits, '-' and '_' only",
+    ),
+    # what does not go together
+    "patience": (
+        NET + "    epochs: 2\n    early_stopping: {patience: 5}\n",
+        3,
+        "members.cnn",
+        "early_stopping.patience is 5, more than the 2 epochs; lower it or raise epochs",
+    ),
+    "hub": (
+        NET + "    weights: hub\n",
+        3,
+        "members.cnn",
+        "weights: hub needs a timm architecture, and 'mlp' is not one",
+    ),
+    "nesterov": (
+        NET + "    optimizer: {kind: sgd, momentum: 0, nesterov: true}\n",
+        6,
+        "members.cnn.optimizer",
+        "nesterov needs a momentum above 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG, ids=str)
+def test_a_mistake_is_named_once_with_its_line_its_path_and_the_mend(case, job_file):
+    text, line, path, words = WRONG[case]
+
+    ((found_line, found_path, message),) = mistakes(job_file(text))
+
+    assert (found_line, found_path) == (line, path)
+    assert words in message
+
+
+def test_a_mapping_where_a_path_may_stand_too_is_judged_as_a_mapping(job_file):
+    text = "data:\n  kind: npz\n  train: job.yaml\n  test: {fractoin: 0.2}\nmembers: {a: svm}\n"
+
+    found = mistakes(job_file(text))
+
+    assert [(line, path) for line, path, _ in found] == [(4, "data.test.fraction"), (4, "data.test.fractoin")]
+    assert found[0][2] == "the key 'fraction' is missing"
+    assert "did you mean 'fraction'?" in found[1][2]
+
+
+def test_a_path_where_a_mapping_may_stand_too_is_judged_as_a_path(job_file):
+    text = "data:\n  kind: npz\n  train: job.yaml\n  test: nowhere.npz\nmembers: {a: svm}\n"
+
+    ((line, path, message),) = mistakes(job_file(text))
+
+    assert (line, path) == (4, "data.test")
+    assert message.startswith("there is no 'nowhere.npz'") and "mapping" not in message
+
+
+def test_every_mistake_is_told_at_once_in_the_order_of_lines(job_file):
+    path = job_file(
+        "seed: -1\ndata: digit\nmembers:\n  a: {kind: svm, C: 0}\n  b: {kind: net, arch: {kind: mlp, hiden: 3}, epochs: 0}\n"
+        "combiner: median\nvalidation:\n  folds: 0\n"
+    )
+
+    with pytest.raises(SpecError) as caught:
+        load_job(path)
+
+    places = [re.match(rf"{re.escape(str(path))}:(\d+): ([\w.]+): ", line) for line in str(caught.value).splitlines()]
+    assert [(int(place[1]), place[2]) for place in places if place] == [
+        (1, "seed"),
+        (2, "data"),
+        (4, "members.a.C"),
+        (5, "members.b.arch.hiden"),
+        (5, "members.b.epochs"),
+        (6, "combiner"),
+        (8, "validation.folds"),
+    ]
+    assert None not in places
+
+
+def test_an_override_can_mend_a_file_and_can_break_it(job_file):
+    path = job_file(NET + "    epochs: 0\n")
+
+    assert load_job(path, ["members.cnn.epochs=3"]).spec.members["cnn"].epochs == 3
+    assert mistakes(path, "members.cnn.epochs=3", "members.cnn.lr=-1") == [
+        (3, "members.cnn.lr", "should be greater than 0, but is -1")
+    ]
+    ((line, place, message),) = mistakes(path, "members.cnn={kind: net, arch: mlp, epoch: 3}")
+    assert (line, place) == (2, "members.cnn.epoch") and "did you mean 'epochs'?" in message
+
+
+def test_a_bare_name_stands_for_a_kind_with_its_defaults(job_file):
+    short = load_job(job_file("data: digits\nmembers: {a: svm}\n")).spec
+    long = load_job(job_file("data: {kind: digits}\nmembers: {a: {kind: svm}}\n")).spec
+
+    assert short == long
+    assert short.combiner.kind == "calibrated_greedy"
+
+
+def test_relative_paths_start_at_the_folder_of_the_job_file(job_file, tmp_path, monkeypatch):
+    # given: two archives of that name
+    (tmp_path / "elsewhere").mkdir()
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        (folder / "rows.npz").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    # when
+    spec = load_job(job_file("data:\n  kind: npz\n  train: rows.npz\nmembers: {a: svm}\n")).spec
+
+    # then
+    assert spec.data.train == tmp_path / "rows.npz"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1000", 1000), ("2GiB", 2 << 30), ("1.5 M", 3 << 19), ("64KB", 65536), ("1T", 1 << 40)],
+)
+def test_sizes_may_have_a_unit(text, size, job_file):
+    spec = load_job(job_file(f"data: digits\nmembers:\n  a: {{kind: svm, memory: {text}}}\n")).spec
+
+    assert spec.members["a"].memory == size
+
+
+def test_a_spec_is_frozen(job_file):
+    spec = load_job(job_file(GOOD)).spec
+
+    for part, name in ((spec, "seed"), (spec.data, "limit"), (spec.members["svm"], "C"), (spec.validation, "folds")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, name, 3)
+
+
+def test_a_job_points_at_places_of_its_file(job_file):
+    job = load_job(job_file(GOOD))
+
+    error = job.error((("members", "svm", "C"), "too much"), (("data",), "too little"))
+
+    assert [problem.line for problem in error.problems] == [1, 3]
+    assert str(error).endswith("members.svm.C: too much")
+
+
+@pytest.mark.parametrize(
+    ("members", "total", "needed"),
+    [(0.5, 9, 5), (0.5, 1, 1), (1.0, 9, 9), (1, 9, 1), (3, 9, 3), (20, 9, 9), (0.01, 9, 1)],
+)
+def test_a_quorum_is_a_number_of_members_or_a_part_of_them(members, total, needed):
+    assert QuorumSpec(members=members).of(total) == needed

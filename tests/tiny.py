@@ -1,0 +1,51 @@
+"""A dataset of forty little images, and plans on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from quorate import jobfile, spec
+from quorate.data.dataset import ArrayImages, Dataset
+from quorate.data.folds import Fold, Folds
+from quorate.plan import Context, Plan, make_plan
+from quorate.spec import JobSpec
+from quorate.training.run import Hardware
+
+LAPTOP = Hardware(cores=2, gpus=0, fast_bfloat16=False, cpu="a CPU")
+
+
+def tiny_data(*, rows: int = 40, classes: int = 3, shape: tuple[int, int, int] = (8, 8, 1), seed: int = 0) -> Dataset:
+    """Noise with a bright row of pixels that tells the class; all classes in turn."""
+    y = np.arange(rows) % classes
+    pixels = np.random.default_rng(seed).integers(0, 120, (rows, *shape)).astype(np.uint8)
+    pixels[np.arange(rows), y * 2] += 120
+    return Dataset(ArrayImages(pixels), y.astype(np.int64), tuple(f"class {i}" for i in range(classes)))
+
+
+def two_folds(rows: int = 40) -> Folds:
+    """Blocks of three rows in turn."""
+    first = (np.arange(rows) // 3) % 2 == 0
+    parts = (np.flatnonzero(first), np.flatnonzero(~first))
+    return Folds((Fold(parts[1], parts[0]), Fold(parts[0], parts[1])), "by hand")
+
+
+def spec_of(text: str, *, base: Path = Path()) -> JobSpec:
+    return spec.validate(jobfile.parse(text, name="job.yaml"), base=base).spec
+
+
+def plan_of(
+    members: str,
+    *,
+    data: Dataset | None = None,
+    test: Dataset | None = None,
+    folds: Folds | None = None,
+    hardware: Hardware = LAPTOP,
+    seed: int = 0,
+    base: Path = Path(),
+) -> Plan:
+    """The plan of `members`, a mapping in YAML's flow style."""
+    rows = data if data is not None else tiny_data()
+    job = spec_of(f"seed: {seed}\ndata: digits\nmembers: {members}\n", base=base)
+    return make_plan(job, Context(rows, test, folds if folds is not None else two_folds(len(rows))), hardware)
