@@ -1,16 +1,40 @@
-"""The digits, opened once, and job files written from text."""
+"""What tests share: the digits, job files from text, one Ray of two CPUs, and a small bundle."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and NumPy are first imported
+os.environ["RAY_AUTH_MODE"] = "disabled"  # read when Ray is first imported
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import pytest
 
 from quorate.data.source import Opened
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a real job of three quick members on the digits."""
+    from tests.jobs import SMALL, Here
+
+    here = Here(tmp_path_factory.mktemp("tiny"))
+    here.run(SMALL)
+    return here.newest_run() / "bundle"
 
 
 @pytest.fixture(scope="session")

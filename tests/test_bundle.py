@@ -119,7 +119,7 @@ def test_a_file_outside_the_bundle_is_refused_unread(folder):
     for name in ("../outside/member.json", str(folder.parent / "outside/member.json")):
         edit(folder, files=files | {name: files["members/wood/0/member.json"]})
 
-        with pytest.raises(BundleError, match="names a file outside the bundle: .*outside/member.json"):
+        with pytest.raises(BundleError, match=r"names a file outside the bundle: .*outside/member\.json"):
             Bundle.load(folder)
 
 

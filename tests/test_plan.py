@@ -193,7 +193,7 @@ def test_costs_grow_with_what_is_asked_for():
 
     assert cost("{kind: net, arch: mlp, epochs: 20}") == pytest.approx(10 * cost(NET))
     assert cost("{kind: random_forest, trees: 600}") == pytest.approx(2 * cost("{kind: random_forest, trees: 300}"))
-    assert 0 < cost("svm") and 0 < cost("logistic")
+    assert cost("svm") > 0 and cost("logistic") > 0
 
 
 def test_resources_are_taken_from_the_member():

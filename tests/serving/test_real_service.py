@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from tests.jobs import Here
 
 from quorate.bundle import Bundle
 from quorate.kinds import DATASETS
-from tests.jobs import Here
 
 
 def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_
             one = client.post("/v1/predict", content=picture.getvalue(), headers=headers).json()["predictions"]
             assert one[0]["class"] == written[0]["class"]
             assert one[0]["probabilities"]["3"] == pytest.approx(offline[0, 3], abs=1e-5)
-            assert client.get("/v1/metadata").json()["classes"] == [str(k) for k in range(10)]
+            assert client.get("/v1/metadata").json()["class_names"] == [str(k) for k in range(10)]
             for body in ({"inputs": [[1, 2], [3, 4]]}, {"inputs": "text"}, {}):
                 refused = client.post("/v1/predict", json=body)
                 assert 400 <= refused.status_code < 500

@@ -43,6 +43,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
         lines = str(error).strip().splitlines()
         raise ClusterError(
             f"no Ray cluster answers at {address}: {lines[0] if lines else type(error).__name__}"
+            " (a cluster with token authentication needs RAY_AUTH_MODE=token and its token in ~/.ray/auth_token here)"
         ) from None
     return False
 

@@ -21,7 +21,7 @@ class Augment(Spec):
     """What is done to training images, anew in each epoch, each row of a batch on its own."""
 
     mirror: bool = False
-    """Mirror every second image, left to right."""
+    """Mirror each image left to right with probability one half."""
     crop: int = Field(0, ge=0, le=256)
     """Shift each image by up to so many pixels; what is uncovered repeats the edge."""
 

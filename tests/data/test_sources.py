@@ -1,0 +1,290 @@
+"""Archives and class folders: what is read from them, and what is said about those that cannot be read."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.members.plain_run import PlainRun
+from tests.tiny import tiny_data
+
+from quorate.data.dataset import ArrayImages, Dataset, FileImages
+from quorate.data.source import DataError, TestSplit
+from quorate.data.sources.image_folder import ImageFolder, ImageFolderParams
+from quorate.data.sources.npz import Npz, NpzParams
+from quorate.members.logistic import Logistic, LogisticParams
+from quorate.members.net import Net, NetParams
+
+PIXELS = tiny_data(rows=12).x.take(np.arange(12))
+LABELS = np.arange(12) % 3
+
+
+def pixels_of(data: Dataset) -> np.ndarray:
+    return data.x.take(np.arange(len(data)))
+
+
+# Archives
+
+
+@pytest.fixture
+def archive(tmp_path):
+    def save(name: str = "train.npz", **arrays) -> Path:
+        np.savez(tmp_path / name, **({"images": PIXELS, "labels": LABELS} | arrays))
+        return tmp_path / name
+
+    return save
+
+
+def opened(train: Path, **rest):
+    return Npz.open(NpzParams(train=train, **rest))
+
+
+def test_an_archive_gives_its_images_and_labels(archive):
+    data = opened(archive()).train
+
+    np.testing.assert_array_equal(pixels_of(data), PIXELS)
+    np.testing.assert_array_equal(data.y, LABELS)
+    assert data.class_names == ("0", "1", "2")
+
+
+def test_arrays_of_other_names_and_without_a_channel_are_read(archive):
+    path = archive(x=PIXELS[..., 0], y=np.array(["a", "b", "c"] * 4))
+
+    data = opened(path, images="x", labels="y").train
+
+    np.testing.assert_array_equal(pixels_of(data), PIXELS)
+    assert data.class_names == ("a", "b", "c")
+
+
+def test_integer_labels_index_the_lines_of_the_classes_file(archive, tmp_path):
+    (tmp_path / "names.txt").write_text("cat \n dog\nowl\nnewt\n")
+
+    data = opened(archive(), classes=tmp_path / "names.txt").train
+
+    np.testing.assert_array_equal(data.y, LABELS)
+    assert data.class_names == ("cat", "dog", "owl", "newt")
+
+
+def test_integer_labels_of_a_test_archive_mean_the_classes_of_the_training_one(archive):
+    train = archive(labels=np.array([5, 7, 9] * 4))
+    test = archive("test.npz", images=PIXELS[:2], labels=np.array([9, 5]))
+
+    np.testing.assert_array_equal(opened(train, test=test).test.y, [2, 0])
+
+
+def test_a_test_part_can_be_held_out_of_an_archive(archive):
+    split = opened(archive(), test=TestSplit(fraction=0.25))
+
+    assert (len(split.train), len(split.test)) == (9, 3)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "key", "message"),
+    [
+        ({"images": PIXELS / 255}, "images", "images is float64; uint8 (0..255) is needed: scale and convert it"),
+        ({"images": PIXELS[:, :, 0, 0]}, "images", "images has shape (12, 8); (N, H, W) or (N, H, W, C) is needed"),
+        ({"images": PIXELS[:0], "labels": LABELS[:0]}, "images", "has shape (0, 8, 8, 1)"),
+        ({"labels": LABELS[:5]}, "train", "12 images but labels of shape (5,); one label a row is needed"),
+        ({"labels": np.eye(12)}, "train", "labels of shape (12, 12)"),
+        ({"labels": LABELS / 2}, "labels", "labels of type float64; integers or text are needed"),
+        ({"labels": np.array([None] * 12)}, None, "is not a readable .npz archive: Object arrays cannot be loaded"),
+    ],
+    ids=str,
+)
+def test_arrays_that_are_no_labelled_images_are_refused(arrays, key, message, archive):
+    with pytest.raises(DataError) as caught:
+        opened(archive(**arrays))
+
+    assert message in str(caught.value) and "train.npz" in str(caught.value)
+    assert caught.value.key == key
+
+
+def test_a_missing_array_is_named_beside_those_that_are_there(archive):
+    with pytest.raises(DataError, match="has no array 'x', only images, labels") as caught:
+        opened(archive(), images="x")
+    assert caught.value.key == "images"
+
+
+def test_files_that_are_no_archive_are_refused(archive, tmp_path):
+    np.save(tmp_path / "single.npy", PIXELS)
+    (tmp_path / "text.npz").write_text("words")
+    cut = archive("cut.npz")
+    cut.write_bytes(cut.read_bytes()[:300])
+
+    for name, message in (
+        ("single.npy", "is a single array; save images and labels with numpy.savez"),
+        ("text.npz", "is not a readable .npz archive"),
+        ("cut.npz", "is not a readable .npz archive"),
+    ):
+        with pytest.raises(DataError, match=f"{name} {message}"):
+            opened(tmp_path / name)
+
+
+def test_test_rows_that_do_not_fit_the_training_rows_are_refused(archive, tmp_path):
+    other_size = archive("size.npz", images=PIXELS[:, :4])
+    other_label = archive("label.npz", labels=LABELS + 1)
+
+    with pytest.raises(DataError, match=r"the test images are \(4, 8, 1\), the training images \(8, 8, 1\)"):
+        opened(archive(), test=other_size)
+    with pytest.raises(DataError, match=r"label\.npz: the labels 3 are not among the classes 0, 1, 2") as caught:
+        opened(archive(), test=other_label)
+    assert caught.value.key == "test"
+
+
+def test_a_label_beyond_the_classes_file_is_refused(archive, tmp_path):
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+
+    with pytest.raises(DataError, match=r"the label 2 is outside 0\.\.1") as caught:
+        opened(archive(), classes=tmp_path / "names.txt")
+    assert caught.value.key == "classes"
+
+
+# Class folders
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Nine pictures of three classes: PNG, JPEG, colour and grey."""
+    root = tmp_path / "pictures"
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("cat", "dog", "owl")):
+        (root / name).mkdir(parents=True)
+        for i, suffix in enumerate((".png", ".jpg", ".JPEG")):
+            pixels = rng.integers(0, 80, (10, 12, 3)).astype(np.uint8)
+            pixels[:, :, label] += 150
+            picture = Image.fromarray(pixels)
+            (picture.convert("L") if i == 2 else picture).save(root / name / f"{i}{suffix}")
+    (root / "notes.txt").write_text("not a picture")
+    (root / "cat" / "notes.txt").write_text("not a picture")
+    return root
+
+
+def pictures(train: Path, **rest):
+    return ImageFolder.open(ImageFolderParams(train=train, **({"size": 8} | rest)))
+
+
+def test_folders_are_classes_and_their_files_rows_in_order(folder):
+    found = pictures(folder)
+
+    assert found.train.class_names == ("cat", "dog", "owl")
+    np.testing.assert_array_equal(found.train.y, np.repeat([0, 1, 2], 3))
+    assert found.train.x.shape == (8, 8, 3)
+    assert isinstance(found.train.x, ArrayImages)
+    assert (found.test, found.notes) == (None, ())
+
+
+def test_pixels_are_the_scaled_centre_of_the_picture(folder):
+    found = pixels_of(pictures(folder, resize=10).train)
+
+    lossless = Image.open(folder / "cat" / "0.png")  # 12 x 10; the shorter side has 10 already
+    np.testing.assert_array_equal(found[0], np.asarray(lossless)[1:9, 2:10])
+    cut = np.asarray(lossless.crop((1, 0, 11, 10)).resize((8, 8), Image.Resampling.BICUBIC))
+    scaled = pixels_of(pictures(folder).train)[0].astype(int)
+    assert np.abs(scaled - cut)[:, 1:-1].max() <= 1, "at its borders the filter reaches beyond the cut"
+
+
+def test_pictures_can_be_read_grey(folder):
+    found = pixels_of(pictures(folder, channels=1, resize=10).train)
+
+    assert found.shape == (9, 8, 8, 1)
+    np.testing.assert_array_equal(
+        found[0, ..., 0], np.asarray(Image.open(folder / "cat/0.png").convert("L"))[1:9, 2:10]
+    )
+
+
+def test_a_test_folder_is_read_in_the_classes_of_the_training_folder(folder, tmp_path):
+    other = tmp_path / "other"
+    (other / "owl").mkdir(parents=True)
+    Image.open(folder / "owl" / "0.png").save(other / "owl" / "x.png")
+
+    found = pictures(folder, test=other)
+
+    np.testing.assert_array_equal(found.test.y, [2])
+    (other / "newt").mkdir()
+    Image.open(folder / "owl" / "0.png").save(other / "newt" / "x.png")
+    with pytest.raises(DataError, match="the labels newt are not among the classes cat, dog, owl") as caught:
+        pictures(folder, test=other)
+    assert caught.value.key == "test"
+
+
+def break_two(folder: Path) -> None:
+    (folder / "cat" / "0.png").write_bytes(b"not a picture at all")
+    whole = (folder / "dog" / "0.png").read_bytes()
+    (folder / "dog" / "0.png").write_bytes(whole[: len(whole) // 2])
+
+
+def test_files_that_cannot_be_decoded_are_all_named_with_the_way_out(folder):
+    break_two(folder)
+
+    with pytest.raises(DataError) as caught:
+        pictures(folder)
+
+    message = str(caught.value)
+    assert message.startswith("2 of 9 files cannot be decoded:\n")
+    assert f"{folder}/cat/0.png: not a JPEG or PNG picture" in message
+    assert f"{folder}/dog/0.png: the picture is damaged or cut short" in message
+    assert message.endswith("mend or remove them, or set on_corrupt: skip")
+    assert caught.value.key == "train"
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+def test_files_that_cannot_be_decoded_can_be_skipped_and_are_counted(folder, in_memory):
+    whole = pictures(folder).train
+    break_two(folder)
+
+    found = pictures(folder, on_corrupt="skip", in_memory=in_memory)
+
+    kept = np.array([1, 2, 4, 5, 6, 7, 8])
+    np.testing.assert_array_equal(pixels_of(found.train), whole.x.take(kept))
+    np.testing.assert_array_equal(found.train.y, whole.y[kept])
+    assert found.notes == (f"{folder}: 2 of 9 files cannot be decoded and were skipped",)
+
+
+def test_folders_without_any_picture_are_refused(tmp_path):
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(DataError, match="has no folders with JPEG or PNG files; one folder for each class is needed"):
+        pictures(tmp_path)
+
+    (tmp_path / "cat" / "0.png").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"none of the 1 files in .* can be decoded"):
+        pictures(tmp_path, on_corrupt="skip")
+
+
+def test_pictures_that_are_not_kept_in_memory_have_the_same_pixels(folder):
+    kept, lazy = pictures(folder).train, pictures(folder, in_memory=0).train
+
+    assert isinstance(lazy.x, FileImages)
+    np.testing.assert_array_equal(pixels_of(lazy), pixels_of(kept))
+    np.testing.assert_array_equal(lazy.take(np.array([8, 1])).x.take(np.array([0])), kept.x.take(np.array([8])))
+
+
+def test_training_on_pictures_that_are_not_kept_gives_the_same_bits(folder, monkeypatch):
+    # given: feeds that read each batch from its files
+    params = {"shape": (8, 8, 3), "n_classes": 3}
+    net = NetParams(arch="small_cnn", epochs=2, batch_size=4, augment={"mirror": True})
+    kept, lazy = pictures(folder).train, pictures(folder, in_memory=0).train
+    expected = Net(net, **params).fit(kept, kept, PlainRun())
+
+    # when
+    monkeypatch.setattr("quorate.training.feed._IN_MEMORY", 0)
+    trained = Net(net, **params).fit(lazy, lazy, PlainRun())
+
+    # then
+    np.testing.assert_array_equal(trained.predict_proba(lazy.x), expected.predict_proba(kept.x))
+    lines = [Logistic(LogisticParams(), **params).fit(rows, rows, PlainRun()) for rows in (kept, lazy)]
+    np.testing.assert_array_equal(lines[1].predict_proba(lazy.x), lines[0].predict_proba(kept.x))
+
+
+def test_the_fingerprint_of_files_is_that_of_their_content(folder):
+    # given
+    lazy = pictures(folder, in_memory=0).train.x
+    assert isinstance(lazy, FileImages)
+    before = lazy.digest()
+
+    # when, then
+    assert dataclasses.replace(lazy, resize=9).digest() != before
+    Image.open(folder / "cat" / "1.jpg").save(folder / "cat" / "0.png")
+    assert lazy.digest() != before

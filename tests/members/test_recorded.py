@@ -1,0 +1,44 @@
+"""A reminder: results that change under the same key would be mixed up with those in people's stores."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tests.members import recorded
+from tests.members.configurations import CONFIGURATIONS
+
+WHAT_TO_DO = (
+    "The store would take old results of this kind for new ones. If the change is meant, raise the kind's `version` "
+    "and record again: python -m tests.members.recorded"
+)
+
+RECORDED = json.loads(recorded.RECORD.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def now():
+    return recorded.now()
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_kind_gives_what_it_gave_when_its_version_was_last_raised(name, now):
+    before = RECORDED[name]
+
+    assert before["version"] == now[name]["version"], "record again: python -m tests.members.recorded"
+    # CPU types differ in their last bits, not in the third decimal
+    np.testing.assert_allclose(now[name]["proba"], before["proba"], atol=0.01, err_msg=WHAT_TO_DO)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_fit_task_keeps_its_key(name, now):
+    """Otherwise everything in people's stores would be trained again."""
+    assert now[name]["key"] == RECORDED[name]["key"], (
+        "The identity of fit tasks has changed: finished work will not be found. If that is meant, record again: "
+        "python -m tests.members.recorded"
+    )
+
+
+def test_what_is_recorded_is_what_is_tested():
+    assert RECORDED.keys() == CONFIGURATIONS.keys()
