@@ -26,7 +26,7 @@ format: setup
 
 ## bench: measured comparisons, side by side in one run
 bench: setup
-	$(BIN)/python -m tests.benchmarks
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks
 
 ## lock: resolve pyproject.toml again; no index URL is written
 lock: .uv/bin/uv

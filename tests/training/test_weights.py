@@ -139,7 +139,7 @@ def test_a_network_starts_from_the_weights_of_a_file(arch, suffix, tmp_path):
 def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
     save_file(WEIGHTS, tmp_path / "w.safetensors")
 
-    with pytest.raises(WeightsError, match=r"w\.safetensors does not fit mlp: .*Missing key"):
+    with pytest.raises(WeightsError, match=r"w\.safetensors does not fit mlp: .*\s+Missing key"):
         barely_trained(tiny_data(), arch="mlp", weights=tmp_path / "w.safetensors")
 
 
@@ -196,8 +196,12 @@ def test_a_bundle_does_not_need_the_file_that_its_member_started_from(backbone, 
     np.testing.assert_array_equal(loaded.predict_proba(data.x), net.predict_proba(data.x))
 
 
-def test_weights_of_another_network_of_timm_are_refused_by_name(backbone):
+@pytest.mark.parametrize(
+    ("arch", "reason"),
+    [("test_vit", "only 0 of its"), ("test_efficientnet", "size mismatch")],
+)
+def test_weights_of_another_network_of_timm_are_refused_by_name(arch, reason, backbone):
     path, _ = backbone
 
-    with pytest.raises(ValueError, match="the weights do not fit timm/test_vit"):
-        barely_trained(tiny_data(), arch="timm/test_vit", size=32, weights=path)
+    with pytest.raises(ValueError, match=f"the weights do not fit timm/{arch}: .*{reason}"):
+        barely_trained(tiny_data(), arch=f"timm/{arch}", size=32, weights=path)

@@ -63,11 +63,14 @@ class OneCycle:
 
     @staticmethod
     def build(params: OneCycleParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
+        total = epochs * steps
+        # torch divides by the length of the rise, which is `rise * total - 1` steps
+        rise = params.rise if params.rise * total != 1 else params.rise * (1 + 1e-9)
         return OneCycleLR(
             optimizer,
             max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=epochs * steps,
-            pct_start=params.rise,
+            total_steps=total,
+            pct_start=rise,
             div_factor=params.start,
             final_div_factor=params.end,
             cycle_momentum=False,

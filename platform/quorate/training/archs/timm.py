@@ -54,10 +54,15 @@ class Timm:
         """
         overlay = {"state_dict": dict(weights)} if weights is not None else None
         try:
-            return _create(params, shape, n_classes, dropout, pretrained=True, pretrained_cfg_overlay=overlay)
+            network = _create(params, shape, n_classes, dropout, pretrained=True, pretrained_cfg_overlay=overlay)
         except (RuntimeError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split())[:300]
             raise ValueError(f"the weights do not fit {params.kind}: {reason}") from None
+        names = network.state_dict().keys()
+        if weights is not None and 2 * len(names & weights.keys()) < len(names):  # timm lets some of them pass
+            found = f"only {len(names & weights.keys())} of its {len(names)} tensors are in the file"
+            raise ValueError(f"the weights do not fit {params.kind}: {found}")
+        return network
 
 
 def _create(

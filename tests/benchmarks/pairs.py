@@ -1,0 +1,29 @@
+"""Times two things in turn, A B A B, and gives the ratio of their speeds pair by pair."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def compare(name: str, ours: Callable[[], object], other: Callable[[], object], *, pairs: int = 10) -> None:
+    """Print the median of other's seconds / ours (above 1: ours is faster) and its range over `pairs` pairs."""
+    ours(), other()  # warm up
+    ratios, seconds = [], []
+    for _ in range(pairs):
+        mine, theirs = _timed(ours), _timed(other)
+        ratios.append(theirs / mine)
+        seconds.append(mine)
+    low, high = min(ratios), max(ratios)
+    print(
+        f"{name:58} {statistics.median(ratios):5.2f}  [{low:.2f}, {high:.2f}]  "
+        f"{statistics.median(seconds) * 1e3:8.1f} ms a run",
+        flush=True,
+    )
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun

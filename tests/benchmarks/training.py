@@ -1,0 +1,85 @@
+"""The training loop beside a bare PyTorch loop, and bfloat16 beside float32."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tests.benchmarks.pairs import compare
+from torch.nn import functional
+
+from quorate.data.dataset import ArrayImages, Dataset
+from quorate.execution.stream import this_hardware
+from quorate.members.net import Net, NetParams
+from quorate.training.run import Metrics, Numerics, Signal, State
+
+ROWS = 1280
+
+
+class _Run:
+    """A run that nobody watches."""
+
+    deadline = None
+    restored = None
+    seed = 0
+
+    def __init__(self, numerics: Numerics) -> None:
+        self.numerics = numerics
+
+    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+        return Signal.CONTINUE
+
+    def asset(self, path: Path) -> Path:
+        return path
+
+
+def _data(side: int) -> Dataset:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (ROWS, side, side, 1), dtype=np.uint8)
+    return Dataset(ArrayImages(pixels), random.integers(0, 10, ROWS), tuple("0123456789"))
+
+
+def _fit(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], object]:
+    return lambda: Net(params, shape=data.x.shape, n_classes=10).fit(data, data.take(np.arange(64)), _Run(numerics))
+
+
+def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], object]:
+    """The shortest loop that one would write, with the same network, precision and memory format."""
+
+    def train() -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        member = Net(params, shape=data.x.shape, n_classes=10)
+        network = member._start(_Run(numerics)).to(memory_format=torch.channels_last).train()
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-3)
+        x = torch.from_numpy(data.x.take(np.arange(ROWS))).permute(0, 3, 1, 2).float().div(255)
+        x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(data.y)
+        low = numerics.precision == "bfloat16"
+        for rows in torch.randperm(ROWS).split(64):
+            with torch.autocast("cpu", torch.bfloat16) if low else contextlib.nullcontext():
+                logits = network(x[rows])
+            loss = functional.cross_entropy(logits.float(), y[rows])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def main() -> None:
+    """One epoch of 1,280 rows, batch 64, one thread."""
+    print("speed of one epoch, ratio of A over B (above 1: A is faster), median [least, most] of ten pairs")
+    for arch in ("small_cnn", "small_resnet"):
+        data, params = _data(28), NetParams(arch=arch, epochs=1)
+        planned = Net.numerics(params, shape=data.x.shape, rows=ROWS, hardware=this_hardware())
+        compare(f"{arch} 28x28: the loop over a bare loop", _fit(params, data, planned), _bare(params, data, planned))
+    for arch, side in (("small_cnn", 8), ("small_cnn", 28), ("small_resnet", 28), ("timm/mobilenetv3_small_050", 32)):
+        data, params = _data(side), NetParams(arch=arch, epochs=1)
+        numerics = Net.numerics(params, shape=data.x.shape, rows=ROWS, hardware=this_hardware())
+        kinds = [replace(numerics, precision=precision) for precision in ("bfloat16", "float32")]
+        name = f"{arch} {side}x{side}: bfloat16 over float32 (planned: {numerics.precision})"
+        compare(name, _fit(params, data, kinds[0]), _fit(params, data, kinds[1]), pairs=5)
