@@ -312,6 +312,7 @@ def test_a_living_holder_that_beats_keeps_its_lease(store):
     assert taken.is_set()
 
 
+@pytest.mark.timeout(30)
 def test_the_lease_of_a_killed_process_is_taken_at_once(tmp_path):
     # given
     code = "with store.lease('job', waiting=print, beat=60):\n print('held', flush=True)\n time.sleep(60)"

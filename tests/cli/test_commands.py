@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 from tests.jobs import SMALL, Here
 
+from quorate.cli import main
 from quorate.kinds import DATASETS
 
 
@@ -104,13 +106,32 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here) -> None:
     ],
 )
 def test_what_the_user_can_mend_ends_with_code_2_and_no_traceback(
-    finished: Here, arguments: tuple[str, ...], words: list[str]
+    finished: Here,
+    arguments: tuple[str, ...],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    done = finished.command(*arguments)
+    monkeypatch.chdir(finished.folder)
+    monkeypatch.setattr(sys, "argv", ["quorate", *arguments])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    assert done.returncode == 2, done.stdout + done.stderr
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    errors = capfd.readouterr().err
+    assert ended.value.code == 2, errors
     for word in words:
-        assert word in done.stderr
+        assert word in errors
+
+
+def test_a_real_process_ends_with_code_2_and_no_traceback(finished: Here) -> None:
+    done = finished.command("train", "job.yaml", "--set", "members.cnn.epochz=3")
+
+    assert done.returncode == 2
+    assert "members.cnn.epochz: unknown key 'epochz'; did you mean 'epochs'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -84,7 +84,7 @@ class Feed:
             return None, None
         scale = torch.from_numpy(1 / (255 * std))
         shift = torch.from_numpy(-mean / std)
-        return (tensor.permute(2, 0, 1).to(self._device) for tensor in (shift, scale))  # type: ignore[return-value]
+        return shift.permute(2, 0, 1).to(self._device), scale.permute(2, 0, 1).to(self._device)
 
     def _prepare(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
