@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from quorate.execution.base import Attempts, Event, Failed, Policy, Sources, Stopped, longest_first
-from quorate.execution.stream import Assignment, Control, stream, this_hardware
-from quorate.plan import Context, FitTask, PredictTask, Resources, Unit
+from quorate.execution.stream import Control, assign, stream, this_hardware
+from quorate.plan import Context, Resources, Unit
 from quorate.training.run import Hardware
 
 
@@ -32,13 +32,7 @@ class LocalExecutor:
         queue = deque(task for unit in longest_first(units) for task in unit.tasks)
         while queue and not self._control.stop.is_set():
             task = queue.popleft()
-            assignment = Assignment(
-                task,
-                attempts.number(task),
-                policy.checkpoint_seconds,
-                sources.checkpoint(task) if isinstance(task, FitTask) else None,
-                sources.files(task.fit) if isinstance(task, PredictTask) else None,
-            )
+            assignment = assign(task, attempts.number(task), sources=sources, policy=policy)
             for event in stream(assignment, context, self._control):
                 if isinstance(event, Failed):
                     counted = attempts.after(event)

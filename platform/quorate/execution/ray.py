@@ -14,8 +14,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from quorate.execution.base import Attempts, Event, Failed, Policy, Sources, Started, Stopped, longest_first
-from quorate.execution.stream import Assignment, Control, stream, this_hardware
-from quorate.plan import Context, FitTask, PredictTask, Resources, Task, Unit
+from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
+from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware
 
 _REFRESH_SECONDS = 1.0
@@ -141,13 +141,7 @@ class RayExecutor:
 
     def _begin(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> None:
         task = actor.tasks.popleft()
-        assignment = Assignment(
-            task,
-            attempts.number(task),
-            policy.checkpoint_seconds,
-            sources.checkpoint(task) if isinstance(task, FitTask) else None,
-            sources.files(task.fit) if isinstance(task, PredictTask) else None,
-        )
+        assignment = assign(task, attempts.number(task), sources=sources, policy=policy)
         actor.task, actor.log = task, ""
         actor.stream = actor.handle.work.options(num_returns="streaming").remote(assignment)
 

@@ -17,7 +17,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quorate.execution.base import Checkpointed, Event, Failed, Fitted, Predicted, Reported, Started, Status, Stopped
+from quorate.execution.base import (
+    Checkpointed,
+    Event,
+    Failed,
+    Fitted,
+    Policy,
+    Predicted,
+    Reported,
+    Sources,
+    Started,
+    Status,
+    Stopped,
+)
 from quorate.kinds import MEMBERS
 from quorate.members.base import Member, load_member
 from quorate.plan import Context, FitTask, PredictTask, Task
@@ -38,6 +50,13 @@ class Assignment:
     restored: bytes | None = None
     files: dict[str, bytes] | None = None
     log: str = ""
+
+
+def assign(task: Task, attempt: int, *, sources: Sources, policy: Policy) -> Assignment:
+    """A task with the newest checkpoint of its fit, or the files of the fit that it predicts with."""
+    if isinstance(task, FitTask):
+        return Assignment(task, attempt, policy.checkpoint_seconds, restored=sources.checkpoint(task))
+    return Assignment(task, attempt, policy.checkpoint_seconds, files=sources.files(task.fit))
 
 
 @dataclass
