@@ -138,11 +138,14 @@ def test_damaged_work_is_set_aside_and_trained_again(here: Here) -> None:
     assert any((here.folder / "store" / "damaged").iterdir())
 
 
-def test_local_and_ray_give_the_same_out_of_fold_hash(finished: Here, tmp_path: Path, ray_session: None) -> None:
+def test_local_and_ray_give_the_same_out_of_fold_hash(finished: Here, tmp_path: Path) -> None:
     there = Here(tmp_path)
+    there.write({**SMALL, "execution": {"executor": "ray"}})
 
-    board = there.run({**SMALL, "execution": {"executor": "ray"}})
+    done = there.command("train", "job.yaml", "--store", "store", "--json")
 
+    assert done.returncode == 0, done.stderr
+    board = json.loads(done.stdout)
     assert board["tasks"]["trained"] == 8
     assert board["oof_sha256"] == finished.run(SMALL)["oof_sha256"]
 

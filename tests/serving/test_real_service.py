@@ -34,6 +34,8 @@ def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             _wait_until_healthy(client, service)
+            assert service.stdout is not None
+            assert "is served at" in service.stdout.readline()
             assert client.post("/v1/predict", json={"inputs": []}).status_code == 401
             client.headers["Authorization"] = "Bearer a token of enough characters"
 

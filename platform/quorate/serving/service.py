@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -41,7 +42,7 @@ def serve_bundle(
     limits: Limits | None = None,
     block: bool = True,
     load: str = BUNDLE,
-    echo: Callable[[str], None] = print,
+    echo: Callable[[str], None] = partial(print, flush=True),
 ) -> str:
     """Serves the bundle in `folder` and returns its URL: after SIGINT or SIGTERM, or at once unless `block`.
 
@@ -80,7 +81,7 @@ def stop() -> None:
     _leave_ray()
 
 
-def servable(folder: Path, *, verified: bool = True) -> dict[str, Any]:
+def servable(folder: Path, *, verified: bool = False) -> dict[str, Any]:
     """The manifest of a bundle that the front can take requests for, its files `verified`; raises `UserError`."""
     manifest = verified_manifest(folder) if verified else read_manifest(folder)
     try:
