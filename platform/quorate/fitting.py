@@ -79,6 +79,7 @@ def train(
 
 def _keep(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
     work.fits[event.task.key] = results.keep(event)
+    work.failures.pop(event.task.key, None)
     results.drop_checkpoint(event.task)
     if event.test is not None and plan.context.test is not None:
         work.tests[event.task.key] = event.test

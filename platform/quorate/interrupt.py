@@ -12,7 +12,7 @@ from quorate.execution.base import Executor
 _GRACE_SECONDS = 8.5
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):  # no library's `except Exception` may swallow it
     """The job was asked to end; everything that was finished or checkpointed is kept."""
 
     def __init__(self, signum: int) -> None:

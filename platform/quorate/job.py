@@ -68,11 +68,16 @@ def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) 
             for fit in work.fits.values():
                 mirror.reused(fit)
             with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder)):
-                work.fits |= find_finished(plan, results, but=work.fits)
+                meanwhile = find_finished(plan, results, but=work.fits)
+                work.fits |= meanwhile
+                for fit in meanwhile.values():
+                    mirror.reused(fit)
                 if units := units_left(plan, work, results):
-                    train(units, plan, work, results, place.executor(), mirror, folder, spec.execution, console)
-            stop.check()
+                    executor = place.executor()
+                    stop.attach(executor)
+                    train(units, plan, work, results, executor, mirror, folder, spec.execution, console)
             stop.attach(None)
+            stop.check()
 
             gathered = gather(plan, work.fits, work.tests)
             members = _counted(job, plan, work, gathered)
@@ -80,7 +85,7 @@ def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) 
             combination = _for_all(assembly.combination, members, len(plan.labels))
             test = combination.apply(gathered.test) if gathered.test is not None else None
             if assembly.reason:
-                console.print(f"[yellow]{assembly.reason}[/yellow]", highlight=False)
+                console.print(assembly.reason, style="yellow", markup=False, highlight=False)
 
             board = make_board(spec, plan, work, gathered, assembly, combination, test)
             board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
@@ -99,7 +104,7 @@ def open_data(job: Job, console: Console | None = None) -> Context:
         raise job.error((("data", error.key) if error.key else ("data",), str(error))) from None
     for note in opened.notes:
         if console is not None:
-            console.print(f"[yellow]{note}[/yellow]", highlight=False)
+            console.print(note, style="yellow", markup=False, highlight=False)
     try:
         folds = make_folds(opened.train.y, spec.validation, derive_seed(spec.seed, "folds"))
     except ValueError as error:
@@ -170,7 +175,6 @@ def _workplace(options: Options, stop: StopRequest) -> Workplace:
 
     def opened(executor: Executor | None) -> None:
         stop.install()  # Ray has taken the signals
-        stop.attach(executor)
 
     return Workplace(options.executor, options.address, opened)
 
@@ -223,4 +227,5 @@ def _say_tracking(console: Console, shipper: Shipper, *, most: float = 30.0) -> 
             soft_wrap=True,
         )
     for refused in shipper.refused():
-        console.print(f"[yellow]MLflow refused {refused['what']}: {refused['reason']}[/yellow]", highlight=False)
+        line = f"MLflow refused {refused['what']}: {refused['reason']}"
+        console.print(line, style="yellow", markup=False, highlight=False)

@@ -26,6 +26,7 @@ class Mirror:
         self._journal = journal
         self._open: dict[str, None] = {}
         self._members: set[str] = set()
+        self._sent: dict[str, set[int]] = {}
         self._spec = spec
         params = {"seed": spec.seed, "combiner": spec.combiner.kind, "members": len(plan.labels)}
         params |= {"folds": len(plan.context.folds), "validation": plan.context.folds.reason, "data": spec.data.kind}
@@ -42,8 +43,12 @@ class Mirror:
         if isinstance(event, Started):
             self._journal.tags(uid, {"quorate.worker": event.worker, "quorate.attempt": str(event.attempt)})
         elif isinstance(event, Reported):
+            self._sent.setdefault(uid, set()).add(event.epoch)
             self._journal.metrics(uid, event.epoch, event.metrics)
         elif isinstance(event, Fitted):
+            for epoch, figures in enumerate(event.history, start=1):
+                if epoch not in self._sent.get(uid, ()):  # from before its checkpoint, in another run
+                    self._journal.metrics(uid, epoch, figures)
             self._end(uid, "FINISHED")
         elif isinstance(event, Failed) and event.final:
             self._journal.tags(uid, {"quorate.status": event.status, "quorate.error": event.message})
@@ -85,7 +90,7 @@ class Mirror:
     def close(self, status: str) -> None:
         """End every run that is open, the job last, and the journal."""
         for uid in reversed(list(self._open)):
-            self._end(uid, status if uid == JOB or status != "FAILED" else "FINISHED")
+            self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status)
         self._journal.close()
 
     def _fold(self, task: FitTask, tags: Mapping[str, str] | None = None) -> str:

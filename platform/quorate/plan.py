@@ -178,7 +178,7 @@ def _tasks(
 
 def predict_key(fit_key: str, rows: Dataset) -> str:
     """The key of one fit task's probabilities for `rows`."""
-    return digest(what="predict", fit=fit_key, rows=rows.x.digest())
+    return digest(what="predict", fit=fit_key, rows=rows.rows_digest)
 
 
 def derive_seed(*parts: object) -> int:

@@ -78,8 +78,10 @@ class Results:
         try:
             return self._store.get(manifest["state"])
         except Damaged:
-            self._store.set_aside("checkpoints", task.key)
-            return None
+            if self._store.find("checkpoints", task.key) == manifest:  # else another process has a newer one
+                self._store.set_aside("checkpoints", task.key)
+                return None
+            return self.checkpoint(task)
 
     def drop_checkpoint(self, task: FitTask) -> None:
         """Forget the states of a finished task."""

@@ -33,8 +33,12 @@ def _given_path(value: Path, info: ValidationInfo) -> Path:
     """The path below the job file's folder, or else below the present one (as variables in a shell mean it)."""
     base: Path = (info.context or {}).get("base", Path())
     for folder in (base, Path()):
-        if (path := folder / value.expanduser()).exists():
-            return path.absolute()
+        try:
+            path = folder / value.expanduser()
+            if path.exists():
+                return path.absolute()
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"{str(value)[:80]!r} is no usable path: {error}") from None
     raise ValueError(f"there is no {str(value)!r}, neither from the job file's folder nor from {Path.cwd()}")
 
 
@@ -60,9 +64,9 @@ class MemberParams(KindParams):
 
     copies: int = Field(1, ge=1, le=1000)
     """How many members to train from this entry; they differ by their seed."""
-    cpus: float = Field(1, gt=0)
+    cpus: float = Field(1, gt=0, allow_inf_nan=False)
     """CPU cores that one fit task holds; a network uses as many threads."""
-    gpus: float = Field(0, ge=0)
+    gpus: float = Field(0, ge=0, allow_inf_nan=False)
     """Accelerators that one fit task holds; a fraction shares one."""
     memory: Bytes = 0
     """Memory that one fit task asks the cluster for, in bytes or as `2GiB`; 0 asks for none."""

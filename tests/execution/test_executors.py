@@ -202,3 +202,20 @@ def test_units_of_different_sizes_share_one_queue(ray_session: None) -> None:
             running -= event.task.resources.cpus
         most = max(most, running)
     assert most <= 2
+
+
+def test_a_unit_that_no_node_can_hold_fails_and_the_others_do_not_wait_for_it(
+    ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quorate.execution import ray as on_ray
+
+    monkeypatch.setattr(on_ray, "_GRACE_SECONDS", 0.5)
+    executor = on_ray.RayExecutor(own=False)
+    plan = plan_of({"huge": {"kind": "odd", "memory": "500TiB", "price": 9}, "good": {"kind": "odd"}})
+
+    events = run(executor, plan)
+    executor.close()
+
+    assert {event.task.member for event in fitted(events).values()} == {"good"}
+    assert {(event.task.member, event.final) for event in failures(events)} == {("huge", True)}
+    assert "no node of the cluster has 1 cpu, 512000.0 GiB" in failures(events)[0].message

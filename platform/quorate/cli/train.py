@@ -77,7 +77,7 @@ def _run(job: Job, store: str, address: str | None, console: Console, stop: obje
     try:
         board = run_job(job, options, console=console, stop=stop)
     except JobFailed as failure:
-        console.print(f"[red]the job failed[/red]: {failure}", highlight=False)
+        console.print(f"the job failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json_format.dumps(board, indent=1))

@@ -13,13 +13,26 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from quorate.execution.base import Attempts, Event, Failed, Policy, Sources, Started, Stopped, longest_first
+from quorate.execution.base import (
+    Attempts,
+    Event,
+    Failed,
+    Fitted,
+    Policy,
+    Predicted,
+    Sources,
+    Started,
+    Stopped,
+    longest_first,
+)
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
 from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware
 
 _REFRESH_SECONDS = 1.0
 _TAIL_LINES = 20
+_GRACE_SECONDS = 20.0
+"""How long a unit that no node can hold waits for one to come."""
 
 
 @ray.remote(concurrency_groups={"control": 1})
@@ -76,6 +89,7 @@ class RayExecutor:
         self._stopping = self._wants_checkpoint = False
         self._nodes: list[dict[str, float]] = []
         self._nodes_read = 0.0
+        self._busy_at = time.monotonic()
 
     def hardware(self) -> Hardware:
         if self._own:
@@ -101,8 +115,10 @@ class RayExecutor:
                 self._pass_on_signals()
                 streams = {actor.stream: actor for actor in self._actors if actor.stream is not None}
                 if not streams:
+                    yield from self._hopeless(attempts)
                     time.sleep(0.05)
                     continue
+                self._busy_at = time.monotonic()
                 ready, _ = ray.wait(list(streams), num_returns=1, timeout=0.2)
                 for stream_ready in ready:
                     yield from self._next_event(streams[stream_ready], attempts, sources, policy)
@@ -121,23 +137,39 @@ class RayExecutor:
             ray.shutdown()
 
     def _fill(self, shared: Any, attempts: Attempts, sources: Sources, policy: Policy) -> None:
-        """Give the longest waiting unit that fits to an idle actor, or to a new one while there is room."""
+        """Give waiting units, the longest first, to idle actors or to new ones while there is room.
+
+        What a longer unit lacks is kept for it; shorter ones that need nothing of that go on.
+        """
+        kept: set[str] = set()
         for tasks in list(self._queue):
             wanted = tasks[0].resources
-            idle = next((a for a in self._actors if a.stream is None and a.resources == wanted and not a.tasks), None)
+            if kept & set(_needs(wanted)):
+                continue
+            if policy.workers is not None and sum(a.stream is not None for a in self._actors) >= policy.workers:
+                return
+            idle = next((a for a in self._actors if a.stream is None and a.resources == wanted), None)
             if idle is None:
-                busy = [actor for actor in self._actors if actor.stream is not None]
-                if policy.workers is not None and len(busy) >= policy.workers:
-                    return
-                if not self._has_room(wanted):
+                if self._lacking(wanted):
                     self._retire([actor for actor in self._actors if actor.stream is None])
-                if not self._has_room(wanted):
-                    return  # the longest one waits first; a shorter one must not starve it
+                if lacking := self._lacking(wanted):
+                    kept |= lacking
+                    continue
                 idle = _Actor(_create(wanted, shared), wanted)
                 self._actors.append(idle)
             self._queue.remove(tasks)
             idle.tasks = deque(tasks)
             self._begin(idle, attempts, sources, policy)
+
+    def _hopeless(self, attempts: Attempts) -> Iterator[Failed]:
+        """Fail what no node can hold once nothing runs and no node has come for a while."""
+        if time.monotonic() - self._busy_at < _GRACE_SECONDS:
+            return
+        for tasks in [tasks for tasks in self._queue if not self.slots(tasks[0].resources)]:
+            self._queue.remove(tasks)
+            message = f"no node of the cluster has {tasks[0].resources}; lower cpus, gpus or memory, or add a node"
+            for task in tasks:
+                yield Failed(task, attempts.number(task), "failed", message)
 
     def _begin(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> None:
         task = actor.tasks.popleft()
@@ -146,7 +178,6 @@ class RayExecutor:
         actor.stream = actor.handle.work.options(num_returns="streaming").remote(assignment)
 
     def _next_event(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> Iterator[Event]:
-        assert actor.task is not None
         try:
             event: Event = ray.get(next(actor.stream))
         except StopIteration:
@@ -158,28 +189,31 @@ class RayExecutor:
                 self._begin(actor, attempts, sources, policy)
             return
         except (RayActorError, RayTaskError, RayError) as error:
-            yield self._lost(actor, error, attempts)
+            yield from self._lost(actor, error, attempts)
             return
         if isinstance(event, Started):
             actor.log = event.log
+        if isinstance(event, Fitted | Predicted | Failed | Stopped):
+            actor.task = None  # should the worker die now, nothing of it is lost
         if isinstance(event, Failed):
             event = attempts.after(event)
             if not event.final:
                 self._queue.append((event.task,))
         yield event
 
-    def _lost(self, actor: _Actor, error: Exception, attempts: Attempts) -> Failed:
+    def _lost(self, actor: _Actor, error: Exception, attempts: Attempts) -> Iterator[Failed]:
         """The worker is gone: what it was doing is tried again, and nobody reads its late results."""
-        task = actor.task
-        assert task is not None
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        event = attempts.after(Failed(task, 0, "lost", f"the worker died: {reason}", _tail(actor.log), actor.log))
-        waiting = ([] if event.final else [task]) + list(actor.tasks)
+        waiting = list(actor.tasks)
+        if actor.task is not None:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            message = f"the worker died: {reason}"
+            event = attempts.after(Failed(actor.task, 0, "lost", message, _tail(actor.log), actor.log))
+            waiting = ([] if event.final else [actor.task]) + waiting
+            yield event
         self._queue.extendleft((one,) for one in reversed(waiting))
         actor.stream = None
         self._retire([actor])
         self._nodes_read = 0.0
-        return event
 
     def _give_up(self) -> Iterator[Event]:
         """What waits is given back at once; what runs checkpoints and ends."""
@@ -203,13 +237,14 @@ class RayExecutor:
                 ray.kill(actor.handle, no_restart=True)
             self._actors.remove(actor)
 
-    def _has_room(self, wanted: Resources) -> bool:
-        """Whether the cluster's total less what our actors hold covers `wanted`."""
+    def _lacking(self, wanted: Resources) -> set[str]:
+        """The resources of which the cluster's total less what our actors hold does not cover `wanted`."""
+        lacking = set()
         for name, need in _needs(wanted).items():
             total = sum(node.get(name, 0.0) for node in self._alive_nodes())
             if total - sum(_needs(actor.resources).get(name, 0.0) for actor in self._actors) < need - 1e-9:
-                return False
-        return True
+                lacking.add(name)
+        return lacking
 
     def _alive_nodes(self) -> list[dict[str, float]]:
         if time.monotonic() - self._nodes_read > _REFRESH_SECONDS:

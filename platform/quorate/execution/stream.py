@@ -108,7 +108,10 @@ def _fit(
     run = _TaskRun(task, restored, spent, context.assets, assignment.checkpoint_seconds, control, emit)
     member: Member = MEMBERS.get(task.kind)(task.params, shape=context.train.x.shape, n_classes=context.train.n_classes)
     valid_rows = context.train.take(fold.valid)
-    member.fit(context.train.take(fold.train), valid_rows, run)
+    try:
+        member.fit(context.train.take(fold.train), valid_rows, run)
+    finally:
+        run.clean()
     if control.stop.is_set():
         emit(Stopped(task))
         return
@@ -145,6 +148,7 @@ class _TaskRun:
         self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
         self.deadline: float | None = None
         self.stopped = False
+        self._copies: list[Path] = []
         self._task, self._assets, self._control, self._emit = task, assets, control, emit
         self._interval, self._last, self._begun = checkpoint_seconds, time.monotonic(), time.monotonic() - spent
         self._epoch = len(restored["history"]) if restored and "history" in restored else 0
@@ -169,11 +173,15 @@ class _TaskRun:
         return Signal.STOP if stop else Signal.CHECKPOINT
 
     def asset(self, path: Path) -> Path:
-        if path.exists():
-            return path
         with tempfile.NamedTemporaryFile(prefix="quorate-", suffix=path.suffix, delete=False) as file:
             file.write(self._assets[str(path)])
-        return Path(file.name)
+        self._copies.append(Path(file.name))
+        return self._copies[-1]
+
+    def clean(self) -> None:
+        """Remove the copies of assets."""
+        for copy in self._copies:
+            copy.unlink(missing_ok=True)
 
 
 def _restored(assignment: Assignment) -> tuple[State | None, float]:

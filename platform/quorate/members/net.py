@@ -65,6 +65,8 @@ class NetParams(MemberParams):
                 f"early_stopping.patience is {self.early_stopping.patience}, more than the {self.epochs} epochs; "
                 "lower it or raise epochs"
             )
+        if isinstance(self.weights, Path) and not self.weights.is_file():
+            raise ValueError(f"weights: {self.weights} is not a file")
         if self.weights == "hub" and not self.arch.kind.startswith("timm/"):
             raise ValueError(f"weights: hub needs a timm architecture, and {self.arch.kind!r} is not one")
         return self

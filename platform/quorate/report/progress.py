@@ -72,12 +72,11 @@ class Watch:
     def _failed(self, event: Failed) -> None:
         self._finish(event.task, count=event.final)
         what = "failed" if event.final else "is tried again"
-        self._console.print(
-            f"[red]{event.task}, attempt {event.attempt}: {what}[/red]: {event.message}", highlight=False
-        )
+        line = f"{event.task}, attempt {event.attempt}: {what}: {event.message}"
+        self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
         if event.final and event.status != "diverged":
             if event.log:
-                self._console.print(f"  log: {event.log}", highlight=False)
+                self._console.print(f"  log: {event.log}", markup=False, highlight=False)
             for line in event.tail.strip().splitlines()[-8:]:
                 self._console.print(f"  | {line}", markup=False, highlight=False, soft_wrap=True)
 

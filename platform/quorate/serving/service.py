@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -25,6 +24,10 @@ from quorate.execution.session import start_ray
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, ModelInfo
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 class ServingFailed(RuntimeError):
@@ -42,7 +45,7 @@ def serve_bundle(
     limits: Limits | None = None,
     block: bool = True,
     load: str = BUNDLE,
-    echo: Callable[[str], None] = partial(print, flush=True),
+    echo: Callable[[str], None] = _say,
 ) -> str:
     """Serves the bundle in `folder` and returns its URL: after SIGINT or SIGTERM, or at once unless `block`.
 
