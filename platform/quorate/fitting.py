@@ -73,6 +73,8 @@ def train(
                 fit = event.task if isinstance(event.task, FitTask) else event.task.fit
                 work.failures[fit.key] = event
                 work.fits.pop(fit.key, None)
+                if event.status == "diverged":
+                    results.drop_checkpoint(fit)  # its state is of no use to anybody
             mirror.on(event)
             watch.on(event)
 

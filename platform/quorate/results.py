@@ -60,7 +60,11 @@ class Results:
             "seconds": done.seconds,
         }
         standing = self._store.commit("fits", done.task.key, manifest)
-        valid = _array(self._store.get(standing["valid"]))
+        try:
+            valid = _array(self._store.get(standing["valid"]))
+        except Damaged:
+            self._store.set_aside("fits", done.task.key)
+            return self.keep(done)
         return Fit(done.task, valid, done.history, standing["seconds"], standing["files"], reused=False)
 
     def files(self, fit: Fit) -> dict[str, bytes]:
