@@ -13,6 +13,7 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
 from quorate.bundle import MANIFEST, Bundle, BundleError, QuorumLost, read_manifest, verified_manifest, write_bundle
+from quorate.data.signature import ImageSignature
 from quorate.ensemble.calibration import apply_temperature
 from quorate.members.base import Member
 from quorate.members.logistic import Logistic, LogisticParams
@@ -25,10 +26,10 @@ ROWS = tiny_data(rows=9, seed=4).x.pixels
 def trained() -> dict[str, list[Member]]:
     """Two folds of a logistic regression, one of a forest."""
     parts = [tiny_data(seed=seed) for seed in (1, 2, 3)]
-    shape = {"shape": (8, 8, 1), "n_classes": 3}
+    rows = {"signature": ImageSignature((8, 8, 1)), "n_classes": 3}
     return {
-        "line": [Logistic(LogisticParams(), **shape).fit(part, part, PlainRun()) for part in parts[:2]],
-        "wood": [RandomForest(RandomForestParams(trees=5), **shape).fit(parts[2], parts[2], PlainRun())],
+        "line": [Logistic(LogisticParams(), **rows).fit(part, part, PlainRun()) for part in parts[:2]],
+        "wood": [RandomForest(RandomForestParams(trees=5), **rows).fit(parts[2], parts[2], PlainRun())],
     }
 
 
@@ -77,7 +78,7 @@ def test_a_bundle_predicts_what_its_members_and_its_combination_say(folder, trai
     assert answer.members is not None and list(answer.members) == ["line", "wood"]
     np.testing.assert_array_equal(answer.members["wood"], wood)
     assert answer.lost == ()
-    assert (bundle.class_names, bundle.shape) == (("a", "b", "c"), (8, 8, 1))
+    assert (bundle.class_names, bundle.signature) == (("a", "b", "c"), ImageSignature((8, 8, 1)))
 
 
 def bundle_rows():
@@ -144,7 +145,7 @@ def test_a_member_whose_files_were_not_verified_is_refused(folder, place):
 def test_an_unknown_schema_is_refused(folder):
     edit(folder, schema=99)
 
-    with pytest.raises(BundleError, match="has schema 99, this version of Quorate reads 1; use the one that wrote it"):
+    with pytest.raises(BundleError, match="has schema 99, this version of Quorate reads 2; use the one that wrote it"):
         read_manifest(folder)
 
 

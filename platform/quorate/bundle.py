@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from quorate.data.dataset import ArrayImages, Images, Pixels
+from quorate.data.dataset import ArrayImages, Inputs, Pixels
+from quorate.data.signature import Signature, signature_from_json
 from quorate.ensemble.combination import Combination
 from quorate.errors import UserError
 from quorate.members.base import HEADER, Member, Proba, load_member
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 LOSSES = "losses.npz"
 
@@ -78,23 +79,22 @@ class Bundle:
         return tuple(self.manifest["class_names"])
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of one input."""
-        height, width, channels = self.manifest["input"]["shape"]
-        return height, width, channels
+    def signature(self) -> Signature:
+        """What one row is."""
+        return signature_from_json(self.manifest["input"])
 
-    def predict(self, x: Pixels | Images, *, members: bool = False) -> Prediction:
-        """Probabilities for uint8 images (n, H, W, C), every member the average of its folds.
+    def predict(self, x: Pixels | Inputs, *, members: bool = False) -> Prediction:
+        """Probabilities for rows, such as uint8 images (n, H, W, C); every member is the average of its folds.
 
         A member that raises is left out and named; below the quorum `QuorumLost` is raised.
         """
-        images = ArrayImages(x) if isinstance(x, np.ndarray) else x
-        assert images.shape == self.shape, "inputs are checked at the door"
+        rows = ArrayImages(x) if isinstance(x, np.ndarray) else x
+        assert rows.signature == self.signature, "inputs are checked at the door"
         answers: dict[str, Proba] = {}
         lost = []
         for name, folds in self._members.items():
             try:
-                answers[name] = np.mean([fold.predict_proba(images) for fold in folds], axis=0, dtype=np.float32)
+                answers[name] = np.mean([fold.predict_proba(rows) for fold in folds], axis=0, dtype=np.float32)
             except Exception:
                 log.exception("member %s does not answer", name)
                 lost.append(name)
@@ -104,7 +104,7 @@ class Bundle:
                 f"lost: {', '.join(lost)}"
             )
         present = np.array([name in answers for name in self._members])
-        blank = np.zeros((len(images), len(self.class_names)), np.float32)
+        blank = np.zeros((len(rows), len(self.class_names)), np.float32)
         stacked = np.stack([answers.get(name, blank) for name in self._members])
         proba = self._combination.apply(stacked, present)
         return Prediction(proba, answers if members else None, tuple(lost))

@@ -146,21 +146,20 @@ def _tasks(
     job_seed: int, name: str, params: MemberParams, context: Context, folds: Sequence[str], hardware: Hardware
 ) -> Iterator[FitTask]:
     kind, data = MEMBERS.get(params.kind), context.train
-    shape, identity = data.x.shape, identity_of(params)
+    signature, identity = data.signature, identity_of(params)
     rows = len(context.folds[0].train)
     try:
-        cost = kind.cost(params, shape=shape, rows=rows, n_classes=data.n_classes)
+        cost = kind.cost(params, signature=signature, rows=rows, n_classes=data.n_classes)
+        kind.numerics(params, signature=signature, rows=rows, hardware=hardware)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
-        height, width, channels = shape
-        raise PlanError(
-            name, f"cannot be built for images of {height}x{width}x{channels}: {reason[0] if reason else error!r}"
-        ) from error
+        raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else error!r}") from error
     resources = Resources(params.cpus, params.gpus, params.memory)
     for copy in range(params.copies):
         for fold, fold_hash in enumerate(folds):
             seed = derive_seed(job_seed, name, copy, fold)
-            numerics = kind.numerics(params, shape=shape, rows=len(context.folds[fold].train), hardware=hardware)
+            rows = len(context.folds[fold].train)
+            numerics = kind.numerics(params, signature=signature, rows=rows, hardware=hardware)
             key = digest(
                 what="fit",
                 version=kind.version,

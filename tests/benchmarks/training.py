@@ -44,7 +44,7 @@ def _data(side: int) -> Dataset:
 
 
 def _fit(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], object]:
-    return lambda: Net(params, shape=data.x.shape, n_classes=10).fit(data, data.take(np.arange(64)), _Run(numerics))
+    return lambda: Net(params, signature=data.signature, n_classes=10).fit(data, data.take(np.arange(64)), _Run(numerics))
 
 
 def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], object]:
@@ -53,7 +53,7 @@ def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], 
     def train() -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
-        member = Net(params, shape=data.x.shape, n_classes=10)
+        member = Net(params, signature=data.signature, n_classes=10)
         network = member._start(_Run(numerics)).to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-3)
         x = torch.from_numpy(data.x.take(np.arange(ROWS))).permute(0, 3, 1, 2).float().div(255)
@@ -75,11 +75,11 @@ def main() -> None:
     print("speed of one epoch, ratio of A over B (above 1: A is faster), median [least, most] of ten pairs")
     for arch in ("small_cnn", "small_resnet"):
         data, params = _data(28), NetParams(arch=arch, epochs=1)
-        planned = Net.numerics(params, shape=data.x.shape, rows=ROWS, hardware=this_hardware())
+        planned = Net.numerics(params, signature=data.signature, rows=ROWS, hardware=this_hardware())
         compare(f"{arch} 28x28: the loop over a bare loop", _fit(params, data, planned), _bare(params, data, planned))
     for arch, side in (("small_cnn", 8), ("small_cnn", 28), ("small_resnet", 28), ("timm/mobilenetv3_small_050", 32)):
         data, params = _data(side), NetParams(arch=arch, epochs=1)
-        numerics = Net.numerics(params, shape=data.x.shape, rows=ROWS, hardware=this_hardware())
+        numerics = Net.numerics(params, signature=data.signature, rows=ROWS, hardware=this_hardware())
         kinds = [replace(numerics, precision=precision) for precision in ("bfloat16", "float32")]
         name = f"{arch} {side}x{side}: bfloat16 over float32 (planned: {numerics.precision})"
         compare(name, _fit(params, data, kinds[0]), _fit(params, data, kinds[1]), pairs=5)

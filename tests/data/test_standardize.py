@@ -90,11 +90,11 @@ def test_what_is_fitted_does_not_see_the_validation_rows(member, params):
 
     # when
     first, second = (
-        member(params, shape=(8, 8, 1), n_classes=3).fit(train, rows, PlainRun()) for rows in (valid, other)
+        member(params, signature=train.signature, n_classes=3).fit(train, rows, PlainRun()) for rows in (valid, other)
     )
 
     # then
-    assert first.standardizer.to_json() == second.standardizer.to_json()
+    assert first.features.standardizer.to_json() == second.features.standardizer.to_json()
     np.testing.assert_array_equal(first.predict_proba(train.x), second.predict_proba(train.x))
     expected = fit_standardizer(train.x, "feature" if member is Svm else "channel")
-    np.testing.assert_array_equal(first.standardizer.mean, expected.mean)
+    np.testing.assert_array_equal(first.features.standardizer.mean, expected.mean)

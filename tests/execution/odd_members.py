@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from quorate.data.dataset import Dataset, Images
+from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.base import Proba, write_header
 from quorate.spec import MemberParams
@@ -33,16 +34,16 @@ class Odd:
     Params: ClassVar[type[MemberParams]] = OddParams
     version: ClassVar[int] = 1
 
-    def __init__(self, params: OddParams, *, shape: tuple[int, int, int], n_classes: int) -> None:
+    def __init__(self, params: OddParams, *, signature: Signature, n_classes: int) -> None:
         self.params, self.n_classes = params, n_classes
         self.history: list[dict[str, float]] = []
 
     @classmethod
-    def numerics(cls, params: Any, *, shape: Any, rows: int, hardware: Hardware) -> Numerics:
+    def numerics(cls, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
         return Numerics()
 
     @classmethod
-    def cost(cls, params: OddParams, *, shape: Any, rows: int, n_classes: int) -> float:
+    def cost(cls, params: OddParams, *, signature: Signature, rows: int, n_classes: int) -> float:
         return params.price
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:

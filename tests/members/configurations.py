@@ -36,7 +36,7 @@ def trained(
     """A member of that configuration, with the numerics that a plan would give it."""
     kind = MEMBERS.get(configuration["kind"])
     params = kind.Params.model_validate(configuration)
-    member: Member = kind(params, shape=train.x.shape, n_classes=train.n_classes)
+    member: Member = kind(params, signature=train.signature, n_classes=train.n_classes)
     used = run if run is not None else PlainRun(seed)
-    used.numerics = kind.numerics(params, shape=train.x.shape, rows=len(train), hardware=LAPTOP)
+    used.numerics = kind.numerics(params, signature=train.signature, rows=len(train), hardware=LAPTOP)
     return member.fit(train, valid, used)

@@ -13,6 +13,7 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
 from quorate.data.dataset import Dataset
+from quorate.data.signature import ImageSignature
 from quorate.kinds import MEMBERS
 from quorate.members.base import HEADER, Member, load_member
 
@@ -163,6 +164,8 @@ def test_the_cost_is_a_number_of_seconds_that_grows_with_the_rows(name):
     kind = MEMBERS.get(configuration["kind"])
     params = kind.Params.model_validate(configuration)
 
-    few, many = (kind.cost(params, shape=(8, 8, 1), rows=rows, n_classes=10) for rows in (100, 1_000))
+    few, many = (
+        kind.cost(params, signature=ImageSignature((8, 8, 1)), rows=rows, n_classes=10) for rows in (100, 1_000)
+    )
 
     assert 0 < few < many

@@ -70,7 +70,8 @@ def test_a_forest_that_points_outside_its_arrays_is_refused(field, value, tmp_pa
 def test_a_forest_for_other_images_than_its_header_says_is_refused(tmp_path):
     saved({"kind": "random_forest", "trees": 3}, tmp_path)
     header = json.loads((tmp_path / HEADER).read_text())
-    (tmp_path / HEADER).write_text(json.dumps(header | {"shape": [2, 1, 1]}))
+    header["features"]["input"]["shape"] = [2, 1, 1]
+    (tmp_path / HEADER).write_text(json.dumps(header))
 
     with pytest.raises(ValueError, match="the saved forest is inconsistent"):
         load_member(tmp_path)

@@ -9,7 +9,7 @@ from tests.tiny import tiny_data
 from torch.nn import functional
 
 from quorate.data.standardize import fit_standardizer
-from quorate.training.feed import Augment, Feed, labels_of, split_batches, training_order
+from quorate.training.feed import Augment, PixelFeed, labels_of, split_batches, training_order
 from quorate.training.run import Numerics
 
 DATA = tiny_data(rows=50, shape=(8, 6, 3))
@@ -27,8 +27,8 @@ def marked(n: int, height: int = 9, width: int = 11) -> torch.Tensor:
     return image.repeat(n, 1, 1, 1)
 
 
-def feed(scheme: str = "channel", *, size: int | None = None, **numerics) -> Feed:
-    return Feed(DATA.x, standardize=fit_standardizer(DATA.x, scheme), numerics=Numerics(**numerics), size=size)
+def feed(scheme: str = "channel", *, size: int | None = None, **numerics) -> PixelFeed:
+    return PixelFeed(DATA.x, standardize=fit_standardizer(DATA.x, scheme), numerics=Numerics(**numerics), size=size)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])

@@ -14,10 +14,11 @@ from tests.tiny import tiny_data
 from torch import nn
 
 from quorate.data.dataset import Dataset
+from quorate.data.signature import ImageSignature
 from quorate.data.standardize import Standardizer
 from quorate.members.net import Net, NetParams
 from quorate.training.curves import Tally
-from quorate.training.feed import Feed, labels_of
+from quorate.training.feed import PixelFeed, labels_of
 from quorate.training.loop import EarlyStopping, Labelled, Recipe, evaluate, fit_network, predict
 from quorate.training.run import Diverged, Numerics, Signal
 from quorate.training.schedules import Constant, ConstantParams
@@ -30,7 +31,7 @@ NOISY = Dataset(VALID.x, np.where(np.arange(30) % 4 == 0, (VALID.y + 1) % 3, VAL
 
 
 def labelled(data: Dataset) -> Labelled:
-    feed = Feed(data.x, standardize=Standardizer("none"), numerics=Numerics(), size=None)
+    feed = PixelFeed(data.x, standardize=Standardizer("none"), numerics=Numerics(), size=None)
     return feed, labels_of(data, Numerics())
 
 
@@ -177,7 +178,7 @@ def test_weights_that_are_no_numbers_diverge_in_the_first_epoch():
 
 def test_a_network_with_batch_normalization_trains_where_one_row_would_be_left_over():
     rows = TRAIN.take(np.arange(33))
-    net = Net(NetParams(arch="mlp", epochs=2, batch_size=32), shape=(8, 8, 1), n_classes=3)
+    net = Net(NetParams(arch="mlp", epochs=2, batch_size=32), signature=ImageSignature((8, 8, 1)), n_classes=3)
 
     run = PlainRun(numerics=Numerics(batch_size=32))
     net.fit(rows, VALID, run)

@@ -8,6 +8,7 @@ import torch
 from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
+from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
 from quorate.training.run import Numerics, Signal
 
@@ -44,7 +45,7 @@ RECIPES = {
 def fit(recipe: str, run: PlainRun) -> Net:
     params = NetParams.model_validate({"epochs": 5, "batch_size": 32, "lr": 0.05, **RECIPES[recipe]})
     run.numerics = Numerics(memory_format="channels_last", batch_size=32)
-    return Net(params, shape=(8, 8, 1), n_classes=3).fit(TRAIN, VALID, run)
+    return Net(params, signature=ImageSignature((8, 8, 1)), n_classes=3).fit(TRAIN, VALID, run)
 
 
 def weights(net: Net) -> dict[str, torch.Tensor]:

@@ -31,7 +31,7 @@ def barely_trained(data: Dataset, **params) -> Net:
     """A network after one epoch at a rate that moves no weight."""
     asked = NetParams.model_validate({"epochs": 1, "lr": 1e-12, "weight_decay": 0, **params})
     run = PlainRun(numerics=Numerics(batch_size=32))
-    return Net(asked, shape=data.x.shape, n_classes=data.n_classes).fit(data, data, run)
+    return Net(asked, signature=data.signature, n_classes=data.n_classes).fit(data, data, run)
 
 
 def weights_of(net: Net) -> dict[str, torch.Tensor]:
@@ -178,9 +178,11 @@ def test_a_pretrained_backbone_brings_its_own_mean_and_deviation(backbone):
     colour = barely_trained(tiny_data(shape=(8, 8, 3)), arch="timm/test_resnet", size=32, weights=path)
     grey = barely_trained(tiny_data(), arch="timm/test_resnet", size=32, weights=path)
 
-    assert colour.standardizer.mean.ravel() == pytest.approx(config.mean)
-    assert colour.standardizer.std.ravel() == pytest.approx(config.std)
-    assert grey.standardizer.mean.shape == (1, 1, 1), "that of the training rows: the backbone knows colours only"
+    assert colour.features.standardizer.mean.ravel() == pytest.approx(config.mean)
+    assert colour.features.standardizer.std.ravel() == pytest.approx(config.std)
+    assert grey.features.standardizer.mean.shape == (1, 1, 1), (
+        "that of the training rows: the backbone knows colours only"
+    )
 
 
 def test_a_bundle_does_not_need_the_file_that_its_member_started_from(backbone, tmp_path):

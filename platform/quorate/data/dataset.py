@@ -1,4 +1,4 @@
-"""What members learn from: images and labels, read-only, known by the hash of their content."""
+"""What members learn from: rows and labels, read-only, known by the hash of their content."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quorate.data.images import read_image
+from quorate.data.signature import ImageSignature, Signature
+from quorate.data.table import Table
 
 Rows = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
@@ -25,22 +27,41 @@ class Images(Protocol):
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C)"""
 
+    @property
+    def signature(self) -> ImageSignature: ...
+
     def __len__(self) -> int: ...
 
     def take(self, rows: Rows) -> Pixels: ...
+
+    def subset(self, rows: Rows) -> Images:
+        """The images of these rows."""
 
     def digest(self) -> str:
         """SHA-256 of the content."""
 
 
+class _Subsets:
+    """What every sequence of images has: its signature, and subsets without a copy."""
+
+    shape: tuple[int, int, int]
+
+    @property
+    def signature(self) -> ImageSignature:
+        return ImageSignature(self.shape)
+
+    def subset(self: Images, rows: Rows) -> Images:
+        return RowsOf(self, rows)
+
+
 @dataclass(frozen=True, eq=False)
-class ArrayImages:
+class ArrayImages(_Subsets):
     """Images in memory: uint8 (N, H, W, C)."""
 
     pixels: Pixels
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]
         height, width, channels = self.pixels.shape[1:]
         return height, width, channels
 
@@ -57,7 +78,7 @@ class ArrayImages:
 
 
 @dataclass(frozen=True, eq=False)
-class FileImages:
+class FileImages(_Subsets):
     """Images that are read and decoded each time they are taken."""
 
     paths: Sequence[Path]
@@ -78,14 +99,14 @@ class FileImages:
 
 
 @dataclass(frozen=True, eq=False)
-class RowsOf:
+class RowsOf(_Subsets):
     """Some rows of other images, without a copy."""
 
     images: Images
     rows: Rows
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]
         return self.images.shape
 
     def __len__(self) -> int:
@@ -100,19 +121,35 @@ class RowsOf:
         return content.hexdigest()
 
 
+Inputs = Images | Table
+"""What members predict from."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images `x` with labels `y`, int64 (N,), that index `class_names`."""
+    """Rows `x` with labels `y`, int64 (N,), that index `class_names`.
 
-    x: Images
+    `weight` float32 (N,) says how much a row counts in training; `groups` int64 (N,) which rows belong
+    together (no group is both trained and validated on); `time` float64 (N,) orders them.
+    """
+
+    x: Inputs
     y: NDArray[np.int64]
     class_names: tuple[str, ...]
+    weight: NDArray[np.float32] | None = None
+    groups: NDArray[np.int64] | None = None
+    time: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        assert len(self.x) == len(self.y), "images and labels differ in number"
+        assert all(len(part) == len(self.y) for part in (self.x, *self._per_row().values())), "parts differ in rows"
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def signature(self) -> Signature:
+        """What one row is."""
+        return self.x.signature
 
     @property
     def n_classes(self) -> int:
@@ -120,20 +157,27 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the images, the labels and the class names."""
+        """SHA-256 of the rows, the labels, the class names and the weights."""
         content = hashlib.sha256(self.rows_digest.encode())
         content.update(np.ascontiguousarray(self.y).data)
         content.update("\0".join(self.class_names).encode())
+        if self.weight is not None:
+            content.update(b"weight" + np.ascontiguousarray(self.weight).tobytes())
         return content.hexdigest()
 
     @cached_property
     def rows_digest(self) -> str:
-        """SHA-256 of the images alone, whatever their labels."""
+        """SHA-256 of the rows alone, whatever their labels."""
         return self.x.digest()
 
     def take(self, rows: Rows) -> Dataset:
-        """The dataset of these rows; nothing is copied."""
-        return Dataset(RowsOf(self.x, rows), self.y[rows], self.class_names)
+        """The dataset of these rows; images are not copied."""
+        parts = {name: values[rows] for name, values in self._per_row().items()}
+        return Dataset(self.x.subset(rows), self.y[rows], self.class_names, **parts)
+
+    def _per_row(self) -> dict[str, NDArray[Any]]:
+        named = {"weight": self.weight, "groups": self.groups, "time": self.time}
+        return {name: values for name, values in named.items() if values is not None}
 
 
 def encode_labels(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Images
 
-Scheme = Literal["channel", "feature", "sample", "none"]
+Scheme = Literal["channel", "feature", "sample", "quantile", "none"]
+"""`quantile` is for tables only."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ def _fit(
     emit(Started(task, assignment.attempt, worker, assignment.log, restored is not None))
     fold = context.folds[task.fold]
     run = _TaskRun(task, restored, spent, context.assets, assignment.checkpoint_seconds, control, emit)
-    member: Member = MEMBERS.get(task.kind)(task.params, shape=context.train.x.shape, n_classes=context.train.n_classes)
+    data = context.train
+    member: Member = MEMBERS.get(task.kind)(task.params, signature=data.signature, n_classes=data.n_classes)
     valid_rows = context.train.take(fold.valid)
     try:
         member.fit(context.train.take(fold.train), valid_rows, run)

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.data.dataset import Dataset, Images
+from quorate.data.dataset import Dataset, Inputs
+from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.spec import MemberParams
 from quorate.training.run import Hardware, Numerics, Run
@@ -32,20 +33,23 @@ class Member(Protocol):
     """Raised by hand when the same seed and data give other results than before."""
     history: list[dict[str, float]]
 
-    def __init__(self, params: Any, *, shape: tuple[int, int, int], n_classes: int) -> None: ...
+    def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None: ...
 
     @classmethod
-    def numerics(cls, params: Any, *, shape: tuple[int, int, int], rows: int, hardware: Hardware) -> Numerics:
-        """What the plan fixes for this member on that hardware."""
+    def numerics(cls, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
+        """What the plan fixes for this member on that hardware.
+
+        Raises `ValueError` where the kind, with these parameters, cannot learn from such rows.
+        """
 
     @classmethod
-    def cost(cls, params: Any, *, shape: tuple[int, int, int], rows: int, n_classes: int) -> float:
+    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         """Estimated seconds of one fit on one core."""
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         """Learn from `train`; `valid` may decide when to stop."""
 
-    def predict_proba(self, images: Images) -> Proba:
+    def predict_proba(self, x: Inputs) -> Proba:
         """float32 (N, K), in the order of the class names even where the fold missed a class."""
 
     def save(self, folder: Path) -> None:

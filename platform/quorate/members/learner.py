@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, log_loss, precision_score, recall_score
 from threadpoolctl import threadpool_limits
 
-from quorate.data.dataset import Dataset, Images
-from quorate.data.standardize import Scheme, Standardizer, fit_standardizer
+from quorate.data.dataset import Dataset, Inputs
+from quorate.data.features import Encoding, Features, fit_features, load_features
+from quorate.data.signature import ImageSignature, Signature
+from quorate.data.standardize import Scheme
 from quorate.members.base import Proba, read_header, write_header
 from quorate.spec import MemberParams
 from quorate.training.run import Hardware, Numerics, Run
@@ -25,23 +27,26 @@ class LearnerParams(MemberParams):
     """What every scikit-learn member takes."""
 
     standardize: Scheme = "feature"
-    """Statistics of the fold's training rows: of each pixel (`feature`), channel, or of each sample."""
+    """Statistics of the fold's training rows: of each pixel or column (`feature`), channel, or of each sample;
+    `quantile` maps the columns of a table to normal distributions."""
 
 
 class Learner:
-    """A scikit-learn classifier on the flattened, standardized pixels."""
+    """A scikit-learn classifier on standardized pixels, or on the encoded columns of a table."""
 
     Params: ClassVar[type[LearnerParams]] = LearnerParams
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    encoding: ClassVar[Encoding] = "onehot"
+    """How this kind takes the categories of tables."""
     trusted: ClassVar[tuple[str, ...]] = ()
     """Types beyond skops' own that a saved model of this kind may hold; never read from a file."""
 
-    def __init__(self, params: Any, *, shape: tuple[int, int, int], n_classes: int) -> None:
+    def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None:
         self.params = params
-        self.shape = shape
+        self.signature = signature
         self.n_classes = n_classes
         self.history: list[dict[str, float]] = []
-        self.standardizer = Standardizer("none")
+        self.features: Features
         self.model: Any = None
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
@@ -52,27 +57,30 @@ class Learner:
         """Raise `ValueError` where a loaded model is inconsistent and would crash the process."""
 
     @classmethod
-    def numerics(cls, params: LearnerParams, *, shape: tuple[int, int, int], rows: int, hardware: Hardware) -> Numerics:
+    def numerics(cls, params: LearnerParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
+        wrong = "quantile" if isinstance(signature, ImageSignature) else "sample"
+        if params.standardize == wrong:
+            raise ValueError(f"standardize: {wrong} is not for {signature}; choose feature or none")
         return Numerics(threads=max(1, int(params.cpus)))
 
     @classmethod
-    def cost(cls, params: Any, *, shape: tuple[int, int, int], rows: int, n_classes: int) -> float:
+    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         raise AssertionError("each kind knows its own")
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         started = time.perf_counter()
-        self.standardizer = fit_standardizer(train.x, self.params.standardize)
+        self.features = fit_features(train.x, standardize=self.params.standardize, encoding=self.encoding)
         self.model = self.estimator(seed=run.seed % 2**32, y=train.y)
-        x = self._features(train.x)
+        x = self.features(train.x)
         with threadpool_limits(run.numerics.threads):
             self.model.fit(x, train.y)
-            figures = self._figures("train", x, train.y) | self._figures("valid", self._features(valid.x), valid.y)
+            figures = self._figures("train", x, train.y) | self._figures("valid", self.features(valid.x), valid.y)
         self.history = [figures | {"seconds": time.perf_counter() - started}]
         run.report(self.history[0], dict)
         return self
 
-    def predict_proba(self, images: Images) -> Proba:
-        return self._proba(self._features(images))
+    def predict_proba(self, x: Inputs) -> Proba:
+        return self._proba(self.features(x))
 
     def save(self, folder: Path) -> None:
         import skops.io  # imports every estimator of scikit-learn: seconds
@@ -81,9 +89,8 @@ class Learner:
         write_header(
             folder,
             params=self.params,
-            shape=list(self.shape),
             n_classes=self.n_classes,
-            standardizer=self.standardizer.to_json(),
+            features=self.features.save(folder),
         )
 
     @classmethod
@@ -91,17 +98,13 @@ class Learner:
         import skops.io
 
         header = read_header(folder)
-        height, width, channels = header["shape"]
         params = cls.Params.model_validate(header["params"])
-        member = cls(params, shape=(height, width, channels), n_classes=header["n_classes"])
-        member.standardizer = Standardizer.from_json(header["standardizer"])
+        features = load_features(folder, header["features"])
+        member = cls(params, signature=features.signature, n_classes=header["n_classes"])
+        member.features = features
         member.model = skops.io.load(folder / _MODEL, trusted=list(cls.trusted))
         member.check()
         return member
-
-    def _features(self, images: Images) -> NDArray[np.float32]:
-        pixels = images.take(np.arange(len(images)))
-        return self.standardizer(pixels).reshape(len(images), int(np.prod(self.shape)))
 
     def _proba(self, x: NDArray[np.float32]) -> Proba:
         """Columns for all classes of the job; one that the fold missed has probability 0."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.linear_model import LogisticRegression
 
+from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
 
@@ -28,9 +29,9 @@ class Logistic(Learner):
     Params: ClassVar[type[LearnerParams]] = LogisticParams
 
     @classmethod
-    def cost(cls, params: Any, *, shape: tuple[int, int, int], rows: int, n_classes: int) -> float:
+    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         # 8,000 rows of 784 features and 10 classes took about 10 s on one core.
-        return float(10 * rows / 8000 * np.prod(shape) / 784 * n_classes / 10)
+        return float(10 * rows / 8000 * signature.size / 784 * n_classes / 10)
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
         return LogisticRegression(C=self.params.C, max_iter=self.params.max_iter, random_state=seed)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.ensemble import RandomForestClassifier
 
+from quorate.data.features import Encoding
+from quorate.data.signature import Signature
+from quorate.data.standardize import Scheme
 from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
 
 
 class RandomForestParams(LearnerParams):
     kind: Literal["random_forest"] = "random_forest"
-    standardize: Literal["channel", "feature", "sample", "none"] = "none"
+    standardize: Scheme = "none"
     """Trees do not need it."""
     trees: int = Field(300, ge=1, le=100_000)
     """Number of trees."""
@@ -23,8 +26,8 @@ class RandomForestParams(LearnerParams):
     """Most levels of a tree; without bound when left out."""
     min_samples_leaf: int = Field(1, ge=1)
     """Least rows of a leaf."""
-    max_features: Literal["sqrt", "log2"] | float = "sqrt"
-    """Features that are tried at each split."""
+    max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
+    """Features that are tried at each split: a rule, or the part of them."""
 
 
 @MEMBERS.register("random_forest")
@@ -32,12 +35,13 @@ class RandomForest(Learner):
     """Bagged trees with random features at each split (Breiman, 2001)."""
 
     Params: ClassVar[type[LearnerParams]] = RandomForestParams
+    encoding: ClassVar[Encoding] = "ordinal"
     trusted: ClassVar[tuple[str, ...]] = ("sklearn.tree._tree.Tree",)
 
     @classmethod
-    def cost(cls, params: Any, *, shape: tuple[int, int, int], rows: int, n_classes: int) -> float:
+    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         # 300 trees on 8,000 rows of 784 features took about 12 s on one core.
-        features = float(np.sqrt(np.prod(shape)))
+        features = float(np.sqrt(signature.size))
         return float(params.trees / 300 * 12 * rows * np.log2(rows) / (8000 * 13) * features / 28)
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
@@ -52,7 +56,7 @@ class RandomForest(Learner):
         )
 
     def check(self) -> None:
-        features = int(np.prod(self.shape))
+        features = self.features.width
         for tree in self.model.estimators_:
             check_tree(tree.tree_, features=features)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from pydantic import Field
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.svm import SVC
 
+from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
 
@@ -19,7 +20,8 @@ class SvmParams(LearnerParams):
     C: float = Field(1.0, gt=0)
     """Weight of the errors against the margin; scikit-learn's default."""
     kernel: Literal["rbf", "linear", "poly", "sigmoid"] = "rbf"
-    gamma: Literal["scale", "auto"] | float = "scale"
+    """The kernel, as scikit-learn names it."""
+    gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
     """Kernel coefficient; `scale` is 1 / (features x variance)."""
     degree: int = Field(3, ge=1, le=20)
     """Degree of the polynomial kernel."""
@@ -42,9 +44,9 @@ class Svm(Learner):
     )
 
     @classmethod
-    def cost(cls, params: Any, *, shape: tuple[int, int, int], rows: int, n_classes: int) -> float:
+    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         # Quadratic in the rows: 8,000 rows of 784 features took about 9 s on one core.
-        return float(params.calibration_folds * 9 * (rows / 8000) ** 2 * np.prod(shape) / 784)
+        return float(params.calibration_folds * 9 * (rows / 8000) ** 2 * signature.size / 784)
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
         p = self.params
@@ -59,7 +61,7 @@ class Svm(Learner):
             machine = calibrated.estimator
             vectors = machine.support_vectors_.shape
             classes = len(machine.classes_)
-            if vectors != (len(machine.support_), int(np.prod(self.shape))) or machine._dual_coef_.shape != (
+            if vectors != (len(machine.support_), self.features.width) or machine._dual_coef_.shape != (
                 classes - 1,
                 vectors[0],
             ):

@@ -1,4 +1,4 @@
-"""Batches of pixels: seeded order, mirror and crop on whole batches, standardized on the device."""
+"""Batches of pixels or columns: seeded order, mirror and crop on whole batches, standardized on the device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch.nn import functional
 
@@ -43,7 +44,7 @@ class Augment(Spec):
         return pixels[tuple(part.to(pixels.device) for part in index)]
 
 
-class Feed:
+class PixelFeed:
     """Images of one dataset as float tensors (n, C, H, W) on the numerics' device."""
 
     def __init__(self, images: Images, *, standardize: Standardizer, numerics: Numerics, size: int | None) -> None:
@@ -99,6 +100,29 @@ class Feed:
         if self._size is not None and x.shape[2:] != (self._size, self._size):
             x = functional.interpolate(x, size=(self._size, self._size), mode="bilinear", antialias=False)
         return x.contiguous(memory_format=self._format)
+
+
+class MatrixFeed:
+    """Rows of numbers as float tensors (n, width) on the numerics' device."""
+
+    def __init__(self, matrix: NDArray[np.float32], *, numerics: Numerics) -> None:
+        self._x = torch.from_numpy(matrix).to(numerics.device)
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def batch(
+        self, rows: torch.Tensor, augment: Augment | None = None, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """The rows at positions `rows`; there is nothing to augment."""
+        return self._x[rows.to(self._x.device)]
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """All rows in their order."""
+        yield from self._x.split(size)
+
+
+Feed = PixelFeed | MatrixFeed
 
 
 def training_order(n: int, *, seed: int, epoch: int) -> torch.Tensor:

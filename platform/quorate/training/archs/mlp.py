@@ -1,14 +1,17 @@
-"""A multilayer perceptron on the pixels."""
+"""A multilayer perceptron on pixels or columns."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
 from quorate.kinds import ARCHS, KindParams
+from quorate.training.shapes import Shape, TableShape
 
 
 class MlpParams(KindParams):
@@ -19,16 +22,17 @@ class MlpParams(KindParams):
 
 @ARCHS.register("mlp")
 class Mlp:
-    """Linear layers with batch normalization, ReLU and dropout."""
+    """Linear layers with batch normalization, ReLU and dropout; categories of tables are embedded."""
 
     Params = MlpParams
     convolutional = False
+    takes = frozenset({"image", "table"})
 
     @staticmethod
-    def build(params: MlpParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:
-        height, width, channels = shape
-        sizes = (height * width * channels, *params.hidden)
-        layers: list[nn.Module] = [nn.Flatten()]
+    def build(params: MlpParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
+        layers: list[nn.Module] = [Columns(shape) if isinstance(shape, TableShape) else nn.Flatten()]
+        inputs = layers[0].width if isinstance(layers[0], Columns) else math.prod(shape)  # type: ignore[arg-type]
+        sizes = (inputs, *params.hidden)
         for before, after in itertools.pairwise(sizes):
             layers += [
                 nn.Linear(before, after, bias=False),
@@ -37,3 +41,20 @@ class Mlp:
                 nn.Dropout(dropout),
             ]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], n_classes))
+
+
+class Columns(nn.Module):
+    """Numbers as they are, and an embedding for each category: (n, numbers + categories) to (n, width)."""
+
+    def __init__(self, shape: TableShape) -> None:
+        super().__init__()
+        self.numbers = shape.numbers
+        # The rule of thumb of fastai for the width of an embedding.
+        widths = [min(50, round(1.6 * count**0.56)) for count in shape.cardinalities]
+        self.embeddings = nn.ModuleList(map(nn.Embedding, shape.cardinalities, widths))
+        self.width = shape.numbers + sum(widths)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        codes = x[:, self.numbers :].long()
+        embedded = [embed(codes[:, i]) for i, embed in enumerate(self.embeddings)]
+        return torch.cat([x[:, : self.numbers], *embedded], dim=1)

@@ -22,6 +22,7 @@ class SmallCnn:
 
     Params = SmallCnnParams
     convolutional = True
+    takes = frozenset({"image"})
 
     @staticmethod
     def build(params: SmallCnnParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:

@@ -26,6 +26,7 @@ class SmallResnet:
 
     Params = SmallResnetParams
     convolutional = True
+    takes = frozenset({"image"})
 
     @staticmethod
     def build(params: SmallResnetParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:

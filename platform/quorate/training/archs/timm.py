@@ -33,6 +33,7 @@ class Timm:
 
     Params = TimmParams
     convolutional = True
+    takes = frozenset({"image"})
 
     @staticmethod
     def build(params: TimmParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:

@@ -1,0 +1,199 @@
+"""Rows as a matrix of numbers, by what was fitted on the training rows of one fold: pixels or columns."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    QuantileTransformer,
+    StandardScaler,
+)
+
+from quorate.data.dataset import Inputs
+from quorate.data.signature import ImageSignature, Signature, TableSignature, signature_from_json
+from quorate.data.standardize import Scheme, Standardizer, fit_standardizer
+from quorate.data.table import Table
+
+Encoding = Literal["onehot", "ordinal", "index"]
+"""How categories become numbers.
+
+`onehot`: a column for each category, of which rare ones share one. `ordinal`: the position of the
+category, NaN where it is missing or unknown, numbers as they are: for trees. `index`: positions from
+0 on for embeddings, 0 for missing and 1 for unknown categories.
+"""
+
+Matrix = NDArray[np.float32]
+
+_ENCODER = "encoder.skops"
+_MOST_CATEGORIES = 64
+"""One-hot columns of one column; the rarer categories share the last."""
+_QUANTILES = 1000
+_MISSING_AND_UNKNOWN = 2
+"""Codes before those of the known categories."""
+_TRUSTED = ("numpy.dtype",)
+"""What an encoder holds beyond skops' own types."""
+
+
+class Features(Protocol):
+    """A fitted map from rows to a float32 matrix (n, width)."""
+
+    @property
+    def signature(self) -> Signature:
+        """What one row is."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Numbers of distinct codes of the last columns, where these are categories; () for pixels and `onehot`."""
+
+    def __call__(self, x: Inputs) -> Matrix: ...
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write what is large to `folder`; gives the rest as JSON."""
+
+
+class PixelFeatures:
+    """Standardized pixels, flattened."""
+
+    cardinalities: tuple[int, ...] = ()
+
+    def __init__(self, standardizer: Standardizer, signature: ImageSignature) -> None:
+        self.standardizer, self.signature = standardizer, signature
+
+    @property
+    def width(self) -> int:
+        return self.signature.size
+
+    def __call__(self, x: Inputs) -> Matrix:
+        assert not isinstance(x, Table), "inputs are checked at the door"
+        return self.standardizer(x.take(np.arange(len(x)))).reshape(len(x), self.width)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        return {"input": self.signature.to_json(), "standardizer": self.standardizer.to_json()}
+
+
+class TableFeatures:
+    """Encoded columns: numeric and boolean ones first, then categories."""
+
+    def __init__(
+        self,
+        encoder: ColumnTransformer,
+        signature: TableSignature,
+        *,
+        encoding: Encoding,
+        width: int,
+        cardinalities: tuple[int, ...],
+    ) -> None:
+        self.encoder, self.signature, self.encoding = encoder, signature, encoding
+        self.width, self.cardinalities = width, cardinalities
+
+    def __call__(self, x: Inputs) -> Matrix:
+        assert isinstance(x, Table), "inputs are checked at the door"
+        matrix: Matrix = np.ascontiguousarray(self.encoder.transform(_plain(x)), dtype=np.float32)
+        assert matrix.shape == (len(x), self.width), "the encoder is the one that was fitted"
+        if self.encoding == "index":
+            matrix[:, self.width - len(self.cardinalities) :] += _MISSING_AND_UNKNOWN
+        return matrix
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        import skops.io  # imports every estimator of scikit-learn: seconds
+
+        skops.io.dump(self.encoder, folder / _ENCODER, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        return {
+            "input": self.signature.to_json(),
+            "encoding": self.encoding,
+            "width": self.width,
+            "cardinalities": list(self.cardinalities),
+        }
+
+
+def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Features:
+    """Statistics and categories of the training rows `x`.
+
+    `standardize` scales numbers; on tables `channel` and `feature` are the same, `quantile` maps each
+    column to a normal distribution by its ranks, and `sample` is refused by the plan.
+    """
+    if not isinstance(x, Table):
+        return PixelFeatures(fit_standardizer(x, standardize), x.signature)
+    numbers, categories = x.signature.names("numeric", "boolean"), x.signature.names("categorical")
+    parts: list[Any] = []
+    if numbers:
+        parts.append(("numbers", _numbers(standardize, keep_missing=encoding == "ordinal"), numbers))
+    if categories:
+        parts.append(("categories", _categories(encoding), categories))
+    encoder = ColumnTransformer(parts, sparse_threshold=0.0)
+    width = encoder.fit_transform(_plain(x)).shape[1]
+    cardinalities: tuple[int, ...] = ()
+    if categories and encoding != "onehot":
+        known = encoder.named_transformers_["categories"].categories_
+        cardinalities = tuple(_MISSING_AND_UNKNOWN + len(categories) for categories in known)
+    return TableFeatures(encoder, x.signature, encoding=encoding, width=width, cardinalities=cardinalities)
+
+
+def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
+    """What `save` wrote; the encoder may hold scikit-learn's own types only."""
+    import skops.io
+
+    signature = signature_from_json(saved["input"])
+    if isinstance(signature, ImageSignature):
+        return PixelFeatures(Standardizer.from_json(saved["standardizer"]), signature)
+    encoder = skops.io.load(folder / _ENCODER, trusted=list(_TRUSTED))
+    return TableFeatures(
+        encoder,
+        signature,
+        encoding=saved["encoding"],
+        width=saved["width"],
+        cardinalities=tuple(saved["cardinalities"]),
+    )
+
+
+def _numbers(standardize: Scheme, *, keep_missing: bool) -> Any:
+    if keep_missing:
+        return FunctionTransformer() if standardize == "none" else _scaler(standardize)
+    impute = SimpleImputer(strategy="median", keep_empty_features=True, add_indicator=True)
+    return make_pipeline(impute, _scaler(standardize)) if standardize != "none" else impute
+
+
+def _scaler(standardize: Scheme) -> Any:
+    if standardize == "quantile":
+        return QuantileTransformer(
+            n_quantiles=_QUANTILES, output_distribution="normal", subsample=100_000, random_state=0
+        )
+    return StandardScaler()
+
+
+def _categories(encoding: Encoding) -> Any:
+    if encoding == "onehot":
+        return OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            max_categories=_MOST_CATEGORIES,
+            sparse_output=False,
+            dtype=np.float32,
+        )
+    if encoding == "ordinal":
+        return OrdinalEncoder(
+            handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, dtype=np.float32
+        )
+    return OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2, dtype=np.float32
+    )
+
+
+def _plain(table: Table) -> pd.DataFrame:
+    """Categories as plain text, NaN where missing, which scikit-learn's encoders take whatever pandas' version."""
+    texts = {name: table.frame[name].astype(object) for name in table.signature.names("categorical")}
+    return table.frame.assign(**texts)

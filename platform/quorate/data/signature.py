@@ -1,0 +1,76 @@
+"""What one row of the data is: an image of a fixed size, or values of typed columns."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+ColumnKind = Literal["numeric", "categorical", "boolean"]
+
+
+@dataclass(frozen=True)
+class ImageSignature:
+    """An image, uint8 of `shape` (H, W, C)."""
+
+    kind: ClassVar[Literal["image"]] = "image"
+    shape: tuple[int, int, int]
+
+    @property
+    def size(self) -> int:
+        """Values of one row."""
+        return math.prod(self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "dtype": "uint8", "shape": list(self.shape)}
+
+    def __str__(self) -> str:
+        return "images of {}x{}x{}".format(*self.shape)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table; any value of it may be missing."""
+
+    name: str
+    kind: ColumnKind
+
+
+@dataclass(frozen=True)
+class TableSignature:
+    """A row of `columns`, in their order."""
+
+    kind: ClassVar[Literal["table"]] = "table"
+    columns: tuple[Column, ...]
+
+    @property
+    def size(self) -> int:
+        """Values of one row."""
+        return len(self.columns)
+
+    def names(self, *kinds: ColumnKind) -> list[str]:
+        """The columns of these kinds, of all kinds where none is given."""
+        return [column.name for column in self.columns if not kinds or column.kind in kinds]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "columns": [{"name": c.name, "kind": c.kind} for c in self.columns]}
+
+    def __str__(self) -> str:
+        counts = Counter(column.kind for column in self.columns)
+        listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        return f"tables of {len(self.columns)} column{'s' * (len(self.columns) != 1)} ({listed})"
+
+
+Signature = ImageSignature | TableSignature
+
+
+def signature_from_json(saved: Mapping[str, Any]) -> Signature:
+    """What `to_json` gave; raises `ValueError` for another kind of input."""
+    if saved["kind"] == "image":
+        height, width, channels = saved["shape"]
+        return ImageSignature((height, width, channels))
+    if saved["kind"] == "table":
+        return TableSignature(tuple(Column(column["name"], column["kind"]) for column in saved["columns"]))
+    raise ValueError(f"inputs of kind {saved['kind']!r} are unknown; this version knows images and tables")

@@ -1,0 +1,112 @@
+"""What a network takes from a job file, and what follows from it before anything is trained."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from quorate.data.signature import ImageSignature, Signature
+from quorate.data.standardize import Scheme
+from quorate.kinds import ARCHS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
+from quorate.spec import ExistingPath, MemberParams
+from quorate.training.feed import Augment
+from quorate.training.loop import EarlyStopping
+from quorate.training.shapes import Shape, TableShape
+
+
+class NetParams(MemberParams):
+    kind: Literal["net"] = "net"
+    arch: kind_of(ARCHS)  # type: ignore[valid-type]
+    """Architecture: `mlp`, `small_cnn`, `small_resnet`, or `timm/NAME`."""
+    epochs: int = Field(20, ge=1, le=100_000)
+    """Passes over the training rows."""
+    batch_size: int = Field(64, ge=2, le=1_000_000)
+    """Rows of one step."""
+    lr: float = Field(1e-2, gt=0, le=100)
+    """Learning rate; the highest one where the schedule varies it."""
+    optimizer: kind_of(OPTIMIZERS) = Field("sgd", validate_default=True)  # type: ignore[valid-type]
+    schedule: kind_of(SCHEDULES) = Field("constant", validate_default=True)  # type: ignore[valid-type]
+    weight_decay: float = Field(1e-3, ge=0, lt=1)
+    """L2 penalty's factor, as torch's optimizers take it."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Probability of dropping a unit before the last layer (every hidden layer of `mlp`)."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Part of each label that is spread over all classes (Szegedy et al., 2016)."""
+    early_stopping: EarlyStopping | None = None
+    augment: Augment = Augment()
+    standardize: Literal["auto"] | Scheme = "auto"
+    """`auto` takes the backbone's own mean and deviation with `weights`, else those of each channel;
+    on tables `quantile`."""
+    size: int | None = Field(None, ge=4, le=4096)
+    """Side to which images are resized before the network; as they are when left out."""
+    weights: Literal["hub"] | ExistingPath | None = None
+    """Start from timm's hub (`hub`), or from a .safetensors or .pth file in the architecture's key names."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` takes bfloat16 for training where the hardware is faster with it; predictions are float32."""
+
+    @model_validator(mode="after")
+    def _stops_within_its_epochs(self) -> NetParams:
+        if self.early_stopping and self.early_stopping.patience > self.epochs:
+            raise ValueError(
+                f"early_stopping.patience is {self.early_stopping.patience}, more than the {self.epochs} epochs; "
+                "lower it or raise epochs"
+            )
+        if isinstance(self.weights, Path) and not self.weights.is_file():
+            raise ValueError(f"weights: {self.weights} is not a file")
+        if self.weights == "hub" and not self.arch.kind.startswith("timm/"):
+            raise ValueError(f"weights: hub needs a timm architecture, and {self.arch.kind!r} is not one")
+        return self
+
+
+_TYPICAL_CARDINALITY = 16
+
+
+def expected_shape(params: NetParams, signature: Signature) -> Shape:
+    """What the network will take, as far as it is known before its columns are encoded."""
+    if isinstance(signature, ImageSignature):
+        return (params.size, params.size, signature.shape[2]) if params.size else signature.shape
+    categories = len(signature.names("categorical"))
+    return TableShape(signature.size - categories, (_TYPICAL_CARDINALITY,) * categories)
+
+
+def check_inputs(params: NetParams, signature: Signature) -> None:
+    """Raise `ValueError` where the network cannot take such rows, or parameters have no meaning for them."""
+    if signature.kind not in ARCHS.get(params.arch.kind).takes:
+        fitting = [name for name in ARCHS.names() if signature.kind in ARCHS.get(name).takes]
+        raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
+    wrong = "quantile" if signature.kind == "image" else "sample"
+    if params.standardize == wrong:
+        raise ValueError(f"standardize: {wrong} is not for {signature}; choose auto, feature or none")
+    if signature.kind == "table":
+        for name in ("size", "weights", "augment"):
+            if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one image costs in a pass forward, and whether there are grouped convolutions."""
+
+    flops: int
+    grouped: bool
+
+
+@functools.lru_cache(maxsize=256)
+def profile(arch: KindParams, shape: Shape) -> Profile:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network: nn.Module = ARCHS.get(arch.kind).build(arch, shape=shape, n_classes=2, dropout=0.0).eval()
+        with FlopCounterMode(display=False) as counter:
+            network(
+                torch.zeros(1, shape.size) if isinstance(shape, TableShape) else torch.empty(1, shape[2], *shape[:2])
+            )
+    grouped = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in network.modules())
+    return Profile(counter.get_total_flops(), grouped)

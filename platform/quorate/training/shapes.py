@@ -1,0 +1,21 @@
+"""What a network takes: an image's (H, W, C), or numbers and categories of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """A float32 row of so many `numbers`, followed by one code below each of `cardinalities`."""
+
+    numbers: int
+    cardinalities: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Values of one row."""
+        return self.numbers + len(self.cardinalities)
+
+
+Shape = tuple[int, int, int] | TableShape
