@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from quorate.data.dataset import ArrayImages, Inputs, Pixels
-from quorate.data.signature import Signature, signature_from_json
+from quorate.data.signature import ImageSignature, Signature, signature_from_json
 from quorate.ensemble.combination import Combination
 from quorate.errors import UserError
 from quorate.members.base import HEADER, Member, Proba, load_member
@@ -82,6 +82,13 @@ class Bundle:
     def signature(self) -> Signature:
         """What one row is."""
         return signature_from_json(self.manifest["input"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
+        signature = self.signature
+        assert isinstance(signature, ImageSignature), "only images come this way"
+        return signature.shape
 
     def predict(self, x: Pixels | Inputs, *, members: bool = False) -> Prediction:
         """Probabilities for rows, such as uint8 images (n, H, W, C); every member is the average of its folds.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quorate.data.dataset import Dataset
+from quorate.data.signature import ImageSignature
 from quorate.drawing import draw
 from quorate.execution.base import Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.plan import FitTask, Plan
@@ -119,7 +120,9 @@ class Mirror:
         self._journal.end(uid, status, _now())  # type: ignore[arg-type]
 
     def _data(self, data: Dataset, context: str) -> None:
-        height, width, channels = data.x.shape
+        signature = data.signature
+        assert isinstance(signature, ImageSignature), "no data kind gives tables yet"
+        height, width, channels = signature.shape
         self._journal.dataset(
             JOB,
             name=f"{self._spec.name} {context}",

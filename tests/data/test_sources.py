@@ -12,6 +12,7 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
 from quorate.data.dataset import ArrayImages, Dataset, FileImages
+from quorate.data.signature import ImageSignature
 from quorate.data.source import DataError, TestSplit
 from quorate.data.sources.image_folder import ImageFolder, ImageFolderParams
 from quorate.data.sources.npz import Npz, NpzParams
@@ -127,7 +128,7 @@ def test_test_rows_that_do_not_fit_the_training_rows_are_refused(archive, tmp_pa
     other_size = archive("size.npz", images=PIXELS[:, :4])
     other_label = archive("label.npz", labels=LABELS + 1)
 
-    with pytest.raises(DataError, match=r"the test images are \(4, 8, 1\), the training images \(8, 8, 1\)"):
+    with pytest.raises(DataError, match=r"the test rows are images of 4x8x1, the training rows images of 8x8x1"):
         opened(archive(), test=other_size)
     with pytest.raises(DataError, match=r"label\.npz: the labels 3 are not among the classes 0, 1, 2") as caught:
         opened(archive(), test=other_label)
@@ -263,7 +264,7 @@ def test_pictures_that_are_not_kept_in_memory_have_the_same_pixels(folder):
 
 def test_training_on_pictures_that_are_not_kept_gives_the_same_bits(folder, monkeypatch):
     # given: feeds that read each batch from its files
-    params = {"shape": (8, 8, 3), "n_classes": 3}
+    params = {"signature": ImageSignature((8, 8, 3)), "n_classes": 3}
     net = NetParams(arch="small_cnn", epochs=2, batch_size=4, augment={"mirror": True})
     kept, lazy = pictures(folder).train, pictures(folder, in_memory=0).train
     expected = Net(net, **params).fit(kept, kept, PlainRun())

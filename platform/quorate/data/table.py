@@ -76,11 +76,11 @@ def _kind(values: pd.Series) -> ColumnKind:
     present = values.dropna()
     if present.empty:
         raise ColumnError(str(values.name), f"the column {values.name!r} has no values")
-    if pd.api.types.is_bool_dtype(values.dtype) or present.map(type).eq(bool).all():
+    if pd.api.types.is_bool_dtype(values.dtype) or all(isinstance(value, bool) for value in present):
         return "boolean"
     if pd.api.types.is_numeric_dtype(values.dtype):
         return "numeric"
-    if isinstance(values.dtype, pd.CategoricalDtype) or present.map(type).eq(str).all():
+    if isinstance(values.dtype, pd.CategoricalDtype) or all(isinstance(value, str) for value in present):
         texts = set(present.astype(str).str.lower().unique())
         return "boolean" if len(texts) == 2 and texts in ({"true", "false"}, {"yes", "no"}) else "categorical"
     raise ColumnError(
@@ -92,10 +92,10 @@ def _kind(values: pd.Series) -> ColumnKind:
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:
     if name not in frame.columns:
         raise ColumnError(name, f"the column {name!r} is missing; there are {', '.join(map(str, frame.columns))}")
-    found = frame[name]
-    if isinstance(found, pd.DataFrame):
-        raise ColumnError(name, f"the column {name!r} stands {found.shape[1]} times")
-    return found
+    times = list(frame.columns).count(name)
+    if times > 1:
+        raise ColumnError(name, f"the column {name!r} stands {times} times")
+    return frame[name]
 
 
 def _typed(values: pd.Series, column: Column) -> pd.Series:

@@ -44,10 +44,8 @@ class Npz:
         if params.test is None:
             return Opened(train, None)
         test = _read(params.test, params, list(train.class_names), "test")
-        if test.x.shape != train.x.shape:
-            raise DataError(
-                f"the test images are {test.x.shape}, the training images {train.x.shape} (H, W, C)", "test"
-            )
+        if test.signature != train.signature:
+            raise DataError(f"the test rows are {test.signature}, the training rows {train.signature}", "test")
         return Opened(train, test)
 
 
