@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and NumPy are first imported
 os.environ["RAY_AUTH_MODE"] = "disabled"  # read when Ray is first imported
@@ -13,6 +14,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import pytest
 
 from quorate.data.source import Opened
+
+if TYPE_CHECKING:
+    from tests.jobs import Here
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +39,14 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = Here(tmp_path_factory.mktemp("tiny"))
     here.run(SMALL)
     return here.newest_run() / "bundle"
+
+
+@pytest.fixture(scope="session")
+def customers(tmp_path_factory: pytest.TempPathFactory) -> Here:
+    """A finished job on a table, in its folder."""
+    from tests.tables import run_customers
+
+    return run_customers(tmp_path_factory.mktemp("customers"))
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ def test_a_member_of_an_unknown_kind_is_refused(folder):
     (folder / name).write_text((folder / name).read_text().replace("random_forest", "random_wood"))
     resign(folder, name)
 
-    with pytest.raises(BundleError, match="a member cannot be loaded: unknown member kind 'random_wood'"):
+    with pytest.raises(BundleError, match="the member wood cannot be loaded: unknown member kind 'random_wood'"):
         Bundle.load(folder)
 
 
@@ -185,7 +185,7 @@ def test_a_saved_model_of_another_type_is_refused(folder):
     shutil.copy(folder / line, folder / wood)
     resign(folder, wood)
 
-    with pytest.raises(BundleError, match="a member cannot be loaded"):
+    with pytest.raises(BundleError, match="the member wood cannot be loaded"):
         Bundle.load(folder)
 
 

@@ -17,17 +17,22 @@ import pytest
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from scipy.spatial.distance import cdist
+from scipy.special import softmax
+from scipy.stats import multivariate_normal
 
 from quorate import jobfile
 from quorate.cli import app
 from quorate.data.dataset import Dataset
-from quorate.data.source import DataParams, TestSplit
+from quorate.data.source import DataParams, RoleParams, TestSplit
+from quorate.data.tables import TableParams
+from quorate.data.weighting import WeightedParams
 from quorate.execution.base import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
 from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.members.base import load_member
+from quorate.members.boosting import BoostingParams
+from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
 from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
@@ -46,9 +51,14 @@ PARTS: list[type[BaseModel]] = [
     ExecutionSpec,
     TrackingSpec,
     DataParams,
+    RoleParams,
+    TableParams,
     TestSplit,
     MemberParams,
+    WeightedParams,
     LearnerParams,
+    ForestParams,
+    BoostingParams,
     Augment,
     EarlyStopping,
 ]
@@ -221,8 +231,8 @@ def test_every_yaml_example_is_a_job_that_loads_or_a_fragment_with_valid_keys(
 @pytest.fixture
 def contributed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The member of CONTRIBUTING.md, imported from a file; the registry is as before in the end."""
-    (source,) = (text for info, text in blocks(ROOT / "CONTRIBUTING.md", "python") if info == "members/knn.py")
-    path = tmp_path / "contributed_knn.py"
+    (source,) = (text for info, text in blocks(ROOT / "CONTRIBUTING.md", "python") if info == "members/lda.py")
+    path = tmp_path / "contributed_lda.py"
     path.write_text(source, encoding="utf-8")
     MEMBERS.names()
     monkeypatch.setattr(MEMBERS, "_kinds", dict(MEMBERS._kinds))
@@ -243,29 +253,34 @@ def test_the_member_of_contributing_trains_from_a_job_file_and_is_the_same_after
     job = load_job(path)
     context = open_data(job)
     plan = make_plan(job.spec, context, this_hardware())
-    task = next(task for task in plan.tasks if task.kind == "knn")
+    task = next(task for task in plan.tasks if task.kind == "lda")
 
     *_, fitted = stream(Assignment(task, attempt=1, checkpoint_seconds=60), context, Control())
 
     assert isinstance(fitted, Fitted), fitted
     fold = context.folds[task.fold]
     train, valid = context.train.take(fold.train), context.train.take(fold.valid)
-    np.testing.assert_allclose(fitted.valid, _neighbours(train, valid, k=task.params.k), atol=1e-4)
+    np.testing.assert_allclose(fitted.valid, _discriminants(train, valid, shrinkage=task.params.shrinkage), atol=1e-4)
     np.testing.assert_allclose(fitted.valid.sum(axis=1), 1, atol=1e-6)
     for name, content in fitted.files.items():
         (tmp_path / name).write_bytes(content)
     np.testing.assert_array_equal(load_member(tmp_path).predict_proba(valid.x), fitted.valid)
 
 
-def _neighbours(train: Dataset, valid: Dataset, *, k: int) -> np.ndarray:
-    """Votes of the k nearest rows by inverse distance, written out with SciPy's distances."""
+def _discriminants(train: Dataset, valid: Dataset, *, shrinkage: float) -> np.ndarray:
+    """Normal densities of one shrunk covariance times the classes' shares, written out with SciPy's densities."""
     x, at = (data.x.take(np.arange(len(data))).reshape(len(data), -1) / 255.0 for data in (train, valid))
     scale = np.where(x.std(axis=0) > 1e-6, x.std(axis=0), 1)
-    distance = cdist(at / scale, x / scale)
-    votes = np.zeros((len(valid), train.n_classes))
-    for row, near in enumerate(distance.argsort(axis=1)[:, :k]):
-        np.add.at(votes[row], train.y[near], 1 / distance[row, near])
-    return votes / votes.sum(axis=1, keepdims=True)
+    at, x = (at - x.mean(axis=0)) / scale, (x - x.mean(axis=0)) / scale
+    means = np.stack([x[train.y == k].mean(axis=0) for k in range(train.n_classes)])
+    share = np.bincount(train.y) / len(train)
+    parts = []
+    for k in range(train.n_classes):
+        covariance = np.cov(x[train.y == k], rowvar=False, bias=True)
+        shrunk = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / len(covariance) * np.eye(x.shape[1])
+        parts.append(share[k] * shrunk)
+    densities = [multivariate_normal(mean, np.sum(parts, axis=0)).logpdf(at) for mean in means]
+    return softmax(np.column_stack(densities) + np.log(share), axis=1)
 
 
 def test_imports_go_down_the_module_map_of_the_architecture() -> None:
@@ -285,5 +300,6 @@ def test_imports_go_down_the_module_map_of_the_architecture() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("quorate.")
     }
 
-    assert {name for edge in imports for name in edge} - {"__main__"} == set(row)
-    assert {(a, b) for a, b in imports if a != "__main__" and row[a] > row[b]} == set()
+    outside = {"__init__", "__main__"}
+    assert {name for edge in imports for name in edge} - outside == set(row)
+    assert {(a, b) for a, b in imports if a not in outside and row[a] > row[b]} == set()

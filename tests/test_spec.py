@@ -162,7 +162,7 @@ WRONG = {
         NET + "    weights: hub\n",
         3,
         "members.cnn",
-        "weights: hub needs a timm architecture, and 'mlp' is not one",
+        "weights: hub needs a timm or torchvision architecture, and 'mlp' is neither",
     ),
     "nesterov": (
         NET + "    optimizer: {kind: sgd, momentum: 0, nesterov: true}\n",

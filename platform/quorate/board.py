@@ -48,6 +48,7 @@ def make_board(
                 "name": label,
                 "kind": plan.of(label)[0].kind,
                 "status": work.status(plan, label),
+                "folds": len(done),
                 "weight": round(float(combination.weights[m]), 6),
                 "temperature": round(float(combination.temperatures[m]), 6),
                 "fit_seconds": round(sum(fit.seconds for fit in done), 3),

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from quorate.data.dataset import ArrayImages, Inputs, Pixels
-from quorate.data.signature import ImageSignature, Signature, signature_from_json
+from quorate.data.dataset import Inputs, Pixels
+from quorate.data.in_memory import as_inputs
+from quorate.data.signature import Signature, signature_from_json
 from quorate.ensemble.combination import Combination
 from quorate.errors import UserError
+from quorate.kinds import COMBINERS
 from quorate.members.base import HEADER, Member, Proba, load_member
 
 SCHEMA = 2
@@ -64,14 +67,12 @@ class Bundle:
     def load(cls, folder: Path) -> Bundle:
         """Verify every file against the manifest, then load; raises `BundleError`."""
         manifest = verified_manifest(folder)
-        try:
-            members = {
-                entry["name"]: [load_member(folder / place) for place in entry["folds"]]
-                for entry in manifest["members"]
-                if entry["folds"]
-            }
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
-            raise BundleError(f"{folder}: a member cannot be loaded: {error}") from error
+        _check_combiner(folder, manifest["combination"])
+        members = {
+            entry["name"]: [_load(folder, entry["name"], place) for place in entry["folds"]]
+            for entry in manifest["members"]
+            if entry["folds"]
+        }
         return cls(manifest, members)
 
     @property
@@ -83,19 +84,13 @@ class Bundle:
         """What one row is."""
         return signature_from_json(self.manifest["input"])
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of one image."""
-        signature = self.signature
-        assert isinstance(signature, ImageSignature), "only images come this way"
-        return signature.shape
+    def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False) -> Prediction:
+        """Probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
-    def predict(self, x: Pixels | Inputs, *, members: bool = False) -> Prediction:
-        """Probabilities for rows, such as uint8 images (n, H, W, C); every member is the average of its folds.
-
-        A member that raises is left out and named; below the quorum `QuorumLost` is raised.
+        Every member is the average of its folds. Arrays and frames that are not what the bundle takes raise
+        `ValueError`. A member that raises is left out and named; below the quorum `QuorumLost` is raised.
         """
-        rows = ArrayImages(x) if isinstance(x, np.ndarray) else x
+        rows = as_inputs(x, self.signature) if isinstance(x, np.ndarray | pd.DataFrame) else x
         assert rows.signature == self.signature, "inputs are checked at the door"
         answers: dict[str, Proba] = {}
         lost = []
@@ -115,6 +110,39 @@ class Bundle:
         stacked = np.stack([answers.get(name, blank) for name in self._members])
         proba = self._combination.apply(stacked, present)
         return Prediction(proba, answers if members else None, tuple(lost))
+
+
+def needs(manifest: Mapping[str, Any]) -> list[str]:
+    """What loading a bundle needs beside Quorate, in sentences."""
+    said = [
+        f"the member {entry['name']} needs the package {entry['requires']} wherever the bundle is loaded: "
+        f"{entry['reason']}"
+        for entry in manifest["members"]
+        if "requires" in entry
+    ]
+    if package := manifest["combination"].get("requires"):
+        said.append(f"the combiner needs the package {package} wherever the bundle is loaded: it pools in its own way")
+    return said
+
+
+def _load(folder: Path, name: str, place: str) -> Member:
+    try:
+        return load_member(folder / place)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
+        raise BundleError(f"{folder}: the member {name} cannot be loaded: {error}") from error
+
+
+def _check_combiner(folder: Path, combination: Mapping[str, Any]) -> None:
+    package = combination.get("requires")
+    if package is None:
+        return
+    try:
+        COMBINERS.get(combination["kind"])
+    except ValueError as error:
+        raise BundleError(
+            f"{folder}: the combiner {combination['kind']} needs the package {package}; install it, or put its "
+            f"folder on PYTHONPATH ({error})"
+        ) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

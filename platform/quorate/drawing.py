@@ -21,7 +21,7 @@ def draw(folder: RunFolder, plan: Plan, fits: Mapping[str, Fit]) -> Iterator[Pat
         histories = {
             f"{task.label} fold {task.fold + 1}": fits[task.key].history
             for task in plan.tasks
-            if task.member == member and task.key in fits
+            if task.member == member and task.key in fits and fits[task.key].history
         }
         if any(len(history) > 1 for history in histories.values()):
             path = plots / f"curves-{member}.png"

@@ -1,5 +1,15 @@
-"""The base of every error that a user can mend."""
+"""The base of every error that a user can mend, and the words that help to."""
+
+from __future__ import annotations
+
+import difflib
 
 
 class UserError(ValueError):
     """What is wrong, where, and what to do; commands print it without a traceback and end with code 2."""
+
+
+def did_you_mean(word: str, choices: list[str]) -> str:
+    """``"; did you mean 'x'?"`` for the choice nearest to `word`, or an empty string."""
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
-from quorate.execution.base import Checkpointed, Executor, Failed, Fitted, Policy, Predicted, Sources
+from quorate.execution.base import (
+    Checkpointed,
+    Executor,
+    Failed,
+    Fitted,
+    OutOfTime,
+    Policy,
+    Predicted,
+    Sources,
+    Started,
+)
+from quorate.execution.budget import Agenda, Budget, round_of
+from quorate.execution.estimates import Estimates, makespan
 from quorate.members.base import Proba
 from quorate.mirror import Mirror
-from quorate.plan import FitTask, Plan, PredictTask, Unit, predict_key
-from quorate.report.progress import Watch
+from quorate.plan import FitTask, Plan, PredictTask, Resources, Task, Unit, predict_key
+from quorate.report.progress import Screen, Watch
 from quorate.results import Fit, Results
 from quorate.runs import RunFolder
 from quorate.spec import ExecutionSpec
+
+_PACKING = 1.5
+"""What the files of a result take to be read, verified and written into the bundle, by what they took to be kept."""
 
 
 @dataclass
@@ -24,11 +38,20 @@ class Work:
     fits: dict[str, Fit] = field(default_factory=dict)
     tests: dict[str, Proba] = field(default_factory=dict)
     failures: dict[str, Failed] = field(default_factory=dict)
+    late: dict[str, OutOfTime] = field(default_factory=dict)
+    """What the budget left out."""
+    estimates: Estimates = field(default_factory=Estimates)
 
     def status(self, plan: Plan, label: str) -> str:
         """`ok`, or why the member is not whole."""
-        failed = [self.failures[t.key].status for t in plan.of(label) if t.key in self.failures]
-        return "diverged" if "diverged" in failed else "failed" if failed else "ok"
+        tasks = plan.of(label)
+        failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]
+        if failed:
+            return "diverged" if "diverged" in failed else "failed"
+        if any(task.key in self.late for task in tasks):
+            return "out of time"
+        whole = all(self.fits[task.key].complete for task in tasks if task.key in self.fits)
+        return "ok" if whole else "stopped early"
 
 
 def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
@@ -52,40 +75,87 @@ def train(
     mirror: Mirror,
     folder: RunFolder,
     spec: ExecutionSpec,
-    console: Console,
+    screen: Screen,
+    budget: Budget | None = None,
 ) -> None:
-    """Run `units` and keep what they give as it comes."""
+    """Run `units` and keep what they give as it comes; under a budget, as far as it goes."""
     policy = Policy(spec.retries, spec.lost_workers, spec.checkpoint_seconds, spec.workers)
     sources = Sources(results.checkpoint, lambda task: results.files(work.fits[task.key]))
-    watch = Watch(console, total=len(plan.tasks), reused=len(work.fits))
+    shares = Shares(units, executor, spec.workers)
+    for fit in work.fits.values():
+        work.estimates.reused(fit.task, fit.seconds)
+    agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
+    watch = Watch(screen, units, work.estimates, shares, reused=len(work.fits), budget=budget)
+    begun: set[str] = set()
     with watch.shown():
-        for event in executor.run(units, context=plan.context, sources=sources, policy=policy):
+        for event in executor.run(units, context=plan.context, sources=sources, policy=policy, agenda=agenda):
             folder.log(event)
             if isinstance(event, Checkpointed):
                 results.keep_checkpoint(event)
                 continue
-            if isinstance(event, Fitted):
+            work.estimates.on(event, time.monotonic())
+            since = time.monotonic()
+            if isinstance(event, Started):
+                begun.add(event.task.key)
+            elif isinstance(event, Fitted):
                 _keep(event, plan, work, results)
+                if budget is not None:
+                    budget.reserve += _PACKING * (time.monotonic() - since)
             elif isinstance(event, Predicted):
                 work.tests[event.task.fit.key] = event.proba
                 results.keep_predicted(event)
             elif isinstance(event, Failed) and event.final:
-                fit = event.task if isinstance(event.task, FitTask) else event.task.fit
-                work.failures[fit.key] = event
-                work.fits.pop(fit.key, None)
+                failed = _fit_of(event.task)
+                work.failures[failed.key] = event
+                work.fits.pop(failed.key, None)
                 if event.status == "diverged":
-                    results.drop_checkpoint(fit)  # its state is of no use to anybody
-            mirror.on(event)
+                    results.drop_checkpoint(failed)  # its state is of no use to anybody
+            elif isinstance(event, OutOfTime):
+                work.late[_fit_of(event.task).key] = event
+                work.fits.pop(_fit_of(event.task).key, None)
+            if not isinstance(event, OutOfTime) or event.task.key in begun:
+                mirror.on(event)
             watch.on(event)
 
 
+class Shares:
+    """The part of all workers that a task holds: one by the number of its size that run at the same time."""
+
+    def __init__(self, units: Sequence[Unit], executor: Executor, most: int | None) -> None:
+        self._shares: dict[Resources, float] = {}
+        for unit in units:
+            if unit.resources not in self._shares:
+                slots = min(executor.slots(unit.resources), most or len(units))
+                self._shares[unit.resources] = 1 / max(slots, 1)
+
+    def __call__(self, task: Task) -> float:
+        return self._shares.get(task.resources, 1.0)
+
+
+def seconds_to_quorum(plan: Plan, work: Work, *, need: int, share: Shares) -> float:
+    """Estimated seconds of training until `need` members have a fold more than none, the quickest ones first."""
+    firsts = [min(plan.of(label), key=round_of) for label in plan.labels]
+    missing = [task for task in firsts if task.key not in work.fits and task.key not in work.failures]
+    waiting = sorted((work.estimates.seconds(task), share(task)) for task in missing)
+    present = sum(task.key in work.fits for task in firsts)
+    return makespan([], waiting[: max(need - present, 0)])
+
+
+def _fit_of(task: Task) -> FitTask:
+    return task if isinstance(task, FitTask) else task.fit
+
+
 def _keep(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
-    work.fits[event.task.key] = results.keep(event)
     work.failures.pop(event.task.key, None)
-    results.drop_checkpoint(event.task)
+    if event.complete:
+        work.fits[event.task.key] = results.keep(event)
+        results.drop_checkpoint(event.task)
+    else:
+        work.fits[event.task.key] = results.hold(event)  # its checkpoint stays, to go on from
     if event.test is not None and plan.context.test is not None:
         work.tests[event.task.key] = event.test
-        results.keep_prediction(predict_key(event.task.key, plan.context.test), event.test)
+        if event.complete:
+            results.keep_prediction(predict_key(event.task.key, plan.context.test), event.test)
 
 
 def _missing_predictions(plan: Plan, work: Work, results: Results) -> Iterator[PredictTask]:

@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from quorate.board import make_board
-from quorate.data.folds import make_folds
-from quorate.data.source import DataError, first_rows
+from quorate.budgeting import budget_part, counting_folds, seconds_after_training, what_was_needed
+from quorate.bundle import needs, read_manifest
+from quorate.data.folds import FoldsError, make_folds
+from quorate.data.source import DataError, Opened, first_rows
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
 from quorate.execution.base import Executor
+from quorate.execution.budget import Budget
 from quorate.execution.choose import Workplace
 from quorate.fitting import Work, find_finished, train, units_left
 from quorate.interrupt import Interrupted, StopRequest
@@ -27,13 +31,19 @@ from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather
 from quorate.packing import pack_bundle
 from quorate.plan import Context, Plan, PlanError, assets_of, derive_seed, digest, make_plan
+from quorate.report.progress import Screen
 from quorate.results import Results
 from quorate.runs import RunFolder
-from quorate.spec import Job
+from quorate.spec import Job, JobSpec
 from quorate.store import Store
 from quorate.tracking.journal import NAME as JOURNAL
 from quorate.tracking.journal import Journal
 from quorate.tracking.live import Shipper, default_uri, start_shipper
+
+_WAIT_FOR_SHIPPER = 30.0
+"""Most seconds that MLflow may take to get the last records."""
+_CLOSING_SECONDS = 2.0
+"""Of a budget, for Ray and this process to end."""
 
 
 class JobFailed(RuntimeError):
@@ -48,26 +58,40 @@ class Options:
     runs: Path
     executor: Literal["ray", "local"]
     address: str | None = None
+    began: float | None = None
+    """When the command began, on the clock of `time.monotonic`: a budget counts from there."""
 
 
-def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) -> dict[str, Any]:
-    """Run a job and give its leaderboard.
+def run_job(
+    job: Job,
+    options: Options,
+    *,
+    console: Console,
+    stop: StopRequest,
+    data: Opened | None = None,
+    errors: Console | None = None,
+) -> dict[str, Any]:
+    """Run a job and give its leaderboard; `data` are rows in memory, used instead of what the job names.
 
-    Raises `SpecError` for input that cannot be used, `JobFailed` where the quorum is not reached,
-    `Interrupted` when it was asked to stop; what was finished until then is kept.
+    What fails is printed to `errors`, to `console` when left out. Raises `SpecError` for input that cannot
+    be used, `JobFailed` where the quorum is not reached, `Interrupted` when it was asked to stop; what was
+    finished until then is kept.
     """
     started = time.monotonic()
     spec, results = job.spec, Results(options.store)
-    context = open_data(job, console)
+    budget = _budget(spec, options.began if options.began is not None else started)
+    screen = Screen(console, errors or console)
+    context = open_data(job, console, data)
     with _workplace(options, stop) as place:
         plan = plan_job(job, context, place)
         work = Work(fits=find_finished(plan, results))
         folder = RunFolder.create(options.runs, job)
         _say_plan(console, plan, work, folder)
-        with _tracked(job, plan, folder, console) as mirror:
+        with _tracked(job, plan, folder, console, budget) as mirror:
             for fit in work.fits.values():
                 mirror.reused(fit)
-            with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder)):
+            keys = [task.key for task in plan.tasks]
+            with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder), keys=keys):
                 meanwhile = find_finished(plan, results, but=work.fits)
                 work.fits |= meanwhile
                 for fit in meanwhile.values():
@@ -75,12 +99,18 @@ def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) 
                 if units := units_left(plan, work, results):
                     executor = place.executor()
                     stop.attach(executor)
-                    train(units, plan, work, results, executor, mirror, folder, spec.execution, console)
+                    if budget is not None:
+                        startup = started - budget.began
+                        budget.reserve = seconds_after_training(
+                            spec, plan, budget, reused=len(work.fits), startup=startup
+                        )
+                    train(units, plan, work, results, executor, mirror, folder, spec.execution, screen, budget)
             stop.attach(None)
             stop.check()
 
-            gathered = gather(plan, work.fits, work.tests)
-            members = _counted(job, plan, work, gathered)
+            counting = counting_folds(plan, work, spec.quorum)
+            gathered = gather(plan, work.fits, work.tests, counting=counting)
+            members = _counted(job, plan, work, gathered, counting, place, budget)
             assembly = _assemble(job, plan, gathered, members)
             combination = _for_all(assembly.combination, members, len(plan.labels))
             test = combination.apply(gathered.test) if gathered.test is not None else None
@@ -89,29 +119,34 @@ def run_job(job: Job, options: Options, *, console: Console, stop: StopRequest) 
 
             board = make_board(spec, plan, work, gathered, assembly, combination, test)
             board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
+            if budget is not None:
+                board["budget"] = budget_part(budget, plan, work, members, counting)
             bundle = pack_bundle(folder.path / "bundle", spec, plan, work, assembly, combination, board, results)
+            for need in needs(read_manifest(bundle)):
+                console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
             folder.write_end(board, plan, gathered, assembly, test)
             mirror.finished(board, folder, bundle, plan, work.fits)
     return board
 
 
-def open_data(job: Job, console: Console | None = None) -> Context:
+def open_data(job: Job, console: Console | None = None, data: Opened | None = None) -> Context:
     """The rows, folds and files of a job; raises `SpecError` with the place in the job file."""
     spec = job.spec
     try:
-        opened = first_rows(DATASETS.get(spec.data.kind).open(spec.data), spec.data.limit)
+        opened = data or first_rows(DATASETS.get(spec.data.kind).open(spec.data), spec.data.limit)
     except DataError as error:
         raise job.error((("data", error.key) if error.key else ("data",), str(error))) from None
     for note in opened.notes:
         if console is not None:
             console.print(note, style="yellow", markup=False, highlight=False)
     try:
-        folds = make_folds(opened.train.y, spec.validation, derive_seed(spec.seed, "folds"))
-    except ValueError as error:
-        raise job.error((("validation", "folds"), str(error))) from None
+        train, seed = opened.train, derive_seed(spec.seed, "folds")
+        folds = make_folds(train.y, spec.validation, seed, groups=train.groups, time=train.time)
+    except FoldsError as error:
+        raise job.error((("validation", error.key), str(error))) from None
     if spec.quorum.folds is not None and spec.quorum.folds > len(folds):
         raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
-    return Context(opened.train, opened.test, folds, assets_of(spec))
+    return Context(opened.train, opened.test, folds, assets_of(spec), opened.unlabelled)
 
 
 def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
@@ -131,16 +166,35 @@ def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
     return plan
 
 
-def _counted(job: Job, plan: Plan, work: Work, gathered: Gathered) -> list[int]:
+def _budget(spec: JobSpec, began: float) -> Budget | None:
+    seconds = spec.execution.budget
+    return Budget(seconds, began) if seconds is not None else None
+
+
+def _counted(
+    job: Job,
+    plan: Plan,
+    work: Work,
+    gathered: Gathered,
+    counting: NDArray[np.bool_],
+    place: Workplace,
+    budget: Budget | None,
+) -> list[int]:
     """Positions of the members that count; raises `JobFailed` without a quorum."""
-    need = job.spec.quorum.folds or len(plan.context.folds)
-    enough = coverage(mask_by_fold=gathered.folds, need_folds=need)
+    quorum = job.spec.quorum
+    if quorum.folds is None:
+        enough = gathered.folds[:, counting].all(axis=1)
+    else:
+        enough = coverage(mask_by_fold=gathered.folds, need_folds=quorum.folds)
     enough &= np.array([work.status(plan, label) != "diverged" for label in plan.labels])
     try:
-        check_quorum(counted=enough, need=job.spec.quorum.of(len(plan.labels)), names=plan.labels)
+        check_quorum(counted=enough, need=quorum.of(len(plan.labels)), names=plan.labels)
     except QuorumError as error:
-        reasons = {f"{event.task}: {event.status}: {event.message}" for event in work.failures.values()}
-        raise JobFailed("\n  ".join([str(error), *sorted(reasons)])) from None
+        reasons = sorted({f"{event.task}: {event.status}: {event.message}" for event in work.failures.values()})
+        reasons += [f"{event.task}: out of time: {event.message}" for event in work.late.values()]
+        if budget is not None and work.late:
+            reasons.append(what_was_needed(job.spec, plan, work, place.executor(), budget))
+        raise JobFailed("\n  ".join([str(error), *reasons])) from None
     return [int(i) for i in np.flatnonzero(enough)]
 
 
@@ -180,7 +234,7 @@ def _workplace(options: Options, stop: StopRequest) -> Workplace:
 
 
 @contextmanager
-def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console) -> Iterator[Mirror]:
+def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, budget: Budget | None) -> Iterator[Mirror]:
     """The journal of the run, closed with the job's status, and the process that sends it to MLflow."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
@@ -196,7 +250,8 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console) -> Itera
         raise
     mirror.close("FINISHED")
     if shipper is not None:
-        _say_tracking(console, shipper)
+        left = budget.left() - _CLOSING_SECONDS if budget is not None else _WAIT_FOR_SHIPPER
+        _say_tracking(console, shipper, most=max(0.0, min(left, _WAIT_FOR_SHIPPER)))
 
 
 def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> None:
@@ -210,7 +265,7 @@ def _say_waiting(console: Console, holder: str) -> None:
     console.print(f"[yellow]{holder} runs this very job in the same store; waiting for it[/yellow]", highlight=False)
 
 
-def _say_tracking(console: Console, shipper: Shipper, *, most: float = 30.0) -> None:
+def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
     """Wait for the shipper while it gets on, and say what it has left."""
     still = 3.0 if shipper.uri.startswith("http") else 10.0  # a file is always there, if slow
     deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()

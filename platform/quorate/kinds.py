@@ -5,16 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from quorate.registry import Registry
 
-ARCHS: Registry[Any] = Registry("architecture", "quorate.training.archs")
-COMBINERS: Registry[Any] = Registry("combiner", "quorate.ensemble.combiners")
-DATASETS: Registry[Any] = Registry("data kind", "quorate.data.sources")
-MEMBERS: Registry[Any] = Registry("member kind", "quorate.members")
-OPTIMIZERS: Registry[Any] = Registry("optimizer", "quorate.training.optimizers")
-SCHEDULES: Registry[Any] = Registry("schedule", "quorate.training.schedules")
+ARCHS: Registry[Any] = Registry(
+    "architecture", "quorate.training.archs", group="quorate.archs", adopt="quorate.training.own:adopt_arch"
+)
+COMBINERS: Registry[Any] = Registry(
+    "combiner", "quorate.ensemble.combiners", group="quorate.combiners", adopt="quorate.ensemble.own:adopt_combiner"
+)
+DATASETS: Registry[Any] = Registry(
+    "data kind", "quorate.data.sources", group="quorate.datasets", adopt="quorate.data.own:adopt_dataset"
+)
+MEMBERS: Registry[Any] = Registry(
+    "member kind", "quorate.members", group="quorate.members", adopt="quorate.members.own:adopt_member"
+)
+OPTIMIZERS: Registry[Any] = Registry(
+    "optimizer", "quorate.training.optimizers", group="quorate.optimizers", adopt="quorate.training.own:adopt_optimizer"
+)
+SCHEDULES: Registry[Any] = Registry(
+    "schedule", "quorate.training.schedules", group="quorate.schedules", adopt="quorate.training.own:adopt_schedule"
+)
+REGISTRIES = {registry.what: registry for registry in (ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES)}
+"""By what their kinds are."""
 
 
 class Spec(BaseModel):
@@ -27,6 +49,18 @@ class KindParams(Spec):
     """What one kind takes: `kind` is its name in the registry, the rest are its parameters."""
 
     kind: str
+
+    def __hash__(self) -> int:  # pydantic's own has no answer for lists and mappings
+        return hash((type(self), self.model_dump_json()))
+
+
+def own_reference(params: KindParams) -> str | None:
+    """`module:name` of the user's own kind that `params`, read in this process, are for; None for a built-in kind."""
+    for registry in REGISTRIES.values():
+        for name, reference, kind in registry.adopted():
+            if name == params.kind and kind.Params is type(params):
+                return reference
+    return None
 
 
 class InvalidParams(ValueError):
@@ -62,4 +96,8 @@ def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
         except ValidationError as error:
             raise InvalidParams(model, error) from None
 
-    return Annotated[SerializeAsAny[KindParams], BeforeValidator(resolve)]
+    return Annotated[
+        SerializeAsAny[KindParams],
+        BeforeValidator(resolve),
+        WithJsonSchema({"kindOf": registry.what, "defaultKind": default}),  # `jobschema` puts the kinds in its place
+    ]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from quorate.data.dataset import Dataset
-from quorate.data.signature import ImageSignature
+from quorate.data.signature import ImageSignature, Signature
 from quorate.drawing import draw
-from quorate.execution.base import Event, Failed, Fitted, Reported, Started, Stopped
+from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan import FitTask, Plan
 from quorate.results import Fit
 from quorate.runs import RunFolder
@@ -50,10 +50,15 @@ class Mirror:
             for epoch, figures in enumerate(event.history, start=1):
                 if epoch not in self._sent.get(uid, ()):  # from before its checkpoint, in another run
                     self._journal.metrics(uid, epoch, figures)
+            if not event.complete:
+                self._journal.tags(uid, {"quorate.status": "stopped early"})
             self._end(uid, "FINISHED")
         elif isinstance(event, Failed) and event.final:
             self._journal.tags(uid, {"quorate.status": event.status, "quorate.error": event.message})
             self._end(uid, "FAILED")
+        elif isinstance(event, OutOfTime):
+            self._journal.tags(uid, {"quorate.status": "out of time"})
+            self._end(uid, "KILLED")
         elif isinstance(event, Stopped):
             self._end(uid, "KILLED")
 
@@ -120,23 +125,21 @@ class Mirror:
         self._journal.end(uid, status, _now())  # type: ignore[arg-type]
 
     def _data(self, data: Dataset, context: str) -> None:
-        signature = data.signature
-        assert isinstance(signature, ImageSignature), "no data kind gives tables yet"
-        height, width, channels = signature.shape
         self._journal.dataset(
             JOB,
             name=f"{self._spec.name} {context}",
             source=self._spec.data.kind,
             digest=data.fingerprint,
-            profile={
-                "rows": len(data),
-                "height": height,
-                "width": width,
-                "channels": channels,
-                "classes": data.n_classes,
-            },
+            profile={"rows": len(data), **_profile(data.signature), "classes": data.n_classes},
             context=context,  # type: ignore[arg-type]
         )
+
+
+def _profile(signature: Signature) -> dict[str, int]:
+    """How large one row is."""
+    if isinstance(signature, ImageSignature):
+        return dict(zip(("height", "width", "channels"), signature.shape, strict=True))
+    return {"columns": signature.size}
 
 
 def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,11 +27,14 @@ class Gathered:
     test: Proba | None
 
 
-def gather(plan: Plan, fits: Mapping[str, Fit], tests: Mapping[str, Proba]) -> Gathered:
+def gather(
+    plan: Plan, fits: Mapping[str, Fit], tests: Mapping[str, Proba], *, counting: NDArray[np.bool_] | None = None
+) -> Gathered:
     """Put the folds of each member together; `fits` and `tests` are by the key of the fit task.
 
     A row that several repeats validate gets the average of its predictions, and counts as covered
-    when every repeat has given one.
+    when every repeat has given one. Only the rows of the folds (F,) that are `counting` are covered,
+    all where that is left out.
     """
     data, folds = plan.context.train, plan.context.folds
     shape = (len(plan.labels), len(data), data.n_classes)
@@ -39,17 +42,19 @@ def gather(plan: Plan, fits: Mapping[str, Fit], tests: Mapping[str, Proba]) -> G
     times = np.zeros(shape[:2], np.int64)
     finished = np.zeros((len(plan.labels), len(folds)), bool)
     expected = np.zeros(len(data), np.int64)
-    for fold in folds.folds:
-        expected[fold.valid] += 1
+    for number, fold in enumerate(folds.folds):
+        if counting is None or counting[number]:
+            expected[fold.valid] += 1
     rows = len(plan.context.test) if plan.context.test is not None else 0
     test = np.zeros((shape[0], rows, shape[2]), np.float64)
     for m, label in enumerate(plan.labels):
         done = [task for task in plan.of(label) if task.key in fits]
         for task in done:
-            valid = folds[task.fold].valid
-            total[m, valid] += fits[task.key].valid
-            times[m, valid] += 1
             finished[m, task.fold] = True
+            if counting is None or counting[task.fold]:
+                valid = folds[task.fold].valid
+                total[m, valid] += fits[task.key].valid
+                times[m, valid] += 1
             if rows:
                 test[m] += tests[task.key] / np.float64(len(done))
     mask = (times == expected) & (expected > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import json
 import platform
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from quorate.bundle import LOSSES, write_bundle
 from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.combination import Combination
 from quorate.fitting import Work
+from quorate.members.base import HEADER
 from quorate.plan import Plan
 from quorate.results import Results
 from quorate.spec import JobSpec
@@ -46,6 +48,7 @@ def pack_bundle(
                 entry["folds"].append(place)
                 content = results.files(work.fits[task.key])
                 files |= {f"{place}/{name}": blob for name, blob in content.items()}
+                entry |= _needs(json.loads(content[HEADER]))
         members.append(entry)
     losses = io.BytesIO()
     np.savez(losses, allow_pickle=False, loss=assembly.row_losses)
@@ -61,7 +64,11 @@ def pack_bundle(
         "combination": combination.to_json(),
         "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
         "metrics": {"oof": board["ensemble"]["oof"], "test": board["ensemble"]["test"]},
-        "data": {"fingerprint": data.fingerprint, "rows": len(data), "label": getattr(spec.data, "label", None)},
+        "data": {
+            "fingerprint": data.fingerprint,
+            "rows": len(data),
+            **{key: getattr(spec.data, key, None) for key in ("label", "missing", "separator")},
+        },
         "seed": spec.seed,
         "versions": {
             "quorate": __version__,
@@ -77,3 +84,8 @@ def _resize(spec: JobSpec) -> int | None:
     """How photographs were brought to the input's size, for those that come later."""
     resize: int | None = getattr(spec.data, "resize", None)
     return resize
+
+
+def _needs(header: dict[str, Any]) -> dict[str, str]:
+    """The package that a member cannot be loaded without, and why, as its header says."""
+    return {key: header[key] for key in ("requires", "reason", "loader") if key in header}

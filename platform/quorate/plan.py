@@ -12,9 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from quorate.data.dataset import Dataset
+from quorate.data.dataset import Dataset, Images
 from quorate.data.folds import Fold, Folds
-from quorate.kinds import MEMBERS
+from quorate.data.weighting import check_weighting
+from quorate.kinds import MEMBERS, KindParams, own_reference
+from quorate.own_code import said, source_digest
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.run import Hardware, Numerics
 
@@ -104,6 +106,7 @@ class Context:
     test: Dataset | None
     folds: Folds
     assets: dict[str, bytes] = field(default_factory=dict)
+    unlabelled: Images | None = None
 
 
 class PlanError(ValueError):
@@ -147,13 +150,23 @@ def _tasks(
 ) -> Iterator[FitTask]:
     kind, data = MEMBERS.get(params.kind), context.train
     signature, identity = data.signature, identity_of(params)
+    sources = own_sources(params)
+    own = {"own": sources} if sources else {}
     rows = len(context.folds[0].train)
+    try:
+        check_weighting(kind, params, data)
+    except ValueError as error:
+        raise PlanError(name, str(error)) from error
     try:
         cost = kind.cost(params, signature=signature, rows=rows, n_classes=data.n_classes)
         kind.numerics(params, signature=signature, rows=rows, hardware=hardware)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
         raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else error!r}") from error
+    except Exception as error:
+        if own_reference(params) is None:
+            raise
+        raise PlanError(name, f"{params.kind} raises {said(error)}") from error
     resources = Resources(params.cpus, params.gpus, params.memory)
     for copy in range(params.copies):
         for fold, fold_hash in enumerate(folds):
@@ -170,6 +183,7 @@ def _tasks(
                 data=data.fingerprint,
                 fold=fold_hash,
                 numerics=numerics.to_json(),
+                **own,
             )
             label = name if params.copies == 1 else f"{name}.{copy + 1}"
             yield FitTask(key, name, copy, fold, label, params, seed, numerics, cost, resources)
@@ -214,6 +228,13 @@ def _identity(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _identity(item) for key, item in value.items()}
     return value
+
+
+def own_sources(params: KindParams) -> list[list[str]]:
+    """`module:name` and the SHA-256 of its source for each of the user's own kinds in `params`."""
+    reference = own_reference(params)
+    sources = [[reference, source_digest(reference)]] if reference is not None else []
+    return sources + [source for _, value in params if isinstance(value, KindParams) for source in own_sources(value)]
 
 
 def assets_of(spec: JobSpec) -> dict[str, bytes]:

@@ -25,6 +25,8 @@ class Fit:
     files: dict[str, str]
     """SHA-256 of each file of the member's folder."""
     reused: bool
+    complete: bool = True
+    """False where it was stopped before its time: good for this job's ensemble, and never found again."""
 
 
 class Results:
@@ -35,7 +37,7 @@ class Results:
 
     def find(self, task: FitTask) -> Fit | None:
         """What was finished under this key; damaged work is set aside and counts as not done."""
-        manifest = self._store.find("fits", task.key)
+        manifest = self._store.use("fits", task.key)
         if manifest is None:
             return None
         try:
@@ -66,6 +68,11 @@ class Results:
             self._store.set_aside("fits", done.task.key)
             return self.keep(done)
         return Fit(done.task, valid, done.history, standing["seconds"], standing["files"], reused=False)
+
+    def hold(self, done: Fitted) -> Fit:
+        """A fit task that was stopped before its time, for this job only: its files are there, under no key."""
+        files = {name: self._store.put(content) for name, content in done.files.items()}
+        return Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """The content of a finished member's files; raises `Damaged`."""
@@ -99,7 +106,7 @@ class Results:
 
     def prediction(self, task: PredictTask) -> Proba | None:
         """Probabilities that were computed before, verified."""
-        manifest = self._store.find("predictions", task.key)
+        manifest = self._store.use("predictions", task.key)
         if manifest is None:
             return None
         try:

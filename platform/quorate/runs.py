@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quorate.ensemble.assemble import Assembly
 from quorate.errors import UserError
-from quorate.execution.base import Event, Failed, Fitted, Reported, Started
+from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Reported, Started
 from quorate.oof import Gathered
 from quorate.plan import Plan
 from quorate.report.leaderboard import as_text
@@ -101,7 +101,9 @@ class RunFolder:
         elif isinstance(event, Reported):
             line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
         elif isinstance(event, Fitted):
-            line = f"fitted in {event.seconds:.2f} s"
+            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its time")
+        elif isinstance(event, OutOfTime):
+            line = f"out of time: {event.message}"
         elif isinstance(event, Failed):
             line = f"attempt {event.attempt} {event.status}: {event.message}\n{event.tail}\nworker's log: {event.log}"
         else:

@@ -18,15 +18,18 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 
-from quorate import jobfile
+from quorate import jobfile, own_code
+from quorate.amounts import SIZE, TIME, read_bytes, read_seconds
 from quorate.jobfile import Loc, Problem, Source, SpecError
 from quorate.kinds import COMBINERS, DATASETS, MEMBERS, InvalidParams, KindParams, Spec, kind_of
 from quorate.registry import did_you_mean
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+"""What jobs and members may be called."""
 
 
 def _given_path(value: Path, info: ValidationInfo) -> Path:
@@ -46,17 +49,39 @@ ExistingPath = Annotated[Path, AfterValidator(_given_path)]
 """A file or folder that exists; relative to the job file's folder, or else to the present one."""
 
 
-def _resource(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", value)
-    if match is None:
-        raise ValueError(f"{value!r} is neither a number of bytes nor a size such as '2GiB'")
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+def _size(value: object) -> object:
+    return read_bytes(value) if isinstance(value, str) else value
 
 
-Bytes = Annotated[int, BeforeValidator(_resource), Field(ge=0)]
+Bytes = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": SIZE, "examples": ["2GiB"]}]}
+    ),
+]
 """A number of bytes, or text such as `2GiB`."""
+
+
+def _time(value: object) -> object:
+    return read_seconds(value) if isinstance(value, str) else value
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_time),
+    Field(gt=0, allow_inf_nan=False),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": TIME, "examples": ["300s", "20m", "2h"]},
+            ]
+        }
+    ),
+]
+"""A number of seconds, or text such as `20m`."""
 
 
 class MemberParams(KindParams):
@@ -121,6 +146,8 @@ class ExecutionSpec(Spec):
     """Least time between two checkpoints of one fit task."""
     workers: int | None = Field(None, ge=1)
     """Most fit tasks at the same time; as many as the cluster holds when left out."""
+    budget: Seconds | None = None
+    """Time for the whole command, as `300s`, `20m` or `2h`; as long as it takes when left out."""
 
 
 class TrackingSpec(Spec):
@@ -135,7 +162,7 @@ class TrackingSpec(Spec):
 
 
 def _member_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only")
     return name
 
@@ -150,18 +177,22 @@ class JobSpec(Spec):
     data: kind_of(DATASETS)  # type: ignore[valid-type]
     """The rows to learn from, and those to test on."""
     validation: ValidationSpec = ValidationSpec()
+    """How the training rows are split into folds."""
     members: dict[Annotated[str, AfterValidator(_member_name)], kind_of(MEMBERS)]  # type: ignore[valid-type]
     """Name to member; the name is part of the member's identity, its position is not."""
     combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
     """How the members' predictions become one."""
     quorum: QuorumSpec = QuorumSpec()
+    """What the ensemble needs to be made."""
     execution: ExecutionSpec = ExecutionSpec()
+    """Where fit tasks run and how failures are met."""
     tracking: TrackingSpec = TrackingSpec()
+    """What is sent to MLflow."""
 
     @field_validator("name")
     @classmethod
     def _name_is_a_word(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(NAME, name):
             raise ValueError("use letters, digits, '-' and '_'")
         return name
 
@@ -191,7 +222,8 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
 
 
 def validate(source: Source, *, base: Path) -> Job:
-    """Turn a parsed file into a `Job`; raises `SpecError`."""
+    """Turn a parsed file into a `Job`; users' own code is looked for in `base`, then here. Raises `SpecError`."""
+    own_code.look_in(base, Path())
     try:
         spec = JobSpec.model_validate(source.tree, context={"base": base})
     except ValidationError as error:

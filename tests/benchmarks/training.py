@@ -44,8 +44,9 @@ def _data(side: int) -> Dataset:
 
 
 def _fit(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], object]:
-    valid = data.take(np.arange(64))
-    return lambda: Net(params, signature=data.signature, n_classes=10).fit(data, valid, _Run(numerics))
+    return lambda: Net(params, signature=data.signature, n_classes=10).fit(
+        data, data.take(np.arange(64)), _Run(numerics)
+    )
 
 
 def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], object]:

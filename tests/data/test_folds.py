@@ -1,12 +1,12 @@
-"""Folds are stratified, disjoint, cover every row, and are the same for the same seed."""
+"""Folds are stratified, grouped or in the order of time, disjoint, and the same for the same seed."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
-from quorate.data.folds import Folds, make_folds
+from quorate.data.folds import Folds, FoldsError, latest_rows, make_folds, whole_groups
 from quorate.spec import ValidationSpec
 
 Y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 30, 15]))
@@ -102,3 +102,145 @@ def test_labels_that_cannot_be_split_are_refused_with_the_mend(counts, spec, mes
         make_folds(y, ValidationSpec(**spec), seed=1)
 
     assert message in str(caught.value)
+
+
+# Groups
+
+GROUPS = np.random.default_rng(1).integers(0, 20, len(Y))
+GROUPED = [{"scheme": "kfold"}, {"scheme": "holdout", "fraction": 0.2}, {"repeats": 3, "folds": 3}]
+
+
+@pytest.mark.parametrize("spec", GROUPED, ids=str)
+def test_no_group_is_on_both_sides_of_a_fold(spec):
+    folds = make_folds(Y, ValidationSpec(**spec), seed=1, groups=GROUPS)
+
+    for fold in folds.folds:
+        assert set(GROUPS[fold.train]).isdisjoint(GROUPS[fold.valid])
+        rows = np.concatenate([fold.train, fold.valid])
+        np.testing.assert_array_equal(np.sort(rows), np.arange(len(Y)))
+        np.testing.assert_array_equal(fold.valid, np.sort(fold.valid))
+    assert "whole groups" in folds.reason
+
+
+def test_grouped_folds_are_those_of_scikit_learn():
+    made = make_folds(Y, ValidationSpec(scheme="kfold", folds=4), seed=7, groups=GROUPS)
+    held = make_folds(Y, ValidationSpec(scheme="holdout", fraction=0.25), seed=7, groups=GROUPS)
+
+    splitter = StratifiedGroupKFold(4, shuffle=True, random_state=np.random.RandomState(7))
+    expected = [valid for _, valid in splitter.split(np.zeros(len(Y)), Y, GROUPS)]
+    assert len(made) == 4
+    for fold, valid in zip(made.folds, expected, strict=True):
+        np.testing.assert_array_equal(fold.valid, valid)
+    np.testing.assert_array_equal(held[0].valid, expected[0])
+    assert made.reason == "stratified 4-fold cross-validation in whole groups (20 of them)"
+    groups, part = len(set(GROUPS[expected[0]])), f"{len(expected[0]) / len(Y):.0%}"
+    assert held.reason == f"one stratified holdout fold of whole groups, {part} of the rows, {groups} of 20 groups"
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.2, 0.5, 0.8])
+def test_a_part_of_whole_groups_has_about_the_fraction_that_was_asked_for(fraction):
+    _, part = whole_groups(Y, GROUPS, fraction, np.random.RandomState(0))
+
+    assert abs(len(part) / len(Y) - fraction) < 0.1
+
+
+def test_repeated_grouped_folds_are_drawn_anew():
+    folds = make_folds(Y, ValidationSpec(folds=3, repeats=2), seed=1, groups=GROUPS)
+
+    assert len({fold.valid.tobytes() for fold in folds.folds}) == 6
+    assert (np.bincount(np.concatenate([fold.valid for fold in folds.folds])) == 2).all()
+    assert same(folds, make_folds(Y, ValidationSpec(folds=3, repeats=2), seed=1, groups=GROUPS))
+
+
+def test_a_class_of_one_group_is_missing_where_the_group_validates_and_that_is_noted():
+    y = np.repeat([0, 1, 0, 1, 2], 4)
+    groups = np.repeat([0, 1, 2, 3, 4], 4)  # all of class 2 is one group
+
+    folds = make_folds(y, ValidationSpec(scheme="kfold", folds=3), seed=1, groups=groups)
+
+    (without,) = (i for i, fold in enumerate(folds.folds, 1) if 2 not in y[fold.train])
+    assert folds.reason.endswith(f"; fold {without} trains without 1 of the 3 classes")
+
+
+# Time
+
+TIME = np.random.default_rng(2).permutation(len(Y)).astype(float)
+"""All different."""
+TIED = np.random.default_rng(2).integers(0, 25, len(Y)).astype(float)
+
+
+def test_folds_in_the_order_of_time_are_those_of_scikit_learn():
+    made = make_folds(Y, ValidationSpec(scheme="kfold", folds=4), seed=7, time=TIME)
+
+    order = np.argsort(TIME)
+    for fold, (train, valid) in zip(made.folds, TimeSeriesSplit(4).split(order), strict=True):
+        np.testing.assert_array_equal(fold.train, np.sort(order[train]))
+        np.testing.assert_array_equal(fold.valid, np.sort(order[valid]))
+    assert made.reason == (
+        "4 folds in the order of time, each trained on all before it; "
+        "20% of the rows, the earliest, are never validated"
+    )
+
+
+@pytest.mark.parametrize("spec", [{"scheme": "kfold"}, {"scheme": "holdout", "fraction": 0.2}], ids=str)
+def test_no_row_is_validated_by_a_model_that_saw_its_time_or_a_later_one(spec):
+    folds = make_folds(Y, ValidationSpec(**spec), seed=1, time=TIED)
+
+    for fold in folds.folds:
+        assert TIED[fold.train].max() < TIED[fold.valid].min()
+    valid = np.concatenate([fold.valid for fold in folds.folds])
+    assert len(set(valid)) == len(valid), "each row is validated once"
+    assert set(valid) == set(np.flatnonzero(TIED[valid].min() <= TIED)), "and all from the first border on"
+
+
+def test_the_holdout_of_ordered_rows_is_their_end():
+    folds = make_folds(Y, ValidationSpec(scheme="holdout", fraction=0.2), seed=1, time=TIME)
+
+    np.testing.assert_array_equal(folds[0].valid, np.flatnonzero(TIME >= 84))  # the last 21 of 105
+    assert folds.reason == "one holdout fold, the latest 20% of the rows"
+
+
+@pytest.mark.parametrize(
+    ("time", "early"),
+    [([1, 1, 2, 2, 2, 3], 2), ([1, 1, 1, 1, 1, 2], 5), ([2, 1, 1, 2, 2, 2], 2), ([1, 2, 2, 2, 2, 2], 1)],
+)
+def test_equal_times_stay_together(time, early):
+    train, valid = latest_rows(np.array(time, float), 0.5)
+
+    assert len(train) == early
+    assert max(time[i] for i in train) < min(time[i] for i in valid)
+
+
+def test_the_order_of_time_needs_no_luck():
+    spec = ValidationSpec(scheme="kfold", folds=3)
+
+    assert same(make_folds(Y, spec, seed=1, time=TIED), make_folds(Y, spec, seed=2, time=TIED))
+
+
+@pytest.mark.parametrize(
+    ("given", "spec", "key", "message"),
+    [
+        (
+            {"groups": GROUPS % 4},
+            {"folds": 5},
+            "folds",
+            "5 folds, but the rows are of 4 groups; set validation.folds to 4",
+        ),
+        ({"groups": GROUPS * 0}, {}, "folds", "all rows are of one group; leave `groups` out of data"),
+        ({"groups": GROUPS * 0}, {"scheme": "holdout"}, "scheme", "all rows are of one group; two or more are needed"),
+        ({"groups": (Y > 0) * 1, "y": (Y > 0) * 1}, {"folds": 2}, "folds", "rows of fold 1 are of one class"),
+        ({"time": TIME}, {"repeats": 2}, "repeats", "split in one way only; leave repeats out"),
+        ({"time": TIED * 0}, {"scheme": "holdout"}, "scheme", "all rows have the same time"),
+        ({"time": TIED % 3}, {"folds": 5}, "folds", "need more times than the 3 different ones of 105 rows"),
+        ({"time": TIME}, {"folds": 200}, "folds", "need more times than the 105 different ones of 105 rows"),
+        ({"time": Y * 1000 + TIME}, {"folds": 2}, "folds", "all training rows of fold 1 are of one class"),
+        ({"time": TIME, "groups": GROUPS}, {}, "scheme", "either by groups or by time; choose one"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_groups_and_times_that_cannot_be_split_are_refused_with_the_mend(given, spec, key, message):
+    with pytest.raises(FoldsError) as caught:
+        make_folds(**({"y": Y} | given), spec=ValidationSpec(**spec), seed=1)
+
+    assert message in str(caught.value)
+    assert caught.value.key == key

@@ -89,7 +89,7 @@ def test_a_test_part_can_be_held_out_of_an_archive(archive):
         ({"images": PIXELS[:, :, 0, 0]}, "images", "images has shape (12, 8); (N, H, W) or (N, H, W, C) is needed"),
         ({"images": PIXELS[:0], "labels": LABELS[:0]}, "images", "has shape (0, 8, 8, 1)"),
         ({"labels": LABELS[:5]}, "train", "12 images but labels of shape (5,); one label a row is needed"),
-        ({"labels": np.eye(12)}, "train", "labels of shape (12, 12)"),
+        ({"labels": np.eye(12, dtype=int)}, "train", "labels of shape (12, 12)"),
         ({"labels": LABELS / 2}, "labels", "labels of type float64; integers or text are needed"),
         ({"labels": np.array([None] * 12)}, None, "is not a readable .npz archive: Object arrays cannot be loaded"),
     ],
@@ -128,7 +128,9 @@ def test_test_rows_that_do_not_fit_the_training_rows_are_refused(archive, tmp_pa
     other_size = archive("size.npz", images=PIXELS[:, :4])
     other_label = archive("label.npz", labels=LABELS + 1)
 
-    with pytest.raises(DataError, match=r"the test rows are images of 4x8x1, the training rows images of 8x8x1"):
+    with pytest.raises(
+        DataError, match=r"the test set has images of 4x8x1 \(HxWxC\), the training set images of 8x8x1"
+    ):
         opened(archive(), test=other_size)
     with pytest.raises(DataError, match=r"label\.npz: the labels 3 are not among the classes 0, 1, 2") as caught:
         opened(archive(), test=other_label)
@@ -289,3 +291,109 @@ def test_the_fingerprint_of_files_is_that_of_their_content(folder):
     assert dataclasses.replace(lazy, resize=9).digest() != before
     Image.open(folder / "cat" / "1.jpg").save(folder / "cat" / "0.png")
     assert lazy.digest() != before
+
+
+# Weights, groups and times, and images without a label
+
+
+def test_an_archive_gives_weights_groups_and_times(archive):
+    times = np.arange("2024-01-01", "2024-01-13", dtype="datetime64[D]")
+    path = archive(w=LABELS + 1, g=np.array(["b", "a", "b"] * 4), t=times)
+
+    grouped, timed = opened(path, weight="w", groups="g").train, opened(path, time="t").train
+
+    np.testing.assert_array_equal(grouped.weight, LABELS + 1)
+    np.testing.assert_array_equal(grouped.groups, [0, 1, 0] * 4)
+    assert grouped.time is None and timed.groups is None
+    np.testing.assert_array_equal(timed.time, times.astype("datetime64[s]").astype(float))
+    assert grouped.fingerprint != timed.fingerprint, "weights are part of what is learned from"
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "message"),
+    [
+        (None, "weight", "has no array 'more', only images, labels"),
+        (np.ones(5), "weight", "more has shape (5,); one value for each of 12 rows"),
+        (np.linspace(-1, 1, 12), "weight", "row 1: more: the weight '-1.0' is negative"),
+        (np.full(12, np.nan), "time", "row 1: more: a time is missing"),
+        (np.array(["noon"] * 12), "time", "the time 'noon' is neither a number nor a date such as 2024-12-31"),
+    ],
+    ids=str,
+)
+def test_arrays_that_are_no_weights_groups_or_times_are_refused(values, key, message, archive):
+    path = archive(**({} if values is None else {"more": values}))
+
+    with pytest.raises(DataError) as caught:
+        opened(path, **{key: "more"})
+
+    assert message in str(caught.value)
+    assert caught.value.key == key
+
+
+def test_unlabelled_images_of_an_archive_are_kept_beside_the_others(archive, tmp_path):
+    np.savez(tmp_path / "more.npz", images=PIXELS[:5])
+
+    found = opened(archive(), unlabelled=tmp_path / "more.npz", test=TestSplit(fraction=0.25))
+
+    np.testing.assert_array_equal(found.unlabelled.take(np.arange(5)), PIXELS[:5])
+    assert found.notes == ("5 unlabelled images, not used yet by any member",)
+
+
+def test_unlabelled_images_of_another_shape_are_refused(archive, tmp_path):
+    np.savez(tmp_path / "more.npz", images=PIXELS[:, :4])
+    np.savez(tmp_path / "none.npz", x=PIXELS)
+
+    for name, message in (
+        ("more.npz", r"more\.npz has images of 4x8x1 \(HxWxC\), the training set images of 8x8x1"),
+        ("none.npz", r"none\.npz has no array 'images', only x"),
+    ):
+        with pytest.raises(DataError, match=message) as caught:
+            opened(archive(), unlabelled=tmp_path / name)
+        assert caught.value.key == "unlabelled"
+
+
+def test_groups_of_pictures_come_from_their_paths(folder):
+    found = pictures(folder, groups=r"/(\d)\.")
+
+    np.testing.assert_array_equal(found.train.groups, [0, 1, 2] * 3)
+
+
+def test_a_test_part_of_grouped_pictures_is_a_whole_group(folder):
+    found = pictures(folder, groups=r"/(\d)\.", test=TestSplit(fraction=0.3))
+
+    assert len(set(found.test.groups)) == 1
+    np.testing.assert_array_equal(found.test.y, [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (r"\d", r"'\\\\d' has no group; put what names the group in \(parentheses\)"),
+        (r"(", r"'\(' is no regular expression: "),
+    ],
+)
+def test_patterns_that_name_no_group_are_refused(pattern, message, folder):
+    with pytest.raises(ValueError, match=message):
+        ImageFolderParams(train=folder, size=8, groups=pattern)
+
+
+def test_a_picture_without_a_group_is_named(folder):
+    with pytest.raises(DataError, match=r"'/\(\[01\]\)' finds no group in 'cat/2.JPEG' below ") as caught:
+        pictures(folder, groups="/([01])")
+    assert caught.value.key == "groups"
+
+
+def test_unlabelled_pictures_may_lie_in_folders_or_not(folder, tmp_path):
+    more = tmp_path / "more"
+    (more / "deep" / "deeper").mkdir(parents=True)
+    for path in ("b.png", "deep/deeper/a.png"):
+        Image.open(folder / "owl" / "0.png").save(more / path)
+
+    found = pictures(folder, unlabelled=more, test=TestSplit(fraction=0.4))
+
+    assert len(found.unlabelled) == 2 and found.unlabelled.signature == found.train.signature
+    assert found.notes == ("2 unlabelled images, not used yet by any member",)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty has no JPEG or PNG files") as caught:
+        pictures(folder, unlabelled=tmp_path / "empty")
+    assert caught.value.key == "unlabelled"

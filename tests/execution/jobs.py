@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tests.execution import odd_members  # noqa: F401  (registers a kind)
 
 from quorate import jobfile, spec
 from quorate.execution.base import Checkpointed, Event, Executor, Failed, Fitted, Policy, Sources
+from quorate.execution.budget import Agenda
 from quorate.execution.stream import this_hardware
 from quorate.job import open_data
 from quorate.plan import FitTask, Plan, Unit, make_plan
@@ -32,13 +34,17 @@ def run(
     policy: Policy | None = None,
     on: Callable[[Event], None] = lambda event: None,
     checkpoints: dict[str, bytes] | None = None,
+    agenda: Agenda | None = None,
 ) -> list[Event]:
     """All events; checkpoints are kept and given back as a store would."""
     kept = checkpoints if checkpoints is not None else {}
     events = []
     sources = Sources(lambda task: kept.get(task.key), lambda task: {})
     units = [Unit((task,)) for task in plan.tasks]
-    for event in executor.run(units, context=plan.context, sources=sources, policy=policy or Policy()):
+    todo = {"context": plan.context, "sources": sources, "policy": policy or Policy(), "agenda": agenda}
+    for event in executor.run(units, **todo):
+        if agenda is not None:
+            agenda.estimates.on(event, time.monotonic())
         if isinstance(event, Checkpointed):
             kept[event.task.key] = event.content
         on(event)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from tests.members.plain_run import PlainRun
 from tests.tiny import LAPTOP
 
@@ -12,22 +14,50 @@ from quorate.data.dataset import Dataset
 from quorate.kinds import MEMBERS
 from quorate.members.base import Member
 
+BOOSTING = {"iterations": 20, "patience": 10, "held_out": 0.15}
 NET = {"kind": "net", "epochs": 6, "batch_size": 32, "lr": 0.05}
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "svm": {"kind": "svm", "C": 10},
     "svm with a temperature": {"kind": "svm", "calibration": "temperature", "calibration_folds": 2},
     "forest": {"kind": "random_forest", "trees": 15},
+    "extra trees": {"kind": "extra_trees", "trees": 15},
     "logistic": {"kind": "logistic"},
+    "neighbours": {"kind": "knn", "neighbours": 5},
+    "naive bayes": {"kind": "naive_bayes"},
+    "gradient boosting": {"kind": "gradient_boosting", "min_samples_leaf": 5, **BOOSTING},
+    "lightgbm": {"kind": "lightgbm", "min_samples_leaf": 5, **BOOSTING},
+    "xgboost": {"kind": "xgboost", **BOOSTING},
+    "catboost": {"kind": "catboost", "depth": 4, "learning_rate": 0.3, **BOOSTING},
     "mlp": {**NET, "arch": {"kind": "mlp", "hidden": [32]}, "dropout": 0.1},
     "cnn": {**NET, "arch": {"kind": "small_cnn", "width": 8}, "augment": {"crop": 1, "mirror": False}},
     "resnet": {**NET, "arch": {"kind": "small_resnet", "width": 8}, "schedule": "one_cycle"},
-    "timm resnet": {**NET, "arch": "timm/test_resnet", "size": 32},
+    "timm resnet": {**NET, "arch": "timm/test_resnet", "size": 32, "epochs": 10},
     "timm transformer": {**NET, "arch": "timm/test_vit_relpos", "size": 32, "lr": 0.02},
+    "torchvision": {**NET, "arch": "torchvision/shufflenet_v2_x0_5", "size": 32, "lr": 0.02, "epochs": 20},
 }
 
-WITHOUT_CHANCE = {"svm", "svm with a temperature", "logistic"}
+IMAGES_ONLY = {"cnn", "resnet", "timm resnet", "timm transformer", "torchvision"}
+"""Configurations that take no tables."""
+
+WITHOUT_CHANCE = {"svm", "svm with a temperature", "logistic", "neighbours", "naive bayes"}
 """Configurations that give the same whatever the seed."""
+
+
+def is_installed(name: str) -> bool:
+    """Whether the package is there that a kind of the extra `boosting` needs."""
+    kind = CONFIGURATIONS[name]["kind"]
+    return kind not in ("lightgbm", "xgboost", "catboost") or importlib.util.find_spec(kind) is not None
+
+
+def configurations(*, images_only: bool = True) -> list[Any]:
+    """The names of all configurations for `pytest`, skipped where their package is missing."""
+    reason = "pip install 'quorate[boosting]'"
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(not is_installed(name), reason=reason))
+        for name in CONFIGURATIONS
+        if images_only or name not in IMAGES_ONLY
+    ]
 
 
 def trained(

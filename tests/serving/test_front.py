@@ -11,13 +11,14 @@ import httpx
 import numpy as np
 import pytest
 
+from quorate.data.signature import ImageSignature
 from quorate.serving.auth import digest
 from quorate.serving.errors import ModelFailed, ModelUnavailable
 from quorate.serving.front import Front
 from quorate.serving.limits import Limits
 from quorate.serving.model import ModelInfo, Scores
 
-MODEL = ModelInfo("digits", "0123456789ab", ("no", "yes"), (2, 2, 1))
+MODEL = ModelInfo("digits", "0123456789ab", ("no", "yes"), ImageSignature((2, 2, 1)))
 LIMITS = Limits(batch_wait_s=0, queued_rows=2, body_bytes=1000, request_timeout_s=0.3)
 ROW = {"inputs": [[1, 2], [3, 4]]}
 

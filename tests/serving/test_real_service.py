@@ -6,11 +6,13 @@ import io
 import json
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tests.jobs import Here
@@ -61,6 +63,48 @@ def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_
                 refused = client.post("/v1/predict", json=body)
                 assert 400 <= refused.status_code < 500
                 assert "field" in refused.json()["error"]
+        service.send_signal(signal.SIGINT)
+        output, errors = service.communicate(timeout=30)
+        assert service.returncode == 0, output + errors
+    finally:
+        if service.poll() is None:
+            service.terminate()
+            service.communicate(timeout=30)
+
+
+def test_http_clients_get_what_offline_prediction_writes_for_a_table(customers: Here) -> None:
+    written = json.loads(customers.command("predict", "new.csv", "--json").stdout)
+    offline = np.array([[row["p(no)"], row["p(yes)"]] for row in written])
+    frame = pd.read_csv(customers.folder / "new.csv", na_values="?")
+    records = json.loads(frame.to_json(orient="records"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    service = customers.start("serve", "--port", str(port))
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            _wait_until_healthy(client, service)
+            assert service.stdout is not None
+            lines = iter(service.stdout.readline, "")
+            example = next(line for line in lines if line.strip().startswith("curl")).strip()
+
+            answer = client.post("/v1/predict?members=true", json={"inputs": records})
+
+            assert answer.status_code == 200, answer.text
+            predictions = answer.json()["predictions"]
+            online = np.array([[row["probabilities"][name] for name in ("no", "yes")] for row in predictions])
+            np.testing.assert_allclose(online, offline, atol=1e-5)
+            assert set(predictions[0]["members"]) == {"svm", "forest"}
+            assert [row["class"] for row in predictions] == [row["class"] for row in written]
+            one = client.post("/v1/predict", json={"inputs": records[7]}).json()["predictions"]
+            assert one[0]["probabilities"]["yes"] == pytest.approx(offline[7, 1], abs=1e-5)
+            columns = client.get("/v1/metadata").json()["input"]["columns"]
+            assert [column["name"] for column in columns] == ["age", "visits", "job", "club"]
+            refused = client.post("/v1/predict", json={"inputs": [*records[:3], {**records[3], "visits": "many"}]})
+            assert (refused.status_code, refused.json()["error"]["field"]) == (422, "inputs[3].visits")
+            assert client.post("/v1/predict", content=b"x", headers={"Content-Type": "image/png"}).status_code == 415
+            pasted = subprocess.run(example, shell=True, capture_output=True, text=True, timeout=40, check=True)
+            assert json.loads(pasted.stdout)["predictions"][0]["class"] in ("no", "yes")
         service.send_signal(signal.SIGINT)
         output, errors = service.communicate(timeout=30)
         assert service.returncode == 0, output + errors

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from quorate.data.signature import ImageSignature
 from quorate.serving.errors import RequestError
 from quorate.serving.model import ModelInfo
 from quorate.serving.request import JSON, check_content_type, read_flag, read_rows
 
-GREY = ModelInfo("job", "version", ("a", "b"), (3, 2, 1))
-COLOUR = ModelInfo("job", "version", ("a", "b"), (3, 2, 3))
+GREY = ModelInfo("job", "version", ("a", "b"), ImageSignature((3, 2, 1)))
+COLOUR = ModelInfo("job", "version", ("a", "b"), ImageSignature((3, 2, 3)))
 ONE = [[1, 2], [3, 4], [5, 6]]
 
 
@@ -159,7 +160,7 @@ def test_a_picture_that_is_none_is_refused(media: str) -> None:
 
 @pytest.mark.parametrize("header", ["application/json", "Application/JSON; charset=utf-8"])
 def test_json_is_read_whatever_its_parameters(header: str) -> None:
-    assert check_content_type(header, None) == JSON
+    assert check_content_type(header, None, model=GREY) == JSON
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_json_is_read_whatever_its_parameters(header: str) -> None:
 )
 def test_other_types_and_encodings_get_415(header: str | None, encoding: str | None, field: str) -> None:
     with pytest.raises(RequestError) as refusal:
-        check_content_type(header, encoding)
+        check_content_type(header, encoding, model=GREY)
 
     assert (refusal.value.status, refusal.value.field) == (415, field)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -15,6 +17,7 @@ import httpx
 import pytest
 from tests.serving import stand_in
 
+from quorate.errors import UserError
 from quorate.execution.session import require_token
 from quorate.serving.auth import check_exposure, digest, is_allowed, read_token
 from quorate.serving.service import free_port, servable, serve_bundle, welcome
@@ -99,11 +102,18 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
         servable(tmp_path)
 
 
-def test_a_bundle_of_tables_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (('"image"', '"text"'), "inputs of kind 'text' are unknown"),
+        (('"uint8"', '"float32"'), "images of type 'float32'"),
+    ],
+)
+def test_a_bundle_for_other_inputs_is_refused(tmp_path: Path, found: tuple[str, str], said: str) -> None:
     manifest = stand_in.write(tmp_path) / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"image"', '"table"'))
+    manifest.write_text(manifest.read_text().replace(*found))
 
-    with pytest.raises(ValueError, match="cannot serve inputs of kind 'table'"):
+    with pytest.raises(UserError, match=f"cannot be served: .*{said}"):
         servable(tmp_path)
 
 
@@ -111,6 +121,17 @@ def test_the_example_sends_the_token_from_its_file(model_folder: Path) -> None:
     said = welcome("http://127.0.0.1:1", servable(model_folder), Path("/etc/token"))
 
     assert '-H "Authorization: Bearer $(cat /etc/token)"' in said
+
+
+def test_the_example_of_a_table_is_a_row_that_a_shell_hands_over_unharmed() -> None:
+    columns = [{"name": "it's 5 o'clock", "kind": "boolean"}, {"name": "Größe", "kind": "numeric"}]
+    manifest = {"job": "clock", "input": {"kind": "table", "columns": columns, "resize": None}}
+
+    said = welcome("http://127.0.0.1:1", manifest, None)
+
+    curl = next(line for line in said.splitlines() if line.strip().startswith("curl"))
+    assert json.loads(shlex.split(curl)[-1]) == {"inputs": [{"it's 5 o'clock": False, "Größe": 0}]}
+    assert "http://127.0.0.1:1/v1/metadata" in said
 
 
 @pytest.mark.parametrize("before", [None, 0o644])

@@ -32,6 +32,7 @@ def write_bundle(folder: Path, losses: NDArray[np.float64], *, fingerprint: str 
         "class_names": ["no", "yes"],
         "input": {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1]},
         "data": {"fingerprint": fingerprint},
+        "members": [],
         "job": folder.name,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

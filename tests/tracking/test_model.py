@@ -9,12 +9,15 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from numpy.typing import NDArray
+from tests.jobs import Here
 from tests.tracking.runs import write_bundle
 
 from quorate.tracking.model import register
@@ -146,10 +149,38 @@ def test_mlflow_loads_and_serves_a_bundle_without_pickle(
     loaded = mlflow.pyfunc.load_model("models:/digits@champion").predict(images)
     assert loaded.dtype == np.float32
     np.testing.assert_allclose(loaded, expected, atol=1e-6)
-    np.testing.assert_allclose(serve("models:/digits@champion", images, tmp_path), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        serve("models:/digits@champion", {"inputs": images.tolist()}, tmp_path), expected, atol=1e-6
+    )
 
 
-def serve(model: str, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float64]:
+@pytest.mark.slow
+def test_mlflow_loads_and_serves_a_bundle_of_a_table(
+    client: MlflowClient, tmp_path: Path, customers: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quorate.bundle import Bundle
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    bundle = customers.newest_run() / "bundle"
+    frame = pd.read_csv(customers.folder / "new.csv", na_values="?")
+    expected = Bundle.load(bundle).predict(frame).proba
+
+    register_in_new_run(client, bundle)
+
+    info = mlflow.models.get_model_info("models:/digits@champion")
+    assert info.signature.inputs.input_names() == ["age", "visits", "job", "club"]
+    assert info.metadata["quorate.input"]["columns"][3] == {"name": "club", "kind": "boolean"}
+    model = mlflow.pyfunc.load_model("models:/digits@champion")
+    np.testing.assert_allclose(model.predict(frame), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="the column 'age' is missing"):
+        model.predict(frame.drop(columns="age"))
+    answer = serve(
+        "models:/digits@champion", {"dataframe_records": json.loads(frame.to_json(orient="records"))}, tmp_path
+    )
+    np.testing.assert_allclose(answer, expected, atol=1e-6)
+
+
+def serve(model: str, body: dict[str, Any], folder: Path) -> NDArray[np.float64]:
     """The answer of a real `mlflow models serve`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -164,7 +195,7 @@ def serve(model: str, images: NDArray[np.uint8], folder: Path) -> NDArray[np.flo
     try:
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations",
-            data=json.dumps({"inputs": images.tolist()}).encode(),
+            data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
         deadline = time.monotonic() + 90

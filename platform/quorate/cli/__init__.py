@@ -9,7 +9,20 @@ from collections.abc import Iterator
 import typer
 
 from quorate import __version__
-from quorate.cli import leaderboard, predict, serve, sync, train, ui
+from quorate.cli import (
+    doctor,
+    evaluate,
+    leaderboard,
+    listing,
+    predict,
+    runs,
+    schema,
+    serve,
+    store,
+    sync,
+    train,
+    ui,
+)
 from quorate.errors import UserError
 
 app = typer.Typer(
@@ -31,9 +44,15 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 app.command("train")(train.train)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)
 app.command("ui")(ui.ui)
 app.command("sync")(sync.sync)
+app.command("list")(listing.list_kinds)
+app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
+app.add_typer(runs.app, name="runs")
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from quorate.finding import bundle_folder, runs_folder
+
+__all__ = ["JsonOption", "RunOption", "bundle_folder", "runs_folder", "store_uri"]
 
 RunOption = Annotated[
     str | None,
@@ -17,24 +20,6 @@ RunOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def runs_folder() -> Path:
-    """`runs` in the present folder, or QUORATE_RUNS."""
-    return Path(os.environ.get("QUORATE_RUNS", "runs"))
-
-
 def store_uri() -> str:
     """`.quorate/store` in the present folder, or QUORATE_STORE."""
     return os.environ.get("QUORATE_STORE", ".quorate/store")
-
-
-def bundle_folder(run: str | None) -> Path:
-    """The bundle of a run, or of a model in MLflow's registry (`models:/NAME@champion`), which is downloaded."""
-    from quorate.runs import RunFolder
-
-    if run is not None and run.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
-        from quorate.tracking.download import download_bundle
-
-        return download_bundle(run)
-    if run is not None and (Path(run) / "manifest.json").is_file():
-        return Path(run)
-    return RunFolder.find(run, runs_folder()).bundle

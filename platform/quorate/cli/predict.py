@@ -1,4 +1,4 @@
-"""`quorate predict`: offline scores of images."""
+"""`quorate predict`: offline scores of images and of rows of tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from quorate.cli.places import JsonOption, RunOption, bundle_folder
 def predict(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUT…", help="Images, folders of images, or .npz archives.", show_default=False),
+        typer.Argument(
+            metavar="INPUT…",
+            help="Images, folders of images, .npz archives; CSV or Parquet files for an ensemble of tables.",
+            show_default=False,
+        ),
     ],
     run: RunOption = None,
     output: Annotated[
@@ -23,13 +27,15 @@ def predict(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Score images with the ensemble of a run: the class and the probability of every class."""
-    from quorate.scoring import check_output, read_inputs, score, write_scores
+    """Score images or rows with the ensemble of a run: the class and the probability of every class."""
+    from quorate.scoring.output import check_output, write_scores
 
     if output is not None:
         check_output(output)
     folder = bundle_folder(run)
     from quorate.bundle import Bundle
+    from quorate.scoring.inputs import read_inputs
+    from quorate.scoring.score import score
 
     bundle = Bundle.load(folder)
     rows = read_inputs(inputs, bundle)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from quorate.cli.clock import began
 from quorate.cli.places import JsonOption, runs_folder, store_uri
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ def train(
         str | None, typer.Option(metavar="URI", help="Where finished work is kept [default: .quorate/store].")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Override the job's seed.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Time for the whole command, such as 300s, 20m or 2h; makes the best of it."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the leaderboard only.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train an ensemble; finished fit tasks are reused, interrupted ones go on."""
@@ -39,50 +46,79 @@ def train(
 
     from quorate.interrupt import Interrupted, StopRequest
 
-    console = Console(stderr=json)
+    since, shown = began(), Console(stderr=json)
+    # `shown` has what was asked for, `said` what is said on the way there.
+    said, errors = (Console(quiet=True), Console(stderr=True)) if quiet else (shown, shown)
     stop = StopRequest()
     stop.install()
     try:
-        job = _load(job_file, override or [], executor, seed)
+        job = _load(job_file, override or [], executor, seed, budget)
         if dry_run:
-            _show_plan(job, store or store_uri(), console, as_json=json)
+            _show_plan(job, store or store_uri(), shown, as_json=json)
             return
-        _run(job, store or store_uri(), address, console, stop, as_json=json)
+        _run(job, store or store_uri(), address, (shown, said, errors), stop, since, as_json=json)
     except Interrupted as interrupted:
-        console.print(
+        errors.print(
             f"interrupted ({interrupted}); finished tasks and checkpoints are kept, the same command goes on",
             highlight=False,
         )
-        console.file.flush()
+        errors.file.flush()
         sys.exit(128 + interrupted.signum)
 
 
-def _load(job_file: Path, overrides: list[str], executor: str | None, seed: int | None) -> Job:
+def _load(job_file: Path, overrides: list[str], executor: str | None, seed: int | None, budget: str | None) -> Job:
     from quorate.spec import load_job
 
     more = [f"execution.executor={executor}"] if executor is not None else []
     more += [f"seed={seed}"] if seed is not None else []
+    more += [f"execution.budget={json_format.dumps(budget)}"] if budget is not None else []
     return load_job(job_file, [*overrides, *more])
 
 
-def _run(job: Job, store: str, address: str | None, console: Console, stop: object, *, as_json: bool) -> None:
+def _run(
+    job: Job,
+    store: str,
+    address: str | None,
+    consoles: tuple[Console, Console, Console],
+    stop: object,
+    since: float,
+    *,
+    as_json: bool,
+) -> None:
+    from quorate.execution.stream import left_behind
     from quorate.interrupt import StopRequest
     from quorate.job import JobFailed, Options, run_job
+    from quorate.report.budget import as_lines
     from quorate.report.leaderboard import as_table
     from quorate.store import open_store
 
     assert isinstance(stop, StopRequest)
     executor: Literal["ray", "local"] = job.spec.execution.executor
-    options = Options(open_store(store), runs_folder(), executor, address)
+    options = Options(open_store(store), runs_folder(), executor, address, since)
+    console, said, errors = consoles
+    code = 0
     try:
-        board = run_job(job, options, console=console, stop=stop)
+        board = run_job(job, options, console=said, stop=stop, errors=errors)
     except JobFailed as failure:
-        console.print(f"the job failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    if as_json:
-        typer.echo(json_format.dumps(board, indent=1))
-        return
-    console.print(as_table(board, width=console.width))
+        errors.print(f"the job failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
+        code = 1
+    else:
+        if as_json:
+            typer.echo(json_format.dumps(board, indent=1))
+        else:
+            console.print(as_table(board, width=console.width))
+            for line in as_lines(board["budget"]) if "budget" in board else ():
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            _say_what_next(board, said)
+    if left_behind():  # it would hold up the end of the process, or crash in it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        raise typer.Exit(code)
+
+
+def _say_what_next(board: dict[str, Any], console: Console) -> None:
     tasks = board["tasks"]
     console.print(
         f"{board['seconds']:.0f} s; fit tasks: {tasks['trained']} trained, {tasks['reused']} reused, "

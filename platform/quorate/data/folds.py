@@ -1,15 +1,30 @@
-"""Which rows train and which validate: stratified k-fold, repeated, holdout, and the rule that chooses."""
+"""Which rows train and which validate: by class, in whole groups or in the order of time."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from quorate.data.dataset import Rows
 from quorate.spec import ValidationSpec
+
+Labels = NDArray[np.int64]
+Groups = NDArray[np.int64]
+Times = NDArray[np.float64]
+
+
+class FoldsError(ValueError):
+    """The rows cannot be split so; `key` names the key of the job file's `validation` that can mend it."""
+
+    def __init__(self, message: str, key: str = "folds") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -34,34 +49,72 @@ class Folds:
         return self.folds[i]
 
 
-def make_folds(y: NDArray[np.int64], spec: ValidationSpec, seed: int) -> Folds:
-    """Stratified folds for labels `y` (N,), the same for the same seed.
+def make_folds(
+    y: Labels, spec: ValidationSpec, seed: int, *, groups: Groups | None = None, time: Times | None = None
+) -> Folds:
+    """Folds for labels `y` (N,), the same for the same seed.
 
-    Raises `ValueError` where the rarest class has fewer rows than there are folds.
+    They are stratified by class; with `groups` (N,) no group is on both sides of a fold; with `time`
+    (N,) every row is validated by models of earlier rows, and the earliest rows by none.
+
+    Raises `FoldsError` where a class, the groups or the times are too few.
     """
-    counts = np.bincount(y)
-    counts = counts[counts > 0]
-    rarest = int(counts.min())
-    if len(counts) < 2:
-        raise ValueError("all training rows are of one class; a classifier needs two or more")
+    if len(np.unique(y)) < 2:
+        raise FoldsError("all training rows are of one class; a classifier needs two or more")
     scheme, why = spec.scheme, ""
     if scheme == "auto":
         scheme = "kfold" if len(y) < spec.auto_rows else "holdout"
         why = f" (auto: {len(y):,} training rows, {'below' if scheme == 'kfold' else 'at or above'} {spec.auto_rows:,})"
     state = np.random.RandomState(seed % 2**32)
+    if groups is not None and time is not None:
+        raise FoldsError("rows are split either by groups or by time; choose one", "scheme")
+    if time is not None:
+        made = _timed(time, spec, scheme)
+    elif groups is not None:
+        made = _grouped(y, groups, spec, scheme, state)
+    else:
+        made = _stratified(y, spec, scheme, state)
+    return Folds(made.folds, made.reason + why + _missing_classes(y, made.folds))
+
+
+def whole_groups(y: Labels, groups: Groups, fraction: float, state: np.random.RandomState) -> tuple[Rows, Rows]:
+    """The other rows, and groups with about `fraction` of the rows and each class; raises `FoldsError`.
+
+    They are the first fold of scikit-learn's `StratifiedGroupKFold`, or all but it above one half.
+    """
+    count = len(np.unique(groups))
+    if count < 2:
+        raise FoldsError("all rows are of one group; two or more are needed", "scheme")
+    parts = min(max(2, round(1 / min(fraction, 1 - fraction))), count)
+    large, small = _group_folds(y, groups, parts, state)[0]
+    return (large, small) if fraction <= 0.5 else (small, large)
+
+
+def latest_rows(time: Times, fraction: float) -> tuple[Rows, Rows]:
+    """The earlier rows, and the latest `fraction` of them, both sorted; equal times stay together.
+
+    Raises `FoldsError` where all times are equal.
+    """
+    order = np.argsort(time, kind="stable")
+    (start,) = _between_times(time[order], [len(time) - int(np.ceil(fraction * len(time)))])
+    if not 0 < start < len(time):
+        raise FoldsError("all rows have the same time; two times or more are needed", "scheme")
+    return np.sort(order[:start]), np.sort(order[start:])
+
+
+def _stratified(y: Labels, spec: ValidationSpec, scheme: str, state: np.random.RandomState) -> Folds:
+    counts = np.bincount(y)
+    rarest = int(counts[counts > 0].min())
     if scheme == "holdout":
         if rarest < 2:
-            raise ValueError("the rarest class has one row; a stratified holdout needs two of each class")
+            raise FoldsError("the rarest class has one row; a stratified holdout needs two of each class", "scheme")
         try:
             train, valid = train_test_split(np.arange(len(y)), test_size=spec.fraction, stratify=y, random_state=state)
         except ValueError as error:
-            raise ValueError(f"cannot hold out {spec.fraction:g} of {len(y)} rows: {error}") from None
-        return Folds(
-            (Fold(np.sort(train), np.sort(valid)),),
-            f"one stratified holdout fold of {spec.fraction:.0%}{why}",
-        )
+            raise FoldsError(f"cannot hold out {spec.fraction:g} of {len(y)} rows: {error}", "fraction") from None
+        return Folds((Fold(np.sort(train), np.sort(valid)),), f"one stratified holdout fold of {spec.fraction:.0%}")
     if rarest < spec.folds:
-        raise ValueError(
+        raise FoldsError(
             f"{spec.folds} folds, but the rarest class has {rarest} rows; set validation.folds to {rarest} or less"
             if rarest >= 2
             else f"{spec.folds} folds, but the rarest class has one row; add rows of it or remove the class"
@@ -70,5 +123,81 @@ def make_folds(y: NDArray[np.int64], spec: ValidationSpec, seed: int) -> Folds:
     for _ in range(spec.repeats):
         splitter = StratifiedKFold(spec.folds, shuffle=True, random_state=state)
         folds += [Fold(train, valid) for train, valid in splitter.split(np.zeros(len(y)), y)]
-    times = f", {spec.repeats} times" if spec.repeats > 1 else ""
-    return Folds(tuple(folds), f"stratified {spec.folds}-fold cross-validation{times}{why}")
+    return Folds(tuple(folds), f"stratified {spec.folds}-fold cross-validation{_times(spec)}")
+
+
+def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state: np.random.RandomState) -> Folds:
+    count = len(np.unique(groups))
+    if scheme == "holdout":
+        train, valid = whole_groups(y, groups, spec.fraction, state)
+        held = len(np.unique(groups[valid]))
+        part = f"{len(valid) / len(y):.0%} of the rows, {held:,} of {count:,} groups"
+        return Folds((Fold(train, valid),), f"one stratified holdout fold of whole groups, {part}")
+    if count < spec.folds:
+        raise FoldsError(
+            f"{spec.folds} folds, but the rows are of {count} groups; set validation.folds to {count} or less"
+            if count >= 2
+            else f"{spec.folds} folds, but all rows are of one group; leave `groups` out of data"
+        )
+    pairs = [pair for _ in range(spec.repeats) for pair in _group_folds(y, groups, spec.folds, state)]
+    reason = f"stratified {spec.folds}-fold cross-validation in whole groups ({count:,} of them){_times(spec)}"
+    return Folds(tuple(Fold(train, valid) for train, valid in pairs), reason)
+
+
+def _group_folds(y: Labels, groups: Groups, parts: int, state: np.random.RandomState) -> list[tuple[Rows, Rows]]:
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class in fewer rows than folds; the reason says it
+        try:
+            pairs = list(splitter.split(np.zeros(len(y)), y, groups))
+        except ValueError as error:
+            raise FoldsError(f"the groups cannot be split into {parts} parts: {error}") from None
+    if not all(len(train) and len(valid) for train, valid in pairs):
+        raise FoldsError(f"the groups are too unequal for {parts} parts; set validation.folds to fewer")
+    return pairs
+
+
+def _timed(time: Times, spec: ValidationSpec, scheme: str) -> Folds:
+    """scikit-learn's `TimeSeriesSplit` of the rows by time, its borders moved off equal times."""
+    if scheme == "holdout":
+        train, valid = latest_rows(time, spec.fraction)
+        return Folds((Fold(train, valid),), f"one holdout fold, the latest {len(valid) / len(time):.0%} of the rows")
+    if spec.repeats > 1:
+        raise FoldsError("rows in the order of time are split in one way only; leave repeats out", "repeats")
+    rows, order = len(time), np.argsort(time, kind="stable")
+    size = rows // (spec.folds + 1)
+    starts = [rows - size * left for left in range(spec.folds, 0, -1)] if size else [0]
+    borders = [*_between_times(time[order], starts), rows]
+    if borders[0] < 1 or (np.diff(borders) < 1).any():
+        raise FoldsError(
+            f"{spec.folds} folds in the order of time need more times than the {len(np.unique(time)):,} different "
+            f"ones of {rows:,} rows; set validation.folds to fewer, or scheme: holdout"
+        )
+    folds = [Fold(np.sort(order[:a]), np.sort(order[a:b])) for a, b in pairwise(borders)]
+    never = f"{borders[0] / rows:.0%} of the rows, the earliest, are never validated"
+    return Folds(tuple(folds), f"{spec.folds} folds in the order of time, each trained on all before it; {never}")
+
+
+def _between_times(time: Times, borders: Sequence[int]) -> list[int]:
+    """Each border of the sorted times moved down to where its time begins, up to where it ends if that is 0."""
+    moved = []
+    for border in borders:
+        first = int(np.searchsorted(time, time[border]))
+        moved.append(first or int(np.searchsorted(time, time[border], side="right")) if border else 0)
+    return moved
+
+
+def _missing_classes(y: Labels, folds: Sequence[Fold]) -> str:
+    """A note on folds whose training rows lack classes; raises `FoldsError` where only one is left."""
+    every, notes = len(np.unique(y)), []
+    for number, fold in enumerate(folds, 1):
+        present = len(np.unique(y[fold.train]))
+        if present < 2:
+            raise FoldsError(f"all training rows of fold {number} are of one class; set validation.folds to fewer")
+        if present < every:
+            notes.append(f"fold {number} trains without {every - present} of the {every} classes")
+    return "".join(f"; {note}" for note in notes)
+
+
+def _times(spec: ValidationSpec) -> str:
+    return f", {spec.repeats} times" if spec.repeats > 1 else ""

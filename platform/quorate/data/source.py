@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from pydantic import Field
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, ValidationInfo, field_validator
 from sklearn.model_selection import train_test_split
 
-from quorate.data.dataset import Dataset
+from quorate.data.dataset import Dataset, Images
+from quorate.data.folds import FoldsError, latest_rows, whole_groups
+from quorate.data.roles import RoleError, groups_of, times_of, weights_of
 from quorate.errors import UserError
 from quorate.kinds import KindParams, Spec
 
@@ -22,7 +28,7 @@ class DataError(UserError):
 
 
 class TestSplit(Spec):
-    """A stratified part of the rows that is held out for the test."""
+    """A part of the rows that is held out for the test: by class, in whole groups, or the latest rows."""
 
     __test__ = False  # pytest: not a test class
 
@@ -39,6 +45,24 @@ class DataParams(KindParams):
     """Use the first so many training rows only."""
 
 
+class RoleParams(DataParams):
+    """Columns of a table, or arrays of an archive, that say something of rows and are no features."""
+
+    weight: str | None = None
+    """Sample weights, finite and ≥ 0: how much a row counts in training."""
+    groups: str | None = None
+    """Which rows belong together: no group is both trained and validated on."""
+    time: str | None = None
+    """Numbers or dates that order the rows: no row is predicted by a model that saw later ones."""
+
+    @field_validator("time")
+    @classmethod
+    def _one_order_at_most(cls, time: str | None, info: ValidationInfo) -> str | None:
+        if time is not None and info.data.get("groups") is not None:
+            raise ValueError("rows are split either by groups or by time; choose one and leave the other out")
+        return time
+
+
 @dataclass(frozen=True)
 class Opened:
     """Data as they were found: `notes` tells the user what was skipped or chosen."""
@@ -46,17 +70,55 @@ class Opened:
     train: Dataset
     test: Dataset | None
     notes: tuple[str, ...] = ()
+    unlabelled: Images | None = None
+    """More images, of the training images' shape, whose class nobody knows."""
+
+
+_ROLES: Mapping[str, Callable[[pd.Series[Any]], NDArray[Any]]] = {
+    "weight": weights_of,
+    "groups": groups_of,
+    "time": times_of,
+}
+
+
+def read_roles(
+    params: RoleParams, column: Callable[[str, str], pd.Series[Any]], place: Callable[[int | None], str]
+) -> dict[str, NDArray[Any]]:
+    """The weights, groups and times that the job file names, as `Dataset` takes them.
+
+    `column(name, key)` gives the values, `place(row)` where they are read; raises `DataError`.
+    """
+    roles = {}
+    for key, convert in _ROLES.items():
+        if (name := getattr(params, key)) is not None:
+            try:
+                roles[key] = convert(column(name, key))
+            except RoleError as error:
+                raise DataError(f"{place(error.row)}: {name}: {error.problem}", key) from None
+    return roles
 
 
 def hold_out(data: Dataset, split: TestSplit) -> tuple[Dataset, Dataset]:
-    """Split off a stratified test set; raises `DataError` where a class is too small."""
+    """Split off a test set: stratified, or whole groups, or the latest rows.
+
+    Raises `DataError` where a class is too small, or there are too few groups or times.
+    """
     try:
-        train, test = train_test_split(
-            np.arange(len(data)), test_size=split.fraction, stratify=data.y, random_state=split.seed
-        )
-    except ValueError as error:
+        if data.time is not None:
+            train, test = latest_rows(data.time, split.fraction)
+        elif data.groups is not None:
+            train, test = whole_groups(data.y, data.groups, split.fraction, np.random.RandomState(split.seed))
+        else:
+            train, test = train_test_split(
+                np.arange(len(data)), test_size=split.fraction, stratify=data.y, random_state=split.seed
+            )
+    except (FoldsError, ValueError) as error:
         raise DataError(f"cannot hold out {split.fraction:g} of {len(data)} rows: {error}", "test") from None
     return data.take(train), data.take(test)
+
+
+def note_unlabelled(images: Images) -> str:
+    return f"{len(images):,} unlabelled images, not used yet by any member"
 
 
 def first_rows(opened: Opened, limit: int | None) -> Opened:

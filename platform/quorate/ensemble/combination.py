@@ -11,6 +11,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.ensemble.calibration import apply_temperature
 from quorate.kinds import COMBINERS
+from quorate.own_code import package_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,16 @@ class Combination:
         return pooled if self.temperature == 1 else apply_temperature(proba=pooled, temperature=self.temperature)
 
     def to_json(self) -> dict[str, Any]:
+        """As a bundle keeps it: a user's own kind that pools as all do is not needed to predict, one that does
+        not is named as what the bundle requires."""
+        reference = COMBINERS.reference(self.kind)
+        pooling: dict[str, str] = {}
+        if reference is not None:
+            plain = COMBINERS.get(self.kind).pool is COMBINERS.get("mean").pool
+            pooling = {"pool": "mean"} if plain else {"requires": package_of(reference)}
         return {
             "kind": self.kind,
+            **pooling,
             "weights": self.weights.tolist(),
             "temperatures": self.temperatures.tolist(),
             "temperature": self.temperature,
@@ -59,7 +68,7 @@ class Combination:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Combination:
         return cls(
-            kind=values["kind"],
+            kind=values.get("pool", values["kind"]),
             weights=np.array(values["weights"], dtype=np.float64),
             temperatures=np.array(values["temperatures"], dtype=np.float64),
             temperature=float(values["temperature"]),

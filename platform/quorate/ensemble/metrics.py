@@ -34,20 +34,39 @@ def ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
     Guo et al. 2017, "On calibration of modern neural networks", equation 3: the mean over bins of
     |accuracy - confidence|, weighted by each bin's share of the rows.
     """
-    normalized = _normalized(proba)
-    confidence = normalized.max(axis=1)
-    right = normalized.argmax(axis=1) == y
-    inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
-    bin_of_row = np.digitize(confidence, inner_edges, right=True)
+    confidence, right, bin_of_row = top_class(proba, y, bins)
     gaps = np.bincount(bin_of_row, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(y))
 
 
-def brier(proba: Proba, y: Labels) -> float:
-    """Multiclass Brier score (1950), 0 to 2: mean squared distance of a row to its one-hot label."""
+def row_gaps(proba: Proba, y: Labels, bins: int = ECE_BINS) -> Floats:
+    """What each row adds to its bin of the calibration error (N, bins): whether it is right, less its confidence."""
+    confidence, right, bin_of_row = top_class(proba, y, bins)
+    gaps = np.zeros((len(y), bins))
+    gaps[np.arange(len(y)), bin_of_row] = right - confidence
+    return gaps
+
+
+def top_class(proba: Proba, y: Labels, bins: int) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
+    """Of each row (N,): the predicted class's probability, whether it is the label, and its bin (low, high]."""
+    normalized = _normalized(proba)
+    confidence: Floats = normalized.max(axis=1)
+    right = normalized.argmax(axis=1) == y
+    inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
+    return confidence, right, np.digitize(confidence, inner_edges, right=True).astype(np.int64)
+
+
+def row_brier(proba: Proba, y: Labels) -> Floats:
+    """Squared distance of each row to its one-hot label (N,)."""
     difference = _normalized(proba)
     difference[np.arange(len(y)), y] -= 1.0
-    return float((difference**2).sum(axis=1).mean())
+    distances: Floats = (difference**2).sum(axis=1)
+    return distances
+
+
+def brier(proba: Proba, y: Labels) -> float:
+    """Multiclass Brier score (1950), 0 to 2: mean of `row_brier`."""
+    return float(row_brier(proba, y).mean())
 
 
 def confusion_matrix(proba: Proba, y: Labels, n_classes: int) -> NDArray[np.int64]:

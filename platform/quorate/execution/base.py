@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from quorate.members.base import Proba
 from quorate.plan import Context, FitTask, PredictTask, Resources, Task, Unit
 from quorate.training.run import Hardware, Metrics
+
+if TYPE_CHECKING:
+    from quorate.execution.budget import Agenda
 
 Status = Literal["failed", "diverged", "lost"]
 
@@ -54,6 +57,8 @@ class Fitted:
     """False where it was stopped before its time."""
     test: Proba | None = None
     """Probabilities of the test rows, where the context has some."""
+    ending: float = 0.0
+    """Seconds that the predictions and files took after the fit."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,16 @@ class Stopped:
     task: Task
 
 
-Event = Started | Reported | Checkpointed | Fitted | Predicted | Failed | Stopped
+@dataclass(frozen=True)
+class OutOfTime:
+    """The budget was too short: the task was not begun, or had not ended when training was over."""
+
+    task: Task
+    begun: bool
+    message: str
+
+
+Event = Started | Reported | Checkpointed | Fitted | Predicted | Failed | Stopped | OutOfTime
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,10 @@ class Sources:
 
 
 class Executor(Protocol):
-    """Runs units, longest first, and gives events as they come; a failing task never ends the others."""
+    """Runs units, longest first, and gives events as they come; a failing task never ends the others.
+
+    Under a budget its agenda gives the order, and says which task is not begun, and when to give up.
+    """
 
     name: str
 
@@ -119,7 +136,15 @@ class Executor(Protocol):
     def slots(self, resources: Resources) -> int:
         """How many units of that size run at the same time; 0 where one would never fit."""
 
-    def run(self, units: Sequence[Unit], *, context: Context, sources: Sources, policy: Policy) -> Iterator[Event]:
+    def run(
+        self,
+        units: Sequence[Unit],
+        *,
+        context: Context,
+        sources: Sources,
+        policy: Policy,
+        agenda: Agenda | None = None,
+    ) -> Iterator[Event]:
         """Events of all units until each has ended; the caller has dealt with one when it asks for the next."""
 
     def stop(self) -> None:

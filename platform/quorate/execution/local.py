@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from quorate.execution.base import Attempts, Event, Failed, Policy, Sources, Stopped, longest_first
+from quorate.execution.base import Attempts, Event, Failed, OutOfTime, Policy, Sources, Stopped, longest_first
+from quorate.execution.budget import Agenda
 from quorate.execution.stream import Control, assign, stream, this_hardware
-from quorate.plan import Context, Resources, Unit
+from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware
 
 
@@ -27,13 +28,24 @@ class LocalExecutor:
         here = self.hardware()
         return int(resources.cpus <= (os.cpu_count() or 1) and resources.gpus <= here.gpus)
 
-    def run(self, units: Sequence[Unit], *, context: Context, sources: Sources, policy: Policy) -> Iterator[Event]:
+    def run(
+        self,
+        units: Sequence[Unit],
+        *,
+        context: Context,
+        sources: Sources,
+        policy: Policy,
+        agenda: Agenda | None = None,
+    ) -> Iterator[Event]:
         attempts = Attempts(policy)
         queue = deque(task for unit in longest_first(units) for task in unit.tasks)
         while queue and not self._control.stop.is_set():
-            task = queue.popleft()
-            assignment = assign(task, attempts.number(task), sources=sources, policy=policy)
-            for event in stream(assignment, context, self._control):
+            task = _next(queue, agenda)
+            if task is None:
+                break
+            left, over = (agenda.seconds_left(task), self._watched(task, agenda)) if agenda else (None, None)
+            assignment = assign(task, attempts.number(task), sources=sources, policy=policy, seconds_left=left)
+            for event in stream(assignment, context, self._control, over=over):
                 if isinstance(event, Failed):
                     counted = attempts.after(event)
                     if not counted.final:
@@ -42,7 +54,10 @@ class LocalExecutor:
                 else:
                     yield event
         for task in queue:
-            yield Stopped(task)
+            if agenda is None or self._control.stop.is_set():
+                yield Stopped(task)
+            else:
+                yield OutOfTime(task, False, agenda.why_not(task))
 
     def stop(self) -> None:
         self._control.stop.set()
@@ -52,3 +67,25 @@ class LocalExecutor:
 
     def close(self) -> None:
         self._control.stop.set()
+
+    def _watched(self, task: Task, agenda: Agenda) -> Callable[[], bool]:
+        """Whether to give `task` up; keeps its deadline up to date as often as it is asked."""
+
+        def over() -> bool:
+            self._control.end_in(agenda.seconds_left(task))
+            return agenda.over()
+
+        return over
+
+
+def _next(queue: deque[Task], agenda: Agenda | None) -> Task | None:
+    """Take the task that is to begin now out of the queue; None where there is no time for any."""
+    if agenda is None:
+        return queue.popleft()
+    if agenda.over():
+        return None
+    for (task,) in agenda.order((task,) for task in queue):
+        if agenda.may_start(task):
+            queue.remove(task)
+            return task
+    return None

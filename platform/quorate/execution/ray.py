@@ -18,6 +18,7 @@ from quorate.execution.base import (
     Event,
     Failed,
     Fitted,
+    OutOfTime,
     Policy,
     Predicted,
     Sources,
@@ -25,12 +26,17 @@ from quorate.execution.base import (
     Stopped,
     longest_first,
 )
+from quorate.execution.budget import Agenda
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
 from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware
 
 _REFRESH_SECONDS = 1.0
 _TAIL_LINES = 20
+_DUE_SECONDS = 0.5
+"""How much the due time of a running task may move before it is told."""
+_LAST_CALL_SECONDS = 1.0
+"""How long results that arrive are still taken when training is over."""
 _GRACE_SECONDS = 20.0
 """How long a unit that no node can hold waits for one to come."""
 
@@ -57,6 +63,10 @@ class Worker:
     def checkpoint(self) -> None:
         self._control.checkpoint.set()
 
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    def end_in(self, seconds: float) -> None:
+        self._control.end_in(seconds)
+
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
 def _hardware_there() -> Hardware:
@@ -74,6 +84,8 @@ class _Actor:
     task: Task | None = None
     log: str = ""
     told_to_stop: bool = False
+    due: float | None = None
+    """When it was told that its task is due, on the driver's clock; None before the task has begun."""
 
 
 class RayExecutor:
@@ -90,6 +102,7 @@ class RayExecutor:
         self._nodes: list[dict[str, float]] = []
         self._nodes_read = 0.0
         self._busy_at = time.monotonic()
+        self._agenda: Agenda | None = None
 
     def hardware(self) -> Hardware:
         if self._own:
@@ -100,14 +113,24 @@ class RayExecutor:
     def slots(self, resources: Resources) -> int:
         return sum(_fits(node, resources) for node in self._alive_nodes())
 
-    def run(self, units: Sequence[Unit], *, context: Context, sources: Sources, policy: Policy) -> Iterator[Event]:
-        attempts = Attempts(policy)
+    def run(
+        self,
+        units: Sequence[Unit],
+        *,
+        context: Context,
+        sources: Sources,
+        policy: Policy,
+        agenda: Agenda | None = None,
+    ) -> Iterator[Event]:
+        attempts, self._agenda = Attempts(policy), agenda
         self._queue = deque(unit.tasks for unit in longest_first(units))
         shared = ray.put(context)
         try:
             while self._queue or any(actor.stream for actor in self._actors):
                 if self._stopping:
                     yield from self._give_up()
+                elif agenda is not None and agenda.over() and not self._arriving(agenda):
+                    yield from self._out_of_time(agenda)
                 else:
                     self._fill(shared, attempts, sources, policy)
                     # An idle actor would hold what one that waits for room needs, on a cluster that shrank.
@@ -116,6 +139,7 @@ class RayExecutor:
                 streams = {actor.stream: actor for actor in self._actors if actor.stream is not None}
                 if not streams:
                     yield from self._hopeless(attempts)
+                    yield from self._without_use()
                     time.sleep(0.05)
                     continue
                 self._busy_at = time.monotonic()
@@ -142,7 +166,11 @@ class RayExecutor:
         What a longer unit lacks is kept for it; shorter ones that need nothing of that go on.
         """
         kept: set[str] = set()
+        if self._agenda is not None:
+            self._queue = deque(self._agenda.order(self._queue))
         for tasks in list(self._queue):
+            if self._agenda is not None and not self._agenda.may_start(tasks[0]):
+                continue
             wanted = tasks[0].resources
             if kept & set(_needs(wanted)):
                 continue
@@ -173,8 +201,9 @@ class RayExecutor:
 
     def _begin(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> None:
         task = actor.tasks.popleft()
-        assignment = assign(task, attempts.number(task), sources=sources, policy=policy)
-        actor.task, actor.log = task, ""
+        left = self._agenda.seconds_left(task) if self._agenda is not None else None
+        assignment = assign(task, attempts.number(task), sources=sources, policy=policy, seconds_left=left)
+        actor.task, actor.log, actor.due = task, "", None
         actor.stream = actor.handle.work.options(num_returns="streaming").remote(assignment)
 
     def _next_event(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> Iterator[Event]:
@@ -192,7 +221,7 @@ class RayExecutor:
             yield from self._lost(actor, error, attempts)
             return
         if isinstance(event, Started):
-            actor.log = event.log
+            actor.log, actor.due = event.log, 0.0
         if isinstance(event, Fitted | Predicted | Failed | Stopped):
             actor.task = None  # should the worker die now, nothing of it is lost
         if isinstance(event, Failed):
@@ -220,6 +249,30 @@ class RayExecutor:
         while self._queue:
             yield from (Stopped(task) for task in self._queue.popleft())
 
+    def _arriving(self, agenda: Agenda) -> bool:
+        """Whether results are on their way that were made in time."""
+        streams = [actor.stream for actor in self._actors if actor.stream is not None]
+        return bool(streams and ray.wait(streams, timeout=0)[0]) and agenda.budget.training_left() > -_LAST_CALL_SECONDS
+
+    def _out_of_time(self, agenda: Agenda) -> Iterator[OutOfTime]:
+        """Training is over: what runs is given up with its worker, what waits is given back."""
+        for actor in [actor for actor in self._actors if actor.stream is not None]:
+            self._queue.extendleft((task,) for task in actor.tasks)
+            actor.stream = None
+            if actor.task is not None:
+                yield OutOfTime(actor.task, True, "it had not ended when the time for training was over")
+        self._retire(self._actors)
+        while self._queue:
+            yield from (OutOfTime(task, False, agenda.why_not(task)) for task in self._queue.popleft())
+
+    def _without_use(self) -> Iterator[OutOfTime]:
+        """Give back what would not end in time any more, now that nothing runs from which to learn better."""
+        agenda = self._agenda
+        if agenda is None or any(agenda.may_start(tasks[0]) for tasks in self._queue):
+            return
+        while self._queue:
+            yield from (OutOfTime(task, False, agenda.why_not(task)) for task in self._queue.popleft())
+
     def _pass_on_signals(self) -> None:
         for actor in self._actors:
             if actor.stream is None:
@@ -229,7 +282,17 @@ class RayExecutor:
                 actor.handle.stop.remote()
             if self._wants_checkpoint:
                 actor.handle.checkpoint.remote()
+            self._tell_when_due(actor)
         self._wants_checkpoint = False
+
+    def _tell_when_due(self, actor: _Actor) -> None:
+        """Correct the worker's deadline: its process took time to start, and the time kept for the end may change."""
+        if self._agenda is None or actor.task is None or actor.due is None:
+            return
+        left = self._agenda.seconds_left(actor.task)
+        if left is not None and abs(time.monotonic() + left - actor.due) > _DUE_SECONDS:
+            actor.due = time.monotonic() + left
+            actor.handle.end_in.remote(left)
 
     def _retire(self, actors: Sequence[_Actor]) -> None:
         for actor in list(actors):

@@ -9,6 +9,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+from quorate import own_code
 from quorate.errors import UserError
 
 
@@ -20,7 +21,8 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     """Start a local Ray with `cpus` CPUs (all when left out) and give True, or connect to a cluster.
 
     Without `address` the environment's RAY_ADDRESS is taken; `local` starts one whatever that says.
-    The nodes of a cluster get this package with the connection. Raises `ClusterError`. To be called
+    The nodes of a cluster get this package and the user's own code with the connection; what is installed
+    here is expected to be installed there. Raises `ClusterError`. To be called
     before anything imports Ray, which reads its environment then.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -29,16 +31,17 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # num_gpus=0 hides the GPUs
     if address == "local":
         require_token()
+        _put_on_path(own_code.own_files())
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
         return True
-    package = Path(__file__).resolve().parents[1]
+    modules = [Path(__file__).resolve().parents[1], *own_code.own_files()]
     _knock(address)
     try:
-        ray.init(address=address, runtime_env={"py_modules": [str(package)]}, **quiet)
+        ray.init(address=address, runtime_env={"py_modules": [str(module) for module in modules]}, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines()
         raise ClusterError(
@@ -46,6 +49,14 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
             " (a cluster with token authentication needs RAY_AUTH_MODE=token and its token in ~/.ray/auth_token here)"
         ) from None
     return False
+
+
+def _put_on_path(files: list[Path]) -> None:
+    """Let the processes of a local Ray import these packages and modules from where they lie."""
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = dict.fromkeys([*(str(file.parent) for file in files), *filter(None, before)])
+    if files:
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
 
 
 def _knock(address: str) -> None:

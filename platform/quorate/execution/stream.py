@@ -22,6 +22,7 @@ from quorate.execution.base import (
     Event,
     Failed,
     Fitted,
+    OutOfTime,
     Policy,
     Predicted,
     Reported,
@@ -30,6 +31,7 @@ from quorate.execution.base import (
     Status,
     Stopped,
 )
+from quorate.execution.estimates import epochs_of
 from quorate.kinds import MEMBERS
 from quorate.members.base import Member, load_member
 from quorate.plan import Context, FitTask, PredictTask, Task
@@ -38,6 +40,10 @@ from quorate.training.state import StateError, pack_state, unpack_state
 
 _COST_OF_CHECKPOINTS = 0.02
 """Most part of the time that checkpoints may take."""
+_COST_OF_PREDICTING = 0.7
+"""Of the cost of a training step: a forward pass is a third of it, twice that in float32 instead of bfloat16."""
+_LOOK_SECONDS = 0.1
+_THREAD = "quorate task: "
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,17 @@ class Assignment:
     restored: bytes | None = None
     files: dict[str, bytes] | None = None
     log: str = ""
+    seconds_left: float | None = None
+    """How soon the result is due; not a time of day, as clocks differ between machines."""
 
 
-def assign(task: Task, attempt: int, *, sources: Sources, policy: Policy) -> Assignment:
+def assign(
+    task: Task, attempt: int, *, sources: Sources, policy: Policy, seconds_left: float | None = None
+) -> Assignment:
     """A task with the newest checkpoint of its fit, or the files of the fit that it predicts with."""
     if isinstance(task, FitTask):
-        return Assignment(task, attempt, policy.checkpoint_seconds, restored=sources.checkpoint(task))
+        restored = sources.checkpoint(task)
+        return Assignment(task, attempt, policy.checkpoint_seconds, restored=restored, seconds_left=seconds_left)
     return Assignment(task, attempt, policy.checkpoint_seconds, files=sources.files(task.fit))
 
 
@@ -65,14 +76,23 @@ class Control:
 
     stop: threading.Event = field(default_factory=threading.Event)
     checkpoint: threading.Event = field(default_factory=threading.Event)
+    due: float | None = None
+    """When the result is due, on this process's `time.monotonic`."""
+
+    def end_in(self, seconds: float | None) -> None:
+        self.due = None if seconds is None else time.monotonic() + seconds
 
 
-def stream(assignment: Assignment, context: Context, control: Control) -> Iterator[Event]:
+def stream(
+    assignment: Assignment, context: Context, control: Control, *, over: Callable[[], bool] | None = None
+) -> Iterator[Event]:
     """The events of one task, the last one being `Fitted`, `Predicted`, `Failed` or `Stopped`.
 
-    The work runs in a thread of its own, so that events flow while it is busy.
+    The work runs in a thread of its own, so that events flow while it is busy. Where `over` says that it is to be
+    given up, the last event is `OutOfTime`, and the thread is left behind.
     """
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    control.end_in(assignment.seconds_left)
 
     def work() -> None:
         try:
@@ -89,11 +109,25 @@ def stream(assignment: Assignment, context: Context, control: Control) -> Iterat
         finally:
             events.put(None)
 
-    thread = threading.Thread(target=work, name=f"quorate {assignment.task}", daemon=True)
+    thread = threading.Thread(target=work, name=f"{_THREAD}{assignment.task}", daemon=True)
     thread.start()
-    while (event := events.get()) is not None:
+    while True:
+        try:
+            event = events.get(timeout=_LOOK_SECONDS if over else None)
+        except queue.Empty:
+            if over is not None and over():
+                yield OutOfTime(assignment.task, True, "it had not ended when the time for training was over")
+                return
+            continue
+        if event is None:
+            thread.join()
+            return
         yield event
-    thread.join()
+
+
+def left_behind() -> bool:
+    """Whether a task that was given up is still at work in this process."""
+    return any(thread.name.startswith(_THREAD) for thread in threading.enumerate())
 
 
 def _fit(
@@ -105,7 +139,8 @@ def _fit(
     worker = f"{socket.gethostname()}:{os.getpid()}"
     emit(Started(task, assignment.attempt, worker, assignment.log, restored is not None))
     fold = context.folds[task.fold]
-    run = _TaskRun(task, restored, spent, context.assets, assignment.checkpoint_seconds, control, emit)
+    rows_after = 2 * len(fold.valid) + (len(context.test) if context.test is not None else 0)
+    run = _TaskRun(task, restored, spent, context.assets, assignment.checkpoint_seconds, control, emit, rows_after)
     data = context.train
     member: Member = MEMBERS.get(task.kind)(task.params, signature=data.signature, n_classes=data.n_classes)
     valid_rows = context.train.take(fold.valid)
@@ -119,7 +154,9 @@ def _fit(
     seconds = spent + time.perf_counter() - started
     valid = _checked(member.predict_proba(valid_rows.x))
     test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
-    emit(Fitted(task, valid, member.history, _files(member), seconds, not run.stopped, test))
+    files = _files(member)
+    ending = spent + time.perf_counter() - started - seconds
+    emit(Fitted(task, valid, member.history, files, seconds, not run.stopped, test, ending))
 
 
 def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: Callable[[Event], None]) -> None:
@@ -145,21 +182,39 @@ class _TaskRun:
         checkpoint_seconds: float,
         control: Control,
         emit: Callable[[Event], None],
+        rows_after: int,
     ) -> None:
         self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
-        self.deadline: float | None = None
         self.stopped = False
+        self._epochs, self._rows_after = epochs_of(task), rows_after
+        self._steps, self._first_step = 0, 0.0
         self._copies: list[Path] = []
         self._task, self._assets, self._control, self._emit = task, assets, control, emit
         self._interval, self._last, self._begun = checkpoint_seconds, time.monotonic(), time.monotonic() - spent
         self._epoch = len(restored["history"]) if restored and "history" in restored else 0
 
+    @property
+    def deadline(self) -> float | None:
+        """When to end so that the predictions are there when they are due."""
+        due = self._control.due
+        if due is None or self._epochs is None:
+            return None
+        step = (time.monotonic() - self._first_step) / (self._steps - 1) if self._steps > 1 else 0.0
+        steps_after = self._rows_after / max(self.numerics.batch_size, 1)
+        return due - step * (1 + _COST_OF_PREDICTING * steps_after)
+
     def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+        now = time.monotonic()
+        self._steps += 1
+        self._first_step = self._first_step or now
         if metrics is not None:
             self._epoch += 1
             self._emit(Reported(self._task, self._epoch, dict(metrics)))
-        now = time.monotonic()
-        stop = self._control.stop.is_set() or (self.deadline is not None and now >= self.deadline)
+        deadline = self.deadline
+        late = deadline is not None and now >= deadline
+        if metrics is not None and self._epoch == self._epochs:
+            late = False  # that was the last epoch: the whole task is done
+        stop = self._control.stop.is_set() or late
         asked = self._control.checkpoint.is_set()
         if not (stop or asked or now - self._last >= self._interval):
             return Signal.CONTINUE

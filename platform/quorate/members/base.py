@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Inputs
 from quorate.data.signature import Signature
+from quorate.errors import UserError
 from quorate.kinds import MEMBERS
 from quorate.spec import MemberParams
 from quorate.training.run import Hardware, Numerics, Run
@@ -70,7 +73,25 @@ def read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
+_LOADERS = {"learner": "quorate.members.saved_learner", "onnx": "quorate.members.saved_network"}
+"""What loads members of users' own kinds without the users' code, by the header's `loader`."""
+
+
 def load_member(folder: Path) -> Member:
-    """The member that `save` wrote into `folder`; raises `ValueError` for an unknown kind."""
-    member: Member = MEMBERS.get(read_header(folder)["kind"]).load(folder)
+    """The member that `save` wrote into `folder`, or one that predicts the same.
+
+    Raises `ValueError` for an unknown kind, `UserError` where the package that the member needs is
+    not to be had.
+    """
+    header = read_header(folder)
+    loader = header.get("loader")
+    if loader is not None:
+        if loader not in _LOADERS:
+            raise ValueError(f"the loader {loader!r} is unknown (this version knows {', '.join(_LOADERS)})")
+        predictor: Member = importlib.import_module(_LOADERS[loader]).load(folder)
+        return predictor
+    package = header.get("requires")
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UserError(f"it needs the package {package}; install it, or put its folder on PYTHONPATH")
+    member: Member = MEMBERS.get(header["kind"]).load(folder)
     return member

@@ -13,17 +13,17 @@ from sklearn.metrics import accuracy_score, log_loss, precision_score, recall_sc
 from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Dataset, Inputs
-from quorate.data.features import Encoding, Features, fit_features, load_features
+from quorate.data.features import Encoding, Features, Matrix, fit_features, load_features
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme
+from quorate.data.weighting import WeightedParams, Weights, balanced_rows, row_weights
 from quorate.members.base import Proba, read_header, write_header
-from quorate.spec import MemberParams
 from quorate.training.run import Hardware, Numerics, Run
 
-_MODEL = "model.skops"
+MODEL = "model.skops"
 
 
-class LearnerParams(MemberParams):
+class LearnerParams(WeightedParams):
     """What every scikit-learn member takes."""
 
     standardize: Scheme = "feature"
@@ -40,6 +40,10 @@ class Learner:
     """How this kind takes the categories of tables."""
     trusted: ClassVar[tuple[str, ...]] = ()
     """Types beyond skops' own that a saved model of this kind may hold; never read from a file."""
+    weighs: ClassVar[bool] = True
+    """Whether the estimator's `fit` takes `sample_weight`."""
+    resamples: ClassVar[bool] = True
+    """Whether rows may be drawn more than once: not where an inner cross-validation would see them twice."""
 
     def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None:
         self.params = params
@@ -49,9 +53,42 @@ class Learner:
         self.features: Features
         self.model: Any = None
 
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """The classes that the fold's training rows have, in the order of the model's probabilities."""
+        classes: NDArray[np.int64] = self.model.classes_
+        return classes
+
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
         """An unfitted estimator with `predict_proba`, for training labels `y`."""
         raise AssertionError("each kind makes its own")
+
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: Run) -> None:
+        """Fit `self.model` on the features `x` of the rows `train`, which count as `weight` (N,) says."""
+        y, seed = train.y, run.seed % 2**32
+        if self.params.sampling:
+            rows = balanced_rows(y, seed=seed)
+            x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
+        self.model = self.estimator(seed=seed, y=y)
+        self.model.fit(x, y, **({} if weight is None else {"sample_weight": weight}))
+
+    def model_proba(self, x: Matrix) -> NDArray[np.floating[Any]]:
+        """Probabilities (N, `len(self.classes)`) of features."""
+        proba: NDArray[np.floating[Any]] = self.model.predict_proba(x)
+        return proba
+
+    def write_model(self, folder: Path) -> dict[str, Any]:
+        """Write the model's files; gives what `read_model` needs beside them."""
+        import skops.io  # imports every estimator of scikit-learn: seconds
+
+        skops.io.dump(self.model, folder / MODEL, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        return {}
+
+    def read_model(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Make the model of the files that `write_model` wrote."""
+        import skops.io
+
+        self.model = skops.io.load(folder / MODEL, trusted=list(self.trusted))
 
     def check(self) -> None:
         """Raise `ValueError` where a loaded model is inconsistent and would crash the process."""
@@ -70,10 +107,9 @@ class Learner:
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         started = time.perf_counter()
         self.features = fit_features(train.x, standardize=self.params.standardize, encoding=self.encoding)
-        self.model = self.estimator(seed=run.seed % 2**32, y=train.y)
         x = self.features(train.x)
         with threadpool_limits(run.numerics.threads):
-            self.model.fit(x, train.y)
+            self.learn(x, train, weight=row_weights(train, self.params), run=run)
             figures = self._figures("train", x, train.y) | self._figures("valid", self.features(valid.x), valid.y)
         self.history = [figures | {"seconds": time.perf_counter() - started}]
         run.report(self.history[0], dict)
@@ -83,36 +119,32 @@ class Learner:
         return self._proba(self.features(x))
 
     def save(self, folder: Path) -> None:
-        import skops.io  # imports every estimator of scikit-learn: seconds
-
-        skops.io.dump(self.model, folder / _MODEL, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
         write_header(
             folder,
             params=self.params,
             n_classes=self.n_classes,
             features=self.features.save(folder),
+            **self.write_model(folder),
         )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        import skops.io
-
         header = read_header(folder)
         params = cls.Params.model_validate(header["params"])
         features = load_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features
-        member.model = skops.io.load(folder / _MODEL, trusted=list(cls.trusted))
+        member.read_model(folder, header)
         member.check()
         return member
 
-    def _proba(self, x: NDArray[np.float32]) -> Proba:
+    def _proba(self, x: Matrix) -> Proba:
         """Columns for all classes of the job; one that the fold missed has probability 0."""
         proba = np.zeros((len(x), self.n_classes), np.float32)
-        proba[:, self.model.classes_] = self.model.predict_proba(x)
+        proba[:, self.classes] = self.model_proba(x)
         return proba
 
-    def _figures(self, prefix: str, x: NDArray[np.float32], y: NDArray[np.int64]) -> dict[str, float]:
+    def _figures(self, prefix: str, x: Matrix, y: NDArray[np.int64]) -> dict[str, float]:
         proba = self._proba(x).astype(np.float64).clip(1e-12)
         proba /= proba.sum(1, keepdims=True)
         predicted = proba.argmax(1)

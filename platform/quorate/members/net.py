@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -14,10 +16,13 @@ from quorate.data.features import Features, PixelFeatures, fit_features, load_fe
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
+from quorate.data.weighting import row_weights
 from quorate.kinds import ARCHS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.members.base import Proba, read_header, write_header
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
-from quorate.training.feed import Feed, MatrixFeed, PixelFeed, labels_of
+from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export, feed_of
+from quorate.own_code import package_of
+from quorate.training.feed import Feed, labels_of
 from quorate.training.loop import History, Recipe, fit_network, predict
 from quorate.training.run import Hardware, Numerics, Run
 from quorate.training.shapes import Shape, TableShape
@@ -32,6 +37,8 @@ class Net:
 
     Params = NetParams
     version: ClassVar[int] = 2
+    weighs: ClassVar[bool] = True
+    resamples: ClassVar[bool] = True
 
     def __init__(self, params: NetParams, *, signature: Signature, n_classes: int) -> None:
         self.params = params
@@ -41,6 +48,7 @@ class Net:
         self.network: nn.Module | None = None
         self.features: Features
         self._device: Numerics = Numerics()
+        self._sample: torch.Tensor | None = None
 
     @classmethod
     def numerics(cls, params: NetParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
@@ -93,6 +101,8 @@ class Net:
             augment=p.augment,
             early_stopping=p.early_stopping,
             label_smoothing=p.label_smoothing,
+            weight=self._weight(train),
+            balanced=p.sampling is not None,
         )
         self.history = fit_network(
             network,
@@ -102,6 +112,9 @@ class Net:
             recipe=recipe,
             run=run,
         )
+        if ARCHS.reference(p.arch.kind) is not None:
+            some = valid.x.subset(np.arange(min(len(valid), SAMPLE_ROWS)))
+            (self._sample,) = feed_of(some, self.features, numerics=Numerics(), size=p.size).batches(SAMPLE_ROWS)
         return self
 
     def predict_proba(self, x: Inputs) -> Proba:
@@ -111,16 +124,32 @@ class Net:
 
     def save(self, folder: Path) -> None:
         assert self.network is not None, "fit or load first"
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(weights, folder / _WEIGHTS)
-        plain = self.params.model_copy(update={"weights": None})
+        header: dict[str, Any] = {}
+        reference = ARCHS.reference(self.params.arch.kind)
+        if reference is not None:
+            header = self._save_for_all(folder, package=package_of(reference))
+        if "loader" not in header:
+            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+            save_file(weights, folder / _WEIGHTS)
         write_header(
             folder,
-            params=plain,
+            params=_to_predict(self.params),
             n_classes=self.n_classes,
             features=self.features.save(folder),
             memory_format=self._device.memory_format,
+            **header,
         )
+
+    def _save_for_all(self, folder: Path, *, package: str) -> dict[str, Any]:
+        """Write a network of a user's architecture as ONNX, or give the package that it needs, and why."""
+        if self._sample is None:
+            return {"requires": package, "reason": "it was not trained in this process"}
+        plain = copy.deepcopy(self.network).to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[union-attr, call-overload]
+        exported = export(plain.eval(), self._sample)
+        if exported.content is None:
+            return {"requires": package, "reason": exported.reason}
+        (folder / NETWORK).write_bytes(exported.content)
+        return {"loader": LOADER, "difference": exported.difference}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -170,16 +199,16 @@ class Net:
             return fit_standardizer(images, "channel")
         return Standardizer.of_channels(config["mean"], config["std"])
 
+    def _weight(self, train: Dataset) -> torch.Tensor | None:
+        weight = row_weights(train, self.params)
+        return None if weight is None else torch.from_numpy(weight / weight.mean()).to(self._device.device)
+
     def _columns(self, table: Table) -> Features:
         scheme = "quantile" if self.params.standardize == "auto" else self.params.standardize
         return fit_features(table, standardize=scheme, encoding="index")
 
     def _feed(self, x: Inputs) -> Feed:
-        if isinstance(x, Table):
-            return MatrixFeed(self.features(x), numerics=self._device)
-        assert isinstance(self.features, PixelFeatures), "inputs are checked at the door"
-        standardizer = self.features.standardizer
-        return PixelFeed(x, standardize=standardizer, numerics=self._device, size=self.params.size)
+        return feed_of(x, self.features, numerics=self._device, size=self.params.size)
 
     def _shape(self) -> Shape:
         """What the network takes; for a table once its columns are encoded."""
@@ -194,3 +223,12 @@ class Net:
             p.arch, shape=self._shape(), n_classes=self.n_classes, dropout=p.dropout
         )
         return network
+
+
+def _to_predict(params: NetParams) -> NetParams:
+    """The parameters without what only training needs: files, and code of the user's own."""
+    plain: dict[str, Any] = {"weights": None}
+    for name, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        if registry.reference(getattr(params, name).kind) is not None:
+            plain[name] = registry.get(type(params).model_fields[name].default).Params()
+    return params.model_copy(update=plain)

@@ -15,17 +15,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme
+from quorate.data.weighting import WeightedParams
 from quorate.kinds import ARCHS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
-from quorate.spec import ExistingPath, MemberParams
+from quorate.spec import ExistingPath
 from quorate.training.feed import Augment
 from quorate.training.loop import EarlyStopping
+from quorate.training.own import OwnArch
 from quorate.training.shapes import Shape, TableShape
 
 
-class NetParams(MemberParams):
+class NetParams(WeightedParams):
     kind: Literal["net"] = "net"
     arch: kind_of(ARCHS)  # type: ignore[valid-type]
-    """Architecture: `mlp`, `small_cnn`, `small_resnet`, or `timm/NAME`."""
+    """Architecture: `mlp`, `small_cnn`, `small_resnet`, `timm/NAME` or `torchvision/NAME`."""
     epochs: int = Field(20, ge=1, le=100_000)
     """Passes over the training rows."""
     batch_size: int = Field(64, ge=2, le=1_000_000)
@@ -48,7 +50,8 @@ class NetParams(MemberParams):
     size: int | None = Field(None, ge=4, le=4096)
     """Side to which images are resized before the network; as they are when left out."""
     weights: Literal["hub"] | ExistingPath | None = None
-    """Start from timm's hub (`hub`), or from a .safetensors or .pth file in the architecture's key names."""
+    """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file in the
+    architecture's key names."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` takes bfloat16 for training where the hardware is faster with it; predictions are float32."""
 
@@ -61,8 +64,10 @@ class NetParams(MemberParams):
             )
         if isinstance(self.weights, Path) and not self.weights.is_file():
             raise ValueError(f"weights: {self.weights} is not a file")
-        if self.weights == "hub" and not self.arch.kind.startswith("timm/"):
-            raise ValueError(f"weights: hub needs a timm architecture, and {self.arch.kind!r} is not one")
+        if self.weights == "hub" and not hasattr(ARCHS.get(self.arch.kind), "pretrained"):
+            raise ValueError(
+                f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
+            )
         return self
 
 
@@ -80,7 +85,8 @@ def expected_shape(params: NetParams, signature: Signature) -> Shape:
 def check_inputs(params: NetParams, signature: Signature) -> None:
     """Raise `ValueError` where the network cannot take such rows, or parameters have no meaning for them."""
     if signature.kind not in ARCHS.get(params.arch.kind).takes:
-        fitting = [name for name in ARCHS.names() if signature.kind in ARCHS.get(name).takes]
+        names = [f"{name}NAME" if name.endswith("/") else name for name in ARCHS.names()]
+        fitting = [name for name in names if signature.kind in ARCHS.get(name).takes]
         raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
     wrong = "quantile" if signature.kind == "image" else "sample"
     if params.standardize == wrong:
@@ -101,12 +107,20 @@ class Profile:
 
 @functools.lru_cache(maxsize=256)
 def profile(arch: KindParams, shape: Shape) -> Profile:
+    kind = ARCHS.get(arch.kind)
+    if isinstance(kind, OwnArch):
+        with FlopCounterMode(display=False) as counter:
+            network = kind.trial(arch, shape=shape, n_classes=2)
+        return Profile(counter.get_total_flops(), _has_groups(network))
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network: nn.Module = ARCHS.get(arch.kind).build(arch, shape=shape, n_classes=2, dropout=0.0).eval()
+        network = kind.build(arch, shape=shape, n_classes=2, dropout=0.0).eval()
         with FlopCounterMode(display=False) as counter:
             network(
                 torch.zeros(1, shape.size) if isinstance(shape, TableShape) else torch.empty(1, shape[2], *shape[:2])
             )
-    grouped = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in network.modules())
-    return Profile(counter.get_total_flops(), grouped)
+    return Profile(counter.get_total_flops(), _has_groups(network))
+
+
+def _has_groups(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in network.modules())

@@ -2,71 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from sklearn.ensemble import RandomForestClassifier
 
-from quorate.data.features import Encoding
-from quorate.data.signature import Signature
-from quorate.data.standardize import Scheme
 from quorate.kinds import MEMBERS
-from quorate.members.learner import Learner, LearnerParams
+from quorate.members.forest import Forest, ForestParams
+from quorate.members.learner import LearnerParams
 
 
-class RandomForestParams(LearnerParams):
+class RandomForestParams(ForestParams):
     kind: Literal["random_forest"] = "random_forest"
-    standardize: Scheme = "none"
-    """Trees do not need it."""
-    trees: int = Field(300, ge=1, le=100_000)
-    """Number of trees."""
-    max_depth: int | None = Field(None, ge=1)
-    """Most levels of a tree; without bound when left out."""
-    min_samples_leaf: int = Field(1, ge=1)
-    """Least rows of a leaf."""
-    max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
-    """Features that are tried at each split: a rule, or the part of them."""
 
 
 @MEMBERS.register("random_forest")
-class RandomForest(Learner):
+class RandomForest(Forest):
     """Bagged trees with random features at each split (Breiman, 2001)."""
 
     Params: ClassVar[type[LearnerParams]] = RandomForestParams
-    encoding: ClassVar[Encoding] = "ordinal"
-    trusted: ClassVar[tuple[str, ...]] = ("sklearn.tree._tree.Tree",)
-
-    @classmethod
-    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        # 300 trees on 8,000 rows of 784 features took about 12 s on one core.
-        features = float(np.sqrt(signature.size))
-        return float(params.trees / 300 * 12 * rows * np.log2(rows) / (8000 * 13) * features / 28)
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
-        p = self.params
-        return RandomForestClassifier(
-            p.trees,
-            max_depth=p.max_depth,
-            min_samples_leaf=p.min_samples_leaf,
-            max_features=p.max_features,
-            random_state=seed,
-            n_jobs=1,  # more threads add the trees' votes in an order that varies
-        )
-
-    def check(self) -> None:
-        features = self.features.width
-        for tree in self.model.estimators_:
-            check_tree(tree.tree_, features=features)
-
-
-def check_tree(tree: Any, *, features: int) -> None:
-    """Raise `ValueError` where following the tree's indices would leave its arrays or never end."""
-    nodes = np.arange(tree.node_count)
-    left, right = tree.children_left, tree.children_right
-    leaf = left == -1
-    inside = (left > nodes) & (left < tree.node_count) & (right > nodes) & (right < tree.node_count)
-    split = (tree.feature >= 0) & (tree.feature < features)
-    if tree.node_count < 1 or not ((leaf & (right == -1)) | (inside & split)).all():
-        raise ValueError("the saved forest is inconsistent: a tree points outside its nodes or features")
+        return RandomForestClassifier(**self.options(seed=seed))

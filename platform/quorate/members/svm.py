@@ -37,6 +37,7 @@ class Svm(Learner):
     """scikit-learn's SVC; the probabilities come from held-out decision values, not from libsvm's own."""
 
     Params: ClassVar[type[LearnerParams]] = SvmParams
+    resamples: ClassVar[bool] = False
     trusted: ClassVar[tuple[str, ...]] = (
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",

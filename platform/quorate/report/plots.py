@@ -1,4 +1,4 @@
-"""Pictures of a job: learning curves of a member, the confusion matrix of the ensemble."""
+"""Pictures of a job: learning curves of a member, confusion matrix and calibration of the ensemble."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from quorate.ensemble.evaluation import Reliability
 from quorate.ensemble.metrics import confusion_matrix
 
 mpl.use("Agg")
@@ -54,4 +55,22 @@ def confusion(
         axes.set_xticks(range(k), class_names, rotation=60, ha="right")
         axes.set_yticks(range(k), class_names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.savefig(path, dpi=110)
+
+
+def reliability_diagram(path: Path, found: Reliability, title: str) -> None:
+    """Accuracy against confidence, where the diagonal is perfect calibration, above the rows in each bin."""
+    bins = len(found.counts)
+    edges = np.linspace(0, 1, bins + 1)
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    seen = found.counts > 0
+    above.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+    above.bar(edges[:-1][seen], found.accuracy[seen], width=1 / bins, align="edge", color="C0", alpha=0.35)
+    above.plot(found.confidence[seen], found.accuracy[seen], "o-", color="C0", markersize=4)
+    above.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1), title=title)
+    below.bar(edges[:-1], found.counts, width=1 / bins, align="edge", color="0.5")
+    below.set(xlabel="confidence", ylabel="rows")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

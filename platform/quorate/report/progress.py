@@ -3,34 +3,69 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from quorate.execution.base import Event, Failed, Fitted, Predicted, Reported, Started, Stopped
-from quorate.plan import FitTask, Task
+from quorate.amounts import say_seconds
+from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
+from quorate.execution.budget import Budget
+from quorate.execution.estimates import Estimates, epochs_of, makespan
+from quorate.plan import FitTask, Task, Unit
+
+_WIDE = 100
+"""From so many columns on, a task's line has a bar."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where progress goes, and where failures go."""
+
+    out: Console
+    errors: Console
+
+
+@dataclass
+class _Row:
+    """A running task as its line shows it."""
+
+    task: Task
+    worker: str
+    since: float
+    epoch: int = 0
+    loss: float | None = None
 
 
 class Watch:
-    """Shows events as they come."""
+    """Shows events as they come; `share` is the part of all workers that a task holds.
 
-    def __init__(self, console: Console, *, total: int, reused: int) -> None:
-        self._console = console
-        self._live = console.is_terminal
-        self._done, self._total = reused, total
+    A terminal is drawn by a thread of rich's, which works on copies of what the events change.
+    """
+
+    def __init__(
+        self,
+        screen: Screen,
+        units: Sequence[Unit],
+        estimates: Estimates,
+        share: Callable[[Task], float],
+        *,
+        reused: int,
+        budget: Budget | None = None,
+    ) -> None:
+        self._out, self._errors = screen.out, screen.errors
+        self._live = screen.out.is_terminal and not screen.out.quiet
+        self._estimates, self._share, self._budget = estimates, share, budget
+        self._waiting = {task.key: task for unit in units for task in unit.tasks}
+        self._rows: dict[str, _Row] = {}
+        self._reused, self._done, self._failed = reused, reused, 0
+        self._total = reused + sum(isinstance(task, FitTask) for task in self._waiting.values())
         self._since = time.monotonic()
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self._whole = self._bars.add_task("fit tasks", total=total, completed=reused)
-        self._rows: dict[str, TaskID] = {}
 
     @contextmanager
     def shown(self) -> Iterator[Watch]:
@@ -38,64 +73,116 @@ class Watch:
         if not self._live:
             yield self
             return
-        with Live(self._bars, console=self._console, refresh_per_second=4, transient=True):
+        with Live(get_renderable=self.picture, console=self._out, refresh_per_second=4, transient=True):
             yield self
 
     def on(self, event: Event) -> None:
+        """One event, after the estimates have taken it in."""
         task = event.task
         if isinstance(event, Started):
             self._begin(task, event)
         elif isinstance(event, Reported) and task.key in self._rows:
-            loss = event.metrics.get("valid_loss", float("nan"))
-            line = f"  {self._label(task)}  epoch {event.epoch}  validation loss {loss:.4f}"
-            self._bars.update(self._rows[task.key], description=line, completed=event.epoch)
+            row = self._rows[task.key]
+            row.epoch, row.loss = event.epoch, event.metrics.get("valid_loss")
         elif isinstance(event, Fitted):
-            self._finish(task)
-            last = event.history[-1] if event.history else {}
-            self._say(
-                f"{self._label(task)} fitted in {event.seconds:.1f} s, "
-                f"validation loss {last.get('valid_loss', 0):.4f}, accuracy {last.get('valid_accuracy', 0):.4f}"
-            )
+            self._end(task)
+            self._say(f"{_name(task)} {_fitted(event)}")
         elif isinstance(event, Predicted | Stopped):
-            self._finish(task, count=isinstance(event, Predicted))
+            self._end(task, count=isinstance(event, Predicted))
         elif isinstance(event, Failed):
-            self._failed(event)
+            self._on_failure(task, event)
+        elif isinstance(event, OutOfTime):
+            self._end(task, count=False)
+            if event.begun:
+                self._say(f"{_name(task)} given up: {event.message}")
+
+    def seconds_left(self) -> float | None:
+        """About how long the tasks still take, as the workers share them; None while that is a guess."""
+        if not self._estimates.known:
+            return None
+        now = time.monotonic()
+        running = [(self._estimates.seconds_left(row.task, now), self._share(row.task)) for row in self._running()]
+        waiting = [(self._estimates.seconds(task), self._share(task)) for task in list(self._waiting.values())]
+        left = makespan(running, sorted(waiting, reverse=True))
+        return left if self._budget is None else min(left, max(self._budget.training_left(), 0.0))
+
+    def picture(self) -> RenderableType:
+        """What a terminal shows: a line for each running task and one for the whole."""
+        rows, now, wide = self._running(), time.monotonic(), self._out.width >= _WIDE
+        room = max(self._out.height - 4, 1)
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        for _ in range(5 if wide else 4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for row in rows[:room]:
+            epochs = epochs_of(row.task)
+            bar = ProgressBar(total=epochs or 1, completed=row.epoch, width=16) if epochs else ""
+            loss = "" if row.loss is None else f"{'validation ' if wide else ''}loss {row.loss:.4f}"
+            cells = [Text(_name(row.task)), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
+            table.add_row(*cells, loss, say_seconds(now - row.since), Text(row.worker, style="dim"))
+        more = [Text(f"and {len(rows) - room} more", style="dim")] if len(rows) > room else []
+        return Group(table, *more, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
+
+    def _running(self) -> list[_Row]:
+        return list(self._rows.values())
+
+    def _whole(self) -> str:
+        """The line below the tasks."""
+        reused = f" ({self._reused} reused)" if self._reused else ""
+        failed = f", {self._failed} failed" if self._failed else ""
+        left = "; ".join(self._left())
+        return f"{self._done} of {self._total} fit tasks done{reused}{failed}{'; ' if left else ''}{left}"
+
+    def _left(self) -> Iterator[str]:
+        seconds = self.seconds_left()
+        if seconds is not None:
+            yield f"about {say_seconds(max(5 * round(seconds / 5), 5))} left"
+        if self._budget is not None:
+            yield f"budget: {say_seconds(max(self._budget.left(), 0))} left"
 
     def _begin(self, task: Task, event: Started) -> None:
-        epochs = getattr(task.params, "epochs", None) if isinstance(task, FitTask) else None
-        again = ", from its checkpoint" if event.restored else ""
-        line = f"  {self._label(task)}  on {event.worker}{again}"
-        self._rows[task.key] = self._bars.add_task(line, total=epochs)
-        if again:
-            self._console.print(f"{self._label(task)} goes on{again}")
+        self._waiting.pop(task.key, None)
+        self._rows[task.key] = _Row(task, event.worker, time.monotonic())
+        if event.restored:
+            self._out.print(f"{_name(task)} goes on, from its checkpoint", markup=False, highlight=False)
 
-    def _failed(self, event: Failed) -> None:
-        self._finish(event.task, count=event.final)
-        what = "failed" if event.final else "is tried again"
-        line = f"{event.task}, attempt {event.attempt}: {what}: {event.message}"
-        self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-        if event.final and event.status != "diverged":
-            if event.log:
-                self._console.print(f"  log: {event.log}", markup=False, highlight=False)
-            for line in event.tail.strip().splitlines()[-8:]:
-                self._console.print(f"  | {line}", markup=False, highlight=False, soft_wrap=True)
-
-    def _finish(self, task: Task, *, count: bool = True) -> None:
-        row = self._rows.pop(task.key, None)
-        if row is not None:
-            self._bars.remove_task(row)
+    def _end(self, task: Task, *, count: bool = True) -> None:
+        self._rows.pop(task.key, None)
+        self._waiting.pop(task.key, None)
         if count and isinstance(task, FitTask):
             self._done += 1
-            self._bars.update(self._whole, completed=self._done)
+
+    def _on_failure(self, task: Task, event: Failed) -> None:
+        self._end(task, count=event.final)
+        if event.final:
+            self._failed += 1
+        else:
+            self._waiting[task.key] = task
+        where = self._errors if event.final else self._out
+        what = "failed" if event.final else "is tried again"
+        line = f"{event.task}, attempt {event.attempt}: {what}: {event.message}"
+        where.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        if event.final and event.status != "diverged":
+            if event.log:
+                where.print(f"  log: {event.log}", markup=False, highlight=False)
+            for line in event.tail.strip().splitlines()[-8:]:
+                where.print(f"  | {line}", markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, line: str) -> None:
         if not self._live:
-            elapsed = time.monotonic() - self._since
-            self._console.print(
-                f"[{self._done}/{self._total}] {elapsed:5.1f} s  {line}", markup=False, highlight=False, soft_wrap=True
-            )
+            elapsed, left = time.monotonic() - self._since, "; ".join(("", *self._left()))
+            text = f"[{self._done}/{self._total}] {elapsed:5.1f} s  {line}{left if self._waiting else ''}"
+            self._out.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    @staticmethod
-    def _label(task: Task) -> str:
-        fit = task if isinstance(task, FitTask) else task.fit
-        return f"{fit.label} fold {fit.fold + 1}"
+
+def _fitted(event: Fitted) -> str:
+    epochs = f" after {len(event.history)} of {epochs_of(event.task)} epochs"
+    what = f"fitted in {event.seconds:.1f} s" if event.complete else f"stopped{epochs}, {event.seconds:.1f} s"
+    last = event.history[-1] if event.history else {}
+    figures = {"validation loss": last.get("valid_loss"), "accuracy": last.get("valid_accuracy")}
+    return ", ".join([what, *(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)])
+
+
+def _name(task: Task) -> str:
+    fit = task if isinstance(task, FitTask) else task.fit
+    return f"{fit.label} fold {fit.fold + 1}"

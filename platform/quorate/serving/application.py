@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from ray import serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import (
@@ -21,12 +24,14 @@ from ray.serve.exceptions import (
 from starlette.applications import Starlette
 
 from quorate.bundle import MANIFEST, QuorumLost, read_manifest
+from quorate.data.signature import TableSignature, signature_from_json
 from quorate.serving.answer import description
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import ModelFailed, ModelUnavailable
 from quorate.serving.front import Front
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, Model, ModelInfo, Scores, loader
+from quorate.serving.records import as_frame
 
 FRONT = "front"
 """Name of the application that takes the requests."""
@@ -76,9 +81,16 @@ def _load(folder: Path, version: str, threads: int, load: str) -> Model:
     return model
 
 
+def _inputs(model: Model, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
+    """Rows as they travel from the front, as the model takes them."""
+    signature = signature_from_json(model.manifest["input"])
+    untyped: NDArray[Any] = rows
+    return as_frame(untyped, signature) if isinstance(signature, TableSignature) else untyped
+
+
 def _predict(model: Model, rows: Rows, members: bool) -> Scores:
     try:
-        prediction = model.predict(rows, members=members)
+        prediction = model.predict(_inputs(model, rows), members=members)
     except QuorumLost as error:
         raise ModelUnavailable(str(error)) from error
     return Scores(

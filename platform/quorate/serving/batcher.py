@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from quorate.serving.model import Scores
 
-Rows = NDArray[np.uint8]
+Rows = NDArray[np.uint8] | NDArray[np.object_]
+"""Images (n, H, W, C), or values of the columns of a table (n, columns)."""
 Call = Callable[[Rows, bool], Awaitable[Scores]]
 
 
@@ -51,7 +52,7 @@ class Batcher:
         self._full = asyncio.Event()
 
     async def submit(self, rows: Rows, *, members: bool = False) -> Scores:
-        """Scores of `rows` (n, H, W, C); raises `QueueFull`, or what the model's call raised."""
+        """Scores of `rows`; raises `QueueFull`, or what the model's call raised."""
         if self._queue and self._queued_rows + len(rows) > self._max_queued_rows:
             raise QueueFull(f"{self._queued_rows} rows are waiting, and at most {self._max_queued_rows} may")
         loop = asyncio.get_running_loop()
@@ -98,7 +99,7 @@ class Batcher:
         return batch
 
     async def _answer(self, batch: list[Waiting]) -> None:
-        rows = batch[0].rows if len(batch) == 1 else np.concatenate([waiting.rows for waiting in batch])
+        rows: Rows = batch[0].rows if len(batch) == 1 else np.concatenate([waiting.rows for waiting in batch])
         try:
             scores = await self._call(rows, any(waiting.members for waiting in batch))
         except Exception as error:  # noqa: BLE001 - handed to everyone who waits for this batch

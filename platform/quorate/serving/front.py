@@ -25,7 +25,7 @@ from quorate.serving.request import check_content_type, read_flag, read_rows
 log = logging.getLogger(__name__)
 
 ROUTES = {
-    "POST /v1/predict": "class and probabilities of images; ?members=true adds those of each member",
+    "POST /v1/predict": "class and probabilities of each row; ?members=true adds those of each member",
     "GET /v1/metadata": "classes, input, members, metrics",
     "GET /healthz": "200 when the model answers",
 }
@@ -110,7 +110,7 @@ class Front:
     async def predict(self, request: Request) -> Response:
         self._authorize(request)
         headers, limits, model = request.headers, self._limits, self._backend.model
-        media = check_content_type(headers.get("content-type"), headers.get("content-encoding"))
+        media = check_content_type(headers.get("content-type"), headers.get("content-encoding"), model=model)
         members = read_flag(request.query_params.get("members"), "members")
         body = await read_body(request, max_bytes=limits.body_bytes, timeout_s=limits.body_timeout_s)
         loop = asyncio.get_running_loop()

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from quorate.data.signature import Signature, signature_from_json
 
 BUNDLE = "quorate.bundle:Bundle.load"
 """Where models come from unless told otherwise."""
@@ -29,12 +32,12 @@ class Prediction(Protocol):
 
 
 class Model(Protocol):
-    """A loaded bundle: its manifest, and probabilities of uint8 rows (n, H, W, C)."""
+    """A loaded bundle: its manifest, and probabilities of uint8 images (n, H, W, C) or of a frame of typed columns."""
 
     @property
     def manifest(self) -> Mapping[str, Any]: ...
 
-    def predict(self, x: NDArray[np.uint8], *, members: bool = False) -> Prediction: ...
+    def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -62,26 +65,23 @@ class ModelInfo:
     version: str
     """First 12 hexadecimal digits of the manifest's SHA-256."""
     class_names: tuple[str, ...]
-    shape: tuple[int, int, int]
-    """(H, W, C) of one row."""
+    signature: Signature
+    """What one row is."""
     resize: int | None = None
     """Length of the shorter side before the centre crop, for pictures."""
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], version: str) -> ModelInfo:
         """Raises `ValueError` for an input that this front cannot take."""
-        signature = manifest["input"]
-        if signature["kind"] != "image" or signature["dtype"] != "uint8":
-            raise ValueError(
-                f"cannot serve inputs of kind {signature['kind']!r} and type {signature['dtype']!r}; only uint8 images"
-            )
-        height, width, channels = signature["shape"]
+        saved = manifest["input"]
+        if saved["kind"] == "image" and saved["dtype"] != "uint8":
+            raise ValueError(f"cannot serve images of type {saved['dtype']!r}; only uint8")
         return cls(
             job=manifest["job"],
             version=version,
             class_names=tuple(manifest["class_names"]),
-            shape=(height, width, channels),
-            resize=signature.get("resize"),
+            signature=signature_from_json(saved),
+            resize=saved.get("resize"),
         )
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -19,11 +20,13 @@ from typing import Any
 from PIL import Image
 
 from quorate.bundle import MANIFEST, read_manifest, verified_manifest
+from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.errors import UserError
 from quorate.execution.session import start_ray
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, ModelInfo
+from quorate.serving.records import example
 
 
 def _say(line: str) -> None:
@@ -91,6 +94,8 @@ def servable(folder: Path, *, verified: bool = False) -> dict[str, Any]:
         ModelInfo.of(manifest, "")
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / MANIFEST} is no manifest of a bundle: {error!r}") from None
+    except ValueError as error:
+        raise UserError(f"{folder} cannot be served: {error}") from None
     return manifest
 
 
@@ -108,17 +113,28 @@ def free_port(host: str, port: int) -> int:
 
 
 def welcome(url: str, manifest: dict[str, Any], token_file: Path | None) -> str:
-    """What is served, and a request to paste: one grey picture of the right size."""
-    height, width, _ = manifest["input"]["shape"]
-    picture = BytesIO()
-    Image.new("L", (width, height), 128).save(picture, "PNG")
-    body = json.dumps({"images": [base64.b64encode(picture.getvalue()).decode()]})
+    """What is served, and a request to paste: a grey picture of the right size, or a row with values of each kind."""
+    signature = signature_from_json(manifest["input"])
+    if isinstance(signature, ImageSignature):
+        body = json.dumps({"images": [_grey_picture(signature)]})
+        more = "or send a file: -H 'Content-Type: image/png' --data-binary @FILE.png"
+    else:
+        body = json.dumps({"inputs": [example(signature)]}, ensure_ascii=False)
+        more = f"with values of your own, null where one is missing; the columns are at {url}/v1/metadata"
     authorization = f' -H "Authorization: Bearer $(cat {token_file})"' if token_file else ""
     return (
         f"{manifest['job']} is served at {url} (Ctrl-C ends it). Try:\n\n"
-        f"  curl -s {url}/v1/predict{authorization} -H 'Content-Type: application/json' -d '{body}'\n\n"
-        f"or send a file: -H 'Content-Type: image/png' --data-binary @FILE.png"
+        f"  curl -s {url}/v1/predict{authorization} -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(body)}\n\n{more}"
     )
+
+
+def _grey_picture(signature: ImageSignature) -> str:
+    """A PNG file in base64."""
+    height, width, _ = signature.shape
+    picture = BytesIO()
+    Image.new("L", (width, height), 128).save(picture, "PNG")
+    return base64.b64encode(picture.getvalue()).decode()
 
 
 def wait_for_signal() -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Z = 1.96
-"""Standard errors that the mean difference must exceed: two-sided 95 % of a normal distribution."""
+from quorate.paired import Z, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,14 @@ def challenge(
         return Verdict(False, "the champion has no out-of-fold losses to compare with")
     if new_losses.shape != old_losses.shape:
         return Verdict(False, f"the champion has losses for {old_losses.size} rows, not {new_losses.size}")
-    pairs = (old_losses - new_losses)[~np.isnan(old_losses) & ~np.isnan(new_losses)]
-    if pairs.size < 2:
-        return Verdict(False, f"only {pairs.size} rows are covered by both")
-    difference = float(pairs.mean())
-    error = float(pairs.std(ddof=1) / np.sqrt(pairs.size))
-    move = difference > Z * error
+    try:
+        found = paired_difference(old_losses, new_losses)
+    except ValueError as error:
+        return Verdict(False, str(error))
+    move = found.mean > Z * found.standard_error
     said = "more" if move else "not more"
     reason = (
-        f"out-of-fold log-loss lower by {difference:.5f} on {pairs.size} rows, "
-        f"{said} than {Z} standard errors of {error:.5f}"
+        f"out-of-fold log-loss lower by {found.mean:.5f} on {found.rows} rows, "
+        f"{said} than {Z} standard errors of {found.standard_error:.5f}"
     )
-    return Verdict(move, reason, difference, error)
+    return Verdict(move, reason, found.mean, found.standard_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import logging
@@ -47,6 +48,7 @@ class Journal:
         self._torn = _is_torn(path)
         found = header(path) if path.exists() else None
         self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        _lock(self._file)
         if found is None:
             self._append(
                 "header",
@@ -216,12 +218,46 @@ def is_closed(path: Path) -> bool:
     return last is not None and last["kind"] == "close"
 
 
+def is_written(path: Path) -> bool | None:
+    """Whether a living process has the journal open; None where the file system cannot tell."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+    return False
+
+
+def end_of(path: Path, uid: str) -> Status | None:
+    """How the run `uid` has ended by the journal's last records; None where it has not."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - CHUNK))
+        records = [record for line in file.read().splitlines() if (record := _parse(line)) is not None]
+    ends = [record["status"] for record in records if record["kind"] == "end" and record["uid"] == uid]
+    return ends[-1] if ends else None
+
+
 def _parse(line: bytes) -> Record | None:
     try:
         record = json.loads(line)
     except ValueError:  # also UnicodeDecodeError: a line broken in the middle of a character
         return None
     return record if isinstance(record, dict) and "kind" in record else None
+
+
+def _lock(file: int) -> None:
+    """Hold the file until it is closed, for `is_written`; one that another writer has is left to it."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # who asks `is_written` has it for an instant
+            time.sleep(0.005)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return
 
 
 def _is_torn(path: Path) -> bool:

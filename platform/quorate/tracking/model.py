@@ -7,19 +7,23 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts, list_artifacts
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 from numpy.typing import NDArray
 
+from quorate.paired import read_losses
 from quorate.tracking.champion import Verdict, challenge
 
 ALIAS = "champion"
@@ -30,6 +34,7 @@ CODE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = (
     "mlflow",
     "numpy",
+    "pandas",
     "pydantic",
     "pyyaml",
     "safetensors",
@@ -39,6 +44,8 @@ REQUIREMENTS = (
     "torch",
     "torchvision",
 )
+_EXAMPLES = {"numeric": 0.0, "boolean": False, "categorical": "text"}
+"""A value of each kind of column."""
 
 
 def register(client: MlflowClient, *, run_id: str, experiment_id: str, bundle: Path, name: str) -> None:
@@ -110,8 +117,7 @@ def _log(
 
 
 def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run_id: str) -> None:
-    shape = manifest["input"]["shape"]
-    dtype = np.dtype(manifest["input"]["dtype"])
+    inputs, example = _inputs(manifest["input"])
     classes = len(manifest["class_names"])
     save_model(
         path=str(path),
@@ -125,14 +131,34 @@ def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run
         artifacts={"bundle": str(bundle)},
         code_paths=[str(PACKAGE)],
         signature=ModelSignature(
-            inputs=Schema([TensorSpec(dtype, (-1, *shape))]),
+            inputs=inputs,
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
         ),
-        input_example=np.zeros((1, *shape), dtype),
-        pip_requirements=[_pin(package) for package in REQUIREMENTS],
+        input_example=example,
+        metadata={"quorate.input": manifest["input"]},
+        pip_requirements=[_pin(package) for package in (*REQUIREMENTS, *_loaders(manifest))],
     )
     for cache in list(path.rglob("__pycache__")):
         shutil.rmtree(cache)
+
+
+def _inputs(saved: Mapping[str, Any]) -> tuple[Schema, Any]:
+    """What the model takes, and an example of it.
+
+    The columns of tables are of MLflow's type Any, the bundle checks their kinds itself: of "double" MLflow
+    would refuse a frame's integers, and of "boolean" its server would make false of what is missing.
+    """
+    if saved["kind"] == "table":
+        columns = saved["columns"]
+        example = pd.DataFrame({column["name"]: [_EXAMPLES[column["kind"]]] for column in columns})
+        return Schema([ColSpec(AnyType(), column["name"], required=False) for column in columns]), example
+    shape, dtype = saved["shape"], np.dtype(saved["dtype"])
+    return Schema([TensorSpec(dtype, (-1, *shape))]), np.zeros((1, *shape), dtype)
+
+
+def _loaders(manifest: dict[str, Any]) -> list[str]:
+    """What loads networks of users' own architectures, where there are some."""
+    return ["onnxruntime"] if any(entry.get("loader") == "onnx" for entry in manifest["members"]) else []
 
 
 def _pin(package: str) -> str:
@@ -173,7 +199,7 @@ def _judge(client: MlflowClient, *, challenger: Any, champion: Any | None, bundl
         if old == new:
             losses = _losses_of(client, champion)
     return challenge(
-        new_losses=_read_losses(bundle / LOSSES),
+        new_losses=read_losses(bundle / LOSSES),
         old_losses=losses,
         new_fingerprint=new,
         old_fingerprint=old,
@@ -188,9 +214,4 @@ def _losses_of(client: MlflowClient, version: Any) -> NDArray[np.float64] | None
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = download_artifacts(f"{bundle}/{LOSSES}", dst_path=folder, tracking_uri=client.tracking_uri)
-        return _read_losses(Path(path))
-
-
-def _read_losses(path: Path) -> NDArray[np.float64]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return np.asarray(arrays["loss"], dtype=np.float64)
+        return read_losses(Path(path))

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
 class BundleModel(PythonModel):  # type: ignore[misc]
-    """uint8 images (n,H,W,C) in, calibrated probabilities float32 (n,K) out."""
+    """uint8 images (n,H,W,C) or a data frame of the columns in, calibrated probabilities float32 (n,K) out."""
 
     def load_context(self, context: Any) -> None:  # MLflow passes it by this name
         from quorate.bundle import Bundle  # from the model's own copy of the package where none is installed
@@ -20,7 +21,8 @@ class BundleModel(PythonModel):  # type: ignore[misc]
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """No type hints here: MLflow would make a schema of them, beside the signature."""
-        proba = self._bundle.predict(np.asarray(model_input)).proba
+        rows = model_input if isinstance(model_input, pd.DataFrame) else np.asarray(model_input)
+        proba = self._bundle.predict(rows).proba
         return np.asarray(proba, dtype=np.float32)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.standardize import Standardizer
+from quorate.data.weighting import balanced_rows
 from quorate.kinds import Spec
 from quorate.training.run import Numerics
 
@@ -125,9 +126,15 @@ class MatrixFeed:
 Feed = PixelFeed | MatrixFeed
 
 
-def training_order(n: int, *, seed: int, epoch: int) -> torch.Tensor:
-    """The order of `n` rows in one epoch, from (seed, epoch) alone."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed((seed ^ 0x5DEECE66D) + epoch))
+def training_order(labels: torch.Tensor, *, seed: int, epoch: int, balanced: bool = False) -> torch.Tensor:
+    """The order of the rows with these labels (n,) in one epoch, from (seed, epoch) alone.
+
+    Every row once, or `balanced`: as many rows, each class equally often.
+    """
+    seed = (seed ^ 0x5DEECE66D) + epoch
+    if balanced:
+        return torch.from_numpy(balanced_rows(labels.cpu().numpy(), seed=seed))
+    return torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
 
 
 def split_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:

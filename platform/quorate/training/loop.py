@@ -24,7 +24,7 @@ History = list[dict[str, float]]
 """One dictionary of figures an epoch."""
 
 Labelled = tuple[Feed, torch.Tensor]
-"""Images and their labels, int64 (N,), on the device."""
+"""Rows and their labels, int64 (N,), on the device."""
 
 
 class EarlyStopping(Spec):
@@ -46,6 +46,10 @@ class Recipe:
     augment: Augment | None = None
     early_stopping: EarlyStopping | None = None
     label_smoothing: float = 0.0
+    weight: torch.Tensor | None = None
+    """Of each training row, float32 (N,) with a mean of 1, on the device; None counts all the same."""
+    balanced: bool = False
+    """Whether each epoch draws the classes equally often."""
 
 
 @dataclass
@@ -71,9 +75,9 @@ class Training:
         self._seconds_before = 0.0
         self._open_epoch()
 
-    def order(self, n: int) -> torch.Tensor:
-        """The rows of this epoch in their order."""
-        return training_order(n, seed=self._seed, epoch=self.epoch)
+    def order(self, labels: torch.Tensor, *, balanced: bool) -> torch.Tensor:
+        """The rows of this epoch in their order, as many as there are labels."""
+        return training_order(labels, seed=self._seed, epoch=self.epoch, balanced=balanced)
 
     def close_epoch(self, figures: dict[str, float], min_delta: float) -> None:
         """Keep the epoch's figures, and its weights if they are the best; go to the next epoch."""
@@ -165,13 +169,13 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     """The batches of one epoch from `training.step` on; STOP when the world asked to stop in between."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
-    batches = split_batches(training.order(len(feed)), run.numerics.batch_size)
+    batches = split_batches(training.order(labels, balanced=recipe.balanced), run.numerics.batch_size)
     network.train()
     for rows in batches[training.step :]:
         x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
         with autocast(run.numerics):
             logits = network(x)
-        loss = functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
+        loss = training_loss(logits, y, rows, recipe)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -183,11 +187,23 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     return Signal.CONTINUE
 
 
+def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Mean of the rows' cross-entropies, each times its weight.
+
+    The weights have a mean of 1 over the fold, not over the batch: a batch of rows that count little
+    makes a small step.
+    """
+    if recipe.weight is None:
+        return functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
+    losses = functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing, reduction="none")
+    return (losses * recipe.weight[rows.to(y.device)]).mean()
+
+
 @torch.inference_mode()
 def evaluate(
     network: nn.Module, feed: Feed, labels: torch.Tensor, *, n_classes: int, numerics: Numerics
 ) -> dict[str, float]:
-    """Loss, accuracy, macro precision and recall on labelled images, in the precision of training."""
+    """Loss, accuracy, macro precision and recall on labelled rows that all count the same, as trained in precision."""
     network.eval()
     tally = Tally(n_classes, labels.device)
     size = max(256, numerics.batch_size)

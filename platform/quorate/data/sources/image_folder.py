@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
 from quorate.data.dataset import ArrayImages, Dataset, FileImages, Images, encode_labels
 from quorate.data.images import ImageError, read_image
-from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out
+from quorate.data.roles import groups_of
+from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out, note_unlabelled
 from quorate.kinds import DATASETS
 from quorate.spec import Bytes, ExistingPath
 
@@ -35,6 +39,20 @@ class ImageFolderParams(DataParams):
     """What to do with files that cannot be decoded: name them and end, or leave them out and count them."""
     in_memory: Bytes = 2 << 30
     """Decoded images are kept in memory up to this size, and decoded again for each batch above it."""
+    groups: str | None = None
+    """A regular expression, searched in each file's path below `train`; its first group names the row's group."""
+    unlabelled: ExistingPath | None = None
+    """A folder with more files, in folders or not, whose class nobody knows."""
+
+    @field_validator("groups")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        try:
+            if pattern is not None and not re.compile(pattern).groups:
+                raise ValueError(f"{pattern!r} has no group; put what names the group in (parentheses)")
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return pattern
 
 
 @DATASETS.register("image_folder")
@@ -46,19 +64,49 @@ class ImageFolder:
     @staticmethod
     def open(params: ImageFolderParams) -> Opened:
         train, notes = _read(params.train, params, None, "train")
+        more = None
+        if params.unlabelled:
+            more, _, skipped = _pictures(params.unlabelled, "**/*", params, "unlabelled")
+            notes = (*notes, *skipped, note_unlabelled(more))
         if isinstance(params.test, TestSplit):
-            return Opened(*hold_out(train, params.test), notes)
+            return Opened(*hold_out(train, params.test), notes, more)
         if params.test is None:
-            return Opened(train, None, notes)
-        test, more = _read(params.test, params, train.class_names, "test")
-        return Opened(train, test, notes + more)
+            return Opened(train, None, notes, more)
+        test, skipped = _read(params.test, params, train.class_names, "test")
+        return Opened(train, test, notes + skipped, more)
 
 
 def _read(
     root: Path, params: ImageFolderParams, names: Sequence[str] | None, key: str
 ) -> tuple[Dataset, tuple[str, ...]]:
-    paths = [path for path in sorted(root.glob("*/*")) if path.suffix.lower() in SUFFIXES]
+    images, kept, notes = _pictures(root, "*/*", params, key)
+    try:
+        y, classes = encode_labels(np.array([path.parent.name for path in kept]), names)
+    except ValueError as error:
+        raise DataError(f"{root}: {error}", key) from None
+    groups = _groups(kept, root, params.groups) if params.groups and key == "train" else None
+    return Dataset(images, y, classes, groups=groups), notes
+
+
+def _groups(paths: Sequence[Path], root: Path, pattern: str) -> NDArray[np.int64]:
+    names = []
+    for path in paths:
+        place = path.relative_to(root).as_posix()
+        match = re.search(pattern, place)
+        if match is None or match[1] is None:
+            raise DataError(f"{pattern!r} finds no group in {place!r} below {root}", "groups")
+        names.append(match[1])
+    return groups_of(pd.Series(names))
+
+
+def _pictures(
+    root: Path, pattern: str, params: ImageFolderParams, key: str
+) -> tuple[Images, list[Path], tuple[str, ...]]:
+    """The images below `root`, their files, and a note on those that were skipped."""
+    paths = [path for path in sorted(root.glob(pattern)) if path.suffix.lower() in SUFFIXES]
     if not paths:
+        if key == "unlabelled":
+            raise DataError(f"{root} has no JPEG or PNG files", key)
         raise DataError(f"{root} has no folders with JPEG or PNG files; one folder for each class is needed", key)
     images, kept, corrupt = _decode(paths, params)
     if corrupt and params.on_corrupt == "error":
@@ -68,12 +116,8 @@ def _read(
         raise DataError(f"{message}\nmend or remove them, or set on_corrupt: skip", key)
     if not kept:
         raise DataError(f"none of the {len(paths)} files in {root} can be decoded", key)
-    try:
-        y, classes = encode_labels(np.array([path.parent.name for path in kept]), names)
-    except ValueError as error:
-        raise DataError(f"{root}: {error}", key) from None
     notes = (f"{root}: {len(corrupt)} of {len(paths)} files cannot be decoded and were skipped",) if corrupt else ()
-    return Dataset(images, y, classes), notes
+    return images, kept, notes
 
 
 def _decode(paths: Sequence[Path], params: ImageFolderParams) -> tuple[Images, list[Path], list[str]]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from quorate.data.dataset import ArrayImages, Dataset, Pixels, encode_labels
-from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out
+from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
 from quorate.kinds import DATASETS
 from quorate.spec import ExistingPath
 
 
-class NpzParams(DataParams):
+class NpzParams(RoleParams):
     kind: Literal["npz"] = "npz"
     train: ExistingPath
     """The archive with the training rows."""
@@ -26,6 +27,8 @@ class NpzParams(DataParams):
     """Name of the label array: (N,), integers or text."""
     classes: ExistingPath | None = None
     """A text file with one class name a line; integer labels are positions in it."""
+    unlabelled: ExistingPath | None = None
+    """An archive with more images, in an array of the same name, whose class nobody knows."""
 
 
 @DATASETS.register("npz")
@@ -39,14 +42,16 @@ class Npz:
         names = params.classes.read_text(encoding="utf-8").split("\n") if params.classes else None
         names = [name.strip() for name in names if name.strip()] if names else None
         train = _read(params.train, params, names, "train")
+        more = _unlabelled(params.unlabelled, params, train) if params.unlabelled else None
+        notes = (note_unlabelled(more),) if more else ()
         if isinstance(params.test, TestSplit):
-            return Opened(*hold_out(train, params.test))
+            return Opened(*hold_out(train, params.test), notes, more)
         if params.test is None:
-            return Opened(train, None)
+            return Opened(train, None, notes, more)
         test = _read(params.test, params, list(train.class_names), "test")
         if test.signature != train.signature:
-            raise DataError(f"the test rows are {test.signature}, the training rows {train.signature}", "test")
-        return Opened(train, test)
+            raise DataError(f"the test set has {test.signature} (HxWxC), the training set {train.signature}", "test")
+        return Opened(train, test, notes, more)
 
 
 def read_images(path: Path, name: str = "images") -> Pixels:
@@ -54,22 +59,46 @@ def read_images(path: Path, name: str = "images") -> Pixels:
     return _images(_array(path, name, "images"), f"{path}: {name}")
 
 
+def read_labels(path: Path, name: str = "labels") -> np.ndarray:
+    """The array `name` of an archive, integers or text; raises `DataError`."""
+    labels = _array(path, name, "labels")
+    if labels.dtype.kind not in "iubUS":
+        raise DataError(f"{path}: {name} of type {labels.dtype}; integers or text are needed", "labels")
+    return labels
+
+
 def _read(path: Path, params: NpzParams, names: list[str] | None, key: str) -> Dataset:
     pixels = _images(_array(path, params.images, "images"), f"{path}: {params.images}")
-    labels = _array(path, params.labels, "labels")
+    labels = read_labels(path, params.labels)
     if labels.shape != (len(pixels),):
         raise DataError(
             f"{path}: {len(pixels)} images but labels of shape {labels.shape}; one label a row is needed", key
         )
-    if labels.dtype.kind not in "iubUS":
-        raise DataError(f"{path}: labels of type {labels.dtype}; integers or text are needed", "labels")
     try:
         if key == "test" and names is not None and labels.dtype.kind in "iub" and not params.classes:
             labels = labels.astype(str)  # the names are the training labels themselves
         y, classes = encode_labels(labels, names)
     except ValueError as error:
         raise DataError(f"{path}: {error}", "classes" if params.classes else key) from None
-    return Dataset(ArrayImages(pixels), y, classes)
+
+    def column(name: str, role: str) -> pd.Series[Any]:
+        values = _array(path, name, role)
+        if values.shape != (len(pixels),):
+            raise DataError(f"{path}: {name} has shape {values.shape}; one value for each of {len(pixels)} rows", role)
+        return pd.Series(values)
+
+    def place(row: int | None) -> str:
+        return str(path) if row is None else f"{path}, row {row + 1}"
+
+    roles = read_roles(params, column, place) if key == "train" else {}
+    return Dataset(ArrayImages(pixels), y, classes, **roles)
+
+
+def _unlabelled(path: Path, params: NpzParams, train: Dataset) -> ArrayImages:
+    more = ArrayImages(_images(_array(path, params.images, "unlabelled"), f"{path}: {params.images}", "unlabelled"))
+    if more.signature != train.signature:
+        raise DataError(f"{path} has {more.signature} (HxWxC), the training set {train.signature}", "unlabelled")
+    return more
 
 
 def _array(path: Path, name: str, key: str) -> np.ndarray:
@@ -88,11 +117,11 @@ def _array(path: Path, name: str, key: str) -> np.ndarray:
         raise DataError(f"{path} is not a readable .npz archive: {error}") from None
 
 
-def _images(pixels: np.ndarray, where: str) -> Pixels:
+def _images(pixels: np.ndarray, where: str, key: str = "images") -> Pixels:
     if pixels.dtype != np.uint8:
-        raise DataError(f"{where} is {pixels.dtype}; uint8 (0..255) is needed: scale and convert it", "images")
+        raise DataError(f"{where} is {pixels.dtype}; uint8 (0..255) is needed: scale and convert it", key)
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     if pixels.ndim != 4 or 0 in pixels.shape:
-        raise DataError(f"{where} has shape {pixels.shape}; (N, H, W) or (N, H, W, C) is needed", "images")
+        raise DataError(f"{where} has shape {pixels.shape}; (N, H, W) or (N, H, W, C) is needed", key)
     return pixels

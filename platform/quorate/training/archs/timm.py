@@ -36,6 +36,11 @@ class Timm:
     takes = frozenset({"image"})
 
     @staticmethod
+    def names() -> list[str]:
+        """What the family has, for `quorate list`."""
+        return list(timm.list_models())
+
+    @staticmethod
     def build(params: TimmParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:
         return _create(params, shape, n_classes, dropout, pretrained=False)
 

@@ -1,0 +1,131 @@
+"""What a job file can choose from: every registered kind, where it comes from, and what it takes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quorate.jobschema import Node, description_of, model_schema
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.own_code import OwnCodeError
+from quorate.registry import Registry
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "members": MEMBERS,
+    "archs": ARCHS,
+    "combiners": COMBINERS,
+    "datasets": DATASETS,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+}
+"""What can be listed, by its name in the plural."""
+
+_WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "mapping"}
+_BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One kind, or a family of them such as `timm/NAME`."""
+
+    name: str
+    description: str
+    origin: str
+    """`built in`, or the package and version that brought it."""
+    family: list[str] = field(default_factory=list)
+    """The names that a family has, in full."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A key that a kind takes, with its type, default and meaning in words."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def entries(what: str) -> Iterator[Entry]:
+    """The kinds of the registry called `what` (a key of `REGISTRIES`), by name."""
+    for name in REGISTRIES[what].names():
+        family = name.endswith("/")
+        try:
+            kind = REGISTRIES[what].get(f"{name}NAME" if family else name)
+        except OwnCodeError as error:
+            yield Entry(name, f"cannot be used: {error}", "an installed package")
+            continue
+        names = [f"{name}{member}" for member in kind.names()] if family and hasattr(kind, "names") else []
+        yield Entry(f"{name}NAME" if family else name, description_of(kind), _origin(kind), names)
+
+
+def entry(what: str, name: str) -> Entry:
+    """The kind called `name`, of a family or a user's own too; raises `UnknownKind` and `OwnCodeError`."""
+    kind = REGISTRIES[what].get(name)
+    return Entry(name, description_of(kind), _origin(kind))
+
+
+def parameters(what: str, name: str) -> list[Parameter]:
+    """The keys that the kind takes beside `kind`, those of nested mappings with dots; raises `UnknownKind`."""
+    schema, definitions = model_schema(REGISTRIES[what].get(name).Params)
+    return list(_parameters(schema, definitions, ""))
+
+
+def _parameters(schema: Node, definitions: Mapping[str, Node], prefix: str) -> Iterator[Parameter]:
+    required = schema.get("required", ())
+    for key, node in schema.get("properties", {}).items():
+        if key == "kind" and not prefix:
+            continue
+        default = "required" if key in required else _value(node.get("default"))
+        nested = definitions.get(node.get("$ref", "").rpartition("/")[2])
+        meaning = node.get("description") or (nested or {}).get("description", "")
+        if nested is not None and "properties" in nested:
+            default = default if key in required else ""
+        yield Parameter(f"{prefix}{key}", _type(node, definitions), default, meaning)
+        for inner in _mappings(node, definitions):
+            yield from _parameters(inner, definitions, f"{prefix}{key}.")
+
+
+def _mappings(node: Node, definitions: Mapping[str, Node]) -> Iterator[Node]:
+    for branch in node.get("anyOf", [node]):
+        inner = definitions.get(branch.get("$ref", "").rpartition("/")[2])
+        if inner is not None and "properties" in inner:
+            yield inner
+
+
+def _type(node: Node, definitions: Mapping[str, Node]) -> str:
+    """A schema in words: `whole number ≥ 1 or null`."""
+    if "anyOf" in node:
+        return " or ".join(dict.fromkeys(_type(branch, definitions) for branch in node["anyOf"]))
+    if "kindOf" in node:
+        return str(node["kindOf"])
+    if "$ref" in node:
+        return _type(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    if "enum" in node or "const" in node:
+        return ", ".join(_value(choice) for choice in node.get("enum", [node.get("const")]))
+    if node.get("examples"):
+        return f"text such as {node['examples'][0]}"
+    if node.get("type") == "array":
+        return f"list of {_type(node['items'], definitions)}" if node.get("items") else "list"
+    if node.get("format") == "path":
+        return "path"
+    bounds = ", ".join(f"{sign} {node[key]:,}" for key, sign in _BOUNDS if key in node)
+    return f"{_WORDS.get(node.get('type', ''), node.get('type', 'anything'))} {bounds}".strip()
+
+
+def _value(value: object) -> str:
+    """As a job file writes it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _origin(kind: object) -> str:
+    package = getattr(kind, "__module__", "").partition(".")[0]
+    if package == "quorate":
+        return "built in"
+    distributions = importlib.metadata.packages_distributions().get(package, ())
+    return f"{distributions[0]} {importlib.metadata.version(distributions[0])}" if distributions else package

@@ -1,0 +1,65 @@
+"""`quorate doctor`: what this machine has, what is wrong with it, and what mends it."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption, runs_folder, store_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from quorate.health.finding import Finding
+
+SECONDS = 70.0
+"""All checks run at once, and none is waited for any longer."""
+
+
+def doctor(
+    store: Annotated[
+        str | None, typer.Option(metavar="URI", help="Where finished work is kept [default: .quorate/store].")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check versions, processors, memory, disks, GPUs, tracking and ports; code 1 where something needs mending."""
+    from quorate.health import machine, services, software
+    from quorate.health.finding import run_checks
+
+    def disks() -> Iterator[Finding]:
+        yield machine.disk("store", Path((store or store_uri()).removeprefix("file://")).expanduser())
+        yield machine.disk("runs", runs_folder())
+
+    checks = (
+        software.versions,
+        software.extras,
+        software.torch_and_gpus,
+        machine.processors,
+        machine.memory,
+        disks,
+        services.tracking,
+        services.ports,
+        services.ray_token,
+    )
+    found = []
+    for finding in run_checks(checks, seconds=SECONDS):
+        found.append(finding)
+        if not json:
+            _say(finding)
+    if json:
+        typer.echo(json_format.dumps([asdict(finding) for finding in found], indent=1))
+    problems = sum(finding.level == "problem" for finding in found)
+    if not json:
+        typer.echo(f"{problems} {'problem' if problems == 1 else 'problems'}" if problems else "nothing to mend")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _say(finding: Finding) -> None:
+    color = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": typer.colors.RED}[finding.level]
+    typer.echo(f"{typer.style(f'{finding.level:8}', fg=color)}{finding.what}: {finding.said}")
+    if finding.mend:
+        typer.echo(f"{'':8}  mend: {finding.mend}")

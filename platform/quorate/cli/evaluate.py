@@ -1,0 +1,71 @@
+"""`quorate evaluate`: what an ensemble is worth on labelled rows."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption, RunOption, bundle_folder
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Labelled rows: an .npz with images and labels, a folder of class folders, or a CSV or Parquet file.",
+            show_default=False,
+        ),
+    ],
+    run: RunOption = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label",
+            help="Column of a table, or array of an .npz, with the classes; that of the training data or "
+            "'labels' when left out.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="A folder for evaluation.json, scores.csv, confusion.png, reliability.png."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure the ensemble of a run on labelled rows: figures with intervals, classes, mistakes, members."""
+    from quorate.scoring.output import check_output_folder
+
+    if output is not None:
+        check_output_folder(output)
+    folder = bundle_folder(run)
+    from quorate.bundle import Bundle
+    from quorate.scoring.evaluation import evaluate as evaluate_answers
+    from quorate.scoring.labelled import read_labelled
+    from quorate.scoring.score import ask
+
+    bundle = Bundle.load(folder)
+    labelled = read_labelled(data, bundle, label=label)
+    answers = ask(bundle, labelled.rows, members=True)
+    found = evaluate_answers(bundle, data, labelled, answers)
+    if output is not None:
+        from quorate.report.evaluation_files import write_evaluation
+        from quorate.scoring.score import scores_of
+
+        write_evaluation(output, found, scores_of(answers, bundle), answers.proba, labelled.y)
+    if json:
+        typer.echo(json_format.dumps(found, indent=1))
+        return
+    from rich.console import Console
+
+    from quorate.report.evaluation import as_tables
+
+    console = Console(highlight=False)
+    for part in as_tables(found):
+        console.print(part)
+    if output is not None:
+        console.print(f"figures, scores and pictures are in {output}")

@@ -1,0 +1,119 @@
+"""`quorate list`: what a job file can choose from."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from quorate.catalogue import Entry
+
+
+def list_kinds(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[members|archs|combiners|datasets|optimizers|schedules]", help="What to list; all when left out."
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="Show what this kind takes, e.g. `members svm`.")
+    ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Names that hold TEXT, those of families too, e.g. `archs --match resnet10`."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the kinds that a job file can name, or what one of them takes."""
+    from quorate.catalogue import REGISTRIES, entries
+    from quorate.errors import UserError
+    from quorate.own_code import look_in
+    from quorate.registry import did_you_mean
+
+    if what is not None and what not in REGISTRIES:
+        choices = list(REGISTRIES)
+        raise UserError(f"cannot list {what!r}{did_you_mean(what, choices)} (choose from {', '.join(choices)})")
+    look_in_here = kind is not None and ":" in kind
+    if look_in_here:
+        from pathlib import Path
+
+        look_in(Path())
+    if what is not None and kind is not None:
+        _show_kind(what, kind, as_json=json)
+        return
+    found = {
+        name: [entry for entry in (_matching(entry, match) for entry in entries(name)) if entry is not None]
+        for name in ([what] if what is not None else REGISTRIES)
+    }
+    if json:
+        typer.echo(json_format.dumps({name: [asdict(entry) for entry in kinds] for name, kinds in found.items()}))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for name, kinds in found.items():
+        if kinds:
+            console.print(_table(name, kinds, listed=match is not None))
+    if not any(found.values()):
+        console.print(f"nothing is called like {match!r}", highlight=False, markup=False)
+
+
+def _matching(entry: Entry, text: str | None) -> Entry | None:
+    """The entry if its name holds `text`, a family with those of its names that do."""
+    from dataclasses import replace
+
+    if text is None:
+        return entry
+    names = [name for name in entry.family if text.lower() in name.lower()]
+    return replace(entry, family=names) if names or text.lower() in entry.name.lower() else None
+
+
+def _table(name: str, kinds: list[Entry], *, listed: bool) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=name, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False, expand=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_column(no_wrap=True)
+    for entry in kinds:
+        count = f" ({len(entry.family):,} names; see them with --match TEXT)" if entry.family and not listed else ""
+        table.add_row(Text(f"  {entry.name}"), Text(entry.description + count), Text(entry.origin, style="dim"))
+        for member in entry.family if listed else ():
+            table.add_row(Text(f"    {member}"))
+    return table
+
+
+def _show_kind(what: str, name: str, *, as_json: bool) -> None:
+    from quorate.catalogue import entry, parameters
+    from quorate.errors import UserError
+    from quorate.registry import UnknownKind
+
+    try:
+        kind, takes = entry(what, name), parameters(what, name)
+    except UnknownKind as error:
+        raise UserError(str(error)) from None
+    if as_json:
+        about = {key: value for key, value in asdict(kind).items() if key != "family"}
+        typer.echo(json_format.dumps(about | {"parameters": [asdict(parameter) for parameter in takes]}, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    console.print(Text(f"{kind.name} ({kind.origin}): {kind.description}"))
+    table = Table("key", "value", "default", "meaning", box=None, padding=(0, 2, 0, 0))
+    for parameter in takes:
+        table.add_row(*map(Text, (parameter.name, parameter.type, parameter.default, parameter.meaning)))
+    console.print(table if takes else "It takes no keys.")

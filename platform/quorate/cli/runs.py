@@ -1,0 +1,154 @@
+"""`quorate runs`: what has been run, side by side, and removed."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quorate.cli.places import JsonOption, runs_folder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from quorate.comparison import Comparison, Versus
+
+app = typer.Typer(help="List runs, compare them, or remove them.")
+
+RunsArgument = Annotated[
+    list[str], typer.Argument(metavar="RUN…", help="Run folders or their names.", show_default=False)
+]
+
+
+@app.callback(invoke_without_command=True)
+def _list_by_default(context: typer.Context, json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        list_runs(json)
+    elif json:
+        from quorate.errors import UserError
+
+        raise UserError(f"put --json behind `{context.invoked_subcommand}`")
+
+
+@app.command("list")
+def list_runs(json: JsonOption = False) -> None:
+    """List the runs, the newest first: how each ended, its figures and its size."""
+    from quorate.history import past_runs
+
+    runs = past_runs(runs_folder())
+    if json:
+        typer.echo(json_format.dumps([asdict(run) for run in runs], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from quorate.amounts import say_bytes, say_seconds
+
+    console = Console()
+    if not runs:
+        console.print(f"there is no run in {runs_folder().absolute()}", highlight=False, markup=False, soft_wrap=True)
+        return
+    table = Table("run", "started", "state", "data", "members", box=None, padding=(0, 1, 0, 0))
+    for column in ("oof NLL", "test NLL", "test acc.", "took", "size"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run in runs:
+        style = {"failed": "red", "interrupted": "yellow", "running": "green"}.get(run.state, "")
+        figures = [_said(value) for value in (run.oof_nll, run.test_nll, run.test_accuracy)]
+        took = "" if run.seconds is None else say_seconds(run.seconds)
+        started, state = run.started.replace("T", " ")[:16], Text(run.state, style=style)
+        table.add_row(
+            Text(run.name, overflow="fold"), started, state, Text(run.data), str(run.members), *figures, took,
+            say_bytes(run.size),
+        )  # fmt: skip
+    console.print(table)
+
+
+@app.command()
+def compare(runs: RunsArgument, json: JsonOption = False) -> None:
+    """Compare finished runs with the first: figures, what their jobs say differently, and the noise between them."""
+    from quorate.comparison import compare
+    from quorate.errors import UserError
+    from quorate.runs import RunFolder
+
+    if len(runs) < 2:
+        raise UserError("name at least two runs to compare")
+    found = compare([RunFolder.find(run, runs_folder()) for run in runs])
+    if json:
+        typer.echo(json_format.dumps(asdict(found), indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for title, rows in (("ensemble", found.figures), ("members, oof NLL", found.members)):
+        console.print(_side_by_side(title, rows, found, _said))
+    if found.parameters:
+        console.print(_side_by_side("jobs differ in", found.parameters, found, json_format.dumps))
+    else:
+        console.print("the jobs are the same")
+    for versus in found.versus:
+        console.print(_judged(versus, found.runs[0]), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def remove(
+    runs: RunsArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs that are over; the store's finished work and what MLflow has stay."""
+    from quorate.amounts import say_bytes
+    from quorate.errors import UserError
+    from quorate.history import removable, size_of, unsent
+    from quorate.history import remove as remove_run
+
+    folders = list({folder.path: folder for folder in (removable(run, runs_folder()) for run in runs)}.values())
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError("nobody is there to ask; give --yes")
+        for folder in folders:
+            lost = (
+                f", {left} records not yet in MLflow (quorate sync {folder.name})" if (left := unsent(folder)) else ""
+            )
+            typer.echo(f"  {folder.path} ({say_bytes(size_of(folder.path))}{lost})")
+        if not typer.confirm(f"remove {len(folders)} {'run' if len(folders) == 1 else 'runs'}?"):
+            raise typer.Exit(1)
+    for folder in folders:
+        remove_run(folder)
+        typer.echo(f"removed {folder.name}")
+
+
+def _side_by_side(title: str, rows: dict[str, Any], found: Comparison, say: Callable[[Any], str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title, box=None, padding=(0, 2, 0, 0))
+    for run in found.runs:
+        table.add_column(Text(run), justify="right")
+    for name, values in rows.items():
+        table.add_row(Text(name), *(Text(say(value)) for value in values))
+    return table
+
+
+def _judged(versus: Versus, first: str) -> str:
+    """The paired difference in words, as the champion is judged by it."""
+    from quorate.paired import Z
+
+    if versus.difference is None:
+        return f"{versus.run} and {first} cannot be compared row by row: {versus.reason}"
+    mean, error = versus.difference.mean, versus.difference.standard_error
+    clear = abs(mean) > Z * error
+    said = ("better" if mean < 0 else "worse") + f" by more than {Z} standard errors" if clear else "within the noise"
+    return (
+        f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f} ± {error:.5f} "
+        f"on {versus.difference.rows:,} rows, {said}"
+    )
+
+
+def _said(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"

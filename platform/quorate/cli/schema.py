@@ -1,0 +1,29 @@
+"""`quorate schema`: the JSON Schema of job files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A file; standard output when left out.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema (2020-12) of job files, with the kinds of installed packages; editors complete with it."""
+    from quorate.errors import UserError
+    from quorate.jobschema import job_schema
+
+    text = json.dumps(job_schema(), indent=1, ensure_ascii=False) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}") from None
+    typer.echo(f"put this first in a job file: # yaml-language-server: $schema={output}")

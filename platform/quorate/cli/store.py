@@ -1,0 +1,129 @@
+"""`quorate store`: what is kept of finished work, and what of it can go."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption, store_uri
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from quorate.housekeeping import Share
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URI", help="Where finished work is kept [default: .quorate/store].")
+]
+
+app = typer.Typer(help="Show what the store keeps, or remove what is not needed.")
+
+
+@app.callback(invoke_without_command=True)
+def _show_by_default(context: typer.Context, store: StoreOption = None, json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        show(store, json)
+    elif store is not None or json:
+        from quorate.errors import UserError
+
+        raise UserError(f"put the options behind `{context.invoked_subcommand}`")
+
+
+@app.command()
+def show(store: StoreOption = None, json: JsonOption = False) -> None:
+    """Show the store's size by what it holds and by kind of member."""
+    from quorate.amounts import say_bytes
+    from quorate.housekeeping import by_kind, by_space, take_stock
+    from quorate.store import find_store
+
+    uri = store or store_uri()
+    stock = take_stock(find_store(uri))
+    spaces, kinds = by_space(stock), by_kind(stock)
+    if json:
+        said = {"store": uri, "bytes": stock.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
+        typer.echo(json_format.dumps(said, indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"{uri}: {say_bytes(stock.size)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(_table("what", spaces))
+    if kinds:
+        console.print(_table("finished fit tasks", kinds, training=True))
+
+
+@app.command()
+def collect(
+    store: StoreOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    max_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Remove the least recently used until the store is at most so big."),
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Remove what no job has used for so long, e.g. 30d or 12h.")
+    ] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Remove the checkpoints of unfinished tasks too.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove what nothing refers to, checkpoints of finished tasks, and what the options say; jobs may go on."""
+    from quorate.amounts import read_bytes, read_seconds, say_bytes
+    from quorate.housekeeping import Rules, collect
+    from quorate.store import find_store
+
+    rules = Rules(
+        checkpoints=checkpoints,
+        older_than=None if older_than is None else _read(read_seconds, "--older-than", older_than),
+        max_size=None if max_size is None else int(_read(read_bytes, "--max-size", max_size)),
+    )
+    done = collect(find_store(store or store_uri()), rules, dry_run=dry_run)
+    if json:
+        said = {"dry_run": dry_run, "before": done.before, "after": done.after, "removed": _plain(done.shares)}
+        typer.echo(json_format.dumps(said, indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    if done.shares:
+        console.print(_table("would go" if dry_run else "removed", done.shares))
+    verb = "would go" if dry_run else "removed"
+    console.print(
+        f"{say_bytes(done.before - done.after)} {verb}, {say_bytes(done.after)} kept", highlight=False, markup=False
+    )
+    if rules.max_size is not None and done.after > rules.max_size:
+        console.print("the rest is in use: by a running job, or within the last hour", highlight=False)
+
+
+def _read(read: Callable[[str], float], option: str, text: str) -> float:
+    from quorate.errors import UserError
+
+    try:
+        return read(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def _plain(shares: Mapping[str, Share]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"count": share.count, "bytes": share.size, "fit_seconds": round(share.seconds, 2)}
+        for name, share in shares.items()
+    }
+
+
+def _table(title: str, shares: Mapping[str, Share], *, training: bool = False) -> Table:
+    from rich.table import Table
+
+    from quorate.amounts import say_bytes, say_seconds
+
+    table = Table(title, box=None, padding=(0, 2, 0, 0))
+    for column in ("count", "size", *(["trained for"] if training else [])):
+        table.add_column(column, justify="right")
+    for name, share in shares.items():
+        spent = [say_seconds(share.seconds)] if training else []
+        table.add_row(name, f"{share.count:,}", say_bytes(share.size), *spent)
+    return table

@@ -1,0 +1,98 @@
+"""Users' own data kinds: a function that gives rows and labels, or a class as the built-in ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from quorate.data.dataset import Dataset, encode_labels
+from quorate.data.in_memory import as_inputs, infer_inputs
+from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out
+from quorate.errors import UserError
+from quorate.own_code import OwnCodeError, said
+from quorate.own_params import own_values, params_of, require_class
+
+_FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.Opened"
+
+
+class SplitParams(DataParams):
+    """What a function that does not hold out test rows itself takes besides its own parameters."""
+
+    test: TestSplit | None = None
+    """`{fraction: 0.2}` of the rows; where the function gives test rows, leave it out."""
+
+
+class OwnData:
+    """A data kind of a user's own: `call(params)` gives the rows."""
+
+    def __init__(self, kind: str, source: Any, params: Any, call: Callable[[Any], object]) -> None:
+        self.Params: type[DataParams] = params
+        self.__doc__ = source.__doc__
+        self.__module__ = source.__module__
+        self._kind, self._call = kind, call
+
+    def open(self, params: DataParams) -> Opened:
+        """The rows; raises `DataError` where the user's code raises or gives something else."""
+        try:
+            given = self._call(params)
+        except DataError:
+            raise
+        except UserError as error:
+            raise DataError(str(error)) from error
+        except Exception as error:  # a user's code may raise anything
+            raise DataError(f"{self._kind} raises {said(error)}") from error
+        split: TestSplit | None = getattr(params, "test", None) if isinstance(params, SplitParams) else None
+        opened = self._opened(given)
+        if split is None:
+            return opened
+        if opened.test is not None:
+            raise DataError(f"{self._kind} gives test rows of its own; leave test out", "test")
+        return Opened(*hold_out(opened.train, split), opened.notes)
+
+    def _opened(self, given: object) -> Opened:
+        if isinstance(given, Opened):
+            return given
+        if isinstance(given, Dataset):
+            return Opened(given, None)
+        if not isinstance(given, tuple) or len(given) not in (2, 4):
+            shape = f"a tuple of {len(given)}" if isinstance(given, tuple) else f"a {type(given).__name__}"
+            raise DataError(f"{self._kind} gives {shape}; it should give {_FORM}")
+        try:
+            x, y = infer_inputs(given[0]), _labels(given[1])
+            _check_rows(len(x), len(y), "rows")
+            encoded, names = encode_labels(y)
+            train = Dataset(x, encoded, names)
+            if len(given) == 2:
+                return Opened(train, None)
+            test_x, test_y = as_inputs(given[2], train.signature), _labels(given[3])
+            _check_rows(len(test_x), len(test_y), "test rows")
+            test_y = test_y.astype(str)  # the names are the training labels themselves
+            return Opened(train, Dataset(test_x, encode_labels(test_y, names)[0], names))
+        except (ValueError, TypeError, IndexError) as error:
+            raise DataError(f"{self._kind} gives rows that cannot be used: {error}") from error
+
+
+def adopt_dataset(kind: str, found: Any) -> OwnData:
+    """A data kind of a function with parameters of its own, or of a class with `Params` and `open`."""
+    if isinstance(found, type):
+        require_class(found, base=DataParams, names=("open",), kind=kind)
+        of_class: Any = found
+        return OwnData(kind, found, of_class.Params, of_class.open)
+    if not callable(found):
+        raise OwnCodeError(f"it is a {type(found).__name__}; a function is needed that gives {_FORM}")
+    params = params_of(found, what="data kind", kind=kind, base=SplitParams)
+    return OwnData(kind, found, params, lambda params: found(**own_values(params, found, {})))
+
+
+def _labels(given: Any) -> np.ndarray:
+    labels = np.asarray(given)
+    if labels.ndim != 1 or labels.dtype.kind not in "iubUSO":
+        raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}; one integer or text a row is needed")
+    return labels.astype(str) if labels.dtype.kind in "SO" else labels
+
+
+def _check_rows(rows: int, labels: int, what: str) -> None:
+    if rows != labels or not rows:
+        raise ValueError(f"{rows} {what} and {labels} labels; one label a row is needed")

@@ -1,0 +1,72 @@
+"""Columns that say something of rows rather than describe them: weights, groups, times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
+
+
+class RoleError(ValueError):
+    """A weight, group or time cannot be used; `row` is the position of the first one, where there is one."""
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        super().__init__(problem)
+        self.problem, self.row = problem, row
+
+
+def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
+    """Sample weights: finite, not negative, not all zero; raises `RoleError`."""
+    weights = _numbers(values, "a weight")
+    _refuse(weights < 0, values, "the weight {} is negative; leave the row out, or give it the weight 0")
+    if not weights.any():
+        raise RoleError("all weights are 0")
+    return weights.astype(np.float32)
+
+
+def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
+    """A number for each group of rows, in the order in which they first occur; raises `RoleError`."""
+    _refuse(values.isna(), values, "the group is missing; give a row that stands alone a group of its own")
+    return pd.factorize(values)[0].astype(np.int64)
+
+
+def times_of(values: pd.Series[Any]) -> NDArray[np.float64]:
+    """Numbers as they are, dates as seconds since 1970 in UTC; raises `RoleError`.
+
+    Dates in text are those of ISO 8601, as `2024-12-31` or `2024-12-31T23:59:00`.
+    """
+    if is_numeric_dtype(values.dtype):
+        return _numbers(values, "a time")
+    _refuse(values.isna(), values, "the time is missing; fill it in or remove the row")
+    codes: NDArray[Any] = np.arange(len(values))
+    distinct: Any = values
+    if not is_datetime64_any_dtype(values.dtype):
+        codes, texts = pd.factorize(values)
+        distinct = pd.Series([str(text) for text in texts], dtype=object)
+    dates = pd.to_datetime(distinct, format="ISO8601", utc=True, errors="coerce")
+    since = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    seconds: NDArray[np.float64] = since.to_numpy(np.float64)[codes]
+    _refuse(np.isnan(seconds), values, "the time {} is neither a number nor a date such as 2024-12-31")
+    return seconds
+
+
+def _numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
+    _refuse(values.isna(), values, f"{what} is missing; fill it in or remove the row")
+    if not is_numeric_dtype(values.dtype) or is_bool_dtype(values.dtype):
+        parsed: pd.Series[Any] = pd.to_numeric(values.astype(object), errors="coerce")
+    else:
+        parsed = values
+    numbers: NDArray[np.float64] = parsed.to_numpy(np.float64)
+    _refuse(~np.isfinite(numbers), values, f"{what} is {{}}, which is no finite number")
+    return numbers
+
+
+def _refuse(wrong: Any, values: pd.Series[Any], problem: str) -> None:
+    """Raise for the first row where `wrong`; `{}` in the problem is the value there."""
+    wrong = np.asarray(wrong)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise RoleError(problem.format(repr(str(values.iloc[row])[:40])), row)

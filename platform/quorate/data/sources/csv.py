@@ -1,0 +1,29 @@
+"""Tables from CSV files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from quorate.data.frames import CsvFormat
+from quorate.data.source import Opened
+from quorate.data.tables import TableParams, open_table
+from quorate.kinds import DATASETS
+
+
+class CsvParams(TableParams):
+    kind: Literal["csv"] = "csv"
+    separator: str = Field(",", min_length=1, max_length=1)
+    """The character between two values; `"\\t"` in double quotes is a tabulator."""
+
+
+@DATASETS.register("csv")
+class Csv:
+    """Rows of typed columns from CSV files in UTF-8 with a header, gzipped or not."""
+
+    Params = CsvParams
+
+    @staticmethod
+    def open(params: CsvParams) -> Opened:
+        return open_table(params, CsvFormat(params.separator, params.missing))

@@ -1,0 +1,25 @@
+"""Tables from Parquet files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from quorate.data.frames import ParquetFormat
+from quorate.data.source import Opened
+from quorate.data.tables import TableParams, open_table
+from quorate.kinds import DATASETS
+
+
+class ParquetParams(TableParams):
+    kind: Literal["parquet"] = "parquet"
+
+
+@DATASETS.register("parquet")
+class Parquet:
+    """Rows of typed columns from Parquet files, or folders of them."""
+
+    Params = ParquetParams
+
+    @staticmethod
+    def open(params: ParquetParams) -> Opened:
+        return open_table(params, ParquetFormat(params.missing))

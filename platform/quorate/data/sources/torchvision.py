@@ -1,0 +1,116 @@
+"""Data sets of torchvision by name, downloaded by torchvision where they are not yet."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, ValidationInfo, field_validator
+
+from quorate.data.dataset import ArrayImages, Dataset
+from quorate.data.source import DataError, DataParams, Opened
+from quorate.kinds import DATASETS
+from quorate.registry import did_you_mean
+
+_FLAG = ({"train": True}, {"train": False})
+_SPLIT = ({"split": "train"}, {"split": "test"})
+_EMNIST = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
+
+SETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "CIFAR10": _FLAG,
+    "CIFAR100": _FLAG,
+    **{f"EMNIST-{part}": ({"split": part, "train": True}, {"split": part, "train": False}) for part in _EMNIST},
+    "FashionMNIST": _FLAG,
+    "KMNIST": _FLAG,
+    "MNIST": _FLAG,
+    "QMNIST": _FLAG,
+    "STL10": _SPLIT,
+    "SVHN": _SPLIT,
+    "USPS": _FLAG,
+}
+"""What torchvision's class of the name takes for the training rows and for the test rows.
+
+They are those whose samples are pictures of one size with an integer for the class and a test part of their own.
+"""
+
+
+def _folder(value: str, info: ValidationInfo) -> str:
+    """The folder below that of the job file if it is there, else below the present one."""
+    path = Path(value).expanduser()
+    beside: Path = (info.context or {}).get("base", Path()) / path
+    return str((beside if beside.is_dir() else path).absolute())
+
+
+class TorchvisionParams(DataParams):
+    root: Annotated[str, AfterValidator(_folder)] = "~/.cache/quorate/torchvision"
+    """The folder where torchvision keeps its data sets."""
+    download: bool = True
+    """Whether torchvision may download what is not in `root`."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        name = kind.removeprefix("torchvision/")
+        if name not in SETS:
+            near = did_you_mean(name, list(SETS))
+            raise ValueError(f"unknown data set {name!r}{near} (choose from {', '.join(SETS)})")
+        return kind
+
+
+@DATASETS.register("torchvision/")
+class Torchvision:
+    """Pictures with labels as torchvision has them, its own training and test part."""
+
+    Params = TorchvisionParams
+
+    @staticmethod
+    def open(params: TorchvisionParams) -> Opened:
+        name = params.kind.removeprefix("torchvision/")
+        train, test = (_read(name, options, params) for options in SETS[name])
+        known = np.unique(train[1])
+        names = tuple(train[2].get(label, str(label)) for label in known.tolist())
+        if strange := set(test[1].tolist()) - set(known.tolist()):
+            raise DataError(f"{name}: the test labels {sorted(strange)[:5]} are not among those of the training rows")
+        both = [Dataset(ArrayImages(x), np.searchsorted(known, y), names) for x, y, _ in (train, test)]
+        return Opened(train=both[0], test=both[1])
+
+
+def _read(
+    name: str, options: dict[str, Any], params: TorchvisionParams
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Pixels uint8 (N, H, W, C), labels (N,), and the names of those labels that have one."""
+    from torchvision import datasets  # imports torch: seconds
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            found = getattr(datasets, name.split("-")[0])(params.root, download=params.download, **options)
+    except Exception as error:  # noqa: BLE001 - of many libraries: network, archives, files
+        raise _problem(name, params, error) from None
+    labels = np.empty(len(found), np.int64)
+    pixels = np.empty((0, 0, 0, 0), np.uint8)
+    for i in range(len(found)):
+        picture, labels[i] = found[i]
+        image = np.asarray(picture, dtype=np.uint8)
+        if i == 0:
+            pixels = np.empty((len(found), *image.shape[:2], 1 if image.ndim == 2 else image.shape[2]), np.uint8)
+        pixels[i] = image.reshape(pixels.shape[1:])
+    return pixels, labels, dict(enumerate(getattr(found, "classes", ())))
+
+
+def _problem(name: str, params: TorchvisionParams, error: Exception) -> DataError:
+    reason = (str(error).strip().splitlines() or [repr(error)])[0]
+    if not params.download:
+        return DataError(
+            f"{name} cannot be read from {params.root}: {reason}; set download: true, or name the folder that "
+            "torchvision has filled",
+            "root",
+        )
+    return DataError(
+        f"{name} is not in {params.root} and cannot be downloaded: {reason}; check the network, or copy the folder "
+        "from a machine where torchvision has downloaded it",
+        "kind",
+    )

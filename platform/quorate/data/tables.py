@@ -1,0 +1,217 @@
+"""Rows of typed columns from files: what `csv` and `parquet` take, and how both are opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+
+from quorate.data.dataset import Dataset
+from quorate.data.frames import MISSING, Format, FrameError, format_of
+from quorate.data.signature import ColumnKind, TableSignature
+from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, read_roles
+from quorate.data.table import ColumnError, Table, infer_signature
+from quorate.errors import UserError
+from quorate.registry import did_you_mean
+from quorate.spec import ExistingPath
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+"""Text that may look like a number in the job file."""
+
+
+class TableParams(RoleParams):
+    """What data kinds of typed columns take."""
+
+    train: ExistingPath
+    """The file with the training rows."""
+    test: ExistingPath | TestSplit | None = None
+    """Another file, or `{fraction: 0.2}` of the training rows."""
+    label: Text
+    """The column that holds the classes: integers, text or truth values."""
+    columns: dict[Text, ColumnKind | Literal["ignore"]] = Field({})
+    """Kinds of columns that are not what their values look like; `ignore` leaves a column out."""
+    missing: tuple[Text, ...] = MISSING
+    """Texts that mean a missing value."""
+
+
+def open_table(params: TableParams, format: Format) -> Opened:
+    """The rows of `train` and `test`; raises `DataError` with the key that is to blame."""
+    train = _File(params.train, format, "train", params, text=_texts(params))
+    signature, notes = _features(train, params)
+    x = _typed(train, signature, key="columns")
+    y, class_names = _labels(train, params.label)
+    data = Dataset(x, y, class_names, **read_roles(params, train.column, train.place))
+    if isinstance(params.test, TestSplit):
+        return Opened(*hold_out(data, params.test), notes)
+    if params.test is None:
+        return Opened(data, None, notes)
+    test = _File(params.test, format, "test", params, text={params.label, *signature.names("categorical")})
+    x = _typed(test, signature, key="test")
+    y, _ = _labels(test, params.label, class_names)
+    return Opened(data, Dataset(x, y, class_names), notes)
+
+
+def read_table(
+    path: Path, signature: TableSignature, *, missing: Sequence[str] = MISSING, separator: str | None = None
+) -> Table:
+    """The columns of `signature` from a CSV or Parquet file, others left out; raises `UserError`."""
+    format = format_of(path, missing=missing, separator=separator)
+    frame = format.read(path, text=signature.names("categorical"))
+    try:
+        return Table.of(frame, signature)
+    except ColumnError as error:
+        where = path if error.row is None else f"{path}, {format.place(path, error.row)}"
+        raise UserError(f"{where}: {error.problem}") from None
+
+
+class _File:
+    """A file that was read, and where its rows stand in it."""
+
+    def __init__(self, path: Path, format: Format, key: str, params: TableParams, *, text: set[str]) -> None:
+        self.path, self.key, self._format = path, key, format
+        try:
+            self.frame = format.read(path, text=text)
+        except FrameError as error:
+            raise DataError(str(error), key) from None
+        if not len(self.frame):
+            raise DataError(f"{path} has no rows", key)
+        self.names = [str(name) for name in self.frame.columns]
+
+    def column(self, name: str, key: str) -> pd.Series[Any]:
+        """A column that `key` of the job file names; raises `DataError`."""
+        if name not in self.names:
+            near = did_you_mean(name, self.names)
+            raise DataError(f"{self.path} has no column {name!r}{near} (there are {', '.join(self.names)})", key)
+        values: pd.Series[Any] = self.frame[name]
+        return values
+
+    def place(self, row: int | None) -> str:
+        return str(self.path) if row is None else f"{self.path}, {self._format.place(self.path, row)}"
+
+
+def _texts(params: TableParams) -> set[str]:
+    """Columns whose values are names even where they look like numbers."""
+    names = {params.label, params.groups} - {None}
+    return {*map(str, names), *(name for name, kind in params.columns.items() if kind == "categorical")}
+
+
+def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[str, ...]]:
+    """The columns to learn from, and notes on those that are left out."""
+    roles: dict[str, str] = {}
+    for role in ("label", "weight", "groups", "time"):
+        name = getattr(params, role)
+        if name is None:
+            continue
+        file.column(name, role)
+        if name in roles:
+            raise DataError(f"the column {name!r} is the {roles[name]} already", role)
+        if params.columns.get(name, "ignore") != "ignore":
+            raise DataError(f"the column {name!r} is the {role} and no feature; leave it out of columns", "columns")
+        roles[name] = role
+    for name in params.columns:
+        file.column(name, "columns")
+    given = {name: kind for name, kind in params.columns.items() if kind != "ignore"}
+    left = [name for name in file.names if name not in roles and params.columns.get(name) != "ignore"]
+    dull = {name: what for name in left if (what := _dull(file.frame[name]))}
+    left = [name for name in left if name not in dull]
+    if not left:
+        raise DataError(f"{file.path} has no column to learn from beside {', '.join(map(repr, roles))}", file.key)
+    try:
+        signature = infer_signature(file.frame[left], given)
+    except ColumnError as error:
+        mend = f"leave it out with columns: {{{error.column}: ignore}}"
+        order = f"; if it orders the rows, set time: {error.column}" if "dates" in error.problem else ""
+        raise DataError(f"{file.path}: {error.problem}; {mend}{order}", "columns") from None
+    notes = [f"{file.path}: the column {name!r} {what} and is left out" for name, what in dull.items()]
+    notes += [
+        f"{file.path}: the column {name!r} has another text in every row; if it only names them, "
+        f"leave it out with columns: {{{name}: ignore}}"
+        for name in signature.names("categorical")
+        if _names_every_row(file.frame[name])
+    ]
+    return signature, tuple(notes)
+
+
+def _dull(values: pd.Series[Any]) -> str:
+    if values.isna().all():
+        return "has no values"
+    try:
+        constant = values.nunique(dropna=False) == 1
+    except TypeError:  # lists cannot be hashed; they are refused by their kind
+        return ""
+    return "has the same value in every row" if constant else ""
+
+
+def _names_every_row(values: pd.Series[Any]) -> bool:
+    return len(values) > 50 and values.nunique() == len(values)
+
+
+def _typed(file: _File, signature: TableSignature, *, key: str) -> Table:
+    try:
+        return Table.of(file.frame, signature)
+    except ColumnError as error:
+        mend = ""
+        if key == "columns":
+            mend = f"; mend the value, add it to missing, or set columns: {{{error.column}: categorical}}"
+        raise DataError(f"{file.place(error.row)}: {error.problem}{mend}", key) from None
+
+
+def _labels(
+    file: _File, name: str, class_names: Sequence[str] | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels as positions in the class names, which are the sorted labels of the training rows."""
+    values = file.column(name, "label" if class_names is None else file.key)
+    codes, distinct = pd.factorize(values)
+    if (codes < 0).any():
+        count, first = int((codes < 0).sum()), int((codes < 0).argmax())
+        more = f" (and in {count - 1:,} more)" if count > 1 else ""
+        raise DataError(
+            f"{file.place(first)}: the label {name!r} is missing{more}; fill it in, remove such rows, or take the "
+            "text out of `missing` if it is a class",
+            "label" if class_names is None else file.key,
+        )
+    texts = [label_text(value) for value in distinct]
+    if class_names is None:
+        if any(re.fullmatch(r"-?\d*\.\d+", text) for text in texts) and _are_numbers(texts):
+            raise DataError(
+                f"{file.path}: the label {name!r} holds numbers with fractions, such as {texts[0]}; "
+                "classes are integers or text",
+                "label",
+            )
+        class_names = sorted(set(texts), key=int if _are_integers(texts) else None)
+    position = {known: i for i, known in enumerate(class_names)}
+    y = np.array([position.get(text, -1) for text in texts], np.int64)[codes]
+    if (y < 0).any():
+        row = int((y < 0).argmax())
+        unknown = texts[codes[row]]
+        raise DataError(
+            f"{file.place(row)}: the label {unknown!r} is not among the classes of the training rows"
+            f"{did_you_mean(unknown, list(class_names))} (they are {', '.join(class_names[:20])})",
+            file.key,
+        )
+    return y, tuple(class_names)
+
+
+def label_text(value: object) -> str:
+    """A label as text; 1.0 is 1, as integers are written where some rows lack one."""
+    text = str(value)
+    return text.split(".")[0] if re.fullmatch(r"-?\d+\.0+", text) else text
+
+
+def _are_integers(texts: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"-?(0|[1-9]\d*)", text) for text in texts)
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    return bool(pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").notna().all())

@@ -1,0 +1,112 @@
+"""How much each training row counts: the data's own weights, weights of classes, draws that balance the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from quorate.data.dataset import Dataset, Rows
+from quorate.kinds import MEMBERS
+from quorate.registry import did_you_mean
+from quorate.spec import MemberParams
+
+Weights = NDArray[np.float32]
+"""(N,), one for each row."""
+
+
+def _names_as_text(value: object) -> object:
+    """Class names are text, also where YAML reads them as numbers."""
+    return {str(name): weight for name, weight in value.items()} if isinstance(value, Mapping) else value
+
+
+class WeightedParams(MemberParams):
+    """What every member of Quorate's own takes; `weighs` and `resamples` of its class say whether it can."""
+
+    class_weight: (
+        Literal["balanced"]
+        | Annotated[
+            dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]],
+            BeforeValidator(_names_as_text),
+            Field(min_length=1),
+        ]
+        | None
+    ) = None
+    """Factor of each row's weight by its class: a mapping of class names to numbers, where the others count 1,
+    or `balanced`, so that all classes count the same."""
+    sampling: Literal["balanced"] | None = None
+    """`balanced` draws as many training rows as there are, each class equally often: in each epoch of a network,
+    once for the others."""
+
+    @model_validator(mode="after")
+    def _balances_once(self) -> WeightedParams:
+        if self.class_weight == "balanced" and self.sampling == "balanced":
+            raise ValueError("class_weight: balanced and sampling: balanced do the same twice; leave one out")
+        return self
+
+
+def row_weights(data: Dataset, params: WeightedParams) -> Weights | None:
+    """The weight of each training row, or None where all count the same.
+
+    `balanced` is scikit-learn's: the weight of all rows / (number of present classes x weight of the class).
+    """
+    given = data.weight if _differ(data) else None
+    if params.class_weight is None:
+        return given
+    own = np.ones(len(data)) if given is None else given.astype(np.float64)
+    if params.class_weight == "balanced":
+        totals = np.bincount(data.y, weights=own, minlength=data.n_classes)
+        factors = totals.sum() / (np.count_nonzero(totals) * np.where(totals > 0, totals, 1))
+    else:
+        factors = np.array([params.class_weight.get(name, 1.0) for name in data.class_names])
+    weights: Weights = (own * factors[data.y]).astype(np.float32)
+    return weights
+
+
+def balanced_rows(y: NDArray[np.int64], *, seed: int) -> Rows:
+    """As many positions as `y` has, shuffled, each class equally often (but for a remainder below their number).
+
+    Of a large class different rows are drawn, those of a small one come again when all have come.
+    """
+    random = np.random.default_rng(seed)
+    classes = random.permutation(np.unique(y))
+    drawn = []
+    for place, label in enumerate(classes):
+        share = len(y) // len(classes) + (place < len(y) % len(classes))
+        own = np.flatnonzero(y == label)
+        rounds = [random.permutation(own) for _ in range(-(-share // len(own)))]
+        drawn.append(np.concatenate(rounds)[:share] if rounds else own[:0])
+    return random.permutation(np.concatenate(drawn)).astype(np.int64)
+
+
+def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
+    """Raise `ValueError` where the member of this kind cannot weigh or draw the rows of `data` as it is asked to."""
+    asked = params if isinstance(params, WeightedParams) else WeightedParams(kind=params.kind)
+    if isinstance(asked.class_weight, Mapping):
+        for name in asked.class_weight:
+            if name not in data.class_names:
+                classes = list(data.class_names)
+                raise ValueError(
+                    f"class_weight: there is no class {name!r}{did_you_mean(name, classes)} "
+                    f"(the classes are {', '.join(classes[:20])}{', …' * (len(classes) > 20)})"
+                )
+    weights = "class_weight" if asked.class_weight else "the data's weights" if _differ(data) else None
+    if weights and not getattr(kind, "weighs", True):
+        raise ValueError(f"{params.kind} cannot weigh its rows as {weights} would have it; {_those_that('weighs')} can")
+    if asked.sampling and not getattr(kind, "resamples", True):
+        raise ValueError(
+            f"sampling: {params.kind} holds rows out by itself, and rows that are drawn twice would be on both sides; "
+            f"take class_weight, or one of {_those_that('resamples')}"
+        )
+
+
+def _differ(data: Dataset) -> bool:
+    """Whether rows have weights of their own; the same one for all says nothing."""
+    return data.weight is not None and bool((data.weight != data.weight[:1]).any())
+
+
+def _those_that(can: str) -> str:
+    return ", ".join(name for name in MEMBERS.names() if getattr(MEMBERS.get(name), can, False))

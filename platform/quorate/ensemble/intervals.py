@@ -1,0 +1,107 @@
+"""Figures of an ensemble with the 95 % intervals that so many test rows allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from quorate.ensemble import metrics
+from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.ranking import average_precision, roc_auc
+
+LEVEL = 0.95
+RESAMPLES = 1000
+Z = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
+
+_CELLS = 2_000_000
+"""Numbers in the table of one chunk of resamples."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and its interval; None where the rows cannot tell, as for one class only."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        return asdict(self)
+
+
+def figures(proba: Proba, y: Labels, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Figure]:
+    """accuracy, nll, ece and brier of probabilities (N, K); for two classes roc_auc and average_precision too.
+
+    The interval of the accuracy is Wilson's (1927), the others' are percentiles of `resamples`
+    bootstrap samples of the rows (Efron, 1979). A sample adds noise of its own to the calibration
+    error, which is made of absolute values and grows by it, often beyond the value itself: its samples
+    are moved so that their mean is the value. The second class is the positive one.
+    """
+    found = metrics.scores(proba, y)
+    right = int((proba.argmax(axis=1) == y).sum())
+    drawn = _bootstrap(proba, y, resamples, seed)
+    values = {name: found.get(name) for name in drawn}
+    whole = np.ones((1, len(y)))
+    for name, statistic in _rankings(proba, y).items():
+        values[name] = _known(statistic(whole)[0])
+    drawn["ece"] = np.maximum(drawn["ece"] - drawn["ece"].mean() + found["ece"], 0.0)
+    intervals = {name: Figure(values[name], *_percentiles(samples)) for name, samples in drawn.items()}
+    return {"accuracy": Figure(found["accuracy"], *wilson(right, len(y))), **intervals}
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson, 1927)."""
+    share, z2 = right / total, Z**2 / total
+    centre = (share + z2 / 2) / (1 + z2)
+    half = Z * np.sqrt(share * (1 - share) / total + z2 / (4 * total)) / (1 + z2)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def _bootstrap(proba: Proba, y: Labels, resamples: int, seed: int) -> dict[str, Floats]:
+    """The figures of each resample (resamples,)."""
+    n, rng = len(y), np.random.default_rng(seed)
+    parts = np.column_stack([metrics.row_nll(proba, y), metrics.row_brier(proba, y), metrics.row_gaps(proba, y)])
+    rankings = _rankings(proba, y)
+    chunks: dict[str, list[Floats]] = {name: [] for name in ("nll", "ece", "brier", *rankings)}
+    at_once = max(1, _CELLS // n)
+    for start in range(0, resamples, at_once):
+        weights = _draw(rng, min(at_once, resamples - start), n)
+        means = weights @ parts / n
+        chunks["nll"].append(means[:, 0])
+        chunks["brier"].append(means[:, 1])
+        chunks["ece"].append(np.abs(means[:, 2:]).sum(axis=1))
+        for name, statistic in rankings.items():
+            chunks[name].append(statistic(weights))
+    return {name: np.concatenate(samples) for name, samples in chunks.items()}
+
+
+def _draw(rng: np.random.Generator, samples: int, n: int) -> Floats:
+    """How often each row is in each bootstrap sample (samples, n)."""
+    rows = rng.integers(0, n, (samples, n)) + np.arange(samples)[:, None] * n
+    return np.bincount(rows.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)
+
+
+def _rankings(proba: Proba, y: Labels) -> dict[str, Callable[[Floats], Floats]]:
+    """What only two classes have: functions of the rows' weights (B, N)."""
+    if proba.shape[1] != 2:
+        return {}
+    score, positive = proba[:, 1].astype(np.float64), np.asarray(y == 1)
+    return {
+        "roc_auc": lambda weights: roc_auc(score=score, positive=positive, weights=weights),
+        "average_precision": lambda weights: average_precision(score=score, positive=positive, weights=weights),
+    }
+
+
+def _percentiles(samples: Floats) -> tuple[float | None, float | None]:
+    known = samples[~np.isnan(samples)]
+    if not known.size:
+        return None, None
+    low, high = np.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return float(low), float(high)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,62 @@
+"""Users' own combiners: a function that gives weights, or a class as the built-in ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from quorate.ensemble.arrays import Labels, Proba
+from quorate.ensemble.calibration import apply_temperature, fit_temperatures
+from quorate.ensemble.combination import Combination
+from quorate.ensemble.combiner import Combiner, with_final_temperature
+from quorate.kinds import KindParams
+from quorate.own_code import OwnCodeError, said
+from quorate.own_params import own_values, params_of, require_class, require_parameters
+
+_FORM = "weights(proba, y, *, power: float = 1.0) -> an array (members,)"
+
+
+def adopt_combiner(kind: str, found: Any) -> type[Combiner[KindParams]]:
+    """A combiner of a subclass of `Combiner`, or of a function of the calibrated probabilities and the labels."""
+    if isinstance(found, type):
+        require_class(
+            found, base=KindParams, names=("fit", "pool"), kind=kind, ignored=Combiner if found is Combiner else object
+        )
+        if not issubclass(found, Combiner):
+            raise OwnCodeError(f"the class {found.__name__} is no subclass of quorate.ensemble.combiner.Combiner")
+        return found
+    if not callable(found):
+        raise OwnCodeError(f"it is a {type(found).__name__}; a function is needed: {_FORM}")
+    require_parameters(found, ("proba", "y"), form=_FORM)
+    return _of_function(kind, found)
+
+
+def _of_function(kind: str, function: Any) -> type[Combiner[KindParams]]:
+    class OwnCombiner(Combiner[KindParams]):
+        Params = params_of(function, what="combiner", kind=kind, given=("proba", "y", "seed"))
+
+        def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+            temperatures = fit_temperatures(proba=proba, y=y)
+            tempered = [
+                apply_temperature(proba=member, temperature=temperature)
+                for member, temperature in zip(proba, temperatures, strict=True)
+            ]
+            given = {"proba": np.stack(tempered), "y": y, "seed": seed}
+            try:
+                weights = np.asarray(function(**own_values(self.params, function, given)), dtype=np.float64)
+            except Exception as error:  # a user's code may raise anything
+                raise OwnCodeError(f"{kind} raises {said(error)}") from error
+            if (
+                weights.shape != (len(proba),)
+                or not np.isfinite(weights).all()
+                or (weights < 0).any()
+                or not weights.any()
+            ):
+                raise OwnCodeError(f"{kind} gives {weights}; a weight >= 0 for each of {len(proba)} members is needed")
+            combination = Combination(kind, weights / weights.sum(), temperatures, temperature=1.0)
+            return with_final_temperature(combination, proba=proba, y=y)
+
+    OwnCombiner.__doc__ = function.__doc__
+    OwnCombiner.__module__ = function.__module__
+    return OwnCombiner

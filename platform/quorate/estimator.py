@@ -1,0 +1,343 @@
+"""An ensemble job as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from quorate.bundle import Bundle
+from quorate.data.dataset import Dataset, Inputs
+from quorate.data.in_memory import InMemoryParams, as_inputs, infer_inputs, is_image_array
+from quorate.data.roles import groups_of, times_of
+from quorate.data.signature import Signature, TableSignature
+from quorate.data.source import Opened
+from quorate.interrupt import StopRequest
+from quorate.job import Options, run_job
+from quorate.jobfile import Source
+from quorate.report.frame import as_frame
+from quorate.runs import RunFolder
+from quorate.spec import Job, ValidationSpec, validate
+from quorate.store import open_store
+
+Members = Mapping[str, str | Mapping[str, Any]]
+
+DEFAULT_MEMBERS: dict[str, Members] = {
+    "table": {
+        "boosting": "gradient_boosting",
+        "trees": "extra_trees",
+        "logistic": "logistic",
+        "mlp": {"kind": "net", "arch": "mlp", "schedule": "one_cycle", "dropout": 0.1},
+    },
+    "image": {
+        "cnn": {"kind": "net", "arch": "small_cnn", "schedule": "one_cycle", "lr": 0.05, "dropout": 0.1},
+        "svm": {"kind": "svm", "C": 10},
+        "forest": "random_forest",
+    },
+}
+"""What is trained where no members are named: few, quick on one core, and unlike each other."""
+
+
+class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """An ensemble of diverse classifiers, combined and calibrated by their out-of-fold predictions.
+
+    It runs the same job as `quorate train`, by default in this process and without a trace on disk.
+
+    Parameters
+    ----------
+    members
+        Name to member, as in a job file: the name of a kind, or a mapping with the key `kind` and its
+        parameters. Without it, tables get gradient boosting, extra trees, logistic regression and a
+        multilayer perceptron; images a small convolutional network, an SVM and a random forest.
+    combiner
+        Name of a combiner, or a mapping with the key `kind` and its parameters.
+    validation
+        How rows are split into folds, as in a job file, such as `{"folds": 3}`. Where the rarest class
+        has fewer rows than there are folds, as many folds as it has rows are made, with a warning.
+    random_state
+        The job's seed; the same one gives the same ensemble. None draws one from NumPy's global state.
+    executor
+        `local` trains in this process, one fit after another; `ray` on a Ray of its own on this
+        machine, or on the cluster at RAY_ADDRESS.
+    budget
+        Time for `fit`, in seconds or as `300s`, `20m`, `2h`; as long as it takes when None. What was not
+        finished in time is named in a warning; with `store`, another `fit` goes on from there.
+    store
+        Folder of finished work, shared by every job that is given it: what is in it is not trained
+        again. With it, a grid search over combiners trains each member once. Nothing is kept without.
+    folder
+        Where the run folder is written: for `quorate predict`, `serve` and `leaderboard`. Without it
+        the run's files are removed when `fit` ends, and the estimator has all that it needs.
+    name
+        Names the run folder, and the run and model in MLflow.
+    tracking
+        Whether the job is sent to MLflow; needs `folder`.
+    verbose
+        Whether progress is printed.
+
+    Attributes
+    ----------
+    classes_
+        The labels (K,), sorted, in the type that they were given.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn; pixels of one image where images were given.
+    leaderboard_
+        A data frame: a row for the ensemble and one for each member (`quorate.report.frame.as_frame`).
+    oof_proba_
+        The ensemble's cross-fitted probabilities (n, K) of the training rows; NaN for those that no
+        fold validates (a holdout fold, rows without weight).
+    run_
+        The run folder, where `folder` was given; else None.
+    bundle_
+        The trained ensemble (`quorate.bundle.Bundle`).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from quorate import EnsembleClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = EnsembleClassifier({"linear": "logistic", "forest": {"kind": "random_forest", "trees": 50}})
+    >>> ensemble.fit(X, y).predict(X[:2])
+    array([0, 0])
+    """
+
+    def __init__(
+        self,
+        members: Members | None = None,
+        *,
+        combiner: str | Mapping[str, Any] = "calibrated_greedy",
+        validation: Mapping[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        executor: Literal["local", "ray"] = "local",
+        budget: float | str | None = None,
+        store: str | Path | None = None,
+        folder: str | Path | None = None,
+        name: str = "ensemble",
+        tracking: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.members = members
+        self.combiner = combiner
+        self.validation = validation
+        self.random_state = random_state
+        self.executor = executor
+        self.budget = budget
+        self.store = store
+        self.folder = folder
+        self.name = name
+        self.tracking = tracking
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        time: ArrayLike | None = None,
+    ) -> Self:
+        """Train, calibrate and combine the members.
+
+        `X` is an array of numbers (n, columns), NaN where one is missing; a data frame, whose text
+        columns are categories; or uint8 images (n, H, W) or (n, H, W, C). `y` (n,) holds labels of any
+        type that can be sorted. `sample_weight` (n,) says how much a row counts in training; a row of
+        weight 0 counts as not given, everywhere. With `groups` (n,) no group is both trained and
+        validated on; with `time` (n,), numbers or dates, rows are validated by models of earlier ones.
+
+        Raises `ValueError` for input that cannot be used, `quorate.job.JobFailed` where fewer members
+        could be trained than the quorum needs.
+        """
+        labels = self._check_labels(y)
+        rows = self._check_rows(X, fitting=True)
+        check_consistent_length(X, labels, groups, time)
+        inputs = infer_inputs(rows)
+        weight = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
+        kept = np.flatnonzero(weight)
+        classes, encoded = np.unique(labels[kept], return_inverse=True)
+        data = Dataset(
+            inputs if len(kept) == len(labels) else inputs.subset(kept),
+            encoded.astype(np.int64),
+            tuple(map(str, classes)),
+            weight=None if sample_weight is None else weight[kept].astype(np.float32),
+            groups=None if groups is None else groups_of(pd.Series(groups))[kept],
+            time=None if time is None else times_of(pd.Series(time))[kept],
+        )
+        job = _with_fitting_folds(self._job(inputs.signature), data, classes)
+        with self._workspace() as (store, runs):
+            options = Options(open_store(str(store)), runs, self.executor)
+            console = Console(quiet=not self.verbose)
+            board = run_job(job, options, console=console, stop=_NoSignals(), data=Opened(data, None))
+            run = RunFolder(runs / board["run"])
+            self._files = {
+                str(path.relative_to(run.bundle)): path.read_bytes()
+                for path in sorted(run.bundle.rglob("*"))
+                if path.is_file()
+            }
+            self._bundle = Bundle.load(run.bundle)
+            with np.load(run.path / "oof.npz", allow_pickle=False) as arrays:
+                out_of_fold = arrays["ensemble"]
+        self.classes_ = classes
+        self.leaderboard_ = as_frame(board)
+        self.oof_proba_ = np.full((len(labels), len(classes)), np.nan)
+        self.oof_proba_[kept] = out_of_fold
+        self.run_ = run.path if self.folder is not None else None
+        _warn_of_lost(board)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Calibrated probabilities (n, K), in the order of `classes_`."""
+        check_is_fitted(self)
+        return self.bundle_.predict(self._as_fitted(X)).proba
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class (n,), in the type of the labels."""
+        check_is_fitted(self)
+        predicted: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return predicted
+
+    @property
+    def bundle_(self) -> Bundle:
+        """The trained ensemble."""
+        check_is_fitted(self)
+        if not hasattr(self, "_bundle"):
+            with tempfile.TemporaryDirectory(prefix="quorate-") as name:
+                self._bundle = Bundle.load(self.save_bundle(Path(name) / "bundle"))
+        return self._bundle
+
+    def save_bundle(self, folder: str | Path) -> Path:
+        """Write the bundle to a new folder, for `quorate.load`, `quorate predict` and `quorate serve`.
+
+        Raises `FileExistsError` where there is something already.
+        """
+        check_is_fitted(self)
+        folder = Path(folder)
+        folder.mkdir(parents=True)
+        for name, content in self._files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return folder
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_bundle"}  # its files are in the state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _check_labels(self, y: ArrayLike) -> NDArray[Any]:
+        labels: NDArray[Any] = validate_data(self, y=y)
+        check_classification_targets(labels)
+        return labels
+
+    def _check_rows(self, X: Any, *, fitting: bool) -> Any:
+        """Rows that scikit-learn's conventions allow, and how many features and of which names they have."""
+        if is_image_array(X):
+            self.n_features_in_ = int(np.prod(X.shape[1:]))
+            return X
+        if fitting and getattr(X, "ndim", 2) in (3, 4):
+            raise ValueError(f"images are uint8 (n, H, W) or (n, H, W, C); these are {X.dtype} of shape {X.shape}")
+        if isinstance(X, pd.DataFrame):
+            return validate_data(self, X, reset=fitting, skip_check_array=True)
+        kind = "numeric" if fitting or not self._has_categories() else None
+        return validate_data(self, X, reset=fitting, dtype=kind, ensure_all_finite="allow-nan")
+
+    def _as_fitted(self, X: Any) -> Inputs:
+        """Rows of the kind that was fitted, their columns by position where the names differ only in being there."""
+        signature = self.bundle_.signature
+        rows = X
+        if isinstance(signature, TableSignature) and not is_image_array(X):
+            rows = self._check_rows(X, fitting=False)
+            if isinstance(rows, pd.DataFrame):
+                rows = rows.set_axis(signature.names(), axis=1)
+        return as_inputs(rows, signature)
+
+    def _has_categories(self) -> bool:
+        signature = self.bundle_.signature
+        return isinstance(signature, TableSignature) and bool(signature.names("categorical"))
+
+    def _job(self, signature: Signature) -> Job:
+        """The job of these parameters; raises `SpecError`, a `ValueError` that names every wrong one."""
+        if self.tracking and self.folder is None:
+            raise ValueError("tracking=True needs folder=: what MLflow is sent must lie somewhere until it is there")
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31)
+        members = self.members if self.members is not None else DEFAULT_MEMBERS[signature.kind]
+        tree = {
+            "name": self.name,
+            "seed": int(seed),
+            "data": InMemoryParams(),
+            "validation": _plain(self.validation if self.validation is not None else {}),
+            "members": _plain(members),
+            "combiner": _plain(self.combiner),
+            "execution": {"executor": self.executor, "budget": self.budget},
+            "tracking": {"enabled": bool(self.tracking)},
+        }
+        return validate(Source(type(self).__name__, tree, {}), base=Path())
+
+    @contextmanager
+    def _workspace(self) -> Iterator[tuple[Path, Path]]:
+        """Store and runs folder: those that were given, else temporary ones."""
+        with tempfile.TemporaryDirectory(prefix="quorate-") as name:
+            store = Path(self.store).expanduser().absolute() if self.store is not None else Path(name) / "store"
+            runs = Path(self.folder).expanduser().absolute() if self.folder is not None else Path(name) / "runs"
+            yield store, runs
+
+
+class _NoSignals(StopRequest):
+    """Leaves Ctrl-C to Python: it ends `fit` with `KeyboardInterrupt`, in any thread."""
+
+    def install(self) -> None:
+        return
+
+
+def _plain(value: Any) -> Any:
+    """Mappings of any type as dictionaries, as a parsed file has them."""
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def _with_fitting_folds(job: Job, data: Dataset, classes: NDArray[Any]) -> Job:
+    """The job with as many folds as the rarest class has rows, if there are fewer; raises `ValueError`."""
+    if len(classes) < 2:
+        raise ValueError(f"all rows are of one class, '{classes[0]}'; a classifier needs two classes or more")
+    counts = np.bincount(data.y)
+    name, rarest = classes[counts.argmin()], int(counts.min())
+    if rarest < 2:
+        raise ValueError(
+            f"the class '{name}' has one row; a class needs two rows or more, one to train on and one to validate on: "
+            "add rows of it, or remove it"
+        )
+    validation: ValidationSpec = job.spec.validation
+    by_class = data.groups is None and data.time is None
+    in_folds = validation.scheme == "kfold" or (validation.scheme == "auto" and len(data) < validation.auto_rows)
+    if not (by_class and in_folds) or rarest >= validation.folds:
+        return job
+    said = f"the class '{name}' has {rarest} rows: {rarest} folds are made instead of {validation.folds}"
+    warnings.warn(said, stacklevel=3)
+    fewer = validation.model_copy(update={"folds": rarest})
+    return Job(job.spec.model_copy(update={"validation": fewer}), job.source)
+
+
+def _warn_of_lost(board: Mapping[str, Any]) -> None:
+    """Say which members are not whole, and why."""
+    lost = {row["name"]: row["status"] for row in board["members"] if row["status"] != "ok"}
+    if failed := [f"{name} ({status})" for name, status in lost.items() if status in ("failed", "diverged")]:
+        warnings.warn(f"the ensemble is made without {', '.join(failed)}; verbose=True shows why", stacklevel=3)
+    if late := [f"{name} ({status})" for name, status in lost.items() if status not in ("failed", "diverged")]:
+        warnings.warn(f"the budget was too small for all of {', '.join(late)}", stacklevel=3)

@@ -1,0 +1,104 @@
+"""What a budget means for the queue: who is next, who may still begin, and when training is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from quorate.execution.estimates import Estimates, epochs_of
+from quorate.plan import FitTask, Task
+
+_TRANSIT_SECONDS = 1.0
+"""For the result of a network that stops at its deadline to be made, sent and kept."""
+
+
+@dataclass
+class Budget:
+    """Seconds for the whole command since `began` (`time.monotonic`), of which `reserve` come after the training."""
+
+    seconds: float
+    began: float
+    reserve: float = 0.0
+
+    def used(self) -> float:
+        return time.monotonic() - self.began
+
+    def left(self) -> float:
+        """Until the command is to have ended."""
+        return self.seconds - self.used()
+
+    def training_left(self) -> float:
+        """Until training is to have ended."""
+        return self.left() - self.reserve
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """The budget's answers to an executor; `share` is the part of all workers that a task holds."""
+
+    budget: Budget
+    estimates: Estimates
+    share: Callable[[Task], float]
+
+    def order(self, waiting: Iterable[tuple[Task, ...]]) -> list[tuple[Task, ...]]:
+        """Units in the order in which they are to begin."""
+        units, now = list(waiting), time.monotonic()
+        busy = sum(self.estimates.seconds_left(task, now) * self.share(task) for task in self.estimates.running())
+        waits = [
+            Wait(round_of(tasks[0]), sum(map(self.estimates.seconds, tasks)), self.share(tasks[0])) for tasks in units
+        ]
+        return [units[i] for i in in_rounds(waits, room=self.budget.training_left() - busy)]
+
+    def may_start(self, task: Task) -> bool:
+        """Whether it is of use to begin now: it would end in time, or is a network that gets an epoch done."""
+        return self.least_seconds(task) <= self.budget.training_left() - (_TRANSIT_SECONDS if epochs_of(task) else 0)
+
+    def least_seconds(self, task: Task) -> float:
+        """What the task needs to be of any use."""
+        return self.estimates.seconds(task) / (epochs_of(task) or 1)
+
+    def seconds_left(self, task: Task) -> float | None:
+        """How soon a task that can end early has to give its result; None for the others."""
+        return self.budget.training_left() - _TRANSIT_SECONDS if epochs_of(task) else None
+
+    def over(self) -> bool:
+        """Whether what still runs is to be given up."""
+        return self.budget.training_left() <= 0
+
+    def why_not(self, task: Task) -> str:
+        """Why a task that waited was not begun."""
+        left = max(self.budget.training_left(), 0)
+        what = "an epoch of it takes" if epochs_of(task) else "it takes"
+        return f"{what} about {self.least_seconds(task):.1f} s, and {left:.1f} s were left for training"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A unit in the queue: its round, estimated seconds, and the share of all workers that it holds."""
+
+    round: int
+    seconds: float
+    share: float
+
+
+def in_rounds(waits: Sequence[Wait], *, room: float) -> list[int]:
+    """The positions of `waits` in the order in which they are to begin.
+
+    Rounds come one after another, so that each member has its first fold before any has its second. A round that fits
+    into what is left of `room`, seconds of all workers together, begins with its longest unit, so that no long one is
+    left at the end; one that does not fit with its cheapest, so that as many as possible are done.
+    """
+    order: list[int] = []
+    for number in sorted({wait.round for wait in waits}):
+        own = [i for i, wait in enumerate(waits) if wait.round == number]
+        work = sum(waits[i].seconds * waits[i].share for i in own)
+        sign = -1 if work <= room else 1
+        order += sorted(own, key=lambda i: sign * waits[i].seconds)
+        room -= work
+    return order
+
+
+def round_of(task: Task) -> int:
+    """The fold of a fit task, so that members have folds in common; predictions of finished ones come before."""
+    return task.fold if isinstance(task, FitTask) else -1

@@ -1,0 +1,159 @@
+"""How long tasks take: the plan's estimates, corrected by what was seen; and how long until all have ended."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
+from quorate.plan import FitTask, PredictTask, Task
+
+Load = tuple[float, float]
+"""Seconds that something takes, and the share of all workers that it holds meanwhile."""
+
+
+_STEADY_SECONDS = 2.0
+"""Added to both sides of the ratio that is taken from other members: what took a blink tells little of what takes long."""
+
+
+@dataclass
+class _Running:
+    """A task at work: when it began, and how many epochs it has reported since, the newest one when."""
+
+    since: float
+    last: float
+    reports: int = 0
+    epoch: int = 0
+
+    @property
+    def pace(self) -> float:
+        """Seconds of an epoch."""
+        return (self.last - self.since) / self.reports
+
+
+@dataclass
+class _Tally:
+    estimated: float = 0.0
+    observed: float = 0.0
+
+
+class Estimates:
+    """Seconds of tasks: the plan's figure times (observed / estimated) of what is most alike.
+
+    That is the member's own tasks, now or before, then its kind's, then all. The epochs' pace of a task that is still
+    running counts as observed. Times are those of `time.monotonic`.
+    """
+
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str, ...], _Tally] = {}
+        self._seen: dict[str, tuple[Task, float]] = {}
+        self._running: dict[str, tuple[Task, _Running]] = {}
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was observed yet; before, the estimates are guesses."""
+        return bool(self._tallies)
+
+    def reused(self, task: FitTask, seconds: float) -> None:
+        """An earlier job's fit, perhaps on another machine: it counts where this job has seen nothing like it."""
+        for level in _levels(task):
+            self._add("before", level, _cost(task), seconds)
+
+    def on(self, event: Event, now: float) -> None:
+        """One event of the executor."""
+        task = event.task
+        if isinstance(event, Started):
+            self._running[task.key] = (task, _Running(now, now))
+            return
+        _, running = self._running.get(task.key, (task, None))
+        if isinstance(event, Reported) and running is not None:
+            running.last, running.epoch, running.reports = now, event.epoch, running.reports + 1
+            if epochs := epochs_of(task):
+                self._observe(task, running.pace * epochs)
+        elif isinstance(event, Fitted):
+            self._observe(task, _whole(event))
+        elif isinstance(event, Predicted) and running is not None:
+            self._observe(task, now - running.since)
+        elif isinstance(event, OutOfTime) and running is not None and not running.reports:
+            self._observe(task, max(self.seconds(task), 1.25 * (now - running.since)))  # longer than it had, no more
+        if isinstance(event, Fitted | Predicted | Failed | Stopped | OutOfTime):
+            self._running.pop(task.key, None)
+
+    def seconds(self, task: Task) -> float:
+        """What the whole task takes, beginning to end."""
+        for level in _levels(task):
+            for when in ("now", "before"):
+                tally = self._tallies.get((when, *level))
+                if tally is not None:
+                    steady = 0.0 if level[:1] in (("member",), ("predict",)) else _STEADY_SECONDS
+                    return _cost(task) * (tally.observed + steady) / (tally.estimated + steady)
+        return _cost(task)
+
+    def seconds_left(self, task: Task, now: float) -> float:
+        """What a running task still takes; one that is beyond its estimate is taken to need a quarter of that again."""
+        whole = self.seconds(task)
+        _, running = self._running.get(task.key, (task, None))
+        if running is None:
+            return whole
+        epochs = epochs_of(task)
+        if epochs and running.reports:
+            return max(running.pace * (epochs - running.epoch) - (now - running.last), 0.0)
+        elapsed = now - running.since
+        return max(whole - elapsed, elapsed / 4)
+
+    def running(self) -> list[Task]:
+        """The tasks that have begun and not ended."""
+        return [task for task, _ in list(self._running.values())]
+
+    def _observe(self, task: Task, seconds: float) -> None:
+        """Take `seconds` for the whole task, instead of what was taken for it before."""
+        _, before = self._seen.get(task.key, (task, None))
+        self._seen[task.key] = (task, seconds)
+        for level in _levels(task):
+            self._add("now", level, _cost(task) if before is None else 0.0, seconds - (before or 0.0))
+
+    def _add(self, when: str, level: tuple[str, ...], estimated: float, observed: float) -> None:
+        tally = self._tallies.setdefault((when, *level), _Tally())
+        tally.estimated, tally.observed = tally.estimated + estimated, tally.observed + observed
+
+
+def epochs_of(task: Task) -> int | None:
+    """The epochs that a task reports one by one, so that it can end between them; None where it cannot end early."""
+    return getattr(task.params, "epochs", None) if isinstance(task, FitTask) else None
+
+
+def makespan(running: Sequence[Load], waiting: Sequence[Load]) -> float:
+    """Seconds until all have ended, where those that wait begin in their order as soon as there is room for them."""
+    ends = [(seconds, share) for seconds, share in running]
+    heapq.heapify(ends)
+    free, now, last = 1.0 - sum(share for _, share in ends), 0.0, max((end for end, _ in ends), default=0.0)
+    for seconds, share in waiting:
+        while free < share - 1e-9 and ends:
+            now, given_back = heapq.heappop(ends)
+            free += given_back
+        heapq.heappush(ends, (now + seconds, share))
+        free, last = free - share, max(last, now + seconds)
+    return last
+
+
+def _whole(event: Fitted) -> float:
+    """What the whole task takes by what it has taken; one that was stopped had a part of its epochs."""
+    epochs, done = epochs_of(event.task), len(event.history)
+    scale = 1.0 if event.complete or not epochs else epochs / max(done, 1)
+    return event.seconds * scale + event.ending
+
+
+def _cost(task: Task) -> float:
+    return max(task.cost, 1e-3)
+
+
+def _levels(task: Task) -> Iterator[tuple[str, ...]]:
+    """What a task is compared with, the most alike first."""
+    if isinstance(task, PredictTask):
+        yield ("predict", task.fit.member)
+        yield ("predict",)
+    else:
+        yield ("member", task.member)
+        yield ("kind", task.kind)
+        yield ()

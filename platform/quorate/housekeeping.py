@@ -1,0 +1,197 @@
+"""What a store holds and what of it can go: garbage, checkpoints, old work, whatever is above a size."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from quorate.store import Entry, Manifest, Store
+from quorate.store.leases import pinned
+
+GRACE = 3600.0
+"""Seconds for which what was written or used is never garbage: a job writes blobs before the manifest that names
+them, and reads the files of finished members once more when it packs its bundle."""
+
+_SPACES = ("fits", "predictions", "checkpoints")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One manifest with the blobs that it names."""
+
+    entry: Entry
+    space: str
+    key: str
+    manifest: Manifest
+    blobs: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Everything in a store; blobs by their SHA-256."""
+
+    pieces: list[Piece]
+    blobs: dict[str, Entry]
+    damaged: list[Entry]
+    torn: list[Entry]
+    rest: list[Entry]
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        lone = (*self.blobs.values(), *self.damaged, *self.torn, *self.rest)
+        return sum(piece.entry.size for piece in self.pieces) + sum(entry.size for entry in lone)
+
+
+@dataclass
+class Share:
+    """How many there are, how many bytes they take, and the seconds of training that are in them."""
+
+    count: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+    def add(self, size: int, seconds: float = 0.0) -> None:
+        self.count, self.size, self.seconds = self.count + 1, self.size + size, self.seconds + seconds
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may go beside garbage: every checkpoint, work unused for so many seconds, what is above so many bytes."""
+
+    checkpoints: bool = False
+    older_than: float | None = None
+    max_size: int | None = None
+
+
+@dataclass
+class Collected:
+    """What went (or would go), by reason, and the store's bytes before and after."""
+
+    before: int
+    after: int
+    shares: dict[str, Share] = field(default_factory=dict)
+
+    def add(self, reason: str, size: int) -> None:
+        self.shares.setdefault(reason, Share()).add(size)
+        self.after -= size
+
+
+def take_stock(store: Store) -> Stock:
+    """Look at everything once; a manifest that is damaged is set aside on the way."""
+    stock = Stock([], {}, [], list(store.backend.torn()), [])
+    for entry in store.backend.entries(""):
+        space, _, rest = entry.name.partition("/")
+        if space == "blobs":
+            stock.blobs[rest.rpartition("/")[2]] = entry
+        elif space == "damaged":
+            stock.damaged.append(entry)
+        elif space in ("leases", "pins") or not entry.name.endswith(".json"):
+            stock.rest.append(entry)
+        else:
+            key = rest.rpartition("/")[2].removesuffix(".json")
+            manifest = store.find(space, key)
+            if manifest is not None:
+                stock.pieces.append(Piece(entry, space, key, manifest, frozenset(_blobs_of(manifest))))
+    order = {space: number for number, space in enumerate(_SPACES)}
+    stock.pieces.sort(key=lambda piece: order.get(piece.space, len(order)))
+    return stock
+
+
+def by_space(stock: Stock) -> dict[str, Share]:
+    """Sizes by what things are; a blob that several manifests name counts for the first of them."""
+    shares = {space: Share() for space in _SPACES}
+    for piece, size in _sized(stock.pieces, stock):
+        shares.setdefault(piece.space, Share()).add(size, piece.manifest.get("seconds", 0.0))
+    named = {blob for piece in stock.pieces for blob in piece.blobs}
+    unnamed = [entry for name, entry in stock.blobs.items() if name not in named]
+    for what, entries in (("unnamed blobs", unnamed), ("damaged", stock.damaged), ("torn writes", stock.torn)):
+        shares[what] = Share(len(entries), sum(entry.size for entry in entries))
+    return shares
+
+
+def by_kind(stock: Stock) -> dict[str, Share]:
+    """Finished fit tasks by the kind of their member."""
+    shares: dict[str, Share] = {}
+    for piece, size in _sized([piece for piece in stock.pieces if piece.space == "fits"], stock):
+        share = shares.setdefault(piece.manifest.get("kind", "unknown"), Share())
+        share.add(size, piece.manifest.get("seconds", 0.0))
+    return dict(sorted(shares.items()))
+
+
+def collect(store: Store, rules: Rules, *, dry_run: bool = False) -> Collected:
+    """Remove garbage and what `rules` let go, while jobs may run on the store.
+
+    Use is the time of a manifest's file, which is touched whenever a job finds it. What the holder of
+    a lease has pinned stays, and so does what was used within `GRACE`, checkpoints apart; both are asked again
+    in the moment of removal. A manifest goes before its blobs, so that nothing is ever half there.
+    """
+    begun = time.monotonic()
+    stock, backend = take_stock(store), store.backend
+    done = Collected(stock.size, stock.size)
+    uses = Counter(blob for piece in stock.pieces for blob in piece.blobs)
+    free = {blob: entry.size for blob, entry in stock.blobs.items() if blob not in uses}
+
+    def remove(entry: Entry, grace: float) -> bool:
+        # What was touched since we looked is young, however long we took.
+        looked = time.monotonic() - begun
+        return entry.idle >= grace if dry_run else backend.remove_idle(entry.name, grace + looked)
+
+    def let_go(piece: Piece, reason: str, grace: float) -> None:
+        if not remove(piece.entry, grace):
+            return
+        uses.subtract(piece.blobs)
+        orphans = [stock.blobs[blob] for blob in piece.blobs if not uses[blob] and blob in stock.blobs]
+        gone = sum(entry.size for entry in orphans if remove(entry, grace))
+        done.add(reason, piece.entry.size + gone)
+
+    for blob in free:
+        if remove(stock.blobs[blob], GRACE):
+            done.add("unnamed blobs", free[blob])
+    for what, entries in (("damaged", stock.damaged), ("torn writes", stock.torn)):
+        for entry in entries:
+            if remove(entry, GRACE):
+                done.add(what, entry.size)
+
+    held = pinned(backend)
+    loose = [piece for piece in stock.pieces if f"fits/{piece.key[:2]}/{piece.key}.json" not in held]
+    finished = {piece.key for piece in stock.pieces if piece.space == "fits"}
+    kept = []
+    for piece in loose:
+        if piece.space == "checkpoints" and (rules.checkpoints or piece.key in finished):
+            let_go(piece, "checkpoints of finished tasks" if piece.key in finished else "checkpoints", 0.0)
+        elif rules.older_than is not None and piece.entry.idle >= max(rules.older_than, GRACE):
+            let_go(piece, f"unused {piece.space}", max(rules.older_than, GRACE))
+        else:
+            kept.append(piece)
+    for piece in sorted(kept, key=lambda piece: -piece.entry.idle):
+        if rules.max_size is None or done.after <= rules.max_size:
+            break
+        let_go(piece, f"least recently used {piece.space}", GRACE)
+    return done
+
+
+def _sized(pieces: list[Piece], stock: Stock) -> Iterator[tuple[Piece, int]]:
+    """Each piece with its bytes, those of blobs that no earlier piece named included."""
+    seen: set[str] = set()
+    for piece in pieces:
+        own = piece.blobs - seen
+        seen |= own
+        yield piece, piece.entry.size + sum(stock.blobs[blob].size for blob in own if blob in stock.blobs)
+
+
+def _blobs_of(value: Any) -> Iterator[str]:
+    """The SHA-256 hashes anywhere in a manifest."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _blobs_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _blobs_of(inner)
+    elif isinstance(value, str) and _HASH.fullmatch(value):
+        yield value

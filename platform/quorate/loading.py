@@ -1,0 +1,100 @@
+"""Loads the ensemble of a finished run into a Python program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quorate.bundle import Bundle
+from quorate.data.in_memory import as_inputs
+from quorate.errors import UserError
+from quorate.finding import bundle_folder
+from quorate.report.frame import as_frame
+from quorate.runs import BOARD
+from quorate.scoring.inputs import read_inputs
+from quorate.scoring.score import ask
+
+
+class Ensemble:
+    """A trained ensemble that predicts.
+
+    Rows are uint8 images (n, H, W) or (n, H, W, C), a data frame with the columns of the training
+    data, an array (n, columns) in their order, or paths of files as `quorate predict` takes them.
+
+    >>> ensemble = quorate.load("runs/digits-20260105-101500")     # doctest: +SKIP
+    >>> ensemble.predict(images)                                   # doctest: +SKIP
+    array(['4', '7'], dtype='<U1')
+    """
+
+    def __init__(self, bundle: Bundle, leaderboard: pd.DataFrame) -> None:
+        self.bundle = bundle
+        self.leaderboard = leaderboard
+        """One row for the ensemble and one for each member; see `quorate.report.frame.as_frame`."""
+
+    @property
+    def classes_(self) -> NDArray[np.str_]:
+        """The class names (K,), in the order of the columns of `predict_proba`."""
+        return np.array(self.bundle.class_names)
+
+    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+        """Probabilities (n, K); raises `ValueError` for rows that are not what the ensemble learned from."""
+        paths = _paths(x)
+        if paths is not None:
+            return ask(self.bundle, read_inputs(paths, self.bundle)).proba
+        try:
+            rows = as_inputs(x, self.bundle.signature)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        return self.bundle.predict(rows).proba
+
+    def predict(self, x: Any) -> NDArray[np.str_]:
+        """The name of the most probable class of each row (n,)."""
+        named: NDArray[np.str_] = self.classes_[self.predict_proba(x).argmax(axis=1)]
+        return named
+
+    def __repr__(self) -> str:
+        members = sum(bool(entry["folds"]) for entry in self.bundle.manifest["members"])
+        return f"<Ensemble of {members} members for {self.bundle.signature}, {len(self.classes_)} classes>"
+
+
+def load(run: str | Path | None = None) -> Ensemble:
+    """The ensemble of a run.
+
+    `run` is a run folder or the name of one in `runs` (or QUORATE_RUNS), a bundle's folder, or the URI
+    of a model in MLflow (`models:/digits@champion`); the newest finished run when left out. Every file
+    is verified before it is read, and nothing in it executes. Raises `UserError`, a `ValueError`.
+
+    >>> quorate.load("models:/digits@champion").predict_proba(images).shape     # doctest: +SKIP
+    (2, 10)
+    """
+    folder = bundle_folder(str(run) if run is not None else None)
+    bundle = Bundle.load(folder)
+    return Ensemble(bundle, as_frame(_board(folder, bundle)))
+
+
+def _board(folder: Path, bundle: Bundle) -> dict[str, Any]:
+    """The leaderboard of the bundle's run, or what the bundle knows of it where that lies elsewhere."""
+    path = folder.parent / BOARD
+    if path.is_file():
+        board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if board["run"] == bundle.manifest["run"]:
+            return board
+    manifest = bundle.manifest
+    combination = manifest["combination"]
+    ensemble = {"combiner": combination["kind"], "temperature": combination["temperature"], **manifest["metrics"]}
+    return {"ensemble": ensemble, "members": manifest["members"]}
+
+
+def _paths(x: Any) -> list[Path] | None:
+    """`x` as paths of files, where that is what it is."""
+    if isinstance(x, str | Path):
+        return [Path(x)]
+    if isinstance(x, Sequence) and len(x) and all(isinstance(item, str | Path) for item in x):
+        return [Path(item) for item in x]
+    return None

@@ -1,0 +1,33 @@
+"""Extremely randomized trees."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesClassifier
+
+from quorate.data.signature import Signature
+from quorate.kinds import MEMBERS
+from quorate.members.forest import Forest, ForestParams
+from quorate.members.learner import LearnerParams
+
+
+class ExtraTreesParams(ForestParams):
+    kind: Literal["extra_trees"] = "extra_trees"
+
+
+@MEMBERS.register("extra_trees")
+class ExtraTrees(Forest):
+    """Trees on all rows whose thresholds are drawn at random (Geurts et al., 2006)."""
+
+    Params: ClassVar[type[LearnerParams]] = ExtraTreesParams
+
+    @classmethod
+    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
+        # Thresholds that are drawn need no sorting, but the trees get deeper: .5 (images) to .95 (tables) was measured.
+        return 0.7 * super().cost(params, signature=signature, rows=rows, n_classes=n_classes)
+
+    def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
+        return ExtraTreesClassifier(**self.options(seed=seed))

@@ -1,0 +1,36 @@
+"""Gaussian naive Bayes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.naive_bayes import GaussianNB
+
+from quorate.data.signature import Signature
+from quorate.kinds import MEMBERS
+from quorate.members.learner import Learner, LearnerParams
+
+
+class NaiveBayesParams(LearnerParams):
+    kind: Literal["naive_bayes"] = "naive_bayes"
+    smoothing: float = Field(1e-3, gt=0, le=1e3)
+    """Part of the largest variance that is added to all of them; without it a column that one class never
+    varies in decides alone."""
+
+
+@MEMBERS.register("naive_bayes")
+class NaiveBayes(Learner):
+    """A normal distribution of each feature in each class; categories of tables count as columns of 0 and 1."""
+
+    Params: ClassVar[type[LearnerParams]] = NaiveBayesParams
+
+    @classmethod
+    def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
+        # A pass over the rows for each class: .06 s for 3,600 rows of 784 features, .14 s for 16,000 of 14 columns.
+        return float(0.01 + rows * (1e-5 + 2e-9 * signature.size * n_classes))
+
+    def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
+        return GaussianNB(var_smoothing=self.params.smoothing)

@@ -1,0 +1,143 @@
+"""Users' own members: a function that makes a scikit-learn estimator, or a class that fulfils `Member`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.signature import Signature
+from quorate.members.base import HEADER, Member, read_header, write_header
+from quorate.members.learner import Learner, LearnerParams
+from quorate.members.saved_learner import LOADER, untrusted_types
+from quorate.own_code import OwnCodeError, package_of, said
+from quorate.own_params import own_values, params_of, require_class
+from quorate.spec import MemberParams
+from quorate.training.run import Hardware, Numerics
+
+_FORM = "build(*, neighbours: int = 5) -> an unfitted scikit-learn classifier"
+_GIVEN = ("seed", "random_state", "n_classes")
+_METHODS = ("fit", "predict_proba", "save", "load")
+_LEARNER_LOADS = ("predict_proba", "load", "model_proba", "read_model", "write_model", "check", "_proba")
+"""What a kind may not have of its own where Quorate is to load it without the kind's code."""
+
+
+class OwnLearner(Learner):
+    """A scikit-learn classifier that a user's function makes, on the features of every learner.
+
+    The function may ask by name for `seed` (or `random_state`) and `n_classes`; what else it takes stands
+    in the job file.
+    """
+
+    version: ClassVar[int] = 1
+    weighs: ClassVar[bool] = False
+    function: ClassVar[Callable[..., Any]]
+    kind: ClassVar[str]
+
+    @classmethod
+    def numerics(cls, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
+        estimator = cls._made(params, seed=0, n_classes=2)
+        if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "fit"):
+            raise OwnCodeError(
+                f"{cls.kind} gives a {type(estimator).__name__}, which has no predict_proba; give a scikit-learn "
+                "classifier that has one, such as CalibratedClassifierCV around it"
+            )
+        return super().numerics(params, signature=signature, rows=rows, hardware=hardware)
+
+    def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
+        return self._made(self.params, seed=seed, n_classes=self.n_classes)
+
+    @classmethod
+    def _made(cls, params: Any, *, seed: int, n_classes: int) -> Any:
+        given = {"seed": seed, "random_state": seed, "n_classes": n_classes}
+        try:
+            return cls.function(**own_values(params, cls.function, given))
+        except Exception as error:  # a user's code may raise anything
+            raise OwnCodeError(f"{cls.kind} raises {said(error)}") from error
+
+
+def adopt_member(kind: str, found: Any) -> type[Member]:
+    """A member of a class with `Params`, a subclass of `Learner` among them, or of a function."""
+    if not isinstance(found, type):
+        return _of_function(kind, found)
+    names = ("estimator",) if issubclass(found, Learner) else _METHODS
+    require_class(found, base=MemberParams, names=names, kind=kind, ignored=Learner if "estimator" in names else Member)
+    return _of_class(kind, found)
+
+
+def _of_function(kind: str, function: Any) -> type[Member]:
+    if not callable(function):
+        raise OwnCodeError(f"it is a {type(function).__name__}; a class or a function is needed: {_FORM}")
+    params = params_of(function, what="member kind", kind=kind, base=LearnerParams, given=_GIVEN)
+    options = {
+        name: getattr(function, name)
+        for name in ("version", "encoding", "trusted", "weighs", "resamples")
+        if hasattr(function, name)
+    }
+    content = {"Params": params, "function": staticmethod(function), "kind": kind, "__module__": function.__module__}
+    learner: Any = type("OwnLearner", (OwnLearner,), {**content, **options, "__doc__": function.__doc__})
+    return _of_class(kind, learner)
+
+
+def _of_class(kind: str, found: type) -> type[Member]:
+    """The class with what every member has: a version, a cost, numerics, and what its bundle needs."""
+    reachable = package_of(found.__module__)
+    defaults: dict[str, Any] = {"version": 1, "cost": classmethod(_cost), "numerics": classmethod(_numerics)}
+    missing = {name: value for name, value in defaults.items() if not _has(found, name)}
+    own: Any = found
+
+    def save(self: Any, folder: Path) -> None:
+        own.save(self, folder)
+        if not (folder / HEADER).is_file():
+            write_header(folder, params=self.params)
+        header = read_header(folder)
+        header |= {"kind": kind, **_way_back(found, folder, package=reachable, kind=kind)}
+        (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
+
+    made: type[Member] = type(
+        found.__name__, (found,), {**missing, "save": save, "__module__": found.__module__, "__doc__": found.__doc__}
+    )
+    return made
+
+
+def _has(found: type, name: str) -> bool:
+    """Whether the class has it, other than from what only says that it should."""
+    return getattr(found, name, None) not in (None, getattr(Member, name, None)) and not (
+        name == "cost" and issubclass(found, Learner) and found.cost.__func__ is Learner.cost.__func__  # type: ignore[attr-defined]
+    )
+
+
+def _way_back(found: type, folder: Path, *, package: str, kind: str) -> dict[str, str]:
+    """How a bundle loads what was saved: by Quorate alone, or with the user's package."""
+    needed = {"requires": package}
+    if not issubclass(found, Learner):
+        return needed | {"reason": "its class saves and loads itself"}
+    if any(getattr(found, name) is not getattr(Learner, name) and not _same(found, name) for name in _LEARNER_LOADS):
+        return needed | {"reason": "its class loads or predicts in its own way"}
+    unknown = untrusted_types(folder)
+    if not unknown:
+        return {"loader": LOADER}
+    if beyond := sorted(set(unknown) - set(found.trusted)):
+        raise OwnCodeError(
+            f"the model of {kind} holds {', '.join(beyond)}, which a bundle would not load; name what is to be trusted "
+            f"in the attribute `trusted` of {kind}, or build the model of scikit-learn's own parts"
+        )
+    return needed | {"reason": f"its model holds {', '.join(unknown)}"}
+
+
+def _same(found: type, name: str) -> bool:
+    """Whether a class method, bound anew at each look, is `Learner`'s."""
+    return getattr(getattr(found, name), "__func__", found) is getattr(getattr(Learner, name), "__func__", Learner)
+
+
+def _cost(cls: Any, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
+    """A guess where nobody knows: a microsecond for each value of each row and class."""
+    return float(1e-6 * rows * signature.size * n_classes)
+
+
+def _numerics(cls: Any, params: MemberParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
+    return Numerics(threads=max(1, int(params.cpus)), device="cuda" if params.gpus > 0 else "cpu")

@@ -1,0 +1,166 @@
+"""Networks of users' own architectures as ONNX: written and checked at the fit, loaded without the user's code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from quorate.data.dataset import Inputs
+from quorate.data.features import Features, PixelFeatures, load_features
+from quorate.data.table import Table
+from quorate.errors import UserError
+from quorate.members.base import Proba, read_header
+from quorate.own_code import said
+from quorate.training.feed import Feed, MatrixFeed, PixelFeed
+from quorate.training.run import Numerics
+
+LOADER = "onnx"
+"""Names this module in a member's header."""
+NETWORK = "network.onnx"
+EXTRA = "quorate[onnx]"
+MOST_DIFFERENCE = 1e-4
+"""Greatest difference of a probability from PyTorch's that an exported network may show."""
+SAMPLE_ROWS = 64
+_OPSET = 18
+_BATCH = 256
+_NAMES: dict[str, Any] = {"input_names": ["x"], "output_names": ["logits"], "opset_version": _OPSET}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network as ONNX, or the reason why there is none."""
+
+    content: bytes | None
+    difference: float
+    reason: str = ""
+
+
+def export(network: nn.Module, sample: torch.Tensor) -> Exported:
+    """`network` as ONNX, checked on the rows of `sample` (n, ...) as float32 inputs on the CPU.
+
+    The tracing exporter takes a fifth of a second and does not see branches on values; where its network
+    differs, that of `torch.export` is tried, which takes seconds. A difference is taken on all rows and on
+    the first alone.
+    """
+    reasons = []
+    sample = sample if len(sample) > 1 else torch.cat([sample, sample])
+    expected = _torch_proba(network, sample)
+    for write in (_traced, _exported):
+        try:
+            content = _written(write, network, sample)
+            answer = _Session(content)
+            parts = [answer(sample.numpy()), answer(sample[:1].numpy())]
+            difference = max(float(np.abs(part - expected[: len(part)]).max()) for part in parts)
+        except ModuleNotFoundError as error:
+            return Exported(None, np.inf, f"{error.name} is not installed: install {EXTRA}")
+        except Exception as error:  # noqa: BLE001  (what cannot be exported fails in many ways)
+            reasons.append(f"it cannot be exported: {said(error)[:300]}")
+            continue
+        if difference <= MOST_DIFFERENCE:
+            return Exported(content, difference)
+        reasons.append(f"its probabilities differ by {difference:.1g} as ONNX")
+    return Exported(None, np.inf, reasons[-1])
+
+
+class SavedNetwork:
+    """A trained network in ONNX Runtime, one thread; it predicts and no more."""
+
+    def __init__(self, content: bytes, features: Features, *, size: int | None) -> None:
+        self.history: list[dict[str, float]] = []
+        self.features = features
+        self._size = size
+        self._answer = _Session(content)
+
+    def predict_proba(self, x: Inputs) -> Proba:
+        """float32 (N, K)"""
+        feed = feed_of(x, self.features, numerics=Numerics(), size=self._size)
+        proba: Proba = np.concatenate([self._answer(batch.numpy()) for batch in feed.batches(_BATCH)])
+        return proba
+
+
+def load(folder: Path) -> SavedNetwork:
+    """The network of a member's folder; raises `UserError` where ONNX Runtime is not installed."""
+    header = read_header(folder)
+    features = load_features(folder, header["features"])
+    return SavedNetwork((folder / NETWORK).read_bytes(), features, size=header["params"]["size"])
+
+
+def feed_of(x: Inputs, features: Features, *, numerics: Numerics, size: int | None) -> Feed:
+    """Rows as a network takes them."""
+    if isinstance(x, Table):
+        return MatrixFeed(features(x), numerics=numerics)
+    assert isinstance(features, PixelFeatures), "inputs are checked at the door"
+    return PixelFeed(x, standardize=features.standardizer, numerics=numerics, size=size)
+
+
+class _Session:
+    """Class probabilities of float32 inputs."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise UserError(f"a network in it is ONNX, and {error.name} is not installed: install {EXTRA}") from None
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, x: np.ndarray) -> Proba:
+        (logits,) = self._session.run(None, {self._input: np.ascontiguousarray(x)})
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        proba: Proba = exponents / exponents.sum(axis=1, keepdims=True)
+        return proba
+
+
+@torch.inference_mode()
+def _torch_proba(network: nn.Module, x: torch.Tensor) -> Proba:
+    proba: Proba = torch.softmax(network(x).float(), dim=1).numpy()
+    return proba
+
+
+def _written(write: Callable[[nn.Module, torch.Tensor, Path], None], network: nn.Module, sample: torch.Tensor) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="quorate-") as folder, _quiet():
+        path = Path(folder) / NETWORK
+        write(network, sample, path)
+        return path.read_bytes()
+
+
+def _traced(network: nn.Module, sample: torch.Tensor, path: Path) -> None:
+    axes = {"x": {0: "n"}, "logits": {0: "n"}}
+    torch.onnx.export(network, (sample[:2],), path, dynamic_axes=axes, dynamo=False, **_NAMES)
+
+
+def _exported(network: nn.Module, sample: torch.Tensor, path: Path) -> None:
+    shapes = ({0: torch.export.Dim("n")},)
+    torch.onnx.export(
+        network, (sample[:2],), path, dynamic_shapes=shapes, dynamo=True, external_data=False, verbose=False, **_NAMES
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither the exporters' warnings nor their notes."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

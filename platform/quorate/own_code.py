@@ -1,0 +1,202 @@
+"""Users' own code: finds `module:name`, says what is wrong with it, and which files it is made of."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from quorate.errors import UserError, did_you_mean
+
+_REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
+_PLATFORM = Path(__file__).resolve().parent
+
+_folders: dict[Path, None] = {}
+"""Where modules are looked for before the installed ones: of job files, and the present one."""
+_found: dict[str, str] = {}
+"""Modules that references led to, with the SHA-256 of the source that was imported."""
+
+
+class OwnCodeError(UserError):
+    """A user's own code cannot be used, with the reason and its place."""
+
+
+def look_in(*folders: Path) -> None:
+    """Look for modules in these folders too, the last call's first."""
+    new = dict.fromkeys(folder.absolute() for folder in folders)
+    before = {folder: None for folder in _folders if folder not in new}
+    _folders.clear()
+    _folders.update(new | before)
+
+
+def find(reference: str) -> object:
+    """What `module:name` names, its module imported; raises `OwnCodeError`.
+
+    From the first reference on, the folders of `look_in` stand before everything else on Python's
+    path, as the folder of a script does.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise OwnCodeError(f"{reference!r} is not of the form module:name, such as my_package.networks:build")
+    module = match["module"]
+    _refuse_namesakes(module.partition(".")[0])
+    sys.path[:0] = [str(folder) for folder in _folders if str(folder) not in sys.path]
+    importlib.invalidate_caches()
+    found: object = _import(module)
+    for name in match["name"].split("."):
+        inner = getattr(found, name, None)
+        if inner is None:
+            names = [known for known in dir(found) if not known.startswith("_")]
+            file = getattr(sys.modules[module], "__file__", None)
+            raise OwnCodeError(f"the module {module} has no {name!r}{did_you_mean(name, names)} (it is {file})")
+        found = inner
+    if module not in _found:
+        _found[module] = _digest(module)
+    return found
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of installed packages in `group`, by name."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def source_digest(reference: str) -> str:
+    """SHA-256 of the source that `reference` was found in, with that of its own modules which it imports."""
+    return _found[reference.partition(":")[0]]
+
+
+def package_of(reference: str) -> str:
+    """The package, or the single module, that `reference` belongs to."""
+    return reference.partition(":")[0].partition(".")[0]
+
+
+def own_files() -> list[Path]:
+    """Packages' folders and single files of the code that was found, installed ones left out."""
+    names = sorted({name.partition(".")[0] for module in _found for name in _closure(module)})
+    places = [_place(spec) for name in names if (spec := _spec(name)) is not None]
+    return [place for place in places if place is not None and not _is_installed(place)]
+
+
+def said(error: BaseException) -> str:
+    """What an error of a user's code says, with its file and line."""
+    text = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {text[-1]}" if text else type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    known = [frame for frame in frames if Path(frame[0]).is_file() and not Path(frame[0]).is_relative_to(_PLATFORM)]
+    own = [frame for frame in known if not _is_installed(Path(frame[0]))]
+    return f"{what} ({own[-1][0]}:{own[-1][1]})" if own else what
+
+
+def _import(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise OwnCodeError(_missing(error.name)) from None
+        raise OwnCodeError(f"the module {name} cannot be imported: {said(error)}") from error
+    except (Exception, SystemExit) as error:  # a module may raise anything
+        raise OwnCodeError(f"the module {name} cannot be imported: {said(error)}") from error
+
+
+def _missing(name: str) -> str:
+    parent, _, last = name.rpartition(".")
+    if parent:
+        places = list(getattr(sys.modules[parent], "__path__", ()))
+        if not places:
+            return f"there is no module {name}: {parent} is no package"
+        looked = ", ".join(places)
+    else:
+        places = [str(folder) for folder in _folders]
+        looked = ", ".join([*places, "and among the installed packages"])
+    near = did_you_mean(last, [module.name for module in pkgutil.iter_modules(places)])
+    return f"there is no module {name}{near} (looked in {looked})"
+
+
+def _refuse_namesakes(name: str) -> None:
+    """Raise where the folders hold a module whose name this process has already given to another."""
+    here = PathFinder.find_spec(name, [str(folder) for folder in _folders])
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if here is None or here.origin is None or loaded is None:
+        return
+    if Path(here.origin).resolve() != Path(loaded).resolve():
+        raise OwnCodeError(f"{here.origin} has the name of another module, {loaded}; give it a name of its own")
+
+
+def _digest(module: str) -> str:
+    content = hashlib.sha256()
+    for name in sorted(_closure(module)):
+        spec = _spec(name)
+        if spec is not None and spec.has_location and spec.origin:
+            content.update(f"{name}\0".encode() + Path(spec.origin).read_bytes())
+    return content.hexdigest()
+
+
+def _closure(module: str) -> set[str]:
+    """`module` and the modules of the same package, or beside it and not installed, that it imports in turn."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        waiting += [other for other in _imports(name) if other not in seen and _belongs(other, module)]
+    return seen
+
+
+def _imports(name: str) -> Iterator[str]:
+    """Modules that the source of `name` imports, or may: `from a import b` gives `a` and `a.b`."""
+    spec = _spec(name)
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(Path(spec.origin).read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def _belongs(name: str, module: str) -> bool:
+    top = name.partition(".")[0]
+    if top == "quorate" or top in sys.stdlib_module_names:
+        return False
+    if top != module.partition(".")[0]:
+        spec = _spec(top)
+        place = _place(spec) if spec is not None else None
+        if place is None or _is_installed(place):
+            return False
+    return _spec(name) is not None
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # the part before the dot is no package, or the module is a stand-in
+        return None
+
+
+def _place(spec: ModuleSpec) -> Path | None:
+    """A package's folder, or a module's file."""
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve()
+    return Path(spec.origin).resolve() if spec.origin and spec.has_location else None
+
+
+def _is_installed(place: Path) -> bool:
+    if {"site-packages", "dist-packages"} & set(place.parts):
+        return True
+    return any(place.is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))

@@ -1,0 +1,58 @@
+"""What a budget allowed and what it left out, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+
+def as_lines(part: Mapping[str, Any]) -> list[str]:
+    """The lines of a leaderboard's `budget`."""
+    lines = [f"budget {say_time(part['seconds'])}, used {say_time(part['used_seconds'])}"]
+    if left_out := [f"{label} {_folds(rows)}" for label, rows in _by_member(part["out_of_time"])]:
+        lines.append("  no time for: " + ", ".join(left_out))
+    if stopped := part["stopped_early"]:
+        lines.append("  stopped early: " + ", ".join(map(_stopped, stopped)))
+    lines += [f"  not in the ensemble: {row['member']}, {row['reason']}" for row in part["not_counted"]]
+    if left_out or stopped:
+        lines[0] += f"; combined on {part['rows']} of {part['of_rows']} rows"
+        lines.append("  started again with more, the job goes on from here")
+    return lines
+
+
+def say_time(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 120:
+        return f"{minutes} min" + (f" {rest} s" if rest else "")
+    hours, rest = divmod(round(whole / 60), 60)
+    return f"{hours} h" + (f" {rest} min" if rest else "")
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`1, 3-5` from sorted numbers."""
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    parts = [[number for _, number in run] for _, run in runs]
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def _by_member(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["member"], []).append(row)
+    return list(found.items())
+
+
+def _folds(rows: list[Mapping[str, Any]]) -> str:
+    return f"fold{'s' if len(rows) > 1 else ''} {ranges(sorted(row['fold'] for row in rows))}"
+
+
+def _stopped(row: Mapping[str, Any]) -> str:
+    task = f"{row['member']} fold {row['fold']}"
+    if not row["epochs_done"]:
+        return f"{task} in its first epoch"
+    return f"{task} after {row['epochs_done']} of {row['epochs']} epochs (best: {row['best_epoch']})"

@@ -1,0 +1,1 @@
+"""Files, with or without labels, to scores and figures, without a service."""

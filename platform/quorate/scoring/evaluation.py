@@ -1,0 +1,72 @@
+"""Everything that `quorate evaluate` says of an ensemble on labelled rows, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from quorate.bundle import Bundle
+from quorate.ensemble.evaluation import by_class, confident_mistakes
+from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures
+from quorate.ensemble.metrics import confusion_matrix, scores
+from quorate.scoring.labelled import Labelled
+from quorate.scoring.score import Answers
+
+MISTAKES = 10
+"""The most confident mistakes that are named."""
+
+
+def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -> dict[str, Any]:
+    """Figures with intervals, by member, by class, the confusion matrix and the worst mistakes.
+
+    Members are scored as they are, before they are tempered and weighed. Numbers are rounded to six digits.
+    """
+    proba, y, names = answers.proba, labelled.y, bundle.class_names
+    counts = confusion_matrix(proba, y, len(names))
+    classes = [{"class": name, **_rounded(asdict(found))} for name, found in zip(names, by_class(counts), strict=True)]
+    weights = {entry["name"]: entry.get("weight") for entry in bundle.manifest["members"]}
+    return {
+        "job": bundle.manifest["job"],
+        "run": bundle.manifest.get("run"),
+        "data": str(data),
+        "rows": len(y),
+        "unlabelled": labelled.unlabelled,
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "ensemble": {name: _rounded(figure.to_json()) for name, figure in figures(proba, y).items()},
+        "members": [
+            {"name": name, "weight": weights[name], **_rounded(scores(member, y))}
+            for name, member in answers.members.items()
+        ],
+        "positive": names[1] if len(names) == 2 else None,
+        "lost": list(answers.lost),
+        "classes": classes,
+        "confusion": counts.tolist(),
+        "mistakes": [
+            {
+                "input": answers.names[row],
+                "label": names[y[row]],
+                "class": names[proba[row].argmax()],
+                "confidence": round(float(proba[row].max()), 6),
+            }
+            for row in confident_mistakes(proba, y, MISTAKES)
+        ],
+        "notes": _notes(labelled, classes, answers),
+    }
+
+
+def _notes(labelled: Labelled, classes: list[dict[str, Any]], answers: Answers) -> list[str]:
+    notes = []
+    if labelled.unlabelled:
+        notes.append(f"{labelled.unlabelled:,} rows without a label were left out")
+    if absent := [row["class"] for row in classes if not row["support"]]:
+        listed = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
+        notes.append(f"no row is of the class {listed}: nothing is known of its recall")
+    if answers.lost:
+        notes.append(f"members that did not answer and were left out: {', '.join(answers.lost)}")
+    return notes
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}

@@ -1,0 +1,60 @@
+"""Probabilities of many rows, and the table of scores that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quorate.bundle import Bundle
+from quorate.errors import UserError
+from quorate.scoring.inputs import Chunk
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an ensemble says of N rows."""
+
+    names: list[str]
+    proba: NDArray[np.float64]
+    """(N, K), in the order of the class names."""
+    members: dict[str, NDArray[np.float32]]
+    """(N, K) of each member that answered for all rows; empty unless asked for."""
+    lost: tuple[str, ...]
+    """Members that did not answer for some rows."""
+
+
+def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False) -> Answers:
+    """Predict chunk by chunk; raises `UserError` where there are no rows."""
+    names: list[str] = []
+    whole: list[NDArray[np.float64]] = []
+    each: dict[str, list[NDArray[np.float32]]] = {}
+    lost: dict[str, None] = {}
+    for chunk, x in rows:
+        names += chunk
+        prediction = bundle.predict(x, members=members)
+        whole.append(prediction.proba)
+        lost |= dict.fromkeys(prediction.lost)
+        for name, proba in (prediction.members or {}).items():
+            each.setdefault(name, []).append(proba)
+    if not names:
+        raise UserError("there are no rows to score")
+    answered = {name: np.concatenate(parts) for name, parts in each.items() if name not in lost}
+    return Answers(names, np.concatenate(whole), answered, tuple(lost))
+
+
+def score(bundle: Bundle, rows: Iterable[Chunk]) -> pd.DataFrame:
+    """One row an input: `input`, `class`, and a column of probabilities for each class."""
+    return scores_of(ask(bundle, rows), bundle)
+
+
+def scores_of(answers: Answers, bundle: Bundle) -> pd.DataFrame:
+    """What `score` gives, of answers that are there already."""
+    classes = np.array(bundle.class_names)
+    table = pd.DataFrame(answers.proba, columns=[f"p({name})" for name in classes])
+    table.insert(0, "class", classes[answers.proba.argmax(axis=1)])
+    table.insert(0, "input", answers.names)
+    return table

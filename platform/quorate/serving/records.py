@@ -1,0 +1,96 @@
+"""JSON records to rows of a table, with the exact place of the first value that is wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quorate.data.signature import Column, ColumnKind, TableSignature
+from quorate.data.table import BOOLEANS
+from quorate.registry import did_you_mean
+from quorate.serving.errors import RequestError
+from quorate.serving.pixels import kind
+
+NEEDED: dict[ColumnKind, str] = {
+    "numeric": "a finite number, or null where it is missing",
+    "boolean": "true or false, or null where it is missing",
+    "categorical": "text, or null where it is missing",
+}
+EXAMPLES: dict[ColumnKind, Any] = {"numeric": 0, "boolean": False, "categorical": "text"}
+_SHOWN = 5
+_LONGEST = 80
+"""Characters of a name that a message repeats."""
+
+
+def read_records(value: Any, *, signature: TableSignature, max_rows: int, field: str = "inputs") -> NDArray[np.object_]:
+    """Values (n, columns) of one record or of a list of them, None where one is missing; raises `RequestError`.
+
+    Every column must be there; other keys are ignored, as other columns of a file are.
+    """
+    if isinstance(value, dict):
+        return np.array([_row(value, signature, field)], dtype=object)
+    if not isinstance(value, list):
+        raise RequestError(422, f"found {kind(value)}", field=field, expected=form(signature))
+    if not value:
+        raise RequestError(422, "no rows", field=field, expected=form(signature))
+    if len(value) > max_rows:
+        raise RequestError(413, f"{len(value)} rows in one request", field=field, expected=f"at most {max_rows} rows")
+    rows = np.empty((len(value), signature.size), dtype=object)
+    for i, record in enumerate(value):
+        place = f"{field}[{i}]"
+        if not isinstance(record, dict):
+            raise RequestError(422, f"found {kind(record)}", field=place, expected=form(signature))
+        rows[i] = _row(record, signature, place)
+    return rows
+
+
+def as_frame(rows: NDArray[np.object_], signature: TableSignature) -> pd.DataFrame:
+    """What `read_records` gave as a data frame."""
+    return pd.DataFrame({name: pd.Series(rows[:, i], dtype=object) for i, name in enumerate(signature.names())})
+
+
+def example(signature: TableSignature) -> dict[str, Any]:
+    """A record of the right form, with values that say nothing."""
+    return {column.name: EXAMPLES[column.kind] for column in signature.columns}
+
+
+def form(signature: TableSignature) -> str:
+    """The record that is taken, in words."""
+    listed = ", ".join(f"{column.name[:_LONGEST]!r} ({column.kind})" for column in signature.columns[:_SHOWN])
+    more = f" and {signature.size - _SHOWN} more, see /v1/metadata" if signature.size > _SHOWN else ""
+    return f"an array of objects with the keys {listed}{more}"
+
+
+def _row(record: dict[str, Any], signature: TableSignature, place: str) -> list[Any]:
+    row = []
+    for column in signature.columns:
+        field = f"{place}.{column.name}"
+        if column.name not in record:
+            near = did_you_mean(column.name, [key for key in record if len(key) <= _LONGEST])
+            raise RequestError(422, f"the key is missing{near}", field=field, expected=NEEDED[column.kind])
+        value = record[column.name]
+        if value is not None and not _fits(value, column):
+            raise RequestError(422, f"found {kind(value)}", field=field, expected=NEEDED[column.kind])
+        row.append(value)
+    return row
+
+
+def _fits(value: Any, column: Column) -> bool:
+    if isinstance(value, str):
+        return column.kind == "categorical" or (column.kind == "boolean" and value.lower() in BOOLEANS)
+    if isinstance(value, bool):
+        return column.kind != "numeric"
+    if not isinstance(value, int | float) or not _is_finite(value):
+        return False
+    return column.kind != "boolean" or value in (0, 1)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False

@@ -1,0 +1,7 @@
+"""Finished work on disk: blobs named by their content, small manifests put atomically, leases."""
+
+from quorate.store.backend import Backend, Entry, LocalBackend
+from quorate.store.blobs import Damaged, Manifest, Store
+from quorate.store.opening import find_store, open_store
+
+__all__ = ["Backend", "Damaged", "Entry", "LocalBackend", "Manifest", "Store", "find_store", "open_store"]

@@ -1,0 +1,121 @@
+"""Finished work: blobs named by their content, and small manifests that are put after them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from quorate.store import leases
+from quorate.store.backend import Backend
+
+Manifest = dict[str, Any]
+
+
+class Damaged(ValueError):
+    """Stored content is not what its name or checksum says."""
+
+
+class Store:
+    """Blobs first, the manifest last: a manifest in place means that its work is finished."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def put(self, content: bytes) -> str:
+        """Keep a blob and give its name, the SHA-256 of its content."""
+        name = hashlib.sha256(content).hexdigest()
+        if self.backend.read(_blob(name)) != content or not self.backend.touch(_blob(name)):
+            self.backend.write(_blob(name), content)
+        return name
+
+    def get(self, name: str) -> bytes:
+        """A blob, verified; raises `Damaged` where it is missing or changed, and sets it aside."""
+        content = self.backend.read(_blob(name))
+        if content is None:
+            raise Damaged(f"the blob {name[:12]} is missing")
+        if hashlib.sha256(content).hexdigest() != name:
+            self.backend.move(_blob(name), f"damaged/{name}")
+            raise Damaged(f"the blob {name[:12]} does not match its SHA-256")
+        return content
+
+    def commit(self, space: str, key: str, manifest: Manifest) -> Manifest:
+        """Finish a piece of work; the first commit stays, and what stands is returned."""
+        if self.backend.create(_manifest(space, key), _sealed(manifest)):
+            return manifest
+        standing = self.find(space, key)
+        return standing if standing is not None else self.commit(space, key, manifest)
+
+    def replace(self, space: str, key: str, manifest: Manifest) -> None:
+        """Put a manifest over the one that is there and drop the blobs that only that one named: checkpoints."""
+        before = self.find(space, key) or {}
+        self.backend.write(_manifest(space, key), _sealed(manifest))
+        for blob in set(before.values()) - set(manifest.values()):
+            self.backend.remove(_blob(blob))
+
+    def find(self, space: str, key: str) -> Manifest | None:
+        """The manifest, or None; a damaged one is set aside."""
+        content = self.backend.read(_manifest(space, key))
+        if content is None:
+            return None
+        try:
+            return _unsealed(content)
+        except Damaged:
+            self.set_aside(space, key)
+            return None
+
+    def use(self, space: str, key: str) -> Manifest | None:
+        """As `find`, and noted: what was used lately is not collected."""
+        return self.find(space, key) if self.backend.touch(_manifest(space, key)) else None
+
+    def set_aside(self, space: str, key: str) -> None:
+        """Move a manifest out of the way, so that its work is done again; nothing is deleted."""
+        self.backend.move(_manifest(space, key), f"damaged/{space}-{key}.json")
+
+    def drop(self, space: str, key: str) -> None:
+        """Remove a manifest and the blobs that it names; for checkpoints, which nothing else refers to."""
+        manifest = self.find(space, key)
+        if manifest is None:
+            return
+        self.backend.remove(_manifest(space, key))
+        for blob in manifest.values():
+            self.backend.remove(_blob(blob))
+
+    def keys(self, space: str) -> Iterator[str]:
+        return (Path(name).stem for name in self.backend.names(space))
+
+    def lease(
+        self, name: str, *, waiting: Callable[[str], None], beat: float = 2.0, keys: Sequence[str] = ()
+    ) -> AbstractContextManager[None]:
+        """Hold `name` alone, see `leases.hold`; fits under `keys` are not collected meanwhile."""
+        return leases.hold(
+            self.backend, name, waiting=waiting, beat=beat, pins=[_manifest("fits", key) for key in keys]
+        )
+
+
+def _blob(name: str) -> str:
+    return f"blobs/{name[:2]}/{name}"
+
+
+def _manifest(space: str, key: str) -> str:
+    return f"{space}/{key[:2]}/{key}.json"
+
+
+def _sealed(manifest: Manifest) -> bytes:
+    body = json.dumps(manifest, sort_keys=True)
+    return json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": manifest}, sort_keys=True).encode()
+
+
+def _unsealed(content: bytes) -> Manifest:
+    try:
+        sealed = json.loads(content)
+        body: Manifest = sealed["body"]
+        sound = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest() == sealed["sha256"]
+    except (ValueError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise Damaged("a manifest does not match its SHA-256")
+    return body

@@ -1,0 +1,141 @@
+"""Executors under a budget: networks stop with their best, the rest is given up in time, and both can go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+from tests.execution.jobs import CNN, fitted, hashes, plan_of, run
+
+from quorate.execution.base import Event, Executor, Fitted, OutOfTime, Policy, Reported, Started
+from quorate.execution.budget import Agenda, Budget
+from quorate.execution.estimates import Estimates
+from quorate.execution.local import LocalExecutor
+from quorate.execution.stream import left_behind
+
+
+@pytest.fixture(params=["local", "ray"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    if request.param == "local":
+        made: Executor = LocalExecutor()
+    else:
+        request.getfixturevalue("ray_session")
+        from quorate.execution.ray import RayExecutor
+
+        made = RayExecutor(own=False)
+    yield made
+    made.close()
+
+
+class FromFirstStart:
+    """An agenda whose clock begins with the first task, however long workers take to start."""
+
+    def __init__(self, seconds: float) -> None:
+        self.budget = Budget(1e6, time.monotonic())
+        self.agenda = Agenda(self.budget, Estimates(), lambda task: 1.0)
+        self._seconds, self._begun = seconds, False
+
+    def on(self, event: Event) -> None:
+        if isinstance(event, Started) and not self._begun:
+            self._begun = True
+            self.budget.seconds, self.budget.began = self._seconds, time.monotonic()
+
+
+def late(events: list[Event]) -> list[OutOfTime]:
+    return [event for event in events if isinstance(event, OutOfTime)]
+
+
+def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_goes_on_to_the_same_bits(executor: Executor) -> None:
+    # given: a deadline that comes in the midst, set after the third epoch, whatever the speed
+    plan = plan_of({"cnn": {**CNN, "epochs": 12}}, validation={"scheme": "holdout", "fraction": 0.3})
+    undisturbed = hashes(run(LocalExecutor(), plan))
+    clock, checkpoints = FromFirstStart(1e6), {}
+
+    def end_soon(event: Event) -> None:
+        clock.on(event)
+        if isinstance(event, Reported) and event.epoch == 3:
+            clock.budget.seconds = clock.budget.used() + 1.0  # the second for the result to arrive: due now
+
+    # when
+    cut = run(executor, plan, on=end_soon, checkpoints=checkpoints, agenda=clock.agenda)
+
+    # then
+    (stopped,) = fitted(cut).values()
+    assert not stopped.complete and 3 <= len(stopped.history) < 12
+    y = plan.context.train.y[plan.context.folds[0].valid]
+    best = min(epoch["valid_loss"] for epoch in stopped.history)
+    assert log_loss(y, stopped.valid.astype(np.float64), labels=range(10)) == pytest.approx(best, abs=0.02)
+    assert checkpoints
+    again = run(LocalExecutor(), plan, checkpoints=checkpoints)
+    assert any(event.restored for event in again if isinstance(event, Started))
+    assert hashes(again) == undisturbed
+
+
+def test_a_network_stopped_in_its_first_epoch_is_validated_as_it_is(executor: Executor) -> None:
+    plan = plan_of({"cnn": {**CNN, "epochs": 5, "batch_size": 2}}, validation={"scheme": "holdout", "fraction": 0.3})
+    clock = FromFirstStart(1.0)
+    clock.agenda.estimates.reused(plan.tasks[0], 0.01)  # else it would not begin with so little left
+
+    events = run(executor, plan, on=clock.on, agenda=clock.agenda)
+
+    (stopped,) = [event for event in events if isinstance(event, Fitted)]
+    assert not stopped.complete and stopped.history == []
+    np.testing.assert_allclose(stopped.valid.sum(axis=1), 1, atol=1e-5)
+    assert "member.json" in stopped.files
+
+
+def test_what_cannot_stop_is_given_up_when_training_is_over(executor: Executor) -> None:
+    plan = plan_of({"slow": {"kind": "odd", "seconds": 8, "price": 0.1}, "quick": {"kind": "odd", "price": 0.01}})
+    clock = FromFirstStart(2.0)
+
+    events = run(executor, plan, on=clock.on, agenda=clock.agenda, policy=Policy(workers=1))
+
+    assert 1.9 < clock.budget.used() < 6, "it did not wait for the eight seconds"
+    given_up, *waited = late(events)
+    assert (given_up.task.member, given_up.begun) == ("slow", True)
+    assert [event.begun for event in waited] == [False] * len(waited)
+    done = {(event.task.member, event.task.fold) for event in fitted(events).values()}
+    assert done | {(event.task.member, event.task.fold) for event in late(events)} == {
+        (member, fold) for member in ("slow", "quick") for fold in (0, 1)
+    }
+    assert left_behind() == (executor.name == "local")
+
+
+def test_what_would_not_end_in_time_is_not_begun_and_the_others_are_done(executor: Executor) -> None:
+    plan = plan_of({"huge": {"kind": "odd", "price": 5000}, "quick": {"kind": "odd", "price": 0.01}})
+    agenda = Agenda(Budget(60, time.monotonic()), Estimates(), lambda task: 1.0)
+
+    events = run(executor, plan, agenda=agenda)
+
+    assert {(event.task.member, event.task.fold) for event in fitted(events).values()} == {("quick", 0), ("quick", 1)}
+    assert {(event.task.member, event.begun) for event in late(events)} == {("huge", False)}
+    assert "s were left for training" in late(events)[0].message
+    assert agenda.budget.used() < 40, "it does not wait for the deadline with nothing to do"
+
+
+def test_rounds_of_folds_are_kept_whatever_the_costs(executor: Executor) -> None:
+    plan = plan_of({name: {"kind": "odd", "price": price} for name, price in (("c", 1), ("a", 9), ("b", 3))})
+    agenda = Agenda(Budget(1000, time.monotonic()), Estimates(), lambda task: 1.0)
+
+    events = run(executor, plan, policy=Policy(workers=1), agenda=agenda)
+
+    begun = [(event.task.member, event.task.fold) for event in events if isinstance(event, Started)]
+    assert begun[0] == ("a", 0)
+    assert [fold for _, fold in begun] == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_deadline_after_the_last_epoch_leaves_the_task_whole() -> None:
+    plan = plan_of({"cnn": {**CNN, "epochs": 2}}, validation={"scheme": "holdout", "fraction": 0.3})
+    clock = FromFirstStart(1e6)
+
+    def due_at_the_end(event: Event) -> None:
+        if isinstance(event, Reported) and event.epoch == 2:
+            clock.budget.seconds = clock.budget.used() + 0.5
+
+    events = run(LocalExecutor(), plan, on=due_at_the_end, agenda=clock.agenda)
+
+    assert [event.complete for event in fitted(events).values()] == [True]
+    assert hashes(events) == hashes(run(LocalExecutor(), plan))

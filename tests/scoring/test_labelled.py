@@ -1,0 +1,157 @@
+"""Labelled rows of every kind, and how labels that cannot be used are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tests.jobs import Here
+from tests.tables import customers as some_customers
+
+from quorate.bundle import Bundle
+from quorate.data.source import Opened
+from quorate.errors import UserError
+from quorate.scoring.labelled import Labelled, read_labelled
+
+
+@pytest.fixture(scope="module")
+def tables(customers: Here) -> Bundle:
+    return Bundle.load(customers.newest_run() / "bundle")
+
+
+@pytest.fixture(scope="module")
+def images(tiny_bundle: Path) -> Bundle:
+    return Bundle.load(tiny_bundle)
+
+
+def names_of(labelled: Labelled) -> list[str]:
+    return [name for names, _ in labelled.rows for name in names]
+
+
+def test_the_column_of_the_training_data_is_the_label_unless_another_is_named(tables: Bundle, tmp_path: Path) -> None:
+    frame = some_customers(30, seed=3)
+    path = tmp_path / "rows.parquet"
+    frame.rename(columns={"bought": "target"}).assign(bought="no").to_parquet(path)
+
+    assert read_labelled(path, tables).y.tolist() == [0] * 30
+    assert read_labelled(path, tables, label="target").y.tolist() == (frame["bought"] == "yes").astype(int).tolist()
+
+
+def test_rows_without_a_label_are_left_out_and_counted_and_the_others_keep_their_names(
+    tables: Bundle, tmp_path: Path
+) -> None:
+    frame = some_customers(6, seed=3)
+    frame["bought"] = ["yes", None, "no", "?", "yes", "yes"]
+    path = tmp_path / "rows.csv"
+    frame.to_csv(path, index=False)
+
+    found = read_labelled(path, tables)
+
+    assert (found.y.tolist(), found.unlabelled) == ([1, 0, 1, 1], 2)
+    ((names, x),) = found.rows
+    assert names == [f"{path}[{row}]" for row in (0, 2, 4, 5)]
+    np.testing.assert_array_equal(x.frame["visits"], frame["visits"].iloc[[0, 2, 4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["yes", "Yes", "no"], r"rows.csv\[1\]: the label 'Yes' is no class of the ensemble; did you mean 'yes'\?"),
+        (["1", "0", "yes"], r"rows.csv\[0\]: the label '1' is no class of the ensemble \(nor 0\).*classes are no, yes"),
+        ([None, "?", ""], r"rows.csv: no row has a label in the column 'bought'"),
+    ],
+)
+def test_labels_that_are_no_classes_are_told_with_their_row(
+    tables: Bundle, tmp_path: Path, labels: list[str | None], said: str
+) -> None:
+    some_customers(3, seed=3).assign(bought=labels).to_csv(tmp_path / "rows.csv", index=False)
+
+    with pytest.raises(UserError, match=said):
+        read_labelled(tmp_path / "rows.csv", tables)
+
+
+def test_a_label_column_that_is_not_there_is_told_with_the_others(tables: Bundle, tmp_path: Path) -> None:
+    some_customers(3, seed=3).rename(columns={"bought": "bouht"}).to_csv(tmp_path / "rows.csv", index=False)
+
+    with pytest.raises(UserError, match=r"has no column 'bought' for the labels; did you mean 'bouht'\?.*--label"):
+        read_labelled(tmp_path / "rows.csv", tables)
+
+
+def test_an_ensemble_that_does_not_know_its_label_asks_for_it(tables: Bundle, tmp_path: Path) -> None:
+    silent = Bundle(tables.manifest | {"data": {}}, tables._members)
+    some_customers(3, seed=3).to_csv(tmp_path / "rows.csv", index=False)
+
+    with pytest.raises(UserError, match="name it with --label"):
+        read_labelled(tmp_path / "rows.csv", silent)
+
+
+@pytest.mark.parametrize("kind", [np.int32, str])
+def test_labels_of_an_archive_are_the_class_names(images: Bundle, digits: Opened, tmp_path: Path, kind: type) -> None:
+    pixels, y = digits.train.x.take(np.arange(25)), digits.train.y[:25]
+    np.savez(tmp_path / "a.npz", images=pixels, labels=y.astype(kind))
+
+    found = read_labelled(tmp_path / "a.npz", images)
+
+    assert found.y.tolist() == y.tolist()
+    assert names_of(found)[24] == f"{tmp_path / 'a.npz'}[24]"
+
+
+def test_integers_of_an_archive_are_positions_where_the_classes_have_other_names(
+    images: Bundle, tmp_path: Path
+) -> None:
+    named = Bundle(images.manifest | {"class_names": list("abcdefghij")}, images._members)
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3], others=[1, 2, 10])
+
+    assert read_labelled(tmp_path / "a.npz", named).y.tolist() == [9, 0, 3]
+    with pytest.raises(UserError, match=r"a.npz\[2\]: the label '10' is no class"):
+        read_labelled(tmp_path / "a.npz", named, label="others")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({}, "has no array 'labels', only images"),
+        ({"labels": [1, 2]}, "3 images but labels of shape"),
+        ({"labels": [0.5, 1, 2]}, "labels of type float64"),
+    ],
+)
+def test_an_archive_without_usable_labels_is_refused(
+    images: Bundle, tmp_path: Path, arrays: dict[str, list[float]], said: str
+) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), **arrays)
+
+    with pytest.raises(UserError, match=said):
+        read_labelled(tmp_path / "a.npz", images)
+
+
+def test_folders_are_the_labels_of_the_pictures_in_them(images: Bundle, digits: Opened, tmp_path: Path) -> None:
+    pixels, y = digits.train.x.take(np.arange(12)), digits.train.y[:12]
+    for i, label in enumerate(y):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(pixels[i, ..., 0], "L").save(tmp_path / str(label) / f"{i}.png")
+
+    found = read_labelled(tmp_path, images)
+
+    ((names, x),) = found.rows
+    order = [int(Path(name).stem) for name in names]
+    assert found.y.tolist() == y[order].tolist()
+    np.testing.assert_array_equal(x.take(np.arange(12)), pixels[order])
+
+
+def test_folders_and_files_of_other_kinds_are_refused(images: Bundle, tables: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "eleven").mkdir()
+    with pytest.raises(UserError, match="has no folders with JPEG or PNG files; one folder for each class"):
+        read_labelled(tmp_path, images)
+    Image.new("L", (8, 8)).save(tmp_path / "eleven" / "a.png")
+    with pytest.raises(UserError, match=r"eleven/a.png: the label 'eleven' is no class of the ensemble"):
+        read_labelled(tmp_path, images)
+    pd.DataFrame({"a": [1]}).to_csv(tmp_path / "rows.csv")
+    with pytest.raises(UserError, match=r"takes images of 8x8x1; expected an .npz archive with images and labels"):
+        read_labelled(tmp_path / "rows.csv", images)
+    with pytest.raises(UserError, match=r"takes tables of 4 columns"):
+        read_labelled(tmp_path, tables)
+    with pytest.raises(UserError, match=r"there is no .*nothing.csv"):
+        read_labelled(tmp_path / "nothing.csv", tables)

@@ -1,0 +1,118 @@
+"""Finished work: verified, committed once, and done again where it is damaged."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.store.contents import KEY, flip_a_bit, names, python
+
+from quorate.store import Damaged, Store
+
+
+def test_a_blob_is_named_by_its_content(store, backend):
+    name = store.put(b"content")
+
+    assert store.put(b"content") == name
+    assert store.get(name) == b"content"
+    assert names(backend, "blobs") == [f"blobs/{name[:2]}/{name}"]
+
+
+def test_a_flipped_bit_is_found_and_the_blob_set_aside(store, backend):
+    # given
+    name = store.put(b"content")
+    flip_a_bit(backend, f"blobs/{name[:2]}/{name}")
+
+    # when, then
+    with pytest.raises(Damaged, match="does not match its SHA-256"):
+        store.get(name)
+    assert backend.read(f"damaged/{name}") is not None
+    with pytest.raises(Damaged, match="is missing"):
+        store.get(name)
+    store.put(b"content")
+    assert store.get(name) == b"content"
+
+
+def test_putting_a_blob_again_mends_a_damaged_one(store, backend):
+    name = store.put(b"content")
+    flip_a_bit(backend, f"blobs/{name[:2]}/{name}")
+
+    store.put(b"content")
+
+    assert store.get(name) == b"content"
+
+
+def test_the_first_commit_stays(store):
+    assert store.find("fits", KEY) is None
+    assert store.commit("fits", KEY, {"who": "first"}) == {"who": "first"}
+    assert store.commit("fits", KEY, {"who": "second"}) == {"who": "first"}
+    assert store.find("fits", KEY) == {"who": "first"}
+    assert list(store.keys("fits")) == [KEY]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"body": {"who": "x"}}', b'{"body": {"who": "x"}, "sha256": "0"}']
+)
+def test_a_damaged_manifest_is_set_aside_and_its_place_is_free(damage, store, backend):
+    store.commit("fits", KEY, {"who": "first"})
+    backend.write(f"fits/{KEY[:2]}/{KEY}.json", damage)
+
+    assert store.find("fits", KEY) is None
+    assert backend.read(f"damaged/fits-{KEY}.json") == damage
+    assert store.commit("fits", KEY, {"who": "second"}) == {"who": "second"}
+
+
+def test_a_commit_over_a_damaged_manifest_counts(store, backend):
+    store.commit("fits", KEY, {"who": "first"})
+    flip_a_bit(backend, f"fits/{KEY[:2]}/{KEY}.json")
+
+    assert store.commit("fits", KEY, {"who": "second"}) == {"who": "second"}
+    assert store.find("fits", KEY) == {"who": "second"}
+
+
+def test_of_two_threads_that_commit_at_once_one_stays_and_both_know_it(backend):
+    for i in range(20):
+        barrier, found = threading.Barrier(2), {}
+
+        def commit(who: int, key: str = f"{i:064}", barrier=barrier, found=found) -> None:
+            barrier.wait()
+            found[who] = Store(backend).commit("fits", key, {"who": who})
+
+        threads = [threading.Thread(target=commit, args=(who,)) for who in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert found[1] == found[2] == Store(backend).find("fits", f"{i:064}")
+
+
+def test_of_two_processes_that_commit_at_once_one_stays_and_both_know_it(tmp_path):
+    code = (
+        "while time.time() < float(sys.argv[2]): pass\n"
+        "print([store.commit('fits', f'{i:064}', {'who': os.getpid()})['who'] for i in range(50)])"
+    )
+    start = str(time.time() + 0.7)
+
+    both = [python(code, str(tmp_path), start) for _ in range(2)]
+    first, second = (process.communicate(timeout=30)[0] for process in both)
+
+    assert first == second
+    assert set(json.loads(first)) <= {process.pid for process in both}
+
+
+def test_replacing_a_checkpoint_drops_what_only_the_old_one_named(store, backend):
+    kept, old, new = (store.put(content) for content in (b"kept", b"old", b"new"))
+    store.replace("checkpoints", KEY, {"a": kept, "b": old})
+
+    store.replace("checkpoints", KEY, {"a": kept, "b": new})
+
+    assert store.find("checkpoints", KEY) == {"a": kept, "b": new}
+    assert {Path(name).name for name in names(backend, "blobs")} == {kept, new}
+    store.drop("checkpoints", KEY)
+    store.drop("checkpoints", KEY)
+    assert store.find("checkpoints", KEY) is None
+    assert names(backend, "blobs") == []

@@ -1,0 +1,88 @@
+"""Finished fit tasks and checkpoints in a store."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.store.contents import flip_a_bit, names
+from tests.tiny import plan_of
+
+from quorate.execution.base import Checkpointed, Fitted
+from quorate.results import Results
+
+
+@pytest.fixture
+def fitted() -> Fitted:
+    task = plan_of("{m: svm}").tasks[0]
+    valid = np.random.default_rng(0).dirichlet(np.ones(3), 18).astype(np.float32)
+    history = [{"train_loss": 0.1, "seconds": 1.5}, {"train_loss": float("inf"), "seconds": 0.1}]
+    return Fitted(task, valid, history, {"member.json": b"{}", "model.skops": b"model"}, seconds=2.5, complete=True)
+
+
+def test_a_finished_task_is_found_as_it_was_kept(fitted, store):
+    results = Results(store)
+    assert results.find(fitted.task) is None
+
+    kept, found = results.keep(fitted), results.find(fitted.task)
+
+    assert found is not None and found.reused and not kept.reused
+    for fit in (kept, found):
+        np.testing.assert_array_equal(fit.valid, fitted.valid)
+        assert fit.valid.dtype == np.float32
+        assert (fit.history, fit.seconds) == (fitted.history, 2.5)
+        assert results.files(fit) == fitted.files
+
+
+@pytest.mark.parametrize("content", ["valid", "history", "files"])
+def test_a_task_with_a_damaged_blob_counts_as_not_done_and_can_be_done_again(content, fitted, store, backend):
+    # given
+    results = Results(store)
+    results.keep(fitted)
+    manifest = store.find("fits", fitted.task.key) or {}
+    blob = manifest["files"]["model.skops"] if content == "files" else manifest[content]
+    flip_a_bit(backend, f"blobs/{blob[:2]}/{blob}")
+
+    # when
+    found = results.find(fitted.task)
+
+    # then
+    assert found is None
+    assert backend.read(f"damaged/{blob}") is not None
+    assert backend.read(f"damaged/fits-{fitted.task.key}.json") is not None
+    results.keep(fitted)
+    assert results.find(fitted.task) is not None
+
+
+def test_what_another_process_committed_first_stands(fitted, store):
+    results, later = Results(store), np.full_like(fitted.valid, 1 / 3)
+    results.keep(fitted)
+
+    kept = results.keep(Fitted(fitted.task, later, [], {}, seconds=9, complete=True))
+
+    np.testing.assert_array_equal(kept.valid, fitted.valid)
+    assert kept.seconds == 2.5
+
+
+def test_an_incomplete_task_is_never_kept(fitted, store):
+    stopped = Fitted(fitted.task, fitted.valid, [], {}, seconds=1, complete=False)
+
+    with pytest.raises(AssertionError, match="never taken for the full task"):
+        Results(store).keep(stopped)
+
+
+def test_the_newest_checkpoint_is_given_and_a_damaged_one_is_not(fitted, store, backend):
+    results, task = Results(store), fitted.task
+    assert results.checkpoint(task) is None
+    for content in (b"older", b"newer"):
+        results.keep_checkpoint(Checkpointed(task, content))
+    assert results.checkpoint(task) == b"newer"
+
+    (name,) = names(backend, "blobs")
+    flip_a_bit(backend, name)
+
+    assert results.checkpoint(task) is None
+    results.keep_checkpoint(Checkpointed(task, b"again"))
+    assert results.checkpoint(task) == b"again"
+    results.drop_checkpoint(task)
+    assert results.checkpoint(task) is None
+    assert names(backend, "blobs") == []
