@@ -58,7 +58,7 @@ WRONG = {
         "data: digits\nmembers:\n  a: svm\n  b: {kind: smv}\n",
         4,
         "members.b",
-        "unknown member kind 'smv'; did you mean 'svm'? (choose from logistic, net, ",
+        "unknown member kind 'smv'; did you mean 'svm'? (choose from catboost, extra_trees, ",
     ),
     "no kind": ("data: digits\nmembers:\n  a: {C: 3}\n", 3, "members.a", "the key 'kind' is missing; choose from"),
     "nothing": ("data: digits\nmembers:\n  a:\n", 3, "members.a", "expected the name of a member kind or a mapping"),
@@ -90,7 +90,7 @@ WRONG = {
         "data: digit\nmembers: {a: svm}\n",
         1,
         "data",
-        "unknown data kind 'digit'; did you mean 'digits'? (choose from digits, image_folder, npz)",
+        "unknown data kind 'digit'; did you mean 'digits'? (choose from csv, digits, ",
     ),
     "combiner kind": (
         GOOD + "combiner: calibrated_gredy\n",

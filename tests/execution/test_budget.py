@@ -23,7 +23,9 @@ def tasks(members: str, **costs: float) -> list[FitTask]:
 
 
 def order(of: Agenda, waiting: list[Task]) -> list[str]:
-    return [f"{t.label}{t.fold + 1}" if isinstance(t, FitTask) else "predict" for (t,) in of.order((t,) for t in waiting)]
+    return [
+        f"{t.label}{t.fold + 1}" if isinstance(t, FitTask) else "predict" for (t,) in of.order((t,) for t in waiting)
+    ]
 
 
 def test_a_round_that_fits_begins_with_its_longest_one_that_does_not_with_its_cheapest():

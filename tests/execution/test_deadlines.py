@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from quorate.execution.base import Event, Executor, Fitted, OutOfTime, Policy, R
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.estimates import Estimates
 from quorate.execution.local import LocalExecutor
-from quorate.execution.stream import left_behind
+from quorate.execution.stream import Assignment, Control, left_behind, stream
+from quorate.plan import Task
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -44,27 +46,40 @@ class FromFirstStart:
             self.budget.seconds, self.budget.began = self._seconds, time.monotonic()
 
 
+@dataclass(frozen=True)
+class Steered(Agenda):
+    """An agenda whose networks are due when a test says so."""
+
+    due: list[float] = field(default_factory=list)
+
+    @classmethod
+    def without_end(cls) -> Steered:
+        return cls(Budget(1e6, time.monotonic()), Estimates(), lambda task: 1.0)
+
+    def seconds_left(self, task: Task) -> float | None:
+        return min(self.due) - time.monotonic() if self.due else super().seconds_left(task)
+
+
 def late(events: list[Event]) -> list[OutOfTime]:
     return [event for event in events if isinstance(event, OutOfTime)]
 
 
 def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_goes_on_to_the_same_bits(executor: Executor) -> None:
-    # given: a deadline that comes in the midst, set after the third epoch, whatever the speed
-    plan = plan_of({"cnn": {**CNN, "epochs": 12}}, validation={"scheme": "holdout", "fraction": 0.3})
+    # given: a deadline that comes with the third epoch, whatever the speed
+    plan = plan_of({"cnn": {**CNN, "epochs": 60}}, validation={"scheme": "holdout", "fraction": 0.3})
     undisturbed = hashes(run(LocalExecutor(), plan))
-    clock, checkpoints = FromFirstStart(1e6), {}
+    steered, checkpoints = Steered.without_end(), {}
 
-    def end_soon(event: Event) -> None:
-        clock.on(event)
+    def due_now(event: Event) -> None:
         if isinstance(event, Reported) and event.epoch == 3:
-            clock.budget.seconds = clock.budget.used() + 1.0  # the second for the result to arrive: due now
+            steered.due.append(time.monotonic())
 
     # when
-    cut = run(executor, plan, on=end_soon, checkpoints=checkpoints, agenda=clock.agenda)
+    cut = run(executor, plan, on=due_now, checkpoints=checkpoints, agenda=steered)
 
     # then
     (stopped,) = fitted(cut).values()
-    assert not stopped.complete and 3 <= len(stopped.history) < 12
+    assert not stopped.complete and 3 <= len(stopped.history) < 60
     y = plan.context.train.y[plan.context.folds[0].valid]
     best = min(epoch["valid_loss"] for epoch in stopped.history)
     assert log_loss(y, stopped.valid.astype(np.float64), labels=range(10)) == pytest.approx(best, abs=0.02)
@@ -75,16 +90,31 @@ def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_goes_on_to_the_
 
 
 def test_a_network_stopped_in_its_first_epoch_is_validated_as_it_is(executor: Executor) -> None:
-    plan = plan_of({"cnn": {**CNN, "epochs": 5, "batch_size": 2}}, validation={"scheme": "holdout", "fraction": 0.3})
-    clock = FromFirstStart(1.0)
-    clock.agenda.estimates.reused(plan.tasks[0], 0.01)  # else it would not begin with so little left
+    cnn = {**CNN, "arch": {"kind": "small_cnn", "width": 128}, "epochs": 5, "batch_size": 2}
+    plan = plan_of({"cnn": cnn}, validation={"scheme": "holdout", "fraction": 0.3})
+    steered = Steered.without_end()
 
-    events = run(executor, plan, on=clock.on, agenda=clock.agenda)
+    def due_now(event: Event) -> None:
+        if isinstance(event, Started):
+            steered.due.append(time.monotonic())
+
+    events = run(executor, plan, on=due_now, agenda=steered)
 
     (stopped,) = [event for event in events if isinstance(event, Fitted)]
     assert not stopped.complete and stopped.history == []
     np.testing.assert_allclose(stopped.valid.sum(axis=1), 1, atol=1e-5)
     assert "member.json" in stopped.files
+
+
+def test_a_deadline_that_comes_with_the_last_epoch_leaves_the_task_whole() -> None:
+    # given: one epoch of one step, so that the first report is the last
+    plan = plan_of({"cnn": {**CNN, "epochs": 1, "batch_size": 1000}}, validation={"scheme": "holdout", "fraction": 0.3})
+    (task,) = plan.tasks
+
+    events = list(stream(Assignment(task, 1, 1000.0, seconds_left=-60.0), plan.context, Control()))
+
+    assert [event.complete for event in fitted(events).values()] == [True]
+    assert hashes(events) == hashes(run(LocalExecutor(), plan))
 
 
 def test_what_cannot_stop_is_given_up_when_training_is_over(executor: Executor) -> None:
@@ -125,17 +155,3 @@ def test_rounds_of_folds_are_kept_whatever_the_costs(executor: Executor) -> None
     begun = [(event.task.member, event.task.fold) for event in events if isinstance(event, Started)]
     assert begun[0] == ("a", 0)
     assert [fold for _, fold in begun] == [0, 0, 0, 1, 1, 1]
-
-
-def test_a_deadline_after_the_last_epoch_leaves_the_task_whole() -> None:
-    plan = plan_of({"cnn": {**CNN, "epochs": 2}}, validation={"scheme": "holdout", "fraction": 0.3})
-    clock = FromFirstStart(1e6)
-
-    def due_at_the_end(event: Event) -> None:
-        if isinstance(event, Reported) and event.epoch == 2:
-            clock.budget.seconds = clock.budget.used() + 0.5
-
-    events = run(LocalExecutor(), plan, on=due_at_the_end, agenda=clock.agenda)
-
-    assert [event.complete for event in fitted(events).values()] == [True]
-    assert hashes(events) == hashes(run(LocalExecutor(), plan))

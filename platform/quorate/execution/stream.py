@@ -111,18 +111,20 @@ def stream(
 
     thread = threading.Thread(target=work, name=f"{_THREAD}{assignment.task}", daemon=True)
     thread.start()
+    ended = False
     while True:
         try:
             event = events.get(timeout=_LOOK_SECONDS if over else None)
-        except queue.Empty:
-            if over is not None and over():
-                yield OutOfTime(assignment.task, True, "it had not ended when the time for training was over")
+            if event is None:
+                thread.join()
                 return
-            continue
-        if event is None:
-            thread.join()
+            ended = isinstance(event, Fitted | Predicted | Failed | Stopped)
+            yield event
+        except queue.Empty:
+            pass
+        if over is not None and over() and events.empty() and not ended:
+            yield OutOfTime(assignment.task, True, "it had not ended when the time for training was over")
             return
-        yield event
 
 
 def left_behind() -> bool:
