@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from quorate.ensemble.ranking import average_precision, roc_auc
+from quorate.ensemble.ranking import average_precision, rank, roc_auc
 
 PAIRS = [(roc_auc, roc_auc_score), (average_precision, average_precision_score)]
 
@@ -18,17 +18,19 @@ def test_every_sample_has_the_figure_that_scikit_learn_gives_its_weights(ours, t
     score, positive = rng.random(200).round(decimals), rng.random(200) < 0.3
     weights = rng.integers(0, 4, (7, 200)).astype(float)
 
-    found = ours(score=score, positive=positive, weights=weights)
+    order = np.argsort(-score)
+    found = ours(rank(score=score[order], positive=positive[order], weights=weights[:, order]))
 
     assert found == pytest.approx([theirs(positive, score, sample_weight=row) for row in weights], abs=1e-12)
 
 
 def test_a_sample_that_lacks_a_class_has_no_figure():
-    score, positive = np.array([0.1, 0.2, 0.3]), np.array([True, False, False])
-    weights = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])
+    score, positive = np.array([0.3, 0.2, 0.1]), np.array([False, False, True])
+    weights = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
 
-    area = roc_auc(score=score, positive=positive, weights=weights)
-    precision = average_precision(score=score, positive=positive, weights=weights)
+    ranked = rank(score=score, positive=positive, weights=weights)
+
+    area, precision = roc_auc(ranked), average_precision(ranked)
 
     np.testing.assert_array_equal(area, [0.0, np.nan, np.nan])
     np.testing.assert_array_equal(precision, [1 / 3, np.nan, 1.0])
@@ -37,6 +39,6 @@ def test_a_sample_that_lacks_a_class_has_no_figure():
 def test_a_constant_score_ranks_like_chance():
     positive = np.array([True, False, True, False])
 
-    found = roc_auc(score=np.zeros(4), positive=positive, weights=np.ones((1, 4)))
+    found = roc_auc(rank(score=np.zeros(4), positive=positive, weights=np.ones((1, 4))))
 
     assert found.tolist() == [0.5]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from quorate.ensemble import metrics
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.ranking import average_precision, roc_auc
+from quorate.ensemble.ranking import average_precision, rank, roc_auc
 
 LEVEL = 0.95
 RESAMPLES = 1000
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
-_CELLS = 2_000_000
+_CELLS = 400_000
 """Numbers in the table of one chunk of resamples."""
 
 
@@ -42,11 +41,12 @@ def figures(proba: Proba, y: Labels, *, resamples: int = RESAMPLES, seed: int = 
     """
     found = metrics.scores(proba, y)
     right = int((proba.argmax(axis=1) == y).sum())
+    if proba.shape[1] == 2:
+        order = np.argsort(-proba[:, 1], kind="stable")  # as ranking figures need them
+        proba, y = proba[order], y[order]
     drawn = _bootstrap(proba, y, resamples, seed)
-    values = {name: found.get(name) for name in drawn}
-    whole = np.ones((1, len(y)))
-    for name, statistic in _rankings(proba, y).items():
-        values[name] = _known(statistic(whole)[0])
+    whole = _rankings(proba, y, np.ones((1, len(y))))
+    values = found | {name: _known(value[0]) for name, value in whole.items()}
     drawn["ece"] = np.maximum(drawn["ece"] - drawn["ece"].mean() + found["ece"], 0.0)
     intervals = {name: Figure(values[name], *_percentiles(samples)) for name, samples in drawn.items()}
     return {"accuracy": Figure(found["accuracy"], *wilson(right, len(y))), **intervals}
@@ -64,17 +64,14 @@ def _bootstrap(proba: Proba, y: Labels, resamples: int, seed: int) -> dict[str, 
     """The figures of each resample (resamples,)."""
     n, rng = len(y), np.random.default_rng(seed)
     parts = np.column_stack([metrics.row_nll(proba, y), metrics.row_brier(proba, y), metrics.row_gaps(proba, y)])
-    rankings = _rankings(proba, y)
-    chunks: dict[str, list[Floats]] = {name: [] for name in ("nll", "ece", "brier", *rankings)}
+    chunks: dict[str, list[Floats]] = {}
     at_once = max(1, _CELLS // n)
     for start in range(0, resamples, at_once):
         weights = _draw(rng, min(at_once, resamples - start), n)
         means = weights @ parts / n
-        chunks["nll"].append(means[:, 0])
-        chunks["brier"].append(means[:, 1])
-        chunks["ece"].append(np.abs(means[:, 2:]).sum(axis=1))
-        for name, statistic in rankings.items():
-            chunks[name].append(statistic(weights))
+        drawn = {"nll": means[:, 0], "ece": np.abs(means[:, 2:]).sum(axis=1), "brier": means[:, 1]}
+        for name, samples in (drawn | _rankings(proba, y, weights)).items():
+            chunks.setdefault(name, []).append(samples)
     return {name: np.concatenate(samples) for name, samples in chunks.items()}
 
 
@@ -84,15 +81,12 @@ def _draw(rng: np.random.Generator, samples: int, n: int) -> Floats:
     return np.bincount(rows.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)
 
 
-def _rankings(proba: Proba, y: Labels) -> dict[str, Callable[[Floats], Floats]]:
-    """What only two classes have: functions of the rows' weights (B, N)."""
+def _rankings(proba: Proba, y: Labels, weights: Floats) -> dict[str, Floats]:
+    """What only two classes have, of rows in the order of their scores, for each of the samples `weights` (B, N)."""
     if proba.shape[1] != 2:
         return {}
-    score, positive = proba[:, 1].astype(np.float64), np.asarray(y == 1)
-    return {
-        "roc_auc": lambda weights: roc_auc(score=score, positive=positive, weights=weights),
-        "average_precision": lambda weights: average_precision(score=score, positive=positive, weights=weights),
-    }
+    ranked = rank(score=proba[:, 1].astype(np.float64), positive=np.asarray(y == 1), weights=weights)
+    return {"roc_auc": roc_auc(ranked), "average_precision": average_precision(ranked)}
 
 
 def _percentiles(samples: Floats) -> tuple[float | None, float | None]:

@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import NDArray
 
 from quorate.ensemble.arrays import Floats, Mask
 
 
-def roc_auc(*, score: Floats, positive: Mask, weights: Floats) -> Floats:
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The weight of positive and of negative rows at each distinct score, in each of B samples (B, distinct).
+
+    The highest score comes first.
+    """
+
+    positive: Floats
+    negative: Floats
+
+
+def rank(*, score: Floats, positive: Mask, weights: Floats) -> Ranked:
+    """Rows in descending order of their `score` (N,); `weights` (B, N) count them in each of B samples."""
+    steps = np.diff(score)
+    assert (steps <= 0).all(), "rows are sorted once, not for every sample"
+    found, others = weights * positive, weights * ~positive
+    if (steps == 0).any():
+        starts = np.flatnonzero(np.r_[True, steps != 0])
+        found, others = (np.add.reduceat(each, starts, axis=1) for each in (found, others))
+    return Ranked(found, others)
+
+
+def roc_auc(ranked: Ranked) -> Floats:
     """(B,): the chance that a positive row scores above a negative one, ties counted half.
 
-    `weights` (B, N) count the rows in each of B samples. NaN where a sample lacks a class. This is the
-    Mann-Whitney statistic (Hanley and McNeil, 1982).
+    NaN where a sample lacks a class. This is the Mann-Whitney statistic (Hanley and McNeil, 1982).
     """
-    above, below = _by_score(score, positive, weights)
-    positives, negatives = above.sum(axis=1), below.sum(axis=1)
-    worse = negatives[:, None] - below.cumsum(axis=1) + below / 2
-    return _share((above * worse).sum(axis=1), positives * negatives)
+    positives, negatives = ranked.positive.sum(axis=1), ranked.negative.sum(axis=1)
+    worse = negatives[:, None] - ranked.negative.cumsum(axis=1) + ranked.negative / 2
+    return _share(np.einsum("bn,bn->b", ranked.positive, worse), positives * negatives)
 
 
-def average_precision(*, score: Floats, positive: Mask, weights: Floats) -> Floats:
+def average_precision(ranked: Ranked) -> Floats:
     """(B,): the mean over positive rows of the precision among the rows that score at least as high.
 
-    `weights` as in `roc_auc`; NaN where a sample has no positive row.
+    NaN where a sample has no positive row.
     """
-    above, below = _by_score(score, positive, weights)
-    found = above.cumsum(axis=1)
-    precision = found / np.maximum(found + below.cumsum(axis=1), 1e-300)
-    return _share((above * precision).sum(axis=1), above.sum(axis=1))
-
-
-def _by_score(score: Floats, positive: Mask, weights: Floats) -> tuple[Floats, Floats]:
-    """The weight of positive and of negative rows at each distinct score (B, distinct), highest score first."""
-    order = np.argsort(-score, kind="stable")
-    starts = _first_of_each(score[order])
-    sorted_weights, is_positive = weights[:, order], positive[order]
-    above: Floats = np.add.reduceat(sorted_weights * is_positive, starts, axis=1)
-    below: Floats = np.add.reduceat(sorted_weights * ~is_positive, starts, axis=1)
-    return above, below
-
-
-def _first_of_each(ordered: Floats) -> NDArray[np.int64]:
-    return np.flatnonzero(np.r_[True, np.diff(ordered) != 0])
+    found = ranked.positive.cumsum(axis=1)
+    seen = found + ranked.negative.cumsum(axis=1)
+    precision = found / np.maximum(seen, 1e-300)
+    return _share(np.einsum("bn,bn->b", ranked.positive, precision), ranked.positive.sum(axis=1))
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
