@@ -19,7 +19,7 @@ HEADER = "# yaml-language-server: $schema=job.schema.json"
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    return job_schema()
+    return job_schema(built_in=True)
 
 
 @pytest.fixture(scope="module")

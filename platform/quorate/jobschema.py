@@ -27,12 +27,13 @@ _SCALARS = {"integer", "number", "boolean"}
 _LIMITS = ("enum", "const", "pattern", "minLength", "maxLength")
 
 
-def job_schema() -> Node:
+def job_schema(*, built_in: bool = False) -> Node:
     """The schema (draft 2020-12) of a whole job file, for editors and other programs.
 
     A kind is its bare name, where it needs nothing else, or a mapping whose key `kind` decides what else it holds.
+    With `built_in`, the kinds of installed packages are left out.
     """
-    kinds = {what: _kinds(registry) for what, registry in REGISTRIES.items()}
+    kinds = {what: _kinds(registry, built_in=built_in) for what, registry in REGISTRIES.items()}
     params = {kind.Params for named in kinds.values() for kind in named.values()}
     references, definitions = _definitions([JobSpec, *sorted(params, key=lambda model: model.__qualname__)])
     job = definitions.pop(references[JobSpec])
@@ -64,12 +65,14 @@ def description_of(kind: object) -> str:
     return " ".join(inspect.cleandoc(getattr(kind, "__doc__", None) or "").split("\n\n")[0].split())
 
 
-def _kinds(registry: Registry[Any]) -> dict[str, Any]:
+def _kinds(registry: Registry[Any], *, built_in: bool) -> dict[str, Any]:
     """The kinds by name, without those of installed packages that cannot be used."""
     kinds = {}
     for name in registry.names():
         with contextlib.suppress(OwnCodeError):
-            kinds[name] = registry.get(f"{name}NAME" if name.endswith("/") else name)
+            kind = registry.get(f"{name}NAME" if name.endswith("/") else name)
+            if not built_in or kind.__module__.partition(".")[0] == "quorate":
+                kinds[name] = kind
     return kinds
 
 
