@@ -23,7 +23,7 @@ LAYERS = (
     {"ensemble"},
     {"plan", "store"},
     {"execution", "bundle", "housekeeping"},
-    {"results", "scoring"},
+    {"results", "scoring", "starting"},
     {"oof"},
     {"report", "tracking", "serving"},
     {"runs", "interrupt", "health"},

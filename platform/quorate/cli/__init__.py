@@ -12,6 +12,7 @@ from quorate import __version__
 from quorate.cli import (
     doctor,
     evaluate,
+    init,
     leaderboard,
     listing,
     predict,
@@ -41,6 +42,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
+app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("predict")(predict.predict)

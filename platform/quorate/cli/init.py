@@ -1,0 +1,185 @@
+"""`quorate init`: looks at data and writes a job that suits them."""
+
+from __future__ import annotations
+
+import json as json_format
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from quorate.starting.fingerprint import Fingerprint
+    from quorate.starting.rules import Choices
+
+_HUB = ("huggingface.co", 443)
+_HUB_SECONDS = 2.0
+
+
+def init(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="An .npz with images and labels, a folder of class folders, a CSV or Parquet file, or a folder with "
+            "train and test in it.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The job file.")] = Path("job.yaml"),
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="Time that the job may take, such as 300s, 30m or 2h.")
+    ] = "30m",
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column of a table with the classes; guessed when left out."),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Test rows; what lies beside DATA, or a part of it, when left out."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Look at data, print what they are, and write a commented job that suits them."""
+    from rich.console import Console
+
+    from quorate.amounts import read_seconds
+    from quorate.errors import UserError
+
+    try:
+        seconds = read_seconds(budget)
+    except ValueError as error:
+        raise UserError(f"--budget: {error}") from None
+    if seconds <= 0:
+        raise UserError("--budget: a job needs some time")
+    _check_output(output, force=force)
+
+    from quorate.execution.stream import this_hardware
+    from quorate.starting.fingerprint import ImageFacts
+    from quorate.starting.image_members import are_large
+    from quorate.starting.job_text import job_text
+    from quorate.starting.look import look_at
+    from quorate.starting.rules import choose
+    from quorate.starting.source import find_source
+    from quorate.starting.team import Machine
+    from quorate.starting.writing import write_checked
+
+    console = Console(stderr=json)
+    fingerprint = look_at(find_source(data, test), label=label)
+    if not json:
+        _show(fingerprint, console)
+    here, facts = this_hardware(), fingerprint.facts
+    hub = isinstance(facts, ImageFacts) and are_large(facts) and _hub_answers()
+    choices = choose(fingerprint, Machine(here.cores, here.gpus), seconds, hub=hub)
+    text = job_text(fingerprint, choices, base=output.parent, budget=budget.strip(), hub=hub)
+    write_checked(output, text, lambda draft: _check(draft, opened=not fingerprint.partly))
+    if json:
+        typer.echo(json_format.dumps(_as_json(fingerprint, choices, output, seconds), indent=1))
+    else:
+        _say_what_next(choices, output, here.cores, budget, console)
+
+
+def _check_output(output: Path, *, force: bool) -> None:
+    from quorate.errors import UserError
+
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; name a file with -o")
+    if output.exists() and not force:
+        raise UserError(f"{output} is there already; choose another file with -o, or write over it with --force")
+    if not output.parent.is_dir():
+        raise UserError(f"there is no folder {output.parent}; make it, or choose another file with -o")
+
+
+def _check(draft: Path, *, opened: bool) -> None:
+    """Load the job as `quorate train` will, open its data and make its plan; raises `UserError`."""
+    from quorate.errors import UserError
+    from quorate.execution.choose import Workplace
+    from quorate.job import open_data, plan_job
+    from quorate.jobfile import SpecError
+    from quorate.spec import load_job
+
+    try:
+        job = load_job(draft)
+        if opened:
+            plan_job(job, open_data(job), Workplace("local", None, lambda executor: None))
+    except SpecError as error:
+        problems = "\n".join(problem.message for problem in error.problems)
+        raise UserError(f"no job was written, for it would not run: {problems}") from None
+
+
+def _hub_answers() -> bool:
+    try:
+        socket.create_connection(_HUB, timeout=_HUB_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _show(fingerprint: Fingerprint, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from quorate.starting.fingerprint import TableFacts
+    from quorate.starting.words import column_lines, in_words
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, said in in_words(fingerprint):
+        table.add_row(Text(what), Text(said))
+    console.print(table)
+    if isinstance(fingerprint.facts, TableFacts):
+        columns = Table("column", "kind", box=None, padding=(0, 2, 0, 0))
+        for head in ("missing", "distinct"):
+            columns.add_column(head, justify="right")
+        columns.add_column("")
+        for line in column_lines(fingerprint.facts):
+            columns.add_row(*map(Text, line))
+        console.print()
+        console.print(columns)
+
+
+def _say_what_next(choices: Choices, output: Path, cores: int, budget: str, console: Console) -> None:
+    from quorate.amounts import say_seconds
+
+    team = choices.team
+    count = sum(one.copies for one in team.members)
+    folds = choices.validation.folds
+    console.print(
+        f"\n{output} is written: {count} members x {folds} fold{'s' * (folds > 1)} = {len(team.fits)} fit tasks, "
+        f"about {say_seconds(team.seconds)} on {cores} core{'s' * (cores > 1)} (budget {budget.strip()}). Next:\n",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"  quorate train {output}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _as_json(fingerprint: Fingerprint, choices: Choices, output: Path, seconds: float) -> dict[str, object]:
+    from quorate.starting.words import as_json
+
+    team = choices.team
+    return {
+        "job": str(output),
+        "fingerprint": as_json(fingerprint),
+        "validation": {"folds": choices.validation.folds, "why": choices.validation.why},
+        "members": [
+            {
+                "name": one.name,
+                "why": one.why,
+                "params": dict(one.params),
+                "fit_core_seconds": round(one.fit_seconds, 1),
+            }
+            for one in team.members
+        ],
+        "left_out": [one.name for one in team.left_out],
+        "budget_seconds": seconds,
+        "estimated_seconds": round(team.seconds, 1),
+        "next": f"quorate train {output}",
+    }

@@ -1,0 +1,154 @@
+"""What a path holds: the kind of data, the training rows, and the test rows beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from quorate.data.sources.image_folder import SUFFIXES as PICTURES
+from quorate.errors import UserError
+
+SourceKind = Literal["npz", "image_folder", "csv", "parquet"]
+
+TESTS = ("test", "val", "valid", "validation", "dev")
+"""What files and folders of test rows are called, the best first."""
+
+_ENDINGS: dict[str, SourceKind] = {
+    ".npz": "npz",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".tsv.gz": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_OTHER_PICTURES = {".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp"}
+_KNOWN = (
+    "an .npz with images and labels, a folder with a folder of JPEG or PNG files for each class, or a table "
+    "(.csv, .tsv, .csv.gz, .parquet)"
+)
+_MENDS = {
+    ".npy": "save images and labels together: numpy.savez('data.npz', images=images, labels=labels)",
+    ".xlsx": "save the sheet as CSV in UTF-8",
+    ".xls": "save the sheet as CSV in UTF-8",
+    ".json": "turn it into CSV or Parquet, for example pandas.read_json(...).to_parquet('data.parquet')",
+    ".jsonl": "turn it into CSV or Parquet, for example pandas.read_json(..., lines=True).to_parquet('data.parquet')",
+    ".zip": "unpack it and name the folder",
+    ".tar": "unpack it and name the folder",
+    ".gz": "unpack it and name what was in it",
+    ".tgz": "unpack it and name the folder",
+    ".txt": "a table with the columns' names in its first line is to be called .csv (commas) or .tsv (tabulators)",
+    ".data": "put the columns' names in a first line and rename it to .csv",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows are; `notes` says what lies beside them and is not used."""
+
+    kind: SourceKind
+    train: Path
+    test: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a person would call these data."""
+        own = _stem(self.train)
+        return own if own not in ("train", "training", "data") else self.train.absolute().parent.name
+
+
+def find_source(data: Path, test: Path | None = None) -> Source:
+    """What `data` holds; `test` replaces what lies beside it. Raises `UserError` with what to mend."""
+    for path in filter(None, (data, test)):
+        if not path.exists():
+            raise UserError(f"there is no {path}")
+    found = _in_folder(data) if data.is_dir() else _file(data)
+    if test is None:
+        return found
+    own = _in_folder(test) if test.is_dir() else _file(test)
+    if own.kind != found.kind:
+        raise UserError(f"--test {test} is {own.kind}, but {data} is {found.kind}; both are to be of one kind")
+    return replace(found, test=own.train, notes=())
+
+
+def _ending(path: Path) -> str:
+    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(_ending(path))] if not path.is_dir() else path.name
+
+
+def _file(path: Path) -> Source:
+    kind = _ENDINGS.get(_ending(path))
+    if kind is None:
+        if path.suffix.lower() in PICTURES | _OTHER_PICTURES:
+            raise UserError(f"{path} is one picture; name the folder that has a folder of pictures for each class")
+        mend = _MENDS.get(path.suffix.lower())
+        raise UserError(f"{path} is of an unknown form; " + (mend or f"Quorate reads {_KNOWN}"))
+    if _stem(path) != "train":
+        return Source(kind, path)
+    return _with_tests(kind, path, (entry for entry in path.parent.iterdir() if entry.is_file()))
+
+
+def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> Source:
+    """`train` with what of its neighbours is called like test rows of the same kind."""
+    named = {
+        _stem(path): path for path in sorted(beside) if kind == "image_folder" or _ENDINGS.get(_ending(path)) == kind
+    }
+    first, *rest = [*(named[name] for name in TESTS if name in named), None]
+    notes = tuple(
+        f"{path} is not used: the members' validation rows are split off the training rows" for path in rest if path
+    )
+    return Source(kind, train, first, notes)
+
+
+def _in_folder(folder: Path) -> Source:
+    entries = sorted(folder.iterdir())
+    files = [path for path in entries if path.is_file() and _ending(path) in _ENDINGS]
+    train = [path for path in files if _stem(path) == "train"]
+    if len(train) == 1:
+        return _with_tests(_ENDINGS[_ending(train[0])], train[0], files)
+    if (folder / "train").is_dir() and not train:
+        inner = _in_folder(folder / "train")
+        if inner.train == folder / "train":
+            beside = (path for path in entries if path.is_dir())
+            found = _with_tests("image_folder", inner.train, beside)
+            return replace(found, kind=inner.kind)
+        return inner
+    if len(files) == 1:
+        return Source(_ENDINGS[_ending(files[0])], files[0])
+    if files and all(_ENDINGS[_ending(path)] == "parquet" for path in files):
+        return Source("parquet", folder)
+    if files:
+        listed = ", ".join(path.name for path in files[:10])
+        raise UserError(f"{folder} has several files of rows ({listed}); name the one to learn from")
+    if _some(folder, "*/*", PICTURES):
+        return Source("image_folder", folder)
+    raise _nothing(folder)
+
+
+def _some(folder: Path, pattern: str, endings: Iterable[str]) -> Path | None:
+    found = (path for path in folder.glob(pattern) if path.suffix.lower() in endings)
+    return next(islice(found, 1), None)
+
+
+def _nothing(folder: Path) -> UserError:
+    if direct := _some(folder, "*", PICTURES):
+        return UserError(
+            f"{folder} holds pictures ({direct.name}, …) but no folders; put the pictures of each class into a folder "
+            "of its own that has the class's name"
+        )
+    if deeper := _some(folder, "*/*/*", PICTURES):
+        return UserError(
+            f"the pictures below {folder} lie deeper, as {deeper.relative_to(folder)}; name the folder whose folders "
+            f"are the classes, for example {deeper.parents[1]}"
+        )
+    if other := _some(folder, "*/*", _OTHER_PICTURES) or _some(folder, "*", _OTHER_PICTURES):
+        return UserError(f"{other} is no JPEG or PNG file; convert the pictures to one of these")
+    held = ", ".join(path.name for path in islice(sorted(folder.iterdir()), 8)) or "nothing"
+    return UserError(f"{folder} holds no data that Quorate can read (it holds {held}); expected {_KNOWN}")

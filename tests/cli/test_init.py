@@ -1,0 +1,389 @@
+"""`quorate init`, in this process: what it finds, what it writes, that this runs, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+from sklearn.datasets import load_digits
+
+from quorate.cli import main
+from quorate.interrupt import StopRequest
+from quorate.job import Options, open_data, run_job
+from quorate.spec import load_job
+from quorate.starting import archive, folder
+from quorate.store import open_store
+
+Init = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def init(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Init:
+    """Runs the command in `tmp_path`: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["quorate", "init", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def smoke(job: Path, *overrides: str) -> dict[str, Any]:
+    """The leaderboard of the written job at the smallest size."""
+    spec = load_job(job).spec
+    small = ["execution.executor=local", "execution.budget=null", "tracking.enabled=false"]
+    for name, params in spec.members.items():
+        small += [f"members.{name}.copies=1"]
+        small += [f"members.{name}.{key}={value}" for key, value in SMALLEST.items() if hasattr(params, key)]
+    loaded = load_job(job, [*small, *overrides])
+    options = Options(open_store(str(job.parent / "store")), job.parent / "runs", "local")
+    return run_job(loaded, options, console=Console(file=io.StringIO()), stop=StopRequest())
+
+
+SMALLEST = {"epochs": 1, "trees": 5, "iterations": 5}
+
+
+def digits(path: Path, rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.clip(images.reshape(-1, 8, 8) * 16, 0, 255).astype(np.uint8)[:rows]
+    np.savez(path, images=pixels, labels=labels[:rows])
+    return pixels, labels[:rows]
+
+
+def pictures(root: Path, counts: dict[str, int], *, side: int = 20, seed: int = 0) -> None:
+    random = np.random.default_rng(seed)
+    for k, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = random.integers(0, 90, (side, side + 4, 3)) + np.array([160 * (k % 2), 0, 80 * k])
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{name}{i}.png")
+
+
+def visits(rows: int = 240, *, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    age, job = random.integers(18, 80, rows).astype(float), random.choice(["clerk", "nurse", "smith"], rows)
+    came = np.where(age / 20 + (job == "nurse") + random.normal(0, 0.5, rows) > 3, "yes", "no")
+    age[::10] = np.nan
+    when = pd.date_range("2024-01-01", periods=rows).strftime("%Y-%m-%d")
+    number = 1000 + random.permutation(rows)
+    columns = {"number": number, "age": age, "job": job, "site": "north", "when": when, "note": None}
+    return pd.DataFrame({**columns, "came": came})
+
+
+# What it finds and writes
+
+
+def test_digits_in_an_archive_give_a_job_that_runs_as_it_is(init: Init, tmp_path: Path) -> None:
+    pixels, labels = digits(tmp_path / "digits.npz")
+
+    code, out, err = init("digits.npz", "--json")
+
+    assert code == 0, err
+    said = json.loads(out)
+    found = said["fingerprint"]
+    assert found["rows"] == 1797
+    assert found["classes"] == {str(k): int(count) for k, count in enumerate(np.bincount(labels))}
+    assert found["repeats"]["train"] == len(pixels) - len(np.unique(pixels.reshape(-1, 64), axis=0))
+    assert found["images"]["channels"] == 1
+    assert said["estimated_seconds"] <= 1800
+    kinds = {member["params"]["kind"] for member in said["members"]}
+    assert {"net", "svm", "random_forest", "extra_trees", "logistic", "knn"} <= kinds, "small data: every kind"
+    spec = load_job(tmp_path / "job.yaml").spec
+    assert (spec.validation.scheme, spec.validation.folds) == ("kfold", 5)
+    assert spec.name == "digits"
+    board = smoke(tmp_path / "job.yaml", "data.limit=200", "validation.folds=2")
+    assert board["tasks"]["failed"] == 0
+    assert len(board["members"]) == len(spec.members)
+
+
+def test_every_choice_stands_beside_its_rule_and_the_fingerprint_above(init: Init, tmp_path: Path) -> None:
+    digits(tmp_path / "digits.npz")
+
+    code, out, _ = init("digits.npz", "--budget", "5m")
+
+    text = (tmp_path / "job.yaml").read_text()
+    assert code == 0
+    assert "# training rows     1,797 in digits.npz" in text
+    assert re.search(r"test: \{fraction: 0.2\} +# held out by class: 1,797 rows, 500 or more", text)
+    assert "1,438 training rows, below 20,000: each row is predicted by members that have not seen it" in text
+    assert "budget: 5m" in text
+    members = text[text.index("members:") : text.index("combiner:")]
+    assert len(re.findall(r"^  [a-z_]+:", members, re.MULTILINE)) == members.count("# ")
+    assert "quorate train job.yaml" in out
+    assert re.search(r"about \d+ (s|min) on \d+ cores? \(budget 5m\)", out)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init: Init, tmp_path: Path) -> None:
+    pictures(tmp_path / "pets", {"cat": 12, "dog": 13, "eel": 12})
+    (tmp_path / "pets/dog/dog3.png").write_bytes(b"no picture")
+    whole = (tmp_path / "pets/eel/eel1.png").read_bytes()
+    (tmp_path / "pets/eel/eel1.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "pets/cat/again.png").write_bytes((tmp_path / "pets/dog/dog0.png").read_bytes())
+
+    code, out, err = init("pets")
+
+    assert code == 0, err
+    assert "2 of 38" in out
+    assert "dog3.png: not a JPEG or PNG picture" in out
+    assert "training rows that repeat another: 1 (2.8%); with another label than their twin: 2" in out
+    text = (tmp_path / "job.yaml").read_text()
+    assert re.search(r"on_corrupt: skip +# 2 of 38 files are corrupt: dog3.png, eel1.png", text)
+    assert "size: 20" in text
+    board = smoke(tmp_path / "job.yaml", "validation.folds=2")
+    assert board["tasks"]["failed"] == 0
+    assert len(open_data(load_job(tmp_path / "job.yaml")).train) == 36
+
+
+def test_a_class_of_a_single_picture_is_named_with_the_mend(init: Init, tmp_path: Path) -> None:
+    pictures(tmp_path / "pets", {"cat": 12, "dog": 13, "eel": 2})
+    (tmp_path / "pets/eel/eel1.png").write_bytes(b"")
+
+    code, _, err = init("pets")
+
+    assert code == 2
+    assert "the class eel has a single picture (those that cannot be decoded do not count)" in err
+    assert "add pictures to its folder, or move it out" in err
+    assert not (tmp_path / "job.yaml").exists()
+    (tmp_path / "pets/eel").rename(tmp_path / "eel")
+    assert init("pets")[0] == 0, "the mend that it names"
+
+
+def test_identifiers_constants_dates_and_empty_columns_are_ignored_with_the_reason(init: Init, tmp_path: Path) -> None:
+    frame = visits()
+    frame.to_csv(tmp_path / "visits.csv", index=False)
+
+    code, out, err = init("visits.csv", "--json")
+
+    assert code == 0, err
+    table = json.loads(out)["fingerprint"]["table"]
+    assert (table["label"], table["guess"]) == ("came", "the last column")
+    columns = {column["name"]: column for column in table["columns"]}
+    assert {name for name, column in columns.items() if column["ignore"]} == {"number", "site", "when", "note"}
+    assert columns["age"]["missing"] == pytest.approx(frame["age"].isna().mean())
+    assert columns["age"]["distinct"] == frame["age"].nunique()
+    text = (tmp_path / "job.yaml").read_text()
+    assert re.search(r"number: ignore +# a different number in every row", text)
+    assert re.search(r"site: ignore +# the same value in every row", text)
+    assert re.search(r"when: ignore +# dates are no features; `time: when` would", text)
+    board = smoke(tmp_path / "job.yaml", "validation.folds=2")
+    assert board["tasks"]["failed"] == 0
+
+
+def test_test_rows_beside_the_training_rows_are_tested_on_and_their_leak_is_told(init: Init, tmp_path: Path) -> None:
+    data = tmp_path / "photos"
+    pictures(data / "train", {"cat": 8, "dog": 8})
+    pictures(data / "val", {"cat": 3, "dog": 3}, seed=1)
+    (data / "val/dog/dog9.png").write_bytes((data / "train/dog/dog0.png").read_bytes())
+
+    code, out, err = init("photos")
+
+    assert code == 0, err
+    assert "test rows that are training rows too: 1, a leak" in out
+    spec = load_job(tmp_path / "job.yaml").spec
+    assert spec.data.train == data / "train"
+    assert spec.data.test == data / "val"
+    assert spec.name == "photos"
+
+
+def test_a_test_table_without_labels_is_not_tested_on(init: Init, tmp_path: Path) -> None:
+    (tmp_path / "kaggle").mkdir()
+    visits(600).rename(columns={"came": "Result"})[["Result", "age", "job"]].to_csv(
+        tmp_path / "kaggle/train.csv", index=False
+    )
+    visits(50, seed=1)[["age", "job"]].to_csv(tmp_path / "kaggle/test.csv", index=False)
+
+    code, out, err = init("kaggle")
+
+    assert code == 0, err
+    assert "Result (a guess: test.csv does not have it" in out
+    assert "has no column 'Result': its rows can be scored, not tested on" in out
+    assert load_job(tmp_path / "job.yaml").spec.data.test.fraction == 0.2
+
+
+def test_a_semicolon_separates_and_parquet_is_read(init: Init, tmp_path: Path) -> None:
+    visits(80)[["age", "job", "came"]].to_csv(tmp_path / "odd.csv", index=False, sep=";")
+    visits(80)[["age", "job", "came"]].to_parquet(tmp_path / "columns.parquet")
+
+    assert init("odd.csv")[0] == 0
+    assert 'separator: ";"' in (tmp_path / "job.yaml").read_text()
+    assert init("columns.parquet", "-o", "other.yaml")[0] == 0
+    assert load_job(tmp_path / "other.yaml").spec.data.kind == "parquet"
+
+
+def test_names_of_columns_and_paths_that_yaml_reads_otherwise_are_quoted(init: Init, tmp_path: Path) -> None:
+    odd = {"age": "on: #1", "job": "null", "number": "1e3", "came": "yes"}
+    (tmp_path / "my data: #2").mkdir()
+    visits()[list(odd)].rename(columns=odd).to_csv(tmp_path / "my data: #2/Größe.csv", index=False)
+
+    code, _, err = init("my data: #2/Größe.csv")
+
+    assert code == 0, err
+    spec = load_job(tmp_path / "job.yaml").spec
+    assert spec.data.label == "yes"
+    assert spec.data.columns == {"1e3": "ignore"}
+
+
+def test_a_large_folder_is_sampled_and_that_is_said(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "MOST_FILES", 10)
+    pictures(tmp_path / "many", {"cat": 20, "dog": 20})
+
+    code, out, _ = init("many")
+
+    assert code == 0
+    assert "a sample of 10 of 40 files" in out
+    assert "40 in many" in out
+    assert "on_corrupt: skip" in (tmp_path / "job.yaml").read_text(), "the others may be corrupt"
+
+
+def test_of_very_many_arrays_the_first_are_compared(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MOST_ROWS", 100)
+    digits(tmp_path / "digits.npz", 200)
+
+    code, out, err = init("digits.npz")
+
+    assert code == 0, err
+    assert "among the first 100 of 200" in out
+
+
+# What it does not touch
+
+
+def test_a_file_that_is_there_is_kept_without_force_and_where_init_fails(init: Init, tmp_path: Path) -> None:
+    digits(tmp_path / "digits.npz", 300)
+    (tmp_path / "job.yaml").write_text("mine")
+    (tmp_path / "bad.csv").write_text("a,b\n1,2.5\n2,3.5\n")
+
+    refused, _, err = init("digits.npz")
+    failed, _, _ = init("bad.csv", "--force")
+
+    assert (refused, failed) == (2, 2)
+    assert "job.yaml is there already" in err
+    assert (tmp_path / "job.yaml").read_text() == "mine"
+    assert init("digits.npz", "--force")[0] == 0
+    assert load_job(tmp_path / "job.yaml").spec.name == "digits"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "digits.npz", "job.yaml"]
+
+
+# What it refuses
+
+
+def table(rows: dict[str, Any]) -> Callable[[Path], str]:
+    def write(here: Path) -> str:
+        pd.DataFrame(rows).to_csv(here / "data.csv", index=False)
+        return "data.csv"
+
+    return write
+
+
+def arrays(**named: np.ndarray) -> Callable[[Path], str]:
+    def write(here: Path) -> str:
+        np.savez(here / "data.npz", **named)
+        return "data.npz"
+
+    return write
+
+
+def file(name: str, content: str = "x") -> Callable[[Path], str]:
+    def write(here: Path) -> str:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(content)
+        return name.split("/")[0]
+
+    return write
+
+
+def all_corrupt(here: Path) -> str:
+    for name in ("cat/a.jpg", "cat/b.jpg", "dog/a.jpg"):
+        file(f"pets/{name}")(here)
+    return "pets"
+
+
+def one_class(here: Path) -> str:
+    pictures(here / "pets", {"cat": 5})
+    return "pets"
+
+
+def unknown_class(here: Path) -> str:
+    pictures(here / "pets/train", {"cat": 5, "dog": 5})
+    pictures(here / "pets/test", {"cat": 2, "fox": 2})
+    return "pets"
+
+
+def loose(here: Path) -> str:
+    pictures(here / "pets", {"cat": 5})
+    return "pets/cat"
+
+
+def deeper(here: Path) -> str:
+    pictures(here / "pets/all", {"cat": 3, "dog": 3})
+    return "pets"
+
+
+U8 = np.zeros((6, 4, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("write", "arguments", "expected"),
+    [
+        (lambda here: "nothing", (), "there is no nothing"),
+        (file("data.xlsx"), (), "save the sheet as CSV"),
+        (file("data.foo"), (), "of an unknown form; Quorate reads an .npz"),
+        (file("pets/cat/a.webp"), (), "is no JPEG or PNG file; convert"),
+        (file("pets/readme.md"), (), "holds no data that Quorate can read (it holds readme.md)"),
+        (all_corrupt, (), "none of the 3 pictures in pets can be decoded"),
+        (one_class, (), "all rows are of the class 'cat'; a classifier needs two"),
+        (unknown_class, (), "has the classes fox, which pets/train has not"),
+        (loose, (), "put the pictures of each class into a folder"),
+        (deeper, (), "name the folder whose folders are the classes, for example pets/all"),
+        (arrays(images=U8), (), "no array with a label for each"),
+        (arrays(images=U8 / 2, labels=np.arange(6) % 2), (), "images are uint8 (0..255); scale and convert"),
+        (arrays(x=np.zeros((6, 3)), y=np.arange(6)), (), "numbers in columns are a table"),
+        (arrays(images=U8, labels=np.arange(6) / 2), (), "Quorate classifies, so make classes of them"),
+        (arrays(images=U8, labels=np.zeros(6, int)), (), "all rows are of the class '0'"),
+        (arrays(images=U8, labels=np.array([0, 0, 0, 1, 1, 2])), (), "the class 2 has a single row"),
+        (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label names a column of a table"),
+        (arrays(images=U8, labels=np.arange(6) % 2), ("--budget", "soon"), "--budget: 'soon' is no time"),
+        (arrays(images=U8, labels=np.arange(6) % 2), ("-o", "no/job.yaml"), "there is no folder no"),
+        (file("data.npz"), (), "not a readable .npz archive"),
+        (table({"a": [1, 2, 3, 4], "kind": list("xyxy")}), ("--label", "kid"), "did you mean 'kind'?"),
+        (table({"a": [1, 2, 3], "price": [1.5, 2.5, 3.25]}), (), "that is a quantity, and Quorate classifies"),
+        (table({"a": range(500), "price": range(500)}), (), "500 different numbers in 500 rows"),
+        (table({"a": range(200), "b": [f"t{i}" for i in range(200)]}), (), "name it with --label"),
+        (table({"a": [1, 2, 3, 4], "b": ["x", "y", None, "x"]}), (), "1 of 4 rows have no label in the column 'b'"),
+        (table({"a": [1, 2, 1], "b": ["x", "y", "x"]}), (), "the class y has a single row"),
+        (table({"a": [1, 1, 1, 1], "b": list("xyxy")}), (), "no column to learn from beside the label 'b'"),
+        (file("data.csv", "a,b\n"), (), "has no rows"),
+        (table({"a": [1, 2, float("inf"), 3], "b": list("xyxy")}), (), "line 4: the numeric column 'a' holds inf"),
+    ],
+)
+def test_what_cannot_become_a_job_gets_an_answer_that_says_what_to_mend(
+    init: Init, tmp_path: Path, write: Callable[[Path], str], arguments: tuple[str, ...], expected: str
+) -> None:
+    code, _, err = init(write(tmp_path), *arguments)
+
+    assert code == 2
+    assert expected in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("*job*")), "nothing is half written"
+    assert not list(tmp_path.glob(".*"))
