@@ -49,6 +49,7 @@ def make_board(
                 "kind": plan.of(label)[0].kind,
                 "status": work.status(plan, label),
                 "folds": len(done),
+                "of_folds": len(plan.of(label)),
                 "weight": round(float(combination.weights[m]), 6),
                 "temperature": round(float(combination.temperatures[m]), 6),
                 "fit_seconds": round(sum(fit.seconds for fit in done), 3),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quorate.data.folds import Fold
 from quorate.ensemble.quorum import common_folds
 from quorate.ensemble.rehearsal import combining_seconds
-from quorate.execution.base import Executor
+from quorate.execution.base import Executor, OutOfTime
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import epochs_of
 from quorate.fitting import Shares, Work, seconds_to_quorum
@@ -31,7 +31,7 @@ _PICTURE = 0.4
 _STARTUP = 4.0
 """Seconds in which the command has imported what it needs where the figures above were measured, an idle machine."""
 _SLOWEST, _MOST = 4.0, 0.2
-"""The figures above are not taken to be more than so many times too small, nor to be more than this part of the budget."""
+"""The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
 _REUSED = 0.02
 """Seconds to pack a fit task of earlier work; what packing the others takes is told by what keeping them took."""
 _SAFETY = 1.5
@@ -55,6 +55,26 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, *, reused:
     slow = min(max(startup / _STARTUP, 1.0), _SLOWEST)
     ending = slow * (_CLOSING[spec.execution.executor] + _PICTURE * pictures)
     return _SAFETY * combining + _REUSED * reused + min(ending, _MOST * budget.seconds)
+
+
+def leave_out_beginnings(plan: Plan, work: Work) -> None:
+    """Count folds as out of time where a network got less than half as far as in its furthest one.
+
+    Their predictions would stand beside much better ones under one temperature and weight, and spoil the member. The
+    checkpoint stays.
+    """
+    for label in plan.labels:
+        done = {task: _trained(work.fits[task.key]) for task in plan.of(label) if task.key in work.fits}
+        for task, part in done.items():
+            if part < max(done.values()) / 2:
+                message = f"it was stopped after {len(work.fits[task.key].history)} of {epochs_of(task)} epochs"
+                work.late[task.key] = OutOfTime(task, True, message)
+                del work.fits[task.key]
+
+
+def _trained(fit: Fit) -> float:
+    """The part of its epochs that a fit task has had."""
+    return 1.0 if fit.complete else len(fit.history) / (epochs_of(fit.task) or 1)
 
 
 def counting_folds(plan: Plan, work: Work, quorum: QuorumSpec) -> NDArray[np.bool_]:

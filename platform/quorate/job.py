@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from quorate.board import make_board
-from quorate.budgeting import budget_part, counting_folds, seconds_after_training, what_was_needed
+from quorate.budgeting import (
+    budget_part,
+    counting_folds,
+    leave_out_beginnings,
+    seconds_after_training,
+    what_was_needed,
+)
 from quorate.bundle import needs, read_manifest
 from quorate.data.folds import FoldsError, make_folds
 from quorate.data.source import DataError, Opened, first_rows
@@ -108,6 +114,7 @@ def run_job(
             stop.attach(None)
             stop.check()
 
+            leave_out_beginnings(plan, work)
             counting = counting_folds(plan, work, spec.quorum)
             gathered = gather(plan, work.fits, work.tests, counting=counting)
             members = _counted(job, plan, work, gathered, counting, place, budget)

@@ -75,6 +75,8 @@ class Mirror:
     ) -> None:
         """The scores, pictures and files of a finished job, and its model."""
         for row in board["members"]:
+            if row["name"].partition(".")[0] not in self._members:
+                continue  # time left it without a run
             member = f"{JOB}/{row['name'].partition('.')[0]}"
             copy = row["name"].partition(".")[2]
             prefix = f"copy_{copy}_" if copy else ""

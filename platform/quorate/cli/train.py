@@ -85,7 +85,7 @@ def _run(
     *,
     as_json: bool,
 ) -> None:
-    from quorate.execution.stream import left_behind
+    from quorate.execution.stream import at_work
     from quorate.interrupt import StopRequest
     from quorate.job import JobFailed, Options, run_job
     from quorate.report.budget import as_lines
@@ -96,7 +96,7 @@ def _run(
     executor: Literal["ray", "local"] = job.spec.execution.executor
     options = Options(open_store(store), runs_folder(), executor, address, since)
     console, said, errors = consoles
-    code = 0
+    code, before = 0, at_work()
     try:
         board = run_job(job, options, console=said, stop=stop, errors=errors)
     except JobFailed as failure:
@@ -110,7 +110,7 @@ def _run(
             for line in as_lines(board["budget"]) if "budget" in board else ():
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             _say_what_next(board, said)
-    if left_behind():  # it would hold up the end of the process, or crash in it
+    if at_work() - before:  # what was given up would crash in the end of the interpreter: seen with SVC and torch
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

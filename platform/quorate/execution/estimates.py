@@ -14,7 +14,7 @@ Load = tuple[float, float]
 
 
 _STEADY_SECONDS = 2.0
-"""Added to both sides of the ratio that is taken from other members: what took a blink tells little of what takes long."""
+"""Added to both sides of a ratio that comes from other members: what took a blink tells little of what takes long."""
 
 
 @dataclass

@@ -127,9 +127,9 @@ def stream(
             return
 
 
-def left_behind() -> bool:
-    """Whether a task that was given up is still at work in this process."""
-    return any(thread.name.startswith(_THREAD) for thread in threading.enumerate())
+def at_work() -> set[threading.Thread]:
+    """The threads of this process's tasks, those that were given up included."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith(_THREAD)}
 
 
 def _fit(

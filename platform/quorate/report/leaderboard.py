@@ -43,9 +43,10 @@ def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
     table.add_column("\nstatus", no_wrap=True)
     for row in sorted(board["members"], key=_by_loss):
         last = [_number(row["weight"], 3), _number(row["temperature"], 2), _number(row["fit_seconds"], 1)]
-        style = "" if row["status"] == "ok" else "red"
+        style = {"ok": "", "out of time": "yellow", "stopped early": "yellow"}.get(row["status"], "red")
+        status = Text(_status(row, wide=wide), style=style)
         kind = [row["kind"]] if wide else []
-        table.add_row(row["name"], *kind, *_figures(row, splits, metrics), *last, Text(row["status"], style=style))
+        table.add_row(row["name"], *kind, *_figures(row, splits, metrics), *last, status)
     table.add_section()
     blank = ["", _number(ensemble["temperature"], 2), "", ""]
     table.add_row("ensemble", *([""] if wide else []), *_figures(ensemble, splits, metrics), *blank, style="bold")
@@ -57,6 +58,14 @@ def as_text(board: dict[str, Any], *, width: int = 160) -> str:
     text = io.StringIO()
     Console(width=width, color_system=None, file=text).print(as_table(board))
     return text.getvalue()
+
+
+def _status(row: dict[str, Any], *, wide: bool) -> str:
+    """Where time left folds out, how many there are."""
+    if row["status"] != "out of time":
+        return str(row["status"]) if wide else str(row["status"]).removesuffix(" early")
+    folds = f"{row['folds']}/{row['of_folds']} folds"
+    return f"out of time, {folds}" if wide else folds
 
 
 def _by_loss(row: dict[str, Any]) -> float:

@@ -21,6 +21,8 @@ from quorate.plan import FitTask, Task, Unit
 
 _WIDE = 100
 """From so many columns on, a task's line has a bar."""
+_NARROW = 72
+"""Below so many columns, those of the tasks' lines are as narrow as what is in them."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Watch:
         self._rows: dict[str, _Row] = {}
         self._reused, self._done, self._failed = reused, reused, 0
         self._total = reused + sum(isinstance(task, FitTask) for task in self._waiting.values())
+        self._longest = min(max((len(_name(task)) for task in self._waiting.values()), default=0), 24)
         self._since = time.monotonic()
 
     @contextmanager
@@ -111,8 +114,8 @@ class Watch:
         rows, now, wide = self._running(), time.monotonic(), self._out.width >= _WIDE
         room = max(self._out.height - 4, 1)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        for _ in range(5 if wide else 4):
-            table.add_column(no_wrap=True, overflow="ellipsis")
+        for least in (self._longest, *([16] if wide else []), 11, 22 if wide else 11, 6):
+            table.add_column(no_wrap=True, overflow="ellipsis", min_width=least if self._out.width >= _NARROW else None)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for row in rows[:room]:
             epochs = epochs_of(row.task)
@@ -135,7 +138,7 @@ class Watch:
 
     def _left(self) -> Iterator[str]:
         seconds = self.seconds_left()
-        if seconds is not None:
+        if seconds:
             yield f"about {say_seconds(max(5 * round(seconds / 5), 5))} left"
         if self._budget is not None:
             yield f"budget: {say_seconds(max(self._budget.left(), 0))} left"

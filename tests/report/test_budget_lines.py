@@ -1,0 +1,48 @@
+"""What the end of a job says of its budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from quorate.report.budget import as_lines, ranges, say_time
+
+AMPLE = {
+    "seconds": 3600.0, "used_seconds": 85.4, "rows": 1347, "of_rows": 1347,
+    "out_of_time": [], "stopped_early": [], "not_counted": [],
+}  # fmt: skip
+
+
+def test_an_ample_budget_takes_one_line():
+    assert as_lines(AMPLE) == ["budget 60 min, used 85 s"]
+
+
+def test_what_was_left_out_and_stopped_is_named():
+    late = [{"member": "cnn.1", "fold": fold, "begun": False, "reason": "no time"} for fold in (3, 2, 5)]
+    stopped = {"member": "cnn.1", "fold": 1, "epochs_done": 7, "epochs": 20, "best_epoch": 6}
+    part = AMPLE | {
+        "rows": 270,
+        "out_of_time": [*late, {"member": "forest", "fold": 5, "begun": True, "reason": "too slow"}],
+        "stopped_early": [stopped, stopped | {"fold": 4, "epochs_done": 0, "best_epoch": None}],
+        "not_counted": [{"member": "forest", "reason": "which has 4 of 5 folds and lacks fold 5"}],
+    }
+
+    assert as_lines(part) == [
+        "budget 60 min, used 85 s; combined on 270 of 1347 rows",
+        "  no time for: cnn.1 folds 2-3, 5, forest fold 5",
+        "  stopped early: cnn.1 fold 1 after 7 of 20 epochs (best: 6), cnn.1 fold 4 in its first epoch",
+        "  not in the ensemble: forest, which has 4 of 5 folds and lacks fold 5",
+        "  started again with more, the job goes on from here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (119, "119 s"), (119.6, "2 min"), (200, "3 min 20 s"), (7199.9, "2 h"), (7500, "2 h 5 min")],
+)
+def test_times_are_said_in_two_units_at_most(seconds, said):
+    assert say_time(seconds) == said
+
+
+def test_numbers_in_a_row_are_said_as_a_range():
+    assert ranges([1, 3, 4, 5, 9]) == "1, 3-5, 9"
+    assert ranges([]) == ""
