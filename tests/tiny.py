@@ -1,14 +1,17 @@
-"""A dataset of forty little images, and plans on it."""
+"""A dataset of forty little images, one of mixed columns, and plans on them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from quorate import jobfile, spec
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
+from quorate.data.signature import Column, TableSignature
+from quorate.data.table import Table
 from quorate.plan import Context, Plan, make_plan
 from quorate.spec import JobSpec
 from quorate.training.run import Hardware
@@ -22,6 +25,34 @@ def tiny_data(*, rows: int = 40, classes: int = 3, shape: tuple[int, int, int] =
     pixels = np.random.default_rng(seed).integers(0, 120, (rows, *shape)).astype(np.uint8)
     pixels[np.arange(rows), y * 2] += 120
     return Dataset(ArrayImages(pixels), y.astype(np.int64), tuple(f"class {i}" for i in range(classes)))
+
+
+TINY_COLUMNS = TableSignature(
+    (
+        Column("length", "numeric"),
+        Column("colour", "categorical"),
+        Column("noise", "numeric"),
+        Column("ripe", "boolean"),
+        Column("place", "categorical"),
+    )
+)
+
+
+def tiny_table(*, rows: int = 60, classes: int = 3, seed: int = 0) -> Dataset:
+    """Columns of every kind, a tenth of each missing; length and colour tell the class, all classes in turn."""
+    random = np.random.default_rng(seed)
+    y = np.arange(rows) % classes
+    frame = pd.DataFrame(
+        {
+            "length": y + random.normal(0, 0.4, rows),
+            "colour": np.array(["red", "green", "blue"], dtype=object)[np.where(random.random(rows) < 0.8, y, 0) % 3],
+            "noise": random.lognormal(size=rows),
+            "ripe": (y == 0).astype(float),
+            "place": random.choice(np.array(["here", "there"], dtype=object), rows),
+        }
+    )
+    frame = frame.mask(random.random(frame.shape) < 0.1)
+    return Dataset(Table.of(frame, TINY_COLUMNS), y.astype(np.int64), tuple(f"class {i}" for i in range(classes)))
 
 
 def two_folds(rows: int = 40) -> Folds:

@@ -61,7 +61,7 @@ def pack_bundle(
         "combination": combination.to_json(),
         "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
         "metrics": {"oof": board["ensemble"]["oof"], "test": board["ensemble"]["test"]},
-        "data": {"fingerprint": data.fingerprint, "rows": len(data), "label": getattr(spec.data, "label", None)},
+        "data": {"fingerprint": data.fingerprint, "rows": len(data)},
         "seed": spec.seed,
         "versions": {
             "quorate": __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,9 @@ Encoding = Literal["onehot", "ordinal", "index"]
 """How categories become numbers.
 
 `onehot`: a column for each category, of which rare ones share one. `ordinal`: the position of the
-category, NaN where it is missing or unknown, numbers as they are: for trees. `index`: positions from
-0 on for embeddings, 0 for missing and 1 for unknown categories.
+category, below 254 because rare ones share one, NaN where it is missing or unknown, numbers with
+their gaps: for trees. `index`: 0 for missing and 1 for unknown categories, the known ones from 2 on:
+for embeddings.
 """
 
 Matrix = NDArray[np.float32]
@@ -39,6 +41,8 @@ Matrix = NDArray[np.float32]
 _ENCODER = "encoder.skops"
 _MOST_CATEGORIES = 64
 """One-hot columns of one column; the rarer categories share the last."""
+_MOST_CODES = 254
+"""Codes of one column for trees: scikit-learn's gradient boosting takes 255."""
 _QUANTILES = 1000
 _MISSING_AND_UNKNOWN = 2
 """Codes before those of the known categories."""
@@ -105,8 +109,10 @@ class TableFeatures:
         assert isinstance(x, Table), "inputs are checked at the door"
         matrix: Matrix = np.ascontiguousarray(self.encoder.transform(_plain(x)), dtype=np.float32)
         assert matrix.shape == (len(x), self.width), "the encoder is the one that was fitted"
-        if self.encoding == "index":
-            matrix[:, self.width - len(self.cardinalities) :] += _MISSING_AND_UNKNOWN
+        if self.encoding == "index" and self.cardinalities:
+            codes = matrix[:, self.width - len(self.cardinalities) :]
+            codes += _MISSING_AND_UNKNOWN
+            codes[x.frame[self.signature.names("categorical")].isna().to_numpy()] = 0
         return matrix
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -132,15 +138,19 @@ def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Featu
     numbers, categories = x.signature.names("numeric", "boolean"), x.signature.names("categorical")
     parts: list[Any] = []
     if numbers:
-        parts.append(("numbers", _numbers(standardize, keep_missing=encoding == "ordinal"), numbers))
+        parts.append(("numbers", _numbers(standardize, rows=len(x), keep_missing=encoding == "ordinal"), numbers))
     if categories:
         parts.append(("categories", _categories(encoding), categories))
     encoder = ColumnTransformer(parts, sparse_threshold=0.0)
-    width = encoder.fit_transform(_plain(x)).shape[1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=RuntimeWarning)  # columns without any value have no mean
+        width = encoder.fit_transform(_plain(x)).shape[1]
     cardinalities: tuple[int, ...] = ()
     if categories and encoding != "onehot":
-        known = encoder.named_transformers_["categories"].categories_
-        cardinalities = tuple(_MISSING_AND_UNKNOWN + len(categories) for categories in known)
+        known = [int(pd.notna(names).sum()) for names in encoder.named_transformers_["categories"].categories_]
+        most = _MOST_CODES if encoding == "ordinal" else max(known)
+        reserved = _MISSING_AND_UNKNOWN if encoding == "index" else 0
+        cardinalities = tuple(reserved + min(count, most) for count in known)
     return TableFeatures(encoder, x.signature, encoding=encoding, width=width, cardinalities=cardinalities)
 
 
@@ -161,19 +171,20 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
     )
 
 
-def _numbers(standardize: Scheme, *, keep_missing: bool) -> Any:
-    if keep_missing:
-        return FunctionTransformer() if standardize == "none" else _scaler(standardize)
-    impute = SimpleImputer(strategy="median", keep_empty_features=True, add_indicator=True)
-    return make_pipeline(impute, _scaler(standardize)) if standardize != "none" else impute
-
-
-def _scaler(standardize: Scheme) -> Any:
+def _numbers(standardize: Scheme, *, rows: int, keep_missing: bool) -> Any:
+    steps: list[Any] = []
+    if not keep_missing:
+        steps.append(SimpleImputer(strategy="median", keep_empty_features=True, add_indicator=True))
     if standardize == "quantile":
-        return QuantileTransformer(
-            n_quantiles=_QUANTILES, output_distribution="normal", subsample=100_000, random_state=0
+        steps.append(
+            QuantileTransformer(
+                n_quantiles=min(_QUANTILES, rows), output_distribution="normal", subsample=100_000, random_state=0
+            )
         )
-    return StandardScaler()
+    if standardize != "none":
+        # After the quantiles too: a value that many rows share, such as 0 and 1 of booleans, is sent to +-5.2 by them.
+        steps.append(StandardScaler())
+    return make_pipeline(*steps) if steps else FunctionTransformer()
 
 
 def _categories(encoding: Encoding) -> Any:
@@ -186,7 +197,11 @@ def _categories(encoding: Encoding) -> Any:
         )
     if encoding == "ordinal":
         return OrdinalEncoder(
-            handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, dtype=np.float32
+            handle_unknown="use_encoded_value",
+            unknown_value=np.nan,
+            encoded_missing_value=np.nan,
+            max_categories=_MOST_CODES,
+            dtype=np.float32,
         )
     return OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2, dtype=np.float32

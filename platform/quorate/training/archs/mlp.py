@@ -51,7 +51,10 @@ class Columns(nn.Module):
         self.numbers = shape.numbers
         # The rule of thumb of fastai for the width of an embedding.
         widths = [min(50, round(1.6 * count**0.56)) for count in shape.cardinalities]
-        self.embeddings = nn.ModuleList(map(nn.Embedding, shape.cardinalities, widths))
+        tables = [nn.Embedding(count, width) for count, width in zip(shape.cardinalities, widths, strict=True)]
+        for table in tables:
+            nn.init.zeros_(table.weight[:2])  # missing and unknown: no row may ever have trained them
+        self.embeddings = nn.ModuleList(tables)
         self.width = shape.numbers + sum(widths)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
