@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Bundle:
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.manifest["class_names"])
 
-    @property
+    @cached_property
     def signature(self) -> Signature:
         """What one row is."""
         return signature_from_json(self.manifest["input"])

@@ -152,14 +152,14 @@ def _tasks(
     signature, identity = data.signature, identity_of(params)
     sources = own_sources(params)
     own = {"own": sources} if sources else {}
-    rows = len(context.folds[0].train)
+    rows = [len(fold.train) for fold in context.folds.folds]
     try:
         check_weighting(kind, params, data)
     except ValueError as error:
         raise PlanError(name, str(error)) from error
     try:
-        cost = kind.cost(params, signature=signature, rows=rows, n_classes=data.n_classes)
-        kind.numerics(params, signature=signature, rows=rows, hardware=hardware)
+        numerics = [kind.numerics(params, signature=signature, rows=n, hardware=hardware) for n in rows]
+        cost = kind.cost(params, signature=signature, rows=rows[0], n_classes=data.n_classes)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
         raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else error!r}") from error
@@ -171,8 +171,6 @@ def _tasks(
     for copy in range(params.copies):
         for fold, fold_hash in enumerate(folds):
             seed = derive_seed(job_seed, name, copy, fold)
-            rows = len(context.folds[fold].train)
-            numerics = kind.numerics(params, signature=signature, rows=rows, hardware=hardware)
             key = digest(
                 what="fit",
                 version=kind.version,
@@ -182,11 +180,11 @@ def _tasks(
                 params=identity,
                 data=data.fingerprint,
                 fold=fold_hash,
-                numerics=numerics.to_json(),
+                numerics=numerics[fold].to_json(),
                 **own,
             )
             label = name if params.copies == 1 else f"{name}.{copy + 1}"
-            yield FitTask(key, name, copy, fold, label, params, seed, numerics, cost, resources)
+            yield FitTask(key, name, copy, fold, label, params, seed, numerics[fold], cost, resources)
 
 
 def predict_key(fit_key: str, rows: Dataset) -> str:

@@ -44,10 +44,8 @@ class Images(Protocol):
 class _Subsets:
     """What every sequence of images has: its signature, and subsets without a copy."""
 
-    shape: tuple[int, int, int]
-
     @property
-    def signature(self) -> ImageSignature:
+    def signature(self: Images) -> ImageSignature:
         return ImageSignature(self.shape)
 
     def subset(self: Images, rows: Rows) -> Images:
@@ -61,7 +59,7 @@ class ArrayImages(_Subsets):
     pixels: Pixels
 
     @property
-    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+    def shape(self) -> tuple[int, int, int]:
         height, width, channels = self.pixels.shape[1:]
         return height, width, channels
 
@@ -106,7 +104,7 @@ class RowsOf(_Subsets):
     rows: Rows
 
     @property
-    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+    def shape(self) -> tuple[int, int, int]:
         return self.images.shape
 
     def __len__(self) -> int:

@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.data.dataset import Images
+from quorate.data.signature import Signature
 
 Scheme = Literal["channel", "feature", "sample", "quantile", "none"]
 """`quantile` is for tables only."""
+
+
+def check_scheme(scheme: str, signature: Signature) -> None:
+    """Raise `ValueError` where `scheme` has no meaning for such rows."""
+    if scheme == ("quantile" if signature.kind == "image" else "sample"):
+        raise ValueError(f"standardize: {scheme} is not for {signature}; choose feature or none")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Member(Protocol):
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        """Estimated seconds of one fit on one core."""
+        """Estimated seconds of one fit on one core, for rows that `numerics` accepts."""
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         """Learn from `train`; `valid` may decide when to stop."""

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Dataset, Inputs
 from quorate.data.features import Encoding, Features, Matrix, fit_features, load_features
-from quorate.data.signature import ImageSignature, Signature
-from quorate.data.standardize import Scheme
+from quorate.data.signature import Signature
+from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams, Weights, balanced_rows, row_weights
 from quorate.members.base import Proba, read_header, write_header
 from quorate.training.run import Hardware, Numerics, Run
@@ -95,9 +95,7 @@ class Learner:
 
     @classmethod
     def numerics(cls, params: LearnerParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        wrong = "quantile" if isinstance(signature, ImageSignature) else "sample"
-        if params.standardize == wrong:
-            raise ValueError(f"standardize: {wrong} is not for {signature}; choose feature or none")
+        check_scheme(params.standardize, signature)
         return Numerics(threads=max(1, int(params.cpus)))
 
     @classmethod

@@ -72,7 +72,6 @@ class Net:
 
     @classmethod
     def cost(cls, params: NetParams, *, signature: Signature, rows: int, n_classes: int) -> float:
-        check_inputs(params, signature)
         flops = profile(params.arch, expected_shape(params, signature)).flops
         # A pass back costs two forward; 20 Gflop/s and .2 ms an image and core were measured.
         return float(rows * params.epochs * (3 * flops / 20e9 + 2e-4))

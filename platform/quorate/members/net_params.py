@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from quorate.data.signature import ImageSignature, Signature
-from quorate.data.standardize import Scheme
+from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams
 from quorate.kinds import ARCHS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
 from quorate.spec import ExistingPath
@@ -88,9 +88,7 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
         names = [f"{name}NAME" if name.endswith("/") else name for name in ARCHS.names()]
         fitting = [name for name in names if signature.kind in ARCHS.get(name).takes]
         raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
-    wrong = "quantile" if signature.kind == "image" else "sample"
-    if params.standardize == wrong:
-        raise ValueError(f"standardize: {wrong} is not for {signature}; choose auto, feature or none")
+    check_scheme(params.standardize, signature)
     if signature.kind == "table":
         for name in ("size", "weights", "augment"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
