@@ -46,6 +46,7 @@ def test_an_ample_budget_changes_nothing_but_the_order(tmp_path_factory: pytest.
     assert part["out_of_time"] == part["stopped_early"] == part["not_counted"] == []
 
 
+@pytest.mark.system
 def test_what_a_short_budget_cut_off_goes_on_to_the_bits_of_the_undisturbed_job(
     here: Here, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

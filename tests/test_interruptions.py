@@ -43,6 +43,7 @@ def wait_for_epochs(here: Here, process: subprocess.Popen[str], count: int = 8) 
         time.sleep(0.05)
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("executor", "number"),
     [

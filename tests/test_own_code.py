@@ -207,6 +207,7 @@ def forget(*names: str) -> None:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     """A folder with a package `mine` and the job files of a test; everything is forgotten in the end."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(own_code, "_found", {})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text("")
     for name, source in MODULES.items():
@@ -512,6 +513,7 @@ def said_without(here: Here, package: str, rows: Path | None = None) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.system
 def test_the_example_trains_on_ray_and_its_bundle_predicts_without_it(tmp_path: Path) -> None:
     # given: the example in a folder of its own, the command run in another
     here = Here(tmp_path / "work")

@@ -63,6 +63,7 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.system
 def test_predict_writes_the_same_scores_in_every_form(finished: Here) -> None:
     for name in ("scores.csv", "scores.parquet", "scores.npz"):
         done = finished.command("predict", "new.npz", "-o", name)

@@ -19,7 +19,7 @@ from quorate.execution.stream import Assignment, Control, at_work, stream
 from quorate.plan import Task
 
 
-@pytest.fixture(params=["local", "ray"])
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.system)])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     if request.param == "local":
         made: Executor = LocalExecutor()

@@ -15,7 +15,7 @@ from quorate.execution.base import Checkpointed, Event, Executor, Failed, Fitted
 from quorate.execution.local import LocalExecutor
 
 
-@pytest.fixture(params=["local", "ray"])
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.system)])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     if request.param == "local":
         made: Executor = LocalExecutor()
@@ -142,6 +142,7 @@ def test_the_longest_unit_is_started_first(executor: Executor) -> None:
     assert order == ["a", "a", "b", "b", "c", "c"]
 
 
+@pytest.mark.chaos
 def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(ray_session: None) -> None:
     from quorate.execution.ray import RayExecutor
 
@@ -166,6 +167,7 @@ def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(ray_
     assert hashes(events) == undisturbed
 
 
+@pytest.mark.chaos
 def test_a_worker_that_dies_each_time_fails_its_task_alone(ray_session: None, tmp_path: Path) -> None:
     from quorate.execution.ray import RayExecutor
 
@@ -180,6 +182,7 @@ def test_a_worker_that_dies_each_time_fails_its_task_alone(ray_session: None, tm
     assert {event.task.member for event in fitted(events).values()} == {"good"}
 
 
+@pytest.mark.system
 def test_units_of_different_sizes_share_one_queue(ray_session: None) -> None:
     from quorate.execution.ray import RayExecutor
 

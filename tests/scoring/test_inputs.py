@@ -15,7 +15,7 @@ from tests.tables import customers as some_customers
 from quorate.bundle import Bundle
 from quorate.errors import UserError
 from quorate.scoring.inputs import read_inputs
-from quorate.scoring.score import score
+from quorate.scoring.score import ask, scores_of
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from quorate.bundle import Bundle
 from quorate.kinds import DATASETS
 
 
+@pytest.mark.system
 def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_path: Path) -> None:
     digits = DATASETS.get("digits")
     pixels = digits.open(digits.Params()).test.x.take(np.arange(30))
@@ -72,6 +73,7 @@ def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_
             service.communicate(timeout=30)
 
 
+@pytest.mark.system
 def test_http_clients_get_what_offline_prediction_writes_for_a_table(customers: Here) -> None:
     written = json.loads(customers.command("predict", "new.csv", "--json").stdout)
     offline = np.array([[row["p(no)"], row["p(yes)"]] for row in written])

@@ -20,6 +20,8 @@ from quorate.serving import service
 from quorate.serving.auth import digest
 from quorate.serving.limits import Limits
 
+pytestmark = pytest.mark.system
+
 TOKEN = "a token of these tests"
 LIMITS = Limits(body_bytes=200_000, body_timeout_s=2.0, request_timeout_s=30.0, batch_wait_s=0.02)
 

@@ -35,11 +35,14 @@ def predict(
     folder = bundle_folder(run)
     from quorate.bundle import Bundle
     from quorate.scoring.inputs import read_inputs
-    from quorate.scoring.score import score
+    from quorate.scoring.score import ask, scores_of
 
     bundle = Bundle.load(folder)
     rows = read_inputs(inputs, bundle)
-    scores = score(bundle, rows)
+    answers = ask(bundle, rows)
+    for name in answers.lost:
+        typer.echo(f"the member {name} did not answer for some rows and is left out there", err=True)
+    scores = scores_of(answers, bundle)
     if output is not None:
         write_scores(output, scores, bundle.class_names)
         typer.echo(f"{len(scores)} rows to {output}")

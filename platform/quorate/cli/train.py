@@ -126,7 +126,7 @@ def _say_what_next(board: dict[str, Any], console: Console) -> None:
         highlight=False,
     )
     run = runs_folder() / board["run"]
-    for command in (f"quorate predict IMAGES --run {run}", f"quorate serve --run {run}", "quorate ui"):
+    for command in (f"quorate predict FILES --run {run}", f"quorate serve --run {run}", "quorate ui"):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 

@@ -35,7 +35,9 @@ class NetParams(WeightedParams):
     lr: float = Field(1e-2, gt=0, le=100)
     """Learning rate; the highest one where the schedule varies it."""
     optimizer: kind_of(OPTIMIZERS) = Field("sgd", validate_default=True)  # type: ignore[valid-type]
+    """What turns gradients into steps; see the optimizers below."""
     schedule: kind_of(SCHEDULES) = Field("constant", validate_default=True)  # type: ignore[valid-type]
+    """How the learning rate varies; see the schedules below."""
     weight_decay: float = Field(1e-3, ge=0, lt=1)
     """L2 penalty's factor, as torch's optimizers take it."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -43,7 +45,9 @@ class NetParams(WeightedParams):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each label that is spread over all classes (Szegedy et al., 2016)."""
     early_stopping: EarlyStopping | None = None
+    """When to end before the last epoch; see below."""
     augment: Augment = Augment()
+    """How training images are varied; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
     """`auto` takes the backbone's own mean and deviation with `weights`, else those of each channel;
     on tables `quantile`."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.bundle import Bundle
+from quorate.bundle import Bundle, QuorumLost
 from quorate.errors import UserError
 from quorate.scoring.inputs import Chunk
 
@@ -28,14 +28,17 @@ class Answers:
 
 
 def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False) -> Answers:
-    """Predict chunk by chunk; raises `UserError` where there are no rows."""
+    """Predict chunk by chunk; raises `UserError` where there are no rows, or too few members answer."""
     names: list[str] = []
     whole: list[NDArray[np.float64]] = []
     each: dict[str, list[NDArray[np.float32]]] = {}
     lost: dict[str, None] = {}
     for chunk, x in rows:
         names += chunk
-        prediction = bundle.predict(x, members=members)
+        try:
+            prediction = bundle.predict(x, members=members)
+        except QuorumLost as error:
+            raise UserError(f"the ensemble has lost its quorum: {error}; the log above says why") from error
         whole.append(prediction.proba)
         lost |= dict.fromkeys(prediction.lost)
         for name, proba in (prediction.members or {}).items():
@@ -46,13 +49,8 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False) -> Answ
     return Answers(names, np.concatenate(whole), answered, tuple(lost))
 
 
-def score(bundle: Bundle, rows: Iterable[Chunk]) -> pd.DataFrame:
-    """One row an input: `input`, `class`, and a column of probabilities for each class."""
-    return scores_of(ask(bundle, rows), bundle)
-
-
 def scores_of(answers: Answers, bundle: Bundle) -> pd.DataFrame:
-    """What `score` gives, of answers that are there already."""
+    """One row an input: `input`, `class`, and a column of probabilities for each class."""
     classes = np.array(bundle.class_names)
     table = pd.DataFrame(answers.proba, columns=[f"p({name})" for name in classes])
     table.insert(0, "class", classes[answers.proba.argmax(axis=1)])

@@ -67,6 +67,10 @@ class Torchvision:
     Params = TorchvisionParams
 
     @staticmethod
+    def names() -> list[str]:
+        return list(SETS)
+
+    @staticmethod
     def open(params: TorchvisionParams) -> Opened:
         name = params.kind.removeprefix("torchvision/")
         train, test = (_read(name, options, params) for options in SETS[name])

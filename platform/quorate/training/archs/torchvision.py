@@ -35,6 +35,10 @@ class Torchvision:
     takes = frozenset({"image"})
 
     @staticmethod
+    def names() -> list[str]:
+        return list(models.list_models(module=models))
+
+    @staticmethod
     def build(
         params: TorchvisionArchParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float
     ) -> nn.Module:
