@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from pydantic import ValidationError
 
+from quorate.cli import main
 from quorate.jobfile import SpecError
 from quorate.spec import QuorumSpec, load_job
 
@@ -181,6 +183,22 @@ def test_a_mistake_is_named_once_with_its_line_its_path_and_the_mend(case, job_f
 
     assert (found_line, found_path) == (line, path)
     assert words in message
+
+
+@pytest.mark.parametrize("case", WRONG, ids=str)
+def test_the_command_ends_with_code_2_the_line_and_no_traceback(case, job_file, capsys, monkeypatch):
+    text, line, path, _ = WRONG[case]
+    file = job_file(text)
+    monkeypatch.setattr(sys, "argv", ["quorate", "train", str(file), "--dry-run"])
+    monkeypatch.setenv("COLUMNS", "400")
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert f"{file.name}:{line}" in said.err and path in said.err
+    assert "Traceback" not in said.err + said.out
 
 
 def test_a_mapping_where_a_path_may_stand_too_is_judged_as_a_mapping(job_file):

@@ -38,7 +38,7 @@ def test_a_file_is_scored_as_the_frame_that_it_holds(tables: Bundle, customers: 
     frame = some_customers(60, seed=1)
     paths = [customers.folder / "new.csv", written(tmp_path, frame, "new.parquet")]
 
-    found = score(tables, read_inputs(paths, tables))
+    found = scores_of(ask(tables, read_inputs(paths, tables)), tables)
 
     expected = tables.predict(frame).proba
     np.testing.assert_allclose(found[["p(no)", "p(yes)"]], np.concatenate([expected, expected]), atol=1e-7)
@@ -50,7 +50,7 @@ def test_columns_are_found_by_name_and_others_ignored(tables: Bundle, tmp_path: 
     frame = some_customers(20, seed=2)
     path = written(tmp_path, frame[["club", "visits", "job", "age"]].assign(more=1))
 
-    found = score(tables, read_inputs([path], tables))
+    found = scores_of(ask(tables, read_inputs([path], tables)), tables)
 
     np.testing.assert_allclose(found["p(yes)"], tables.predict(frame).proba[:, 1], atol=1e-7)
 
@@ -59,7 +59,7 @@ def test_columns_are_found_by_name_and_others_ignored(tables: Bundle, tmp_path: 
 def test_every_missing_mark_of_the_training_is_one_here(tables: Bundle, tmp_path: Path, mark: str) -> None:
     frame = some_customers(20, seed=2)
 
-    found = score(tables, read_inputs([written(tmp_path, frame, na_rep=mark)], tables))
+    found = scores_of(ask(tables, read_inputs([written(tmp_path, frame, na_rep=mark)], tables)), tables)
 
     np.testing.assert_allclose(found["p(yes)"], tables.predict(frame).proba[:, 1], atol=1e-7)
 
@@ -70,7 +70,7 @@ def test_the_marks_and_the_separator_are_those_of_the_training_data(tables: Bund
     data = tables.manifest["data"] | {"missing": ["unknown"], "separator": ";"}
     other = Bundle(tables.manifest | {"data": data}, tables._members)
 
-    found = score(other, read_inputs([path], other))
+    found = scores_of(ask(other, read_inputs([path], other)), other)
 
     np.testing.assert_allclose(found["p(yes)"], tables.predict(frame).proba[:, 1], atol=1e-7)
 
@@ -129,4 +129,4 @@ def test_a_file_without_rows_is_refused(tables: Bundle, tmp_path: Path) -> None:
     path = written(tmp_path, some_customers(5, seed=2).iloc[:0])
 
     with pytest.raises(UserError, match="there are no rows to score"):
-        score(tables, read_inputs([path], tables))
+        scores_of(ask(tables, read_inputs([path], tables)), tables)
