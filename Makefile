@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 
-.PHONY: train test test-all lint format lock bench setup clean
+.PHONY: train test test-quick test-all lint format lock bench setup clean
 
 ## train: set everything up and train the ensemble of pipelines/digits.yaml
 train: setup
@@ -11,6 +11,10 @@ train: setup
 ## test: the suite that continuous integration runs
 test: setup
 	$(BIN)/pytest -m "not slow and not gpu"
+
+## test-quick: the tests without a mark, under four minutes on two cores
+test-quick: setup
+	$(BIN)/pytest -m "not slow and not gpu and not chaos and not browser and not system"
 
 test-all: setup
 	$(BIN)/pytest
