@@ -181,6 +181,25 @@ def _targets(line: str) -> list[str]:
     return re.findall(r"(?:^|&& |; )make ([a-z][a-z-]*)", line)
 
 
+def test_every_error_of_the_faq_is_said_by_the_code() -> None:
+    faq = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"<!-- message -->\n> (.+)", faq)
+    said = "\n".join(text for path in (ROOT / "platform").rglob("*.py") for text in _texts(path))
+
+    assert len(quoted) >= 15
+    for message in quoted:
+        assert message in said, f"docs/faq.md quotes {message!r}"
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """The texts in a module, `…` for what f-strings fill in."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> None:
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))

@@ -12,12 +12,15 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.drawing import draw
 from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan import FitTask, Plan
+from quorate.report.leaderboard import as_markdown
 from quorate.results import Fit
 from quorate.runs import RunFolder
 from quorate.spec import JobSpec
 from quorate.tracking.journal import Journal
 
 JOB = "job"
+MLFLOW_NOTE = "mlflow.note.content"
+"""The tag that MLflow's page of a run shows as its description, in Markdown."""
 
 
 class Mirror:
@@ -88,6 +91,7 @@ class Mirror:
         for split in ("oof", "test"):
             if board["ensemble"][split]:
                 self._journal.metrics(JOB, 0, {f"{split}_{k}": v for k, v in board["ensemble"][split].items()})
+        self._journal.tags(JOB, {MLFLOW_NOTE: as_markdown(board)})
         for path in draw(folder, plan, fits):
             member = path.stem.removeprefix("curves-")
             self._journal.artifact(JOB if member == path.stem else f"{JOB}/{member}", path, "plots")

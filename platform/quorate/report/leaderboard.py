@@ -31,7 +31,7 @@ def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
         box=SIMPLE_HEAD if wide else None,
         padding=(0, 0, 0, 1),
     )
-    table.add_column("\nmember", no_wrap=True)
+    table.add_column("\nmember", no_wrap=wide, overflow="fold")  # gives way rather than a figure
     if wide:
         table.add_column("\nkind", no_wrap=True)
     splits = ("oof", "test") if tested else ("oof",)
@@ -56,8 +56,26 @@ def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
 def as_text(board: dict[str, Any], *, width: int = 160) -> str:
     """The table as plain text."""
     text = io.StringIO()
-    Console(width=width, color_system=None, file=text).print(as_table(board))
+    Console(width=width, color_system=None, file=text).print(as_table(board, width=width))
     return text.getvalue()
+
+
+def as_markdown(board: dict[str, Any], *, most: int = 30) -> str:
+    """The ensemble and its best members, at most `most`, as a Markdown table: what MLflow shows on the job's page."""
+    ensemble, metrics = board["ensemble"], METRICS[:-1]
+    splits = [split for split in ("oof", "test") if ensemble[split]]
+    members = sorted(board["members"], key=_by_loss)
+    figures = [f"{split} {_SHORT[metric]}" for split in splits for metric in metrics]
+    lines = [
+        ["member", "kind", *figures, "weight", "status"],
+        ["---", "---", *["---:"] * (len(figures) + 1), "---"],
+        [f"**ensemble** ({ensemble['combiner']})", "", *_figures(ensemble, splits, metrics), "", ""],
+    ]
+    for row in members[:most]:
+        last = [_number(row["weight"], 3), row["status"]]
+        lines.append([row["name"], row["kind"], *_figures(row, splits, metrics), *last])
+    more = f"\n\n{len(members) - most} more are in leaderboard.txt" if len(members) > most else ""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + more
 
 
 def _status(row: dict[str, Any], *, wide: bool) -> str:

@@ -1,0 +1,60 @@
+"""The leaderboard as a table in a terminal and as Markdown for MLflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from quorate.report.leaderboard import as_markdown, as_text
+
+FIGURES = {"accuracy": 0.98, "nll": 0.05, "ece": 0.01, "brier": 0.02}
+
+
+def board(names: list[str], test: dict[str, float] | None) -> dict[str, Any]:
+    """Members in the order of their out-of-fold log-loss."""
+    rows = [
+        {
+            "name": name,
+            "kind": "gradient_boosting",
+            "oof": FIGURES | {"nll": 0.1 + i / 1000},
+            "test": test,
+            "weight": 0.25,
+            "temperature": 1.25,
+            "fit_seconds": 123.4,
+            "status": "ok",
+            "folds": 5,
+            "of_folds": 5,
+        }
+        for i, name in enumerate(names)
+    ]
+    ensemble = {"combiner": "calibrated_greedy", "oof": FIGURES, "test": test, "temperature": 0.9}
+    return {"run": "job-1", "members": rows[::-1], "ensemble": ensemble}
+
+
+def test_eighty_columns_hold_every_figure_of_members_with_long_names() -> None:
+    text = as_text(board(["boosting_with_a_long_name.1", "svm"], FIGURES), width=80)
+
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert text.count("0.9800") == 6
+    assert text.count("123.4") == 2
+
+
+def test_markdown_has_the_ensemble_first_and_then_the_best() -> None:
+    lines = as_markdown(board(["a", "b", "c"], FIGURES), most=2).splitlines()
+
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:5]]
+    assert {len(row) for row in cells} == {10}
+    assert cells[2][:3] == ["**ensemble** (calibrated_greedy)", "", "0.9800"]
+    assert [row[0] for row in cells[3:]] == ["a", "b"]
+    assert cells[3][3] == "0.1000"
+    assert lines[-1] == "1 more are in leaderboard.txt"
+
+
+@pytest.mark.parametrize("most", [30, 50])
+def test_markdown_of_a_job_without_test_rows_fits_a_tag_of_mlflow(most: int) -> None:
+    text = as_markdown(board([f"a_member_with_quite_a_name.{i}" for i in range(most)], None), most=30)
+
+    assert "test" not in text
+    assert len(text) < 5000
