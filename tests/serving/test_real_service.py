@@ -127,3 +127,34 @@ def _wait_until_healthy(client: httpx.Client, service: object) -> None:
             pass
         time.sleep(0.3)
     raise AssertionError("the service is not healthy after two minutes")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_ensemble_is_served_ends_the_command_with_its_code(
+    number: signal.Signals, customers: Here
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    service = customers.start("serve", "--port", str(port))
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not _listens(port):
+            time.sleep(0.05)
+
+        service.send_signal(number)  # Serve listens, the ensemble is not loaded yet
+
+        output, errors = service.communicate(timeout=30)
+        assert service.returncode == 128 + number, output + errors
+        assert "Traceback" not in output + errors
+        assert "stopped before it was served" in errors
+    finally:
+        if service.poll() is None:
+            service.terminate()
+            service.communicate(timeout=30)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0

@@ -18,6 +18,7 @@ def serve(
 ) -> None:
     """Serve the ensemble of a run with Ray Serve until Ctrl-C."""
     folder = bundle_folder(run)
+    from quorate.interrupt import Interrupted
     from quorate.serving.service import ServingFailed, serve_bundle
 
     try:
@@ -25,3 +26,6 @@ def serve(
     except ServingFailed as failure:
         typer.echo(f"error: {failure}", err=True)
         raise typer.Exit(1) from None
+    except Interrupted as interrupted:
+        typer.echo("stopped before it was served", err=True)
+        raise typer.Exit(128 + interrupted.signum) from None

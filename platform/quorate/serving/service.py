@@ -23,6 +23,7 @@ from quorate.bundle import MANIFEST, read_manifest, verified_manifest
 from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.errors import UserError
 from quorate.execution.session import start_ray
+from quorate.interrupt import Interrupted
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, ModelInfo
@@ -56,7 +57,8 @@ def serve_bundle(
     takes a free port. `load` is the import path of the function that reads the folder. Without
     `block`, `stop` ends what was started.
 
-    Raises `UserError` for what the user can mend (before Ray is started), `ServingFailed` otherwise.
+    Raises `UserError` for what the user can mend (before Ray is started), `Interrupted` where a signal
+    comes before the ensemble is served, `ServingFailed` otherwise.
     """
     limits = limits or Limits()
     manifest = servable(folder, verified=load == BUNDLE)
@@ -67,6 +69,8 @@ def serve_bundle(
     with ExitStack() as ending:
         start_ray(cpus=replicas * threads)
         ending.callback(_leave_ray)
+        if block:  # behind Ray's start, which takes the signals
+            ending.enter_context(_on_signals(_interrupt))
         _refuse_running_serve()
         ending.callback(_end_serve)
         _start_serve(host, port, limits)
@@ -142,6 +146,10 @@ def wait_for_signal() -> None:
     asked = threading.Event()
     with _on_signals(lambda number, frame: asked.set()):
         asked.wait()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
 
 
 @contextmanager

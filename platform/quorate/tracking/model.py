@@ -174,10 +174,11 @@ def _crown(client: MlflowClient, *, run_id: str, version: Any, bundle: Path) -> 
         verdict = _judge(client, challenger=version, champion=champion, bundle=bundle)
         said = {
             "quorate.champion.reason": verdict.reason,
-            "quorate.champion.difference": str(verdict.difference),
-            "quorate.champion.standard_error": str(verdict.standard_error),
-            "quorate.champion": "moved" if verdict.move else "kept",  # last: with it the verdict is whole
         }
+        if verdict.difference is not None:
+            said["quorate.champion.difference"] = str(verdict.difference)
+            said["quorate.champion.standard_error"] = str(verdict.standard_error)
+        said["quorate.champion"] = "moved" if verdict.move else "kept"  # last: with it the verdict is whole
         for key, value in said.items():
             client.set_model_version_tag(version.name, version.version, key, value)
     if said["quorate.champion"] == "moved" and (champion is None or int(champion.version) < int(version.version)):
