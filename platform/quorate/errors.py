@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 
 
 class UserError(ValueError):
@@ -13,3 +14,11 @@ def did_you_mean(word: str, choices: list[str]) -> str:
     """``"; did you mean 'x'?"`` for the choice nearest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class Interrupted(BaseException):  # no library's `except Exception` may swallow it
+    """A signal asked the command to end; everything that was finished or checkpointed is kept."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum

@@ -7,17 +7,10 @@ import signal
 import threading
 from types import FrameType
 
+from quorate.errors import Interrupted
 from quorate.execution.base import Executor
 
 _GRACE_SECONDS = 8.5
-
-
-class Interrupted(BaseException):  # no library's `except Exception` may swallow it
-    """The job was asked to end; everything that was finished or checkpointed is kept."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 class StopRequest:

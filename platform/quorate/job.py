@@ -27,11 +27,12 @@ from quorate.data.source import DataError, Opened, first_rows
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
+from quorate.errors import Interrupted
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.choose import Workplace
 from quorate.fitting import Work, find_finished, train, units_left
-from quorate.interrupt import Interrupted, StopRequest
+from quorate.interrupt import StopRequest
 from quorate.kinds import COMBINERS, DATASETS
 from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather

@@ -18,7 +18,7 @@ def serve(
 ) -> None:
     """Serve the ensemble of a run with Ray Serve until Ctrl-C."""
     folder = bundle_folder(run)
-    from quorate.interrupt import Interrupted
+    from quorate.errors import Interrupted
     from quorate.serving.service import ServingFailed, serve_bundle
 
     try:

@@ -44,7 +44,8 @@ def train(
     """Train an ensemble; finished fit tasks are reused, interrupted ones go on."""
     from rich.console import Console
 
-    from quorate.interrupt import Interrupted, StopRequest
+    from quorate.errors import Interrupted
+    from quorate.interrupt import StopRequest
 
     since, shown = began(), Console(stderr=json)
     # `shown` has what was asked for, `said` what is said on the way there.

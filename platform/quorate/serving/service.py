@@ -21,9 +21,8 @@ from PIL import Image
 
 from quorate.bundle import MANIFEST, read_manifest, verified_manifest
 from quorate.data.signature import ImageSignature, signature_from_json
-from quorate.errors import UserError
+from quorate.errors import Interrupted, UserError
 from quorate.execution.session import start_ray
-from quorate.interrupt import Interrupted
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, ModelInfo
