@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -68,18 +68,18 @@ def serve_bundle(
     with ExitStack() as ending:
         start_ray(cpus=replicas * threads)
         ending.callback(_leave_ray)
-        if block:  # behind Ray's start, which takes the signals
-            ending.enter_context(_on_signals(_interrupt))
-        _refuse_running_serve()
-        ending.callback(_end_serve)
-        _start_serve(host, port, limits)
-        _deploy(folder, limits, digest(token) if token else None, replicas, threads, load)
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        echo(welcome(url, manifest, token_file))
-        if block:
-            wait_for_signal()
-            echo("stopping")
-        else:
+        with _signals_interrupt() if block else nullcontext():  # behind Ray's start, which takes the signals
+            _refuse_running_serve()
+            ending.callback(_end_serve)
+            _start_serve(host, port, limits)
+            _deploy(folder, limits, digest(token) if token else None, replicas, threads, load)
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            echo(welcome(url, manifest, token_file))
+            if block:
+                with suppress(Interrupted):
+                    threading.Event().wait()
+                echo("stopping")
+        if not block:
             ending.pop_all()
     return url
 
@@ -140,20 +140,14 @@ def _grey_picture(signature: ImageSignature) -> str:
     return base64.b64encode(picture.getvalue()).decode()
 
 
-def wait_for_signal() -> None:
-    """Returns at the first SIGINT or SIGTERM."""
-    asked = threading.Event()
-    with _on_signals(lambda number, frame: asked.set()):
-        asked.wait()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number)
-
-
 @contextmanager
-def _on_signals(react: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, react) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals_interrupt() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Interrupted` in here."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
