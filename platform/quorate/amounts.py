@@ -25,6 +25,9 @@ def read_bytes(text: str) -> int:
 def read_seconds(text: str) -> float:
     """Seconds from text such as `90s`, `30m`, `12h` or `30d`; raises `ValueError`."""
     match = re.match(TIME, text)
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
+        number = text.strip()
+        raise ValueError(f"{text!r} has no unit; write '{number}s', '{number}m' or '{number}h'")
     if match is None:
         raise ValueError(f"{text!r} is no time such as '90s', '30m', '12h' or '30d'")
     return float(match[1]) * _SECONDS[match[2]]

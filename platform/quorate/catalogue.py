@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
+from quorate.errors import UserError
 from quorate.jobschema import Node, description_of, model_schema
 from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.own_code import OwnCodeError
@@ -63,8 +66,16 @@ def entries(what: str) -> Iterator[Entry]:
 
 
 def entry(what: str, name: str) -> Entry:
-    """The kind called `name`, of a family or a user's own too; raises `UnknownKind` and `OwnCodeError`."""
+    """The kind called `name`, of a family or a user's own too; raises `UnknownKind` and `OwnCodeError`.
+
+    Raises `UserError` where `name` is of a family, such as `timm/`, that has no such name.
+    """
     kind = REGISTRIES[what].get(name)
+    try:
+        kind.Params.model_validate({"kind": name})
+    except ValidationError as error:
+        if wrong := [str(details["ctx"]["error"]) for details in error.errors() if details["loc"] == ("kind",)]:
+            raise UserError(wrong[0]) from None
     return Entry(name, description_of(kind), _origin(kind))
 
 

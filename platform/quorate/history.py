@@ -17,7 +17,7 @@ from quorate.runs import BOARD, RunError, RunFolder
 from quorate.tracking import journal
 from quorate.tracking.live import Shipper, default_uri
 
-State = Literal["finished", "running", "failed", "interrupted"]
+State = Literal["finished", "damaged", "running", "failed", "interrupted"]
 
 STARTING = 60.0
 """Seconds for which a run folder without a journal counts as one that is just being made."""
@@ -130,7 +130,12 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
 
 def _past_run(run: RunFolder) -> PastRun:
     job, state = _job(run), state_of(run)
-    board: dict[str, Any] = run.board() if state == "finished" else {}
+    board: dict[str, Any] = {}
+    if state == "finished":
+        try:
+            board = run.board()
+        except RunError:
+            state = "damaged"
     ensemble = board.get("ensemble", {})
     oof, test = ensemble.get("oof") or {}, ensemble.get("test") or {}
     started = time.localtime((run.path / "job.json").stat().st_mtime)

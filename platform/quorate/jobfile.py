@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,17 @@ class Problem:
         return ": ".join(part for part in (place, path, self.message) if part)
 
 
+@dataclass(frozen=True)
+class Override:
+    """`KEY=VALUE` from the command line; `option` is what the user wrote, `--set KEY=VALUE` where it is left out."""
+
+    text: str
+    option: str = ""
+
+    def __str__(self) -> str:
+        return self.option or f"--set {self.text}"
+
+
 class SpecError(UserError):
     """Everything that is wrong with a job file, in the order of its lines."""
 
@@ -49,11 +60,15 @@ class Source:
     name: str
     tree: dict[str, Any]
     lines: Mapping[Loc, int]
+    options: Mapping[Loc, str] = field(default_factory=dict)
+    """What on the command line set a value."""
 
     def problem(self, loc: Loc, message: str) -> Problem:
-        """A problem at `loc`, or at the nearest place above it that the file has."""
+        """A problem at `loc`, or at the nearest place above it that the file or the command line has."""
         known = loc
         while known and known not in self.lines:
+            if known in self.options:
+                return Problem(loc, message, source=self.options[known])
             known = known[:-1]
         return Problem(loc, message, self.lines.get(known, 0), self.name)
 
@@ -86,7 +101,7 @@ _Loader.add_constructor(
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Source:
+def read(path: Path, overrides: Sequence[str | Override] = ()) -> Source:
     """Parse the file at `path`, apply `KEY=VALUE` overrides, expand `${VAR:-default}`; raises `SpecError`."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -97,7 +112,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Source:
     return parse(text, name=str(path), overrides=overrides)
 
 
-def parse(text: str, *, name: str, overrides: Sequence[str] = ()) -> Source:
+def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> Source:
     """As `read`, for text; `name` stands for the file in messages."""
     lines: dict[Loc, int] = {}
     problems: list[Problem] = []
@@ -120,12 +135,14 @@ def parse(text: str, *, name: str, overrides: Sequence[str] = ()) -> Source:
     if not isinstance(tree, dict):
         problems.append(Problem((), "a job file is a mapping of keys to values", 1, name))
         raise SpecError(problems)
+    options: dict[Loc, str] = {}
     for override in overrides:
-        problems += _override(tree, lines, override)
+        given = Override(override) if isinstance(override, str) else override
+        problems += _override(tree, lines, options, given)
     expanded = _expand(tree, (), lines, problems, name)
     if problems:
         raise SpecError(problems)
-    return Source(name, expanded, lines)
+    return Source(name, expanded, lines, options)
 
 
 def _build(loader: Any, node: yaml.Node, loc: Loc, lines: dict[Loc, int], problems: list[Problem], name: str) -> Any:
@@ -161,9 +178,11 @@ def _build(loader: Any, node: yaml.Node, loc: Loc, lines: dict[Loc, int], proble
     return built
 
 
-def _override(tree: dict[str, Any], lines: dict[Loc, int], override: str) -> Iterator[Problem]:
-    path, equals, text = override.partition("=")
-    source = f"--set {override}"
+def _override(
+    tree: dict[str, Any], lines: dict[Loc, int], options: dict[Loc, str], override: Override
+) -> Iterator[Problem]:
+    path, equals, text = override.text.partition("=")
+    source = str(override)
     if not equals or not path:
         yield Problem((), "expected KEY=VALUE, for example members.cnn.epochs=3", source=source)
         return
@@ -183,6 +202,7 @@ def _override(tree: dict[str, Any], lines: dict[Loc, int], override: str) -> Ite
     inner[str(loc[-1])] = value
     for stale in [known for known in lines if known[: len(loc)] == loc]:
         del lines[stale]
+    options[loc] = source
 
 
 def _expand(value: Any, loc: Loc, lines: Mapping[Loc, int], problems: list[Problem], name: str) -> Any:

@@ -67,7 +67,7 @@ def pack_bundle(
         "data": {
             "fingerprint": data.fingerprint,
             "rows": len(data),
-            **{key: getattr(spec.data, key, None) for key in ("label", "missing", "separator")},
+            **{key: getattr(spec.data, key, None) for key in ("label", "labels", "images", "missing", "separator")},
         },
         "seed": spec.seed,
         "versions": {

@@ -65,11 +65,13 @@ class RunFolder:
                     f"there is no finished run in {runs.absolute()}; run `quorate train JOB.yaml`, or give --run"
                 )
             return cls(finished[-1].parent)
+        if not run:
+            raise RunError("--run is empty; name a run (`quorate runs` lists them), or leave it out for the newest")
         for path in (Path(run), runs / run):
             if (path / BOARD).is_file():
                 return cls(path)
-        if Path(run).is_dir() or (runs / run).is_dir():
-            raise RunError(f"the run {run} has no {BOARD}: it did not finish; start its job again")
+            if (path / "job.json").is_file():
+                raise RunError(f"the run {run} has no {BOARD}: it did not finish; start its job again")
         raise RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")
 
     @classmethod
@@ -86,7 +88,15 @@ class RunFolder:
         raise RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")
 
     def board(self) -> dict[str, Any]:
-        board: dict[str, Any] = json.loads((self.path / BOARD).read_text(encoding="utf-8"))
+        """What `write_end` wrote; raises `RunError` where that is damaged."""
+        path = self.path / BOARD
+        try:
+            board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            sound = {"ensemble", "members"} <= set(board)
+        except (OSError, ValueError, TypeError):
+            sound = False
+        if not sound:
+            raise RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
         return board
 
     def log_path(self, event: Event) -> Path:

@@ -24,7 +24,7 @@ from pydantic import (
 
 from quorate import jobfile, own_code
 from quorate.amounts import SIZE, TIME, read_bytes, read_seconds
-from quorate.jobfile import Loc, Problem, Source, SpecError
+from quorate.jobfile import Loc, Override, Problem, Source, SpecError
 from quorate.kinds import COMBINERS, DATASETS, MEMBERS, InvalidParams, KindParams, Spec, kind_of
 from quorate.registry import did_you_mean
 
@@ -216,7 +216,7 @@ class Job:
         return SpecError([self.source.problem(loc, message) for loc, message in problems])
 
 
-def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
+def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
     """Read, override and validate a job file; raises `SpecError` with every problem that it has."""
     return validate(jobfile.read(path, overrides), base=path.parent)
 

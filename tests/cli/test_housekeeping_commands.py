@@ -235,6 +235,22 @@ def folder(three_runs: Here, names: dict[str, str], tmp_path: Path) -> Iterator[
     yield tmp_path
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"ensemble": '], ids=repr)
+def test_a_damaged_leaderboard_is_told_and_the_run_can_be_removed(content: str, command: Command, folder: Path) -> None:
+    run = next(folder.glob("runs/*"))
+    (run / "leaderboard.json").write_text(content)
+
+    code, out, _ = command("runs", "list", "--json")
+    assert code == 0
+    assert [found["state"] for found in json.loads(out) if found["name"] == run.name] == ["damaged"]
+    for arguments in (("leaderboard", "--run", run.name), ("runs", "compare", run.name, run.name)):
+        code, _, err = command(*arguments)
+        assert code == 2
+        assert "leaderboard.json is damaged; start the job again" in err
+    assert command("runs", "remove", run.name, "--yes")[0] == 0
+    assert not run.exists()
+
+
 def test_a_run_is_removed_and_the_others_stay(command: Command, folder: Path) -> None:
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "precious").write_text("kept")

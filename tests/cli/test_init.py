@@ -217,6 +217,37 @@ def test_a_test_table_without_labels_is_not_tested_on(init: Init, tmp_path: Path
     assert load_job(tmp_path / "job.yaml").spec.data.test.fraction == 0.2
 
 
+def test_a_test_table_that_lacks_a_feature_leaves_the_label_what_it_is(init: Init, tmp_path: Path) -> None:
+    visits().assign(label=["yes", "no"] * 120).to_csv(tmp_path / "all.csv", index=False)
+    visits(40, seed=1).assign(label="yes").drop(columns="age").to_csv(tmp_path / "some.csv", index=False)
+
+    code, _, err = init("all.csv", "--test", "some.csv")
+
+    assert code == 2
+    assert "some.csv lacks the columns age of all.csv" in err
+
+
+def test_labels_that_are_equal_as_numbers_are_classes_of_their_own_as_in_training(init: Init, tmp_path: Path) -> None:
+    texts = ["01", "1", "2"] * 40
+    pd.DataFrame({"a": range(120), "label": texts}).to_csv(tmp_path / "coded.csv", index=False)
+
+    code, out, err = init("coded.csv", "--budget", "1m", "--json")
+
+    assert code == 0, err
+    assert json.loads(out)["fingerprint"]["classes"] == {"01": 40, "1": 40, "2": 40}
+    assert smoke(tmp_path / "job.yaml")["ensemble"]["oof"]["rows"] == 120
+
+
+def test_a_budget_that_the_cheapest_job_exceeds_is_told(init: Init, tmp_path: Path) -> None:
+    images, labels = digits(tmp_path / "digits.npz")
+
+    code, out, _ = init("digits.npz", "--budget", "1s")
+
+    assert code == 0
+    assert "That is more than the budget" in out
+    assert "1 members" not in out
+
+
 def test_a_semicolon_separates_and_parquet_is_read(init: Init, tmp_path: Path) -> None:
     visits(80)[["age", "job", "came"]].to_csv(tmp_path / "odd.csv", index=False, sep=";")
     visits(80)[["age", "job", "came"]].to_parquet(tmp_path / "columns.parquet")
@@ -365,7 +396,7 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label names a column of a table"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("--budget", "soon"), "--budget: 'soon' is no time"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("-o", "no/job.yaml"), "there is no folder no"),
-        (file("data.npz"), (), "not a readable .npz archive"),
+        (file("data.npz"), (), "is no .npz archive, or cut short; save images and labels with numpy.savez"),
         (table({"a": [1, 2, 3, 4], "kind": list("xyxy")}), ("--label", "kid"), "did you mean 'kind'?"),
         (table({"a": [1, 2, 3], "price": [1.5, 2.5, 3.25]}), (), "that is a quantity, and Quorate classifies"),
         (table({"a": range(500), "price": range(500)}), (), "500 different numbers in 500 rows"),

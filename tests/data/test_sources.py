@@ -91,7 +91,16 @@ def test_a_test_part_can_be_held_out_of_an_archive(archive):
         ({"labels": LABELS[:5]}, "train", "12 images but labels of shape (5,); one label a row is needed"),
         ({"labels": np.eye(12, dtype=int)}, "train", "labels of shape (12, 12)"),
         ({"labels": LABELS / 2}, "labels", "labels of type float64; integers or text are needed"),
-        ({"labels": np.array([None] * 12)}, None, "is not a readable .npz archive: Object arrays cannot be loaded"),
+        (
+            {"labels": np.array([None] * 12)},
+            None,
+            "the array 'labels' holds Python objects, which are not read; save text as",
+        ),
+        (
+            {"images": np.zeros((12, 3, 20, 20), np.uint8)},
+            "images",
+            "which looks like (N, C, H, W); (N, H, W, C) is needed",
+        ),
     ],
     ids=str,
 )
@@ -111,14 +120,16 @@ def test_a_missing_array_is_named_beside_those_that_are_there(archive):
 
 def test_files_that_are_no_archive_are_refused(archive, tmp_path):
     np.save(tmp_path / "single.npy", PIXELS)
+    (tmp_path / "empty.npz").touch()
     (tmp_path / "text.npz").write_text("words")
     cut = archive("cut.npz")
     cut.write_bytes(cut.read_bytes()[:300])
 
     for name, message in (
         ("single.npy", "is a single array; save images and labels with numpy.savez"),
-        ("text.npz", "is not a readable .npz archive"),
-        ("cut.npz", "is not a readable .npz archive"),
+        ("empty.npz", "is empty; save images and labels with numpy.savez"),
+        ("text.npz", "is no .npz archive, or cut short; save images and labels with numpy.savez"),
+        ("cut.npz", "is no .npz archive, or cut short"),
     ):
         with pytest.raises(DataError, match=f"{name} {message}"):
             opened(tmp_path / name)

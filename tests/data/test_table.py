@@ -56,7 +56,7 @@ def test_a_kind_that_is_given_goes_before_the_values():
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        (pd.to_datetime(["2024-01-02"]), "the column 'x' holds dates, which are no features"),
+        (pd.to_datetime(["2024-01-02"]), "the column 'x' holds dates or durations, which are no features"),
         ([datetime.date(2024, 1, 2), None], "holds dates"),
         (["2024-01-02", "2024-01-03 12:00:00", None], "holds dates"),
         (["31/12/2024", "1.2.2024"], "holds dates"),

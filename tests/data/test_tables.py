@@ -194,7 +194,12 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
         ("", {}, "train", "train.csv is empty; a first line with the columns' names is needed"),
         ("a,a,income\n1,2,x\n", {}, "train", "train.csv has two columns named 'a'; give each its own name"),
         ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name; name it in the first line"),
-        ("a;b;income\n1;2;x\n", {}, "train", "has the one column 'a;b;income'; set separator: ';'"),
+        (
+            "a;b;income\n1;2;x\n",
+            {},
+            "train",
+            "has the one column 'a;b;income': its values are separated by ';', not by ','; set separator: ';'",
+        ),
         ("a,income\n1,x\n\n2,y,3\n", {}, "train", "train.csv, line 4: 3 values, but the header names 2 columns"),
         ("a,income\n1,x,3\n2,y,3\n", {}, "train", "train.csv, line 2: 3 values"),
         ('a,income\n"1\n2",x\n2\n', {}, "train", "train.csv, line 4: 1 values, but the header names 2 columns"),

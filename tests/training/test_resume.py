@@ -26,7 +26,7 @@ RECIPES = {
         "dropout": 0.2,
     },
     "one cycle, smoothing": {
-        "arch": {"kind": "small_resnet", "width": 4},
+        "arch": {"kind": "small_resnet", "width": 8},
         "schedule": "one_cycle",
         "label_smoothing": 0.1,
         "augment": {"crop": 1},

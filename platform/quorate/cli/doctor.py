@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_format
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,11 +26,16 @@ def doctor(
     json: JsonOption = False,
 ) -> None:
     """Check versions, processors, memory, disks, GPUs, tracking and ports; code 1 where something needs mending."""
+    from quorate.errors import UserError
     from quorate.health import machine, services, software
-    from quorate.health.finding import run_checks
+    from quorate.health.finding import Finding, run_checks
+    from quorate.store.opening import root_of
 
     def disks() -> Iterator[Finding]:
-        yield machine.disk("store", Path((store or store_uri()).removeprefix("file://")).expanduser())
+        try:
+            yield machine.disk("store", root_of(store or store_uri()))
+        except UserError as error:
+            yield Finding("store", "problem", str(error), "name a folder that all workers share")
         yield machine.disk("runs", runs_folder())
 
     checks = (

@@ -54,9 +54,11 @@ def evaluate(
     found = evaluate_answers(bundle, data, labelled, answers)
     if output is not None:
         from quorate.report.evaluation_files import write_evaluation
+        from quorate.scoring.output import writing
         from quorate.scoring.score import scores_of
 
-        write_evaluation(output, found, scores_of(answers, bundle), answers.proba, labelled.y)
+        with writing(output):
+            write_evaluation(output, found, scores_of(answers, bundle), answers.proba, labelled.y)
     if json:
         typer.echo(json_format.dumps(found, indent=1))
         return

@@ -82,7 +82,7 @@ def init(
     if json:
         typer.echo(json_format.dumps(_as_json(fingerprint, choices, output, seconds), indent=1))
     else:
-        _say_what_next(choices, output, here.cores, budget, console)
+        _say_what_next(choices, output, here.cores, budget, seconds, console)
 
 
 def _check_output(output: Path, *, force: bool) -> None:
@@ -145,19 +145,29 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
         console.print(columns)
 
 
-def _say_what_next(choices: Choices, output: Path, cores: int, budget: str, console: Console) -> None:
+def _say_what_next(choices: Choices, output: Path, cores: int, budget: str, seconds: float, console: Console) -> None:
     from quorate.amounts import say_seconds
 
     team = choices.team
     count = sum(one.copies for one in team.members)
+    members = "1 member" if count == 1 else f"{count} members"
     folds = choices.validation.folds
     console.print(
-        f"\n{output} is written: {count} members x {folds} fold{'s' * (folds > 1)} = {len(team.fits)} fit tasks, "
+        f"\n{output} is written: {members} x {folds} fold{'s' * (folds > 1)} = {len(team.fits)} fit tasks, "
         f"about {say_seconds(team.seconds)} on {cores} core{'s' * (cores > 1)} (budget {budget.strip()}). Next:\n",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
+    if team.seconds > seconds:
+        console.print(
+            "That is more than the budget: this is the cheapest job for these data. Give it more time, or say what to "
+            f"end with: `quorate train {output} --budget {budget.strip()}` stops in time.\n",
+            style="yellow",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     console.print(f"  quorate train {output}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -49,6 +49,8 @@ def list_kinds(
 
         look_in(Path())
     if what is not None and kind is not None:
+        if match is not None:
+            raise UserError("--match is for lists; leave it out, or leave the kind out")
         _show_kind(what, kind, as_json=json)
         return
     found = {

@@ -31,7 +31,7 @@ def predict(
     from quorate.scoring.output import check_output, write_scores
 
     if output is not None:
-        check_output(output)
+        check_output(output, inputs)
     folder = bundle_folder(run)
     from quorate.bundle import Bundle
     from quorate.scoring.inputs import read_inputs

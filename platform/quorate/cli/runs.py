@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from quorate.comparison import Comparison, Versus
 
+_WIDE = 110
+"""Columns of a terminal from which all that is known of a run fits into a line."""
+
 app = typer.Typer(help="List runs, compare them, or remove them.")
 
 RunsArgument = Annotated[
@@ -53,18 +56,17 @@ def list_runs(json: JsonOption = False) -> None:
     if not runs:
         console.print(f"there is no run in {runs_folder().absolute()}", highlight=False, markup=False, soft_wrap=True)
         return
-    table = Table("run", "started", "state", "data", "members", box=None, padding=(0, 1, 0, 0))
-    for column in ("oof NLL", "test NLL", "test acc.", "took", "size"):
+    wide = console.width >= _WIDE
+    table = Table("run", "started", "state", *(["data", "members"] if wide else []), box=None, padding=(0, 1, 0, 0))
+    for column in ("oof NLL", "test NLL", *(["test acc."] if wide else []), "took", "size"):
         table.add_column(column, justify="right", no_wrap=True)
     for run in runs:
-        style = {"failed": "red", "interrupted": "yellow", "running": "green"}.get(run.state, "")
-        figures = [_said(value) for value in (run.oof_nll, run.test_nll, run.test_accuracy)]
+        style = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}.get(run.state, "")
+        figures = [_said(value) for value in (run.oof_nll, run.test_nll, run.test_accuracy)[: 3 if wide else 2]]
+        about = (Text(run.data), str(run.members)) if wide else ()
         took = "" if run.seconds is None else say_seconds(run.seconds)
         started, state = run.started.replace("T", " ")[:16], Text(run.state, style=style)
-        table.add_row(
-            Text(run.name, overflow="fold"), started, state, Text(run.data), str(run.members), *figures, took,
-            say_bytes(run.size),
-        )  # fmt: skip
+        table.add_row(Text(run.name, overflow="fold"), started, state, *about, *figures, took, say_bytes(run.size))
     console.print(table)
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from quorate.spec import Job
 
+_WIDE = 100
+"""Columns of a terminal from which precision and threads of each task are shown."""
+
 
 def train(
     job_file: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)],
@@ -68,12 +71,18 @@ def train(
 
 
 def _load(job_file: Path, overrides: list[str], executor: str | None, seed: int | None, budget: str | None) -> Job:
+    from quorate.jobfile import Override
     from quorate.spec import load_job
 
-    more = [f"execution.executor={executor}"] if executor is not None else []
-    more += [f"seed={seed}"] if seed is not None else []
-    more += [f"execution.budget={json_format.dumps(budget)}"] if budget is not None else []
-    return load_job(job_file, [*overrides, *more])
+    given = [Override(text) for text in overrides]
+    for option, key, value in (
+        ("executor", "execution.executor", executor),
+        ("seed", "seed", seed),
+        ("budget", "execution.budget", budget),
+    ):
+        if value is not None:
+            given.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))
+    return load_job(job_file, given)
 
 
 def _run(
@@ -162,7 +171,9 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
             json_format.dumps({"job": job.spec.name, "validation": context.folds.reason, "tasks": tasks}, indent=1)
         )
         return
-    table = Table("member", "kind", "fold", "precision", "threads", "resources", "estimated s", "state", pad_edge=False)
+    wide = console.width >= _WIDE
+    heads = ("member", "kind", "fold", *(["precision", "threads"] if wide else []), "resources", "est. s", "state")
+    table = Table(*heads, pad_edge=False)
     for shown, task in zip(tasks, plan.tasks, strict=True):
         numerics, state = task.numerics, "finished" if shown["finished"] else "to train"
         seconds = f"{task.cost:.1f}"
@@ -170,8 +181,7 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
             task.label,
             task.kind,
             str(task.fold + 1),
-            numerics.precision,
-            str(numerics.threads),
+            *([numerics.precision, str(numerics.threads)] if wide else []),
             str(task.resources),
             seconds,
             state,

@@ -84,7 +84,11 @@ class CsvFormat:
         if len(first) > 1 and len(first[1]) > len(names):
             self._check_widths(path, len(names))  # pandas would take the first column for an index
         if len(names) == 1 and (other := [mark for mark in _SEPARATORS if mark in names[0]]):
-            raise FrameError(f"{path} has the one column {names[0][:60]!r}; set separator: {other[0]!r}")
+            raise FrameError(
+                f"{path} has the one column {names[0][:60]!r}: its values are separated by {other[0]!r}, not by "
+                f"{self.separator!r}; set separator: {other[0]!r} in the job's data, or save the file with "
+                f"{self.separator!r}"
+            )
         return names
 
     def _check_widths(self, path: Path, width: int) -> None:

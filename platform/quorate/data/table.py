@@ -31,6 +31,8 @@ _KINDS: dict[str, ColumnKind] = {
 """What pandas' `infer_dtype` calls the values, and the column that they make."""
 _DATES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64"}
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T]\d.*)?|\d{1,2}[./-]\d{1,2}[./-]\d{4}( \d.*)?")
+_LARGEST = float(np.finfo(np.float32).max)
+"""What members compute with."""
 _SHOWN = 20
 """Names that a message lists."""
 
@@ -110,7 +112,7 @@ def _kind(values: pd.Series[Any]) -> ColumnKind:
     distinct = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
     found = infer_dtype(distinct, skipna=True)
     if found in _DATES or (found == "string" and _are_dates(values)):
-        raise ColumnError(name, f"the column {name!r} holds dates, which are no features")
+        raise ColumnError(name, f"the column {name!r} holds dates or durations, which are no features")
     if found not in _KINDS:
         kinds = sorted({type(value).__name__ for value in distinct if not _is_missing(value)})
         raise ColumnError(
@@ -151,13 +153,13 @@ def _typed(values: pd.Series[Any], column: Column) -> NDArray[np.float64] | pd.C
     if column.kind == "categorical":
         return _categories(values)
     numbers = _numbers(values, texts=BOOLEANS if column.kind == "boolean" else {})
-    allowed = np.isfinite(numbers)
+    allowed = np.abs(numbers) <= _LARGEST
     if column.kind == "boolean":
         allowed &= (numbers == 0) | (numbers == 1)
     wrong = values.notna().to_numpy() & ~allowed
     if wrong.any():
         row = int(wrong.argmax())
-        needed = "a finite number" if column.kind == "numeric" else "true or false"
+        needed = "a finite number (float32)" if column.kind == "numeric" else "true or false"
         raise ColumnError(
             column.name, f"the {column.kind} column {column.name!r} holds {_shown(values.iloc[row])}, not {needed}", row
         )

@@ -140,6 +140,12 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         for name in signature.names("categorical")
         if _names_every_row(file.frame[name])
     ]
+    notes += [
+        f"{file.path}: the column {name!r} holds numbers with decimal commas, which are taken for categories; "
+        "write them with points"
+        for name in signature.names("categorical")
+        if _are_decimal_commas(file.frame[name])
+    ]
     return signature, tuple(notes)
 
 
@@ -155,6 +161,11 @@ def _dull(values: pd.Series[Any]) -> str:
 
 def _names_every_row(values: pd.Series[Any]) -> bool:
     return len(values) > 50 and values.nunique() == len(values)
+
+
+def _are_decimal_commas(values: pd.Series[Any]) -> bool:
+    texts = [str(text) for text in pd.unique(values.dropna())]
+    return any("," in text for text in texts) and all(re.fullmatch(r"-?\d+(,\d+)?", text) for text in texts)
 
 
 def _typed(file: _File, signature: TableSignature, *, key: str) -> Table:

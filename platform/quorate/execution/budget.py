@@ -68,9 +68,10 @@ class Agenda:
 
     def why_not(self, task: Task) -> str:
         """Why a task that waited was not begun."""
-        left = max(self.budget.training_left(), 0)
+        left = self.budget.training_left()
+        rest = f"{left:.1f} s were" if left >= 0.1 else "no time was"
         what = "an epoch of it takes" if epochs_of(task) else "it takes"
-        return f"{what} about {self.least_seconds(task):.1f} s, and {left:.1f} s were left for training"
+        return f"{what} about {self.least_seconds(task):.1f} s, and {rest} left for training"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ PORTS = {
 """Default ports: who takes it, and what to do where something else has it."""
 
 _LISTENING = "0A"
+_TRACKING_SCHEMES = ("file", "postgresql", "mysql", "mssql", "databricks")
 
 
 def tracking() -> Iterator[Finding]:
@@ -36,6 +37,9 @@ def tracking() -> Iterator[Finding]:
         yield _sqlite(Path(uri.removeprefix(SQLITE)))
     elif uri.startswith(("http://", "https://")):
         yield _server(uri)
+    elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
+        mend = "mend MLFLOW_TRACKING_URI: sqlite:///FILE, http://HOST:PORT, postgresql://…"
+        yield Finding("tracking", "problem", f"{public(uri)}: MLflow knows no {scheme!r}", mend)
     else:
         yield Finding(
             "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it takes records"

@@ -60,11 +60,14 @@ class Net:
         shape = expected_shape(params, signature)
         small = isinstance(shape, TableShape) or min(shape[:2]) < 16
         suits = convolutional and not small and not profile(params.arch, shape).grouped
+        # With channels last, oneDNN 3 writes beyond its memory in the backward pass of narrow strided 1x1 convolutions
+        # on processors with AVX2 (seen with torch 2.15: the process aborts).
+        last = convolutional and not profile(params.arch, shape).narrow_strided
         worth_it = hardware.fast_bfloat16 and (cuda or suits)
         chosen = ("bfloat16" if worth_it else "float32") if params.precision == "auto" else params.precision
         return Numerics(
             precision=chosen,
-            memory_format="channels_last" if convolutional else "contiguous",
+            memory_format="channels_last" if last else "contiguous",
             threads=max(1, int(params.cpus)),
             device="cuda" if cuda else "cpu",
             batch_size=min(params.batch_size, rows),

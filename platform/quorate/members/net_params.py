@@ -101,10 +101,22 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
 
 @dataclass(frozen=True)
 class Profile:
-    """What one image costs in a pass forward, and whether there are grouped convolutions."""
+    """What one image costs in a pass forward, and which convolutions there are."""
 
     flops: int
     grouped: bool
+    """Whether some are grouped."""
+    narrow_strided: bool
+    """Whether some are 1x1, strided, and take fewer than eight channels."""
+
+    @classmethod
+    def of(cls, network: nn.Module, flops: int) -> Profile:
+        convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+        return cls(
+            flops,
+            any(conv.groups > 1 for conv in convolutions),
+            any(conv.kernel_size == (1, 1) != conv.stride and conv.in_channels < 8 for conv in convolutions),
+        )
 
 
 @functools.lru_cache(maxsize=256)
@@ -113,7 +125,7 @@ def profile(arch: KindParams, shape: Shape) -> Profile:
     if isinstance(kind, OwnArch):
         with FlopCounterMode(display=False) as counter:
             network = kind.trial(arch, shape=shape, n_classes=2)
-        return Profile(counter.get_total_flops(), _has_groups(network))
+        return Profile.of(network, counter.get_total_flops())
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = kind.build(arch, shape=shape, n_classes=2, dropout=0.0).eval()
@@ -121,8 +133,4 @@ def profile(arch: KindParams, shape: Shape) -> Profile:
             network(
                 torch.zeros(1, shape.size) if isinstance(shape, TableShape) else torch.empty(1, shape[2], *shape[:2])
             )
-    return Profile(counter.get_total_flops(), _has_groups(network))
-
-
-def _has_groups(network: nn.Module) -> bool:
-    return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in network.modules())
+    return Profile.of(network, counter.get_total_flops())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def read_pictures(paths: Sequence[Path], bundle: Bundle) -> Iterator[Chunk]:
 def read_archive(path: Path, bundle: Bundle) -> Iterator[Chunk]:
     """The images of an `.npz` archive; raises `UserError`."""
     try:
-        archive = ArrayImages(read_images(path))
+        archive = ArrayImages(read_images(path, array_name(bundle, "images")))
     except DataError as error:
         raise UserError(str(error)) from None
     if archive.signature != bundle.signature:
@@ -92,6 +93,12 @@ def missing_marks(bundle: Bundle) -> Sequence[str]:
     """The texts that mean a missing value, as in the training data."""
     marks: Sequence[str] | None = bundle.manifest.get("data", {}).get("missing")
     return MISSING if marks is None else marks
+
+
+def array_name(bundle: Bundle, role: Literal["images", "labels"]) -> str:
+    """The array of an archive with the images or the labels: the training data's name for it, else the usual one."""
+    name: str | None = bundle.manifest.get("data", {}).get(role)
+    return name or role
 
 
 def separator_of(path: Path, bundle: Bundle) -> str | None:

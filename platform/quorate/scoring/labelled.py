@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.scoring.inputs import (
     Chunk,
+    array_name,
     check_table,
     missing_marks,
     pictures_below,
     read_archive,
     read_pictures,
-    row_names,
     separator_of,
     split_table,
 )
@@ -45,7 +45,7 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
     """The labelled rows at `path`; raises `UserError`.
 
     `label` names the column of a table, or the array of an archive; left out, it is the column that
-    the ensemble was trained on, or `labels`. Rows of a table without a label are left out.
+    the ensemble was trained on. Rows of a table without a label are left out.
     """
     if not path.exists():
         raise UserError(f"there is no {path}")
@@ -60,7 +60,7 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
             f"{path}: this ensemble takes {signature}; expected an .npz archive with images and labels, "
             "or a folder with a folder of pictures for each class"
         )
-    return _archive(path, bundle, signature, label or "labels")
+    return _archive(path, bundle, signature, label or array_name(bundle, "labels"))
 
 
 def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | None) -> Labelled:
@@ -84,7 +84,7 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
         where = path if error.row is None else f"{path}, {format.place(path, error.row)}"
         raise UserError(f"{where}: {error.problem}") from None
     labels = [label_text(value) for value in frame[label].iloc[kept]]
-    y = _positions(labels, row_names(path, kept), bundle)
+    y = _positions(labels, lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle)
     return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept))
 
 
@@ -92,7 +92,7 @@ def _folder(path: Path, bundle: Bundle) -> Labelled:
     pictures = pictures_below(path, "*/*")
     if not pictures:
         raise UserError(f"{path} has no folders with JPEG or PNG files; one folder for each class is needed")
-    y = _positions([picture.parent.name for picture in pictures], [str(picture) for picture in pictures], bundle)
+    y = _positions([picture.parent.name for picture in pictures], lambda i: str(pictures[i]), bundle)
     return Labelled(read_pictures(pictures, bundle), y)
 
 
@@ -110,15 +110,15 @@ def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) 
         texts = [names[value] if 0 <= value < len(names) else str(value) for value in labels.tolist()]
     else:
         texts = [str(value) for value in labels.tolist()]
-    return Labelled(rows, _positions(texts, row_names(path, np.arange(count)), bundle))
+    return Labelled(rows, _positions(texts, lambda i: f"{path}, row {i + 1}", bundle))
 
 
-def _positions(labels: Sequence[str], rows: Sequence[str], bundle: Bundle) -> NDArray[np.int64]:
-    """Labels as positions in the class names; raises `UserError` with the first unknown one."""
+def _positions(labels: Sequence[str], place: Callable[[int], str], bundle: Bundle) -> NDArray[np.int64]:
+    """Labels as positions in the class names; raises `UserError` with the `place` of the first unknown one."""
     codes, distinct = pd.factorize(np.array(labels, dtype=object))
     known = pd.Index(bundle.class_names).get_indexer(pd.Index(distinct))
     if (unknown := np.flatnonzero(known < 0)).size:
-        name, first = str(distinct[unknown[0]]), rows[int((codes == unknown[0]).argmax())]
+        name, first = str(distinct[unknown[0]]), place(int((codes == unknown[0]).argmax()))
         more = f" (nor {', '.join(map(str, distinct[unknown[1:6]]))})" if len(unknown) > 1 else ""
         listed = ", ".join(bundle.class_names[:20]) + (", …" if len(bundle.class_names) > 20 else "")
         raise UserError(

@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from quorate.errors import UserError
 
 OUTPUTS = (".csv", ".parquet", ".npz")
 
 
-def check_output(path: Path) -> None:
-    """Raise `UserError` before any work where the scores could not be written."""
-    if path.suffix not in OUTPUTS:
+def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
+    """Raise `UserError` before any work where the scores could not be written, or would replace an input."""
+    if path.suffix.lower() not in OUTPUTS:
         raise UserError(f"-o {path}: the ending must be one of {', '.join(OUTPUTS)}")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"-o {path}: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise UserError(f"-o {path}: this is a folder; name a file")
+    if path.exists() and any(given.exists() and given.samefile(path) for given in inputs):
+        raise UserError(f"-o {path}: this is an input, which the scores would replace; name another file")
+    _check_writable(path, path.absolute().parent)
 
 
 def check_output_folder(path: Path) -> None:
     """Raise `UserError` before any work where `path` can be no folder."""
     if path.exists() and not path.is_dir():
         raise UserError(f"-o {path}: this is a file; name a folder")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"-o {path}: there is no folder {path.absolute().parent}")
+    _check_writable(path, path if path.is_dir() else path.absolute().parent)
 
 
 def write_scores(path: Path, scores: pd.DataFrame, class_names: Sequence[str]) -> None:
-    """Write beside its place, then rename."""
-    partial = path.with_name(f".{path.name}.partial{path.suffix}")
-    if path.suffix == ".csv":
-        scores.to_csv(partial, index=False)
-    elif path.suffix == ".parquet":
-        scores.to_parquet(partial, index=False)
-    else:
-        proba = scores[[f"p({name})" for name in class_names]].to_numpy()
-        inputs, classes = scores["input"].to_numpy(str), scores["class"].to_numpy(str)
-        np.savez(
-            partial, allow_pickle=False, proba=proba, input=inputs, prediction=classes, classes=np.array(class_names)
-        )
-    partial.replace(path)
+    """Write beside its place, then rename; raises `UserError` where that fails, and leaves nothing then."""
+    ending = path.suffix.lower()
+    partial = path.with_name(f".{path.name}.partial{ending}")
+    with writing(path):
+        try:
+            if ending == ".csv":
+                scores.to_csv(partial, index=False)
+            elif ending == ".parquet":
+                scores.to_parquet(partial, index=False)
+            else:
+                np.savez(partial, allow_pickle=False, **_arrays(scores, class_names))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A full disk and the like become a `UserError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"-o {path}: cannot be written: {error.strerror or error}") from None
+
+
+def _arrays(scores: pd.DataFrame, class_names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    return {
+        "proba": scores[[f"p({name})" for name in class_names]].to_numpy(),
+        "input": scores["input"].to_numpy(str),
+        "prediction": scores["class"].to_numpy(str),
+        "classes": np.array(class_names),
+    }
+
+
+def _check_writable(path: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"-o {path}: there is no folder {folder}")
+    with writing(path), tempfile.TemporaryFile(dir=folder):
+        pass

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from quorate.data.dataset import Pixels, encode_labels
-from quorate.data.sources.npz import read_images, read_labels
+from quorate.data.sources.npz import Header, objects_error, read_headers, read_images, read_labels
 from quorate.errors import UserError
 from quorate.starting.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
 from quorate.starting.source import Source
 
 MOST_ROWS = 300_000
 """Of these the content is hashed; a second or two for small images."""
-
-
-@dataclass(frozen=True)
-class _Array:
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.dtype} {self.shape}"
 
 
 def look_at_archive(source: Source) -> Fingerprint:
@@ -37,7 +24,7 @@ def look_at_archive(source: Source) -> Fingerprint:
     names = _class_names(source.train.parent / "classes.txt", given)
     y, classes = encode_labels(given, names)
     notes, partly = source.notes, []
-    unused = [array.name for array in _arrays(source.train) if array.name not in (images, labels)]
+    unused = [array.name for array in read_headers(source.train) if array.name not in (images, labels)]
     if unused:
         notes += (f"{source.train} has more arrays, which are not used: {', '.join(unused)}",)
     if len(pixels) > MOST_ROWS:
@@ -69,7 +56,7 @@ def look_at_archive(source: Source) -> Fingerprint:
 
 def _find(path: Path) -> tuple[str, str]:
     """Names of the arrays with images and with their labels."""
-    arrays = _arrays(path)
+    arrays = read_headers(path)
     listed = "; ".join(map(str, arrays)) or "nothing"
     images = _best([a for a in arrays if a.dtype == np.uint8 and len(a.shape) in (3, 4)], ("images", "train", "x"))
     if images is None:
@@ -93,6 +80,8 @@ def _find(path: Path) -> tuple[str, str]:
             raise UserError(
                 f"{path}: the labels are {rows[0].dtype}; Quorate classifies, so make classes of them: integers or text"
             )
+        if objects := [a.name for a in rows if a.dtype.hasobject]:
+            raise objects_error(path, objects[0])
         raise UserError(
             f"{path}: there are {images.shape[0]:,} images and no array with a label for each ({listed}); add one:\n"
             f"  numpy.savez('{path.name}', images={images.name}, labels=labels)"
@@ -100,32 +89,13 @@ def _find(path: Path) -> tuple[str, str]:
     return images.name, labels.name
 
 
-def _best(arrays: list[_Array], words: tuple[str, ...]) -> _Array | None:
+def _best(arrays: list[Header], words: tuple[str, ...]) -> Header | None:
     """The array whose name is, or holds, the earliest of `words`; else the first."""
     for word in words:
         for match in (lambda name, word=word: name == word, lambda name, word=word: word in name.lower()):
             if found := [array for array in arrays if match(array.name)]:
                 return found[0]
     return arrays[0] if arrays else None
-
-
-def _arrays(path: Path) -> list[_Array]:
-    """The arrays' names, shapes and types, from their headers."""
-    found = []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    version = np.lib.format.read_magic(file)
-                    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _later_header
-                    shape, _, dtype = header(file)
-                    found.append(_Array(name.removesuffix(".npy"), shape, dtype))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable .npz archive: {error}") from None
-    return found
-
-
-_later_header = np.lib.format.read_array_header_2_0
 
 
 def _class_names(path: Path, labels: np.ndarray) -> list[str] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_float_dtype, is_integer_dtype
+from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from quorate.data.frames import Format, ParquetFormat, format_of
 from quorate.data.table import ColumnError, infer_signature
@@ -44,7 +44,11 @@ def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
     if test is not None and name not in test:
         notes += (f"{source.test} has no column {name!r}: its rows can be scored, not tested on, and are left out",)
         source, test = replace(source, test=None), None
-    classes = _classes(frame[name], name, guess, source.train)
+    if is_numeric_dtype(frame[name].dtype) and source.kind == "csv":
+        texts = format.read(source.train, text={name})[name]  # 01 and 1 are two classes, as in training
+    else:
+        texts = frame[name]
+    classes = _classes(frame[name], texts, name, guess, source.train)
     columns = tuple(_column(frame[column]) for column in frame if column != name)
     features = [column.name for column in columns if not column.ignore]
     if not features:
@@ -55,7 +59,7 @@ def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
             f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; name another test table "
             "with --test"
         )
-    y = pd.factorize(frame[name])[0].astype(np.int64)
+    y = pd.factorize(texts)[0].astype(np.int64)
     return Fingerprint(
         source,
         classes,
@@ -97,27 +101,28 @@ def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, so
             near = did_you_mean(given, names)
             raise UserError(f"{source.train} has no column {given!r}{near} (there are {', '.join(names)})")
         return given, ""
-    if test is not None and len(only := [name for name in names if name not in test]) == 1:
-        return only[0], f"{source.test.name if source.test else 'the test table'} does not have it"
     lower = {name.lower(): name for name in reversed(names)}
-    for usual in LABELS:
-        if usual in lower:
-            return lower[usual], "by its name"
+    usual = [lower[name] for name in LABELS if name in lower]
+    only = [] if test is None else [name for name in names if name not in test]
+    if len(only) == 1 and (only[0] in usual or not usual):
+        return only[0], f"{source.test.name if source.test else 'the test table'} does not have it"
+    if usual:
+        return usual[0], "by its name"
     return names[-1], "the last column"
 
 
-def _classes(values: pd.Series[Any], name: str, guess: str, path: Path) -> dict[str, int]:
-    """Rows of each class; raises `UserError` where the values are no classes."""
+def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: str, path: Path) -> dict[str, int]:
+    """Rows of each class, by the labels as text; raises `UserError` where the values are no classes."""
     other = "; if another column holds the classes, name it with --label" if guess else ""
     missing = int(values.isna().sum())
     if missing == len(values):
         raise UserError(f"{path}: the label column {name!r} has no values{other}")
     if missing:
         raise UserError(
-            f"{path}: {missing:,} of {len(values):,} rows have no label in the column {name!r}; fill it in or remove "
-            f"these rows{other}"
+            f"{path}: {missing:,} of {len(values):,} rows have no label in the column {name!r} (texts such as NA and "
+            f"null mean a missing value); fill it in or remove these rows{other}"
         )
-    counts = values.map(label_text).value_counts()
+    counts = texts.map(label_text).value_counts()
     fractions = is_float_dtype(values.dtype) and bool((values % 1 != 0).any())
     numbers = fractions or is_integer_dtype(values.dtype) or is_float_dtype(values.dtype)
     if fractions or (numbers and len(counts) > MANY and len(values) / len(counts) < _FEW_ROWS):
@@ -142,7 +147,7 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
         distinct = int(values.nunique())
         kind = infer_signature(values.to_frame(), {}).columns[0].kind
     except (ColumnError, TypeError) as error:
-        problem = error.problem if isinstance(error, ColumnError) else str(error)
+        problem = error.problem if isinstance(error, ColumnError) else "holds lists or the like"
         return ColumnFacts(name, None, missing, 0, _no_feature(name, problem, missing))
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from quorate.data.images import ImageError, decode_image
-from quorate.data.sources.image_folder import SUFFIXES
+from quorate.data.sources.image_folder import SUFFIXES, pictures_deeper
 from quorate.errors import UserError
 from quorate.starting.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
 from quorate.starting.source import Source
@@ -86,6 +86,8 @@ def look_at_folder(source: Source) -> Fingerprint:
         path.name for path in train.root.iterdir() if path.is_dir() and path.name not in {*classes, *lost, ".git"}
     )
     notes += [f"folders without JPEG or PNG files are left out: {', '.join(empty[:5])}"] if empty else []
+    if deeper := pictures_deeper(train.root):
+        notes.append(f"{len(deeper):,} pictures below the class folders are left out, such as {deeper[0]}")
     return Fingerprint(
         source,
         classes,
@@ -121,7 +123,7 @@ def _look(root: Path) -> _Look:
         len(paths),
         seen,
         Counter(path.parent.name for path in paths),
-        sum(path.stat().st_size for path in paths),
+        sum(path.stat().st_size for path in paths if path.exists()),
     )
     look.counts.subtract(Counter(picture.path.parent.name for picture in seen if picture.error))
     if not look.good:

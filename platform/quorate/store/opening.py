@@ -12,7 +12,7 @@ from quorate.store.blobs import Store
 
 def open_store(uri: str) -> Store:
     """The store at a path or `file://` URI; raises `UserError` for other schemes."""
-    root = _root(uri)
+    root = root_of(uri)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
@@ -24,12 +24,13 @@ def open_store(uri: str) -> Store:
 
 def find_store(uri: str) -> Store:
     """As `open_store`, but raises `UserError` where there is none yet."""
-    if not _root(uri).is_dir():
+    if not root_of(uri).is_dir():
         raise UserError(f"there is no store at {uri}; run `quorate train JOB.yaml` first, or give --store")
     return open_store(uri)
 
 
-def _root(uri: str) -> Path:
+def root_of(uri: str) -> Path:
+    """The folder of a store; raises `UserError` for other schemes than `file`."""
     scheme, separator, rest = uri.partition("://")
     if separator and scheme != "file":
         raise UserError(f"--store {uri}: stores are folders here (a path or file:///path)")

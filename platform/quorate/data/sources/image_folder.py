@@ -116,8 +116,15 @@ def _pictures(
         raise DataError(f"{message}\nmend or remove them, or set on_corrupt: skip", key)
     if not kept:
         raise DataError(f"none of the {len(paths)} files in {root} can be decoded", key)
-    notes = (f"{root}: {len(corrupt)} of {len(paths)} files cannot be decoded and were skipped",) if corrupt else ()
-    return images, kept, notes
+    notes = [f"{root}: {len(corrupt)} of {len(paths)} files cannot be decoded and were skipped"] if corrupt else []
+    if pattern != "**/*" and (deeper := pictures_deeper(root)):
+        notes.append(f"{root}: {len(deeper)} pictures below the class folders are not read, such as {deeper[0]}")
+    return images, kept, tuple(notes)
+
+
+def pictures_deeper(root: Path) -> list[Path]:
+    """Pictures in folders of the class folders, which belong to no class."""
+    return [path for path in sorted(root.glob("*/*/**/*")) if path.suffix.lower() in SUFFIXES]
 
 
 def _decode(paths: Sequence[Path], params: ImageFolderParams) -> tuple[Images, list[Path], list[str]]:

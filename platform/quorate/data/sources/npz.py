@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_header_2_0, read_magic
 
 from quorate.data.dataset import ArrayImages, Dataset, Pixels, encode_labels
 from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
 from quorate.kinds import DATASETS
 from quorate.spec import ExistingPath
+
+_NO_CHANNELS = 16
+"""So many values in the last axis, beside 1 or 3 in the second, are columns of pixels rather than channels."""
 
 
 class NpzParams(RoleParams):
@@ -101,19 +106,61 @@ def _unlabelled(path: Path, params: NpzParams, train: Dataset) -> ArrayImages:
     return more
 
 
-def _array(path: Path, name: str, key: str) -> np.ndarray:
+@dataclass(frozen=True)
+class Header:
+    """What an archive says of one of its arrays."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} {self.shape}"
+
+
+def read_headers(path: Path) -> list[Header]:
+    """The arrays of an archive, none of them read; raises `DataError` where the file is no archive."""
+    found = []
     try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
-            raise DataError(f"{path} is a single array; save images and labels with numpy.savez")
-        with opened as archive:
-            if name not in archive.files:
-                raise DataError(f"{path} has no array {name!r}, only {', '.join(archive.files)}", key)
-            array: np.ndarray = archive[name]
-            return array
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC_PREFIX))
+        if not zipfile.is_zipfile(path):
+            single = start == MAGIC_PREFIX
+            what = "is empty" if not start else "is a single array" if single else "is no .npz archive, or cut short"
+            raise DataError(f"{path} {what}; save images and labels with numpy.savez")
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    version = read_magic(file)
+                    header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
+                    shape, _, dtype = header(file)
+                    found.append(Header(name.removesuffix(".npy"), shape, dtype))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
+        raise DataError(f"{path} is not a readable .npz archive: {error}") from None
+    return found
+
+
+def objects_error(path: Path, name: str) -> DataError:
+    """For an array of Python objects, which only unpickling could read."""
+    return DataError(
+        f"{path}: the array {name!r} holds Python objects, which are not read; save text as {name}.astype(str) and "
+        f"numbers as {name}.astype('int64')"
+    )
+
+
+def _array(path: Path, name: str, key: str) -> np.ndarray:
+    headers = {header.name: header for header in read_headers(path)}
+    if name not in headers:
+        raise DataError(f"{path} has no array {name!r}, only {', '.join(headers)}", key)
+    if headers[name].dtype.hasobject:
+        raise objects_error(path, name)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            array: np.ndarray = archive[name]
+            return array
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a readable .npz archive: {error}") from None
 
 
@@ -124,4 +171,10 @@ def _images(pixels: np.ndarray, where: str, key: str = "images") -> Pixels:
         pixels = pixels[..., None]
     if pixels.ndim != 4 or 0 in pixels.shape:
         raise DataError(f"{where} has shape {pixels.shape}; (N, H, W) or (N, H, W, C) is needed", key)
+    if pixels.shape[1] in (1, 3) and pixels.shape[3] >= _NO_CHANNELS:
+        raise DataError(
+            f"{where} has shape {pixels.shape}, which looks like (N, C, H, W); (N, H, W, C) is needed: "
+            "images.transpose(0, 2, 3, 1)",
+            key,
+        )
     return pixels
