@@ -37,7 +37,7 @@ from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
 from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
 from quorate.training.feed import Augment
-from quorate.training.loop import EarlyStopping
+from quorate.training.stopping import EarlyStopping
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(

@@ -102,7 +102,7 @@ def counting_folds(plan: Plan, work: Work, quorum: QuorumSpec) -> NDArray[np.boo
 def what_was_needed(spec: JobSpec, plan: Plan, work: Work, executor: Executor, budget: Budget) -> str:
     """How much time the quorum would have taken."""
     need = spec.quorum.of(len(plan.labels))
-    shares = Shares([Unit((task,)) for task in plan.tasks], executor, spec.execution.workers)
+    shares = Shares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
     missing = seconds_to_quorum(plan, work, need=need, share=shares)
     seconds = max(budget.used() + budget.reserve + missing, budget.seconds)
     return (

@@ -62,7 +62,7 @@ def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = 
 
 def units_left(plan: Plan, work: Work, results: Results) -> list[Unit]:
     """What is still to be run; test predictions that the store has are taken from there."""
-    units = [Unit((task,)) for task in plan.tasks if task.key not in work.fits]
+    units = [Unit((task,)) for task in plan.runs if any(part.key not in work.fits for part in task.all)]
     return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
 
 
@@ -83,7 +83,8 @@ def train(
     sources = Sources(results.checkpoint, lambda task: results.files(work.fits[task.key]))
     shares = Shares(units, executor, spec.workers)
     for fit in work.fits.values():
-        work.estimates.reused(fit.task, fit.seconds)
+        if not fit.task.view:
+            work.estimates.reused(fit.task, fit.seconds)
     agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
     watch = Watch(screen, units, work.estimates, shares, reused=len(work.fits), budget=budget)
     begun: set[str] = set()
@@ -105,14 +106,15 @@ def train(
                 work.tests[event.task.fit.key] = event.proba
                 results.keep_predicted(event)
             elif isinstance(event, Failed) and event.final:
-                failed = _fit_of(event.task)
-                work.failures[failed.key] = event
-                work.fits.pop(failed.key, None)
-                if event.status == "diverged":
-                    results.drop_checkpoint(failed)  # its state is of no use to anybody
+                for part in _fits_of(event.task):
+                    work.failures[part.key] = event
+                    work.fits.pop(part.key, None)
+                    if event.status == "diverged":
+                        results.drop_checkpoint(part)  # its state is of no use to anybody
             elif isinstance(event, OutOfTime):
-                work.late[_fit_of(event.task).key] = event
-                work.fits.pop(_fit_of(event.task).key, None)
+                for part in _fits_of(event.task):
+                    work.late[part.key] = event
+                    work.fits.pop(part.key, None)
             if not isinstance(event, OutOfTime) or event.task.key in begun:
                 mirror.on(event)
             watch.on(event)
@@ -141,11 +143,21 @@ def seconds_to_quorum(plan: Plan, work: Work, *, need: int, share: Shares) -> fl
     return makespan([], waiting[: max(need - present, 0)])
 
 
-def _fit_of(task: Task) -> FitTask:
-    return task if isinstance(task, FitTask) else task.fit
+def _fits_of(task: Task) -> tuple[FitTask, ...]:
+    """What is not there where a task has failed."""
+    return task.all if isinstance(task, FitTask) else (task.fit,)
 
 
 def _keep(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
+    """Keep a result and the others of its run; a run that was stopped early may lack some of them."""
+    for part in event.all:
+        _keep_one(part, plan, work, results)
+    for task in event.task.others:
+        if task.key not in work.fits:
+            work.late[task.key] = OutOfTime(task, True, "its run was stopped before it came to it")
+
+
+def _keep_one(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
     work.failures.pop(event.task.key, None)
     if event.complete:
         work.fits[event.task.key] = results.keep(event)

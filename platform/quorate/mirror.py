@@ -56,6 +56,8 @@ class Mirror:
             if not event.complete:
                 self._journal.tags(uid, {"quorate.status": "stopped early"})
             self._end(uid, "FINISHED")
+            for other in event.others:
+                self.on(other)
         elif isinstance(event, Failed) and event.final:
             self._journal.tags(uid, {"quorate.status": event.status, "quorate.error": event.message})
             self._end(uid, "FAILED")
@@ -82,7 +84,7 @@ class Mirror:
                 continue  # time left it without a run
             member = f"{JOB}/{row['name'].partition('.')[0]}"
             copy = row["name"].partition(".")[2]
-            prefix = f"copy_{copy}_" if copy else ""
+            prefix = f"copy_{copy.replace('.', '_')}_" if copy[:1].isdigit() else f"{copy}_" if copy else ""
             for split in ("oof", "test"):
                 if row[split]:
                     self._journal.metrics(member, 0, {f"{prefix}{split}_{k}": v for k, v in row[split].items()})
@@ -111,7 +113,7 @@ class Mirror:
             self._members.add(task.member)
             params = _flat(task.params.model_dump(mode="json"))
             self._start(member, task.member, JOB, {"quorate.level": "member", "quorate.kind": task.kind}, params)
-        uid = f"{member}/{task.copy}/{task.fold}"
+        uid = f"{member}/{'.'.join(filter(None, (str(task.copy), task.view)))}/{task.fold}"
         if uid not in self._open:
             name = f"{task.label} fold {task.fold + 1}"
             params = {"member": task.member, "kind": task.kind, "copy": task.copy, "fold": task.fold, "seed": task.seed}

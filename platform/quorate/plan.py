@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,23 @@ class FitTask:
     cost: float
     """Estimated seconds."""
     resources: Resources = field(default_factory=Resources)
+    view: str = ""
+    """Which of the members that one run gives: empty for the one that is run, `ema` for example for another."""
+    others: tuple[FitTask, ...] = ()
+    """What the same run gives beside."""
+
+    @property
+    def all(self) -> tuple[FitTask, ...]:
+        """This task and what the same run gives beside."""
+        return (self, *self.others)
 
     @property
     def kind(self) -> str:
         return self.params.kind
 
     def __str__(self) -> str:
-        return f"member {self.member}, copy {self.copy + 1}, fold {self.fold + 1}"
+        view = f", {self.view}" if self.view else ""
+        return f"member {self.member}, copy {self.copy + 1}{view}, fold {self.fold + 1}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,11 @@ class Plan:
     tasks: tuple[FitTask, ...]
     context: Context
 
+    @property
+    def runs(self) -> tuple[FitTask, ...]:
+        """The tasks that are run; the others come with them."""
+        return tuple(task for task in self.tasks if not task.view)
+
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The ensemble's members, copies apart, in the order of the job file."""
@@ -135,7 +150,7 @@ class Plan:
 
 
 def make_plan(spec: JobSpec, context: Context, hardware: Hardware) -> Plan:
-    """`members x copies x folds` fit tasks with their seeds, numerics, keys and estimated costs."""
+    """`members x copies x folds` fit tasks, and what else their runs give, with their seeds, numerics, keys and estimated costs."""
     folds = [_fold_hash(fold) for fold in context.folds.folds]
     tasks = tuple(
         task
@@ -168,10 +183,11 @@ def _tasks(
             raise
         raise PlanError(name, f"{params.kind} raises {said(error)}") from error
     resources = Resources(params.cpus, params.gpus, params.memory)
+    views = kind.views(params) if hasattr(kind, "views") else ()
     for copy in range(params.copies):
         for fold, fold_hash in enumerate(folds):
             seed = derive_seed(job_seed, name, copy, fold)
-            key = digest(
+            decides = dict(
                 what="fit",
                 version=kind.version,
                 member=name,
@@ -184,7 +200,13 @@ def _tasks(
                 **own,
             )
             label = name if params.copies == 1 else f"{name}.{copy + 1}"
-            yield FitTask(key, name, copy, fold, label, params, seed, numerics[fold], cost, resources)
+            run = FitTask(digest(**decides), name, copy, fold, label, params, seed, numerics[fold], cost, resources)
+            others = tuple(
+                replace(run, key=digest(**decides, view=view), label=f"{label}.{view}", cost=0.0, view=view)
+                for view in views
+            )
+            yield replace(run, others=others)
+            yield from others
 
 
 def predict_key(fit_key: str, rows: Dataset) -> str:

@@ -19,9 +19,10 @@ from quorate.data.standardize import Standardizer
 from quorate.members.net import Net, NetParams
 from quorate.training.curves import Tally
 from quorate.training.feed import PixelFeed, labels_of
-from quorate.training.loop import EarlyStopping, Labelled, Recipe, evaluate, fit_network, predict
+from quorate.training.loop import Labelled, Recipe, evaluate, fit_network, predict
 from quorate.training.run import Diverged, Numerics, Signal
 from quorate.training.schedules import Constant, ConstantParams
+from quorate.training.stopping import EarlyStopping
 
 TRAIN, VALID = tiny_data(rows=60), tiny_data(rows=30, seed=1)
 
@@ -53,7 +54,9 @@ def linear() -> nn.Module:
 
 def fit(network: nn.Module, asked: Recipe, run: PlainRun | None = None, *, valid: Dataset = VALID):
     world = run if run is not None else PlainRun(numerics=Numerics(batch_size=60))
-    return fit_network(network, train=labelled(TRAIN), valid=labelled(valid), n_classes=3, recipe=asked, run=world)
+    return fit_network(
+        network, train=labelled(TRAIN), valid=labelled(valid), n_classes=3, recipe=asked, run=world
+    ).history
 
 
 def log_proba(network: nn.Module, data: Dataset) -> np.ndarray:

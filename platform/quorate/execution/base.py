@@ -59,6 +59,13 @@ class Fitted:
     """Probabilities of the test rows, where the context has some."""
     ending: float = 0.0
     """Seconds that the predictions and files took after the fit."""
+    others: tuple[Fitted, ...] = ()
+    """The other members that the run gives, as far as it came to them."""
+
+    @property
+    def all(self) -> tuple[Fitted, ...]:
+        """This result and the others of its run."""
+        return (self, *self.others)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from quorate.execution.base import (
 )
 from quorate.execution.estimates import epochs_of
 from quorate.kinds import MEMBERS
-from quorate.members.base import Member, load_member
+from quorate.members.base import Member, Several, load_member
 from quorate.plan import Context, FitTask, PredictTask, Task
 from quorate.training.run import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.state import StateError, pack_state, unpack_state
@@ -154,11 +155,16 @@ def _fit(
         emit(Stopped(task))
         return
     seconds = spent + time.perf_counter() - started
-    valid = _checked(member.predict_proba(valid_rows.x))
-    test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
-    files = _files(member)
-    ending = spent + time.perf_counter() - started - seconds
-    emit(Fitted(task, valid, member.history, files, seconds, not run.stopped, test, ending))
+
+    def result(task: FitTask, member: Member, **more: Any) -> Fitted:
+        valid = _checked(member.predict_proba(valid_rows.x))
+        test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
+        return Fitted(task, valid, member.history, _files(member), complete=not run.stopped, test=test, **more)
+
+    views = [(other, cast(Several, member).view(other.view)) for other in task.others]
+    others = tuple(result(other, view, seconds=0.0) for other, view in views if view is not None)
+    done = result(task, member, seconds=seconds, others=others)
+    emit(replace(done, ending=spent + time.perf_counter() - started - seconds))
 
 
 def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: Callable[[Event], None]) -> None:

@@ -62,6 +62,17 @@ class Member(Protocol):
     def load(cls, folder: Path) -> Self: ...
 
 
+class Several(Member, Protocol):
+    """A member whose one run gives others too: the same network with other weights."""
+
+    @classmethod
+    def views(cls, params: Any) -> tuple[str, ...]:
+        """Names of the others, which such parameters give."""
+
+    def view(self, name: str) -> Member | None:
+        """One of `views` after `fit`; None where the run was stopped before it came to it."""
+
+
 def write_header(folder: Path, *, params: MemberParams, **rest: Any) -> None:
     """Write the member's kind, parameters and whatever else `load` needs as JSON."""
     content = {"kind": params.kind, "params": params.model_dump(mode="json"), **rest}

@@ -22,10 +22,12 @@ from quorate.members.base import Proba, read_header, write_header
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
 from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export, feed_of
 from quorate.own_code import package_of
+from quorate.training.averages import Weights
 from quorate.training.feed import Feed, labels_of
 from quorate.training.loop import History, Recipe, fit_network, predict
 from quorate.training.run import Hardware, Numerics, Run
 from quorate.training.shapes import Shape, TableShape
+from quorate.training.step import Constraints
 from quorate.training.weights import WeightsError, read_weights
 
 _WEIGHTS = "weights.safetensors"
@@ -46,6 +48,7 @@ class Net:
         self.n_classes = n_classes
         self.history: History = []
         self.network: nn.Module | None = None
+        self._others: dict[str, Weights] = {}
         self.features: Features
         self._device: Numerics = Numerics()
         self._sample: torch.Tensor | None = None
@@ -102,12 +105,17 @@ class Net:
                 p.schedule, optimizer, epochs=epochs, steps=steps
             ),
             augment=p.augment,
+            constraints=Constraints(p.clip_norm, p.l1, p.max_norm),
+            accumulate=p.accumulate,
+            ema=p.ema,
+            swa=p.swa,
+            snapshots=p.snapshots,
             early_stopping=p.early_stopping,
             label_smoothing=p.label_smoothing,
             weight=self._weight(train),
             balanced=p.sampling is not None,
         )
-        self.history = fit_network(
+        trained = fit_network(
             network,
             train=(self._feed(train.x), labels_of(train, run.numerics)),
             valid=(self._feed(valid.x), labels_of(valid, run.numerics)),
@@ -115,14 +123,30 @@ class Net:
             recipe=recipe,
             run=run,
         )
+        self.history, self._others = trained.history, trained.others
         if ARCHS.reference(p.arch.kind) is not None:
             some = valid.x.subset(np.arange(min(len(valid), SAMPLE_ROWS)))
             (self._sample,) = feed_of(some, self.features, numerics=Numerics(), size=p.size).batches(SAMPLE_ROWS)
         return self
 
+    @classmethod
+    def views(cls, params: NetParams) -> tuple[str, ...]:
+        """The names of the members that one run gives beside the plain one."""
+        averages = [name for name in ("ema", "swa") if getattr(params, name) is not None]
+        return (*averages, *(f"cycle{number}" for number in range(1, params.snapshots)))
+
+    def view(self, name: str) -> Self | None:
+        """One of `views` after `fit`; None where the run was stopped before it came to it."""
+        if name not in self._others:
+            return None
+        other = copy.copy(self)
+        other.network = copy.deepcopy(self.network)
+        other.network.load_state_dict(self._others[name])  # type: ignore[union-attr]
+        return other
+
     def predict_proba(self, x: Inputs) -> Proba:
         assert self.network is not None, "fit or load first"
-        proba: Proba = predict(self.network, self._feed(x)).numpy()
+        proba: Proba = predict(self.network, self._feed(x), passes=self.params.mc_dropout).numpy()
         return proba
 
     def save(self, folder: Path) -> None:

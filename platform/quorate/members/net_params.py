@@ -18,10 +18,11 @@ from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams
 from quorate.kinds import ARCHS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
 from quorate.spec import ExistingPath
+from quorate.training.averages import Swa
 from quorate.training.feed import Augment
-from quorate.training.loop import EarlyStopping
 from quorate.training.own import OwnArch
 from quorate.training.shapes import Shape, TableShape
+from quorate.training.stopping import EarlyStopping
 
 
 class NetParams(WeightedParams):
@@ -44,6 +45,23 @@ class NetParams(WeightedParams):
     """Probability of dropping a unit before the last layer (every hidden layer of `mlp`)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each label that is spread over all classes (Szegedy et al., 2016)."""
+    clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Greatest L2 norm of all gradients together; larger ones are scaled down to it."""
+    accumulate: int = Field(1, ge=1, le=10_000)
+    """Batches whose gradients make one step: as a batch so many times larger, in the memory of one."""
+    l1: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Factor of an L1 penalty on the weights of layers, biases and normalizations left out."""
+    max_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Greatest L2 norm of the weights into one unit, restored after each step (3 or 4 are usual, with dropout)."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay, for each step, of a moving average of the weights (0.999 is usual): a second member `NAME.ema`."""
+    swa: Swa | None = None
+    """Average of the last epochs' weights: a second member `NAME.swa`; see below."""
+    snapshots: int = Field(1, ge=1, le=100)
+    """Members from one run: the learning rate falls along a cosine so many times, and the weights at the end of each
+    cycle but the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
+    mc_dropout: int = Field(0, ge=0, le=1000)
+    """Monte Carlo dropout: predictions are averaged over so many networks with units dropped; 0 drops none."""
     early_stopping: EarlyStopping | None = None
     """When to end before the last epoch; see below."""
     augment: Augment = Augment()
@@ -66,6 +84,13 @@ class NetParams(WeightedParams):
                 f"early_stopping.patience is {self.early_stopping.patience}, more than the {self.epochs} epochs; "
                 "lower it or raise epochs"
             )
+        if self.early_stopping and (self.swa or self.snapshots > 1):
+            several = "swa" if self.swa else "snapshots"
+            raise ValueError(f"{several} needs all epochs, and early_stopping ends before them; leave one of them out")
+        if self.snapshots > self.epochs:
+            raise ValueError(f"snapshots is {self.snapshots}, more than the {self.epochs} epochs; lower it")
+        if self.mc_dropout and not self.dropout:
+            raise ValueError("mc_dropout averages over dropped units, and dropout is 0; set dropout, 0.2 for example")
         if isinstance(self.weights, Path) and not self.weights.is_file():
             raise ValueError(f"weights: {self.weights} is not a file")
         if self.weights == "hub" and not hasattr(ARCHS.get(self.arch.kind), "pretrained"):

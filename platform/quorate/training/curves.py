@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+_SUMS = ("loss", "confusion", "steps", "norms")
+
 
 class Tally:
     """Sums loss and hits over the batches of an epoch, on the device, without waiting for it."""
@@ -11,6 +13,17 @@ class Tally:
     def __init__(self, n_classes: int, device: torch.device | str) -> None:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
         self.confusion = torch.zeros(n_classes, n_classes, dtype=torch.int64, device=device)
+        self.steps = torch.zeros((), dtype=torch.int64, device=device)
+        self.norms = torch.zeros((), dtype=torch.float64, device=device)
+
+    def add_step(self, norm: torch.Tensor) -> None:
+        """`norm` is that of the gradients, a scalar."""
+        self.steps += 1
+        self.norms += norm.detach().double()
+
+    def norm(self) -> float:
+        """Mean gradient norm of the steps."""
+        return float(self.norms / self.steps.clamp(min=1))
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
         """`loss` is the batch's mean; `logits` (n, K); `y` (n,)."""
@@ -20,11 +33,11 @@ class Tally:
         self.confusion += torch.bincount(cell, minlength=k * k).view(k, k)
 
     def state(self) -> dict[str, torch.Tensor]:
-        return {"loss": self.loss, "confusion": self.confusion}
+        return {name: getattr(self, name) for name in _SUMS}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        self.loss.copy_(state["loss"])
-        self.confusion.copy_(state["confusion"])
+        for name in _SUMS:
+            getattr(self, name).copy_(state[name])
 
     def figures(self, prefix: str) -> dict[str, float]:
         """Mean loss in nats, accuracy, and precision and recall averaged over the classes that occur.

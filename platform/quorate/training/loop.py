@@ -5,35 +5,28 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from pydantic import Field
 from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from quorate.kinds import Spec
+from quorate.training.averages import Averages, Swa, Weights, copy_of, snapshot_epochs
 from quorate.training.curves import Tally
 from quorate.training.feed import Augment, Feed, split_batches, training_order
+from quorate.training.mc_dropout import ThinnedNetwork
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
+from quorate.training.step import Constraints, penalty, take_step
+from quorate.training.stopping import Best, EarlyStopping, badness
 
 History = list[dict[str, float]]
 """One dictionary of figures an epoch."""
 
 Labelled = tuple[Feed, torch.Tensor]
 """Rows and their labels, int64 (N,), on the device."""
-
-
-class EarlyStopping(Spec):
-    """End when the validation loss has not improved for a while; the best epoch is restored."""
-
-    patience: int = Field(5, ge=1)
-    """Epochs without improvement after which training ends."""
-    min_delta: float = Field(0.0, ge=0)
-    """Least decrease of the validation loss that counts, in nats."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +39,18 @@ class Recipe:
     augment: Augment | None = None
     early_stopping: EarlyStopping | None = None
     label_smoothing: float = 0.0
+    constraints: Constraints = field(default_factory=Constraints)
+    accumulate: int = 1
+    """Batches whose gradients make one step."""
+    ema: float | None = None
+    """Decay of the exponential moving average of the weights, for each step."""
+    swa: Swa | None = None
+    snapshots: int = 1
+    """Cycles, at the end of each of which the weights are kept."""
     weight: torch.Tensor | None = None
     """Of each training row, float32 (N,) with a mean of 1, on the device; None counts all the same."""
     balanced: bool = False
     """Whether each epoch draws the classes equally often."""
-
-
-@dataclass
-class Best:
-    """The weights of the epoch with the least validation loss."""
-
-    loss: float = math.inf
-    epoch: int = -1
-    weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Training:
@@ -70,6 +62,8 @@ class Training:
         self.schedule = recipe.schedule(self.optimizer, recipe.epochs, steps)
         self.history: History = []
         self.best = Best()
+        self.averages = Averages(network, ema=recipe.ema, swa=recipe.swa, epochs=recipe.epochs)
+        self.snapshots: dict[str, Weights] = {}
         self.epoch = self.step = 0
         self._seed, self._n_classes = seed, n_classes
         self._seconds_before = 0.0
@@ -79,12 +73,16 @@ class Training:
         """The rows of this epoch in their order, as many as there are labels."""
         return training_order(labels, seed=self._seed, epoch=self.epoch, balanced=balanced)
 
-    def close_epoch(self, figures: dict[str, float], min_delta: float) -> None:
-        """Keep the epoch's figures, and its weights if they are the best; go to the next epoch."""
+    def close_epoch(self, figures: dict[str, float], recipe: Recipe) -> None:
+        """Keep the epoch's figures, and its weights if they are asked for; go to the next epoch."""
         self.history.append(figures)
-        if figures["valid_loss"] < self.best.loss - min_delta:
-            weights = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-            self.best = Best(figures["valid_loss"], self.epoch, weights)
+        stopping = recipe.early_stopping or EarlyStopping()
+        found = badness(figures, stopping.metric)
+        if found < self.best.loss - stopping.min_delta:
+            self.best = Best(found, self.epoch, copy_of(self.network))
+        self.averages.after_epoch(self.network, self.epoch)
+        if self.epoch in (ends := snapshot_epochs(recipe.epochs, recipe.snapshots)):
+            self.snapshots[f"cycle{ends.index(self.epoch) + 1}"] = copy_of(self.network)
         self.epoch, self.step, self._seconds_before = self.epoch + 1, 0, 0.0
         self._open_epoch()
 
@@ -106,6 +104,8 @@ class Training:
             "schedule": self.schedule.state_dict(),
             "history": self.history,
             "best": vars(self.best),
+            "averages": self.averages.state(),
+            "snapshots": self.snapshots,
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds(),
@@ -121,6 +121,8 @@ class Training:
         self.schedule.load_state_dict(saved["schedule"])
         self.history = saved["history"]
         self.best = Best(**saved["best"])
+        self.averages.restore(saved["averages"])
+        self.snapshots = saved["snapshots"]
         self.epoch, self.step, self._seconds_before = saved["epoch"], saved["step"], saved["seconds"]
         self._open_epoch()
         self.tally.restore(saved["tally"])
@@ -130,20 +132,29 @@ class Training:
             torch.cuda.set_rng_state(saved["cuda_random"])
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a run gives beside the network: one dictionary of figures an epoch, and other weights by their name."""
+
+    history: History
+    others: dict[str, Weights]
+    """`ema`, `swa`, and `cycle1`, `cycle2` ... for the snapshots before the last one, as far as the run has come."""
+
+
 def fit_network(
     network: nn.Module, *, train: Labelled, valid: Labelled, n_classes: int, recipe: Recipe, run: Run
-) -> History:
-    """Train `network` in place and give one dictionary of figures an epoch.
+) -> Trained:
+    """Train `network` in place.
 
     With early stopping the weights of the best epoch are restored. Without it those of the last epoch
     stay, unless the world asks to stop: then the best so far are taken. Raises `Diverged`.
     """
-    steps = len(split_batches(torch.arange(len(train[0])), run.numerics.batch_size))
+    batches = len(split_batches(torch.arange(len(train[0])), run.numerics.batch_size))
+    steps = -(-batches // recipe.accumulate)
     training = Training(network, n_classes=n_classes, recipe=recipe, steps=steps, seed=run.seed)
     if run.restored is not None:
         training.restore(run.restored)
     stopping = recipe.early_stopping
-    min_delta = stopping.min_delta if stopping else 0.0
 
     signal = Signal.CONTINUE
     while signal is not Signal.STOP and training.epoch < recipe.epochs:
@@ -155,14 +166,17 @@ def fit_network(
         figures = training.tally.figures("train") | evaluate(
             network, *valid, n_classes=n_classes, numerics=run.numerics
         )
-        figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "seconds": training.seconds()}
-        _check_finite(figures, training.epoch)
-        training.close_epoch(figures, min_delta)
+        figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": training.tally.norm()}
+        figures |= {"seconds": training.seconds()}
+        _check_finite(figures, training)
+        training.close_epoch(figures, recipe)
         signal = run.report(figures, training.state)
 
+    rows = split_batches(torch.arange(len(train[0])), run.numerics.batch_size)
+    others = training.averages.weights(lambda: map(train[0].batch, rows)) | training.snapshots
     if training.best.weights and (stopping or signal is Signal.STOP):
         network.load_state_dict(training.best.weights)
-    return training.history
+    return Trained(training.history, others)
 
 
 def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) -> Signal:
@@ -171,17 +185,27 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     network, optimizer = training.network, training.optimizer
     batches = split_batches(training.order(labels, balanced=recipe.balanced), run.numerics.batch_size)
     network.train()
-    for rows in batches[training.step :]:
-        x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
-        with autocast(run.numerics):
-            logits = network(x)
-        loss = training_loss(logits, y, rows, recipe)
+    while training.step < len(batches):
+        together = batches[training.step : training.step + recipe.accumulate]
+        total = sum(map(len, together))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        for rows in together:
+            x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
+            with autocast(run.numerics):
+                logits = network(x)
+            loss = training_loss(logits, y, rows, recipe)
+            (loss if len(rows) == total else loss * (len(rows) / total)).backward()
+            training.tally.add(loss, logits, y)
+        if (beside := penalty(network, recipe.constraints)) is not None:
+            beside.backward()
+        norm = take_step(network, optimizer, recipe.constraints)
         training.schedule.step()
-        training.tally.add(loss, logits, y)
-        training.step += 1
+        if recipe.swa and recipe.swa.lr and training.epoch >= recipe.swa.first_epoch(recipe.epochs):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.swa.lr
+        training.averages.after_step(network)
+        training.tally.add_step(norm)
+        training.step += len(together)
         if training.step < len(batches) and run.report(None, training.state) is Signal.STOP:
             return Signal.STOP
     return Signal.CONTINUE
@@ -215,10 +239,26 @@ def evaluate(
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, feed: Feed, *, size: int = 256) -> torch.Tensor:
-    """Class probabilities, float32 (N, K) on the CPU; always computed in float32."""
+def predict(network: nn.Module, feed: Feed, *, size: int = 256, passes: int = 0) -> torch.Tensor:
+    """Class probabilities, float32 (N, K) on the CPU; always computed in float32.
+
+    With `passes` they are averaged over so many networks with dropped units (`ThinnedNetwork`).
+    """
     network.eval()
-    return torch.cat([functional.softmax(network(x).float(), dim=1).cpu() for x in feed.batches(size)])
+    thinned = [ThinnedNetwork(number) for number in range(passes)]
+    return torch.cat([_proba(network, x, thinned).cpu() for x in feed.batches(size)])
+
+
+def _proba(network: nn.Module, x: torch.Tensor, thinned: Sequence[ThinnedNetwork]) -> torch.Tensor:
+    if not thinned:
+        return functional.softmax(network(x).float(), dim=1)
+    total = torch.zeros(())
+    for mode in thinned:
+        mode.start()
+        with mode:
+            logits = network(x)
+        total = total.to(logits.device) + functional.softmax(logits.float(), dim=1)
+    return total / len(thinned)
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
@@ -228,10 +268,12 @@ def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def _check_finite(figures: dict[str, float], epoch: int) -> None:
+def _check_finite(figures: dict[str, float], training: Training) -> None:
     for name in ("train_loss", "valid_loss"):
         if not math.isfinite(figures[name]):
+            before = training.history[-1]["grad_norm"] if training.history else math.nan
+            was = f" (it was {before:.3g} an epoch before)" if math.isfinite(before) else ""
             raise Diverged(
-                f"{name} is {figures[name]} in epoch {epoch + 1} at learning rate {figures['lr']:.3g}; "
-                "try a tenth of the rate"
+                f"{name} is {figures[name]} in epoch {training.epoch + 1} at learning rate {figures['lr']:.3g}, with a "
+                f"gradient norm of {figures['grad_norm']:.3g}{was}; try a tenth of the rate, a warm-up, or clip_norm: 1"
             )

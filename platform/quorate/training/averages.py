@@ -1,0 +1,77 @@
+"""Averages of the weights that one run passes through, and its snapshots: more members at the cost of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from quorate.kinds import Spec
+
+Weights = dict[str, torch.Tensor]
+
+
+class Swa(Spec):
+    """Stochastic weight averaging (Izmailov et al., 2018): the mean of the weights at the ends of the last epochs."""
+
+    start: float = Field(0.75, ge=0, lt=1)
+    """Part of the epochs after which averaging begins (the paper's three quarters)."""
+    lr: float | None = Field(None, gt=0, le=100)
+    """Constant learning rate from there on; the schedule's when left out."""
+
+    def first_epoch(self, epochs: int) -> int:
+        """The first epoch, from 0, whose end is averaged."""
+        return min(int(self.start * epochs), epochs - 1)
+
+
+class Averages:
+    """The running averages of one training."""
+
+    def __init__(self, network: nn.Module, *, ema: float | None, swa: Swa | None, epochs: int) -> None:
+        self._models: dict[str, AveragedModel] = {}
+        self._swa_from = swa.first_epoch(epochs) if swa else epochs
+        if ema is not None:
+            self._models["ema"] = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema))
+        if swa is not None:
+            self._models["swa"] = AveragedModel(network)
+
+    def after_step(self, network: nn.Module) -> None:
+        if "ema" in self._models:
+            self._models["ema"].update_parameters(network)
+
+    def after_epoch(self, network: nn.Module, epoch: int) -> None:
+        """`epoch` counts from 0."""
+        if "swa" in self._models and epoch >= self._swa_from:
+            self._models["swa"].update_parameters(network)
+
+    def weights(self, batches: Callable[[], Iterable[torch.Tensor]]) -> dict[str, Weights]:
+        """The averaged weights by name, batch normalization's statistics estimated anew on the training rows.
+
+        `batches` gives these rows as they are; an average that no epoch has reached is left out.
+        """
+        found = {}
+        for name, model in self._models.items():
+            if model.n_averaged > 0:
+                update_bn(batches(), model.module)
+                found[name] = copy_of(model.module)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        return {name: model.state_dict() for name, model in self._models.items()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        for name, model in self._models.items():
+            model.load_state_dict(saved[name])
+
+
+def snapshot_epochs(epochs: int, snapshots: int) -> list[int]:
+    """The epochs, from 0, at whose ends the cycles before the last one end (Huang et al., 2017)."""
+    return [round(epochs * cycle / snapshots) - 1 for cycle in range(1, snapshots)]
+
+
+def copy_of(network: nn.Module) -> Weights:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
