@@ -150,7 +150,7 @@ class Plan:
 
 
 def make_plan(spec: JobSpec, context: Context, hardware: Hardware) -> Plan:
-    """`members x copies x folds` fit tasks, and what else their runs give, with their seeds, numerics, keys and estimated costs."""
+    """`members x copies x folds` fit tasks, and what else their runs give; their seeds, numerics, keys and costs."""
     folds = [_fold_hash(fold) for fold in context.folds.folds]
     tasks = tuple(
         task

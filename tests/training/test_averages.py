@@ -1,0 +1,152 @@
+"""Averages and snapshots of the weights that one run passes through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from tests.members.plain_run import PlainRun
+from tests.tiny import tiny_data
+from torch import nn
+
+from quorate.data.signature import ImageSignature
+from quorate.members.net import Net, NetParams
+from quorate.training.averages import Averages, Swa, snapshot_epochs
+from quorate.training.run import Numerics, Signal
+
+TRAIN, VALID = tiny_data(rows=50), tiny_data(rows=20, seed=1)
+MLP = {"kind": "mlp", "hidden": [8]}
+
+
+def net(run: PlainRun | None = None, **params: object) -> Net:
+    given = NetParams.model_validate({"arch": MLP, "epochs": 4, "batch_size": 16, "lr": 0.05, **params})
+    world = run if run is not None else PlainRun()
+    world.numerics = Numerics(batch_size=16)
+    return Net(given, signature=ImageSignature((8, 8, 1)), n_classes=3).fit(TRAIN, VALID, world)
+
+
+def weights(member: object) -> dict[str, torch.Tensor]:
+    network = member.network  # type: ignore[attr-defined]
+    return network.state_dict()
+
+
+def line(*values: float) -> nn.Module:
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(values[0])
+    return layer
+
+
+def test_the_moving_average_is_that_of_its_formula() -> None:
+    network = line(1.0)
+    averages = Averages(network, ema=0.9, swa=None, epochs=1)
+    expected = None
+    for value in (1.0, 2.0, -3.0, 5.0):
+        network.weight.data.fill_(value)  # type: ignore[union-attr, operator]
+        averages.after_step(network)
+        expected = value if expected is None else 0.9 * expected + 0.1 * value
+
+    (found,) = averages.weights(list).values()
+    assert float(found["weight"]) == pytest.approx(expected)
+
+
+def test_stochastic_weight_averaging_is_the_mean_over_the_last_epochs() -> None:
+    network = line(0.0)
+    averages = Averages(network, ema=None, swa=Swa(start=0.5), epochs=6)
+    for epoch, value in enumerate((10.0, 20.0, 30.0, 1.0, 2.0, 6.0)):
+        network.weight.data.fill_(value)  # type: ignore[union-attr, operator]
+        averages.after_epoch(network, epoch)
+
+    assert float(averages.weights(list)["swa"]["weight"]) == pytest.approx(3.0)
+
+
+def test_normalization_is_estimated_anew_for_averaged_weights() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    averages = Averages(network, ema=0.5, swa=None, epochs=1)
+    averages.after_step(network)
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+
+    found = averages.weights(lambda: x.split(16))["ema"]
+
+    before = nn.functional.linear(x, found["0.weight"], found["0.bias"])
+    torch.testing.assert_close(found["1.running_mean"], before.mean(0), atol=1e-5, rtol=1e-4)
+    within = torch.stack([part.var(0) for part in before.split(16)]).mean(0)
+    torch.testing.assert_close(found["1.running_var"], within, atol=1e-5, rtol=1e-4)
+
+
+def test_cycles_end_at_even_parts_of_the_epochs() -> None:
+    assert snapshot_epochs(30, 3) == [9, 19]
+    assert snapshot_epochs(10, 4) == [1, 4, 7]
+    assert snapshot_epochs(5, 1) == []
+
+
+def test_one_run_gives_every_view_and_the_plain_member_is_as_without_them() -> None:
+    plain = net()
+    several = net(ema=0.9, swa={"start": 0.5}, snapshots=2)
+
+    assert Net.views(several.params) == ("ema", "swa", "cycle1")
+    if several.params.schedule == plain.params.schedule:
+        for name, tensor in weights(plain).items():
+            assert torch.equal(tensor, weights(several)[name])
+    shown = {name: several.view(name) for name in Net.views(several.params)}
+    probas = [view.predict_proba(VALID.x) for view in (several, *shown.values())]  # type: ignore[union-attr]
+    assert len({proba.tobytes() for proba in probas}) == 4, "four different members"
+    for proba in probas:
+        np.testing.assert_allclose(proba.sum(1), 1, atol=1e-5)
+
+
+def test_a_snapshot_holds_the_weights_of_the_end_of_its_cycle() -> None:
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    class Watching(PlainRun):
+        def report(self, metrics, state):  # type: ignore[no-untyped-def]
+            if metrics is not None:
+                kept[len(kept)] = {name: tensor.clone() for name, tensor in state()["network"].items()}
+            return super().report(metrics, state)
+
+    member = net(Watching(), snapshots=2)
+
+    view = member.view("cycle1")
+    assert view is not None
+    for name, tensor in kept[1].items():
+        assert torch.equal(tensor, weights(view)[name])
+
+
+@pytest.mark.parametrize("report", [1, 4, 5, 8, 9, 13])
+def test_averages_and_snapshots_go_on_with_the_same_bits(report: int) -> None:
+    asked = {"ema": 0.9, "swa": {"start": 0.5, "lr": 0.01}, "snapshots": 2}
+    undisturbed = net(**asked)
+    run = PlainRun(answers={report: Signal.STOP})
+    net(run, **asked)
+
+    resumed = net(run.resumed(report), **asked)
+
+    for name in (None, *Net.views(undisturbed.params)):
+        one, other = (member if name is None else member.view(name) for member in (undisturbed, resumed))
+        for key, tensor in weights(one).items():
+            assert torch.equal(tensor, weights(other)[key]), (name, key)
+
+
+def test_a_run_that_was_stopped_gives_what_it_has_come_to() -> None:
+    run = PlainRun(answers={2: Signal.STOP})
+
+    stopped = net(run, ema=0.9, swa={"start": 0.5}, snapshots=2)
+
+    assert stopped.view("ema") is not None
+    assert stopped.view("swa") is None
+    assert stopped.view("cycle1") is None
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"snapshots": 2, "early_stopping": {"patience": 2}}, "snapshots needs all epochs"),
+        ({"swa": {}, "early_stopping": {"patience": 2}}, "swa needs all epochs"),
+        ({"snapshots": 9}, "snapshots is 9, more than the 4 epochs"),
+        ({"mc_dropout": 5}, "dropout is 0"),
+        ({"ema": 1.0}, "less than 1"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(params: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        NetParams.model_validate({"arch": MLP, "epochs": 4, "early_stopping": None, **params})
