@@ -203,3 +203,31 @@ def test_resources_are_taken_from_the_member():
 
     assert str(task.resources) == "2 cpus, 0.5 gpus, 1.5 GiB"
     assert task.numerics.threads == 2
+
+
+def test_copies_take_the_values_of_vary_in_turn_and_keep_their_place_in_the_order():
+    plan = plan_of(
+        "{n: {kind: net, arch: small_cnn, copies: 3, "
+        "vary: {arch.width: [8, 16], optimizer.momentum: [0.5, 0.9], lr: [0.1, 0.2, 0.3]}}}"
+    )
+
+    taken = [(t.params.arch.width, t.params.optimizer.momentum, t.params.lr) for t in plan.tasks if t.fold == 0]
+    assert taken == [(8, 0.5, 0.1), (16, 0.9, 0.2), (8, 0.5, 0.3)]
+    assert len({task.key for task in plan.tasks}) == 6
+
+
+def test_a_copy_has_the_key_of_a_member_that_has_its_values_throughout():
+    varied = plan_of("{n: {kind: svm, copies: 2, vary: {C: [3, 5]}}}")
+    plain = plan_of("{n: {kind: svm, copies: 2, C: 5}}")
+
+    assert [t.key for t in varied.tasks if t.copy == 1] == [t.key for t in plain.tasks if t.copy == 1]
+
+
+def test_what_one_run_gives_has_labels_and_keys_of_its_own_and_is_not_run():
+    plan = plan_of("{n: {kind: net, arch: small_cnn, ema: 0.99, snapshots: 2, copies: 2}}")
+
+    assert plan.labels == ("n.1", "n.1.ema", "n.1.cycle1", "n.2", "n.2.ema", "n.2.cycle1")
+    assert [task.label for task in plan.runs if task.fold == 0] == ["n.1", "n.2"]
+    assert [task.label for task in plan.runs[0].all] == ["n.1", "n.1.ema", "n.1.cycle1"]
+    assert len({task.key for task in plan.tasks}) == len(plan.tasks) == 12
+    assert len({task.seed for task in plan.runs[0].all}) == 1

@@ -163,11 +163,54 @@ def make_plan(spec: JobSpec, context: Context, hardware: Hardware) -> Plan:
 def _tasks(
     job_seed: int, name: str, params: MemberParams, context: Context, folds: Sequence[str], hardware: Hardware
 ) -> Iterator[FitTask]:
+    kind, resources = MEMBERS.get(params.kind), Resources(params.cpus, params.gpus, params.memory)
+    resolved = None
+    for copy in range(params.copies):
+        if resolved is None or params.vary:
+            resolved = _resolve(name, params.of_copy(copy), context, hardware)
+        own = {"own": resolved.sources} if resolved.sources else {}
+        views = kind.views(resolved.params) if hasattr(kind, "views") else ()
+        label = name if params.copies == 1 else f"{name}.{copy + 1}"
+        for fold, fold_hash in enumerate(folds):
+            seed, numerics = derive_seed(job_seed, name, copy, fold), resolved.numerics[fold]
+            decides = {
+                "what": "fit",
+                "version": kind.version,
+                "member": name,
+                "copy": copy,
+                "seed": seed,
+                "params": resolved.identity,
+                "data": context.train.fingerprint,
+                "fold": fold_hash,
+                "numerics": numerics.to_json(),
+                **own,
+            }
+            run = FitTask(
+                digest(**decides), name, copy, fold, label, resolved.params, seed, numerics, resolved.cost, resources
+            )
+            others = tuple(
+                replace(run, key=digest(**decides, view=view), label=f"{label}.{view}", cost=0.0, view=view)
+                for view in views
+            )
+            yield replace(run, others=others)
+            yield from others
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """What follows from the parameters of one copy, for each fold where it differs."""
+
+    params: MemberParams
+    identity: dict[str, Any]
+    sources: list[list[str]]
+    numerics: list[Numerics]
+    cost: float
+
+
+def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardware) -> _Resolved:
+    """Raises `PlanError` where the member cannot learn from these rows."""
     kind, data = MEMBERS.get(params.kind), context.train
-    signature, identity = data.signature, identity_of(params)
-    sources = own_sources(params)
-    own = {"own": sources} if sources else {}
-    rows = [len(fold.train) for fold in context.folds.folds]
+    signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
     try:
         check_weighting(kind, params, data)
     except ValueError as error:
@@ -182,31 +225,7 @@ def _tasks(
         if own_reference(params) is None:
             raise
         raise PlanError(name, f"{params.kind} raises {said(error)}") from error
-    resources = Resources(params.cpus, params.gpus, params.memory)
-    views = kind.views(params) if hasattr(kind, "views") else ()
-    for copy in range(params.copies):
-        for fold, fold_hash in enumerate(folds):
-            seed = derive_seed(job_seed, name, copy, fold)
-            decides = dict(
-                what="fit",
-                version=kind.version,
-                member=name,
-                copy=copy,
-                seed=seed,
-                params=identity,
-                data=data.fingerprint,
-                fold=fold_hash,
-                numerics=numerics[fold].to_json(),
-                **own,
-            )
-            label = name if params.copies == 1 else f"{name}.{copy + 1}"
-            run = FitTask(digest(**decides), name, copy, fold, label, params, seed, numerics[fold], cost, resources)
-            others = tuple(
-                replace(run, key=digest(**decides, view=view), label=f"{label}.{view}", cost=0.0, view=view)
-                for view in views
-            )
-            yield replace(run, others=others)
-            yield from others
+    return _Resolved(params, identity_of(params), own_sources(params), numerics, cost)
 
 
 def predict_key(fit_key: str, rows: Dataset) -> str:
@@ -259,7 +278,8 @@ def own_sources(params: KindParams) -> list[list[str]]:
 
 def assets_of(spec: JobSpec) -> dict[str, bytes]:
     """The content of every file that members' parameters name, by its path."""
-    paths = [value for params in spec.members.values() for _, value in params if isinstance(value, Path)]
+    copies = [params.of_copy(copy) for params in spec.members.values() for copy in range(params.copies)]
+    paths = {value for params in copies for _, value in params if isinstance(value, Path)}
     return {str(path): path.read_bytes() for path in paths}
 
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
 from quorate import jobfile, own_code
@@ -95,6 +96,44 @@ class MemberParams(KindParams):
     """Accelerators that one fit task holds; a fraction shares one."""
     memory: Bytes = 0
     """Memory that one fit task asks the cluster for, in bytes or as `2GiB`; 0 asks for none."""
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Values by parameter that the copies take in turn, nested ones with dots: `{lr: [0.01, 0.1]}`."""
+
+    @model_validator(mode="after")
+    def _every_copy_is_valid(self) -> Self:
+        if self.vary and self.copies == 1:
+            raise ValueError("vary makes copies differ, and there is one; set copies")
+        for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "vary"}:
+            raise ValueError(f"vary: {name} is the same for all copies; leave it out, or write another member")
+        for copy in range(self.copies if self.vary else 0):
+            try:
+                self.of_copy(copy)
+            except (ValidationError, InvalidParams) as error:
+                raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error)}") from None
+        return self
+
+    def of_copy(self, copy: int) -> Self:
+        """The parameters of one copy, from 0, with its values of `vary`; raises `ValidationError`."""
+        if not self.vary:
+            return self
+        given = self.model_dump(exclude={"vary"})
+        for path, values in self.vary.items():
+            inner, keys = given, path.split(".")
+            for key in keys[:-1]:
+                below = inner.get(key)
+                inner[key] = {"kind": below} if isinstance(below, str) else {} if below is None else below
+                inner = inner[key]
+            inner[keys[-1]] = values[copy % len(values)]
+        return type(self).model_validate(given)
+
+
+def _first_problem(error: ValidationError | InvalidParams) -> str:
+    details = (error.error if isinstance(error, InvalidParams) else error).errors()[0]
+    inner = details.get("ctx", {}).get("error")
+    if isinstance(inner, InvalidParams):
+        return ".".join(map(str, details["loc"])) + "." + _first_problem(inner)
+    message = str(inner) if inner is not None else details["msg"].replace("Input should be", "should be")
+    return f"{'.'.join(map(str, details['loc']))}: {message}"
 
 
 class ValidationSpec(Spec):

@@ -166,8 +166,8 @@ def test_a_loss_that_is_no_number_ends_the_training_with_epoch_and_rate():
 
     with pytest.raises(
         Diverged,
-        match=r"loss is (nan|inf) in epoch \d at learning rate 1e\+25, with a gradient norm of .*; try a tenth of the rate, "
-        r"a warm-up, or clip_norm: 1",
+        match=r"loss is (nan|inf) in epoch \d at learning rate 1e\+25, with a gradient norm of .*; "
+        r"try a tenth of the rate, a warm-up, or clip_norm: 1",
     ):
         fit(network, recipe(lr=1e25, epochs=5))
 

@@ -284,4 +284,6 @@ def this_hardware() -> Hardware:
     gpus = torch.cuda.device_count()
     fast = torch.cuda.is_bf16_supported() if gpus else "avx512_bf16" in flags or "amx_bf16" in flags
     isa = torch.backends.cpu.get_cpu_capability()
-    return Hardware(os.cpu_count() or 1, gpus, fast, f"{model or platform.machine()} {isa}")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = torch.cuda.get_device_properties(0).total_memory if gpus else machine
+    return Hardware(os.cpu_count() or 1, gpus, fast, f"{model or platform.machine()} {isa}", memory)

@@ -25,6 +25,7 @@ from quorate.own_code import package_of
 from quorate.training.averages import Weights
 from quorate.training.feed import Feed, labels_of
 from quorate.training.loop import History, Recipe, fit_network, predict
+from quorate.training.memory import footprint, largest_batch
 from quorate.training.run import Hardware, Numerics, Run
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
@@ -73,14 +74,24 @@ class Net:
             memory_format="channels_last" if last else "contiguous",
             threads=max(1, int(params.cpus)),
             device="cuda" if cuda else "cpu",
-            batch_size=min(params.batch_size, rows),
+            batch_size=cls._batch_size(params, shape, rows=rows, hardware=hardware),
         )
+
+    @classmethod
+    def _batch_size(cls, params: NetParams, shape: Shape, *, rows: int, hardware: Hardware) -> int:
+        if params.batch_size != "auto":
+            return min(params.batch_size, rows)
+        arch = ARCHS.get(params.arch.kind)
+        found = footprint(lambda: arch.build(params.arch, shape=shape, n_classes=2, dropout=params.dropout), shape)
+        share = params.gpus if params.gpus else params.cpus / hardware.cores
+        return largest_batch(found, memory=int(min(share, 1) * hardware.memory), rows=rows)
 
     @classmethod
     def cost(cls, params: NetParams, *, signature: Signature, rows: int, n_classes: int) -> float:
         flops = profile(params.arch, expected_shape(params, signature)).flops
         # A pass back costs two forward; on one core 20 Gflop/s were measured, .2 ms an image, 2 ms a step on tables.
-        beside = 2e-4 if isinstance(signature, ImageSignature) else 2e-3 / min(params.batch_size, rows)
+        batch = 64 if params.batch_size == "auto" else params.batch_size
+        beside = 2e-4 if isinstance(signature, ImageSignature) else 2e-3 / min(batch, rows)
         return float(rows * params.epochs * (3 * flops / 20e9 + beside))
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:

@@ -6,7 +6,7 @@ import functools
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -31,8 +31,8 @@ class NetParams(WeightedParams):
     """Architecture: `mlp`, `small_cnn`, `small_resnet`, `timm/NAME` or `torchvision/NAME`."""
     epochs: int = Field(20, ge=1, le=100_000)
     """Passes over the training rows."""
-    batch_size: int = Field(64, ge=2, le=1_000_000)
-    """Rows of one step."""
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] | Literal["auto"] = 64
+    """Rows of one batch; `auto` takes the largest power of two that fits in memory and leaves an epoch eight steps."""
     lr: float = Field(1e-2, gt=0, le=100)
     """Learning rate; the highest one where the schedule varies it."""
     optimizer: kind_of(OPTIMIZERS) = Field("sgd", validate_default=True)  # type: ignore[valid-type]

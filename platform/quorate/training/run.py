@@ -27,6 +27,8 @@ class Hardware:
     """Whether the device multiplies bfloat16 faster than float32."""
     cpu: str
     """The CPU's name: equal bits are promised on equal CPU types."""
+    memory: int = 8 << 30
+    """Bytes of one GPU where there are some, else of the machine."""
 
 
 @dataclass(frozen=True)
