@@ -144,7 +144,8 @@ def test_a_wrong_override_is_named(override, message):
 def test_lines_that_an_override_replaced_are_forgotten():
     source = jobfile.parse("a:\n  b:\n    c: 1\n  d: 2\n", name="job.yaml", overrides=["a.b={c: 5}"])
 
-    assert source.problem(("a", "b", "c"), "wrong").line == 1  # that of `a`, the nearest that is the file's own
+    problem = source.problem(("a", "b", "c"), "wrong")
+    assert (problem.line, problem.source) == (0, "--set a.b={c: 5}")
     assert source.problem(("a", "d"), "wrong").line == 4
 
 

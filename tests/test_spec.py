@@ -248,10 +248,10 @@ def test_an_override_can_mend_a_file_and_can_break_it(job_file):
 
     assert load_job(path, ["members.cnn.epochs=3"]).spec.members["cnn"].epochs == 3
     assert mistakes(path, "members.cnn.epochs=3", "members.cnn.lr=-1") == [
-        (3, "members.cnn.lr", "should be greater than 0, but is -1")
+        (0, "members.cnn.lr", "should be greater than 0, but is -1")
     ]
     ((line, place, message),) = mistakes(path, "members.cnn={kind: net, arch: mlp, epoch: 3}")
-    assert (line, place) == (2, "members.cnn.epoch") and "did you mean 'epochs'?" in message
+    assert (line, place) == (0, "members.cnn.epoch") and "did you mean 'epochs'?" in message
 
 
 def test_a_bare_name_stands_for_a_kind_with_its_defaults(job_file):

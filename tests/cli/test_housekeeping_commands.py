@@ -128,7 +128,7 @@ def test_a_user_s_own_kind_is_shown_from_the_present_folder(command: Command, tm
         (("store",), "there is no store at .quorate/store"),
         (("store", "show", "--store", "s3://bucket"), "stores are folders here"),
         (("store", "collect", "--store", ".", "--max-size", "much"), "--max-size: 'much'"),
-        (("store", "collect", "--store", ".", "--older-than", "30"), "--older-than: '30' is no time"),
+        (("store", "collect", "--store", ".", "--older-than", "30"), "--older-than: '30' has no unit; write '30s'"),
         (("store", "--json", "collect"), "put the options behind `collect`"),
         (("runs", "compare", "one"), "at least two runs"),
         (("runs", "compare", "one", "two"), "there is no run 'one'"),
@@ -240,14 +240,14 @@ def test_a_damaged_leaderboard_is_told_and_the_run_can_be_removed(content: str, 
     run = next(folder.glob("runs/*"))
     (run / "leaderboard.json").write_text(content)
 
-    code, out, _ = command("runs", "list", "--json")
+    code, out, _ = command(folder, "runs", "list", "--json")
     assert code == 0
     assert [found["state"] for found in json.loads(out) if found["name"] == run.name] == ["damaged"]
     for arguments in (("leaderboard", "--run", run.name), ("runs", "compare", run.name, run.name)):
-        code, _, err = command(*arguments)
+        code, _, err = command(folder, *arguments)
         assert code == 2
         assert "leaderboard.json is damaged; start the job again" in err
-    assert command("runs", "remove", run.name, "--yes")[0] == 0
+    assert command(folder, "runs", "remove", run.name, "--yes")[0] == 0
     assert not run.exists()
 
 

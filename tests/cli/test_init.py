@@ -229,7 +229,7 @@ def test_a_test_table_that_lacks_a_feature_leaves_the_label_what_it_is(init: Ini
 
 def test_labels_that_are_equal_as_numbers_are_classes_of_their_own_as_in_training(init: Init, tmp_path: Path) -> None:
     texts = ["01", "1", "2"] * 40
-    pd.DataFrame({"a": range(120), "label": texts}).to_csv(tmp_path / "coded.csv", index=False)
+    pd.DataFrame({"a": [0.5, 1.5, 2.5, 3.5] * 30, "label": texts}).to_csv(tmp_path / "coded.csv", index=False)
 
     code, out, err = init("coded.csv", "--budget", "1m", "--json")
 
@@ -239,7 +239,7 @@ def test_labels_that_are_equal_as_numbers_are_classes_of_their_own_as_in_trainin
 
 
 def test_a_budget_that_the_cheapest_job_exceeds_is_told(init: Init, tmp_path: Path) -> None:
-    images, labels = digits(tmp_path / "digits.npz")
+    digits(tmp_path / "digits.npz")
 
     code, out, _ = init("digits.npz", "--budget", "1s")
 

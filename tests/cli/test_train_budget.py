@@ -51,7 +51,7 @@ def command(here: Here, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         ("5 parsecs", ["execution.budget", "'5 parsecs' is no time", "'30m'"]),
         ("0s", ["execution.budget", "greater than 0"]),
         ("", ["execution.budget", "'' is no time"]),
-        ("300", ["execution.budget", "'300' is no time", "'90s'"]),
+        ("300", ["execution.budget", "'300' has no unit", "'300s'"]),
         ("-5s", ["execution.budget"]),
     ],
 )

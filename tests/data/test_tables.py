@@ -213,7 +213,7 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
             "a,d,income\n1,2024-01-02,x\n2,2024-01-03,y\n",
             {},
             "columns",
-            "the column 'd' holds dates, which are no feat",
+            "the column 'd' holds dates or durations, which are no feat",
         ),
         ("a,w,income\n1,-1,x\n2,1,y\n", {"weight": "w"}, "weight", "line 2: w: the weight '-1' is negative"),
         ("a,w,income\n1,0,x\n2,0,y\n", {"weight": "w"}, "weight", "train.csv: w: all weights are 0"),

@@ -59,8 +59,11 @@ def test_rows_without_a_label_are_left_out_and_counted_and_the_others_keep_their
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["yes", "Yes", "no"], r"rows.csv\[1\]: the label 'Yes' is no class of the ensemble; did you mean 'yes'\?"),
-        (["1", "0", "yes"], r"rows.csv\[0\]: the label '1' is no class of the ensemble \(nor 0\).*classes are no, yes"),
+        (["yes", "Yes", "no"], r"rows.csv, line 3: the label 'Yes' is no class of the ensemble; did you mean 'yes'\?"),
+        (
+            ["1", "0", "yes"],
+            r"rows.csv, line 2: the label '1' is no class of the ensemble \(nor 0\).*classes are no, yes",
+        ),
         ([None, "?", ""], r"rows.csv: no row has a label in the column 'bought'"),
     ],
 )
@@ -106,7 +109,7 @@ def test_integers_of_an_archive_are_positions_where_the_classes_have_other_names
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3], others=[1, 2, 10])
 
     assert read_labelled(tmp_path / "a.npz", named).y.tolist() == [9, 0, 3]
-    with pytest.raises(UserError, match=r"a.npz\[2\]: the label '10' is no class"):
+    with pytest.raises(UserError, match=r"a.npz, row 3: the label '10' is no class"):
         read_labelled(tmp_path / "a.npz", named, label="others")
 
 
