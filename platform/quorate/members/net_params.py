@@ -16,11 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams
-from quorate.kinds import ARCHS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
+from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
 from quorate.spec import ExistingPath
 from quorate.training.feed import Augment
+from quorate.training.groups import Decayed, tells_layers
 from quorate.training.loop import EarlyStopping
 from quorate.training.own import OwnArch
+from quorate.training.schedule import TimedParams
 from quorate.training.shapes import Shape, TableShape
 
 
@@ -40,6 +42,12 @@ class NetParams(WeightedParams):
     """How the learning rate varies; see the schedules below."""
     weight_decay: float = Field(1e-3, ge=0, lt=1)
     """L2 penalty's factor, as torch's optimizers take it."""
+    decay: Decayed = "all"
+    """Which parameters `weight_decay` is for: `all`, or `weights` without biases, norms and others of one dimension."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Rate of each layer over that of the next one; the last layer has `lr`, with 1 all have. For fine-tuning."""
+    init: kind_of(INITIALIZATIONS) = Field("default", validate_default=True)  # type: ignore[valid-type]
+    """What the weights begin as; see the initializations below."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Probability of dropping a unit before the last layer (every hidden layer of `mlp`)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -68,6 +76,11 @@ class NetParams(WeightedParams):
             )
         if isinstance(self.weights, Path) and not self.weights.is_file():
             raise ValueError(f"weights: {self.weights} is not a file")
+        for part in (self.optimizer, self.schedule):
+            if isinstance(part, TimedParams):
+                part.check_epochs(self.epochs)
+        if self.weights is not None and self.init.kind != "default":
+            raise ValueError(f"init: {self.init.kind} would overwrite the weights that are read; leave one of them out")
         if self.weights == "hub" and not hasattr(ARCHS.get(self.arch.kind), "pretrained"):
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
@@ -97,6 +110,11 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
         for name in ("size", "weights", "augment"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
+    if params.layer_decay < 1 and not profile(params.arch, expected_shape(params, signature)).layered:
+        raise ValueError(
+            f"layer_decay is {params.layer_decay:g}, and {params.arch.kind} does not tell the order of its layers; "
+            "leave it out, or take an architecture of timm or a built-in one"
+        )
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,8 @@ class Profile:
     """Whether some are grouped."""
     narrow_strided: bool
     """Whether some are 1x1, strided, and take fewer than eight channels."""
+    layered: bool
+    """Whether the network tells the order of its layers."""
 
     @classmethod
     def of(cls, network: nn.Module, flops: int) -> Profile:
@@ -116,6 +136,7 @@ class Profile:
             flops,
             any(conv.groups > 1 for conv in convolutions),
             any(conv.kernel_size == (1, 1) != conv.stride and conv.in_channels < 8 for conv in convolutions),
+            tells_layers(network),
         )
 
 

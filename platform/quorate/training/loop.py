@@ -13,12 +13,12 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from quorate.kinds import Spec
 from quorate.training.curves import Tally
 from quorate.training.feed import Augment, Feed, split_batches, training_order
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
+from quorate.training.schedule import Schedule, WatchesEpochs
 
 History = list[dict[str, float]]
 """One dictionary of figures an epoch."""
@@ -42,7 +42,7 @@ class Recipe:
 
     epochs: int
     optimizer: Callable[[nn.Module], Optimizer]
-    schedule: Callable[[Optimizer, int, int], LRScheduler]
+    schedule: Callable[[Optimizer, int, int], Schedule]
     augment: Augment | None = None
     early_stopping: EarlyStopping | None = None
     label_smoothing: float = 0.0
@@ -157,6 +157,8 @@ def fit_network(
         )
         figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "seconds": training.seconds()}
         _check_finite(figures, training.epoch)
+        if isinstance(training.schedule, WatchesEpochs):
+            training.schedule.end_epoch(figures)
         training.close_epoch(figures, min_delta)
         signal = run.report(figures, training.state)
 
