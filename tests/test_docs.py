@@ -29,7 +29,7 @@ from quorate.data.weighting import WeightedParams
 from quorate.execution.base import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES, KindParams
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
@@ -93,6 +93,8 @@ def default_of(field: FieldInfo) -> str:
     """The default as a job file would write it."""
     if field.is_required():
         return "required"
+    if isinstance(field.default, KindParams):
+        return f"`{field.default.kind}`"
     if isinstance(field.default, BaseModel) and set(type(field.default).model_fields) != {"fraction", "seed"}:
         return "see below"
     value = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default

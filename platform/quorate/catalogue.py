@@ -132,6 +132,8 @@ def _value(value: object) -> str:
     """As a job file writes it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, dict) and value.keys() == {"kind"}:
+        value = value["kind"]
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -247,5 +247,6 @@ def _to_predict(params: NetParams) -> NetParams:
     plain: dict[str, Any] = {"weights": None}
     for name, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("init", INITIALIZATIONS)):
         if registry.reference(getattr(params, name).kind) is not None:
-            plain[name] = registry.get(type(params).model_fields[name].default).Params()
+            default = type(params).model_fields[name].default
+            plain[name] = registry.get(default).Params() if isinstance(default, str) else default
     return params.model_copy(update=plain)

@@ -20,6 +20,7 @@ from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, KindPar
 from quorate.spec import ExistingPath
 from quorate.training.feed import Augment
 from quorate.training.groups import Decayed, tells_layers
+from quorate.training.initializations import DefaultParams
 from quorate.training.loop import EarlyStopping
 from quorate.training.own import OwnArch
 from quorate.training.schedule import TimedParams
@@ -46,7 +47,7 @@ class NetParams(WeightedParams):
     """Which parameters `weight_decay` is for: `all`, or `weights` without biases, norms and others of one dimension."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Rate of each layer over that of the next one; the last layer has `lr`, with 1 all have. For fine-tuning."""
-    init: kind_of(INITIALIZATIONS) = Field("default", validate_default=True)  # type: ignore[valid-type]
+    init: kind_of(INITIALIZATIONS) = DefaultParams()  # type: ignore[valid-type]
     """What the weights begin as; see the initializations below."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Probability of dropping a unit before the last layer (every hidden layer of `mlp`)."""
