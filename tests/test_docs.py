@@ -29,7 +29,7 @@ from quorate.data.weighting import WeightedParams
 from quorate.execution.base import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES, KindParams
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
@@ -37,13 +37,16 @@ from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
 from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
 from quorate.training.feed import Augment
+from quorate.training.momentum import MomentumWarmup
+from quorate.training.optimizers import MomentsParams
+from quorate.training.schedule import ScheduleParams
 from quorate.training.stopping import EarlyStopping
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(path for folder in ("docs", "cluster") for path in (ROOT / folder).rglob("*.md"))]
 )
-REGISTRIES = (DATASETS, MEMBERS, ARCHS, OPTIMIZERS, SCHEDULES, COMBINERS)
+REGISTRIES = (DATASETS, MEMBERS, ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, COMBINERS)
 PARTS: list[type[BaseModel]] = [
     JobSpec,
     ValidationSpec,
@@ -61,6 +64,9 @@ PARTS: list[type[BaseModel]] = [
     BoostingParams,
     Augment,
     EarlyStopping,
+    MomentsParams,
+    MomentumWarmup,
+    ScheduleParams,
 ]
 
 BLOCK = re.compile(r"^```(\S+)?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -87,6 +93,8 @@ def default_of(field: FieldInfo) -> str:
     """The default as a job file would write it."""
     if field.is_required():
         return "required"
+    if isinstance(field.default, KindParams):
+        return f"`{field.default.kind}`"
     if isinstance(field.default, BaseModel) and set(type(field.default).model_fields) != {"fraction", "seed"}:
         return "see below"
     value = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default

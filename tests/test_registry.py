@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.registry import Registry, UnknownKind, did_you_mean
 
 
@@ -26,8 +26,9 @@ def loaded_after(code: str) -> set[str]:
         (COMBINERS, ["best_single", "calibrated_greedy", "mean", "weighted"]),
         (DATASETS, ["digits", "image_folder", "npz"]),
         (MEMBERS, ["logistic", "net", "random_forest", "svm"]),
-        (OPTIMIZERS, ["sgd"]),
-        (SCHEDULES, ["constant", "one_cycle", "step"]),
+        (INITIALIZATIONS, ["default", "he_normal", "orthogonal", "xavier_uniform"]),
+        (OPTIMIZERS, ["adadelta", "adagrad", "adam", "adamw", "rmsprop", "sgd"]),
+        (SCHEDULES, ["constant", "cosine", "exponential", "inverse_time", "one_cycle", "plateau", "step"]),
     ],
     ids=lambda value: value.what if isinstance(value, Registry) else "",
 )

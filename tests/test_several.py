@@ -12,9 +12,10 @@ from tests.jobs import NET, SMALL, Here
 from quorate.bundle import Bundle
 from quorate.kinds import DATASETS
 
+SNAPSHOTS = {name: value for name, value in NET.items() if name != "schedule"}
 SEVERAL = {
     **SMALL,
-    "members": {"cnn": {**NET, "schedule": "constant", "ema": 0.9, "snapshots": 3}, "logistic": {"kind": "logistic"}},
+    "members": {"cnn": {**SNAPSHOTS, "ema": 0.9, "snapshots": 3}, "logistic": {"kind": "logistic"}},
     "combiner": "mean",
 }
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from quorate.errors import UserError
 from quorate.jobschema import Node, description_of, model_schema
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.own_code import OwnCodeError
 from quorate.registry import Registry
 
@@ -21,6 +21,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "archs": ARCHS,
     "combiners": COMBINERS,
     "datasets": DATASETS,
+    "initializations": INITIALIZATIONS,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
 }
@@ -131,6 +132,8 @@ def _value(value: object) -> str:
     """As a job file writes it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, dict) and value.keys() == {"kind"}:
+        value = value["kind"]
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -26,6 +26,12 @@ COMBINERS: Registry[Any] = Registry(
 DATASETS: Registry[Any] = Registry(
     "data kind", "quorate.data.sources", group="quorate.datasets", adopt="quorate.data.own:adopt_dataset"
 )
+INITIALIZATIONS: Registry[Any] = Registry(
+    "initialization",
+    "quorate.training.initializations",
+    group="quorate.initializations",
+    adopt="quorate.training.own:adopt_initialization",
+)
 MEMBERS: Registry[Any] = Registry(
     "member kind", "quorate.members", group="quorate.members", adopt="quorate.members.own:adopt_member"
 )
@@ -35,7 +41,10 @@ OPTIMIZERS: Registry[Any] = Registry(
 SCHEDULES: Registry[Any] = Registry(
     "schedule", "quorate.training.schedules", group="quorate.schedules", adopt="quorate.training.own:adopt_schedule"
 )
-REGISTRIES = {registry.what: registry for registry in (ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES)}
+REGISTRIES = {
+    registry.what: registry
+    for registry in (ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES)
+}
 """By what their kinds are."""
 
 

@@ -12,8 +12,9 @@ from torch import nn
 
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
-from quorate.training.averages import Averages, Swa, snapshot_epochs
+from quorate.training.averages import Averages, Swa
 from quorate.training.run import Numerics, Signal
+from quorate.training.schedules import CosineParams, snapshot_epochs
 
 TRAIN, VALID = tiny_data(rows=50), tiny_data(rows=20, seed=1)
 MLP = {"kind": "mlp", "hidden": [8]}
@@ -75,19 +76,19 @@ def test_normalization_is_estimated_anew_for_averaged_weights() -> None:
 
 
 def test_cycles_end_at_even_parts_of_the_epochs() -> None:
-    assert snapshot_epochs(30, 3) == [9, 19]
-    assert snapshot_epochs(10, 4) == [1, 4, 7]
-    assert snapshot_epochs(5, 1) == []
+    assert snapshot_epochs(CosineParams(cycles=3), 30) == (9, 19)
+    assert snapshot_epochs(CosineParams(cycles=4), 10) == (1, 4, 6)
+    assert snapshot_epochs(CosineParams(cycles=2, warmup=2), 10) == (5,)
+    assert snapshot_epochs(CosineParams(), 5) == ()
 
 
 def test_one_run_gives_every_view_and_the_plain_member_is_as_without_them() -> None:
-    plain = net()
+    plain = net(schedule={"kind": "cosine", "cycles": 2})
     several = net(ema=0.9, swa={"start": 0.5}, snapshots=2)
 
     assert Net.views(several.params) == ("ema", "swa", "cycle1")
-    if several.params.schedule == plain.params.schedule:
-        for name, tensor in weights(plain).items():
-            assert torch.equal(tensor, weights(several)[name])
+    for name, tensor in weights(plain).items():
+        assert torch.equal(tensor, weights(several)[name])
     shown = {name: several.view(name) for name in Net.views(several.params)}
     probas = [view.predict_proba(VALID.x) for view in (several, *shown.values())]  # type: ignore[union-attr]
     assert len({proba.tobytes() for proba in probas}) == 4, "four different members"
@@ -142,7 +143,8 @@ def test_a_run_that_was_stopped_gives_what_it_has_come_to() -> None:
     [
         ({"snapshots": 2, "early_stopping": {"patience": 2}}, "snapshots needs all epochs"),
         ({"swa": {}, "early_stopping": {"patience": 2}}, "swa needs all epochs"),
-        ({"snapshots": 9}, "snapshots is 9, more than the 4 epochs"),
+        ({"snapshots": 9}, "no room for 9 cycles"),
+        ({"snapshots": 2, "schedule": "one_cycle"}, "snapshots: 2 are taken at the ends of cycles; leave schedule out"),
         ({"mc_dropout": 5}, "dropout is 0"),
         ({"ema": 1.0}, "less than 1"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +46,11 @@ RECIPES = {
 
 
 def fit(recipe: str, run: PlainRun) -> Net:
-    params = NetParams.model_validate({"epochs": 5, "batch_size": 32, "lr": 0.05, **RECIPES[recipe]})
+    return fit_with(RECIPES[recipe], run)
+
+
+def fit_with(recipe: Mapping[str, Any], run: PlainRun) -> Net:
+    params = NetParams.model_validate({"epochs": 5, "batch_size": 32, "lr": 0.05, **recipe})
     run.numerics = Numerics(memory_format="channels_last", batch_size=32)
     return Net(params, signature=ImageSignature((8, 8, 1)), n_classes=3).fit(TRAIN, VALID, run)
 

@@ -7,19 +7,41 @@ import math
 import pytest
 import torch
 
+from quorate.kinds import SCHEDULES
 from quorate.training.optimizers import Sgd, SgdParams
-from quorate.training.schedules import Constant, ConstantParams, OneCycle, OneCycleParams, Step, StepParams
+from quorate.training.schedule import WatchesEpochs
+from quorate.training.schedules import (
+    Constant,
+    ConstantParams,
+    Cosine,
+    CosineParams,
+    OneCycle,
+    OneCycleParams,
+    Plateau,
+    PlateauParams,
+    Step,
+    StepParams,
+    cycle_ends,
+)
 
 
-def rates(kind, params, *, lr: float, epochs: int, steps: int) -> list[float]:
-    """The rate of every step."""
+def rates(kind, params, *, lr: float, epochs: int, steps: int, figures: list[dict[str, float]] | None = None):
+    """The rate of every step; `figures` are those of the epochs."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    return [found[0] for found in rates_of(optimizer, kind, params, epochs=epochs, steps=steps, figures=figures)]
+
+
+def rates_of(optimizer, kind, params, *, epochs: int, steps: int, figures=None) -> list[list[float]]:
+    """The rate of each group in every step."""
     schedule = kind.build(params, optimizer, epochs=epochs, steps=steps)
     found = []
-    for _ in range(epochs * steps):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
+    for epoch in range(epochs):
+        for _ in range(steps):
+            found.append([group["lr"] for group in optimizer.param_groups])
+            optimizer.step()
+            schedule.step()
+        if isinstance(schedule, WatchesEpochs):
+            schedule.end_epoch(figures[epoch] if figures else {"valid_loss": 1.0})
     return found
 
 
@@ -62,6 +84,129 @@ def test_one_cycle_serves_the_shortest_training(epochs, steps, rise):
 
     assert len(found) == epochs * steps
     assert all(0 < rate <= 0.5 for rate in found)
+
+
+def formula(kind: str, steps: int, epochs: int):
+    """A schedule's factor of `lr` in each step after the warm-up, and the parameters that it is for."""
+    total = epochs * steps
+    return {
+        "constant": ({}, lambda i: 1.0),
+        "step": ({"every": 2, "factor": 0.3}, lambda i: 0.3 ** (i // (2 * steps))),
+        "exponential": ({"factor": 0.7}, lambda i: 0.7 ** (i / steps)),
+        "inverse_time": ({"half": 1.5}, lambda i: 1.5 / (1.5 + i / steps)),
+        "plateau": ({"patience": 1, "factor": 0.2}, lambda i: 0.2 if i >= 3 * steps else 1.0),
+        "cosine": ({"end": 0.1}, lambda i: 0.1 + 0.9 * math.cos(math.pi * i / total / 2) ** 2),
+        "one_cycle": ({"rise": 0.25, "start": 10, "end": 100}, lambda i: one_cycle(i, total)),
+    }[kind]
+
+
+def one_cycle(i: int, total: int) -> float:
+    """`rise` of .25, `start` of 10, `end` of 100."""
+    peak = 0.25 * total - 1
+    if i <= peak:
+        return 0.1 + 0.9 * math.sin(math.pi * i / peak / 2) ** 2
+    return 0.001 + 0.999 * math.cos(math.pi * (i - peak) / (total - 1 - peak) / 2) ** 2
+
+
+KINDS = [name for name in SCHEDULES.names() if SCHEDULES.reference(name) is None]
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 2])
+@pytest.mark.parametrize("name", KINDS)
+def test_every_schedule_follows_its_formula_after_its_warm_up(name, warmup):
+    # given: five epochs of eight steps for the schedule itself
+    epochs, steps, lr = 5, 8, 0.5
+    options, factor = formula(name, steps, epochs)
+    kind = SCHEDULES.get(name)
+    params = kind.Params.model_validate({"kind": name, **options, "warmup": warmup, "warmup_start": 0.2})
+    params.check_epochs(epochs + warmup)
+
+    # when
+    found = rates(kind, params, lr=lr, epochs=epochs + warmup, steps=steps)
+
+    # then
+    length = warmup * steps
+    line = [lr * factor(0) * (0.2 + 0.8 * i / length) for i in range(length)]
+    assert found == pytest.approx(line + [lr * factor(i) for i in range(epochs * steps)])
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("name", KINDS)
+def test_groups_keep_the_proportion_of_their_rates_under_every_schedule(name, warmup):
+    kind = SCHEDULES.get(name)
+    params = kind.Params.model_validate({"kind": name, **formula(name, 4, 5)[0], "warmup": warmup})
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.4, 0.1)]
+    optimizer = torch.optim.SGD(groups, lr=1)
+
+    for first, second in rates_of(optimizer, kind, params, epochs=5 + warmup, steps=4):
+        assert first == pytest.approx(4 * second)
+
+
+@pytest.mark.parametrize(("epochs", "cycles"), [(6, 1), (6, 2), (8, 4), (3, 3)])
+def test_cosine_cycles_of_equal_length_are_those_of_torch_with_warm_restarts(epochs, cycles):
+    # given
+    steps, lr = 5, 0.3
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    torchs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, T_0=epochs * steps // cycles, eta_min=0.02 * lr
+    )
+    expected = []
+    for _ in range(epochs * steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        torchs.step()
+
+    # when
+    found = rates(Cosine, CosineParams(cycles=cycles, end=0.02), lr=lr, epochs=epochs, steps=steps)
+
+    # then
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "cycles", "ends"), [(6, 2, [3, 6]), (7, 3, [2, 4, 7]), (20, 3, [6, 13, 20]), (3, 3, [1, 2, 3])]
+)
+def test_cycles_of_unequal_length_end_with_whole_epochs_and_all_reach_the_lowest_rate(epochs, cycles, ends):
+    steps = 10
+    found = rates(Cosine, CosineParams(cycles=cycles), lr=1, epochs=epochs, steps=steps)
+
+    assert cycle_ends(epochs, cycles) == ends
+    jumps = [i for i in range(1, len(found)) if found[i] > found[i - 1]]
+    assert jumps == [end * steps for end in ends[:-1]]
+    assert all(found[i] == 1 for i in [0, *jumps])
+    assert all(found[end * steps - 1] < 0.03 for end in ends)
+
+
+def test_a_plateau_falls_after_more_than_patience_epochs_without_improvement():
+    # given: losses that fall, stand still for three epochs, fall again, and stand still
+    losses = [1.0, 0.8, 0.8, 0.9, 0.79999, 0.7, 0.7, 0.7, 0.7, 0.7]
+    params = PlateauParams(patience=2, factor=0.5)
+
+    # when
+    found = rates(Plateau, params, lr=1, epochs=10, steps=2, figures=[{"valid_loss": loss} for loss in losses])
+
+    # then: a relative improvement below 1e-4 is none
+    assert found[::2] == [1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]
+    assert found[1::2] == found[::2]
+
+
+def test_a_plateau_of_an_accuracy_falls_when_it_does_not_rise_and_never_below_the_least_rate():
+    figures = [{"valid_accuracy": share, "valid_loss": -epoch} for epoch, share in enumerate([0.5, 0.6] + [0.6] * 6)]
+    params = PlateauParams(metric="valid_accuracy", patience=0, factor=0.1, least=0.005)
+
+    found = rates(Plateau, params, lr=1, epochs=8, steps=1, figures=figures)
+
+    assert found == pytest.approx([1, 1, 1, 0.1, 0.01, 0.005, 0.005, 0.005])
+
+
+def test_the_epochs_of_the_warm_up_do_not_set_the_mark_of_a_plateau():
+    figures = [{"valid_loss": loss} for loss in (0.1, 0.2, 5.0, 4.0, 3.0, 2.0)]
+
+    found = rates(
+        Plateau, PlateauParams(patience=0, warmup=2, warmup_start=0.5), lr=1, epochs=6, steps=1, figures=figures
+    )
+
+    assert found == pytest.approx([0.5, 0.75, 1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -17,16 +17,20 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
 from quorate.data.weighting import row_weights
-from quorate.kinds import ARCHS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.members.base import Proba, read_header, write_header
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
 from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export, feed_of
 from quorate.own_code import package_of
 from quorate.training.averages import Weights
 from quorate.training.feed import Feed, labels_of
+from quorate.training.groups import parameter_groups
+from quorate.training.initializations import initialize
 from quorate.training.loop import History, Recipe, fit_network, predict
 from quorate.training.memory import footprint, largest_batch
+from quorate.training.pace import schedule_of
 from quorate.training.run import Hardware, Numerics, Run
+from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
 from quorate.training.weights import WeightsError, read_weights
@@ -109,18 +113,16 @@ class Net:
         p = self.params
         recipe = Recipe(
             epochs=p.epochs,
-            optimizer=lambda net: OPTIMIZERS.get(p.optimizer.kind).build(
-                p.optimizer, net.parameters(), lr=p.lr, weight_decay=p.weight_decay
-            ),
-            schedule=lambda optimizer, epochs, steps: SCHEDULES.get(p.schedule.kind).build(
-                p.schedule, optimizer, epochs=epochs, steps=steps
+            optimizer=self._optimizer,
+            schedule=lambda optimizer, epochs, steps: schedule_of(
+                p.schedule, p.optimizer, optimizer, epochs=epochs, steps=steps
             ),
             augment=p.augment,
             constraints=Constraints(p.clip_norm, p.l1, p.max_norm),
             accumulate=p.accumulate,
             ema=p.ema,
             swa=p.swa,
-            snapshots=p.snapshots,
+            snapshots=snapshot_epochs(p.schedule, p.epochs) if p.snapshots > 1 else (),
             early_stopping=p.early_stopping,
             label_smoothing=p.label_smoothing,
             weight=self._weight(train),
@@ -192,7 +194,8 @@ class Net:
     @classmethod
     def load(cls, folder: Path) -> Self:
         header = read_header(folder)
-        params = NetParams.model_validate(header["params"])
+        # What only trains is not needed, and the rules for it may have become stricter since it was saved.
+        params = NetParams.model_validate({**header["params"], "schedule": "constant"})
         features = load_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features
@@ -210,7 +213,9 @@ class Net:
         """The network before training: fresh, or with the weights that were asked for."""
         p, arch = self.params, ARCHS.get(self.params.arch.kind)
         if p.weights is None:
-            return self._build()
+            fresh = self._build()
+            initialize(fresh, p.init)
+            return fresh
         weights = None if p.weights == "hub" else read_weights(run.asset(Path(p.weights)))
         if hasattr(arch, "pretrained"):
             network: nn.Module = arch.pretrained(
@@ -228,6 +233,16 @@ class Net:
         except RuntimeError as error:
             raise WeightsError(f"{p.weights} does not fit {p.arch.kind}: {error}") from None
         return network
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        p = self.params
+        groups = parameter_groups(
+            network, lr=p.lr, weight_decay=p.weight_decay, decay=p.decay, layer_decay=p.layer_decay
+        )
+        optimizer: torch.optim.Optimizer = OPTIMIZERS.get(p.optimizer.kind).build(
+            p.optimizer, groups, lr=p.lr, weight_decay=p.weight_decay
+        )
+        return optimizer
 
     def _standardizer(self, network: nn.Module, images: Images) -> Standardizer:
         if self.params.standardize != "auto":
@@ -266,7 +281,8 @@ class Net:
 def _to_predict(params: NetParams) -> NetParams:
     """The parameters without what only training needs: files, and code of the user's own."""
     plain: dict[str, Any] = {"weights": None}
-    for name, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+    for name, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("init", INITIALIZATIONS)):
         if registry.reference(getattr(params, name).kind) is not None:
-            plain[name] = registry.get(type(params).model_fields[name].default).Params()
+            default = type(params).model_fields[name].default
+            plain[name] = registry.get(default).Params() if isinstance(default, str) else default
     return params.model_copy(update=plain)

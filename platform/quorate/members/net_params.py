@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -16,11 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams
-from quorate.kinds import ARCHS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
+from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
 from quorate.spec import ExistingPath
 from quorate.training.averages import Swa
 from quorate.training.feed import Augment
+from quorate.training.groups import Decayed, tells_layers
+from quorate.training.initializations import DefaultParams
 from quorate.training.own import OwnArch
+from quorate.training.schedule import TimedParams
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.stopping import EarlyStopping
 
@@ -41,6 +45,12 @@ class NetParams(WeightedParams):
     """How the learning rate varies; see the schedules below."""
     weight_decay: float = Field(1e-3, ge=0, lt=1)
     """L2 penalty's factor, as torch's optimizers take it."""
+    decay: Decayed = "all"
+    """Which parameters `weight_decay` is for: `all`, or `weights` without biases, norms and others of one dimension."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Rate of each layer over that of the next one; the last layer has `lr`, with 1 all have. For fine-tuning."""
+    init: kind_of(INITIALIZATIONS) = DefaultParams()  # type: ignore[valid-type]
+    """What the weights begin as; see the initializations below."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Probability of dropping a unit before the last layer (every hidden layer of `mlp`)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -58,8 +68,8 @@ class NetParams(WeightedParams):
     swa: Swa | None = None
     """Average of the last epochs' weights: a second member `NAME.swa`; see below."""
     snapshots: int = Field(1, ge=1, le=100)
-    """Members from one run: the learning rate falls along a cosine so many times, and the weights at the end of each
-    cycle but the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
+    """Members from one run: the rate falls along a cosine in so many cycles, and the weights at the end of each but
+    the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
     mc_dropout: int = Field(0, ge=0, le=1000)
     """Monte Carlo dropout: predictions are averaged over so many networks with units dropped; 0 drops none."""
     early_stopping: EarlyStopping | None = None
@@ -77,6 +87,14 @@ class NetParams(WeightedParams):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` takes bfloat16 for training where the hardware is faster with it; predictions are float32."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _snapshots_come_with_their_schedule(cls, given: Any) -> Any:
+        cycles = given.get("snapshots") if isinstance(given, Mapping) else None
+        if isinstance(cycles, int) and cycles > 1 and "schedule" not in given:
+            return {**given, "schedule": {"kind": "cosine", "cycles": cycles}}
+        return given
+
     @model_validator(mode="after")
     def _stops_within_its_epochs(self) -> NetParams:
         if self.early_stopping and self.early_stopping.patience > self.epochs:
@@ -87,12 +105,20 @@ class NetParams(WeightedParams):
         if self.early_stopping and (self.swa or self.snapshots > 1):
             several = "swa" if self.swa else "snapshots"
             raise ValueError(f"{several} needs all epochs, and early_stopping ends before them; leave one of them out")
-        if self.snapshots > self.epochs:
-            raise ValueError(f"snapshots is {self.snapshots}, more than the {self.epochs} epochs; lower it")
+        if self.snapshots > 1 and getattr(self.schedule, "cycles", 1) != self.snapshots:
+            raise ValueError(
+                f"snapshots: {self.snapshots} are taken at the ends of cycles; leave schedule out, or take "
+                f"{{kind: cosine, cycles: {self.snapshots}}}"
+            )
         if self.mc_dropout and not self.dropout:
             raise ValueError("mc_dropout averages over dropped units, and dropout is 0; set dropout, 0.2 for example")
         if isinstance(self.weights, Path) and not self.weights.is_file():
             raise ValueError(f"weights: {self.weights} is not a file")
+        for part in (self.optimizer, self.schedule):
+            if isinstance(part, TimedParams):
+                part.check_epochs(self.epochs)
+        if self.weights is not None and self.init.kind != "default":
+            raise ValueError(f"init: {self.init.kind} would overwrite the weights that are read; leave one of them out")
         if self.weights == "hub" and not hasattr(ARCHS.get(self.arch.kind), "pretrained"):
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
@@ -122,6 +148,11 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
         for name in ("size", "weights", "augment"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
+    if params.layer_decay < 1 and not profile(params.arch, expected_shape(params, signature)).layered:
+        raise ValueError(
+            f"layer_decay is {params.layer_decay:g}, and {params.arch.kind} does not tell the order of its layers; "
+            "leave it out, or take an architecture of timm or a built-in one"
+        )
 
 
 @dataclass(frozen=True)
@@ -133,6 +164,8 @@ class Profile:
     """Whether some are grouped."""
     narrow_strided: bool
     """Whether some are 1x1, strided, and take fewer than eight channels."""
+    layered: bool
+    """Whether the network tells the order of its layers."""
 
     @classmethod
     def of(cls, network: nn.Module, flops: int) -> Profile:
@@ -141,6 +174,7 @@ class Profile:
             flops,
             any(conv.groups > 1 for conv in convolutions),
             any(conv.kernel_size == (1, 1) != conv.stride and conv.in_channels < 8 for conv in convolutions),
+            tells_layers(network),
         )
 
 

@@ -68,10 +68,5 @@ class Averages:
             model.load_state_dict(saved[name])
 
 
-def snapshot_epochs(epochs: int, snapshots: int) -> list[int]:
-    """The epochs, from 0, at whose ends the cycles before the last one end (Huang et al., 2017)."""
-    return [round(epochs * cycle / snapshots) - 1 for cycle in range(1, snapshots)]
-
-
 def copy_of(network: nn.Module) -> Weights:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

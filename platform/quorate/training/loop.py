@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from quorate.training.averages import Averages, Swa, Weights, copy_of, snapshot_epochs
+from quorate.training.averages import Averages, Swa, Weights, copy_of
 from quorate.training.curves import Tally
 from quorate.training.feed import Augment, Feed, split_batches, training_order
 from quorate.training.mc_dropout import ThinnedNetwork
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
+from quorate.training.schedule import Schedule, WatchesEpochs
 from quorate.training.step import Constraints, penalty, take_step
 from quorate.training.stopping import Best, EarlyStopping, badness
 
@@ -35,7 +35,7 @@ class Recipe:
 
     epochs: int
     optimizer: Callable[[nn.Module], Optimizer]
-    schedule: Callable[[Optimizer, int, int], LRScheduler]
+    schedule: Callable[[Optimizer, int, int], Schedule]
     augment: Augment | None = None
     early_stopping: EarlyStopping | None = None
     label_smoothing: float = 0.0
@@ -45,8 +45,8 @@ class Recipe:
     ema: float | None = None
     """Decay of the exponential moving average of the weights, for each step."""
     swa: Swa | None = None
-    snapshots: int = 1
-    """Cycles, at the end of each of which the weights are kept."""
+    snapshots: tuple[int, ...] = ()
+    """Epochs, from 0, at the end of which the weights are kept."""
     weight: torch.Tensor | None = None
     """Of each training row, float32 (N,) with a mean of 1, on the device; None counts all the same."""
     balanced: bool = False
@@ -81,8 +81,8 @@ class Training:
         if found < self.best.loss - stopping.min_delta:
             self.best = Best(found, self.epoch, copy_of(self.network))
         self.averages.after_epoch(self.network, self.epoch)
-        if self.epoch in (ends := snapshot_epochs(recipe.epochs, recipe.snapshots)):
-            self.snapshots[f"cycle{ends.index(self.epoch) + 1}"] = copy_of(self.network)
+        if self.epoch in recipe.snapshots:
+            self.snapshots[f"cycle{recipe.snapshots.index(self.epoch) + 1}"] = copy_of(self.network)
         self.epoch, self.step, self._seconds_before = self.epoch + 1, 0, 0.0
         self._open_epoch()
 
@@ -169,6 +169,8 @@ def fit_network(
         figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": training.tally.norm()}
         figures |= {"seconds": training.seconds()}
         _check_finite(figures, training)
+        if isinstance(training.schedule, WatchesEpochs):
+            training.schedule.end_epoch(figures)
         training.close_epoch(figures, recipe)
         signal = run.report(figures, training.state)
 

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 
 from quorate.kinds import OPTIMIZERS, KindParams
+from quorate.training.momentum import MomentumWarmup
+from quorate.training.schedule import TimedParams
+
+Weights = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
+"""All parameters, or groups of them as torch's optimizers take them, each with its own `lr` and `weight_decay`."""
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class SgdParams(KindParams):
+class SgdParams(TimedParams):
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1)
     """Part of the last step that is kept (Polyak, 1964)."""
     nesterov: bool = False
     """Nesterov's variant (Sutskever et al., 2013)."""
+    momentum_warmup: MomentumWarmup | None = None
+    """A lower momentum in the beginning; see below."""
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SgdParams:
+    def _needs_momentum(self) -> SgdParams:
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        warmup = self.momentum_warmup
+        if warmup and warmup.start >= self.momentum:
+            raise ValueError(
+                f"momentum_warmup.start is {warmup.start:g}, not below the momentum of {self.momentum:g}; "
+                "lower it or raise momentum"
+            )
         return self
+
+    def check_epochs(self, epochs: int) -> None:
+        if self.momentum_warmup and self.momentum_warmup.epochs > epochs:
+            raise ValueError(
+                f"optimizer.momentum_warmup.epochs is {self.momentum_warmup.epochs}, more than the {epochs} of the "
+                "training; lower it or raise epochs"
+            )
 
 
 @OPTIMIZERS.register("sgd")
@@ -32,9 +54,130 @@ class Sgd:
     Params = SgdParams
 
     @staticmethod
-    def build(
-        params: SgdParams, weights: Iterable[torch.nn.Parameter], *, lr: float, weight_decay: float
-    ) -> torch.optim.Optimizer:
+    def build(params: SgdParams, weights: Weights, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             weights, lr=lr, momentum=params.momentum, nesterov=params.nesterov, weight_decay=weight_decay
+        )
+
+
+class AdagradParams(KindParams):
+    kind: Literal["adagrad"] = "adagrad"
+    lr_decay: float = Field(0.0, ge=0, le=1)
+    """The rate of step t, counted from 0, is `lr / (1 + t * lr_decay)`."""
+    initial_accumulator_value: float = Field(0.0, ge=0, le=1e6)
+    """What the sums of squared gradients begin with."""
+    eps: float = Field(1e-10, gt=0, le=1)
+    """Added to the root of the sums, so that nothing is divided by 0."""
+
+
+@OPTIMIZERS.register("adagrad")
+class Adagrad:
+    """Each weight's rate is divided by the root of its summed squared gradients (Duchi et al., 2011)."""
+
+    Params = AdagradParams
+
+    @staticmethod
+    def build(params: AdagradParams, weights: Weights, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.Adagrad(
+            weights,
+            lr=lr,
+            lr_decay=params.lr_decay,
+            initial_accumulator_value=params.initial_accumulator_value,
+            eps=params.eps,
+            weight_decay=weight_decay,
+        )
+
+
+class AdadeltaParams(KindParams):
+    kind: Literal["adadelta"] = "adadelta"
+    rho: float = Field(0.9, ge=0, lt=1)
+    """Part of the averages of squared gradients and squared steps that is kept."""
+    eps: float = Field(1e-6, gt=0, le=1)
+    """Added below both roots; it decides the size of the first steps."""
+
+
+@OPTIMIZERS.register("adadelta")
+class Adadelta:
+    """Steps in the proportion of recent steps to recent gradients (Zeiler, 2012); `lr` is a factor, 1 in the paper."""
+
+    Params = AdadeltaParams
+
+    @staticmethod
+    def build(params: AdadeltaParams, weights: Weights, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.Adadelta(weights, lr=lr, rho=params.rho, eps=params.eps, weight_decay=weight_decay)
+
+
+class RmspropParams(KindParams):
+    kind: Literal["rmsprop"] = "rmsprop"
+    alpha: float = Field(0.99, ge=0, lt=1)
+    """Part of the average of squared gradients that is kept."""
+    eps: float = Field(1e-8, gt=0, le=1)
+    """Added to the root of the average, so that nothing is divided by 0."""
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """Part of the last step that is kept."""
+    centered: bool = False
+    """Divide by the estimated standard deviation of the gradients in place of their root mean square."""
+
+
+@OPTIMIZERS.register("rmsprop")
+class Rmsprop:
+    """Each weight's gradient is divided by its recent root mean square (Tieleman and Hinton, 2012)."""
+
+    Params = RmspropParams
+
+    @staticmethod
+    def build(params: RmspropParams, weights: Weights, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(
+            weights,
+            lr=lr,
+            alpha=params.alpha,
+            eps=params.eps,
+            momentum=params.momentum,
+            centered=params.centered,
+            weight_decay=weight_decay,
+        )
+
+
+class MomentsParams(KindParams):
+    """What `adam` and `adamw` take."""
+
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Parts of the averages of gradients and of squared gradients that are kept."""
+    eps: float = Field(1e-8, gt=0, le=1)
+    """Added to the root of the second average, so that nothing is divided by 0."""
+    amsgrad: bool = False
+    """Divide by the largest second average so far (Reddi et al., 2018)."""
+
+
+class AdamParams(MomentsParams):
+    kind: Literal["adam"] = "adam"
+
+
+@OPTIMIZERS.register("adam")
+class Adam:
+    """Averages of gradients over roots of averages of their squares (Kingma and Ba, 2015)."""
+
+    Params = AdamParams
+
+    @staticmethod
+    def build(params: AdamParams, weights: Weights, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            weights, lr=lr, betas=params.betas, eps=params.eps, amsgrad=params.amsgrad, weight_decay=weight_decay
+        )
+
+
+class AdamwParams(MomentsParams):
+    kind: Literal["adamw"] = "adamw"
+
+
+@OPTIMIZERS.register("adamw")
+class Adamw:
+    """Adam whose weight decay shrinks the weights and stays out of the gradients (Loshchilov and Hutter, 2019)."""
+
+    Params = AdamwParams
+
+    @staticmethod
+    def build(params: AdamwParams, weights: Weights, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            weights, lr=lr, betas=params.betas, eps=params.eps, amsgrad=params.amsgrad, weight_decay=weight_decay
         )

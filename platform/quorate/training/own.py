@@ -1,4 +1,4 @@
-"""Users' own architectures, optimizers and schedules: functions or classes as kinds of a job file."""
+"""Users' own architectures, optimizers, schedules and initializations: functions or classes as kinds of a job file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from quorate.training.shapes import Shape, TableShape
 _ARCH = "build(shape, n_classes, *, width: int = 32) -> torch.nn.Module"
 _OPTIMIZER = "build(weights, *, lr, weight_decay, momentum: float = 0.9) -> torch.optim.Optimizer"
 _SCHEDULE = "build(optimizer, *, epochs, steps) -> torch.optim.lr_scheduler.LRScheduler"
+_INITIALIZATION = "fill(weight, *, gain: float = 1.0), which fills the tensor in place"
 
 
 class OwnArch:
@@ -93,6 +94,36 @@ class OwnStep:
                 f"{self._kind} gives {_type(made)}, not a {self._gives.__module__}.{self._gives.__name__}"
             )
         return made
+
+
+class OwnInitialization:
+    """An initialization of a user's own: fills one layer's weight in place."""
+
+    def __init__(self, kind: str, source: Any, params: type[KindParams]) -> None:
+        self.Params = params
+        self.__doc__ = source.__doc__
+        self.__module__ = source.__module__
+        self._kind, self._source = kind, source
+
+    def fill(self, params: KindParams, weight: torch.Tensor) -> None:
+        """Raises `OwnCodeError` where the user's code raises."""
+        if isinstance(self._source, type):
+            of_class: Any = self._source
+            _called(self._kind, lambda: of_class.fill(params, weight))
+        else:
+            values = own_values(params, self._source, {"weight": weight})
+            _called(self._kind, lambda: self._source(**values))
+
+
+def adopt_initialization(kind: str, found: Any) -> OwnInitialization:
+    """An initialization of `fill(weight, ...)`, or of a class."""
+    if isinstance(found, type):
+        require_class(found, base=KindParams, names=("fill",), kind=kind)
+        of_class: Any = found
+        return OwnInitialization(kind, found, of_class.Params)
+    _require_function(found, ("weight",), _INITIALIZATION)
+    params = params_of(found, what="initialization", kind=kind, given=("weight",))
+    return OwnInitialization(kind, found, params)
 
 
 def adopt_arch(kind: str, found: Any) -> OwnArch:

@@ -7,10 +7,11 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from quorate.kinds import ARCHS, KindParams
+from quorate.training.normalization import Norm, norm_layers
 from quorate.training.shapes import Shape, TableShape
 
 
@@ -18,11 +19,21 @@ class MlpParams(KindParams):
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[int, ...] = Field((256, 128), min_length=1)
     """Units of each hidden layer."""
+    norm: Norm = "batch"
+    """What follows each hidden layer: `batch` or `group` normalization, or `none`; then the layer has a bias."""
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> MlpParams:
+        if self.norm == "group" and 1 in self.hidden:
+            raise ValueError(
+                "norm: group would make a hidden layer of 1 unit always 0; take batch, none, or more units"
+            )
+        return self
 
 
 @ARCHS.register("mlp")
 class Mlp:
-    """Linear layers with batch normalization, ReLU and dropout; categories of tables are embedded."""
+    """Linear layers with a normalization, ReLU and dropout; categories of tables are embedded."""
 
     Params = MlpParams
     convolutional = False
@@ -35,8 +46,8 @@ class Mlp:
         sizes = (inputs, *params.hidden)
         for before, after in itertools.pairwise(sizes):
             layers += [
-                nn.Linear(before, after, bias=False),
-                nn.BatchNorm1d(after),
+                nn.Linear(before, after, bias=params.norm == "none"),
+                *norm_layers(params.norm, after, nn.BatchNorm1d),
                 nn.ReLU(),
                 nn.Dropout(dropout),
             ]

@@ -8,17 +8,20 @@ from pydantic import Field
 from torch import nn
 
 from quorate.kinds import ARCHS, KindParams
+from quorate.training.normalization import Norm, norm_layers
 
 
 class SmallCnnParams(KindParams):
     kind: Literal["small_cnn"] = "small_cnn"
     width: int = Field(32, ge=1, le=1024)
     """Channels of the first convolution; the next two have twice as many."""
+    norm: Norm = "batch"
+    """What follows each convolution: `batch` or `group` normalization, or `none`; then the convolution has a bias."""
 
 
 @ARCHS.register("small_cnn")
 class SmallCnn:
-    """Convolution, batch normalization and ReLU three times, halved twice, then a linear layer."""
+    """Convolution, normalization and ReLU three times, halved twice, then a linear layer."""
 
     Params = SmallCnnParams
     convolutional = True
@@ -27,7 +30,8 @@ class SmallCnn:
     @staticmethod
     def build(params: SmallCnnParams, *, shape: tuple[int, int, int], n_classes: int, dropout: float) -> nn.Module:
         def block(before: int, after: int) -> list[nn.Module]:
-            return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            convolution = nn.Conv2d(before, after, 3, padding=1, bias=params.norm == "none")
+            return [convolution, *norm_layers(params.norm, after, nn.BatchNorm2d), nn.ReLU()]
 
         height, width, channels = shape
         w = params.width

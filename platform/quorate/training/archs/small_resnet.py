@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from quorate.kinds import ARCHS, KindParams
+from quorate.training.normalization import Norm, norm_layers
 
 
 class SmallResnetParams(KindParams):
@@ -18,6 +19,8 @@ class SmallResnetParams(KindParams):
     """Channels of the first stage; each of the next two doubles them and halves the image."""
     blocks: int = Field(1, ge=1, le=50)
     """Residual blocks in each of the three stages."""
+    norm: Norm = "batch"
+    """What follows each convolution: `batch` or `group` normalization, or `none`; then the convolution has a bias."""
 
 
 @ARCHS.register("small_resnet")
@@ -33,11 +36,10 @@ class SmallResnet:
         w = params.width
         stages: list[nn.Module] = []
         for before, after, stride in ((w, w, 1), (w, 2 * w, 2), (2 * w, 4 * w, 2)):
-            stages.append(_Block(before, after, stride))
-            stages += [_Block(after, after, 1) for _ in range(params.blocks - 1)]
+            stages.append(_Block(before, after, stride, params.norm))
+            stages += [_Block(after, after, 1, params.norm) for _ in range(params.blocks - 1)]
         return nn.Sequential(
-            nn.Conv2d(shape[2], w, 3, padding=1, bias=False),
-            nn.BatchNorm2d(w),
+            *_convolution(shape[2], w, 3, 1, params.norm),
             nn.ReLU(),
             *stages,
             nn.AdaptiveAvgPool2d(1),
@@ -47,19 +49,21 @@ class SmallResnet:
         )
 
 
+def _convolution(before: int, after: int, kernel: int, stride: int, norm: Norm) -> list[nn.Module]:
+    """A convolution that keeps the image's size, or halves it, with its normalization."""
+    convolution = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=norm == "none")
+    return [convolution, *norm_layers(norm, after, nn.BatchNorm2d)]
+
+
 class _Block(nn.Module):
-    def __init__(self, before: int, after: int, stride: int) -> None:
+    def __init__(self, before: int, after: int, stride: int, norm: Norm) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(),
-            nn.Conv2d(after, after, 3, padding=1, bias=False),
-            nn.BatchNorm2d(after),
+            *_convolution(before, after, 3, stride, norm), nn.ReLU(), *_convolution(after, after, 3, 1, norm)
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+            self.shortcut = nn.Sequential(*_convolution(before, after, 1, stride, norm))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.relu(self.body(x) + self.shortcut(x))

@@ -1,0 +1,102 @@
+"""What a schedule is to the training loop, and what all schedules of a job file have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import Field
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
+
+from quorate.kinds import KindParams
+
+
+class Schedule(Protocol):
+    """Sets the optimizer's rates, or whatever else varies with time; torch's schedulers are such."""
+
+    def step(self) -> None:
+        """Called after each step of the optimizer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class WatchesEpochs(Protocol):
+    """A schedule that goes by the figures of the epochs."""
+
+    def end_epoch(self, figures: Mapping[str, float]) -> None:
+        """Called after the last `step` of each epoch with what the history keeps of it."""
+
+
+class Together:
+    """Several schedules as one; each has its own part of the optimizer's settings."""
+
+    def __init__(self, *schedules: Schedule) -> None:
+        self._schedules = schedules
+
+    def step(self) -> None:
+        for schedule in self._schedules:
+            schedule.step()
+
+    def end_epoch(self, figures: Mapping[str, float]) -> None:
+        for schedule in self._schedules:
+            if isinstance(schedule, WatchesEpochs):
+                schedule.end_epoch(figures)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"schedules": [schedule.state_dict() for schedule in self._schedules]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        states: Sequence[dict[str, Any]] = state_dict["schedules"]
+        for schedule, state in zip(self._schedules, states, strict=True):
+            schedule.load_state_dict(state)
+
+
+class TimedParams(KindParams):
+    """Parameters that count epochs, and can be wrong for a training of so many."""
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raise `ValueError` where a training of so many epochs cannot do what is asked."""
+
+
+class ScheduleParams(TimedParams):
+    warmup: int = Field(0, ge=0)
+    """Epochs at the beginning in which the rate rises along a line to the schedule's first rate; the schedule has the
+    epochs after them."""
+    warmup_start: float = Field(0.1, gt=0, lt=1)
+    """Part of the schedule's first rate at which the warm-up begins."""
+
+    def check_epochs(self, epochs: int) -> None:
+        if self.warmup >= epochs:
+            raise ValueError(
+                f"schedule.warmup is {self.warmup} and leaves nothing of {_epochs(epochs)}; lower it or raise epochs"
+            )
+        self.check_after_warmup(epochs - self.warmup)
+
+    def check_after_warmup(self, epochs: int) -> None:
+        """Raise `ValueError` where so many epochs are too few."""
+
+    def too_few(self, epochs: int, reason: str, mend: str) -> ValueError:
+        """The error of `check_after_warmup`."""
+        after = " after the warm-up" if self.warmup else ""
+        return ValueError(f"schedule {self.kind}: {reason} in the {_epochs(epochs)}{after}; {mend}")
+
+
+def warmed(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LRScheduler:
+    """`schedule` after a linear warm-up of `params.warmup` epochs with so many steps each; itself without one."""
+    if not params.warmup:
+        return schedule
+    rise = warmup_of(params, optimizer, steps=steps)
+    return SequentialLR(optimizer, [rise, schedule], milestones=[params.warmup * steps])
+
+
+def warmup_of(params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LinearLR:
+    """From `warmup_start` times the present rates to all of them."""
+    return LinearLR(optimizer, start_factor=params.warmup_start, total_iters=params.warmup * steps)
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epochs" if count != 1 else "1 epoch"
