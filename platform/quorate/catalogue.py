@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from quorate.errors import UserError
 from quorate.jobschema import Node, description_of, model_schema
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.own_code import OwnCodeError
 from quorate.registry import Registry
 
@@ -22,6 +22,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "combiners": COMBINERS,
     "datasets": DATASETS,
     "optimizers": OPTIMIZERS,
+    "pretrainings": PRETRAININGS,
     "schedules": SCHEDULES,
 }
 """What can be listed, by its name in the plural."""

@@ -83,6 +83,11 @@ class PredictTask:
 Task = FitTask | PredictTask
 
 
+def pretraining_of(params: MemberParams) -> Any:
+    """What a member learns before its training, from unlabelled images too; None for most."""
+    return getattr(params, "pretrain", None)
+
+
 @dataclass(frozen=True)
 class Unit:
     """One or more tasks that run on one device, one after another."""
@@ -107,6 +112,11 @@ class Context:
     folds: Folds
     assets: dict[str, bytes] = field(default_factory=dict)
     unlabelled: Images | None = None
+
+    @cached_property
+    def unlabelled_digest(self) -> str | None:
+        """SHA-256 of the unlabelled images."""
+        return self.unlabelled.digest() if self.unlabelled is not None else None
 
 
 class PlanError(ValueError):
@@ -151,7 +161,10 @@ def _tasks(
     kind, data = MEMBERS.get(params.kind), context.train
     signature, identity = data.signature, identity_of(params)
     sources = own_sources(params)
-    own = {"own": sources} if sources else {}
+    own: dict[str, Any] = {"own": sources} if sources else {}
+    unlabelled = context.unlabelled if pretraining_of(params) is not None else None
+    if unlabelled is not None:
+        own["unlabelled"] = context.unlabelled_digest
     rows = [len(fold.train) for fold in context.folds.folds]
     try:
         check_weighting(kind, params, data)
@@ -160,6 +173,8 @@ def _tasks(
     try:
         numerics = [kind.numerics(params, signature=signature, rows=n, hardware=hardware) for n in rows]
         cost = kind.cost(params, signature=signature, rows=rows[0], n_classes=data.n_classes)
+        if unlabelled is not None and hasattr(kind, "pretraining_cost"):
+            cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
         raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else error!r}") from error

@@ -142,7 +142,7 @@ def _fit(
     emit(Started(task, assignment.attempt, worker, assignment.log, restored is not None))
     fold = context.folds[task.fold]
     rows_after = 2 * len(fold.valid) + (len(context.test) if context.test is not None else 0)
-    run = _TaskRun(task, restored, spent, context.assets, assignment.checkpoint_seconds, control, emit, rows_after)
+    run = _TaskRun(task, restored, spent, context, assignment.checkpoint_seconds, control, emit, rows_after)
     data = context.train
     member: Member = MEMBERS.get(task.kind)(task.params, signature=data.signature, n_classes=data.n_classes)
     valid_rows = context.train.take(fold.valid)
@@ -158,7 +158,8 @@ def _fit(
     test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
     files = _files(member)
     ending = spent + time.perf_counter() - started - seconds
-    emit(Fitted(task, valid, member.history, files, seconds, not run.stopped, test, ending))
+    complete = not run.stopped and getattr(member, "finished", True)
+    emit(Fitted(task, valid, member.history, files, seconds, complete, test, ending))
 
 
 def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: Callable[[Event], None]) -> None:
@@ -180,20 +181,21 @@ class _TaskRun:
         task: FitTask,
         restored: State | None,
         spent: float,
-        assets: dict[str, bytes],
+        context: Context,
         checkpoint_seconds: float,
         control: Control,
         emit: Callable[[Event], None],
         rows_after: int,
     ) -> None:
         self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
+        self.unlabelled = context.unlabelled
         self.stopped = False
         self._epochs, self._rows_after = epochs_of(task), rows_after
         self._steps, self._first_step = 0, 0.0
         self._copies: list[Path] = []
-        self._task, self._assets, self._control, self._emit = task, assets, control, emit
+        self._task, self._assets, self._control, self._emit = task, context.assets, control, emit
         self._interval, self._last, self._begun = checkpoint_seconds, time.monotonic(), time.monotonic() - spent
-        self._epoch = len(restored["history"]) if restored and "history" in restored else 0
+        self._epoch = sum(len((restored or {}).get(part, ())) for part in ("pretrained", "history"))
 
     @property
     def deadline(self) -> float | None:

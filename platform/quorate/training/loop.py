@@ -50,6 +50,8 @@ class Recipe:
     """Of each training row, float32 (N,) with a mean of 1, on the device; None counts all the same."""
     balanced: bool = False
     """Whether each epoch draws the classes equally often."""
+    prepare: Callable[[int], None] | None = None
+    """Called with the number of each epoch, from 0, once the network is in training mode: freezes what is frozen."""
 
 
 @dataclass
@@ -171,6 +173,8 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     network, optimizer = training.network, training.optimizer
     batches = split_batches(training.order(labels, balanced=recipe.balanced), run.numerics.batch_size)
     network.train()
+    if recipe.prepare is not None:
+        recipe.prepare(training.epoch)
     for rows in batches[training.step :]:
         x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
         with autocast(run.numerics):
