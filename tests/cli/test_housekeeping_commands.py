@@ -68,7 +68,7 @@ def test_every_registry_is_listed_with_descriptions_and_origins(command: Command
 
     listed = json.loads(said)
     assert code == 0
-    assert set(listed) == {"members", "archs", "combiners", "datasets", "optimizers", "schedules"}
+    assert set(listed) == {"members", "archs", "combiners", "datasets", "optimizers", "pretrainings", "schedules"}
     for kinds in listed.values():
         assert all(kind["name"] in text and kind["description"] and kind["origin"] for kind in kinds)
     svm = next(kind for kind in listed["members"] if kind["name"] == "svm")
