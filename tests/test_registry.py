@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.registry import Registry, UnknownKind, did_you_mean
 
 
@@ -27,6 +27,7 @@ def loaded_after(code: str) -> set[str]:
         (DATASETS, ["digits", "image_folder", "npz"]),
         (MEMBERS, ["logistic", "net", "random_forest", "svm"]),
         (OPTIMIZERS, ["sgd"]),
+        (PRETRAININGS, ["autoencoder", "simclr"]),
         (SCHEDULES, ["constant", "one_cycle", "step"]),
     ],
     ids=lambda value: value.what if isinstance(value, Registry) else "",

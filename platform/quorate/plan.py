@@ -177,7 +177,7 @@ def _tasks(
             cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
-        raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else error!r}") from error
+        raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else repr(error)}") from error
     except Exception as error:
         if own_reference(params) is None:
             raise

@@ -135,7 +135,7 @@ def _check_start(params: NetParams, signature: Signature) -> None:
         side = least_size(params.arch, shape)
         if side is None:
             raise
-        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        reason = (str(error).strip().splitlines() or [repr(error)])[0].rstrip(".")
         has = f"the size is {params.size}" if params.size else "they come as they are"
         raise ValueError(
             f"{reason}; {has}, and the least size above that {params.arch.kind} takes is {side}: set size: {side}"

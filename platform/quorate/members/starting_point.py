@@ -60,7 +60,9 @@ def _check_weights(arch: KindParams, shape: ImageShape, path: Path, changed: int
     if not hasattr(kind, "pretrained"):
         network, _ = _trial(arch, shape)
         try:
-            load_weights(network.to("meta"), weights, source=path.name, arch=arch.kind)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                load_weights(network.to("meta"), weights, source=path.name, arch=arch.kind)
         except WeightsError as error:
             raise WeightsError(" ".join(str(error).split())) from None
         return
