@@ -29,7 +29,7 @@ from quorate.data.weighting import WeightedParams
 from quorate.execution.base import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
@@ -37,13 +37,15 @@ from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
 from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
 from quorate.training.feed import Augment
+from quorate.training.finetuning import Finetune
 from quorate.training.loop import EarlyStopping
+from quorate.training.pretraining.objective import PretrainParams
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(path for folder in ("docs", "cluster") for path in (ROOT / folder).rglob("*.md"))]
 )
-REGISTRIES = (DATASETS, MEMBERS, ARCHS, OPTIMIZERS, SCHEDULES, COMBINERS)
+REGISTRIES = (DATASETS, MEMBERS, ARCHS, OPTIMIZERS, SCHEDULES, PRETRAININGS, COMBINERS)
 PARTS: list[type[BaseModel]] = [
     JobSpec,
     ValidationSpec,
@@ -61,6 +63,8 @@ PARTS: list[type[BaseModel]] = [
     BoostingParams,
     Augment,
     EarlyStopping,
+    Finetune,
+    PretrainParams,
 ]
 
 BLOCK = re.compile(r"^```(\S+)?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -220,6 +224,7 @@ def _anchors(page: Path) -> set[str]:
 
 def examples() -> list[Any]:
     pages = (ROOT / "README.md", ROOT / "docs" / "jobs.md", ROOT / "cluster" / "README.md")
+    pages += tuple(sorted((ROOT / "docs" / "training").glob("*.md")))
     return [
         pytest.param(info, text, id=f"{page.relative_to(ROOT)}-{number}")
         for page in pages

@@ -47,15 +47,17 @@ def test_a_backbone_whose_least_input_is_larger_names_the_least_size_that_works(
 
     message = refused(f"arch: {arch}")
 
+    plan_of(f"{{m: {{kind: net, arch: {arch}, size: {size}}}}}", data=COLOUR)
     assert message.endswith(f"the least size above that {arch} takes is {size}: set size: {size}")
     assert least_size(kind.Params(kind=arch), (8, 8, 3)) == size
+    if arch != "timm/test_vit":  # the others are large
+        return
     for side, works in ((size, True), (size - 1, False)):  # with values, not on the device meta
         try:
             network = kind.build(kind.Params(kind=arch), shape=(side, side, 3), n_classes=2, dropout=0.0).eval()
             assert network(torch.zeros(1, 3, side, side)).shape == (1, 2) and works
         except (RuntimeError, ValueError, AssertionError):
             assert not works
-    plan_of(f"{{m: {{kind: net, arch: {arch}, size: {size}}}}}", data=COLOUR)
 
 
 def test_a_size_that_was_asked_for_and_is_too_small_is_named():
