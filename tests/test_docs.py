@@ -29,7 +29,17 @@ from quorate.data.weighting import WeightedParams
 from quorate.execution.base import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES, KindParams
+from quorate.kinds import (
+    ARCHS,
+    COMBINERS,
+    DATASETS,
+    INITIALIZATIONS,
+    MEMBERS,
+    OPTIMIZERS,
+    PRETRAININGS,
+    SCHEDULES,
+    KindParams,
+)
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
@@ -37,8 +47,10 @@ from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
 from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
 from quorate.training.feed import Augment
+from quorate.training.finetuning import Finetune
 from quorate.training.momentum import MomentumWarmup
 from quorate.training.optimizers import MomentsParams
+from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.schedule import ScheduleParams
 from quorate.training.stopping import EarlyStopping
 
@@ -46,7 +58,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(path for folder in ("docs", "cluster") for path in (ROOT / folder).rglob("*.md"))]
 )
-REGISTRIES = (DATASETS, MEMBERS, ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, COMBINERS)
+REGISTRIES = (DATASETS, MEMBERS, ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, PRETRAININGS, COMBINERS)
 PARTS: list[type[BaseModel]] = [
     JobSpec,
     ValidationSpec,
@@ -67,6 +79,8 @@ PARTS: list[type[BaseModel]] = [
     MomentsParams,
     MomentumWarmup,
     ScheduleParams,
+    Finetune,
+    PretrainParams,
 ]
 
 BLOCK = re.compile(r"^```(\S+)?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -228,6 +242,7 @@ def _anchors(page: Path) -> set[str]:
 
 def examples() -> list[Any]:
     pages = (ROOT / "README.md", ROOT / "docs" / "jobs.md", ROOT / "cluster" / "README.md")
+    pages += tuple(sorted((ROOT / "docs" / "training").glob("*.md")))
     return [
         pytest.param(info, text, id=f"{page.relative_to(ROOT)}-{number}")
         for page in pages

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from tests.tiny import LAPTOP, plan_of, spec_of, tiny_data, two_folds
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
-from quorate.kinds import MEMBERS
+from quorate.kinds import ARCHS, MEMBERS
 from quorate.members.svm import Svm
 from quorate.plan import PlanError, derive_seed, make_plan, predict_key
 from quorate.training.run import Hardware
@@ -160,11 +162,13 @@ def test_the_version_of_a_kind_is_part_of_the_key(monkeypatch):
 
 def test_a_file_counts_by_its_content_and_not_by_its_path(tmp_path):
     # given
-    for name, content in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
-        (tmp_path / name).write_bytes(content)
+    mlp = ARCHS.get("mlp")
+    weights = mlp.build(mlp.Params(), shape=(8, 8, 1), n_classes=3, dropout=0.0).state_dict()
+    for name, content in (("a", weights), ("b", weights), ("c", {**weights, "9.bias": torch.ones(3)})):
+        save_file(content, tmp_path / f"{name}.safetensors")
 
     # when
-    a, b, c = (key(f"{{kind: net, arch: mlp, weights: {name}.pth}}", base=tmp_path) for name in "abc")
+    a, b, c = (key(f"{{kind: net, arch: mlp, weights: {name}.safetensors}}", base=tmp_path) for name in "abc")
 
     # then
     assert a == b != c

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.registry import Registry, UnknownKind, did_you_mean
 
 
@@ -28,6 +28,7 @@ def loaded_after(code: str) -> set[str]:
         (MEMBERS, ["logistic", "net", "random_forest", "svm"]),
         (INITIALIZATIONS, ["default", "he_normal", "orthogonal", "xavier_uniform"]),
         (OPTIMIZERS, ["adadelta", "adagrad", "adam", "adamw", "rmsprop", "sgd"]),
+        (PRETRAININGS, ["autoencoder", "simclr"]),
         (SCHEDULES, ["constant", "cosine", "exponential", "inverse_time", "one_cycle", "plateau", "step"]),
     ],
     ids=lambda value: value.what if isinstance(value, Registry) else "",

@@ -279,6 +279,48 @@ WRONG = {
         "members.cnn.arch",
         "norm: group would make a hidden layer of 1 unit always 0; take batch, none, or more units",
     ),
+    "head epochs": (
+        NET + "    epochs: 3\n    pretrain: autoencoder\n    finetune: {head_epochs: 3}\n",
+        3,
+        "members.cnn",
+        "finetune.head_epochs is 3 of 3 epochs, so the backbone would never be trained; lower it, raise epochs, or",
+    ),
+    "nothing to tune": (
+        NET + "    finetune: {freeze: backbone}\n",
+        3,
+        "members.cnn",
+        "finetune needs something to start from: add weights or pretrain, or leave it out",
+    ),
+    "gradual": (
+        NET + "    pretrain: autoencoder\n    finetune: {unfreeze: gradual}\n",
+        7,
+        "members.cnn.finetune",
+        "unfreeze: gradual begins with the head alone; set head_epochs to 1 or more",
+    ),
+    "frozen": (
+        NET + "    pretrain: autoencoder\n    finetune: {freeze: backbone, head_epochs: 2}\n",
+        7,
+        "members.cnn.finetune",
+        "freeze: backbone trains the head alone in every epoch; leave head_epochs and unfreeze out",
+    ),
+    "contrast": (
+        NET + "    pretrain: simclr\n",
+        3,
+        "members.cnn",
+        "pretrain: simclr is for convolutional architectures, and 'mlp' is none; choose pretrain: autoencoder",
+    ),
+    "pretraining kind": (
+        NET + "    pretrain: {kind: simcrl}\n",
+        6,
+        "members.cnn.pretrain",
+        "unknown pretraining 'simcrl'; did you mean 'simclr'? (choose from autoencoder, simclr)",
+    ),
+    "pretraining": (
+        NET + "    pretrain: {kind: autoencoder, epoch: 3}\n",
+        6,
+        "members.cnn.pretrain.epoch",
+        "unknown key 'epoch'; did you mean 'epochs'?",
+    ),
     "nesterov": (
         NET + "    optimizer: {kind: sgd, momentum: 0, nesterov: true}\n",
         6,

@@ -20,6 +20,7 @@ from quorate.plan import Plan, Unit
 from quorate.report.budget import ranges, say_time
 from quorate.results import Fit
 from quorate.spec import JobSpec, QuorumSpec
+from quorate.training.curves import with_labels
 
 ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
 """From so many rows in common on, or from this part of all, a member more is worth more to the ensemble than rows."""
@@ -133,13 +134,13 @@ def budget_part(
 
 
 def _stopped(fit: Fit) -> dict[str, Any]:
-    losses = [epoch["valid_loss"] for epoch in fit.history]
+    losses = [epoch["valid_loss"] for epoch in with_labels(fit.history)]
     return {
         "member": fit.task.label,
         "fold": fit.task.fold + 1,
-        "epochs_done": len(losses),
+        "epochs_done": len(fit.history),
         "epochs": epochs_of(fit.task),
-        "best_epoch": int(np.argmin(losses)) + 1 if losses else None,
+        "best_epoch": len(fit.history) - len(losses) + int(np.argmin(losses)) + 1 if losses else None,
     }
 
 

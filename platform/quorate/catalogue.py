@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from quorate.errors import UserError
 from quorate.jobschema import Node, description_of, model_schema
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.own_code import OwnCodeError
 from quorate.registry import Registry
 
@@ -23,6 +23,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "datasets": DATASETS,
     "initializations": INITIALIZATIONS,
     "optimizers": OPTIMIZERS,
+    "pretrainings": PRETRAININGS,
     "schedules": SCHEDULES,
 }
 """What can be listed, by its name in the plural."""

@@ -11,6 +11,7 @@ from quorate.plan import Plan
 from quorate.report.plots import confusion, learning_curves
 from quorate.results import Fit
 from quorate.runs import RunFolder
+from quorate.training.curves import with_labels
 
 
 def draw(folder: RunFolder, plan: Plan, fits: Mapping[str, Fit]) -> Iterator[Path]:
@@ -19,9 +20,9 @@ def draw(folder: RunFolder, plan: Plan, fits: Mapping[str, Fit]) -> Iterator[Pat
     plots.mkdir(exist_ok=True)
     for member in dict.fromkeys(task.member for task in plan.tasks):
         histories = {
-            f"{task.label} fold {task.fold + 1}": fits[task.key].history
+            f"{task.label} fold {task.fold + 1}": with_labels(fits[task.key].history)
             for task in plan.tasks
-            if task.member == member and task.key in fits and fits[task.key].history
+            if task.member == member and task.key in fits and with_labels(fits[task.key].history)
         }
         if any(len(history) > 1 for history in histories.values()):
             path = plots / f"curves-{member}.png"

@@ -38,12 +38,18 @@ MEMBERS: Registry[Any] = Registry(
 OPTIMIZERS: Registry[Any] = Registry(
     "optimizer", "quorate.training.optimizers", group="quorate.optimizers", adopt="quorate.training.own:adopt_optimizer"
 )
+PRETRAININGS: Registry[Any] = Registry(
+    "pretraining",
+    "quorate.training.pretraining",
+    group="quorate.pretrainings",
+    adopt="quorate.training.own:adopt_pretraining",
+)
 SCHEDULES: Registry[Any] = Registry(
     "schedule", "quorate.training.schedules", group="quorate.schedules", adopt="quorate.training.own:adopt_schedule"
 )
 REGISTRIES = {
     registry.what: registry
-    for registry in (ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES)
+    for registry in (ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES)
 }
 """By what their kinds are."""
 

@@ -93,6 +93,11 @@ class PredictTask:
 Task = FitTask | PredictTask
 
 
+def pretraining_of(params: MemberParams) -> Any:
+    """What a member learns before its training, from unlabelled images too; None for most."""
+    return getattr(params, "pretrain", None)
+
+
 @dataclass(frozen=True)
 class Unit:
     """One or more tasks that run on one device, one after another."""
@@ -117,6 +122,11 @@ class Context:
     folds: Folds
     assets: dict[str, bytes] = field(default_factory=dict)
     unlabelled: Images | None = None
+
+    @cached_property
+    def unlabelled_digest(self) -> str | None:
+        """SHA-256 of the unlabelled images."""
+        return self.unlabelled.digest() if self.unlabelled is not None else None
 
 
 class PlanError(ValueError):
@@ -168,7 +178,9 @@ def _tasks(
     for copy in range(params.copies):
         if resolved is None or params.vary:
             resolved = _resolve(name, params.of_copy(copy), context, hardware)
-        own = {"own": resolved.sources} if resolved.sources else {}
+        own: dict[str, Any] = {"own": resolved.sources} if resolved.sources else {}
+        if resolved.unlabelled:
+            own["unlabelled"] = context.unlabelled_digest
         views = kind.views(resolved.params) if hasattr(kind, "views") else ()
         label = name if params.copies == 1 else f"{name}.{copy + 1}"
         for fold, fold_hash in enumerate(folds):
@@ -205,12 +217,15 @@ class _Resolved:
     sources: list[list[str]]
     numerics: list[Numerics]
     cost: float
+    unlabelled: bool
+    """Whether the member learns from the job's unlabelled images."""
 
 
 def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardware) -> _Resolved:
     """Raises `PlanError` where the member cannot learn from these rows."""
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
+    unlabelled = context.unlabelled if pretraining_of(params) is not None else None
     try:
         check_weighting(kind, params, data)
     except ValueError as error:
@@ -218,14 +233,16 @@ def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardwa
     try:
         numerics = [kind.numerics(params, signature=signature, rows=n, hardware=hardware) for n in rows]
         cost = kind.cost(params, signature=signature, rows=rows[0], n_classes=data.n_classes)
+        if unlabelled is not None and hasattr(kind, "pretraining_cost"):
+            cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
-        raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else error!r}") from error
+        raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else repr(error)}") from error
     except Exception as error:
         if own_reference(params) is None:
             raise
         raise PlanError(name, f"{params.kind} raises {said(error)}") from error
-    return _Resolved(params, identity_of(params), own_sources(params), numerics, cost)
+    return _Resolved(params, identity_of(params), own_sources(params), numerics, cost, unlabelled is not None)
 
 
 def predict_key(fit_key: str, rows: Dataset) -> str:

@@ -25,6 +25,7 @@ class _Run:
 
     deadline = None
     restored = None
+    unlabelled = None
     seed = 0
 
     def __init__(self, numerics: Numerics) -> None:

@@ -68,7 +68,8 @@ def test_every_registry_is_listed_with_descriptions_and_origins(command: Command
 
     listed = json.loads(said)
     assert code == 0
-    assert set(listed) == {"members", "archs", "combiners", "datasets", "initializations", "optimizers", "schedules"}
+    kinds = {"members", "archs", "combiners", "datasets", "initializations", "optimizers", "pretrainings", "schedules"}
+    assert set(listed) == kinds
     for kinds in listed.values():
         assert all(kind["name"] in text and kind["description"] and kind["origin"] for kind in kinds)
     svm = next(kind for kind in listed["members"] if kind["name"] == "svm")

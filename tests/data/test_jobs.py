@@ -123,4 +123,4 @@ def test_unlabelled_images_are_noted_by_a_job(tmp_path):
         }
     )
 
-    assert "7 unlabelled images, not used yet by any member" in here.said
+    assert "7 unlabelled images, for members with the key pretrain" in here.said

@@ -347,7 +347,7 @@ def test_unlabelled_images_of_an_archive_are_kept_beside_the_others(archive, tmp
     found = opened(archive(), unlabelled=tmp_path / "more.npz", test=TestSplit(fraction=0.25))
 
     np.testing.assert_array_equal(found.unlabelled.take(np.arange(5)), PIXELS[:5])
-    assert found.notes == ("5 unlabelled images, not used yet by any member",)
+    assert found.notes == ("5 unlabelled images, for members with the key pretrain",)
 
 
 def test_unlabelled_images_of_another_shape_are_refused(archive, tmp_path):
@@ -403,7 +403,7 @@ def test_unlabelled_pictures_may_lie_in_folders_or_not(folder, tmp_path):
     found = pictures(folder, unlabelled=more, test=TestSplit(fraction=0.4))
 
     assert len(found.unlabelled) == 2 and found.unlabelled.signature == found.train.signature
-    assert found.notes == ("2 unlabelled images, not used yet by any member",)
+    assert found.notes == ("2 unlabelled images, for members with the key pretrain",)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty has no JPEG or PNG files") as caught:
         pictures(folder, unlabelled=tmp_path / "empty")

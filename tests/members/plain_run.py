@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from quorate.data.dataset import Images
 from quorate.training.run import Metrics, Numerics, Signal, State
 from quorate.training.state import pack_state, unpack_state
 
@@ -22,6 +23,7 @@ class PlainRun:
     reports: list[Metrics | None] = field(default_factory=list)
     kept: dict[int, bytes] = field(default_factory=dict)
     """Packed states by the number of the report that asked for them."""
+    unlabelled: Images | None = None
 
     def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
         self.reports.append(metrics)
@@ -35,4 +37,5 @@ class PlainRun:
 
     def resumed(self, number: int) -> PlainRun:
         """A new run that goes on from the state of report `number`."""
-        return PlainRun(self.seed, self.numerics, restored=unpack_state(self.kept[number]))
+        restored = unpack_state(self.kept[number])
+        return PlainRun(self.seed, self.numerics, restored=restored, unlabelled=self.unlabelled)

@@ -118,7 +118,7 @@ def hold_out(data: Dataset, split: TestSplit) -> tuple[Dataset, Dataset]:
 
 
 def note_unlabelled(images: Images) -> str:
-    return f"{len(images):,} unlabelled images, not used yet by any member"
+    return f"{len(images):,} unlabelled images, for members with the key pretrain"
 
 
 def first_rows(opened: Opened, limit: int | None) -> Opened:

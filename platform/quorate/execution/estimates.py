@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
-from quorate.plan import FitTask, PredictTask, Task
+from quorate.plan import FitTask, PredictTask, Task, pretraining_of
 
 Load = tuple[float, float]
 """Seconds that something takes, and the share of all workers that it holds meanwhile."""
@@ -120,7 +120,11 @@ class Estimates:
 
 def epochs_of(task: Task) -> int | None:
     """The epochs that a task reports one by one, so that it can end between them; None where it cannot end early."""
-    return getattr(task.params, "epochs", None) if isinstance(task, FitTask) else None
+    if not isinstance(task, FitTask):
+        return None
+    epochs: int | None = getattr(task.params, "epochs", None)
+    before: int = getattr(pretraining_of(task.params), "epochs", 0)
+    return epochs + before if epochs is not None else None
 
 
 def makespan(running: Sequence[Load], waiting: Sequence[Load]) -> float:

@@ -143,7 +143,7 @@ def _fit(
     emit(Started(task, assignment.attempt, worker, assignment.log, restored is not None))
     fold = context.folds[task.fold]
     rows_after = 2 * len(fold.valid) + (len(context.test) if context.test is not None else 0)
-    run = _TaskRun(task, restored, spent, context.assets, assignment.checkpoint_seconds, control, emit, rows_after)
+    run = _TaskRun(task, restored, spent, context, assignment.checkpoint_seconds, control, emit, rows_after)
     data = context.train
     member: Member = MEMBERS.get(task.kind)(task.params, signature=data.signature, n_classes=data.n_classes)
     valid_rows = context.train.take(fold.valid)
@@ -156,10 +156,12 @@ def _fit(
         return
     seconds = spent + time.perf_counter() - started
 
+    complete = not run.stopped and getattr(member, "finished", True)
+
     def result(task: FitTask, member: Member, **more: Any) -> Fitted:
         valid = _checked(member.predict_proba(valid_rows.x))
         test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
-        return Fitted(task, valid, member.history, _files(member), complete=not run.stopped, test=test, **more)
+        return Fitted(task, valid, member.history, _files(member), complete=complete, test=test, **more)
 
     views = [(other, cast(Several, member).view(other.view)) for other in task.others]
     others = tuple(result(other, view, seconds=0.0) for other, view in views if view is not None)
@@ -186,20 +188,21 @@ class _TaskRun:
         task: FitTask,
         restored: State | None,
         spent: float,
-        assets: dict[str, bytes],
+        context: Context,
         checkpoint_seconds: float,
         control: Control,
         emit: Callable[[Event], None],
         rows_after: int,
     ) -> None:
         self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
+        self.unlabelled = context.unlabelled
         self.stopped = False
         self._epochs, self._rows_after = epochs_of(task), rows_after
         self._steps, self._first_step = 0, 0.0
         self._copies: list[Path] = []
-        self._task, self._assets, self._control, self._emit = task, assets, control, emit
+        self._task, self._assets, self._control, self._emit = task, context.assets, control, emit
         self._interval, self._last, self._begun = checkpoint_seconds, time.monotonic(), time.monotonic() - spent
-        self._epoch = len(restored["history"]) if restored and "history" in restored else 0
+        self._epoch = sum(len((restored or {}).get(part, ())) for part in ("pretrained", "history"))
 
     @property
     def deadline(self) -> float | None:

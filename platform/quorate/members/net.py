@@ -17,23 +17,25 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
 from quorate.data.weighting import row_weights
-from quorate.kinds import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.members.base import Proba, read_header, write_header
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
 from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export, feed_of
 from quorate.own_code import package_of
 from quorate.training.averages import Weights
 from quorate.training.feed import Feed, labels_of
+from quorate.training.finetuning import freezing, slower_backbone
 from quorate.training.groups import parameter_groups
 from quorate.training.initializations import initialize
 from quorate.training.loop import History, Recipe, fit_network, predict
 from quorate.training.memory import footprint, largest_batch
 from quorate.training.pace import schedule_of
+from quorate.training.pretraining.phase import Phase, pretrain
 from quorate.training.run import Hardware, Numerics, Run
 from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
-from quorate.training.weights import WeightsError, read_weights
+from quorate.training.weights import load_weights, read_weights
 
 _WEIGHTS = "weights.safetensors"
 
@@ -52,6 +54,7 @@ class Net:
         self.signature = signature
         self.n_classes = n_classes
         self.history: History = []
+        self.finished = True
         self.network: nn.Module | None = None
         self._others: dict[str, Weights] = {}
         self.features: Features
@@ -96,7 +99,17 @@ class Net:
         # A pass back costs two forward; on one core 20 Gflop/s were measured, .2 ms an image, 2 ms a step on tables.
         batch = 64 if params.batch_size == "auto" else params.batch_size
         beside = 2e-4 if isinstance(signature, ImageSignature) else 2e-3 / min(batch, rows)
-        return float(rows * params.epochs * (3 * flops / 20e9 + beside))
+        training = float(rows * params.epochs * (3 * flops / 20e9 + beside))
+        return training + cls.pretraining_cost(params, signature=signature, rows=rows)
+
+    @classmethod
+    def pretraining_cost(cls, params: NetParams, *, signature: Signature, rows: int) -> float:
+        """Estimated seconds that the pretraining takes for so many images, labelled or not."""
+        if params.pretrain is None:
+            return 0.0
+        flops = profile(params.arch, expected_shape(params, signature)).flops
+        passes = PRETRAININGS.get(params.pretrain.kind).passes
+        return float(passes * rows * params.pretrain.epochs * (3 * flops / 20e9 + 2e-4))
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         torch.set_num_threads(run.numerics.threads)
@@ -110,6 +123,10 @@ class Net:
         memory = torch.channels_last if run.numerics.memory_format == "channels_last" else torch.contiguous_format
         network.to(device=device, memory_format=memory)  # type: ignore[call-overload]
         self.network, self._device = network, run.numerics
+        phase = self._pretrain(network, train, run)
+        self.history, self.finished, run = phase.history, phase.whole, phase.run
+        if phase.stopped:
+            return self
         p = self.params
         recipe = Recipe(
             epochs=p.epochs,
@@ -127,6 +144,7 @@ class Net:
             label_smoothing=p.label_smoothing,
             weight=self._weight(train),
             balanced=p.sampling is not None,
+            prepare=freezing(network, p.finetune) if p.finetune is not None else None,
         )
         trained = fit_network(
             network,
@@ -136,7 +154,7 @@ class Net:
             recipe=recipe,
             run=run,
         )
-        self.history, self._others = trained.history, trained.others
+        self.history, self._others = phase.history + trained.history, trained.others
         if ARCHS.reference(p.arch.kind) is not None:
             some = valid.x.subset(np.arange(min(len(valid), SAMPLE_ROWS)))
             (self._sample,) = feed_of(some, self.features, numerics=Numerics(), size=p.size).batches(SAMPLE_ROWS)
@@ -228,21 +246,31 @@ class Net:
             return network
         network = self._build()
         assert weights is not None, "refused when the job file was read"
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise WeightsError(f"{p.weights} does not fit {p.arch.kind}: {error}") from None
+        load_weights(network, weights, source=str(p.weights), arch=p.arch.kind)
         return network
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        p = self.params
+        """With the weights in groups of their own rates and decays, where these were asked for."""
+        p, finetune = self.params, self.params.finetune
         groups = parameter_groups(
             network, lr=p.lr, weight_decay=p.weight_decay, decay=p.decay, layer_decay=p.layer_decay
         )
+        if finetune is not None and finetune.freeze != "backbone" and finetune.backbone_lr != 1:
+            groups = slower_backbone(groups, network, lr=p.lr, factor=finetune.backbone_lr)
         optimizer: torch.optim.Optimizer = OPTIMIZERS.get(p.optimizer.kind).build(
             p.optimizer, groups, lr=p.lr, weight_decay=p.weight_decay
         )
         return optimizer
+
+    def _pretrain(self, network: nn.Module, train: Dataset, run: Run) -> Phase:
+        """What is learned without labels, from the fold's training images and the job's unlabelled ones."""
+        p, shape = self.params, self._shape()
+        if p.pretrain is None or isinstance(shape, TableShape):
+            return Phase([], run)
+        images = [train.x] if run.unlabelled is None else [train.x, run.unlabelled]
+        feeds = [self._feed(part) for part in images]
+        rows = len(train) * p.epochs
+        return pretrain(network, params=p.pretrain, feeds=feeds, shape=shape, training_rows=rows, run=run)
 
     def _standardizer(self, network: nn.Module, images: Images) -> Standardizer:
         if self.params.standardize != "auto":
@@ -280,7 +308,7 @@ class Net:
 
 def _to_predict(params: NetParams) -> NetParams:
     """The parameters without what only training needs: files, and code of the user's own."""
-    plain: dict[str, Any] = {"weights": None}
+    plain: dict[str, Any] = {"weights": None, "pretrain": None, "finetune": None}
     for name, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("init", INITIALIZATIONS)):
         if registry.reference(getattr(params, name).kind) is not None:
             default = type(params).model_fields[name].default

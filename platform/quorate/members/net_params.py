@@ -17,10 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams
-from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
+from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, PRETRAININGS, SCHEDULES, KindParams, kind_of
+from quorate.members.starting_point import check_head, check_weights, count_stages, least_size
+from quorate.own_code import OwnCodeError
 from quorate.spec import ExistingPath
 from quorate.training.averages import Swa
 from quorate.training.feed import Augment
+from quorate.training.finetuning import Finetune
 from quorate.training.groups import Decayed, tells_layers
 from quorate.training.initializations import DefaultParams
 from quorate.training.own import OwnArch
@@ -84,6 +87,10 @@ class NetParams(WeightedParams):
     weights: Literal["hub"] | ExistingPath | None = None
     """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file in the
     architecture's key names."""
+    pretrain: kind_of(PRETRAININGS) | None = None  # type: ignore[valid-type]
+    """Learn from images without their labels first; see the pretrainings below."""
+    finetune: Finetune | None = None
+    """How the weights that the network starts from are trained on; all alike when left out. See below."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` takes bfloat16 for training where the hardware is faster with it; predictions are float32."""
 
@@ -125,6 +132,21 @@ class NetParams(WeightedParams):
             )
         return self
 
+    @model_validator(mode="after")
+    def _starts_from_something(self) -> NetParams:
+        kind = self.pretrain.kind if self.pretrain is not None else None
+        narrow = kind is not None and PRETRAININGS.get(kind).convolutional
+        if narrow and not ARCHS.get(self.arch.kind).convolutional:
+            raise ValueError(
+                f"pretrain: {kind} is for convolutional architectures, and {self.arch.kind!r} is none; "
+                "choose pretrain: autoencoder"
+            )
+        if self.finetune is not None:
+            if self.weights is None and kind is None:
+                raise ValueError("finetune needs something to start from: add weights or pretrain, or leave it out")
+            self.finetune.check_epochs(self.epochs)
+        return self
+
 
 _TYPICAL_CARDINALITY = 16
 
@@ -145,14 +167,41 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
         raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
     check_scheme(params.standardize, signature)
     if signature.kind == "table":
-        for name in ("size", "weights", "augment"):
+        for name in ("size", "weights", "augment", "pretrain", "finetune"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
+    else:
+        _check_start(params, signature)
     if params.layer_decay < 1 and not profile(params.arch, expected_shape(params, signature)).layered:
         raise ValueError(
             f"layer_decay is {params.layer_decay:g}, and {params.arch.kind} does not tell the order of its layers; "
             "leave it out, or take an architecture of timm or a built-in one"
         )
+
+
+def _check_start(params: NetParams, signature: Signature) -> None:
+    """Raise `ValueError` where the network cannot take images of that size, or start from what it is to start from."""
+    shape = expected_shape(params, signature)
+    assert not isinstance(shape, TableShape)
+    try:
+        profile(params.arch, shape)
+    except OwnCodeError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        side = least_size(params.arch, shape)
+        if side is None:
+            raise
+        reason = (str(error).strip().splitlines() or [repr(error)])[0].rstrip(".")
+        has = f"the size is {params.size}" if params.size else "they come as they are"
+        raise ValueError(
+            f"{reason}; {has}, and the least size above that {params.arch.kind} takes is {side}: set size: {side}"
+        ) from error
+    if isinstance(params.weights, Path):
+        check_weights(params.arch, shape, params.weights)
+    if params.pretrain is not None or params.finetune is not None:
+        check_head(params.arch, shape, pretrain=params.pretrain is not None)
+    if params.finetune is not None:
+        params.finetune.check_stages(count_stages(params.arch, shape), params.epochs)
 
 
 @dataclass(frozen=True)

@@ -55,4 +55,5 @@ def _stopped(row: Mapping[str, Any]) -> str:
     task = f"{row['member']} fold {row['fold']}"
     if not row["epochs_done"]:
         return f"{task} in its first epoch"
-    return f"{task} after {row['epochs_done']} of {row['epochs']} epochs (best: {row['best_epoch']})"
+    best = f" (best: {row['best_epoch']})" if row["best_epoch"] else ", none of them with labels"
+    return f"{task} after {row['epochs_done']} of {row['epochs']} epochs{best}"

@@ -42,6 +42,7 @@ class _Row:
     since: float
     epoch: int = 0
     loss: float | None = None
+    of: str = "validation "
 
 
 class Watch:
@@ -86,7 +87,9 @@ class Watch:
             self._begin(task, event)
         elif isinstance(event, Reported) and task.key in self._rows:
             row = self._rows[task.key]
-            row.epoch, row.loss = event.epoch, event.metrics.get("valid_loss")
+            row.epoch, row.loss, row.of = event.epoch, event.metrics.get("valid_loss"), "validation "
+            if row.loss is None:
+                row.loss, row.of = event.metrics.get("pretrain_loss"), "pretraining "
         elif isinstance(event, Fitted):
             self._end(task)
             self._say(f"{_name(task)} {_fitted(event)}")
@@ -120,7 +123,7 @@ class Watch:
         for row in rows[:room]:
             epochs = epochs_of(row.task)
             bar = ProgressBar(total=epochs or 1, completed=row.epoch, width=16) if epochs else ""
-            loss = "" if row.loss is None else f"{'validation ' if wide else ''}loss {row.loss:.4f}"
+            loss = "" if row.loss is None else f"{row.of if wide else ''}loss {row.loss:.4f}"
             cells = [Text(_name(row.task)), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
             table.add_row(*cells, loss, say_seconds(now - row.since), Text(row.worker, style="dim"))
         more = [Text(f"and {len(rows) - room} more", style="dim")] if len(rows) > room else []

@@ -51,6 +51,8 @@ class Recipe:
     """Of each training row, float32 (N,) with a mean of 1, on the device; None counts all the same."""
     balanced: bool = False
     """Whether each epoch draws the classes equally often."""
+    prepare: Callable[[int], None] | None = None
+    """Called with the number of each epoch, from 0, once the network is in training mode: freezes what is frozen."""
 
 
 class Training:
@@ -187,6 +189,8 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     network, optimizer = training.network, training.optimizer
     batches = split_batches(training.order(labels, balanced=recipe.balanced), run.numerics.batch_size)
     network.train()
+    if recipe.prepare is not None:
+        recipe.prepare(training.epoch)
     while training.step < len(batches):
         together = batches[training.step : training.step + recipe.accumulate]
         total = sum(map(len, together))
@@ -203,14 +207,20 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
         norm = take_step(network, optimizer, recipe.constraints)
         training.schedule.step()
         if recipe.swa and recipe.swa.lr and training.epoch >= recipe.swa.first_epoch(recipe.epochs):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.swa.lr
+            _hold_rate(optimizer, recipe.swa.lr)
         training.averages.after_step(network)
         training.tally.add_step(norm)
         training.step += len(together)
         if training.step < len(batches) and run.report(None, training.state) is Signal.STOP:
             return Signal.STOP
     return Signal.CONTINUE
+
+
+def _hold_rate(optimizer: Optimizer, lr: float) -> None:
+    """Set the highest rate to `lr`, those of other groups in proportion."""
+    highest = max(group["lr"] for group in optimizer.param_groups)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr"] / highest if highest > 0 else lr
 
 
 def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe) -> torch.Tensor:

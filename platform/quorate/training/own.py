@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from quorate.kinds import KindParams
 from quorate.own_code import OwnCodeError, said
 from quorate.own_params import own_values, params_of, require_class, require_parameters
+from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.shapes import Shape, TableShape
 
 _ARCH = "build(shape, n_classes, *, width: int = 32) -> torch.nn.Module"
@@ -148,6 +149,14 @@ def adopt_schedule(kind: str, found: Any) -> OwnStep:
     return _adopt_step(
         kind, found, "schedule", ("optimizer", "epochs", "steps"), ("optimizer",), _SCHEDULE, LRScheduler
     )
+
+
+def adopt_pretraining(kind: str, found: Any) -> Any:
+    """A pretraining of a class with `Params`, `build`, `passes` and `convolutional`."""
+    if not isinstance(found, type):
+        raise OwnCodeError(f"it is {_type(found)}; a class is needed, with Params, build, passes and convolutional")
+    require_class(found, base=PretrainParams, names=("build", "passes"), kind=kind)
+    return found
 
 
 def _adopt_step(

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from quorate.data.dataset import Images
+
 State = dict[str, Any]
 """A full training state: a tree of JSON values, torch tensors and NumPy arrays."""
 
@@ -77,6 +79,10 @@ class Run(Protocol):
     @property
     def restored(self) -> State | None:
         """State of the newest checkpoint, to go on from."""
+
+    @property
+    def unlabelled(self) -> Images | None:
+        """The job's images without labels, for members that learn from them."""
 
     def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
         """Say how it goes: `metrics` at the end of an epoch, None in between.

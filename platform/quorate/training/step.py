@@ -21,8 +21,8 @@ class Constraints:
 
 
 def matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of layers: parameters of two dimensions or more, not biases and normalizations."""
-    return [weight for weight in network.parameters() if weight.ndim > 1]
+    """The weights of layers that are trained: of two dimensions or more, so neither biases nor normalizations."""
+    return [weight for weight in network.parameters() if weight.ndim > 1 and weight.requires_grad]
 
 
 def penalty(network: nn.Module, constraints: Constraints) -> torch.Tensor | None:

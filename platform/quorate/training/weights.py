@@ -5,25 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch import nn
 
 from quorate.errors import UserError
+from quorate.training.backbone import head_names
 
 
 class WeightsError(UserError):
     """The weights cannot be used, with the reason."""
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:
     """Tensors by name from a `.safetensors`, `.pth` or `.pt` file; raises `WeightsError`.
 
-    A checkpoint that holds its weights under `state_dict` or `model` is understood.
+    A checkpoint that holds its weights under `state_dict` or `model` is understood. With `shapes_only` the tensors
+    are on the device `meta`, and their values are not read.
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return _shapes(path) if shapes_only else load_file(path)
+        content = torch.load(path, map_location="meta" if shapes_only else "cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} is not a readable weights file: {error}") from None
     except Exception as error:  # weights_only raises pickle's own errors, by several names
@@ -36,3 +39,30 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise WeightsError(f"{path} does not hold a mapping of names to tensors; save the network's state_dict")
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _shapes(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        names = file.keys()
+        return {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
+
+
+def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], *, source: str, arch: str) -> None:
+    """Give `network` these weights; a head of another shape stays fresh. Raises `WeightsError` where they do not fit.
+
+    `source` and `arch` are named in the message.
+    """
+    own = network.state_dict()
+    try:
+        heads = tuple(f"{name}." for name in head_names(network))
+    except ValueError:
+        heads = ()
+    other = {
+        name: own[name]
+        for name, tensor in weights.items()
+        if name in own and name.startswith(heads) and tensor.shape != own[name].shape
+    }
+    try:
+        network.load_state_dict({**weights, **other})
+    except RuntimeError as error:
+        raise WeightsError(f"{source} does not fit {arch}: {error}") from None

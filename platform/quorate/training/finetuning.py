@@ -1,0 +1,107 @@
+"""Fine-tuning of pretrained weights: what is frozen in which epoch, and a smaller rate below the head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from quorate.kinds import Spec
+from quorate.training.backbone import head_parameters, stages_of
+
+
+class Finetune(Spec):
+    """How a network that starts from pretrained weights is trained."""
+
+    freeze: Literal["none", "backbone"] = "none"
+    """`backbone` trains the head alone, on features that stay as they are."""
+    head_epochs: int = Field(0, ge=0)
+    """Epochs in which the head is trained alone, before the backbone joins it."""
+    unfreeze: Literal["all", "gradual"] = "all"
+    """After `head_epochs`: the whole backbone at once, or stage by stage from the last one backwards
+    (Howard and Ruder, 2018)."""
+    stage_epochs: int = Field(1, ge=1)
+    """Epochs from one stage to the next with `unfreeze: gradual`."""
+    backbone_lr: float = Field(0.1, gt=0, le=1)
+    """Factor of the learning rate below the head."""
+
+    @model_validator(mode="after")
+    def _has_an_order(self) -> Finetune:
+        if self.freeze == "backbone" and (self.head_epochs or self.unfreeze == "gradual"):
+            raise ValueError(
+                "freeze: backbone trains the head alone in every epoch; leave head_epochs and unfreeze out"
+            )
+        if self.unfreeze == "gradual" and not self.head_epochs:
+            raise ValueError("unfreeze: gradual begins with the head alone; set head_epochs to 1 or more")
+        return self
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raise `ValueError` where the backbone's turn would never come."""
+        if self.head_epochs >= epochs:
+            raise ValueError(
+                f"finetune.head_epochs is {self.head_epochs} of {epochs} epochs, so the backbone would never be "
+                "trained; lower it, raise epochs, or write freeze: backbone"
+            )
+
+    def check_stages(self, stages: int, epochs: int) -> None:
+        """Raise `ValueError` where gradual unfreezing would not reach the first stage."""
+        needed = self.head_epochs + (stages - 1) * self.stage_epochs + 1
+        if self.unfreeze == "gradual" and needed > epochs:
+            raise ValueError(
+                f"unfreeze: gradual needs {needed} epochs for the {stages} stages of this network, and there are "
+                f"{epochs}; raise epochs, lower finetune.stage_epochs or head_epochs, or write unfreeze: all"
+            )
+
+    def trained_stages(self, epoch: int, stages: int) -> int:
+        """How many stages, the last ones, are trained in `epoch` (from 0)."""
+        if self.freeze == "backbone" or epoch < self.head_epochs:
+            return 0
+        if self.unfreeze == "all":
+            return stages
+        return min(1 + (epoch - self.head_epochs) // self.stage_epochs, stages)
+
+
+def freezing(network: nn.Module, finetune: Finetune) -> Callable[[int], None]:
+    """What prepares `network`, in training mode, for an epoch: a function of the epoch alone.
+
+    A frozen weight has no gradient, so that no optimizer touches it; a batch normalization over frozen
+    features keeps their statistics.
+    """
+    stages = stages_of(network)
+
+    def prepare(epoch: int) -> None:
+        frozen = len(stages) - finetune.trained_stages(epoch, len(stages))
+        for number, stage in enumerate(stages):
+            for parameter in stage:
+                parameter.requires_grad_(number >= frozen)
+                if number < frozen:
+                    parameter.grad = None
+        for module in network.modules():
+            if isinstance(module, _BatchNorm) and frozen:
+                module.train(module.weight is not None and module.weight.requires_grad)
+
+    return prepare
+
+
+def slower_backbone(
+    weights: Iterable[nn.Parameter | dict[str, Any]], network: nn.Module, *, lr: float, factor: float
+) -> list[dict[str, Any]]:
+    """The optimizer's groups of `weights` with the rate `factor` * `lr` for all but the head, which comes first.
+
+    `weights` are parameters, or groups of them with options of their own, which are kept.
+    """
+    given = list(weights)
+    plain = [weight for weight in given if isinstance(weight, nn.Parameter)]
+    groups = [group for group in given if isinstance(group, dict)] + ([{"params": plain}] if plain else [])
+    head = {id(parameter) for parameter in head_parameters(network)}
+    split: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for group in groups:
+        for is_head, groups_there in split.items():
+            members = [parameter for parameter in group["params"] if (id(parameter) in head) is is_head]
+            rate = group.get("lr", lr) * (1 if is_head else factor)
+            if members:
+                groups_there.append({**group, "params": members, "lr": rate})
+    return split[True] + split[False]

@@ -1,0 +1,234 @@
+"""The phase before the training in which a network learns from images without their labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from quorate.data.dataset import Images
+from quorate.kinds import PRETRAININGS
+from quorate.training.backbone import feature_width, without_head
+from quorate.training.feed import Feed, split_batches, training_order
+from quorate.training.loop import History, autocast
+from quorate.training.pretraining.objective import Objective, PretrainParams
+from quorate.training.run import Diverged, Metrics, Run, Signal, State
+
+_SEED = 0x5EED_0F_1A7E
+"""Sets the draws of this phase apart from those of the training with the same seed."""
+_WEIGHT_DECAY = 1e-6
+"""As in SimCLR (Chen et al., 2020)."""
+
+
+@dataclass
+class Phase:
+    """How a pretraining ended; `run` is the run of the training that follows."""
+
+    history: History
+    run: Run
+    stopped: bool = False
+    """The world asked to stop: there is no training now."""
+    whole: bool = True
+    """False where the deadline cut it short."""
+
+
+class Pool:
+    """The images of several feeds as one."""
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = [feed for feed in feeds if len(feed)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._feeds))
+
+    def batch(self, rows: torch.Tensor) -> torch.Tensor:
+        """The images at positions `rows`, those of the first feed first."""
+        parts, before = [], 0
+        for feed in self._feeds:
+            own = rows[(rows >= before) & (rows < before + len(feed))] - before
+            if len(own):
+                parts.append(feed.batch(own))
+            before += len(feed)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def pretrain(
+    network: nn.Module,
+    *,
+    params: PretrainParams,
+    feeds: Sequence[Feed],
+    shape: tuple[int, int, int],
+    training_rows: int,
+    run: Run,
+) -> Phase:
+    """Train `network` without its head in place, by the kind of `params`, on the images of `feeds`.
+
+    Under a deadline it ends early enough for a training on `training_rows` rows, all epochs together. Raises
+    `Diverged`.
+    """
+    if run.restored is not None and run.restored.get("phase") != "pretraining":
+        before: History = run.restored.get("pretrained", [])
+        return Phase(before, _After(run, before, restored=run.restored))
+    pool = Pool(feeds)
+    passes = PRETRAININGS.get(params.kind).passes
+    with without_head(network) as encoder:
+        width = feature_width(encoder, pool.batch(torch.arange(min(2, len(pool)))))
+        objective: Objective = PRETRAININGS.get(params.kind).build(params, encoder=encoder, width=width, shape=shape)
+        objective.to(run.numerics.device)
+        progress = _Progress(objective, params, steps=_steps(len(pool), params), seed=run.seed)
+        if run.restored is not None:
+            progress.restore(run.restored)
+        signal, cut = _train(progress, pool, run, reserve=lambda pace: pace / passes * training_rows)
+        left = copy.deepcopy(progress.state()) if cut else None
+    return Phase(progress.history, _After(run, progress.history, kept=left), signal is Signal.STOP, not cut)
+
+
+class _Progress:
+    """Everything that changes while a network is pretrained."""
+
+    def __init__(self, objective: Objective, params: PretrainParams, *, steps: int, seed: int) -> None:
+        self.objective, self.params = objective, params
+        self.optimizer = AdamW(objective.parameters(), lr=params.lr, weight_decay=_WEIGHT_DECAY)
+        self.schedule = CosineAnnealingLR(self.optimizer, T_max=params.epochs * steps)
+        self.history: History = []
+        self.epoch = self.step = 0
+        self._seed = (seed ^ _SEED) % 2**63
+        self._seconds_before = 0.0
+        self._open_epoch()
+
+    def order(self, rows: int) -> torch.Tensor:
+        return training_order(torch.empty(rows), seed=self._seed, epoch=self.epoch)
+
+    def close_epoch(self, figures: dict[str, float]) -> None:
+        self.history.append(figures)
+        self.epoch, self.step, self._seconds_before = self.epoch + 1, 0, 0.0
+        self._open_epoch()
+
+    def seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._since
+
+    def _open_epoch(self) -> None:
+        seed = (self._seed + 1_000_003 * (self.epoch + 1)) % 2**63
+        torch.manual_seed(seed)  # dropout draws from torch's own stream
+        self.generator = torch.Generator().manual_seed(seed)
+        self.loss = torch.zeros((), dtype=torch.float64, device=next(self.objective.parameters()).device)
+        self._since = time.perf_counter()
+
+    def state(self) -> State:
+        return {
+            "phase": "pretraining",
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "pretrained": self.history,
+            "history": [],
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds(),
+            "loss": self.loss,
+            "views": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        }
+
+    def restore(self, saved: State) -> None:
+        self.objective.load_state_dict(saved["objective"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.history = saved["pretrained"]
+        self.epoch, self.step, self._seconds_before = saved["epoch"], saved["step"], saved["seconds"]
+        self._open_epoch()
+        self.loss.copy_(saved["loss"])
+        self.generator.set_state(saved["views"])
+        torch.set_rng_state(saved["random"])
+        if saved["cuda_random"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(saved["cuda_random"])
+
+
+def _train(progress: _Progress, pool: Pool, run: Run, *, reserve: Callable[[float], float]) -> tuple[Signal, bool]:
+    """All epochs that are left; whether the world asked to stop, and whether the deadline ended it.
+
+    `reserve` gives the seconds to keep for the training from those of one image here.
+    """
+    begun, done = time.monotonic(), 0
+    while progress.epoch < progress.params.epochs:
+        batches = split_batches(progress.order(len(pool)), progress.params.batch_size)
+        progress.objective.train()
+        for rows in batches[progress.step :]:
+            with autocast(run.numerics):
+                loss = progress.objective.loss(pool.batch(rows), progress.generator)
+            progress.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            progress.optimizer.step()
+            progress.schedule.step()
+            progress.loss += loss.detach().double() * len(rows)
+            progress.step += 1
+            done += len(rows)
+            if progress.step == len(batches):
+                break
+            if run.report(None, progress.state) is Signal.STOP:
+                return Signal.STOP, False
+            if _must_end(run, reserve((time.monotonic() - begun) / done)):
+                return Signal.CONTINUE, True
+        figures = _figures(progress, len(pool))
+        progress.close_epoch(figures)
+        if run.report(figures, progress.state) is Signal.STOP:
+            return Signal.STOP, False
+        last = progress.epoch == progress.params.epochs
+        if not last and _must_end(run, reserve((time.monotonic() - begun) / max(done, 1))):
+            return Signal.CONTINUE, True
+    return Signal.CONTINUE, False
+
+
+def _must_end(run: Run, reserve: float) -> bool:
+    return run.deadline is not None and time.monotonic() + reserve >= run.deadline
+
+
+def _figures(progress: _Progress, rows: int) -> dict[str, float]:
+    loss, lr = float(progress.loss.cpu() / rows), float(progress.optimizer.param_groups[0]["lr"])
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"pretrain_loss is {loss} in epoch {progress.epoch + 1} of the pretraining at learning rate {lr:.3g}; "
+            "try a tenth of pretrain.lr"
+        )
+    return {"pretrain_loss": loss, "lr": lr, "seconds": progress.seconds()}
+
+
+def _steps(rows: int, params: PretrainParams) -> int:
+    return len(split_batches(torch.arange(rows), params.batch_size))
+
+
+class _After:
+    """The run as the training sees it: its states tell that the pretraining is over, and its figures.
+
+    Where the deadline cut the pretraining short, checkpoints are the state in which it was left, so that a
+    later run with more time goes on there.
+    """
+
+    def __init__(
+        self, run: Run, pretrained: History, *, restored: State | None = None, kept: State | None = None
+    ) -> None:
+        self._run, self._pretrained, self._kept = run, pretrained, kept
+        self.seed, self.numerics, self.restored = run.seed, run.numerics, restored
+
+    @property
+    def deadline(self) -> float | None:
+        return self._run.deadline
+
+    @property
+    def unlabelled(self) -> Images | None:
+        return self._run.unlabelled
+
+    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+        return self._run.report(metrics, lambda: self._kept or {**state(), "pretrained": self._pretrained})
+
+    def asset(self, path: Path) -> Path:
+        return self._run.asset(path)

@@ -1,0 +1,78 @@
+"""Fit tasks that pretrain: unlabelled images reach every worker, and a deadline leaves what can be gone on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.execution.jobs import fitted, hashes, plan_of, run
+from tests.execution.test_deadlines import Steered
+
+from quorate.data.dataset import ArrayImages
+from quorate.execution.base import Event, Executor, Reported, Started
+from quorate.execution.local import LocalExecutor
+from quorate.plan import Plan
+
+PRETRAINED = {
+    "kind": "net",
+    "arch": {"kind": "small_cnn", "width": 8},
+    "epochs": 2,
+    "pretrain": {"kind": "simclr", "epochs": 3, "batch_size": 64},
+}
+UNLABELLED = ArrayImages(np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8))
+
+
+def with_unlabelled(members: dict) -> Plan:
+    plan = plan_of(members, validation={"scheme": "holdout", "fraction": 0.3})
+    return replace(plan, context=replace(plan.context, unlabelled=UNLABELLED))
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.system)])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    if request.param == "local":
+        made: Executor = LocalExecutor()
+    else:
+        request.getfixturevalue("ray_session")
+        from quorate.execution.ray import RayExecutor
+
+        made = RayExecutor(own=False)
+    yield made
+    made.close()
+
+
+def test_unlabelled_images_reach_a_worker_and_count(executor: Executor) -> None:
+    plan = with_unlabelled({"cnn": PRETRAINED})
+    without = replace(plan, context=replace(plan.context, unlabelled=None))
+
+    events = run(executor, plan)
+
+    assert hashes(events) == hashes(run(LocalExecutor(), plan)) != hashes(run(LocalExecutor(), without))
+    epochs = [(event.epoch, "pretrain_loss" in event.metrics) for event in events if isinstance(event, Reported)]
+    assert epochs == [(1, True), (2, True), (3, True), (4, False), (5, False)]
+
+
+def test_a_deadline_in_the_pretraining_gives_an_incomplete_fit_that_goes_on_to_the_same_bits() -> None:
+    # given: a deadline that comes with the second epoch of the pretraining
+    plan = with_unlabelled({"cnn": PRETRAINED})
+    steered, checkpoints = Steered.without_end(), {}
+
+    def due_now(event: Event) -> None:
+        if isinstance(event, Reported) and event.epoch == 2 and not steered.due:
+            steered.due.append(time.monotonic())
+
+    executor = LocalExecutor()
+
+    # when
+    cut = run(executor, plan, on=due_now, checkpoints=checkpoints, agenda=steered)
+    again = run(LocalExecutor(), plan, checkpoints=checkpoints)
+
+    # then
+    ((key, first),) = fitted(cut).items()
+    assert not first.complete and len(first.history) < 5
+    assert any(event.restored for event in again if isinstance(event, Started))
+    whole = fitted(again)[key]
+    assert whole.complete and len(whole.history) == 5
+    assert hashes(again) == hashes(run(LocalExecutor(), plan))
