@@ -31,6 +31,7 @@ from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
 from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.members.base import load_member
+from quorate.members.backbone import Backbone
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
@@ -57,6 +58,7 @@ PARTS: list[type[BaseModel]] = [
     MemberParams,
     WeightedParams,
     LearnerParams,
+    Backbone,
     ForestParams,
     BoostingParams,
     Augment,

@@ -61,7 +61,9 @@ class Standardizer:
         if self.matrix is not None:
             assert self.mean is not None, "a whitening has both"
             with threadpool_limits(1):
-                whitened = np.matmul((x - self.mean).reshape(len(x), -1), self.matrix, dtype=np.float32)
+                whitened: NDArray[np.float32] = np.matmul(
+                    (x - self.mean).reshape(len(x), -1), self.matrix, dtype=np.float32
+                )
             return whitened.reshape(x.shape)
         if self.mean is None or self.std is None:
             return x

@@ -173,11 +173,8 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, images: Images, *, stop: Callable[[], bool] = lambda: False) -> NDArray[np.float32] | None:
-        """float32 (n, width); None where `stop`, asked before each batch, says so.
-
-        Raises `ValueError` where the weights do not fit.
-        """
-        network, standardizer, numerics = self._ready
+        """float32 (n, width); None where `stop`, asked before each batch, says so."""
+        network, standardizer, numerics = self.ready
         feed = PixelFeed(images, standardize=standardizer, numerics=numerics, size=self.backbone.size)
         matrix = np.empty((len(images), self.width), np.float32)
         at = 0
@@ -189,8 +186,11 @@ class Extractor:
         return matrix
 
     @functools.cached_property
-    def _ready(self) -> tuple[nn.Module, Standardizer, Numerics]:
-        """The network on its device, what its pixels are standardized by, and the numerics."""
+    def ready(self) -> tuple[nn.Module, Standardizer, Numerics]:
+        """The network on its device, what its pixels are standardized by, and the numerics.
+
+        Raises `ValueError` where the weights do not fit.
+        """
         backbone, device = self.backbone, self.backbone.numerics.device
         last = ARCHS.get(backbone.arch).convolutional and not self._trial.profile.narrow_strided
         network = _loaded(backbone.arch, _shape(backbone, self.shape), self.weights)

@@ -90,6 +90,7 @@ def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
         raise ValueError("the saved features are inconsistent: a backbone takes images")
     backbone = Backbone.model_validate({**saved["backbone"], "gpus": 0})
     extract = extractor(backbone, signature.shape, (folder / _WEIGHTS).read_bytes())
+    _ = extract.ready  # weights that do not fit are refused now
     scaler = skops.io.load(folder / _SCALER, trusted=list(_TRUSTED)) if saved["scaled"] else None
     width = extract.width if scaler is None else scaler.transform(np.zeros((1, extract.width), np.float32)).shape[1]
     if width != saved["width"]:
