@@ -234,7 +234,8 @@ def test_a_plan_asks_each_backbone_once_whatever_the_members_and_folds(weights):
     large = tiny_data(rows=1200, shape=(8, 8, 1))
 
     plan = plan_of(
-        f"{{a: {{kind: svm, features: {features}}}, b: {{kind: knn, copies: 3, features: {features}}}, c: naive_bayes}}",
+        f"{{a: {{kind: svm, features: {features}}}, "
+        f"b: {{kind: knn, copies: 3, features: {features}}}, c: naive_bayes}}",
         data=large,
         test=COLOUR.take(np.arange(5)),
     )

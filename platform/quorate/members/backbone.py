@@ -122,8 +122,8 @@ def trial(backbone: Backbone, shape: tuple[int, int, int]) -> Trial:
         except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError):
             continue
         raise ValueError(
-            f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]} ({reason}); it takes {size}x{size}, "
-            f"so write size: {size}"
+            f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]} ({reason}); "
+            f"it takes {size}x{size}, so write size: {size}"
         )
     raise ValueError(f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]}: {reason}")
 
