@@ -120,13 +120,13 @@ WRONG = {
     "features of nothing": (
         "data: digits\nmembers:\n  a: {kind: svm, features: resnet18}\n",
         3,
-        "members.a.features.arch",
+        "members.a.features",
         "features come from a network of timm, and 'resnet18' is none: write timm/NAME",
     ),
     "features of an unknown network": (
         "data: digits\nmembers:\n  a: {kind: svm, features: timm/resnet18x}\n",
         3,
-        "members.a.features.arch",
+        "members.a.features",
         "timm has no model 'resnet18x'; did you mean 'resnet18'?",
     ),
     "features in a list": (
