@@ -40,6 +40,7 @@ from quorate.kinds import (
     SCHEDULES,
     KindParams,
 )
+from quorate.members.backbone import Backbone
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
@@ -72,6 +73,7 @@ PARTS: list[type[BaseModel]] = [
     MemberParams,
     WeightedParams,
     LearnerParams,
+    Backbone,
     ForestParams,
     BoostingParams,
     Augment,

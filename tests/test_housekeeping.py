@@ -69,7 +69,15 @@ def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
     # then
     assert stock.size == sum(share.size for share in spaces.values()) == place.on_disk()
     counts = {name: share.count for name, share in spaces.items()}
-    expected = {"fits": 4, "predictions": 1, "checkpoints": 1, "unnamed blobs": 1, "damaged": 1, "torn writes": 1}
+    expected = {
+        "fits": 4,
+        "features": 0,
+        "predictions": 1,
+        "checkpoints": 1,
+        "unnamed blobs": 1,
+        "damaged": 1,
+        "torn writes": 1,
+    }
     assert counts == expected
     assert spaces["unnamed blobs"].size == 15
     assert spaces["predictions"].size < 300, "its array is that of the first fit"

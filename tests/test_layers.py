@@ -28,7 +28,7 @@ LAYERS = (
     {"report", "tracking", "serving"},
     {"runs", "interrupt", "health"},
     {"comparison", "drawing", "finding", "history"},
-    {"mirror"},
+    {"mirror", "extracting"},
     {"fitting"},
     {"board", "packing", "budgeting", "loading"},
     {"job"},

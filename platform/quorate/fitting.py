@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quorate.execution.base import (
     Checkpointed,
+    Event,
     Executor,
     Failed,
+    Featured,
     Fitted,
     OutOfTime,
     Policy,
@@ -19,9 +21,10 @@ from quorate.execution.base import (
 )
 from quorate.execution.budget import Agenda, Budget, round_of
 from quorate.execution.estimates import Estimates, makespan
+from quorate.extracting import Extraction, find_features
 from quorate.members.base import Proba
 from quorate.mirror import Mirror
-from quorate.plan import FitTask, Plan, PredictTask, Resources, Task, Unit, predict_key
+from quorate.plan import Context, FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit, predict_key
 from quorate.report.progress import Screen, Watch
 from quorate.results import Fit, Results
 from quorate.runs import RunFolder
@@ -40,6 +43,8 @@ class Work:
     failures: dict[str, Failed] = field(default_factory=dict)
     late: dict[str, OutOfTime] = field(default_factory=dict)
     """What the budget left out."""
+    features_left: list[FeatureTask] = field(default_factory=list)
+    """What frozen networks still owe."""
     estimates: Estimates = field(default_factory=Estimates)
 
     def status(self, plan: Plan, label: str) -> str:
@@ -78,19 +83,30 @@ def train(
     screen: Screen,
     budget: Budget | None = None,
 ) -> None:
-    """Run `units` and keep what they give as it comes; under a budget, as far as it goes."""
+    """Run `units` and keep what they give as it comes; under a budget, as far as it goes.
+
+    The features that they need are computed before, as far as the store does not have them; raises `BackboneError`
+    where a frozen network's weights cannot be had.
+    """
+    extraction = find_features(plan, units, results)
+    every = [*(Unit((task,)) for task in extraction.missing), *units]
     policy = Policy(spec.retries, spec.lost_workers, spec.checkpoint_seconds, spec.workers)
     sources = Sources(results.checkpoint, lambda task: results.files(work.fits[task.key]))
-    shares = Shares(units, executor, spec.workers)
+    shares = Shares(every, executor, spec.workers)
     for fit in work.fits.values():
         if not fit.task.view:
             work.estimates.reused(fit.task, fit.seconds)
     agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
-    watch = Watch(screen, units, work.estimates, shares, reused=len(work.fits), budget=budget)
+    watch = Watch(screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     begun: set[str] = set()
+
+    def run(chosen: Sequence[Unit], context: Context) -> Iterator[Event]:
+        return executor.run(chosen, context=context, sources=sources, policy=policy, agenda=agenda)
+
     with watch.shown():
-        for event in executor.run(units, context=plan.context, sources=sources, policy=policy, agenda=agenda):
+        for event in _in_turn(extraction, units, run):
             folder.log(event)
+            extraction.on(event)
             if isinstance(event, Checkpointed):
                 results.keep_checkpoint(event)
                 continue
@@ -105,6 +121,10 @@ def train(
             elif isinstance(event, Predicted):
                 work.tests[event.task.fit.key] = event.proba
                 results.keep_predicted(event)
+            elif isinstance(event, Featured):
+                results.keep_features(event)
+            elif isinstance(event.task, FeatureTask):
+                pass  # what needs it ends with events of its own
             elif isinstance(event, Failed) and event.final:
                 for part in _fits_of(event.task):
                     work.failures[part.key] = event
@@ -118,6 +138,20 @@ def train(
             if not isinstance(event, OutOfTime) or event.task.key in begun:
                 mirror.on(event)
             watch.on(event)
+    work.features_left = extraction.missing
+
+
+def _in_turn(
+    extraction: Extraction, units: Sequence[Unit], run: Callable[[Sequence[Unit], Context], Iterator[Event]]
+) -> Iterator[Event]:
+    """The events of the features that are missing, then those of `units`; the caller has dealt with one when it asks
+    for the next."""
+    if missing := extraction.missing:
+        yield from run([Unit((task,)) for task in missing], extraction.before())
+    yield from extraction.without(units)
+    ready = [unit for unit in units if extraction.can_begin(unit)]
+    if ready:
+        yield from run(ready, extraction.after())
 
 
 class Shares:
@@ -140,10 +174,11 @@ def seconds_to_quorum(plan: Plan, work: Work, *, need: int, share: Shares) -> fl
     missing = [task for task in firsts if task.key not in work.fits and task.key not in work.failures]
     waiting = sorted((work.estimates.seconds(task), share(task)) for task in missing)
     present = sum(task.key in work.fits for task in firsts)
-    return makespan([], waiting[: max(need - present, 0)])
+    before = [(work.estimates.seconds(task), share(task)) for task in work.features_left]
+    return makespan([], [*before, *waiting[: max(need - present, 0)]])
 
 
-def _fits_of(task: Task) -> tuple[FitTask, ...]:
+def _fits_of(task: FitTask | PredictTask) -> tuple[FitTask, ...]:
     """What is not there where a task has failed."""
     return task.all if isinstance(task, FitTask) else (task.fit,)
 

@@ -16,7 +16,7 @@ GRACE = 3600.0
 """Seconds for which what was written or used is never garbage: a job writes blobs before the manifest that names
 them, and reads the files of finished members once more when it packs its bundle."""
 
-_SPACES = ("fits", "predictions", "checkpoints")
+_SPACES = ("fits", "features", "predictions", "checkpoints")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

@@ -31,13 +31,15 @@ from quorate.errors import Interrupted
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.choose import Workplace
+from quorate.extracting import BackboneError, summaries
 from quorate.fitting import Work, find_finished, train, units_left
 from quorate.interrupt import StopRequest
+from quorate.jobfile import SpecError
 from quorate.kinds import COMBINERS, DATASETS
 from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather
 from quorate.packing import pack_bundle
-from quorate.plan import Context, Plan, PlanError, assets_of, derive_seed, digest, make_plan
+from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan
 from quorate.report.progress import Screen
 from quorate.results import Results
 from quorate.runs import RunFolder
@@ -111,7 +113,10 @@ def run_job(
                         budget.reserve = seconds_after_training(
                             spec, plan, budget, reused=len(work.fits), startup=startup
                         )
-                    train(units, plan, work, results, executor, mirror, folder, spec.execution, screen, budget)
+                    try:
+                        train(units, plan, work, results, executor, mirror, folder, spec.execution, screen, budget)
+                    except BackboneError as error:
+                        raise _named(job, plan, error) from None
             stop.attach(None)
             stop.check()
 
@@ -164,6 +169,10 @@ def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
     except PlanError as error:
         raise job.error((("members", error.member), str(error))) from None
     too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
+    lacking = {task.backbone: task.resources for task in plan.features if not place.slots(task.resources)}
+    for member, backbone in ((task.member, backbone_of(task.params)) for task in plan.tasks):
+        if backbone is not None and backbone in lacking:
+            too_large[member] = lacking[backbone]
     if too_large:
         raise job.error(
             *(
@@ -172,6 +181,12 @@ def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
             )
         )
     return plan
+
+
+def _named(job: Job, plan: Plan, error: BackboneError) -> SpecError:
+    """A frozen network that is not to be had, at the members that learn from it."""
+    names = dict.fromkeys(task.member for task in plan.tasks if backbone_of(task.params) == error.backbone)
+    return job.error(*((("members", name, "features"), str(error)) for name in names))
 
 
 def _budget(spec: JobSpec, began: float) -> Budget | None:
@@ -266,6 +281,9 @@ def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> No
     total, reused = len(plan.tasks), len(work.fits)
     counts = f"{len(plan.labels)} members x {len(plan.context.folds)} folds = {total} fit tasks, {reused} reused"
     console.print(f"{plan.context.folds.reason}; {counts}", highlight=False)
+    for part in summaries(plan, lambda task: False):
+        line = f"features of {part.backbone.arch}: {part.rows:,} {part.images}, computed once for all members and folds"
+        console.print(line, markup=False, highlight=False)
     console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
 
 

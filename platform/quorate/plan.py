@@ -8,20 +8,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.folds import Fold, Folds
+from quorate.data.signature import ImageSignature
 from quorate.data.weighting import check_weighting
 from quorate.kinds import MEMBERS, KindParams, own_reference
+from quorate.members.backbone import Backbone, check_backbone, identity_of_backbone, trial
 from quorate.own_code import said, source_digest
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.run import Hardware, Numerics
 
 _PLACE_ONLY = {"copies", "cpus", "gpus", "memory"}
 """Parameters that say how many and where, not what; threads and device are part of the numerics."""
+_FEATURE_ROWS = 512
+"""Rows of a feature task: few enough for workers to share them evenly, and to lose little when one is stopped."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,29 @@ class PredictTask:
         return f"prediction of {self.fit}"
 
 
-Task = FitTask | PredictTask
+@dataclass(frozen=True)
+class FeatureTask:
+    """The vectors that a frozen network makes of some rows, for all members that learn from them."""
+
+    key: str
+    backbone: Backbone
+    part: Literal["train", "test"]
+    start: int
+    stop: int
+    cost: float
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def label(self) -> str:
+        """Which network."""
+        return self.backbone.arch
+
+    def __str__(self) -> str:
+        rows = f"{'training' if self.part == 'train' else 'test'} rows {self.start + 1:,} to {self.stop:,}"
+        return f"features of {self.label}, {rows}"
+
+
+Task = FitTask | PredictTask | FeatureTask
 
 
 def pretraining_of(params: MemberParams) -> Any:
@@ -122,6 +148,8 @@ class Context:
     folds: Folds
     assets: dict[str, bytes] = field(default_factory=dict)
     unlabelled: Images | None = None
+    backbones: dict[Backbone, bytes] = field(default_factory=dict)
+    """The tensors of the frozen networks that are asked for features, as safetensors."""
 
     @cached_property
     def unlabelled_digest(self) -> str | None:
@@ -143,6 +171,8 @@ class Plan:
 
     tasks: tuple[FitTask, ...]
     context: Context
+    features: tuple[FeatureTask, ...] = ()
+    """What frozen networks are asked for before members can learn from it."""
 
     @property
     def runs(self) -> tuple[FitTask, ...]:
@@ -167,7 +197,32 @@ def make_plan(spec: JobSpec, context: Context, hardware: Hardware) -> Plan:
         for name, params in spec.members.items()
         for task in _tasks(spec.seed, name, params, context, folds, hardware)
     )
-    return Plan(tasks, context)
+    return Plan(tasks, context, tuple(_feature_tasks(tasks, context)))
+
+
+def backbone_of(params: MemberParams) -> Backbone | None:
+    """The frozen network from whose features a member learns."""
+    backbone: Backbone | None = getattr(params, "features", None)
+    return backbone
+
+
+def _feature_tasks(tasks: Sequence[FitTask], context: Context) -> Iterator[FeatureTask]:
+    """Pieces of the training and test rows for each frozen network."""
+    backbones = dict.fromkeys(filter(None, (backbone_of(task.params) for task in tasks)))
+    for backbone in backbones:
+        identity = identity_of_backbone(backbone)
+        for part, data in (("train", context.train), ("test", context.test)):
+            if data is None:
+                continue
+            assert isinstance(data.signature, ImageSignature), "refused by each member's numerics"
+            flops = trial(backbone, data.signature.shape).profile.flops
+            for start in range(0, len(data), _FEATURE_ROWS):
+                stop = min(start + _FEATURE_ROWS, len(data))
+                key = digest(what="features", rows=data.rows_digest, start=start, stop=stop, **identity)
+                # 20 Gflop/s on one core, and .2 ms an image beside, as for networks that are trained.
+                cost = (stop - start) * (flops / 20e9 + 2e-4)
+                resources = Resources(1, backbone.gpus)
+                yield FeatureTask(key, backbone, part, start, stop, cost, resources)  # type: ignore[arg-type]
 
 
 def _tasks(
@@ -178,9 +233,6 @@ def _tasks(
     for copy in range(params.copies):
         if resolved is None or params.vary:
             resolved = _resolve(name, params.of_copy(copy), context, hardware)
-        own: dict[str, Any] = {"own": resolved.sources} if resolved.sources else {}
-        if resolved.unlabelled:
-            own["unlabelled"] = context.unlabelled_digest
         views = kind.views(resolved.params) if hasattr(kind, "views") else ()
         label = name if params.copies == 1 else f"{name}.{copy + 1}"
         for fold, fold_hash in enumerate(folds):
@@ -195,7 +247,7 @@ def _tasks(
                 "data": context.train.fingerprint,
                 "fold": fold_hash,
                 "numerics": numerics.to_json(),
-                **own,
+                **resolved.own,
             }
             run = FitTask(
                 digest(**decides), name, copy, fold, label, resolved.params, seed, numerics, resolved.cost, resources
@@ -214,11 +266,10 @@ class _Resolved:
 
     params: MemberParams
     identity: dict[str, Any]
-    sources: list[list[str]]
+    own: dict[str, Any]
+    """What else decides the result: users' own code, a backbone, unlabelled images."""
     numerics: list[Numerics]
     cost: float
-    unlabelled: bool
-    """Whether the member learns from the job's unlabelled images."""
 
 
 def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardware) -> _Resolved:
@@ -226,15 +277,23 @@ def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardwa
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
     unlabelled = context.unlabelled if pretraining_of(params) is not None else None
+    sources = own_sources(params)
+    own: dict[str, Any] = {"own": sources} if sources else {}
     try:
         check_weighting(kind, params, data)
     except ValueError as error:
         raise PlanError(name, str(error)) from error
     try:
         numerics = [kind.numerics(params, signature=signature, rows=n, hardware=hardware) for n in rows]
-        cost = kind.cost(params, signature=signature, rows=rows[0], n_classes=data.n_classes)
-        if unlabelled is not None and hasattr(kind, "pretraining_cost"):
-            cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
+        backbone = backbone_of(params)
+        seen = signature if backbone is None else check_backbone(backbone, signature)
+        cost = kind.cost(params, signature=seen, rows=rows[0], n_classes=data.n_classes)
+        if backbone is not None:
+            own["features"] = identity_of_backbone(backbone)
+        if unlabelled is not None:
+            own["unlabelled"] = context.unlabelled_digest
+            if hasattr(kind, "pretraining_cost"):
+                cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
         raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else repr(error)}") from error
@@ -242,7 +301,7 @@ def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardwa
         if own_reference(params) is None:
             raise
         raise PlanError(name, f"{params.kind} raises {said(error)}") from error
-    return _Resolved(params, identity_of(params), own_sources(params), numerics, cost, unlabelled is not None)
+    return _Resolved(params, identity_of(params), own, numerics, cost)
 
 
 def predict_key(fit_key: str, rows: Dataset) -> str:
@@ -296,7 +355,9 @@ def own_sources(params: KindParams) -> list[list[str]]:
 def assets_of(spec: JobSpec) -> dict[str, bytes]:
     """The content of every file that members' parameters name, by its path."""
     copies = [params.of_copy(copy) for params in spec.members.values() for copy in range(params.copies)]
-    paths = {value for params in copies for _, value in params if isinstance(value, Path)}
+    values = [value for params in copies for _, value in params]
+    values += [backbone.weights for backbone in values if isinstance(backbone, Backbone)]
+    paths = {value for value in values if isinstance(value, Path)}
     return {str(path): path.read_bytes() for path in paths}
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quorate.execution.base import Checkpointed, Fitted, Predicted
+from quorate.data.features import Matrix
+from quorate.execution.base import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
-from quorate.plan import FitTask, PredictTask
+from quorate.plan import FeatureTask, FitTask, PredictTask
 from quorate.store import Damaged, Manifest, Store
 
 
@@ -113,6 +114,23 @@ class Results:
             return _array(self._store.get(manifest["proba"]))
         except Damaged:
             self._store.set_aside("predictions", task.key)
+            return None
+
+    def keep_features(self, done: Featured) -> None:
+        self._store.commit("features", done.task.key, {"matrix": self._store.put(_bytes(done.matrix))})
+
+    def has_features(self, task: FeatureTask) -> bool:
+        return self._store.find("features", task.key) is not None
+
+    def features(self, task: FeatureTask) -> Matrix | None:
+        """Vectors that were computed before, verified."""
+        manifest = self._store.use("features", task.key)
+        if manifest is None:
+            return None
+        try:
+            return _array(self._store.get(manifest["matrix"]))
+        except Damaged:
+            self._store.set_aside("features", task.key)
             return None
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from quorate.ensemble.assemble import Assembly
 from quorate.errors import UserError
-from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Reported, Started
+from quorate.execution.base import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
 from quorate.oof import Gathered
-from quorate.plan import Plan
+from quorate.plan import FeatureTask, Plan, PredictTask
 from quorate.report.leaderboard import as_text
 from quorate.spec import Job
 
@@ -101,7 +101,9 @@ class RunFolder:
 
     def log_path(self, event: Event) -> Path:
         """The log of one attempt at one task."""
-        task = event.task if not hasattr(event.task, "fit") else event.task.fit
+        if isinstance(event.task, FeatureTask):
+            return self.path / "logs" / f"features.{event.task.label.replace('/', '.')}.log"
+        task = event.task.fit if isinstance(event.task, PredictTask) else event.task
         return self.path / "logs" / f"{task.label}.fold{task.fold + 1}.log"
 
     def log(self, event: Event) -> None:
@@ -112,6 +114,8 @@ class RunFolder:
             line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
         elif isinstance(event, Fitted):
             line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its time")
+        elif isinstance(event, Featured):
+            line = f"{event.task} in {event.seconds:.2f} s"
         elif isinstance(event, OutOfTime):
             line = f"out of time: {event.message}"
         elif isinstance(event, Failed):

@@ -144,6 +144,7 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
     from rich.table import Table
 
     from quorate.execution.choose import Workplace
+    from quorate.extracting import summaries
     from quorate.fitting import find_finished
     from quorate.job import open_data, plan_job
     from quorate.results import Results
@@ -151,7 +152,8 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
 
     context = open_data(job, console)
     plan = plan_job(job, context, Workplace("local", None, lambda executor: None))
-    done = find_finished(plan, Results(open_store(store)))
+    results = Results(open_store(store))
+    done, features = find_finished(plan, results), summaries(plan, results.has_features)
     tasks = [
         {
             "member": task.label,
@@ -167,13 +169,34 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
         for task in plan.tasks
     ]
     if as_json:
-        typer.echo(
-            json_format.dumps({"job": job.spec.name, "validation": context.folds.reason, "tasks": tasks}, indent=1)
-        )
+        said = {"job": job.spec.name, "validation": context.folds.reason, "tasks": tasks}
+        asked = [
+            {
+                "backbone": part.backbone.arch,
+                "of": part.images,
+                "rows": part.rows,
+                "pieces": len(part.tasks),
+                "finished_pieces": part.finished,
+                "resources": str(part.tasks[0].resources),
+                "estimated_seconds": round(sum(task.cost for task in part.tasks), 1),
+            }
+            for part in features
+        ]
+        typer.echo(json_format.dumps(said | ({"features": asked} if asked else {}), indent=1))
         return
     wide = console.width >= _WIDE
     heads = ("member", "kind", "fold", *(["precision", "threads"] if wide else []), "resources", "est. s", "state")
     table = Table(*heads, pad_edge=False)
+    for part in features:
+        table.add_row(
+            part.backbone.arch,
+            f"features of {part.rows:,} {part.images}",
+            "",
+            *(["float32", "1"] if wide else []),
+            str(part.tasks[0].resources),
+            f"{sum(task.cost for task in part.tasks):.1f}",
+            "finished" if part.finished == len(part.tasks) else "to compute",
+        )
     for shown, task in zip(tasks, plan.tasks, strict=True):
         numerics, state = task.numerics, "finished" if shown["finished"] else "to train"
         seconds = f"{task.cost:.1f}"
@@ -188,6 +211,8 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
         )
     console.print(table)
     left = sum(task.cost for task in plan.tasks if task.key not in done)
+    if len(done) < len(tasks):
+        left += sum(part.seconds for part in features)
     console.print(
         f"{context.folds.reason}; {len(tasks)} fit tasks, {len(done)} finished; about {left:.0f} core seconds to go"
     )

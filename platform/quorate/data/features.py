@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -19,8 +20,10 @@ from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
     QuantileTransformer,
+    RobustScaler,
     StandardScaler,
 )
+from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Inputs
 from quorate.data.signature import ImageSignature, Signature, TableSignature, signature_from_json
@@ -44,6 +47,9 @@ _MOST_CATEGORIES = 64
 _MOST_CODES = 254
 """Codes of one column for trees: scikit-learn's gradient boosting takes 255."""
 _QUANTILES = 1000
+_VARIANCE = 0.9999
+"""Part of the variance that the principal components of a table carry; the rest, such as columns that follow from
+others, would be blown up by whitening."""
 _MISSING_AND_UNKNOWN = 2
 """Codes before those of the known categories."""
 _TRUSTED = ("numpy.dtype",)
@@ -87,7 +93,7 @@ class PixelFeatures:
         return self.standardizer(x.take(np.arange(len(x)))).reshape(len(x), self.width)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        return {"input": self.signature.to_json(), "standardizer": self.standardizer.to_json()}
+        return {"input": self.signature.to_json(), "standardizer": self.standardizer.save(folder)}
 
 
 class TableFeatures:
@@ -107,7 +113,8 @@ class TableFeatures:
 
     def __call__(self, x: Inputs) -> Matrix:
         assert isinstance(x, Table), "inputs are checked at the door"
-        matrix: Matrix = np.ascontiguousarray(self.encoder.transform(_plain(x)), dtype=np.float32)
+        with threadpool_limits(1):
+            matrix: Matrix = np.ascontiguousarray(self.encoder.transform(_plain(x)), dtype=np.float32)
         assert matrix.shape == (len(x), self.width), "the encoder is the one that was fitted"
         if self.encoding == "index" and self.cardinalities:
             codes = matrix[:, self.width - len(self.cardinalities) :]
@@ -131,18 +138,22 @@ def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Featu
     """Statistics and categories of the training rows `x`.
 
     `standardize` scales numbers; on tables `channel` and `feature` are the same, `quantile` maps each
-    column to a normal distribution by its ranks, and `sample` is refused by the plan.
+    column to a normal distribution by its ranks, `robust` takes median and interquartile range, `pca` makes
+    principal components of unit variance of the scaled numbers, whose gaps are filled for trees too;
+    `sample` and `zca` are refused by the plan.
     """
     if not isinstance(x, Table):
         return PixelFeatures(fit_standardizer(x, standardize), x.signature)
     numbers, categories = x.signature.names("numeric", "boolean"), x.signature.names("categorical")
     parts: list[Any] = []
     if numbers:
-        parts.append(("numbers", _numbers(standardize, rows=len(x), keep_missing=encoding == "ordinal"), numbers))
+        keep_missing = encoding == "ordinal" and standardize != "pca"
+        varies = bool((x.frame[numbers].nunique() > 1).any())
+        parts.append(("numbers", _numbers(standardize, rows=len(x), keep_missing=keep_missing, varies=varies), numbers))
     if categories:
         parts.append(("categories", _categories(encoding), categories))
     encoder = ColumnTransformer(parts, sparse_threshold=0.0)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.filterwarnings("ignore", category=RuntimeWarning)  # columns without any value have no mean
         width = encoder.fit_transform(_plain(x)).shape[1]
     cardinalities: tuple[int, ...] = ()
@@ -160,7 +171,7 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
 
     signature = signature_from_json(saved["input"])
     if isinstance(signature, ImageSignature):
-        return PixelFeatures(Standardizer.from_json(saved["standardizer"]), signature)
+        return PixelFeatures(Standardizer.load(folder, saved["standardizer"]), signature)
     encoder = skops.io.load(folder / _ENCODER, trusted=list(_TRUSTED))
     return TableFeatures(
         encoder,
@@ -171,20 +182,32 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
     )
 
 
-def _numbers(standardize: Scheme, *, rows: int, keep_missing: bool) -> Any:
+def _numbers(standardize: Scheme, *, rows: int, keep_missing: bool, varies: bool) -> Any:
     steps: list[Any] = []
     if not keep_missing:
         steps.append(SimpleImputer(strategy="median", keep_empty_features=True, add_indicator=True))
+    steps += scaling(standardize, rows=rows, varies=varies)
+    return make_pipeline(*steps) if steps else FunctionTransformer()
+
+
+def scaling(standardize: Scheme, *, rows: int, varies: bool = True) -> list[Any]:
+    """Unfitted steps that scale a matrix of so many rows; `varies` says whether any two of them differ."""
+    if standardize == "none":
+        return []
+    if standardize == "robust":
+        return [RobustScaler()]
+    steps: list[Any] = []
     if standardize == "quantile":
         steps.append(
             QuantileTransformer(
                 n_quantiles=min(_QUANTILES, rows), output_distribution="normal", subsample=100_000, random_state=0
             )
         )
-    if standardize != "none":
-        # After the quantiles too: a value that many rows share, such as 0 and 1 of booleans, is sent to +-5.2 by them.
-        steps.append(StandardScaler())
-    return make_pipeline(*steps) if steps else FunctionTransformer()
+    # After the quantiles too: a value that many rows share, such as 0 and 1 of booleans, is sent to +-5.2 by them.
+    steps.append(StandardScaler())
+    if standardize == "pca" and varies:
+        steps.append(PCA(_VARIANCE, whiten=True, svd_solver="covariance_eigh"))
+    return steps
 
 
 def _categories(encoding: Encoding) -> Any:

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Images
 from quorate.data.signature import Signature
+from quorate.data.whitening import MOST_VALUES, fit_whitening
 
-Scheme = Literal["channel", "feature", "sample", "quantile", "none"]
-"""`quantile` is for tables only."""
+Scheme = Literal["channel", "feature", "sample", "quantile", "robust", "pca", "zca", "none"]
+"""`quantile` is for tables only, `sample` and `zca` are for images only."""
+
+_NOT_FOR = {"image": ("quantile",), "table": ("sample", "zca")}
+_WHITENING = "whitening.safetensors"
 
 
 def check_scheme(scheme: str, signature: Signature) -> None:
-    """Raise `ValueError` where `scheme` has no meaning for such rows."""
-    if scheme == ("quantile" if signature.kind == "image" else "sample"):
+    """Raise `ValueError` where `scheme` has no meaning for such rows, or would take too long."""
+    if scheme in _NOT_FOR[signature.kind]:
         raise ValueError(f"standardize: {scheme} is not for {signature}; choose feature or none")
+    if scheme in ("pca", "zca") and signature.size > MOST_VALUES:
+        smaller = "smaller images (`size` of the data)" if signature.kind == "image" else "fewer columns"
+        raise ValueError(
+            f"standardize: {scheme} takes at most {MOST_VALUES:,} values a row, and {signature} have "
+            f"{signature.size:,}; choose feature or none, or {smaller}"
+        )
 
 
 @dataclass(frozen=True)
@@ -27,12 +40,15 @@ class Standardizer:
     """(x / 255 - mean) / std, float32.
 
     `mean` and `std` have the shape (1, 1, C) for the scheme `channel`, (H, W, C) for `feature`; each
-    `sample` uses its own mean and deviation over (H, W, C). A deviation of zero counts as one.
+    `sample` uses its own mean and deviation over (H, W, C). A deviation of zero counts as one. For `robust`
+    they are the median and the interquartile range of each feature. For `pca` and `zca` there is a `matrix`
+    (d, d), d = H·W·C, by which the flattened difference to the mean is multiplied.
     """
 
     scheme: Scheme
     mean: NDArray[np.float32] | None = None
     std: NDArray[np.float32] | None = None
+    matrix: NDArray[np.float32] | None = None
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (n, H, W, C) to float32 of that shape."""
@@ -42,12 +58,37 @@ class Standardizer:
             std = x.std(axis=(1, 2, 3), keepdims=True)
             scaled: NDArray[np.float32] = (x - mean) / np.where(std > 1e-6, std, np.float32(1))
             return scaled
+        if self.matrix is not None:
+            assert self.mean is not None, "a whitening has both"
+            with threadpool_limits(1):
+                whitened: NDArray[np.float32] = np.matmul(
+                    (x - self.mean).reshape(len(x), -1), self.matrix, dtype=np.float32
+                )
+            return whitened.reshape(x.shape)
         if self.mean is None or self.std is None:
             return x
         standardized: NDArray[np.float32] = (x - self.mean) / self.std
         return standardized
 
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write a matrix to `folder`; gives the rest as JSON."""
+        if self.matrix is not None:
+            save_file({"matrix": self.matrix}, folder / _WHITENING)
+        return self.to_json()
+
+    @classmethod
+    def load(cls, folder: Path, saved: dict[str, Any]) -> Standardizer:
+        """What `save` wrote; raises `ValueError` for a matrix of another size."""
+        plain = cls.from_json(saved)
+        if plain.scheme not in ("pca", "zca"):
+            return plain
+        matrix = load_file(folder / _WHITENING)["matrix"]
+        if plain.mean is None or matrix.shape != (plain.mean.size, plain.mean.size):
+            raise ValueError(f"the saved whitening is inconsistent: its matrix is {matrix.shape}")
+        return cls(plain.scheme, plain.mean, None, matrix)
+
     def to_json(self) -> dict[str, Any]:
+        """All but the matrix."""
         arrays = {"mean": self.mean, "std": self.std}
         return {
             "scheme": self.scheme,
@@ -70,6 +111,11 @@ def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> St
     """Statistics over all rows of `images`, float64 sums in chunks."""
     if scheme in ("sample", "none"):
         return Standardizer(scheme)
+    if scheme == "pca" or scheme == "zca":
+        centre, matrix = fit_whitening(images, scheme, chunk=chunk)
+        return Standardizer(scheme, centre, None, matrix)
+    if scheme == "robust":
+        return Standardizer(scheme, *_median_and_range(images, chunk))
     axes = (0, 1, 2) if scheme == "channel" else (0,)
     total = square = np.float64(0)
     for start in range(0, len(images), chunk):
@@ -83,3 +129,27 @@ def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> St
     std = np.where(std > 1e-6, std, 1)
     fitted = [np.asarray(statistic, dtype=np.float32).reshape(shape) for statistic in (mean, std)]
     return Standardizer(scheme, *fitted)
+
+
+def _median_and_range(images: Images, chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Median and interquartile range of each feature, as scikit-learn's RobustScaler has them.
+
+    A range of zero counts as one.
+    """
+    d, n = images.signature.size, len(images)
+    counts = np.zeros(d * 256, np.int64)
+    for start in range(0, n, chunk):
+        levels = images.take(np.arange(start, min(start + chunk, n))).reshape(-1, d) + 256 * np.arange(d)
+        counts += np.bincount(levels.ravel(), minlength=len(counts))
+    up_to = counts.reshape(d, 256).cumsum(axis=1)
+
+    def quantile(q: float) -> NDArray[np.float64]:
+        below, part = divmod(q * (n - 1), 1)
+        first, second = ((up_to > rank).argmax(axis=1) for rank in (below, min(below + 1, n - 1)))
+        found: NDArray[np.float64] = (first + part * (second - first)) / 255
+        return found
+
+    between = quantile(0.75) - quantile(0.25)
+    statistics = (quantile(0.5), np.where(between > 0, between, 1))
+    median, scale = (statistic.astype(np.float32).reshape(images.shape) for statistic in statistics)
+    return median, scale

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from quorate.data.features import Matrix
 from quorate.members.base import Proba
-from quorate.plan import Context, FitTask, PredictTask, Resources, Task, Unit
+from quorate.plan import Context, FeatureTask, FitTask, PredictTask, Resources, Task, Unit
 from quorate.training.run import Hardware, Metrics
 
 if TYPE_CHECKING:
@@ -77,6 +78,15 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class Featured:
+    """What a frozen network made of the task's rows, float32 (n, width)."""
+
+    task: FeatureTask
+    matrix: Matrix
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Failed:
     """An attempt has failed; `final` where there will be no other."""
 
@@ -106,7 +116,7 @@ class OutOfTime:
     message: str
 
 
-Event = Started | Reported | Checkpointed | Fitted | Predicted | Failed | Stopped | OutOfTime
+Event = Started | Reported | Checkpointed | Fitted | Predicted | Featured | Failed | Stopped | OutOfTime
 
 
 @dataclass(frozen=True)

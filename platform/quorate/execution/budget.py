@@ -101,5 +101,5 @@ def in_rounds(waits: Sequence[Wait], *, room: float) -> list[int]:
 
 
 def round_of(task: Task) -> int:
-    """The fold of a fit task, so that members have folds in common; predictions of finished ones come before."""
+    """The fold of a fit task, so that members have folds in common; what has none, such as features, comes before."""
     return task.fold if isinstance(task, FitTask) else -1

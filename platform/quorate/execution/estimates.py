@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
-from quorate.plan import FitTask, PredictTask, Task, pretraining_of
+from quorate.execution.base import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
+from quorate.plan import FeatureTask, FitTask, PredictTask, Task, pretraining_of
 
 Load = tuple[float, float]
 """Seconds that something takes, and the share of all workers that it holds meanwhile."""
@@ -73,11 +73,11 @@ class Estimates:
                 self._observe(task, running.pace * epochs)
         elif isinstance(event, Fitted):
             self._observe(task, _whole(event))
-        elif isinstance(event, Predicted) and running is not None:
+        elif isinstance(event, Predicted | Featured) and running is not None:
             self._observe(task, now - running.since)
         elif isinstance(event, OutOfTime) and running is not None and not running.reports:
             self._observe(task, max(self.seconds(task), 1.25 * (now - running.since)))  # longer than it had, no more
-        if isinstance(event, Fitted | Predicted | Failed | Stopped | OutOfTime):
+        if isinstance(event, Fitted | Predicted | Featured | Failed | Stopped | OutOfTime):
             self._running.pop(task.key, None)
 
     def seconds(self, task: Task) -> float:
@@ -86,7 +86,7 @@ class Estimates:
             for when in ("now", "before"):
                 tally = self._tallies.get((when, *level))
                 if tally is not None:
-                    steady = 0.0 if level[:1] in (("member",), ("predict",)) else _STEADY_SECONDS
+                    steady = 0.0 if level[:1] in (("member",), ("predict",), ("features",)) else _STEADY_SECONDS
                     return _cost(task) * (tally.observed + steady) / (tally.estimated + steady)
         return _cost(task)
 
@@ -157,6 +157,9 @@ def _levels(task: Task) -> Iterator[tuple[str, ...]]:
     if isinstance(task, PredictTask):
         yield ("predict", task.fit.member)
         yield ("predict",)
+    elif isinstance(task, FeatureTask):
+        yield ("features", task.label)
+        yield ("features",)
     else:
         yield ("member", task.member)
         yield ("kind", task.kind)

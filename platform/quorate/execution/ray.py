@@ -17,6 +17,7 @@ from quorate.execution.base import (
     Attempts,
     Event,
     Failed,
+    Featured,
     Fitted,
     OutOfTime,
     Policy,
@@ -222,7 +223,7 @@ class RayExecutor:
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
-        if isinstance(event, Fitted | Predicted | Failed | Stopped):
+        if isinstance(event, Fitted | Predicted | Featured | Failed | Stopped):
             actor.task = None  # should the worker die now, nothing of it is lost
         if isinstance(event, Failed):
             event = attempts.after(event)

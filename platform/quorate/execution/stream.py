@@ -18,10 +18,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from quorate.data.table import Table
 from quorate.execution.base import (
     Checkpointed,
     Event,
     Failed,
+    Featured,
     Fitted,
     OutOfTime,
     Policy,
@@ -34,8 +36,9 @@ from quorate.execution.base import (
 )
 from quorate.execution.estimates import epochs_of
 from quorate.kinds import MEMBERS
+from quorate.members.backbone import extractor
 from quorate.members.base import Member, Several, load_member
-from quorate.plan import Context, FitTask, PredictTask, Task
+from quorate.plan import Context, FeatureTask, FitTask, PredictTask, Task
 from quorate.training.run import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.state import StateError, pack_state, unpack_state
 
@@ -68,7 +71,8 @@ def assign(
     if isinstance(task, FitTask):
         restored = sources.checkpoint(task)
         return Assignment(task, attempt, policy.checkpoint_seconds, restored=restored, seconds_left=seconds_left)
-    return Assignment(task, attempt, policy.checkpoint_seconds, files=sources.files(task.fit))
+    files = sources.files(task.fit) if isinstance(task, PredictTask) else None
+    return Assignment(task, attempt, policy.checkpoint_seconds, files=files)
 
 
 @dataclass
@@ -87,7 +91,7 @@ class Control:
 def stream(
     assignment: Assignment, context: Context, control: Control, *, over: Callable[[], bool] | None = None
 ) -> Iterator[Event]:
-    """The events of one task, the last one being `Fitted`, `Predicted`, `Failed` or `Stopped`.
+    """The events of one task, the last one being `Fitted`, `Predicted`, `Featured`, `Failed` or `Stopped`.
 
     The work runs in a thread of its own, so that events flow while it is busy. Where `over` says that it is to be
     given up, the last event is `OutOfTime`, and the thread is left behind.
@@ -99,8 +103,10 @@ def stream(
         try:
             if isinstance(assignment.task, FitTask):
                 _fit(assignment, assignment.task, context, control, events.put)
-            else:
+            elif isinstance(assignment.task, PredictTask):
                 _predict(assignment, assignment.task, context, events.put)
+            else:
+                _extract(assignment, assignment.task, context, control, events.put)
         except Exception as error:  # noqa: BLE001  (any error of a member is this task's failure)
             status: Status = "diverged" if isinstance(error, Diverged) else "failed"
             message = f"{type(error).__name__}: {error}"
@@ -119,7 +125,7 @@ def stream(
             if event is None:
                 thread.join()
                 return
-            ended = isinstance(event, Fitted | Predicted | Failed | Stopped)
+            ended = isinstance(event, Fitted | Predicted | Featured | Failed | Stopped)
             yield event
         except queue.Empty:
             pass
@@ -178,6 +184,24 @@ def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: 
             (Path(name) / path).write_bytes(content)
         member = load_member(Path(name))
     emit(Predicted(task, _checked(member.predict_proba(context.test.x))))
+
+
+def _extract(
+    assignment: Assignment, task: FeatureTask, context: Context, control: Control, emit: Callable[[Event], None]
+) -> None:
+    started = time.perf_counter()
+    torch.set_num_threads(1)
+    emit(Started(task, assignment.attempt, f"{socket.gethostname()}:{os.getpid()}", assignment.log))
+    data = context.train if task.part == "train" else context.test
+    assert data is not None and not isinstance(data.x, Table)
+    extract = extractor(task.backbone, data.x.shape, context.backbones[task.backbone])
+    matrix = extract(data.x.subset(np.arange(task.start, task.stop)), stop=control.stop.is_set)
+    if matrix is None:
+        emit(Stopped(task))
+        return
+    if not np.isfinite(matrix).all():
+        raise Diverged(f"{task.label} gives numbers that are not finite; are its weights sound?")
+    emit(Featured(task, matrix, time.perf_counter() - started))
 
 
 class _TaskRun:

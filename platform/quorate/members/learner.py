@@ -13,10 +13,12 @@ from sklearn.metrics import accuracy_score, log_loss, precision_score, recall_sc
 from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Dataset, Inputs
-from quorate.data.features import Encoding, Features, Matrix, fit_features, load_features
+from quorate.data.features import Encoding, Features, Matrix
 from quorate.data.signature import Signature
 from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams, Weights, balanced_rows, row_weights
+from quorate.members import backbone
+from quorate.members.backbone_features import fit_any_features, load_any_features
 from quorate.members.base import Proba, read_header, write_header
 from quorate.training.run import Hardware, Numerics, Run
 
@@ -28,7 +30,11 @@ class LearnerParams(WeightedParams):
 
     standardize: Scheme = "feature"
     """Statistics of the fold's training rows: of each pixel or column (`feature`), channel, or of each sample;
-    `quantile` maps the columns of a table to normal distributions."""
+    `quantile` maps the columns of a table to normal distributions, `robust` takes median and interquartile range;
+    `zca` and `pca` whiten images, `pca` tables too."""
+    features: backbone.Features | None = None
+    """Learn from what a frozen network of timm makes of each image, rather than from pixels: `timm/NAME`, or a mapping;
+    see below. `standardize` then scales its numbers."""
 
 
 class Learner:
@@ -95,7 +101,8 @@ class Learner:
 
     @classmethod
     def numerics(cls, params: LearnerParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        check_scheme(params.standardize, signature)
+        seen = signature if params.features is None else backbone.check_backbone(params.features, signature)
+        check_scheme(params.standardize, seen)
         return Numerics(threads=max(1, int(params.cpus)))
 
     @classmethod
@@ -104,7 +111,10 @@ class Learner:
 
     def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
         started = time.perf_counter()
-        self.features = fit_features(train.x, standardize=self.params.standardize, encoding=self.encoding)
+        p = self.params
+        self.features = fit_any_features(
+            train.x, p.features, standardize=p.standardize, encoding=self.encoding, run=run
+        )
         x = self.features(train.x)
         with threadpool_limits(run.numerics.threads):
             self.learn(x, train, weight=row_weights(train, self.params), run=run)
@@ -119,7 +129,7 @@ class Learner:
     def save(self, folder: Path) -> None:
         write_header(
             folder,
-            params=self.params,
+            params=self.params.model_copy(update={"features": None}),  # what is left of it is with the features
             n_classes=self.n_classes,
             features=self.features.save(folder),
             **self.write_model(folder),
@@ -129,7 +139,7 @@ class Learner:
     def load(cls, folder: Path) -> Self:
         header = read_header(folder)
         params = cls.Params.model_validate(header["params"])
-        features = load_features(folder, header["features"])
+        features = load_any_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features
         member.read_model(folder, header)

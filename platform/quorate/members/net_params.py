@@ -102,6 +102,15 @@ class NetParams(WeightedParams):
             return {**given, "schedule": {"kind": "cosine", "cycles": cycles}}
         return given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_backbone_itself(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "features" in given:
+            raise ValueError(
+                "features: is for scikit-learn's members; a network is one itself: write arch: timm/NAME with weights:"
+            )
+        return given
+
     @model_validator(mode="after")
     def _stops_within_its_epochs(self) -> NetParams:
         if self.early_stopping and self.early_stopping.patience > self.epochs:
@@ -166,6 +175,10 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
         fitting = [name for name in names if signature.kind in ARCHS.get(name).takes]
         raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
     check_scheme(params.standardize, signature)
+    if params.standardize == "pca" and signature.kind == "image" and ARCHS.get(params.arch.kind).convolutional:
+        raise ValueError(
+            f"standardize: pca leaves no image for {params.arch.kind}; choose zca, which keeps pixels in their places"
+        )
     if signature.kind == "table":
         for name in ("size", "weights", "augment", "pretrain", "finetune"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):

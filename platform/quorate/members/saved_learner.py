@@ -11,7 +11,7 @@ from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.tree import BaseDecisionTree
 
-from quorate.data.features import load_features
+from quorate.members.backbone_features import load_any_features
 from quorate.members.base import read_header
 from quorate.members.forest import check_tree
 from quorate.members.learner import MODEL, Learner
@@ -46,7 +46,7 @@ class SavedLearner(Learner):
 def load(folder: Path) -> SavedLearner:
     """What `Learner.save` wrote, whatever its kind; raises `ValueError` for types that are not trusted."""
     header = read_header(folder)
-    features = load_features(folder, header["features"])
+    features = load_any_features(folder, header["features"])
     member = SavedLearner(None, signature=features.signature, n_classes=header["n_classes"])
     member.features = features
     member.read_model(folder, header)

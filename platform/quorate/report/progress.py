@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from quorate.amounts import say_seconds
-from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
+from quorate.execution.base import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates, epochs_of, makespan
-from quorate.plan import FitTask, Task, Unit
+from quorate.plan import FeatureTask, FitTask, Task, Unit
 
 _WIDE = 100
 """From so many columns on, a task's line has a bar."""
@@ -93,6 +93,9 @@ class Watch:
         elif isinstance(event, Fitted):
             self._end(task)
             self._say(f"{_name(task)} {_fitted(event)}")
+        elif isinstance(event, Featured):
+            self._end(task)
+            self._say(f"{_name(task)} in {event.seconds:.1f} s")
         elif isinstance(event, Predicted | Stopped):
             self._end(task, count=isinstance(event, Predicted))
         elif isinstance(event, Failed):
@@ -190,5 +193,7 @@ def _fitted(event: Fitted) -> str:
 
 
 def _name(task: Task) -> str:
+    if isinstance(task, FeatureTask):
+        return f"features {task.start + 1}-{task.stop} ({task.part}), {task.label}"
     fit = task if isinstance(task, FitTask) else task.fit
     return f"{fit.label} fold {fit.fold + 1}"

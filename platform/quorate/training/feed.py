@@ -56,6 +56,7 @@ class PixelFeed:
         self._device = torch.device(numerics.device)
         self._format = torch.channels_last if numerics.memory_format == "channels_last" else torch.contiguous_format
         self._shift, self._scale = self._affine()
+        self._whitening = self._linear()
         self._pixels: torch.Tensor | None = None
         if len(images) * int(np.prod(images.shape)) <= _IN_MEMORY:
             self._pixels = torch.from_numpy(images.take(np.arange(len(images)))).to(self._device)
@@ -88,7 +89,21 @@ class PixelFeed:
         shift = torch.from_numpy(-mean / std)
         return shift.permute(2, 0, 1).to(self._device), scale.permute(2, 0, 1).to(self._device)
 
+    def _linear(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """What is added to flattened pixels times the matrix, to whiten them."""
+        mean, matrix = self._standardize.mean, self._standardize.matrix
+        if mean is None or matrix is None:
+            return None
+        return torch.from_numpy(-mean.reshape(-1) @ matrix).to(self._device), torch.from_numpy(matrix).to(self._device)
+
+    def _whitened(self, pixels: torch.Tensor, shift: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        flat = pixels.reshape(len(pixels), -1).to(torch.float32) / 255
+        x = torch.addmm(shift, flat, matrix).reshape(pixels.shape)
+        return x.permute(0, 3, 1, 2).to(memory_format=self._format)
+
     def _prepare(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self._whitening is not None:
+            return self._resized(self._whitened(pixels, *self._whitening))
         x = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
         if self._shift is not None and self._scale is not None:
             x = torch.addcmul(self._shift, x, self._scale)
@@ -98,6 +113,9 @@ class PixelFeed:
                 mean = x.mean(dim=(1, 2, 3), keepdim=True)
                 std = x.std(dim=(1, 2, 3), keepdim=True, correction=0)
                 x = (x - mean) / torch.where(std > 1e-6, std, torch.ones_like(std))
+        return self._resized(x)
+
+    def _resized(self, x: torch.Tensor) -> torch.Tensor:
         if self._size is not None and x.shape[2:] != (self._size, self._size):
             x = functional.interpolate(x, size=(self._size, self._size), mode="bilinear", antialias=False)
         return x.contiguous(memory_format=self._format)

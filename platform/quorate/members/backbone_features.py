@@ -1,0 +1,133 @@
+"""The vectors of a frozen network as the features of a classical member, scaled by its training rows."""
+
+from __future__ import annotations
+
+import weakref
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from quorate.data.dataset import Images, Inputs
+from quorate.data.extracted import ExtractedImages
+from quorate.data.features import Encoding, Features, Matrix, fit_features, load_features, scaling
+from quorate.data.signature import ImageSignature, signature_from_json
+from quorate.data.standardize import Scheme
+from quorate.data.table import Table
+from quorate.members.backbone import Backbone, Extractor, extractor, prepare
+from quorate.training.run import Run
+
+_WEIGHTS = "backbone.safetensors"
+_SCALER = "scaler.skops"
+_TRUSTED = ("numpy.dtype",)
+
+_computed: weakref.WeakKeyDictionary[Images, dict[str, Matrix]] = weakref.WeakKeyDictionary()
+"""Vectors of images that are still in use, by the network's identity: an ensemble asks for them once for each of its
+members and folds."""
+
+
+class BackboneFeatures:
+    """Pooled features of a frozen network, scaled."""
+
+    cardinalities: tuple[int, ...] = ()
+
+    def __init__(self, extract: Extractor, signature: ImageSignature, *, scaler: Any, width: int) -> None:
+        self.extract, self.signature, self.scaler, self.width = extract, signature, scaler, width
+
+    def __call__(self, x: Inputs) -> Matrix:
+        return self._scaled(vectors_of(x, self.extract))
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        import skops.io  # imports every estimator of scikit-learn: seconds
+
+        (folder / _WEIGHTS).write_bytes(self.extract.weights)
+        if self.scaler is not None:
+            skops.io.dump(self.scaler, folder / _SCALER, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        backbone = self.extract.backbone.model_copy(update={"weights": "hub"})  # the file beside this one has them
+        return {
+            "input": self.signature.to_json(),
+            "backbone": backbone.model_dump(mode="json"),
+            "scaled": self.scaler is not None,
+            "width": self.width,
+        }
+
+    def _scaled(self, x: Matrix) -> Matrix:
+        if self.scaler is None:
+            return x
+        with threadpool_limits(1):
+            scaled: Matrix = np.ascontiguousarray(self.scaler.transform(x), dtype=np.float32)
+        assert scaled.shape == (len(x), self.width), "the scaler is the one that was fitted"
+        return scaled
+
+
+def fit_any_features(
+    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, run: Run
+) -> Features:
+    """Features of the training rows `x`: of a backbone where there is one, else pixels or columns."""
+    if backbone is None:
+        return fit_features(x, standardize=standardize, encoding=encoding)
+    assert not isinstance(x, Table), "inputs are checked at the door"
+    extract = extractor(backbone, x.shape, _weights_for(x, backbone, run))
+    matrix = vectors_of(x, extract)
+    scaler, width = _fit_scaler(matrix, standardize), extract.width
+    if scaler is not None:
+        width = scaler.transform(matrix[:1]).shape[1]
+    return BackboneFeatures(extract, x.signature, scaler=scaler, width=width)
+
+
+def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
+    """What `save` wrote, of whatever features; raises `ValueError` where the parts do not fit together."""
+    if "backbone" not in saved:
+        return load_features(folder, saved)
+    import skops.io
+
+    signature = signature_from_json(saved["input"])
+    if not isinstance(signature, ImageSignature):
+        raise ValueError("the saved features are inconsistent: a backbone takes images")
+    backbone = Backbone.model_validate({**saved["backbone"], "gpus": 0})
+    extract = extractor(backbone, signature.shape, (folder / _WEIGHTS).read_bytes())
+    _ = extract.ready  # weights that do not fit are refused now
+    scaler = skops.io.load(folder / _SCALER, trusted=list(_TRUSTED)) if saved["scaled"] else None
+    width = extract.width if scaler is None else scaler.transform(np.zeros((1, extract.width), np.float32)).shape[1]
+    if width != saved["width"]:
+        raise ValueError(f"the saved features are inconsistent: {width} numbers instead of {saved['width']}")
+    return BackboneFeatures(extract, signature, scaler=scaler, width=width)
+
+
+def vectors_of(x: Inputs, extract: Extractor) -> Matrix:
+    """What the network makes of each row: known already, or computed once for these images."""
+    assert not isinstance(x, Table), "inputs are checked at the door"
+    if isinstance(x, ExtractedImages):
+        for found in x.found:
+            if found.identity == extract.identity:
+                return x.matrix(found)
+    known = _computed.setdefault(x, {})
+    if extract.identity not in known:
+        matrix = extract(x)
+        assert matrix is not None, "nobody stops it"
+        known[extract.identity] = matrix
+    return known[extract.identity]
+
+
+def _weights_for(x: Images, backbone: Backbone, run: Run) -> bytes:
+    """The network's tensors: beside the images, or made of the file that the job names."""
+    if isinstance(x, ExtractedImages):
+        for found in x.found:
+            if found.backbone == backbone:
+                return found.weights
+    file = run.asset(backbone.weights) if isinstance(backbone.weights, Path) else None
+    return prepare(backbone, x.shape, weights=file)
+
+
+def _fit_scaler(matrix: NDArray[np.float32], standardize: Scheme) -> Any:
+    from sklearn.pipeline import make_pipeline
+
+    steps = scaling(standardize, rows=len(matrix), varies=bool((matrix != matrix[0]).any()))
+    if not steps:
+        return None
+    with threadpool_limits(1):
+        return make_pipeline(*steps).fit(matrix)
