@@ -29,21 +29,21 @@ from quorate.data.weighting import WeightedParams
 from quorate.execution.base import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, AUGMENTATIONS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
 from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
-from quorate.training.feed import Augment
 from quorate.training.loop import EarlyStopping
+from quorate.training.tta import Tta
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(path for folder in ("docs", "cluster") for path in (ROOT / folder).rglob("*.md"))]
 )
-REGISTRIES = (DATASETS, MEMBERS, ARCHS, OPTIMIZERS, SCHEDULES, COMBINERS)
+REGISTRIES = (DATASETS, MEMBERS, ARCHS, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, COMBINERS)
 PARTS: list[type[BaseModel]] = [
     JobSpec,
     ValidationSpec,
@@ -59,7 +59,7 @@ PARTS: list[type[BaseModel]] = [
     LearnerParams,
     ForestParams,
     BoostingParams,
-    Augment,
+    Tta,
     EarlyStopping,
 ]
 

@@ -12,13 +12,14 @@ from pydantic import ValidationError
 
 from quorate.errors import UserError
 from quorate.jobschema import Node, description_of, model_schema
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
+from quorate.kinds import ARCHS, AUGMENTATIONS, COMBINERS, DATASETS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.own_code import OwnCodeError
 from quorate.registry import Registry
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "members": MEMBERS,
     "archs": ARCHS,
+    "augmentations": AUGMENTATIONS,
     "combiners": COMBINERS,
     "datasets": DATASETS,
     "optimizers": OPTIMIZERS,

@@ -20,7 +20,8 @@ def list_kinds(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[members|archs|combiners|datasets|optimizers|schedules]", help="What to list; all when left out."
+            metavar="[members|archs|augmentations|combiners|datasets|optimizers|schedules]",
+            help="What to list; all when left out.",
         ),
     ] = None,
     kind: Annotated[

@@ -18,10 +18,11 @@ from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams
 from quorate.kinds import ARCHS, OPTIMIZERS, SCHEDULES, KindParams, kind_of
 from quorate.spec import ExistingPath
-from quorate.training.feed import Augment
+from quorate.training.augment import Augment
 from quorate.training.loop import EarlyStopping
 from quorate.training.own import OwnArch
 from quorate.training.shapes import Shape, TableShape
+from quorate.training.tta import Tta
 
 
 class NetParams(WeightedParams):
@@ -48,6 +49,8 @@ class NetParams(WeightedParams):
     """When to end before the last epoch; see below."""
     augment: Augment = Augment()
     """How training images are varied; see below."""
+    tta: Tta | None = None
+    """Test-time augmentation: predict several variants of each image and average; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
     """`auto` takes the backbone's own mean and deviation with `weights`, else those of each channel;
     on tables `quantile`."""
@@ -94,9 +97,27 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
         raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
     check_scheme(params.standardize, signature)
     if signature.kind == "table":
-        for name in ("size", "weights", "augment"):
+        for name in ("size", "weights", "augment", "tta"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
+    else:
+        check_augment(params, signature)
+
+
+def check_augment(params: NetParams, signature: ImageSignature) -> None:
+    """Raise `ValueError` where images of that signature cannot be varied as `augment` and `tta` say."""
+    named = {"augment": params.augment, "tta.augment": params.tta.augment if params.tta is not None else Augment()}
+    for name, augment in named.items():
+        try:
+            augment.check(signature.shape)
+        except ValueError as error:
+            raise ValueError(f"{name}.{error}") from None
+
+
+def check_classes(params: NetParams, n_classes: int) -> None:
+    """Raise `ValueError` where labels are to be mixed, and there is nothing to mix."""
+    if n_classes < 2 and (mixing := [step.kind for step in params.augment.mixing]):
+        raise ValueError(f"augment.{mixing[0]} mixes labels, and there is one class only; leave it out")
 
 
 @dataclass(frozen=True)

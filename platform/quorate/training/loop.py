@@ -16,8 +16,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from quorate.kinds import Spec
+from quorate.training.augment import Augment
 from quorate.training.curves import Tally
-from quorate.training.feed import Augment, Feed, split_batches, training_order
+from quorate.training.feed import Feed, split_batches, training_order
+from quorate.training.mixing import Mixed, mix
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
 
 History = list[dict[str, float]]
@@ -173,9 +175,12 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     network.train()
     for rows in batches[training.step :]:
         x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
+        mixed = _mixed(x, y, rows, recipe, training)
+        if mixed is not None:
+            x, y = mixed.x, mixed.y
         with autocast(run.numerics):
             logits = network(x)
-        loss = training_loss(logits, y, rows, recipe)
+        loss = training_loss(logits, y, rows, recipe) if mixed is None else mixed.loss(logits, recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -185,6 +190,15 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
         if training.step < len(batches) and run.report(None, training.state) is Signal.STOP:
             return Signal.STOP
     return Signal.CONTINUE
+
+
+def _mixed(x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe, training: Training) -> Mixed | None:
+    """The batch with its rows mixed, None where the recipe does not ask for it."""
+    if recipe.augment is None or not (kinds := recipe.augment.mixing):
+        return None
+    weight = None if recipe.weight is None else recipe.weight[rows.to(y.device)]
+    n_classes = len(training.tally.confusion)
+    return mix(kinds, x, y, n_classes=n_classes, weight=weight, generator=training.generator)
 
 
 def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe) -> torch.Tensor:
