@@ -148,8 +148,8 @@ def _crop_first(steps: list[KindParams]) -> tuple[KindParams, ...]:
 
 def _chosen(step: KindParams) -> dict[str, Any]:
     """The parameters that are not at their defaults."""
-    defaults = type(step)()
-    return {name: value for name, value in step if name != "kind" and value != getattr(defaults, name)}
+    fields = type(step).model_fields
+    return {name: value for name, value in step if name != "kind" and value != fields[name].default}
 
 
 def _said(step: KindParams) -> str:

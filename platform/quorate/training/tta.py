@@ -41,10 +41,10 @@ def averaged(answer: Callable[[Feed], NDArray[np.float32]], feed: Feed, tta: Tta
     assert isinstance(feed, PixelFeed), "refused when the job was planned"
     total = answer(feed)
     for number in range(1, tta.passes):
-        total = total + answer(feed.changed(_variant(tta.augment, number)))
+        total = total + answer(feed.changed(variant(tta.augment, number)))
     return total / np.float32(tta.passes)
 
 
-def _variant(augment: Augment, number: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def variant(augment: Augment, number: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """One draw for all images, from the number of the pass alone."""
     return lambda pixels: augment(pixels, torch.Generator().manual_seed(_SEED + number), shared=number)

@@ -29,4 +29,5 @@ class Cutmix:
 
     @staticmethod
     def build(params: CutmixParams) -> nn.Module:
-        return v2.CutMix(alpha=params.alpha)
+        mixing: nn.Module = v2.CutMix(alpha=params.alpha)
+        return mixing

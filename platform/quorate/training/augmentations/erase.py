@@ -43,9 +43,7 @@ class Erase:
     @staticmethod
     def check(params: EraseParams, shape: tuple[int, int, int]) -> None:
         if params.most * shape[0] * shape[1] < 1:
-            raise ValueError(
-                f"a part of {params.most:g} of {shape[0]}x{shape[1]} pixels is less than one; raise most, or leave it out"
-            )
+            raise ValueError(f"a part of {params.most:g} of {shape[0]}x{shape[1]} pixels is less than one; raise most")
 
     @staticmethod
     def apply(

@@ -30,4 +30,5 @@ class Mixup:
 
     @staticmethod
     def build(params: MixupParams) -> nn.Module:
-        return v2.MixUp(alpha=params.alpha)
+        mixing: nn.Module = v2.MixUp(alpha=params.alpha)
+        return mixing

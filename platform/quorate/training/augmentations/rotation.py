@@ -46,11 +46,13 @@ class Rotation:
     def apply(
         params: RotationParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
     ) -> torch.Tensor:
-        def turned(images: torch.Tensor) -> torch.Tensor:
+        def turn(images: torch.Tensor) -> torch.Tensor:
             angle = _angle(params)
-            return rotate(images, angle, interpolation=InterpolationMode.BILINEAR, fill=[float(params.fill)])
+            fill = [float(params.fill)]
+            turned: torch.Tensor = rotate(images, angle, interpolation=InterpolationMode.BILINEAR, fill=fill)
+            return turned
 
-        return drawn(turned, pixels, generator, shared=shared)
+        return drawn(turn, pixels, generator, shared=shared)
 
 
 def _angle(params: RotationParams) -> float:
