@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.tables import customers
 from tests.tiny import tiny_data
 
 from quorate.cli import main
+from quorate.kinds import AUGMENTATIONS
+from quorate.spec import load_job
 from quorate.training.augment import Augment
 from quorate.training.samples import samples
 from quorate.training.tta import Tta
@@ -74,11 +77,17 @@ def test_passes_and_mixed_rows_are_drawn_too(command: Command, tmp_path: Path) -
     ("arguments", "words"),
     [
         (["job.yaml", "cnm"], "the job has no member 'cnm'; did you mean 'cnn'? (choose from cnn, mixed, colourful, "),
-        (["job.yaml", "svm"], "members.svm: svm learns without augmentation, only networks do; choose cnn or mixed or "),
+        (
+            ["job.yaml", "svm"],
+            "members.svm: svm learns without augmentation, only networks do; choose cnn or mixed or ",
+        ),
         (["job.yaml", "plain"], "it has no augment, so that there is nothing to show; such as `augment: {crop: 2}`"),
         (["job.yaml", "mixed", "--tta"], "it has no tta, so that there is nothing to show; such as `tta: {augment: "),
         (["job.yaml", "colourful"], "members.colourful: augment.color: images of one channel have no colour"),
-        (["job.yaml", "cnn", "-o", "sheet.bmp"], "cannot draw sheet.bmp; the name should end with .png, .jpg, .pdf, .svg"),
+        (
+            ["job.yaml", "cnn", "-o", "sheet.bmp"],
+            "cannot draw sheet.bmp; the name should end with .png, .jpg, .pdf, .svg",
+        ),
         (["job.yaml", "cnn", "-o", "nowhere/sheet.png"], "cannot write nowhere/sheet.png: No such file"),
         (["job.yaml", "cnn", "--set", "members.cnn.augment.crop=9"], "augment.crop: shifts of 9 pixels leave nothing"),
         (["none.yaml", "cnn"], "none.yaml"),
@@ -126,3 +135,23 @@ def test_shares_are_given_for_mixed_rows_only() -> None:
     assert mixed.shares[0] is None and mixed.shares[1] is not None
     np.testing.assert_allclose(mixed.shares[1].sum(axis=1), 1, atol=1e-6)
     assert len(passes.columns) == 3 and passes.shares == (None,) * 3
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "training" / "augmentation.md"
+
+
+@pytest.mark.parametrize("fragment", re.findall(r"```yaml fragment\n(.*?)```", GUIDE.read_text(), re.DOTALL))
+def test_every_example_of_the_guide_loads(fragment: str, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(f"data: digits\n{fragment}", encoding="utf-8")
+
+    (member,) = load_job(path).spec.members.values()
+
+    assert member.augment or member.tta
+
+
+def test_the_guide_and_its_picture_name_every_augmentation() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+
+    assert all(f"| `{name}` |" in text for name in AUGMENTATIONS.names())
+    assert (GUIDE.parents[1] / "augment.png").stat().st_size < 300_000
