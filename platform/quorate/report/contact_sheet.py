@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset
@@ -48,9 +49,9 @@ def contact_sheet(
     height = _CELL * drawn.columns[0].shape[1] / drawn.columns[0].shape[2] + (0.28 if mixed else 0)
     title = textwrap.fill(f"{member}: {steps}", width=int(14 * _CELL * width))
     figure = Figure(
-        figsize=(_CELL * width + 0.4, height * count + 0.3 + 0.22 * (title.count("\n") + 1)), layout="constrained"
+        figsize=(_CELL * width + 0.4, height * count + 0.3 + 0.22 * (title.count("\n") + 1)),
+        layout=ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01),
     )
-    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)  # type: ignore[union-attr]
     figure.suptitle(title, fontsize=10)
     for column, (images, shares) in enumerate(zip(drawn.columns, drawn.shares, strict=True)):
         for row, image in enumerate(images):
