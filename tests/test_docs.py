@@ -31,6 +31,7 @@ from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
 from quorate.kinds import (
     ARCHS,
+    AUGMENTATIONS,
     COMBINERS,
     DATASETS,
     INITIALIZATIONS,
@@ -47,19 +48,29 @@ from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
 from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
-from quorate.training.feed import Augment
 from quorate.training.finetuning import Finetune
 from quorate.training.momentum import MomentumWarmup
 from quorate.training.optimizers import MomentsParams
 from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.schedule import ScheduleParams
 from quorate.training.stopping import EarlyStopping
+from quorate.training.tta import Tta
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(path for folder in ("docs", "cluster") for path in (ROOT / folder).rglob("*.md"))]
 )
-REGISTRIES = (DATASETS, MEMBERS, ARCHS, INITIALIZATIONS, OPTIMIZERS, SCHEDULES, PRETRAININGS, COMBINERS)
+REGISTRIES = (
+    DATASETS,
+    MEMBERS,
+    ARCHS,
+    INITIALIZATIONS,
+    OPTIMIZERS,
+    SCHEDULES,
+    AUGMENTATIONS,
+    PRETRAININGS,
+    COMBINERS,
+)
 PARTS: list[type[BaseModel]] = [
     JobSpec,
     ValidationSpec,
@@ -76,7 +87,7 @@ PARTS: list[type[BaseModel]] = [
     Backbone,
     ForestParams,
     BoostingParams,
-    Augment,
+    Tta,
     EarlyStopping,
     MomentsParams,
     MomentumWarmup,

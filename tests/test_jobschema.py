@@ -65,6 +65,8 @@ SMALL = "data: digits\nmembers: {m: svm}\n"
         "data: digits\nmembers: {m: {kind: net, arch: timm/resnet10t, weights: hub, lr: 1e-3}}",
         "data: digits\nmembers: {m: {kind: net, arch: {kind: mlp, hidden: [8, '${H}']}, schedule: one_cycle}}",
         "data: my_package.data:open_it\nmembers: {m: {kind: 'mine:Member', depth: 3}}",
+        "data: digits\nmembers: {m: {kind: net, arch: mlp, augment: {mirror: true, crop: 0, rotation: {degrees: 5}}}}",
+        "data: digits\nmembers: {m: {kind: net, arch: mlp, tta: {augment: {mirror: both, noise: '${N}'}}}}",
         "data: digits\nmembers: {m: {kind: svm, gamma: 0.1, memory: 2GiB}}\ncombiner: {kind: weighted}",
     ],
 )
@@ -96,6 +98,10 @@ def test_what_a_job_may_say_is_valid(text: str, validator: Draft202012Validator)
         "data: digits\nmembers: {m: {kind: net, arch: {kind: mlp, hidden: []}}}",
         "data: digits\nmembers: {m: {kind: net, arch: timm/}}",
         "data: digits\nmembers: {m: {kind: net, arch: mlp, augment: {flip: true}}}",
+        "data: digits\nmembers: {m: {kind: net, arch: mlp, augment: {rotation: 200}}}",
+        "data: digits\nmembers: {m: {kind: net, arch: mlp, augment: {rotation: {degree: 20}}}}",
+        "data: digits\nmembers: {m: {kind: net, arch: mlp, augment: {trivialaugment: 3}}}",
+        "data: digits\nmembers: {m: {kind: net, arch: mlp, tta: {passes: 3}}}",
     ],
 )
 def test_what_the_loader_would_refuse_is_not_valid(text: str, validator: Draft202012Validator) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.tiny import LAPTOP, plan_of, spec_of, tiny_data, two_folds
+from tests.tiny import LAPTOP, plan_of, spec_of, tiny_data, tiny_table, two_folds
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
@@ -63,6 +65,8 @@ def test_a_member_that_is_added_changes_no_other_one():
         "{kind: net, arch: mlp, epochs: 2, schedule: one_cycle}",
         "{kind: net, arch: mlp, epochs: 2, early_stopping: {patience: 1}}",
         "{kind: net, arch: mlp, epochs: 2, augment: {crop: 1}}",
+        "{kind: net, arch: mlp, epochs: 2, augment: {rotation: 10}}",
+        "{kind: net, arch: mlp, epochs: 2, tta: {augment: {mirror: true}}}",
         "{kind: net, arch: mlp, epochs: 2, precision: bfloat16}",
         "{kind: net, arch: mlp, epochs: 2, cpus: 2}",
         "{kind: svm}",
@@ -86,6 +90,63 @@ def test_a_changed_parameter_changes_the_key(member):
 )
 def test_defaults_written_out_and_where_and_how_many_do_not_change_the_key(member):
     assert key(member) == key(NET)
+
+
+def test_crop_and_mirror_keep_the_keys_that_they_had_as_two_switches():
+    """Computed when they were the only augmentations."""
+    before = {
+        "{mirror: true, crop: 2}": "67b4c25c61fedc26278a07194a91a2caf0ed47dd7f356ac4d86364512f6b9175",
+        "{crop: 2, mirror: true}": "67b4c25c61fedc26278a07194a91a2caf0ed47dd7f356ac4d86364512f6b9175",
+        "{mirror: true}": "91cf464589c97a4c635cf91b4253a335e6bf3cce217405d7bf737249ff2ff81f",
+        "{crop: 1, mirror: false}": "625468629538bb9141781dc3ac7ffc611aff9ad159cf8fb6099496f7330fd330",
+    }
+
+    assert {text: key(f"{{kind: net, arch: mlp, epochs: 2, augment: {text}}}") for text in before} == before
+
+
+def test_the_order_and_every_parameter_of_augmentations_change_the_key():
+    texts = (
+        "{rotation: 10, noise: 0.1}",
+        "{noise: 0.1, rotation: 10}",
+        "{noise: 0.1, rotation: {degrees: 10, fill: 1}}",
+        "{mirror: vertical}",
+        "{crop: 1, noise: 0.1}",
+        "{crop: 1}",
+    )
+
+    keys = [key(f"{{kind: net, arch: mlp, epochs: 2, augment: {text}}}") for text in texts]
+
+    assert len({*keys, key(NET)}) == len(texts) + 1
+    assert (
+        key("{kind: net, arch: mlp, epochs: 2, augment: {noise: {deviation: 0.1}, rotation: {degrees: 10}}}") == keys[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ("arch: mlp, augment: {crop: 8}", "augment.crop: shifts of 8 pixels leave nothing of a side of 8; take 1"),
+        ("arch: mlp, augment: {color: true}", "augment.color: images of one channel have no colour; leave it out"),
+        ("arch: mlp, tta: {augment: {elastic: true}}", "tta.augment.elastic: a sigma of 4 smooths over 16 pixels"),
+    ],
+)
+def test_images_that_cannot_be_varied_so_are_named_before_anything_is_trained(member, words):
+    with pytest.raises(PlanError, match=re.escape(words)):
+        plan_of(f"{{m: {{kind: net, {member}}}}}")
+
+
+@pytest.mark.parametrize("key_of", ["augment: {noise: 0.1}", "tta: {augment: {mirror: true}}"])
+def test_tables_are_not_varied(key_of):
+    with pytest.raises(PlanError, match=r"(augment|tta) is for images, and these are tables"):
+        plan_of(f"{{m: {{kind: net, arch: mlp, {key_of}}}}}", data=tiny_table(), folds=two_folds(60))
+
+
+def test_labels_of_one_class_are_not_mixed():
+    one = tiny_data(classes=1)
+
+    plan_of("{m: {kind: net, arch: mlp, augment: {noise: 0.1}}}", data=one)
+    with pytest.raises(PlanError, match=r"augment\.cutmix mixes labels, and there is one class only; leave it out"):
+        plan_of("{m: {kind: net, arch: mlp, augment: {cutmix: 1}}}", data=one)
 
 
 def test_the_name_the_seed_and_the_copy_change_the_key():

@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
+from quorate.kinds import (
+    ARCHS,
+    AUGMENTATIONS,
+    COMBINERS,
+    DATASETS,
+    INITIALIZATIONS,
+    MEMBERS,
+    OPTIMIZERS,
+    PRETRAININGS,
+    SCHEDULES,
+)
 from quorate.registry import Registry, UnknownKind, did_you_mean
 
 
@@ -23,6 +33,7 @@ def loaded_after(code: str) -> set[str]:
     ("registry", "names"),
     [
         (ARCHS, ["mlp", "small_cnn", "small_resnet", "timm/"]),
+        (AUGMENTATIONS, ["crop", "cutmix", "mirror", "mixup", "rotation", "trivialaugment"]),
         (COMBINERS, ["best_single", "calibrated_greedy", "mean", "weighted"]),
         (DATASETS, ["digits", "image_folder", "npz"]),
         (MEMBERS, ["logistic", "net", "random_forest", "svm"]),

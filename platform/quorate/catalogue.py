@@ -12,13 +12,24 @@ from pydantic import ValidationError
 
 from quorate.errors import UserError
 from quorate.jobschema import Node, description_of, model_schema
-from quorate.kinds import ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
+from quorate.kinds import (
+    ARCHS,
+    AUGMENTATIONS,
+    COMBINERS,
+    DATASETS,
+    INITIALIZATIONS,
+    MEMBERS,
+    OPTIMIZERS,
+    PRETRAININGS,
+    SCHEDULES,
+)
 from quorate.own_code import OwnCodeError
 from quorate.registry import Registry
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "members": MEMBERS,
     "archs": ARCHS,
+    "augmentations": AUGMENTATIONS,
     "combiners": COMBINERS,
     "datasets": DATASETS,
     "initializations": INITIALIZATIONS,

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from quorate.kinds import REGISTRIES
+from quorate.kinds import AUGMENTATIONS, REGISTRIES
 from quorate.own_code import OwnCodeError
 from quorate.registry import Registry
 from quorate.spec import NAME, JobSpec
@@ -42,9 +42,13 @@ def job_schema(*, built_in: bool = False) -> Node:
     for node in (job, *definitions.values()):
         _admit_variables(node)
     for node in definitions.values():
-        if "kind" in node["properties"]:
+        if "kind" in node.get("properties", {}):
             node["properties"]["kind"] = {"description": "The kind's name."}
     chosen = {_slug(what): _choice(registry, kinds[what], references) for what, registry in REGISTRIES.items()}
+    steps = AUGMENTATIONS.what
+    chosen[_slug(steps)] = _mapping(
+        kinds[steps], {name: references[kind.Params] for name, kind in kinds[steps].items()}, definitions
+    )
     variable = {"type": "string", "pattern": VARIABLE, "description": "`${NAME}` or `${NAME:-default}`."}
     return {
         "$schema": DIALECT,
@@ -157,6 +161,9 @@ def _is_scalar(node: Node) -> bool:
 def _linked(node: Node) -> Node:
     """The schema with the choice of kinds wherever a field holds one."""
     for inner in _below(node):
+        if "kindsOf" in inner:
+            inner.pop("type")
+            inner["$ref"] = f"#/$defs/{_slug(inner.pop('kindsOf'))}"
         if "kindOf" in inner:
             inner["$ref"] = f"#/$defs/{_slug(inner.pop('kindOf'))}"
             default = inner.pop("defaultKind")
@@ -181,6 +188,22 @@ def _choice(registry: Registry[Any], kinds: Mapping[str, Any], references: Mappi
         "allOf": branches,
     }
     return {"anyOf": [_names(registry, alone), mapping]}
+
+
+def _mapping(kinds: Mapping[str, Any], names: Mapping[str, str], definitions: Mapping[str, Node]) -> Node:
+    """Several kinds of a registry by their names: each a switch, the value of its main parameter, or a mapping."""
+    properties = {}
+    for name, kind in kinds.items():
+        main = definitions[names[name]]["properties"][kind.main] if kind.main is not None else {}
+        values = main.get("anyOf", [main] if kind.main is not None else [])
+        plain = [
+            {key: value for key, value in node.items() if key not in ("description", "default")} for node in values
+        ]
+        branches = [{"type": "boolean"}, {"const": 0}, *plain, {"$ref": f"#/$defs/{names[name]}"}]
+        if (variable := {"$ref": "#/$defs/variable"}) not in branches:
+            branches.append(variable)
+        properties[name] = {"description": description_of(kind), "anyOf": branches}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _needs(model: type[BaseModel]) -> list[str]:

@@ -20,6 +20,7 @@ from quorate.registry import Registry
 ARCHS: Registry[Any] = Registry(
     "architecture", "quorate.training.archs", group="quorate.archs", adopt="quorate.training.own:adopt_arch"
 )
+AUGMENTATIONS: Registry[Any] = Registry("augmentation", "quorate.training.augmentations")
 COMBINERS: Registry[Any] = Registry(
     "combiner", "quorate.ensemble.combiners", group="quorate.combiners", adopt="quorate.ensemble.own:adopt_combiner"
 )
@@ -47,10 +48,18 @@ PRETRAININGS: Registry[Any] = Registry(
 SCHEDULES: Registry[Any] = Registry(
     "schedule", "quorate.training.schedules", group="quorate.schedules", adopt="quorate.training.own:adopt_schedule"
 )
-REGISTRIES = {
-    registry.what: registry
-    for registry in (ARCHS, COMBINERS, DATASETS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES)
-}
+_ALL: tuple[Registry[Any], ...] = (
+    ARCHS,
+    AUGMENTATIONS,
+    COMBINERS,
+    DATASETS,
+    INITIALIZATIONS,
+    MEMBERS,
+    OPTIMIZERS,
+    PRETRAININGS,
+    SCHEDULES,
+)
+REGISTRIES = {registry.what: registry for registry in _ALL}
 """By what their kinds are."""
 
 

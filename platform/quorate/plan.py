@@ -20,6 +20,7 @@ from quorate.kinds import MEMBERS, KindParams, own_reference
 from quorate.members.backbone import Backbone, check_backbone, identity_of_backbone, trial
 from quorate.own_code import said, source_digest
 from quorate.spec import JobSpec, MemberParams
+from quorate.training.augment import Augment
 from quorate.training.run import Hardware, Numerics
 
 _PLACE_ONLY = {"copies", "cpus", "gpus", "memory"}
@@ -334,6 +335,9 @@ def identity_of(params: BaseModel) -> dict[str, Any]:
 
 
 def _identity(value: Any) -> Any:
+    if isinstance(value, Augment):
+        # the order counts; crop and mirror alone keep the keys that they had as two switches
+        return value.flags if value.flags is not None else [_identity(step) for step in value.root]
     if isinstance(value, BaseModel):
         return identity_of(value)
     if isinstance(value, Path):

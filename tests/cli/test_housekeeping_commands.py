@@ -68,8 +68,10 @@ def test_every_registry_is_listed_with_descriptions_and_origins(command: Command
 
     listed = json.loads(said)
     assert code == 0
-    kinds = {"members", "archs", "combiners", "datasets", "initializations", "optimizers", "pretrainings", "schedules"}
-    assert set(listed) == kinds
+    assert set(listed) == {
+        "members", "archs", "augmentations", "combiners", "datasets", "initializations", "optimizers", "pretrainings",
+        "schedules",
+    }  # fmt: skip
     for kinds in listed.values():
         assert all(kind["name"] in text and kind["description"] and kind["origin"] for kind in kinds)
     svm = next(kind for kind in listed["members"] if kind["name"] == "svm")
@@ -98,11 +100,12 @@ def test_a_kind_is_shown_with_its_keys(command: Command, tmp_path: Path) -> None
     assert "Kernel coefficient" in text
     keys = {row["name"]: row for row in json.loads(said)["parameters"]}
     assert keys["arch"]["default"] == "required"
-    assert keys["augment.mirror"] == {
-        "name": "augment.mirror",
-        "type": "true or false",
-        "default": "false",
-        "meaning": "Mirror each image left to right with probability one half.",
+    assert keys["augment"]["type"] == "mapping"
+    assert keys["optimizer"] == {
+        "name": "optimizer",
+        "type": "optimizer",
+        "default": "sgd",
+        "meaning": "What turns gradients into steps; see the optimizers below.",
     }
     assert "kind" not in keys
 

@@ -10,6 +10,7 @@ import typer
 
 from quorate import __version__
 from quorate.cli import (
+    augment,
     doctor,
     evaluate,
     init,
@@ -51,6 +52,7 @@ app.command("serve")(serve.serve)
 app.command("ui")(ui.ui)
 app.command("sync")(sync.sync)
 app.command("list")(listing.list_kinds)
+app.command("augment")(augment.augment)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")

@@ -20,7 +20,7 @@ def list_kinds(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[members|archs|combiners|datasets|initializations|optimizers|pretrainings|schedules]",
+            metavar="[members|archs|augmentations|combiners|datasets|initializations|optimizers|pretrainings|schedules]",
             help="What to list; all when left out.",
         ),
     ] = None,

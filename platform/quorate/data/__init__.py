@@ -1,1 +1,1 @@
-"""Datasets, their sources, folds, standardization and augmentation."""
+"""Datasets, their sources, folds and standardization."""

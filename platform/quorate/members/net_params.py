@@ -21,8 +21,8 @@ from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, PRETRAININGS, SCHE
 from quorate.members.starting_point import check_head, check_weights, count_stages, least_size
 from quorate.own_code import OwnCodeError
 from quorate.spec import ExistingPath
+from quorate.training.augment import Augment
 from quorate.training.averages import Swa
-from quorate.training.feed import Augment
 from quorate.training.finetuning import Finetune
 from quorate.training.groups import Decayed, tells_layers
 from quorate.training.initializations import DefaultParams
@@ -30,6 +30,7 @@ from quorate.training.own import OwnArch
 from quorate.training.schedule import TimedParams
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.stopping import EarlyStopping
+from quorate.training.tta import Tta
 
 
 class NetParams(WeightedParams):
@@ -79,6 +80,8 @@ class NetParams(WeightedParams):
     """When to end before the last epoch; see below."""
     augment: Augment = Augment()
     """How training images are varied; see below."""
+    tta: Tta | None = None
+    """Test-time augmentation: predict several variants of each image and average; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
     """`auto` takes the backbone's own mean and deviation with `weights`, else those of each channel;
     on tables `quantile`."""
@@ -180,10 +183,11 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
             f"standardize: pca leaves no image for {params.arch.kind}; choose zca, which keeps pixels in their places"
         )
     if signature.kind == "table":
-        for name in ("size", "weights", "augment", "pretrain", "finetune"):
+        for name in ("size", "weights", "augment", "tta", "pretrain", "finetune"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
                 raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
     else:
+        check_augment(params, signature)
         _check_start(params, signature)
     if params.layer_decay < 1 and not profile(params.arch, expected_shape(params, signature)).layered:
         raise ValueError(
@@ -215,6 +219,22 @@ def _check_start(params: NetParams, signature: Signature) -> None:
         check_head(params.arch, shape, pretrain=params.pretrain is not None)
     if params.finetune is not None:
         params.finetune.check_stages(count_stages(params.arch, shape), params.epochs)
+
+
+def check_augment(params: NetParams, signature: ImageSignature) -> None:
+    """Raise `ValueError` where images of that signature cannot be varied as `augment` and `tta` say."""
+    named = {"augment": params.augment, "tta.augment": params.tta.augment if params.tta is not None else Augment()}
+    for name, augment in named.items():
+        try:
+            augment.check(signature.shape)
+        except ValueError as error:
+            raise ValueError(f"{name}.{error}") from None
+
+
+def check_classes(params: NetParams, n_classes: int) -> None:
+    """Raise `ValueError` where labels are to be mixed, and there is nothing to mix."""
+    if n_classes < 2 and (mixing := [step.kind for step in params.augment.mixing]):
+        raise ValueError(f"augment.{mixing[0]} mixes labels, and there is one class only; leave it out")
 
 
 @dataclass(frozen=True)

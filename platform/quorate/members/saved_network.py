@@ -23,6 +23,7 @@ from quorate.members.base import Proba, read_header
 from quorate.own_code import said
 from quorate.training.feed import Feed, MatrixFeed, PixelFeed
 from quorate.training.run import Numerics
+from quorate.training.tta import Tta, averaged
 
 LOADER = "onnx"
 """Names this module in a member's header."""
@@ -75,24 +76,29 @@ def export(network: nn.Module, sample: torch.Tensor) -> Exported:
 class SavedNetwork:
     """A trained network in ONNX Runtime, one thread; it predicts and no more."""
 
-    def __init__(self, content: bytes, features: Features, *, size: int | None) -> None:
+    def __init__(self, content: bytes, features: Features, *, size: int | None, tta: Tta | None = None) -> None:
         self.history: list[dict[str, float]] = []
         self.features = features
         self._size = size
+        self._tta = tta
         self._answer = _Session(content)
 
     def predict_proba(self, x: Inputs) -> Proba:
         """float32 (N, K)"""
         feed = feed_of(x, self.features, numerics=Numerics(), size=self._size)
-        proba: Proba = np.concatenate([self._answer(batch.numpy()) for batch in feed.batches(_BATCH)])
-        return proba
+        return averaged(self._of, feed, self._tta)
+
+    def _of(self, feed: Feed) -> Proba:
+        return np.concatenate([self._answer(batch.numpy()) for batch in feed.batches(_BATCH)])
 
 
 def load(folder: Path) -> SavedNetwork:
     """The network of a member's folder; raises `UserError` where ONNX Runtime is not installed."""
     header = read_header(folder)
     features = load_features(folder, header["features"])
-    return SavedNetwork((folder / NETWORK).read_bytes(), features, size=header["params"]["size"])
+    params = header["params"]
+    tta = Tta.model_validate(params["tta"]) if params.get("tta") is not None else None
+    return SavedNetwork((folder / NETWORK).read_bytes(), features, size=params["size"], tta=tta)
 
 
 def feed_of(x: Inputs, features: Features, *, numerics: Numerics, size: int | None) -> Feed:

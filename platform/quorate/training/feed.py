@@ -1,48 +1,22 @@
-"""Batches of pixels or columns: seeded order, mirror and crop on whole batches, standardized on the device."""
+"""Batches of pixels or columns: in seeded order, augmented and standardized on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch.nn import functional
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.standardize import Standardizer
 from quorate.data.weighting import balanced_rows
-from quorate.kinds import Spec
+from quorate.training.augment import Augment
 from quorate.training.run import Numerics
 
 _IN_MEMORY = 4 << 30
-
-
-class Augment(Spec):
-    """What is done to training images, anew in each epoch, each row of a batch on its own."""
-
-    mirror: bool = False
-    """Mirror each image left to right with probability one half."""
-    crop: int = Field(0, ge=0, le=256)
-    """Shift each image by up to so many pixels; what is uncovered repeats the edge."""
-
-    def __call__(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """uint8 (n, H, W, C) to the same; draws come from the CPU generator `generator`."""
-        if not (self.mirror or self.crop):
-            return pixels
-        n, height, width = pixels.shape[:3]
-        rows, columns = torch.arange(height).repeat(n, 1), torch.arange(width).repeat(n, 1)
-        if self.crop:
-            shift = torch.randint(-self.crop, self.crop + 1, (2, n, 1), generator=generator)
-            rows = (rows + shift[0]).clamp(0, height - 1)
-            columns = (columns + shift[1]).clamp(0, width - 1)
-        if self.mirror:
-            flip = torch.rand(n, 1, generator=generator) < 0.5
-            columns = torch.where(flip, columns.flip(1), columns)
-        which = torch.arange(n)[:, None, None]
-        index = (which, rows[:, :, None], columns[:, None, :])
-        return pixels[tuple(part.to(pixels.device) for part in index)]
 
 
 class PixelFeed:
@@ -57,6 +31,7 @@ class PixelFeed:
         self._format = torch.channels_last if numerics.memory_format == "channels_last" else torch.contiguous_format
         self._shift, self._scale = self._affine()
         self._whitening = self._linear()
+        self._change: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._pixels: torch.Tensor | None = None
         if len(images) * int(np.prod(images.shape)) <= _IN_MEMORY:
             self._pixels = torch.from_numpy(images.take(np.arange(len(images)))).to(self._device)
@@ -74,12 +49,20 @@ class PixelFeed:
             pixels = torch.from_numpy(self._images.take(rows.numpy())).to(self._device)
         if augment is not None and generator is not None:
             pixels = augment(pixels, generator)
+        if self._change is not None:
+            pixels = self._change(pixels)
         return self._prepare(pixels)
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
         """All images in their order."""
         for rows in torch.arange(len(self)).split(size):
             yield self.batch(rows)
+
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> PixelFeed:
+        """The same images after `change`, which maps uint8 (n, H, W, C) to the same."""
+        other = copy.copy(self)
+        other._change = change
+        return other
 
     def _affine(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         mean, std = self._standardize.mean, self._standardize.std

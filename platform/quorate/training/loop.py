@@ -13,10 +13,12 @@ from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from quorate.training.augment import Augment
 from quorate.training.averages import Averages, Swa, Weights, copy_of
 from quorate.training.curves import Tally
-from quorate.training.feed import Augment, Feed, split_batches, training_order
+from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.mc_dropout import ThinnedNetwork
+from quorate.training.mixing import Mixed, mix
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
 from quorate.training.schedule import Schedule, WatchesEpochs
 from quorate.training.step import Constraints, penalty, take_step
@@ -197,9 +199,13 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
         optimizer.zero_grad(set_to_none=True)
         for rows in together:
             x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
+            if (mixed := _mixed(x, y, rows, recipe, training)) is not None:
+                x, y = mixed.x, mixed.y
             with autocast(run.numerics):
                 logits = network(x)
-            loss = training_loss(logits, y, rows, recipe)
+            loss = (
+                training_loss(logits, y, rows, recipe) if mixed is None else mixed.loss(logits, recipe.label_smoothing)
+            )
             (loss if len(rows) == total else loss * (len(rows) / total)).backward()
             training.tally.add(loss, logits, y)
         if (beside := penalty(network, recipe.constraints)) is not None:
@@ -221,6 +227,15 @@ def _hold_rate(optimizer: Optimizer, lr: float) -> None:
     highest = max(group["lr"] for group in optimizer.param_groups)
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr"] / highest if highest > 0 else lr
+
+
+def _mixed(x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe, training: Training) -> Mixed | None:
+    """The batch with its rows mixed, None where the recipe does not ask for it."""
+    if recipe.augment is None or not (kinds := recipe.augment.mixing):
+        return None
+    weight = None if recipe.weight is None else recipe.weight[rows.to(y.device)]
+    n_classes = len(training.tally.confusion)
+    return mix(kinds, x, y, n_classes=n_classes, weight=weight, generator=training.generator)
 
 
 def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""The augmentations that a job file can name, one module each."""

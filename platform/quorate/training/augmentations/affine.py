@@ -1,0 +1,54 @@
+"""Images turned, shifted, scaled and sheared at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.draws import drawn
+
+
+class AffineParams(KindParams):
+    kind: Literal["affine"] = "affine"
+    degrees: float = Field(10, ge=0, le=180)
+    """Greatest angle of a turn in degrees, either way."""
+    translate: float = Field(0.1, ge=0, lt=1)
+    """Greatest shift, as a part of the side."""
+    scale: float = Field(0.1, ge=0, lt=1)
+    """Greatest change of the size: 0.1 is from nine tenths to eleven tenths."""
+    shear: float = Field(5, ge=0, lt=90)
+    """Greatest angle of the shear along the rows in degrees, either way."""
+    fill: int = Field(0, ge=0, le=255)
+    """Pixel value of what is uncovered."""
+
+
+@AUGMENTATIONS.register("affine")
+class Affine:
+    """torchvision's RandomAffine: turns, shifts, scales and shears."""
+
+    Params = AffineParams
+    main = "degrees"
+    mixes = False
+
+    @staticmethod
+    def check(params: AffineParams, shape: tuple[int, int, int]) -> None:
+        if min(shape[:2]) < 2:
+            raise ValueError("an image of one row or column cannot be turned; leave it out")
+
+    @staticmethod
+    def apply(
+        params: AffineParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        transform = v2.RandomAffine(
+            degrees=params.degrees,
+            translate=(params.translate, params.translate),
+            scale=(1 - params.scale, 1 + params.scale),
+            shear=params.shear,
+            interpolation=v2.InterpolationMode.BILINEAR,
+            fill=params.fill,
+        )
+        return drawn(transform, pixels, generator, shared=shared)

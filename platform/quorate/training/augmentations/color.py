@@ -1,0 +1,58 @@
+"""Brightness, contrast, saturation and hue, changed in random order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.draws import drawn
+
+
+class ColorParams(KindParams):
+    kind: Literal["color"] = "color"
+    strength: float = Field(0.2, ge=0, le=1)
+    """Greatest change, as a part, of brightness, contrast and saturation where these are left out."""
+    brightness: float | None = Field(None, ge=0, le=1)
+    """Greatest change of the brightness: 0.2 is from four fifths to six fifths."""
+    contrast: float | None = Field(None, ge=0, le=1)
+    """Greatest change of the contrast, as a part."""
+    saturation: float | None = Field(None, ge=0, le=1)
+    """Greatest change of the saturation, as a part; 0 for grey images."""
+    hue: float = Field(0, ge=0, le=0.5)
+    """Greatest turn of the hue, as a part of the circle; 0.05 is visible, 0.5 exchanges all colours."""
+
+    def strengths(self) -> dict[str, float]:
+        """What torchvision's ColorJitter takes."""
+        given = {"brightness": self.brightness, "contrast": self.contrast, "saturation": self.saturation}
+        filled = {name: self.strength if value is None else value for name, value in given.items()}
+        return {**filled, "hue": self.hue}
+
+
+@AUGMENTATIONS.register("color")
+class Color:
+    """torchvision's ColorJitter: brightness, contrast, saturation and hue in random order."""
+
+    Params = ColorParams
+    main = "strength"
+    mixes = False
+
+    @staticmethod
+    def check(params: ColorParams, shape: tuple[int, int, int]) -> None:
+        strengths = params.strengths()
+        if shape[2] not in (1, 3):
+            raise ValueError(f"colours are of 3 channels, and these images have {shape[2]}; leave it out")
+        if shape[2] == 1 and (strengths["saturation"] or strengths["hue"]):
+            raise ValueError(
+                "images of one channel have no colour; leave it out, or change brightness and contrast alone: "
+                f"{{brightness: {strengths['brightness']:g}, contrast: {strengths['contrast']:g}, saturation: 0}}"
+            )
+
+    @staticmethod
+    def apply(
+        params: ColorParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        return drawn(v2.ColorJitter(**params.strengths()), pixels, generator, shared=shared)

@@ -1,0 +1,47 @@
+"""Random crops of padded images: shifts of whole pixels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+
+
+class CropParams(KindParams):
+    kind: Literal["crop"] = "crop"
+    pixels: int = Field(4, ge=1, le=256)
+    """Greatest shift in pixels, down and to the right; what is uncovered repeats the edge. 4 is the padding of He et
+    al. (2016) for sides of 32; an eighth of the side is much."""
+
+
+@AUGMENTATIONS.register("crop")
+class Crop:
+    """Shifts each image by up to so many pixels (He et al., 2016)."""
+
+    Params = CropParams
+    main = "pixels"
+    mixes = False
+
+    @staticmethod
+    def check(params: CropParams, shape: tuple[int, int, int]) -> None:
+        side = min(shape[:2])
+        if params.pixels >= side:
+            raise ValueError(
+                f"shifts of {params.pixels} pixels leave nothing of a side of {side}; take {side // 8 or 1}"
+            )
+
+    @staticmethod
+    def apply(
+        params: CropParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        height, width = pixels.shape[1:3]
+        draws = len(pixels) if shared is None else 1
+        shift = torch.randint(-params.pixels, params.pixels + 1, (2, draws, 1), generator=generator)
+        rows = (torch.arange(height) + shift[0]).clamp(0, height - 1)
+        columns = (torch.arange(width) + shift[1]).clamp(0, width - 1)
+        which = torch.arange(len(pixels))[:, None, None]
+        index = (which, rows[:, :, None], columns[:, None, :])
+        return pixels[tuple(part.to(pixels.device) for part in index)]

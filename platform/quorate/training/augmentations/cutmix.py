@@ -1,0 +1,33 @@
+"""CutMix: a rectangle of one image in another, the labels in proportion to the areas."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+
+
+class CutmixParams(KindParams):
+    kind: Literal["cutmix"] = "cutmix"
+    alpha: float = Field(1, gt=0, le=100)
+    """The share of the first image is drawn from Beta(alpha, alpha); 1 makes all shares alike (Yun et al., 2019)."""
+    probability: float = Field(1, gt=0, le=1)
+    """Part of the batches that are mixed (Yun et al. take 0.5 for CIFAR, 1 for ImageNet)."""
+
+
+@AUGMENTATIONS.register("cutmix")
+class Cutmix:
+    """torchvision's CutMix: a rectangle comes from another image, and so much of the label (Yun et al., 2019)."""
+
+    Params = CutmixParams
+    main = "alpha"
+    mixes = True
+
+    @staticmethod
+    def build(params: CutmixParams) -> nn.Module:
+        mixing: nn.Module = v2.CutMix(alpha=params.alpha)
+        return mixing

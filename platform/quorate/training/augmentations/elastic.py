@@ -1,0 +1,54 @@
+"""Images bent by a smooth random field."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.draws import drawn
+
+
+class ElasticParams(KindParams):
+    kind: Literal["elastic"] = "elastic"
+    alpha: float = Field(50, gt=0, le=10_000)
+    """Strength, as torchvision has it: pixels move by about 0.08 alpha / sigma; at most by half of alpha."""
+    sigma: float = Field(4, ge=0.5, le=256)
+    """Smoothness of the field in pixels, the deviation of a normal distribution (Simard et al., 2003, take 4)."""
+    fill: int = Field(0, ge=0, le=255)
+    """Pixel value of what is uncovered."""
+
+
+@AUGMENTATIONS.register("elastic")
+class Elastic:
+    """torchvision's ElasticTransform: a smooth random field moves every pixel (Simard et al., 2003)."""
+
+    Params = ElasticParams
+    main = "alpha"
+    mixes = False
+
+    @staticmethod
+    def check(params: ElasticParams, shape: tuple[int, int, int]) -> None:
+        side = min(shape[:2])
+        if _reach(params.sigma) >= side:
+            most = max((tenth / 10 for tenth in range(5, 10 * side) if _reach(tenth / 10) < side), default=None)
+            mend = "leave it out" if most is None else f"take at most {most:g}"
+            raise ValueError(
+                f"a sigma of {params.sigma:g} smooths over {_reach(params.sigma)} pixels to each side, and the images "
+                f"have a side of {side}; {mend}"
+            )
+
+    @staticmethod
+    def apply(
+        params: ElasticParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        transform = v2.ElasticTransform(alpha=params.alpha, sigma=params.sigma, fill=params.fill)
+        return drawn(transform, pixels, generator, shared=shared)
+
+
+def _reach(sigma: float) -> int:
+    """Pixels to each side of torchvision's kernel; they are padded by reflection, which needs a longer side."""
+    return (int(8 * sigma + 1) | 1) // 2

@@ -1,0 +1,63 @@
+"""Random rectangles taken out of images: random erasing, and cutout as a case of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.draws import drawn
+
+
+class EraseParams(KindParams):
+    kind: Literal["erase"] = "erase"
+    probability: float = Field(0.5, gt=0, le=1)
+    """Part of the images that lose a rectangle."""
+    least: float = Field(0.02, gt=0, lt=1)
+    """Least area of the rectangle, as a part of the image's (Zhong et al., 2020)."""
+    most: float = Field(0.33, gt=0, lt=1)
+    """Greatest area of the rectangle, as a part of the image's."""
+    aspect: float = Field(0.3, gt=0, le=1)
+    """Least ratio of height to width; the greatest is its inverse, and 1 gives squares."""
+    fill: Annotated[int, Field(ge=0, le=255)] | Literal["noise"] = 0
+    """Pixel value of the rectangle, or `noise` for a random value in each pixel."""
+
+    @model_validator(mode="after")
+    def _least_is_least(self) -> EraseParams:
+        if self.least > self.most:
+            raise ValueError(f"least is {self.least:g}, more than most, {self.most:g}; exchange them")
+        return self
+
+
+@AUGMENTATIONS.register("erase")
+class Erase:
+    """torchvision's RandomErasing: a random rectangle is lost (Zhong et al., 2020; DeVries and Taylor, 2017)."""
+
+    Params = EraseParams
+    main = "probability"
+    mixes = False
+
+    @staticmethod
+    def check(params: EraseParams, shape: tuple[int, int, int]) -> None:
+        if params.most * shape[0] * shape[1] < 1:
+            raise ValueError(f"a part of {params.most:g} of {shape[0]}x{shape[1]} pixels is less than one; raise most")
+
+    @staticmethod
+    def apply(
+        params: EraseParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        rectangle = v2.RandomErasing(
+            p=params.probability, scale=(params.least, params.most), ratio=(params.aspect, 1 / params.aspect), value=1
+        )
+
+        def erased(images: torch.Tensor) -> torch.Tensor:
+            lost = rectangle(torch.zeros(1, *images.shape[2:])).bool().to(images.device)
+            if params.fill == "noise":
+                noise = torch.randint(0, 256, images.shape[1:], dtype=torch.uint8)
+                return torch.where(lost, noise.to(images.device), images)
+            return images.masked_fill(lost, params.fill)
+
+        return drawn(erased, pixels, generator, shared=shared)

@@ -1,0 +1,34 @@
+"""Mixup: weighted means of two images and of their labels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+
+
+class MixupParams(KindParams):
+    kind: Literal["mixup"] = "mixup"
+    alpha: float = Field(0.2, gt=0, le=100)
+    """The share of the first image is drawn from Beta(alpha, alpha): small values mix little (Zhang et al., 2018, take
+    0.1 to 0.4 for ImageNet, 1 for CIFAR)."""
+    probability: float = Field(1, gt=0, le=1)
+    """Part of the batches that are mixed."""
+
+
+@AUGMENTATIONS.register("mixup")
+class Mixup:
+    """torchvision's MixUp: each image is a mean of two, its label as well (Zhang et al., 2018)."""
+
+    Params = MixupParams
+    main = "alpha"
+    mixes = True
+
+    @staticmethod
+    def build(params: MixupParams) -> nn.Module:
+        mixing: nn.Module = v2.MixUp(alpha=params.alpha)
+        return mixing

@@ -1,0 +1,36 @@
+"""Gaussian noise on pixels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+
+
+class NoiseParams(KindParams):
+    kind: Literal["noise"] = "noise"
+    deviation: float = Field(0.05, gt=0, le=1)
+    """Standard deviation, as a part of the range from black to white."""
+
+
+@AUGMENTATIONS.register("noise")
+class Noise:
+    """Adds normal noise to every value of every pixel, each image its own."""
+
+    Params = NoiseParams
+    main = "deviation"
+    mixes = False
+
+    @staticmethod
+    def apply(
+        params: NoiseParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        # torchvision's GaussianNoise draws on the device from its global stream, and anew for each image in a batch
+        seed = int(torch.randint(2**62, (), generator=generator))
+        source = torch.Generator(pixels.device).manual_seed(seed)
+        shape = pixels.shape if shared is None else (1, *pixels.shape[1:])
+        noise = torch.randn(shape, generator=source, device=pixels.device)
+        return (pixels + 255 * params.deviation * noise).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,54 @@
+"""RandAugment: a few operations of one strength, drawn from a fixed list."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.draws import drawn
+
+LEVELS = 31
+"""Magnitudes are counted from 0 to 30, as by Cubuk et al."""
+
+
+class RandAugmentParams(KindParams):
+    kind: Literal["randaugment"] = "randaugment"
+    magnitude: int = Field(9, ge=0, lt=LEVELS)
+    """Strength of the operations, from 0 to 30 (Cubuk et al., 2020, take 9 for ImageNet's ResNet-50)."""
+    operations: int = Field(2, ge=1, le=10)
+    """How many are applied, one after another."""
+
+
+@AUGMENTATIONS.register("randaugment")
+class RandAugment:
+    """torchvision's RandAugment: so many operations of one magnitude (Cubuk et al., 2020)."""
+
+    Params = RandAugmentParams
+    main = "magnitude"
+    mixes = False
+
+    @staticmethod
+    def check(params: RandAugmentParams, shape: tuple[int, int, int]) -> None:
+        check_channels(shape)
+
+    @staticmethod
+    def apply(
+        params: RandAugmentParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        transform = v2.RandAugment(
+            num_ops=params.operations,
+            magnitude=params.magnitude,
+            num_magnitude_bins=LEVELS,
+            interpolation=v2.InterpolationMode.BILINEAR,
+        )
+        return drawn(transform, pixels, generator, shared=shared)
+
+
+def check_channels(shape: tuple[int, int, int]) -> None:
+    """Raise `ValueError` for images that are neither grey nor of three colours: some operations are of colours."""
+    if shape[2] not in (1, 3):
+        raise ValueError(f"its operations take 1 or 3 channels, and these images have {shape[2]}; leave it out")

@@ -1,0 +1,64 @@
+"""Images turned about their middle."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import rotate
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.draws import drawn
+
+
+class RotationParams(KindParams):
+    kind: Literal["rotation"] = "rotation"
+    degrees: float = Field(15, gt=0, le=180)
+    """Greatest angle in degrees, either way."""
+    step: float | None = Field(None, gt=0, le=180)
+    """Only whole multiples of so many degrees, such as 90 where no side is up; any angle when left out."""
+    fill: int = Field(0, ge=0, le=255)
+    """Pixel value of what is uncovered."""
+
+    @model_validator(mode="after")
+    def _a_step_fits(self) -> RotationParams:
+        if self.step is not None and self.step > self.degrees:
+            raise ValueError(f"a step of {self.step:g} is beyond the greatest angle, {self.degrees:g}; raise degrees")
+        return self
+
+
+@AUGMENTATIONS.register("rotation")
+class Rotation:
+    """Turns images by a random angle."""
+
+    Params = RotationParams
+    main = "degrees"
+    mixes = False
+
+    @staticmethod
+    def check(params: RotationParams, shape: tuple[int, int, int]) -> None:
+        if min(shape[:2]) < 2:
+            raise ValueError("an image of one row or column cannot be turned; leave it out")
+
+    @staticmethod
+    def apply(
+        params: RotationParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        def turn(images: torch.Tensor) -> torch.Tensor:
+            angle = _angle(params)
+            fill = [float(params.fill)]
+            turned: torch.Tensor = rotate(images, angle, interpolation=InterpolationMode.BILINEAR, fill=fill)
+            return turned
+
+        return drawn(turn, pixels, generator, shared=shared)
+
+
+def _angle(params: RotationParams) -> float:
+    """Degrees; of a full circle of steps each angle comes once."""
+    if params.step is None:
+        return float(torch.empty(()).uniform_(-params.degrees, params.degrees))
+    steps = int(params.degrees / params.step + 1e-9)
+    twice = steps * params.step == 180
+    return params.step * int(torch.randint(-steps + twice, steps + 1, ()))

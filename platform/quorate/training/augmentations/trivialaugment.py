@@ -1,0 +1,36 @@
+"""TrivialAugment: one operation of a random strength."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torchvision.transforms import v2
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.augmentations.randaugment import check_channels
+from quorate.training.draws import drawn
+
+
+class TrivialAugmentParams(KindParams):
+    kind: Literal["trivialaugment"] = "trivialaugment"
+
+
+@AUGMENTATIONS.register("trivialaugment")
+class TrivialAugment:
+    """torchvision's TrivialAugmentWide: one operation of any strength, nothing to tune (Müller and Hutter, 2021)."""
+
+    Params = TrivialAugmentParams
+    main = None
+    mixes = False
+
+    @staticmethod
+    def check(params: TrivialAugmentParams, shape: tuple[int, int, int]) -> None:
+        check_channels(shape)
+
+    @staticmethod
+    def apply(
+        params: TrivialAugmentParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+    ) -> torch.Tensor:
+        transform = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)
+        return drawn(transform, pixels, generator, shared=shared)

@@ -1,0 +1,39 @@
+"""Random transforms of torchvision on uint8 batches, drawn anew for every few images from a seeded generator."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import torch
+
+ROWS = 4
+"""Images that share one draw: a transform of torchvision draws once a call, and a call for each image is slow."""
+
+_LOCK = threading.Lock()
+"""The transforms draw from torch's one global stream, and a service predicts in several threads."""
+
+Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+def drawn(
+    transform: Transform, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
+) -> torch.Tensor:
+    """uint8 (n, H, W, C) to the same through `transform`, which takes (n, C, H, W) and draws from torch's own stream.
+
+    With `shared`, the number of a pass, one draw is for all images.
+    """
+    images = pixels.permute(0, 3, 1, 2)
+    groups = (images,) if shared is not None else images.split(ROWS)
+    with seeded(generator):
+        return torch.cat([transform(group) for group in groups]).permute(0, 2, 3, 1)
+
+
+@contextlib.contextmanager
+def seeded(generator: torch.Generator) -> Iterator[None]:
+    """Torch's stream on the CPU starts from a number that `generator` gives, and is as before in the end."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with _LOCK, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

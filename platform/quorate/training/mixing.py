@@ -1,0 +1,63 @@
+"""Batches whose rows are mixed with each other (mixup, CutMix), and the loss on their mixed labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.training.draws import seeded
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A batch of mixed rows."""
+
+    x: torch.Tensor
+    """float32 (n, C, H, W)"""
+    shares: torch.Tensor
+    """Of the classes in each row, float32 (n, K); a row sums to 1."""
+    weighted: torch.Tensor
+    """The shares, each times the weight of the row that it is from."""
+
+    @property
+    def y(self) -> torch.Tensor:
+        """The class with the greatest share, int64 (n,): what training accuracy is counted against."""
+        return self.shares.argmax(dim=1)
+
+    def loss(self, logits: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        """Mean of the cross-entropies of all parts, each times its share and its row's weight.
+
+        Cross-entropy is linear in the target, so this is the mean over the parts of what each of them would
+        have alone, smoothing included (Zhang et al., 2018).
+        """
+        spread = self.weighted.sum(dim=1, keepdim=True) / logits.shape[1]
+        targets = (1 - label_smoothing) * self.weighted + label_smoothing * spread
+        return -(targets * functional.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
+
+
+def mix(
+    kinds: Sequence[KindParams],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    n_classes: int,
+    weight: torch.Tensor | None,
+    generator: torch.Generator,
+) -> Mixed:
+    """Mix the batch `x` (n, C, H, W) of classes `y` (n,) by one of `kinds`, each as likely; `weight` (n,) of the rows.
+
+    A row is mixed with the one before it, as torchvision does: the order of a batch is random.
+    """
+    shares = functional.one_hot(y, n_classes).to(x.dtype)
+    # with weights, both kinds of targets are mixed in one go, beside each other
+    targets = shares if weight is None else torch.cat([shares, shares * weight[:, None]], dim=1)
+    with seeded(generator):
+        chosen = kinds[int(torch.randint(len(kinds), ()))]
+        if float(torch.rand(())) < getattr(chosen, "probability"):  # noqa: B009  (every kind that mixes has one)
+            mixed, targets = AUGMENTATIONS.get(chosen.kind).build(chosen)(x, targets)
+            x = mixed if mixed.stride() == x.stride() else torch.empty_like(x).copy_(mixed)
+    return Mixed(x, targets[:, :n_classes], targets[:, -n_classes:])

@@ -1,0 +1,74 @@
+"""Some images of a dataset and what augmentation makes of them, as a person wants to see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quorate.data.dataset import Dataset
+from quorate.data.standardize import Standardizer
+from quorate.data.table import Table
+from quorate.training.augment import Augment
+from quorate.training.feed import PixelFeed
+from quorate.training.mixing import mix
+from quorate.training.run import Numerics
+from quorate.training.tta import Tta, variant
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images of `rows`, from 0 to 1, in columns: the first are the originals."""
+
+    columns: tuple[NDArray[np.float32], ...]
+    """Each (n, H, W, C)."""
+    shares: tuple[NDArray[np.float32] | None, ...]
+    """Of the classes in each image, (n, K), for a column whose rows were mixed with each other."""
+    y: NDArray[np.int64]
+    """The class of each row (n,)."""
+
+
+def samples(data: Dataset, augment: Augment | Tta, *, rows: int, draws: int, size: int | None, seed: int) -> Samples:
+    """So many `rows` of `data`, the classes in turn, and so many `draws` of each.
+
+    Each image is drawn on its own, as in training where it is in another batch each time. Of
+    test-time augmentation the columns are the passes, at most `draws` of them beside the originals.
+    """
+    assert not isinstance(data.x, Table), "checked at the door"
+    feed = PixelFeed(data.x, standardize=Standardizer("none"), numerics=Numerics(), size=size)
+    chosen = _in_turn(data.y, rows)
+    y = data.y[chosen.numpy()]
+    columns = [_shown(feed.batch(chosen))]
+    shares: list[NDArray[np.float32] | None] = [None]
+    if isinstance(augment, Tta):
+        for number in range(1, min(augment.passes, draws + 1)):
+            columns.append(_shown(feed.changed(variant(augment.augment, number)).batch(chosen)))
+            shares.append(None)
+        return Samples(tuple(columns), tuple(shares), y)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(draws):
+        x = torch.cat([feed.batch(row[None], augment, generator) for row in chosen])
+        share = None
+        if augment.mixing:
+            labels = torch.from_numpy(y)
+            mixed = mix(augment.mixing, x, labels, n_classes=data.n_classes, weight=None, generator=generator)
+            x, share = mixed.x, mixed.shares.numpy()
+        columns.append(_shown(x))
+        shares.append(share)
+    return Samples(tuple(columns), tuple(shares), y)
+
+
+def _in_turn(y: NDArray[np.int64], count: int) -> torch.Tensor:
+    """The first row of each class, then the second of each, and so on."""
+    turn = np.zeros(len(y), np.int64)
+    for label in np.unique(y):
+        of_class = np.flatnonzero(y == label)
+        turn[of_class] = np.arange(len(of_class))
+    return torch.from_numpy(np.lexsort((y, turn))[:count])
+
+
+def _shown(x: torch.Tensor) -> NDArray[np.float32]:
+    shown: NDArray[np.float32] = x.permute(0, 2, 3, 1).clamp(0, 1).numpy()
+    return shown

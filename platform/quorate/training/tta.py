@@ -1,0 +1,50 @@
+"""Test-time augmentation: probabilities averaged over the images as they are and varied in fixed ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from quorate.kinds import Spec
+from quorate.training.augment import Augment
+from quorate.training.feed import Feed, PixelFeed
+
+_SEED = 0x7A55
+"""Of the first pass; the next numbers are those of the others, the same wherever a network predicts."""
+
+
+class Tta(Spec):
+    """Predict several variants of each image and average."""
+
+    augment: Augment
+    """How images are varied; as `augment` of training, without `mixup` and `cutmix`."""
+    passes: int = Field(4, ge=2, le=256)
+    """How many probabilities are averaged; the first are those of the image as it is."""
+
+    @model_validator(mode="after")
+    def _varies_single_images(self) -> Tta:
+        if not self.augment:
+            raise ValueError("augment is empty; name an augmentation such as `mirror: true`, or leave tta out")
+        if mixing := [step.kind for step in self.augment.mixing]:
+            raise ValueError(f"{' and '.join(mixing)} would mix the rows that are to be predicted; leave it out")
+        return self
+
+
+def averaged(answer: Callable[[Feed], NDArray[np.float32]], feed: Feed, tta: Tta | None) -> NDArray[np.float32]:
+    """What `answer` gives for the rows of `feed`, float32 (N, K), averaged over the passes of `tta`."""
+    if tta is None:
+        return answer(feed)
+    assert isinstance(feed, PixelFeed), "refused when the job was planned"
+    total = answer(feed)
+    for number in range(1, tta.passes):
+        total = total + answer(feed.changed(variant(tta.augment, number)))
+    return total / np.float32(tta.passes)
+
+
+def variant(augment: Augment, number: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """One draw for all images, from the number of the pass alone."""
+    return lambda pixels: augment(pixels, torch.Generator().manual_seed(_SEED + number), shared=number)
