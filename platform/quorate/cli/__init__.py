@@ -15,6 +15,8 @@ from quorate.cli import (
     init,
     leaderboard,
     listing,
+    lr_find,
+    overfit,
     predict,
     runs,
     schema,
@@ -45,6 +47,8 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("lr-find")(lr_find.lr_find)
+app.command("overfit")(overfit.overfit)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)
