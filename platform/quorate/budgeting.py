@@ -28,6 +28,8 @@ _CLOSING = {"local": 1.5, "ray": 3.0}
 """Seconds to write the run's files and to end the workers and this process."""
 _PICTURE = 0.4
 """Seconds to draw one."""
+_A_MEMBER = 2
+"""The curves of one are as much as so many pictures, and so is the sheet of all."""
 _STARTUP = 4.0
 """Seconds in which the command has imported what it needs where the figures above were measured, an idle machine."""
 _SLOWEST, _MOST = 4.0, 0.2
@@ -51,7 +53,7 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, *, reused:
         n_classes=plan.context.train.n_classes,
     )
     curves = {task.member for task in plan.tasks if epochs_of(task)}
-    pictures = len(curves) + (1 if test is None else 2)
+    pictures = _A_MEMBER * (len(curves) + bool(curves)) + (1 if test is None else 2)
     slow = min(max(startup / _STARTUP, 1.0), _SLOWEST)
     ending = slow * (_CLOSING[spec.execution.executor] + _PICTURE * pictures)
     return _SAFETY * combining + _REUSED * reused + min(ending, _MOST * budget.seconds)

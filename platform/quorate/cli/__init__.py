@@ -10,6 +10,7 @@ import typer
 
 from quorate import __version__
 from quorate.cli import (
+    curves,
     doctor,
     evaluate,
     init,
@@ -49,6 +50,7 @@ app.command("train")(train.train)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("lr-find")(lr_find.lr_find)
 app.command("overfit")(overfit.overfit)
+app.command("curves")(curves.curves)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)
