@@ -19,6 +19,8 @@ from quorate.spec import JobSpec
 from quorate.tracking.journal import Journal
 
 JOB = "job"
+SPLITS = ("oof", "train_dev", "test")
+"""Rows that a leaderboard may have figures of."""
 MLFLOW_NOTE = "mlflow.note.content"
 """The tag that MLflow's page of a run shows as its description, in Markdown."""
 
@@ -83,13 +85,13 @@ class Mirror:
             member = f"{JOB}/{row['name'].partition('.')[0]}"
             copy = row["name"].partition(".")[2]
             prefix = f"copy_{copy}_" if copy else ""
-            for split in ("oof", "test"):
-                if row[split]:
+            for split in SPLITS:
+                if row.get(split):
                     self._journal.metrics(member, 0, {f"{prefix}{split}_{k}": v for k, v in row[split].items()})
             weights = {f"{prefix}weight": row["weight"], f"{prefix}temperature": row["temperature"]}
             self._journal.metrics(member, 0, weights)
-        for split in ("oof", "test"):
-            if board["ensemble"][split]:
+        for split in SPLITS:
+            if board["ensemble"].get(split):
                 self._journal.metrics(JOB, 0, {f"{split}_{k}": v for k, v in board["ensemble"][split].items()})
         self._journal.tags(JOB, {MLFLOW_NOTE: as_markdown(board)})
         for path in draw(folder, plan, fits):

@@ -107,6 +107,8 @@ class Context:
     folds: Folds
     assets: dict[str, bytes] = field(default_factory=dict)
     unlabelled: Images | None = None
+    train_dev: Dataset | None = None
+    """Rows like the training rows that no task sees: the finished ensemble is scored on them."""
 
 
 class PlanError(ValueError):

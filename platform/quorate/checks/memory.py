@@ -230,7 +230,8 @@ def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArra
     """The classes that a member gives its rows, without a calibration that so few rows could not fit."""
     calibrated = getattr(member.model, "calibrated_classifiers_", None) if isinstance(member, Learner) else None
     if calibrated is None:
-        return proba.argmax(axis=1).astype(np.int64)
+        classes: NDArray[np.int64] = proba.argmax(axis=1)
+        return classes
     chosen: NDArray[np.int64] = calibrated[0].estimator.predict(member.features(few.x))
     return chosen
 

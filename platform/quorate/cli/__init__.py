@@ -11,6 +11,7 @@ import typer
 from quorate import __version__
 from quorate.cli import (
     curves,
+    diagnose,
     doctor,
     evaluate,
     init,
@@ -51,6 +52,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("lr-find")(lr_find.lr_find)
 app.command("overfit")(overfit.overfit)
 app.command("curves")(curves.curves)
+app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from quorate.report.reading import Curves, Said, read_curves
@@ -144,9 +144,9 @@ def _lines(axes: Axes, curves: Curves, name: str, colour: str, label: str | None
     if len(curves.histories) > 1:
         lines = [np.column_stack([np.arange(1, len(values) + 1), values]) for values in curves.each(name)]
         axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.7, alpha=0.4))
-    dots = {"marker": "."} if curves.epochs < 3 else {}
+    marker = "." if curves.epochs < 3 else ""
     mean = curves.mean(name)
-    axes.plot(np.arange(1, len(mean) + 1), mean, color=colour, linewidth=2.2, label=label, **dots)
+    axes.plot(np.arange(1, len(mean) + 1), mean, color=colour, linewidth=2.2, label=label, marker=marker)
     axes.autoscale_view()
 
 
@@ -191,7 +191,7 @@ def _logarithmic(axes: Axes, curves: Curves, name: str) -> None:
 def _epochs(axes: Axes, curves: Curves) -> None:
     last = max(map(len, curves.histories))
     axes.set_xlim(1 - 0.02 * last, last + 0.02 * last)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def _finish(axes: Axes, curves: Curves, title: str) -> None:
@@ -225,6 +225,6 @@ def _colour(said: Said) -> str:
 def _save(figure: Figure, stem: Path) -> list[Path]:
     """Each canvas writes by itself: `savefig` would draw the figure twice for every file."""
     picture, drawing = (stem.with_name(stem.name + ending) for ending in FORMATS)
-    FigureCanvasAgg(figure).print_png(picture)
-    FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
+    FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
+    FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return [picture, drawing]
