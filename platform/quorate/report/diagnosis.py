@@ -181,7 +181,7 @@ def say(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
     """`1.25 % (0.60 to 2.31)`, or nats; differences of shares are in points."""
     scale, digits = (100, 2) if measure == "error" else (1, 3)
     value, low, high = (
-        f"{scale * number:z{'+' if signed else ''}.{digits}f}"
+        f"{scale * number:{'+' if signed else ''}z.{digits}f}"
         for number in (estimate.value, estimate.low, estimate.high)
     )
     unit = "" if measure == "loss" else " points" if signed else " %"
@@ -193,10 +193,14 @@ def _gap(rule: str, e: Evidence, gap: Estimate, of: str, against: str, advice: s
     least = LEAST[e.measure]
     if gap.low > 0 and gap.value >= least:
         return Finding(rule, True, gap, what, advice)
-    reason = (
-        "within the noise" if gap.low <= 0 <= gap.high else "too small to matter" if gap.value > 0 else "it is less"
-    )
-    return Finding(rule, False, gap, f"{what}, {reason}")
+    if gap.low <= 0 <= gap.high:
+        return Finding(rule, False, gap, f"{what}, within the noise")
+    return Finding(rule, False, gap, f"{what}, {'too small to matter' if gap.value > 0 else 'it is less'}")
+
+
+def _above(e: Evidence, estimate: Estimate, name: str) -> tuple[Estimate, str]:
+    """What an error is measured against: another error, or the target where that is reached."""
+    return (estimate, name) if estimate.value > e.target.value else (e.target, "the target")
 
 
 def _percent(value: float) -> str:
