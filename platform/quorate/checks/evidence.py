@@ -81,7 +81,7 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
         train, note = _of(trained, name, estimate), ""
         if train is None:
             train, note = _from_history(curves, measure, rows=rows)
-        position = list(aside["members"]).index(name) if aside and name in aside["members"] else None
+        own_aside = list(aside["proba"][aside["members"] == name]) if aside else []
         parts.append(
             Evidence(
                 name=name,
@@ -90,7 +90,7 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
                 train=train,
                 train_note=note,
                 valid=estimate(oof["proba"][m, covered], oof["y"][covered]) if rows else None,
-                train_dev=estimate(aside["proba"][position], aside["y"]) if position is not None else None,
+                train_dev=estimate(own_aside[0], aside["y"]) if aside and own_aside else None,
                 test=estimate(test["proba"][m], test["y"]) if test and row["test"] else None,
                 folds=_folds(curves, rows) if measure == "error" else (),
                 curves=curves if curves is not None and curves.epochs > 1 else None,
@@ -165,7 +165,7 @@ def _from_history(curves: Curves | None, measure: str, *, rows: int) -> tuple[Es
     note = RUNNING if curves.epochs > 1 else ""
     if measure == "error":
         return error_rate(round((1 - value) * rows), rows), note
-    return Estimate(value, value, value, rows), note
+    return exactly(value), note  # its noise is not recorded
 
 
 def _curves(label: str, recorded: Mapping[str, Recorded]) -> Curves | None:

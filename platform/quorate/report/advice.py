@@ -73,7 +73,9 @@ def _said(each: Diagnosis) -> Iterator[Text]:
         mark = "problem" if finding.problem else "ok"
         yield Text(f"  {mark:8}{finding.rule}: {finding.sentence}", style="yellow" if finding.problem else "")
     if first is None:
-        yield Text("  nothing stands out of the noise")
+        e = each.evidence
+        reached = e.valid is not None and e.valid.value <= e.target.value
+        yield Text("  the target is reached" if reached else "  nothing stands out of the noise")
     else:
         yield Text(f"  next: {first.advice}", style="bold")
 
@@ -91,7 +93,7 @@ def _figures(found: Sequence[Diagnosis]) -> Table:
 
 
 def _cell(estimate: Estimate | None, measure: str) -> str:
-    return "–" if estimate is None else say(estimate, measure)
+    return "–" if estimate is None else say(estimate, measure).replace(" to ", "–")
 
 
 def _json(estimate: Estimate | None) -> dict[str, float] | None:

@@ -200,7 +200,7 @@ def _gap(rule: str, e: Evidence, gap: Estimate, of: str, against: str, advice: s
 
 def _above(e: Evidence, estimate: Estimate, name: str) -> tuple[Estimate, str]:
     """What an error is measured against: another error, or the target where that is reached."""
-    return (estimate, name) if estimate.value > e.target.value else (e.target, "the target")
+    return (estimate, name) if estimate.value >= e.target.value else (e.target, "the target")
 
 
 def _percent(value: float) -> str:

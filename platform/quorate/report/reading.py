@@ -43,9 +43,8 @@ class Curves:
 
     def mean(self, name: str) -> Floats:
         """Their mean over `epochs`; what ended sooner with restored weights goes on with the figures of those."""
-        return np.mean(
-            [self._filled(values, best) for values, best in zip(self.each(name), self.bests, strict=True)], 0
-        )
+        every = zip(self.each(name), self.bests, strict=True)
+        return np.asarray(np.mean([self._filled(values, best) for values, best in every], axis=0))
 
     @cached_property
     def best(self) -> int:

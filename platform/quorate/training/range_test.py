@@ -115,7 +115,7 @@ def read(test: RangeTest, steps: int) -> Reading:
     lag = round(keep(steps) / (1 - keep(steps)))
     moves = np.flatnonzero(smoothed[: least + 1] > start - max(PART * fall, noise))
     rises = least + np.flatnonzero(smoothed[least:] > smoothed[least] + PART * fall)
-    high = float(rates[max(least, int(rises[0]) - lag)]) if rises.size else diverges
+    rise = int(rises[0]) if rises.size else len(rates) - 1 if test.diverged else None
     slope = np.gradient(smoothed[: least + 1], np.log(rates[: least + 1])) if least else np.zeros(1)
     return Reading(
         learns=True,
@@ -123,7 +123,7 @@ def read(test: RangeTest, steps: int) -> Reading:
         steepest=float(rates[int(np.argmin(slope))]),
         least=float(rates[least]),
         too_low=float(rates[moves[-1]]) if moves.size else None,
-        too_high=high,
+        too_high=None if rise is None else float(rates[max(least, rise - lag)]),
         diverges=diverges,
     )
 
