@@ -30,8 +30,9 @@ LAYERS = (
     {"comparison", "drawing", "finding", "history"},
     {"mirror", "extracting"},
     {"fitting"},
-    {"board", "packing", "budgeting", "loading"},
+    {"board", "packing", "budgeting", "loading", "train_dev"},
     {"job"},
+    {"checks"},
     {"cli", "estimator"},
     {"__main__"},
 )

@@ -240,6 +240,19 @@ WRONG = {
     # out of range
     "seed": ("seed: -1\n" + GOOD, 1, "seed", "should be greater than or equal to 0, but is -1"),
     "dropout": (NET + "    dropout: 1\n", 6, "members.cnn.dropout", "should be less than 1, but is 1"),
+    "train-dev of the training rows": (
+        GOOD + "validation: {train_dev: 0.1}\n",
+        4,
+        "validation",
+        "train_dev: 0.1 tells rows like the training rows from test rows of elsewhere, and the test rows are a part of",
+    ),
+    "train-dev without a test": (
+        "data: {kind: digits, test: null}\nmembers: {a: svm}\nvalidation:\n  train_dev: 0.1\n",
+        3,
+        "validation",
+        "and there are no test rows; name a file in data.test, or leave train_dev out",
+    ),
+    "all train-dev": (GOOD + "validation: {train_dev: 1}\n", 4, "validation.train_dev", "should be less than 1"),
     "folds": (GOOD + "validation: {folds: 1}\n", 4, "validation.folds", "should be greater than or equal to 2"),
     "quorum": (GOOD + "quorum: {members: 1.5}\n", 4, "quorum.members", "neither a part (up to 1.0) nor a whole number"),
     "scheme": (

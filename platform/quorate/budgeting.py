@@ -29,6 +29,8 @@ _CLOSING = {"local": 1.5, "ray": 3.0}
 """Seconds to write the run's files and to end the workers and this process."""
 _PICTURE = 0.4
 """Seconds to draw one."""
+_A_MEMBER = 2
+"""The curves of one are as much as so many pictures, and so is the sheet of all."""
 _STARTUP = 4.0
 """Seconds in which the command has imported what it needs where the figures above were measured, an idle machine."""
 _SLOWEST, _MOST = 4.0, 0.2
@@ -52,10 +54,19 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, *, reused:
         n_classes=plan.context.train.n_classes,
     )
     curves = {task.member for task in plan.tasks if epochs_of(task)}
-    pictures = len(curves) + (1 if test is None else 2)
+    pictures = _A_MEMBER * (len(curves) + bool(curves)) + (1 if test is None else 2)
     slow = min(max(startup / _STARTUP, 1.0), _SLOWEST)
     ending = slow * (_CLOSING[spec.execution.executor] + _PICTURE * pictures)
+    ending += slow * _train_dev_seconds(plan)
     return _SAFETY * combining + _REUSED * reused + min(ending, _MOST * budget.seconds)
+
+
+def _train_dev_seconds(plan: Plan) -> float:
+    """Of predicting the rows that are set aside in this process: a pass forward is a third of a training pass."""
+    if plan.context.train_dev is None:
+        return 0.0
+    passes = sum(task.cost / (3 * (epochs_of(task) or 1)) for task in plan.tasks)
+    return passes * len(plan.context.train_dev) / max(len(plan.context.folds[0].train), 1)
 
 
 def leave_out_beginnings(plan: Plan, work: Work) -> None:

@@ -22,8 +22,9 @@ from quorate.budgeting import (
     what_was_needed,
 )
 from quorate.bundle import needs, read_manifest
+from quorate.data.dataset import Dataset
 from quorate.data.folds import FoldsError, make_folds
-from quorate.data.source import DataError, Opened, first_rows
+from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
@@ -48,6 +49,7 @@ from quorate.store import Store
 from quorate.tracking.journal import NAME as JOURNAL
 from quorate.tracking.journal import Journal
 from quorate.tracking.live import Shipper, default_uri, start_shipper
+from quorate.train_dev import score_train_dev
 
 _WAIT_FOR_SHIPPER = 30.0
 """Most seconds that MLflow may take to get the last records."""
@@ -137,6 +139,8 @@ def run_job(
             bundle = pack_bundle(folder.path / "bundle", spec, plan, work, assembly, combination, board, results)
             for need in needs(read_manifest(bundle)):
                 console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            if context.train_dev is not None:
+                board = score_train_dev(board, bundle, context.train_dev, folder.path)
             folder.write_end(board, plan, gathered, assembly, test)
             mirror.finished(board, folder, bundle, plan, work.fits)
     return board
@@ -152,14 +156,31 @@ def open_data(job: Job, console: Console | None = None, data: Opened | None = No
     for note in opened.notes:
         if console is not None:
             console.print(note, style="yellow", markup=False, highlight=False)
+    train, train_dev = _set_aside(job, opened)
     try:
-        train, seed = opened.train, derive_seed(spec.seed, "folds")
+        seed = derive_seed(spec.seed, "folds")
         folds = make_folds(train.y, spec.validation, seed, groups=train.groups, time=train.time)
     except FoldsError as error:
         raise job.error((("validation", error.key), str(error))) from None
     if spec.quorum.folds is not None and spec.quorum.folds > len(folds):
         raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
-    return Context(opened.train, opened.test, folds, assets_of(spec), opened.unlabelled)
+    return Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
+
+
+def _set_aside(job: Job, opened: Opened) -> tuple[Dataset, Dataset | None]:
+    """The rows to train and validate on, and those of `validation.train_dev`: split as a test set would be."""
+    fraction = job.spec.validation.train_dev
+    if not fraction:
+        return opened.train, None
+    if opened.test is None:
+        message = "there are no test rows that train_dev could be told from; leave it out"
+        raise job.error((("validation", "train_dev"), message))
+    try:
+        return hold_out(
+            opened.train, TestSplit(fraction=fraction, seed=derive_seed(job.spec.seed, "train_dev") % 2**32)
+        )
+    except DataError as error:
+        raise job.error((("validation", "train_dev"), str(error))) from None
 
 
 def plan_job(job: Job, context: Context, place: Workplace) -> Plan:

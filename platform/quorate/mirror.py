@@ -19,6 +19,8 @@ from quorate.spec import JobSpec
 from quorate.tracking.journal import Journal
 
 JOB = "job"
+SPLITS = ("oof", "train_dev", "test")
+"""Rows that a leaderboard may have figures of."""
 MLFLOW_NOTE = "mlflow.note.content"
 """The tag that MLflow's page of a run shows as its description, in Markdown."""
 
@@ -85,13 +87,13 @@ class Mirror:
             member = f"{JOB}/{row['name'].partition('.')[0]}"
             copy = row["name"].partition(".")[2]
             prefix = f"copy_{copy.replace('.', '_')}_" if copy[:1].isdigit() else f"{copy}_" if copy else ""
-            for split in ("oof", "test"):
-                if row[split]:
+            for split in SPLITS:
+                if row.get(split):
                     self._journal.metrics(member, 0, {f"{prefix}{split}_{k}": v for k, v in row[split].items()})
             weights = {f"{prefix}weight": row["weight"], f"{prefix}temperature": row["temperature"]}
             self._journal.metrics(member, 0, weights)
-        for split in ("oof", "test"):
-            if board["ensemble"][split]:
+        for split in SPLITS:
+            if board["ensemble"].get(split):
                 self._journal.metrics(JOB, 0, {f"{split}_{k}": v for k, v in board["ensemble"][split].items()})
         self._journal.tags(JOB, {MLFLOW_NOTE: as_markdown(board)})
         for path in draw(folder, plan, fits):
@@ -117,7 +119,7 @@ class Mirror:
         if uid not in self._open:
             name = f"{task.label} fold {task.fold + 1}"
             params = {"member": task.member, "kind": task.kind, "copy": task.copy, "fold": task.fold, "seed": task.seed}
-            params |= task.numerics.to_json()
+            params |= task.numerics.to_json() | ({"view": task.view} if task.view else {})
             own = {"quorate.level": "fold", "quorate.key": task.key, **(tags or {})}
             self._start(uid, name, member, own, params)
         return uid

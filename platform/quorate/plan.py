@@ -157,6 +157,9 @@ class Context:
         """SHA-256 of the unlabelled images."""
         return self.unlabelled.digest() if self.unlabelled is not None else None
 
+    train_dev: Dataset | None = None
+    """Rows like the training rows that no task sees: the finished ensemble is scored on them."""
+
 
 class PlanError(ValueError):
     """A member cannot be planned for these data."""

@@ -149,6 +149,8 @@ class ValidationSpec(Spec):
     """Part of the rows that the holdout scheme validates on."""
     auto_rows: int = Field(20_000, ge=1)
     """From how many training rows `auto` takes one holdout fold."""
+    train_dev: float = Field(0.0, ge=0, lt=1)
+    """Part of the training rows that nothing trains or validates on, scored in the end as the test rows are."""
 
 
 class QuorumSpec(Spec):
@@ -234,6 +236,18 @@ class JobSpec(Spec):
         if not re.fullmatch(NAME, name):
             raise ValueError("use letters, digits, '-' and '_'")
         return name
+
+    @field_validator("validation")
+    @classmethod
+    def _train_dev_has_a_test_from_elsewhere(cls, validation: ValidationSpec, info: ValidationInfo) -> ValidationSpec:
+        test = getattr(info.data.get("data"), "test", "elsewhere")
+        if validation.train_dev and not isinstance(test, str | Path):
+            found = "there are no test rows" if test is None else "the test rows are a part of the training rows"
+            raise ValueError(
+                f"train_dev: {validation.train_dev:g} tells rows like the training rows from test rows of elsewhere, "
+                f"and {found}; name a file in data.test, or leave train_dev out"
+            )
+        return validation
 
     @field_validator("members")
     @classmethod

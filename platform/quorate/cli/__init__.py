@@ -11,11 +11,15 @@ import typer
 from quorate import __version__
 from quorate.cli import (
     augment,
+    curves,
+    diagnose,
     doctor,
     evaluate,
     init,
     leaderboard,
     listing,
+    lr_find,
+    overfit,
     predict,
     runs,
     schema,
@@ -46,6 +50,10 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("lr-find")(lr_find.lr_find)
+app.command("overfit")(overfit.overfit)
+app.command("curves")(curves.curves)
+app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,7 +28,7 @@ from quorate.training.feed import Feed, labels_of
 from quorate.training.finetuning import freezing, slower_backbone
 from quorate.training.groups import parameter_groups
 from quorate.training.initializations import initialize
-from quorate.training.loop import History, Recipe, fit_network, predict
+from quorate.training.loop import History, Recipe, Trained, fit_network, predict
 from quorate.training.memory import footprint, largest_batch
 from quorate.training.pace import schedule_of
 from quorate.training.pretraining.phase import Phase, pretrain
@@ -56,6 +57,7 @@ class Net:
         self.n_classes = n_classes
         self.history: History = []
         self.finished = True
+        self.loop: Callable[..., Trained] = fit_network  # a check trains with one of its own
         self.network: nn.Module | None = None
         self._others: dict[str, Weights] = {}
         self.features: Features
@@ -148,7 +150,7 @@ class Net:
             balanced=p.sampling is not None,
             prepare=freezing(network, p.finetune) if p.finetune is not None else None,
         )
-        trained = fit_network(
+        trained = self.loop(
             network,
             train=(self._feed(train.x), labels_of(train, run.numerics)),
             valid=(self._feed(valid.x), labels_of(valid, run.numerics)),

@@ -49,6 +49,10 @@ def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
         table.add_row(row["name"], *kind, *_figures(row, splits, metrics), *last, status)
     table.add_section()
     blank = ["", _number(ensemble["temperature"], 2), "", ""]
+    if aside := ensemble.get("train_dev"):
+        figures = ", ".join(f"{_SHORT[metric]} {_number(aside[metric], 4)}" for metric in metrics)
+        table.caption = f"ensemble on {aside['rows']:,} train-dev rows: {figures}"
+        table.caption_justify = "left"
     table.add_row("ensemble", *([""] if wide else []), *_figures(ensemble, splits, metrics), *blank, style="bold")
     return table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,26 +14,6 @@ from quorate.ensemble.evaluation import Reliability
 from quorate.ensemble.metrics import confusion_matrix
 
 mpl.use("Agg")
-
-History = list[dict[str, float]]
-
-
-def learning_curves(path: Path, member: str, histories: Mapping[str, History]) -> None:
-    """Loss and accuracy of every copy and fold over the epochs; the best epoch of each is marked."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for number, history in enumerate(histories.values()):
-            epochs = np.arange(1, len(history) + 1)
-            colour = f"C{number % 10}"
-            train, valid = ([epoch[f"{split}_{metric}"] for epoch in history] for split in ("train", "valid"))
-            axes.plot(epochs, train, color=colour, linestyle=":", linewidth=1)
-            axes.plot(epochs, valid, color=colour, linewidth=1.4)
-            best = int(np.argmin([epoch["valid_loss"] for epoch in history]))
-            axes.plot(best + 1, valid[best], "o", color=colour, markersize=5)
-        axes.set(xlabel="epoch", ylabel=f"{metric} (nats)" if metric == "loss" else metric)
-        axes.grid(alpha=0.3)
-    figure.suptitle(f"{member}: validation (line), training (dots), best epoch (circle)", fontsize=10)
-    figure.savefig(path, dpi=110)
 
 
 def confusion(

@@ -1,0 +1,38 @@
+"""`quorate curves`: the learning curves of a run as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import runs_folder
+
+
+def curves(
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="A run folder or its name, finished or not; the newest run when left out."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A folder for the pictures; the run's own when left out.")
+    ] = None,
+) -> None:
+    """Draw the learning curves of each member, and of all on one sheet, as PNG and SVG."""
+    from quorate.errors import UserError
+    from quorate.runs import RunFolder
+    from quorate.scoring.output import check_output_folder, writing
+
+    if output is not None:
+        check_output_folder(output)
+    folder = RunFolder.journalled(run, runs_folder())
+    place = output if output is not None else folder.path / "plots"
+    from quorate.drawing import redraw
+
+    with writing(place):
+        place.mkdir(exist_ok=True)
+        drawn = redraw(folder, place)
+    if not drawn:
+        raise UserError(f"no member of {folder.name} has epochs to draw (yet)")
+    typer.echo(f"{len(drawn)} pictures are in {place}; curves.png has all members")

@@ -1,0 +1,54 @@
+"""`quorate lr-find`: the learning rate range test of a network."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption
+from quorate.cli.questions import JobArgument, MemberArgument, SetOption, check_picture, read_job
+
+
+def lr_find(
+    job_file: JobArgument,
+    member: MemberArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .png, .svg or .pdf file for the picture.")
+    ] = None,
+    low: Annotated[float, typer.Option("--from", metavar="RATE", help="The lowest rate.")] = 1e-6,
+    high: Annotated[float, typer.Option("--to", metavar="RATE", help="The highest rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=10, max=100_000, help="How many rates, one batch each.")] = 100,
+    override: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Test a network at rising learning rates and suggest one; nothing is kept."""
+    from quorate.errors import UserError
+
+    check_picture(output)
+    if not 0 < low < high < float("inf"):
+        raise UserError(f"--from {low:g} --to {high:g}: rates are above 0, and the highest is above the lowest")
+    job = read_job(job_file, override)
+    from quorate.checks.rates import check_networks, find_rate, sentences
+    from quorate.checks.subject import open_subject
+
+    check_networks(job, member)
+    found = find_rate(open_subject(job, member), low=low, high=high, steps=steps)
+    if output is not None:
+        from quorate.report.range_plot import range_picture
+        from quorate.scoring.output import writing
+
+        title = f"{job.spec.name}: range test of {member}, batches of {found.batch_size}"
+        with writing(output):
+            range_picture(output, found.test, found.reading, title=title, own=found.rate)
+    if json:
+        typer.echo(json_format.dumps(found.to_json(), indent=1))
+    else:
+        for sentence in sentences(found):
+            typer.echo(sentence)
+        if output is not None:
+            typer.echo(f"the picture is in {output}")
+    if not found.reading.learns:
+        raise typer.Exit(1)

@@ -1,0 +1,34 @@
+"""`quorate overfit`: whether a member can learn a few rows by heart."""
+
+from __future__ import annotations
+
+import json as json_format
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption
+from quorate.cli.questions import JobArgument, MemberArgument, SetOption, read_job
+
+
+def overfit(
+    job_file: JobArgument,
+    member: MemberArgument,
+    rows: Annotated[int, typer.Option(min=4, max=100_000, help="Rows to learn by heart, class-balanced.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Most epochs that a network has for it.")] = 300,
+    override: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a member on a few rows until it has them by heart, and say whether it can; nothing is kept."""
+    job = read_job(job_file, override)
+    from quorate.checks.memory import memorize, sentences
+    from quorate.checks.subject import open_subject
+
+    found = memorize(open_subject(job, member), rows=rows, epochs=epochs)
+    if json:
+        typer.echo(json_format.dumps(found.to_json(), indent=1))
+    else:
+        for sentence in sentences(found):
+            typer.echo(sentence)
+    if not found.attempt.memorized:
+        raise typer.Exit(1)

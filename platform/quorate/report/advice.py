@@ -1,0 +1,107 @@
+"""A diagnosis of a run, as JSON and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from quorate.report.diagnosis import Estimate, Evidence, Finding, diagnose, first_to_do, say
+
+_SPLITS = (("train", "training"), ("valid", "validation"), ("train_dev", "train-dev"), ("test", "test"))
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What is known of the ensemble or of a member, and what the rules make of it."""
+
+    evidence: Evidence
+    findings: tuple[Finding, ...]
+
+    @property
+    def first(self) -> Finding | None:
+        return first_to_do(self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        e, first = self.evidence, self.first
+        figures = {split: _json(getattr(e, split)) for split, _ in _SPLITS}
+        return {
+            "name": e.name,
+            **figures,
+            "train_note": e.train_note or None,
+            "findings": [found.to_json() for found in self.findings],
+            "first": first.rule if first else None,
+        }
+
+
+def diagnoses(evidence: Sequence[Evidence]) -> list[Diagnosis]:
+    return [Diagnosis(each, tuple(diagnose(each))) for each in evidence]
+
+
+def as_json(found: Sequence[Diagnosis], *, run: str, given: bool) -> dict[str, Any]:
+    """The ensemble's diagnosis and those of the members; `given` says whether the user named the target."""
+    e = found[0].evidence
+    target = {"measure": e.measure, "error": e.target.value, "given": given}
+    ensemble, *members = (each.to_json() for each in found)
+    return {"run": run, "target": target, "ensemble": ensemble, "members": members}
+
+
+def as_lines(found: Sequence[Diagnosis], *, run: str, given: bool) -> Iterator[Table | Text]:
+    """Figures of all, what the ensemble needs first and why, then what each member has of its own."""
+    whole = found[0].evidence
+    target = say(whole.target, whole.measure)
+    without = "" if given else " (none was given; --target ACCURACY says what is possible, such as people's)"
+    yield Text(f"{run}: {whole.measure} against a target of {target}{without}", style="bold")
+    yield _figures(found)
+    for note in dict.fromkeys(each.evidence.train_note for each in found if each.evidence.train_note):
+        names = [each.evidence.name for each in found if each.evidence.train_note == note]
+        yield Text(f"note on {', '.join(names)}: {note}")
+    yield Text("Ensemble", style="bold")
+    yield from _said(found[0])
+    for each in found[1:]:
+        yield Text(each.evidence.name, style="bold")
+        yield from _said(each)
+
+
+def _said(each: Diagnosis) -> Iterator[Text]:
+    first = each.first
+    for finding in each.findings:
+        mark = "problem" if finding.problem else "ok"
+        yield Text(f"  {mark:8}{finding.rule}: {finding.sentence}", style="yellow" if finding.problem else "")
+    if first is None:
+        e = each.evidence
+        reached = e.valid is not None and e.valid.value <= e.target.value
+        yield Text("  the target is reached" if reached else "  nothing stands out of the noise")
+    else:
+        yield Text(f"  next: {first.advice}", style="bold")
+
+
+def _figures(found: Sequence[Diagnosis]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("", overflow="fold")
+    shown = [(split, title) for split, title in _SPLITS if any(getattr(each.evidence, split) for each in found)]
+    for _, title in shown:
+        table.add_column(title, justify="right", overflow="fold")
+    for each in found:
+        e = each.evidence
+        table.add_row(Text(e.name), *(_cell(getattr(e, split), e.measure) for split, _ in shown))
+    return table
+
+
+def _cell(estimate: Estimate | None, measure: str) -> str:
+    return "–" if estimate is None else say(estimate, measure).replace(" to ", "–")
+
+
+def _json(estimate: Estimate | None) -> dict[str, float] | None:
+    if estimate is None:
+        return None
+    return {
+        "value": round(estimate.value, 6),
+        "low": round(estimate.low, 6),
+        "high": round(estimate.high, 6),
+        "rows": estimate.rows,
+    }

@@ -1,0 +1,207 @@
+"""What to do next, from the errors on training, validation and test rows: a table of rules, each a pure function.
+
+The order of the questions is Ng's (Machine Learning Yearning, 2018): is it wrong on what it learned (bias), on
+rows that it did not see (variance), on rows of elsewhere (mismatch)? A difference whose interval holds zero
+is noise and no problem.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from quorate.ensemble.intervals import Z, wilson
+from quorate.report.reading import Curves, read_curves
+
+LEAST = {"error": 0.005, "loss": 0.01}
+"""A smaller gap (half a per cent of the rows, a hundredth of a nat) is left alone, however clear it is."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean error (0 is best) with its 95 % interval; `rows` 0 is known exactly."""
+
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of the ensemble or of one member."""
+
+    name: str
+    measure: str
+    """`error`, the share of wrong rows, or `loss`, in nats."""
+    target: Estimate
+    train: Estimate | None = None
+    train_note: str = ""
+    """Why `train` is not of the final weights without augmentation; empty where it is."""
+    valid: Estimate | None = None
+    train_dev: Estimate | None = None
+    test: Estimate | None = None
+    folds: tuple[tuple[float, float], ...] = ()
+    """(rows, error) of each fold on its validation rows, where the measure is `error`."""
+    curves: Curves | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule found; `gap` is the difference that it rests on."""
+
+    rule: str
+    problem: bool
+    gap: Estimate | None
+    sentence: str
+    advice: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def error_rate(wrong: int, rows: int) -> Estimate:
+    """The share of wrong rows, with Wilson's interval."""
+    return Estimate(wrong / rows, *wilson(wrong, rows), rows)
+
+
+def mean_loss(losses: NDArray[np.float64]) -> Estimate:
+    """The mean of the rows' losses, with the interval of the normal distribution."""
+    half = Z * float(losses.std(ddof=1)) / math.sqrt(len(losses)) if len(losses) > 1 else math.inf
+    value = float(losses.mean())
+    return Estimate(value, value - half, value + half, len(losses))
+
+
+def exactly(value: float) -> Estimate:
+    """A number without noise, such as a target."""
+    return Estimate(value, value, value, 0)
+
+
+def minus(a: Estimate, b: Estimate) -> Estimate:
+    """The difference of two estimates from different rows, by squaring and adding (Newcombe, 1998, method 10)."""
+    low = math.hypot(a.value - a.low, b.high - b.value)
+    high = math.hypot(a.high - a.value, b.value - b.low)
+    value = a.value - b.value
+    return Estimate(value, value - low, value + high, min(a.rows or b.rows, b.rows or a.rows))
+
+
+def bias(e: Evidence) -> Finding | None:
+    """Training error against the target."""
+    if e.train is None:
+        return None
+    advice = "a bigger model, longer training, another architecture, less regularization; can the target be reached?"
+    return _gap("bias", e, minus(e.train, e.target), "training", "the target", advice)
+
+
+def variance(e: Evidence) -> Finding | None:
+    """Validation error against training error."""
+    if e.train is None or e.valid is None:
+        return None
+    advice = "more data, augmentation, more regularization (weight decay, dropout, label smoothing), a smaller model"
+    base, against = _above(e, e.train, "training")
+    return _gap("variance", e, minus(e.valid, base), "validation", against, advice)
+
+
+def selection(e: Evidence) -> Finding | None:
+    """Error on train-dev rows against validation, which decided when to stop and whom to trust."""
+    if e.train_dev is None or e.valid is None:
+        return None
+    advice = "choices were fitted to the validation rows: more of them (folds, repeats), fewer choices"
+    base, against = _above(e, e.valid, "validation")
+    return _gap("selection", e, minus(e.train_dev, base), "train-dev", against, advice)
+
+
+def mismatch(e: Evidence) -> Finding | None:
+    """Test error against rows like the training rows: train-dev where there are some, else validation."""
+    like = e.train_dev or e.valid
+    if e.test is None or like is None:
+        return None
+    advice = "training and test rows are not alike: look at the mistakes (quorate evaluate), get rows like the test's"
+    if e.train_dev is None:
+        advice += "; or choices were fitted to the validation rows: `validation: {train_dev: 0.1}` tells which"
+    base, against = _above(e, like, "train-dev" if e.train_dev else "validation")
+    return _gap("mismatch", e, minus(e.test, base), "test", against, advice)
+
+
+def spread(e: Evidence) -> Finding | None:
+    """Whether folds differ by more than their rows explain: a chi-squared test of equal error at 5 %."""
+    if len(e.folds) < 2:
+        return None
+    rows, errors = np.array(e.folds).T
+    common = float((rows * errors).sum() / rows.sum())
+    if not 0 < common < 1:
+        return None
+    statistic = float((rows * (errors - common) ** 2).sum() / (common * (1 - common)))
+    differ = statistic > float(chi2.ppf(0.95, len(rows) - 1))
+    sentence = f"folds have errors from {_percent(errors.min())} to {_percent(errors.max())}, " + (
+        "more apart than chance explains" if differ else "no more apart than chance explains"
+    )
+    advice = "training is unstable (a lower rate, more epochs), or folds hold different rows (groups, time)"
+    return Finding("spread", differ, None, sentence, advice if differ else "")
+
+
+_NEXT = {
+    "still falling": "more epochs, or a higher rate",
+    "overfitting": "early_stopping, which restores the best epoch; then as for variance",
+    "unsteady": "a lower rate or larger batches; a schedule that ends low",
+    "not learning": "quorate lr-find, then quorate overfit",
+}
+
+
+def training(e: Evidence) -> Finding | None:
+    """What the learning curves say."""
+    if e.curves is None or e.curves.epochs < 2:
+        return None
+    said = read_curves(e.curves)
+    return Finding("training", said.problem, None, said.sentence, _NEXT.get(said.name, ""))
+
+
+RULES: tuple[Callable[[Evidence], Finding | None], ...] = (bias, variance, selection, mismatch, training, spread)
+
+
+def diagnose(evidence: Evidence) -> list[Finding]:
+    """What every rule finds, in their order."""
+    return [found for rule in RULES if (found := rule(evidence)) is not None]
+
+
+def first_to_do(findings: Sequence[Finding]) -> Finding | None:
+    """A problem of training itself, as gaps mean little before that is mended; else the one with the largest gap."""
+    problems = [found for found in findings if found.problem]
+    own = next((found for found in problems if found.rule == "training"), None)
+    return own or max(problems, key=lambda found: found.gap.value if found.gap else 0.0, default=None)
+
+
+def say(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
+    """`1.25 % (0.60 to 2.31)`, or nats; differences of shares are in points."""
+    scale, digits = (100, 2) if measure == "error" else (1, 3)
+    value, low, high = (
+        f"{scale * number:{'+' if signed else ''}z.{digits}f}"
+        for number in (estimate.value, estimate.low, estimate.high)
+    )
+    unit = "" if measure == "loss" else " points" if signed else " %"
+    return f"{value}{unit}" + (f" ({low} to {high})" if estimate.rows else "")
+
+
+def _gap(rule: str, e: Evidence, gap: Estimate, of: str, against: str, advice: str) -> Finding:
+    what = f"{of} {e.measure} minus {against}: {say(gap, e.measure, signed=True)}"
+    least = LEAST[e.measure]
+    if gap.low > 0 and gap.value >= least:
+        return Finding(rule, True, gap, what, advice)
+    if gap.low <= 0 <= gap.high:
+        return Finding(rule, False, gap, f"{what}, within the noise")
+    return Finding(rule, False, gap, f"{what}, {'too small to matter' if gap.value > 0 else 'it is less'}")
+
+
+def _above(e: Evidence, estimate: Estimate, name: str) -> tuple[Estimate, str]:
+    """What an error is measured against: another error, or the target where that is reached."""
+    return (estimate, name) if estimate.value >= e.target.value else (e.target, "the target")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"

@@ -1,0 +1,132 @@
+"""What learning curves say: not learning, unsteady, overfitting, not done yet, or settled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+History = Sequence[Mapping[str, float]]
+"""One dictionary of figures an epoch."""
+
+NOT_LEARNING = 0.97
+"""A training loss that keeps more than this part of its first epoch's value does not fall."""
+UNSTEADY = 0.5
+"""Ups and downs of the validation loss that add up to more than this part of its whole fall."""
+RISE = 0.05
+"""A validation loss that ends by more than this part above its least is rising."""
+FALL = 0.03
+"""A validation loss that falls by more than this part in the last fifth of the epochs is still falling."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """The curves of one member's copies and folds."""
+
+    histories: tuple[History, ...]
+    restored: bool = False
+    """Whether the weights of the best epoch were restored in the end, as early stopping does."""
+
+    @cached_property
+    def epochs(self) -> int:
+        """Epochs that all have; with restored weights, that any has."""
+        return (max if self.restored else min)(map(len, self.histories), default=0)
+
+    def each(self, name: str) -> list[Floats]:
+        """A figure of every copy and fold, NaN where it is not there."""
+        return [np.array([epoch.get(name, math.nan) for epoch in history], np.float64) for history in self.histories]
+
+    def mean(self, name: str) -> Floats:
+        """Their mean over `epochs`; what ended sooner with restored weights goes on with the figures of those."""
+        every = zip(self.each(name), self.bests, strict=True)
+        return np.asarray(np.mean([self._filled(values, best) for values, best in every], axis=0))
+
+    @cached_property
+    def best(self) -> int:
+        """The epoch, from 0, in which the mean validation loss is least."""
+        loss = self.mean("valid_loss")
+        return int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
+
+    @cached_property
+    def bests(self) -> tuple[int, ...]:
+        """The same of every copy and fold for itself."""
+        losses = self.each("valid_loss")
+        return tuple(int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0 for loss in losses)
+
+    def _filled(self, values: Floats, best: int) -> Floats:
+        return np.append(values, np.full(max(self.epochs - len(values), 0), values[best]))[: self.epochs]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One reading of curves."""
+
+    name: str
+    problem: bool
+    sentence: str
+
+
+def read_curves(curves: Curves) -> Said:
+    """The first rule that holds."""
+    if curves.epochs < 3:
+        return Said("short", False, f"{curves.epochs} epochs are too few to tell")
+    return next(said for rule in RULES if (said := rule(curves)) is not None)
+
+
+def not_learning(curves: Curves) -> Said | None:
+    loss = curves.mean("train_loss")
+    if np.isfinite(loss).all() and loss[1:].min() <= NOT_LEARNING * loss[0]:
+        return None
+    return Said("not learning", True, "the training loss does not fall: rate too high or far too low, see lr-find")
+
+
+def unsteady(curves: Curves) -> Said | None:
+    """Compares the length of the way with that of going straight down to the least loss and straight up from there."""
+    loss = curves.mean("valid_loss")
+    way, least = np.abs(np.diff(loss)).sum(), loss.min()
+    straight = (loss[0] - least) + (loss[-1] - least)
+    if way - straight <= UNSTEADY * max(loss[0] - least, 0.1 * least):
+        return None
+    return Said("unsteady", True, "the validation loss jumps up and down: rate too high, or too few rows in a batch")
+
+
+def overfitting(curves: Curves) -> Said | None:
+    """The rise after the best epoch is to be clear of the folds' noise: two standard errors of their paired rises."""
+    loss, best, epochs = curves.mean("valid_loss"), curves.best, curves.epochs
+    if curves.restored:
+        return None
+    rises = np.array([values[epochs - 1] - values[best] for values in curves.each("valid_loss")])
+    noise = 2 * rises.std(ddof=1) / math.sqrt(len(rises)) if len(rises) > 1 else 0.0
+    if epochs - 1 - best < max(2, epochs // 10) or rises.mean() <= max(RISE * loss[best], noise):
+        return None
+    where = f"best epoch {best + 1} of {epochs}, the validation loss then rises from {loss[best]:.3f} to {loss[-1]:.3f}"
+    return Said("overfitting", True, f"overfitting: {where}")
+
+
+def still_falling(curves: Curves) -> Said | None:
+    loss, epochs = curves.mean("valid_loss"), curves.epochs
+    last = max(1, epochs // 5)
+    before, end = loss[-2 * last : -last].mean(), loss[-last:].mean()
+    if curves.best < epochs - last or before - end <= FALL * before:
+        return None
+    return Said("still falling", True, f"not converged: the validation loss still falls at the end, {loss[-1]:.3f}")
+
+
+def settled(curves: Curves) -> Said | None:
+    loss, best = curves.mean("valid_loss"), curves.best
+    if curves.restored:
+        first, last = min(curves.bests) + 1, max(curves.bests) + 1
+        which = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+        return Said("settled", False, f"settled: best {which}, validation loss {loss[-1]:.3f} with these weights")
+    return Said(
+        "settled", False, f"settled: best epoch {best + 1} of {curves.epochs}, validation loss {loss[best]:.3f}"
+    )
+
+
+RULES: tuple[Callable[[Curves], Said | None], ...] = (not_learning, unsteady, overfitting, still_falling, settled)
+"""In this order; the last one always holds."""

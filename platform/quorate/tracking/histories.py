@@ -1,0 +1,54 @@
+"""The learning curves of a run from its journal, whether it has ended or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quorate.tracking import journal
+from quorate.tracking.journal import Record
+
+
+@dataclass
+class Recorded:
+    """What the journal has of one member."""
+
+    kind: str
+    restored: bool
+    """Whether early stopping restored the weights of the best epoch."""
+    histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    """By the name of the fit task, such as `cnn.2 fold 1`; figures of one epoch after the other."""
+
+
+def histories(path: Path) -> dict[str, Recorded]:
+    """By the member's name, in the order in which they began; an epoch that was trained twice counts as it was last."""
+    members: dict[str, Recorded] = {}
+    names: dict[str, tuple[str, str]] = {}
+    epochs: dict[str, dict[int, dict[str, float]]] = {}
+    for record in _records(path):
+        if record["kind"] == "run" and record["tags"].get("quorate.level") == "member":
+            params = record["params"]
+            stopping = "early_stopping.patience" in params
+            members.setdefault(record["name"], Recorded(record["tags"].get("quorate.kind", ""), stopping))
+        elif record["kind"] == "run" and record["params"].get("view"):
+            continue  # it has the curves of the run that it came with
+        elif record["kind"] == "run" and record["tags"].get("quorate.level") == "fold":
+            names[record["uid"]] = (record["params"]["member"], record["name"])
+        elif record["kind"] == "metrics" and record["uid"] in names:
+            values = {name: float(value) for name, value in record["values"].items()}
+            epochs.setdefault(record["uid"], {})[record["step"]] = values
+    for uid, steps in epochs.items():
+        member, name = names[uid]
+        members[member].histories[name] = [steps[step] for step in sorted(steps)]
+    return members
+
+
+def _records(path: Path) -> Iterator[Record]:
+    offset = 0
+    while True:
+        records, end = journal.read(path, offset)
+        if end == offset:
+            return
+        yield from records
+        offset = end

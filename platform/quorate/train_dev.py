@@ -1,0 +1,41 @@
+"""Scores a finished ensemble on the rows that were set aside: like the training rows, never trained or validated on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quorate.bundle import Bundle
+from quorate.data.dataset import Dataset
+from quorate.ensemble.metrics import scores
+
+TRAIN_DEV = "train_dev"
+"""The key of their figures in a leaderboard, and the name of the archive with the probabilities."""
+
+
+def score_train_dev(board: dict[str, Any], bundle: Path, rows: Dataset, folder: Path) -> dict[str, Any]:
+    """The leaderboard with figures of these rows, of the ensemble and of the members that weigh something.
+
+    The probabilities go to `train_dev.npz` in the run folder. This process predicts, by the bundle.
+    """
+    answer = Bundle.load(bundle).predict(rows.x, members=True)
+    assert answer.members is not None, "asked for"
+    names = list(answer.members)
+    np.savez(
+        folder / f"{TRAIN_DEV}.npz",
+        allow_pickle=False,
+        ensemble=answer.proba,
+        proba=np.stack([answer.members[name] for name in names]),
+        members=np.array(names),
+        y=rows.y,
+    )
+    found = {name: _rounded(scores(proba, rows.y)) for name, proba in answer.members.items()}
+    members = [{**row, TRAIN_DEV: found.get(row["name"])} for row in board["members"]]
+    ensemble = {**board["ensemble"], TRAIN_DEV: {**_rounded(scores(answer.proba, rows.y)), "rows": len(rows)}}
+    return {**board, "ensemble": ensemble, "members": members}
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in figures.items()}

@@ -1,0 +1,200 @@
+"""The learning rate range test (Smith, 2017): one batch at each of many rising rates, and what the losses say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from quorate.data.dataset import Images
+from quorate.training.loop import Labelled, Recipe, fit_network
+from quorate.training.run import Diverged, Metrics, Numerics, Run, Signal, State
+
+Floats = NDArray[np.float64]
+
+DIVERGED = 4.0
+"""The test ends where the smoothed loss is so many times its least value (as fastai does)."""
+PART = 0.1
+"""Of the whole fall of the loss: above it something moves, and a rise by it is no accident."""
+BELOW_LEAST = 10.0
+"""The suggestion is the rate of the least loss divided by this (Smith, 2017: an order of magnitude below)."""
+
+
+@dataclass(frozen=True, eq=False)
+class RangeTest:
+    """Losses in nats at rising rates, as far as the test went; all (n,)."""
+
+    rates: Floats
+    losses: Floats
+    smoothed: Floats
+    diverged: bool
+    """Whether it ended before the last rate."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a range test says of rates; None where it does not tell."""
+
+    learns: bool
+    """Whether the loss fell by more than its noise."""
+    suggested: float | None
+    """A tenth of `least`."""
+    steepest: float | None
+    """Where the smoothed loss falls fastest."""
+    least: float | None
+    """Where the smoothed loss is least."""
+    too_low: float | None
+    """Below this rate nothing moves."""
+    too_high: float | None
+    """From this rate on the loss rises."""
+    diverges: float | None
+    """Where the test had to end."""
+
+
+class Sweep:
+    """Takes one loss after another at rising rates, and says when to end."""
+
+    def __init__(self, rates: Floats) -> None:
+        self.rates = rates
+        self._keep = keep(len(rates))
+        self._losses: list[float] = []
+        self._smoothed: list[float] = []
+        self._average = 0.0
+
+    def add(self, loss: float) -> bool:
+        """Whether to go on after the loss at the next rate."""
+        self._average = self._keep * self._average + (1 - self._keep) * loss
+        smoothed = self._average / (1 - self._keep ** (len(self._losses) + 1))
+        self._losses.append(loss)
+        self._smoothed.append(smoothed)
+        return not self.diverged and len(self._losses) < len(self.rates)
+
+    @property
+    def diverged(self) -> bool:
+        last = self._smoothed[-1] if self._smoothed else 0.0
+        return not math.isfinite(last) or last > DIVERGED * min(self._smoothed, default=last)
+
+    def result(self) -> RangeTest:
+        n = len(self._losses)
+        return RangeTest(self.rates[:n], np.array(self._losses), np.array(self._smoothed), self.diverged)
+
+
+def log_spaced(low: float, high: float, steps: int) -> Floats:
+    """`steps` rates from `low` to `high`, each the same multiple of the one before."""
+    return np.geomspace(low, high, steps)
+
+
+def keep(steps: int) -> float:
+    """What the exponential average keeps of itself, so that it runs over about a twentieth of the test."""
+    return 1 - 1 / max(1.0, steps / 20)
+
+
+def read(test: RangeTest, steps: int) -> Reading:
+    """What the test says, of `steps` that were planned.
+
+    An average lags behind what it averages by its mean age, `keep / (1 - keep)` steps: where the loss
+    begins to rise is moved back by so many.
+    """
+    finite = np.isfinite(test.smoothed)
+    rates, smoothed, losses = test.rates[finite], test.smoothed[finite], test.losses[finite]
+    diverges = float(test.rates[-1]) if test.diverged else None
+    beginning = losses[: max(3, steps // 10)]
+    if len(smoothed) < 3:
+        return Reading(False, None, None, None, None, None, diverges)
+    start, noise = float(np.mean(beginning)), float(np.std(beginning))
+    least = int(np.argmin(smoothed))
+    fall = start - float(smoothed[least])
+    if fall <= max(2 * noise, 0.02 * start):
+        return Reading(False, None, None, None, None, None, diverges)
+    lag = round(keep(steps) / (1 - keep(steps)))
+    moves = np.flatnonzero(smoothed[: least + 1] > start - max(PART * fall, noise))
+    rises = least + np.flatnonzero(smoothed[least:] > smoothed[least] + PART * fall)
+    rise = int(rises[0]) if rises.size else len(rates) - 1 if test.diverged else None
+    slope = np.gradient(smoothed[: least + 1], np.log(rates[: least + 1])) if least else np.zeros(1)
+    return Reading(
+        learns=True,
+        suggested=float(rates[least]) / BELOW_LEAST,
+        steepest=float(rates[int(np.argmin(slope))]),
+        least=float(rates[least]),
+        too_low=float(rates[moves[-1]]) if moves.size else None,
+        too_high=None if rise is None else float(rates[max(least, rise - lag)]),
+        diverges=diverges,
+    )
+
+
+def sweep_network(
+    network: nn.Module,
+    *,
+    rates: Floats,
+    lr: float,
+    train: Labelled,
+    valid: Labelled,
+    n_classes: int,
+    recipe: Recipe,
+    run: Run,
+) -> RangeTest:
+    """Train `network` by the loop itself, one batch at each rate; `lr` is the rate that the recipe's optimizer has.
+
+    The schedule is replaced; rates of parameter groups keep their proportions to `lr`.
+    """
+    sweep, rows = Sweep(rates), len(train[0])
+    watched = _Watched(run, sweep, rows)
+
+    def rising(optimizer: Optimizer, epochs: int, steps: int) -> LambdaLR:
+        return LambdaLR(optimizer, lambda step: float(rates[min(step, len(rates) - 1)]) / lr)
+
+    tested = replace(recipe, epochs=len(rates), schedule=rising, early_stopping=None, swa=None, snapshots=())
+    try:
+        fit_network(network, train=train, valid=valid, n_classes=n_classes, recipe=tested, run=watched)
+    except Diverged:
+        if not sweep.diverged:
+            sweep.add(math.inf)
+    return sweep.result()
+
+
+class _Watched:
+    """A run that takes the loss of each batch from the state that a checkpoint would have, and ends with the sweep."""
+
+    def __init__(self, run: Run, sweep: Sweep, rows: int) -> None:
+        self._run, self._sweep, self._rows = run, sweep, rows
+        self._sum = self._seen = 0.0
+
+    @property
+    def seed(self) -> int:
+        return self._run.seed
+
+    @property
+    def numerics(self) -> Numerics:
+        return self._run.numerics
+
+    @property
+    def deadline(self) -> float | None:
+        return None
+
+    @property
+    def restored(self) -> State | None:
+        return None
+
+    @property
+    def unlabelled(self) -> Images | None:
+        return None
+
+    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+        if metrics is None:
+            tally = state()["tally"]
+            total, seen = float(tally["loss"]), float(tally["confusion"].sum())
+        else:
+            total, seen = metrics["train_loss"] * self._rows, float(self._rows)
+        go_on = self._sweep.add((total - self._sum) / max(seen - self._seen, 1.0))
+        self._sum, self._seen = (total, seen) if metrics is None else (0.0, 0.0)
+        return Signal.CONTINUE if go_on else Signal.STOP
+
+    def asset(self, path: Path) -> Path:
+        return self._run.asset(path)

@@ -1,0 +1,1 @@
+"""Tests of what is asked of members and runs beside training."""
