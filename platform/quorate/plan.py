@@ -151,14 +151,13 @@ class Context:
     unlabelled: Images | None = None
     backbones: dict[Backbone, bytes] = field(default_factory=dict)
     """The tensors of the frozen networks that are asked for features, as safetensors."""
+    train_dev: Dataset | None = None
+    """Rows like the training rows that no task sees: the finished ensemble is scored on them."""
 
     @cached_property
     def unlabelled_digest(self) -> str | None:
         """SHA-256 of the unlabelled images."""
         return self.unlabelled.digest() if self.unlabelled is not None else None
-
-    train_dev: Dataset | None = None
-    """Rows like the training rows that no task sees: the finished ensemble is scored on them."""
 
 
 class PlanError(ValueError):

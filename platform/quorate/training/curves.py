@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 _SUMS = ("loss", "confusion", "steps", "norms")
 
 
-def with_labels(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+def with_labels(history: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
     """The epochs of a history that were trained on labels: all but those of a pretraining, which come first."""
     return [figures for figures in history if "pretrain_loss" not in figures]
 
