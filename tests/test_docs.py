@@ -120,11 +120,12 @@ def default_of(field: FieldInfo) -> str:
     """The default as a job file would write it."""
     if field.is_required():
         return "required"
-    if isinstance(field.default, KindParams):
-        return f"`{field.default.kind}`"
-    if isinstance(field.default, BaseModel) and set(type(field.default).model_fields) != {"fraction", "seed"}:
+    given = field.get_default(call_default_factory=True)
+    if isinstance(given, KindParams):
+        return f"`{given.kind}`"
+    if isinstance(given, BaseModel) and set(type(given).model_fields) != {"fraction", "seed"}:
         return "see below"
-    value = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
+    value = given.model_dump() if isinstance(given, BaseModel) else given
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
