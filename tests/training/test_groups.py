@@ -10,6 +10,7 @@ from torch import nn
 from quorate.kinds import ARCHS, OPTIMIZERS
 from quorate.plan import PlanError
 from quorate.training.groups import parameter_groups
+from quorate.training.own import adopt_optimizer
 from quorate.training.pace import schedule_of
 from quorate.training.schedules import OneCycleParams
 
@@ -111,6 +112,22 @@ def test_one_cycle_moves_each_layer_around_its_own_rate():
     schedule_of(OneCycleParams(start=10), sgd.Params(), optimizer, epochs=2, steps=4)
 
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.05])
+
+
+def test_an_optimizer_of_ones_own_gets_the_groups():
+    # given
+    def plain(weights, lr, weight_decay, *, factor: float = 2.0):
+        return torch.optim.SGD(weights, lr=factor * lr, weight_decay=weight_decay)
+
+    kind = adopt_optimizer("own", plain)
+    groups = parameter_groups(network("mlp", hidden=[8]), lr=1.0, weight_decay=0.1, decay="weights", layer_decay=0.5)
+
+    # when
+    optimizer = kind.build(kind.Params(), groups, lr=1.0, weight_decay=0.1)
+
+    # then
+    settings = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    assert settings == [(1.0, 0.1), (1.0, 0.0), (0.5, 0.1), (0.5, 0.0)]
 
 
 def test_an_architecture_that_does_not_tell_its_layers_is_refused_when_the_job_is_planned():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
+from tests.members.plain_run import PlainRun
+from tests.tiny import tiny_data
 
 from quorate.kinds import SCHEDULES
+from quorate.members.net import Net, NetParams
 from quorate.training.optimizers import Sgd, SgdParams
 from quorate.training.schedule import WatchesEpochs
 from quorate.training.schedules import (
@@ -207,6 +211,21 @@ def test_the_epochs_of_the_warm_up_do_not_set_the_mark_of_a_plateau():
     )
 
     assert found == pytest.approx([0.5, 0.75, 1, 1, 1, 1])
+
+
+def test_a_network_that_was_saved_with_a_schedule_that_is_now_refused_can_be_loaded(tmp_path):
+    # given: a header from before the rule that a step has to come before the end
+    data = tiny_data()
+    params = NetParams.model_validate({"arch": {"kind": "mlp", "hidden": [8]}, "epochs": 1})
+    net = Net(params, signature=data.signature, n_classes=data.n_classes).fit(data, data, PlainRun())
+    net.save(tmp_path)
+    (header,) = [path for path in tmp_path.glob("*.json") if '"params"' in path.read_text()]
+    content = json.loads(header.read_text())
+    content["params"]["schedule"] = {"kind": "step", "every": 10, "factor": 0.1}
+    header.write_text(json.dumps(content))
+
+    # when, then
+    assert (Net.load(tmp_path).predict_proba(data.x) == net.predict_proba(data.x)).all()
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
