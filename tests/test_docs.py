@@ -186,7 +186,7 @@ def test_the_reference_of_job_files_names_every_registered_kind(name: str, refer
 def test_every_command_of_the_readme_exists_with_the_options_that_it_shows() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    shown = re.findall(r"(?:^|[\s`/])quorate ((?:--)?[a-z]+)([^\n`|]*)", "\n".join(commands_in(readme)))
+    shown = re.findall(r"(?:^|[\s`/])quorate ((?:--)?[a-z][a-z-]*)([^\n`|]*)", "\n".join(commands_in(readme)))
 
     assert {name for name, _ in shown} >= set(commands), "the README leaves a command out"
     for name, rest in shown:

@@ -171,7 +171,7 @@ def _scale(axes: Axes, drawn: Iterable[Curves], ensemble: float | None) -> None:
     low, high = float(losses.min()), float(losses.max())
     if high > _MUCH * low:
         axes.set_yscale("log")
-        axes.set_ylim(0.4 * low, 1.3 * high)
+        axes.set_ylim(0.25 * low, 1.3 * high)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,)))
         axes.yaxis.set_minor_locator(NullLocator())  # their ticks take as long to draw as all else
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -16,11 +16,12 @@ History = Sequence[Mapping[str, float]]
 
 NOT_LEARNING = 0.97
 """A training loss that keeps more than this part of its first epoch's value does not fall."""
-UNSTEADY = 0.5
-"""Ups and downs of the validation loss that add up to more than this part of its whole fall."""
+JUMP, UNSTEADY = 0.2, 0.15
+"""Validation losses that rise by more than the one part from one epoch to the next, in more than the other part of the
+epochs."""
 RISE = 0.05
 """A validation loss that ends by more than this part above its least is rising."""
-FALL = 0.03
+FALL = 0.05
 """A validation loss that falls by more than this part in the last fifth of the epochs is still falling."""
 
 
@@ -86,11 +87,9 @@ def not_learning(curves: Curves) -> Said | None:
 
 
 def unsteady(curves: Curves) -> Said | None:
-    """Compares the length of the way with that of going straight down to the least loss and straight up from there."""
-    loss = curves.mean("valid_loss")
-    way, least = np.abs(np.diff(loss)).sum(), loss.min()
-    straight = (loss[0] - least) + (loss[-1] - least)
-    if way - straight <= UNSTEADY * max(loss[0] - least, 0.1 * least):
+    """Of each copy and fold by itself: their mean would hide it."""
+    shares = [(np.diff(loss) > JUMP * loss[:-1]).mean() for loss in curves.each("valid_loss") if len(loss) > 1]
+    if np.mean(shares) <= UNSTEADY:
         return None
     return Said("unsteady", True, "the validation loss jumps up and down: rate too high, or too few rows in a batch")
 
