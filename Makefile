@@ -1,6 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+UNMARKED := not slow and not gpu and not chaos and not browser and not system
 
 .PHONY: train test test-quick test-all lint format lock bench setup clean
 
@@ -10,11 +11,12 @@ train: setup
 
 ## test: the suite that continuous integration runs
 test: setup
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(UNMARKED)"
+	$(BIN)/pytest -m "(chaos or browser or system) and not slow and not gpu"
 
 ## test-quick: the tests without a mark, under four minutes on two cores
 test-quick: setup
-	$(BIN)/pytest -m "not slow and not gpu and not chaos and not browser and not system"
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(UNMARKED)"
 
 test-all: setup
 	$(BIN)/pytest

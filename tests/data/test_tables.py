@@ -358,7 +358,6 @@ def test_parquet_folders_dates_nulls_and_texts_for_missing_values_are_read(tmp_p
         ({"a": pa.array([1, 2], pa.timestamp("s")), "income": ["x", "y"]}, "columns", "holds dates"),
         ({"a": pa.array([], pa.int8()), "income": pa.array([], pa.string())}, "train", "has no rows"),
     ],
-    ids=str,
 )
 def test_parquet_columns_that_cannot_be_used_are_refused(columns, key, message, tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "train.parquet")

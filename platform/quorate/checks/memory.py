@@ -38,10 +38,12 @@ _PLAIN: dict[str, Any] = {
     "class_weight": None,
     "ema": None,
     "swa": None,
-    "snapshots": None,
+    "snapshots": 1,
     "accumulate": 1,
-    "accumulation": 1,
-    "pretraining": None,
+    "mc_dropout": 0,
+    "tta": None,
+    "pretrain": None,
+    "finetune": None,
 }
 """What a network's parameters are without all that keeps it from learning by heart; those that it has are taken."""
 _DROPS = ("dropout", "drop_rate", "drop_path", "drop_path_rate")
