@@ -71,9 +71,11 @@ def test_where_the_run_fails_none_of_them_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-def test_a_cluster_gives_the_same_bits(here: Here, tmp_path: Path, ray_session: None) -> None:
+def test_a_cluster_gives_the_same_bits(here: Here, tmp_path: Path) -> None:
     there = Here(tmp_path)
+    there.write(SEVERAL)
 
-    board = there.run(SEVERAL, "execution.executor=ray")
+    done = there.command("train", "job.yaml", "--executor", "ray", "--store", "store")
 
-    assert board["oof_sha256"] == here.board()["oof_sha256"]
+    assert done.returncode == 0, done.stderr
+    assert there.board()["oof_sha256"] == here.board()["oof_sha256"]
