@@ -172,7 +172,7 @@ def test_workers_of_ray_share_the_work_and_give_the_same_bits(ray_session, weigh
     fits = [e for e in executor.run(units, context=context, sources=sources, policy=Policy()) if isinstance(e, Fitted)]
     executor.close()
 
-    assert {type(event).__name__ for event in events} == {"Started", "Featured"}
+    assert [event for event in events if isinstance(event, Failed)] == []
     assert len({event.worker for event in events if hasattr(event, "worker")}) == 2
     assert here.found.keys() == there.found.keys() and len(here.found) == 3
     for key, matrix in here.found.items():
