@@ -29,11 +29,19 @@ FOLDER = Path(os.environ.get("QUORATE_DATA", Path(__file__).parents[3] / "shared
 LABELLED = 500
 
 TRAINING = {"epochs": 40, "batch_size": 32, "lr": 0.05, "schedule": "one_cycle", "augment": {"crop": 2}}
-SIMCLR = {"kind": "simclr", "epochs": 30}
+SIMCLR = {
+    "kind": "simclr",
+    "epochs": 20,
+    "batch_size": 64,
+    "lr": 2e-3,
+    "temperature": 0.2,
+    "least_area": 0.3,
+    "mirror": True,
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "none": TRAINING,
     "simclr": {**TRAINING, "pretrain": SIMCLR},
-    "autoencoder": {**TRAINING, "pretrain": {"kind": "autoencoder", "epochs": 30}},
+    "autoencoder": {**TRAINING, "pretrain": {"kind": "autoencoder", "epochs": 20, "batch_size": 64}},
 }
 
 
@@ -102,7 +110,7 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--seeds", type=int, default=5)
-    asked.add_argument("--arch", default="small_cnn")
+    asked.add_argument("--arch", default="small_resnet")
     asked.add_argument("--recipes", nargs="*", default=["none", "simclr"], choices=list(RECIPES))
     asked.add_argument("--trial", action="store_true", help="on rows 20,000 to 30,000, in small")
     asked.add_argument(
@@ -112,7 +120,7 @@ def main() -> None:
     torch.set_num_threads(1)
     whole = read("train")
     if given.trial:
-        rows = Rows(whole.take(np.arange(20_000, 23_000)), whole.take(np.arange(27_000, 30_000)))
+        rows = Rows(whole.take(np.arange(20_000, 24_000)), whole.take(np.arange(27_000, 30_000)))
     else:
         rows = Rows(whole.take(np.arange(10_000)), read("test"))
     changes = {
