@@ -72,7 +72,12 @@ def find_rate(subject: Subject, *, low: float, high: float, steps: int) -> Found
 
     member.loop = loop
     few = subject.train.take(np.arange(min(_ROWS_TO_VALIDATE, len(subject.train))))
-    member.fit(subject.train, few, Aside(task.seed, task.numerics))
+    try:
+        member.fit(subject.train, few, Aside(task.seed, task.numerics))
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{task.member} cannot be trained: {error}") from error
     (test,) = tests
     return Found(task.member, member.params.lr, task.numerics.batch_size, test, read(test, steps))
 
