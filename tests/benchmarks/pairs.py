@@ -6,16 +6,23 @@ import statistics
 import time
 from collections.abc import Callable
 
+from scipy import stats
+
 
 def compare(name: str, ours: Callable[[], object], other: Callable[[], object], *, pairs: int = 10) -> None:
-    """Print the median of other's seconds / ours (above 1: ours is faster) and its range over `pairs` pairs."""
+    """Print the median of other's seconds / ours (above 1: ours is faster) with its interval.
+
+    The interval, of order statistics, holds the median of all such pairs with a probability of at least .95, from
+    six pairs on: of ten it leaves the least and the greatest ratio out (.979).
+    """
     ours(), other()  # warm up
     ratios, seconds = [], []
     for _ in range(pairs):
         mine, theirs = _timed(ours), _timed(other)
         ratios.append(theirs / mine)
         seconds.append(mine)
-    low, high = min(ratios), max(ratios)
+    outside = max(int(stats.binom.ppf(0.025, pairs, 0.5)) - 1, 0)  # below it, and as many above
+    low, *_, high = sorted(ratios)[outside : pairs - outside]
     print(
         f"{name:58} {statistics.median(ratios):5.2f}  [{low:.2f}, {high:.2f}]  "
         f"{statistics.median(seconds) * 1e3:8.1f} ms a run",
