@@ -46,10 +46,11 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .uv
 	.uv/bin/python -m pip install --quiet "uv==$(UV_VERSION)"
 
-# `sync` removes what the lock does not name, so the package itself is installed after it.
+# `sync` removes what the lock does not name, so the package itself is installed after it. Without compiled bytecode,
+# every process of the tests would compile torch anew where PYTHONDONTWRITEBYTECODE is set.
 .venv/.ready: requirements.lock pyproject.toml | .uv/bin/uv
 	test -x $(BIN)/python || $(PYTHON) -m venv --without-pip .venv
-	.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	.uv/bin/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	.uv/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
