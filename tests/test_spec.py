@@ -400,6 +400,12 @@ WRONG = {
         "members.cnn",
         "finetune.head_epochs is 3 of 3 epochs, so the backbone would never be trained; lower it, raise epochs, or",
     ),
+    "two rates below the head": (
+        NET + "    layer_decay: 0.8\n    pretrain: autoencoder\n    finetune: {}\n",
+        3,
+        "members.cnn",
+        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the rate below the head; leave layer_decay out",
+    ),
     "nothing to tune": (
         NET + "    finetune: {freeze: backbone}\n",
         3,

@@ -157,6 +157,11 @@ class NetParams(WeightedParams):
             if self.weights is None and kind is None:
                 raise ValueError("finetune needs something to start from: add weights or pretrain, or leave it out")
             self.finetune.check_epochs(self.epochs)
+            if self.layer_decay < 1 and self.finetune.freeze == "none" and self.finetune.backbone_lr < 1:
+                raise ValueError(
+                    f"layer_decay: {self.layer_decay:g} and finetune.backbone_lr: {self.finetune.backbone_lr:g} would "
+                    "both lower the rate below the head; leave layer_decay out, or write finetune: {backbone_lr: 1}"
+                )
         return self
 
 
