@@ -301,6 +301,27 @@ def test_a_head_of_other_classes_stays_fresh_in_built_in_networks_too():
         load_weights(network, given, source="w.pth", arch="small_resnet")
 
 
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("timm/test_efficientnet", lambda: timm.create_model("test_efficientnet")),
+        ("torchvision/efficientnet_b0", models.efficientnet_b0),
+    ],
+)
+def test_a_fresh_head_is_drawn_for_its_inputs_and_one_of_the_same_classes_is_kept(name, build):
+    torch.manual_seed(0)
+    given, kind = build().state_dict(), ARCHS.get(name)
+    asked = {"shape": (64, 64, 3), "dropout": 0.0, "weights": given}
+
+    few = kind.pretrained(kind.Params(kind=name), n_classes=5, **asked)
+    all_of_them = kind.pretrained(kind.Params(kind=name), n_classes=1000, **asked)
+
+    layer = few.get_submodule(head_names(few)[0])
+    # torch's nn.Linear: uniform within 1 / sqrt(inputs), where these families take 1 / sqrt(outputs)
+    assert layer.weight.std().item() == pytest.approx((3 * layer.in_features) ** -0.5, rel=0.05)
+    assert torch.equal(all_of_them.get_submodule(head_names(all_of_them)[0]).weight, list(given.values())[-2])
+
+
 @pytest.mark.parametrize("report", [1, 2, 3, 4, 5, 6, 7])
 def test_a_fine_tuning_that_was_stopped_ends_with_the_same_bits(report, weights):
     asked = {

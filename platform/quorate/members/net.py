@@ -47,7 +47,7 @@ class Net:
     """A network trained by the loop of `quorate.training`."""
 
     Params = NetParams
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     weighs: ClassVar[bool] = True
     resamples: ClassVar[bool] = True
 

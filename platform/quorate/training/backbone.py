@@ -29,6 +29,18 @@ def head_names(network: nn.Module) -> list[str]:
     return layers[-1:]
 
 
+def renew_head(network: nn.Module) -> None:
+    """Draw the head's weights as torch draws a layer's: logits are small at first, whatever the number of classes.
+
+    Families of networks that draw a head's weights by its outputs (EfficientNet, MobileNet) begin with logits in
+    the tens where a thousand classes became a few, and the first epochs go by with unlearning them.
+    """
+    for name in head_names(network):
+        for part in network.get_submodule(name).modules():
+            if isinstance(part, nn.Linear | nn.Conv2d):
+                part.reset_parameters()
+
+
 def head_parameters(network: nn.Module) -> list[nn.Parameter]:
     """The weights of the head."""
     return [parameter for name in head_names(network) for parameter in network.get_submodule(name).parameters()]

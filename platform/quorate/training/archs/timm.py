@@ -12,6 +12,7 @@ from torch import nn
 
 from quorate.kinds import ARCHS, KindParams
 from quorate.registry import did_you_mean
+from quorate.training.backbone import renew_head
 
 
 class TimmParams(KindParams):
@@ -68,6 +69,8 @@ class Timm:
         if weights is not None and 2 * len(names & weights.keys()) < len(names):  # timm lets some of them pass
             found = f"only {len(names & weights.keys())} of its {len(names)} tensors are in the file"
             raise ValueError(f"the weights do not fit {params.kind}: {found}")
+        if network.pretrained_cfg["num_classes"] != n_classes:  # type: ignore[index]
+            renew_head(network)
         return network
 
 

@@ -14,6 +14,7 @@ from torchvision import models
 
 from quorate.kinds import ARCHS, KindParams
 from quorate.registry import did_you_mean
+from quorate.training.backbone import renew_head
 
 
 class TorchvisionArchParams(KindParams):
@@ -65,6 +66,7 @@ class Torchvision:
         if weights is None:
             weights = models.get_model_weights(name).DEFAULT.get_state_dict(weights_only=True, check_hash=True)
         network = _create(name, shape, n_classes)
+        renew_head(network)
         _take_channels(network, shape[2])
         _load(network, dict(weights), name, size=shape[0])
         _drop_out(network, dropout)
