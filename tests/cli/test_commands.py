@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tests.jobs import SMALL, Here
 
-from quorate.cli import main
+from quorate.cli import app, main
 from quorate.kinds import DATASETS
 
 
@@ -43,21 +43,34 @@ def test_train_prints_the_leaderboard_and_what_to_do_next(tmp_path: Path) -> Non
     assert "4 members x 2 folds = 8 fit tasks, 0 reused" in done.stdout
     assert "ensemble" in done.stdout
     assert f"quorate serve --run runs/{here.newest_run().name}" in done.stdout
-    shown = here.command("leaderboard", "--json")
-    assert json.loads(shown.stdout) == here.board()
     table = here.command("leaderboard", COLUMNS="80").stdout
     assert "cnn.2" in table
     assert "…" not in table
     assert max(map(len, table.splitlines())) <= 80
 
 
-def test_a_dry_run_shows_the_plan_and_trains_nothing(tmp_path: Path) -> None:
+def test_a_leaderboard_as_json_is_the_file_of_the_run(
+    finished: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(finished.folder)
+
+    app(["leaderboard", "--json"], standalone_mode=False)
+
+    assert json.loads(capsys.readouterr().out) == finished.board()
+
+
+def test_a_dry_run_shows_the_plan_and_trains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     here = Here(tmp_path)
     here.write(SMALL)
 
-    shown = here.command("train", "job.yaml", "--dry-run", "--json", "--set", "members.cnn.copies=1", "--seed", "3")
+    monkeypatch.chdir(tmp_path)
 
-    plan = json.loads(shown.stdout)
+    overrides = ("--set", "members.cnn.copies=1", "--seed", "3")
+    app(["train", "job.yaml", "--dry-run", "--json", *overrides], standalone_mode=False)
+
+    plan = json.loads(capsys.readouterr().out)
     assert len(plan["tasks"]) == 6
     assert {"member", "fold", "seed", "key", "numerics", "resources", "estimated_seconds"} <= set(plan["tasks"][0])
     assert not (tmp_path / "runs").exists()

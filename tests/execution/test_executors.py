@@ -207,6 +207,7 @@ def test_units_of_different_sizes_share_one_queue(ray_session: None) -> None:
     assert most <= 2
 
 
+@pytest.mark.system
 def test_a_unit_that_no_node_can_hold_fails_and_the_others_do_not_wait_for_it(
     ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
