@@ -404,7 +404,7 @@ WRONG = {
         NET + "    layer_decay: 0.8\n    pretrain: autoencoder\n    finetune: {}\n",
         3,
         "members.cnn",
-        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the rate below the head; leave layer_decay out",
+        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the rate below the head; leave ",
     ),
     "nothing to tune": (
         NET + "    finetune: {freeze: backbone}\n",
