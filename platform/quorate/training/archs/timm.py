@@ -56,7 +56,7 @@ class Timm:
     ) -> nn.Module:
         """The network with `weights` in timm's key names, or with those of the hub where there are none.
 
-        timm fits the first convolution to the channels and leaves a head of other classes out.
+        timm fits the first convolution to the channels and leaves a head of other classes out; 0 is no head.
         Raises `ValueError` where the weights are of another architecture.
         """
         overlay = {"state_dict": dict(weights)} if weights is not None else None
@@ -69,7 +69,7 @@ class Timm:
         if weights is not None and 2 * len(names & weights.keys()) < len(names):  # timm lets some of them pass
             found = f"only {len(names & weights.keys())} of its {len(names)} tensors are in the file"
             raise ValueError(f"the weights do not fit {params.kind}: {found}")
-        if network.pretrained_cfg["num_classes"] != n_classes:  # type: ignore[index]
+        if n_classes not in (0, network.pretrained_cfg["num_classes"]):  # type: ignore[index]
             renew_head(network)
         return network
 
