@@ -92,8 +92,9 @@ def test_defaults_written_out_and_where_and_how_many_do_not_change_the_key(membe
     assert key(member) == key(NET)
 
 
-def test_crop_and_mirror_keep_the_keys_that_they_had_as_two_switches():
-    """Computed when they were the only augmentations."""
+def test_crop_and_mirror_keep_the_keys_that_they_had_as_two_switches(monkeypatch):
+    """Computed when they were the only augmentations, and networks of version 2."""
+    monkeypatch.setattr(MEMBERS.get("net"), "version", 2)
     before = {
         "{mirror: true, crop: 2}": "67b4c25c61fedc26278a07194a91a2caf0ed47dd7f356ac4d86364512f6b9175",
         "{crop: 2, mirror: true}": "67b4c25c61fedc26278a07194a91a2caf0ed47dd7f356ac4d86364512f6b9175",
