@@ -64,7 +64,6 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(
 ) -> None:
     here = Here(tmp_path)
     here.write(SMALL)
-
     monkeypatch.chdir(tmp_path)
 
     overrides = ("--set", "members.cnn.copies=1", "--seed", "3")
