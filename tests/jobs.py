@@ -47,10 +47,11 @@ class Here:
         self.job_file.write_text(yaml.safe_dump(job, sort_keys=False))
         return self.job_file
 
-    def run(self, job: dict[str, Any], *overrides: str) -> dict[str, Any]:
+    def run(self, job: dict[str, Any], *overrides: str, pictures: bool = False) -> dict[str, Any]:
         """The leaderboard of the job, run in this process."""
         loaded = load_job(self.write(job), overrides)
-        options = Options(open_store(str(self.folder / "store")), self.folder / "runs", loaded.spec.execution.executor)
+        store, executor = open_store(str(self.folder / "store")), loaded.spec.execution.executor
+        options = Options(store, self.folder / "runs", executor, pictures=pictures)
         text = io.StringIO()
         try:
             return run_job(loaded, options, console=Console(file=text, width=200), stop=StopRequest())

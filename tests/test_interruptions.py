@@ -110,6 +110,7 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing(here: Here, undisturbed: s
 
 
 @pytest.mark.chaos
+@pytest.mark.slow
 def test_a_job_on_two_nodes_outlives_one_of_them(here: Here, undisturbed: str, tmp_path: Path) -> None:
     """Two raylets that share nothing but Ray; the process tree of one is killed in mid-epoch."""
     script = tmp_path / "cluster.py"

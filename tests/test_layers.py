@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,8 @@ def part_of(module: Path) -> str:
     return "" if first == "__init__" else first
 
 
-def imports_of(module: Path) -> set[str]:
+@cache
+def imports_of(module: Path) -> frozenset[str]:
     """Full dotted names, of imports inside functions too."""
     package = ".".join(module.relative_to(PLATFORM).parent.parts)
     names: set[str] = set()
@@ -89,7 +91,7 @@ def imports_of(module: Path) -> set[str]:
             start = ".".join(package.split(".")[: 1 - node.level or None]) if node.level else ""
             base = ".".join(filter(None, (start, node.module)))
             names |= {f"{base}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def parts_imported(module: Path) -> set[str]:

@@ -70,7 +70,7 @@ def test_where_the_run_fails_none_of_them_is_there(tmp_path: Path) -> None:
     assert status["cnn"] == status["cnn.ema"] == "diverged"
 
 
-@pytest.mark.system
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_bits(here: Here, tmp_path: Path) -> None:
     there = Here(tmp_path)
     there.write(SEVERAL)

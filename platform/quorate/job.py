@@ -25,6 +25,7 @@ from quorate.bundle import needs, read_manifest
 from quorate.data.dataset import Dataset
 from quorate.data.folds import FoldsError, make_folds
 from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
+from quorate.drawing import draw
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
@@ -71,6 +72,8 @@ class Options:
     address: str | None = None
     began: float | None = None
     """When the command began, on the clock of `time.monotonic`: a budget counts from there."""
+    pictures: bool = True
+    """Whether the run folder gets its plots; not worth their time where nobody keeps the folder."""
 
 
 def run_job(
@@ -142,7 +145,9 @@ def run_job(
             if context.train_dev is not None:
                 board = score_train_dev(board, bundle, context.train_dev, folder.path)
             folder.write_end(board, plan, gathered, assembly, test)
-            mirror.finished(board, folder, bundle, plan, work.fits)
+            if options.pictures:
+                mirror.pictures(draw(folder, plan, work.fits))
+            mirror.finished(board, folder, bundle)
     return board
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature, Signature
-from quorate.drawing import draw
 from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan import FitTask, Plan
 from quorate.report.leaderboard import as_markdown
@@ -77,10 +76,8 @@ class Mirror:
             self._journal.metrics(uid, epoch, figures, now)
         self._end(uid, "FINISHED")
 
-    def finished(
-        self, board: dict[str, Any], folder: RunFolder, bundle: Path, plan: Plan, fits: Mapping[str, Fit]
-    ) -> None:
-        """The scores, pictures and files of a finished job, and its model."""
+    def finished(self, board: dict[str, Any], folder: RunFolder, bundle: Path) -> None:
+        """The scores and files of a finished job, and its model."""
         for row in board["members"]:
             if row["name"].partition(".")[0] not in self._members:
                 continue  # time left it without a run
@@ -96,12 +93,15 @@ class Mirror:
             if board["ensemble"].get(split):
                 self._journal.metrics(JOB, 0, {f"{split}_{k}": v for k, v in board["ensemble"][split].items()})
         self._journal.tags(JOB, {MLFLOW_NOTE: as_markdown(board)})
-        for path in draw(folder, plan, fits):
-            member = path.stem.removeprefix("curves-")
-            self._journal.artifact(JOB if member == path.stem else f"{JOB}/{member}", path, "plots")
         for name in ("leaderboard.json", "leaderboard.txt", "job.json"):
             self._journal.artifact(JOB, folder.path / name)
         self._journal.model(JOB, bundle=bundle, name=self._spec.tracking.register_as or self._spec.name)
+
+    def pictures(self, paths: Iterable[Path]) -> None:
+        """Plots of the job, and `curves-NAME` of its member NAME."""
+        for path in paths:
+            member = path.stem.removeprefix("curves-")
+            self._journal.artifact(JOB if member == path.stem else f"{JOB}/{member}", path, "plots")
 
     def close(self, status: str) -> None:
         """End every run that is open, the job last, and the journal."""

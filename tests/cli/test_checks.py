@@ -27,7 +27,7 @@ Quorate = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
     here = Here(tmp_path_factory.mktemp("checked"))
-    here.run(JOB)
+    here.run(JOB, pictures=True)
     return here
 
 

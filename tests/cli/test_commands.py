@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from tests.jobs import SMALL, Here
 
 from quorate.cli import app, main
 from quorate.kinds import DATASETS
+
+Quorate = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +37,39 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Here:
     return here
 
 
-def test_train_prints_the_leaderboard_and_what_to_do_next(tmp_path: Path) -> None:
+@pytest.fixture
+def quorate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Quorate:
+    """The exit code, output and errors of a command that runs in this process, in the folder of a job."""
+
+    def run(here: Here, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(here.folder)
+        monkeypatch.setattr(sys, "argv", ["quorate", *arguments])
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        with pytest.raises(SystemExit) as ended:
+            main()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        out, errors = capfd.readouterr()
+        return int(ended.value.code or 0), out, errors
+
+    return run
+
+
+def test_train_prints_the_leaderboard_and_what_to_do_next(
+    tmp_path: Path, quorate: Quorate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = Here(tmp_path)
     here.write(SMALL)
+    monkeypatch.setenv("COLUMNS", "200")
 
-    done = here.command("train", "job.yaml", "--store", "store")
+    code, out, errors = quorate(here, "train", "job.yaml", "--store", "store")
 
-    assert done.returncode == 0, done.stderr
-    assert "4 members x 2 folds = 8 fit tasks, 0 reused" in done.stdout
-    assert "ensemble" in done.stdout
-    assert f"quorate serve --run runs/{here.newest_run().name}" in done.stdout
-    table = here.command("leaderboard", COLUMNS="80").stdout
+    assert code == 0, errors
+    assert "4 members x 2 folds = 8 fit tasks, 0 reused" in out
+    assert "ensemble" in out
+    assert f"quorate serve --run runs/{here.newest_run().name}" in out
+    monkeypatch.setenv("COLUMNS", "80")
+    _, table, _ = quorate(here, "leaderboard")
     assert "cnn.2" in table
     assert "…" not in table
     assert max(map(len, table.splitlines())) <= 80
@@ -75,11 +101,10 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.system
-def test_predict_writes_the_same_scores_in_every_form(finished: Here) -> None:
+def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate: Quorate) -> None:
     for name in ("scores.csv", "scores.parquet", "scores.npz"):
-        done = finished.command("predict", "new.npz", "-o", name)
-        assert done.returncode == 0, done.stderr
+        code, _, errors = quorate(finished, "predict", "new.npz", "-o", name)
+        assert code == 0, errors
     table = pd.read_csv(finished.folder / "scores.csv")
     expected = np.load(finished.newest_run() / "test.npz")["ensemble"][:20]
 
@@ -88,8 +113,8 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here) -> None:
         pd.read_parquet(finished.folder / "scores.parquet").iloc[:, 2:].to_numpy(), expected, atol=1e-6
     )
     np.testing.assert_allclose(np.load(finished.folder / "scores.npz")["proba"], expected, atol=1e-6)
-    pictures = finished.command("predict", "pictures", "--json")
-    rows = json.loads(pictures.stdout)
+    _, out, _ = quorate(finished, "predict", "pictures", "--json")
+    rows = json.loads(out)
     assert [Path(row["input"]).name for row in rows] == [f"{number:02}.png" for number in range(20)]
     np.testing.assert_allclose([row["p(3)"] for row in rows], expected[:, 3], atol=1e-6)
 
@@ -128,23 +153,12 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here) -> None:
     ],
 )
 def test_what_the_user_can_mend_ends_with_code_2_and_no_traceback(
-    finished: Here,
-    arguments: tuple[str, ...],
-    words: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    finished: Here, arguments: tuple[str, ...], words: list[str], quorate: Quorate
 ) -> None:
-    monkeypatch.chdir(finished.folder)
-    monkeypatch.setattr(sys, "argv", ["quorate", *arguments])
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    code, _, errors = quorate(finished, *arguments)
 
-    with pytest.raises(SystemExit) as ended:
-        main()
-
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    errors = capfd.readouterr().err
-    assert ended.value.code == 2, errors
+    assert code == 2, errors
+    assert "Traceback" not in errors
     for word in words:
         assert word in errors
 
@@ -157,19 +171,17 @@ def test_a_real_process_ends_with_code_2_and_no_traceback(finished: Here) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_a_damaged_bundle_is_named_and_refused(finished: Here, tmp_path: Path) -> None:
-    import shutil
-
+def test_a_damaged_bundle_is_named_and_refused(finished: Here, tmp_path: Path, quorate: Quorate) -> None:
     copy = tmp_path / "bundle"
     shutil.copytree(finished.newest_run() / "bundle", copy)
     victim = next(copy.rglob("member.json"))
     victim.write_text(victim.read_text() + " ")
 
     for command in (("predict", "new.npz"), ("serve",)):
-        done = finished.command(*command, "--run", str(copy))
-        assert done.returncode == 2
-        assert "does not match its SHA-256" in done.stderr
-        assert victim.name in done.stderr
+        code, _, errors = quorate(finished, *command, "--run", str(copy))
+        assert code == 2
+        assert "does not match its SHA-256" in errors
+        assert victim.name in errors
 
 
 def test_help_imports_nothing_heavy_and_is_quick() -> None:

@@ -52,7 +52,7 @@ def smoke(job: Path, *overrides: str) -> dict[str, Any]:
         small += [f"members.{name}.copies=1"]
         small += [f"members.{name}.{key}={value}" for key, value in SMALLEST.items() if hasattr(params, key)]
     loaded = load_job(job, [*small, *overrides])
-    options = Options(open_store(str(job.parent / "store")), job.parent / "runs", "local")
+    options = Options(open_store(str(job.parent / "store")), job.parent / "runs", "local", pictures=False)
     return run_job(loaded, options, console=Console(file=io.StringIO()), stop=StopRequest())
 
 

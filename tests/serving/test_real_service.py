@@ -73,7 +73,7 @@ def test_http_clients_get_what_offline_prediction_writes(tiny_bundle: Path, tmp_
             service.communicate(timeout=30)
 
 
-@pytest.mark.system
+@pytest.mark.slow
 def test_http_clients_get_what_offline_prediction_writes_for_a_table(customers: Here) -> None:
     written = json.loads(customers.command("predict", "new.csv", "--json").stdout)
     offline = np.array([[row["p(no)"], row["p(yes)"]] for row in written])
@@ -130,7 +130,7 @@ def _wait_until_healthy(client: httpx.Client, service: object) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_before_the_ensemble_is_served_ends_the_command_with_its_code(
     number: signal.Signals, customers: Here
 ) -> None:
