@@ -486,8 +486,25 @@ print("the package is there")
 """
 
 
-def said_without(here: Here, package: str, rows: Path | None = None) -> str:
-    """What a process says that loads the newest bundle, predicts into `proba.npy`, and has no such package."""
+def said_without(here: Here, package: str) -> str:
+    """What this process says when it loads the newest bundle and predicts, as if it never had such a package."""
+    forget(package)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(sys, "path", [place for place in sys.path if not place.startswith(str(here.folder))])
+        changed.chdir(ROOT)
+        try:
+            proba = Bundle.load(here.newest_run() / "bundle").predict(np.zeros((3, 8, 8, 1), np.uint8)).proba
+        except BundleError as error:
+            return str(error)
+        np.testing.assert_allclose(proba.sum(axis=1), 1)
+        assert not [name for name in sys.modules if name.partition(".")[0] == package]
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(package)
+    return ""
+
+
+def said_apart_without(here: Here, package: str, rows: Path | None = None) -> str:
+    """What another process says that loads the newest bundle, predicts into `proba.npy`, and has no such package."""
     elsewhere = here.folder / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
     if rows is None:
@@ -549,7 +566,7 @@ def test_the_example_trains_on_ray_and_its_bundle_predicts_without_it(tmp_path: 
         own_code._folders.clear()
     assert test is not None and "starfish" not in set(sys.modules) - modules
     np.save(tmp_path / "rows.npy", test.x.take(np.arange(len(test))))
-    assert said_without(here, "starfish", tmp_path / "rows.npy") == ""
+    assert said_apart_without(here, "starfish", tmp_path / "rows.npy") == ""
     kept = np.load(here.newest_run() / "test.npz")
     np.testing.assert_allclose(np.load(here.folder / "elsewhere" / "proba.npy"), kept["ensemble"], atol=1e-5)
 
@@ -573,7 +590,7 @@ def test_a_class_from_scratch_trains_and_needs_its_package(here: Here) -> None:
     assert (
         "the member m needs the package mine wherever the bundle is loaded: its class saves and loads it" in here.said
     )
-    assert "the member m cannot be loaded: it needs the package mine" in said_without(here, "mine")
+    assert "the member m cannot be loaded: it needs the package mine" in said_apart_without(here, "mine")
     member = load_member(next((here.newest_run() / "bundle" / "members").rglob(HEADER)).parent)
     assert member.params.sharpness == 2
     np.testing.assert_allclose(member.predict_proba(ArrayImages(np.zeros((2, 8, 8, 1), np.uint8))).sum(axis=1), 1)
@@ -627,7 +644,7 @@ def test_a_combiner_that_pools_in_its_own_way_is_needed_and_named(here: Here) ->
 
     # then
     assert "the combiner needs the package mine" in here.said
-    said = said_without(here, "mine")
+    said = said_apart_without(here, "mine")
     assert "the combiner mine.combining:Geometric needs the package mine; install it" in said
     kept, rows = np.load(here.newest_run() / "test.npz"), open_data(job_of(here, data=digits)).test
     proba = Bundle.load(here.newest_run() / "bundle").predict(rows.x).proba
