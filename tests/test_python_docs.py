@@ -40,6 +40,7 @@ def test_the_examples_of_the_python_page_run_one_after_another(namespace: dict[s
     assert set(namespace["loaded"].predict(namespace["X_test"])) == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(namespace: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -31,15 +31,21 @@ def tables() -> Rows:
     return data.take(np.arange(120)), data.take(np.arange(120, 170))
 
 
+SLOW = {"torchvision": [pytest.mark.slow]}
+"""What learns in many epochs only; its family has tests of its own."""
+
+
 CASES = [
-    pytest.param((rows, *case.values), marks=case.marks, id=f"{rows}-{case.values[0]}")
+    pytest.param(
+        (rows, *case.values), marks=[*case.marks, *SLOW.get(case.values[0], [])], id=f"{rows}-{case.values[0]}"
+    )
     for rows in ("images", "tables")
     for case in configurations(images_only=rows == "images")
 ]
 
 
 TWO_CLASSES = [
-    pytest.param(*case.values, data, marks=case.marks, id=f"{rows}-{case.values[0]}")
+    pytest.param(*case.values, data, marks=[*case.marks, *SLOW.get(case.values[0], [])], id=f"{rows}-{case.values[0]}")
     for rows, data in (
         ("colour", tiny_data(rows=64, classes=2, shape=(8, 8, 3))),
         ("tables", tiny_table(rows=60, classes=2)),
