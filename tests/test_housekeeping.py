@@ -89,6 +89,25 @@ def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
     assert sum(share.size for share in kinds.values()) == spaces["fits"].size
 
 
+def test_work_that_lacks_a_blob_is_none_that_a_job_finds_and_goes_with_the_garbage(place: Place) -> None:
+    # given: a fit that nobody used for an hour, without one of its blobs
+    broken = place.tasks[0]
+    manifest = place.store.find("fits", broken.key)
+    (place.root / f"blobs/{manifest['valid'][:2]}/{manifest['valid']}").unlink()
+    age(place.root / f"fits/{broken.key[:2]}/{broken.key}.json", HOUR + 10)
+
+    # when
+    spaces = by_space(take_stock(place.store))
+    done = collect(place.store, Rules())
+
+    # then
+    assert (spaces["fits"].count, spaces["without a blob"].count) == (3, 1)
+    assert sum(share.count for share in by_kind(take_stock(place.store)).values()) == 3
+    assert done.shares["without a blob"].count == 1
+    assert place.results.find(broken) is None
+    assert all(place.results.find(task) for task in place.tasks[1:])
+
+
 def test_garbage_goes_once_it_is_an_hour_old_and_finished_work_stays(place: Place) -> None:
     young, old = place.store.put(b"young"), place.store.put(b"old")
     age(place.root / f"blobs/{old[:2]}/{old}", HOUR + 10)

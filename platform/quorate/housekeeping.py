@@ -17,6 +17,7 @@ GRACE = 3600.0
 them, and reads the files of finished members once more when it packs its bundle."""
 
 _SPACES = ("fits", "features", "predictions", "checkpoints")
+_BROKEN = "without a blob"
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,6 +41,10 @@ class Stock:
     damaged: list[Entry]
     torn: list[Entry]
     rest: list[Entry]
+
+    def is_whole(self, piece: Piece) -> bool:
+        """Whether every blob is there; what lacks one is found by no job."""
+        return piece.blobs <= self.blobs.keys()
 
     @property
     def size(self) -> int:
@@ -107,7 +112,10 @@ def by_space(stock: Stock) -> dict[str, Share]:
     """Sizes by what things are; a blob that several manifests name counts for the first of them."""
     shares = {space: Share() for space in _SPACES}
     for piece, size in _sized(stock.pieces, stock):
-        shares.setdefault(piece.space, Share()).add(size, piece.manifest.get("seconds", 0.0))
+        if stock.is_whole(piece):
+            shares.setdefault(piece.space, Share()).add(size, piece.manifest.get("seconds", 0.0))
+        else:
+            shares.setdefault(_BROKEN, Share()).add(size)
     named = {blob for piece in stock.pieces for blob in piece.blobs}
     unnamed = [entry for name, entry in stock.blobs.items() if name not in named]
     for what, entries in (("unnamed blobs", unnamed), ("damaged", stock.damaged), ("torn writes", stock.torn)):
@@ -118,7 +126,8 @@ def by_space(stock: Stock) -> dict[str, Share]:
 def by_kind(stock: Stock) -> dict[str, Share]:
     """Finished fit tasks by the kind of their member."""
     shares: dict[str, Share] = {}
-    for piece, size in _sized([piece for piece in stock.pieces if piece.space == "fits"], stock):
+    finished = [piece for piece in stock.pieces if piece.space == "fits" and stock.is_whole(piece)]
+    for piece, size in _sized(finished, stock):
         share = shares.setdefault(piece.manifest.get("kind", "unknown"), Share())
         share.add(size, piece.manifest.get("seconds", 0.0))
     return dict(sorted(shares.items()))
@@ -160,10 +169,12 @@ def collect(store: Store, rules: Rules, *, dry_run: bool = False) -> Collected:
 
     held = pinned(backend)
     loose = [piece for piece in stock.pieces if f"fits/{piece.key[:2]}/{piece.key}.json" not in held]
-    finished = {piece.key for piece in stock.pieces if piece.space == "fits"}
+    finished = {piece.key for piece in stock.pieces if piece.space == "fits" and stock.is_whole(piece)}
     kept = []
     for piece in loose:
-        if piece.space == "checkpoints" and (rules.checkpoints or piece.key in finished):
+        if not stock.is_whole(piece):
+            let_go(piece, _BROKEN, GRACE)
+        elif piece.space == "checkpoints" and (rules.checkpoints or piece.key in finished):
             let_go(piece, "checkpoints of finished tasks" if piece.key in finished else "checkpoints", 0.0)
         elif rules.older_than is not None and piece.entry.idle >= max(rules.older_than, GRACE):
             let_go(piece, f"unused {piece.space}", max(rules.older_than, GRACE))

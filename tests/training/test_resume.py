@@ -84,9 +84,12 @@ def history(net: Net) -> list[dict[str, float]]:
 
 
 def check_same(net: Net, expected: Net) -> None:
+    """The same curves, and the same weights of the network and of what else its run gives: averages, snapshots."""
     assert history(net) == history(expected)
-    for name, tensor in weights(expected).items():
-        assert torch.equal(weights(net)[name], tensor), name
+    for view in (None, *Net.views(expected.params)):
+        one, other = (member if view is None else member.view(view) for member in (net, expected))
+        for name, tensor in weights(other).items():
+            assert torch.equal(weights(one)[name], tensor), (view, name)
 
 
 @pytest.fixture(scope="module", params=RECIPES)

@@ -1,4 +1,4 @@
-"""Every optimizer and every schedule, with and without a warm-up, goes on from a packed state with the same bits."""
+"""Every optimizer and schedule, with and without warm-up and averages, goes on from a packed state to the same bits."""
 
 from __future__ import annotations
 
@@ -39,9 +39,12 @@ NETWORK: list[dict[str, Any]] = [
 ]
 
 
-def recipe(optimizer: str, schedule: str, *, warmup: int, network: int) -> dict[str, Any]:
+AVERAGES: dict[str, Any] = {"ema": 0.9, "swa": {"start": 0.5}}
+
+
+def recipe(optimizer: str, schedule: str, *, warmup: int, network: int, averages: bool) -> dict[str, Any]:
     chosen = {"lr": 0.01, "optimizer": OPTIMIZER[optimizer], "schedule": {**SCHEDULE[schedule], "warmup": warmup}}
-    return {"epochs": 5, **NETWORK[network], **chosen}
+    return {"epochs": 5, **NETWORK[network], **chosen, **(AVERAGES if averages else {})}
 
 
 def check_resumes(asked: dict[str, Any], stops: list[int]) -> None:
@@ -54,9 +57,9 @@ def check_resumes(asked: dict[str, Any], stops: list[int]) -> None:
         check_same(fit_with(asked, run.resumed(stop)), undisturbed)
 
 
-# each optimizer and each schedule twice: with and without a warm-up, on both networks
+# each optimizer and each schedule twice: with and without a warm-up and averages, on both networks
 PAIRS = [
-    (optimizer, schedule, (place + turn) % 2, turn)
+    (optimizer, schedule, (place + turn) % 2, turn, (place // 2 + turn) % 2)
     for turn in (0, 1)
     for place, (optimizer, schedule) in enumerate(
         zip(OPTIMIZER, [*list(SCHEDULE)[3 * turn :], *list(SCHEDULE)[: 3 * turn]], strict=True)
@@ -64,19 +67,22 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "schedule", "warmup", "network"), PAIRS)
+@pytest.mark.parametrize(("optimizer", "schedule", "warmup", "network", "averages"), PAIRS)
 def test_a_training_goes_on_with_the_same_bits_whatever_its_optimizer_and_schedule(
-    optimizer, schedule, warmup, network
+    optimizer, schedule, warmup, network, averages
 ):
-    check_resumes(recipe(optimizer, schedule, warmup=warmup, network=network), [STEPS - 1, 2 * STEPS, 2 * STEPS + 1])
+    asked = recipe(optimizer, schedule, warmup=warmup, network=network, averages=bool(averages))
+
+    check_resumes(asked, [STEPS - 1, 2 * STEPS, 2 * STEPS + 1])
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("averages", [False, True], ids=["", "averages"])
 @pytest.mark.parametrize("network", [0, 1])
 @pytest.mark.parametrize("warmup", [0, 2])
 @pytest.mark.parametrize(("optimizer", "schedule"), list(itertools.product(OPTIMIZER, SCHEDULE)))
-def test_every_combination_goes_on_with_the_same_bits_from_every_epoch(optimizer, schedule, warmup, network):
-    asked = recipe(optimizer, schedule, warmup=warmup, network=network)
+def test_every_combination_goes_on_with_the_same_bits_from_every_epoch(optimizer, schedule, warmup, network, averages):
+    asked = recipe(optimizer, schedule, warmup=warmup, network=network, averages=averages)
     if warmup:
         asked["epochs"] = 6
 
