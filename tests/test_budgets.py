@@ -14,8 +14,8 @@ from tests.tiny import plan_of, spec_of, tiny_data
 
 from quorate import budgeting
 from quorate.bundle import Bundle
-from quorate.execution.base import Failed, OutOfTime
 from quorate.execution.budget import Budget
+from quorate.execution.events import Failed, OutOfTime
 from quorate.fitting import Work
 from quorate.job import JobFailed
 from quorate.kinds import DATASETS

@@ -26,7 +26,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.source import DataParams, RoleParams, TestSplit
 from quorate.data.tables import TableParams
 from quorate.data.weighting import WeightedParams
-from quorate.execution.base import Fitted
+from quorate.execution.events import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
 from quorate.kinds import (

@@ -14,7 +14,8 @@ from tests.features import ARCH, job, write_weights
 from tests.jobs import Here
 
 from quorate.bundle import Bundle
-from quorate.execution.base import Failed, Featured, Fitted, OutOfTime, Policy, Sources
+from quorate.execution.base import Policy, Sources
+from quorate.execution.events import Failed, Featured, Fitted, OutOfTime
 from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import this_hardware
 from quorate.extracting import find_features

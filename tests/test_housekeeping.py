@@ -12,7 +12,7 @@ import pytest
 from tests.store.contents import age, names
 from tests.tiny import plan_of
 
-from quorate.execution.base import Checkpointed, Fitted
+from quorate.execution.events import Checkpointed, Fitted
 from quorate.housekeeping import Rules, by_kind, by_space, collect, take_stock
 from quorate.plan import FitTask
 from quorate.results import Results

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from quorate.data.folds import Fold
 from quorate.ensemble.quorum import common_folds
 from quorate.ensemble.rehearsal import combining_seconds
-from quorate.execution.base import Executor, OutOfTime
+from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import epochs_of
+from quorate.execution.events import OutOfTime
 from quorate.fitting import Shares, Work, seconds_to_quorum
 from quorate.kinds import COMBINERS
 from quorate.plan import Plan, Unit

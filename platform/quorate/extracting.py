@@ -13,7 +13,7 @@ from quorate.data.extracted import Extracted, ExtractedImages
 from quorate.data.features import Matrix
 from quorate.data.table import Table
 from quorate.errors import UserError
-from quorate.execution.base import Event, Failed, Featured, OutOfTime, Stopped
+from quorate.execution.events import Event, Failed, Featured, OutOfTime, Stopped
 from quorate.members.backbone import Backbone, Extractor, prepare
 from quorate.plan import Context, FeatureTask, FitTask, Plan, Task, Unit, backbone_of
 from quorate.results import Results

@@ -6,21 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from quorate.execution.base import (
-    Checkpointed,
-    Event,
-    Executor,
-    Failed,
-    Featured,
-    Fitted,
-    OutOfTime,
-    Policy,
-    Predicted,
-    Sources,
-    Started,
-)
+from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
 from quorate.execution.estimates import Estimates, makespan
+from quorate.execution.events import Checkpointed, Event, Failed, Featured, Fitted, OutOfTime, Predicted, Started
 from quorate.extracting import Extraction, find_features
 from quorate.members.base import Proba
 from quorate.mirror import Mirror

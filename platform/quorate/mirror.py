@@ -9,7 +9,7 @@ from typing import Any
 
 from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature, Signature
-from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
+from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan import FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results import Fit

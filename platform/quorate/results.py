@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.data.features import Matrix
-from quorate.execution.base import Checkpointed, Featured, Fitted, Predicted
+from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
 from quorate.plan import FeatureTask, FitTask, PredictTask
 from quorate.store import Damaged, Manifest, Store

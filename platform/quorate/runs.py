@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quorate.ensemble.assemble import Assembly
 from quorate.errors import UserError
-from quorate.execution.base import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
+from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
 from quorate.oof import Gathered
 from quorate.plan import FeatureTask, Plan, PredictTask
 from quorate.report.leaderboard import as_text

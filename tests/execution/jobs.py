@@ -11,8 +11,9 @@ from typing import Any
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
 
 from quorate import jobfile, spec
-from quorate.execution.base import Checkpointed, Event, Executor, Failed, Fitted, Policy, Sources
+from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda
+from quorate.execution.events import Checkpointed, Event, Failed, Fitted
 from quorate.execution.stream import this_hardware
 from quorate.job import open_data
 from quorate.plan import FitTask, Plan, Unit, make_plan

@@ -11,9 +11,10 @@ import pytest
 from sklearn.metrics import log_loss
 from tests.execution.jobs import CNN, fitted, hashes, plan_of, run
 
-from quorate.execution.base import Event, Executor, Fitted, OutOfTime, Policy, Reported, Started
+from quorate.execution.base import Executor, Policy
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.estimates import Estimates
+from quorate.execution.events import Event, Fitted, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import Assignment, Control, at_work, stream
 from quorate.plan import Task

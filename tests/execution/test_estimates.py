@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.tiny import plan_of
 
-from quorate.execution.base import Failed, Fitted, OutOfTime, Predicted, Reported, Started
 from quorate.execution.estimates import Estimates, epochs_of, makespan
+from quorate.execution.events import Failed, Fitted, OutOfTime, Predicted, Reported, Started
 from quorate.plan import FitTask, Plan, PredictTask
 
 NET = "{kind: net, arch: mlp, epochs: 10}"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, task_of
 
-from quorate.execution.base import Checkpointed, Event, Executor, Failed, Fitted, Policy, Reported, Started, Stopped
+from quorate.execution.base import Executor, Policy
+from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.execution.local import LocalExecutor
 
 

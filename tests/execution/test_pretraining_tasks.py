@@ -12,7 +12,8 @@ from tests.execution.jobs import fitted, hashes, plan_of, run
 from tests.execution.test_deadlines import Steered
 
 from quorate.data.dataset import ArrayImages
-from quorate.execution.base import Event, Executor, Reported, Started
+from quorate.execution.base import Executor
+from quorate.execution.events import Event, Reported, Started
 from quorate.execution.local import LocalExecutor
 from quorate.plan import Plan
 

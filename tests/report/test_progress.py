@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 from tests.tiny import plan_of
 
-from quorate.execution.base import Event, Failed, Fitted, OutOfTime, Reported, Started
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates
+from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started
 from quorate.plan import FitTask, Plan, Unit
 from quorate.report.progress import Screen, Watch
 

@@ -7,7 +7,7 @@ import pytest
 from tests.store.contents import flip_a_bit, names
 from tests.tiny import plan_of
 
-from quorate.execution.base import Checkpointed, Fitted
+from quorate.execution.events import Checkpointed, Fitted
 from quorate.results import Results
 
 

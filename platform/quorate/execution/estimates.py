@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from quorate.execution.base import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
+from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
 from quorate.plan import FeatureTask, FitTask, PredictTask, Task, pretraining_of
 
 Load = tuple[float, float]

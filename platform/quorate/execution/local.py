@@ -6,8 +6,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from quorate.execution.base import Attempts, Event, Failed, OutOfTime, Policy, Sources, Stopped, longest_first
+from quorate.execution.base import Attempts, Policy, Sources, longest_first
 from quorate.execution.budget import Agenda
+from quorate.execution.events import Event, Failed, OutOfTime, Stopped
 from quorate.execution.stream import Control, assign, stream, this_hardware
 from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware

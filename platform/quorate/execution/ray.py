@@ -13,21 +13,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from quorate.execution.base import (
-    Attempts,
-    Event,
-    Failed,
-    Featured,
-    Fitted,
-    OutOfTime,
-    Policy,
-    Predicted,
-    Sources,
-    Started,
-    Stopped,
-    longest_first,
-)
+from quorate.execution.base import Attempts, Policy, Sources, longest_first
 from quorate.execution.budget import Agenda
+from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Started, Stopped
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
 from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware

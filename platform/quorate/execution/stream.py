@@ -19,22 +19,21 @@ import numpy as np
 import torch
 
 from quorate.data.table import Table
-from quorate.execution.base import (
+from quorate.execution.base import Policy, Sources
+from quorate.execution.estimates import epochs_of
+from quorate.execution.events import (
     Checkpointed,
     Event,
     Failed,
     Featured,
     Fitted,
     OutOfTime,
-    Policy,
     Predicted,
     Reported,
-    Sources,
     Started,
     Status,
     Stopped,
 )
-from quorate.execution.estimates import epochs_of
 from quorate.kinds import MEMBERS
 from quorate.members.backbone import extractor
 from quorate.members.base import Member, Several, load_member

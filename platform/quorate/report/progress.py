@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from quorate.amounts import say_seconds
-from quorate.execution.base import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates, epochs_of, makespan
+from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
 from quorate.plan import FeatureTask, FitTask, Task, Unit
 
 _WIDE = 100
