@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,19 +17,6 @@ from quorate.execution.events import Event, Fitted, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import Assignment, Control, at_work, stream
 from quorate.plan import Task
-
-
-@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.system)])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    if request.param == "local":
-        made: Executor = LocalExecutor()
-    else:
-        request.getfixturevalue("ray_session")
-        from quorate.execution.ray import RayExecutor
-
-        made = RayExecutor(own=False)
-    yield made
-    made.close()
 
 
 class FromFirstStart:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,6 @@ from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, ta
 from quorate.execution.base import Executor, Policy
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.execution.local import LocalExecutor
-
-
-@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.system)])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    if request.param == "local":
-        made: Executor = LocalExecutor()
-    else:
-        request.getfixturevalue("ray_session")
-        from quorate.execution.ray import RayExecutor
-
-        made = RayExecutor(own=False)
-    yield made
-    made.close()
 
 
 def test_every_task_starts_reports_its_epochs_and_ends(executor: Executor) -> None:

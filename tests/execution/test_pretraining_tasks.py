@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from tests.execution.jobs import fitted, hashes, plan_of, run
 from tests.execution.test_deadlines import Steered
 
@@ -29,19 +27,6 @@ UNLABELLED = ArrayImages(np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1
 def with_unlabelled(members: dict) -> Plan:
     plan = plan_of(members, validation={"scheme": "holdout", "fraction": 0.3})
     return replace(plan, context=replace(plan.context, unlabelled=UNLABELLED))
-
-
-@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.system)])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    if request.param == "local":
-        made: Executor = LocalExecutor()
-    else:
-        request.getfixturevalue("ray_session")
-        from quorate.execution.ray import RayExecutor
-
-        made = RayExecutor(own=False)
-    yield made
-    made.close()
 
 
 def test_unlabelled_images_reach_a_worker_and_count(executor: Executor) -> None:
