@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ FORMATS = (".png", ".svg")
 MOST = 60
 """Members on one sheet."""
 _DPI = 110
+_LEFT, _RIGHT, _GAP = 0.06, 0.985, 0.06
+"""Of a member's picture, in widths of the figure."""
 _MUCH = 8
 """From this ratio of the highest to the lowest loss on, a logarithmic scale shows more."""
 
@@ -40,22 +43,28 @@ def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
     Writes `stem` with each ending of `FORMATS`.
     """
     figure = Figure(figsize=(10, 6.2), dpi=_DPI)
-    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.07, top=0.875, wspace=1.2, hspace=0.32)
+    figure.subplots_adjust(left=_LEFT, right=_RIGHT, bottom=0.07, top=0.875, hspace=0.32)
     rest = [
         panel
         for name, panel in (("lr", _rate), ("grad_norm", _gradient), ("seconds", _seconds))
         if np.isfinite(np.concatenate(curves.each(name))).any()
     ]
-    grid = figure.add_gridspec(2, 6 * max(len(rest), 1), height_ratios=(2.1, 1))
-    half = 3 * max(len(rest), 1)
-    _loss(figure.add_subplot(grid[0, :half]), curves)
-    _accuracy(figure.add_subplot(grid[0, half:]), curves)
-    for place, panel in enumerate(rest):
-        panel(figure.add_subplot(grid[1, 6 * place : 6 * (place + 1)]), curves)
+    rows = figure.add_gridspec(2, 1, height_ratios=(2.1, 1))
+    for row, panels in enumerate(([_loss, _accuracy], rest)):
+        for place, panel in zip(_beside(rows[row, 0], len(panels)), panels, strict=True):
+            panel(figure.add_subplot(place), curves)
     said = read_curves(curves)
     many = f"{len(curves.histories)} fit tasks thin, their mean thick" if len(curves.histories) > 1 else "one fit task"
     figure.suptitle(f"{member}  ({many})\n{said.sentence}", fontsize=11, color=_colour(said))
     return _save(figure, stem)
+
+
+def _beside(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
+    """So many places with room for the labels of an axis between them."""
+    if count:
+        width = (_RIGHT - _LEFT - (count - 1) * _GAP) / count
+        cells = row.subgridspec(1, count, wspace=_GAP / width)
+        yield from (cells[0, column] for column in range(count))
 
 
 def sheet(stem: Path, members: Mapping[str, Curves], *, ensemble: float | None) -> list[Path]:
