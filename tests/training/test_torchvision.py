@@ -39,13 +39,19 @@ SMALLEST = [
 ]
 """One of each family, with a size that it takes."""
 
+LARGE = {"densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t", "regnet_x_400mf", "swin_t"}
+"""Built in a second or more."""
+
 
 def build(name: str, *, size: int = 32, channels: int = 3, n_classes: int = 5, dropout: float = 0.0) -> nn.Module:
     params = TorchvisionArchParams(kind=f"torchvision/{name}")
     return Torchvision.build(params, shape=(size, size, channels), n_classes=n_classes, dropout=dropout)
 
 
-@pytest.mark.parametrize(("name", "size"), SMALLEST)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [pytest.param(*case, marks=[pytest.mark.slow] if case[0] in LARGE else []) for case in SMALLEST],
+)
 def test_every_family_takes_grey_images_and_gives_its_classes(name, size):
     with torch.device("meta"):
         network = build(name, size=size, channels=1).eval()
