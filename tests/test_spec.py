@@ -261,6 +261,14 @@ WRONG = {
         "validation.scheme",
         "'kfld' is not one of 'auto', 'kfold' or 'holdout'; did you mean 'kfold'?",
     ),
+    "vary below a value": (
+        "data: digits\nmembers:\n  n: {kind: net, arch: small_cnn, copies: 2, vary: {lr.x: [1]}}\n",
+        3,
+        "members.n",
+        "vary: lr.x: lr is 0.01, which has no keys of its own",
+    ),
+    "long name": (GOOD + f"name: {'a' * 101}\n", 4, "name", "100 at most"),
+    "long member name": (f"data: digits\nmembers:\n  {'a' * 101}: svm\n", 3, f"members.{'a' * 101}", "100 at most"),
     "name": (GOOD + "name: a b\n", 4, "name", "use letters, digits, '-' and '_'"),
     "member name": (
         "data: digits\nmembers:\n  b: svm\n  a.b: svm\n",

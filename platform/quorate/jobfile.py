@@ -132,6 +132,8 @@ def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> 
         raise SpecError([Problem((), f"not valid YAML: {error.problem}", line, name)]) from None
     except yaml.YAMLError as error:
         raise SpecError([Problem((), f"not valid YAML: {error}", 0, name)]) from None
+    except RecursionError:
+        raise SpecError([Problem((), "lists or mappings are nested too deeply to be read", 0, name)]) from None
     if not isinstance(tree, dict):
         problems.append(Problem((), "a job file is a mapping of keys to values", 1, name))
         raise SpecError(problems)
@@ -189,7 +191,7 @@ def _override(
     loc: Loc = tuple(path.split("."))
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         yield Problem(loc, f"the value {text!r} is not valid YAML", source=source)
         return
     inner = tree

@@ -29,7 +29,7 @@ from quorate.jobfile import Loc, Override, Problem, Source, SpecError
 from quorate.kinds import COMBINERS, DATASETS, MEMBERS, InvalidParams, KindParams, Spec, kind_of
 from quorate.registry import did_you_mean
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 """What jobs and members may be called."""
 
 
@@ -85,6 +85,10 @@ Seconds = Annotated[
 """A number of seconds, or text such as `20m`."""
 
 
+class _NoMapping(ValueError):
+    """A path of `vary` leads into a value."""
+
+
 class MemberParams(KindParams):
     """What every member takes, whatever its kind."""
 
@@ -110,6 +114,8 @@ class MemberParams(KindParams):
                 self.of_copy(copy)
             except (ValidationError, InvalidParams) as error:
                 raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error)}") from None
+            except _NoMapping as error:
+                raise ValueError(f"vary: {error}") from None
         return self
 
     def of_copy(self, copy: int) -> Self:
@@ -121,7 +127,9 @@ class MemberParams(KindParams):
             inner, keys = given, path.split(".")
             for key in keys[:-1]:
                 below = inner.get(key)
-                inner[key] = {"kind": below} if isinstance(below, str) else {} if below is None else below
+                if not isinstance(below, str | dict | None):
+                    raise _NoMapping(f"{path}: {key} is {below!r}, which has no keys of its own")
+                inner[key] = {"kind": below} if isinstance(below, str) else below or {}
                 inner = inner[key]
             inner[keys[-1]] = values[copy % len(values)]
         return type(self).model_validate(given)
@@ -204,7 +212,7 @@ class TrackingSpec(Spec):
 
 def _member_name(name: str) -> str:
     if not re.fullmatch(NAME, name):
-        raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only")
+        raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only, 100 at most")
     return name
 
 
@@ -234,7 +242,7 @@ class JobSpec(Spec):
     @classmethod
     def _name_is_a_word(cls, name: str) -> str:
         if not re.fullmatch(NAME, name):
-            raise ValueError("use letters, digits, '-' and '_'")
+            raise ValueError("use letters, digits, '-' and '_', 100 at most")
         return name
 
     @field_validator("validation")
