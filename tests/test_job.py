@@ -151,6 +151,11 @@ def test_local_and_ray_give_the_same_out_of_fold_hash(finished: Here, tmp_path: 
     assert board["oof_sha256"] == finished.run(SMALL)["oof_sha256"]
 
 
+def test_a_quorum_of_more_members_than_there_are_is_refused(here: Here) -> None:
+    with pytest.raises(SpecError, match=r"quorum.members: 5 members are needed, and the job has 4"):
+        here.run({**SMALL, "quorum": {"members": 5}})
+
+
 def test_a_failed_member_is_named_and_the_others_are_the_ensemble(here: Here) -> None:
     members = {
         "bad": {"kind": "odd", "what": "raise"},

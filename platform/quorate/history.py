@@ -144,13 +144,17 @@ def _past_run(run: RunFolder) -> PastRun:
         started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
         state=state,
         data=_data(job.get("data", {})),
-        members=sum(member.get("copies", 1) for member in job.get("members", {}).values()),
+        members=len(board["members"]) if "members" in board else _members_of(job),
         oof_nll=oof.get("nll"),
         test_nll=test.get("nll"),
         test_accuracy=test.get("accuracy"),
         seconds=board.get("seconds"),
         size=size_of(run.path),
     )
+
+
+def _members_of(job: dict[str, Any]) -> int:
+    return sum(int(member.get("copies", 1)) for member in job.get("members", {}).values())
 
 
 def _job(run: RunFolder) -> dict[str, Any]:

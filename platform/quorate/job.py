@@ -194,6 +194,9 @@ def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
         plan = make_plan(job.spec, context, place.hardware())
     except PlanError as error:
         raise job.error((("members", error.member), str(error))) from None
+    if job.spec.quorum.members > len(plan.labels):
+        needed = f"{job.spec.quorum.members} members are needed, and the job has {len(plan.labels)}"
+        raise job.error((("quorum", "members"), needed))
     too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
     lacking = {task.backbone: task.resources for task in plan.features if not place.slots(task.resources)}
     for member, backbone in ((task.member, backbone_of(task.params)) for task in plan.tasks):
@@ -243,7 +246,7 @@ def _counted(
         reasons += [f"{event.task}: out of time: {event.message}" for event in work.late.values()]
         if budget is not None and work.late:
             reasons.append(what_was_needed(job.spec, plan, work, place.executor(), budget))
-        raise JobFailed("\n  ".join([str(error), *reasons])) from None
+        raise JobFailed("\n  ".join([str(error), *dict.fromkeys(reasons)])) from None
     return [int(i) for i in np.flatnonzero(enough)]
 
 
@@ -305,12 +308,17 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, budget: 
 
 def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> None:
     total, reused = len(plan.tasks), len(work.fits)
-    counts = f"{len(plan.labels)} members x {len(plan.context.folds)} folds = {total} fit tasks, {reused} reused"
+    members, folds = _count(len(plan.labels), "member"), _count(len(plan.context.folds), "fold")
+    counts = f"{members} x {folds} = {_count(total, 'fit task')}, {reused} reused"
     console.print(f"{plan.context.folds.reason}; {counts}", highlight=False)
     for part in summaries(plan, lambda task: False):
         line = f"features of {part.backbone.arch}: {part.rows:,} {part.images}, computed once for all members and folds"
         console.print(line, markup=False, highlight=False)
     console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _say_waiting(console: Console, holder: str) -> None:

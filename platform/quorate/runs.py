@@ -72,7 +72,7 @@ class RunFolder:
                 return cls(path)
             if (path / "job.json").is_file():
                 raise RunError(f"the run {run} has no {BOARD}: it did not finish; start its job again")
-        raise RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")
+        raise _no_run(run, runs)
 
     @classmethod
     def journalled(cls, run: str | None, runs: Path) -> RunFolder:
@@ -85,7 +85,7 @@ class RunFolder:
         for path in (Path(run), runs / run):
             if (path / "journal.jsonl").is_file():
                 return cls(path)
-        raise RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")
+        raise _no_run(run, runs)
 
     def board(self) -> dict[str, Any]:
         """What `write_end` wrote; raises `RunError` where that is damaged."""
@@ -152,3 +152,9 @@ class RunFolder:
         partial = self.path / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(self.path / name)
+
+
+def _no_run(run: str, runs: Path) -> RunError:
+    if run.startswith("models:/"):
+        return RunError(f"{run} is a model, which predict, evaluate and serve take; name the run that it came from")
+    return RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")

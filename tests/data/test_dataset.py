@@ -148,3 +148,22 @@ def test_a_limit_takes_the_first_training_rows_and_leaves_the_test_alone():
     assert limited.train.fingerprint != opened.train.fingerprint
     for limit in (None, 40, 50):
         assert first_rows(opened, limit) is opened
+
+
+def test_a_limit_that_would_lose_a_class_takes_the_first_rows_of_each_in_proportion():
+    # given: rows that come class by class: 60 of the first, 30 of the second, 10 of the third
+    y = np.repeat([0, 1, 2], [60, 30, 10])
+    sorted_rows = Dataset(ArrayImages(np.arange(100, dtype=np.uint8)[:, None, None, None]), y, ("a", "b", "c"))
+
+    limited = first_rows(Opened(sorted_rows, None), 20)
+
+    kept = limited.train.x.take(np.arange(20)).ravel()
+    np.testing.assert_array_equal(kept, [*range(12), *range(60, 66), *range(90, 92)])
+    assert limited.notes == (
+        "limit: 20 of 100 training rows are used, the first of each class in proportion: the first 20 have none of "
+        "'b', 'c'",
+    )
+    assert set(first_rows(Opened(sorted_rows, None), 3).train.y) == {0, 1, 2}
+    with pytest.raises(DataError, match="2 rows cannot show all 3 classes") as caught:
+        first_rows(Opened(sorted_rows, None), 2)
+    assert caught.value.key == "limit"

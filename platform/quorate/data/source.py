@@ -122,8 +122,31 @@ def note_unlabelled(images: Images) -> str:
 
 
 def first_rows(opened: Opened, limit: int | None) -> Opened:
-    """The first `limit` training rows, and the whole test set."""
+    """The first `limit` training rows, and the whole test set.
+
+    Where these lack a class, as in a folder whose images come class by class, it is the first rows of each class,
+    in proportion. Raises `DataError` for fewer rows than classes.
+    """
     if limit is None or limit >= len(opened.train):
         return opened
-    note = f"limit: the first {limit:,} of {len(opened.train):,} training rows are used"
-    return replace(opened, train=opened.train.take(np.arange(limit)), notes=(*opened.notes, note))
+    data = opened.train
+    rows, note = np.arange(limit), f"limit: the first {limit:,} of {len(data):,} training rows are used"
+    if lacking := set(data.y.tolist()) - set(data.y[:limit].tolist()):
+        rows = _first_of_each_class(data.y, limit)
+        names = ", ".join(repr(data.class_names[k]) for k in sorted(lacking)[:3])
+        note = (
+            f"limit: {limit:,} of {len(data):,} training rows are used, the first of each class in proportion: "
+            f"the first {limit:,} have none of {names}" + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+        )
+    return replace(opened, train=data.take(rows), notes=(*opened.notes, note))
+
+
+def _first_of_each_class(y: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """So many rows in their order, of each class the same part of its first ones, and at least one."""
+    _, positions, counts = np.unique(y, return_inverse=True, return_counts=True)
+    if limit < len(counts):
+        raise DataError(f"{limit} rows cannot show all {len(counts)} classes; take {len(counts)} or more", "limit")
+    order = np.argsort(positions, kind="stable")
+    rank = np.empty(len(y))
+    rank[order] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(np.argsort(rank / counts[positions], kind="stable")[:limit])

@@ -113,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"nothing to send: {path} holds no journal", flush=True)
                 return 1
             where = position.load(folder, uri, header["run"])
+            before = where.sent
             sending = Sending(folder, uri, header, where)
             if options.follow:
                 os.nice(10)
@@ -122,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
                 _prepare(uri)
                 _one_pass(sending)
             left = journal.count(path, where.offset)
-            print(_summary(uri, where, left), flush=True)
+            print(_summary(uri, where, where.sent - before, left), flush=True)
             return 0 if left == 0 else 1
     except (LockedError, journal.VersionError) as error:
         print(error, flush=True)
@@ -154,9 +155,10 @@ def _prepare(uri: str) -> None:
         os.chdir(home)  # MLflow puts ./mlruns, the artifacts, beside the database
 
 
-def _summary(uri: str, where: position.Position, left: int) -> str:
-    """One line: what has arrived where, what is left, what was refused and why."""
-    line = f"{where.sent} records sent to {position.public(uri)}, {left} left"
+def _summary(uri: str, where: position.Position, sent: int, left: int) -> str:
+    """One line: what has been sent where, what is there already, what is left, what was refused and why."""
+    there = f", {where.sent - sent} were there" if where.sent > sent else ""
+    line = f"{sent} records sent to {position.public(uri)}{there}, {left} left"
     if where.refused:
         first = where.refused[0]
         line += f", {len(where.refused)} refused (first: {first['what']} of {first['uid']}: {first['reason']})"
