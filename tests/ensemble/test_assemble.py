@@ -71,7 +71,9 @@ def test_shuffled_labels_give_chance_level_estimates(kind):
     assert made.scores["nll"] > np.log(2) - 0.005
 
 
-@pytest.mark.parametrize("kind", ["best_single", "calibrated_greedy", "weighted"])
+@pytest.mark.parametrize(
+    "kind", ["calibrated_greedy", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("best_single", "weighted"))]
+)
 def test_luck_found_among_many_ignorant_members_does_not_reach_the_combiners_estimate(kind):
     # given: forty members that know nothing, so that a fit on all rows finds luck among them
     lucky, estimated = [], []

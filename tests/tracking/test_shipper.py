@@ -212,6 +212,7 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path, uri: str, capsys: p
     ]
 
 
+@pytest.mark.slow
 def test_an_address_that_mlflow_cannot_use_keeps_everything_and_says_why(uri: str, tmp_path: Path) -> None:
     write_job(tmp_path, members=1, steps=1)
 
@@ -243,6 +244,7 @@ def test_the_default_store_is_absolute_and_the_environment_wins(
     assert live.default_uri() == "http://mlflow:5000"
 
 
+@pytest.mark.slow
 def test_a_position_belongs_to_one_journal_and_one_server(uri: str, tmp_path: Path) -> None:
     write_job(tmp_path, members=1, steps=2)
     assert one_pass(tmp_path, uri).returncode == 0
