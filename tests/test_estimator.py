@@ -76,7 +76,6 @@ SAMPLE = [
     "check_estimator_cloneable",
     "check_no_attributes_set_in_init",
     "check_estimators_pickle",
-    "check_classifiers_classes",
     "check_classifiers_one_label",
     "check_dict_unchanged",
     "check_n_features_in_after_fitting",
@@ -238,6 +237,7 @@ def test_it_is_a_step_of_a_pipeline_that_is_cross_validated_in_threads(iris: tup
     assert scores.min() > 0.9
 
 
+@pytest.mark.slow
 def test_a_grid_of_combiners_with_a_store_trains_each_member_once(
     iris: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:

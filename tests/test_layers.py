@@ -80,11 +80,16 @@ def part_of(module: Path) -> str:
 
 
 @cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+@cache
 def imports_of(module: Path) -> frozenset[str]:
     """Full dotted names, of imports inside functions too."""
     package = ".".join(module.relative_to(PLATFORM).parent.parts)
     names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -160,7 +165,7 @@ def test_torch_load_is_called_in_one_place_and_reads_weights_only():
     calls = {
         name_of(module): [keyword.value for keyword in node.keywords if keyword.arg == "weights_only"]
         for module in MODULES
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "load_state_dict_from_file")
     }
 
@@ -171,7 +176,7 @@ def test_torch_load_is_called_in_one_place_and_reads_weights_only():
 
 def test_arrays_are_read_without_pickle():
     for module in MODULES:
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(module)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
                 given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
                 assert given.get("allow_pickle", "False") == "False", name_of(module)

@@ -571,6 +571,7 @@ def test_the_example_trains_on_ray_and_its_bundle_predicts_without_it(tmp_path: 
     np.testing.assert_allclose(np.load(here.folder / "elsewhere" / "proba.npy"), kept["ensemble"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_that_onnx_cannot_hold_needs_its_package_and_says_so(here: Here) -> None:
     # given: eigenvalues, which ONNX has no operator for
     here.run(local(members=net("mine.networks:Spectral")))

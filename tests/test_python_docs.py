@@ -29,6 +29,7 @@ def cells(kind: str) -> list[dict[str, Any]]:
     return [cell for cell in found if cell["cell_type"] == kind]
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_python_page_run_one_after_another(namespace: dict[str, Any]) -> None:
     examples = re.findall(r"^```python\n(.*?)^```", (DOCS / "python.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
 

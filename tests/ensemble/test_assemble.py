@@ -248,6 +248,7 @@ def test_same_seed_gives_the_same_bits(seed):
     assert first.combination.to_json() == second.combination.to_json()
 
 
+@pytest.mark.slow
 def test_many_members_keep_their_shapes():
     proba, y = sample(10, rows=2_000, classes=10, skills=np.linspace(0.5, 3, 40))
     proba = proba.astype(np.float32)

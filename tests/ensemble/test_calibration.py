@@ -41,7 +41,9 @@ def test_tempering_of_certain_float32_rows_stays_finite_and_sums_to_one():
     assert hot[0, 0] == pytest.approx(1 / (1 + 2 * 1e-12 ** (1 / 20)))
 
 
-@pytest.mark.parametrize("sharpness", [0.1, 0.4, 1, 3, 10])
+@pytest.mark.parametrize(
+    "sharpness", [0.4, 3, *(pytest.param(given, marks=pytest.mark.slow) for given in (0.1, 1, 10))]
+)
 def test_temperature_has_the_least_loss_of_a_fine_grid_and_of_scipy(sharpness):
     # given
     proba, y = sample(7, sharpness=sharpness)

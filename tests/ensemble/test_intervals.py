@@ -50,6 +50,7 @@ def test_the_intervals_of_means_are_scipys_percentile_bootstrap(name, rows_of):
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.04 * width)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_area_is_scipys_percentile_bootstrap():
     proba, y = sample(150, 2)
     expected = stats.bootstrap(

@@ -31,8 +31,8 @@ def tables() -> Rows:
     return data.take(np.arange(120)), data.take(np.arange(120, 170))
 
 
-SLOW = {"torchvision": [pytest.mark.slow]}
-"""What learns in many epochs only; its family has tests of its own."""
+SLOW = {"torchvision": [pytest.mark.slow], "timm transformer": [pytest.mark.slow]}
+"""What takes seconds to train; another network stands for its kind."""
 
 
 CASES = [
