@@ -85,10 +85,6 @@ Seconds = Annotated[
 """A number of seconds, or text such as `20m`."""
 
 
-class _NoMapping(ValueError):
-    """A path of `vary` leads into a value."""
-
-
 class MemberParams(KindParams):
     """What every member takes, whatever its kind."""
 
@@ -114,12 +110,12 @@ class MemberParams(KindParams):
                 self.of_copy(copy)
             except (ValidationError, InvalidParams) as error:
                 raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error)}") from None
-            except _NoMapping as error:
+            except ValueError as error:
                 raise ValueError(f"vary: {error}") from None
         return self
 
     def of_copy(self, copy: int) -> Self:
-        """The parameters of one copy, from 0, with its values of `vary`; raises `ValidationError`."""
+        """The parameters of one copy, from 0, with its values of `vary`; raises `ValueError`."""
         if not self.vary:
             return self
         given = self.model_dump(exclude={"vary"})
@@ -128,7 +124,7 @@ class MemberParams(KindParams):
             for key in keys[:-1]:
                 below = inner.get(key)
                 if not isinstance(below, str | dict | None):
-                    raise _NoMapping(f"{path}: {key} is {below!r}, which has no keys of its own")
+                    raise ValueError(f"{path}: {key} is {below!r}, which has no keys of its own")
                 inner[key] = {"kind": below} if isinstance(below, str) else below or {}
                 inner = inner[key]
             inner[keys[-1]] = values[copy % len(values)]

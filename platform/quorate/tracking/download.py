@@ -6,6 +6,8 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from quorate.errors import UserError
@@ -14,8 +16,6 @@ from quorate.tracking.live import default_uri
 
 def download_bundle(uri: str) -> Path:
     """The bundle inside the model at `uri`, such as `models:/digits@champion`; raises `UserError`."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 of them take two minutes
     import mlflow
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -24,7 +24,8 @@ def download_bundle(uri: str) -> Path:
     folder = tempfile.mkdtemp(prefix="quorate-model-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
-        model = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
+        with _quiet_and_brief():
+            model = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
     except (MlflowException, OSError) as error:
         lines = str(error).strip().splitlines()
         raise UserError(f"--run {uri}: {lines[0] if lines else type(error).__name__}") from None
@@ -32,3 +33,16 @@ def download_bundle(uri: str) -> Path:
     if not bundle.is_dir():
         raise UserError(f"--run {uri}: this model was not logged by Quorate, it holds no bundle")
     return bundle
+
+
+@contextmanager
+def _quiet_and_brief() -> Iterator[None]:
+    """MLflow without progress bars and with 2 retries (its 7 take two minutes), where the user has not chosen."""
+    chosen = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+    ours = {name: value for name, value in chosen.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
