@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib.image
@@ -14,7 +14,6 @@ import yaml
 from tests.tables import customers
 from tests.tiny import tiny_data
 
-from quorate.cli import main
 from quorate.kinds import AUGMENTATIONS
 from quorate.spec import load_job
 from quorate.training.augment import Augment
@@ -37,20 +36,10 @@ JOB = {
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Command:
+def command(tmp_path: Path, quorate_in: Command) -> Command:
     """Runs `quorate augment` on `job.yaml` in a folder of its own: exit code, output, errors."""
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(JOB, sort_keys=False))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["quorate", "augment", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return partial(quorate_in, tmp_path, "augment")
 
 
 def test_a_sheet_is_drawn_the_same_each_time(command: Command, tmp_path: Path) -> None:

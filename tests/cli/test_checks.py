@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.jobs import NET, Here
-
-from quorate.cli import main
 
 JOB = {
     "name": "checked",
@@ -32,18 +30,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.fixture
-def quorate(here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Quorate:
+def quorate(here: Here, quorate_in: Quorate) -> Quorate:
     """The exit code, output and errors of a command in this process, in the job's folder."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(here.folder)
-        monkeypatch.setattr(sys, "argv", ["quorate", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    return partial(quorate_in, here.folder)
 
 
 def test_lr_find_suggests_a_rate_and_draws_it_and_keeps_nothing_else(here: Here, quorate: Quorate) -> None:

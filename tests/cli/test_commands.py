@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 from PIL import Image
 from tests.jobs import SMALL, Here
 
-from quorate.cli import app, main
+from quorate.cli import app
 from quorate.kinds import DATASETS
 
 Quorate = Callable[..., tuple[int, str, str]]
@@ -37,39 +36,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Here:
     return here
 
 
-@pytest.fixture
-def quorate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Quorate:
-    """The exit code, output and errors of a command that runs in this process, in the folder of a job."""
-
-    def run(here: Here, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(here.folder)
-        monkeypatch.setattr(sys, "argv", ["quorate", *arguments])
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        with pytest.raises(SystemExit) as ended:
-            main()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        out, errors = capfd.readouterr()
-        return int(ended.value.code or 0), out, errors
-
-    return run
-
-
 def test_train_prints_the_leaderboard_and_what_to_do_next(
-    tmp_path: Path, quorate: Quorate, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quorate_in: Quorate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = Here(tmp_path)
     here.write(SMALL)
     monkeypatch.setenv("COLUMNS", "200")
 
-    code, out, errors = quorate(here, "train", "job.yaml", "--store", "store")
+    code, out, errors = quorate_in(here.folder, "train", "job.yaml", "--store", "store")
 
     assert code == 0, errors
     assert "4 members x 2 folds = 8 fit tasks, 0 reused" in out
     assert "ensemble" in out
     assert f"quorate serve --run runs/{here.newest_run().name}" in out
     monkeypatch.setenv("COLUMNS", "80")
-    _, table, _ = quorate(here, "leaderboard")
+    _, table, _ = quorate_in(here.folder, "leaderboard")
     assert "cnn.2" in table
     assert "…" not in table
     assert max(map(len, table.splitlines())) <= 80
@@ -101,9 +82,9 @@ def test_a_dry_run_shows_the_plan_and_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate: Quorate) -> None:
+def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate_in: Quorate) -> None:
     for name in ("scores.csv", "scores.parquet", "scores.npz"):
-        code, _, errors = quorate(finished, "predict", "new.npz", "-o", name)
+        code, _, errors = quorate_in(finished.folder, "predict", "new.npz", "-o", name)
         assert code == 0, errors
     table = pd.read_csv(finished.folder / "scores.csv")
     expected = np.load(finished.newest_run() / "test.npz")["ensemble"][:20]
@@ -113,7 +94,7 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate: Q
         pd.read_parquet(finished.folder / "scores.parquet").iloc[:, 2:].to_numpy(), expected, atol=1e-6
     )
     np.testing.assert_allclose(np.load(finished.folder / "scores.npz")["proba"], expected, atol=1e-6)
-    _, out, _ = quorate(finished, "predict", "pictures", "--json")
+    _, out, _ = quorate_in(finished.folder, "predict", "pictures", "--json")
     rows = json.loads(out)
     assert [Path(row["input"]).name for row in rows] == [f"{number:02}.png" for number in range(20)]
     np.testing.assert_allclose([row["p(3)"] for row in rows], expected[:, 3], atol=1e-6)
@@ -153,9 +134,9 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate: Q
     ],
 )
 def test_what_the_user_can_mend_ends_with_code_2_and_no_traceback(
-    finished: Here, arguments: tuple[str, ...], words: list[str], quorate: Quorate
+    finished: Here, arguments: tuple[str, ...], words: list[str], quorate_in: Quorate
 ) -> None:
-    code, _, errors = quorate(finished, *arguments)
+    code, _, errors = quorate_in(finished.folder, *arguments)
 
     assert code == 2, errors
     assert "Traceback" not in errors
@@ -171,14 +152,14 @@ def test_a_real_process_ends_with_code_2_and_no_traceback(finished: Here) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_a_damaged_bundle_is_named_and_refused(finished: Here, tmp_path: Path, quorate: Quorate) -> None:
+def test_a_damaged_bundle_is_named_and_refused(finished: Here, tmp_path: Path, quorate_in: Quorate) -> None:
     copy = tmp_path / "bundle"
     shutil.copytree(finished.newest_run() / "bundle", copy)
     victim = next(copy.rglob("member.json"))
     victim.write_text(victim.read_text() + " ")
 
     for command in (("predict", "new.npz"), ("serve",)):
-        code, _, errors = quorate(finished, *command, "--run", str(copy))
+        code, _, errors = quorate_in(finished.folder, *command, "--run", str(copy))
         assert code == 2
         assert "does not match its SHA-256" in errors
         assert victim.name in errors

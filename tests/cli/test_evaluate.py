@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +24,15 @@ from tests.jobs import Here
 from tests.tables import customers as some_customers
 
 from quorate.bundle import Bundle
-from quorate.cli import main
 from quorate.data.source import Opened
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(customers: Here, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+def command(customers: Here, quorate_in: Command) -> Command:
     """Runs a command in this process in the folder of the customers; gives its exit code, output and errors."""
-
-    def run(*arguments: str, columns: int = 100) -> tuple[int, str, str]:
-        monkeypatch.chdir(customers.folder)
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "argv", ["quorate", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return partial(quorate_in, customers.folder, columns=100)
 
 
 def figures(command: Command, *arguments: str) -> dict[str, Any]:

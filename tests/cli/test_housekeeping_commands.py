@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from scipy import stats
 from tests.jobs import SMALL, Here
 from tests.store.contents import age
 
-from quorate.cli import main
 from quorate.history import state_of
 from quorate.runs import RunFolder
 
@@ -43,20 +43,9 @@ def names(three_runs: Here) -> dict[str, str]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+def command(quorate_in: Command) -> Command:
     """Runs a command in a folder: exit code, output, errors."""
-
-    def run(folder: Path, *arguments: str, columns: int = 160) -> tuple[int, str, str]:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "argv", ["quorate", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return partial(quorate_in, columns=160)
 
 
 # list

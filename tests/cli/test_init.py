@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_digits
 
-from quorate.cli import main
 from quorate.interrupt import StopRequest
 from quorate.job import Options, open_data, run_job
 from quorate.spec import load_job
@@ -28,20 +27,10 @@ Init = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def init(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Init:
+def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quorate_in: Init) -> Init:
     """Runs the command in `tmp_path`: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["quorate", "init", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return partial(quorate_in, tmp_path, "init", columns=200)
 
 
 def smoke(job: Path, *overrides: str) -> dict[str, Any]:
