@@ -1,8 +1,12 @@
-"""The training loop beside a bare PyTorch loop, and bfloat16 beside float32."""
+"""The training loop beside a bare PyTorch loop, a worker's memory beside glibc's own, bfloat16 beside float32."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +17,13 @@ from torch.nn import functional
 from torchvision.transforms import v2
 
 from quorate.data.dataset import ArrayImages, Dataset
+from quorate.execution.session import KEEPS_MEMORY
 from quorate.execution.stream import this_hardware
 from quorate.members.net import Net, NetParams
 from quorate.training.run import Metrics, Numerics, Signal, State
 
 ROWS = 1280
+MOBILE_NET = "timm/mobilenetv2_100"
 
 
 class _Run:
@@ -88,21 +94,63 @@ def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], 
     return train
 
 
-def main() -> None:
-    """One epoch of 1,280 rows, batch 64, one thread."""
-    print("speed of one epoch, ratio of A over B (above 1: A is faster), median of the pairs [its 95 % interval]")
-    for arch, side, channels in (("small_cnn", 28, 1), ("small_resnet", 28, 1), ("timm/mobilenetv2_100", 96, 3)):
-        augment = {"mirror": True, "crop": side // 14}
-        data, params = _data(side, channels), NetParams(arch=arch, epochs=1, augment=augment)
-        planned = Net.numerics(params, signature=data.signature, rows=ROWS, hardware=this_hardware())
+def _planned(params: NetParams, data: Dataset) -> Numerics:
+    return Net.numerics(params, signature=data.signature, rows=ROWS, hardware=this_hardware())
+
+
+def loops() -> None:
+    """Ours beside a bare one, in a process that keeps its memory as a worker does: with either, its luck with pages
+    would weigh more than the loops' difference."""
+    for arch, side, channels in (("small_cnn", 28, 1), ("small_resnet", 28, 1), (MOBILE_NET, 96, 3)):
+        data, params = _data(side, channels), _augmented(arch, side)
+        planned = _planned(params, data)
         compare(
             f"{arch} {side}x{side}: the loop over a bare loop",
             _fit(params, data, planned),
             _bare(params, data, planned),
         )
+
+
+def _augmented(arch: str, side: int) -> NetParams:
+    return NetParams(arch=arch, epochs=1, augment={"mirror": True, "crop": side // 14})
+
+
+def _in_a_thread() -> None:
+    """One epoch of MobileNetV2, in a thread as a worker's tasks are: glibc gives it an arena of its own."""
+    data, params = _data(96, 3), _augmented(MOBILE_NET, 96)
+    torch.set_num_threads(1)
+    thread = threading.Thread(target=_fit(params, data, _planned(params, data)))
+    thread.start()
+    thread.join()
+
+
+def memory() -> None:
+    """A worker that keeps its memory beside one that gives it back, each a process of its own."""
+    fresh = multiprocessing.get_context("spawn")  # glibc reads its settings when a process starts
+    with ProcessPoolExecutor(1, fresh) as keeps, ProcessPoolExecutor(1, fresh) as gives_back:
+        keeps.submit(_in_a_thread).result()
+        for name in KEEPS_MEMORY:
+            del os.environ[name]
+        compare(
+            "timm/mobilenetv2_100 96x96: a worker's memory over glibc's",
+            lambda: keeps.submit(_in_a_thread).result(),
+            lambda: gives_back.submit(_in_a_thread).result(),
+            pairs=6,
+        )
+
+
+def precisions() -> None:
     for arch, side in (("small_cnn", 8), ("small_cnn", 28), ("small_resnet", 28), ("timm/mobilenetv3_small_050", 32)):
         data, params = _data(side), NetParams(arch=arch, epochs=1)
-        numerics = Net.numerics(params, signature=data.signature, rows=ROWS, hardware=this_hardware())
+        numerics = _planned(params, data)
         kinds = [replace(numerics, precision=precision) for precision in ("bfloat16", "float32")]
         name = f"{arch} {side}x{side}: bfloat16 over float32 (planned: {numerics.precision})"
         compare(name, _fit(params, data, kinds[0]), _fit(params, data, kinds[1]), pairs=6)
+
+
+def main() -> None:
+    """One epoch of 1,280 rows, batch 64, one thread."""
+    print("speed of one epoch, ratio of A over B (above 1: A is faster), median of the pairs [its 95 % interval]")
+    loops()
+    precisions()
+    memory()

@@ -21,6 +21,7 @@ Scheme = Literal["channel", "feature", "sample", "quantile", "robust", "pca", "z
 
 _NOT_FOR = {"image": ("quantile",), "table": ("sample", "zca")}
 _WHITENING = "whitening.safetensors"
+_BLOCK = 256
 
 
 def check_scheme(scheme: str, signature: Signature) -> None:
@@ -108,7 +109,7 @@ class Standardizer:
 
 
 def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> Standardizer:
-    """Statistics over all rows of `images`, float64 sums in chunks."""
+    """Statistics over all rows of `images`, read in chunks of at most so many."""
     if scheme in ("sample", "none"):
         return Standardizer(scheme)
     if scheme == "pca" or scheme == "zca":
@@ -116,19 +117,30 @@ def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> St
         return Standardizer(scheme, centre, None, matrix)
     if scheme == "robust":
         return Standardizer(scheme, *_median_and_range(images, chunk))
-    axes = (0, 1, 2) if scheme == "channel" else (0,)
-    total = square = np.float64(0)
-    for start in range(0, len(images), chunk):
-        x = images.take(np.arange(start, min(start + chunk, len(images)))).astype(np.float64) / 255
-        total, square = total + x.sum(axis=axes), square + (x * x).sum(axis=axes)
-    height, width, channels = images.shape
-    count = len(images) * (height * width if scheme == "channel" else 1)
-    shape = (1, 1, channels) if scheme == "channel" else (height, width, channels)
-    mean = total / count
-    std = np.sqrt(np.maximum(square / count - mean**2, 0))
+    total, square = _sums(images, chunk)
+    count, shape = len(images), images.shape
+    if scheme == "channel":
+        height, width, channels = images.shape
+        count, shape = count * height * width, (1, 1, channels)
+        total, square = total.sum(axis=(0, 1)), square.sum(axis=(0, 1))
+    mean = total / (255 * count)
+    std = np.sqrt(np.maximum(square / (255**2 * count) - mean**2, 0))
     std = np.where(std > 1e-6, std, 1)
     fitted = [np.asarray(statistic, dtype=np.float32).reshape(shape) for statistic in (mean, std)]
     return Standardizer(scheme, *fitted)
+
+
+def _sums(images: Images, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each value, int64 (H, W, C): its sum and the sum of its squares over the rows, exact."""
+    total = np.zeros(images.shape, np.int64)
+    square = np.zeros_like(total)
+    for start in range(0, len(images), chunk):
+        pixels = images.take(np.arange(start, min(start + chunk, len(images))))
+        for block in np.split(pixels, range(_BLOCK, len(pixels), _BLOCK)):  # 256 * 255 ** 2 is within int32
+            wide = block.astype(np.uint16)
+            total += wide.sum(axis=0, dtype=np.int32)
+            square += np.einsum("n...,n...->...", wide, wide, dtype=np.int32)
+    return total, square
 
 
 def _median_and_range(images: Images, chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
