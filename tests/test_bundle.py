@@ -48,7 +48,9 @@ def files_of(trained: dict[str, list[Member]], tmp_path: Path) -> dict[str, byte
 def folder(trained, tmp_path) -> Path:
     """The bundle of both members and of a third one that weighs nothing and was not packed."""
     entries = [{"name": name, "folds": [f"members/{name}/{i}" for i in range(len(trained[name]))]} for name in trained]
-    combination = {"kind": "mean", "weights": [0.75, 0.25, 0], "temperatures": [2.0, 1.0, 1.0], "temperature": 1.5}
+    temperatures = [{"kind": "temperature", "temperature": temperature} for temperature in (2.0, 1.0, 1.0, 1.5)]
+    combination = {"kind": "mean", "weights": [0.75, 0.25, 0], "calibrations": temperatures[:3]}
+    combination["calibration"] = temperatures[3]
     manifest = {
         "class_names": ["a", "b", "c"],
         "input": {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1], "resize": None},
@@ -145,7 +147,7 @@ def test_a_member_whose_files_were_not_verified_is_refused(folder, place):
 def test_an_unknown_schema_is_refused(folder):
     edit(folder, schema=99)
 
-    with pytest.raises(BundleError, match="has schema 99, this version of Quorate reads 2; use the one that wrote it"):
+    with pytest.raises(BundleError, match="has schema 99, this version of Quorate reads 3; use the one that wrote it"):
         read_manifest(folder)
 
 

@@ -26,12 +26,14 @@ from quorate.data.dataset import Dataset
 from quorate.data.source import DataParams, RoleParams, TestSplit
 from quorate.data.tables import TableParams
 from quorate.data.weighting import WeightedParams
+from quorate.ensemble.combiner import Calibrated
 from quorate.execution.events import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.job import open_data
 from quorate.kinds import (
     ARCHS,
     AUGMENTATIONS,
+    CALIBRATIONS,
     COMBINERS,
     DATASETS,
     INITIALIZATIONS,
@@ -70,6 +72,7 @@ REGISTRIES = (
     AUGMENTATIONS,
     PRETRAININGS,
     COMBINERS,
+    CALIBRATIONS,
 )
 PARTS: list[type[BaseModel]] = [
     JobSpec,
@@ -83,6 +86,7 @@ PARTS: list[type[BaseModel]] = [
     TestSplit,
     MemberParams,
     WeightedParams,
+    Calibrated,
     LearnerParams,
     Backbone,
     ForestParams,

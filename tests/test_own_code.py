@@ -156,8 +156,8 @@ def fails(): return {}["missing"]
 COMBINING = """
 import numpy as np
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.calibration import fit_temperatures
-from quorate.ensemble.combiner import Combiner, with_final_temperature
+from quorate.ensemble.calibrator import fit_each
+from quorate.ensemble.combiner import Combiner, with_final_calibration
 from quorate.kinds import KindParams
 
 def equal(proba, y): return np.ones(len(proba))
@@ -168,10 +168,9 @@ class Params(KindParams): pass
 class Geometric(Combiner[Params]):
     Params = Params
     def fit(self, *, proba, y, seed):
-        temperatures = fit_temperatures(proba=proba, y=y)
+        calibrations = fit_each(KindParams(kind="temperature"), proba=proba, y=y)
         kind, weights = self.params.kind, np.full(len(proba), 1 / len(proba))
-        equal = Combination(kind=kind, weights=weights, temperatures=temperatures, temperature=1.0)
-        return with_final_temperature(equal, proba=proba, y=y)
+        return with_final_calibration(Combination(kind, weights, calibrations), proba=proba, y=y)
     @staticmethod
     def pool(*, members, weights):
         pooled = np.exp(sum(w * np.log(np.maximum(p, 1e-12)) for w, p in zip(weights, members)))

@@ -10,6 +10,7 @@ import pytest
 from quorate.kinds import (
     ARCHS,
     AUGMENTATIONS,
+    CALIBRATIONS,
     COMBINERS,
     DATASETS,
     INITIALIZATIONS,
@@ -35,6 +36,7 @@ def loaded_after(*steps: str) -> list[set[str]]:
     [
         (ARCHS, ["mlp", "small_cnn", "small_resnet", "timm/"]),
         (AUGMENTATIONS, ["crop", "cutmix", "mirror", "mixup", "rotation", "trivialaugment"]),
+        (CALIBRATIONS, ["beta", "isotonic", "none", "temperature", "vector"]),
         (COMBINERS, ["best_single", "calibrated_greedy", "mean", "weighted"]),
         (DATASETS, ["digits", "image_folder", "npz"]),
         (MEMBERS, ["logistic", "net", "random_forest", "svm"]),
@@ -81,7 +83,9 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_valid_ones():
     with pytest.raises(UnknownKind) as caught:
         COMBINERS.get("meen")
 
-    assert str(caught.value).startswith("unknown combiner 'meen'; did you mean 'mean'? (choose from best_single, ")
+    assert str(caught.value).startswith(
+        "unknown combiner 'meen'; did you mean 'mean'? (choose from auto, best_single, "
+    )
 
 
 def test_nothing_is_suggested_for_a_word_that_is_like_no_other():

@@ -152,7 +152,7 @@ WRONG = {
         GOOD + "combiner: calibrated_gredy\n",
         4,
         "combiner",
-        "unknown combiner 'calibrated_gredy'; did you mean 'calibrated_greedy'? (choose from best_single,",
+        "unknown combiner 'calibrated_gredy'; did you mean 'calibrated_greedy'? (choose from auto, best_single,",
     ),
     # what is missing
     "no data": ("members: {a: svm}\n", 1, "data", "the key 'data' is missing"),
@@ -508,7 +508,7 @@ def test_every_mistake_is_told_at_once_in_the_order_of_lines(job_file):
     path = job_file(
         "seed: -1\ndata: digit\nmembers:\n"
         "  a: {kind: svm, C: 0}\n  b: {kind: net, arch: {kind: mlp, hiden: 3}, epochs: 0}\n"
-        "combiner: median\nvalidation:\n  folds: 0\n"
+        "combiner: middle\nvalidation:\n  folds: 0\n"
     )
 
     with pytest.raises(SpecError) as caught:

@@ -51,19 +51,23 @@ def make_board(
                 "folds": len(done),
                 "of_folds": len(plan.of(label)),
                 "weight": round(float(combination.weights[m]), 6),
-                "temperature": round(float(combination.temperatures[m]), 6),
+                "temperature": _number(combination.temperatures[m]),
                 "fit_seconds": round(sum(fit.seconds for fit in done), 3),
                 "oof": _rounded(scores(gathered.proba[m, covered], y[covered])) if covered.any() else None,
                 "test": _rounded(scores(gathered.test[m], target.y)) if tested else None,  # type: ignore[index, union-attr]
             }
         )
     ensemble = {
-        "combiner": spec.combiner.kind if not assembly.guarded else combination.kind,
-        "temperature": round(combination.temperature, 6),
+        "combiner": combination.kind,
+        "temperature": _number(combination.temperature),
         "oof": _rounded(assembly.scores),
         "test": _rounded(scores(test, target.y)) if test is not None and target is not None else None,
         "best_single": {"oof_nll": round(assembly.best_single_nll, 6)},
         "note": assembly.reason,
+        "candidates": [
+            {"name": one.name, "loss": _number(one.loss), "error": _number(one.error), "chosen": one.chosen}
+            for one in assembly.candidates
+        ],
     }
     return {
         "job": spec.name,
@@ -82,6 +86,10 @@ def oof_hash(plan: Plan, gathered: Gathered) -> str:
         content.update(np.ascontiguousarray(gathered.proba[m]).tobytes())
         content.update(np.ascontiguousarray(gathered.mask[m]).tobytes())
     return content.hexdigest()
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 6)
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from quorate.errors import UserError
 from quorate.kinds import COMBINERS
 from quorate.members.base import HEADER, Member, Proba, load_member
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 LOSSES = "losses.npz"
 
@@ -61,8 +61,7 @@ class Bundle:
         self._members = members
         whole = Combination.from_json(manifest["combination"])
         chosen = [i for i, entry in enumerate(manifest["members"]) if entry["folds"]]
-        weights = whole.weights[chosen]
-        self._combination = replace(whole, weights=weights / weights.sum(), temperatures=whole.temperatures[chosen])
+        self._combination = whole.of(chosen)
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:

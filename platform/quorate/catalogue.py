@@ -15,6 +15,7 @@ from quorate.jobschema import Node, description_of, model_schema
 from quorate.kinds import (
     ARCHS,
     AUGMENTATIONS,
+    CALIBRATIONS,
     COMBINERS,
     DATASETS,
     INITIALIZATIONS,
@@ -30,6 +31,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "members": MEMBERS,
     "archs": ARCHS,
     "augmentations": AUGMENTATIONS,
+    "calibrations": CALIBRATIONS,
     "combiners": COMBINERS,
     "datasets": DATASETS,
     "initializations": INITIALIZATIONS,

@@ -27,7 +27,6 @@ from quorate.data.folds import FoldsError, make_folds
 from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
 from quorate.drawing import draw
 from quorate.ensemble.assemble import Assembly, assemble
-from quorate.ensemble.combination import Combination
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
 from quorate.errors import Interrupted
 from quorate.execution.base import Executor
@@ -130,7 +129,7 @@ def run_job(
             gathered = gather(plan, work.fits, work.tests, counting=counting)
             members = _counted(job, plan, work, gathered, counting, place, budget)
             assembly = _assemble(job, plan, gathered, members)
-            combination = _for_all(assembly.combination, members, len(plan.labels))
+            combination = assembly.combination.among(members, len(plan.labels))
             test = combination.apply(gathered.test) if gathered.test is not None else None
             if assembly.reason:
                 console.print(assembly.reason, style="yellow", markup=False, highlight=False)
@@ -263,13 +262,6 @@ def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> A
         )
     except ValueError as error:
         raise JobFailed(f"the members cannot be combined: {error}") from None
-
-
-def _for_all(combination: Combination, members: list[int], total: int) -> Combination:
-    """The combination of the counted members as one of all members; the others weigh nothing."""
-    weights, temperatures = np.zeros(total), np.ones(total)
-    weights[members], temperatures[members] = combination.weights, combination.temperatures
-    return Combination(combination.kind, weights, temperatures, combination.temperature)
 
 
 def _job_key(plan: Plan) -> str:

@@ -21,6 +21,7 @@ ARCHS: Registry[Any] = Registry(
     "architecture", "quorate.training.archs", group="quorate.archs", adopt="quorate.training.own:adopt_arch"
 )
 AUGMENTATIONS: Registry[Any] = Registry("augmentation", "quorate.training.augmentations")
+CALIBRATIONS: Registry[Any] = Registry("calibration", "quorate.ensemble.calibrations")
 COMBINERS: Registry[Any] = Registry(
     "combiner", "quorate.ensemble.combiners", group="quorate.combiners", adopt="quorate.ensemble.own:adopt_combiner"
 )
@@ -51,6 +52,7 @@ SCHEDULES: Registry[Any] = Registry(
 _ALL: tuple[Registry[Any], ...] = (
     ARCHS,
     AUGMENTATIONS,
+    CALIBRATIONS,
     COMBINERS,
     DATASETS,
     INITIALIZATIONS,

@@ -87,7 +87,8 @@ def _board(folder: Path, bundle: Bundle) -> dict[str, Any]:
             return board
     manifest = bundle.manifest
     combination = manifest["combination"]
-    ensemble = {"combiner": combination["kind"], "temperature": combination["temperature"], **manifest["metrics"]}
+    temperature = combination["calibration"].get("temperature")
+    ensemble = {"combiner": combination["kind"], "temperature": temperature, **manifest["metrics"]}
     return {"ensemble": ensemble, "members": manifest["members"]}
 
 

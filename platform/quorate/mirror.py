@@ -87,8 +87,8 @@ class Mirror:
             for split in SPLITS:
                 if row.get(split):
                     self._journal.metrics(member, 0, {f"{prefix}{split}_{k}": v for k, v in row[split].items()})
-            weights = {f"{prefix}weight": row["weight"], f"{prefix}temperature": row["temperature"]}
-            self._journal.metrics(member, 0, weights)
+            known = {f"{prefix}{key}": row[key] for key in ("weight", "temperature") if row[key] is not None}
+            self._journal.metrics(member, 0, known)
         for split in SPLITS:
             if board["ensemble"].get(split):
                 self._journal.metrics(JOB, 0, {f"{split}_{k}": v for k, v in board["ensemble"][split].items()})

@@ -58,8 +58,8 @@ def test_every_registry_is_listed_with_descriptions_and_origins(command: Command
     listed = json.loads(said)
     assert code == 0
     assert set(listed) == {
-        "members", "archs", "augmentations", "combiners", "datasets", "initializations", "optimizers", "pretrainings",
-        "schedules",
+        "members", "archs", "augmentations", "calibrations", "combiners", "datasets", "initializations", "optimizers",
+        "pretrainings", "schedules",
     }  # fmt: skip
     for kinds in listed.values():
         assert all(kind["name"] in text and kind["description"] and kind["origin"] for kind in kinds)

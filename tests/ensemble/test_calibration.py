@@ -10,8 +10,10 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 from tests.ensemble.samples import labels, member, softmax
 
-from quorate.ensemble.calibration import apply_temperature, fit_temperature, fit_temperatures
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.metrics import nll
+from quorate.kinds import KindParams
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -107,8 +109,7 @@ def test_temperatures_of_members_do_not_depend_on_each_other():
     first, y = sample(0, sharpness=3)
     second = np.roll(first, 1, axis=1)
 
-    fitted = fit_temperatures(proba=np.stack([first, second]), y=y)
+    fitted = fit_each(KindParams(kind="temperature"), proba=np.stack([first, second]), y=y)
 
-    assert fitted[0] == fit_temperature(proba=first, y=y)
-    assert fitted[1] == fit_temperature(proba=second, y=y)
-    assert nll(apply_temperature(proba=first, temperature=fitted[0]), y) < nll(first, y)
+    assert [one.temperature for one in fitted] == [fit_temperature(proba=p, y=y) for p in (first, second)]
+    assert nll(fitted[0].apply(first), y) < nll(first, y)

@@ -1,4 +1,4 @@
-"""Greedy selection against exhaustive search and against a plain reading of the paper."""
+"""Greedy selection against exhaustive search and against a plain reading of the papers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from tests.ensemble.samples import labels, member, members
 
-from quorate.ensemble.calibration import apply_temperature
+from quorate.ensemble.objectives import search_loss
 from quorate.ensemble.selection import greedy_selection
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -45,7 +45,7 @@ def caruana(proba, y, rounds):
 def test_greedy_selection_follows_the_paper_step_by_step(seed):
     proba, y = sample(seed, rows=77)
 
-    weights = greedy_selection(proba=proba, y=y, rounds=12)
+    weights = greedy_selection(members=proba, y=y, rounds=12)
 
     assert weights == pytest.approx(caruana(proba, y, 12))
 
@@ -56,7 +56,7 @@ def test_greedy_selection_comes_close_to_the_best_of_all_multisets(seed):
     proba, y = sample(seed)
 
     # when
-    weights = greedy_selection(proba=proba, y=y, rounds=6)
+    weights = greedy_selection(members=proba, y=y, rounds=6)
 
     # then
     everything = [
@@ -77,7 +77,7 @@ def test_best_prefix_is_kept_when_later_rounds_only_hurt():
     good = member(rng, y, classes=3, skill=6)
     noise = member(rng, y, classes=3, skill=0, sharpness=4)
 
-    weights = greedy_selection(proba=np.stack([noise, good]), y=y, rounds=25)
+    weights = greedy_selection(members=np.stack([noise, good]), y=y, rounds=25)
 
     assert weights.tolist() == [0.0, 1.0]
 
@@ -87,7 +87,7 @@ def test_ties_go_to_members_already_in():
     proba, y = sample(4, skills=(1.0, 1.0))
     twins = np.stack([proba[0], proba[0], proba[1]])
 
-    weights = greedy_selection(proba=twins, y=y, rounds=50)
+    weights = greedy_selection(members=twins, y=y, rounds=50)
 
     assert weights[0] > 0
     assert weights[1] == 0
@@ -97,20 +97,48 @@ def test_ties_go_to_members_already_in():
 def test_rounds_bound_the_denominator_of_the_weights():
     proba, y = sample(2)
 
-    weights = greedy_selection(proba=proba, y=y, rounds=3)
+    weights = greedy_selection(members=proba, y=y, rounds=3)
 
     assert any(weights * size == pytest.approx(np.round(weights * size)) for size in (1, 2, 3))
     assert weights.sum() == pytest.approx(1)
 
 
-def test_temperatures_are_applied_before_selection():
-    proba, y = sample(5)
-    temperatures = np.array([0.5, 1.0, 2.0, 4.0])
-    tempered = np.stack([apply_temperature(proba=p, temperature=t) for p, t in zip(proba, temperatures, strict=True)])
+@pytest.mark.parametrize("objective", ["nll", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_selection_is_near_the_best_multiset_by_any_objective(objective, seed):
+    proba, y = sample(seed, rows=90)
 
-    weights = greedy_selection(proba=proba, y=y, temperatures=temperatures)
+    weights = greedy_selection(members=proba, y=y, rounds=5, objective=objective)
 
-    assert weights == pytest.approx(greedy_selection(proba=tempered, y=y))
+    everything = [
+        np.bincount(bag, minlength=4) / size
+        for size in range(1, 6)
+        for bag in combinations_with_replacement(range(4), size)
+    ]
+    losses = [search_loss(objective, np.tensordot(candidate, proba, axes=1), y) for candidate in everything]
+    found = search_loss(objective, np.tensordot(weights, proba, axes=1), y)
+    singles = min(search_loss(objective, member, y) for member in proba)
+    assert min(losses) - 1e-12 <= found <= singles + 1e-12
+    assert found - min(losses) <= 0.34 * (singles - min(losses)) + 0.012  # one row of 90
+
+
+def test_a_reward_for_diversity_follows_its_formula():
+    proba, y = sample(1)
+
+    def rewarded(bag):
+        average = log_loss(y, proba[bag].mean(axis=0), labels=range(3))
+        return average - 0.7 * (np.mean([log_loss(y, proba[m], labels=range(3)) for m in bag]) - average)
+
+    bag: list[int] = []
+    losses = []
+    for _ in range(8):
+        bag = min(([*bag, candidate] for candidate in range(4)), key=rewarded)
+        losses.append(log_loss(y, proba[bag].mean(axis=0), labels=range(3)))
+    size = int(np.argmin(losses)) + 1
+
+    weights = greedy_selection(members=proba, y=y, rounds=8, diversity=0.7)
+
+    assert weights == pytest.approx(np.bincount(bag[:size], minlength=4) / size)
 
 
 def test_many_rows_are_sampled_by_the_seed():
@@ -118,7 +146,7 @@ def test_many_rows_are_sampled_by_the_seed():
     proba, y = sample(6, rows=400, skills=(1.0, 1.0, 1.0, 1.0))
 
     def choose(seed, most_rows=100):
-        return greedy_selection(proba=proba, y=y, seed=seed, most_rows=most_rows)
+        return greedy_selection(members=proba, y=y, seed=seed, most_rows=most_rows)
 
     assert (choose(1) == choose(1)).all()
     assert any((choose(1) != choose(other)).any() for other in (2, 3, 4))
@@ -129,7 +157,7 @@ def test_a_hundred_confident_and_wrong_members_do_not_underflow():
     # given: every member gives the label the least probability there is
     proba = np.tile(np.array([[1.0, 0.0]]), (100, 33, 1))
 
-    weights = greedy_selection(proba=proba, y=np.ones(33, dtype=np.int64))
+    weights = greedy_selection(members=proba, y=np.ones(33, dtype=np.int64))
 
     assert weights.sum() == pytest.approx(1)
     assert np.isfinite(weights).all()

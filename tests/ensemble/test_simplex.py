@@ -20,7 +20,7 @@ def sample(seed: int, skills):
 
 
 def fit(proba, y):
-    return optimal_weights(proba=proba, y=y, temperatures=np.ones(len(proba)))
+    return optimal_weights(members=proba, y=y)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -63,7 +63,7 @@ def write(folder: Path, *, job: str = "quarters") -> Path:
     """A folder that `load` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
-        "schema": 2,
+        "schema": 3,
         "job": job,
         "created": "2026-01-01T00:00:00Z",
         "class_names": CLASSES,

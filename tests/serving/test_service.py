@@ -92,7 +92,7 @@ def test_port_zero_takes_a_free_port() -> None:
 
 
 @pytest.mark.parametrize(
-    "manifest", [None, "{", "[]", '{"schema": 2}', '{"schema": 2, "job": "x", "input": {"kind": "image"}}']
+    "manifest", [None, "{", "[]", '{"schema": 3}', '{"schema": 3, "job": "x", "input": {"kind": "image"}}']
 )
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | None) -> None:
     if manifest is not None:

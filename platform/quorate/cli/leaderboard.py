@@ -19,7 +19,9 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
         return
     from rich.console import Console
 
-    from quorate.report.leaderboard import as_table
+    from quorate.report.leaderboard import as_table, choices
 
     console = Console()
     console.print(as_table(board, width=console.width))
+    if (chosen := choices(board)) is not None:
+        console.print(chosen)

@@ -99,7 +99,7 @@ def _run(
     from quorate.interrupt import StopRequest
     from quorate.job import JobFailed, Options, run_job
     from quorate.report.budget import as_lines
-    from quorate.report.leaderboard import as_table
+    from quorate.report.leaderboard import as_table, choices
     from quorate.store import open_store
 
     assert isinstance(stop, StopRequest)
@@ -117,6 +117,8 @@ def _run(
             typer.echo(json_format.dumps(board, indent=1))
         else:
             console.print(as_table(board, width=console.width))
+            if (chosen := choices(board)) is not None:
+                console.print(chosen)
             for line in as_lines(board["budget"]) if "budget" in board else ():
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             _say_what_next(board, said)

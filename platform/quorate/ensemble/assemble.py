@@ -2,26 +2,26 @@
 
 The weights and temperatures are fitted on all rows; what they are worth is estimated by fitting them
 on some parts of the rows and applying them to the others. The ensemble's estimate is never worse than
-that of its best single member: when it would be, that member is the ensemble.
+that of its best single member, by the combiner's objective: when it would be, that member is the ensemble.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.combination import Combination, one_member
+from quorate.ensemble.calibrations.temperature import Temperature
+from quorate.ensemble.calibrator import calibrated, fit_each
+from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, one_member
 from quorate.ensemble.combiner import Combiner
+from quorate.ensemble.crossfit import Split, crossfitted, parts_of
 from quorate.ensemble.metrics import nll, row_nll, scores
+from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
 from quorate.kinds import KindParams
-
-Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Assembly:
 
     `crossfit_proba` (N, K) and `row_losses` (N,) are NaN outside `rows` (N,), the rows that every
     member covers; `scores` are over those rows. `best_single` is the member of least cross-fitted
-    log-loss, calibrated or not, whichever is better. `guarded` says that this member took the place
+    loss, calibrated or not, whichever is better. `guarded` says that this member took the place
     of the combination, and `reason` why; `combiner_nll` is what the combination itself would have had.
     A guarded estimate is the best of 2 M candidates on the same rows, thus slightly optimistic where
     many members are equally good; `combiner_nll` never is.
@@ -46,6 +46,8 @@ class Assembly:
     best_single_nll: float
     guarded: bool
     reason: str | None
+    candidates: tuple[Candidate, ...] = ()
+    """What the combiner has chosen from, if it has."""
 
 
 def assemble(
@@ -67,22 +69,24 @@ def assemble(
     names = names or [f"member {number}" for number in range(len(proba))]
     rows = _common_rows(mask, y, names)
     covered, labels = (proba, y) if rows.all() else (proba[:, rows], y[rows])
-    parts = list(_parts(labels, splits, seed))
-    estimate = _crossfitted(combiner, covered, labels, parts, seed)
-    best = _best_single(covered, labels, parts)
-    combiner_nll = nll(estimate, labels)
-    guarded, reason = best.nll < combiner_nll, None
+    parts = list(parts_of(labels, splits=splits, seed=seed))
+    estimate = crossfitted(combiner.fit, proba=covered, y=labels, parts=parts, seed=seed)
+    objective = combiner.objective
+    best = _best_single(covered, labels, parts, objective)
+    combiner_nll, combiner_loss = nll(estimate, labels), loss(objective, estimate, labels)
+    guarded, reason = best.loss < combiner_loss, None
+    combination = combiner.fit(proba=covered, y=labels, seed=seed)
+    candidates = combination.candidates
     if guarded:
         estimate = best.proba
-        temperature = fit_temperature(proba=covered[best.member], y=labels) if best.tempered else 1.0
-        combination = one_member(member=best.member, members=len(proba), temperature=temperature)
+        calibration = Temperature(fit_temperature(proba=covered[best.member], y=labels)) if best.tempered else AS_IT_IS
+        combination = one_member(member=best.member, members=len(proba), calibration=calibration)
+        named = NAMES[objective]
         reason = (
-            f"the cross-fitted NLL of {combiner.params.kind}, {combiner_nll:.6g}, is worse than the "
-            f"{best.nll:.6g} of {names[best.member]} {'calibrated' if best.tempered else 'uncalibrated'} "
+            f"the cross-fitted {named} of {combiner.params.kind}, {combiner_loss:.6g}, is worse than the "
+            f"{best.loss:.6g} of {names[best.member]} {'calibrated' if best.tempered else 'uncalibrated'} "
             "and alone, so that member is the ensemble"
         )
-    else:
-        combination = combiner.fit(proba=covered, y=labels, seed=seed)
     return Assembly(
         combination=combination,
         crossfit_proba=_on_all_rows(estimate, rows),
@@ -91,9 +95,10 @@ def assemble(
         row_losses=_on_all_rows(row_nll(estimate, labels), rows),
         combiner_nll=combiner_nll,
         best_single=best.member,
-        best_single_nll=best.nll,
+        best_single_nll=nll(best.proba, labels),
         guarded=guarded,
         reason=reason,
+        candidates=candidates,
     )
 
 
@@ -114,45 +119,36 @@ def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:
     return rows
 
 
-def _parts(y: Labels, splits: int, seed: int) -> Iterator[Split]:
-    """(fit rows, held rows) for each part: stratified, unless a class has a single row."""
-    rarest = int(np.unique(y, return_counts=True)[1].min())
-    state = seed % 2**32
-    if rarest >= 2:
-        folds = StratifiedKFold(max(2, min(splits, rarest)), shuffle=True, random_state=state)
-    else:
-        folds = KFold(max(2, min(splits, len(y))), shuffle=True, random_state=state)
-    yield from folds.split(np.zeros(len(y)), y)
-
-
-def _crossfitted(combiner: Combiner[KindParams], proba: Proba, y: Labels, parts: Sequence[Split], seed: int) -> Floats:
-    estimate = np.empty(proba.shape[1:])
-    for fit_rows, held in parts:
-        combination = combiner.fit(proba=proba[:, fit_rows], y=y[fit_rows], seed=seed)
-        estimate[held] = combination.apply(proba[:, held])
-    return estimate
-
-
 @dataclass(frozen=True, eq=False)
 class _Single:
-    """The best member by cross-fitted log-loss, as it is or tempered."""
+    """The best member by its cross-fitted loss, as it is or tempered."""
 
     member: int
     tempered: bool
-    nll: float
+    searched: float
+    """The loss with what decides between equals."""
+    loss: float
     proba: Floats
 
 
-def _best_single(proba: Proba, y: Labels, parts: Sequence[Split]) -> _Single:
-    best: _Single | None = None
-    for member, raw in enumerate(proba):
-        plain = apply_temperature(proba=raw, temperature=1.0)
-        for tempered, estimate in ((False, plain), (True, _crossfitted_temperature(raw, y, parts))):
-            loss = nll(estimate, y)
-            if best is None or loss < best.nll:
-                best = _Single(member=member, tempered=tempered, nll=loss, proba=estimate)
-    assert best is not None, "an ensemble has at least one member"
+def _best_single(proba: Proba, y: Labels, parts: Sequence[Split], objective: Objective) -> _Single:
+    best = min((_as_it_is(member, raw, y, objective) for member, raw in enumerate(proba)), key=lambda one: one.searched)
+    # Fitted on its own rows a temperature looks better than cross-fitted: where even so it falls short, nobody asks.
+    temperatures = fit_each(KindParams(kind="temperature"), proba=proba, y=y)
+    hopes = [search_loss(objective, member, y) for member in calibrated(temperatures, proba)]
+    for member in np.argsort(hopes, kind="stable").tolist():
+        if hopes[member] >= best.searched:
+            break
+        estimate = _crossfitted_temperature(proba[member], y, parts)
+        found = search_loss(objective, estimate, y)
+        if found < best.searched:
+            best = _Single(member, True, found, loss(objective, estimate, y), estimate)
     return best
+
+
+def _as_it_is(member: int, raw: Proba, y: Labels, objective: Objective) -> _Single:
+    plain = apply_temperature(proba=raw, temperature=1.0)
+    return _Single(member, False, search_loss(objective, plain, y), loss(objective, plain, y), plain)
 
 
 def _crossfitted_temperature(proba: Proba, y: Labels, parts: Sequence[Split]) -> Floats:

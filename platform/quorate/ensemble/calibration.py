@@ -7,6 +7,7 @@ logits: softmax(log p / T) is the same whether p came from a network, a forest o
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,23 +17,19 @@ from quorate.ensemble.metrics import SMALLEST_PROBA
 COLDEST, HOTTEST = 0.05, 20.0
 WORTH_CHANGING = 1e-10  # nats per row; a smaller gain leaves the temperature at exactly 1
 STEPS = 60
+CLOSE = 1e-6
+"""Of 1 / T: after so short a step of Newton's method, the next would be of its square."""
+BLOCK = 8192
 
 
 def apply_temperature(*, proba: Proba, temperature: float) -> Floats:
     """softmax(log p / T) of probabilities (N, K); rows sum to 1."""
-    return _softmax(_logits(proba) / temperature)
-
-
-def true_class_proba(*, proba: Proba, y: Labels, temperatures: Floats) -> Floats:
-    """The probability (M, N) that each tempered member of (M, N, K) gives to the label, at least 1e-12.
-
-    It is all that log-loss needs of a member, so a search over weights runs on K times less memory.
-    """
-    rows = np.arange(len(y))
-    true = np.empty(proba.shape[:2])
-    for member, temperature in enumerate(temperatures):
-        true[member] = apply_temperature(proba=proba[member], temperature=temperature)[rows, y]
-    return np.maximum(true, SMALLEST_PROBA, out=true)
+    logits = log_proba(np.ascontiguousarray(proba.T))  # rows side by side: sums over few classes are fast
+    logits /= temperature
+    logits -= logits.max(axis=0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
+    return logits.T
 
 
 def fit_temperature(*, proba: Proba, y: Labels) -> float:
@@ -40,69 +37,94 @@ def fit_temperature(*, proba: Proba, y: Labels) -> float:
 
     1.0 where no temperature matters: no rows, uniform rows, or a gain below 1e-10 nats per row.
 
-    The loss is convex in 1 / T: where it does not fall all the way to a bound, Newton's method finds
-    the root of its slope within a shrinking bracket and bisects, in the logarithm, when a step would
-    leave it.
+    The loss is convex in 1 / T: Newton's method finds the root of its slope within a shrinking bracket; a step
+    that would leave it goes to the bound first, and halves the bracket, in the logarithm, from then on.
     """
     if len(y) == 0:
         return 1.0
-    logits = _logits(proba)
-    true = logits[np.arange(len(y)), y]
-    inverse = _best_inverse(logits, true)
-    gain = _loss(logits, true, 1.0) - _loss(logits, true, inverse)
-    return 1 / inverse if gain > WORTH_CHANGING else 1.0
+    losses = _Losses.of(proba, y)
+    plain = losses(1.0)
+    inverse, best = _minimum(losses, plain)
+    return 1 / inverse if plain.value - best.value > WORTH_CHANGING else 1.0
 
 
-def fit_temperatures(*, proba: Proba, y: Labels) -> Floats:
-    """`fit_temperature` of each member of (M, N, K), as (M,)."""
-    return np.array([fit_temperature(proba=member, y=y) for member in proba])
-
-
-def _logits(proba: Proba) -> Floats:
+def log_proba(proba: Proba) -> Floats:
+    """Natural logarithms, float64, of probabilities of any shape, at least log 1e-12."""
     wide = np.maximum(proba, SMALLEST_PROBA, dtype=np.float64)
     return np.log(wide, out=wide)
 
 
-def _softmax(logits: Floats) -> Floats:
-    """Softmax over the rows of `logits`, in place."""
+def softmax(logits: Floats) -> Floats:
+    """Softmax of the rows of `logits` (N, K), in place."""
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)
     return logits
 
 
-def _loss(logits: Floats, true: Floats, inverse: float) -> float:
-    scaled = logits * inverse
-    top = scaled.max(axis=1)
-    scaled -= top[:, None]
-    return float((np.log(np.exp(scaled).sum(axis=1)) + top - true * inverse).mean())
+def normalized_rows(proba: Proba) -> Floats:
+    """Float64 rows (N, K) that sum to 1; uniform where a row is all zero."""
+    wide = proba.astype(np.float64)
+    total = wide.sum(axis=1, keepdims=True)
+    wide[total[:, 0] <= 0] = 1.0
+    wide /= np.where(total > 0, total, wide.shape[1])
+    return wide
 
 
-def _derivatives(logits: Floats, true: Floats, inverse: float) -> tuple[float, float]:
-    """First and second derivative of the mean log-loss by 1 / T: the logits' mean error, and variance."""
-    weights = _softmax(logits * inverse)
-    first = np.einsum("nk,nk->n", weights, logits)
-    second = np.einsum("nk,nk,nk->n", weights, logits, logits)
-    return float((first - true).mean()), float((second - first**2).mean())
+@dataclass(frozen=True)
+class _Loss:
+    """The mean log-loss at one temperature, with its first and second derivative by 1 / T."""
+
+    value: float
+    slope: float
+    curvature: float
 
 
-def _best_inverse(logits: Floats, true: Floats) -> float:
-    low, high = 1 / HOTTEST, 1 / COLDEST
-    if _derivatives(logits, true, low)[0] >= 0:
-        return low
-    if _derivatives(logits, true, high)[0] <= 0:
-        return high
-    inverse = 1.0
+@dataclass(frozen=True, eq=False)
+class _Losses:
+    """Log-probabilities less the greatest of their row: `gaps` (K, N) of each class, `true` (N,) of the label.
+
+    With the rows side by side the sums over the classes run over whole arrays, in blocks that stay in the cache.
+    """
+
+    gaps: Floats
+    true: Floats
+
+    @classmethod
+    def of(cls, proba: Proba, y: Labels) -> _Losses:
+        gaps = log_proba(np.ascontiguousarray(proba.T))
+        gaps -= gaps.max(axis=0)
+        return cls(gaps, gaps[y, np.arange(len(y))])
+
+    def __call__(self, inverse: float) -> _Loss:
+        sums = np.zeros(3)
+        for start in range(0, len(self.true), BLOCK):
+            gaps, true = self.gaps[:, start : start + BLOCK], self.true[start : start + BLOCK]
+            weights = np.exp(inverse * gaps)
+            total = weights.sum(axis=0)
+            weights *= gaps
+            first = weights.sum(axis=0) / total
+            weights *= gaps
+            second = weights.sum(axis=0) / total
+            sums += np.log(total).sum() - inverse * true.sum(), (first - true).sum(), (second - first**2).sum()
+        return _Loss(*(sums / len(self.true)).tolist())
+
+
+def _minimum(losses: _Losses, start: _Loss) -> tuple[float, _Loss]:
+    """The 1 / T of least loss, and what is known of the loss there, from `start` at 1."""
+    bounds = [1 / HOTTEST, 1 / COLDEST]
+    inverse, here = 1.0, start
+    tried = [False, False]
     for _ in range(STEPS):
-        slope, curvature = _derivatives(logits, true, inverse)
-        if slope > 0:
-            high = inverse
-        else:
-            low = inverse
-        target = inverse - slope / curvature if curvature > 0 else math.inf
-        if not low <= target <= high:
-            target = math.sqrt(low * high)
-        moved, inverse = abs(target - inverse), target
-        if moved <= 1e-9 * inverse:
+        side = int(here.slope > 0)
+        bounds[side], tried[side] = inverse, True
+        target = inverse - here.slope / here.curvature if here.curvature > 0 else math.copysign(math.inf, -here.slope)
+        ahead = 1 - side
+        if not bounds[0] <= target <= bounds[1]:
+            # At a bound that was not looked at is the minimum, or it is on this side of it.
+            target = math.sqrt(bounds[0] * bounds[1]) if tried[ahead] else bounds[ahead]
+        moved, inverse, here = abs(target - inverse), target, losses(target)
+        at_bound = (inverse <= 1 / HOTTEST and here.slope >= 0) or (inverse >= 1 / COLDEST and here.slope <= 0)
+        if at_bound or moved <= CLOSE * inverse:
             break
-    return inverse
+    return inverse, here

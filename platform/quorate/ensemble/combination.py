@@ -1,35 +1,62 @@
-"""A fitted ensemble: the weights and temperatures that turn members' probabilities into one prediction."""
+"""A fitted ensemble: the weights and calibrations that turn members' probabilities into one prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from quorate.ensemble.arrays import Floats, Mask, Proba
-from quorate.ensemble.calibration import apply_temperature
+from quorate.ensemble.calibrations.temperature import Temperature
+from quorate.ensemble.calibrator import Calibration, calibration_from_json, calibration_to_json
 from quorate.kinds import COMBINERS
 from quorate.own_code import package_of
+
+AS_IT_IS = Temperature(1.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that a combiner had the choice of, with its cross-fitted loss.
+
+    `error` is the standard error of the loss's difference to the best candidate's; None where none is known.
+    """
+
+    name: str
+    loss: float
+    error: float | None = None
+    chosen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Combination:
     """What a combiner learned.
 
-    `weights` (M,) sum to 1; `temperatures` (M,) temper each member before pooling; `temperature`
-    tempers the pooled probabilities.
+    `weights` (M,) sum to 1; `calibrations` (M) are of each member before pooling, `calibration` of the pooled
+    probabilities. `candidates` are what a combiner has chosen from, if it has.
     """
 
     kind: str
     weights: Floats
-    temperatures: Floats
-    temperature: float
+    calibrations: Sequence[Calibration]
+    calibration: Calibration = AS_IT_IS
+    candidates: tuple[Candidate, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        assert self.weights.shape == self.temperatures.shape and self.weights.ndim == 1
+        assert self.weights.shape == (len(self.calibrations),)
         assert np.isclose(self.weights.sum(), 1.0) and (self.weights >= 0).all()
+
+    @property
+    def temperatures(self) -> list[float | None]:
+        """Of each member; None where it is calibrated otherwise."""
+        return [temperature_of(calibration) for calibration in self.calibrations]
+
+    @property
+    def temperature(self) -> float | None:
+        """Of the pooled probabilities; None where they are calibrated otherwise."""
+        return temperature_of(self.calibration)
 
     def apply(self, proba: Proba, present: Mask | None = None) -> Floats:
         """One prediction (n, K) from the members' probabilities (M, n, K); rows sum to 1.
@@ -44,10 +71,24 @@ class Combination:
         weights = np.where(here, self.weights, 0.0)
         if not weights.any():
             weights = here.astype(np.float64)
-        used = np.flatnonzero(weights)
-        tempered = (apply_temperature(proba=proba[member], temperature=self.temperatures[member]) for member in used)
-        pooled: Floats = COMBINERS.get(self.kind).pool(members=tempered, weights=weights[used] / weights[used].sum())
-        return pooled if self.temperature == 1 else apply_temperature(proba=pooled, temperature=self.temperature)
+        used = np.flatnonzero(weights).tolist()
+        members = (self.calibrations[member].apply(proba[member]) for member in used)
+        pooled: Floats = COMBINERS.get(self.kind).pool(members=members, weights=weights[used] / weights[used].sum())
+        return pooled if self.calibration == AS_IT_IS else self.calibration.apply(pooled)
+
+    def of(self, members: Sequence[int]) -> Combination:
+        """The ensemble of these members alone; their weights are scaled to sum to 1."""
+        weights = self.weights[list(members)]
+        return Combination(
+            self.kind, weights / weights.sum(), [self.calibrations[m] for m in members], self.calibration
+        )
+
+    def among(self, members: Sequence[int], total: int) -> Combination:
+        """The same ensemble as one of `total` members, of which those at the positions `members` are its own."""
+        weights, calibrations = np.zeros(total), [AS_IT_IS] * total
+        for position, member in enumerate(members):
+            weights[member], calibrations[member] = self.weights[position], self.calibrations[position]  # type: ignore[call-overload]
+        return Combination(self.kind, weights, calibrations, self.calibration, candidates=self.candidates)
 
     def to_json(self) -> dict[str, Any]:
         """As a bundle keeps it: a user's own kind that pools as all do is not needed to predict, one that does
@@ -61,8 +102,8 @@ class Combination:
             "kind": self.kind,
             **pooling,
             "weights": self.weights.tolist(),
-            "temperatures": self.temperatures.tolist(),
-            "temperature": self.temperature,
+            "calibrations": [calibration_to_json(calibration) for calibration in self.calibrations],
+            "calibration": calibration_to_json(self.calibration),
         }
 
     @classmethod
@@ -70,13 +111,19 @@ class Combination:
         return cls(
             kind=values.get("pool", values["kind"]),
             weights=np.array(values["weights"], dtype=np.float64),
-            temperatures=np.array(values["temperatures"], dtype=np.float64),
-            temperature=float(values["temperature"]),
+            calibrations=[calibration_from_json(saved) for saved in values["calibrations"]],
+            calibration=calibration_from_json(values["calibration"]),
         )
 
 
-def one_member(*, member: int, members: int, temperature: float) -> Combination:
-    """The ensemble of `members` that is member number `member` alone, tempered."""
-    weights, temperatures = np.zeros(members), np.ones(members)
-    weights[member], temperatures[member] = 1.0, temperature
-    return Combination(kind="best_single", weights=weights, temperatures=temperatures, temperature=1.0)
+def temperature_of(calibration: Calibration) -> float | None:
+    return calibration.temperature if isinstance(calibration, Temperature) else None
+
+
+def one_member(*, member: int, members: int, calibration: Calibration = AS_IT_IS) -> Combination:
+    """The ensemble of `members` that is member number `member` alone, calibrated."""
+    weights: Floats = np.zeros(members)
+    weights[member] = 1.0
+    calibrations: list[Calibration] = [AS_IT_IS] * members
+    calibrations[member] = calibration
+    return Combination("best_single", weights, calibrations)

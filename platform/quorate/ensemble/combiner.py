@@ -10,11 +10,21 @@ from typing import ClassVar, Generic, TypeVar
 import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import fit_temperature
-from quorate.ensemble.combination import Combination
-from quorate.kinds import KindParams
+from quorate.ensemble.calibrator import calibrator_of, fit_each
+from quorate.ensemble.combination import AS_IT_IS, Combination
+from quorate.ensemble.objectives import Objective
+from quorate.kinds import CALIBRATIONS, KindParams, kind_of
 
 P_co = TypeVar("P_co", bound=KindParams, covariant=True)
+
+
+class Calibrated(KindParams):
+    """The parameters of a combiner that calibrates."""
+
+    calibration: kind_of(CALIBRATIONS) = "temperature"  # type: ignore[valid-type]
+    """Of each member, before pooling."""
+    final: kind_of(CALIBRATIONS) = "temperature"  # type: ignore[valid-type]
+    """Of the pooled probabilities: an average of calibrated members is not sure enough of itself."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +32,22 @@ class Combiner(ABC, Generic[P_co]):
     """A kind of combiner with its parameters; registered in `quorate.kinds.COMBINERS`."""
 
     Params: ClassVar[type[KindParams]]
+    simplicity: ClassVar[int] = 100
+    """Its place among combiners that are equally good: the lower one is preferred."""
     params: P_co
 
     @abstractmethod
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         """The combination for probabilities (M, N, K) and labels (N,); equal inputs give equal bits."""
 
+    @property
+    def objective(self) -> Objective:
+        """What the combination is asked to be good at."""
+        return getattr(self.params, "objective", "nll")
+
     @staticmethod
     def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:
-        """The tempered `members`, each (n, K), as one (n, K); `weights` are positive and sum to 1.
+        """The calibrated `members`, each (n, K), as one (n, K); `weights` are positive and sum to 1.
 
         The arithmetic mean, read member by member; a kind that pools otherwise overrides it.
         """
@@ -42,11 +59,29 @@ class Combiner(ABC, Generic[P_co]):
         return pooled
 
 
-def with_final_temperature(combination: Combination, *, proba: Proba, y: Labels) -> Combination:
-    """`combination` with the temperature that its pooled probabilities need.
+def equal_weights(params: KindParams, *, proba: Proba, y: Labels) -> Combination:
+    """The combination of the combiner of `params` in which every member counts the same, calibrated as they say."""
+    assert isinstance(params, Calibrated), "a combiner that calibrates"
+    members = len(proba)
+    calibrations = fit_each(params.calibration, proba=proba, y=y)
+    combination = Combination(params.kind, np.full(members, 1 / members), calibrations)
+    return with_final_calibration(combination, proba=proba, y=y, final=params.final)
+
+
+def with_an_undecided_voter(shares: Floats, *, voters: int) -> Floats:
+    """Shares of votes (n, K) once one more voter has divided its vote among all classes: none is left at 0."""
+    pooled: Floats = (voters * shares + 1 / shares.shape[1]) / (voters + 1)
+    return pooled
+
+
+def with_final_calibration(
+    combination: Combination, *, proba: Proba, y: Labels, final: KindParams | None = None
+) -> Combination:
+    """`combination` with the calibration that its pooled probabilities need, a temperature when left out.
 
     An average of calibrated members is underconfident (Rahaman and Thiery 2021, "Uncertainty
     quantification and deep ensembles"), so it is calibrated once more after pooling.
     """
-    pooled = replace(combination, temperature=1.0).apply(proba)
-    return replace(combination, temperature=fit_temperature(proba=pooled, y=y))
+    calibrator = calibrator_of(final or KindParams(kind="temperature"))
+    pooled = replace(combination, calibration=AS_IT_IS).apply(proba)
+    return replace(combination, calibration=calibrator.fit(proba=pooled, y=y))

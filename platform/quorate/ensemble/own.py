@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from quorate.ensemble.arrays import Labels, Proba
-from quorate.ensemble.calibration import apply_temperature, fit_temperatures
+from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Combiner, with_final_temperature
+from quorate.ensemble.combiner import Combiner, with_final_calibration
 from quorate.kinds import KindParams
 from quorate.own_code import OwnCodeError, said
 from quorate.own_params import own_values, params_of, require_class, require_parameters
@@ -37,12 +37,8 @@ def _of_function(kind: str, function: Any) -> type[Combiner[KindParams]]:
         Params = params_of(function, what="combiner", kind=kind, given=("proba", "y", "seed"))
 
         def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-            temperatures = fit_temperatures(proba=proba, y=y)
-            tempered = [
-                apply_temperature(proba=member, temperature=temperature)
-                for member, temperature in zip(proba, temperatures, strict=True)
-            ]
-            given = {"proba": np.stack(tempered), "y": y, "seed": seed}
+            calibrations = fit_each(KindParams(kind="temperature"), proba=proba, y=y)
+            given = {"proba": np.stack(list(calibrated(calibrations, proba))), "y": y, "seed": seed}
             try:
                 weights = np.asarray(function(**own_values(self.params, function, given)), dtype=np.float64)
             except Exception as error:  # a user's code may raise anything
@@ -54,8 +50,8 @@ def _of_function(kind: str, function: Any) -> type[Combiner[KindParams]]:
                 or not weights.any()
             ):
                 raise OwnCodeError(f"{kind} gives {weights}; a weight >= 0 for each of {len(proba)} members is needed")
-            combination = Combination(kind, weights / weights.sum(), temperatures, temperature=1.0)
-            return with_final_temperature(combination, proba=proba, y=y)
+            combination = Combination(kind, weights / weights.sum(), calibrations)
+            return with_final_calibration(combination, proba=proba, y=y)
 
     OwnCombiner.__doc__ = function.__doc__
     OwnCombiner.__module__ = function.__module__

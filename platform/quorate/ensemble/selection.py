@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
 import numpy as np
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import true_class_proba
+from quorate.ensemble.arrays import Floats, Labels, Mask
+from quorate.ensemble.calibrator import true_class_proba
+from quorate.ensemble.objectives import Objective, search_loss
 
 MOST_ROWS = 1_000_000
 TIE = 1e-12  # nats
@@ -14,69 +17,123 @@ GROUP = 16
 
 def greedy_selection(
     *,
-    proba: Proba,
+    members: Iterable[Floats],
     y: Labels,
-    temperatures: Floats | None = None,
     rounds: int = 100,
+    objective: Objective = "nll",
+    diversity: float = 0.0,
     seed: int = 0,
     most_rows: int = MOST_ROWS,
 ) -> Floats:
-    """Weights (M,) for tempered members (M, N, K) by forward selection with replacement on log-loss.
+    """Weights (M,) for calibrated `members`, each (N, K), by forward selection with replacement.
 
     Caruana et al. 2004, "Ensemble selection from libraries of models", section 2.1: in each round the
     member whose addition lowers the loss of the average most joins; the best prefix of the rounds is
     kept; ties go to members already in, which keeps the ensemble small. Above `most_rows` rows a
     sample of them, drawn by `seed`, decides.
+
+    With `diversity` d the loss of the average less d times its ambiguity decides: the ambiguity is the mean
+    log-loss of those in it less the log-loss of their average, never negative (Wood et al. 2023, "A unified theory
+    of diversity in ensemble learning"). The best prefix is that of the loss alone.
     """
     if len(y) > most_rows:
         rows = np.sort(np.random.default_rng(seed).choice(len(y), most_rows, replace=False))
-        proba, y = proba[:, rows], y[rows]
-    temperatures = np.ones(len(proba)) if temperatures is None else temperatures
-    true = true_class_proba(proba=proba, y=y, temperatures=temperatures)
-    return _best_prefix(_joining_order(true, rounds), true)
+        members, y = (member[rows] for member in members), y[rows]
+    averages: _LogLoss | _AnyLoss
+    if objective == "nll":
+        averages = _LogLoss(true := true_class_proba(members, y))
+    else:
+        averages = _AnyLoss(whole := list(members), y, objective)
+        true = true_class_proba(whole, y)
+    alone = -np.log(true).mean(axis=1)
+    order = _joining_order(averages.candidates, averages.join, alone, rounds=rounds, diversity=diversity)
+    losses = averages.prefixes(order)
+    size = int(np.argmin(losses)) + 1
+    return np.bincount(order[:size], minlength=len(true)) / size
 
 
-def _joining_order(true: Floats, rounds: int) -> list[int]:
-    """The member that joins in each round, for probabilities of the true class (M, N)."""
-    n_members, n_rows = true.shape
-    grouped = _grouped(true)
-    total = np.zeros(grouped.shape[1:])
-    total.reshape(-1)[n_rows:] = 1.0  # padding rows: log 1 = 0, whoever joins
-    candidate = np.empty_like(total)
-    inside = np.zeros(n_members, dtype=bool)
-    order = []
+def _joining_order(
+    candidates: Callable[[], Floats], join: Callable[[int], None], losses: Floats, *, rounds: int, diversity: float
+) -> list[int]:
+    """The member that joins in each round; `losses` (M,) are the log-losses of each alone."""
+    inside: Mask = np.zeros(len(losses), dtype=bool)
+    order: list[int] = []
+    total = 0.0
     for _ in range(rounds):
-        losses = np.empty(n_members)
-        for member in range(n_members):
-            np.add(total, grouped[member], out=candidate)
-            losses[member] = -np.log(candidate.prod(axis=0)).sum() / n_rows
-        tied = losses <= losses.min() + TIE
+        found = candidates()
+        if diversity:
+            found = (1 + diversity) * found - diversity * (total + losses) / (len(order) + 1)
+        tied = found <= found.min() + TIE
         eligible = tied & inside if (tied & inside).any() else tied
-        chosen = int(np.where(eligible, losses, np.inf).argmin())
-        total += grouped[chosen]
+        chosen = int(np.where(eligible, found, np.inf).argmin())
+        join(chosen)
         inside[chosen] = True
+        total += losses[chosen]
         order.append(chosen)
     return order
 
 
-def _grouped(true: Floats) -> Floats:
-    """(M, N) as (M, 16, ceil(N / 16)), padded with zeros.
+class _LogLoss:
+    """Log-losses of growing averages, from the probabilities of the true class (M, N) alone.
 
     The logarithm is most of the work, and one of a product of 16 rows serves them all: with every
     factor in [1e-12, 101] the product stays far inside float64.
     """
+
+    def __init__(self, true: Floats) -> None:
+        self._true, self._grouped = true, _grouped(true)
+        self._total = np.zeros(self._grouped.shape[1:])
+        self._total.reshape(-1)[true.shape[1] :] = 1.0  # padding rows: log 1 = 0, whoever joins
+        self._sum = np.empty_like(self._total)
+        self._size = 0
+
+    def candidates(self) -> Floats:
+        """The log-loss of the average with each member added (M,)."""
+        losses = np.empty(len(self._true))
+        for member in range(len(losses)):
+            np.add(self._total, self._grouped[member], out=self._sum)
+            losses[member] = -np.log(self._sum.prod(axis=0)).sum() / self._true.shape[1]
+        found: Floats = losses + np.log(self._size + 1)
+        return found
+
+    def join(self, member: int) -> None:
+        self._total += self._grouped[member]
+        self._size += 1
+
+    def prefixes(self, order: Sequence[int]) -> list[float]:
+        """The log-loss of the average of the first, the first two, … in `order`."""
+        total, losses = np.zeros(self._true.shape[1]), []
+        for size, member in enumerate(order, start=1):
+            total += self._true[member]
+            losses.append(float(-np.log(total / size).mean()))
+        return losses
+
+
+class _AnyLoss:
+    """The same of any objective, from whole probabilities."""
+
+    def __init__(self, members: Sequence[Floats], y: Labels, objective: Objective) -> None:
+        self._members, self._y, self._objective = members, y, objective
+        self._total = np.zeros_like(members[0], dtype=np.float64)
+
+    def candidates(self) -> Floats:
+        return np.array([search_loss(self._objective, self._total + member, self._y) for member in self._members])
+
+    def join(self, member: int) -> None:
+        self._total += self._members[member]
+
+    def prefixes(self, order: Sequence[int]) -> list[float]:
+        total, losses = np.zeros_like(self._total), []
+        for member in order:
+            total += self._members[member]
+            losses.append(search_loss(self._objective, total, self._y))
+        return losses
+
+
+def _grouped(true: Floats) -> Floats:
+    """(M, N) as (M, 16, ceil(N / 16)), padded with zeros."""
     n_members, n_rows = true.shape
     columns = -(-n_rows // GROUP)
     padded = np.zeros((n_members, GROUP * columns))
     padded[:, :n_rows] = true
     return padded.reshape(n_members, GROUP, columns)
-
-
-def _best_prefix(order: list[int], true: Floats) -> Floats:
-    total = np.zeros(true.shape[1])
-    losses = []
-    for size, member in enumerate(order, start=1):
-        total += true[member]
-        losses.append(-np.log(total / size).mean())
-    size = int(np.argmin(losses)) + 1
-    return np.bincount(order[:size], minlength=len(true)) / size

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import true_class_proba
+from quorate.ensemble.arrays import Floats, Labels
+from quorate.ensemble.calibrator import true_class_proba
 
 STEPS = 100
 GAP = 1e-9  # nats above the optimum, at most, where the search ends if float64 lets it come so far
 RIDGE = 1e-9  # of the mean curvature: makes members that predict the same no obstacle
 
 
-def optimal_weights(*, proba: Proba, y: Labels, temperatures: Floats) -> Floats:
-    """Weights (M,), >= 0 and summing to 1, of least log-loss for tempered members (M, N, K).
+def optimal_weights(*, members: Iterable[Floats], y: Labels) -> Floats:
+    """Weights (M,), >= 0 and summing to 1, of least log-loss for calibrated members, each (N, K).
 
     A convex problem: -mean(log(w · p)) over the simplex, which equals -mean(log(x · p)) + sum(x) over
     x >= 0 (scaling x can only help until it sums to 1). Sequential quadratic programming (Kim et al.
@@ -23,7 +25,7 @@ def optimal_weights(*, proba: Proba, y: Labels, temperatures: Floats) -> Floats:
     each step solves the quadratic model by nonnegative least squares, then backtracks. By convexity
     the loss is within max(u) - 1 of its optimum, with u the mean of p / (w · p) by member.
     """
-    true = true_class_proba(proba=proba, y=y, temperatures=temperatures)
+    true = true_class_proba(members, y)
     weights = np.full(len(true), 1 / len(true))
     for _ in range(STEPS):
         pooled = weights @ true

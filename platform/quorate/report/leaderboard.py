@@ -57,10 +57,31 @@ def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
     return table
 
 
+def choices(board: dict[str, Any]) -> Table | None:
+    """What the combiner has chosen from, with cross-fitted losses; None where there was no choice."""
+    found = board["ensemble"].get("candidates")
+    if not found:
+        return None
+    table = Table(title="the combiner chose from", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("", no_wrap=True)
+    for column in ("cross-fitted loss", "to the best", "± error", ""):
+        table.add_column(column, justify="right")
+    best = min(one["loss"] for one in found)
+    for one in found:
+        error = "" if one["error"] is None or one["loss"] == best else _number(one["error"], 4)
+        gap = "" if one["loss"] == best else f"+{one['loss'] - best:.4f}"
+        style = "bold" if one["chosen"] else ""
+        table.add_row(one["name"], _number(one["loss"], 4), gap, error, "chosen" if one["chosen"] else "", style=style)
+    return table
+
+
 def as_text(board: dict[str, Any], *, width: int = 160) -> str:
     """The table as plain text."""
     text = io.StringIO()
-    Console(width=width, color_system=None, file=text).print(as_table(board, width=width))
+    console = Console(width=width, color_system=None, file=text)
+    console.print(as_table(board, width=width))
+    if (chosen := choices(board)) is not None:
+        console.print(chosen)
     return text.getvalue()
 
 

@@ -1,33 +1,34 @@
-"""The best member alone: the one of least log-loss once each is calibrated."""
+"""The best member alone, once each is calibrated."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from quorate.ensemble.arrays import Labels, Proba
-from quorate.ensemble.calibration import apply_temperature, fit_temperatures
+from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination, one_member
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.metrics import nll
-from quorate.kinds import COMBINERS, KindParams
+from quorate.ensemble.objectives import Objective, search_loss
+from quorate.kinds import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
 
 class BestSingleParams(KindParams):
     kind: str = "best_single"
 
+    calibration: kind_of(CALIBRATIONS) = "temperature"  # type: ignore[valid-type]
+    """Of each member."""
+    objective: Objective = "nll"
+    """What the member is best at."""
+
 
 @COMBINERS.register("best_single")
 class BestSingle(Combiner[BestSingleParams]):
-    """A temperature per member, then all the weight on one."""
+    """Calibrated members, then all the weight on one."""
 
     Params = BestSingleParams
+    simplicity = 0
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        temperatures = fit_temperatures(proba=proba, y=y)
-        losses = [
-            nll(apply_temperature(proba=member, temperature=temperature), y)
-            for member, temperature in zip(proba, temperatures, strict=True)
-        ]
+        calibrations = fit_each(self.params.calibration, proba=proba, y=y)
+        losses = [search_loss(self.objective, member, y) for member in calibrated(calibrations, proba)]
         best = min(range(len(losses)), key=losses.__getitem__)
-        combination = one_member(member=best, members=len(losses), temperature=1.0)
-        return replace(combination, temperatures=temperatures)
+        alone = one_member(member=best, members=len(losses))
+        return Combination(alone.kind, alone.weights, calibrations)

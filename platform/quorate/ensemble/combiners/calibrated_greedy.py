@@ -1,32 +1,38 @@
-"""Calibrated greedy selection, the default: calibrate, select on log-loss, calibrate again."""
+"""Calibrated greedy selection, the default: calibrate, select on the objective, calibrate again."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from quorate.ensemble.arrays import Labels, Proba
-from quorate.ensemble.calibration import fit_temperatures
+from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Combiner, with_final_temperature
+from quorate.ensemble.combiner import Calibrated, Combiner, with_final_calibration
+from quorate.ensemble.objectives import Objective
 from quorate.ensemble.selection import greedy_selection
-from quorate.kinds import COMBINERS, KindParams
+from quorate.kinds import COMBINERS
 
 
-class CalibratedGreedyParams(KindParams):
+class CalibratedGreedyParams(Calibrated):
     kind: str = "calibrated_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)
     """Rounds of selection, 25 to 100; each adds one member, once more or for the first time."""
+    objective: Objective = "nll"
+    """What members are selected for."""
 
 
 @COMBINERS.register("calibrated_greedy")
 class CalibratedGreedy(Combiner[CalibratedGreedyParams]):
-    """A temperature per member, greedy selection with replacement, a temperature for the mean."""
+    """Calibrated members, greedy selection with replacement, the mean calibrated again."""
 
     Params = CalibratedGreedyParams
+    simplicity = 7
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        temperatures = fit_temperatures(proba=proba, y=y)
-        weights = greedy_selection(proba=proba, y=y, temperatures=temperatures, rounds=self.params.rounds, seed=seed)
-        combination = Combination(kind="calibrated_greedy", weights=weights, temperatures=temperatures, temperature=1.0)
-        return with_final_temperature(combination, proba=proba, y=y)
+        p = self.params
+        calibrations = fit_each(p.calibration, proba=proba, y=y)
+        members = calibrated(calibrations, proba)
+        weights = greedy_selection(members=members, y=y, rounds=p.rounds, objective=p.objective, seed=seed)
+        combination = Combination("calibrated_greedy", weights, calibrations)
+        return with_final_calibration(combination, proba=proba, y=y, final=p.final)

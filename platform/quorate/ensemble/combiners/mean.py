@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Combiner
-from quorate.kinds import COMBINERS, KindParams
+from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights
+from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
 
 
-class MeanParams(KindParams):
+class MeanParams(Calibrated):
     kind: str = "mean"
+    calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
+    """Of each member, before pooling."""
+    final: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
+    """Of the pooled probabilities."""
 
 
 @COMBINERS.register("mean")
@@ -19,9 +21,7 @@ class Mean(Combiner[MeanParams]):
     """Soft voting."""
 
     Params = MeanParams
+    simplicity = 1
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        members = len(proba)
-        return Combination(
-            kind="mean", weights=np.full(members, 1 / members), temperatures=np.ones(members), temperature=1.0
-        )
+        return equal_weights(self.params, proba=proba, y=y)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from quorate.ensemble.arrays import Labels, Proba
-from quorate.ensemble.calibration import fit_temperatures
+from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Combiner, with_final_temperature
+from quorate.ensemble.combiner import Calibrated, Combiner, with_final_calibration
 from quorate.ensemble.simplex import optimal_weights
-from quorate.kinds import COMBINERS, KindParams
+from quorate.kinds import COMBINERS
 
 
-class WeightedParams(KindParams):
+class WeightedParams(Calibrated):
     kind: str = "weighted"
 
 
 @COMBINERS.register("weighted")
 class Weighted(Combiner[WeightedParams]):
-    """A temperature per member, the optimal weights on the simplex, a temperature for the mean."""
+    """Calibrated members, the optimal weights on the simplex, the mean calibrated again."""
 
     Params = WeightedParams
+    simplicity = 6
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        temperatures = fit_temperatures(proba=proba, y=y)
-        weights = optimal_weights(proba=proba, y=y, temperatures=temperatures)
-        combination = Combination(kind="weighted", weights=weights, temperatures=temperatures, temperature=1.0)
-        return with_final_temperature(combination, proba=proba, y=y)
+        calibrations = fit_each(self.params.calibration, proba=proba, y=y)
+        weights = optimal_weights(members=calibrated(calibrations, proba), y=y)
+        combination = Combination("weighted", weights, calibrations)
+        return with_final_calibration(combination, proba=proba, y=y, final=self.params.final)

@@ -1,0 +1,83 @@
+"""How far probabilities are from what happens: other calibration errors, and the Brier score in its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.calibration import normalized_rows
+from quorate.ensemble.metrics import ECE_BINS
+
+
+def ece_equal_mass(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
+    """Expected calibration error of the top class over bins of as many rows each.
+
+    Nguyen and O'Connor 2015, "Posterior calibration and exploratory analysis", section 4.1. Rows of equal confidence
+    share a bin, so that fewer bins than asked for can remain.
+    """
+    p = normalized_rows(proba)
+    return _gap(p.max(axis=1), p.argmax(axis=1) == y, bins)
+
+
+def classwise_ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
+    """Mean over the classes of the calibration error of each class's own probability, in bins of equal mass.
+
+    Kull et al. 2019, "Beyond temperature scaling", equation 3. Unlike the top class's, it sees classes whose
+    probabilities are wrong where they are not the largest.
+    """
+    p = normalized_rows(proba)
+    return float(np.mean([_gap(p[:, k], y == k, bins) for k in range(p.shape[1])]))
+
+
+@dataclass(frozen=True)
+class BrierParts:
+    """The Brier score as reliability - resolution + uncertainty."""
+
+    reliability: float
+    """How far the probabilities are from the frequencies (0 is calibrated)."""
+    resolution: float
+    """How much the frequencies differ from bin to bin, with what the probabilities tell within the bins."""
+    uncertainty: float
+    """What is lost by predicting the classes' frequencies for every row."""
+
+    @property
+    def score(self) -> float:
+        return self.reliability - self.resolution + self.uncertainty
+
+
+def brier_parts(proba: Proba, y: Labels, bins: int = ECE_BINS) -> BrierParts:
+    """The parts of the multiclass Brier score, summed over the classes, each in bins of equal mass.
+
+    Murphy 1973, "A new vector partition of the probability score", for probabilities that differ within a bin
+    extended by their variance and covariance there (Stephenson et al. 2008, "Two extra components in the Brier score
+    decomposition", equation 4), which are counted as resolution: so the parts give the score exactly.
+    """
+    p = normalized_rows(proba)
+    parts = np.sum([_parts(p[:, k], np.asarray(y == k, np.float64), bins) for k in range(p.shape[1])], axis=0)
+    return BrierParts(*map(float, parts))
+
+
+def _parts(p: Floats, happened: Floats, bins: int) -> tuple[float, float, float]:
+    place = _equal_mass(p, bins)
+    counts = np.bincount(place)
+    forecast, frequency = (np.bincount(place, weights=each) / counts for each in (p, happened))
+    share, base = counts / len(p), happened.mean()
+    within = p - forecast[place]
+    reliability = share @ (forecast - frequency) ** 2
+    resolution = share @ (frequency - base) ** 2 - (within**2).mean() + 2 * (within * happened).mean()
+    return float(reliability), float(resolution), float(base * (1 - base))
+
+
+def _gap(confidence: Floats, right: NDArray[np.bool_], bins: int) -> float:
+    place = _equal_mass(confidence, bins)
+    gaps = np.bincount(place, weights=right - confidence)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _equal_mass(values: Floats, bins: int) -> NDArray[np.int64]:
+    """The bin of each value (N,), numbered without gaps."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
+    return np.unique(np.digitize(values, edges, right=True), return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,72 @@
+"""Greedy selection that rewards disagreement, as far as that pays on rows held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.calibrator import calibrated, fit_each
+from quorate.ensemble.combination import Candidate, Combination
+from quorate.ensemble.combiner import Calibrated, Combiner, with_final_calibration
+from quorate.ensemble.crossfit import crossfitted, parts_of
+from quorate.ensemble.metrics import nll
+from quorate.ensemble.selection import greedy_selection
+from quorate.kinds import COMBINERS
+
+
+class DiverseGreedyParams(Calibrated):
+    kind: str = "diverse_greedy"
+
+    rounds: int = Field(default=100, ge=25, le=100)
+    """Rounds of selection, 25 to 100."""
+    diversity: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 0.1, 0.3, 1.0), min_length=1)
+    """How much the members' ambiguity counts beside the log-loss of their average; the best is found by
+    cross-validation, the least of equal ones."""
+
+
+@COMBINERS.register("diverse_greedy")
+class DiverseGreedy(Combiner[DiverseGreedyParams]):
+    """`calibrated_greedy` with a reward for ambiguity, whose size is chosen by cross-validation."""
+
+    Params = DiverseGreedyParams
+    simplicity = 8
+
+    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        choices = sorted(set(self.params.diversity))
+        losses = self._losses(choices, proba, y, seed) if len(choices) > 1 else [0.0]
+        best = int(np.argmin(losses))
+        combination = self._fit(proba=proba, y=y, seed=seed, diversity=choices[best])
+        candidates = [
+            Candidate(f"diversity {choice:g}", loss, chosen=number == best)
+            for number, (choice, loss) in enumerate(zip(choices, losses, strict=True))
+        ]
+        return Combination(
+            combination.kind,
+            combination.weights,
+            combination.calibrations,
+            combination.calibration,
+            candidates=tuple(candidates) if len(choices) > 1 else (),
+        )
+
+    def _losses(self, choices: Sequence[float], proba: Proba, y: Labels, seed: int) -> list[float]:
+        parts = list(parts_of(y, splits=5, seed=seed))
+        losses = []
+        for choice in choices:
+
+            def fit(*, proba: Proba, y: Labels, seed: int, choice: float = choice) -> Combination:
+                return self._fit(proba=proba, y=y, seed=seed, diversity=choice)
+
+            losses.append(nll(crossfitted(fit, proba=proba, y=y, parts=parts, seed=seed), y))
+        return losses
+
+    def _fit(self, *, proba: Proba, y: Labels, seed: int, diversity: float) -> Combination:
+        p = self.params
+        calibrations = fit_each(p.calibration, proba=proba, y=y)
+        members: Sequence[Floats] = list(calibrated(calibrations, proba))
+        weights = greedy_selection(members=members, y=y, rounds=p.rounds, diversity=diversity, seed=seed)
+        combination = Combination("diverse_greedy", weights, calibrations)
+        return with_final_calibration(combination, proba=proba, y=y, final=p.final)

@@ -1,0 +1,32 @@
+"""The median: members far from the others have no pull."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.calibration import normalized_rows
+from quorate.ensemble.combination import Combination
+from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights
+from quorate.kinds import COMBINERS
+
+
+class MedianParams(Calibrated):
+    kind: str = "median"
+
+
+@COMBINERS.register("median")
+class Median(Combiner[MedianParams]):
+    """The median of each class's probabilities, rows scaled to sum to 1 (Kittler et al. 1998, section 3)."""
+
+    Params = MedianParams
+    simplicity = 3
+
+    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return equal_weights(self.params, proba=proba, y=y)
+
+    @staticmethod
+    def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:
+        return normalized_rows(np.median(np.stack(list(members)), axis=0))

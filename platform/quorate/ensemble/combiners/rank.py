@@ -1,0 +1,42 @@
+"""Borda counts: each member ranks the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.stats import rankdata
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.combination import Combination
+from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights, with_an_undecided_voter
+from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
+
+
+class RankParams(Calibrated):
+    kind: str = "rank"
+    calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
+    """Of each member, before it ranks."""
+
+
+@COMBINERS.register("rank")
+class Rank(Combiner[RankParams]):
+    """The classes' mean ranks as shares (Ho et al. 1994); equal probabilities share their ranks."""
+
+    Params = RankParams
+    simplicity = 5
+
+    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return equal_weights(self.params, proba=proba, y=y)
+
+    @staticmethod
+    def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:
+        points = [weight * _points(proba) for weight, proba in zip(weights, members, strict=True)]
+        return with_an_undecided_voter(np.sum(points, axis=0), voters=len(weights))
+
+
+def _points(proba: Floats) -> Floats:
+    """0 for the last class, K - 1 for the first, scaled so that a row sums to 1."""
+    k = proba.shape[1]
+    points: Floats = (rankdata(proba, axis=1) - 1) / (k * (k - 1) / 2)
+    return points

@@ -1,0 +1,39 @@
+"""Plurality voting: each member names one class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.combination import Combination
+from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights, with_an_undecided_voter
+from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
+
+
+class VoteParams(Calibrated):
+    kind: str = "vote"
+    calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
+    """Of each member, before it votes."""
+
+
+@COMBINERS.register("vote")
+class Vote(Combiner[VoteParams]):
+    """The share of the members that name each class; one more voter divides its vote among all classes."""
+
+    Params = VoteParams
+    simplicity = 4
+
+    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return equal_weights(self.params, proba=proba, y=y)
+
+    @staticmethod
+    def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:
+        votes = [weight * _ballot(proba) for weight, proba in zip(weights, members, strict=True)]
+        return with_an_undecided_voter(np.sum(votes, axis=0), voters=len(weights))
+
+
+def _ballot(proba: Floats) -> Floats:
+    one_hot: Floats = np.eye(proba.shape[1])[proba.argmax(axis=1)]
+    return one_hot

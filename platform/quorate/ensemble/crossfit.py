@@ -1,0 +1,45 @@
+"""Estimates that have not seen their rows: whatever is fitted is fitted on some parts and applied to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
+
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Positions of the rows to fit on, and of those held out."""
+
+
+class Fitted(Protocol):
+    """What was fitted: probabilities (M, n, K) of members to those of the ensemble (n, K)."""
+
+    def apply(self, proba: Proba) -> Floats: ...
+
+
+class Fits(Protocol):
+    def __call__(self, *, proba: Proba, y: Labels, seed: int) -> Fitted: ...
+
+
+def parts_of(y: Labels, *, splits: int, seed: int) -> Iterator[Split]:
+    """At most `splits` parts, fewer where the rarest class has fewer rows; stratified unless one has a single row."""
+    rarest = int(np.unique(y, return_counts=True)[1].min())
+    state = seed % 2**32
+    if rarest >= 2:
+        folds = StratifiedKFold(max(2, min(splits, rarest)), shuffle=True, random_state=state)
+    else:
+        folds = KFold(max(2, min(splits, len(y))), shuffle=True, random_state=state)
+    yield from folds.split(np.zeros(len(y)), y)
+
+
+def crossfitted(fit: Fits, *, proba: Proba, y: Labels, parts: Sequence[Split], seed: int) -> Floats:
+    """Predictions (N, K) for members (M, N, K), each row's by what was fitted without its part."""
+    estimate = np.empty(proba.shape[1:])
+    for fit_rows, held in parts:
+        fitted = fit(proba=proba[:, fit_rows], y=y[fit_rows], seed=seed)
+        estimate[held] = fitted.apply(proba[:, held])
+    return estimate

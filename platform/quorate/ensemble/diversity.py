@@ -1,0 +1,105 @@
+"""How much members differ: in pairs, all together, and what an average gains by it.
+
+The measures of Kuncheva and Whitaker 2003, "Measures of diversity in classifier ensembles and their relationship with
+the ensemble accuracy", on the rows (N,) that all members cover.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
+from quorate.ensemble.calibration import normalized_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Measures of each pair of members, symmetric (M, M)."""
+
+    disagreement: Floats
+    """Share of the rows for which the two predict different classes; 0 on the diagonal."""
+    double_fault: Floats
+    """Share of the rows that both get wrong; on the diagonal a member's own error rate."""
+    q: Floats
+    """Yule's Q of being right: 1 where the same rows are wrong, 0 independent, -1 never the same; NaN undefined."""
+    correlation: Floats
+    """Of being right, -1 to 1; NaN where a member is always right, or never."""
+    kappa: Floats
+    """Cohen's agreement on being right beyond chance, at most 1; NaN where a member is always right, or never."""
+
+
+def pairs(*, proba: Proba, y: Labels) -> Pairs:
+    """The measures of all pairs of members (M, N, K) for labels (N,)."""
+    predicted = proba.argmax(axis=2)
+    right = (predicted == y).astype(np.float64)
+    rows = len(y)
+    both = right @ right.T / rows  # shares of the rows, as are all below
+    neither = (1 - right) @ (1 - right).T / rows
+    only_first = right @ (1 - right).T / rows
+    only_second = only_first.T
+    agreement = both * neither - only_first * only_second
+    alone = right.mean(axis=1)
+    variance = alone * (1 - alone)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chance = np.add.outer(alone, alone) - 2 * np.outer(alone, alone)
+        return Pairs(
+            disagreement=np.array([(predicted != each).mean(axis=1) for each in predicted]),
+            double_fault=neither,
+            q=agreement / (both * neither + only_first * only_second),
+            correlation=agreement / np.sqrt(np.outer(variance, variance)),
+            kappa=np.where(np.outer(variance, variance) > 0, 2 * agreement / chance, np.nan),
+        )
+
+
+def kohavi_wolpert_variance(right: Mask) -> float:
+    """Mean over the rows of p (1 - p), with p the share of the members (M, N) that are right; at most 1/4.
+
+    Kohavi and Wolpert 1996, "Bias plus variance decomposition for zero-one loss functions". It is
+    (M - 1) / (2 M) of the mean share of rows that just one of a pair gets right.
+    """
+    share = right.mean(axis=0)
+    return float((share * (1 - share)).mean())
+
+
+@dataclass(frozen=True)
+class Ambiguity:
+    """What an average owes to its members' differences: its loss is their mean loss less the ambiguity."""
+
+    members: float
+    """Mean loss of the members, weighted."""
+    ambiguity: float
+    """Never negative."""
+
+    @property
+    def ensemble(self) -> float:
+        return self.members - self.ambiguity
+
+
+def brier_ambiguity(*, proba: Proba, weights: Floats, y: Labels) -> Ambiguity:
+    """Of the arithmetic mean and the Brier score: the ambiguity is the members' weighted variance about their mean.
+
+    Krogh and Vedelsby 1995, "Neural network ensembles, cross validation, and active learning", equation 6.
+    """
+    members = np.array([normalized_rows(member) for member in proba])
+    mean = np.tensordot(weights, members, axes=1)
+    target = np.eye(members.shape[2])[y]
+    losses = ((members - target) ** 2).sum(axis=2).mean(axis=1)
+    spread = ((members - mean) ** 2).sum(axis=2).mean(axis=1)
+    return Ambiguity(float(weights @ losses), float(weights @ spread))
+
+
+def nll_ambiguity(*, proba: Proba, weights: Floats, y: Labels) -> Ambiguity:
+    """Of the geometric mean and the log-loss: the ambiguity is the weighted divergence of the mean from the members.
+
+    Heskes 1998, "Selecting weighting factors in logarithmic opinion pools", equation 9: the mean of
+    KL(mean || member), for any label the same.
+    """
+    logs = np.log(np.maximum([normalized_rows(member) for member in proba], 1e-12))
+    pooled = np.tensordot(weights, logs, axes=1)
+    top = pooled.max(axis=1, keepdims=True)
+    pooled -= top + np.log(np.exp(pooled - top).sum(axis=1, keepdims=True))
+    losses = -logs[:, np.arange(len(y)), y].mean(axis=1)
+    divergence = (np.exp(pooled) * (pooled - logs)).sum(axis=2).mean(axis=1)
+    return Ambiguity(float(weights @ losses), float(weights @ divergence))

@@ -1,0 +1,50 @@
+"""How sure an ensemble is of each row, and whether its doubt is in the data or between its members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.ensemble.arrays import Floats, Proba
+from quorate.ensemble.calibration import normalized_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """Of each row (n,): entropies in nats, at most log K, and a share."""
+
+    entropy: Floats
+    """Of the members' weighted mean: aleatoric + epistemic."""
+    aleatoric: Floats
+    """The members' mean entropy: what each of them finds undecided."""
+    epistemic: Floats
+    """The mutual information of the class and the member: what they disagree about, never negative."""
+    variation_ratio: Floats
+    """Weighted share of the members that name another class than most do (Freeman, 1965)."""
+
+
+def doubt(*, members: Proba, weights: Floats) -> Doubt:
+    """Of calibrated members (M, n, K) with weights (M,) that sum to 1.
+
+    Depeweg et al. 2018, "Decomposition of uncertainty in Bayesian deep learning", equations 3 and 4.
+    """
+    mean = np.zeros(members.shape[1:])
+    votes = np.zeros_like(mean)
+    aleatoric = np.zeros(members.shape[1])
+    rows = np.arange(members.shape[1])
+    for weight, member in zip(weights, members, strict=True):
+        p = normalized_rows(member)
+        mean += weight * p
+        aleatoric += weight * entropy(p)
+        votes[rows, p.argmax(axis=1)] += weight
+    total = entropy(mean)
+    return Doubt(total, aleatoric, np.maximum(total - aleatoric, 0.0), np.maximum(1 - votes.max(axis=1), 0.0))
+
+
+def entropy(proba: Proba) -> Floats:
+    """Shannon entropy of each row (n, K), in nats."""
+    p = np.asarray(proba, np.float64)
+    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
+    found: Floats = -(p * logs).sum(axis=1)
+    return found
