@@ -1,0 +1,111 @@
+"""What each member is worth, and which can go for how much: combinations fitted anew without them, cross-fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
+from quorate.ensemble.combiner import Combiner
+from quorate.ensemble.crossfit import Split, crossfitted, parts_of
+from quorate.ensemble.metrics import row_nll
+from quorate.kinds import KindParams
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an ensemble loses or gains against another on the same rows, with standard errors of the paired difference.
+
+    A rise of `nll`, in nats, is a loss; a rise of `accuracy` a gain.
+    """
+
+    nll: float
+    nll_error: float
+    accuracy: float
+    accuracy_error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """The cross-fitted log-losses (N,) of an ensemble, and whether it is right (N,)."""
+
+    losses: Floats
+    right: Mask
+
+    def against(self, other: Estimated) -> Change:
+        losses, right = self.losses - other.losses, self.right.astype(np.float64) - other.right
+        root = np.sqrt(len(losses))
+        return Change(
+            nll=float(losses.mean()),
+            nll_error=float(losses.std(ddof=1) / root),
+            accuracy=float(right.mean()),
+            accuracy_error=float(right.std(ddof=1) / root),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """An ensemble of the members that are `left`, by position, and what it changes against the whole one."""
+
+    left: tuple[int, ...]
+    cost: float
+    estimate: Estimated
+    change: Change
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """Members (M, N, K) for labels (N,), and how they are combined."""
+
+    proba: Proba
+    y: Labels
+    combiner: Combiner[KindParams]
+    parts: Sequence[Split]
+    seed: int
+
+    @classmethod
+    def of(cls, *, proba: Proba, y: Labels, combiner: Combiner[KindParams], seed: int, splits: int = 5) -> Worth:
+        """With the parts of the rows that `assemble` has for the same labels and seed."""
+        return cls(proba, y, combiner, list(parts_of(y, splits=splits, seed=seed)), seed)
+
+    def estimate(self, members: Sequence[int]) -> Estimated:
+        """The ensemble of these members, fitted anew on each part's other rows."""
+        proba = self.proba[list(members)]
+        found = crossfitted(self.combiner.fit, proba=proba, y=self.y, parts=self.parts, seed=self.seed)
+        return Estimated(row_nll(found, self.y), np.asarray(found.argmax(axis=1) == self.y))
+
+    def without_each(self) -> list[Change]:
+        """What the ensemble changes without each of its members: a rise of the log-loss is what the member is worth."""
+        everyone = range(len(self.proba))
+        whole = self.estimate(everyone)
+        return [self.estimate([m for m in everyone if m != gone]).against(whole) for gone in everyone]
+
+    def eliminate(self, costs: Floats, *, by_cost: bool = True) -> Iterator[Pruned]:
+        """Smaller and smaller ensembles, the whole one first, the last one of a single member.
+
+        Each time the member goes whose loss costs least for what it saves of `costs` (M,) (least of all, unless
+        `by_cost`); where some can go for nothing, the one that saves most (backward elimination).
+        """
+        left = tuple(range(len(self.proba)))
+        whole = self.estimate(left)
+        step = Pruned(left, float(costs.sum()), whole, whole.against(whole))
+        yield step
+        while len(left) > 1:
+            trials = []
+            for gone in left:
+                rest = tuple(m for m in left if m != gone)
+                estimate = self.estimate(rest)
+                trials.append((gone, Pruned(rest, float(costs[list(rest)].sum()), estimate, estimate.against(whole))))
+            before = step.change.nll
+            _, step = min(trials, key=lambda trial: _price(trial[1].change.nll - before, costs[trial[0]], by_cost))
+            left = step.left
+            yield step
+
+
+def _price(loss: float, saved: float, by_cost: bool) -> tuple[bool, float]:
+    """What is least for the member that should go first."""
+    if not by_cost:
+        return (False, loss)
+    return (False, -saved) if loss <= 0 else (True, loss / max(saved, 1e-12))
