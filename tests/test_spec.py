@@ -267,6 +267,24 @@ WRONG = {
         "members.n",
         "vary: lr.x: lr is 0.01, which has no keys of its own",
     ),
+    "unknown key in vary": (
+        "data: digits\nmembers:\n  n: {kind: net, arch: small_cnn, copies: 2, vary: {arch.widht: [4, 8]}}\n",
+        3,
+        "members.n",
+        "vary: copy 1: arch.widht: unknown key 'widht'; did you mean 'width'? (valid keys:",
+    ),
+    "value of vary": (
+        "data: digits\nmembers:\n  n: {kind: net, arch: small_cnn, copies: 2, vary: {dropout: [0, 2]}}\n",
+        3,
+        "members.n",
+        "vary: copy 2: dropout: should be less than 1, but is 2",
+    ),
+    "units of no size": (
+        "data: digits\nmembers:\n  n: {kind: net, arch: {kind: mlp, hidden: [0]}}\n",
+        3,
+        "members.n.arch.hidden.0",
+        "should be greater than or equal to 1, but is 0",
+    ),
     "long name": (GOOD + f"name: {'a' * 101}\n", 4, "name", "100 at most"),
     "long member name": (f"data: digits\nmembers:\n  {'a' * 101}: svm\n", 3, f"members.{'a' * 101}", "100 at most"),
     "name": (GOOD + "name: a b\n", 4, "name", "use letters, digits, '-' and '_'"),
@@ -593,3 +611,36 @@ def test_a_job_points_at_places_of_its_file(job_file):
 )
 def test_a_quorum_is_a_number_of_members_or_a_part_of_them(members, total, needed):
     assert QuorumSpec(members=members).of(total) == needed
+
+
+def test_copies_may_differ_by_kinds_and_by_what_comes_with_them(job_file):
+    spec = load_job(
+        job_file(
+            "data: digits\nmembers:\n"
+            "  a: {kind: net, arch: mlp, copies: 2, vary: {optimizer.kind: [sgd, adam]}}\n"
+            "  b: {kind: net, arch: mlp, epochs: 4, copies: 2, vary: {snapshots: [1, 2]}}\n"
+            "  c: {kind: net, arch: mlp, copies: 2, vary: {optimizer.momentum: [0.5, 0.8]}}\n"
+        )
+    ).spec
+
+    a, b, c = (spec.members[name] for name in "abc")
+    assert [a.of_copy(copy).optimizer.kind for copy in (0, 1)] == ["sgd", "adam"]
+    assert [getattr(b.of_copy(copy).schedule, "cycles", 1) for copy in (0, 1)] == [1, 2]
+    assert [c.of_copy(copy).optimizer.momentum for copy in (0, 1)] == [0.5, 0.8]
+
+
+def test_files_that_copies_start_from_are_beside_the_job_file(job_file, tmp_path, monkeypatch):
+    folder = job_file("").parent
+    for name in ("one", "two"):
+        (folder / f"{name}.safetensors").write_bytes(b"")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    member = "{kind: net, arch: mlp, copies: 2, vary: {weights: [one.safetensors, two.safetensors]}}"
+
+    spec = load_job(job_file(f"data: digits\nmembers:\n  n: {member}\n")).spec
+
+    expected = [folder / f"{name}.safetensors" for name in ("one", "two")]
+    assert [spec.members["n"].of_copy(copy).weights for copy in (0, 1)] == expected
+    kept = tmp_path / "elsewhere" / "job.json"
+    kept.write_text(spec.model_dump_json(), encoding="utf-8")
+    assert [load_job(kept).spec.members["n"].of_copy(copy).weights for copy in (0, 1)] == expected

@@ -100,44 +100,62 @@ class MemberParams(KindParams):
     """Values by parameter that the copies take in turn, nested ones with dots: `{lr: [0.01, 0.1]}`."""
 
     @model_validator(mode="after")
-    def _every_copy_is_valid(self) -> Self:
+    def _every_copy_is_valid(self, info: ValidationInfo) -> Self:
         if self.vary and self.copies == 1:
             raise ValueError("vary makes copies differ, and there is one; set copies")
         for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "vary"}:
             raise ValueError(f"vary: {name} is the same for all copies; leave it out, or write another member")
         for copy in range(self.copies if self.vary else 0):
             try:
-                self.of_copy(copy)
-            except (ValidationError, InvalidParams) as error:
-                raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error)}") from None
+                given = self._given(copy)
             except ValueError as error:
                 raise ValueError(f"vary: {error}") from None
+            try:
+                made = type(self).model_validate(given, context=info.context)
+            except (ValidationError, InvalidParams) as error:
+                raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error, type(self), given)}") from None
+            for path, values in self.vary.items():
+                if isinstance(file := _value_at(made, path), Path):
+                    values[copy % len(values)] = str(file)  # as the job file's own folder has it
         return self
 
     def of_copy(self, copy: int) -> Self:
-        """The parameters of one copy, from 0, with its values of `vary`; raises `ValueError`."""
-        if not self.vary:
-            return self
-        given = self.model_dump(exclude={"vary"})
+        """The parameters of one copy, from 0, with its values of `vary`."""
+        return type(self).model_validate(self._given(copy)) if self.vary else self
+
+    def _given(self, copy: int) -> dict[str, Any]:
+        """What the job file would say of one copy alone; raises `ValueError`."""
+        given = self.model_dump(exclude={"vary"}, exclude_unset=True)
         for path, values in self.vary.items():
             inner, keys = given, path.split(".")
             for key in keys[:-1]:
-                below = inner.get(key)
+                below = inner.get(key, self._default(key) if inner is given else None)
                 if not isinstance(below, str | dict | None):
                     raise ValueError(f"{path}: {key} is {below!r}, which has no keys of its own")
                 inner[key] = {"kind": below} if isinstance(below, str) else below or {}
                 inner = inner[key]
             inner[keys[-1]] = values[copy % len(values)]
-        return type(self).model_validate(given)
+        return given
+
+    def _default(self, key: str) -> Any:
+        """What a parameter that was left out is, as far as a job file would say it."""
+        default = getattr(self, key, None)
+        if isinstance(default, KindParams):
+            return {"kind": default.kind}
+        return None if isinstance(default, BaseModel) else default
 
 
-def _first_problem(error: ValidationError | InvalidParams) -> str:
-    details = (error.error if isinstance(error, InvalidParams) else error).errors()[0]
-    inner = details.get("ctx", {}).get("error")
-    if isinstance(inner, InvalidParams):
-        return ".".join(map(str, details["loc"])) + "." + _first_problem(inner)
-    message = str(inner) if inner is not None else details["msg"].replace("Input should be", "should be")
-    return f"{'.'.join(map(str, details['loc']))}: {message}"
+def _value_at(part: Any, path: str) -> Any:
+    for key in path.split("."):
+        part = getattr(part, key, None)
+    return part
+
+
+def _first_problem(error: ValidationError | InvalidParams, model: type[BaseModel], tree: Any) -> str:
+    found = _flatten(error.error, (), error.model) if isinstance(error, InvalidParams) else _flatten(error, (), model)
+    loc, inner, details = next((one for one in found if one[2]["type"] not in _WRONG_TYPE), found[0])
+    place, text = _plain(loc, inner, details, tree)
+    return f"{'.'.join(map(str, place))}: {text}" if place else text
 
 
 class ValidationSpec(Spec):
@@ -288,8 +306,9 @@ def validate(source: Source, *, base: Path) -> Job:
     return Job(spec, source)
 
 
-_WRONG_TYPE = {"path_type", "model_type"}
-"""Errors of a union's branch that the value was not meant for, where another branch has more to say."""
+_WRONG_TYPE = {"path_type", "model_type", "too_short"}
+"""Errors of a union's branch that the value was not meant for, and of a list whose wrong items are not counted, where
+another error has more to say."""
 
 
 def _problems(error: ValidationError, source: Source) -> list[Problem]:

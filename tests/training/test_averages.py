@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import timm
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 from torch import nn
@@ -47,7 +51,7 @@ def test_the_moving_average_is_that_of_its_formula() -> None:
         averages.after_step(network)
         expected = value if expected is None else 0.9 * expected + 0.1 * value
 
-    (found,) = averages.weights(list).values()
+    (found,) = averages.weights(network, list).values()
     assert float(found["weight"]) == pytest.approx(expected)
 
 
@@ -58,7 +62,7 @@ def test_stochastic_weight_averaging_is_the_mean_over_the_last_epochs() -> None:
         network.weight.data.fill_(value)  # type: ignore[union-attr, operator]
         averages.after_epoch(network, epoch)
 
-    assert float(averages.weights(list)["swa"]["weight"]) == pytest.approx(3.0)
+    assert float(averages.weights(network, list)["swa"]["weight"]) == pytest.approx(3.0)
 
 
 def test_normalization_is_estimated_anew_for_averaged_weights() -> None:
@@ -67,12 +71,49 @@ def test_normalization_is_estimated_anew_for_averaged_weights() -> None:
     averages.after_step(network)
     x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
 
-    found = averages.weights(lambda: x.split(16))["ema"]
+    found = averages.weights(network, lambda: x.split(16))["ema"]
 
     before = nn.functional.linear(x, found["0.weight"], found["0.bias"])
     torch.testing.assert_close(found["1.running_mean"], before.mean(0), atol=1e-5, rtol=1e-4)
     within = torch.stack([part.var(0) for part in before.split(16)]).mean(0)
     torch.testing.assert_close(found["1.running_var"], within, atol=1e-5, rtol=1e-4)
+
+
+def test_a_frozen_normalization_keeps_its_statistics_and_what_follows_it_sees_them() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 3), nn.BatchNorm1d(3))
+    network[0].running_mean.fill_(5.0)  # type: ignore[union-attr, operator]
+    averages = Averages(network, ema=0.5, swa=None, epochs=1)
+    for parameter in network[0].parameters():
+        parameter.requires_grad_(False)
+    averages.after_step(network)
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+
+    found = averages.weights(network, lambda: x.split(16))["ema"]
+
+    assert found["0.running_mean"].tolist() == [5, 5]
+    before = nn.functional.linear((x - 5) / (1 + 1e-5) ** 0.5, found["1.weight"], found["1.bias"])
+    torch.testing.assert_close(found["2.running_mean"], before.mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_the_average_of_a_training_with_a_frozen_backbone_is_as_good_as_the_training(tmp_path: Path) -> None:
+    data = tiny_data(shape=(8, 8, 3))
+    torch.manual_seed(3)
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "w.safetensors")
+    asked = {"arch": "timm/test_resnet", "size": 32, "epochs": 3, "lr": 0.1, "weights": tmp_path / "w.safetensors"}
+    params = NetParams.model_validate({**asked, "finetune": {"freeze": "backbone"}, "swa": {"start": 0}})
+
+    net = Net(params, signature=data.signature, n_classes=3).fit(data, data, PlainRun())
+
+    plain, average = net.network.state_dict(), net.view("swa").network.state_dict()  # type: ignore[union-attr]
+    statistics = [key for key in plain if "running" in key]
+    assert statistics
+    for key in statistics:
+        torch.testing.assert_close(average[key], plain[key], atol=0, rtol=0, msg=key)
+
+
+@pytest.mark.parametrize(("start", "epochs", "first"), [(0.29, 100, 29), (0.57, 100, 57), (0.75, 10, 7), (0.99, 4, 3)])
+def test_averaging_starts_after_its_part_of_the_epochs(start: float, epochs: int, first: int) -> None:
+    assert Swa(start=start).first_epoch(epochs) == first
 
 
 def test_cycles_end_at_even_parts_of_the_epochs() -> None:

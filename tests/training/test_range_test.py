@@ -89,6 +89,32 @@ def test_losses_that_only_tremble_suggest_nothing() -> None:
     assert found.suggested is None
 
 
+def test_a_backbone_that_joins_later_is_there_from_the_first_rate_on() -> None:
+    data = Digits.open(DigitsParams()).train.take(np.arange(128))
+    numerics = Numerics(batch_size=32)
+    feed = PixelFeed(data.x, standardize=fit_standardizer(data.x, "feature"), numerics=numerics, size=None)
+    labels, asked = labels_of(data, numerics), []
+    recipe = Recipe(
+        epochs=7,
+        optimizer=lambda net: torch.optim.SGD(net.parameters(), lr=0.1),
+        schedule=lambda *_: pytest.fail("the schedule is replaced"),
+        prepare=asked.append,
+    )
+
+    sweep_network(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
+        rates=log_spaced(1e-3, 1e-2, 10),
+        lr=0.1,
+        train=(feed, labels),
+        valid=(feed, labels),
+        n_classes=10,
+        recipe=recipe,
+        run=PlainRun(numerics=numerics),
+    )
+
+    assert asked == [6, 6, 6]  # ten batches are three epochs of four, each as the last one of the job
+
+
 def test_each_batch_is_trained_at_its_rate_and_groups_keep_their_proportion() -> None:
     """The losses of the sweep equal those of plain steps of SGD at the same rates."""
     data = Digits.open(DigitsParams()).train.take(np.arange(128))

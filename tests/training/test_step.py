@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import pytest
+import timm
 import torch
 from tests.members.plain_run import PlainRun
 from tests.training.test_loop import TRAIN, fit, linear, recipe
@@ -69,6 +70,15 @@ def test_weights_of_layers_are_those_without_biases_and_normalizations() -> None
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
 
     assert [weight.shape for weight in matrices(network)] == [(2, 1, 3, 3), (3, 8)]
+
+
+def test_the_embeddings_of_a_transformer_are_no_layers() -> None:
+    network = timm.create_model("test_vit", num_classes=3)
+
+    held = {id(weight) for weight in matrices(network)}
+
+    assert id(network.pos_embed) not in held and id(network.cls_token) not in held
+    assert id(network.head.weight) in held
 
 
 @pytest.mark.parametrize(("size", "accumulate"), [(20, 3), (25, 3), (60, 2)])

@@ -101,10 +101,11 @@ def test_a_file_without_named_tensors_is_refused(content, tmp_path):
         read_weights(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("content", [b"\0" * 100, b"hello world this is html", b"", b"\x80\x02J"])
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "none.pth"])
-def test_a_file_that_cannot_be_read_is_named(name, tmp_path):
+def test_a_file_that_cannot_be_read_is_named(name, content, tmp_path):
     for damaged in ("w.safetensors", "w.pth"):
-        (tmp_path / damaged).write_bytes(b"\0" * 100)
+        (tmp_path / damaged).write_bytes(content)
 
     with pytest.raises(WeightsError, match=f"{name} "):
         read_weights(tmp_path / name)

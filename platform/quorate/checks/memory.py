@@ -43,7 +43,6 @@ _PLAIN: dict[str, Any] = {
     "mc_dropout": 0,
     "tta": None,
     "pretrain": None,
-    "finetune": None,
 }
 """What a network's parameters are without all that keeps it from learning by heart; those that it has are taken."""
 _DROPS = ("dropout", "drop_rate", "drop_path", "drop_path_rate")
@@ -148,6 +147,8 @@ def plain(params: NetParams, *, epochs: int, lr: float | None = None) -> NetPara
     fields, arch = type(params).model_fields, params.arch
     update = {name: value for name, value in _PLAIN.items() if name in fields}
     update |= {"augment": fields["augment"].get_default(call_default_factory=True), "schedule": ConstantParams()}
+    if params.finetune is not None and params.finetune.freeze != "backbone":
+        update["finetune"] = None
     drops = {name: 0.0 for name in _DROPS if name in type(arch).model_fields}
     update["arch"] = arch.model_copy(update=drops) if drops else arch
     return params.model_copy(update={**update, "epochs": epochs, "lr": lr or params.lr})

@@ -28,21 +28,23 @@ class ClusterError(UserError):
     """The cluster cannot be reached."""
 
 
-def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
+def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memory: bool = True) -> bool:
     """Start a local Ray with `cpus` CPUs (all when left out) and give True, or connect to a cluster.
 
     Without `address` the environment's RAY_ADDRESS is taken; `local` starts one whatever that says.
     The nodes of a cluster get this package and the user's own code with the connection; what is installed
-    here is expected to be installed there. Raises `ClusterError`. To be called
+    here is expected to be installed there. Workers that train keep their memory (`KEEPS_MEMORY`, unless this
+    process's environment says otherwise); what serves for months gives it back. Raises `ClusterError`. To be called
     before anything imports Ray, which reads its environment then.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # num_gpus=0 hides the GPUs
+    kept = {name: os.environ.get(name, value) for name, value in KEEPS_MEMORY.items()} if keeps_memory else {}
     if address == "local":
         require_token()
-        for name, value in KEEPS_MEMORY.items():
+        for name, value in kept.items():
             os.environ.setdefault(name, value)
         _put_on_path(own_code.own_files())
     import ray
@@ -54,7 +56,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     modules = [Path(__file__).resolve().parents[1], *own_code.own_files()]
     _knock(address)
     try:
-        there = {"py_modules": [str(module) for module in modules], "env_vars": KEEPS_MEMORY}
+        there = {"py_modules": [str(module) for module in modules], "env_vars": kept}
         ray.init(address=address, runtime_env=there, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines()

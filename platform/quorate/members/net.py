@@ -47,7 +47,7 @@ class Net:
     """A network trained by the loop of `quorate.training`."""
 
     Params = NetParams
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     weighs: ClassVar[bool] = True
     resamples: ClassVar[bool] = True
 
@@ -94,7 +94,8 @@ class Net:
         arch = ARCHS.get(params.arch.kind)
         found = footprint(lambda: arch.build(params.arch, shape=shape, n_classes=2, dropout=params.dropout), shape)
         share = params.gpus if params.gpus else params.cpus / hardware.cores
-        return largest_batch(found, memory=int(min(share, 1) * hardware.memory), rows=rows)
+        steps_of = rows // params.accumulate  # an epoch keeps its steps, of several batches each
+        return largest_batch(found, memory=int(min(share, 1) * hardware.memory), rows=steps_of)
 
     @classmethod
     def cost(cls, params: NetParams, *, signature: Signature, rows: int, n_classes: int) -> float:

@@ -66,7 +66,7 @@ def serve_bundle(
     port = free_port(host, port)
     threads = threads or max(1, ((os.cpu_count() or 2) - 1) // replicas)
     with ExitStack() as ending:
-        start_ray(cpus=replicas * threads)
+        start_ray(cpus=replicas * threads, keeps_memory=False)
         ending.callback(_leave_ray)
         with _signals_interrupt() if block else nullcontext():  # behind Ray's start, which takes the signals
             _refuse_running_serve()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from quorate.kinds import Spec
 
@@ -25,7 +26,7 @@ class Swa(Spec):
 
     def first_epoch(self, epochs: int) -> int:
         """The first epoch, from 0, whose end is averaged."""
-        return min(int(self.start * epochs), epochs - 1)
+        return min(int(self.start * epochs + 1e-9), epochs - 1)
 
 
 class Averages:
@@ -48,15 +49,17 @@ class Averages:
         if "swa" in self._models and epoch >= self._swa_from:
             self._models["swa"].update_parameters(network)
 
-    def weights(self, batches: Callable[[], Iterable[torch.Tensor]]) -> dict[str, Weights]:
+    def weights(self, network: nn.Module, batches: Callable[[], Iterable[torch.Tensor]]) -> dict[str, Weights]:
         """The averaged weights by name, batch normalization's statistics estimated anew on the training rows.
 
-        `batches` gives these rows as they are; an average that no epoch has reached is left out.
+        `batches` gives these rows as they are; an average that no epoch has reached is left out. Normalizations that
+        are frozen in `network` keep their statistics: what comes after them was trained on these.
         """
+        trained = {name for name, part in network.named_modules() if isinstance(part, _BatchNorm) and _is_trained(part)}
         found = {}
         for name, model in self._models.items():
             if model.n_averaged > 0:
-                update_bn(batches(), model.module)
+                _estimate_statistics(model.module, trained, batches())
                 found[name] = copy_of(model.module)
         return found
 
@@ -66,6 +69,30 @@ class Averages:
     def restore(self, saved: dict[str, Any]) -> None:
         for name, model in self._models.items():
             model.load_state_dict(saved[name])
+
+
+def _is_trained(normalization: _BatchNorm) -> bool:
+    return normalization.weight is None or normalization.weight.requires_grad
+
+
+@torch.no_grad()
+def _estimate_statistics(network: nn.Module, names: Set[str], batches: Iterable[torch.Tensor]) -> None:
+    """The plain mean over the batches for the normalizations with these names, in training mode."""
+    network.train()
+    momentums = {}
+    for name, part in network.named_modules():
+        if not isinstance(part, _BatchNorm):
+            continue
+        if name in names:
+            momentums[part] = part.momentum
+            part.reset_running_stats()
+            part.momentum = None
+        else:
+            part.eval()
+    for x in batches if momentums else ():
+        network(x)
+    for part, momentum in momentums.items():
+        part.momentum = momentum
 
 
 def copy_of(network: nn.Module) -> Weights:

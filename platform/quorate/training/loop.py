@@ -179,7 +179,7 @@ def fit_network(
         signal = run.report(figures, training.state)
 
     rows = split_batches(torch.arange(len(train[0])), run.numerics.batch_size)
-    others = training.averages.weights(lambda: map(train[0].batch, rows)) | training.snapshots
+    others = training.averages.weights(network, lambda: map(train[0].batch, rows)) | training.snapshots
     if training.best.weights and (stopping or signal is Signal.STOP):
         network.load_state_dict(training.best.weights)
     return Trained(training.history, others)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +143,8 @@ def sweep_network(
 ) -> RangeTest:
     """Train `network` by the loop itself, one batch at each rate; `lr` is the rate that the recipe's optimizer has.
 
-    The schedule is replaced; rates of parameter groups keep their proportions to `lr`.
+    The schedule is replaced, and a warm-up of the momentum with it; rates of parameter groups keep their proportions
+    to `lr`. What the recipe freezes is as in its last epoch all along: one network is tested.
     """
     sweep, rows = Sweep(rates), len(train[0])
     watched = _Watched(run, sweep, rows)
@@ -150,7 +152,12 @@ def sweep_network(
     def rising(optimizer: Optimizer, epochs: int, steps: int) -> LambdaLR:
         return LambdaLR(optimizer, lambda step: float(rates[min(step, len(rates) - 1)]) / lr)
 
-    tested = replace(recipe, epochs=len(rates), schedule=rising, early_stopping=None, swa=None, snapshots=())
+    def prepare(epoch: int) -> None:
+        if recipe.prepare is not None:
+            recipe.prepare(recipe.epochs - 1)
+
+    changes: dict[str, Any] = {"early_stopping": None, "swa": None, "snapshots": (), "prepare": prepare}
+    tested = replace(recipe, epochs=len(rates), schedule=rising, **changes)
     try:
         fit_network(network, train=train, valid=valid, n_classes=n_classes, recipe=tested, run=watched)
     except Diverged:

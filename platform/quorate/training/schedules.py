@@ -174,9 +174,9 @@ class OneCycleParams(ScheduleParams):
     kind: Literal["one_cycle"] = "one_cycle"
     rise: float = Field(0.3, gt=0, lt=1)
     """Part of the training in which the rate rises to `lr`; it falls in the rest."""
-    start: float = Field(25, gt=1)
+    start: float = Field(25, gt=1, allow_inf_nan=False)
     """The first rate is `lr / start`."""
-    end: float = Field(1e4, gt=1)
+    end: float = Field(1e4, gt=1, allow_inf_nan=False)
     """The last rate is the first one divided by `end`."""
 
 

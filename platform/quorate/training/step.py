@@ -21,8 +21,13 @@ class Constraints:
 
 
 def matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of layers that are trained: of two dimensions or more, so neither biases nor normalizations."""
-    return [weight for weight in network.parameters() if weight.ndim > 1 and weight.requires_grad]
+    """The weights of layers that are trained: of two dimensions or more, so neither biases nor normalizations.
+
+    What the network itself names in `no_weight_decay()`, such as embeddings of positions, is no layer.
+    """
+    spared = set(getattr(network, "no_weight_decay", tuple)())
+    named = network.named_parameters()
+    return [weight for name, weight in named if weight.ndim > 1 and weight.requires_grad and name not in spared]
 
 
 def penalty(network: nn.Module, constraints: Constraints) -> torch.Tensor | None:

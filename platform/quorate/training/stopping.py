@@ -21,7 +21,7 @@ class EarlyStopping(Spec):
     """Which figure: the log-loss in nats, or accuracy, macro precision or macro recall."""
     patience: int = Field(5, ge=1)
     """Epochs without improvement after which training ends."""
-    min_delta: float = Field(0.0, ge=0)
+    min_delta: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Least improvement that counts, in the figure's unit."""
 
 

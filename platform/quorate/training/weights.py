@@ -29,10 +29,10 @@ def read_weights(path: Path, *, shapes_only: bool = False) -> dict[str, torch.Te
         content = torch.load(path, map_location="meta" if shapes_only else "cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} is not a readable weights file: {error}") from None
-    except Exception as error:  # weights_only raises pickle's own errors, by several names
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise WeightsError(f"{path} holds more than tensors and is not read; save its state_dict") from None
+    except Exception as error:  # noqa: BLE001  (a file of anything makes the unpickler raise anything)
+        if type(error).__name__ == "UnpicklingError":
+            raise WeightsError(f"{path} holds more than tensors and is not read; save its state_dict") from None
+        raise WeightsError(f"{path} is not a readable weights file ({type(error).__name__}: {error})") from None
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -17,7 +17,7 @@ from quorate.training.shapes import Shape, TableShape
 
 class MlpParams(KindParams):
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[int, ...] = Field((256, 128), min_length=1)
+    hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((256, 128), min_length=1)
     """Units of each hidden layer."""
     norm: Norm = "batch"
     """What follows each hidden layer: `batch` or `group` normalization, or `none`; then the layer has a bias."""

@@ -13,7 +13,7 @@ from quorate.kinds import AUGMENTATIONS, KindParams
 
 class CutmixParams(KindParams):
     kind: Literal["cutmix"] = "cutmix"
-    alpha: float = Field(1, gt=0, le=100)
+    alpha: float = Field(1, ge=0.01, le=100)
     """The share of the first image is drawn from Beta(alpha, alpha); 1 makes all shares alike (Yun et al., 2019)."""
     probability: float = Field(1, gt=0, le=1)
     """Part of the batches that are mixed (Yun et al. take 0.5 for CIFAR, 1 for ImageNet)."""

@@ -13,7 +13,7 @@ from quorate.kinds import AUGMENTATIONS, KindParams
 
 class MixupParams(KindParams):
     kind: Literal["mixup"] = "mixup"
-    alpha: float = Field(0.2, gt=0, le=100)
+    alpha: float = Field(0.2, ge=0.01, le=100)
     """The share of the first image is drawn from Beta(alpha, alpha): small values mix little (Zhang et al., 2018, take
     0.1 to 0.4 for ImageNet, 1 for CIFAR)."""
     probability: float = Field(1, gt=0, le=1)

@@ -51,7 +51,7 @@ class _Restoration(Objective):
         return functional.mse_loss(restored.float(), x)
 
     def damaged(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """`x` (n, C, H, W) with hidden pixels at 0, the mean of standardized images, and noise."""
+        """`x` (n, C, H, W) with hidden pixels at 0, in most schemes the mean of standardized images, and noise."""
         if self.masked:
             kept = torch.rand(len(x), 1, *x.shape[2:], generator=generator) >= self.masked
             x = x * kept.to(x.device)
