@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
@@ -78,9 +79,21 @@ def test_a_bundle_predicts_what_its_members_and_its_combination_say(folder, trai
     assert answer.proba == pytest.approx(apply_temperature(proba=tempered, temperature=1.5), abs=1e-6)
     assert answer.proba.sum(axis=1) == pytest.approx(np.ones(9))
     assert answer.members is not None and list(answer.members) == ["line", "wood"]
+    assert answer.doubt is None
     np.testing.assert_array_equal(answer.members["wood"], wood)
     assert answer.lost == ()
     assert (bundle.class_names, bundle.signature) == (("a", "b", "c"), ImageSignature((8, 8, 1)))
+
+
+def test_its_doubt_is_between_the_calibrated_members_by_their_weights(folder, trained):
+    found = Bundle.load(folder).predict(ROWS, doubt=True).doubt
+
+    line = np.mean([member.predict_proba(bundle_rows()) for member in trained["line"]], axis=0)
+    members = [apply_temperature(proba=line, temperature=2.0), trained["wood"][0].predict_proba(bundle_rows())]
+    alone = [entropy(member, axis=1) for member in members]
+    assert found.aleatoric == pytest.approx(0.75 * alone[0] + 0.25 * alone[1], abs=1e-6)
+    assert found.entropy == pytest.approx(entropy(0.75 * members[0] + 0.25 * members[1], axis=1), abs=1e-6)
+    assert (found.epistemic > 0).any()
 
 
 def bundle_rows():

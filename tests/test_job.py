@@ -119,7 +119,8 @@ def test_new_test_rows_retrain_nothing(finished: Here) -> None:
 
 
 def _timeless(rows: list[dict], like: list[dict]) -> list[dict]:
-    return [{**row, "fit_seconds": other["fit_seconds"]} for row, other in zip(rows, like, strict=True)]
+    times = ("fit_seconds", "predict_ms")
+    return [{**row, **{key: other[key] for key in times}} for row, other in zip(rows, like, strict=True)]
 
 
 def test_damaged_work_is_set_aside_and_trained_again(here: Here) -> None:

@@ -14,6 +14,7 @@ from quorate.ensemble.metrics import scores
 from quorate.fitting import Work
 from quorate.oof import Gathered
 from quorate.plan import Plan
+from quorate.results import Fit
 from quorate.spec import JobSpec
 
 
@@ -29,7 +30,8 @@ def make_board(
     """The leaderboard as JSON; figures are rounded to six digits.
 
     Members are scored on the rows that they cover, as they are; the ensemble's out-of-fold figures
-    are cross-fitted. `oof_sha256` is the hash of all members' out-of-fold probabilities by name.
+    are cross-fitted. `predict_ms` are milliseconds a row in batches, where the member was fitted. `oof_sha256` is
+    the hash of all members' out-of-fold probabilities by name.
     """
     trained = [fit for fit in work.fits.values() if not fit.reused]
     tasks = {
@@ -53,6 +55,7 @@ def make_board(
                 "weight": round(float(combination.weights[m]), 6),
                 "temperature": _number(combination.temperatures[m]),
                 "fit_seconds": round(sum(fit.seconds for fit in done), 3),
+                "predict_ms": _milliseconds(done),
                 "oof": _rounded(scores(gathered.proba[m, covered], y[covered])) if covered.any() else None,
                 "test": _rounded(scores(gathered.test[m], target.y)) if tested else None,  # type: ignore[index, union-attr]
             }
@@ -86,6 +89,12 @@ def oof_hash(plan: Plan, gathered: Gathered) -> str:
         content.update(np.ascontiguousarray(gathered.proba[m]).tobytes())
         content.update(np.ascontiguousarray(gathered.mask[m]).tobytes())
     return content.hexdigest()
+
+
+def _milliseconds(done: list[Fit]) -> float | None:
+    """What a row takes all fold models of a member, one after another; None where one was not measured."""
+    each = [fit.predict_ms for fit in done if fit.predict_ms is not None]
+    return round(sum(each), 4) if done and len(each) == len(done) else None
 
 
 def _number(value: float | None) -> float | None:

@@ -21,7 +21,10 @@ from safetensors import SafetensorError
 from quorate.data.dataset import Inputs, Pixels
 from quorate.data.in_memory import as_inputs
 from quorate.data.signature import Signature, signature_from_json
+from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.combination import Combination
+from quorate.ensemble.conformal import Conformal
+from quorate.ensemble.uncertainty import Doubt
 from quorate.errors import UserError
 from quorate.kinds import COMBINERS
 from quorate.members.base import HEADER, Member, Proba, load_member
@@ -29,6 +32,8 @@ from quorate.members.base import HEADER, Member, Proba, load_member
 SCHEMA = 3
 MANIFEST = "manifest.json"
 LOSSES = "losses.npz"
+UNSEEN = "unseen.npz"
+"""What the ensemble says of training rows, each by models and a combination that had not seen it."""
 
 _NEEDED = {"class_names", "input", "members", "combination", "quorum", "files"}
 """What loading reads from the manifest."""
@@ -51,14 +56,22 @@ class Prediction:
     proba: NDArray[np.float64]
     members: dict[str, Proba] | None
     lost: tuple[str, ...] = ()
+    doubt: Doubt | None = None
+    """How sure the members are, if asked."""
 
 
 class Bundle:
     """An ensemble loaded from its folder."""
 
-    def __init__(self, manifest: dict[str, Any], members: Mapping[str, Sequence[Member]]) -> None:
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        members: Mapping[str, Sequence[Member]],
+        unseen: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
         self.manifest = manifest
         self._members = members
+        self._unseen = unseen
         whole = Combination.from_json(manifest["combination"])
         chosen = [i for i, entry in enumerate(manifest["members"]) if entry["folds"]]
         self._combination = whole.of(chosen)
@@ -73,7 +86,24 @@ class Bundle:
             for entry in manifest["members"]
             if entry["folds"]
         }
-        return cls(manifest, members)
+        unseen = None
+        if UNSEEN in manifest["files"]:
+            with np.load(folder / UNSEEN, allow_pickle=False) as arrays:
+                unseen = dict(arrays)
+        return cls(manifest, members, unseen)
+
+    @property
+    def conformal(self) -> Conformal | None:
+        """What sets of classes are made from; None for a bundle without it."""
+        return None if self._unseen is None else Conformal.from_arrays(self._unseen)
+
+    @property
+    def risk_coverage(self) -> RiskCoverage | None:
+        """How often the ensemble was wrong, by its confidence, on rows not seen; None for a bundle without it."""
+        if self._unseen is None:
+            return None
+        confidence = self._unseen["confidence"].astype(np.float64)
+        return RiskCoverage.of_answers(confidence=confidence, right=self._unseen["right"])
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -84,7 +114,7 @@ class Bundle:
         """What one row is."""
         return signature_from_json(self.manifest["input"])
 
-    def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False) -> Prediction:
+    def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, doubt: bool = False) -> Prediction:
         """Probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
         Every member is the average of its folds. Arrays and frames that are not what the bundle takes raise
@@ -109,7 +139,8 @@ class Bundle:
         blank = np.zeros((len(rows), len(self.class_names)), np.float32)
         stacked = np.stack([answers.get(name, blank) for name in self._members])
         proba = self._combination.apply(stacked, present)
-        return Prediction(proba, answers if members else None, tuple(lost))
+        doubts = self._combination.doubt(stacked, present) if doubt else None
+        return Prediction(proba, answers if members else None, tuple(lost), doubts)
 
 
 def needs(manifest: Mapping[str, Any]) -> list[str]:

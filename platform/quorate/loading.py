@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.bundle import Bundle
+from quorate.bundle import Bundle, Prediction
 from quorate.data.in_memory import as_inputs
 from quorate.errors import UserError
 from quorate.finding import bundle_folder
 from quorate.report.frame import as_frame
 from quorate.runs import BOARD
+from quorate.scoring.doubt import Asked, sets_of
 from quorate.scoring.inputs import read_inputs
-from quorate.scoring.score import ask
+from quorate.scoring.score import Answers, ask
 
 
 class Ensemble:
@@ -44,19 +45,37 @@ class Ensemble:
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
         """Probabilities (n, K); raises `ValueError` for rows that are not what the ensemble learned from."""
-        paths = _paths(x)
-        if paths is not None:
-            return ask(self.bundle, read_inputs(paths, self.bundle)).proba
-        try:
-            rows = as_inputs(x, self.bundle.signature)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        return self.bundle.predict(rows).proba
+        return self._answers(x).proba
 
     def predict(self, x: Any) -> NDArray[np.str_]:
         """The name of the most probable class of each row (n,)."""
         named: NDArray[np.str_] = self.classes_[self.predict_proba(x).argmax(axis=1)]
         return named
+
+    def doubt(self, x: Any) -> pd.DataFrame:
+        """How sure the members are of each row: `entropy` = `aleatoric` + `epistemic` in nats, `variation_ratio`."""
+        found = self._answers(x, doubt=True).doubt
+        assert found is not None, "asked for"
+        return pd.DataFrame(vars(found))
+
+    def predict_sets(self, x: Any, *, coverage: float = 0.9, by_class: bool = False) -> NDArray[np.bool_]:
+        """The classes (n, K) in each row's conformal set, which holds the true one with at least that probability.
+
+        Raises `ValueError` for a bundle without figures of rows that it had not seen.
+        """
+        asked = Asked(coverage=coverage, by_class=by_class)
+        asked.check()
+        return sets_of(self.predict_proba(x), self.bundle, asked)
+
+    def _answers(self, x: Any, *, doubt: bool = False) -> Prediction | Answers:
+        paths = _paths(x)
+        if paths is not None:
+            return ask(self.bundle, read_inputs(paths, self.bundle), doubt=doubt)
+        try:
+            rows = as_inputs(x, self.bundle.signature)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        return self.bundle.predict(rows, doubt=doubt)
 
     def __repr__(self) -> str:
         members = sum(bool(entry["folds"]) for entry in self.bundle.manifest["members"])

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quorate import __version__
-from quorate.bundle import LOSSES, write_bundle
+from quorate.bundle import LOSSES, UNSEEN, write_bundle
 from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.combination import Combination
+from quorate.ensemble.conformal import Conformal
 from quorate.fitting import Work
 from quorate.members.base import HEADER
 from quorate.plan import Plan
@@ -54,6 +56,7 @@ def pack_bundle(
     np.savez(losses, allow_pickle=False, loss=assembly.row_losses)
     files[LOSSES] = losses.getvalue()
     data = plan.context.train
+    files[UNSEEN] = _unseen(assembly, data.y)
     manifest = {
         "job": spec.name,
         "run": board["run"],
@@ -78,6 +81,16 @@ def pack_bundle(
     }
     write_bundle(folder, manifest, files)
     return folder
+
+
+def _unseen(assembly: Assembly, y: NDArray[np.int64]) -> bytes:
+    """What the ensemble says of the rows that all members cover, by combinations that had not seen them."""
+    proba, labels = assembly.crossfit_proba[assembly.rows], y[assembly.rows]
+    content = io.BytesIO()
+    confidence, right = proba.max(axis=1).astype(np.float32), proba.argmax(axis=1) == labels
+    conformal = Conformal.of(proba=proba, y=labels).to_arrays()
+    np.savez(content, allow_pickle=False, **conformal, confidence=confidence, right=right)
+    return content.getvalue()
 
 
 def _resize(spec: JobSpec) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Fit:
     reused: bool
     complete: bool = True
     """False where it was stopped before its time: good for this job's ensemble, and never found again."""
+    predict_ms: float | None = None
+    """Milliseconds that a row takes to predict, in batches; None where it was not measured."""
 
 
 class Results:
@@ -49,7 +51,8 @@ class Results:
         except Damaged:
             self._store.set_aside("fits", task.key)
             return None
-        return Fit(task, valid, history, manifest["seconds"], manifest["files"], reused=True)
+        took = manifest.get("predict_ms")
+        return Fit(task, valid, history, manifest["seconds"], manifest["files"], reused=True, predict_ms=took)
 
     def keep(self, done: Fitted) -> Fit:
         """Commit a complete fit task; where another process was first, its result stands."""
@@ -61,6 +64,7 @@ class Results:
             "history": self._store.put(json.dumps(done.history).encode()),
             "files": {name: self._store.put(content) for name, content in done.files.items()},
             "seconds": done.seconds,
+            "predict_ms": done.predict_ms,
         }
         standing = self._store.commit("fits", done.task.key, manifest)
         try:
@@ -68,12 +72,14 @@ class Results:
         except Damaged:
             self._store.set_aside("fits", done.task.key)
             return self.keep(done)
-        return Fit(done.task, valid, done.history, standing["seconds"], standing["files"], reused=False)
+        seconds, took = standing["seconds"], standing.get("predict_ms")
+        return Fit(done.task, valid, done.history, seconds, standing["files"], reused=False, predict_ms=took)
 
     def hold(self, done: Fitted) -> Fit:
         """A fit task that was stopped before its time, for this job only: its files are there, under no key."""
         files = {name: self._store.put(content) for name, content in done.files.items()}
-        return Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
+        fit = Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
+        return replace(fit, predict_ms=done.predict_ms)
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """The content of a finished member's files; raises `Damaged`."""

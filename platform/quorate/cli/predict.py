@@ -25,24 +25,45 @@ def predict(
         Path | None,
         typer.Option("-o", "--output", help="A .csv, .parquet or .npz file; standard output when left out."),
     ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", "-u", help="Add entropies (of the data, between members) and dissenting votes."),
+    ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Add the set of classes that holds the true one so often, such as 0.9."),
+    ] = None,
+    by_class: Annotated[bool, typer.Option("--by-class", help="Cover each class so often on its own.")] = False,
+    max_error: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Mark the rows that can be answered with at most this error rate."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Score images or rows with the ensemble of a run: the class and the probability of every class."""
+    from quorate.scoring.doubt import Asked, doubts_of
     from quorate.scoring.output import check_output, write_scores
 
+    asked = Asked(uncertainty, coverage, by_class, max_error)
+    asked.check()
     if output is not None:
         check_output(output, inputs)
     folder = bundle_folder(run)
+    import pandas as pd
+
     from quorate.bundle import Bundle
     from quorate.scoring.inputs import read_inputs
     from quorate.scoring.score import ask, scores_of
 
     bundle = Bundle.load(folder)
     rows = read_inputs(inputs, bundle)
-    answers = ask(bundle, rows)
+    answers = ask(bundle, rows, doubt=uncertainty)
     for name in answers.lost:
         typer.echo(f"the member {name} did not answer for some rows and is left out there", err=True)
-    scores = scores_of(answers, bundle)
+    doubts, notes = doubts_of(answers, bundle, asked)
+    scores = pd.concat([scores_of(answers, bundle), doubts], axis=1)
+    for note in notes:
+        typer.echo(note, err=True)
     if output is not None:
         write_scores(output, scores, bundle.class_names)
         typer.echo(f"{len(scores)} rows to {output}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.calibration import normalized_rows
 
 
@@ -25,12 +25,16 @@ class RiskCoverage:
     def of(cls, *, proba: Proba, y: Labels) -> RiskCoverage:
         """From probabilities (N, K) and labels (N,) (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017)."""
         p = normalized_rows(proba)
-        confidence, wrong = p.max(axis=1), p.argmax(axis=1) != y
+        return cls.of_answers(confidence=p.max(axis=1), right=p.argmax(axis=1) == y)
+
+    @classmethod
+    def of_answers(cls, *, confidence: Floats, right: Mask) -> RiskCoverage:
+        """From the probability of each row's predicted class (N,), and whether it is the label (N,)."""
         order = np.argsort(-confidence, kind="stable")
-        confidence, errors = confidence[order], wrong[order].cumsum()
-        last = np.r_[np.flatnonzero(np.diff(confidence)), len(y) - 1]
+        confidence, errors = confidence[order], (~right[order]).cumsum()
+        last = np.r_[np.flatnonzero(np.diff(confidence)), len(confidence) - 1]
         answered = last + 1
-        return cls(answered / len(y), errors[last] / answered, confidence[last])
+        return cls(answered / len(confidence), errors[last] / answered, confidence[last])
 
     @property
     def area(self) -> float:

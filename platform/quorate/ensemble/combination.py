@@ -11,6 +11,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibration_from_json, calibration_to_json
+from quorate.ensemble.uncertainty import Doubt, doubt
 from quorate.kinds import COMBINERS
 from quorate.own_code import package_of
 
@@ -65,16 +66,26 @@ class Combination:
         to 1; where the present ones weigh nothing, each of them counts the same. Raises ValueError
         when nobody is present.
         """
+        used, weights = self._used(present)
+        members = (self.calibrations[member].apply(proba[member]) for member in used)
+        pooled: Floats = COMBINERS.get(self.kind).pool(members=members, weights=weights)
+        return pooled if self.calibration == AS_IT_IS else self.calibration.apply(pooled)
+
+    def doubt(self, proba: Proba, present: Mask | None = None) -> Doubt:
+        """How sure the calibrated members are of each row, all together and between them; as `apply`."""
+        used, weights = self._used(present)
+        return doubt(members=[self.calibrations[member].apply(proba[member]) for member in used], weights=weights)
+
+    def _used(self, present: Mask | None) -> tuple[list[int], Floats]:
+        """The members that are read, and their weights."""
         here = np.ones(len(self.weights), dtype=bool) if present is None else np.asarray(present, dtype=bool)
         if not here.any():
             raise ValueError("no member is present: an ensemble needs at least one to predict")
         weights = np.where(here, self.weights, 0.0)
         if not weights.any():
             weights = here.astype(np.float64)
-        used = np.flatnonzero(weights).tolist()
-        members = (self.calibrations[member].apply(proba[member]) for member in used)
-        pooled: Floats = COMBINERS.get(self.kind).pool(members=members, weights=weights[used] / weights[used].sum())
-        return pooled if self.calibration == AS_IT_IS else self.calibration.apply(pooled)
+        used = np.flatnonzero(weights)
+        return used.tolist(), weights[used] / weights[used].sum()
 
     def of(self, members: Sequence[int]) -> Combination:
         """The ensemble of these members alone; their weights are scaled to sum to 1."""

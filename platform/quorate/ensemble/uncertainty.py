@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -24,15 +25,15 @@ class Doubt:
     """Weighted share of the members that name another class than most do (Freeman, 1965)."""
 
 
-def doubt(*, members: Proba, weights: Floats) -> Doubt:
+def doubt(*, members: Sequence[Proba] | Proba, weights: Floats) -> Doubt:
     """Of calibrated members (M, n, K) with weights (M,) that sum to 1.
 
     Depeweg et al. 2018, "Decomposition of uncertainty in Bayesian deep learning", equations 3 and 4.
     """
-    mean = np.zeros(members.shape[1:])
+    mean = np.zeros(members[0].shape)
     votes = np.zeros_like(mean)
-    aleatoric = np.zeros(members.shape[1])
-    rows = np.arange(members.shape[1])
+    aleatoric = np.zeros(len(mean))
+    rows = np.arange(len(mean))
     for weight, member in zip(weights, members, strict=True):
         p = normalized_rows(member)
         mean += weight * p
@@ -40,6 +41,11 @@ def doubt(*, members: Proba, weights: Floats) -> Doubt:
         votes[rows, p.argmax(axis=1)] += weight
     total = entropy(mean)
     return Doubt(total, aleatoric, np.maximum(total - aleatoric, 0.0), np.maximum(1 - votes.max(axis=1), 0.0))
+
+
+def joined(parts: Sequence[Doubt]) -> Doubt:
+    """Of the rows of all parts, in their order."""
+    return Doubt(*(np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(Doubt)))
 
 
 def entropy(proba: Proba) -> Floats:

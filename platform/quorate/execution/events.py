@@ -56,6 +56,8 @@ class Fitted:
     """Probabilities of the test rows, where the context has some."""
     ending: float = 0.0
     """Seconds that the predictions and files took after the fit."""
+    predict_ms: float | None = None
+    """Milliseconds that a validation row took, in batches, with the task's threads."""
     others: tuple[Fitted, ...] = ()
     """The other members that the run gives, as far as it came to them."""
 

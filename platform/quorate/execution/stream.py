@@ -164,9 +164,12 @@ def _fit(
     complete = not run.stopped and getattr(member, "finished", True)
 
     def result(task: FitTask, member: Member, **more: Any) -> Fitted:
+        since = time.perf_counter()
         valid = _checked(member.predict_proba(valid_rows.x))
+        each = 1e3 * (time.perf_counter() - since) / len(valid_rows)
         test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
-        return Fitted(task, valid, member.history, _files(member), complete=complete, test=test, **more)
+        files = _files(member)
+        return Fitted(task, valid, member.history, files, complete=complete, test=test, predict_ms=each, **more)
 
     views = [(other, cast(Several, member).view(other.view)) for other in task.others]
     others = tuple(result(other, view, seconds=0.0) for other, view in views if view is not None)

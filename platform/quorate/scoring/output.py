@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from quorate.errors import UserError
 
 OUTPUTS = (".csv", ".parquet", ".npz")
+BESIDE = ("entropy", "aleatoric", "epistemic", "variation_ratio", "set", "answered")
+"""Columns that stand beside the scores where they were asked for."""
 
 
 def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
@@ -67,7 +69,12 @@ def _arrays(scores: pd.DataFrame, class_names: Sequence[str]) -> dict[str, NDArr
         "input": scores["input"].to_numpy(str),
         "prediction": scores["class"].to_numpy(str),
         "classes": np.array(class_names),
+        **{name: _array(scores[name]) for name in scores if name in BESIDE},
     }
+
+
+def _array(values: pd.Series) -> NDArray[Any]:
+    return values.to_numpy() if pd.api.types.is_numeric_dtype(values) else values.to_numpy(str)
 
 
 def _check_writable(path: Path, folder: Path) -> None:

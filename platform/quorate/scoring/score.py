@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quorate.bundle import Bundle, QuorumLost
+from quorate.ensemble.uncertainty import Doubt, joined
 from quorate.errors import UserError
 from quorate.scoring.inputs import Chunk
 
@@ -25,28 +26,33 @@ class Answers:
     """(N, K) of each member that answered for all rows; empty unless asked for."""
     lost: tuple[str, ...]
     """Members that did not answer for some rows."""
+    doubt: Doubt | None = None
+    """How sure the members are, if asked."""
 
 
-def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False) -> Answers:
+def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: bool = False) -> Answers:
     """Predict chunk by chunk; raises `UserError` where there are no rows, or too few members answer."""
     names: list[str] = []
     whole: list[NDArray[np.float64]] = []
     each: dict[str, list[NDArray[np.float32]]] = {}
     lost: dict[str, None] = {}
+    doubts: list[Doubt] = []
     for chunk, x in rows:
         names += chunk
         try:
-            prediction = bundle.predict(x, members=members)
+            prediction = bundle.predict(x, members=members, doubt=doubt)
         except QuorumLost as error:
             raise UserError(f"the ensemble has lost its quorum: {error}; the log above says why") from error
         whole.append(prediction.proba)
         lost |= dict.fromkeys(prediction.lost)
+        if prediction.doubt is not None:
+            doubts.append(prediction.doubt)
         for name, proba in (prediction.members or {}).items():
             each.setdefault(name, []).append(proba)
     if not names:
         raise UserError("there are no rows to score")
     answered = {name: np.concatenate(parts) for name, parts in each.items() if name not in lost}
-    return Answers(names, np.concatenate(whole), answered, tuple(lost))
+    return Answers(names, np.concatenate(whole), answered, tuple(lost), joined(doubts) if doubts else None)
 
 
 def scores_of(answers: Answers, bundle: Bundle) -> pd.DataFrame:

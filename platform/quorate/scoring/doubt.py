@@ -1,0 +1,100 @@
+"""What an ensemble can say of its own doubt about rows: entropies, sets of classes, and rows left to people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from quorate.bundle import Bundle
+from quorate.ensemble.abstention import RiskCoverage
+from quorate.ensemble.conformal import Conformal
+from quorate.errors import UserError
+from quorate.scoring.score import Answers
+
+T = TypeVar("T", Conformal, RiskCoverage)
+
+ENTROPIES = ("entropy", "aleatoric", "epistemic", "variation_ratio")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for beside the probabilities."""
+
+    uncertainty: bool = False
+    """Entropies and the variation ratio."""
+    coverage: float | None = None
+    """How often the set of classes is to hold the true one."""
+    by_class: bool = False
+    """Whether each class is to be covered so often on its own."""
+    max_error: float | None = None
+    """The error rate up to which rows are answered, the most confident first."""
+
+    def check(self) -> None:
+        """Raise `UserError` for shares that are none."""
+        for option, value in (("--coverage", self.coverage), ("--max-error", self.max_error)):
+            if value is not None and not 0 < value < 1:
+                raise UserError(f"{option} {value:g}: a share between 0 and 1 is needed, such as 0.9 or 0.05")
+        if self.by_class and self.coverage is None:
+            raise UserError("--by-class is for sets of classes; give --coverage with it, such as --coverage 0.9")
+
+
+def doubts_of(answers: Answers, bundle: Bundle, asked: Asked) -> tuple[pd.DataFrame, list[str]]:
+    """Columns beside the scores, one row an input, and what there is to say of them.
+
+    Raises `UserError` where the bundle does not have what they are made from.
+    """
+    found: dict[str, NDArray[np.generic] | list[str]] = {}
+    notes: list[str] = []
+    if asked.uncertainty:
+        assert answers.doubt is not None, "asked for with the answers"
+        found |= {name: getattr(answers.doubt, name) for name in ENTROPIES}
+    if asked.coverage is not None:
+        sets = sets_of(answers.proba, bundle, asked)
+        names = np.array(bundle.class_names)
+        found["set"] = [json.dumps(names[row].tolist(), ensure_ascii=False) for row in sets]
+        which = "of each class" if asked.by_class else "rows"
+        notes.append(
+            f"sets hold the true class of {asked.coverage:.0%} of {which} like the training rows; "
+            f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} of one"
+        )
+    if asked.max_error is not None:
+        curve = _needed(bundle.risk_coverage, bundle)
+        confidence = curve.confidence_for(asked.max_error)
+        found["answered"] = answered = _answered(answers.proba, confidence)
+        notes.append(_said(curve, confidence, asked.max_error, float(answered.mean())))
+    return pd.DataFrame(found, index=range(len(answers.names))), notes
+
+
+def sets_of(proba: NDArray[np.float64], bundle: Bundle, asked: Asked) -> NDArray[np.bool_]:
+    """The classes (n, K) in the conformal set of each row of probabilities (n, K); raises `UserError`."""
+    assert asked.coverage is not None, "asked for"
+    return _needed(bundle.conformal, bundle).sets(proba, coverage=asked.coverage, by_class=asked.by_class)
+
+
+def _answered(proba: NDArray[np.float64], confidence: float | None) -> NDArray[np.bool_]:
+    if confidence is None:
+        return np.zeros(len(proba), dtype=bool)
+    return np.asarray(proba.max(axis=1) >= confidence)
+
+
+def _said(curve: RiskCoverage, confidence: float | None, max_error: float, here: float) -> str:
+    if confidence is None:
+        return f"no confidence is enough for an error rate of {max_error:.2%}: no row is answered"
+    share, risk = curve.at(confidence)
+    return (
+        f"answered are rows with a confidence of {confidence:.4f} and more, {here:.0%} of these; of training rows that "
+        f"the models had not seen it were {share:.0%}, {risk:.2%} of them wrong"
+    )
+
+
+def _needed(part: T | None, bundle: Bundle) -> T:
+    if part is None:
+        raise UserError(
+            f"the bundle of {bundle.manifest['run']} has no figures of rows that it had not seen; train its job again"
+        )
+    return part
