@@ -306,16 +306,18 @@ def validate(source: Source, *, base: Path) -> Job:
     return Job(spec, source)
 
 
-_WRONG_TYPE = {"path_type", "model_type", "too_short"}
-"""Errors of a union's branch that the value was not meant for, and of a list whose wrong items are not counted, where
-another error has more to say."""
+_WRONG_TYPE = {"path_type", "model_type"}
+"""Errors of a union's branch that the value was not meant for, where another branch has more to say."""
 
 
 def _problems(error: ValidationError, source: Source) -> list[Problem]:
     """Pydantic's errors, those of nested kinds included, one for each place in the file."""
     messages: dict[Loc, list[str]] = {}
     other_branch: dict[Loc, list[str]] = {}
-    for loc, model, details in _flatten(error, (), JobSpec):
+    found = _flatten(error, (), JobSpec)
+    for loc, model, details in found:
+        if details["type"] == "too_short" and any(other[:-1] == loc for other, *_ in found):
+            continue  # its wrong items were not counted
         place, text = _plain(loc, model, details, source.tree)
         texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
         if text not in texts:
