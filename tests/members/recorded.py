@@ -16,7 +16,7 @@ from tests.tiny import plan_of, tiny_data
 from quorate.kinds import MEMBERS
 
 RECORD = Path(__file__).with_suffix(".json")
-EPOCHS = 3
+EPOCHS = 2
 """Of a network: in more, what CPU types differ by in their last bits grows until it is seen."""
 
 
