@@ -93,6 +93,11 @@ class Bundle:
         return cls(manifest, members, unseen)
 
     @property
+    def models(self) -> Mapping[str, Sequence[Member]]:
+        """The fold models of each member that weighs something, by its name."""
+        return self._members
+
+    @property
     def conformal(self) -> Conformal | None:
         """What sets of classes are made from; None for a bundle without it."""
         return None if self._unseen is None else Conformal.from_arrays(self._unseen)

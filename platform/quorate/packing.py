@@ -52,11 +52,9 @@ def pack_bundle(
                 files |= {f"{place}/{name}": blob for name, blob in content.items()}
                 entry |= _needs(json.loads(content[HEADER]))
         members.append(entry)
-    losses = io.BytesIO()
-    np.savez(losses, allow_pickle=False, loss=assembly.row_losses)
-    files[LOSSES] = losses.getvalue()
     data = plan.context.train
-    files[UNSEEN] = _unseen(assembly, data.y)
+    files[LOSSES] = losses_file(assembly.row_losses)
+    files[UNSEEN] = unseen_file(assembly.crossfit_proba, assembly.rows, data.y)
     manifest = {
         "job": spec.name,
         "run": board["run"],
@@ -83,9 +81,16 @@ def pack_bundle(
     return folder
 
 
-def _unseen(assembly: Assembly, y: NDArray[np.int64]) -> bytes:
-    """What the ensemble says of the rows that all members cover, by combinations that had not seen them."""
-    proba, labels = assembly.crossfit_proba[assembly.rows], y[assembly.rows]
+def losses_file(row_losses: NDArray[np.float64]) -> bytes:
+    """The cross-fitted log-loss of every row (N,), NaN where some member lacks it."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, loss=row_losses)
+    return content.getvalue()
+
+
+def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArray[np.int64]) -> bytes:
+    """What combinations that had not seen the `rows` (N,) that all members cover say of these, from (N, K)."""
+    proba, labels = crossfit[rows], y[rows]
     content = io.BytesIO()
     confidence, right = proba.max(axis=1).astype(np.float32), proba.argmax(axis=1) == labels
     conformal = Conformal.of(proba=proba, y=labels).to_arrays()

@@ -21,6 +21,7 @@ from quorate.cli import (
     lr_find,
     overfit,
     predict,
+    prune,
     runs,
     schema,
     serve,
@@ -55,6 +56,7 @@ app.command("overfit")(overfit.overfit)
 app.command("curves")(curves.curves)
 app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)
+app.command("prune")(prune.prune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)
 app.command("ui")(ui.ui)

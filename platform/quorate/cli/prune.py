@@ -1,0 +1,90 @@
+"""`quorate prune`: what members cost and are worth, and a smaller ensemble."""
+
+from __future__ import annotations
+
+import json as json_format
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quorate.cli.places import JsonOption, runs_folder
+
+if TYPE_CHECKING:
+    from quorate.ensemble.receipt import Goal
+
+
+def prune(
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="A run folder or its name; the newest finished run when left out."),
+    ] = None,
+    members: Annotated[int | None, typer.Option(metavar="N", help="Keep so many members.")] = None,
+    max_latency: Annotated[
+        str | None,
+        typer.Option("--max-latency", metavar="TIME", help="Answer a row within this time on this machine: 5ms."),
+    ] = None,
+    loss: Annotated[
+        float | None, typer.Option(metavar="NATS", help="Let the out-of-fold log-loss rise by so much at most: 0.001.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Where the bundle goes; into the run when left out."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what each member costs and is worth; with a goal, write the smaller bundle that meets it."""
+    from quorate.errors import UserError
+    from quorate.runs import RunFolder
+
+    goal = _goal(members, max_latency, loss)
+    folder = RunFolder.find(run, runs_folder())
+    if goal is None and output is not None:
+        raise UserError("-o is for a smaller bundle; say which, with --members, --max-latency or --loss")
+    from rich.console import Console
+
+    from quorate import pruning
+    from quorate.report.receipt import as_lines, as_table
+
+    with Console(stderr=True).status("combining without one member after another"):
+        found = pruning.receipt(folder, by_cost=members is None)
+    step = found.chosen(goal) if goal is not None else None
+    if goal is not None and step is None:
+        least = min(one.cost for one in found.steps)
+        raise UserError(
+            f"no ensemble of these members answers within {goal.milliseconds:g} ms: the fastest on the way takes "
+            f"{least:.3g} ms on this machine; allow more, or train faster members"
+        )
+    written = None
+    if step is not None and len(step.left) < len(found.names):
+        out = output or folder.path / f"pruned-{len(step.left)}"
+        written = pruning.prune(folder, found, step, out)
+    if json:
+        typer.echo(json_format.dumps({**found.to_json(), "pruned": written}, indent=1))
+        return
+    console = Console(highlight=False)
+    console.print(as_table(found, step))
+    for line in as_lines(found, step, written):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _goal(members: int | None, max_latency: str | None, loss: float | None) -> Goal | None:
+    """Raises `UserError` for more than one, and for what no ensemble could meet."""
+    from quorate.ensemble.receipt import Goal
+    from quorate.errors import UserError
+
+    given = [value for value in (members, max_latency, loss) if value is not None]
+    if len(given) > 1:
+        raise UserError("--members, --max-latency and --loss are three goals; give one of them")
+    if members is not None and members < 1:
+        raise UserError(f"--members {members}: an ensemble has at least one")
+    if loss is not None and not 0 <= loss < float("inf"):
+        raise UserError(f"--loss {loss:g}: nats by which the log-loss may rise are needed, such as 0.001")
+    milliseconds = None
+    if max_latency is not None:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*", max_latency)
+        if match is None or not float(match[1]):
+            raise UserError(f"--max-latency {max_latency}: a time with its unit is needed, such as 5ms or 0.2s")
+        milliseconds = float(match[1]) * (1 if match[2] == "ms" else 1000)
+    return Goal(members, milliseconds, loss) if given else None

@@ -1,0 +1,163 @@
+"""A finished ensemble's receipt, and smaller bundles of it: which members can go, what that costs and what it saves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.bundle import LOSSES, UNSEEN, Bundle, verified_manifest, write_bundle
+from quorate.ensemble.assemble import assemble
+from quorate.ensemble.combiner import Combiner
+from quorate.ensemble.metrics import scores
+from quorate.ensemble.receipt import Receipt
+from quorate.ensemble.worth import Pruned, Worth
+from quorate.errors import UserError
+from quorate.kinds import COMBINERS, KindParams
+from quorate.packing import losses_file, unseen_file
+from quorate.plan import derive_seed
+from quorate.runs import RunFolder
+from quorate.spec import JobSpec
+from quorate.timing import member_milliseconds
+
+MOST_ROWS = 20_000
+"""Of more rows, so many drawn by the job's seed tell what members are worth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels (N,)."""
+
+    names: list[str]
+    proba: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    y: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> Rows:
+        """Raises `UserError` where the run does not have them."""
+        try:
+            with np.load(folder.path / "oof.npz", allow_pickle=False) as saved:
+                return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"])
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{folder.path / 'oof.npz'} cannot be read: {error}; start the job again") from None
+
+    def take(self, names: tuple[str, ...]) -> Rows:
+        places = [self.names.index(name) for name in names]
+        return Rows(list(names), self.proba[places], self.mask[places], self.y)
+
+
+def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
+    """What each member of a finished run costs, and the smaller ensembles; raises `UserError`.
+
+    With `by_cost` members go by what they are worth for each millisecond, else by what they are worth.
+    """
+    bundle = Bundle.load(folder.bundle)
+    names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
+    if len(names) < 2:
+        raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
+    spec, rows = _spec(folder), Rows.of(folder).take(names)
+    covered = np.flatnonzero(rows.mask.all(axis=0))
+    if len(covered) > MOST_ROWS:
+        drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
+        covered = np.sort(drawn.choice(covered, MOST_ROWS, replace=False))
+    worth = Worth.of(
+        proba=rows.proba[:, covered],
+        y=rows.y[covered],
+        combiner=_combiner(spec, bundle.manifest["combination"]["kind"]),
+        seed=derive_seed(spec.seed, "combiner"),
+    )
+    board = {row["name"]: row for row in folder.board()["members"]}
+    milliseconds = member_milliseconds(bundle)
+    prices = np.array([milliseconds[name] for name in names])
+    fitted = np.array([board[name]["fit_seconds"] for name in names])
+    steps = tuple(worth.eliminate(prices, by_cost=by_cost))
+    return Receipt(names, prices, fitted, steps, len(covered))
+
+
+def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[str, Any]:
+    """Write the bundle of the members that a step leaves to `out`, and give its figures; raises `UserError`.
+
+    The members are combined anew on all out-of-fold rows, and the estimate is cross-fitted.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already; name another folder with -o, or remove it")
+    spec, names = _spec(folder), tuple(found.names[m] for m in step.left)
+    rows = Rows.of(folder).take(names)
+    manifest = verified_manifest(folder.bundle)
+    assembly = assemble(
+        proba=rows.proba,
+        mask=rows.mask,
+        y=rows.y,
+        combiner=_combiner(spec, manifest["combination"]["kind"]),
+        seed=derive_seed(spec.seed, "combiner"),
+        names=list(names),
+    )
+    entries = {entry["name"]: entry for entry in manifest["members"]}
+    members = [
+        {**entries[name], "weight": round(float(weight), 6), "temperature": temperature}
+        | ({} if weight > 0 else {"folds": []})
+        for name, weight, temperature in zip(
+            names, assembly.combination.weights, assembly.combination.temperatures, strict=True
+        )
+    ]
+    places = [place for entry in members for place in entry["folds"]]
+    files = {
+        name: (folder.bundle / name).read_bytes()
+        for name in manifest["files"]
+        if any(name.startswith(f"{place}/") for place in places)
+    }
+    files |= {
+        LOSSES: losses_file(assembly.row_losses),
+        UNSEEN: unseen_file(assembly.crossfit_proba, assembly.rows, rows.y),
+    }
+    test = _test(folder, rows.names)
+    metrics = {"oof": assembly.scores, "test": None}
+    if test is not None:
+        metrics["test"] = scores(assembly.combination.apply(test[0]), test[1])
+    kept = {key: value for key, value in manifest.items() if key not in ("schema", "files")}
+    write_bundle(
+        out,
+        kept
+        | {
+            "members": members,
+            "combination": assembly.combination.to_json(),
+            "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
+            "metrics": metrics,
+            "pruned": {"from": folder.name, "members": list(found.names), **vars(step.change)},
+        },
+        files,
+    )
+    return {
+        "bundle": str(out),
+        "members": list(names),
+        "predict_ms": sum(member_milliseconds(Bundle.load(out)).values()),
+        "metrics": metrics,
+        "before": manifest["metrics"],
+        "change": vars(step.change),
+    }
+
+
+def _combiner(spec: JobSpec, kind: str) -> Combiner[KindParams]:
+    """The job's own, or what `auto` has chosen for the bundle."""
+    made = COMBINERS.get(spec.combiner.kind if spec.combiner.kind != "auto" else kind)
+    combiner: Combiner[KindParams] = made(spec.combiner if spec.combiner.kind != "auto" else made.Params())
+    return combiner
+
+
+def _spec(folder: RunFolder) -> JobSpec:
+    return JobSpec.model_validate(json.loads((folder.path / "job.json").read_text(encoding="utf-8")))
+
+
+def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    """The members' probabilities (M, n, K) for the test rows, and the labels, where the run has some."""
+    path = folder.path / "test.npz"
+    if not path.is_file():
+        return None
+    every = Rows.of(folder).names
+    with np.load(path, allow_pickle=False) as saved:
+        return saved["proba"][[every.index(name) for name in names]], saved["y"]

@@ -1,0 +1,86 @@
+"""What an ensemble's members cost and are worth, as a table and in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from quorate.ensemble.receipt import Receipt
+from quorate.ensemble.worth import Change, Pruned
+
+Z = 1.96
+
+
+def as_table(found: Receipt, chosen: Pruned | None = None) -> Table:
+    """One row for each ensemble, from all members to a single one; the `chosen` one is bold."""
+    whole = found.steps[0]
+    table = Table(title="one member after another", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("without", overflow="fold")
+    for column in ("left", "ms a row", "of all", "OOF NLL", "±", "accuracy", "±"):
+        table.add_column(column, justify="right", no_wrap=True)
+    before = set(whole.left)
+    for step in found.steps:
+        gone = before - set(step.left)
+        before = set(step.left)
+        change = step.change
+        figures = ("", "", "", "") if step is whole else _figures(change)
+        table.add_row(
+            ", ".join(found.names[m] for m in sorted(gone)) or "–",
+            str(len(step.left)),
+            f"{step.cost:.3g}",
+            f"{step.cost / whole.cost:.0%}",
+            *figures,
+            style="bold" if step is chosen else "",
+        )
+    return table
+
+
+def as_lines(found: Receipt, chosen: Pruned | None, written: Mapping[str, Any] | None) -> Iterator[str]:
+    """What can be dropped for how much; what was written, and what it is worth."""
+    whole = found.steps[0]
+    if chosen is None:
+        yield _offer(found)
+        return
+    if written is None:
+        yield "the whole ensemble meets that; nothing is written"
+        return
+    change = chosen.change
+    yield (
+        f"left: {', '.join(written['members'])}; {1 - chosen.cost / whole.cost:.0%} faster, OOF NLL {change.nll:+.4f} "
+        f"± {Z * change.nll_error:.4f}, accuracy {change.accuracy:+.4f} ± {Z * change.accuracy_error:.4f}"
+    )
+    after, before = written["metrics"]["test"], written["before"]["test"]
+    if after and before:
+        yield (
+            f"test: NLL {before['nll']:.4f} before, {after['nll']:.4f} now; accuracy {before['accuracy']:.4f} before, "
+            f"{after['accuracy']:.4f} now"
+        )
+    yield f"measured again: {written['predict_ms']:.3g} ms a row, {whole.cost:.3g} before"
+    yield f"{written['bundle']}"
+
+
+def _offer(found: Receipt) -> str:
+    """The smallest ensemble whose loss is within noise of the whole one's."""
+    whole = found.steps[0]
+    free = [step for step in found.steps[1:] if step.change.nll <= Z * step.change.nll_error]
+    if not free:
+        return "every member is worth more than noise; --members, --max-latency or --loss say what may go all the same"
+    least = min(free, key=lambda step: step.cost)
+    gone = [name for m, name in enumerate(found.names) if m not in least.left]
+    change = least.change
+    return (
+        f"drop {', '.join(gone)}: {1 - least.cost / whole.cost:.0%} faster, OOF NLL {change.nll:+.4f}, accuracy "
+        f"{change.accuracy:+.4f}, both within noise (quorate prune --members {len(least.left)})"
+    )
+
+
+def _figures(change: Change) -> tuple[str, str, str, str]:
+    return (
+        f"{change.nll:+.4f}",
+        f"{Z * change.nll_error:.4f}",
+        f"{change.accuracy:+.4f}",
+        f"{Z * change.accuracy_error:.4f}",
+    )

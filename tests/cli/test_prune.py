@@ -1,0 +1,142 @@
+"""`quorate prune`: the receipt says what the smaller ensembles are worth, and the bundle is one of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.cli.conftest import InFolder
+from tests.jobs import Here
+
+from quorate.bundle import Bundle, verified_manifest
+from quorate.ensemble.assemble import assemble
+from quorate.ensemble.metrics import scores
+from quorate.kinds import COMBINERS
+from quorate.plan import derive_seed
+
+JOB: dict[str, Any] = {
+    "name": "several",
+    "data": "digits",
+    "validation": {"folds": 2},
+    "members": {
+        "forest": {"kind": "random_forest", "trees": 30},
+        "trees": {"kind": "extra_trees", "trees": 30},
+        "linear": {"kind": "logistic"},
+        "neighbours": {"kind": "knn"},
+    },
+    "combiner": "weighted",
+    "execution": {"executor": "local"},
+    "tracking": {"enabled": False},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    here = Here(tmp_path_factory.mktemp("several"))
+    board = here.run(JOB)
+    assert sum(row["weight"] > 0 for row in board["members"]) >= 3
+    return here.newest_run()
+
+
+def crossfitted(run: Path, names: list[str]) -> dict[str, float]:
+    """What `assemble` says of an ensemble of these members."""
+    with np.load(run / "oof.npz") as saved:
+        places = [saved["members"].tolist().index(name) for name in names]
+        proba, y = saved["proba"][places], saved["y"]
+    made = COMBINERS.get("weighted")
+    mask, seed = np.ones(proba.shape[:2], dtype=bool), derive_seed(0, "combiner")
+    return assemble(proba=proba, mask=mask, y=y, combiner=made(made.Params()), seed=seed).scores
+
+
+def test_the_receipt_has_the_losses_of_ensembles_made_without_members(quorate_in: InFolder, run: Path) -> None:
+    code, said, _ = quorate_in(run, "prune", "--run", str(run), "--json")
+
+    found = json.loads(said)
+    assert code == 0 and found["pruned"] is None
+    steps = found["steps"]
+    assert [len(step["left"]) for step in steps] == list(range(len(steps), 0, -1))
+    whole = crossfitted(run, steps[0]["left"])
+    for step in steps[1:]:
+        alone = crossfitted(run, step["left"])
+        assert step["nll"] == pytest.approx(alone["nll"] - whole["nll"], abs=1e-9)
+        assert step["accuracy"] == pytest.approx(alone["accuracy"] - whole["accuracy"], abs=1e-9)
+    assert steps[0]["predict_ms"] == pytest.approx(sum(member["predict_ms"] for member in found["members"]))
+    assert not list(run.glob("pruned*"))
+
+
+def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
+    quorate_in: InFolder, run: Path, tmp_path: Path
+) -> None:
+    code, said, _ = quorate_in(run, "prune", "--run", str(run), "--members", "2", "-o", str(tmp_path / "two"), "--json")
+
+    written = json.loads(said)["pruned"]
+    assert code == 0 and len(written["members"]) == 2
+    manifest, before = verified_manifest(tmp_path / "two"), verified_manifest(run / "bundle")
+    assert [entry["name"] for entry in manifest["members"]] == written["members"]
+    assert manifest["metrics"]["oof"] == pytest.approx(crossfitted(run, written["members"]))
+    assert set(manifest["files"]) - {"losses.npz", "unseen.npz"} < set(before["files"])
+    bundle, whole = Bundle.load(tmp_path / "two"), Bundle.load(run / "bundle")
+    with np.load(run / "test.npz") as saved:
+        assert manifest["metrics"]["test"]["accuracy"] > 0.9
+        places = [[entry["name"] for entry in before["members"]].index(name) for name in written["members"]]
+        expected = scores(bundle._combination.apply(saved["proba"][places]), saved["y"])
+    assert manifest["metrics"]["test"] == pytest.approx(expected)
+    rows = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    mine, theirs = (one.predict(rows, members=True).members or {} for one in (bundle, whole))
+    for name in written["members"]:
+        np.testing.assert_array_equal(mine[name], theirs[name])
+
+
+def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
+    quorate_in: InFolder, run: Path, tmp_path: Path
+) -> None:
+    _, said, _ = quorate_in(run, "prune", "--run", str(run), "--loss", "0.01", "-o", str(tmp_path / "x"), "--json")
+
+    found = json.loads(said)
+    kept = [step for step in found["steps"] if step["nll"] <= 0.01]
+    cheapest = min(kept, key=lambda step: float(step["predict_ms"]))
+    chosen = found["pruned"]["members"] if found["pruned"] else found["steps"][0]["left"]
+    assert chosen == cheapest["left"]
+
+
+def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -> None:
+    code, said, _ = quorate_in(run, "prune", "--run", str(run), "--members", "1", columns=120)
+
+    assert code == 0
+    assert "ms a row" in said and "OOF NLL" in said
+    assert "faster, OOF NLL +" in said
+    assert "test: NLL" in said and "measured again:" in said
+    assert (run / "pruned-1" / "manifest.json").is_file()
+    code, _, wrong = quorate_in(run, "prune", "--run", str(run), "--members", "1")
+    assert code == 2 and "is there already; name another folder with -o, or remove it" in wrong
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--members", "2", "--loss", "0.1"], "three goals; give one of them"),
+        (["--members", "0"], "--members 0: an ensemble has at least one"),
+        (["--loss=-1"], "--loss -1: nats by which the log-loss may rise are needed"),
+        (["--max-latency", "5"], "--max-latency 5: a time with its unit is needed, such as 5ms or 0.2s"),
+        (["--max-latency", "0.00001ms"], "no ensemble of these members answers within 1e-05 ms: the fastest"),
+        (["-o", "somewhere"], "-o is for a smaller bundle; say which"),
+    ],
+)
+def test_goals_that_are_none_are_refused(given: list[str], words: str, quorate_in: InFolder, run: Path) -> None:
+    code, _, said = quorate_in(run, "prune", "--run", str(run), *given)
+
+    assert code == 2
+    assert words in said
+
+
+def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tiny_bundle: Path) -> None:
+    run = tiny_bundle.parent
+    alone = sum(bool(entry["folds"]) for entry in verified_manifest(tiny_bundle)["members"]) == 1
+
+    code, _, said = quorate_in(run, "prune", "--run", str(run))
+
+    assert code == (2 if alone else 0)
+    assert not alone or "alone; there is nothing to prune" in said
