@@ -49,7 +49,16 @@ from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
 from quorate.plan import make_plan
-from quorate.spec import ExecutionSpec, JobSpec, MemberParams, QuorumSpec, TrackingSpec, ValidationSpec, load_job
+from quorate.spec import (
+    ExecutionSpec,
+    JobSpec,
+    MemberParams,
+    ProductionSpec,
+    QuorumSpec,
+    TrackingSpec,
+    ValidationSpec,
+    load_job,
+)
 from quorate.training.finetuning import Finetune
 from quorate.training.momentum import MomentumWarmup
 from quorate.training.optimizers import MomentsParams
@@ -78,6 +87,7 @@ PARTS: list[type[BaseModel]] = [
     JobSpec,
     ValidationSpec,
     QuorumSpec,
+    ProductionSpec,
     ExecutionSpec,
     TrackingSpec,
     DataParams,

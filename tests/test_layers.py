@@ -31,6 +31,7 @@ LAYERS = (
     {"comparison", "drawing", "finding", "history"},
     {"mirror", "extracting"},
     {"fitting"},
+    {"refitting"},
     {"board", "packing", "budgeting", "loading", "train_dev", "timing"},
     {"pruning"},
     {"job"},

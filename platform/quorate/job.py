@@ -41,6 +41,7 @@ from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather
 from quorate.packing import pack_bundle
 from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan
+from quorate.refitting import from_folds, refit_plan, refitted, scored
 from quorate.report.progress import Screen
 from quorate.results import Results
 from quorate.runs import RunFolder
@@ -130,15 +131,33 @@ def run_job(
             members = _counted(job, plan, work, gathered, counting, place, budget)
             assembly = _assemble(job, plan, gathered, members)
             combination = assembly.combination.among(members, len(plan.labels))
-            test = combination.apply(gathered.test) if gathered.test is not None else None
+            production = from_folds(plan, work, best=spec.production.best)
+            if spec.production.refit:
+                weighted = [plan.labels[m] for m in np.flatnonzero(combination.weights)]
+                again = refit_plan(spec, plan, work, weighted, place.hardware())
+                later = Work(fits=find_finished(again, results))
+                console.print(f"on all rows: {_count(len(again.tasks), 'fit task')}, {len(later.fits)} reused")
+                for fit in later.fits.values():
+                    mirror.reused(fit)
+                if units := units_left(again, later, results):
+                    stop.attach(executor := place.executor())
+                    train(units, again, later, results, executor, mirror, folder, spec.execution, screen)
+                    stop.attach(None)
+                    stop.check()
+                production = refitted(plan, again, production, later, weighted)
+            in_production = scored(production, plan.labels, gathered.test)
+            test = combination.apply(in_production) if in_production is not None else None
+            if production.note:
+                console.print(production.note, markup=False, highlight=False)
             if assembly.reason:
                 console.print(assembly.reason, style="yellow", markup=False, highlight=False)
 
             board = make_board(spec, plan, work, gathered, assembly, combination, test)
+            board["ensemble"]["production"] = production.note or None
             board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
             if budget is not None:
                 board["budget"] = budget_part(budget, plan, work, members, counting)
-            bundle = pack_bundle(folder.path / "bundle", spec, plan, work, assembly, combination, board, results)
+            bundle = pack_bundle(folder.path / "bundle", spec, plan, production, assembly, combination, board, results)
             for need in needs(read_manifest(bundle)):
                 console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
             if context.train_dev is not None:
@@ -168,6 +187,8 @@ def open_data(job: Job, console: Console | None = None, data: Opened | None = No
         raise job.error((("validation", error.key), str(error))) from None
     if spec.quorum.folds is not None and spec.quorum.folds > len(folds):
         raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
+    if (best := spec.production.best) is not None and best > len(folds):
+        raise job.error((("production", "folds"), f"the best {best} are asked for, but there are {len(folds)} folds"))
     return Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
 
 

@@ -117,7 +117,7 @@ class Mirror:
             self._start(member, task.member, JOB, {"quorate.level": "member", "quorate.kind": task.kind}, params)
         uid = f"{member}/{'.'.join(filter(None, (str(task.copy), task.view)))}/{task.fold}"
         if uid not in self._open:
-            name = f"{task.label} fold {task.fold + 1}"
+            name = f"{task.label} {task.part}"
             params = {"member": task.member, "kind": task.kind, "copy": task.copy, "fold": task.fold, "seed": task.seed}
             params |= task.numerics.to_json() | ({"view": task.view} if task.view else {})
             own = {"quorate.level": "fold", "quorate.key": task.key, **(tags or {})}

@@ -18,9 +18,9 @@ from quorate.bundle import LOSSES, UNSEEN, write_bundle
 from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.conformal import Conformal
-from quorate.fitting import Work
 from quorate.members.base import HEADER
-from quorate.plan import Plan
+from quorate.plan import ALL_ROWS, Plan
+from quorate.refitting import Production
 from quorate.results import Results
 from quorate.spec import JobSpec
 
@@ -31,7 +31,7 @@ def pack_bundle(
     folder: Path,
     spec: JobSpec,
     plan: Plan,
-    work: Work,
+    production: Production,
     assembly: Assembly,
     combination: Combination,
     board: dict[str, Any],
@@ -44,13 +44,12 @@ def pack_bundle(
         row = board["members"][m]
         entry: dict[str, Any] = {key: row[key] for key in ("name", "kind", "weight", "temperature", "oof", "test")}
         entry["folds"] = []
-        for task in plan.of(label) if combination.weights[m] > 0 else ():
-            if task.key in work.fits:
-                place = f"members/{label}/{task.fold}"
-                entry["folds"].append(place)
-                content = results.files(work.fits[task.key])
-                files |= {f"{place}/{name}": blob for name, blob in content.items()}
-                entry |= _needs(json.loads(content[HEADER]))
+        for fit in production.fits[label] if combination.weights[m] > 0 else ():
+            place = f"members/{label}/{'all' if fit.task.fold == ALL_ROWS else fit.task.fold}"
+            entry["folds"].append(place)
+            content = results.files(fit)
+            files |= {f"{place}/{name}": blob for name, blob in content.items()}
+            entry |= _needs(json.loads(content[HEADER]))
         members.append(entry)
     data = plan.context.train
     files[LOSSES] = losses_file(assembly.row_losses)
@@ -70,6 +69,7 @@ def pack_bundle(
             "rows": len(data),
             **{key: getattr(spec.data, key, None) for key in ("label", "labels", "images", "missing", "separator")},
         },
+        "production": production.note or None,
         "seed": spec.seed,
         "versions": {
             "quorate": __version__,

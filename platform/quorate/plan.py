@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,8 @@ from quorate.training.run import Hardware, Numerics
 
 _PLACE_ONLY = {"copies", "cpus", "gpus", "memory"}
 """Parameters that say how many and where, not what; threads and device are part of the numerics."""
+ALL_ROWS = -1
+"""The number of the fold whose task trains on all rows; it is the last, and only, one of its context."""
 _FEATURE_ROWS = 512
 """Rows of a feature task: few enough for workers to share them evenly, and to lose little when one is stopped."""
 
@@ -74,9 +76,14 @@ class FitTask:
     def kind(self) -> str:
         return self.params.kind
 
+    @property
+    def part(self) -> str:
+        """`fold 3`, or `all rows`."""
+        return "all rows" if self.fold == ALL_ROWS else f"fold {self.fold + 1}"
+
     def __str__(self) -> str:
         view = f", {self.view}" if self.view else ""
-        return f"member {self.member}, copy {self.copy + 1}{view}, fold {self.fold + 1}"
+        return f"member {self.member}, copy {self.copy + 1}{view}, {self.part}"
 
 
 @dataclass(frozen=True)
@@ -192,9 +199,9 @@ class Plan:
         return tuple(task for task in self.tasks if task.label == label)
 
 
-def make_plan(spec: JobSpec, context: Context, hardware: Hardware) -> Plan:
+def make_plan(spec: JobSpec, context: Context, hardware: Hardware, *, first_fold: int = 0) -> Plan:
     """`members x copies x folds` fit tasks, and what else their runs give; their seeds, numerics, keys and costs."""
-    folds = [_fold_hash(fold) for fold in context.folds.folds]
+    folds = {number: _fold_hash(fold) for number, fold in enumerate(context.folds.folds, start=first_fold)}
     tasks = tuple(
         task
         for name, params in spec.members.items()
@@ -229,7 +236,7 @@ def _feature_tasks(tasks: Sequence[FitTask], context: Context) -> Iterator[Featu
 
 
 def _tasks(
-    job_seed: int, name: str, params: MemberParams, context: Context, folds: Sequence[str], hardware: Hardware
+    job_seed: int, name: str, params: MemberParams, context: Context, folds: Mapping[int, str], hardware: Hardware
 ) -> Iterator[FitTask]:
     kind, resources = MEMBERS.get(params.kind), Resources(params.cpus, params.gpus, params.memory)
     resolved = None
@@ -238,7 +245,7 @@ def _tasks(
             resolved = _resolve(name, params.of_copy(copy), context, hardware)
         views = kind.views(resolved.params) if hasattr(kind, "views") else ()
         label = name if params.copies == 1 else f"{name}.{copy + 1}"
-        for fold, fold_hash in enumerate(folds):
+        for fold, fold_hash in folds.items():
             seed, numerics = derive_seed(job_seed, name, copy, fold), resolved.numerics[fold]
             decides = {
                 "what": "fit",

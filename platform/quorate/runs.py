@@ -104,7 +104,7 @@ class RunFolder:
         if isinstance(event.task, FeatureTask):
             return self.path / "logs" / f"features.{event.task.label.replace('/', '.')}.log"
         task = event.task.fit if isinstance(event.task, PredictTask) else event.task
-        return self.path / "logs" / f"{task.label}.fold{task.fold + 1}.log"
+        return self.path / "logs" / f"{task.label}.{task.part.replace(' ', '')}.log"
 
     def log(self, event: Event) -> None:
         """Write an event to its task's log."""

@@ -196,6 +196,26 @@ class QuorumSpec(Spec):
         return max(1, min(needed, total))
 
 
+class ProductionSpec(Spec):
+    """What the bundle predicts with."""
+
+    folds: Annotated[str, Field(pattern=r"^(all|best [1-9][0-9]*)$")] = "all"
+    """`all` fold models of each member, averaged, or the `best 2` (or another number) by their validation rows."""
+    refit: bool = False
+    """Train each member that weighs something once more, on all rows; it then predicts alone."""
+
+    @property
+    def best(self) -> int | None:
+        """How many fold models; None for all."""
+        return None if self.folds == "all" else int(self.folds.removeprefix("best "))
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.refit and self.best is not None:
+            raise ValueError(f"refit takes the place of the fold models, and folds: {self.folds} chooses among them")
+        return self
+
+
 class ExecutionSpec(Spec):
     """Where fit tasks run and how failures are met."""
 
@@ -247,6 +267,8 @@ class JobSpec(Spec):
     """How the members' predictions become one."""
     quorum: QuorumSpec = QuorumSpec()
     """What the ensemble needs to be made."""
+    production: ProductionSpec = ProductionSpec()
+    """What the bundle predicts with: all fold models, the best of them, or models of all rows."""
     execution: ExecutionSpec = ExecutionSpec()
     """Where fit tasks run and how failures are met."""
     tracking: TrackingSpec = TrackingSpec()
@@ -270,6 +292,12 @@ class JobSpec(Spec):
                 f"and {found}; name a file in data.test, or leave train_dev out"
             )
         return validation
+
+    @model_validator(mode="after")
+    def _a_budget_leaves_no_refit(self) -> Self:
+        if self.production.refit and self.execution.budget is not None:
+            raise ValueError("production.refit takes as long as it takes; leave it out, or leave the budget out")
+        return self
 
     @field_validator("members")
     @classmethod

@@ -196,4 +196,4 @@ def _name(task: Task) -> str:
     if isinstance(task, FeatureTask):
         return f"features {task.start + 1}-{task.stop} ({task.part}), {task.label}"
     fit = task if isinstance(task, FitTask) else task.fit
-    return f"{fit.label} fold {fit.fold + 1}"
+    return f"{fit.label} {fit.part}"
