@@ -15,7 +15,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrations.temperature import Temperature
-from quorate.ensemble.calibrator import calibrated, fit_each
+from quorate.ensemble.calibrator import Calibration, calibrated, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, one_member
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import Split, crossfitted, parts_of
@@ -72,10 +72,10 @@ def assemble(
     parts = list(parts_of(labels, splits=splits, seed=seed))
     estimate = crossfitted(combiner.fit, proba=covered, y=labels, parts=parts, seed=seed)
     objective = combiner.objective
-    best = _best_single(covered, labels, parts, objective)
+    combination = combiner.fit(proba=covered, y=labels, seed=seed)
+    best = _best_single(covered, labels, parts, objective, _temperatures(combiner, combination, covered, labels))
     combiner_nll, combiner_loss = nll(estimate, labels), loss(objective, estimate, labels)
     guarded, reason = best.loss < combiner_loss, None
-    combination = combiner.fit(proba=covered, y=labels, seed=seed)
     candidates = combination.candidates
     if guarded:
         estimate = best.proba
@@ -131,10 +131,20 @@ class _Single:
     proba: Floats
 
 
-def _best_single(proba: Proba, y: Labels, parts: Sequence[Split], objective: Objective) -> _Single:
+def _temperatures(
+    combiner: Combiner[KindParams], combination: Combination, proba: Proba, y: Labels
+) -> Sequence[Calibration]:
+    """A temperature for each member, fitted on all rows: the combiner's own where it has them."""
+    if getattr(getattr(combiner.params, "calibration", None), "kind", None) == "temperature":
+        return combination.calibrations
+    return fit_each(KindParams(kind="temperature"), proba=proba, y=y)
+
+
+def _best_single(
+    proba: Proba, y: Labels, parts: Sequence[Split], objective: Objective, temperatures: Sequence[Calibration]
+) -> _Single:
     best = min((_as_it_is(member, raw, y, objective) for member, raw in enumerate(proba)), key=lambda one: one.searched)
     # Fitted on its own rows a temperature looks better than cross-fitted: where even so it falls short, nobody asks.
-    temperatures = fit_each(KindParams(kind="temperature"), proba=proba, y=y)
     hopes = [search_loss(objective, member, y) for member in calibrated(temperatures, proba)]
     for member in np.argsort(hopes, kind="stable").tolist():
         if hopes[member] >= best.searched:

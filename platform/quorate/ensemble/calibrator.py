@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -13,13 +11,10 @@ import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.metrics import SMALLEST_PROBA
+from quorate.ensemble.threads import in_threads
 from quorate.kinds import CALIBRATIONS, KindParams
 
 P_co = TypeVar("P_co", bound=KindParams, covariant=True)
-T = TypeVar("T")
-
-MANY = 2_000_000
-THREADS = 2
 
 
 class Calibration(ABC):
@@ -61,27 +56,13 @@ def calibrator_of(params: KindParams) -> Calibrator[KindParams]:
 def fit_each(params: KindParams, *, proba: Proba, y: Labels) -> tuple[Calibration, ...]:
     """The calibration of each member of (M, N, K), as the kind of `params` makes it."""
     calibrator = calibrator_of(params)
-    return tuple(_each(lambda member: calibrator.fit(proba=member, y=y), proba))
+    return tuple(in_threads(lambda member: calibrator.fit(proba=member, y=y), proba, numbers=proba.size))
 
 
 def calibrated(calibrations: Sequence[Calibration], proba: Proba) -> Iterator[Floats]:
     """Each member of (M, N, K), calibrated, one after another."""
     places = range(len(proba))
-    return _each(lambda place: calibrations[place].apply(proba[place]), places, size=proba.size)
-
-
-def _each(do: Callable[[Any], T], items: Sequence[Any] | Proba, *, size: int | None = None) -> Iterator[T]:
-    """`do` of each item in turn; of many numbers in two threads, as NumPy leaves them the processor while it counts."""
-    if (items.size if size is None else size) < MANY:  # type: ignore[union-attr]
-        yield from map(do, items)
-        return
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting = deque(pool.submit(do, item) for item in items[:THREADS])
-        for item in items[THREADS:]:
-            yield waiting.popleft().result()
-            waiting.append(pool.submit(do, item))
-        while waiting:
-            yield waiting.popleft().result()
+    return in_threads(lambda place: calibrations[place].apply(proba[place]), places, numbers=proba.size)
 
 
 def calibration_from_json(values: Mapping[str, Any]) -> Calibration:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quorate.ensemble.arrays import Floats, Labels, Mask
 from quorate.ensemble.calibrator import true_class_proba
 from quorate.ensemble.objectives import Objective, search_loss
+from quorate.ensemble.threads import THREADS, in_threads
 
 MOST_ROWS = 1_000_000
 TIE = 1e-12  # nats
@@ -84,17 +86,22 @@ class _LogLoss:
         self._true, self._grouped = true, _grouped(true)
         self._total = np.zeros(self._grouped.shape[1:])
         self._total.reshape(-1)[true.shape[1] :] = 1.0  # padding rows: log 1 = 0, whoever joins
-        self._sum = np.empty_like(self._total)
+        self._halves = np.array_split(np.arange(len(true)), THREADS)
         self._size = 0
 
     def candidates(self) -> Floats:
         """The log-loss of the average with each member added (M,)."""
-        losses = np.empty(len(self._true))
-        for member in range(len(losses)):
-            np.add(self._total, self._grouped[member], out=self._sum)
-            losses[member] = -np.log(self._sum.prod(axis=0)).sum() / self._true.shape[1]
-        found: Floats = losses + np.log(self._size + 1)
-        return found
+        losses: Floats = np.concatenate(list(in_threads(self._sums, self._halves, numbers=self._true.size)))
+        losses += np.log(self._size + 1)
+        return losses
+
+    def _sums(self, members: NDArray[np.intp]) -> Floats:
+        """The log-losses of the sums with each of these members added."""
+        total, losses = np.empty_like(self._total), np.empty(len(members))
+        for place, member in enumerate(members):
+            np.add(self._total, self._grouped[member], out=total)
+            losses[place] = -np.log(total.prod(axis=0)).sum() / self._true.shape[1]
+        return losses
 
     def join(self, member: int) -> None:
         self._total += self._grouped[member]
