@@ -10,14 +10,18 @@ from tests.ensemble.samples import labels, member, members
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.metrics import nll
-from quorate.kinds import COMBINERS
+from quorate.kinds import CALIBRATIONS, COMBINERS
 
 KINDS = COMBINERS.names()
+OFTEN = [pytest.param(kind, marks=pytest.mark.slow) if kind == "auto" else kind for kind in KINDS]
+"""`auto` fits all others some twenty times over."""
+CALIBRATED = [{"kind": "weighted", "calibration": kind, "final": kind} for kind in CALIBRATIONS.names()]
 
 
-def combiner(kind: str):
-    made = COMBINERS.get(kind)
-    return made(made.Params())
+def combiner(kind: str | dict[str, str]):
+    values = {"kind": kind} if isinstance(kind, str) else kind
+    made = COMBINERS.get(values["kind"])
+    return made(made.Params.model_validate(values))
 
 
 def full(proba):
@@ -30,7 +34,7 @@ def sample(seed: int, *, rows: int = 300, classes: int = 3, skills=(0.8, 1.0, 1.
     return members(rng, y, classes=classes, skills=skills), y
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OFTEN)
 def test_scores_describe_the_crossfitted_probabilities_of_the_covered_rows(kind):
     proba, y = sample(0)
 
@@ -43,7 +47,7 @@ def test_scores_describe_the_crossfitted_probabilities_of_the_covered_rows(kind)
     assert made.row_losses.mean() == pytest.approx(made.scores["nll"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OFTEN)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_ensemble_is_never_worse_than_its_best_single_member(kind, seed):
     proba, y = sample(seed, rows=80, skills=(0.2, 0.5, 2.5))
@@ -56,7 +60,7 @@ def test_the_ensemble_is_never_worse_than_its_best_single_member(kind, seed):
     assert made.guarded == (made.combiner_nll > made.best_single_nll)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *CALIBRATED], ids=str)
 def test_shuffled_labels_give_chance_level_estimates(kind):
     # given: members that knew the labels, before those were shuffled
     rng = np.random.default_rng(1)
@@ -70,6 +74,7 @@ def test_shuffled_labels_give_chance_level_estimates(kind):
     # then: within three standard errors of chance, and no better than knowing nothing
     assert abs(made.scores["accuracy"] - 0.5) < 3 * 0.5 / np.sqrt(1_000)
     assert made.scores["nll"] > np.log(2) - 0.005
+    assert made.combiner_nll > np.log(2) - 0.005
 
 
 @pytest.mark.parametrize(
@@ -170,7 +175,7 @@ def test_no_guard_where_the_combination_is_better():
     assert made.combination.to_json() == whole.to_json()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OFTEN)
 def test_rows_that_a_member_misses_stay_out(kind):
     # given: member 1 lost its last fold; what stands there must not matter
     proba, y = sample(5)
@@ -192,7 +197,7 @@ def test_rows_that_a_member_misses_stay_out(kind):
     assert made.combination.to_json() == short.combination.to_json()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OFTEN)
 def test_one_overconfident_member_is_calibrated(kind):
     rng = np.random.default_rng(6)
     y = labels(rng, rows=300, classes=3)

@@ -1,0 +1,42 @@
+"""A member that learns its training rows by heart gains nothing, from its folds to the ensemble's estimate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from quorate.estimator import EnsembleClassifier
+
+MEMBERS = {
+    "by_heart": {"kind": "knn", "neighbours": 1},
+    "deep": {"kind": "random_forest", "trees": 20},
+    "linear": {"kind": "logistic"},
+}
+ROWS, CLASSES = 600, 4
+
+
+@pytest.mark.parametrize("combiner", ["calibrated_greedy", "weighted", "mean", "stacking"])
+def test_on_labels_that_mean_nothing_members_and_ensemble_know_nothing(combiner: str) -> None:
+    X = load_digits().data[:ROWS]
+    y = np.random.default_rng(0).integers(0, CLASSES, ROWS)
+
+    fitted = EnsembleClassifier(members=MEMBERS, validation={"folds": 3}, combiner=combiner).fit(X, y)
+
+    board = fitted.leaderboard_.set_index("name")
+    assert (fitted.predict(X) == y).mean() > 0.35  # it knows rows that it has seen
+    chance = 1 / CLASSES
+    assert (board["oof_accuracy"] - chance).abs().max() < 3.5 * np.sqrt(chance * (1 - chance) / ROWS)
+    assert board.loc["ensemble", "oof_nll"] > np.log(CLASSES) - 0.005
+
+
+def test_a_member_that_knows_its_training_rows_weighs_no_more_for_it() -> None:
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:ROWS], np.where(np.random.default_rng(0).random(ROWS) < 0.3, (y[:ROWS] + 1) % 10, y[:ROWS])
+
+    fitted = EnsembleClassifier(members=MEMBERS, validation={"folds": 3}).fit(X, y)
+
+    board = fitted.leaderboard_.set_index("name")
+    # it has all training rows right, and a third of the labels are wrong for its neighbours
+    assert board.loc["by_heart", "oof_accuracy"] < board.loc["deep", "oof_accuracy"]
+    assert board.loc["by_heart", "weight"] < board.loc["deep", "weight"]
