@@ -15,7 +15,7 @@ from rich.console import Console
 
 from quorate.interrupt import StopRequest
 from quorate.job import Options, run_job
-from quorate.spec import load_job
+from quorate.spec import Job, load_job
 from quorate.store import open_store
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,10 @@ class Here:
 
     def run(self, job: dict[str, Any], *overrides: str, pictures: bool = False) -> dict[str, Any]:
         """The leaderboard of the job, run in this process."""
-        loaded = load_job(self.write(job), overrides)
+        return self.run_loaded(load_job(self.write(job), overrides), pictures=pictures)
+
+    def run_loaded(self, loaded: Job, *, pictures: bool = False) -> dict[str, Any]:
+        """The same of a job that has been read."""
         store, executor = open_store(str(self.folder / "store")), loaded.spec.execution.executor
         options = Options(store, self.folder / "runs", executor, pictures=pictures)
         text = io.StringIO()

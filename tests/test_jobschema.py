@@ -14,7 +14,7 @@ from quorate import jobfile
 from quorate.jobschema import job_schema
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
-HEADER = "# yaml-language-server: $schema=job.schema.json"
+HEADER = "# yaml-language-server: $schema={}job.schema.json"
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def test_the_schema_beside_the_pipelines_is_the_present_one(schema: dict[str, An
     assert shipped == schema, "run: quorate schema -o pipelines/job.schema.json"
 
 
-@pytest.mark.parametrize("path", sorted(PIPELINES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PIPELINES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_pipeline_validates_and_points_an_editor_at_the_schema(
     path: Path, validator: Draft202012Validator
 ) -> None:
     text = path.read_text(encoding="utf-8")
 
-    assert text.splitlines()[0] == HEADER
+    assert text.splitlines()[0] == HEADER.format("../" * (len(path.relative_to(PIPELINES).parts) - 1))
     assert [error.message for error in validator.iter_errors(tree(text))] == []
 
 
