@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,13 @@ def make_board(
     assembly: Assembly,
     combination: Combination,
     test: NDArray[np.float64] | None,
+    names: Sequence[str],
 ) -> dict[str, Any]:
     """The leaderboard as JSON; figures are rounded to six digits.
 
     Members are scored on the rows that they cover, as they are; the ensemble's out-of-fold figures
-    are cross-fitted. `predict_ms` are milliseconds a row in batches, where the member was fitted. `oof_sha256` is
-    the hash of all members' out-of-fold probabilities by name.
+    are cross-fitted. `names` are those of the members that were combined. `predict_ms` are milliseconds a row in
+    batches, where the member was fitted. `oof_sha256` is the hash of all members' out-of-fold probabilities by name.
     """
     trained = [fit for fit in work.fits.values() if not fit.reused]
     tasks = {
@@ -65,7 +67,12 @@ def make_board(
         "temperature": _number(combination.temperature),
         "oof": _rounded(assembly.scores),
         "test": _rounded(scores(test, target.y)) if test is not None and target is not None else None,
-        "best_single": {"oof_nll": round(assembly.best_single_nll, 6)},
+        "best_single": {
+            "name": names[assembly.best_single],
+            "oof_nll": _number(assembly.best_single_nll),
+            "gain": _number(assembly.gain[0]),
+            "error": _number(assembly.gain[1]),
+        },
         "note": assembly.reason,
         "candidates": [
             {"name": one.name, "loss": _number(one.loss), "error": _number(one.error), "chosen": one.chosen}

@@ -152,7 +152,8 @@ def run_job(
             if assembly.reason:
                 console.print(assembly.reason, style="yellow", markup=False, highlight=False)
 
-            board = make_board(spec, plan, work, gathered, assembly, combination, test)
+            combined = [plan.labels[m] for m in members]
+            board = make_board(spec, plan, work, gathered, assembly, combination, test, combined)
             board["ensemble"]["production"] = production.note or None
             board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
             if budget is not None:

@@ -32,6 +32,36 @@ def board(names: list[str], test: dict[str, float] | None) -> dict[str, Any]:
     return {"run": "job-1", "members": rows[::-1], "ensemble": ensemble}
 
 
+def test_the_gain_over_the_best_single_member_is_said_with_its_noise() -> None:
+    best = {"name": "svm", "oof_nll": 0.3, "gain": 0.02, "error": 0.005}
+
+    def said(**changes: float) -> str:
+        found = board(["svm", "knn"], None)
+        found["ensemble"]["best_single"] = {**best, **changes}
+        return as_text(found)
+
+    beyond, within, none = said(), said(gain=-0.004), said(error=0.0)
+
+    assert "the ensemble against svm alone: oof NLL -0.0200 ± 0.0098 (95 %)" in beyond and "noise" not in beyond
+    assert "oof NLL +0.0040 ± 0.0098 (95 %), within noise" in within
+    assert "against" not in none
+
+
+def test_what_the_combiner_chose_from_is_shown_with_what_it_chose() -> None:
+    found = board(["svm", "knn"], None)
+    found["ensemble"]["candidates"] = [
+        {"name": "mean", "loss": 0.31, "error": 0.002, "chosen": True},
+        {"name": "stacking", "loss": 0.309, "error": 0.0, "chosen": False},
+    ]
+
+    lines = as_text(found).splitlines()
+
+    (mean,) = [line for line in lines if "mean" in line]
+    (stacking,) = [line for line in lines if "stacking" in line]
+    assert mean.split() == ["mean", "0.3100", "+0.0010", "0.0020", "chosen"]
+    assert stacking.split() == ["stacking", "0.3090"]
+
+
 def test_eighty_columns_hold_every_figure_of_members_with_long_names() -> None:
     text = as_text(board(["boosting_with_a_long_name.1", "svm"], FIGURES), width=80)
 

@@ -44,6 +44,8 @@ class Assembly:
     combiner_nll: float
     best_single: int
     best_single_nll: float
+    gain: tuple[float, float]
+    """How much less the log-loss is than the best single member's, in nats, and the standard error of that."""
     guarded: bool
     reason: str | None
     candidates: tuple[Candidate, ...] = ()
@@ -96,10 +98,16 @@ def assemble(
         combiner_nll=combiner_nll,
         best_single=best.member,
         best_single_nll=nll(best.proba, labels),
+        gain=_gain(row_nll(best.proba, labels), row_nll(estimate, labels)),
         guarded=guarded,
         reason=reason,
         candidates=candidates,
     )
+
+
+def _gain(single: Floats, whole: Floats) -> tuple[float, float]:
+    differences = single - whole
+    return float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
 def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:

@@ -49,12 +49,23 @@ def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
         table.add_row(row["name"], *kind, *_figures(row, splits, metrics), *last, status)
     table.add_section()
     blank = ["", _number(ensemble["temperature"], 2), "", ""]
+    captions = [_gain(ensemble.get("best_single") or {})]
     if aside := ensemble.get("train_dev"):
         figures = ", ".join(f"{_SHORT[metric]} {_number(aside[metric], 4)}" for metric in metrics)
-        table.caption = f"ensemble on {aside['rows']:,} train-dev rows: {figures}"
-        table.caption_justify = "left"
+        captions.append(f"ensemble on {aside['rows']:,} train-dev rows: {figures}")
+    table.caption, table.caption_justify = "\n".join(filter(None, captions)) or None, "left"
     table.add_row("ensemble", *([""] if wide else []), *_figures(ensemble, splits, metrics), *blank, style="bold")
     return table
+
+
+def _gain(best: dict[str, Any]) -> str:
+    """What the ensemble has over its best single member, and whether that is more than noise."""
+    if not best.get("error"):
+        return ""
+    gain, half = best["gain"], 1.96 * best["error"]
+    said = f"{'-' if gain > 0 else '+'}{abs(gain):.4f} ± {half:.4f}"
+    noise = "" if abs(gain) > half else ", within noise"
+    return f"the ensemble against {best['name']} alone: oof NLL {said} (95 %){noise}"
 
 
 def choices(board: dict[str, Any]) -> Table | None:
