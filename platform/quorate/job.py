@@ -42,6 +42,7 @@ from quorate.oof import Gathered, gather
 from quorate.packing import pack_bundle
 from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan
 from quorate.report.progress import Screen
+from quorate.reporting import REPORT, SECONDS, Known, write_report
 from quorate.results import Results
 from quorate.runs import RunFolder
 from quorate.spec import Job, JobSpec
@@ -147,6 +148,9 @@ def run_job(
             if options.pictures:
                 mirror.pictures(draw(folder, plan, work.fits))
             mirror.finished(board, folder, bundle)
+            if options.pictures and (budget is None or budget.left() > SECONDS):
+                splits = {"oof": context.train} | ({"test": context.test} if context.test is not None else {})
+                mirror.report(write_report(folder, folder.path / REPORT, Known(spec, splits)))
     return board
 
 

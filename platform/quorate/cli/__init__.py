@@ -21,6 +21,7 @@ from quorate.cli import (
     lr_find,
     overfit,
     predict,
+    report,
     runs,
     schema,
     serve,
@@ -54,6 +55,7 @@ app.command("lr-find")(lr_find.lr_find)
 app.command("overfit")(overfit.overfit)
 app.command("curves")(curves.curves)
 app.command("diagnose")(diagnose.diagnose)
+app.command("report")(report.report)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(serve.serve)

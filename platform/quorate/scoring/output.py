@@ -17,10 +17,10 @@ from quorate.errors import UserError
 OUTPUTS = (".csv", ".parquet", ".npz")
 
 
-def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
-    """Raise `UserError` before any work where the scores could not be written, or would replace an input."""
-    if path.suffix.lower() not in OUTPUTS:
-        raise UserError(f"-o {path}: the ending must be one of {', '.join(OUTPUTS)}")
+def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[str] = OUTPUTS) -> None:
+    """Raise `UserError` before any work where a file could not be written, or would replace an input."""
+    if path.suffix.lower() not in endings:
+        raise UserError(f"-o {path}: the ending must be one of {', '.join(endings)}")
     if path.is_dir():
         raise UserError(f"-o {path}: this is a folder; name a file")
     if path.exists() and any(given.exists() and given.samefile(path) for given in inputs):
