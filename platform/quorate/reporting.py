@@ -70,9 +70,7 @@ def read_run(folder: RunFolder, known: Known) -> Run:
         oof=oof,
         test=test,
         facts=tuple(_facts(board, manifest, known.spec, told, oof, test)),
-        recipe=Recipe(
-            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))
-        ),
+        recipe=Recipe(_job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))),
         curves=recorded_curves(folder) if told else {},
         combiner=combiner,
         seed=derive_seed(known.spec.seed if known.spec is not None else 0, "combiner"),
@@ -183,13 +181,20 @@ def _facts(
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
         yield "Data", f"{kind}{signature_from_json(manifest['input'])}"
-    rows = f"{len(oof):,} training" if len(oof) == _training_rows(manifest, oof) else f"{len(oof):,} of {_training_rows(manifest, oof):,} training"
+    rows = (
+        f"{len(oof):,} training"
+        if len(oof) == _training_rows(manifest, oof)
+        else f"{len(oof):,} of {_training_rows(manifest, oof):,} training"
+    )
     yield "Rows", f"{rows}, {len(test):,} test" if test is not None else f"{rows}, no test rows"
     yield "Classes", f"{oof.ensemble.shape[1]:,}"
     if told is not None and "validation" in told.params:
         yield "Validation", told.params["validation"]
     weighing = sum(bool(row["weight"]) for row in board["members"])
-    yield "Members", f"{len(board['members'])}, of which {weighing} weigh something" if weighing > 1 else f"{len(board['members'])}"
+    yield (
+        "Members",
+        f"{len(board['members'])}, of which {weighing} weigh something" if weighing > 1 else f"{len(board['members'])}",
+    )
     yield "Combined by", board["ensemble"]["combiner"]
     tasks = board["tasks"]
     failed = f", {tasks['failed']} failed" if tasks["failed"] else ""
@@ -210,8 +215,8 @@ def _ledger(board: Mapping[str, Any], manifest: Mapping[str, Any], told: _Told |
         for context, digest in told.digests.items():
             yield f"fingerprint of the {'training' if context == 'training' else 'test'} data (SHA-256)", digest
     yield "all members' out-of-fold predictions (SHA-256)", board["oof_sha256"]
-    for name, version in manifest.get("versions", {}).items():
-        yield name, version
+    if versions := manifest.get("versions"):
+        yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
     if told is not None and told.numerics:
         yield "computed on", "; ".join(told.numerics)
     if told is not None and told.hosts:
@@ -235,19 +240,23 @@ def _job_text(folder: RunFolder, spec: JobSpec | None) -> str:
 
 
 def without_defaults(params: BaseModel) -> dict[str, Any]:
-    """What a job file needs to say: the values that are not at their defaults, and every kind."""
+    """What a job file needs to say: every kind, and the values that are not at their defaults."""
     dumped = params.model_dump(mode="json")
     said = {}
     for name, definition in type(params).model_fields.items():
-        value = getattr(params, name)
-        if name == "kind" or definition.is_required() or value != definition.get_default(call_default_factory=True):
-            said[name] = _said(value, dumped[name])
+        value, default = getattr(params, name), definition.get_default(call_default_factory=True)
+        if name == "kind" or definition.is_required() or value != default:
+            short = _said(value, dumped[name])
+            if name == "kind" or definition.is_required() or short != default:
+                said[name] = short
     return said
 
 
 def _said(value: Any, dumped: Any) -> Any:
+    """A value as a job file says it; a kind with nothing but its name is the name."""
     if isinstance(value, BaseModel) and not isinstance(value, RootModel) and isinstance(dumped, dict):
-        return without_defaults(value)
+        said = without_defaults(value)
+        return said["kind"] if list(said) == ["kind"] else said
     if isinstance(value, Mapping):
         return {key: _said(each, dumped[key]) for key, each in value.items()}
     if isinstance(value, tuple | list):

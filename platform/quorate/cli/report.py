@@ -17,7 +17,9 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE.html", help="Where to; `report.html` in the run's folder if left out."),
+        typer.Option(
+            "-o", "--output", metavar="FILE.html", help="Where to; `report.html` in the run's folder if left out."
+        ),
     ] = None,
 ) -> None:
     """Write the report of a finished run: one HTML file to look at, without anything from elsewhere."""

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from quorate import __version__
 from quorate.report.page.run import Run
-from quorate.report.page.section import Section
+from quorate.report.page.section import Section, signed
 from quorate.report.page.sections import (
     calibration,
     confusion,
@@ -35,14 +35,18 @@ def page(run: Run, *, patience: float = PATIENCE) -> str:
     """The whole file; `patience` bounds the seconds in which members are taken away one by one."""
     sections = list(sections_of(run, values_of(run, patience=patience)))
     style, script = (_text(name) for name in ("page.css", "page.js"))
-    return _environment().get_template("page.html").render(
-        run=run,
-        sections=sections,
-        to_do=[(section, remark) for section in sections for remark in section.remarks if remark.tone == "act"],
-        style=Markup(style),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
-        policy=_policy(style, script),
-        version=__version__,
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=run,
+            sections=sections,
+            to_do=[(section, remark) for section in sections for remark in section.remarks if remark.tone == "act"],
+            style=Markup(style),  # noqa: S704 - our own files
+            script=Markup(script),  # noqa: S704
+            policy=_policy(style, script),
+            version=__version__,
+        )
     )
 
 
@@ -66,7 +70,11 @@ def sections_of(run: Run, values: Values) -> Iterator[Section]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_FILES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_FILES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["fixed"] = _fixed
     environment.filters["percent"] = _percent
@@ -78,7 +86,7 @@ def _environment() -> Environment:
 def _fixed(value: float | None, digits: int = 4, sign: bool = False) -> str:
     if value is None:
         return "–"
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return signed(value, digits) if sign else f"{value:.{digits}f}"
 
 
 def _percent(value: float, digits: int = 1) -> str:
@@ -98,5 +106,3 @@ def _policy(style: str, script: str) -> str:
 
 def _digest(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
-
-

@@ -73,3 +73,8 @@ def listed(words: Sequence[str], most: int = 6) -> str:
 def many(count: int, what: str, plural: str = "") -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {what if count == 1 else plural or what + 's'}"
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """`+0.0123`, or with a true minus."""
+    return f"{value:+z.{digits}f}".replace("-", "−")

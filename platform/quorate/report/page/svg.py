@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 Points = Iterable[tuple[float, float]]
 Anchor = Literal["start", "middle", "end"]
 
-LETTER = 6.1
+LETTER = 6.8
 """Width of a letter of a label, about, in units of the drawing."""
 
 
@@ -186,15 +186,11 @@ def rule(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
 
 
 def rectangle(x: float, y: float, width: float, height: float, style: str, title: str = "") -> str:
-    return (
-        f'<rect class="{style}" x="{n(x)}" y="{n(y)}" width="{n(width)}" height="{n(height)}">{_title(title)}</rect>'
-    )
+    return f'<rect class="{style}" x="{n(x)}" y="{n(y)}" width="{n(width)}" height="{n(height)}">{_title(title)}</rect>'
 
 
 def text(x: float, y: float, content: str, style: str, anchor: Anchor = "start", title: str = "") -> str:
-    return (
-        f'<text class="{style}" x="{n(x)}" y="{n(y)}" text-anchor="{anchor}">{_title(title)}{escape(content)}</text>'
-    )
+    return f'<text class="{style}" x="{n(x)}" y="{n(y)}" text-anchor="{anchor}">{_title(title)}{escape(content)}</text>'
 
 
 def names(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quorate.ensemble.arrays import Floats
+from quorate.ensemble.arrays import Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.crossfit import parts_of
@@ -118,7 +118,7 @@ def _test_lead(run: Run, place: int, tempered: bool) -> Change | None:
     return estimated(test.ensemble, test).against(estimated(alone, test))
 
 
-def estimated(proba: Floats, split: Split) -> Estimated:
+def estimated(proba: Proba, split: Split) -> Estimated:
     return Estimated(row_nll(proba, split.y), np.asarray(proba.argmax(axis=1) == split.y))
 
 

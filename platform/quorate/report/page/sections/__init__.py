@@ -1,1 +1,1 @@
-"""The parts of the page, in its order: each makes figures, charts and remarks of a run, and a template lays them out."""
+"""The parts of the page: each makes figures, charts and remarks of a run, and a template lays them out."""

@@ -111,9 +111,7 @@ def _taken_at_its_word(rows: str, found: Measured, count: int) -> Iterator[Remar
 
 def _chart(proba: Proba, y: Labels, measured: Measured, title: str) -> Chart:
     found = reliability(proba, y)
-    axes = Axes.of(
-        (0, 1), (0, 1), width=340, height=300, bottom=92, x_label="", y_label="right", percent="xy"
-    )
+    axes = Axes.of((0, 1), (0, 1), width=380, height=310, bottom=92, y_label="right of them", percent="xy")
     width = 1 / ECE_BINS
     parts = [axes.frame(), axes.line([(0, 0), (1, 1)], "plain dash")]
     seen = np.flatnonzero(found.counts)
@@ -147,5 +145,3 @@ def _chart(proba: Proba, y: Labels, measured: Measured, title: str) -> Chart:
     )
     caption = f"ECE {measured.ece:.4f}; {percent(measured.confidence)} sure, {percent(measured.accuracy)} right."
     return Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def section(run: Run) -> Section:
     )
 
 
-def _matrix(split: Split, names: list[str] | tuple[str, ...]) -> Matrix:
+def _matrix(split: Split, names: Sequence[str]) -> Matrix:
     counts = confusion_matrix(split.ensemble, split.y, len(names))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cells, picture = [], None
@@ -74,7 +74,7 @@ def _cell(count: int, share: float, diagonal: bool) -> Cell:
     return Cell(str(count) if count else "·", style, percent(float(share)))
 
 
-def _pairs(counts: NDArray[np.int64], names: list[str] | tuple[str, ...]) -> list[Confused]:
+def _pairs(counts: NDArray[np.int64], names: Sequence[str]) -> list[Confused]:
     off = counts - np.diag(np.diag(counts))
     order = np.argsort(-off, axis=None, kind="stable")[:PAIRS]
     places = [divmod(int(place), len(names)) for place in order]
@@ -85,7 +85,7 @@ def _pairs(counts: NDArray[np.int64], names: list[str] | tuple[str, ...]) -> lis
     ]
 
 
-def _picture(counts: NDArray[np.int64], shares: NDArray[np.float64], names: list[str] | tuple[str, ...], words: str) -> Markup:
+def _picture(counts: NDArray[np.int64], shares: NDArray[np.float64], names: Sequence[str], words: str) -> Markup:
     k = len(names)
     side = 15 if k <= 40 else 9
     left, top = 150, 26
@@ -95,13 +95,15 @@ def _picture(counts: NDArray[np.int64], shares: NDArray[np.float64], names: list
         share = float(shares[i, j])
         kind = "hit" if i == j else "miss"
         shade = level(share if i == j else min(2.5 * share, 1))
-        title = f"{names[i]} taken for {names[j]}: {counts[i, j]} ({percent(share)})" if i != j else (
-            f"{names[i]}: {counts[i, i]} right ({percent(share)})"
+        title = (
+            f"{names[i]} taken for {names[j]}: {counts[i, j]} ({percent(share)})"
+            if i != j
+            else (f"{names[i]}: {counts[i, i]} right ({percent(share)})")
         )
         parts.append(rectangle(left + side * j, top + side * i, side, side, f"cell {kind} {shade}", title))
     step = 1 if side > 10 else 2
-    for i in range(0, k, step):
-        parts.append(text(left - 6, top + side * (i + 0.5) + 3.5, clip(names[i], 22), "tick", "end", names[i]))
+    middle = top + side / 2 + 3.5
+    parts += [text(left - 6, middle + side * i, clip(names[i], 22), "tick", "end", names[i]) for i in range(0, k, step)]
     parts.append(text(left, top - 10, "predicted, in the same order", "label"))
     parts += [rule(left, top + side * i, left + whole, top + side * i, "grid") for i in range(0, k + 1, 5)]
     parts += [rule(left + side * j, top, left + side * j, top + whole, "grid") for j in range(0, k + 1, 5)]
@@ -132,7 +134,11 @@ def _remarks(run: Run, matrix: Matrix) -> Iterator[Remark]:
         low, high = wilson(right, max(support, 1))
         if support and high < overall:
             few = support < 0.5 * len(split) / len(run.class_names)
-            todo = "it is rare: weigh its rows (`class_weight: balanced`) or collect more" if few else "begin with it"
+            todo = (
+                "it is rare: weigh its rows (`class_weight: balanced`) or collect more"
+                if few
+                else "look at its rows first"
+            )
             yield act(
                 f"“{clip(run.class_names[k], 60)}” is found least: {percent(right / support)} of its {support:,} rows "
                 f"(95 % interval {percent(low)} to {percent(high)}), {percent(overall)} of all; {todo}."

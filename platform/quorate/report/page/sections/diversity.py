@@ -85,7 +85,10 @@ def _ambiguity(run: Run) -> Ambiguity | None:
 def _cells(values: Floats, names: Sequence[str], *, per_cent: bool) -> list[list[Cell]]:
     off = values[~np.eye(len(values), dtype=bool)]
     most = max(float(np.nanmax(off, initial=0.0)), 1e-9)
-    return [[_cell(values[i, j], names[i], names[j], most, i == j, per_cent) for j in range(len(names))] for i in range(len(names))]
+    return [
+        [_cell(values[i, j], names[i], names[j], most, i == j, per_cent) for j in range(len(names))]
+        for i in range(len(names))
+    ]
 
 
 def _cell(value: float, first: str, second: str, most: float, diagonal: bool, per_cent: bool) -> Cell:
@@ -98,9 +101,7 @@ def _cell(value: float, first: str, second: str, most: float, diagonal: bool, pe
     return Cell(said, f"hit {shade}", f"{first} and {second}: {said}{' %' if per_cent else ''}")
 
 
-def _remarks(
-    names: Sequence[str], found: Pairs, gain: Ambiguity | None, weights: Sequence[float]
-) -> Iterator[Remark]:
+def _remarks(names: Sequence[str], found: Pairs, gain: Ambiguity | None, weights: Sequence[float]) -> Iterator[Remark]:
     upper = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     known = [(i, j) for i, j in upper if np.isfinite(found.correlation[i, j])]
     if not known:
@@ -114,7 +115,10 @@ def _remarks(
                 "rows differ): one of them adds little."
             )
         else:
-            yield good(f"No two members make the same mistakes: the most alike, {names[i]} and {names[j]}, have {value:.2f}.")
+            yield good(
+                f"No two members make the same mistakes: the most alike, {names[i]} and {names[j]}, have a correlation "
+                f"of {value:.2f}."
+            )
         i, j = min(known, key=lambda pair: found.correlation[pair])
         if len(known) > 1:
             yield note(

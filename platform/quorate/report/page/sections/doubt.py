@@ -107,7 +107,10 @@ def _remarks(run: Run, found: RiskCoverage, table: list[Answered], sets: Sets) -
     needed = found.confidence_for(aim) if whole.risk else None
     if needed is not None and whole.risk > 0:
         coverage, _ = found.at(needed)
-        yield note(f"For a quarter of the errors, answer from a confidence of {needed:.2f} on: {percent(coverage, 0)} of the rows.")
+        yield note(
+            f"For a quarter of the errors, answer from a confidence of {needed:.2f} on: {percent(coverage, 0)} of the "
+            "rows."
+        )
     sure = sum(share for size, share in sets.sizes if size == 1)
     empty = sum(share for size, share in sets.sizes if size == 0)
     if sets.covered is not None and sets.high < COVERAGE:
@@ -138,7 +141,13 @@ def _risk_chart(run: Run) -> Chart:
         places = np.unique(np.linspace(kept[0], kept[-1], min(POINTS, len(kept))).round().astype(int))
         drawn.append([(float(found.coverage[k]), float(found.risk[k])) for k in places])
     high = max(max(y for _, y in points) for points in drawn)
-    axes = Axes.of((0, 1), (0, span([0, high or 0.01])[1]), x_label="share of the rows answered", y_label="wrong among them", percent="xy")
+    axes = Axes.of(
+        (0, 1),
+        (0, span([0, high or 0.01])[1]),
+        x_label="share of the rows answered",
+        y_label="wrong among them",
+        percent="xy",
+    )
     parts = [axes.frame()]
     legend = []
     for (split, found), points, style in zip(curves, drawn, ("c1", "c2"), strict=False):
@@ -154,7 +163,9 @@ def _sets_chart(sets: Sets) -> Chart:
     shown = sets.sizes[:12]
     rest = sum(share for _, share in sets.sizes[12:])
     bars = [(str(size), share) for size, share in shown] + ([("more", rest)] if rest else [])
-    axes = Axes.of((0, len(bars)), (0, span([0, max(share for _, share in bars)])[1]), y_label="share of the rows", percent="y")
+    axes = Axes.of(
+        (0, len(bars)), (0, span([0, max(share for _, share in bars)])[1]), y_label="share of the rows", percent="y"
+    )
     parts = [axes.frame(ticks="y")]
     for place, (said, share) in enumerate(bars):
         parts.append(axes.bar(place + 0.12, place + 0.88, share, "c1", f"{said} classes: {percent(share)} of the rows"))
@@ -174,4 +185,3 @@ def _sets_chart(sets: Sets) -> Chart:
     title = f"Sets that hold the class in {percent(COVERAGE, 0)}"
     caption = f"On the {sets.words}; the least probability for a class to be in was set on the out-of-fold rows."
     return Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)
-

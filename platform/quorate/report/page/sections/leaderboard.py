@@ -58,7 +58,6 @@ def section(run: Run) -> Section:
 
 def _columns(run: Run) -> Iterator[Column]:
     yield Column("member", ("name",), first="ascending")
-    yield Column("kind", ("kind",), first="ascending")
     for split in run.splits:
         for name, short in SHORT.items():
             first = "descending" if name == "accuracy" else "ascending"
@@ -68,6 +67,7 @@ def _columns(run: Run) -> Iterator[Column]:
     yield Column("fit s", ("fit_seconds",), 1, "ascending")
     if any(row.get("predict_ms") is not None for row in run.board["members"]):
         yield Column("predict ms", ("predict_ms",), 2, "ascending")
+    yield Column("kind", ("kind",), first="ascending")
     yield Column("status", ("status",), first="ascending")
 
 
@@ -100,8 +100,8 @@ def _remarks(run: Run) -> Iterator[Remark]:
         )
     if unsure:
         yield note(
-            f"{listed(unsure)} {'is' if len(unsure) == 1 else 'are'} far too cautious (T up to {UNSURE:g}), as averages "
-            "of trees are; the temperature mends it."
+            f"{listed(unsure)} {'is' if len(unsure) == 1 else 'are'} far too cautious (T up to {UNSURE:g}), as "
+            "averages of trees are; the temperature mends it."
         )
     candidates = run.board["ensemble"].get("candidates") or []
     chosen = [each for each in candidates if each["chosen"]]

@@ -56,6 +56,11 @@ class Mistake:
     values: tuple[tuple[str, str], ...] = ()
     """Of a row of a table."""
 
+    @property
+    def divided(self) -> bool:
+        """Whether the members name more than one class."""
+        return len({vote.named for vote in self.votes}) > 1
+
 
 def section(run: Run) -> Section:
     split = run.test if run.test is not None else run.oof
@@ -88,11 +93,11 @@ def _remarks(run: Run, split: Split, found: Sequence[Mistake]) -> Iterator[Remar
             yield note(f"{said}: the members know more than their combination makes of it.")
         else:
             yield note(f"{said}; in the others no combination of these members can help, only other members or data.")
-        agreed = [each for each in found if len({vote.named for vote in each.votes}) == 1]
+        agreed = [each for each in found if not each.divided]
         if len(agreed) >= max(2, len(found) // 3):
             yield act(
-                f"In {len(agreed)} of the {len(found)} worst all members agree against the label: look at these labels "
-                "first."
+                f"In {len(agreed)} of the {len(found)} worst mistakes all members agree against the label: look at "
+                "these labels first."
             )
     most = float(split.ensemble[wrong].max())
     if most > 0.99:
@@ -141,16 +146,20 @@ def _values(table: Table, row: int) -> Iterator[tuple[str, str]]:
 
 
 def _source(images: Images, row: int) -> str:
-    while isinstance(images, RowsOf):
-        images, row = images.images, int(images.rows[row])
+    if isinstance(images, RowsOf):
+        return _source(images.images, int(images.rows[row]))
     return images.paths[row].name if isinstance(images, FileImages) else ""
 
 
 def as_address(pixels: NDArray[np.uint8]) -> tuple[str, int, int]:
     """An image (H, W, C) as a `data:` address with its size: small ones in whole pixels, large ones made smaller."""
     channels = pixels.shape[2]
-    flat = pixels[:, :, :3] if channels >= 3 else pixels[:, :, :1].repeat(3, axis=2) if channels == 1 else (
-        pixels.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
+    flat = (
+        pixels[:, :, :3]
+        if channels >= 3
+        else pixels[:, :, :1].repeat(3, axis=2)
+        if channels == 1
+        else (pixels.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2))
     )
     image = Image.fromarray(np.ascontiguousarray(flat), "RGB")
     if channels <= 2:

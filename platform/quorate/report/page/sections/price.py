@@ -10,9 +10,12 @@ import numpy as np
 from quorate.amounts import say_seconds
 from quorate.ensemble.worth import Pruned
 from quorate.report.page.run import Run
-from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent
+from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, clear
+
+WORTH_SAVING, LONG = 0.3, 30.0
+"""A smaller ensemble is something to do from this part of the fit seconds on, where these are as many in all."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def _steps(run: Run, values: Values) -> Iterator[Step]:
         gone = before - set(step.left)
         label = ", ".join(run.label(values.members[place]) for place in gone)
         left = [run.label(values.members[place]) for place in step.left]
-        change = f"{step.change.nll:+.4f} ± {step.change.nll_error:.4f}" if before else "–"
+        change = f"{signed(step.change.nll)} ± {step.change.nll_error:.4f}" if before else "–"
         losses, right = step.estimate.losses, step.estimate.right
         within = not clear(step.change.nll, step.change.nll_error) or step.change.nll < 0
         mean = float(losses.mean())
@@ -71,10 +74,11 @@ def _remarks(run: Run, values: Values, steps: Sequence[Step]) -> Iterator[Remark
     least = enough[-1]
     if least.count < whole.count:
         saved = 1 - least.seconds / max(whole.seconds, 1e-9)
-        say = act if saved >= 0.3 else note
+        say = act if saved >= WORTH_SAVING and whole.seconds >= LONG else note
+        which = f"{least.left} alone is" if least.count == 1 else f"{least.count} of the members, {least.left}, are"
         yield say(
-            f"{least.count} of the {whole.count} members are as good within the noise ({least.left}): they take "
-            f"{say_seconds(least.seconds)} instead of {say_seconds(whole.seconds)} to fit, {percent(saved, 0)} less."
+            f"{which} as good as all {whole.count} within the noise: {_seconds(least.seconds)} to fit instead of "
+            f"{_seconds(whole.seconds)}, {percent(saved, 0)} less."
         )
     else:
         yield good("Every smaller ensemble is clearly worse: all members earn their place.")
@@ -85,6 +89,10 @@ def _remarks(run: Run, values: Values, steps: Sequence[Step]) -> Iterator[Remark
             f"{run.names[dearest]} takes {percent(share, 0)} of all fit seconds, with a weight of "
             f"{run.weights[dearest]:.3f}."
         )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else say_seconds(seconds)
 
 
 def _path(path: Sequence[Pruned]) -> Iterator[Chart]:
@@ -100,10 +108,13 @@ def _path(path: Sequence[Pruned]) -> Iterator[Chart]:
             errors.append(1.96 * (step.change.nll_error if loss else step.change.accuracy_error))
         whole = points[0][1]
         ends = [value + sign * error for (_, value), error in zip(points, errors, strict=True) for sign in (-1, 1)]
-        axes = Axes.of(
-            (0.6, len(path) + 0.4), span(ends), x_label="members", y_label=y_label, percent="" if loss else "y"
-        )
-        parts = [axes.frame(whole="x", x_count=min(len(path), 8)), axes.line([(0.6, whole), (len(path) + 0.4, whole)], "plain dash")]
+        low, high = span(ends)
+        bounds = (low, high) if loss else (max(low, 0.0), min(high, 1.0 + 0.03 * (1.0 - low)))
+        axes = Axes.of((0.6, len(path) + 0.4), bounds, x_label="members", y_label=y_label, percent="" if loss else "y")
+        parts = [
+            axes.frame(whole="x", x_count=min(len(path), 8)),
+            axes.line([(0.6, whole), (len(path) + 0.4, whole)], "plain dash"),
+        ]
         parts.append(axes.line(points, "c1"))
         for (count, value), error in zip(points[1:], errors[1:], strict=True):
             parts.append(axes.whisker(count, value - error, value + error, "c1"))
@@ -146,7 +157,6 @@ def _cost(run: Run, values: Values, costs: np.ndarray, x_label: str, title: str,
         y_label="error rate",
         log="x",
         percent="y",
-        width=420,
     )
     parts = [axes.frame()]
     if len(path) > 1:
@@ -163,4 +173,3 @@ def _cost(run: Run, values: Values, costs: np.ndarray, x_label: str, title: str,
     label = f"{title}: {'; '.join(said)}"
     caption = "Lower is better, further left is cheaper."
     return Chart(drawing(axes.width, axes.height, label, *parts), tuple(legend), caption, title=title)
-

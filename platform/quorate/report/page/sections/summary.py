@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from quorate.ensemble.intervals import Figure, figures
 from quorate.ensemble.worth import Change
 from quorate.report.page.run import Run
-from quorate.report.page.section import Remark, Section, act, good, many, note, percent
+from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
 from quorate.report.page.values import Best, Values, clear
 
 RESAMPLED = 10_000_000
@@ -16,7 +18,7 @@ RESAMPLED = 10_000_000
 TITLES = {
     "accuracy": "Accuracy",
     "nll": "Log-loss (NLL)",
-    "ece": "Calibration error (ECE)",
+    "ece": "Calibration (ECE)",
     "brier": "Brier score",
     "roc_auc": "Area under ROC",
     "average_precision": "Average precision",
@@ -84,13 +86,13 @@ def _remarks(run: Run, values: Values, found: dict[str, dict[str, Figure]]) -> l
         said = [note(f"The ensemble is {only} alone: no combination was better on rows that it had not seen.")]
     else:
         said = [_against(alone, best)]
-    return [*said, *_between_splits(run, found)]
+    return [*_against_guessing(run, found["oof"]["accuracy"]), *said, *_between_splits(run, found)]
 
 
 def _against(alone: str, best: Best) -> Remark:
     change, test = best.lead, best.test_lead
     low, high = change.nll - 1.96 * change.nll_error, change.nll + 1.96 * change.nll_error
-    interval = f"difference {change.nll:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+    interval = f"difference {signed(change.nll)}, 95 % interval {signed(low)} to {signed(high)}"
     if not clear(change.nll, change.nll_error):
         return note(
             f"Whether the ensemble beats its best member, {alone}, cannot be told from these rows: the interval of the "
@@ -114,7 +116,9 @@ def _between_splits(run: Run, found: dict[str, dict[str, Figure]]) -> list[Remar
     assert oof.high is not None and test.low is not None
     values = f"{percent(test.value)} of the test rows are right, {percent(oof.value)} of the out-of-fold rows"
     if test.high < oof.low:
-        return [act(f"{values}, and the intervals do not meet: the test rows are unlike the training rows. Look at both.")]
+        return [
+            act(f"{values}, and the intervals do not meet: the test rows are unlike the training rows. Look at both.")
+        ]
     if test.low > oof.high:
         return [note(f"{values}: the test rows are easier, or the whole ensemble is better than that of fewer folds.")]
     return [good(f"{values}: the two agree within their intervals.")]
@@ -142,9 +146,14 @@ def _sentence(words: str) -> str:
     return whole if whole.endswith(".") else f"{whole}."
 
 
-def baseline(run: Run) -> float:
-    """The accuracy of always naming the most frequent class."""
-    counts = [int((run.oof.y == k).sum()) for k in range(len(run.class_names))]
-    return max(counts) / len(run.oof)
-
-
+def _against_guessing(run: Run, accuracy: Figure) -> list[Remark]:
+    """Whether it is better than to name the most frequent class of all."""
+    guessed = int(np.bincount(run.oof.y).max()) / len(run.oof)
+    if accuracy.low is None or accuracy.low > guessed:
+        return []
+    return [
+        act(
+            f"To name the most frequent class of all is right in {percent(guessed)} of the rows: the ensemble is not "
+            "clearly better. Look at the data, the labels and the learning curves."
+        )
+    ]

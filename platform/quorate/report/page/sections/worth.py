@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from quorate.ensemble.worth import Change
 from quorate.report.page.run import Run
-from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent
+from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Scale, clip, drawing, rule, span, text
 from quorate.report.page.values import Values, clear
 
@@ -77,9 +77,8 @@ def _remarks(run: Run, values: Values, valued: Sequence[Valued]) -> Iterator[Rem
         yield act(f"Without {listed([each.name for each in harm])} the ensemble is better: leave it out of the job.")
     if noise:
         share = sum(each.share for each in noise)
-        each_of = "" if len(noise) == 1 else " (each by itself: the next part says how many can go together)"
-        dear = act if share >= 0.3 else note
-        yield dear(
+        each_of = "" if len(noise) == 1 else " (each by itself, not all at once)"
+        yield note(
             f"Without {listed([each.name for each in noise])} nothing changes beyond the noise{each_of}; "
             f"{'it takes' if len(noise) == 1 else 'they take'} {percent(share, 0)} of the fit seconds."
         )
@@ -89,8 +88,10 @@ def _chart(valued: Sequence[Valued]) -> Chart | None:
     asked = [each for each in valued if each.change is not None]
     if not asked:
         return None
-    ends = [end for each in asked if (c := each.change) for end in (c.nll - 1.96 * c.nll_error, c.nll + 1.96 * c.nll_error)]
-    width, tall, top = 420.0, 26.0, 20.0
+    ends = [
+        end for each in asked if (c := each.change) for end in (c.nll - 1.96 * c.nll_error, c.nll + 1.96 * c.nll_error)
+    ]
+    width, tall, top = 390.0, 26.0, 12.0
     left = 14 + 6.4 * max(len(clip(each.name, 18)) for each in asked)
     low, high = span([0.0, *ends])
     scale = Scale(low, high, left, width - 12)
@@ -98,13 +99,13 @@ def _chart(valued: Sequence[Valued]) -> Chart | None:
     parts = [rule(scale(0), top - 6, scale(0), foot, "axis")]
     for tick in scale.ticks(4):
         parts.append(rule(scale(tick), top - 6, scale(tick), foot, "grid"))
-        parts.append(text(scale(tick), foot + 16, f"{tick:+g}" if tick else "0", "tick", "middle"))
+        parts.append(text(scale(tick), foot + 16, f"{tick:+g}".replace("-", "−") if tick else "0", "tick", "middle"))
     for number, each in enumerate(asked):
         change, y = each.change, top + tall * number + tall / 2
         assert change is not None
         first, last = sorted((scale(0), scale(change.nll)))
         style = {"missed": "c1", "in the way": "c2"}.get(each.verdict, "plain")
-        said = f"without {each.name}: NLL {change.nll:+.4f} ± {change.nll_error:.4f}"
+        said = f"without {each.name}: NLL {signed(change.nll)} ± {change.nll_error:.4f}"
         parts.append(text(left - 8, y + 4, clip(each.name, 18), "name", "end", each.name))
         parts.append(
             f'<rect class="bar {style}" x="{first:.1f}" y="{y - 8:.1f}" width="{max(last - first, 1):.1f}" height="16">'
@@ -114,6 +115,10 @@ def _chart(valued: Sequence[Valued]) -> Chart | None:
         parts.append(rule(ends_[0], y, ends_[1], y, "whisker ink"))
     parts.append(text((left + width) / 2, foot + 34, "change of the log-loss without it", "label", "middle"))
     label = "What the log-loss changes without each member: " + "; ".join(
-        f"{each.name} {each.change.nll:+.4f}" for each in asked if each.change
+        f"{each.name} {signed(each.change.nll)}" for each in asked if each.change
     )
-    return Chart(drawing(width, foot + 42, label, *parts), (), "Lines are 95 % intervals; grey is within the noise.")
+    return Chart(
+        drawing(width, foot + 42, label, *parts, style="wide"),
+        (),
+        "Lines are 95 % intervals; grey is within the noise.",
+    )
