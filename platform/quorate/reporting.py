@@ -23,14 +23,17 @@ from quorate.kinds import COMBINERS, KindParams
 from quorate.plan import derive_seed
 from quorate.report.page.page import page
 from quorate.report.page.run import Recipe, Run, Split
+from quorate.report.page.values import PATIENCE
 from quorate.runs import RunFolder
 from quorate.spec import JobSpec
 from quorate.tracking import journal
 from quorate.tracking.histories import records
 
 REPORT = "report.html"
-SECONDS = 20.0
-"""A run with a budget gets its report only while there is more time left than this."""
+SECONDS, OF_COMBINING = 20.0, 5.0
+"""What must be left of a budget for a report: so many seconds, and so many times what combining took."""
+QUICK = 2.0
+"""Seconds for taking members away one by one, where a budget runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +46,19 @@ class Known:
     note: str = ""
     """Why something is missing."""
 
+    @classmethod
+    def of(cls, spec: JobSpec, train: Dataset, test: Dataset | None) -> Known:
+        return cls(spec, {"oof": train} | ({"test": test} if test is not None else {}))
 
-def write_report(folder: RunFolder, path: Path, known: Known) -> Path:
+
+def seconds_needed(combining: float) -> float:
+    """What must be left of a budget for a report; `combining` is what making the ensemble took."""
+    return SECONDS + OF_COMBINING * combining
+
+
+def write_report(folder: RunFolder, path: Path, known: Known, *, quick: bool = False) -> Path:
     """The report of a finished run as `path`, there whole or not at all; raises `UserError` for a damaged run."""
-    text = page(read_run(folder, known))
+    text = page(read_run(folder, known), patience=QUICK if quick else PATIENCE)
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")

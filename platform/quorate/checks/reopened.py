@@ -27,8 +27,7 @@ def reopen(folder: RunFolder) -> Known:
         return Known(job.spec, note=note)
     if context.train.fingerprint != fingerprint:
         return Known(job.spec, note="The data have changed since the run, so rows are numbers only.")
-    splits = {"oof": context.train} | ({"test": context.test} if context.test is not None else {})
-    return Known(job.spec, splits)
+    return Known.of(job.spec, context.train, context.test)
 
 
 def _first_line(error: Exception) -> str:

@@ -78,12 +78,12 @@ def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
         worth = Worth.of(proba=proba[:, rows], y=y[rows], combiner=run.combiner, seed=run.seed)
     if len(rows) < len(y):
         notes.append(f"Members were taken away on a sample of {len(rows):,} of the {len(y):,} rows.")
-    if alone > 2 * patience:
+    if alone > patience:
         notes.append("This combiner is too slow to take members away one by one.")
         return Values(best, tuple(asked), rows=len(rows), notes=tuple(notes))
     without = tuple(worth.without_each())
     steps: tuple[Pruned, ...] = ()
-    if path <= 2 * patience:
+    if path <= patience:
         steps = tuple(worth.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
     else:
         notes.append("This combiner is too slow to take away one member after another.")
