@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,29 +84,31 @@ def _measured(title: str, proba: Proba, y: Labels) -> Measured:
 def _remarks(run: Run, before: Measured, after: Measured, tested: Measured | None = None) -> Iterator[Remark]:
     change = f"The calibration error goes from {before.ece:.4f} to {after.ece:.4f}"
     noise = float(np.sqrt(after.accuracy * (1 - after.accuracy) / len(run.oof)))
-    if abs(after.ece - before.ece) < noise:
+    if np.isclose(before.ece, after.ece, rtol=0, atol=1e-9):
+        yield note("The ensemble is a member as it is: nothing was calibrated, as its log-loss would not have gained.")
+    elif abs(after.ece - before.ece) < noise:
         yield note(f"{change}, less than the noise of {many(len(run.oof), 'row')}: calibration had little to do.")
     elif after.ece < before.ece:
         yield good(f"{change} by calibrating.")
     else:
         yield note(f"{change}: the mean was calibrated as it is. The log-loss, which is fitted, may still gain by it.")
-    yield from _taken_at_its_word("out-of-fold rows", after, len(run.oof))
-    if tested is not None and run.test is not None:
-        yield from _taken_at_its_word("test rows", tested, len(run.test))
+    more = "try a final calibration of another kind (`final: beta` or `isotonic`)"
+    if len(run.oof) < MANY_ROWS:
+        more = f"{many(len(run.oof), 'row')} are few to calibrate on, more would mend it"
+    yield _taken_at_its_word("out-of-fold rows", after, act, more, more)
+    if tested is not None:
+        folds = "they are answered by the mean of all folds, which is more cautious than each fold and more often right"
+        yield _taken_at_its_word("test rows", tested, note, "they are unlike the training rows", folds)
 
 
-def _taken_at_its_word(rows: str, found: Measured, count: int) -> Iterator[Remark]:
+def _taken_at_its_word(rows: str, found: Measured, cautious: Callable[[str], Remark], sure: str, unsure: str) -> Remark:
+    """Confidence against accuracy; `sure` and `unsure` say what follows, and `cautious` how grave the latter is."""
     words = f"on the {rows} the mean confidence is {percent(found.confidence)}, and {percent(found.accuracy)} are right"
     if abs(found.gap) <= 1.96 * found.gap_error or abs(found.gap) < MATTERS:
-        yield good(f"Probabilities can be taken at their word: {words}, within the noise or half a point.")
-        return
-    how = "too sure" if found.gap > 0 else "too cautious"
-    more = "a final calibration of another kind (`final: beta` or `isotonic`)" if count >= MANY_ROWS else "more rows"
-    if rows == "test rows":
-        more = "calibration cannot mend that: the test rows are unlike the training rows"
-        yield act(f"The ensemble is {how} there: {words}; {more}.")
-    else:
-        yield act(f"The ensemble is {how}: {words}; try {more}.")
+        return good(f"Probabilities can be taken at their word: {words}, within the noise or half a point.")
+    if found.gap > 0:
+        return act(f"The ensemble is too sure: {words}; {sure}.")
+    return cautious(f"The ensemble is too cautious: {words}; {unsure}.")
 
 
 def _chart(proba: Proba, y: Labels, measured: Measured, title: str) -> Chart:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from quorate.ensemble.evaluation import by_class
 from quorate.ensemble.intervals import wilson
@@ -19,6 +20,11 @@ from quorate.report.page.svg import clip, drawing, rectangle, rule, text
 
 AS_TABLE, AS_PICTURE, PAIRS = 20, 100, 12
 """Classes up to which the matrix has numbers, and is drawn; confusions that are listed."""
+
+STANDS_OUT, LEAST = 0.2, 10
+"""A pair of classes is something to do from this part of the mistakes and so many rows on."""
+RARE = 0.05
+"""A class is found clearly less often than all where chance would give so little so rarely."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def _remarks(run: Run, matrix: Matrix) -> Iterator[Remark]:
     both = sum(pair.rows for pair in matrix.pairs if {pair.true, pair.predicted} == {first.true, first.predicted})
     share = both / matrix.wrong
     pair = f"“{clip(first.true, 40)}” and “{clip(first.predicted, 40)}”"
-    if len(run.class_names) > 2 and share >= 0.2 and both >= 5:
+    if len(run.class_names) > 2 and share >= STANDS_OUT and both >= LEAST:
         yield act(
             f"{percent(share, 0)} of the {many(matrix.wrong, 'mistake')} are between {pair} ({both}): look at their "
             "rows and labels, or collect what tells the two apart."
@@ -132,7 +138,8 @@ def _remarks(run: Run, matrix: Matrix) -> Iterator[Remark]:
     for k in np.argsort(np.diag(counts) / np.maximum(counts.sum(axis=1), 1), kind="stable")[:1].tolist():
         support, right = int(counts[k].sum()), int(counts[k, k])
         low, high = wilson(right, max(support, 1))
-        if support and high < overall:
+        # The worst of so many classes is low by chance too: its tail counts as often as there are classes.
+        if support and binom.cdf(right, support, overall) * len(counts) < RARE:
             few = support < 0.5 * len(split) / len(run.class_names)
             todo = (
                 "it is rare: weigh its rows (`class_weight: balanced`) or collect more"

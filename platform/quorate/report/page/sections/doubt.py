@@ -116,7 +116,8 @@ def _remarks(run: Run, found: RiskCoverage, table: list[Answered], sets: Sets) -
     if sets.covered is not None and sets.high < COVERAGE:
         yield act(
             f"The sets hold the true class in {percent(sets.covered)} of the test rows, clearly less than the "
-            f"{percent(COVERAGE, 0)} promised: the test rows are unlike the training rows."
+            f"{percent(COVERAGE, 0)} promised: the mean of all folds, which answers them, is more cautious than each "
+            "fold, or the test rows are unlike the training rows. Set the threshold on rows of their kind."
         )
     elif sets.covered is not None:
         yield good(

@@ -67,7 +67,13 @@ def _steps(run: Run, values: Values) -> Iterator[Step]:
 
 def _remarks(run: Run, values: Values, steps: Sequence[Step]) -> Iterator[Remark]:
     if len(steps) < 2:
-        yield note("One member has all the weight, or nothing could be taken away: there is no path to show.")
+        alone = len(run.weighing) == 1
+        name = run.label(run.weighing[0])
+        yield note(
+            f"{name} has all the weight: there is no smaller ensemble."
+            if alone
+            else "Members could not be taken away here; the part above says why."
+        )
         return
     whole = steps[0]
     enough = [step for step in steps if step.within]

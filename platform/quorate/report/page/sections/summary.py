@@ -81,6 +81,8 @@ def _remarks(run: Run, values: Values, found: dict[str, dict[str, Figure]]) -> l
     alone, best = run.label(values.best.place), values.best
     if len(run.names) == 1:
         said = [note(f"The job has one member, {alone}: there is nothing to combine.")]
+    elif _is_alone(run) and run.board["ensemble"].get("note"):
+        said = []  # the note of the leaderboard says it with its figures
     elif _is_alone(run):
         only = run.names[int(run.weights.argmax())]
         said = [note(f"The ensemble is {only} alone: no combination was better on rows that it had not seen.")]
