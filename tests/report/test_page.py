@@ -149,6 +149,22 @@ def test_of_many_members_the_heaviest_are_asked() -> None:
     assert any("the 12 heaviest" in note for note in values.notes)
 
 
+def test_a_combiner_that_refuses_fewer_members_is_told_of() -> None:
+    class Demanding(type(finished().combiner)):  # type: ignore[misc]
+        def fit(self, *, proba, y, seed):  # type: ignore[no-untyped-def]
+            if len(proba) < 3:
+                raise ValueError("three members or more")
+            return super().fit(proba=proba, y=y, seed=seed)
+
+    run = finished()
+    assert run.combiner is not None
+
+    values = values_of(replace(run, combiner=Demanding(run.combiner.params)))
+
+    assert values.notes == ("The combiner cannot do with fewer members: three members or more.",)
+    assert "three members or more" in page(replace(run, combiner=Demanding(run.combiner.params)))
+
+
 @pytest.mark.parametrize(
     "odd",
     [

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from quorate.ensemble.arrays import Proba
+from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import calibrated, fit_each
+from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.worth import Change, Estimated, Pruned, Worth
@@ -18,7 +21,8 @@ from quorate.kinds import KindParams
 from quorate.report.page.run import Run, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
-PATIENCE = 8.0
+TRIALS = (LEAST_ROWS, 4 * LEAST_ROWS)
+PATIENCE = 10.0
 """Seconds that taking members away may take; a sample of the rows is asked where all would take longer."""
 
 
@@ -48,7 +52,7 @@ class Values:
     """Smaller and smaller ensembles; `left` are positions in `members`."""
     rows: int = 0
     """On so many rows."""
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
     """What was left out, and why."""
 
 
@@ -57,25 +61,39 @@ def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
     best = best_single(run)
     everyone = run.weighing
     if run.combiner is None:
-        return Values(best, notes=("the job's combiner cannot be loaded here, so members cannot be taken away.",))
+        return Values(best, notes=("The job's combiner cannot be loaded here, so members cannot be taken away.",))
     if len(everyone) < 2:
         return Values(best)
+    try:
+        return _taken_away(run, best, everyone, run.combiner, patience)
+    except ValueError as error:  # users' own combiners may ask for certain members
+        return Values(best, notes=(f"The combiner cannot do with fewer members: {error}.",))
+
+
+def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[KindParams], patience: float) -> Values:
+    """The worth of the members at these places, on as many rows as there is time for."""
     asked, notes = everyone[:MOST_MEMBERS], []
     if len(everyone) > len(asked):
         notes.append(f"Of the {len(everyone)} members that weigh something, the {len(asked)} heaviest were asked.")
     y, proba = run.oof.y, run.oof.proba[asked]
     rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)
-    worth = Worth.of(proba=proba[:, rows], y=y[rows], combiner=run.combiner, seed=run.seed)
-    begun = time.perf_counter()
-    worth.estimate(range(len(asked)))
-    took = time.perf_counter() - begun
-    alone, path = took * (len(asked) + 1), took * len(asked) * (len(asked) + 1) / 3
+
+    def worth_on(some: NDArray[np.int64]) -> Worth:
+        return Worth.of(proba=proba[:, some], y=y[some], combiner=combiner, seed=run.seed)
+
+    # The line through few rows and some more is followed to all.
+    few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
+    first, second = (_seconds(worth_on(trial)) for trial in (few, some))
+    slope = max(second - first, 0.0) / max(len(some) - len(few), 1)
+    each = second + slope * (len(rows) - len(some))
+    alone, path = each * (len(asked) + 1), each * len(asked) * (len(asked) + 1) / 3
     if alone + path > patience:
-        fewer = max(LEAST_ROWS, int(len(rows) * patience / (alone + path)))
-        rows = rows[_sample(y[rows], fewer, seed=run.seed)]
-        share = len(rows) / worth.proba.shape[1]
-        alone, path = alone * share, path * share
-        worth = Worth.of(proba=proba[:, rows], y=y[rows], combiner=run.combiner, seed=run.seed)
+        # Halves, so that a little more or less of time gives the same figures.
+        fewer = len(rows) >> math.ceil(math.log2((alone + path) / patience))
+        sample = rows[_sample(y[rows], max(fewer, LEAST_ROWS), seed=run.seed)]
+        alone, path = (seconds * len(sample) / len(rows) for seconds in (alone, path))
+        rows = sample
+    worth = worth_on(rows)
     if len(rows) < len(y):
         notes.append(f"Members were taken away on a sample of {len(rows):,} of the {len(y):,} rows.")
     if alone > patience:
@@ -127,7 +145,15 @@ def clear(mean: float, error: float) -> bool:
     return math.isfinite(error) and abs(mean) > 1.96 * error
 
 
-def _sample(y: np.ndarray, most: int, *, seed: int) -> np.ndarray:
+def _seconds(worth: Worth) -> float:
+    """How long one ensemble takes to fit and to estimate."""
+    worth.estimate([0])  # the first call imports
+    begun = time.perf_counter()
+    worth.estimate(range(len(worth.proba)))
+    return time.perf_counter() - begun
+
+
+def _sample(y: Labels, most: int, *, seed: int) -> NDArray[np.int64]:
     """At most so many rows (n,), the same for the same seed; each class with its share, and with one row at least."""
     if len(y) <= most:
         return np.arange(len(y))
