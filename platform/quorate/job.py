@@ -43,6 +43,7 @@ from quorate.packing import pack_bundle
 from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan
 from quorate.refitting import from_folds, refit_plan, refitted, scored
 from quorate.report.progress import Screen
+from quorate.reporting import REPORT, Known, seconds_needed, write_report
 from quorate.results import Results
 from quorate.runs import RunFolder
 from quorate.spec import Job, JobSpec
@@ -129,7 +130,9 @@ def run_job(
             counting = counting_folds(plan, work, spec.quorum)
             gathered = gather(plan, work.fits, work.tests, counting=counting)
             members = _counted(job, plan, work, gathered, counting, place, budget)
+            combining = time.monotonic()
             assembly = _assemble(job, plan, gathered, members)
+            combining = time.monotonic() - combining
             combination = assembly.combination.among(members, len(plan.labels))
             production = from_folds(plan, work, best=spec.production.best)
             if spec.production.refit:
@@ -167,6 +170,9 @@ def run_job(
             if options.pictures:
                 mirror.pictures(draw(folder, plan, work.fits))
             mirror.finished(board, folder, bundle)
+            if options.pictures and (budget is None or budget.left() > seconds_needed(combining)):
+                known = Known.of(spec, context.train, context.test)
+                mirror.report(write_report(folder, folder.path / REPORT, known, quick=budget is not None))
     return board
 
 

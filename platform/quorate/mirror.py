@@ -103,6 +103,10 @@ class Mirror:
             member = path.stem.removeprefix("curves-")
             self._journal.artifact(JOB if member == path.stem else f"{JOB}/{member}", path, "plots")
 
+    def report(self, path: Path) -> None:
+        """The report of the job."""
+        self._journal.artifact(JOB, path)
+
     def close(self, status: str) -> None:
         """End every run that is open, the job last, and the journal."""
         for uid in reversed(list(self._open)):

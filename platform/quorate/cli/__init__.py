@@ -22,6 +22,7 @@ from quorate.cli import (
     overfit,
     predict,
     prune,
+    report,
     runs,
     schema,
     serve,
@@ -55,6 +56,7 @@ app.command("lr-find")(lr_find.lr_find)
 app.command("overfit")(overfit.overfit)
 app.command("curves")(curves.curves)
 app.command("diagnose")(diagnose.diagnose)
+app.command("report")(report.report)
 app.command("predict")(predict.predict)
 app.command("prune")(prune.prune)
 app.command("evaluate")(evaluate.evaluate)

@@ -19,10 +19,10 @@ BESIDE = ("entropy", "aleatoric", "epistemic", "variation_ratio", "set", "answer
 """Columns that stand beside the scores where they were asked for."""
 
 
-def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
-    """Raise `UserError` before any work where the scores could not be written, or would replace an input."""
-    if path.suffix.lower() not in OUTPUTS:
-        raise UserError(f"-o {path}: the ending must be one of {', '.join(OUTPUTS)}")
+def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[str] = OUTPUTS) -> None:
+    """Raise `UserError` before any work where a file could not be written, or would replace an input."""
+    if path.suffix.lower() not in endings:
+        raise UserError(f"-o {path}: the ending must be one of {', '.join(endings)}")
     if path.is_dir():
         raise UserError(f"-o {path}: this is a folder; name a file")
     if path.exists() and any(given.exists() and given.samefile(path) for given in inputs):

@@ -26,7 +26,7 @@ def histories(path: Path) -> dict[str, Recorded]:
     members: dict[str, Recorded] = {}
     names: dict[str, tuple[str, str]] = {}
     epochs: dict[str, dict[int, dict[str, float]]] = {}
-    for record in _records(path):
+    for record in records(path):
         if record["kind"] == "run" and record["tags"].get("quorate.level") == "member":
             params = record["params"]
             stopping = "early_stopping.patience" in params
@@ -44,7 +44,8 @@ def histories(path: Path) -> dict[str, Recorded]:
     return members
 
 
-def _records(path: Path) -> Iterator[Record]:
+def records(path: Path) -> Iterator[Record]:
+    """All that a journal has, read piece by piece."""
     offset = 0
     while True:
         records, end = journal.read(path, offset)

@@ -1,0 +1,34 @@
+"""The job and the rows of a finished run, had again from where the job found them."""
+
+from __future__ import annotations
+
+from quorate.bundle import BundleError, read_manifest
+from quorate.errors import UserError
+from quorate.job import open_data
+from quorate.reporting import Known
+from quorate.runs import RunFolder
+from quorate.spec import load_job
+
+
+def reopen(folder: RunFolder) -> Known:
+    """As far as they can be had; `note` says what is missing and why."""
+    try:
+        job = load_job(folder.path / "job.json")
+    except (UserError, OSError) as error:
+        return Known(note=f"The job cannot be read again ({_first_line(error)}), so its rows cannot be shown.")
+    try:
+        context = open_data(job)
+    except (UserError, OSError) as error:
+        return Known(job.spec, note=f"The data cannot be had again ({_first_line(error)}), so rows are numbers only.")
+    try:
+        fingerprint = read_manifest(folder.bundle)["data"]["fingerprint"]
+    except BundleError as error:
+        note = f"Whether the data are the same cannot be told ({_first_line(error)}), so rows are numbers only."
+        return Known(job.spec, note=note)
+    if context.train.fingerprint != fingerprint:
+        return Known(job.spec, note="The data have changed since the run, so rows are numbers only.")
+    return Known.of(job.spec, context.train, context.test)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

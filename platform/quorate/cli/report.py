@@ -1,0 +1,42 @@
+"""`quorate report`: a finished run as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quorate.cli.places import runs_folder
+
+
+def report(
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="A run folder or its name; the newest finished run when left out."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE.html", help="Where to; `report.html` in the run's folder if left out."
+        ),
+    ] = None,
+) -> None:
+    """Write the report of a finished run: one HTML file to look at, without anything from elsewhere."""
+    from quorate.runs import RunFolder
+    from quorate.scoring.output import check_output, writing
+
+    if output is not None:
+        check_output(output, endings=(".html", ".htm"))
+    folder = RunFolder.find(run, runs_folder())
+    from quorate.amounts import say_bytes
+    from quorate.checks.reopened import reopen
+    from quorate.reporting import REPORT, write_report
+
+    opened = reopen(folder)
+    path = output if output is not None else folder.path / REPORT
+    with writing(path):
+        write_report(folder, path, opened)
+    if opened.note:
+        typer.echo(opened.note, err=True)
+    typer.echo(f"the report of {folder.name} is in {path} ({say_bytes(path.stat().st_size)})")

@@ -1,0 +1,108 @@
+"""A finished run as one HTML file that needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from quorate import __version__
+from quorate.report.page.run import Run
+from quorate.report.page.section import Section, signed
+from quorate.report.page.sections import (
+    calibration,
+    confusion,
+    curves,
+    diversity,
+    doubt,
+    leaderboard,
+    mistakes,
+    price,
+    repeat,
+    summary,
+    worth,
+)
+from quorate.report.page.values import PATIENCE, Values, values_of
+
+_FILES = Path(__file__).parent / "templates"
+
+
+def page(run: Run, *, patience: float = PATIENCE) -> str:
+    """The whole file; `patience` bounds the seconds in which members are taken away one by one."""
+    sections = list(sections_of(run, values_of(run, patience=patience)))
+    style, script = (_text(name) for name in ("page.css", "page.js"))
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=run,
+            sections=sections,
+            to_do=[(section, remark) for section in sections for remark in section.remarks if remark.tone == "act"],
+            style=Markup(style),  # noqa: S704 - our own files
+            script=Markup(script),  # noqa: S704
+            policy=_policy(style, script),
+            version=__version__,
+        )
+    )
+
+
+def sections_of(run: Run, values: Values) -> Iterator[Section]:
+    """The parts that this run has something for, in their order."""
+    made = (
+        summary.section(run, values),
+        leaderboard.section(run),
+        curves.section(run),
+        calibration.section(run),
+        confusion.section(run),
+        diversity.section(run),
+        worth.section(run, values),
+        price.section(run, values),
+        doubt.section(run),
+        mistakes.section(run),
+        repeat.section(run),
+    )
+    yield from (section for section in made if section is not None)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FILES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["fixed"] = _fixed
+    environment.filters["percent"] = _percent
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.globals["tones"] = {"good": "Good", "note": "Note", "act": "To do"}
+    return environment
+
+
+def _fixed(value: float | None, digits: int = 4, sign: bool = False) -> str:
+    if value is None:
+        return "–"
+    return signed(value, digits) if sign else f"{value:.{digits}f}"
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %"
+
+
+def _text(name: str) -> str:
+    return (_FILES / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """A content security policy under which nothing is loaded, and no script or style counts but these."""
+    own = {"style-src": style, "script-src": script}
+    allowed = [f"{name} '{_digest(content)}'" for name, content in own.items()]
+    return "; ".join(["default-src 'none'", "img-src data:", *allowed, "base-uri 'none'", "form-action 'none'"])
+
+
+def _digest(content: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

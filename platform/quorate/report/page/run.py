@@ -1,0 +1,103 @@
+"""What a page is made of: a finished run as arrays and figures, already read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.dataset import Dataset
+from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.combiner import Combiner
+from quorate.kinds import KindParams
+from quorate.report.reading import Curves
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows (n,) that the ensemble and the `members` have answered."""
+
+    name: str
+    """`oof` or `test`, as leaderboards call it."""
+    members: tuple[int, ...]
+    """Positions in the leaderboard."""
+    proba: Proba
+    """Of these members (M, n, K), as they are."""
+    ensemble: Proba
+    """Of the ensemble (n, K)."""
+    y: Labels
+    rows: NDArray[np.int64]
+    """Positions (n,) in the data, counted from 0."""
+
+    @property
+    def words(self) -> str:
+        return "out-of-fold rows" if self.name == "oof" else "test rows"
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How to have the run again."""
+
+    job: str
+    """The job file."""
+    commands: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    """Seeds, versions, fingerprints: a name and a value each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, as `quorate.reporting` reads it from its folder."""
+
+    board: Mapping[str, Any]
+    class_names: Sequence[str]
+    oof: Split
+    test: Split | None
+    facts: tuple[tuple[str, str], ...]
+    """What it ran on and when: a name and a value each."""
+    recipe: Recipe
+    curves: Mapping[str, Curves] = field(default_factory=dict)
+    combiner: Combiner[KindParams] | None = None
+    """Of the job, or the one that it chose; None where it cannot be had."""
+    seed: int = 0
+    """Of the combiner."""
+    data: Mapping[str, Dataset] = field(default_factory=dict)
+    """By the name of the split, where they could be opened again."""
+    data_note: str = ""
+    """Why they could not."""
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the members, in the order of the leaderboard."""
+        return [str(row["name"]) for row in self.board["members"]]
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Of all members of the leaderboard."""
+        return np.array([float(row["weight"] or 0.0) for row in self.board["members"]])
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """That the members took to fit, all folds together."""
+        return np.array([float(row["fit_seconds"] or 0.0) for row in self.board["members"]])
+
+    @cached_property
+    def weighing(self) -> list[int]:
+        """Positions in `oof.members` of those that weigh something, the heaviest first."""
+        own = [place for place, member in enumerate(self.oof.members) if self.weights[member] > 0]
+        return sorted(own, key=lambda place: -self.weights[self.oof.members[place]])
+
+    @property
+    def splits(self) -> list[Split]:
+        return [self.oof, *([self.test] if self.test is not None else [])]
+
+    def label(self, place: int) -> str:
+        """The name of the member at a position of `oof.members`."""
+        return self.names[self.oof.members[place]]

@@ -1,0 +1,149 @@
+"""Whether probabilities can be taken at their word, before and after calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.ensemble.arrays import Labels, Proba
+from quorate.ensemble.calibration import normalized_rows
+from quorate.ensemble.calibration_error import BrierParts, brier_parts, classwise_ece
+from quorate.ensemble.evaluation import reliability
+from quorate.ensemble.metrics import ECE_BINS, ece
+from quorate.report.page.run import Run
+from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
+from quorate.report.page.svg import Axes, drawing, rule
+
+MATTERS = 0.005
+"""A mean confidence that is nearer to the accuracy than this is left alone, however clear the difference is."""
+MANY_ROWS = 1000
+"""From so many rows on, a calibration of more parameters than one can be fitted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The calibration of one prediction of the rows."""
+
+    title: str
+    ece: float
+    classwise: float
+    brier: BrierParts
+    confidence: float
+    accuracy: float
+    gap_error: float
+    """The standard error of confidence less accuracy."""
+
+    @property
+    def gap(self) -> float:
+        return self.confidence - self.accuracy
+
+
+def section(run: Run) -> Section:
+    before, after = _measured("before", _pool(run), run.oof.y), _measured("after", run.oof.ensemble, run.oof.y)
+    shown = [before, after]
+    charts = [
+        _chart(_pool(run), run.oof.y, before, "Before: the members' weighted mean"),
+        _chart(run.oof.ensemble, run.oof.y, after, "After: the ensemble, cross-fitted"),
+    ]
+    if run.test is not None:
+        tested = _measured("after, test rows", run.test.ensemble, run.test.y)
+        shown.append(tested)
+        charts.append(_chart(run.test.ensemble, run.test.y, tested, "The ensemble on the test rows"))
+    return Section(
+        "calibration",
+        "Calibration",
+        "Of the rows that were predicted with, say, 80 %, are 80 % right? Then the points lie on the diagonal. Below "
+        "it the ensemble is too sure, above it too cautious. The bars below count the rows. Where a point stands for "
+        "few rows, its interval is wide.",
+        list(_remarks(run, *shown)),
+        {"charts": charts, "measured": shown, "rows": len(run.oof), "bins": ECE_BINS},
+    )
+
+
+def _pool(run: Run) -> Proba:
+    """The weighted mean of the members as they are, on the out-of-fold rows."""
+    own = run.weighing
+    weights = np.array([run.weights[run.oof.members[place]] for place in own])
+    pooled = np.zeros(run.oof.ensemble.shape)
+    for weight, place in zip(weights / weights.sum(), own, strict=True):
+        pooled += weight * run.oof.proba[place]
+    return pooled
+
+
+def _measured(title: str, proba: Proba, y: Labels) -> Measured:
+    p = normalized_rows(proba)
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    error = float((confidence - right).std(ddof=1) / np.sqrt(len(y)))
+    parts = brier_parts(proba, y)
+    mean = float(confidence.mean())
+    return Measured(title, ece(proba, y), classwise_ece(proba, y), parts, mean, float(right.mean()), error)
+
+
+def _remarks(run: Run, before: Measured, after: Measured, tested: Measured | None = None) -> Iterator[Remark]:
+    change = f"The calibration error goes from {before.ece:.4f} to {after.ece:.4f}"
+    noise = float(np.sqrt(after.accuracy * (1 - after.accuracy) / len(run.oof)))
+    if np.isclose(before.ece, after.ece, rtol=0, atol=1e-9):
+        yield note("The ensemble is a member as it is: nothing was calibrated, as its log-loss would not have gained.")
+    elif abs(after.ece - before.ece) < noise:
+        yield note(f"{change}, less than the noise of {many(len(run.oof), 'row')}: calibration had little to do.")
+    elif after.ece < before.ece:
+        yield good(f"{change} by calibrating.")
+    else:
+        yield note(f"{change}: the mean was calibrated as it is. The log-loss, which is fitted, may still gain by it.")
+    more = "try a final calibration of another kind (`final: beta` or `isotonic`)"
+    if len(run.oof) < MANY_ROWS:
+        more = f"{many(len(run.oof), 'row')} are few to calibrate on, more would mend it"
+    yield _taken_at_its_word("out-of-fold rows", after, act, more, more)
+    if tested is not None:
+        folds = "they are answered by the mean of all folds, which is more cautious than each fold and more often right"
+        yield _taken_at_its_word("test rows", tested, note, "they are unlike the training rows", folds)
+
+
+def _taken_at_its_word(rows: str, found: Measured, cautious: Callable[[str], Remark], sure: str, unsure: str) -> Remark:
+    """Confidence against accuracy; `sure` and `unsure` say what follows, and `cautious` how grave the latter is."""
+    words = f"on the {rows} the mean confidence is {percent(found.confidence)}, and {percent(found.accuracy)} are right"
+    if abs(found.gap) <= 1.96 * found.gap_error or abs(found.gap) < MATTERS:
+        return good(f"Probabilities can be taken at their word: {words}, within the noise or half a point.")
+    if found.gap > 0:
+        return act(f"The ensemble is too sure: {words}; {sure}.")
+    return cautious(f"The ensemble is too cautious: {words}; {unsure}.")
+
+
+def _chart(proba: Proba, y: Labels, measured: Measured, title: str) -> Chart:
+    found = reliability(proba, y)
+    axes = Axes.of((0, 1), (0, 1), width=380, height=310, bottom=92, y_label="right of them", percent="xy")
+    width = 1 / ECE_BINS
+    parts = [axes.frame(), axes.line([(0, 0), (1, 1)], "plain dash")]
+    seen = np.flatnonzero(found.counts)
+    for place in seen.tolist():
+        share, rows = float(found.accuracy[place]), int(found.counts[place])
+        sure = float(found.confidence[place])
+        half = 1.96 * np.sqrt(max(sure * (1 - sure), 1e-6) / rows)
+        parts.append(axes.whisker(sure, max(share - half, 0), min(share + half, 1), "c1"))
+    parts.append(axes.line([(float(found.confidence[k]), float(found.accuracy[k])) for k in seen], "c1"))
+    for place in seen.tolist():
+        share, sure = float(found.accuracy[place]), float(found.confidence[place])
+        title_ = f"{percent(sure)} sure, {percent(share)} right, {many(int(found.counts[place]), 'row')}"
+        parts.append(axes.dot(sure, share, "c1", title_))
+    foot, most = axes.height - 34, int(found.counts.max())
+    for place in seen.tolist():
+        tall = 34 * int(found.counts[place]) / most
+        x = axes.x(place * width)
+        title_ = f"{many(int(found.counts[place]), 'row')} from {percent(place * width, 0)} on"
+        parts.append(
+            f'<rect class="bar plain" x="{x + 0.5:.1f}" y="{foot - tall:.1f}" '
+            f'width="{axes.x(width) - axes.x(0) - 1:.1f}" height="{max(tall, 0.6):.1f}"><title>{title_}</title></rect>'
+        )
+    parts.append(rule(axes.x.start, foot, axes.x.end, foot, "axis"))
+    parts.append(
+        f'<text class="label" x="{(axes.x.start + axes.x.end) / 2:.0f}" y="{axes.height - 10:.0f}" '
+        'text-anchor="middle">confidence, and rows with it</text>'
+    )
+    label = (
+        f"Reliability diagram. {title}: mean confidence {percent(measured.confidence)}, {percent(measured.accuracy)} "
+        f"right, calibration error {measured.ece:.4f}."
+    )
+    caption = f"ECE {measured.ece:.4f}; {percent(measured.confidence)} sure, {percent(measured.accuracy)} right."
+    return Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)

@@ -1,0 +1,139 @@
+"""Whether the members differ, and what that gains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.ensemble.arrays import Floats
+from quorate.ensemble.diversity import Ambiguity, Pairs, brier_ambiguity, pairs
+from quorate.report.page.heat import Cell, level
+from quorate.report.page.run import Run
+from quorate.report.page.section import Remark, Section, act, good, note, percent
+
+MOST, MOST_ROWS = 24, 200_000
+"""Members of a matrix, and rows that it is counted on."""
+ALIKE = 0.9
+"""Members whose mistakes are correlated so much are nearly one."""
+LITTLE, MUCH = 0.03, 0.1
+"""Parts of the members' mean Brier score that an ambiguity is less or more than."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One measure of all pairs."""
+
+    title: str
+    caption: str
+    cells: list[list[Cell]]
+
+
+def section(run: Run) -> Section | None:
+    """None for one member."""
+    shown = _shown(run)
+    if len(shown) < 2:
+        return None
+    rows = slice(None, None, max(1, len(run.oof) // MOST_ROWS))
+    found = pairs(proba=run.oof.proba[shown][:, rows], y=run.oof.y[rows])
+    names = [run.label(place) for place in shown]
+    gain = _ambiguity(run)
+    return Section(
+        "diversity",
+        "Diversity",
+        "Members that make the same mistakes cannot correct each other. Disagreement is the share of rows for which "
+        "two members predict different classes; the correlation is that of being right: 1 where two fail on the same "
+        "rows, 0 where one's mistakes say nothing of the other's.",
+        list(_remarks(names, found, gain, [run.weights[run.oof.members[place]] for place in shown])),
+        {
+            "names": names,
+            "matrices": [
+                Matrix(
+                    "Disagreement",
+                    "Share of the rows for which two members predict different classes, in per cent.",
+                    _cells(found.disagreement, names, per_cent=True),
+                ),
+                Matrix(
+                    "Correlation of errors",
+                    "Correlation of being right on the same rows: the lower, the better the two complement each other.",
+                    _cells(found.correlation, names, per_cent=False),
+                ),
+            ],
+            "gain": gain,
+            "left_out": len(run.oof.members) - len(shown),
+        },
+    )
+
+
+def _shown(run: Run) -> list[int]:
+    """The members that weigh most, in the order of the leaderboard."""
+    members = run.oof.members
+    heaviest = sorted(range(len(members)), key=lambda place: -run.weights[members[place]])[:MOST]
+    return sorted(heaviest)
+
+
+def _ambiguity(run: Run) -> Ambiguity | None:
+    own = run.weighing
+    if len(own) < 2:
+        return None
+    weights = np.array([run.weights[run.oof.members[place]] for place in own])
+    rows = slice(None, None, max(1, len(run.oof) // MOST_ROWS))
+    return brier_ambiguity(proba=run.oof.proba[own][:, rows], weights=weights / weights.sum(), y=run.oof.y[rows])
+
+
+def _cells(values: Floats, names: Sequence[str], *, per_cent: bool) -> list[list[Cell]]:
+    off = values[~np.eye(len(values), dtype=bool)]
+    most = max(float(np.nanmax(off, initial=0.0)), 1e-9)
+    return [
+        [_cell(values[i, j], names[i], names[j], most, i == j, per_cent) for j in range(len(names))]
+        for i in range(len(names))
+    ]
+
+
+def _cell(value: float, first: str, second: str, most: float, diagonal: bool, per_cent: bool) -> Cell:
+    if diagonal:
+        return Cell("", "none", first)
+    if not np.isfinite(value):
+        return Cell("–", "none", f"{first} and {second}: undefined, as one of the two is always right")
+    said = f"{100 * value:.1f}" if per_cent else f"{value:.2f}"
+    shade = level(max(float(value) / most if per_cent else float(value), 0.0))
+    return Cell(said, f"hit {shade}", f"{first} and {second}: {said}{' %' if per_cent else ''}")
+
+
+def _remarks(names: Sequence[str], found: Pairs, gain: Ambiguity | None, weights: Sequence[float]) -> Iterator[Remark]:
+    upper = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    known = [(i, j) for i, j in upper if np.isfinite(found.correlation[i, j])]
+    if not known:
+        yield note("Too few mistakes to say whether the members make the same ones.")
+    else:
+        i, j = max(known, key=lambda pair: found.correlation[pair])
+        value, differ = found.correlation[i, j], percent(float(found.disagreement[i, j]))
+        if value >= ALIKE:
+            yield act(
+                f"{names[i]} and {names[j]} make nearly the same mistakes (correlation {value:.2f}, {differ} of the "
+                "rows differ): one of them adds little."
+            )
+        else:
+            yield good(
+                f"No two members make the same mistakes: the most alike, {names[i]} and {names[j]}, have a correlation "
+                f"of {value:.2f}."
+            )
+        i, j = min(known, key=lambda pair: found.correlation[pair])
+        if len(known) > 1:
+            yield note(
+                f"{names[i]} and {names[j]} differ most (correlation {found.correlation[i, j]:.2f}): members like "
+                "these complement each other."
+            )
+    if gain is not None and gain.members > 0:
+        share = gain.ambiguity / gain.members
+        words = (
+            f"the members' mean Brier score is {gain.members:.4f}, that of their weighted mean {gain.ensemble:.4f}: "
+            f"their differences gain {percent(share)}"
+        )
+        if share < LITTLE:
+            yield act(f"Little is gained by averaging: {words}. Add a member of another kind.")
+        elif share < MUCH:
+            yield note(f"Averaging gains something: {words}.")
+        else:
+            yield good(f"Averaging gains much: {words}.")

@@ -1,0 +1,188 @@
+"""What it gains to leave doubtful rows to people: risk against coverage, and sets of classes with a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.ensemble.abstention import RiskCoverage
+from quorate.ensemble.conformal import Conformal
+from quorate.ensemble.intervals import wilson
+from quorate.report.page.run import Run, Split
+from quorate.report.page.section import Chart, Remark, Section, act, good, note, percent
+from quorate.report.page.svg import Axes, drawing, span
+
+COVERAGE = 0.9
+ANSWERED = (1.0, 0.95, 0.9, 0.8, 0.5)
+POINTS = 160
+"""Of a curve."""
+FEW = 50
+"""Rows; the risk of fewer is all noise, and is not drawn."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What remains wrong where the least confident rows are left to people."""
+
+    coverage: float
+    confidence: float
+    risk: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """The conformal sets of rows, by how many classes they hold."""
+
+    words: str
+    sizes: list[tuple[int, float]]
+    mean: float
+    covered: float | None
+    """Share of the rows whose class is in its set; None where the promise was made on the same rows."""
+    low: float = 0.0
+    high: float = 0.0
+
+
+def section(run: Run) -> Section:
+    split = run.test if run.test is not None else run.oof
+    found = RiskCoverage.of(proba=split.ensemble, y=split.y)
+    table = [_answered(found, share, len(split)) for share in ANSWERED]
+    sets = _sets(run)
+    return Section(
+        "doubt",
+        "When in doubt",
+        "If the ensemble answers only the rows that it is most sure of and leaves the others to people, how often is "
+        "it wrong? And where a set of classes may be the answer: how many does it take to hold the true one in "
+        f"{percent(COVERAGE, 0)} of the rows?",
+        list(_remarks(run, found, table, sets)),
+        {
+            "charts": [_risk_chart(run), _sets_chart(sets)],
+            "table": table,
+            "area": found.area,
+            "words": split.words,
+            "sets": sets,
+        },
+    )
+
+
+def _answered(found: RiskCoverage, share: float, rows: int) -> Answered:
+    place = int(np.argmax(found.coverage >= share - 1e-9))
+    count = round(float(found.coverage[place]) * rows)
+    risk = float(found.risk[place])
+    low, high = wilson(round(risk * count), max(count, 1))
+    return Answered(float(found.coverage[place]), float(found.confidence[place]), risk, low, high)
+
+
+def _sets(run: Run) -> Sets:
+    promise = Conformal.of(proba=run.oof.ensemble, y=run.oof.y)
+    split: Split = run.test if run.test is not None else run.oof
+    members = promise.sets(split.ensemble, coverage=COVERAGE)
+    sizes = members.sum(axis=1)
+    shares = [(int(size), float((sizes == size).mean())) for size in range(int(sizes.max()) + 1)]
+    if run.test is None:
+        return Sets(split.words, shares, float(sizes.mean()), None)
+    held = members[np.arange(len(split)), split.y]
+    low, high = wilson(int(held.sum()), len(split))
+    return Sets(split.words, shares, float(sizes.mean()), float(held.mean()), low, high)
+
+
+def _remarks(run: Run, found: RiskCoverage, table: list[Answered], sets: Sets) -> Iterator[Remark]:
+    whole, most = table[0], table[2]
+    if whole.risk == 0:
+        yield good("No row is wrong: nothing needs to be left to people.")
+    elif most.high < whole.risk:
+        yield good(
+            f"Leaving the least sure {percent(1 - most.coverage, 0)} of the rows to people (confidence below "
+            f"{most.confidence:.2f}) lowers the error rate from {percent(whole.risk)} to {percent(most.risk)}."
+        )
+    else:
+        yield note(
+            f"Leaving the least sure {percent(1 - most.coverage, 0)} of the rows to people does not clearly lower the "
+            f"error rate ({percent(whole.risk)} to {percent(most.risk)})."
+        )
+    aim = whole.risk / 4
+    needed = found.confidence_for(aim) if whole.risk else None
+    if needed is not None and whole.risk > 0:
+        coverage, _ = found.at(needed)
+        yield note(
+            f"For a quarter of the errors, answer from a confidence of {needed:.2f} on: {percent(coverage, 0)} of the "
+            "rows."
+        )
+    sure = sum(share for size, share in sets.sizes if size == 1)
+    empty = sum(share for size, share in sets.sizes if size == 0)
+    if sets.covered is not None and sets.high < COVERAGE:
+        yield act(
+            f"The sets hold the true class in {percent(sets.covered)} of the test rows, clearly less than the "
+            f"{percent(COVERAGE, 0)} promised: the mean of all folds, which answers them, is more cautious than each "
+            "fold, or the test rows are unlike the training rows. Set the threshold on rows of their kind."
+        )
+    elif sets.covered is not None:
+        yield good(
+            f"The sets hold the true class in {percent(sets.covered)} of the test rows (95 % interval "
+            f"{percent(sets.low)} to {percent(sets.high)}; {percent(COVERAGE, 0)} are promised) with {sets.mean:.2f} "
+            "classes on average."
+        )
+    else:
+        yield note(f"The sets have {sets.mean:.2f} classes on average; test rows would show whether the promise holds.")
+    if empty > 0.01:
+        yield note(
+            f"{percent(sure, 0)} of the sets hold one class and {percent(empty, 0)} none: the ensemble is right more "
+            f"often than in {percent(COVERAGE, 0)} of the rows, so ask for more, such as 99 %."
+        )
+
+
+def _risk_chart(run: Run) -> Chart:
+    curves = [(split, RiskCoverage.of(proba=split.ensemble, y=split.y)) for split in run.splits]
+    drawn = []
+    for split, found in curves:
+        kept = np.flatnonzero(found.coverage * len(split) >= min(FEW, len(split) / 4))
+        places = np.unique(np.linspace(kept[0], kept[-1], min(POINTS, len(kept))).round().astype(int))
+        drawn.append([(float(found.coverage[k]), float(found.risk[k])) for k in places])
+    high = max(max(y for _, y in points) for points in drawn)
+    axes = Axes.of(
+        (0, 1),
+        (0, span([0, high or 0.01])[1]),
+        x_label="share of the rows answered",
+        y_label="wrong among them",
+        percent="xy",
+    )
+    parts = [axes.frame()]
+    legend = []
+    for (split, found), points, style in zip(curves, drawn, ("c1", "c2"), strict=False):
+        parts.append(axes.line(points, style))
+        legend.append((f"line {style}", f"{split.words} (area {found.area:.4f})"))
+    whole = curves[-1][1]
+    label = f"Risk against coverage: {percent(float(whole.risk[-1]))} of all rows are wrong; area {whole.area:.4f}."
+    caption = "The area under the curve (AURC) is the mean error rate over all shares; less is better."
+    return Chart(drawing(axes.width, axes.height, label, *parts), tuple(legend), caption, title="Risk and coverage")
+
+
+def _sets_chart(sets: Sets) -> Chart:
+    shown = sets.sizes[:12]
+    rest = sum(share for _, share in sets.sizes[12:])
+    bars = [(str(size), share) for size, share in shown] + ([("more", rest)] if rest else [])
+    axes = Axes.of(
+        (0, len(bars)), (0, span([0, max(share for _, share in bars)])[1]), y_label="share of the rows", percent="y"
+    )
+    parts = [axes.frame(ticks="y")]
+    for place, (said, share) in enumerate(bars):
+        parts.append(axes.bar(place + 0.12, place + 0.88, share, "c1", f"{said} classes: {percent(share)} of the rows"))
+        x = axes.x(place + 0.5)
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{axes.y.start + 16:.1f}" text-anchor="middle">{said}</text>')
+        if share:
+            written = percent(share, 0) if share >= 0.005 else "<1 %"
+            parts.append(
+                f'<text class="value" x="{x:.1f}" y="{axes.y(share) - 5:.1f}" text-anchor="middle">'
+                f"{written.replace('<', '&lt;')}</text>"
+            )
+    parts.append(
+        f'<text class="label" x="{(axes.x.start + axes.x.end) / 2:.0f}" y="{axes.y.start + 33:.0f}" '
+        'text-anchor="middle">classes in the set</text>'
+    )
+    label = f"Conformal sets at {percent(COVERAGE, 0)}: " + ", ".join(f"{percent(s)} hold {said}" for said, s in bars)
+    title = f"Sets that hold the class in {percent(COVERAGE, 0)}"
+    caption = f"On the {sets.words}; the least probability for a class to be in was set on the out-of-fold rows."
+    return Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)

@@ -1,0 +1,111 @@
+"""Members and ensemble with their figures, to be sorted by any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quorate.report.page.run import Run
+from quorate.report.page.section import Remark, Section, act, good, listed, many, note, percent
+
+SURE, UNSURE = 1.5, 0.67
+"""From these temperatures on, a member is much too sure of itself, or not nearly sure enough."""
+SHORT = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """`key` leads to a row's value; numbers have so many `digits`."""
+
+    title: str
+    path: tuple[str, ...]
+    digits: int | None = None
+    first: str = ""
+    """The order of a first click: the best at the top."""
+
+    def of(self, row: Mapping[str, Any]) -> Any:
+        value: Any = row
+        for key in self.path:
+            value = (value or {}).get(key)
+        return value
+
+    def said(self, row: Mapping[str, Any]) -> str:
+        value = self.of(row)
+        if value is None:
+            return "–"
+        return str(value) if self.digits is None else f"{value:.{self.digits}f}"
+
+
+def section(run: Run) -> Section:
+    rows = sorted(run.board["members"], key=lambda row: row["oof"]["nll"] if row["oof"] else float("inf"))
+    columns = list(_columns(run))
+    return Section(
+        "leaderboard",
+        "Leaderboard",
+        "Members as they are, before temperature and weight, on the rows that they cover; the ensemble is "
+        "cross-fitted. Of accuracy more is better, of NLL, ECE and Brier score less. T is the temperature: above 1 the "
+        "member was too sure of itself. A button in the head sorts.",
+        list(_remarks(run)),
+        {
+            "columns": columns,
+            "rows": rows,
+            "ensemble": run.board["ensemble"],
+            "candidates": sorted(run.board["ensemble"].get("candidates") or [], key=lambda each: each["loss"]),
+        },
+    )
+
+
+def _columns(run: Run) -> Iterator[Column]:
+    yield Column("member", ("name",), first="ascending")
+    for split in run.splits:
+        for name, short in SHORT.items():
+            first = "descending" if name == "accuracy" else "ascending"
+            yield Column(f"{'OOF' if split.name == 'oof' else 'test'} {short}", (split.name, name), 4, first)
+    yield Column("weight", ("weight",), 3, "descending")
+    yield Column("T", ("temperature",), 2, "ascending")
+    yield Column("fit s", ("fit_seconds",), 1, "ascending")
+    if any(row.get("predict_ms") is not None for row in run.board["members"]):
+        yield Column("predict ms", ("predict_ms",), 2, "ascending")
+    yield Column("kind", ("kind",), first="ascending")
+    yield Column("status", ("status",), first="ascending")
+
+
+def _remarks(run: Run) -> Iterator[Remark]:
+    rows = run.board["members"]
+    for status in dict.fromkeys(row["status"] for row in rows if row["status"] != "ok"):
+        names = listed([row["name"] for row in rows if row["status"] == status])
+        what = {
+            "failed": "the last lines of the log are in the run's folder, in logs/",
+            "diverged": "lower the learning rate, or clip the gradient",
+            "out of time": "a start with more time goes on from there",
+            "stopped early": "a start with more time trains them to their end",
+        }.get(status, "see the run's folder, in logs/")
+        yield act(f"{names}: {status}; {what}.")
+    idle = [row for row in rows if not row["weight"] and row["status"] == "ok"]
+    if idle and len(rows) > 1:
+        share = sum(row["fit_seconds"] for row in idle) / max(float(run.seconds.sum()), 1e-9)
+        yield note(
+            f"{listed([row['name'] for row in idle])} {'weighs' if len(idle) == 1 else 'weigh'} nothing and took "
+            f"{percent(share, 0)} of the fit seconds: the ensemble would be the same without."
+        )
+    if len(rows) > 1 and not idle and all(row["status"] == "ok" for row in rows):
+        yield good(f"All {len(rows)} members were trained in full, and each weighs something.")
+    sure = [row["name"] for row in rows if row["temperature"] is not None and row["temperature"] >= SURE]
+    unsure = [row["name"] for row in rows if row["temperature"] is not None and row["temperature"] <= UNSURE]
+    if sure:
+        yield note(
+            f"{listed(sure)} {'is' if len(sure) == 1 else 'are'} far too sure (T from {SURE:g} on); the temperature "
+            "mends it here. Label smoothing, mixup or more regularization would before."
+        )
+    if unsure:
+        yield note(
+            f"{listed(unsure)} {'is' if len(unsure) == 1 else 'are'} far too cautious (T up to {UNSURE:g}), as "
+            "averages of trees are; the temperature mends it."
+        )
+    candidates = run.board["ensemble"].get("candidates") or []
+    chosen = [each for each in candidates if each["chosen"]]
+    if chosen:
+        best = min(candidates, key=lambda each: each["loss"])
+        why = "the best" if best["chosen"] else f"the simplest within one standard error of the best, {best['name']}"
+        yield note(f"Of {many(len(candidates), 'combiner')}, {chosen[0]['name']} was chosen: {why}.")

@@ -1,0 +1,181 @@
+"""How good fewer members would be, and what quality costs in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.amounts import say_seconds
+from quorate.ensemble.worth import Pruned
+from quorate.report.page.run import Run
+from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
+from quorate.report.page.svg import Axes, drawing, log_span, names, span
+from quorate.report.page.values import Values, clear
+
+WORTH_SAVING, LONG = 0.3, 30.0
+"""A smaller ensemble is something to do from this part of the fit seconds on, where these are as many in all."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One ensemble of the path, against the whole one."""
+
+    count: int
+    gone: str
+    """The member that left for it."""
+    left: str
+    seconds: float
+    accuracy: float
+    nll: float
+    change: str
+    within: bool
+    """Whether it is within the noise of the whole one."""
+
+
+def section(run: Run, values: Values) -> Section | None:
+    """None where there is one member only."""
+    if len(run.oof.members) < 2:
+        return None
+    steps = list(_steps(run, values))
+    charts = [*_path(values.path), *_costs(run, values)]
+    return Section(
+        "price",
+        "Fewer members, less cost",
+        "From the whole ensemble, one member after another leaves: each time the one whose loss costs least for the "
+        "seconds that it saves. The combiner is fitted anew each time, cross-fitted. A smaller ensemble within the "
+        "interval of the whole one is as good as these rows can tell.",
+        list(_remarks(run, values, steps)),
+        {"steps": steps, "charts": charts},
+    )
+
+
+def _steps(run: Run, values: Values) -> Iterator[Step]:
+    before: set[int] = set()
+    for step in values.path:
+        gone = before - set(step.left)
+        label = ", ".join(run.label(values.members[place]) for place in gone)
+        left = [run.label(values.members[place]) for place in step.left]
+        change = f"{signed(step.change.nll)} ± {step.change.nll_error:.4f}" if before else "–"
+        losses, right = step.estimate.losses, step.estimate.right
+        within = not clear(step.change.nll, step.change.nll_error) or step.change.nll < 0
+        mean = float(losses.mean())
+        yield Step(len(left), label, listed(left, 8), step.cost, float(right.mean()), mean, change, within)
+        before = set(step.left)
+
+
+def _remarks(run: Run, values: Values, steps: Sequence[Step]) -> Iterator[Remark]:
+    if len(steps) < 2:
+        alone = len(run.weighing) == 1
+        name = run.label(run.weighing[0])
+        yield note(
+            f"{name} has all the weight: there is no smaller ensemble."
+            if alone
+            else "Members could not be taken away here; the part above says why."
+        )
+        return
+    whole = steps[0]
+    enough = [step for step in steps if step.within]
+    least = enough[-1]
+    if least.count < whole.count:
+        saved = 1 - least.seconds / max(whole.seconds, 1e-9)
+        say = act if saved >= WORTH_SAVING and whole.seconds >= LONG else note
+        which = f"{least.left} alone is" if least.count == 1 else f"{least.count} of the members, {least.left}, are"
+        yield say(
+            f"{which} as good as all {whole.count} within the noise: {_seconds(least.seconds)} to fit instead of "
+            f"{_seconds(whole.seconds)}, {percent(saved, 0)} less."
+        )
+    else:
+        yield good("Every smaller ensemble is clearly worse: all members earn their place.")
+    dearest = max(range(len(run.names)), key=lambda m: run.seconds[m])
+    share = float(run.seconds[dearest] / max(run.seconds.sum(), 1e-9))
+    if share >= 0.5 and len(run.names) > 2:
+        yield note(
+            f"{run.names[dearest]} takes {percent(share, 0)} of all fit seconds, with a weight of "
+            f"{run.weights[dearest]:.3f}."
+        )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else say_seconds(seconds)
+
+
+def _path(path: Sequence[Pruned]) -> Iterator[Chart]:
+    """The log-loss and the accuracy of each number of members, with the interval of the difference to the whole."""
+    if len(path) < 2:
+        return
+    for title, y_label in (("Log-loss by number of members", "NLL"), ("Accuracy by number of members", "accuracy")):
+        loss = y_label == "NLL"
+        points, errors = [], []
+        for step in path:
+            value = step.estimate.losses.mean() if loss else step.estimate.right.mean()
+            points.append((len(step.left), float(value)))
+            errors.append(1.96 * (step.change.nll_error if loss else step.change.accuracy_error))
+        whole = points[0][1]
+        ends = [value + sign * error for (_, value), error in zip(points, errors, strict=True) for sign in (-1, 1)]
+        low, high = span(ends)
+        bounds = (low, high) if loss else (max(low, 0.0), min(high, 1.0 + 0.03 * (1.0 - low)))
+        axes = Axes.of((0.6, len(path) + 0.4), bounds, x_label="members", y_label=y_label, percent="" if loss else "y")
+        parts = [
+            axes.frame(whole="x", x_count=min(len(path), 8)),
+            axes.line([(0.6, whole), (len(path) + 0.4, whole)], "plain dash"),
+        ]
+        parts.append(axes.line(points, "c1"))
+        for (count, value), error in zip(points[1:], errors[1:], strict=True):
+            parts.append(axes.whisker(count, value - error, value + error, "c1"))
+        for count, value in points:
+            said = f"{value:.4f}" if loss else percent(value, 2)
+            parts.append(axes.dot(count, value, "c1", f"{count} members: {said}"))
+        first, last = points[0][1], points[-1][1]
+        label = f"{title}: {first:.4f} with {len(path)} members, {last:.4f} with one."
+        caption = "The dashed line is the whole ensemble; whiskers are 95 % intervals of the difference to it."
+        yield Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)
+
+
+def _costs(run: Run, values: Values) -> Iterator[Chart]:
+    yield _cost(run, values, run.seconds, "fit seconds", "Error against fit seconds", paths=True)
+    found = [row.get("predict_ms") for row in run.board["members"]]
+    if any(each is not None for each in found):
+        milliseconds = np.array([np.nan if each is None else float(each) for each in found])
+        yield _cost(run, values, milliseconds, "prediction ms a row", "Error against prediction time", paths=False)
+
+
+def _cost(run: Run, values: Values, costs: np.ndarray, x_label: str, title: str, *, paths: bool) -> Chart:
+    """Members as they are and the ensembles of the path: error rate against what they cost, on a logarithmic scale."""
+    oof = run.oof
+    alone = []
+    for place, member in enumerate(oof.members):
+        wrong = float((oof.proba[place].argmax(axis=1) != oof.y).mean())
+        if np.isfinite(costs[member]):
+            alone.append((max(float(costs[member]), 1e-3), wrong, run.names[member]))
+    path = []
+    if paths:
+        path = [(max(step.cost, 1e-3), 1 - float(step.estimate.right.mean()), len(step.left)) for step in values.path]
+    weighing = run.weights > 0
+    total = max(float(np.nansum(costs[weighing])), 1e-3)
+    error = float((oof.ensemble.argmax(axis=1) != oof.y).mean())
+    everything = [*[(x, y) for x, y, _ in alone], *[(x, y) for x, y, _ in path], (total, error)]
+    axes = Axes.of(
+        log_span(x for x, _ in everything),
+        span((y for _, y in everything), room=0.1),
+        x_label=x_label,
+        y_label="error rate",
+        log="x",
+        percent="y",
+    )
+    parts = [axes.frame()]
+    if len(path) > 1:
+        parts.append(axes.line([(x, y) for x, y, _ in path], "c1"))
+        parts += [axes.dot(x, y, "c1 small", f"{count} members: {percent(y)} wrong, {x:.1f} s") for x, y, count in path]
+    for x, y, name in alone:
+        parts.append(axes.dot(x, y, "c2", f"{name}: {percent(y)} wrong, {x:.2f}"))
+    parts.append(axes.dot(total, error, "c3", f"ensemble: {percent(error)} wrong, {total:.1f}", radius=6))
+    parts += names(axes, [(total, error, "ensemble"), *alone])
+    legend = [("dot c2", "members alone"), ("dot c3", "the ensemble")]
+    if len(path) > 1:
+        legend.insert(1, ("line c1", "smaller ensembles"))
+    said = [f"{name} {percent(y)} at {x:.2f}" for x, y, name in [(total, error, "ensemble"), *alone][:12]]
+    label = f"{title}: {'; '.join(said)}"
+    caption = "Lower is better, further left is cheaper."
+    return Chart(drawing(axes.width, axes.height, label, *parts), tuple(legend), caption, title=title)

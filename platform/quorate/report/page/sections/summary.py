@@ -1,0 +1,161 @@
+"""What the ensemble gives, how sure that is, and whether it beats its best member."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from quorate.ensemble.intervals import Figure, figures
+from quorate.ensemble.worth import Change
+from quorate.report.page.run import Run
+from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
+from quorate.report.page.values import Best, Values, clear
+
+RESAMPLED = 10_000_000
+"""Rows that are drawn for the intervals, all resamples together."""
+TITLES = {
+    "accuracy": "Accuracy",
+    "nll": "Log-loss (NLL)",
+    "ece": "Calibration (ECE)",
+    "brier": "Brier score",
+    "roc_auc": "Area under ROC",
+    "average_precision": "Average precision",
+}
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The ensemble against its best member, in words and figures."""
+
+    split: str
+    nll: Change
+    verdict: str
+
+
+def section(run: Run, values: Values) -> Section:
+    found = {split.name: _figures(split.ensemble, split.y) for split in run.splits}
+    measured = [
+        {"title": title, "of": [found[split.name].get(name) for split in run.splits], "name": name}
+        for name, title in TITLES.items()
+        if name in found["oof"]
+    ]
+    leads = [Lead("out-of-fold rows", values.best.lead, _verdict(values.best.lead, lower=True))]
+    if values.best.test_lead is not None:
+        leads.append(Lead("test rows", values.best.test_lead, _verdict(values.best.test_lead, lower=True)))
+    alone = run.label(values.best.place)
+    return Section(
+        "summary",
+        "In short",
+        "Every training row was predicted by models that had not seen it (out of fold), and what combines them was "
+        "fitted without it (cross-fitted). The range behind a figure is its 95 % interval: what as many other rows of "
+        "the same kind could have given.",
+        [*_remarks(run, values, found), *_from_board(run)],
+        {
+            "measured": measured,
+            "splits": run.splits,
+            "leads": leads,
+            "best": values.best,
+            "alone": alone,
+            "is_that_member": _is_alone(run),
+        },
+    )
+
+
+def _figures(proba: Any, y: Any) -> dict[str, Figure]:
+    return figures(proba, y, resamples=int(min(max(RESAMPLED / len(y), 200), 1000)))
+
+
+def _is_alone(run: Run) -> bool:
+    return int((run.weights > 0).sum()) == 1
+
+
+def _verdict(change: Change, *, lower: bool) -> str:
+    if not clear(change.nll, change.nll_error):
+        return "no clear difference"
+    return "the ensemble is better" if (change.nll < 0) == lower else "the member is better"
+
+
+def _remarks(run: Run, values: Values, found: dict[str, dict[str, Figure]]) -> list[Remark]:
+    alone, best = run.label(values.best.place), values.best
+    if len(run.names) == 1:
+        said = [note(f"The job has one member, {alone}: there is nothing to combine.")]
+    elif _is_alone(run) and run.board["ensemble"].get("note"):
+        said = []  # the note of the leaderboard says it with its figures
+    elif _is_alone(run):
+        only = run.names[int(run.weights.argmax())]
+        said = [note(f"The ensemble is {only} alone: no combination was better on rows that it had not seen.")]
+    else:
+        said = [_against(alone, best)]
+    return [*_against_guessing(run, found["oof"]["accuracy"]), *said, *_between_splits(run, found)]
+
+
+def _against(alone: str, best: Best) -> Remark:
+    change, test = best.lead, best.test_lead
+    low, high = change.nll - 1.96 * change.nll_error, change.nll + 1.96 * change.nll_error
+    interval = f"difference {signed(change.nll)}, 95 % interval {signed(low)} to {signed(high)}"
+    if not clear(change.nll, change.nll_error):
+        return note(
+            f"Whether the ensemble beats its best member, {alone}, cannot be told from these rows: the interval of the "
+            f"log-loss holds 0 ({interval}). The member alone is simpler and cheaper."
+        )
+    if change.nll > 0:
+        return act(f"The best member, {alone}, has a lower log-loss than the ensemble ({interval}): use it alone.")
+    confirmed = ""
+    if test is not None:
+        same = clear(test.nll, test.nll_error) and test.nll < 0
+        confirmed = "; the test rows confirm it" if same else "; the test rows cannot confirm it"
+    return good(f"The ensemble has a lower log-loss than its best member, {alone} ({interval}){confirmed}.")
+
+
+def _between_splits(run: Run, found: dict[str, dict[str, Figure]]) -> list[Remark]:
+    """Whether test rows are like training rows, from intervals that do not meet."""
+    if run.test is None:
+        return [note("There are no test rows: the out-of-fold figures are the best estimate that there is.")]
+    oof, test = found["oof"]["accuracy"], found["test"]["accuracy"]
+    assert oof.value is not None and test.value is not None and oof.low is not None and test.high is not None
+    assert oof.high is not None and test.low is not None
+    values = f"{percent(test.value)} of the test rows are right, {percent(oof.value)} of the out-of-fold rows"
+    if test.high < oof.low:
+        return [
+            act(f"{values}, and the intervals do not meet: the test rows are unlike the training rows. Look at both.")
+        ]
+    if test.low > oof.high:
+        return [note(f"{values}: the test rows are easier, or the whole ensemble is better than that of fewer folds.")]
+    return [good(f"{values}: the two agree within their intervals.")]
+
+
+def _from_board(run: Run) -> list[Remark]:
+    said = []
+    if run.board["ensemble"].get("note"):
+        said.append(note(_sentence(run.board["ensemble"]["note"])))
+    budget = run.board.get("budget")
+    if budget and (budget["out_of_time"] or budget["stopped_early"]):
+        late = many(len(budget["out_of_time"]), "fit task")
+        early = many(len(budget["stopped_early"]), "fit task")
+        said.append(
+            act(
+                f"The budget of {budget['seconds']:.0f} s left out {late} and stopped {early} early; the same job with "
+                "more time goes on from there."
+            )
+        )
+    return said
+
+
+def _sentence(words: str) -> str:
+    whole = words[0].upper() + words[1:]
+    return whole if whole.endswith(".") else f"{whole}."
+
+
+def _against_guessing(run: Run, accuracy: Figure) -> list[Remark]:
+    """Whether it is better than to name the most frequent class of all."""
+    guessed = int(np.bincount(run.oof.y).max()) / len(run.oof)
+    if accuracy.low is None or accuracy.low > guessed:
+        return []
+    return [
+        act(
+            f"To name the most frequent class of all is right in {percent(guessed)} of the rows: the ensemble is not "
+            "clearly better. Look at the data, the labels and the learning curves."
+        )
+    ]

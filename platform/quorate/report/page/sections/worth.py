@@ -1,0 +1,124 @@
+"""What each member is worth: what the ensemble loses without it, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from quorate.ensemble.worth import Change
+from quorate.report.page.run import Run
+from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
+from quorate.report.page.svg import Scale, clip, drawing, rule, span, text
+from quorate.report.page.values import Values, clear
+
+
+@dataclass(frozen=True)
+class Valued:
+    """A member, its weight, its price, and what happens without it."""
+
+    name: str
+    weight: float
+    seconds: float
+    share: float
+    """Of the fit seconds of all members."""
+    change: Change | None
+
+    @property
+    def verdict(self) -> str:
+        if self.change is None:
+            return "not asked"
+        if not clear(self.change.nll, self.change.nll_error):
+            return "within the noise"
+        return "missed" if self.change.nll > 0 else "in the way"
+
+
+def section(run: Run, values: Values) -> Section:
+    valued = list(_valued(run, values))
+    idle = [name for name, weight in zip(run.names, run.weights, strict=True) if not weight]
+    return Section(
+        "worth",
+        "What each member is worth",
+        "The combiner is fitted anew without the member, on the same rows, cross-fitted: a rise of the log-loss (NLL) "
+        "is what the member is worth. ± is the standard error of the paired difference; what is smaller than two of "
+        "them is noise.",
+        list(_remarks(run, values, valued)),
+        {"valued": valued, "chart": _chart(valued), "notes": values.notes, "idle": idle, "rows": values.rows},
+    )
+
+
+def _valued(run: Run, values: Values) -> Iterator[Valued]:
+    total = max(float(run.seconds.sum()), 1e-9)
+    for place in run.weighing:
+        member = run.oof.members[place]
+        asked = values.members.index(place) if place in values.members and values.without else None
+        change = values.without[asked] if asked is not None else None
+        seconds = float(run.seconds[member])
+        yield Valued(run.names[member], float(run.weights[member]), seconds, seconds / total, change)
+
+
+def _remarks(run: Run, values: Values, valued: Sequence[Valued]) -> Iterator[Remark]:
+    if len(valued) < 2:
+        yield note(f"The ensemble is {valued[0].name} alone: there is nobody to leave out.")
+        return
+    asked = [each for each in valued if each.change is not None]
+    missed = [each for each in asked if each.verdict == "missed"]
+    noise = [each for each in asked if each.verdict == "within the noise"]
+    harm = [each for each in asked if each.verdict == "in the way"]
+    if missed:
+        top = max(missed, key=lambda each: each.change.nll if each.change else 0.0)
+        assert top.change is not None
+        yield good(
+            f"{top.name} is worth most: without it the log-loss rises by {top.change.nll:.4f} ± "
+            f"{top.change.nll_error:.4f}."
+        )
+    if harm:
+        yield act(f"Without {listed([each.name for each in harm])} the ensemble is better: leave it out of the job.")
+    if noise:
+        share = sum(each.share for each in noise)
+        each_of = "" if len(noise) == 1 else " (each by itself, not all at once)"
+        yield note(
+            f"Without {listed([each.name for each in noise])} nothing changes beyond the noise{each_of}; "
+            f"{'it takes' if len(noise) == 1 else 'they take'} {percent(share, 0)} of the fit seconds."
+        )
+
+
+def _chart(valued: Sequence[Valued]) -> Chart | None:
+    asked = [each for each in valued if each.change is not None]
+    if not asked:
+        return None
+    ends = [
+        end for each in asked if (c := each.change) for end in (c.nll - 1.96 * c.nll_error, c.nll + 1.96 * c.nll_error)
+    ]
+    width, tall, top = 390.0, 26.0, 12.0
+    left = 14 + 6.4 * max(len(clip(each.name, 18)) for each in asked)
+    low, high = span([0.0, *ends])
+    scale = Scale(low, high, left, width - 12)
+    foot = top + tall * len(asked)
+    parts = [rule(scale(0), top - 6, scale(0), foot, "axis")]
+    for tick in scale.ticks(4):
+        parts.append(rule(scale(tick), top - 6, scale(tick), foot, "grid"))
+        parts.append(text(scale(tick), foot + 16, f"{tick:+g}".replace("-", "−") if tick else "0", "tick", "middle"))
+    for number, each in enumerate(asked):
+        change, y = each.change, top + tall * number + tall / 2
+        assert change is not None
+        first, last = sorted((scale(0), scale(change.nll)))
+        style = {"missed": "c1", "in the way": "c2"}.get(each.verdict, "plain")
+        said = f"without {each.name}: NLL {signed(change.nll)} ± {change.nll_error:.4f}"
+        parts.append(text(left - 8, y + 4, clip(each.name, 18), "name", "end", each.name))
+        parts.append(
+            f'<rect class="bar {style}" x="{first:.1f}" y="{y - 8:.1f}" width="{max(last - first, 1):.1f}" height="16">'
+            f"{Markup('<title>{}</title>').format(said)}</rect>"
+        )
+        ends_ = (scale(change.nll - 1.96 * change.nll_error), scale(change.nll + 1.96 * change.nll_error))
+        parts.append(rule(ends_[0], y, ends_[1], y, "whisker ink"))
+    parts.append(text((left + width) / 2, foot + 34, "change of the log-loss without it", "label", "middle"))
+    label = "What the log-loss changes without each member: " + "; ".join(
+        f"{each.name} {signed(each.change.nll)}" for each in asked if each.change
+    )
+    return Chart(
+        drawing(width, foot + 42, label, *parts, style="wide"),
+        (),
+        "Lines are 95 % intervals; grey is within the noise.",
+    )

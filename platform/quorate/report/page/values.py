@@ -1,0 +1,166 @@
+"""What members are worth, counted once for all parts of the page, in a time that a reader will wait."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.ensemble.arrays import Labels, Proba
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.calibrator import calibrated, fit_each
+from quorate.ensemble.combiner import Combiner
+from quorate.ensemble.crossfit import parts_of
+from quorate.ensemble.metrics import row_nll
+from quorate.ensemble.worth import Change, Estimated, Pruned, Worth
+from quorate.kinds import KindParams
+from quorate.report.page.run import Run, Split
+
+MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
+TRIALS = (LEAST_ROWS, 4 * LEAST_ROWS)
+PATIENCE = 10.0
+"""Seconds that taking members away may take; a sample of the rows is asked where all would take longer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The best member alone, cross-fitted with a temperature or as it is, whichever is better."""
+
+    place: int
+    """In `oof.members`."""
+    tempered: bool
+    nll: float
+    lead: Change
+    """Of the ensemble over it, on the out-of-fold rows: a fall of the log-loss is a gain."""
+    test_lead: Change | None
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """The weighing members' worth; positions are in `oof.members`."""
+
+    best: Best
+    members: tuple[int, ...] = ()
+    """Those that were asked about, the heaviest first."""
+    without: tuple[Change, ...] = ()
+    """What the ensemble changes without each."""
+    path: tuple[Pruned, ...] = ()
+    """Smaller and smaller ensembles; `left` are positions in `members`."""
+    rows: int = 0
+    """On so many rows."""
+    notes: Sequence[str] = ()
+    """What was left out, and why."""
+
+
+def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
+    """Equal inputs give equal figures unless the combiner is so slow that only a sample of the rows was asked."""
+    best = best_single(run)
+    everyone = run.weighing
+    if run.combiner is None:
+        return Values(best, notes=("The job's combiner cannot be loaded here, so members cannot be taken away.",))
+    if len(everyone) < 2:
+        return Values(best)
+    try:
+        return _taken_away(run, best, everyone, run.combiner, patience)
+    except ValueError as error:  # users' own combiners may ask for certain members
+        return Values(best, notes=(f"The combiner cannot do with fewer members: {error}.",))
+
+
+def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[KindParams], patience: float) -> Values:
+    """The worth of the members at these places, on as many rows as there is time for."""
+    asked, notes = everyone[:MOST_MEMBERS], []
+    if len(everyone) > len(asked):
+        notes.append(f"Of the {len(everyone)} members that weigh something, the {len(asked)} heaviest were asked.")
+    y, proba = run.oof.y, run.oof.proba[asked]
+    rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)
+
+    def worth_on(some: NDArray[np.int64]) -> Worth:
+        return Worth.of(proba=proba[:, some], y=y[some], combiner=combiner, seed=run.seed)
+
+    # The line through few rows and some more is followed to all.
+    few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
+    first, second = (_seconds(worth_on(trial)) for trial in (few, some))
+    slope = max(second - first, 0.0) / max(len(some) - len(few), 1)
+    each = second + slope * (len(rows) - len(some))
+    alone, path = each * (len(asked) + 1), each * len(asked) * (len(asked) + 1) / 3
+    if alone + path > patience:
+        # Halves, so that a little more or less of time gives the same figures.
+        fewer = len(rows) >> math.ceil(math.log2((alone + path) / patience))
+        sample = rows[_sample(y[rows], max(fewer, LEAST_ROWS), seed=run.seed)]
+        alone, path = (seconds * len(sample) / len(rows) for seconds in (alone, path))
+        rows = sample
+    worth = worth_on(rows)
+    if len(rows) < len(y):
+        notes.append(f"Members were taken away on a sample of {len(rows):,} of the {len(y):,} rows.")
+    if alone > patience:
+        notes.append("This combiner is too slow to take members away one by one.")
+        return Values(best, tuple(asked), rows=len(rows), notes=tuple(notes))
+    without = tuple(worth.without_each())
+    steps: tuple[Pruned, ...] = ()
+    if path <= patience:
+        steps = tuple(worth.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
+    else:
+        notes.append("This combiner is too slow to take away one member after another.")
+    return Values(best, tuple(asked), without, steps, len(rows), tuple(notes))
+
+
+def best_single(run: Run, *, most: int = 3) -> Best:
+    """Of the few members that look best the one of least cross-fitted log-loss, and the ensemble against it."""
+    oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed))
+    fitted = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
+    hopes = [row_nll(member, oof.y).mean() for member in calibrated(fitted, oof.proba)]
+    plain = [row_nll(apply_temperature(proba=member, temperature=1.0), oof.y).mean() for member in oof.proba]
+    candidates = [(float(plain[m]), m, False, oof.proba[m]) for m in np.argsort(plain, kind="stable")[:1].tolist()]
+    for m in np.argsort(hopes, kind="stable")[:most].tolist():
+        tempered = np.empty(oof.proba.shape[1:])
+        for fit_rows, held in parts:
+            temperature = fit_temperature(proba=oof.proba[m, fit_rows], y=oof.y[fit_rows])
+            tempered[held] = apply_temperature(proba=oof.proba[m, held], temperature=temperature)
+        candidates.append((float(row_nll(tempered, oof.y).mean()), m, True, tempered))
+    loss, place, tempered_is_best, alone = min(candidates, key=lambda each: each[0])
+    lead = estimated(oof.ensemble, oof).against(estimated(alone, oof))
+    return Best(place, tempered_is_best, loss, lead, _test_lead(run, place, tempered_is_best))
+
+
+def _test_lead(run: Run, place: int, tempered: bool) -> Change | None:
+    test, member = run.test, run.oof.members[place]
+    if test is None or member not in test.members:
+        return None
+    alone = test.proba[test.members.index(member)]
+    temperature = fit_temperature(proba=run.oof.proba[place], y=run.oof.y) if tempered else 1.0
+    alone = apply_temperature(proba=alone, temperature=temperature)
+    return estimated(test.ensemble, test).against(estimated(alone, test))
+
+
+def estimated(proba: Proba, split: Split) -> Estimated:
+    return Estimated(row_nll(proba, split.y), np.asarray(proba.argmax(axis=1) == split.y))
+
+
+def clear(mean: float, error: float) -> bool:
+    """Whether the 95 % interval of a difference leaves out 0."""
+    return math.isfinite(error) and abs(mean) > 1.96 * error
+
+
+def _seconds(worth: Worth) -> float:
+    """How long one ensemble takes to fit and to estimate."""
+    worth.estimate([0])  # the first call imports
+    begun = time.perf_counter()
+    worth.estimate(range(len(worth.proba)))
+    return time.perf_counter() - begun
+
+
+def _sample(y: Labels, most: int, *, seed: int) -> NDArray[np.int64]:
+    """At most so many rows (n,), the same for the same seed; each class with its share, and with one row at least."""
+    if len(y) <= most:
+        return np.arange(len(y))
+    order = np.random.default_rng(seed).permutation(len(y))
+    rank = np.empty(len(y))
+    for k in np.unique(y):
+        own = order[y[order] == k]
+        rank[own] = (np.arange(len(own)) + 0.5) / len(own)
+    rank[[order[y[order] == k][0] for k in np.unique(y)]] = 0.0
+    return np.sort(np.argsort(rank, kind="stable")[:most])

@@ -1,0 +1,276 @@
+"""Writes the report of a finished run: one HTML file, when the run ends and again whenever somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, RootModel
+
+from quorate.amounts import say_seconds
+from quorate.bundle import BundleError, read_manifest
+from quorate.data.dataset import Dataset
+from quorate.data.signature import signature_from_json
+from quorate.drawing import recorded_curves
+from quorate.ensemble.combiner import Combiner
+from quorate.errors import UserError
+from quorate.kinds import COMBINERS, KindParams
+from quorate.plan import derive_seed
+from quorate.report.page.page import page
+from quorate.report.page.run import Recipe, Run, Split
+from quorate.report.page.values import PATIENCE
+from quorate.runs import RunFolder
+from quorate.spec import JobSpec
+from quorate.tracking import journal
+from quorate.tracking.histories import records
+
+REPORT = "report.html"
+SECONDS, OF_COMBINING = 20.0, 5.0
+"""What must be left of a budget for a report: so many seconds, and so many times what combining took."""
+QUICK = 2.0
+"""Seconds for taking members away one by one, where a budget runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The job and the rows of a run, as far as they can be had (again)."""
+
+    spec: JobSpec | None = None
+    data: Mapping[str, Dataset] = field(default_factory=dict)
+    """By the name of the split: `oof` for the training rows, `test`."""
+    note: str = ""
+    """Why something is missing."""
+
+    @classmethod
+    def of(cls, spec: JobSpec, train: Dataset, test: Dataset | None) -> Known:
+        return cls(spec, {"oof": train} | ({"test": test} if test is not None else {}))
+
+
+def seconds_needed(combining: float) -> float:
+    """What must be left of a budget for a report; `combining` is what making the ensemble took."""
+    return SECONDS + OF_COMBINING * combining
+
+
+def write_report(folder: RunFolder, path: Path, known: Known, *, quick: bool = False) -> Path:
+    """The report of a finished run as `path`, there whole or not at all; raises `UserError` for a damaged run."""
+    text = page(read_run(folder, known), patience=QUICK if quick else PATIENCE)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_run(folder: RunFolder, known: Known) -> Run:
+    """All that the page is made of."""
+    board, manifest = folder.board(), _manifest(folder)
+    oof = _oof(folder, board)
+    told = _journal(folder)
+    combiner = _combiner(known.spec, board) if known.spec is not None else None
+    class_names = _class_names(manifest, known.data, oof.ensemble.shape[1])
+    test = _test(folder, board)
+    return Run(
+        board=board,
+        class_names=class_names,
+        oof=oof,
+        test=test,
+        facts=tuple(_facts(board, manifest, known.spec, told, oof, test)),
+        recipe=Recipe(_job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))),
+        curves=recorded_curves(folder) if told else {},
+        combiner=combiner,
+        seed=derive_seed(known.spec.seed if known.spec is not None else 0, "combiner"),
+        data=known.data,
+        data_note=known.note,
+    )
+
+
+def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
+    arrays = _archive(folder.path / "oof.npz")
+    assert arrays is not None, "an archive that is there, or an error"
+    rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
+    covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
+    return Split(
+        "oof", tuple(covering), arrays["proba"][covering][:, rows], arrays["ensemble"][rows], arrays["y"][rows], rows
+    )
+
+
+def _test(folder: RunFolder, board: Mapping[str, Any]) -> Split | None:
+    arrays = _archive(folder.path / "test.npz", needed=False)
+    if arrays is None:
+        return None
+    tested = [m for m, row in enumerate(board["members"]) if row["test"]]
+    rows = np.arange(len(arrays["y"]))
+    return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows)
+
+
+def _archive(path: Path, *, needed: bool = True) -> dict[str, NDArray[Any]] | None:
+    if not needed and not path.is_file():
+        return None
+    try:
+        with np.load(path) as saved:
+            return dict(saved)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}; start the job again") from None
+
+
+def _manifest(folder: RunFolder) -> dict[str, Any]:
+    """Of the bundle; empty where it was removed or is of another version, as a report can do without."""
+    try:
+        return read_manifest(folder.bundle)
+    except BundleError:
+        return {}
+
+
+def _class_names(manifest: Mapping[str, Any], data: Mapping[str, Dataset], count: int) -> tuple[str, ...]:
+    known = manifest.get("class_names") or next((each.class_names for each in data.values()), ())
+    return tuple(known) if len(known) == count else tuple(f"class {k}" for k in range(count))
+
+
+def _combiner(spec: JobSpec, board: Mapping[str, Any]) -> Combiner[KindParams]:
+    """Of the job, or the one that `auto` chose."""
+    params = spec.combiner
+    chosen = next((each["name"] for each in board["ensemble"].get("candidates") or () if each["chosen"]), None)
+    for candidate in getattr(params, "candidates", ()):
+        if candidate.kind == chosen:
+            params = candidate
+    made: Combiner[KindParams] = COMBINERS.get(params.kind)(params)
+    return made
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the journal says of the run beside its curves."""
+
+    params: Mapping[str, str]
+    """Of the job."""
+    digests: Mapping[str, str]
+    """Fingerprints of the data by their context, `training` or `testing`."""
+    numerics: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+def _journal(folder: RunFolder) -> _Told | None:
+    path = folder.path / journal.NAME
+    if not path.is_file():
+        return None
+    params: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    numerics: dict[str, None] = {}
+    hosts: dict[str, None] = {}
+    for record in records(path):
+        if record["kind"] == "run" and record["parent"] is None:
+            params = record["params"]
+        elif record["kind"] == "run" and "device" in record["params"]:
+            own = record["params"]
+            threads = "1 thread" if own["threads"] == "1" else f"{own['threads']} threads"
+            numerics[f"{own['device']}, {own['precision']}, {threads}"] = None
+        elif record["kind"] == "dataset":
+            digests[record["context"]] = record["digest"]
+        elif record["kind"] == "tags" and "quorate.worker" in record["tags"]:
+            hosts[record["tags"]["quorate.worker"].rpartition(":")[0] or record["tags"]["quorate.worker"]] = None
+    return _Told(params, digests, tuple(numerics), tuple(hosts))
+
+
+def _facts(
+    board: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    spec: JobSpec | None,
+    told: _Told | None,
+    oof: Split,
+    test: Split | None,
+) -> Iterator[tuple[str, str]]:
+    yield "Run", board["run"]
+    if manifest:
+        yield "Finished", f"{manifest['created'].replace('T', ' ').removesuffix('Z')[:16]} UTC"
+    yield "It took", say_seconds(board["seconds"])
+    kind = f"{spec.data.kind}, " if spec is not None else ""
+    if manifest:
+        yield "Data", f"{kind}{signature_from_json(manifest['input'])}"
+    rows = (
+        f"{len(oof):,} training"
+        if len(oof) == _training_rows(manifest, oof)
+        else f"{len(oof):,} of {_training_rows(manifest, oof):,} training"
+    )
+    yield "Rows", f"{rows}, {len(test):,} test" if test is not None else f"{rows}, no test rows"
+    yield "Classes", f"{oof.ensemble.shape[1]:,}"
+    if told is not None and "validation" in told.params:
+        yield "Validation", told.params["validation"]
+    weighing = sum(bool(row["weight"]) for row in board["members"])
+    yield (
+        "Members",
+        f"{len(board['members'])}, of which {weighing} weigh something" if weighing > 1 else f"{len(board['members'])}",
+    )
+    yield "Combined by", board["ensemble"]["combiner"]
+    tasks = board["tasks"]
+    failed = f", {tasks['failed']} failed" if tasks["failed"] else ""
+    yield "Fit tasks", f"{tasks['trained']} trained, {tasks['reused']} reused{failed}"
+
+
+def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
+    """Training rows of the job, those without an out-of-fold prediction among them."""
+    return int(manifest["data"]["rows"]) if manifest else len(oof)
+
+
+def _ledger(board: Mapping[str, Any], manifest: Mapping[str, Any], told: _Told | None) -> Iterator[tuple[str, str]]:
+    if "seed" in manifest:
+        yield "seed", str(manifest["seed"])
+    elif told is not None:
+        yield "seed", told.params["seed"]
+    if told is not None:
+        for context, digest in told.digests.items():
+            yield f"fingerprint of the {'training' if context == 'training' else 'test'} data (SHA-256)", digest
+    yield "all members' out-of-fold predictions (SHA-256)", board["oof_sha256"]
+    if versions := manifest.get("versions"):
+        yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
+    if told is not None and told.numerics:
+        yield "computed on", "; ".join(told.numerics)
+    if told is not None and told.hosts:
+        yield "machines", ", ".join(told.hosts)
+
+
+def _commands(folder: RunFolder) -> Iterator[str]:
+    run = folder.path
+    yield f"quorate train {run / 'job.json'}       # the same job again"
+    yield f"quorate report --run {run}         # this page, anew"
+    yield f"quorate diagnose --run {run}       # what holds it back, and what to do next"
+    yield f"quorate evaluate DATA --run {run}  # other rows whose class is known"
+    yield f"quorate predict FILES --run {run}"
+    yield f"quorate serve --run {run}"
+
+
+def _job_text(folder: RunFolder, spec: JobSpec | None) -> str:
+    if spec is None:
+        return (folder.path / "job.json").read_text(encoding="utf-8")
+    return yaml.safe_dump(without_defaults(spec), sort_keys=False, allow_unicode=True, width=100)
+
+
+def without_defaults(params: BaseModel) -> dict[str, Any]:
+    """What a job file needs to say: every kind, and the values that are not at their defaults."""
+    dumped = params.model_dump(mode="json")
+    said = {}
+    for name, definition in type(params).model_fields.items():
+        value, default = getattr(params, name), definition.get_default(call_default_factory=True)
+        if name == "kind" or definition.is_required() or value != default:
+            short = _said(value, dumped[name])
+            if name == "kind" or definition.is_required() or short != default:
+                said[name] = short
+    return said
+
+
+def _said(value: Any, dumped: Any) -> Any:
+    """A value as a job file says it; a kind with nothing but its name is the name."""
+    if isinstance(value, BaseModel) and not isinstance(value, RootModel) and isinstance(dumped, dict):
+        said = without_defaults(value)
+        return said["kind"] if list(said) == ["kind"] else said
+    if isinstance(value, Mapping):
+        return {key: _said(each, dumped[key]) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_said(each, other) for each, other in zip(value, dumped, strict=True)]
+    return dumped

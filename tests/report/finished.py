@@ -1,0 +1,163 @@
+"""Finished runs made up here, to see what the page makes of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+
+from quorate.data.dataset import ArrayImages, Dataset
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.metrics import scores
+from quorate.kinds import COMBINERS
+from quorate.report.page.run import Recipe, Run, Split
+from quorate.report.reading import Curves
+
+KINDS = ("svm", "random_forest", "net", "logistic", "knn")
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+def finished(
+    *,
+    members: Sequence[str] = ("svm", "forest", "cnn"),
+    classes: Sequence[str] = ("cat", "dog", "eel"),
+    rows: int = 240,
+    test: int = 90,
+    weights: Sequence[float] | None = None,
+    combiner: str = "calibrated_greedy",
+    sharpness: float = 2.0,
+    curves: bool = True,
+    status: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Run:
+    """Members that are the more often right the greater `sharpness` is; the ensemble is their tempered mean."""
+    random = np.random.default_rng(seed)
+    weights = weights if weights is not None else [1 / len(members)] * len(members)
+    status = status if status is not None else ["ok"] * len(members)
+    oof = _split("oof", random, len(members), rows, len(classes), weights, sharpness)
+    tested = _split("test", random, len(members), test, len(classes), weights, sharpness) if test else None
+    board_rows = [
+        {
+            "name": name,
+            "kind": KINDS[m % len(KINDS)],
+            "status": status[m],
+            "folds": 2,
+            "of_folds": 2,
+            "weight": float(weights[m]),
+            "temperature": 1.0 + 0.2 * m,
+            "fit_seconds": 2.0 * (m + 1),
+            "oof": _rounded(oof.proba[m], oof.y),
+            "test": _rounded(tested.proba[m], tested.y) if tested else None,
+        }
+        for m, name in enumerate(members)
+    ]
+    ensemble = {
+        "combiner": combiner,
+        "temperature": 0.9,
+        "oof": _rounded(oof.ensemble, oof.y),
+        "test": _rounded(tested.ensemble, tested.y) if tested else None,
+        "best_single": {"oof_nll": 0.1},
+        "note": None,
+        "candidates": [],
+    }
+    tasks = {"total": 6, "trained": 6, "reused": 0, "failed": 0}
+    board = {"run": "made-up-1", "job": "made-up", "tasks": tasks, "ensemble": ensemble, "members": board_rows}
+    pixels = random.integers(0, 255, (rows, 6, 6, 1)).astype(np.uint8)
+    params = COMBINERS.get(combiner).Params(kind=combiner)
+    return Run(
+        board=board,
+        class_names=tuple(classes),
+        oof=oof,
+        test=tested,
+        facts=(("Run", "made-up-1"), ("Classes", str(len(classes)))),
+        recipe=Recipe("name: made-up\n", ("quorate train job.yaml",), (("seed", "0"),)),
+        curves={members[-1]: _curves()} if curves else {},
+        combiner=COMBINERS.get(combiner)(params),
+        data={"oof": Dataset(ArrayImages(pixels), oof.y, tuple(classes))},
+        data_note="The data cannot be had again, so rows are numbers only.",
+    )
+
+
+def _split(
+    name: str,
+    random: np.random.Generator,
+    members: int,
+    rows: int,
+    classes: int,
+    weights: Sequence[float],
+    sharpness: float,
+) -> Split:
+    y = np.arange(rows) % classes
+    logits = random.normal(size=(members, rows, classes)) + 0.7 * random.normal(size=(1, rows, classes))
+    logits[:, np.arange(rows), y] += sharpness * np.linspace(1.0, 0.7, members)[:, None]
+    proba = np.exp(logits)
+    proba = (proba / proba.sum(axis=2, keepdims=True)).astype(np.float32)
+    whole = np.tensordot(np.asarray(weights) / np.sum(weights), proba.astype(np.float64), axes=1)
+    whole = apply_temperature(proba=whole, temperature=fit_temperature(proba=whole, y=y))
+    return Split(name, tuple(range(members)), proba, whole, y.astype(np.int64), np.arange(rows))
+
+
+def _rounded(proba: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in scores(proba, y).items()}
+
+
+def _curves() -> Curves:
+    losses = [1.2, 0.8, 0.6, 0.55, 0.54, 0.54]
+    history = [{"train_loss": loss - 0.1, "valid_loss": loss, "valid_accuracy": 0.8} for loss in losses]
+    return Curves((history, [{**epoch, "valid_loss": epoch["valid_loss"] + 0.02} for epoch in history]))
+
+
+class Parsed(HTMLParser):
+    """The elements of a page: counts of tags, what stands in `data-figure`s, attributes, text; tags must match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.figures: dict[str, str] = {}
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self._figure = ""
+        self.feed(text)
+        self.close()
+        assert not self._open, f"left open: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self._figure = dict(attrs).get("data-figure") or self._figure
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open and self._open[-1] == tag, f"</{tag}> closes {self._open[-3:]}"
+        self._open.pop()
+        self._figure = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("style", "script"):
+            self.text += data
+        if self._figure:
+            self.figures[self._figure] = data.strip()
+
+    def values(self, tag: str, attribute: str) -> list[str]:
+        return [value for t, name, value in self.attributes if (t, name) == (tag, attribute)]
+
+
+def addresses(text: str) -> set[str]:
+    """Whatever a browser could load: addresses in attributes and style sheets that are not in the file itself."""
+    found = re.findall(r"""(?:src|href|srcset|action|poster)\s*=\s*["']([^"']*)""", text)
+    found += re.findall(r"url\(([^)]*)\)", text) + re.findall(r"@import[^;]*", text)
+    return {each for each in found if not each.startswith(("data:", "#"))}
+
+
+def said(sections: Any, id: str) -> list[str]:
+    """The remarks of one section."""
+    return [remark.sentence for section in sections if section.id == id for remark in section.remarks]
