@@ -21,6 +21,8 @@ from quorate.kinds import KindParams
 from quorate.report.page.run import Run, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
+LEAST = 0.0005
+"""A smaller change of the log-loss, in nats, is left alone, however clear it is."""
 TRIALS = (LEAST_ROWS, 4 * LEAST_ROWS)
 PATIENCE = 10.0
 """Seconds that taking members away may take; a sample of the rows is asked where all would take longer."""
@@ -138,6 +140,11 @@ def _test_lead(run: Run, place: int, tempered: bool) -> Change | None:
 
 def estimated(proba: Proba, split: Split) -> Estimated:
     return Estimated(row_nll(proba, split.y), np.asarray(proba.argmax(axis=1) == split.y))
+
+
+def matters(change: Change) -> bool:
+    """Whether a change of the log-loss is clear of the noise, and not too small for anybody to mind."""
+    return clear(change.nll, change.nll_error) and abs(change.nll) >= LEAST
 
 
 def clear(mean: float, error: float) -> bool:

@@ -113,7 +113,7 @@ def _picture(counts: NDArray[np.int64], shares: NDArray[np.float64], names: Sequ
     parts.append(text(left, top - 10, "predicted, in the same order", "label"))
     parts += [rule(left, top + side * i, left + whole, top + side * i, "grid") for i in range(0, k + 1, 5)]
     parts += [rule(left + side * j, top, left + side * j, top + whole, "grid") for j in range(0, k + 1, 5)]
-    label = f"Confusion matrix of {k} classes on the {words}; the most frequent confusions are listed beside it."
+    label = f"Confusion matrix of {k} classes on the {words}; the most frequent confusions are listed below it."
     return drawing(left + whole + 8, top + whole + 8, label, *parts, style="natural")
 
 

@@ -84,20 +84,22 @@ def _ambiguity(run: Run) -> Ambiguity | None:
 
 def _cells(values: Floats, names: Sequence[str], *, per_cent: bool) -> list[list[Cell]]:
     off = values[~np.eye(len(values), dtype=bool)]
-    most = max(float(np.nanmax(off, initial=0.0)), 1e-9)
+    most, least = (float(each) for each in (np.nanmax(off, initial=0.0), np.nanmin(off, initial=1.0)))
+    bounds = (0.8 * least, max(most, 1e-9)) if per_cent else (0.0, 1.0)
     return [
-        [_cell(values[i, j], names[i], names[j], most, i == j, per_cent) for j in range(len(names))]
+        [_cell(values[i, j], names[i], names[j], bounds, i == j, per_cent) for j in range(len(names))]
         for i in range(len(names))
     ]
 
 
-def _cell(value: float, first: str, second: str, most: float, diagonal: bool, per_cent: bool) -> Cell:
+def _cell(value: float, first: str, second: str, bounds: tuple[float, float], diagonal: bool, per_cent: bool) -> Cell:
     if diagonal:
         return Cell("", "none", first)
     if not np.isfinite(value):
         return Cell("–", "none", f"{first} and {second}: undefined, as one of the two is always right")
     said = f"{100 * value:.1f}" if per_cent else f"{value:.2f}"
-    shade = level(max(float(value) / most if per_cent else float(value), 0.0))
+    low, high = bounds
+    shade = level(max((float(value) - low) / max(high - low, 1e-9), 0.0))
     return Cell(said, f"hit {shade}", f"{first} and {second}: {said}{' %' if per_cent else ''}")
 
 

@@ -12,7 +12,7 @@ from quorate.ensemble.worth import Pruned
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span
-from quorate.report.page.values import Values, clear
+from quorate.report.page.values import Values, matters
 
 WORTH_SAVING, LONG = 0.3, 30.0
 """A smaller ensemble is something to do from this part of the fit seconds on, where these are as many in all."""
@@ -59,7 +59,7 @@ def _steps(run: Run, values: Values) -> Iterator[Step]:
         left = [run.label(values.members[place]) for place in step.left]
         change = f"{signed(step.change.nll)} ± {step.change.nll_error:.4f}" if before else "–"
         losses, right = step.estimate.losses, step.estimate.right
-        within = not clear(step.change.nll, step.change.nll_error) or step.change.nll < 0
+        within = not matters(step.change) or step.change.nll < 0
         mean = float(losses.mean())
         yield Step(len(left), label, listed(left, 8), step.cost, float(right.mean()), mean, change, within)
         before = set(step.left)
@@ -80,10 +80,12 @@ def _remarks(run: Run, values: Values, steps: Sequence[Step]) -> Iterator[Remark
     least = enough[-1]
     if least.count < whole.count:
         saved = 1 - least.seconds / max(whole.seconds, 1e-9)
+        some = len(values.members) < len(run.weighing)
+        everyone = f"the {whole.count} heaviest" if some else f"all {whole.count}"
         say = act if saved >= WORTH_SAVING and whole.seconds >= LONG else note
         which = f"{least.left} alone is" if least.count == 1 else f"{least.count} of the members, {least.left}, are"
         yield say(
-            f"{which} as good as all {whole.count} within the noise: {_seconds(least.seconds)} to fit instead of "
+            f"{which} as good as {everyone} within the noise: {_seconds(least.seconds)} to fit instead of "
             f"{_seconds(whole.seconds)}, {percent(saved, 0)} less."
         )
     else:

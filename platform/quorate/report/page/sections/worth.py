@@ -11,7 +11,7 @@ from quorate.ensemble.worth import Change
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Scale, clip, drawing, rule, span, text
-from quorate.report.page.values import Values, clear
+from quorate.report.page.values import LEAST, Values, matters
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Valued:
     def verdict(self) -> str:
         if self.change is None:
             return "not asked"
-        if not clear(self.change.nll, self.change.nll_error):
-            return "within the noise"
+        if not matters(self.change):
+            return "within the noise" if abs(self.change.nll) >= LEAST else "no difference"
         return "missed" if self.change.nll > 0 else "in the way"
 
 
@@ -64,7 +64,7 @@ def _remarks(run: Run, values: Values, valued: Sequence[Valued]) -> Iterator[Rem
         return
     asked = [each for each in valued if each.change is not None]
     missed = [each for each in asked if each.verdict == "missed"]
-    noise = [each for each in asked if each.verdict == "within the noise"]
+    noise = [each for each in asked if each.verdict in ("within the noise", "no difference")]
     harm = [each for each in asked if each.verdict == "in the way"]
     if missed:
         top = max(missed, key=lambda each: each.change.nll if each.change else 0.0)
@@ -74,7 +74,10 @@ def _remarks(run: Run, values: Values, valued: Sequence[Valued]) -> Iterator[Rem
             f"{top.change.nll_error:.4f}."
         )
     if harm:
-        yield act(f"Without {listed([each.name for each in harm])} the ensemble is better: leave it out of the job.")
+        yield act(
+            f"Without {listed([each.name for each in harm])} the ensemble is better: "
+            f"leave {'it' if len(harm) == 1 else 'them'} out of the job."
+        )
     if noise:
         share = sum(each.share for each in noise)
         each_of = "" if len(noise) == 1 else " (each by itself, not all at once)"
