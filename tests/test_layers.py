@@ -33,7 +33,8 @@ LAYERS = (
     {"fitting"},
     {"board", "packing", "budgeting", "loading", "train_dev"},
     {"job"},
-    {"checks"},
+    {"checks", "finished"},
+    {"distilling", "souping"},
     {"cli", "estimator"},
     {"__main__"},
 )

@@ -13,6 +13,7 @@ from quorate.cli import (
     augment,
     curves,
     diagnose,
+    distill,
     doctor,
     evaluate,
     init,
@@ -56,6 +57,7 @@ app.command("curves")(curves.curves)
 app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("distill")(distill.distill)
 app.command("serve")(serve.serve)
 app.command("ui")(ui.ui)
 app.command("sync")(sync.sync)
