@@ -34,7 +34,8 @@ LAYERS = (
     {"board", "packing", "budgeting", "loading", "train_dev"},
     {"job"},
     {"checks", "finished"},
-    {"distilling", "souping"},
+    {"distilling"},
+    {"souping"},
     {"cli", "estimator"},
     {"__main__"},
 )

@@ -25,6 +25,7 @@ from quorate.cli import (
     runs,
     schema,
     serve,
+    soup,
     store,
     sync,
     train,
@@ -58,6 +59,7 @@ app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("distill")(distill.distill)
+app.command("soup")(soup.soup)
 app.command("serve")(serve.serve)
 app.command("ui")(ui.ui)
 app.command("sync")(sync.sync)

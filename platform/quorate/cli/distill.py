@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -51,7 +52,12 @@ def distill(
     from quorate.finished import reopen
 
     job = student_job(folder, arch=student, epochs=epochs, overrides=override or [])
-    with making(target) as watch:
+    with making(target) as status:
+
+        def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+            loss, right = metrics["valid_loss"], metrics["valid_accuracy"]
+            status.update(f"{who}: epoch {epoch}/{epochs}, held-out loss {loss:.4f}, accuracy {right:.4f}")
+
         lesson = Lesson(temperature=temperature, hard=hard, plain=plain)
         found = distilled(reopen(folder), job, lesson, target, watch=watch)
     if json:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 OutputOption = Annotated[
     Path | None,
@@ -25,14 +28,14 @@ def output_folder(given: Path | None, usual: Path) -> Path:
 
     path = given if given is not None else usual
     if path.exists():
-        raise UserError(f"-o {path}: it is there already; name another folder, or remove it")
+        raise UserError(f"{path} is there already; name another folder with -o, or remove it")
     check_output_folder(path)
     return path
 
 
 @contextmanager
-def making(target: Path) -> Iterator[Callable[[str, int, int, Mapping[str, float]], None]]:
-    """What sees each epoch and shows it where somebody looks; a signal ends the command with nothing written."""
+def making(target: Path) -> Iterator[Status]:
+    """A line of progress where somebody looks; a signal ends the command with nothing written."""
     from rich.console import Console
 
     from quorate.errors import Interrupted
@@ -42,12 +45,7 @@ def making(target: Path) -> Iterator[Callable[[str, int, int, Mapping[str, float
     StopRequest().install()
     try:
         with errors.status("reading the run") as status:
-
-            def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-                loss, right = metrics["valid_loss"], metrics["valid_accuracy"]
-                status.update(f"{who}: epoch {epoch}/{epochs}, held-out loss {loss:.4f}, accuracy {right:.4f}")
-
-            yield watch
+            yield status
     except Interrupted as interrupted:
         errors.print(f"interrupted ({interrupted}); nothing was written to {target}")
         sys.exit(128 + interrupted.signum)

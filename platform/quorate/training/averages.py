@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +66,22 @@ class Averages:
     def restore(self, saved: dict[str, Any]) -> None:
         for name, model in self._models.items():
             model.load_state_dict(saved[name])
+
+
+def average(network: nn.Module, weights: Sequence[Weights], batches: Iterable[torch.Tensor]) -> None:
+    """Give `network` the mean of several `weights`, its batch normalizations the statistics of `batches`.
+
+    Counters, which are whole numbers, are the first's.
+    """
+    first, *others = weights
+    mean = {
+        name: torch.stack([tensor.double(), *(other[name].double() for other in others)]).mean(dim=0).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }
+    network.load_state_dict(mean)
+    update_bn(batches, network)
 
 
 def copy_of(network: nn.Module) -> Weights:
