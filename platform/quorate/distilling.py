@@ -30,6 +30,7 @@ from quorate.members.net_params import NetParams
 from quorate.packing import Alone, pack_alone
 from quorate.plan import FitTask, assets_of, derive_seed
 from quorate.runs import RunFolder
+from quorate.scoring.output import writing
 from quorate.spec import Job, ValidationSpec, load_job
 from quorate.training.distillation import taught
 from quorate.training.loop import Recipe, Trained, fit_network
@@ -143,7 +144,8 @@ def distill(
         test=figures.get("test"),
         row_losses=losses,
     )
-    pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
+    with writing(output):
+        pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
     return found
 
 

@@ -32,6 +32,7 @@ from quorate.members.net_params import NetParams
 from quorate.packing import Alone, pack_alone
 from quorate.plan import FitTask, Plan, derive_seed, identity_of
 from quorate.results import Results
+from quorate.scoring.output import writing
 from quorate.store import Store
 
 NAME = "soup"
@@ -180,7 +181,8 @@ def make_soup(
         test=own_test,
         row_losses=_mean_by_row(rows, row_nll(calibrated, y), len(data)),
     )
-    pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
+    with writing(output):
+        pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
     return found
 
 

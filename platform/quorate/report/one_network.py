@@ -72,14 +72,16 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     splits = {**_HALVES, "test": "test"}
     title = f"chosen on {found['rows']['choice']:,} validation rows, estimated on {found['rows']['estimate']:,} others"
     yield comparison(found["compared"], splits, bold="soup, calibrated", title=title, brief=["choice"])
-    choice = found["choice"]
-    yield Text(
-        f"the soup's log-loss is {_less(choice['gain_on_choice'])} than the best ingredient's on the rows of the "
-        f"choice, {_less(choice['gain_on_estimate'])} on the others: the choice's optimism is {choice['optimism']:+.4f}"
-    )
-    yield Text(f"{found['size']['models']} models, one a fold, {_bytes(found['size']['bytes'])}")
-    if all(len(fold["taken"]) == 1 for fold in found["folds"]):
-        yield Text("note: no average was as good as the best ingredient alone, which is the soup", style="yellow")
+    choice, models = found["choice"], f"{found['size']['models']} models, one a fold, {_bytes(found['size']['bytes'])}"
+    if any(len(fold["taken"]) > 1 for fold in found["folds"]):
+        yield Text(
+            f"the soup's log-loss is {_less(choice['gain_on_choice'])} than the best ingredient's on the rows of the "
+            f"choice, {_less(choice['gain_on_estimate'])} on the others: the choice's optimism is "
+            f"{choice['optimism']:+.4f}"
+        )
+    else:
+        yield Text("no average was as good as the best ingredient alone, which is the soup", style="yellow")
+    yield Text(models)
     for member, reason in found["left_out"].items():
         yield Text(f"left out: {member}: {reason}")
     for note in found["notes"]:
