@@ -50,6 +50,14 @@ def customers(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.fixture(scope="session")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> Here:
+    """A finished job of networks and an SVM, in its folder; nothing in it is changed."""
+    from tests.teachers import run_teachers
+
+    return run_teachers(tmp_path_factory.mktemp("teachers"))
+
+
+@pytest.fixture(scope="session")
 def digits() -> Opened:
     from quorate.data.sources.digits import Digits, DigitsParams
 

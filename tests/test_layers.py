@@ -35,7 +35,9 @@ LAYERS = (
     {"board", "packing", "budgeting", "loading", "reporting", "train_dev", "timing"},
     {"pruning"},
     {"job"},
-    {"checks"},
+    {"checks", "finished"},
+    {"distilling"},
+    {"souping"},
     {"cli", "estimator"},
     {"__main__"},
 )

@@ -1,4 +1,4 @@
-"""Packs a finished job into a bundle: the members that weigh something, and what the ensemble needs to know."""
+"""Packs a finished job, or one network that was made from it, into a bundle."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 import json
 import platform
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from numpy.typing import NDArray
 
 from quorate import __version__
 from quorate.bundle import LOSSES, UNSEEN, write_bundle
+from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
-from quorate.ensemble.combination import Combination
+from quorate.ensemble.calibrations.temperature import Temperature
+from quorate.ensemble.combination import Combination, one_member
 from quorate.ensemble.conformal import Conformal
 from quorate.members.base import HEADER
 from quorate.plan import ALL_ROWS, Plan
@@ -55,21 +59,70 @@ def pack_bundle(
     files[LOSSES] = losses_file(assembly.row_losses)
     files[UNSEEN] = unseen_file(assembly.crossfit_proba, assembly.rows, data.y)
     manifest = {
-        "job": spec.name,
-        "run": board["run"],
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "class_names": list(data.class_names),
-        "input": {**data.signature.to_json(), "resize": _resize(spec)},
+        **_origin(spec, plan.context.train, run=board["run"]),
         "members": members,
         "combination": combination.to_json(),
         "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
         "metrics": {"oof": board["ensemble"]["oof"], "test": board["ensemble"]["test"]},
+        "production": production.note or None,
+    }
+    write_bundle(folder, manifest, files)
+    return folder
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """One network as an ensemble of its own: what a bundle of it says."""
+
+    name: str
+    folds: Mapping[int, Mapping[str, bytes]]
+    """The files of its models, by the number of the fold."""
+    temperature: float
+    run: str
+    """What it is called beside the run that it comes from."""
+    oof: Mapping[str, float]
+    """Figures on training rows that neither the network nor its temperature has seen."""
+    test: Mapping[str, float] | None
+    row_losses: NDArray[np.float64]
+    """Of the training rows (N,) behind `oof`, NaN elsewhere."""
+
+
+def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: Alone, notes: Mapping[str, bytes]) -> Path:
+    """Write the bundle of one network to `folder`, with the files `notes` beside it."""
+    files = dict(notes) | {LOSSES: losses_file(alone.row_losses)}
+    figures: dict[str, Any] = {"oof": alone.oof, "test": alone.test}
+    temperature = round(alone.temperature, 6)
+    entry: dict[str, Any] = {"name": alone.name, "kind": "net", "weight": 1.0, "temperature": temperature, **figures}
+    entry["folds"] = []
+    for fold, content in alone.folds.items():
+        place = f"members/{alone.name}/{fold}"
+        entry["folds"].append(place)
+        files |= {f"{place}/{name}": blob for name, blob in content.items()}
+        entry |= _needs(json.loads(content[HEADER]))
+    manifest = {
+        **_origin(spec, data, run=alone.run),
+        "members": [entry],
+        "combination": one_member(member=0, members=1, calibration=Temperature(alone.temperature)).to_json(),
+        "quorum": 1,
+        "metrics": figures,
+    }
+    write_bundle(folder, manifest, files)
+    return folder
+
+
+def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
+    """Where a bundle comes from, and what its rows are."""
+    return {
+        "job": spec.name,
+        "run": run,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "class_names": list(data.class_names),
+        "input": {**data.signature.to_json(), "resize": _resize(spec)},
         "data": {
             "fingerprint": data.fingerprint,
             "rows": len(data),
             **{key: getattr(spec.data, key, None) for key in ("label", "labels", "images", "missing", "separator")},
         },
-        "production": production.note or None,
         "seed": spec.seed,
         "versions": {
             "quorate": __version__,
@@ -77,8 +130,6 @@ def pack_bundle(
             **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         },
     }
-    write_bundle(folder, manifest, files)
-    return folder
 
 
 def losses_file(row_losses: NDArray[np.float64]) -> bytes:

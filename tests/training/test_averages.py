@@ -16,7 +16,7 @@ from torch import nn
 
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
-from quorate.training.averages import Averages, Swa
+from quorate.training.averages import Averages, Swa, average
 from quorate.training.run import Numerics, Signal
 from quorate.training.schedules import CosineParams, snapshot_epochs
 
@@ -193,3 +193,39 @@ def test_a_run_that_was_stopped_gives_what_it_has_come_to() -> None:
 def test_what_cannot_go_together_is_refused(params: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         NetParams.model_validate({"arch": MLP, "epochs": 4, "early_stopping": None, **params})
+
+
+def test_the_mean_of_weights_is_theirs_by_hand_and_normalizations_see_the_rows_anew() -> None:
+    # given: two networks, and batches of equal size
+    def network(seed: int) -> nn.Sequential:
+        torch.manual_seed(seed)
+        made = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+        made(torch.randn(32, 4))  # statistics of other rows
+        return made.eval()
+
+    one, other, soup = network(1), network(2), network(3)
+    batches = torch.randn(2, 16, 4, generator=torch.Generator().manual_seed(0))
+
+    # when
+    average(soup, [one.state_dict(), other.state_dict()], iter(batches))
+
+    # then
+    for name, found in soup.named_parameters():
+        expected = (one.get_parameter(name) + other.get_parameter(name)) / 2
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+    with torch.no_grad():
+        hidden = [soup[0](batch) for batch in batches]
+    norm = soup[1]
+    torch.testing.assert_close(norm.running_mean, torch.stack([h.mean(dim=0) for h in hidden]).mean(dim=0))
+    torch.testing.assert_close(norm.running_var, torch.stack([h.var(dim=0) for h in hidden]).mean(dim=0))
+    assert not soup.training
+
+
+def test_the_mean_of_a_network_with_itself_is_the_network() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+
+    average(layer, [before, before, before], iter(()))
+
+    assert all(torch.equal(layer.state_dict()[name], tensor) for name, tensor in before.items())

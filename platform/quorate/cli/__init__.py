@@ -13,6 +13,7 @@ from quorate.cli import (
     augment,
     curves,
     diagnose,
+    distill,
     doctor,
     evaluate,
     init,
@@ -26,6 +27,7 @@ from quorate.cli import (
     runs,
     schema,
     serve,
+    soup,
     store,
     sync,
     train,
@@ -60,6 +62,8 @@ app.command("report")(report.report)
 app.command("predict")(predict.predict)
 app.command("prune")(prune.prune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("distill")(distill.distill)
+app.command("soup")(soup.soup)
 app.command("serve")(serve.serve)
 app.command("ui")(ui.ui)
 app.command("sync")(sync.sync)

@@ -36,7 +36,7 @@ from quorate.execution.events import (
 )
 from quorate.kinds import MEMBERS
 from quorate.members.backbone import extractor
-from quorate.members.base import Member, Several, load_member
+from quorate.members.base import Member, Several, files_of, member_of
 from quorate.plan import Context, FeatureTask, FitTask, PredictTask, Task
 from quorate.training.run import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.state import StateError, pack_state, unpack_state
@@ -168,7 +168,7 @@ def _fit(
         valid = _checked(member.predict_proba(valid_rows.x))
         each = 1e3 * (time.perf_counter() - since) / len(valid_rows)
         test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
-        files = _files(member)
+        files = files_of(member)
         return Fitted(task, valid, member.history, files, complete=complete, test=test, predict_ms=each, **more)
 
     views = [(other, cast(Several, member).view(other.view)) for other in task.others]
@@ -181,10 +181,7 @@ def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: 
     assert assignment.files is not None and context.test is not None
     torch.set_num_threads(task.fit.numerics.threads)
     emit(Started(task, assignment.attempt, f"{socket.gethostname()}:{os.getpid()}", assignment.log))
-    with tempfile.TemporaryDirectory(prefix="quorate-") as name:
-        for path, content in assignment.files.items():
-            (Path(name) / path).write_bytes(content)
-        member = load_member(Path(name))
+    member = member_of(assignment.files)
     emit(Predicted(task, _checked(member.predict_proba(context.test.x))))
 
 
@@ -286,15 +283,6 @@ def _restored(assignment: Assignment) -> tuple[State | None, float]:
     except StateError:
         return None, 0.0
     return saved["state"], float(saved["seconds"])
-
-
-def _files(member: Member) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory(prefix="quorate-") as name:
-        folder = Path(name)
-        member.save(folder)
-        return {
-            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-        }
 
 
 def _checked(proba: np.ndarray) -> np.ndarray:

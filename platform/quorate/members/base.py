@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -106,3 +108,21 @@ def load_member(folder: Path) -> Member:
         raise UserError(f"it needs the package {package}; install it, or put its folder on PYTHONPATH")
     member: Member = MEMBERS.get(header["kind"]).load(folder)
     return member
+
+
+def files_of(member: Member) -> dict[str, bytes]:
+    """What `save` writes, by path below the member's folder."""
+    with tempfile.TemporaryDirectory(prefix="quorate-") as name:
+        folder = Path(name)
+        member.save(folder)
+        return {
+            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+        }
+
+
+def member_of(files: Mapping[str, bytes]) -> Member:
+    """The member with these files; raises as `load_member` does."""
+    with tempfile.TemporaryDirectory(prefix="quorate-") as name:
+        for path, content in files.items():
+            (Path(name) / path).write_bytes(content)
+        return load_member(Path(name))

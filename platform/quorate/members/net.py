@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,8 +23,8 @@ from quorate.members.base import Proba, read_header, write_header
 from quorate.members.net_params import NetParams, check_classes, check_inputs, expected_shape, profile
 from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export, feed_of
 from quorate.own_code import package_of
-from quorate.training.averages import Weights
-from quorate.training.feed import Feed, labels_of
+from quorate.training.averages import Weights, average
+from quorate.training.feed import Feed, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing, slower_backbone
 from quorate.training.groups import parameter_groups
 from quorate.training.initializations import initialize
@@ -40,6 +40,8 @@ from quorate.training.tta import averaged
 from quorate.training.weights import load_weights, read_weights
 
 _WEIGHTS = "weights.safetensors"
+AVERAGING_BATCH = 256
+"""Rows of a batch from which the normalizations of averaged weights take their statistics."""
 
 
 @MEMBERS.register("net")
@@ -179,6 +181,24 @@ class Net:
         other.network = copy.deepcopy(self.network)
         other.network.load_state_dict(self._others[name])  # type: ignore[union-attr]
         return other
+
+    @classmethod
+    def average(cls, members: Sequence[Self], train: Inputs, *, seed: int) -> Self:
+        """The first member with the mean of all their weights; normalizations see the rows that they trained on.
+
+        The rows come in a seeded order: of a folder sorted by class every batch would be of one class.
+        """
+        networks = [member.network for member in members]
+        made = copy.copy(members[0])
+        made.network = copy.deepcopy(networks[0])
+        assert made.network is not None, "fit or load first"
+        feed = made._feed(train)
+        order = training_order(torch.zeros(len(feed)), seed=seed, epoch=0)
+        torch.manual_seed(seed)  # dropout draws while statistics are estimated
+        states = [network.state_dict() for network in networks if network is not None]
+        average(made.network, states, map(feed.batch, split_batches(order, AVERAGING_BATCH)))
+        made.network.eval()
+        return made
 
     def predict_proba(self, x: Inputs) -> Proba:
         assert self.network is not None, "fit or load first"

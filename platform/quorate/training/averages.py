@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 import torch
@@ -93,6 +93,32 @@ def _estimate_statistics(network: nn.Module, names: Set[str], batches: Iterable[
         network(x)
     for part, momentum in momentums.items():
         part.momentum = momentum
+
+
+def average(network: nn.Module, weights: Sequence[Weights], batches: Iterable[torch.Tensor]) -> None:
+    """Give `network` the mean of several `weights`, its batch normalizations the statistics of `batches`.
+
+    Counters, which are whole numbers, are the first's. Statistics that all have alike were frozen, and stay.
+    """
+    first, *others = weights
+    mean = {
+        name: torch.stack([tensor.double(), *(other[name].double() for other in others)]).mean(dim=0).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }
+    network.load_state_dict(mean)
+    _estimate_statistics(network, {name for name in _normalizations(network) if _differ(name, weights)}, batches)
+
+
+def _normalizations(network: nn.Module) -> list[str]:
+    return [name for name, part in network.named_modules() if isinstance(part, _BatchNorm)]
+
+
+def _differ(name: str, weights: Sequence[Weights]) -> bool:
+    """Whether the statistics of the normalization of this name are not the same in all weights."""
+    first, *others = (each[f"{name}.running_mean"] for each in weights)
+    return any(not torch.equal(first, other) for other in others)
 
 
 def copy_of(network: nn.Module) -> Weights:

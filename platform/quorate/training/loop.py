@@ -21,6 +21,7 @@ from quorate.training.mc_dropout import ThinnedNetwork
 from quorate.training.mixing import Mixed, mix
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
 from quorate.training.schedule import Schedule, WatchesEpochs
+from quorate.training.soft_labels import SoftLabels
 from quorate.training.step import Constraints, penalty, take_step
 from quorate.training.stopping import Best, EarlyStopping, badness
 
@@ -50,7 +51,10 @@ class Recipe:
     snapshots: tuple[int, ...] = ()
     """Epochs, from 0, at the end of which the weights are kept."""
     weight: torch.Tensor | None = None
-    """Of each training row, float32 (N,) with a mean of 1, on the device; None counts all the same."""
+    """Of each training row's label, float32 (N,) with a mean of 1 (of less beside `soft`), on the device; None counts
+    all the same."""
+    soft: SoftLabels | None = None
+    """What a teacher says of each training row, learned beside its label."""
     balanced: bool = False
     """Whether each epoch draws the classes equally often."""
     prepare: Callable[[int], None] | None = None
@@ -203,9 +207,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
                 x, y = mixed.x, mixed.y
             with autocast(run.numerics):
                 logits = network(x)
-            loss = (
-                training_loss(logits, y, rows, recipe) if mixed is None else mixed.loss(logits, recipe.label_smoothing)
-            )
+            loss = _loss(logits, y, rows, recipe, mixed)
             (loss if len(rows) == total else loss * (len(rows) / total)).backward()
             training.tally.add(loss, logits, y)
         if (beside := penalty(network, recipe.constraints)) is not None:
@@ -235,7 +237,20 @@ def _mixed(x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe,
         return None
     weight = None if recipe.weight is None else recipe.weight[rows.to(y.device)]
     n_classes = len(training.tally.confusion)
-    return mix(kinds, x, y, n_classes=n_classes, weight=weight, generator=training.generator)
+    soft = None if recipe.soft is None else recipe.soft.of(rows)
+    return mix(kinds, x, y, n_classes=n_classes, weight=weight, generator=training.generator, soft=soft)
+
+
+def _loss(
+    logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe, mixed: Mixed | None
+) -> torch.Tensor:
+    """Of the labels, and of what a teacher says where there is one."""
+    loss = training_loss(logits, y, rows, recipe) if mixed is None else mixed.loss(logits, recipe.label_smoothing)
+    if recipe.soft is None:
+        return loss
+    targets = recipe.soft.of(rows) if mixed is None else mixed.soft
+    assert targets is not None, "soft labels are mixed with the rows"
+    return loss + recipe.soft.loss(logits, targets)
 
 
 def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe) -> torch.Tensor:

@@ -22,6 +22,8 @@ class Mixed:
     """Of the classes in each row, float32 (n, K); a row sums to 1."""
     weighted: torch.Tensor
     """The shares, each times the weight of the row that it is from."""
+    soft: torch.Tensor | None = None
+    """The soft labels of the rows, mixed in the same proportions; None where there are none."""
 
     @property
     def y(self) -> torch.Tensor:
@@ -47,17 +49,23 @@ def mix(
     n_classes: int,
     weight: torch.Tensor | None,
     generator: torch.Generator,
+    soft: torch.Tensor | None = None,
 ) -> Mixed:
-    """Mix the batch `x` (n, C, H, W) of classes `y` (n,) by one of `kinds`, each as likely; `weight` (n,) of the rows.
+    """Mix the batch `x` (n, C, H, W) of classes `y` (n,) by one of `kinds`, each as likely.
+
+    `weight` (n,) are of the rows, and so are `soft` (n, K), what a teacher says of them.
 
     A row is mixed with the one before it, as torchvision does: the order of a batch is random.
     """
     shares = functional.one_hot(y, n_classes).to(x.dtype)
-    # with weights, both kinds of targets are mixed in one go, beside each other
-    targets = shares if weight is None else torch.cat([shares, shares * weight[:, None]], dim=1)
+    # whatever is said of the rows is mixed in one go, beside each other
+    weighted = [] if weight is None else [shares * weight[:, None]]
+    parts = [shares, *weighted, *([] if soft is None else [soft.to(x.dtype)])]
+    targets = torch.cat(parts, dim=1)
     with seeded(generator):
         chosen = kinds[int(torch.randint(len(kinds), ()))]
         if float(torch.rand(())) < getattr(chosen, "probability"):  # noqa: B009  (every kind that mixes has one)
             mixed, targets = AUGMENTATIONS.get(chosen.kind).build(chosen)(x, targets)
             x = mixed if mixed.stride() == x.stride() else torch.empty_like(x).copy_(mixed)
-    return Mixed(x, targets[:, :n_classes], targets[:, -n_classes:])
+    split = targets.split(n_classes, dim=1)
+    return Mixed(x, split[0], split[len(weighted)], None if soft is None else split[-1])

@@ -1,0 +1,68 @@
+"""`quorate distill`: one student network instead of an ensemble."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from quorate.cli.making import OutputOption, making, output_folder, tell
+from quorate.cli.places import JsonOption, RunOption, runs_folder
+
+
+def distill(
+    student: Annotated[
+        str,
+        typer.Option(
+            "--student",
+            metavar="ARCH",
+            help="The student's architecture: small_cnn, mlp, '{kind: small_cnn, width: 8}', timm/NAME.",
+            show_default=False,
+        ),
+    ],
+    run: RunOption = None,
+    output: OutputOption = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Passes over the rows; 40 when left out.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.1, max=100, help="Softens what teacher and student say, in the loss.")
+    ] = 4.0,
+    hard: Annotated[
+        float, typer.Option(min=0, max=1, help="The label's part of the loss; the ensemble has the rest.")
+    ] = 0.1,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Train the same network on the labels alone too, to compare.")
+    ] = False,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the network, e.g. lr=0.1; repeatable."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Train one network on what a run's ensemble says of its training rows, and write its bundle."""
+    from quorate.runs import RunFolder
+
+    folder = RunFolder.find(run, runs_folder())
+    target = output_folder(output, folder.path / "student")
+    from quorate.distilling import Lesson, student_job
+    from quorate.distilling import distill as distilled
+    from quorate.finished import reopen
+
+    job = student_job(folder, arch=student, epochs=epochs, overrides=override or [])
+    with making(target) as status:
+
+        def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+            loss, right = metrics["valid_loss"], metrics["valid_accuracy"]
+            status.update(f"{who}: epoch {epoch}/{epochs}, held-out loss {loss:.4f}, accuracy {right:.4f}")
+
+        lesson = Lesson(temperature=temperature, hard=hard, plain=plain)
+        found = distilled(reopen(folder), job, lesson, target, watch=watch)
+    if json:
+        typer.echo(json_format.dumps(found, indent=1))
+        return
+    from quorate.report.one_network import distillation
+
+    tell(distillation(found), target)

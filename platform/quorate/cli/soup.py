@@ -1,0 +1,52 @@
+"""`quorate soup`: the mean of several networks' weights instead of an ensemble."""
+
+from __future__ import annotations
+
+import json as json_format
+from typing import Annotated
+
+import typer
+
+from quorate.cli.making import OutputOption, making, output_folder, tell
+from quorate.cli.places import JsonOption, RunOption, runs_folder, store_uri
+
+
+def soup(
+    run: RunOption = None,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            "--members",
+            metavar="A,B,…",
+            help="Networks to choose from; a name stands for its copies and views. All that fit when left out.",
+        ),
+    ] = None,
+    output: OutputOption = None,
+    store: Annotated[str | None, typer.Option(help="The store of the run; QUORATE_STORE when left out.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Average the weights of a run's networks, fold by fold and greedily, and write the bundle of the result."""
+    from quorate.errors import UserError
+    from quorate.runs import RunFolder
+
+    names = None if members is None else [name.strip() for name in members.split(",") if name.strip()]
+    if names is not None and not names:
+        raise UserError("--members is empty; name two networks or more, or leave it out")
+    folder = RunFolder.find(run, runs_folder())
+    target = output_folder(output, folder.path / "soup")
+    from quorate.finished import reopen
+    from quorate.souping import find_ingredients, make_soup
+    from quorate.store import open_store
+
+    with making(target) as status:
+        finished = reopen(folder)
+        candidates = find_ingredients(finished, open_store(store or store_uri()), names)
+        found = make_soup(
+            finished, candidates, target, watch=lambda fold, folds: status.update(f"soup: fold {fold} of {folds}")
+        )
+    if json:
+        typer.echo(json_format.dumps(found, indent=1))
+        return
+    from quorate.report.one_network import soup as as_tables
+
+    tell(as_tables(found), target)

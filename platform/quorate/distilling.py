@@ -1,0 +1,327 @@
+"""Distils a finished run: one student network learns what its ensemble says, and becomes a bundle of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.bundle import read_manifest
+from quorate.checks.subject import Aside
+from quorate.data.dataset import Dataset, Rows
+from quorate.data.folds import Fold, Folds, FoldsError, make_folds
+from quorate.ensemble.arrays import Floats
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.crossfit import parts_of
+from quorate.ensemble.metrics import row_nll, scores
+from quorate.errors import UserError
+from quorate.execution.choose import Workplace
+from quorate.finished import Finished
+from quorate.job import plan_job
+from quorate.jobfile import Override
+from quorate.members.base import Member, files_of
+from quorate.members.net import Net
+from quorate.members.net_params import NetParams
+from quorate.packing import Alone, pack_alone
+from quorate.plan import FitTask, assets_of, derive_seed
+from quorate.runs import RunFolder
+from quorate.scoring.output import writing
+from quorate.spec import Job, ValidationSpec, load_job
+from quorate.training.distillation import taught
+from quorate.training.loop import Recipe, Trained, fit_network
+from quorate.training.run import Diverged, Metrics
+
+NAME = "student"
+FIGURES = "distillation.json"
+HELD_OUT = 0.1
+"""Part of the rows with out-of-fold probabilities that the student never learns from."""
+EPOCHS = 40
+TEMPERATURE = 4.0
+HARD = 0.1
+"""The label's part of the loss, and the temperature, as they are usual since Hinton et al. (2015)."""
+
+_RECIPE: Mapping[str, Any] = {"kind": "net", "schedule": "one_cycle", "lr": 0.05, "epochs": EPOCHS}
+"""What a student takes where nothing else is asked for."""
+
+Watch = Callable[[str, int, int, Metrics], None]
+"""Sees who is trained, the epoch from 1, how many there are, and the epoch's figures."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a student is taught."""
+
+    temperature: float = TEMPERATURE
+    """By which the probabilities of teacher and student are softened in the loss."""
+    hard: float = HARD
+    """The label's part of the loss, 0 to 1."""
+    plain: bool = False
+    """Whether the same network is trained on the labels alone too, to compare."""
+
+
+def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: Sequence[str]) -> Job:
+    """The run's job with the student as its only member; `overrides` are `KEY=VALUE` of a network.
+
+    Images are varied as those of the run's best network were. Raises `SpecError` that names the option.
+    """
+    option = f"--student {arch}"
+    form = dict(_RECIPE) | _augment_of_best(folder)
+    given = [Override("quorum={}"), Override(f"members={json.dumps({NAME: form})}", option)]
+    given.append(Override(f"members.{NAME}.arch={arch}", option))
+    if epochs is not None:
+        given.append(Override(f"members.{NAME}.epochs={epochs}", f"--epochs {epochs}"))
+    given += [Override(f"members.{NAME}.{text}", f"--set {text}") for text in overrides]
+    job = load_job(folder.path / "job.json", given)
+    params = job.spec.members[NAME]
+    if not isinstance(params, NetParams):
+        raise UserError(f"--set kind={params.kind}: a student is a network; leave kind out")
+    several = [name for name in ("copies", "ema", "swa", "snapshots") if _is_set(params, name)]
+    if several:
+        raise UserError(f"--set {several[0]}=…: this gives several members, and the student is one; leave it out")
+    return job
+
+
+def distill(
+    run: Finished, job: Job, lesson: Lesson, output: Path, *, watch: Watch = lambda *seen: None
+) -> dict[str, Any]:
+    """Train the student of `job` on what the run's ensemble says and write its bundle; gives the figures.
+
+    The teacher's probabilities are the cross-fitted out-of-fold ones: no model behind a row's has seen that row. Rows
+    without them are learned from their label alone. A tenth of the others is held out for the student's temperature
+    and its estimate, which is cross-fitted. Raises `UserError`.
+    """
+    data, test = run.context.train, run.context.test
+    fold = _split(run)
+    context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
+    (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
+    train, held = data.take(fold.train), data.take(fold.valid)
+    soft = run.ensemble[fold.train]
+
+    def teach(network: Any, *, recipe: Recipe, **given: Any) -> Trained:
+        device = task.numerics.device
+        asked = taught(recipe, soft, temperature=lesson.temperature, hard=lesson.hard, device=device)
+        return fit_network(network, recipe=asked, **given)
+
+    def learn(who: str, loop: Callable[..., Trained]) -> _Pupil:
+        return _Pupil.trained(who, task, run, train, held, loop, watch)
+
+    student = learn(NAME, teach)
+    plain = learn("plain", fit_network) if lesson.plain else None
+    names = {"held_out": fold.valid} | ({"test": None} if run.test is not None and test is not None else {})
+    compared = [*_teachers(run, fold.valid), *(_row(pupil, names) for pupil in (student, plain) if pupil)]
+    files = files_of(cast(Member, student.network))
+    found = {
+        "run": run.folder.name,
+        "student": task.params.model_dump(mode="json")["arch"],
+        "epochs": len(student.network.history),
+        "teaching": {
+            "temperature": lesson.temperature,
+            "hard": lesson.hard,
+            "rows": len(train),
+            "rows_with_teacher": int(np.isfinite(soft).all(axis=1).sum()),
+            "held_out": len(held),
+        },
+        "temperature": round(student.temperature, 6),
+        "compared": compared,
+        "kept": _kept(compared) if plain is not None else None,
+        "size": _sizes(run, student, files),
+        "notes": [*run.notes, *_notes(run, task, len(train), soft)],
+    }
+    losses = np.full(len(data), np.nan)
+    losses[fold.valid] = row_nll(student.held, held.y)
+    figures = next(row for row in compared if row["name"] == NAME)
+    alone = Alone(
+        name=NAME,
+        folds={0: files},
+        temperature=student.temperature,
+        run=f"{run.folder.name}/{output.name}",
+        oof=figures["held_out"],
+        test=figures.get("test"),
+        row_losses=losses,
+    )
+    with writing(output):
+        pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Pupil:
+    """A trained network, its temperature, and its calibrated probabilities (n, K)."""
+
+    name: str
+    network: Net
+    temperature: float
+    held: Floats
+    """Cross-fitted: each part of the held-out rows by the temperature of the others."""
+    test: Floats | None
+    y: NDArray[np.int64]
+    y_test: NDArray[np.int64] | None
+
+    @classmethod
+    def trained(
+        cls,
+        who: str,
+        task: FitTask,
+        run: Finished,
+        train: Dataset,
+        held: Dataset,
+        loop: Callable[..., Trained],
+        watch: Watch,
+    ) -> _Pupil:
+        assert isinstance(task.params, NetParams), "checked by student_job"
+        epochs, seen = task.params.epochs, 0
+
+        def on_epoch(metrics: Metrics) -> bool:
+            nonlocal seen
+            seen += 1
+            watch(who, seen, epochs, metrics)
+            return True
+
+        aside = Aside(task.seed, task.numerics, on_epoch)
+        aside.unlabelled = run.context.unlabelled
+        member = Net(task.params, signature=train.signature, n_classes=train.n_classes)
+        member.loop = loop
+        try:
+            member.fit(train, held, aside)
+        except UserError:
+            raise
+        except (Diverged, ValueError) as error:
+            raise UserError(f"the {who} network cannot be trained: {error}; see --set") from error
+        raw = member.predict_proba(held.x).astype(np.float64)
+        test = run.context.test if run.test is not None else None
+        temperature = fit_temperature(proba=raw, y=held.y)
+        return cls(
+            name=who,
+            network=member,
+            temperature=temperature,
+            held=crossfitted_temperature(raw, held.y, seed=derive_seed(run.job.spec.seed, NAME, "temperature")),
+            test=apply_temperature(proba=member.predict_proba(test.x), temperature=temperature) if test else None,
+            y=held.y,
+            y_test=test.y if test is not None else None,
+        )
+
+
+def crossfitted_temperature(proba: Floats, y: NDArray[np.int64], *, seed: int) -> Floats:
+    """Probabilities (n, K), each part of the rows tempered as it is best for the other parts."""
+    estimate = np.empty(proba.shape)
+    for fit_rows, rest in parts_of(y, splits=5, seed=seed):
+        temperature = fit_temperature(proba=proba[fit_rows], y=y[fit_rows])
+        estimate[rest] = apply_temperature(proba=proba[rest], temperature=temperature)
+    return estimate
+
+
+def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
+    """The augmentation of the network of least out-of-fold loss, where the run has one."""
+    spec = load_job(folder.path / "job.json").spec
+    rows = [row for row in folder.board()["members"] if row["kind"] == "net" and row["oof"]]
+    if not rows:
+        return {}
+    best = min(rows, key=lambda row: float(row["oof"]["nll"]))["name"]
+    return {"augment": spec.members[best.partition(".")[0]].model_dump(mode="json")["augment"]}
+
+
+def _is_set(params: NetParams, name: str) -> bool:
+    return bool(getattr(params, name) != type(params).model_fields[name].default)
+
+
+def _split(run: Finished) -> Fold:
+    """The student's training rows and those held out: of the rows with out-of-fold probabilities, stratified.
+
+    No group is on both sides, and where rows have a time the latest are held out.
+    """
+    data, known = run.context.train, np.flatnonzero(run.known)
+    groups = data.groups[known] if data.groups is not None else None
+    time = data.time[known] if data.time is not None else None
+    holdout = ValidationSpec(scheme="holdout", fraction=HELD_OUT)
+    try:
+        seed = derive_seed(run.job.spec.seed, NAME, "holdout")
+        (fold,) = make_folds(data.y[known], holdout, seed, groups=groups, time=time).folds
+    except FoldsError as error:
+        raise UserError(
+            f"a tenth of the {len(known):,} rows that the ensemble has out-of-fold predictions of is held out from the "
+            f"student, which these do not allow: {error}"
+        ) from None
+    held: Rows = known[fold.valid]
+    rest = np.ones(len(data), bool)
+    rest[held] = False
+    if data.groups is not None:
+        rest &= ~np.isin(data.groups, data.groups[held])
+    return Fold(np.flatnonzero(rest), held)
+
+
+def _teachers(run: Finished, held: Rows) -> list[dict[str, Any]]:
+    """The ensemble, and its best member as it stands in the leaderboard, on the same rows."""
+    y, test = run.context.train.y, run.context.test
+    found = [{"name": "ensemble", "held_out": _rounded(scores(run.ensemble[held], y[held]))}]
+    scored = [row for row in run.board["members"] if row["oof"]]
+    best = run.members.index(min(scored, key=lambda row: float(row["oof"]["nll"]))["name"])
+    found.append({"name": run.members[best], "held_out": _rounded(scores(run.proba[best][held], y[held]))})
+    if run.test is not None and test is not None:
+        for row, proba in zip(found, (run.test.ensemble, run.test.proba[best]), strict=True):
+            row["test"] = _rounded(scores(proba, test.y))
+    return found
+
+
+def _row(pupil: _Pupil, splits: Mapping[str, Any]) -> dict[str, Any]:
+    row = {"name": pupil.name, "held_out": _rounded(scores(pupil.held, pupil.y))}
+    if "test" in splits and pupil.test is not None and pupil.y_test is not None:
+        row["test"] = _rounded(scores(pupil.test, pupil.y_test))
+    return row
+
+
+def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of what the ensemble gains over the plain network, the student's share; None where the ensemble gains nothing."""
+    by_name = {row["name"]: row for row in compared}
+    rows = "test" if "test" in by_name["plain"] else "held_out"
+    ensemble, student, plain = (by_name[name][rows] for name in ("ensemble", NAME, "plain"))
+    shares: dict[str, Any] = {"rows": rows}
+    for figure, sign in (("accuracy", 1.0), ("nll", -1.0)):
+        gain = sign * (ensemble[figure] - plain[figure])
+        shares[figure] = round(sign * (student[figure] - plain[figure]) / gain, 4) if gain > 0 else None
+    return shares
+
+
+def _sizes(run: Finished, student: _Pupil, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Models and bytes of the ensemble's bundle and of the student."""
+    manifest = read_manifest(run.folder.bundle)
+    places = [place for entry in manifest["members"] for place in entry["folds"]]
+    parts = [name for name in manifest["files"] if name.startswith("members/")]
+    network = student.network.network
+    assert network is not None
+    return {
+        "ensemble": {
+            "models": len(places),
+            "bytes": sum((run.folder.bundle / name).stat().st_size for name in parts),
+        },
+        NAME: {
+            "models": 1,
+            "bytes": sum(map(len, files.values())),
+            "parameters": sum(weight.numel() for weight in network.parameters()),
+        },
+    }
+
+
+def _notes(run: Finished, task: FitTask, rows: int, soft: Floats) -> list[str]:
+    notes = []
+    if without := rows - int(np.isfinite(soft).all(axis=1).sum()):
+        notes.append(
+            f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble and are learned from their "
+            "label alone; validation.scheme: kfold covers all rows"
+        )
+    assert isinstance(task.params, NetParams)
+    watches = task.params.schedule.kind == "plateau"
+    if task.params.early_stopping is not None or watches:
+        notes.append(
+            f"{'schedule: plateau' if watches else 'early_stopping'} looks at the held-out rows, so the student's "
+            "estimate on them is optimistic"
+        )
+    return notes
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in figures.items()}

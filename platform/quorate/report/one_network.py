@@ -1,0 +1,118 @@
+"""One network that was made from an ensemble, beside the ensemble: tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+_SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE"}
+
+
+def comparison(
+    rows: Sequence[Mapping[str, Any]],
+    splits: Mapping[str, str],
+    *,
+    bold: str,
+    title: str,
+    brief: Sequence[str] = (),
+) -> Table:
+    """Accuracy, log-loss and calibration error of each of `rows` on the `splits` (key to heading) that are there.
+
+    Of the `brief` ones the log-loss alone, so that it fits a terminal of 80 columns.
+    """
+    there = {key: heading for key, heading in splits.items() if any(row.get(key) for row in rows)}
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("", overflow="fold")  # gives way rather than a figure
+    shown = [(key, name) for key in there for name in _SHORT if name == "nll" or key not in brief]
+    for key, name in shown:
+        table.add_column(f"{there[key]}\n{_SHORT[name]}", justify="right", no_wrap=True)
+    for row in rows:
+        figures = [_number((row.get(key) or {}).get(name)) for key, name in shown]
+        label = Text(row["name"] + (f" ({row['what']})" if row.get("what") else ""))
+        table.add_row(label, *figures, style="bold" if row["name"] == bold else "")
+    return table
+
+
+def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
+    """The figures of a distillation: a table, and what was kept, in sentences."""
+    teaching, size = found["teaching"], found["size"]
+    whats = {"ensemble": "the teacher", "student": found["student"]["kind"], "plain": "labels alone"}
+    rows = [{**row, "what": whats.get(row["name"], "the best member")} for row in found["compared"]]
+    splits = {"held_out": "held out", "test": "test"}
+    title = f"{found['run']}: {teaching['rows']:,} rows taught, {teaching['held_out']:,} held out"
+    yield comparison(rows, splits, bold="student", title=title)
+    own, whole = size["student"], size["ensemble"]
+    yield Text(
+        f"the student: one model of {own['parameters']:,} parameters, {_bytes(own['bytes'])}, instead of "
+        f"{whole['models']} of {_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
+    )
+    if found["kept"]:
+        yield Text(_kept(found["kept"], splits))
+    for note in found["notes"]:
+        yield Text(f"note: {note}", style="yellow")
+
+
+def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
+    """The figures of a soup: what was taken in each fold, and what it is worth."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), title_justify="left")
+    table.title = f"{found['run']}: {len(found['ingredients'])} ingredients, {', '.join(found['ingredients'])}"
+    for heading in ("\nfold", "\ntaken, the best first"):
+        table.add_column(heading, overflow="fold")
+    for half in _HALVES.values():
+        for who in ("best", "soup"):
+            table.add_column(f"{half}\n{who}", justify="right", no_wrap=True)
+    for fold in found["folds"]:
+        losses = [_number(fold[who][half]) for half in _HALVES for who in ("best", "soup")]
+        table.add_row(str(fold["fold"]), ", ".join(fold["taken"]), *losses)
+    yield table
+    splits = {**_HALVES, "test": "test"}
+    title = f"chosen on {found['rows']['choice']:,} validation rows, estimated on {found['rows']['estimate']:,} others"
+    yield comparison(found["compared"], splits, bold="soup, calibrated", title=title, brief=["choice"])
+    choice, models = found["choice"], f"{found['size']['models']} models, one a fold, {_bytes(found['size']['bytes'])}"
+    if any(len(fold["taken"]) > 1 for fold in found["folds"]):
+        yield Text(
+            f"the soup's log-loss is {_less(choice['gain_on_choice'])} than the best ingredient's on the rows of the "
+            f"choice, {_less(choice['gain_on_estimate'])} on the others: the choice's optimism is "
+            f"{choice['optimism']:+.4f}"
+        )
+    else:
+        yield Text("no average was as good as the best ingredient alone, which is the soup", style="yellow")
+    yield Text(models)
+    for member, reason in found["left_out"].items():
+        yield Text(f"left out: {member}: {reason}")
+    for note in found["notes"]:
+        yield Text(f"note: {note}", style="yellow")
+
+
+_HALVES = {"choice": "choice", "estimate": "estimate"}
+
+
+def _less(gain: float) -> str:
+    return f"{abs(gain):.4f} {'lower' if gain >= 0 else 'higher'}"
+
+
+def _kept(kept: Mapping[str, Any], splits: Mapping[str, str]) -> str:
+    rows = f"on the {splits[kept['rows']].replace(' ', '-')} rows"
+    shares = {said: kept[name] for name, said in (("accuracy", "accuracy"), ("nll", "log-loss"))}
+    gained = {said: share for said, share in shares.items() if share is not None}
+    if not gained:
+        return f"{rows} the ensemble gains nothing over the plain network, so there is nothing to keep"
+    parts = [f"{max(share, 0):.0%} of the gain in {said}" for said, share in gained.items()]
+    worse = [said for said, share in gained.items() if share < 0]
+    warning = f"; in {' and '.join(worse)} it is worse than the plain network" if worse else ""
+    return f"{rows} the student keeps {' and '.join(parts)} that the ensemble has over the plain network{warning}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

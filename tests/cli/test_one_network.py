@@ -1,0 +1,107 @@
+"""`quorate distill` and `quorate soup` as commands: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.jobs import Here
+
+from quorate.data.source import Opened
+
+Command = Callable[..., tuple[int, str, str]]
+SMALL = ("--student", "{kind: mlp, hidden: [12]}", "--epochs", "2")
+
+
+@pytest.fixture
+def quorate(teachers: Here, quorate_in: Command) -> Command:
+    return partial(quorate_in, teachers.folder, columns=80)
+
+
+@pytest.fixture
+def labelled(digits: Opened, tmp_path: Path) -> Path:
+    """Forty test digits in a file."""
+    assert digits.test is not None
+    path = tmp_path / "labelled.npz"
+    rows = np.arange(40)
+    np.savez(path, images=digits.test.x.take(rows), labels=digits.test.y[rows])  # type: ignore[union-attr]
+    return path
+
+
+def usable(quorate: Command, folder: Path, labelled: Path) -> None:
+    """The bundle in `folder` predicts and is measured as any other."""
+    code, out, err = quorate("predict", str(labelled), "--run", str(folder))
+    assert code == 0, err
+    assert len(out.splitlines()) == 41
+    code, out, err = quorate("evaluate", str(labelled), "--run", str(folder), "--json")
+    assert code == 0, err
+    assert json.loads(out)["rows"] == 40
+
+
+def test_distill_writes_a_bundle_that_other_commands_take(quorate: Command, tmp_path: Path, labelled: Path) -> None:
+    folder = tmp_path / "student"
+
+    code, out, err = quorate("distill", *SMALL, "--plain", "-o", str(folder))
+
+    assert code == 0, err
+    lines = out.splitlines()
+    assert "216 rows taught, 24 held out" in lines[0]
+    assert max(map(len, lines[:10])) <= 80
+    for words in ("ensemble (the teacher)", "student (mlp)", "plain (labels alone)", "instead of", "on the test rows"):
+        assert words in out
+    assert f"quorate serve --run {folder}" in out
+    usable(quorate, folder, labelled)
+
+
+def test_distill_as_json_is_what_the_bundle_holds(quorate: Command, tmp_path: Path) -> None:
+    code, out, _ = quorate("distill", *SMALL, "-o", str(tmp_path / "student"), "--json", "--hard", "0.3")
+
+    assert code == 0
+    assert json.loads(out) == json.loads((tmp_path / "student/distillation.json").read_text())
+    assert json.loads(out)["teaching"]["hard"] == 0.3
+
+
+def test_soup_writes_a_bundle_that_other_commands_take(
+    quorate: Command, teachers: Here, tmp_path: Path, labelled: Path
+) -> None:
+    folder, store = tmp_path / "soup", str(teachers.folder / "store")
+
+    code, out, err = quorate("soup", "--store", store, "-o", str(folder))
+
+    assert code == 0, err
+    for words in ("2 ingredients, slow, fast", "(best alone)", "soup, calibrated", "the choice's optimism is"):
+        assert words in out
+    assert "left out: fresh: it has other starting weights" in out
+    usable(quorate, folder, labelled)
+    code, out, _ = quorate("soup", "--store", store, "-o", str(tmp_path / "two"), "--members", "slow,fast", "--json")
+    assert code == 0
+    assert json.loads(out)["ingredients"] == ["slow", "fast"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("distill",), "--student"),
+        (("distill", "--student", "small_cn"), "did you mean 'small_cnn'"),
+        (("distill", "--student", "mlp", "--run", "nothing"), "there is no run 'nothing'"),
+        (("distill", "--student", "mlp", "-o", "store"), "store is there already; name another folder with -o"),
+        (("distill", "--student", "mlp", "-o", "no/where"), "there is no folder"),
+        (("distill", "--student", "mlp", "--hard", "2"), "--hard"),
+        (("distill", "--student", "mlp", "--temperature", "0"), "--temperature"),
+        (("distill", "--student", "mlp", "--epochs", "0"), "--epochs"),
+        (("soup", "--run", "nothing"), "there is no run 'nothing'"),
+        (("soup", "--members", "slow,mlp", "--store", "store"), "--members mlp: the run has no such member"),
+        (("soup", "--members", "slow,svm", "--store", "store"), "svm: it is no network (kind svm)"),
+        (("soup", "--members", ","), "--members is empty"),
+    ],
+)
+def test_what_the_user_can_mend_ends_with_2(quorate: Command, arguments: tuple[str, ...], words: str) -> None:
+    code, _, err = quorate(*arguments)
+
+    assert code == 2
+    assert words in " ".join(err.split())
+    assert "Traceback" not in err

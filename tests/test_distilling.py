@@ -1,0 +1,265 @@
+"""A student learns from out-of-fold probabilities, is estimated on rows that it never saw, and is the same twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import accuracy_score, log_loss
+from tests.jobs import Here
+
+from quorate import distilling
+from quorate.bundle import LOSSES, Bundle
+from quorate.distilling import Lesson, distill, student_job
+from quorate.ensemble.calibration import apply_temperature
+from quorate.errors import UserError
+from quorate.finished import Finished, reopen
+from quorate.members.base import load_member
+from quorate.runs import RunFolder
+from quorate.spec import load_job
+
+SMALL = "{kind: mlp, hidden: [12]}"
+
+
+def run_of(here: Here) -> Finished:
+    return reopen(RunFolder(here.newest_run()))
+
+
+def taught(run: Finished, output: Path, *overrides: str, arch: str = SMALL, epochs: int = 3, **lesson: Any):
+    job = student_job(run.folder, arch=arch, epochs=epochs, overrides=overrides)
+    return distill(run, job, Lesson(**lesson), output)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Without the manifest, which has the time in it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def test_the_same_run_gives_the_same_student_bit_by_bit(teachers: Here, tmp_path: Path) -> None:
+    run = run_of(teachers)
+
+    one = taught(run, tmp_path / "student", plain=True)
+    other = taught(run, tmp_path / "two", plain=True)
+
+    assert one == other
+    assert files_in(tmp_path / "student") == files_in(tmp_path / "two")
+
+
+def test_the_figures_are_those_of_the_bundle_on_the_test_rows(teachers: Here, tmp_path: Path) -> None:
+    run = run_of(teachers)
+
+    found = taught(run, tmp_path / "student")
+
+    assert run.context.test is not None
+    proba = Bundle.load(tmp_path / "student").predict(run.context.test.x).proba
+    by_name = {row["name"]: row for row in found["compared"]}
+    assert by_name["student"]["test"]["nll"] == pytest.approx(log_loss(run.context.test.y, proba), abs=1e-5)
+    assert by_name["student"]["test"]["accuracy"] == pytest.approx(
+        accuracy_score(run.context.test.y, proba.argmax(axis=1)), abs=1e-6
+    )
+    board = run.folder.board()
+    assert by_name["ensemble"]["test"] == board["ensemble"]["test"]
+    best = min(board["members"], key=lambda row: row["oof"]["nll"])
+    assert by_name[best["name"]]["test"] == best["test"]
+    assert json.loads((tmp_path / "student" / distilling.FIGURES).read_text()) == found
+
+
+def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, tmp_path: Path) -> None:
+    run = run_of(teachers)
+    found = taught(run, tmp_path / "student")
+
+    with np.load(tmp_path / "student" / LOSSES) as saved:
+        held = np.flatnonzero(np.isfinite(saved["loss"]))
+    assert len(held) == found["teaching"]["held_out"] == 24
+    rows = run.context.train.take(held)
+    raw = load_member(tmp_path / "student/members/student/0").predict_proba(rows.x).astype(np.float64)
+    best = minimize_scalar(
+        lambda t: log_loss(rows.y, apply_temperature(proba=raw, temperature=t), labels=range(10)),
+        bounds=(0.05, 20),
+        method="bounded",
+    )
+    assert found["temperature"] == pytest.approx(best.x, rel=1e-3)
+
+
+def test_neither_the_held_out_rows_nor_in_sample_predictions_teach(
+    teachers: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: what the loop is given to learn from
+    run, seen = run_of(teachers), []
+    plain = distilling.fit_network
+
+    def noting(network: Any, *, train: Any, recipe: Any, **given: Any):
+        seen.append((len(train[0]), recipe))
+        return plain(network, train=train, recipe=recipe, **given)
+
+    monkeypatch.setattr(distilling, "fit_network", noting)
+
+    # when
+    taught(run, tmp_path / "student", temperature=1.0, hard=0.0)
+
+    # then
+    ((rows, recipe),) = seen
+    with np.load(tmp_path / "student" / LOSSES) as saved:
+        learned = np.flatnonzero(np.isnan(saved["loss"]))
+    assert rows == len(learned) == 216
+    np.testing.assert_allclose(recipe.soft.targets.numpy(), run.ensemble[learned], atol=1e-6)
+
+
+def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    job = {
+        "data": {"kind": "digits", "limit": 300},
+        "validation": {"scheme": "holdout", "fraction": 0.5},
+        "members": {"svm": {"kind": "svm", "C": 10}},
+        "execution": {"executor": "local"},
+        "tracking": {"enabled": False},
+    }
+    here.run(job)
+
+    found = taught(run_of(here), tmp_path / "student")
+
+    assert found["teaching"] | {"temperature": 0, "hard": 0} == {
+        "temperature": 0,
+        "hard": 0,
+        "rows": 285,
+        "rows_with_teacher": 135,
+        "held_out": 15,
+    }
+    assert found["notes"] == [
+        "150 of 285 rows have no out-of-fold prediction of the ensemble and are learned from their label alone; "
+        "validation.scheme: kfold covers all rows"
+    ]
+
+
+def test_a_table_is_distilled_too(customers: Here, tmp_path: Path) -> None:
+    run = run_of(customers)
+
+    found = taught(run, tmp_path / "student", "lr=0.02")
+
+    assert [row["name"] for row in found["compared"]] == ["ensemble", found["compared"][1]["name"], "student"]
+    assert all("test" not in row for row in found["compared"])
+    assert len(Bundle.load(tmp_path / "student").predict(run.context.train.x).proba) == 240
+
+
+def test_the_student_varies_its_images_as_the_best_network_does(teachers: Here) -> None:
+    folder = RunFolder(teachers.newest_run())
+    best = min((row for row in folder.board()["members"] if row["kind"] == "net"), key=lambda row: row["oof"]["nll"])[
+        "name"
+    ]
+    theirs = load_job(folder.path / "job.json").spec.members[best].augment
+
+    def of(*overrides: str) -> Any:
+        return student_job(folder, arch="mlp", epochs=None, overrides=overrides).spec.members["student"]
+
+    assert of().augment == theirs
+    assert of().epochs == distilling.EPOCHS
+    assert str(of("augment={mirror: true}").augment) == "mirror: true"
+
+
+@pytest.mark.parametrize(
+    ("figures", "kept"),
+    [
+        ({"ensemble": (0.9, 0.3), "student": (0.85, 0.4), "plain": (0.8, 0.5)}, {"accuracy": 0.5, "nll": 0.5}),
+        ({"ensemble": (0.8, 0.3), "student": (0.7, 0.6), "plain": (0.8, 0.5)}, {"accuracy": None, "nll": -0.5}),
+    ],
+)
+def test_the_share_of_the_gain_by_hand(figures: dict[str, Any], kept: dict[str, Any]) -> None:
+    rows = [{"name": name, "test": {"accuracy": a, "nll": n}} for name, (a, n) in figures.items()]
+
+    assert distilling._kept(rows) == {"rows": "test", **kept}
+
+
+@pytest.mark.parametrize(
+    ("arch", "overrides", "words"),
+    [
+        ("small_cn", (), "--student small_cn: members.student.arch: unknown architecture 'small_cn'; did you mean"),
+        ("{kind: mlp, hiden: [3]}", (), "did you mean 'hidden'"),
+        ("{kind: mlp", (), "is not valid YAML"),
+        ("mlp", ("lrr=1",), "--set lrr=1: members.student.lrr: unknown key 'lrr'; did you mean 'lr'"),
+        ("mlp", ("lr=x",), "--set lr=x: members.student.lr: should be a valid number"),
+        ("mlp", ("copies=2",), "copies=…: this gives several members"),
+        ("mlp", ("ema=0.9",), "ema=…: this gives several members"),
+        ("mlp", ("epochs",), "expected KEY=VALUE"),
+    ],
+)
+def test_what_is_wrong_with_the_student_is_said_with_its_option(
+    teachers: Here, arch: str, overrides: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(UserError) as raised:
+        student_job(RunFolder(teachers.newest_run()), arch=arch, epochs=None, overrides=overrides)
+
+    assert words in str(raised.value)
+
+
+def test_an_architecture_that_does_not_take_the_rows_is_refused(customers: Here, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="arch small_cnn does not take"):
+        taught(run_of(customers), tmp_path / "student", arch="small_cnn")
+
+
+def test_a_student_that_diverges_is_named(teachers: Here, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the student network cannot be trained: .*; see --set"):
+        taught(run_of(teachers), tmp_path / "student", "lr=100", "optimizer.momentum=0.999", "l1=1e30")
+
+
+@pytest.fixture
+def copied(teachers: Here, tmp_path: Path) -> RunFolder:
+    """A copy of the run that may be broken."""
+    path = tmp_path / "copied"
+    shutil.copytree(teachers.newest_run(), path)
+    return RunFolder(path)
+
+
+def changed(folder: RunFolder, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder.path / "job.json"
+    job = json.loads(path.read_text())
+    change(job)
+    path.write_text(json.dumps(job))
+
+
+def test_data_that_have_changed_are_refused(copied: RunFolder) -> None:
+    changed(copied, lambda job: job["data"].update(limit=200))
+
+    with pytest.raises(UserError) as raised:
+        reopen(copied)
+
+    assert str(raised.value).startswith(
+        "the data have changed since the run copied (it was trained on 240 rows, now there are 200, or others)"
+    )
+
+
+def test_other_classes_are_refused(copied: RunFolder) -> None:
+    path = copied.bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["class_names"] = ["cat", "dog"]
+    path.write_text(json.dumps(manifest))
+
+    with pytest.raises(UserError, match="was trained on the classes cat, dog, and its data now have 0, 1, 2"):
+        reopen(copied)
+
+
+def test_a_run_without_its_out_of_fold_predictions_is_refused(copied: RunFolder) -> None:
+    (copied.path / "oof.npz").unlink()
+
+    with pytest.raises(UserError, match=r"the run copied has no oof.npz, which holds its out-of-fold predictions"):
+        reopen(copied)
+
+
+def test_other_test_rows_are_left_out_and_said(copied: RunFolder) -> None:
+    with np.load(copied.path / "test.npz") as saved:
+        arrays = dict(saved)
+    np.savez(copied.path / "test.npz", **{**arrays, "y": arrays["y"][::-1]})
+
+    run = reopen(copied)
+
+    assert run.test is None
+    assert run.notes == ("the test rows have changed since the run, so nothing is compared on them",)
