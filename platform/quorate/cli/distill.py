@@ -29,10 +29,10 @@ def distill(
     ] = None,
     temperature: Annotated[
         float, typer.Option(min=0.1, max=100, help="Softens what teacher and student say, in the loss.")
-    ] = 4.0,
+    ] = 2.0,
     hard: Annotated[
         float, typer.Option(min=0, max=1, help="The label's part of the loss; the ensemble has the rest.")
-    ] = 0.1,
+    ] = 0.5,
     plain: Annotated[
         bool, typer.Option("--plain", help="Train the same network on the labels alone too, to compare.")
     ] = False,
