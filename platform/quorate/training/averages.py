@@ -108,7 +108,9 @@ def average(network: nn.Module, weights: Sequence[Weights], batches: Iterable[to
         for name, tensor in first.items()
     }
     network.load_state_dict(mean)
+    before = network.training
     _estimate_statistics(network, {name for name in _normalizations(network) if _differ(name, weights)}, batches)
+    network.train(before)
 
 
 def _normalizations(network: nn.Module) -> list[str]:
