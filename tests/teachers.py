@@ -18,8 +18,8 @@ TEACHERS: dict[str, Any] = {
     "validation": {"folds": 2},
     "members": {
         "svm": {"kind": "svm", "C": 10},
-        "slow": {**TUNED, "lr": 0.03, "augment": {"crop": 1}},
-        "fast": {**TUNED, "lr": 0.05},
+        "slow": {**TUNED, "lr": 0.04},
+        "fast": {**TUNED, "lr": 0.05, "augment": {"crop": 1}},
         "other": {"kind": "net", "arch": {"kind": "mlp", "hidden": [8]}, "epochs": 1},
         "fresh": {"kind": "net", "arch": {"kind": "mlp", "hidden": [16]}, "epochs": 1},
     },

@@ -120,6 +120,7 @@ def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others
     assert together["name"] == "ensemble of the 2"
     assert run.test is not None and run.context.test is not None
     mean = run.test.proba[[run.members.index(name) for name in ("slow", "fast")]].astype(np.float64).mean(axis=0)
+    mean /= mean.sum(axis=1, keepdims=True)
     assert together["test"]["nll"] == pytest.approx(log_loss(run.context.test.y, mean), abs=1e-5)
 
 

@@ -83,7 +83,7 @@ def test_soup_writes_a_bundle_that_other_commands_take(
     code, out, err = quorate("soup", "--store", store, "-o", str(folder))
 
     assert code == 0, err
-    for words in ("2 ingredients, slow, fast", "(best", "soup, calibrated", "the choice's optimism is"):
+    for words in ("2 ingredients, slow, fast", "(best alone)", "soup, calibrated", "the choice's optimism is"):
         assert words in " ".join(out.split())
     assert "left out: fresh: it has other starting weights" in out
     usable(quorate, folder, labelled)

@@ -28,8 +28,11 @@ def comparison(
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("", overflow="fold")  # gives way rather than a figure
     shown = [(key, name) for key in there for name in _SHORT if name == "nll" or key not in brief]
+    headed: set[str] = set()
     for key, name in shown:
-        table.add_column(f"{there[key]}\n{_SHORT[name]}", justify="right", no_wrap=True)
+        heading = "" if key in headed else there[key]  # once, above the first of its figures
+        headed.add(key)
+        table.add_column(f"{heading}\n{_SHORT[name]}", justify="right", no_wrap=True)
     for row in rows:
         figures = [_number((row.get(key) or {}).get(name)) for key, name in shown]
         label = Text(row["name"] + (f" ({row['what']})" if row.get("what") else ""))
