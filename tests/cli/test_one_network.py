@@ -75,10 +75,9 @@ def test_the_defaults_of_the_command_are_those_of_a_lesson() -> None:
 
 
 def test_soup_writes_a_bundle_that_other_commands_take(
-    quorate: Command, teachers: Here, tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+    quorate: Command, teachers: Here, tmp_path: Path, labelled: Path
 ) -> None:
     folder, store = tmp_path / "soup", str(teachers.folder / "store")
-    monkeypatch.setenv("COLUMNS", "140")
 
     code, out, err = quorate("soup", "--store", store, "-o", str(folder))
 
