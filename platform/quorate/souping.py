@@ -196,6 +196,8 @@ def _soup_of_fold(run: Finished, chosen: Sequence[Ingredient], number: int) -> F
     made: dict[tuple[int, ...], tuple[Net, Proba]] = {(i,): (models[i], alone[i]) for i in range(len(models))}
 
     def loss_of(taken: tuple[int, ...]) -> float:
+        for refused in [key for key in made if len(key) > 1 and key != taken[:-1]]:
+            del made[refused]  # networks may be large
         model = Net.average([models[i] for i in taken], train.x, seed=seed)
         made[taken] = model, model.predict_proba(valid.x)
         return nll(made[taken][1][choice], valid.y[choice])
