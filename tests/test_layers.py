@@ -34,7 +34,7 @@ LAYERS = (
     {"board", "packing", "budgeting", "loading", "train_dev"},
     {"job"},
     {"checks", "finished"},
-    {"distilling"},
+    {"distilling", "ingredients"},
     {"souping"},
     {"cli", "estimator"},
     {"__main__"},
