@@ -36,7 +36,7 @@ LAYERS = (
     {"pruning"},
     {"job"},
     {"checks", "finished"},
-    {"distilling"},
+    {"distilling", "ingredients"},
     {"souping"},
     {"cli", "estimator"},
     {"__main__"},

@@ -17,10 +17,11 @@ from tests.jobs import Here
 from quorate.bundle import LOSSES, Bundle
 from quorate.errors import UserError
 from quorate.finished import Finished, reopen
+from quorate.ingredients import find_ingredients
 from quorate.members.base import member_of
 from quorate.members.net import Net
 from quorate.runs import RunFolder
-from quorate.souping import FIGURES, _soup_of_fold, find_ingredients, make_soup
+from quorate.souping import FIGURES, _soup_of_fold, make_soup
 from quorate.store import open_store
 
 

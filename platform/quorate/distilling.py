@@ -70,6 +70,8 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
 
     Images are varied as those of the run's best network were. Raises `SpecError` that names the option.
     """
+    if kind := next((text for text in overrides if text.startswith("kind=")), None):
+        raise UserError(f"--set {kind}: a student is a network (kind net); leave it out")
     option = f"--student {arch}"
     form = dict(_RECIPE) | _augment_of_best(folder)
     given = [Override("quorum={}"), Override(f"members={json.dumps({NAME: form})}", option)]
@@ -79,8 +81,7 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
     given += [Override(f"members.{NAME}.{text}", f"--set {text}") for text in overrides]
     job = load_job(folder.path / "job.json", given)
     params = job.spec.members[NAME]
-    if not isinstance(params, NetParams):
-        raise UserError(f"--set kind={params.kind}: a student is a network; leave kind out")
+    assert isinstance(params, NetParams), "its kind is not for the user to set"
     several = [name for name in ("copies", "ema", "swa", "snapshots") if _is_set(params, name)]
     if several:
         raise UserError(f"--set {several[0]}=…: this gives several members, and the student is one; leave it out")

@@ -35,7 +35,8 @@ def soup(
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "soup")
     from quorate.finished import reopen
-    from quorate.souping import find_ingredients, make_soup
+    from quorate.ingredients import find_ingredients
+    from quorate.souping import make_soup
     from quorate.store import open_store
 
     with making(target) as status:

@@ -103,7 +103,7 @@ def _kept(kept: Mapping[str, Any], splits: Mapping[str, str]) -> str:
     shares = {said: kept[name] for name, said in (("accuracy", "accuracy"), ("nll", "log-loss"))}
     gained = {said: share for said, share in shares.items() if share is not None}
     if not gained:
-        return f"{rows} the ensemble gains nothing over the plain network, so there is nothing to keep"
+        return f"{rows} the ensemble gains nothing over the plain network: the labels alone teach as well"
     parts = [f"{max(share, 0):.0%} of the gain in {said}" for said, share in gained.items()]
     worse = [said for said, share in gained.items() if share < 0]
     warning = f"; in {' and '.join(worse)} it is worse than the plain network" if worse else ""
