@@ -61,6 +61,8 @@ def test_every_member_that_weighs_something_is_trained_on_all_rows(refit: tuple[
     assert found.members is not None
     np.testing.assert_allclose(found.members["linear"], alone.predict_proba(test.x), atol=1e-6)
     assert board["ensemble"]["test"]["nll"] == pytest.approx(nll(found.proba, test.y), abs=1e-6)
+    with np.load(folder / "test.npz") as kept:  # what other commands know of the test rows is of these models too
+        np.testing.assert_allclose(kept["proba"], list(found.members.values()), atol=1e-6)
     assert "each member is trained again on all rows" in board["ensemble"]["production"]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.metrics import scores
+from quorate.ensemble.metrics import rounded, scores
 from quorate.fitting import Work
 from quorate.oof import Gathered
 from quorate.plan import Plan
@@ -58,20 +58,20 @@ def make_board(
                 "temperature": _number(combination.temperatures[m]),
                 "fit_seconds": round(sum(fit.seconds for fit in done), 3),
                 "predict_ms": _milliseconds(done),
-                "oof": _rounded(scores(gathered.proba[m, covered], y[covered])) if covered.any() else None,
-                "test": _rounded(scores(gathered.test[m], target.y)) if tested else None,  # type: ignore[index, union-attr]
+                "oof": rounded(scores(gathered.proba[m, covered], y[covered])) if covered.any() else None,
+                "test": rounded(scores(gathered.test[m], target.y)) if tested else None,  # type: ignore[index, union-attr]
             }
         )
     ensemble = {
         "combiner": combination.kind,
         "temperature": _number(combination.temperature),
-        "oof": _rounded(assembly.scores),
-        "test": _rounded(scores(test, target.y)) if test is not None and target is not None else None,
+        "oof": rounded(assembly.scores),
+        "test": rounded(scores(test, target.y)) if test is not None and target is not None else None,
         "best_single": {
             "name": names[assembly.best_single],
             "oof_nll": _number(assembly.best_single_nll),
-            "gain": _number(assembly.gain[0]),
-            "error": _number(assembly.gain[1]),
+            "gain": _number(assembly.gain.mean),
+            "error": _number(assembly.gain.standard_error),
         },
         "note": assembly.reason,
         "candidates": [
@@ -106,7 +106,3 @@ def _milliseconds(done: list[Fit]) -> float | None:
 
 def _number(value: float | None) -> float | None:
     return None if value is None else round(float(value), 6)
-
-
-def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in figures.items()}

@@ -17,8 +17,8 @@ from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import Fold, Folds, FoldsError, make_folds
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.crossfit import parts_of
-from quorate.ensemble.metrics import row_nll, scores
+from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
+from quorate.ensemble.metrics import rounded, row_nll, scores
 from quorate.errors import UserError
 from quorate.execution.choose import Workplace
 from quorate.finished import Finished
@@ -198,24 +198,16 @@ class _Pupil:
         raw = member.predict_proba(held.x).astype(np.float64)
         test = run.context.test if run.test is not None else None
         temperature = fit_temperature(proba=raw, y=held.y)
+        seed = derive_seed(run.job.spec.seed, NAME, "temperature")
         return cls(
             name=who,
             network=member,
             temperature=temperature,
-            held=crossfitted_temperature(raw, held.y, seed=derive_seed(run.job.spec.seed, NAME, "temperature")),
+            held=crossfitted_temperature(raw, held.y, list(parts_of(held.y, splits=5, seed=seed))),
             test=apply_temperature(proba=member.predict_proba(test.x), temperature=temperature) if test else None,
             y=held.y,
             y_test=test.y if test is not None else None,
         )
-
-
-def crossfitted_temperature(proba: Floats, y: NDArray[np.int64], *, seed: int) -> Floats:
-    """Probabilities (n, K), each part of the rows tempered as it is best for the other parts."""
-    estimate = np.empty(proba.shape)
-    for fit_rows, rest in parts_of(y, splits=5, seed=seed):
-        temperature = fit_temperature(proba=proba[fit_rows], y=y[fit_rows])
-        estimate[rest] = apply_temperature(proba=proba[rest], temperature=temperature)
-    return estimate
 
 
 def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
@@ -260,20 +252,20 @@ def _split(run: Finished) -> Fold:
 def _teachers(run: Finished, held: Rows) -> list[dict[str, Any]]:
     """The ensemble, and its best member as it stands in the leaderboard, on the same rows."""
     y, test = run.context.train.y, run.context.test
-    found = [{"name": "ensemble", "held_out": _rounded(scores(run.ensemble[held], y[held]))}]
+    found = [{"name": "ensemble", "held_out": rounded(scores(run.ensemble[held], y[held]))}]
     scored = [row for row in run.board["members"] if row["oof"]]
     best = run.members.index(min(scored, key=lambda row: float(row["oof"]["nll"]))["name"])
-    found.append({"name": run.members[best], "held_out": _rounded(scores(run.proba[best][held], y[held]))})
+    found.append({"name": run.members[best], "held_out": rounded(scores(run.proba[best][held], y[held]))})
     if run.test is not None and test is not None:
         for row, proba in zip(found, (run.test.ensemble, run.test.proba[best]), strict=True):
-            row["test"] = _rounded(scores(proba, test.y))
+            row["test"] = rounded(scores(proba, test.y))
     return found
 
 
 def _row(pupil: _Pupil, splits: Mapping[str, Any]) -> dict[str, Any]:
-    row = {"name": pupil.name, "held_out": _rounded(scores(pupil.held, pupil.y))}
+    row = {"name": pupil.name, "held_out": rounded(scores(pupil.held, pupil.y))}
     if "test" in splits and pupil.test is not None and pupil.y_test is not None:
-        row["test"] = _rounded(scores(pupil.test, pupil.y_test))
+        row["test"] = rounded(scores(pupil.test, pupil.y_test))
     return row
 
 
@@ -330,7 +322,3 @@ def _notes(run: Finished, task: FitTask, rows: int, soft: Floats) -> list[str]:
             "estimate on them is optimistic"
         )
     return notes
-
-
-def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in figures.items()}

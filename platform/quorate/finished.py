@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quorate.bundle import read_manifest
 from quorate.ensemble.arrays import Floats, Mask, Proba
@@ -57,7 +56,7 @@ class Finished:
 def reopen(folder: RunFolder) -> Finished:
     """The run with its data as they are now; raises `UserError` where they are others, or the run is not whole."""
     manifest, board = read_manifest(folder.bundle), folder.board()
-    saved = _archive(folder, "oof.npz", ("proba", "mask", "y", "members", "ensemble"))
+    saved = folder.arrays("oof.npz")
     job = load_job(folder.path / "job.json")
     context = open_data(job)
     train = context.train
@@ -82,26 +81,12 @@ def reopen(folder: RunFolder) -> Finished:
 
 
 def _test_answers(folder: RunFolder, context: Context) -> tuple[TestAnswers | None, list[str]]:
-    if context.test is None or not (folder.path / "test.npz").is_file():
+    saved = folder.arrays_if_any("test.npz")
+    if context.test is None or saved is None:
         return None, []
-    saved = _archive(folder, "test.npz", ("proba", "ensemble", "y"))
     if not np.array_equal(saved["y"], context.test.y):
         return None, ["the test rows have changed since the run, so nothing is compared on them"]
     return TestAnswers(saved["proba"], saved["ensemble"]), []
-
-
-def _archive(folder: RunFolder, name: str, needed: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    path = folder.path / name
-    try:
-        with np.load(path) as saved:
-            return {key: saved[key] for key in needed}
-    except FileNotFoundError:
-        raise UserError(
-            f"the run {folder.name} has no {name}, which holds its out-of-fold predictions; start its job again, which "
-            "takes finished work from the store"
-        ) from None
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read: {error}; start the job again") from None
 
 
 def _listed(names: Any) -> str:

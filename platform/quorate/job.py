@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from quorate.data.folds import FoldsError, make_folds
 from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
 from quorate.drawing import draw
 from quorate.ensemble.assemble import Assembly, assemble
+from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
 from quorate.errors import Interrupted
 from quorate.execution.base import Executor
@@ -36,12 +37,12 @@ from quorate.extracting import BackboneError, summaries
 from quorate.fitting import Work, find_finished, train, units_left
 from quorate.interrupt import StopRequest
 from quorate.jobfile import SpecError
-from quorate.kinds import COMBINERS, DATASETS
+from quorate.kinds import DATASETS
 from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather
 from quorate.packing import pack_bundle
 from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan
-from quorate.refitting import from_folds, refit_plan, refitted, scored
+from quorate.refitting import from_folds, refit_plan, refitted
 from quorate.report.progress import Screen
 from quorate.reporting import REPORT, Known, seconds_needed, write_report
 from quorate.results import Results
@@ -148,10 +149,10 @@ def run_job(
                     stop.attach(None)
                     stop.check()
                 production = refitted(plan, again, production, later, weighted)
-            in_production = scored(production, plan.labels, gathered.test)
-            test = combination.apply(in_production) if in_production is not None else None
             if production.note:
                 console.print(production.note, markup=False, highlight=False)
+                gathered = replace(gathered, test=production.test(plan.labels, gathered.test))
+            test = combination.apply(gathered.test) if gathered.test is not None else None
             if assembly.reason:
                 console.print(assembly.reason, style="yellow", markup=False, highlight=False)
 
@@ -278,7 +279,7 @@ def _counted(
 
 
 def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> Assembly:
-    combiner = COMBINERS.get(job.spec.combiner.kind)(job.spec.combiner)
+    combiner = combiner_of(job.spec.combiner)
     try:
         return assemble(
             proba=gathered.proba[members],

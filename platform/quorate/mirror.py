@@ -10,7 +10,7 @@ from typing import Any
 from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature, Signature
 from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
-from quorate.plan import FitTask, Plan
+from quorate.plan import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results import Fit
 from quorate.runs import RunFolder
@@ -124,7 +124,8 @@ class Mirror:
             name = f"{task.label} {task.part}"
             params = {"member": task.member, "kind": task.kind, "copy": task.copy, "fold": task.fold, "seed": task.seed}
             params |= task.numerics.to_json() | ({"view": task.view} if task.view else {})
-            own = {"quorate.level": "fold", "quorate.key": task.key, **(tags or {})}
+            level = "fold" if task.fold != ALL_ROWS else "all rows"  # which has no rows to be validated on
+            own = {"quorate.level": level, "quorate.key": task.key, **(tags or {})}
             self._start(uid, name, member, own, params)
         return uid
 

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from quorate.bundle import LOSSES, UNSEEN, Bundle, verified_manifest, write_bundle
 from quorate.ensemble.assemble import assemble
-from quorate.ensemble.combiner import Combiner
+from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Receipt
 from quorate.ensemble.worth import Pruned, Worth
 from quorate.errors import UserError
-from quorate.kinds import COMBINERS, KindParams
 from quorate.packing import losses_file, unseen_file
 from quorate.plan import derive_seed
 from quorate.runs import RunFolder
@@ -39,12 +38,9 @@ class Rows:
 
     @classmethod
     def of(cls, folder: RunFolder) -> Rows:
-        """Raises `UserError` where the run does not have them."""
-        try:
-            with np.load(folder.path / "oof.npz", allow_pickle=False) as saved:
-                return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{folder.path / 'oof.npz'} cannot be read: {error}; start the job again") from None
+        """Raises `RunError` where the run does not have them."""
+        saved = folder.arrays("oof.npz")
+        return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"])
 
     def take(self, names: tuple[str, ...]) -> Rows:
         places = [self.names.index(name) for name in names]
@@ -60,7 +56,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
     if len(names) < 2:
         raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
-    spec, rows = _spec(folder), Rows.of(folder).take(names)
+    spec, rows, board = _spec(folder), Rows.of(folder).take(names), folder.board()
     covered = np.flatnonzero(rows.mask.all(axis=0))
     if len(covered) > MOST_ROWS:
         drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
@@ -68,13 +64,13 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     worth = Worth.of(
         proba=rows.proba[:, covered],
         y=rows.y[covered],
-        combiner=_combiner(spec, bundle.manifest["combination"]["kind"]),
+        combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates")),
         seed=derive_seed(spec.seed, "combiner"),
     )
-    board = {row["name"]: row for row in folder.board()["members"]}
+    rows_of = {row["name"]: row for row in board["members"]}
     milliseconds = member_milliseconds(bundle)
     prices = np.array([milliseconds[name] for name in names])
-    fitted = np.array([board[name]["fit_seconds"] for name in names])
+    fitted = np.array([rows_of[name]["fit_seconds"] for name in names])
     steps = tuple(worth.eliminate(prices, by_cost=by_cost))
     return Receipt(names, prices, fitted, steps, len(covered))
 
@@ -84,8 +80,6 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
 
     The members are combined anew on all out-of-fold rows, and the estimate is cross-fitted.
     """
-    if out.exists():
-        raise UserError(f"{out} is there already; name another folder with -o, or remove it")
     spec, names = _spec(folder), tuple(found.names[m] for m in step.left)
     rows = Rows.of(folder).take(names)
     manifest = verified_manifest(folder.bundle)
@@ -93,7 +87,7 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
         proba=rows.proba,
         mask=rows.mask,
         y=rows.y,
-        combiner=_combiner(spec, manifest["combination"]["kind"]),
+        combiner=combiner_of(spec.combiner, folder.board()["ensemble"].get("candidates")),
         seed=derive_seed(spec.seed, "combiner"),
         names=list(names),
     )
@@ -142,22 +136,14 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
     }
 
 
-def _combiner(spec: JobSpec, kind: str) -> Combiner[KindParams]:
-    """The job's own, or what `auto` has chosen for the bundle."""
-    made = COMBINERS.get(spec.combiner.kind if spec.combiner.kind != "auto" else kind)
-    combiner: Combiner[KindParams] = made(spec.combiner if spec.combiner.kind != "auto" else made.Params())
-    return combiner
-
-
 def _spec(folder: RunFolder) -> JobSpec:
     return JobSpec.model_validate(json.loads((folder.path / "job.json").read_text(encoding="utf-8")))
 
 
 def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
     """The members' probabilities (M, n, K) for the test rows, and the labels, where the run has some."""
-    path = folder.path / "test.npz"
-    if not path.is_file():
+    saved = folder.arrays_if_any("test.npz")
+    if saved is None:
         return None
     every = Rows.of(folder).names
-    with np.load(path, allow_pickle=False) as saved:
-        return saved["proba"][[every.index(name) for name in names]], saved["y"]
+    return saved["proba"][[every.index(name) for name in names]], saved["y"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from quorate.data.folds import Fold, Folds
@@ -35,9 +34,14 @@ class Production:
     note: str = ""
     """What is borrowed from the folds."""
 
-    def test(self, labels: Sequence[str], shape: tuple[int, int]) -> Proba:
-        """Probabilities (M, n, K) of the test rows, those of each member's models averaged; zero without any."""
-        found = np.zeros((len(labels), *shape), np.float64)
+    def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
+        """Probabilities (M, n, K) of the test rows, those of each member's models averaged, instead of all `folds`'.
+
+        None without test rows; zero for members without models.
+        """
+        if folds is None:
+            return None
+        found = np.zeros(folds.shape, np.float64)
         for m, label in enumerate(labels):
             fits = self.fits.get(label, ())
             for fit in fits:
@@ -120,8 +124,3 @@ def _best_epoch(history: Sequence[dict[str, float]], metric: Any) -> int:
 
 def _asks(tasks: Sequence[FitTask], feature: Any) -> bool:
     return any(getattr(task.params, "features", None) == feature.backbone for task in tasks)
-
-
-def scored(production: Production, labels: Sequence[str], test: NDArray[np.float32] | None) -> Proba | None:
-    """What the members say of the test rows in production, as (M, n, K); None without test rows."""
-    return None if test is None else production.test(labels, (test.shape[1], test.shape[2]))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import BaseModel, RootModel
 
 from quorate.amounts import say_seconds
@@ -17,9 +16,7 @@ from quorate.bundle import BundleError, read_manifest
 from quorate.data.dataset import Dataset
 from quorate.data.signature import signature_from_json
 from quorate.drawing import recorded_curves
-from quorate.ensemble.combiner import Combiner
-from quorate.errors import UserError
-from quorate.kinds import COMBINERS, KindParams
+from quorate.ensemble.combiner import combiner_of
 from quorate.plan import derive_seed
 from quorate.report.page.page import page
 from quorate.report.page.run import Recipe, Run, Split
@@ -73,7 +70,7 @@ def read_run(folder: RunFolder, known: Known) -> Run:
     board, manifest = folder.board(), _manifest(folder)
     oof = _oof(folder, board)
     told = _journal(folder)
-    combiner = _combiner(known.spec, board) if known.spec is not None else None
+    combiner = combiner_of(known.spec.combiner, board["ensemble"].get("candidates")) if known.spec is not None else None
     class_names = _class_names(manifest, known.data, oof.ensemble.shape[1])
     test = _test(folder, board)
     return Run(
@@ -92,8 +89,7 @@ def read_run(folder: RunFolder, known: Known) -> Run:
 
 
 def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
-    arrays = _archive(folder.path / "oof.npz")
-    assert arrays is not None, "an archive that is there, or an error"
+    arrays = folder.arrays("oof.npz")
     rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
     covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
     return Split(
@@ -102,22 +98,12 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
 
 
 def _test(folder: RunFolder, board: Mapping[str, Any]) -> Split | None:
-    arrays = _archive(folder.path / "test.npz", needed=False)
+    arrays = folder.arrays_if_any("test.npz")
     if arrays is None:
         return None
     tested = [m for m, row in enumerate(board["members"]) if row["test"]]
     rows = np.arange(len(arrays["y"]))
     return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows)
-
-
-def _archive(path: Path, *, needed: bool = True) -> dict[str, NDArray[Any]] | None:
-    if not needed and not path.is_file():
-        return None
-    try:
-        with np.load(path) as saved:
-            return dict(saved)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}; start the job again") from None
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any]:
@@ -131,17 +117,6 @@ def _manifest(folder: RunFolder) -> dict[str, Any]:
 def _class_names(manifest: Mapping[str, Any], data: Mapping[str, Dataset], count: int) -> tuple[str, ...]:
     known = manifest.get("class_names") or next((each.class_names for each in data.values()), ())
     return tuple(known) if len(known) == count else tuple(f"class {k}" for k in range(count))
-
-
-def _combiner(spec: JobSpec, board: Mapping[str, Any]) -> Combiner[KindParams]:
-    """Of the job, or the one that `auto` chose."""
-    params = spec.combiner
-    chosen = next((each["name"] for each in board["ensemble"].get("candidates") or () if each["chosen"]), None)
-    for candidate in getattr(params, "candidates", ()):
-        if candidate.kind == chosen:
-            params = candidate
-    made: Combiner[KindParams] = COMBINERS.get(params.kind)(params)
-    return made
 
 
 @dataclass(frozen=True)

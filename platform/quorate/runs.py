@@ -99,6 +99,24 @@ class RunFolder:
             raise RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
         return board
 
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """What `write_end` wrote to `oof.npz` or `test.npz`; raises `RunError` where it is missing or damaged."""
+        path = self.path / name
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                return dict(saved)
+        except FileNotFoundError:
+            raise RunError(
+                f"the run {self.name} has no {name}, which holds its out-of-fold predictions; start its job again, "
+                "which takes finished work from the store"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read: {error}; start the job again") from None
+
+    def arrays_if_any(self, name: str) -> dict[str, NDArray[Any]] | None:
+        """`arrays`, None where the run has no such file."""
+        return self.arrays(name) if (self.path / name).is_file() else None
+
     def log_path(self, event: Event) -> Path:
         """The log of one attempt at one task."""
         if isinstance(event.task, FeatureTask):

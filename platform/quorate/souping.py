@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import FoldsError, latest_rows, whole_groups
-from quorate.distilling import crossfitted_temperature
 from quorate.ensemble.arrays import Floats, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.crossfit import parts_of
-from quorate.ensemble.metrics import nll, row_nll, scores
+from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
+from quorate.ensemble.metrics import nll, rounded, row_nll, scores
 from quorate.ensemble.soup import GreedySoup, greedy_soup
 from quorate.errors import UserError
 from quorate.finished import Finished
@@ -68,14 +67,15 @@ def make_soup(
     rows = np.concatenate([soup.rows[soup.estimate] for soup in soups])
     y, raw = data.y[rows], np.concatenate([soup.proba[soup.estimate] for soup in soups]).astype(np.float64)
     temperature = fit_temperature(proba=raw, y=y)
-    calibrated = crossfitted_temperature(raw, y, seed=derive_seed(run.job.spec.seed, NAME, "temperature"))
+    seed = derive_seed(run.job.spec.seed, NAME, "temperature")
+    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed)))
     tested = run.test is not None and test is not None
     on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
     compared = list(_compared(run, chosen, soups, on_test))
-    oof = _rounded(scores(calibrated, y))
+    oof = rounded(scores(calibrated, y))
     own_test = None
     if on_test is not None and test is not None:
-        own_test = _rounded(scores(apply_temperature(proba=on_test, temperature=temperature), test.y))
+        own_test = rounded(scores(apply_temperature(proba=on_test, temperature=temperature), test.y))
     compared.append({"name": "soup, calibrated", "choice": None, "estimate": oof, "test": own_test})
     files = {soup.fold: files_of(cast(Member, soup.model)) for soup in soups}
     found = {
@@ -152,11 +152,11 @@ def _compared(
 
     def figures(proba_of: Callable[[FoldSoup], Proba], half: str) -> dict[str, float]:
         proba = np.concatenate([proba_of(soup)[rows] for soup, rows in halves[half]])
-        return _rounded(scores(proba, np.concatenate([y[soup.rows[rows]] for soup, rows in halves[half]])))
+        return rounded(scores(proba, np.concatenate([y[soup.rows[rows]] for soup, rows in halves[half]])))
 
     def row(name: str, proba_of: Callable[[FoldSoup], Proba], test: Proba | None) -> dict[str, Any]:
         truth = run.context.test
-        own = _rounded(scores(test, truth.y)) if test is not None and truth is not None else None
+        own = rounded(scores(test, truth.y)) if test is not None and truth is not None else None
         return {"name": name, **{half: figures(proba_of, half) for half in halves}, "test": own}
 
     places = [run.members.index(one.label) for one in chosen]
@@ -177,7 +177,7 @@ def _optimism(compared: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """What the soup gains over the best ingredient, in nats, on the rows of the choice and on the others."""
     best, soup = compared[:2]
     gains = {half: best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")}
-    return _rounded({f"gain_on_{half}": gain for half, gain in gains.items()}) | {
+    return rounded({f"gain_on_{half}": gain for half, gain in gains.items()}) | {
         "optimism": round(gains["choice"] - gains["estimate"], 6)
     }
 
@@ -202,7 +202,3 @@ def _mean_by_row(rows: Rows, losses: Floats, total: int) -> Floats:
     sums = np.bincount(rows, weights=losses, minlength=total)
     spread: Floats = np.where(times > 0, sums / np.maximum(times, 1), np.nan)
     return spread
-
-
-def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in figures.items()}

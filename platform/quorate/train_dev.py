@@ -9,7 +9,7 @@ import numpy as np
 
 from quorate.bundle import Bundle
 from quorate.data.dataset import Dataset
-from quorate.ensemble.metrics import scores
+from quorate.ensemble.metrics import rounded, scores
 
 TRAIN_DEV = "train_dev"
 """The key of their figures in a leaderboard, and the name of the archive with the probabilities."""
@@ -31,11 +31,7 @@ def score_train_dev(board: dict[str, Any], bundle: Path, rows: Dataset, folder: 
         members=np.array(names),
         y=rows.y,
     )
-    found = {name: _rounded(scores(proba, rows.y)) for name, proba in answer.members.items()}
+    found = {name: rounded(scores(proba, rows.y)) for name, proba in answer.members.items()}
     members = [{**row, TRAIN_DEV: found.get(row["name"])} for row in board["members"]]
-    ensemble = {**board["ensemble"], TRAIN_DEV: {**_rounded(scores(answer.proba, rows.y)), "rows": len(rows)}}
+    ensemble = {**board["ensemble"], TRAIN_DEV: {**rounded(scores(answer.proba, rows.y)), "rows": len(rows)}}
     return {**board, "ensemble": ensemble, "members": members}
-
-
-def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in figures.items()}

@@ -21,8 +21,8 @@ def test_epochs_are_read_by_member_and_fit_task(tmp_path: Path) -> None:
         notes.metrics("job/cnn/0/0", 2, {"valid_loss": 0.5})
         notes.metrics("job/cnn/0/0", 1, {"valid_loss": math.nan})
         notes.metrics("job/cnn/0/0", 2, {"valid_loss": 0.4})  # trained again after a crash
-        whole = {"member": "cnn", "fold": -1}
-        notes.run("job/cnn/0/-1", name="cnn all rows", parent="job/cnn", tags=fold, params=whole, start_ms=0)
+        whole = {"quorate.level": "all rows"}
+        notes.run("job/cnn/0/-1", name="cnn all", parent="job/cnn", tags=whole, params={"member": "cnn"}, start_ms=0)
         notes.metrics("job/cnn/0/-1", 1, {"valid_loss": 0.1})  # on rows that it has seen
 
         found = histories(path)

@@ -12,11 +12,14 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
+from tests.training.test_loop import labelled, recipe
 from torch import nn
 
+from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
 from quorate.training.averages import Averages, Swa, average
+from quorate.training.loop import fit_network
 from quorate.training.run import Numerics, Signal
 from quorate.training.schedules import CosineParams, snapshot_epochs
 
@@ -109,6 +112,24 @@ def test_the_average_of_a_training_with_a_frozen_backbone_is_as_good_as_the_trai
     assert statistics
     for key in statistics:
         torch.testing.assert_close(average[key], plain[key], atol=0, rtol=0, msg=key)
+
+
+def test_rows_that_are_sorted_by_class_do_not_narrow_the_statistics_of_an_average() -> None:
+    mixed = tiny_data(rows=60)
+    order = np.argsort(mixed.y, kind="stable")
+    data = Dataset(mixed.x.subset(order), mixed.y[order], mixed.class_names)
+    feed, _ = labelled(data)
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 3))
+    run = PlainRun(numerics=Numerics(batch_size=20))
+
+    asked = recipe(swa=Swa(start=0))
+    trained = fit_network(network, train=labelled(data), valid=labelled(data), n_classes=3, recipe=asked, run=run)
+
+    whole = feed.batch(torch.arange(60)).flatten(1).var(0).mean()
+    sorted_batches = torch.stack([feed.batch(rows).flatten(1).var(0) for rows in torch.arange(60).split(20)]).mean()
+    found = trained.others["swa"]["1.running_var"].mean()
+    assert sorted_batches < 0.9 * whole
+    assert found > 0.97 * whole
 
 
 @pytest.mark.parametrize(("start", "epochs", "first"), [(0.29, 100, 29), (0.57, 100, 57), (0.75, 10, 7), (0.99, 4, 3)])

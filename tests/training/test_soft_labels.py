@@ -5,54 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.members.plain_run import PlainRun
-from tests.tiny import tiny_data
+from tests.training.test_loop import TRAIN, fit, linear, recipe
 from torch import nn
 from torch.nn import functional
 
-from quorate.data.dataset import Dataset
-from quorate.data.standardize import Standardizer
 from quorate.training.augment import Augment
 from quorate.training.distillation import taught
-from quorate.training.feed import PixelFeed, labels_of
-from quorate.training.loop import Labelled, Recipe, fit_network, training_loss
+from quorate.training.loop import Recipe, training_loss
 from quorate.training.mixing import mix
-from quorate.training.run import Numerics
-from quorate.training.schedules import Constant, ConstantParams
 
-TRAIN, VALID = tiny_data(rows=60), tiny_data(rows=30, seed=1)
 K = 3
 
 
 def some_proba(rows: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.ones(K), rows)
-
-
-def labelled(data: Dataset) -> Labelled:
-    feed = PixelFeed(data.x, standardize=Standardizer("none"), numerics=Numerics(), size=None)
-    return feed, labels_of(data, Numerics())
-
-
-def recipe(*, lr: float = 0.1, epochs: int = 1, **rest) -> Recipe:
-    return Recipe(
-        epochs=epochs,
-        optimizer=lambda network: torch.optim.SGD(network.parameters(), lr=lr),
-        schedule=lambda optimizer, epochs, steps: Constant.build(
-            ConstantParams(), optimizer, epochs=epochs, steps=steps
-        ),
-        **rest,
-    )
-
-
-def linear() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, K))
-
-
-def fit(network: nn.Module, asked: Recipe) -> list[dict[str, float]]:
-    run = PlainRun(numerics=Numerics(batch_size=60))
-    given = {"train": labelled(TRAIN), "valid": labelled(VALID), "n_classes": K}
-    return fit_network(network, recipe=asked, run=run, **given).history
 
 
 def whole_loss(asked: Recipe, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,12 +54,8 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
     """
     board = folder.board()
     estimate = _ESTIMATES[measure]
-    try:
-        with np.load(folder.path / "oof.npz") as saved:
-            oof = dict(saved)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder.path / 'oof.npz'} cannot be read: {error}; start the job again") from None
-    test, aside = _archive(folder.path / "test.npz"), _archive(folder.path / f"{TRAIN_DEV}.npz")
+    oof = folder.arrays("oof.npz")
+    test, aside = folder.arrays_if_any("test.npz"), folder.arrays_if_any(f"{TRAIN_DEV}.npz")
     recorded = histories(folder.path / journal.NAME) if (folder.path / journal.NAME).is_file() else {}
     trained = training_answers(folder)
     known = np.isfinite(oof["ensemble"]).all(axis=1)
@@ -187,16 +182,6 @@ def _folds(curves: Curves | None, rows: int) -> tuple[tuple[float, float], ...]:
 def _fold_errors(curves: Curves, rows: float) -> Iterator[tuple[float, float]]:
     for accuracy, best in zip(curves.each("valid_accuracy"), curves.bests, strict=True):
         yield rows, 1 - float(accuracy[best if curves.restored else -1])
-
-
-def _archive(path: Path) -> dict[str, NDArray[Any]] | None:
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path) as saved:
-            return dict(saved)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}; start the job again") from None
 
 
 def _short(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.making import output_folder
 from quorate.cli.places import JsonOption, runs_folder
 
 if TYPE_CHECKING:
@@ -42,10 +43,13 @@ def prune(
     folder = RunFolder.find(run, runs_folder())
     if goal is None and output is not None:
         raise UserError("-o is for a smaller bundle; say which, with --members, --max-latency or --loss")
+    if output is not None:
+        output_folder(output, output)
     from rich.console import Console
 
     from quorate import pruning
     from quorate.report.receipt import as_lines, as_table
+    from quorate.scoring.output import writing
 
     with Console(stderr=True).status("combining without one member after another"):
         found = pruning.receipt(folder, by_cost=members is None)
@@ -58,8 +62,9 @@ def prune(
         )
     written = None
     if step is not None and len(step.left) < len(found.names):
-        out = output or folder.path / f"pruned-{len(step.left)}"
-        written = pruning.prune(folder, found, step, out)
+        out = output_folder(output, folder.path / f"pruned-{len(step.left)}")
+        with writing(out):
+            written = pruning.prune(folder, found, step, out)
     if json:
         typer.echo(json_format.dumps({**found.to_json(), "pruned": written}, indent=1))
         return

@@ -18,10 +18,11 @@ from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibrated, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, one_member
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import Split, crossfitted, parts_of
+from quorate.ensemble.crossfit import Split, crossfitted, crossfitted_temperature, parts_of
 from quorate.ensemble.metrics import nll, row_nll, scores
 from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
 from quorate.kinds import KindParams
+from quorate.paired import Difference, paired_difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +45,8 @@ class Assembly:
     combiner_nll: float
     best_single: int
     best_single_nll: float
-    gain: tuple[float, float]
-    """How much less the log-loss is than the best single member's, in nats, and the standard error of that."""
+    gain: Difference
+    """How much less the log-loss is than the best single member's, in nats."""
     guarded: bool
     reason: str | None
     candidates: tuple[Candidate, ...] = ()
@@ -75,7 +76,7 @@ def assemble(
     estimate = crossfitted(combiner.fit, proba=covered, y=labels, parts=parts, seed=seed)
     objective = combiner.objective
     combination = combiner.fit(proba=covered, y=labels, seed=seed)
-    best = _best_single(covered, labels, parts, objective, _temperatures(combiner, combination, covered, labels))
+    best = best_single(covered, labels, parts, objective, _temperatures(combiner, combination, covered, labels))
     combiner_nll, combiner_loss = nll(estimate, labels), loss(objective, estimate, labels)
     guarded, reason = best.loss < combiner_loss, None
     candidates = combination.candidates
@@ -98,16 +99,11 @@ def assemble(
         combiner_nll=combiner_nll,
         best_single=best.member,
         best_single_nll=nll(best.proba, labels),
-        gain=_gain(row_nll(best.proba, labels), row_nll(estimate, labels)),
+        gain=paired_difference(row_nll(best.proba, labels), row_nll(estimate, labels)),
         guarded=guarded,
         reason=reason,
         candidates=candidates,
     )
-
-
-def _gain(single: Floats, whole: Floats) -> tuple[float, float]:
-    differences = single - whole
-    return float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
 
 
 def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:
@@ -128,7 +124,7 @@ def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:
 
 
 @dataclass(frozen=True, eq=False)
-class _Single:
+class Single:
     """The best member by its cross-fitted loss, as it is or tempered."""
 
     member: int
@@ -148,33 +144,26 @@ def _temperatures(
     return fit_each(KindParams(kind="temperature"), proba=proba, y=y)
 
 
-def _best_single(
+def best_single(
     proba: Proba, y: Labels, parts: Sequence[Split], objective: Objective, temperatures: Sequence[Calibration]
-) -> _Single:
+) -> Single:
+    """The best of members (M, N, K) as they are and tempered; `temperatures` are those fitted on all rows."""
     best = min((_as_it_is(member, raw, y, objective) for member, raw in enumerate(proba)), key=lambda one: one.searched)
     # Fitted on its own rows a temperature looks better than cross-fitted: where even so it falls short, nobody asks.
     hopes = [search_loss(objective, member, y) for member in calibrated(temperatures, proba)]
     for member in np.argsort(hopes, kind="stable").tolist():
         if hopes[member] >= best.searched:
             break
-        estimate = _crossfitted_temperature(proba[member], y, parts)
+        estimate = crossfitted_temperature(proba[member], y, parts)
         found = search_loss(objective, estimate, y)
         if found < best.searched:
-            best = _Single(member, True, found, loss(objective, estimate, y), estimate)
+            best = Single(member, True, found, loss(objective, estimate, y), estimate)
     return best
 
 
-def _as_it_is(member: int, raw: Proba, y: Labels, objective: Objective) -> _Single:
+def _as_it_is(member: int, raw: Proba, y: Labels, objective: Objective) -> Single:
     plain = apply_temperature(proba=raw, temperature=1.0)
-    return _Single(member, False, search_loss(objective, plain, y), loss(objective, plain, y), plain)
-
-
-def _crossfitted_temperature(proba: Proba, y: Labels, parts: Sequence[Split]) -> Floats:
-    estimate = np.empty(proba.shape)
-    for fit_rows, held in parts:
-        temperature = fit_temperature(proba=proba[fit_rows], y=y[fit_rows])
-        estimate[held] = apply_temperature(proba=proba[held], temperature=temperature)
-    return estimate
+    return Single(member, False, search_loss(objective, plain, y), loss(objective, plain, y), plain)
 
 
 def _on_all_rows(values: Floats, rows: Mask) -> Floats:

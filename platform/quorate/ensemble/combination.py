@@ -96,9 +96,10 @@ class Combination:
 
     def among(self, members: Sequence[int], total: int) -> Combination:
         """The same ensemble as one of `total` members, of which those at the positions `members` are its own."""
-        weights, calibrations = np.zeros(total), [AS_IT_IS] * total
-        for position, member in enumerate(members):
-            weights[member], calibrations[member] = self.weights[position], self.calibrations[position]  # type: ignore[call-overload]
+        weights: Floats = np.zeros(total)
+        calibrations: list[Calibration] = [AS_IT_IS] * total
+        for member, weight, calibration in zip(members, self.weights, self.calibrations, strict=True):
+            weights[member], calibrations[member] = weight, calibration
         return Combination(self.kind, weights, calibrations, self.calibration, candidates=self.candidates)
 
     def to_json(self) -> dict[str, Any]:

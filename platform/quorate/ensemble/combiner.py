@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibrator import calibrator_of, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Combination
 from quorate.ensemble.objectives import Objective
-from quorate.kinds import CALIBRATIONS, KindParams, kind_of
+from quorate.kinds import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
 P_co = TypeVar("P_co", bound=KindParams, covariant=True)
 
@@ -59,13 +59,23 @@ class Combiner(ABC, Generic[P_co]):
         return pooled
 
 
-def equal_weights(params: KindParams, *, proba: Proba, y: Labels) -> Combination:
-    """The combination of the combiner of `params` in which every member counts the same, calibrated as they say."""
-    assert isinstance(params, Calibrated), "a combiner that calibrates"
-    members = len(proba)
-    calibrations = fit_each(params.calibration, proba=proba, y=y)
-    combination = Combination(params.kind, np.full(members, 1 / members), calibrations)
-    return with_final_calibration(combination, proba=proba, y=y, final=params.final)
+class Equal(Combiner[P_co]):
+    """Every member counts the same, calibrated as the parameters say; kinds differ in how they pool."""
+
+    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        assert isinstance(self.params, Calibrated), "a combiner that calibrates"
+        members, kind = len(proba), self.params.kind
+        calibrations = fit_each(self.params.calibration, proba=proba, y=y)
+        combination = Combination(kind, np.full(members, 1 / members), calibrations)
+        return with_final_calibration(combination, proba=proba, y=y, final=self.params.final)
+
+
+def combiner_of(params: KindParams, candidates: Iterable[Mapping[str, Any]] | None = None) -> Combiner[KindParams]:
+    """The combiner with these parameters, or the one that it has chosen among a leaderboard's `candidates`."""
+    chosen = next((each["name"] for each in candidates or () if each["chosen"]), None)
+    params = next((each for each in getattr(params, "candidates", ()) if each.kind == chosen), params)
+    made: Combiner[KindParams] = COMBINERS.get(params.kind)(params)
+    return made
 
 
 def with_an_undecided_voter(shares: Floats, *, voters: int) -> Floats:

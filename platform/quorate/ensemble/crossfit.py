@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Positions of the rows to fit on, and of those held out."""
@@ -34,6 +35,15 @@ def parts_of(y: Labels, *, splits: int, seed: int) -> Iterator[Split]:
     else:
         folds = KFold(max(2, min(splits, len(y))), shuffle=True, random_state=state)
     yield from folds.split(np.zeros(len(y)), y)
+
+
+def crossfitted_temperature(proba: Proba, y: Labels, parts: Sequence[Split]) -> Floats:
+    """Probabilities (N, K) of one member, each part of the rows tempered as is best for the others."""
+    estimate = np.empty(proba.shape)
+    for fit_rows, held in parts:
+        temperature = fit_temperature(proba=proba[fit_rows], y=y[fit_rows])
+        estimate[held] = apply_temperature(proba=proba[held], temperature=temperature)
+    return estimate
 
 
 def crossfitted(fit: Fits, *, proba: Proba, y: Labels, parts: Sequence[Split], seed: int) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,6 +98,11 @@ def scores(proba: Proba, y: Labels) -> dict[str, float]:
         "ece": ece(proba, y),
         "brier": brier(proba, y),
     }
+
+
+def rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    """To the six digits that leaderboards and manifests have."""
+    return {name: round(value, 6) for name, value in figures.items()}
 
 
 def _normalized(proba: Proba) -> Floats:

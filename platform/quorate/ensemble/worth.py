@@ -12,6 +12,7 @@ from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import Split, crossfitted, parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.kinds import KindParams
+from quorate.paired import paired_difference
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,9 @@ class Estimated:
     right: Mask
 
     def against(self, other: Estimated) -> Change:
-        losses, right = self.losses - other.losses, self.right.astype(np.float64) - other.right
-        root = np.sqrt(len(losses))
-        return Change(
-            nll=float(losses.mean()),
-            nll_error=float(losses.std(ddof=1) / root),
-            accuracy=float(right.mean()),
-            accuracy_error=float(right.std(ddof=1) / root),
-        )
+        losses = paired_difference(self.losses, other.losses)
+        right = paired_difference(self.right.astype(np.float64), other.right.astype(np.float64))
+        return Change(losses.mean, losses.standard_error, right.mean, right.standard_error)
 
 
 @dataclass(frozen=True, eq=False)

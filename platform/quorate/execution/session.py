@@ -44,8 +44,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memo
     kept = {name: os.environ.get(name, value) for name, value in KEEPS_MEMORY.items()} if keeps_memory else {}
     if address == "local":
         require_token()
-        for name, value in kept.items():
-            os.environ.setdefault(name, value)
+        os.environ.update(kept)
         _put_on_path(own_code.own_files())
     import ray
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from quorate.paired import Z
+
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS = ("accuracy", "nll", "ece", "brier")
 """Shown in this order, out-of-fold and on the test rows."""
@@ -62,7 +64,7 @@ def _gain(best: dict[str, Any]) -> str:
     """What the ensemble has over its best single member, and whether that is more than noise."""
     if not best.get("error"):
         return ""
-    gain, half = best["gain"], 1.96 * best["error"]
+    gain, half = best["gain"], Z * best["error"]
     said = f"{'-' if gain > 0 else '+'}{abs(gain):.4f} ± {half:.4f}"
     noise = "" if abs(gain) > half else ", within noise"
     return f"the ensemble against {best['name']} alone: oof NLL {said} (95 %){noise}"

@@ -9,6 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from quorate.amounts import say_bytes
+
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE"}
 
 
@@ -50,8 +52,8 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     yield comparison(rows, splits, bold="student", title=title)
     own, whole = size["student"], size["ensemble"]
     yield Text(
-        f"the student: one model of {own['parameters']:,} parameters, {_bytes(own['bytes'])}, instead of "
-        f"{whole['models']} of {_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
+        f"the student: one model of {own['parameters']:,} parameters, {say_bytes(own['bytes'])}, instead of "
+        f"{whole['models']} of {say_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
     )
     if found["kept"]:
         yield Text(_kept(found["kept"], splits))
@@ -75,7 +77,7 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     splits = {**_HALVES, "test": "test"}
     title = f"chosen on {found['rows']['choice']:,} validation rows, estimated on {found['rows']['estimate']:,} others"
     yield comparison(found["compared"], splits, bold="soup, calibrated", title=title, brief=["choice"])
-    choice, models = found["choice"], f"{found['size']['models']} models, one a fold, {_bytes(found['size']['bytes'])}"
+    choice, size = found["choice"], found["size"]
     if any(len(fold["taken"]) > 1 for fold in found["folds"]):
         yield Text(
             f"the soup's log-loss is {_less(choice['gain_on_choice'])} than the best ingredient's on the rows of the "
@@ -84,7 +86,7 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
         )
     else:
         yield Text("no average was as good as the best ingredient alone, which is the soup", style="yellow")
-    yield Text(models)
+    yield Text(f"{size['models']} models, one a fold, {say_bytes(size['bytes'])}")
     for member, reason in found["left_out"].items():
         yield Text(f"left out: {member}: {reason}")
     for note in found["notes"]:
@@ -112,10 +114,3 @@ def _kept(kept: Mapping[str, Any], splits: Mapping[str, str]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -10,8 +10,7 @@ from rich.table import Table
 
 from quorate.ensemble.receipt import Receipt
 from quorate.ensemble.worth import Change, Pruned
-
-Z = 1.96
+from quorate.paired import Z
 
 
 def as_table(found: Receipt, chosen: Pruned | None = None) -> Table:

@@ -33,8 +33,6 @@ def histories(path: Path) -> dict[str, Recorded]:
             members.setdefault(record["name"], Recorded(record["tags"].get("quorate.kind", ""), stopping))
         elif record["kind"] == "run" and record["params"].get("view"):
             continue  # it has the curves of the run that it came with
-        elif record["kind"] == "run" and str(record["params"].get("fold")) == "-1":
-            continue  # trained on all rows, it has none to be validated on
         elif record["kind"] == "run" and record["tags"].get("quorate.level") == "fold":
             names[record["uid"]] = (record["params"]["member"], record["name"])
         elif record["kind"] == "metrics" and record["uid"] in names:

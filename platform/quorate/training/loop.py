@@ -182,7 +182,8 @@ def fit_network(
         training.close_epoch(figures, recipe)
         signal = run.report(figures, training.state)
 
-    rows = split_batches(torch.arange(len(train[0])), run.numerics.batch_size)
+    mixed = training_order(train[1], seed=run.seed, epoch=recipe.epochs)  # rows may be sorted by class
+    rows = split_batches(mixed, run.numerics.batch_size)
     others = training.averages.weights(network, lambda: map(train[0].batch, rows)) | training.snapshots
     if training.best.weights and (stopping or signal is Signal.STOP):
         network.load_state_dict(training.best.weights)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination, one_member
@@ -30,5 +32,4 @@ class BestSingle(Combiner[BestSingleParams]):
         calibrations = fit_each(self.params.calibration, proba=proba, y=y)
         losses = [search_loss(self.objective, member, y) for member in calibrated(calibrations, proba)]
         best = min(range(len(losses)), key=losses.__getitem__)
-        alone = one_member(member=best, members=len(losses))
-        return Combination(alone.kind, alone.weights, calibrations)
+        return replace(one_member(member=best, members=len(losses)), calibrations=calibrations)

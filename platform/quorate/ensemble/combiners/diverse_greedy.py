@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -44,13 +45,7 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
             Candidate(f"diversity {choice:g}", loss, chosen=number == best)
             for number, (choice, loss) in enumerate(zip(choices, losses, strict=True))
         ]
-        return Combination(
-            combination.kind,
-            combination.weights,
-            combination.calibrations,
-            combination.calibration,
-            candidates=tuple(candidates) if len(choices) > 1 else (),
-        )
+        return replace(combination, candidates=tuple(candidates) if len(choices) > 1 else ())
 
     def _losses(self, choices: Sequence[float], proba: Proba, y: Labels, seed: int) -> list[float]:
         parts = list(parts_of(y, splits=5, seed=seed))

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import log_proba, softmax
-from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights
+from quorate.ensemble.combiner import Calibrated, Equal
 from quorate.kinds import COMBINERS
 
 
@@ -18,14 +17,11 @@ class GeometricParams(Calibrated):
 
 
 @COMBINERS.register("geometric")
-class Geometric(Combiner[GeometricParams]):
+class Geometric(Equal[GeometricParams]):
     """The logarithmic opinion pool (Heskes 1998): the mean of the members' log-probabilities."""
 
     Params = GeometricParams
     simplicity = 2
-
-    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        return equal_weights(self.params, proba=proba, y=y)
 
     @staticmethod
     def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from quorate.ensemble.arrays import Labels, Proba
-from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights
+from quorate.ensemble.combiner import Calibrated, Equal
 from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
 
 
@@ -17,11 +15,8 @@ class MeanParams(Calibrated):
 
 
 @COMBINERS.register("mean")
-class Mean(Combiner[MeanParams]):
+class Mean(Equal[MeanParams]):
     """Soft voting."""
 
     Params = MeanParams
     simplicity = 1
-
-    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        return equal_weights(self.params, proba=proba, y=y)

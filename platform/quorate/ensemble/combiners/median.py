@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import normalized_rows
-from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights
+from quorate.ensemble.combiner import Calibrated, Equal
 from quorate.kinds import COMBINERS
 
 
@@ -18,14 +17,11 @@ class MedianParams(Calibrated):
 
 
 @COMBINERS.register("median")
-class Median(Combiner[MedianParams]):
+class Median(Equal[MedianParams]):
     """The median of each class's probabilities, rows scaled to sum to 1 (Kittler et al. 1998, section 3)."""
 
     Params = MedianParams
     simplicity = 3
-
-    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        return equal_weights(self.params, proba=proba, y=y)
 
     @staticmethod
     def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:

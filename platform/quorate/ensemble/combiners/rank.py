@@ -7,9 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.stats import rankdata
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights, with_an_undecided_voter
+from quorate.ensemble.arrays import Floats
+from quorate.ensemble.combiner import Calibrated, Equal, with_an_undecided_voter
 from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
 
 
@@ -20,14 +19,11 @@ class RankParams(Calibrated):
 
 
 @COMBINERS.register("rank")
-class Rank(Combiner[RankParams]):
+class Rank(Equal[RankParams]):
     """The classes' mean ranks as shares (Ho et al. 1994); equal probabilities share their ranks."""
 
     Params = RankParams
     simplicity = 5
-
-    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        return equal_weights(self.params, proba=proba, y=y)
 
     @staticmethod
     def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, equal_weights, with_an_undecided_voter
+from quorate.ensemble.arrays import Floats
+from quorate.ensemble.combiner import Calibrated, Equal, with_an_undecided_voter
 from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
 
 
@@ -19,14 +18,11 @@ class VoteParams(Calibrated):
 
 
 @COMBINERS.register("vote")
-class Vote(Combiner[VoteParams]):
+class Vote(Equal[VoteParams]):
     """The share of the members that name each class; one more voter divides its vote among all classes."""
 
     Params = VoteParams
     simplicity = 4
-
-    def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        return equal_weights(self.params, proba=proba, y=y)
 
     @staticmethod
     def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:

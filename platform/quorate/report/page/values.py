@@ -10,14 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.ensemble import assemble
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.calibrator import calibrated, fit_each
+from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.worth import Change, Estimated, Pruned, Worth
 from quorate.kinds import KindParams
+from quorate.paired import Z
 from quorate.report.page.run import Run, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
@@ -110,22 +112,13 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
     return Values(best, tuple(asked), without, steps, len(rows), tuple(notes))
 
 
-def best_single(run: Run, *, most: int = 3) -> Best:
-    """Of the few members that look best the one of least cross-fitted log-loss, and the ensemble against it."""
+def best_single(run: Run) -> Best:
+    """The member that the leaderboard calls the best, and the ensemble against it."""
     oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed))
-    fitted = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
-    hopes = [row_nll(member, oof.y).mean() for member in calibrated(fitted, oof.proba)]
-    plain = [row_nll(apply_temperature(proba=member, temperature=1.0), oof.y).mean() for member in oof.proba]
-    candidates = [(float(plain[m]), m, False, oof.proba[m]) for m in np.argsort(plain, kind="stable")[:1].tolist()]
-    for m in np.argsort(hopes, kind="stable")[:most].tolist():
-        tempered = np.empty(oof.proba.shape[1:])
-        for fit_rows, held in parts:
-            temperature = fit_temperature(proba=oof.proba[m, fit_rows], y=oof.y[fit_rows])
-            tempered[held] = apply_temperature(proba=oof.proba[m, held], temperature=temperature)
-        candidates.append((float(row_nll(tempered, oof.y).mean()), m, True, tempered))
-    loss, place, tempered_is_best, alone = min(candidates, key=lambda each: each[0])
-    lead = estimated(oof.ensemble, oof).against(estimated(alone, oof))
-    return Best(place, tempered_is_best, loss, lead, _test_lead(run, place, tempered_is_best))
+    temperatures = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
+    found = assemble.best_single(oof.proba, oof.y, parts, "nll", temperatures)
+    lead = estimated(oof.ensemble, oof).against(estimated(found.proba, oof))
+    return Best(found.member, found.tempered, found.loss, lead, _test_lead(run, found.member, found.tempered))
 
 
 def _test_lead(run: Run, place: int, tempered: bool) -> Change | None:
@@ -149,7 +142,7 @@ def matters(change: Change) -> bool:
 
 def clear(mean: float, error: float) -> bool:
     """Whether the 95 % interval of a difference leaves out 0."""
-    return math.isfinite(error) and abs(mean) > 1.96 * error
+    return math.isfinite(error) and abs(mean) > Z * error
 
 
 def _seconds(worth: Worth) -> float:

@@ -12,6 +12,7 @@ from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibration_error import BrierParts, brier_parts, classwise_ece
 from quorate.ensemble.evaluation import reliability
 from quorate.ensemble.metrics import ECE_BINS, ece
+from quorate.paired import Z
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import Axes, drawing, rule
@@ -104,7 +105,7 @@ def _remarks(run: Run, before: Measured, after: Measured, tested: Measured | Non
 def _taken_at_its_word(rows: str, found: Measured, cautious: Callable[[str], Remark], sure: str, unsure: str) -> Remark:
     """Confidence against accuracy; `sure` and `unsure` say what follows, and `cautious` how grave the latter is."""
     words = f"on the {rows} the mean confidence is {percent(found.confidence)}, and {percent(found.accuracy)} are right"
-    if abs(found.gap) <= 1.96 * found.gap_error or abs(found.gap) < MATTERS:
+    if abs(found.gap) <= Z * found.gap_error or abs(found.gap) < MATTERS:
         return good(f"Probabilities can be taken at their word: {words}, within the noise or half a point.")
     if found.gap > 0:
         return act(f"The ensemble is too sure: {words}; {sure}.")
@@ -120,7 +121,7 @@ def _chart(proba: Proba, y: Labels, measured: Measured, title: str) -> Chart:
     for place in seen.tolist():
         share, rows = float(found.accuracy[place]), int(found.counts[place])
         sure = float(found.confidence[place])
-        half = 1.96 * np.sqrt(max(sure * (1 - sure), 1e-6) / rows)
+        half = Z * np.sqrt(max(sure * (1 - sure), 1e-6) / rows)
         parts.append(axes.whisker(sure, max(share - half, 0), min(share + half, 1), "c1"))
     parts.append(axes.line([(float(found.confidence[k]), float(found.accuracy[k])) for k in seen], "c1"))
     for place in seen.tolist():

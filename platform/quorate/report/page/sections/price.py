@@ -9,6 +9,7 @@ import numpy as np
 
 from quorate.amounts import say_seconds
 from quorate.ensemble.worth import Pruned
+from quorate.paired import Z
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span
@@ -113,7 +114,7 @@ def _path(path: Sequence[Pruned]) -> Iterator[Chart]:
         for step in path:
             value = step.estimate.losses.mean() if loss else step.estimate.right.mean()
             points.append((len(step.left), float(value)))
-            errors.append(1.96 * (step.change.nll_error if loss else step.change.accuracy_error))
+            errors.append(Z * (step.change.nll_error if loss else step.change.accuracy_error))
         whole = points[0][1]
         ends = [value + sign * error for (_, value), error in zip(points, errors, strict=True) for sign in (-1, 1)]
         low, high = span(ends)

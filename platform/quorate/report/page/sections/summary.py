@@ -9,6 +9,7 @@ import numpy as np
 
 from quorate.ensemble.intervals import Figure, figures
 from quorate.ensemble.worth import Change
+from quorate.paired import Z
 from quorate.report.page.run import Run
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
 from quorate.report.page.values import Best, Values, clear
@@ -93,7 +94,7 @@ def _remarks(run: Run, values: Values, found: dict[str, dict[str, Figure]]) -> l
 
 def _against(alone: str, best: Best) -> Remark:
     change, test = best.lead, best.test_lead
-    low, high = change.nll - 1.96 * change.nll_error, change.nll + 1.96 * change.nll_error
+    low, high = change.nll - Z * change.nll_error, change.nll + Z * change.nll_error
     interval = f"difference {signed(change.nll)}, 95 % interval {signed(low)} to {signed(high)}"
     if not clear(change.nll, change.nll_error):
         return note(

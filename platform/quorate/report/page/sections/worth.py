@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from quorate.ensemble.worth import Change
+from quorate.paired import Z
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Scale, clip, drawing, rule, span, text
@@ -91,9 +92,7 @@ def _chart(valued: Sequence[Valued]) -> Chart | None:
     asked = [each for each in valued if each.change is not None]
     if not asked:
         return None
-    ends = [
-        end for each in asked if (c := each.change) for end in (c.nll - 1.96 * c.nll_error, c.nll + 1.96 * c.nll_error)
-    ]
+    ends = [end for each in asked if (c := each.change) for end in (c.nll - Z * c.nll_error, c.nll + Z * c.nll_error)]
     width, tall, top = 390.0, 26.0, 12.0
     left = 14 + 6.4 * max(len(clip(each.name, 18)) for each in asked)
     low, high = span([0.0, *ends])
@@ -114,7 +113,7 @@ def _chart(valued: Sequence[Valued]) -> Chart | None:
             f'<rect class="bar {style}" x="{first:.1f}" y="{y - 8:.1f}" width="{max(last - first, 1):.1f}" height="16">'
             f"{Markup('<title>{}</title>').format(said)}</rect>"
         )
-        ends_ = (scale(change.nll - 1.96 * change.nll_error), scale(change.nll + 1.96 * change.nll_error))
+        ends_ = (scale(change.nll - Z * change.nll_error), scale(change.nll + Z * change.nll_error))
         parts.append(rule(ends_[0], y, ends_[1], y, "whisker ink"))
     parts.append(text((left + width) / 2, foot + 34, "change of the log-loss without it", "label", "middle"))
     label = "What the log-loss changes without each member: " + "; ".join(
