@@ -1,4 +1,4 @@
-"""A student learns from out-of-fold probabilities, is estimated on rows that it never saw, and is the same twice."""
+"""A student learns what the ensemble says, is estimated on rows that it never saw, and is the same twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import minimize_scalar
+from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, log_loss
 from tests.jobs import Here
 
@@ -23,6 +25,7 @@ from quorate.finished import Finished, reopen
 from quorate.members.base import load_member
 from quorate.runs import RunFolder
 from quorate.spec import load_job
+from quorate.training.loop import Recipe
 
 SMALL = "{kind: mlp, hidden: [12]}"
 
@@ -91,28 +94,107 @@ def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, t
     assert found["temperature"] == pytest.approx(best.x, rel=1e-3)
 
 
-def test_neither_the_held_out_rows_nor_in_sample_predictions_teach(
-    teachers: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given: what the loop is given to learn from
-    run, seen = run_of(teachers), []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, Recipe]]:
+    """The images of each student as it takes them, (n, C, H, W), and its recipe."""
+    calls: list[tuple[np.ndarray, Recipe]] = []
     plain = distilling.fit_network
 
-    def noting(network: Any, *, train: Any, recipe: Any, **given: Any):
-        seen.append((len(train[0]), recipe))
+    def noting(network: Any, *, train: Any, recipe: Recipe, **given: Any):
+        calls.append((train[0].batch(torch.arange(len(train[0]))).numpy(), recipe))
         return plain(network, train=train, recipe=recipe, **given)
 
     monkeypatch.setattr(distilling, "fit_network", noting)
+    return calls
+
+
+def test_without_views_neither_the_held_out_rows_nor_in_sample_predictions_teach(
+    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]
+) -> None:
+    run = run_of(teachers)
 
     # when
-    taught(run, tmp_path / "student", temperature=1.0, hard=0.0)
+    taught(run, tmp_path / "student", temperature=1.0, hard=0.0, views=0)
 
     # then
-    ((rows, recipe),) = seen
+    ((x, recipe),) = seen
     with np.load(tmp_path / "student" / LOSSES) as saved:
         learned = np.flatnonzero(np.isnan(saved["loss"]))
-    assert rows == len(learned) == 216
+    assert len(x) == len(learned) == 216
+    assert recipe.soft is not None
     np.testing.assert_allclose(recipe.soft.targets.numpy(), run.ensemble[learned], atol=1e-6)
+
+
+def test_the_student_learns_what_the_whole_ensemble_says_of_the_very_views_that_it_sees(
+    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]
+) -> None:
+    run = run_of(teachers)
+
+    taught(run, tmp_path / "student", "standardize=none", temperature=1.0, hard=0.25, views=4)
+
+    ((x, recipe),) = seen
+    with np.load(tmp_path / "student" / LOSSES) as saved:
+        learned = np.flatnonzero(np.isnan(saved["loss"]))
+    assert len(x) == 4 * len(learned) == 864
+    pixels = (x * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    plain = run.context.train.take(learned).x.take(np.arange(216))
+    shifts = [np.roll(plain, (down, right), axis=(1, 2))[:, 1:-1, 1:-1] for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    for view, mixture in ((pixels[:216], False), (pixels[216:432], True)):
+        exact = np.any([(view[:, 1:-1, 1:-1] == shifted).all(axis=(1, 2, 3)) for shifted in shifts], axis=0)
+        assert exact.mean() < 0.1 if mixture else exact.all()
+    said = Bundle.load(run.folder.bundle).predict(pixels).proba
+    counts = np.where(np.arange(864) // 216 % 2 == 1, 1.0, 0.75)[:, None]  # labels of mixtures say nothing
+    assert recipe.soft is not None and recipe.weight is not None
+    np.testing.assert_allclose(recipe.soft.targets.numpy(), counts * said, atol=1e-5)
+    np.testing.assert_allclose(recipe.weight.numpy(), 1 - counts[:, 0], atol=1e-6)
+    assert recipe.parts == 4 and not recipe.augment
+
+
+def test_unlabelled_images_are_taught_too(tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]) -> None:
+    here = Here(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "more.npz", images=pixels)
+    digits = load_digits()
+    images = (digits.images[:200, :, :, None] * 15).astype(np.uint8)
+    np.savez(tmp_path / "train.npz", images=images, labels=digits.target[:200])
+    here.run(
+        {
+            "data": {"kind": "npz", "train": "train.npz", "unlabelled": "more.npz"},
+            "validation": {"folds": 2},
+            "members": {"svm": {"kind": "svm", "C": 10}},
+            "execution": {"executor": "local"},
+            "tracking": {"enabled": False},
+        }
+    )
+
+    found = taught(run_of(here), tmp_path / "student", "standardize=none", views=2, epochs=2)
+
+    ((x, recipe),) = seen
+    assert len(x) == 2 * (180 + 30)
+    np.testing.assert_array_equal((x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1), pixels)
+    assert recipe.weight is not None
+    assert (recipe.weight[180:] == 0).all() and (recipe.weight[:180] > 0).all()
+    assert (found["teaching"]["rows"], found["teaching"]["unlabelled"]) == (180, 30)
+
+
+def test_the_validation_rows_of_one_small_fold_are_those_held_out(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.run(
+        {
+            "data": {"kind": "digits", "limit": 300},
+            "validation": {"scheme": "holdout", "fraction": 0.1},
+            "members": {"svm": {"kind": "svm", "C": 10}},
+            "execution": {"executor": "local"},
+            "tracking": {"enabled": False},
+        }
+    )
+    run = run_of(here)
+
+    found = taught(run, tmp_path / "student", views=1)
+
+    with np.load(tmp_path / "student" / LOSSES) as saved:
+        np.testing.assert_array_equal(np.isfinite(saved["loss"]), run.known)
+    assert found["notes"] == []
 
 
 def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Path) -> None:
@@ -126,17 +208,19 @@ def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Pat
     }
     here.run(job)
 
-    found = taught(run_of(here), tmp_path / "student")
+    found = taught(run_of(here), tmp_path / "student", views=0)
 
     assert found["teaching"] | {"temperature": 0, "hard": 0} == {
         "temperature": 0,
         "hard": 0,
-        "rows": 285,
-        "rows_with_teacher": 135,
-        "held_out": 15,
+        "views": 0,
+        "rows": 270,
+        "unlabelled": 0,
+        "rows_with_teacher": 120,
+        "held_out": 30,
     }
     assert found["notes"] == [
-        "150 of 285 rows have no out-of-fold prediction of the ensemble and are learned from their label alone; "
+        "150 of 270 rows have no out-of-fold prediction of the ensemble and are learned from their label alone; "
         "validation.scheme: kfold covers all rows"
     ]
 

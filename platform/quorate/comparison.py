@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from quorate.bundle import LOSSES, read_manifest
+from quorate.ensemble.intervals import Figure, paired
 from quorate.paired import Difference, paired_difference, read_losses
 from quorate.runs import RunFolder
 
@@ -23,6 +26,8 @@ class Versus:
     run: str
     difference: Difference | None
     reason: str = ""
+    test: dict[str, Figure] | None = None
+    """accuracy, nll and brier less the first one's on the same test rows; None where they have none in common."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,16 @@ def _against(run: RunFolder, first: RunFolder) -> Versus:
         return Versus(run.name, None, "trained on different rows")
     try:
         losses = [read_losses(folder.bundle / LOSSES) for folder in (run, first)]
-        return Versus(run.name, paired_difference(losses[0], losses[1]))
+        return Versus(run.name, paired_difference(losses[0], losses[1]), test=_on_test(run, first))
     except (OSError, ValueError, KeyError) as error:
         return Versus(run.name, None, str(error))
+
+
+def _on_test(run: RunFolder, first: RunFolder) -> dict[str, Figure] | None:
+    mine, other = (folder.arrays_if_any("test.npz") for folder in (run, first))
+    if mine is None or other is None or not np.array_equal(mine["y"], other["y"]):
+        return None
+    return paired(mine["ensemble"], other["ensemble"], mine["y"])
 
 
 def _differing(jobs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +15,11 @@ from quorate.bundle import read_manifest
 from quorate.checks.subject import Aside
 from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import Fold, Folds, FoldsError, make_folds
+from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
+from quorate.ensemble.intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
 from quorate.errors import UserError
 from quorate.execution.choose import Workplace
@@ -32,6 +34,8 @@ from quorate.plan import FitTask, assets_of, derive_seed
 from quorate.runs import RunFolder
 from quorate.scoring.output import writing
 from quorate.spec import Job, ValidationSpec, load_job
+from quorate.teaching import VIEWS, Material, Progress, out_of_fold, varied
+from quorate.training.augment import Augment
 from quorate.training.distillation import taught
 from quorate.training.loop import Recipe, Trained, fit_network
 from quorate.training.run import Diverged, Metrics
@@ -61,6 +65,8 @@ class Lesson:
     """By which the probabilities of teacher and student are softened in the loss."""
     hard: float = HARD
     """The label's part of the loss, 0 to 1."""
+    views: int = VIEWS
+    """Of each image, that the ensemble is asked about; 0 takes its out-of-fold probabilities, as for tables."""
     plain: bool = False
     """Whether the same network is trained on the labels alone too, to compare."""
 
@@ -89,32 +95,47 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
 
 
 def distill(
-    run: Finished, job: Job, lesson: Lesson, output: Path, *, watch: Watch = lambda *seen: None
+    run: Finished,
+    job: Job,
+    lesson: Lesson,
+    output: Path,
+    *,
+    ask: Progress = lambda *seen: None,
+    watch: Watch = lambda *seen: None,
 ) -> dict[str, Any]:
     """Train the student of `job` on what the run's ensemble says and write its bundle; gives the figures.
 
-    The teacher's probabilities are the cross-fitted out-of-fold ones: no model behind a row's has seen that row. Rows
-    without them are learned from their label alone. A tenth of the others is held out for the student's temperature
-    and its estimate, which is cross-fitted. The estimate is not quite free: the teacher's models of other folds have
-    learned from the held-out rows. Raises `UserError`.
+    Of images, the teacher is the whole ensemble on the views that the student learns from. Of tables, it is the
+    cross-fitted out-of-fold probabilities: no model behind a row's has seen that row; rows without them are learned
+    from their label alone. A tenth of the rows is held out for the student's temperature and its estimate, which is
+    cross-fitted. With several folds the estimate is not quite free: models of the teacher have learned from the
+    held-out rows. Raises `UserError`.
     """
     data, test = run.context.train, run.context.test
     fold = _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
     (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
     train, held = data.take(fold.train), data.take(fold.valid)
-    soft = run.ensemble[fold.train]
+    material = _material(run, task, fold.train, lesson, ask)
 
     def teach(network: Any, *, recipe: Recipe, **given: Any) -> Trained:
-        device = task.numerics.device
-        asked = taught(recipe, soft, temperature=lesson.temperature, hard=lesson.hard, device=device)
+        if material.views:  # varied already
+            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
+        asked = taught(
+            recipe,
+            material.proba,
+            temperature=lesson.temperature,
+            hard=lesson.hard,
+            device=task.numerics.device,
+            labelled=material.labelled,
+        )
         return fit_network(network, recipe=asked, **given)
 
-    def learn(who: str, loop: Callable[..., Trained]) -> _Pupil:
-        return _Pupil.trained(who, task, run, train, held, loop, watch)
+    def learn(who: str, rows: Dataset, loop: Callable[..., Trained]) -> _Pupil:
+        return _Pupil.trained(who, task, run, rows, held, loop, watch)
 
-    student = learn(NAME, teach)
-    plain = learn("plain", fit_network) if lesson.plain else None
+    student = learn(NAME, material.data, teach)
+    plain = learn("plain", train, fit_network) if lesson.plain else None
     names = {"held_out": fold.valid} | ({"test": None} if run.test is not None and test is not None else {})
     compared = [*_teachers(run, fold.valid), *(_row(pupil, names) for pupil in (student, plain) if pupil)]
     files = files_of(cast(Member, student.network))
@@ -126,14 +147,17 @@ def distill(
             "temperature": lesson.temperature,
             "hard": lesson.hard,
             "rows": len(train),
-            "rows_with_teacher": int(np.isfinite(soft).all(axis=1).sum()),
+            "unlabelled": len(material.data) // max(material.views, 1) - len(train),
+            "rows_with_teacher": material.answered // max(material.views, 1),
+            "views": material.views,
             "held_out": len(held),
         },
         "temperature": round(student.temperature, 6),
         "compared": compared,
         "kept": _kept(compared) if plain is not None else None,
+        "against": _against(run, student, plain, fold.valid),
         "size": _sizes(run, student, files),
-        "notes": [*run.notes, *_notes(run, task, len(train), soft)],
+        "notes": [*run.notes, *_notes(run, task, material)],
     }
     losses = np.full(len(data), np.nan)
     losses[fold.valid] = row_nll(student.held, held.y)
@@ -164,6 +188,13 @@ class _Pupil:
     test: Floats | None
     y: NDArray[np.int64]
     y_test: NDArray[np.int64] | None
+
+    @property
+    def judged(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Probabilities and labels of the test rows, or else of those held out."""
+        if self.test is None or self.y_test is None:
+            return self.held, self.y
+        return self.test, self.y_test
 
     @classmethod
     def trained(
@@ -224,15 +255,26 @@ def _is_set(params: NetParams, name: str) -> bool:
     return bool(getattr(params, name) != type(params).model_fields[name].default)
 
 
-def _split(run: Finished) -> Fold:
-    """The student's training rows and those held out: of the rows with out-of-fold probabilities, stratified.
+def _material(run: Finished, task: FitTask, rows: Rows, lesson: Lesson, ask: Progress) -> Material:
+    assert isinstance(task.params, NetParams), "checked by student_job"
+    if isinstance(run.context.train.x, Table) or not lesson.views:
+        return out_of_fold(run, rows)
+    seed = derive_seed(run.job.spec.seed, NAME, "views")
+    return varied(run, rows, task.params.augment or Augment(), views=lesson.views, seed=seed, watch=ask)
 
-    No group is on both sides, and where rows have a time the latest are held out.
+
+def _split(run: Finished) -> Fold:
+    """The student's training rows and those held out: a tenth, stratified, with out-of-fold probabilities.
+
+    No group is on both sides, and where rows have a time the latest are held out. Where no more than a tenth have
+    out-of-fold probabilities, as with `scheme: holdout`, these are the ones: no member has learned from them.
     """
     data, known = run.context.train, np.flatnonzero(run.known)
+    if len(known) <= HELD_OUT * len(data) + 1:
+        return Fold(np.flatnonzero(~run.known), known)
     groups = data.groups[known] if data.groups is not None else None
     time = data.time[known] if data.time is not None else None
-    holdout = ValidationSpec(scheme="holdout", fraction=HELD_OUT)
+    holdout = ValidationSpec(scheme="holdout", fraction=HELD_OUT * len(data) / len(known))
     try:
         seed = derive_seed(run.job.spec.seed, NAME, "holdout")
         (fold,) = make_folds(data.y[known], holdout, seed, groups=groups, time=time).folds
@@ -269,6 +311,19 @@ def _row(pupil: _Pupil, splits: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
+def _against(run: Finished, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
+    """The student less the ensemble, and less the plain network, on the test rows or else on those held out."""
+    mine, y = student.judged
+    others = {"ensemble": run.ensemble[held] if run.test is None or student.test is None else run.test.ensemble}
+    if plain is not None:
+        others["plain"] = plain.judged[0]
+    found: dict[str, Any] = {"rows": "held_out" if student.test is None else "test"}
+    for name, proba in others.items():
+        differences = paired(mine, proba, y)
+        found[name] = {metric: rounded(asdict(figure)) for metric, figure in differences.items()}
+    return found
+
+
 def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of what the ensemble gains over the plain network, the student's share; None where the ensemble gains nothing."""
     by_name = {row["name"]: row for row in compared}
@@ -301,15 +356,16 @@ def _sizes(run: Finished, student: _Pupil, files: Mapping[str, bytes]) -> dict[s
     }
 
 
-def _notes(run: Finished, task: FitTask, rows: int, soft: Floats) -> list[str]:
+def _notes(run: Finished, task: FitTask, material: Material) -> list[str]:
     notes: list[str] = []
-    if run.test is None:
+    if run.test is None and len(run.context.folds) > 1:
         # measured over six splits of 2,000 Fashion-MNIST rows: .02 nats
         notes.append(
             "the held-out figures of the student are a little optimistic: the ensemble's models of other folds have "
             "learned from these rows, and the student from them; only test rows are new to all"
         )
-    if without := rows - int(np.isfinite(soft).all(axis=1).sum()):
+    rows = len(material.data)
+    if without := rows - material.answered:
         notes.append(
             f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble and are learned from their "
             "label alone; validation.scheme: kfold covers all rows"

@@ -1,6 +1,6 @@
 """Whether out-of-fold estimates are honest: over random re-splits of pooled rows, against the same models on the test.
 
-`python -m tests.benchmarks.honesty digits` (or `adult`, `fashion`) trains four quick members on five folds of each of
+`python -m tests.benchmarks.honesty digits` (or `adult`, `fashion`) trains four quick members on the folds of each of
 twenty splits and prints the mean of estimate less test score, with its 95 % interval (Student's t over the splits):
 of the members, each fold model on its own validation rows against the same models on the test rows; of the ensemble,
 its cross-fitted estimate against the ensemble of each fold's models. What bagging the fold models gains, and how far an
@@ -90,9 +90,9 @@ def _joined(first: Dataset, second: Dataset) -> Dataset:
     return Dataset(x, y, first.class_names)
 
 
-def differences(train: Dataset, test: Dataset, seed: int) -> dict[str, float]:
+def differences(train: Dataset, test: Dataset, seed: int, *, k: int) -> dict[str, float]:
     """Estimate less test score, by member and metric; of the ensemble too, and what bagging changes."""
-    folds = make_folds(train.y, ValidationSpec(scheme="kfold", folds=5), seed).folds
+    folds = make_folds(train.y, ValidationSpec(scheme="kfold", folds=k), seed).folds
     oof = np.zeros((len(KINDS), len(train), train.n_classes), np.float32)
     said = np.zeros((len(KINDS), len(folds), len(test), train.n_classes), np.float32)
     for m, values in enumerate(KINDS.values()):
@@ -117,25 +117,26 @@ def differences(train: Dataset, test: Dataset, seed: int) -> dict[str, float]:
     return found
 
 
-def splits(name: str, count: int) -> Iterator[dict[str, float]]:
+def splits(name: str, count: int, *, k: int) -> Iterator[dict[str, float]]:
     pool = source(name)
     for seed in range(count):
         order: NDArray[np.intp] = np.random.default_rng(seed).permutation(len(pool.pooled))
         train, test = pool.pooled.take(np.sort(order[: pool.train])), pool.pooled.take(np.sort(order[pool.train :]))
-        yield differences(train, test, seed)
+        yield differences(train, test, seed, k=k)
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("data", choices=list(_PARAMS))
     asked.add_argument("--splits", type=int, default=20)
+    asked.add_argument("--folds", type=int, default=5)
     given = asked.parse_args()
     rows = []
-    for number, found in enumerate(splits(given.data, given.splits)):
+    for number, found in enumerate(splits(given.data, given.splits, k=given.folds)):
         rows.append(found)
         print(number, json.dumps({key: round(value, 5) for key, value in found.items()}), flush=True)
     pool = source(given.data)
-    shift = differences(*pool.official, 0)
+    shift = differences(*pool.official, 0, k=given.folds)
     print(f"\n{given.data}, {len(rows)} splits: estimate less test score, mean [95 % interval]; the official split")
     for key in rows[0]:
         values = [row[key] for row in rows]

@@ -82,13 +82,29 @@ def test_members_stand_beside_the_ensemble(command: Command, customers: Here) ->
         proba = members[row["name"]].astype(float)
         expected = log_loss(frame["bought"], proba / proba.sum(axis=1, keepdims=True))
         assert row["nll"] == pytest.approx(expected, abs=1e-5)
+    best = min(found["members"], key=lambda row: row["nll"])
+    against = found["against_best"]
+    assert against["member"] == best["name"]
+    for metric in ("accuracy", "nll", "brier"):
+        gap = found["ensemble"][metric]["value"] - best[metric]
+        assert against[metric]["value"] == pytest.approx(gap, abs=2e-6)
+        assert against[metric]["low"] <= against[metric]["value"] <= against[metric]["high"]
 
 
 def test_people_get_tables_with_every_part(command: Command) -> None:
     code, output, _ = command("evaluate", "new.csv", columns=80)
 
     assert code == 0
-    for words in ("60 rows", "95% interval", "average precision of yes", "ensemble", "2 yes", "new.csv[", "forest"):
+    for words in (
+        "60 rows",
+        "95% interval",
+        "average precision of yes",
+        "ensemble",
+        "2 yes",
+        "new.csv[",
+        "forest",
+        "its best member here",
+    ):
         assert words in output
     assert max(map(len, output.splitlines())) <= 80
 

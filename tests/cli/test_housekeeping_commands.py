@@ -217,6 +217,11 @@ def test_runs_are_compared_by_the_paired_difference_of_their_losses(
     judged = "within the noise" if abs(ratio) <= 1.96 else "worse by more" if ratio > 0 else "better by more"
     assert judged in text
     assert len(found["members"]["svm"]) == 3
+    boards = [json.loads((three_runs.folder / "runs" / name / "leaderboard.json").read_text()) for name in chosen[:2]]
+    for metric in ("accuracy", "nll"):
+        expected = boards[1]["ensemble"]["test"][metric] - boards[0]["ensemble"]["test"][metric]
+        assert other["test"][metric]["value"] == pytest.approx(expected, abs=2e-6)
+        assert f"{other['test'][metric]['low']:+.4f}" in text
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_distill_as_json_is_what_the_bundle_holds(quorate: Command, tmp_path: Pa
 def test_the_defaults_of_the_command_are_those_of_a_lesson() -> None:
     given = {name: parameter.default for name, parameter in inspect.signature(distill).parameters.items()}
 
-    assert Lesson() == Lesson(given["temperature"], given["hard"], given["plain"])
+    assert Lesson() == Lesson(given["temperature"], given["hard"], given["views"], given["plain"])
 
 
 def test_soup_writes_a_bundle_that_other_commands_take(

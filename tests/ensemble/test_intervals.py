@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from quorate.ensemble.intervals import figures, wilson
+from quorate.ensemble.intervals import figures, paired, wilson
 from quorate.ensemble.metrics import row_brier, row_nll, scores
 
 
@@ -48,6 +48,37 @@ def test_the_intervals_of_means_are_scipys_percentile_bootstrap(name, rows_of):
 
     width = expected.high - expected.low
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.04 * width)
+
+
+def test_a_paired_difference_is_scipys_bootstrap_of_the_rows_differences():
+    (first, y), (second, _) = sample(400, 4), sample(400, 4, seed=1)
+    expected = stats.bootstrap(
+        (row_nll(first, y) - row_nll(second, y),),
+        np.mean,
+        n_resamples=8000,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+
+    found = paired(first, second, y, resamples=8000)
+
+    width = expected.high - expected.low
+    assert (found["nll"].low, found["nll"].high) == pytest.approx((expected.low, expected.high), abs=0.04 * width)
+    for name in ("accuracy", "nll", "brier"):
+        assert found[name].value == pytest.approx(scores(first, y)[name] - scores(second, y)[name])
+
+
+def test_what_both_find_hard_does_not_widen_a_paired_interval():
+    proba, y = sample(400, 4)
+    better = 0.9 * proba + 0.1 * np.eye(4)[y]
+
+    found, alone = paired(better, proba, y), figures(proba, y)
+
+    assert not found["nll"].holds_zero
+    assert found["nll"].high - found["nll"].low < 0.5 * (alone["nll"].high - alone["nll"].low)
+    assert paired(proba, proba, y)["nll"].holds_zero
+    with pytest.raises(ValueError, match="shapes"):
+        paired(proba, proba[:, :3], y)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from quorate.data.standardize import Standardizer
 from quorate.members.net import Net, NetParams
 from quorate.training.curves import Tally
 from quorate.training.feed import PixelFeed, labels_of
-from quorate.training.loop import Labelled, Recipe, evaluate, fit_network, predict
+from quorate.training.loop import Labelled, Recipe, Training, evaluate, fit_network, predict
 from quorate.training.run import Diverged, Numerics, Signal
 from quorate.training.schedules import Constant, ConstantParams
 from quorate.training.stopping import EarlyStopping
@@ -119,6 +119,19 @@ def test_every_row_is_trained_on_once_an_epoch_in_another_order_each_time():
         np.testing.assert_allclose(np.sort(epoch, axis=0), np.sort(rows, axis=0), rtol=1e-6)
         assert not np.allclose(epoch, rows)
     assert not np.allclose(*epochs)
+
+
+def test_an_epoch_takes_one_part_of_the_rows_after_the_other():
+    labels = torch.arange(12) % 3
+    training = Training(linear(), n_classes=3, recipe=recipe(), steps=1, seed=0)
+
+    orders = []
+    for epoch in range(4):
+        training.epoch = epoch
+        orders.append(training.order(labels, balanced=False, parts=3).tolist())
+
+    assert [sorted(order) for order in orders] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [0, 1, 2, 3]]
+    assert orders[0] != orders[3]
 
 
 def test_early_stopping_ends_after_its_patience_and_restores_the_best_epoch():

@@ -77,6 +77,19 @@ def test_a_row_without_a_teacher_is_learned_from_its_label_alone_and_weights_cou
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_row_whose_label_says_nothing_is_learned_from_the_teacher_alone() -> None:
+    proba, y = some_proba(20), torch.arange(20) % K
+    labelled = np.arange(20) % 3 == 0
+    logits = torch.randn(20, K, generator=torch.Generator().manual_seed(1))
+    asked = taught(recipe(), proba, temperature=2.0, hard=0.3, device="cpu", labelled=labelled)
+
+    found = whole_loss(asked, logits, y)
+
+    both, alone = by_hand(proba, logits, y, t=2.0, hard=0.3), by_hand(proba, logits, y, t=2.0, hard=0.0)
+    expected = torch.where(torch.from_numpy(labelled), both, alone).mean()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
+
+
 def test_probabilities_of_0_and_1_give_finite_losses() -> None:
     y = torch.arange(6) % K
     proba = np.eye(K)[y.numpy()]

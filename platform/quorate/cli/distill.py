@@ -33,6 +33,14 @@ def distill(
     hard: Annotated[
         float, typer.Option(min=0, max=1, help="The label's part of the loss; the ensemble has the rest.")
     ] = 0.5,
+    views: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="Of each image that the ensemble is asked about; 0: its out-of-fold probabilities, as for tables.",
+        ),
+    ] = 10,
     plain: Annotated[
         bool, typer.Option("--plain", help="Train the same network on the labels alone too, to compare.")
     ] = False,
@@ -58,8 +66,11 @@ def distill(
             loss, right = metrics["valid_loss"], metrics["valid_accuracy"]
             status.update(f"{who}: epoch {epoch}/{epochs}, held-out loss {loss:.4f}, accuracy {right:.4f}")
 
-        lesson = Lesson(temperature=temperature, hard=hard, plain=plain)
-        found = distilled(reopen(folder), job, lesson, target, watch=watch)
+        def ask(view: int, views: int) -> None:
+            status.update(f"the ensemble looks at the images: view {view}/{views}")
+
+        lesson = Lesson(temperature=temperature, hard=hard, views=views, plain=plain)
+        found = distilled(reopen(folder), job, lesson, target, ask=ask, watch=watch)
     if json:
         typer.echo(json_format.dumps(found, indent=1))
         return

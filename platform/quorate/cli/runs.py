@@ -144,10 +144,15 @@ def _judged(versus: Versus, first: str) -> str:
     mean, error = versus.difference.mean, versus.difference.standard_error
     clear = abs(mean) > Z * error
     said = ("better" if mean < 0 else "worse") + f" by more than {Z} standard errors" if clear else "within the noise"
-    return (
+    judged = (
         f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f} ± {error:.5f} "
         f"on {versus.difference.rows:,} rows, {said}"
     )
+    if versus.test is None:
+        return judged
+    from quorate.report.evaluation import differences
+
+    return judged + f"; test {differences({name: figure.to_json() for name, figure in versus.test.items()})}"
 
 
 def _said(value: float | None) -> str:

@@ -119,6 +119,35 @@ class RowsOf(_Subsets):
         return content.hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class JoinedImages(_Subsets):
+    """The images of several sequences of one shape, one after the other."""
+
+    parts: Sequence[Images]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.parts[0].shape
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def take(self, rows: Rows) -> Pixels:
+        pixels: Pixels = np.empty((len(rows), *self.shape), np.uint8)
+        begin = 0
+        for part in self.parts:
+            own = (rows >= begin) & (rows < begin + len(part))
+            pixels[own] = part.take(rows[own] - begin)
+            begin += len(part)
+        return pixels
+
+    def digest(self) -> str:
+        content = hashlib.sha256()
+        for part in self.parts:
+            content.update(part.digest().encode())
+        return content.hexdigest()
+
+
 Inputs = Images | Table
 """What members predict from."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
+
+from quorate.ensemble.intervals import Figure
 
 NAMES = {
     "accuracy": "accuracy",
@@ -30,6 +32,8 @@ def as_tables(found: dict[str, Any]) -> Iterator[Table | Text]:
     if found["members"]:
         yield Text("Members beside the ensemble")
         yield _members(found)
+    if against := found["against_best"]:
+        yield Text(f"the ensemble less its best member here, {against['member']}: {differences(against)}")
     yield Text("Classes")
     yield _classes(found)
     if len(found["classes"]) <= LARGEST_MATRIX:
@@ -40,6 +44,16 @@ def as_tables(found: dict[str, Any]) -> Iterator[Table | Text]:
         yield _mistakes(found)
     for note in found["notes"]:
         yield Text(f"note: {note}")
+
+
+def differences(found: Mapping[str, Any]) -> str:
+    """Paired differences with their intervals: `accuracy +0.0031 [+0.0007, +0.0055], NLL …`."""
+    said = []
+    for name in ("accuracy", "nll"):
+        figure = Figure(**found[name])
+        noise = " (within the noise)" if figure.holds_zero else ""
+        said.append(f"{NAMES[name]} {figure.value:+.4f} [{figure.low:+.4f}, {figure.high:+.4f}]{noise}")
+    return ", ".join(said)
 
 
 def _figures(found: dict[str, Any]) -> Table:

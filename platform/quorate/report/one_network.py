@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quorate.amounts import say_bytes
+from quorate.report.evaluation import differences
 
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE"}
 
@@ -55,6 +56,10 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
         f"the student: one model of {own['parameters']:,} parameters, {say_bytes(own['bytes'])}, instead of "
         f"{whole['models']} of {say_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
     )
+    against = found["against"]
+    for name, said in (("plain", "plain network"), ("ensemble", "ensemble")):
+        if name in against:
+            yield Text(f"the student less the {said}, {splits[against['rows']]}: {differences(against[name])}")
     if found["kept"]:
         yield Text(_kept(found["kept"], splits))
     for note in found["notes"]:

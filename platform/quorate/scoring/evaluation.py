@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from quorate.bundle import Bundle
+from quorate.ensemble.arrays import Labels
 from quorate.ensemble.evaluation import by_class, confident_mistakes
-from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures
+from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
 from quorate.scoring.labelled import Labelled
 from quorate.scoring.score import Answers
@@ -39,6 +40,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
             {"name": name, "weight": weights[name], **_rounded(scores(member, y))}
             for name, member in answers.members.items()
         ],
+        "against_best": _against_best(answers, y),
         "positive": names[1] if len(names) == 2 else None,
         "lost": list(answers.lost),
         "classes": classes,
@@ -54,6 +56,15 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
         ],
         "notes": _notes(labelled, classes, answers),
     }
+
+
+def _against_best(answers: Answers, y: Labels) -> dict[str, Any] | None:
+    """The ensemble less the member of least log-loss on these very rows, which favours that member."""
+    if len(answers.members) < 2:
+        return None
+    best = min(answers.members, key=lambda name: scores(answers.members[name], y)["nll"])
+    found = paired(answers.proba, answers.members[best], y)
+    return {"member": best, **{name: _rounded(figure.to_json()) for name, figure in found.items()}}
 
 
 def _notes(labelled: Labelled, classes: list[dict[str, Any]], answers: Answers) -> list[str]:

@@ -57,6 +57,8 @@ class Recipe:
     """What a teacher says of each training row, learned beside its label."""
     balanced: bool = False
     """Whether each epoch draws the classes equally often."""
+    parts: int = 1
+    """An epoch takes one of so many equal parts of the training rows, one part after the other."""
     prepare: Callable[[int], None] | None = None
     """Called with the number of each epoch, from 0, once the network is in training mode: freezes what is frozen."""
 
@@ -77,9 +79,12 @@ class Training:
         self._seconds_before = 0.0
         self._open_epoch()
 
-    def order(self, labels: torch.Tensor, *, balanced: bool) -> torch.Tensor:
-        """The rows of this epoch in their order, as many as there are labels."""
-        return training_order(labels, seed=self._seed, epoch=self.epoch, balanced=balanced)
+    def order(self, labels: torch.Tensor, *, balanced: bool, parts: int = 1) -> torch.Tensor:
+        """The rows of this epoch in their order, as many as there are labels in one of the parts."""
+        size = len(labels) // parts
+        first = self.epoch % parts * size
+        own = labels[first : first + size]
+        return first + training_order(own, seed=self._seed, epoch=self.epoch, balanced=balanced)
 
     def close_epoch(self, figures: dict[str, float], recipe: Recipe) -> None:
         """Keep the epoch's figures, and its weights if they are asked for; go to the next epoch."""
@@ -157,7 +162,7 @@ def fit_network(
     With early stopping the weights of the best epoch are restored. Without it those of the last epoch
     stay, unless the world asks to stop: then the best so far are taken. Raises `Diverged`.
     """
-    batches = len(split_batches(torch.arange(len(train[0])), run.numerics.batch_size))
+    batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), run.numerics.batch_size))
     steps = -(-batches // recipe.accumulate)
     training = Training(network, n_classes=n_classes, recipe=recipe, steps=steps, seed=run.seed)
     if run.restored is not None:
@@ -194,7 +199,9 @@ def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) 
     """The batches of one epoch from `training.step` on; STOP when the world asked to stop in between."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
-    batches = split_batches(training.order(labels, balanced=recipe.balanced), run.numerics.batch_size)
+    batches = split_batches(
+        training.order(labels, balanced=recipe.balanced, parts=recipe.parts), run.numerics.batch_size
+    )
     network.train()
     if recipe.prepare is not None:
         recipe.prepare(training.epoch)

@@ -1,0 +1,67 @@
+"""Varied images in advance: several views of each, and mixtures of two, the same whenever they are taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quorate.data.dataset import Images, Pixels, Rows, RowsOf
+from quorate.data.signature import ImageSignature
+from quorate.training.augment import Augment
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """`count` views of N images, one view of all after the other: position v N + i is view v of image i.
+
+    Views of odd numbers are mixtures: of a view of image i and one of another image, in a share drawn from (0, 1)
+    (Zhang et al., 2018, with alpha = 1). Every image is drawn from (seed, position) alone.
+    """
+
+    images: Images
+    augment: Augment
+    count: int
+    seed: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.images.shape
+
+    @property
+    def signature(self) -> ImageSignature:
+        return self.images.signature
+
+    def __len__(self) -> int:
+        return len(self.images) * self.count
+
+    @property
+    def mixed(self) -> NDArray[np.bool_]:
+        """Which positions (count N,) hold mixtures, whose labels say nothing."""
+        return np.repeat(np.arange(self.count) % 2 == 1, len(self.images))
+
+    def take(self, rows: Rows) -> Pixels:
+        return np.concatenate([self._view(int(row)) for row in rows]) if len(rows) else self.images.take(rows)
+
+    def subset(self, rows: Rows) -> Images:
+        return RowsOf(self, rows)
+
+    def digest(self) -> str:
+        raise NotImplementedError("views are never stored")
+
+    def _view(self, position: int) -> Pixels:
+        """uint8 (1, H, W, C)"""
+        number, image = divmod(position, len(self.images))
+        generator = torch.Generator().manual_seed((self.seed + 1_000_003 * (position + 1)) % 2**63)
+        view = self._varied(image, generator)
+        if number % 2 == 0:
+            return view.numpy()
+        other = self._varied(int(torch.randint(len(self.images), (), generator=generator)), generator)
+        share = torch.rand((), generator=generator)
+        return torch.lerp(other.float(), view.float(), share).round().to(torch.uint8).numpy()
+
+    def _varied(self, image: int, generator: torch.Generator) -> torch.Tensor:
+        pixels = torch.from_numpy(self.images.take(np.array([image])))
+        return self.augment(pixels, generator)
