@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,7 @@ def test_sets_hold_the_true_class_as_often_as_asked(
     covered = [label in json.loads(chosen) for label, chosen in zip(true, found["set"], strict=True)]
     assert np.mean(covered) >= 0.88
     assert "sets hold the true class of 90%" in said
+    assert re.search(r"unseen rows promise \d+\.\d% to \d+\.\d%", said)
 
 
 def test_rows_are_answered_from_the_confidence_on_at_which_few_are_wrong(

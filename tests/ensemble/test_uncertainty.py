@@ -92,6 +92,24 @@ def test_sets_cover_as_many_rows_as_asked_for_over_many_draws(coverage):
     assert np.mean(covered) == pytest.approx(expected, abs=3 * np.std(covered) / np.sqrt(200))
 
 
+@pytest.mark.parametrize(("rows", "coverage"), [(60, 0.9), (200, 0.8)])
+def test_the_reach_of_the_coverage_is_what_draws_of_so_many_rows_show(rows: int, coverage: float) -> None:
+    # probabilities that are uniform: the coverage of a threshold is one minus it
+    rng = np.random.default_rng(0)
+    y = np.arange(rows) % 2
+    reached = []
+    for _ in range(4000):
+        conformal = Conformal(rng.random(rows), y)
+        reached.append(1 - conformal.thresholds(coverage=coverage, n_classes=2)[0])
+
+    low, high = conformal.reach(coverage=coverage)
+
+    assert (low, high) == pytest.approx(tuple(np.percentile(reached, [2.5, 97.5])), abs=0.006)
+    half = Conformal(np.zeros(rows // 2), y[: rows // 2]).reach(coverage=coverage)
+    assert conformal.reach(coverage=coverage, by_class=True) == half
+    assert Conformal(np.zeros(3), np.zeros(3, int)).reach(coverage=0.9) == (1.0, 1.0)
+
+
 def test_a_class_that_is_hard_is_covered_only_where_each_class_has_its_own_threshold():
     rng = np.random.default_rng(0)
     y = labels(rng, rows=20_000, classes=3)

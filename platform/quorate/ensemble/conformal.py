@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.calibration import normalized_rows
@@ -42,6 +43,19 @@ class Conformal:
         members: Mask = p >= self.thresholds(coverage=coverage, n_classes=p.shape[1], by_class=by_class)
         return members
 
+    def reach(self, *, coverage: float, by_class: bool = False) -> tuple[float, float]:
+        """Between what the coverage itself lies in 95 of 100 draws of so many rows to set the threshold by.
+
+        With n of them and the k-th greatest as threshold it is Beta(k, n + 1 - k) distributed over the draws (Vovk,
+        2012, "Conditional validity of inductive conformal predictors"). By `by_class` of the rarest class.
+        """
+        rows = int(np.unique(self.y, return_counts=True)[1].min()) if by_class else len(self.true)
+        rank = _rank(rows, coverage)
+        if rank > rows:
+            return 1.0, 1.0
+        low, high = stats.beta(rank, rows + 1 - rank).ppf([0.025, 0.975])
+        return float(low), float(high)
+
     def to_arrays(self) -> dict[str, Any]:
         return {"true": self.true.astype(np.float32), "y": self.y.astype(np.int32)}
 
@@ -50,9 +64,13 @@ class Conformal:
         return cls(np.asarray(arrays["true"], np.float64), np.asarray(arrays["y"], np.int64))
 
 
+def _rank(rows: int, coverage: float) -> int:
+    return int(np.ceil((rows + 1) * coverage - 1e-9))
+
+
 def _threshold(true: Floats, coverage: float) -> float:
     """The ceil((n + 1) coverage)-th greatest probability; 0 where there are fewer rows than that."""
-    rank = int(np.ceil((len(true) + 1) * coverage - 1e-9))
+    rank = _rank(len(true), coverage)
     if rank > len(true):
         return 0.0
     return float(np.partition(true, len(true) - rank)[len(true) - rank]) if rank else np.inf

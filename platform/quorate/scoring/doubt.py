@@ -58,9 +58,13 @@ def doubts_of(answers: Answers, bundle: Bundle, asked: Asked) -> tuple[pd.DataFr
         names = np.array(bundle.class_names)
         found["set"] = [json.dumps(names[row].tolist(), ensure_ascii=False) for row in sets]
         which = "of each class" if asked.by_class else "rows"
+        conformal = _needed(bundle.conformal, bundle)
+        low, high = conformal.reach(coverage=asked.coverage, by_class=asked.by_class)
+        few = " (of the rarest class)" if asked.by_class else ""
         notes.append(
             f"sets hold the true class of {asked.coverage:.0%} of {which} like the training rows; "
-            f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} of one"
+            f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} of one; "
+            f"{len(conformal.true):,} unseen rows promise {low:.1%} to {high:.1%}{few}"
         )
     if asked.max_error is not None:
         curve = _needed(bundle.risk_coverage, bundle)
