@@ -29,22 +29,23 @@ MOST_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels (N,)."""
+    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels and groups (N,)."""
 
     names: list[str]
     proba: NDArray[np.float32]
     mask: NDArray[np.bool_]
     y: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
 
     @classmethod
     def of(cls, folder: RunFolder) -> Rows:
         """Raises `RunError` where the run does not have them."""
         saved = folder.arrays("oof.npz")
-        return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"])
+        return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"], saved.get("groups"))
 
     def take(self, names: tuple[str, ...]) -> Rows:
         places = [self.names.index(name) for name in names]
-        return Rows(list(names), self.proba[places], self.mask[places], self.y)
+        return Rows(list(names), self.proba[places], self.mask[places], self.y, self.groups)
 
 
 def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
@@ -66,6 +67,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
         y=rows.y[covered],
         combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates")),
         seed=derive_seed(spec.seed, "combiner"),
+        groups=None if rows.groups is None else rows.groups[covered],
     )
     rows_of = {row["name"]: row for row in board["members"]}
     milliseconds = member_milliseconds(bundle)
@@ -90,6 +92,7 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
         combiner=combiner_of(spec.combiner, folder.board()["ensemble"].get("candidates")),
         seed=derive_seed(spec.seed, "combiner"),
         names=list(names),
+        groups=rows.groups,
     )
     entries = {entry["name"]: entry for entry in manifest["members"]}
     members = [

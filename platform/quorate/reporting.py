@@ -93,7 +93,13 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
     rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
     covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
     return Split(
-        "oof", tuple(covering), arrays["proba"][covering][:, rows], arrays["ensemble"][rows], arrays["y"][rows], rows
+        "oof",
+        tuple(covering),
+        arrays["proba"][covering][:, rows],
+        arrays["ensemble"][rows],
+        arrays["y"][rows],
+        rows,
+        arrays["groups"][rows] if "groups" in arrays else None,
     )
 
 

@@ -159,6 +159,8 @@ class RunFolder:
             "members": np.array(plan.labels),
             "ensemble": assembly.crossfit_proba,
         }
+        if plan.context.train.groups is not None:
+            arrays["groups"] = plan.context.train.groups
         np.savez(self.path / "oof.npz", allow_pickle=False, **arrays)
         if gathered.test is not None and test is not None and plan.context.test is not None:
             labels = plan.context.test.y

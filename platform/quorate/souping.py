@@ -68,7 +68,8 @@ def make_soup(
     y, raw = data.y[rows], np.concatenate([soup.proba[soup.estimate] for soup in soups]).astype(np.float64)
     temperature = fit_temperature(proba=raw, y=y)
     seed = derive_seed(run.job.spec.seed, NAME, "temperature")
-    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed)))
+    groups = data.groups[rows] if data.groups is not None else None
+    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed, groups=groups)))
     tested = run.test is not None and test is not None
     on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
     compared = list(_compared(run, chosen, soups, on_test))

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.cli.conftest import InFolder
 from tests.jobs import Here
 
 from quorate.bundle import Bundle, verified_manifest
-from quorate.ensemble.assemble import assemble
+from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.metrics import scores
 from quorate.kinds import COMBINERS
 from quorate.plan import derive_seed
+from quorate.report.page.values import best_single
+from quorate.reporting import Known, read_run
+from quorate.runs import RunFolder
 
 JOB: dict[str, Any] = {
     "name": "several",
@@ -65,6 +69,41 @@ def test_the_receipt_has_the_losses_of_ensembles_made_without_members(quorate_in
         assert step["accuracy"] == pytest.approx(alone["accuracy"] - whole["accuracy"], abs=1e-9)
     assert steps[0]["predict_ms"] == pytest.approx(sum(member["predict_ms"] for member in found["members"]))
     assert not list(run.glob("pruned*"))
+
+
+def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_in: InFolder, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(40), 10)
+    label = rng.integers(0, 2, 400)
+    features = {f"x{k}": label + rng.normal(size=400) for k in range(4)}
+    pd.DataFrame({**features, "group": group, "label": np.array(["no", "yes"])[label]}).to_csv(
+        tmp_path / "rows.csv", index=False
+    )
+    here = Here(tmp_path)
+    data = {"kind": "csv", "train": str(tmp_path / "rows.csv"), "label": "label", "groups": "group"}
+    mean = {"kind": "mean", "calibration": "temperature", "final": "temperature"}
+    members = {"forest": {"kind": "random_forest", "trees": 5, "copies": 3}}
+
+    board = here.run({**JOB, "data": data, "combiner": mean, "members": members})
+    _, said, _ = quorate_in(tmp_path, "prune", "--run", str(here.newest_run()), "--json")
+
+    saved = RunFolder(here.newest_run()).arrays("oof.npz")
+    np.testing.assert_array_equal(saved["groups"], group)
+    made = COMBINERS.get("mean")
+    combiner = made(made.Params.model_validate(mean))
+
+    def combined(names: list[str]) -> Assembly:
+        places = [saved["members"].tolist().index(name) for name in names]
+        proba, mask, seed = saved["proba"][places], saved["mask"][places], derive_seed(0, "combiner")
+        return assemble(proba=proba, mask=mask, y=saved["y"], combiner=combiner, seed=seed, groups=group)
+
+    expected = combined(saved["members"].tolist())
+    assert board["ensemble"]["oof"]["nll"] == pytest.approx(expected.scores["nll"], abs=1e-6)
+    page = best_single(read_run(RunFolder(here.newest_run()), Known()))
+    assert page.nll == pytest.approx(expected.best_single_nll)
+    assert not expected.guarded
+    steps = json.loads(said)["steps"]
+    assert steps[1]["nll"] == pytest.approx(combined(steps[1]["left"]).combiner_nll - expected.scores["nll"])
 
 
 def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
