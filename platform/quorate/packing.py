@@ -143,7 +143,7 @@ def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArr
     """What combinations that had not seen the `rows` (N,) that all members cover say of these, from (N, K)."""
     proba, labels = crossfit[rows], y[rows]
     content = io.BytesIO()
-    confidence, right = proba.max(axis=1).astype(np.float32), proba.argmax(axis=1) == labels
+    confidence, right = proba.max(axis=1), proba.argmax(axis=1) == labels
     conformal = Conformal.of(proba=proba, y=labels).to_arrays()
     np.savez(content, allow_pickle=False, **conformal, confidence=confidence, right=right)
     return content.getvalue()
