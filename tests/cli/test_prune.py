@@ -15,9 +15,12 @@ from tests.jobs import Here
 from quorate.bundle import Bundle, verified_manifest
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.metrics import scores
+from quorate.ensemble.receipt import Goal, Receipt
+from quorate.ensemble.worth import Change, Estimated, Pruned
 from quorate.kinds import COMBINERS
 from quorate.plan import derive_seed
 from quorate.report.page.values import best_single
+from quorate.report.receipt import as_lines
 from quorate.reporting import Known, read_run
 from quorate.runs import RunFolder
 
@@ -153,6 +156,44 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
     assert code == 2 and "is there already; name another folder with -o, or remove it" in wrong
 
 
+def stepped(*changes: Change) -> Receipt:
+    """Of members a, b, … that cost 1 ms each and go from the last on, with what each step changes."""
+    names = tuple("abcdef"[: len(changes) + 1])
+    nobody = Estimated(np.zeros(1), np.ones(1, bool))
+    whole = Change(0.0, 0.0, 0.0, 0.0)
+    steps = [
+        Pruned(tuple(range(len(names) - gone)), float(len(names) - gone), nobody, change)
+        for gone, change in enumerate((whole, *changes))
+    ]
+    return Receipt(names, np.ones(len(names)), np.ones(len(names)), tuple(steps), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # the accuracy of the second step is lost beyond noise: its interval says so
+        ([Change(0.01, 0.01, 0.0, 0.0), Change(0.00123, 0.001, -0.02, 0.005)], "accuracy -0.0200 ± 0.0098"),
+        ([Change(0.00123, 0.001, 0.0, 0.0)], "drop b: 50% faster, OOF NLL +0.0012 ± 0.0020, accuracy +0.0000 ± 0.0"),
+        ([Change(-0.02, 0.001, 0.01, 0.002), Change(0.9, 0.1, -0.3, 0.1)], "drop c: 33% faster"),
+    ],
+)
+def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[Change], words: str) -> None:
+    found = stepped(*changes)
+
+    (line,) = as_lines(found, None, None)
+
+    assert words in line
+    chosen = found.chosen(Goal(loss=float(line.rpartition("--loss ")[2].rstrip(")"))))
+    assert chosen is not None
+    assert line.startswith(f"drop {', '.join(found.names[len(chosen.left) :])}: ")
+
+
+def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
+    (line,) = as_lines(stepped(Change(0.02, 0.001, -0.01, 0.002)), None, None)
+
+    assert line.startswith("every member is worth more than noise")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -171,11 +212,13 @@ def test_goals_that_are_none_are_refused(given: list[str], words: str, quorate_i
     assert words in said
 
 
-def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tiny_bundle: Path) -> None:
-    run = tiny_bundle.parent
-    alone = sum(bool(entry["folds"]) for entry in verified_manifest(tiny_bundle)["members"]) == 1
+def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.run(
+        {**JOB, "combiner": "best_single", "members": {name: JOB["members"][name] for name in ("forest", "linear")}}
+    )
 
-    code, _, said = quorate_in(run, "prune", "--run", str(run))
+    code, _, said = quorate_in(tmp_path, "prune")
 
-    assert code == (2 if alone else 0)
-    assert not alone or "alone; there is nothing to prune" in said
+    assert code == 2
+    assert "the member linear alone; there is nothing to prune" in said
