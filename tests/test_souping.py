@@ -109,6 +109,19 @@ def test_a_soup_is_a_bundle_with_the_figures_that_it_says_and_the_same_twice(
     assert estimated.sum() == found["rows"]["estimate"] == 240 - found["rows"]["choice"]
 
 
+def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
+    run: Finished, teachers: Here, tmp_path: Path
+) -> None:
+    found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
+
+    bundle = Bundle.load(tmp_path / "soup")
+    assert bundle.conformal is not None and bundle.risk_coverage is not None
+    calibrated = next(row["estimate"] for row in found["compared"] if row["name"] == "soup, calibrated")
+    assert len(bundle.conformal.y) == found["rows"]["estimate"]
+    assert -np.log(bundle.conformal.true).mean() == pytest.approx(calibrated["nll"], abs=1e-5)
+    assert bundle.risk_coverage.risk[-1] == pytest.approx(1 - calibrated["accuracy"], abs=1e-6)
+
+
 def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others(
     run: Finished, teachers: Here, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from quorate.finished import Finished
 from quorate.ingredients import Candidates, Ingredient
 from quorate.members.base import Member, files_of, member_of
 from quorate.members.net import Net
-from quorate.packing import Alone, pack_alone
+from quorate.packing import Alone, pack_alone, unseen_file
 from quorate.plan import derive_seed
 from quorate.scoring.output import writing
 
@@ -99,6 +99,7 @@ def make_soup(
         oof=oof,
         test=own_test,
         row_losses=_mean_by_row(rows, row_nll(calibrated, y), len(data)),
+        unseen=unseen_file(calibrated, np.ones(len(y), dtype=bool), y),
     )
     with writing(output):
         pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})

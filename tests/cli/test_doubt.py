@@ -155,5 +155,5 @@ def test_a_bundle_without_unseen_rows_says_so(tiny_bundle: Path) -> None:
     bundle = Bundle.load(tiny_bundle)
     bundle._unseen = None
 
-    with pytest.raises(UserError, match="has no figures of rows that it had not seen; train its job again"):
+    with pytest.raises(UserError, match="has no figures of rows that it had not seen; ask the ensemble"):
         quorate.scoring.doubt.sets_of(np.eye(10), bundle, Asked(coverage=0.9))
