@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,16 @@ def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others
     mean = run.test.proba[[run.members.index(name) for name in ("slow", "fast")]].astype(np.float64).mean(axis=0)
     mean /= mean.sum(axis=1, keepdims=True)
     assert together["test"]["nll"] == pytest.approx(log_loss(run.context.test.y, mean), abs=1e-5)
+
+
+def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
+    run: Finished, teachers: Here, tmp_path: Path
+) -> None:
+    board = {**run.board, "ensemble": {**run.board["ensemble"], "production": "each member is trained again"}}
+
+    found = make_soup(replace(run, board=board), found_in(run, teachers), tmp_path / "soup")
+
+    assert found["notes"][-1].endswith("as the run's bundle does: each member is trained again")
 
 
 def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(

@@ -89,7 +89,7 @@ def make_soup(
         "choice": _optimism(compared),
         "temperature": round(temperature, 6),
         "size": {"models": len(soups), "bytes": sum(len(blob) for each in files.values() for blob in each.values())},
-        "notes": list(run.notes),
+        "notes": [*run.notes, *_borrowed(run)],
     }
     alone = Alone(
         name=NAME,
@@ -104,6 +104,15 @@ def make_soup(
     with writing(output):
         pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
     return found
+
+
+def _borrowed(run: Finished) -> Iterator[str]:
+    """That the ingredients' figures on the test rows may be of other models than those that are souped."""
+    if run.test is not None and (production := run.board["ensemble"].get("production")):
+        yield (
+            "the soup is of all fold models; the ingredients and their ensemble have answered the test rows as the "
+            f"run's bundle does: {production}"
+        )
 
 
 def _soup_of_fold(run: Finished, chosen: Sequence[Ingredient], number: int) -> FoldSoup:
