@@ -82,7 +82,7 @@ def read_run(folder: RunFolder, known: Known) -> Run:
         recipe=Recipe(_job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))),
         curves=recorded_curves(folder) if told else {},
         combiner=combiner,
-        seed=derive_seed(known.spec.seed if known.spec is not None else 0, "combiner"),
+        seed=derive_seed(known.spec.seed if known.spec is not None else manifest.get("seed", 0), "combiner"),
         data=known.data,
         data_note=known.note,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.cli.conftest import InFolder
 from tests.jobs import Here
 
 from quorate.bundle import Bundle, verified_manifest
+from quorate.checks.reopened import reopen
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Goal, Receipt
@@ -21,7 +23,7 @@ from quorate.kinds import COMBINERS
 from quorate.plan import derive_seed
 from quorate.report.page.values import best_single
 from quorate.report.receipt import as_lines
-from quorate.reporting import Known, read_run
+from quorate.reporting import read_run
 from quorate.runs import RunFolder
 
 JOB: dict[str, Any] = {
@@ -74,37 +76,42 @@ def test_the_receipt_has_the_losses_of_ensembles_made_without_members(quorate_in
     assert not list(run.glob("pruned*"))
 
 
-def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_in: InFolder, tmp_path: Path) -> None:
+MEAN = {"kind": "mean", "calibration": "temperature", "final": "temperature"}
+GROUP = np.repeat(np.arange(40), 10)
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> Path:
+    """A run on a table whose rows come in groups."""
     rng = np.random.default_rng(0)
-    group = np.repeat(np.arange(40), 10)
     label = rng.integers(0, 2, 400)
-    features = {f"x{k}": label + rng.normal(size=400) for k in range(4)}
-    pd.DataFrame({**features, "group": group, "label": np.array(["no", "yes"])[label]}).to_csv(
-        tmp_path / "rows.csv", index=False
-    )
-    here = Here(tmp_path)
+    table = pd.DataFrame({f"x{k}": label + rng.normal(size=400) for k in range(4)})
+    table.assign(group=GROUP, label=np.array(["no", "yes"])[label]).to_csv(tmp_path / "rows.csv", index=False)
     data = {"kind": "csv", "train": str(tmp_path / "rows.csv"), "label": "label", "groups": "group"}
-    mean = {"kind": "mean", "calibration": "temperature", "final": "temperature"}
     members = {"forest": {"kind": "random_forest", "trees": 5, "copies": 3}}
+    here = Here(tmp_path)
+    here.run({**JOB, "data": data, "combiner": MEAN, "members": members})
+    return here.newest_run()
 
-    board = here.run({**JOB, "data": data, "combiner": mean, "members": members})
-    _, said, _ = quorate_in(tmp_path, "prune", "--run", str(here.newest_run()), "--json")
 
-    saved = RunFolder(here.newest_run()).arrays("oof.npz")
-    np.testing.assert_array_equal(saved["groups"], group)
+def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_in: InFolder, grouped: Path) -> None:
+    _, said, _ = quorate_in(grouped, "prune", "--run", str(grouped), "--json")
+
+    folder = RunFolder(grouped)
+    saved, board = folder.arrays("oof.npz"), folder.board()
+    np.testing.assert_array_equal(saved["groups"], GROUP)
     made = COMBINERS.get("mean")
-    combiner = made(made.Params.model_validate(mean))
+    combiner = made(made.Params.model_validate(MEAN))
 
     def combined(names: list[str]) -> Assembly:
         places = [saved["members"].tolist().index(name) for name in names]
         proba, mask, seed = saved["proba"][places], saved["mask"][places], derive_seed(0, "combiner")
-        return assemble(proba=proba, mask=mask, y=saved["y"], combiner=combiner, seed=seed, groups=group)
+        return assemble(proba=proba, mask=mask, y=saved["y"], combiner=combiner, seed=seed, groups=GROUP)
 
     expected = combined(saved["members"].tolist())
-    assert board["ensemble"]["oof"]["nll"] == pytest.approx(expected.scores["nll"], abs=1e-6)
-    page = best_single(read_run(RunFolder(here.newest_run()), Known()))
-    assert page.nll == pytest.approx(expected.best_single_nll)
     assert not expected.guarded
+    assert board["ensemble"]["oof"]["nll"] == pytest.approx(expected.scores["nll"], abs=1e-6)
+    assert best_single(read_run(folder, reopen(folder))).nll == pytest.approx(expected.best_single_nll)
     steps = json.loads(said)["steps"]
     assert steps[1]["nll"] == pytest.approx(combined(steps[1]["left"]).combiner_nll - expected.scores["nll"])
 
@@ -210,6 +217,28 @@ def test_goals_that_are_none_are_refused(given: list[str], words: str, quorate_i
 
     assert code == 2
     assert words in said
+
+
+def test_a_damaged_job_is_refused_without_a_traceback(quorate_in: InFolder, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "damaged")
+    (tmp_path / "damaged" / "job.json").write_text('{"name": ')
+
+    code, _, said = quorate_in(tmp_path, "prune", "--run", "damaged")
+
+    assert code == 2
+    assert "job.json is no job that can be read here" in said and "Traceback" not in said
+
+
+def test_members_are_taken_away_though_the_job_s_files_are_gone(quorate_in: InFolder, grouped: Path) -> None:
+    (grouped.parents[1] / "rows.csv").unlink()
+
+    code, _, said = quorate_in(grouped, "prune", "--run", str(grouped), "--members", "2")
+    assert code == 0, said
+
+    page = read_run(RunFolder(grouped), reopen(RunFolder(grouped)))
+
+    assert page.combiner is not None and page.combiner.params.kind == "mean"
+    assert "so its rows cannot be shown" in page.data_note
 
 
 def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tmp_path: Path) -> None:
