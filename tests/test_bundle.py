@@ -10,15 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import entropy
+from tests.ensemble.samples import labels, members
 from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
-from quorate.bundle import MANIFEST, Bundle, BundleError, QuorumLost, read_manifest, verified_manifest, write_bundle
+from quorate.bundle import (
+    MANIFEST,
+    UNSEEN,
+    Bundle,
+    BundleError,
+    QuorumLost,
+    read_manifest,
+    verified_manifest,
+    write_bundle,
+)
 from quorate.data.signature import ImageSignature
 from quorate.ensemble.calibration import apply_temperature
+from quorate.ensemble.combination import one_member
+from quorate.ensemble.combiners.vote import Vote
 from quorate.members.base import Member
 from quorate.members.logistic import Logistic, LogisticParams
 from quorate.members.random_forest import RandomForest, RandomForestParams
+from quorate.packing import unseen_file
 
 ROWS = tiny_data(rows=9, seed=4).x.pixels
 
@@ -234,3 +247,26 @@ def test_below_the_quorum_nothing_is_answered(folder, trained):
 
     with pytest.raises(QuorumLost, match="1 of 2 members answer, 2 are needed; lost: line"):
         hurt.predict(ROWS)
+
+
+def test_what_a_bundle_keeps_of_votes_covers_as_many_rows_and_answers_as_many(tmp_path: Path) -> None:
+    # given: shares of five votes, few different numbers that float32 does not hold
+    rng = np.random.default_rng(0)
+    y = labels(rng, rows=2_000, classes=4)
+    shares = Vote.pool(members=members(rng, y, classes=4, skills=[1.0] * 5), weights=np.full(5, 0.2))
+    (tmp_path / UNSEEN).write_bytes(unseen_file(shares, np.ones(2_000, bool), y))
+    combination = one_member(member=0, members=1).to_json()
+
+    # when
+    with np.load(tmp_path / UNSEEN) as kept:
+        bundle = Bundle({"combination": combination, "members": [{"folds": ["members/one/0"]}]}, {}, dict(kept))
+
+    # then
+    assert bundle.conformal is not None and bundle.risk_coverage is not None
+    for coverage in (0.3, 0.5, 0.7, 0.9):
+        held = bundle.conformal.sets(shares, coverage=coverage)[np.arange(2_000), y]
+        assert held.mean() >= coverage
+    for risk in (0.02, 0.1, 0.2):
+        confidence = bundle.risk_coverage.confidence_for(risk)
+        assert confidence is not None
+        assert (shares.max(axis=1) >= confidence).mean() == pytest.approx(bundle.risk_coverage.at(confidence)[0])

@@ -64,6 +64,7 @@ def test_every_member_that_weighs_something_is_trained_on_all_rows(refit: tuple[
     with np.load(folder / "test.npz") as kept:  # what other commands know of the test rows is of these models too
         np.testing.assert_allclose(kept["proba"], list(found.members.values()), atol=1e-6)
     assert "each member is trained again on all rows" in board["ensemble"]["production"]
+    assert "stopped early" not in board["ensemble"]["production"]
 
 
 def test_its_out_of_fold_figures_are_those_of_the_folds(refit: tuple[Path, dict[str, Any]], here: Here) -> None:
@@ -90,6 +91,14 @@ def test_an_early_stopped_network_is_trained_for_the_mean_of_its_folds_best_epoc
         losses = [float(line.split("valid_loss ")[1].split(",")[0]) for line in lines]
         best.append(int(np.argmin(losses)) + 1)
     assert epochs == round(np.mean(best))
+
+
+def test_networks_whose_epochs_cannot_be_those_of_the_folds_are_named(here: Here) -> None:
+    varied = {**NET, "copies": 2, "vary": {"lr": [0.02, 0.05]}, "early_stopping": {"patience": 2}}
+
+    board = here.run({**JOB, "members": {"cnn": varied}, "production": {"refit": True}})
+
+    assert "; cnn.1, cnn.2 stopped early by rows that they learned from" in board["ensemble"]["production"]
 
 
 def test_a_second_start_trains_nothing(refit: tuple[Path, dict[str, Any]], here: Here) -> None:

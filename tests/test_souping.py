@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,19 @@ def test_a_soup_is_a_bundle_with_the_figures_that_it_says_and_the_same_twice(
     assert estimated.sum() == found["rows"]["estimate"] == 240 - found["rows"]["choice"]
 
 
+def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
+    run: Finished, teachers: Here, tmp_path: Path
+) -> None:
+    found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
+
+    bundle = Bundle.load(tmp_path / "soup")
+    assert bundle.conformal is not None and bundle.risk_coverage is not None
+    calibrated = next(row["estimate"] for row in found["compared"] if row["name"] == "soup, calibrated")
+    assert len(bundle.conformal.y) == found["rows"]["estimate"]
+    assert -np.log(bundle.conformal.true).mean() == pytest.approx(calibrated["nll"], abs=1e-5)
+    assert bundle.risk_coverage.risk[-1] == pytest.approx(1 - calibrated["accuracy"], abs=1e-6)
+
+
 def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others(
     run: Finished, teachers: Here, tmp_path: Path
 ) -> None:
@@ -123,6 +137,16 @@ def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others
     mean = run.test.proba[[run.members.index(name) for name in ("slow", "fast")]].astype(np.float64).mean(axis=0)
     mean /= mean.sum(axis=1, keepdims=True)
     assert together["test"]["nll"] == pytest.approx(log_loss(run.context.test.y, mean), abs=1e-5)
+
+
+def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
+    run: Finished, teachers: Here, tmp_path: Path
+) -> None:
+    board = {**run.board, "ensemble": {**run.board["ensemble"], "production": "each member is trained again"}}
+
+    found = make_soup(replace(run, board=board), found_in(run, teachers), tmp_path / "soup")
+
+    assert found["notes"][-1].endswith("as the run's bundle does: each member is trained again")
 
 
 def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(

@@ -107,8 +107,7 @@ class Bundle:
         """How often the ensemble was wrong, by its confidence, on rows not seen; None for a bundle without it."""
         if self._unseen is None:
             return None
-        confidence = self._unseen["confidence"].astype(np.float64)
-        return RiskCoverage.of_answers(confidence=confidence, right=self._unseen["right"])
+        return RiskCoverage.of_answers(confidence=self._unseen["confidence"], right=self._unseen["right"])
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -288,6 +288,7 @@ def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> A
             combiner=combiner,
             seed=derive_seed(job.spec.seed, "combiner"),
             names=[plan.labels[i] for i in members],
+            groups=plan.context.train.groups,
         )
     except ValueError as error:
         raise JobFailed(f"the members cannot be combined: {error}") from None

@@ -85,11 +85,15 @@ class Alone:
     test: Mapping[str, float] | None
     row_losses: NDArray[np.float64]
     """Of the training rows (N,) behind `oof`, NaN elsewhere."""
+    unseen: bytes | None = None
+    """What `unseen_file` makes of those rows; without it there are no conformal sets."""
 
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: Alone, notes: Mapping[str, bytes]) -> Path:
     """Write the bundle of one network to `folder`, with the files `notes` beside it."""
     files = dict(notes) | {LOSSES: losses_file(alone.row_losses)}
+    if alone.unseen is not None:
+        files[UNSEEN] = alone.unseen
     figures: dict[str, Any] = {"oof": alone.oof, "test": alone.test}
     temperature = round(alone.temperature, 6)
     entry: dict[str, Any] = {"name": alone.name, "kind": "net", "weight": 1.0, "temperature": temperature, **figures}
@@ -143,7 +147,7 @@ def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArr
     """What combinations that had not seen the `rows` (N,) that all members cover say of these, from (N, K)."""
     proba, labels = crossfit[rows], y[rows]
     content = io.BytesIO()
-    confidence, right = proba.max(axis=1).astype(np.float32), proba.argmax(axis=1) == labels
+    confidence, right = proba.max(axis=1), proba.argmax(axis=1) == labels
     conformal = Conformal.of(proba=proba, y=labels).to_arrays()
     np.savez(content, allow_pickle=False, **conformal, confidence=confidence, right=right)
     return content.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from quorate.errors import UserError
 from quorate.packing import losses_file, unseen_file
 from quorate.plan import derive_seed
 from quorate.runs import RunFolder
-from quorate.spec import JobSpec
 from quorate.timing import member_milliseconds
 
 MOST_ROWS = 20_000
@@ -29,22 +27,23 @@ MOST_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels (N,)."""
+    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels and groups (N,)."""
 
     names: list[str]
     proba: NDArray[np.float32]
     mask: NDArray[np.bool_]
     y: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
 
     @classmethod
     def of(cls, folder: RunFolder) -> Rows:
         """Raises `RunError` where the run does not have them."""
         saved = folder.arrays("oof.npz")
-        return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"])
+        return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"], saved.get("groups"))
 
     def take(self, names: tuple[str, ...]) -> Rows:
         places = [self.names.index(name) for name in names]
-        return Rows(list(names), self.proba[places], self.mask[places], self.y)
+        return Rows(list(names), self.proba[places], self.mask[places], self.y, self.groups)
 
 
 def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
@@ -56,7 +55,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
     if len(names) < 2:
         raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
-    spec, rows, board = _spec(folder), Rows.of(folder).take(names), folder.board()
+    spec, rows, board = folder.spec(), Rows.of(folder).take(names), folder.board()
     covered = np.flatnonzero(rows.mask.all(axis=0))
     if len(covered) > MOST_ROWS:
         drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
@@ -66,6 +65,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
         y=rows.y[covered],
         combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates")),
         seed=derive_seed(spec.seed, "combiner"),
+        groups=None if rows.groups is None else rows.groups[covered],
     )
     rows_of = {row["name"]: row for row in board["members"]}
     milliseconds = member_milliseconds(bundle)
@@ -80,7 +80,7 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
 
     The members are combined anew on all out-of-fold rows, and the estimate is cross-fitted.
     """
-    spec, names = _spec(folder), tuple(found.names[m] for m in step.left)
+    spec, names = folder.spec(), tuple(found.names[m] for m in step.left)
     rows = Rows.of(folder).take(names)
     manifest = verified_manifest(folder.bundle)
     assembly = assemble(
@@ -90,6 +90,7 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
         combiner=combiner_of(spec.combiner, folder.board()["ensemble"].get("candidates")),
         seed=derive_seed(spec.seed, "combiner"),
         names=list(names),
+        groups=rows.groups,
     )
     entries = {entry["name"]: entry for entry in manifest["members"]}
     members = [
@@ -134,10 +135,6 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
         "before": manifest["metrics"],
         "change": vars(step.change),
     }
-
-
-def _spec(folder: RunFolder) -> JobSpec:
-    return JobSpec.model_validate(json.loads((folder.path / "job.json").read_text(encoding="utf-8")))
 
 
 def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:

@@ -87,21 +87,31 @@ def refit_plan(spec: JobSpec, plan: Plan, work: Work, labels: Sequence[str], har
 def refitted(plan: Plan, again: Plan, before: Production, work: Work, labels: Sequence[str]) -> Production:
     """The refits that there are; a member whose refit failed keeps its fold models."""
     fits: dict[str, Sequence[Fit]] = dict(before.fits)
-    failed = []
+    failed, stopping = [], []
     for label in labels:
         (task,) = again.of(label)
+        if getattr(task.params, "early_stopping", None) is not None:
+            stopping.append(label)
         if task.key in work.fits:
             fits[label] = [work.fits[task.key]]
         else:
             failed.append(label)
     note = "each member is trained again on all rows; weights, temperatures and conformal sets are those of the folds"
+    if stopping:
+        note += (
+            f"; {', '.join(stopping)} stopped early by rows that they learned from, as their epochs cannot be set to "
+            "those of the folds (vary, or a schedule that needs more)"
+        )
     if failed:
         note += f"; {', '.join(failed)} failed there and keep their fold models"
     return Production(fits, {**before.tests, **work.tests}, note)
 
 
 def _as_long(name: str, params: MemberParams, plan: Plan, work: Work) -> MemberParams:
-    """`params` without early stopping, for as many epochs as were best in the folds; as they are otherwise."""
+    """`params` without early stopping, for as many epochs as were best in the folds.
+
+    As they are where copies vary, and where a schedule does not fit into so few: `refitted` says so.
+    """
     stopping = getattr(params, "early_stopping", None)
     if stopping is None or params.vary:
         return params

@@ -82,7 +82,7 @@ def read_run(folder: RunFolder, known: Known) -> Run:
         recipe=Recipe(_job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))),
         curves=recorded_curves(folder) if told else {},
         combiner=combiner,
-        seed=derive_seed(known.spec.seed if known.spec is not None else 0, "combiner"),
+        seed=derive_seed(known.spec.seed if known.spec is not None else manifest.get("seed", 0), "combiner"),
         data=known.data,
         data_note=known.note,
     )
@@ -93,7 +93,13 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
     rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
     covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
     return Split(
-        "oof", tuple(covering), arrays["proba"][covering][:, rows], arrays["ensemble"][rows], arrays["y"][rows], rows
+        "oof",
+        tuple(covering),
+        arrays["proba"][covering][:, rows],
+        arrays["ensemble"][rows],
+        arrays["y"][rows],
+        rows,
+        arrays["groups"][rows] if "groups" in arrays else None,
     )
 
 

@@ -17,7 +17,7 @@ from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime,
 from quorate.oof import Gathered
 from quorate.plan import FeatureTask, Plan, PredictTask
 from quorate.report.leaderboard import as_text
-from quorate.spec import Job
+from quorate.spec import Job, JobSpec, spec_of_run
 
 BOARD = "leaderboard.json"
 
@@ -99,6 +99,16 @@ class RunFolder:
             raise RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
         return board
 
+    def spec(self) -> JobSpec:
+        """The job as it was read, whether its data are still there or not; raises `RunError` where it is damaged."""
+        path = self.path / "job.json"
+        try:
+            return spec_of_run(path)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path} is no job that can be read here; start the job again, where its own code is ({error})"
+            ) from None
+
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """What `write_end` wrote to `oof.npz` or `test.npz`; raises `RunError` where it is missing or damaged."""
         path = self.path / name
@@ -159,6 +169,8 @@ class RunFolder:
             "members": np.array(plan.labels),
             "ensemble": assembly.crossfit_proba,
         }
+        if plan.context.train.groups is not None:
+            arrays["groups"] = plan.context.train.groups
         np.savez(self.path / "oof.npz", allow_pickle=False, **arrays)
         if gathered.test is not None and test is not None and plan.context.test is not None:
             labels = plan.context.test.y

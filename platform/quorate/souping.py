@@ -23,7 +23,7 @@ from quorate.finished import Finished
 from quorate.ingredients import Candidates, Ingredient
 from quorate.members.base import Member, files_of, member_of
 from quorate.members.net import Net
-from quorate.packing import Alone, pack_alone
+from quorate.packing import Alone, pack_alone, unseen_file
 from quorate.plan import derive_seed
 from quorate.scoring.output import writing
 
@@ -68,7 +68,8 @@ def make_soup(
     y, raw = data.y[rows], np.concatenate([soup.proba[soup.estimate] for soup in soups]).astype(np.float64)
     temperature = fit_temperature(proba=raw, y=y)
     seed = derive_seed(run.job.spec.seed, NAME, "temperature")
-    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed)))
+    groups = data.groups[rows] if data.groups is not None else None
+    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed, groups=groups)))
     tested = run.test is not None and test is not None
     on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
     compared = list(_compared(run, chosen, soups, on_test))
@@ -88,7 +89,7 @@ def make_soup(
         "choice": _optimism(compared),
         "temperature": round(temperature, 6),
         "size": {"models": len(soups), "bytes": sum(len(blob) for each in files.values() for blob in each.values())},
-        "notes": list(run.notes),
+        "notes": [*run.notes, *_borrowed(run)],
     }
     alone = Alone(
         name=NAME,
@@ -98,10 +99,20 @@ def make_soup(
         oof=oof,
         test=own_test,
         row_losses=_mean_by_row(rows, row_nll(calibrated, y), len(data)),
+        unseen=unseen_file(calibrated, np.ones(len(y), dtype=bool), y),
     )
     with writing(output):
         pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
     return found
+
+
+def _borrowed(run: Finished) -> Iterator[str]:
+    """That the ingredients' figures on the test rows may be of other models than those that are souped."""
+    if run.test is not None and (production := run.board["ensemble"].get("production")):
+        yield (
+            "the soup is of all fold models; the ingredients and their ensemble have answered the test rows as the "
+            f"run's bundle does: {production}"
+        )
 
 
 def _soup_of_fold(run: Finished, chosen: Sequence[Ingredient], number: int) -> FoldSoup:

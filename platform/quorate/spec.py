@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import types
@@ -35,7 +36,10 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 
 def _given_path(value: Path, info: ValidationInfo) -> Path:
     """The path below the job file's folder, or else below the present one (as variables in a shell mean it)."""
-    base: Path = (info.context or {}).get("base", Path())
+    context = info.context or {}
+    if context.get("read_before"):
+        return value
+    base: Path = context.get("base", Path())
     for folder in (base, Path()):
         try:
             path = folder / value.expanduser()
@@ -322,6 +326,12 @@ class Job:
 def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
     """Read, override and validate a job file; raises `SpecError` with every problem that it has."""
     return validate(jobfile.read(path, overrides), base=path.parent)
+
+
+def spec_of_run(path: Path) -> JobSpec:
+    """The job that a run has kept, whether its files are still there or not; raises `ValueError` and `OSError`."""
+    own_code.look_in(path.parent, Path())
+    return JobSpec.model_validate(json.loads(path.read_text(encoding="utf-8")), context={"read_before": True})
 
 
 def validate(source: Source, *, base: Path) -> Job:

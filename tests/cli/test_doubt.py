@@ -67,8 +67,23 @@ def test_sets_hold_the_true_class_as_often_as_asked(
     true = np.load(digits)["labels"].astype(str)
     covered = [label in json.loads(chosen) for label, chosen in zip(true, found["set"], strict=True)]
     assert np.mean(covered) >= 0.88
-    assert "sets hold the true class of 90%" in said
+    of = "the rows of each class" if more else "rows"
+    assert f"sets hold the true class of 90% of {of} like the training rows" in said
     assert re.search(r"unseen rows promise \d+\.\d% to \d+\.\d%", said)
+    assert "in every set" not in said
+
+
+def test_classes_that_no_set_can_leave_out_are_named(
+    quorate_in: InFolder, tiny_bundle: Path, digits: Path, tmp_path: Path
+) -> None:
+    asked = [str(digits), "--run", str(tiny_bundle), "--coverage", "0.995", "--by-class"]
+
+    found, said = scores(quorate_in, tmp_path, *asked)
+
+    # 40 rows of each class: the first coverage that they cannot promise is 40 / 41
+    assert "sets hold the true class of 99.5% of the rows of each class" in said
+    assert "in every set, because too few rows were not seen to leave them out of any: 0, 1, 2, 3" in said
+    assert all(len(json.loads(chosen)) == 10 for chosen in found["set"])
 
 
 def test_rows_are_answered_from_the_confidence_on_at_which_few_are_wrong(
@@ -140,5 +155,5 @@ def test_a_bundle_without_unseen_rows_says_so(tiny_bundle: Path) -> None:
     bundle = Bundle.load(tiny_bundle)
     bundle._unseen = None
 
-    with pytest.raises(UserError, match="has no figures of rows that it had not seen; train its job again"):
+    with pytest.raises(UserError, match="has no figures of rows that it had not seen; ask the ensemble"):
         quorate.scoring.doubt.sets_of(np.eye(10), bundle, Asked(coverage=0.9))

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.cli.conftest import InFolder
 from tests.jobs import Here
 
 from quorate.bundle import Bundle, verified_manifest
-from quorate.ensemble.assemble import assemble
+from quorate.checks.reopened import reopen
+from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.metrics import scores
+from quorate.ensemble.receipt import Goal, Receipt
+from quorate.ensemble.worth import Change, Estimated, Pruned
 from quorate.kinds import COMBINERS
 from quorate.plan import derive_seed
+from quorate.report.page.values import best_single
+from quorate.report.receipt import as_lines
+from quorate.reporting import read_run
+from quorate.runs import RunFolder
 
 JOB: dict[str, Any] = {
     "name": "several",
@@ -67,6 +76,46 @@ def test_the_receipt_has_the_losses_of_ensembles_made_without_members(quorate_in
     assert not list(run.glob("pruned*"))
 
 
+MEAN = {"kind": "mean", "calibration": "temperature", "final": "temperature"}
+GROUP = np.repeat(np.arange(40), 10)
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> Path:
+    """A run on a table whose rows come in groups."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 400)
+    table = pd.DataFrame({f"x{k}": label + rng.normal(size=400) for k in range(4)})
+    table.assign(group=GROUP, label=np.array(["no", "yes"])[label]).to_csv(tmp_path / "rows.csv", index=False)
+    data = {"kind": "csv", "train": str(tmp_path / "rows.csv"), "label": "label", "groups": "group"}
+    members = {"forest": {"kind": "random_forest", "trees": 5, "copies": 3}}
+    here = Here(tmp_path)
+    here.run({**JOB, "data": data, "combiner": MEAN, "members": members})
+    return here.newest_run()
+
+
+def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_in: InFolder, grouped: Path) -> None:
+    _, said, _ = quorate_in(grouped, "prune", "--run", str(grouped), "--json")
+
+    folder = RunFolder(grouped)
+    saved, board = folder.arrays("oof.npz"), folder.board()
+    np.testing.assert_array_equal(saved["groups"], GROUP)
+    made = COMBINERS.get("mean")
+    combiner = made(made.Params.model_validate(MEAN))
+
+    def combined(names: list[str]) -> Assembly:
+        places = [saved["members"].tolist().index(name) for name in names]
+        proba, mask, seed = saved["proba"][places], saved["mask"][places], derive_seed(0, "combiner")
+        return assemble(proba=proba, mask=mask, y=saved["y"], combiner=combiner, seed=seed, groups=GROUP)
+
+    expected = combined(saved["members"].tolist())
+    assert not expected.guarded
+    assert board["ensemble"]["oof"]["nll"] == pytest.approx(expected.scores["nll"], abs=1e-6)
+    assert best_single(read_run(folder, reopen(folder))).nll == pytest.approx(expected.best_single_nll)
+    steps = json.loads(said)["steps"]
+    assert steps[1]["nll"] == pytest.approx(combined(steps[1]["left"]).combiner_nll - expected.scores["nll"])
+
+
 def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
     quorate_in: InFolder, run: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +163,44 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
     assert code == 2 and "is there already; name another folder with -o, or remove it" in wrong
 
 
+def stepped(*changes: Change) -> Receipt:
+    """Of members a, b, … that cost 1 ms each and go from the last on, with what each step changes."""
+    names = tuple("abcdef"[: len(changes) + 1])
+    nobody = Estimated(np.zeros(1), np.ones(1, bool))
+    whole = Change(0.0, 0.0, 0.0, 0.0)
+    steps = [
+        Pruned(tuple(range(len(names) - gone)), float(len(names) - gone), nobody, change)
+        for gone, change in enumerate((whole, *changes))
+    ]
+    return Receipt(names, np.ones(len(names)), np.ones(len(names)), tuple(steps), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # the accuracy of the second step is lost beyond noise: its interval says so
+        ([Change(0.01, 0.01, 0.0, 0.0), Change(0.00123, 0.001, -0.02, 0.005)], "accuracy -0.0200 ± 0.0098"),
+        ([Change(0.00123, 0.001, 0.0, 0.0)], "drop b: 50% faster, OOF NLL +0.0012 ± 0.0020, accuracy +0.0000 ± 0.0"),
+        ([Change(-0.02, 0.001, 0.01, 0.002), Change(0.9, 0.1, -0.3, 0.1)], "drop c: 33% faster"),
+    ],
+)
+def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[Change], words: str) -> None:
+    found = stepped(*changes)
+
+    (line,) = as_lines(found, None, None)
+
+    assert words in line
+    chosen = found.chosen(Goal(loss=float(line.rpartition("--loss ")[2].rstrip(")"))))
+    assert chosen is not None
+    assert line.startswith(f"drop {', '.join(found.names[len(chosen.left) :])}: ")
+
+
+def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
+    (line,) = as_lines(stepped(Change(0.02, 0.001, -0.01, 0.002)), None, None)
+
+    assert line.startswith("every member is worth more than noise")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -132,11 +219,35 @@ def test_goals_that_are_none_are_refused(given: list[str], words: str, quorate_i
     assert words in said
 
 
-def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tiny_bundle: Path) -> None:
-    run = tiny_bundle.parent
-    alone = sum(bool(entry["folds"]) for entry in verified_manifest(tiny_bundle)["members"]) == 1
+def test_a_damaged_job_is_refused_without_a_traceback(quorate_in: InFolder, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "damaged")
+    (tmp_path / "damaged" / "job.json").write_text('{"name": ')
 
-    code, _, said = quorate_in(run, "prune", "--run", str(run))
+    code, _, said = quorate_in(tmp_path, "prune", "--run", "damaged")
 
-    assert code == (2 if alone else 0)
-    assert not alone or "alone; there is nothing to prune" in said
+    assert code == 2
+    assert "job.json is no job that can be read here" in said and "Traceback" not in said
+
+
+def test_members_are_taken_away_though_the_job_s_files_are_gone(quorate_in: InFolder, grouped: Path) -> None:
+    (grouped.parents[1] / "rows.csv").unlink()
+
+    code, _, said = quorate_in(grouped, "prune", "--run", str(grouped), "--members", "2")
+    assert code == 0, said
+
+    page = read_run(RunFolder(grouped), reopen(RunFolder(grouped)))
+
+    assert page.combiner is not None and page.combiner.params.kind == "mean"
+    assert "so its rows cannot be shown" in page.data_note
+
+
+def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.run(
+        {**JOB, "combiner": "best_single", "members": {name: JOB["members"][name] for name in ("forest", "linear")}}
+    )
+
+    code, _, said = quorate_in(tmp_path, "prune")
+
+    assert code == 2
+    assert "the member linear alone; there is nothing to prune" in said

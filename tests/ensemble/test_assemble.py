@@ -9,6 +9,7 @@ from tests.ensemble.samples import labels, member, members
 
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.metrics import nll
 from quorate.kinds import CALIBRATIONS, COMBINERS
 
@@ -75,6 +76,43 @@ def test_shuffled_labels_give_chance_level_estimates(kind):
     assert abs(made.scores["accuracy"] - 0.5) < 3 * 0.5 / np.sqrt(1_000)
     assert made.scores["nll"] > np.log(2) - 0.005
     assert made.combiner_nll > np.log(2) - 0.005
+
+
+@pytest.mark.parametrize("kind", ["calibrated_greedy", "stacking", *CALIBRATED[:1]], ids=str)
+def test_rows_that_belong_together_do_not_tell_of_each_other(kind):
+    # given: thirty groups of thirty like rows each, whose labels are drawn without a look at the members
+    chance, found = np.log(2), []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(30), 30)
+        y = np.repeat(rng.permutation(np.arange(30) % 2), 30)
+        proba = np.repeat(rng.dirichlet([3.0, 3.0], size=(6, 30)), 30, axis=1)
+
+        # when
+        made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner(kind), seed=seed, groups=groups)
+
+        found.append(made.combiner_nll)
+
+    # then: knowing other rows of its group would have been worth .03 nats and more
+    assert np.mean(found) > chance - 0.01
+
+
+@pytest.mark.parametrize("case", ["a group of most rows", "classes of one row", "one group"])
+def test_groups_of_any_sizes_are_parted(case):
+    rng = np.random.default_rng(0)
+    y = np.arange(40) if case == "classes of one row" else labels(rng, rows=40, classes=2)
+    groups = {
+        "a group of most rows": np.maximum(np.arange(40) - 36, 0),
+        "classes of one row": np.arange(40) // 4,
+        "one group": np.zeros(40, int),
+    }[case]
+
+    parts = list(parts_of(y, splits=5, seed=0, groups=groups))
+
+    assert len(parts) >= 2 and all(len(fit_rows) and len(held) for fit_rows, held in parts)
+    np.testing.assert_array_equal(np.sort(np.concatenate([held for _, held in parts])), np.arange(40))
+    if case != "one group":
+        assert all(set(groups[fit_rows]).isdisjoint(groups[held]) for fit_rows, held in parts)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.tiny import plan_of
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates
 from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started
-from quorate.plan import FitTask, Plan, Unit
+from quorate.plan import ALL_ROWS, FitTask, Plan, Unit
 from quorate.report.progress import Screen, Watch
 
 
@@ -132,6 +132,16 @@ def test_failures_are_counted_and_go_where_errors_go(plan):
     assert "member svm, copy 1, fold 1, attempt 2: failed: it broke [here]" in shown.errors.getvalue()
     assert "| line" in shown.errors.getvalue()
     assert "1 of 6 fit tasks done, 1 failed" in shown.picture()[-1]
+
+
+def test_figures_of_a_model_of_all_rows_are_not_called_those_of_validation(plan):
+    shown = Shown(plan, terminal=False, width=200)
+    task = replace(shown.tasks["svm", 0], fold=ALL_ROWS)
+
+    shown.see(Started(task, 1, "here:1"), fitted(task, 3.25))
+
+    (line,) = shown.text.getvalue().splitlines()
+    assert "svm all rows fitted in 3.2 s, training loss 0.2500, accuracy 0.8750" in line
 
 
 def test_without_a_terminal_there_is_a_line_for_each_task_and_none_for_an_epoch(plan):

@@ -7,7 +7,7 @@ from quorate.errors import UserError
 from quorate.job import open_data
 from quorate.reporting import Known
 from quorate.runs import RunFolder
-from quorate.spec import load_job
+from quorate.spec import JobSpec, load_job
 
 
 def reopen(folder: RunFolder) -> Known:
@@ -15,7 +15,8 @@ def reopen(folder: RunFolder) -> Known:
     try:
         job = load_job(folder.path / "job.json")
     except (UserError, OSError) as error:
-        return Known(note=f"The job cannot be read again ({_first_line(error)}), so its rows cannot be shown.")
+        note = f"The job cannot be read again ({_first_line(error)}), so its rows cannot be shown."
+        return Known(_spec(folder), note=note)
     try:
         context = open_data(job)
     except (UserError, OSError) as error:
@@ -28,6 +29,14 @@ def reopen(folder: RunFolder) -> Known:
     if context.train.fingerprint != fingerprint:
         return Known(job.spec, note="The data have changed since the run, so rows are numbers only.")
     return Known.of(job.spec, context.train, context.test)
+
+
+def _spec(folder: RunFolder) -> JobSpec | None:
+    """What the job says, where only its files are gone."""
+    try:
+        return folder.spec()
+    except UserError:
+        return None
 
 
 def _first_line(error: Exception) -> str:

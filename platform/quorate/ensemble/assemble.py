@@ -62,17 +62,19 @@ def assemble(
     seed: int,
     splits: int = 5,
     names: Sequence[str] | None = None,
+    groups: Labels | None = None,
 ) -> Assembly:
     """The ensemble of members with out-of-fold probabilities (M, N, K), where `mask` (M, N), for labels (N,).
 
     `splits` is the number of cross-fitting parts, fewer where the rarest class has fewer rows;
-    `names` of the members make messages readable. Raises ValueError when too few rows, or not all
+    `names` of the members make messages readable; rows of one of the `groups` (N,) are fitted on or held out together,
+    as far as they are several. Raises ValueError when too few rows, or not all
     classes, are covered by every member.
     """
     names = names or [f"member {number}" for number in range(len(proba))]
     rows = _common_rows(mask, y, names)
     covered, labels = (proba, y) if rows.all() else (proba[:, rows], y[rows])
-    parts = list(parts_of(labels, splits=splits, seed=seed))
+    parts = list(parts_of(labels, splits=splits, seed=seed, groups=None if groups is None else groups[rows]))
     estimate = crossfitted(combiner.fit, proba=covered, y=labels, parts=parts, seed=seed)
     objective = combiner.objective
     combination = combiner.fit(proba=covered, y=labels, seed=seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
@@ -26,15 +27,31 @@ class Fits(Protocol):
     def __call__(self, *, proba: Proba, y: Labels, seed: int) -> Fitted: ...
 
 
-def parts_of(y: Labels, *, splits: int, seed: int) -> Iterator[Split]:
-    """At most `splits` parts, fewer where the rarest class has fewer rows; stratified unless one has a single row."""
+def parts_of(y: Labels, *, splits: int, seed: int, groups: Labels | None = None) -> Iterator[Split]:
+    """At most `splits` parts, fewer where the rarest class has fewer rows; stratified unless one has a single row.
+
+    With `groups` (N,) no group is in two parts; where all rows are of one group, they are parted as without.
+    """
     rarest = int(np.unique(y, return_counts=True)[1].min())
     state = seed % 2**32
+    if groups is not None and (count := len(np.unique(groups))) >= 2:
+        most = rarest if rarest >= 2 else len(y)
+        yield from _whole_groups(y, groups, parts=max(2, min(splits, most, count)), state=state)
+        return
     if rarest >= 2:
         folds = StratifiedKFold(max(2, min(splits, rarest)), shuffle=True, random_state=state)
     else:
         folds = KFold(max(2, min(splits, len(y))), shuffle=True, random_state=state)
     yield from folds.split(np.zeros(len(y)), y)
+
+
+def _whole_groups(y: Labels, groups: Labels, *, parts: int, state: int) -> Iterator[Split]:
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
+    balanced = y if np.bincount(y).max() >= parts else np.zeros_like(y)  # it refuses where every class is rarer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # some class is rarer
+        splits = list(splitter.split(np.zeros(len(y)), balanced, groups))
+    yield from ((fit_rows, held) for fit_rows, held in splits if len(held))  # large groups can leave a part empty
 
 
 def crossfitted_temperature(proba: Proba, y: Labels, parts: Sequence[Split]) -> Floats:

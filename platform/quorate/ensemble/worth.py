@@ -62,9 +62,18 @@ class Worth:
     seed: int
 
     @classmethod
-    def of(cls, *, proba: Proba, y: Labels, combiner: Combiner[KindParams], seed: int, splits: int = 5) -> Worth:
-        """With the parts of the rows that `assemble` has for the same labels and seed."""
-        return cls(proba, y, combiner, list(parts_of(y, splits=splits, seed=seed)), seed)
+    def of(
+        cls,
+        *,
+        proba: Proba,
+        y: Labels,
+        combiner: Combiner[KindParams],
+        seed: int,
+        splits: int = 5,
+        groups: Labels | None = None,
+    ) -> Worth:
+        """With the parts of the rows that `assemble` has for the same labels, seed and groups."""
+        return cls(proba, y, combiner, list(parts_of(y, splits=splits, seed=seed, groups=groups)), seed)
 
     def estimate(self, members: Sequence[int]) -> Estimated:
         """The ensemble of these members, fitted anew on each part's other rows."""

@@ -17,7 +17,7 @@ from quorate.amounts import say_seconds
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates, epochs_of, makespan
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
-from quorate.plan import FeatureTask, FitTask, Task, Unit
+from quorate.plan import ALL_ROWS, FeatureTask, FitTask, Task, Unit
 
 _WIDE = 100
 """From so many columns on, a task's line has a bar."""
@@ -87,7 +87,7 @@ class Watch:
             self._begin(task, event)
         elif isinstance(event, Reported) and task.key in self._rows:
             row = self._rows[task.key]
-            row.epoch, row.loss, row.of = event.epoch, event.metrics.get("valid_loss"), "validation "
+            row.epoch, row.loss, row.of = event.epoch, event.metrics.get("valid_loss"), f"{_rows(task)} "
             if row.loss is None:
                 row.loss, row.of = event.metrics.get("pretrain_loss"), "pretraining "
         elif isinstance(event, Fitted):
@@ -188,8 +188,13 @@ def _fitted(event: Fitted) -> str:
     epochs = f" after {len(event.history)} of {epochs_of(event.task)} epochs"
     what = f"fitted in {event.seconds:.1f} s" if event.complete else f"stopped{epochs}, {event.seconds:.1f} s"
     last = event.history[-1] if event.history else {}
-    figures = {"validation loss": last.get("valid_loss"), "accuracy": last.get("valid_accuracy")}
+    figures = {f"{_rows(event.task)} loss": last.get("valid_loss"), "accuracy": last.get("valid_accuracy")}
     return ", ".join([what, *(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)])
+
+
+def _rows(task: Task) -> str:
+    """Which rows a task's figures are of: one that trains on all has no others."""
+    return "training" if isinstance(task, FitTask) and task.fold == ALL_ROWS else "validation"
 
 
 def _name(task: Task) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,11 +47,7 @@ def as_lines(found: Receipt, chosen: Pruned | None, written: Mapping[str, Any] |
     if written is None:
         yield "the whole ensemble meets that; nothing is written"
         return
-    change = chosen.change
-    yield (
-        f"left: {', '.join(written['members'])}; {1 - chosen.cost / whole.cost:.0%} faster, OOF NLL {change.nll:+.4f} "
-        f"± {Z * change.nll_error:.4f}, accuracy {change.accuracy:+.4f} ± {Z * change.accuracy_error:.4f}"
-    )
+    yield f"left: {', '.join(written['members'])}; {_saved(chosen, whole)}"
     after, before = written["metrics"]["test"], written["before"]["test"]
     if after and before:
         yield (
@@ -62,17 +59,22 @@ def as_lines(found: Receipt, chosen: Pruned | None, written: Mapping[str, Any] |
 
 
 def _offer(found: Receipt) -> str:
-    """The smallest ensemble whose loss is within noise of the whole one's."""
+    """The fastest ensemble whose log-loss is within noise of the whole one's, and the command that takes it."""
     whole = found.steps[0]
     free = [step for step in found.steps[1:] if step.change.nll <= Z * step.change.nll_error]
     if not free:
         return "every member is worth more than noise; --members, --max-latency or --loss say what may go all the same"
     least = min(free, key=lambda step: step.cost)
     gone = [name for m, name in enumerate(found.names) if m not in least.left]
-    change = least.change
+    most = math.ceil(max(least.change.nll, 0.0) * 1e4) / 1e4
+    return f"drop {', '.join(gone)}: {_saved(least, whole)}, a log-loss within noise (quorate prune --loss {most:g})"
+
+
+def _saved(step: Pruned, whole: Pruned) -> str:
+    change = step.change
     return (
-        f"drop {', '.join(gone)}: {1 - least.cost / whole.cost:.0%} faster, OOF NLL {change.nll:+.4f}, accuracy "
-        f"{change.accuracy:+.4f}, both within noise (quorate prune --members {len(least.left)})"
+        f"{1 - step.cost / whole.cost:.0%} faster, OOF NLL {change.nll:+.4f} ± {Z * change.nll_error:.4f}, accuracy "
+        f"{change.accuracy:+.4f} ± {Z * change.accuracy_error:.4f}"
     )
 
 

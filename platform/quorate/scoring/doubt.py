@@ -18,6 +18,8 @@ from quorate.scoring.score import Answers
 
 T = TypeVar("T", Conformal, RiskCoverage)
 
+SHOWN = 10
+"""Classes that a sentence names."""
 ENTROPIES = ("entropy", "aleatoric", "epistemic", "variation_ratio")
 
 
@@ -57,15 +59,18 @@ def doubts_of(answers: Answers, bundle: Bundle, asked: Asked) -> tuple[pd.DataFr
         sets = sets_of(answers.proba, bundle, asked)
         names = np.array(bundle.class_names)
         found["set"] = [json.dumps(names[row].tolist(), ensure_ascii=False) for row in sets]
-        which = "of each class" if asked.by_class else "rows"
+        which = "the rows of each class" if asked.by_class else "rows"
         conformal = _needed(bundle.conformal, bundle)
         low, high = conformal.reach(coverage=asked.coverage, by_class=asked.by_class)
         few = " (of the rarest class)" if asked.by_class else ""
         notes.append(
-            f"sets hold the true class of {asked.coverage:.0%} of {which} like the training rows; "
+            f"sets hold the true class of {_percent(asked.coverage)} of {which} like the training rows; "
             f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} of one; "
             f"{len(conformal.true):,} unseen rows promise {low:.1%} to {high:.1%}{few}"
         )
+        if (always := names[_always_in(bundle, asked)]).size:
+            said = ", ".join(always[:SHOWN]) + (f" and {len(always) - SHOWN} more" if len(always) > SHOWN else "")
+            notes.append(f"in every set, because too few rows were not seen to leave them out of any: {said}")
     if asked.max_error is not None:
         curve = _needed(bundle.risk_coverage, bundle)
         confidence = curve.confidence_for(asked.max_error)
@@ -78,6 +83,19 @@ def sets_of(proba: NDArray[np.float64], bundle: Bundle, asked: Asked) -> NDArray
     """The classes (n, K) in the conformal set of each row of probabilities (n, K); raises `UserError`."""
     assert asked.coverage is not None, "asked for"
     return _needed(bundle.conformal, bundle).sets(proba, coverage=asked.coverage, by_class=asked.by_class)
+
+
+def _always_in(bundle: Bundle, asked: Asked) -> NDArray[np.bool_]:
+    """The classes (K,) that nothing leaves out of a set."""
+    assert asked.coverage is not None, "asked for"
+    thresholds = _needed(bundle.conformal, bundle).thresholds(
+        coverage=asked.coverage, n_classes=len(bundle.class_names), by_class=asked.by_class
+    )
+    return np.asarray(thresholds == 0)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g}%"
 
 
 def _answered(proba: NDArray[np.float64], confidence: float | None) -> NDArray[np.bool_]:
@@ -99,6 +117,7 @@ def _said(curve: RiskCoverage, confidence: float | None, max_error: float, here:
 def _needed(part: T | None, bundle: Bundle) -> T:
     if part is None:
         raise UserError(
-            f"the bundle of {bundle.manifest['run']} has no figures of rows that it had not seen; train its job again"
+            f"the bundle of {bundle.manifest['run']} has no figures of rows that it had not seen; ask the ensemble "
+            "that it was made from, or train its job again"
         )
     return part

@@ -32,6 +32,8 @@ class Split:
     y: Labels
     rows: NDArray[np.int64]
     """Positions (n,) in the data, counted from 0."""
+    groups: Labels | None = None
+    """Which rows (n,) belong together."""
 
     @property
     def words(self) -> str:

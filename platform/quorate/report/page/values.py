@@ -83,7 +83,8 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
     rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)
 
     def worth_on(some: NDArray[np.int64]) -> Worth:
-        return Worth.of(proba=proba[:, some], y=y[some], combiner=combiner, seed=run.seed)
+        groups = None if run.oof.groups is None else run.oof.groups[some]
+        return Worth.of(proba=proba[:, some], y=y[some], combiner=combiner, seed=run.seed, groups=groups)
 
     # The line through few rows and some more is followed to all.
     few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
@@ -114,7 +115,7 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
 
 def best_single(run: Run) -> Best:
     """The member that the leaderboard calls the best, and the ensemble against it."""
-    oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed))
+    oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed, groups=run.oof.groups))
     temperatures = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
     found = assemble.best_single(oof.proba, oof.y, parts, "nll", temperatures)
     lead = estimated(oof.ensemble, oof).against(estimated(found.proba, oof))
