@@ -92,6 +92,9 @@ def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, t
         method="bounded",
     )
     assert found["temperature"] == pytest.approx(best.x, rel=1e-3)
+    conformal = Bundle.load(tmp_path / "student").conformal
+    assert conformal is not None
+    np.testing.assert_array_equal(conformal.y, rows.y)
 
 
 @pytest.fixture

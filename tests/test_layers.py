@@ -36,8 +36,8 @@ LAYERS = (
     {"pruning"},
     {"job"},
     {"checks", "finished"},
-    {"distilling", "ingredients"},
-    {"souping"},
+    {"teaching", "ingredients"},
+    {"distilling", "souping"},
     {"cli", "estimator"},
     {"__main__"},
 )

@@ -29,7 +29,7 @@ from quorate.jobfile import Override
 from quorate.members.base import Member, files_of
 from quorate.members.net import Net
 from quorate.members.net_params import NetParams
-from quorate.packing import Alone, pack_alone
+from quorate.packing import Alone, pack_alone, unseen_file
 from quorate.plan import FitTask, assets_of, derive_seed
 from quorate.runs import RunFolder
 from quorate.scoring.output import writing
@@ -43,12 +43,13 @@ from quorate.training.run import Diverged, Metrics
 NAME = "student"
 FIGURES = "distillation.json"
 HELD_OUT = 0.1
-"""Part of the rows with out-of-fold probabilities that the student never learns from."""
+"""Part of the rows that the student never learns from."""
 EPOCHS = 40
 TEMPERATURE = 2.0
-HARD = 0.5
-"""The literature's 4 and 0.1 are for teachers that have the training rows by heart. Out-of-fold probabilities are wrong
-about some of them, so the label has more to say: 2 and 0.5 were best or near it on Fashion-MNIST and Adult."""
+HARD = 0.1
+"""Of views, about which the ensemble is hardly ever wrong: it has learned from these images."""
+HARD_OUT_OF_FOLD = 0.5
+"""Out-of-fold probabilities are wrong about some rows, so the label has more to say: best or near it on Adult."""
 
 _RECIPE: Mapping[str, Any] = {"kind": "net", "schedule": "one_cycle", "lr": 0.05, "epochs": EPOCHS}
 """What a student takes where nothing else is asked for."""
@@ -63,8 +64,8 @@ class Lesson:
 
     temperature: float = TEMPERATURE
     """By which the probabilities of teacher and student are softened in the loss."""
-    hard: float = HARD
-    """The label's part of the loss, 0 to 1."""
+    hard: float | None = None
+    """The label's part of the loss, 0 to 1; what suits the material when left out."""
     views: int = VIEWS
     """Of each image, that the ensemble is asked about; 0 takes its out-of-fold probabilities, as for tables."""
     plain: bool = False
@@ -117,6 +118,7 @@ def distill(
     (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
     train, held = data.take(fold.train), data.take(fold.valid)
     material = _material(run, task, fold.train, lesson, ask)
+    hard = lesson.hard if lesson.hard is not None else HARD if material.views else HARD_OUT_OF_FOLD
 
     def teach(network: Any, *, recipe: Recipe, **given: Any) -> Trained:
         if material.views:  # varied already
@@ -125,7 +127,7 @@ def distill(
             recipe,
             material.proba,
             temperature=lesson.temperature,
-            hard=lesson.hard,
+            hard=hard,
             device=task.numerics.device,
             labelled=material.labelled,
         )
@@ -145,7 +147,7 @@ def distill(
         "epochs": len(student.network.history),
         "teaching": {
             "temperature": lesson.temperature,
-            "hard": lesson.hard,
+            "hard": hard,
             "rows": len(train),
             "unlabelled": len(material.data) // max(material.views, 1) - len(train),
             "rows_with_teacher": material.answered // max(material.views, 1),
@@ -170,6 +172,7 @@ def distill(
         oof=figures["held_out"],
         test=figures.get("test"),
         row_losses=losses,
+        unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), held.y),
     )
     with writing(output):
         pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
@@ -230,11 +233,12 @@ class _Pupil:
         test = run.context.test if run.test is not None else None
         temperature = fit_temperature(proba=raw, y=held.y)
         seed = derive_seed(run.job.spec.seed, NAME, "temperature")
+        parts = list(parts_of(held.y, splits=5, seed=seed, groups=held.groups))
         return cls(
             name=who,
             network=member,
             temperature=temperature,
-            held=crossfitted_temperature(raw, held.y, list(parts_of(held.y, splits=5, seed=seed))),
+            held=crossfitted_temperature(raw, held.y, parts),
             test=apply_temperature(proba=member.predict_proba(test.x), temperature=temperature) if test else None,
             y=held.y,
             y_test=test.y if test is not None else None,

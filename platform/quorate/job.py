@@ -41,7 +41,7 @@ from quorate.kinds import DATASETS
 from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather
 from quorate.packing import pack_bundle
-from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan
+from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan, recipes_of
 from quorate.refitting import from_folds, refit_plan, refitted
 from quorate.report.progress import Screen
 from quorate.reporting import REPORT, Known, seconds_needed, write_report
@@ -279,15 +279,15 @@ def _counted(
 
 
 def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> Assembly:
-    combiner = combiner_of(job.spec.combiner)
+    labels = [plan.labels[i] for i in members]
     try:
         return assemble(
             proba=gathered.proba[members],
             mask=gathered.mask[members],
             y=plan.context.train.y,
-            combiner=combiner,
+            combiner=combiner_of(job.spec.combiner, recipes=recipes_of(job.spec, labels)),
             seed=derive_seed(job.spec.seed, "combiner"),
-            names=[plan.labels[i] for i in members],
+            names=labels,
             groups=plan.context.train.groups,
         )
     except ValueError as error:

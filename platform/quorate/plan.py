@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -208,6 +208,17 @@ def make_plan(spec: JobSpec, context: Context, hardware: Hardware, *, first_fold
         for task in _tasks(spec.seed, name, params, context, folds, hardware)
     )
     return Plan(tasks, context, tuple(_feature_tasks(tasks, context)))
+
+
+def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
+    """What the members of these labels are copies of: the same for those that differ in their seed alone."""
+    return tuple(_recipe(spec.members, *label.split(".")) for label in labels)
+
+
+def _recipe(members: Mapping[str, MemberParams], name: str, *rest: str) -> str:
+    """Of the member `name`, its copy's number where it has copies, and the view where it is one."""
+    params = members[name]
+    return ".".join([name, *(rest if params.copies == 1 or params.vary else rest[1:])])
 
 
 def backbone_of(params: MemberParams) -> Backbone | None:

@@ -17,7 +17,7 @@ from quorate.ensemble.receipt import Receipt
 from quorate.ensemble.worth import Pruned, Worth
 from quorate.errors import UserError
 from quorate.packing import losses_file, unseen_file
-from quorate.plan import derive_seed
+from quorate.plan import derive_seed, recipes_of
 from quorate.runs import RunFolder
 from quorate.timing import member_milliseconds
 
@@ -63,7 +63,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     worth = Worth.of(
         proba=rows.proba[:, covered],
         y=rows.y[covered],
-        combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates")),
+        combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes_of(spec, names)),
         seed=derive_seed(spec.seed, "combiner"),
         groups=None if rows.groups is None else rows.groups[covered],
     )
@@ -87,7 +87,9 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
         proba=rows.proba,
         mask=rows.mask,
         y=rows.y,
-        combiner=combiner_of(spec.combiner, folder.board()["ensemble"].get("candidates")),
+        combiner=combiner_of(
+            spec.combiner, folder.board()["ensemble"].get("candidates"), recipes=recipes_of(spec, names)
+        ),
         seed=derive_seed(spec.seed, "combiner"),
         names=list(names),
         groups=rows.groups,

@@ -17,7 +17,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.signature import signature_from_json
 from quorate.drawing import recorded_curves
 from quorate.ensemble.combiner import combiner_of
-from quorate.plan import derive_seed
+from quorate.plan import derive_seed, recipes_of
 from quorate.report.page.page import page
 from quorate.report.page.run import Recipe, Run, Split
 from quorate.report.page.values import PATIENCE
@@ -70,7 +70,10 @@ def read_run(folder: RunFolder, known: Known) -> Run:
     board, manifest = folder.board(), _manifest(folder)
     oof = _oof(folder, board)
     told = _journal(folder)
-    combiner = combiner_of(known.spec.combiner, board["ensemble"].get("candidates")) if known.spec is not None else None
+    combiner = None
+    if (spec := known.spec) is not None:
+        recipes = recipes_of(spec, [board["members"][member]["name"] for member in oof.members])
+        combiner = combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes)
     class_names = _class_names(manifest, known.data, oof.ensemble.shape[1])
     test = _test(folder, board)
     return Run(

@@ -31,8 +31,11 @@ def distill(
         float, typer.Option(min=0.1, max=100, help="Softens what teacher and student say, in the loss.")
     ] = 2.0,
     hard: Annotated[
-        float, typer.Option(min=0, max=1, help="The label's part of the loss; the ensemble has the rest.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="The label's part of the loss, the ensemble has the rest; 0.1, or 0.5 without views."
+        ),
+    ] = None,
     views: Annotated[
         int,
         typer.Option(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibrator import calibrator_of, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Combination
+from quorate.ensemble.copies import divided, together
 from quorate.ensemble.objectives import Objective
 from quorate.kinds import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
@@ -27,6 +28,14 @@ class Calibrated(KindParams):
     """Of the pooled probabilities: an average of calibrated members is not sure enough of itself."""
 
 
+class Choosing(Calibrated):
+    """The parameters of a combiner that chooses how much each member weighs."""
+
+    copies: Literal["together", "apart"] = "together"
+    """Whether copies of one recipe, without `vary`, count the same: they differ in their seed alone, and what tells
+    them apart on the rows at hand is mostly noise. `apart` weighs each on its own."""
+
+
 @dataclass(frozen=True)
 class Combiner(ABC, Generic[P_co]):
     """A kind of combiner with its parameters; registered in `quorate.kinds.COMBINERS`."""
@@ -35,10 +44,24 @@ class Combiner(ABC, Generic[P_co]):
     simplicity: ClassVar[int] = 100
     """Its place among combiners that are equally good: the lower one is preferred."""
     params: P_co
+    recipes: tuple[str, ...] | None = None
+    """Of each member, what it is a copy of; None where nothing is known of that."""
 
     @abstractmethod
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         """The combination for probabilities (M, N, K) and labels (N,); equal inputs give equal bits."""
+
+    def of(self, members: Sequence[int]) -> Self:
+        """The combiner for these of its members alone."""
+        if self.recipes is None:
+            return self
+        return replace(self, recipes=tuple(self.recipes[member] for member in members))
+
+    def weigh(self, members: Iterable[Floats], choose: Callable[[Iterable[Floats]], Floats]) -> Floats:
+        """The weights (M,) that `choose` gives to calibrated members, or to recipes where copies count the same."""
+        if self.recipes is None or getattr(self.params, "copies", "apart") == "apart":
+            return choose(members)
+        return divided(choose(together(members, self.recipes)), self.recipes)
 
     @property
     def objective(self) -> Objective:
@@ -70,11 +93,19 @@ class Equal(Combiner[P_co]):
         return with_final_calibration(combination, proba=proba, y=y, final=self.params.final)
 
 
-def combiner_of(params: KindParams, candidates: Iterable[Mapping[str, Any]] | None = None) -> Combiner[KindParams]:
-    """The combiner with these parameters, or the one that it has chosen among a leaderboard's `candidates`."""
+def combiner_of(
+    params: KindParams,
+    candidates: Iterable[Mapping[str, Any]] | None = None,
+    *,
+    recipes: Sequence[str] | None = None,
+) -> Combiner[KindParams]:
+    """The combiner with these parameters, or the one that it has chosen among a leaderboard's `candidates`.
+
+    `recipes` are those of its members.
+    """
     chosen = next((each["name"] for each in candidates or () if each["chosen"]), None)
     params = next((each for each in getattr(params, "candidates", ()) if each.kind == chosen), params)
-    made: Combiner[KindParams] = COMBINERS.get(params.kind)(params)
+    made: Combiner[KindParams] = COMBINERS.get(params.kind)(params, None if recipes is None else tuple(recipes))
     return made
 
 

@@ -78,7 +78,7 @@ class Worth:
     def estimate(self, members: Sequence[int]) -> Estimated:
         """The ensemble of these members, fitted anew on each part's other rows."""
         proba = self.proba[list(members)]
-        found = crossfitted(self.combiner.fit, proba=proba, y=self.y, parts=self.parts, seed=self.seed)
+        found = crossfitted(self.combiner.of(members).fit, proba=proba, y=self.y, parts=self.parts, seed=self.seed)
         return Estimated(row_nll(found, self.y), np.asarray(found.argmax(axis=1) == self.y))
 
     def without_each(self) -> list[Change]:

@@ -46,7 +46,8 @@ class Auto(Combiner[AutoParams]):
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         combiners: list[Combiner[KindParams]] = sorted(
-            (COMBINERS.get(params.kind)(params) for params in self.params.candidates), key=lambda each: each.simplicity
+            (COMBINERS.get(params.kind)(params, self.recipes) for params in self.params.candidates),
+            key=lambda each: each.simplicity,
         )
         parts = list(parts_of(y, splits=5, seed=seed))
         estimates = [crossfitted(each.fit, proba=proba, y=y, parts=parts, seed=seed) for each in combiners]

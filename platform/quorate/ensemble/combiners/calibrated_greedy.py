@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import Field
 
-from quorate.ensemble.arrays import Labels, Proba
+from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, with_final_calibration
+from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
 from quorate.ensemble.objectives import Objective
 from quorate.ensemble.selection import greedy_selection
 from quorate.kinds import COMBINERS
 
 
-class CalibratedGreedyParams(Calibrated):
+class CalibratedGreedyParams(Choosing):
     kind: str = "calibrated_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)
@@ -32,7 +34,10 @@ class CalibratedGreedy(Combiner[CalibratedGreedyParams]):
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         p = self.params
         calibrations = fit_each(p.calibration, proba=proba, y=y)
-        members = calibrated(calibrations, proba)
-        weights = greedy_selection(members=members, y=y, rounds=p.rounds, objective=p.objective, seed=seed)
+
+        def choose(members: Iterable[Floats]) -> Floats:
+            return greedy_selection(members=members, y=y, rounds=p.rounds, objective=p.objective, seed=seed)
+
+        weights = self.weigh(calibrated(calibrations, proba), choose)
         combination = Combination("calibrated_greedy", weights, calibrations)
         return with_final_calibration(combination, proba=proba, y=y, final=p.final)

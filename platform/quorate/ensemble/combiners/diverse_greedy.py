@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,14 +12,14 @@ from pydantic import Field
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Candidate, Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, with_final_calibration
+from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
 from quorate.ensemble.crossfit import crossfitted, parts_of
 from quorate.ensemble.metrics import nll
 from quorate.ensemble.selection import greedy_selection
 from quorate.kinds import COMBINERS
 
 
-class DiverseGreedyParams(Calibrated):
+class DiverseGreedyParams(Choosing):
     kind: str = "diverse_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)
@@ -61,7 +61,10 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
     def _fit(self, *, proba: Proba, y: Labels, seed: int, diversity: float) -> Combination:
         p = self.params
         calibrations = fit_each(p.calibration, proba=proba, y=y)
-        members: Sequence[Floats] = list(calibrated(calibrations, proba))
-        weights = greedy_selection(members=members, y=y, rounds=p.rounds, diversity=diversity, seed=seed)
+
+        def choose(members: Iterable[Floats]) -> Floats:
+            return greedy_selection(members=members, y=y, rounds=p.rounds, diversity=diversity, seed=seed)
+
+        weights = self.weigh(calibrated(calibrations, proba), choose)
         combination = Combination("diverse_greedy", weights, calibrations)
         return with_final_calibration(combination, proba=proba, y=y, final=p.final)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from quorate.ensemble.arrays import Labels, Proba
+from collections.abc import Iterable
+
+from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Calibrated, Combiner, with_final_calibration
+from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
 from quorate.ensemble.simplex import optimal_weights
 from quorate.kinds import COMBINERS
 
 
-class WeightedParams(Calibrated):
+class WeightedParams(Choosing):
     kind: str = "weighted"
 
 
@@ -23,6 +25,10 @@ class Weighted(Combiner[WeightedParams]):
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         calibrations = fit_each(self.params.calibration, proba=proba, y=y)
-        weights = optimal_weights(members=calibrated(calibrations, proba), y=y)
+
+        def choose(members: Iterable[Floats]) -> Floats:
+            return optimal_weights(members=members, y=y)
+
+        weights = self.weigh(calibrated(calibrations, proba), choose)
         combination = Combination("weighted", weights, calibrations)
         return with_final_calibration(combination, proba=proba, y=y, final=self.params.final)

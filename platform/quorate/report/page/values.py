@@ -84,7 +84,7 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
 
     def worth_on(some: NDArray[np.int64]) -> Worth:
         groups = None if run.oof.groups is None else run.oof.groups[some]
-        return Worth.of(proba=proba[:, some], y=y[some], combiner=combiner, seed=run.seed, groups=groups)
+        return Worth.of(proba=proba[:, some], y=y[some], combiner=combiner.of(asked), seed=run.seed, groups=groups)
 
     # The line through few rows and some more is followed to all.
     few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
