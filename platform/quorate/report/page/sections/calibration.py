@@ -98,7 +98,7 @@ def _remarks(run: Run, before: Measured, after: Measured, tested: Measured | Non
         more = f"{many(len(run.oof), 'row')} are few to calibrate on, more would mend it"
     yield _taken_at_its_word("out-of-fold rows", after, act, more, more)
     if tested is not None:
-        folds = "they are answered by the mean of all folds, which is more cautious than each fold and more often right"
+        folds = "a mean of several folds, which answers them, is more cautious than each of these and more often right"
         yield _taken_at_its_word("test rows", tested, note, "they are unlike the training rows", folds)
 
 

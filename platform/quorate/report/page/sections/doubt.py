@@ -11,7 +11,7 @@ from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.conformal import Conformal
 from quorate.ensemble.intervals import wilson
 from quorate.report.page.run import Run, Split
-from quorate.report.page.section import Chart, Remark, Section, act, good, note, percent
+from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import Axes, drawing, span
 
 COVERAGE = 0.9
@@ -44,6 +44,8 @@ class Sets:
     """Share of the rows whose class is in its set; None where the promise was made on the same rows."""
     low: float = 0.0
     high: float = 0.0
+    promised: tuple[float, float] = (0.0, 1.0)
+    """Between what the coverage lies for a threshold that so many unseen rows have set."""
 
 
 def section(run: Run) -> Section:
@@ -86,7 +88,8 @@ def _sets(run: Run) -> Sets:
         return Sets(split.words, shares, float(sizes.mean()), None)
     held = members[np.arange(len(split)), split.y]
     low, high = wilson(int(held.sum()), len(split))
-    return Sets(split.words, shares, float(sizes.mean()), float(held.mean()), low, high)
+    promised = promise.reach(coverage=COVERAGE)
+    return Sets(split.words, shares, float(sizes.mean()), float(held.mean()), low, high, promised)
 
 
 def _remarks(run: Run, found: RiskCoverage, table: list[Answered], sets: Sets) -> Iterator[Remark]:
@@ -113,17 +116,20 @@ def _remarks(run: Run, found: RiskCoverage, table: list[Answered], sets: Sets) -
         )
     sure = sum(share for size, share in sets.sizes if size == 1)
     empty = sum(share for size, share in sets.sizes if size == 0)
-    if sets.covered is not None and sets.high < COVERAGE:
+    least, most_of_it = (percent(share) for share in sets.promised)
+    if sets.covered is not None and sets.high < sets.promised[0]:
         yield act(
             f"The sets hold the true class in {percent(sets.covered)} of the test rows, clearly less than the "
-            f"{percent(COVERAGE, 0)} promised: the mean of all folds, which answers them, is more cautious than each "
-            "fold, or the test rows are unlike the training rows. Set the threshold on rows of their kind."
+            f"{least} to {most_of_it} that {many(len(run.oof), 'unseen row')} promise for {percent(COVERAGE, 0)}: the "
+            "test rows are unlike the training rows, or the mean of several folds, which answers them, is more "
+            "cautious than each. Set the threshold on rows of their kind."
         )
     elif sets.covered is not None:
         yield good(
             f"The sets hold the true class in {percent(sets.covered)} of the test rows (95 % interval "
-            f"{percent(sets.low)} to {percent(sets.high)}; {percent(COVERAGE, 0)} are promised) with {sets.mean:.2f} "
-            "classes on average."
+            f"{percent(sets.low)} to {percent(sets.high)}); asked for are {percent(COVERAGE, 0)}, for which "
+            f"{many(len(run.oof), 'unseen row')} promise {least} to {most_of_it}. They have {sets.mean:.2f} classes on "
+            "average."
         )
     else:
         yield note(f"The sets have {sets.mean:.2f} classes on average; test rows would show whether the promise holds.")
