@@ -145,10 +145,18 @@ def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
     _, said, _ = quorate_in(run, "prune", "--run", str(run), "--loss", "0.01", "-o", str(tmp_path / "x"), "--json")
 
     found = json.loads(said)
-    kept = [step for step in found["steps"] if step["nll"] <= 0.01]
+    kept = [step for step in found["steps"] if step["nll"] + step["nll_error"] <= 0.01]
     cheapest = min(kept, key=lambda step: float(step["predict_ms"]))
     chosen = found["pruned"]["members"] if found["pruned"] else found["steps"][0]["left"]
     assert chosen == cheapest["left"]
+
+
+def test_a_loss_that_few_rows_cannot_vouch_for_is_not_kept_to() -> None:
+    surely, by_luck = Change(0.0004, 0.0005, 0.0, 0.0), Change(-0.001, 0.003, 0.0, 0.0)
+
+    chosen = stepped(surely, by_luck).chosen(Goal(loss=0.001))
+
+    assert chosen is not None and chosen.change is surely
 
 
 def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -> None:

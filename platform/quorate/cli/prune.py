@@ -27,7 +27,10 @@ def prune(
         typer.Option("--max-latency", metavar="TIME", help="Answer a row within this time on this machine: 5ms."),
     ] = None,
     loss: Annotated[
-        float | None, typer.Option(metavar="NATS", help="Let the out-of-fold log-loss rise by so much at most: 0.001.")
+        float | None,
+        typer.Option(
+            metavar="NATS", help="Let the out-of-fold log-loss rise by so much at most, its error included: 0.001."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -66,7 +66,7 @@ def _offer(found: Receipt) -> str:
         return "every member is worth more than noise; --members, --max-latency or --loss say what may go all the same"
     least = min(free, key=lambda step: step.cost)
     gone = [name for m, name in enumerate(found.names) if m not in least.left]
-    most = math.ceil(max(least.change.nll, 0.0) * 1e4) / 1e4
+    most = math.ceil(max(least.change.nll + least.change.nll_error, 0.0) * 1e4) / 1e4
     return f"drop {', '.join(gone)}: {_saved(least, whole)}, a log-loss within noise (quorate prune --loss {most:g})"
 
 
