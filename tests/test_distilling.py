@@ -346,10 +346,12 @@ def test_a_run_without_its_out_of_fold_predictions_is_refused(copied: RunFolder)
         reopen(copied)
 
 
-def test_other_test_rows_are_left_out_and_said(copied: RunFolder) -> None:
+@pytest.mark.parametrize("changes", [{"fingerprint": np.array("of others")}, {"y": None}])
+def test_other_test_rows_are_left_out_and_said(copied: RunFolder, changes: dict[str, Any]) -> None:
     with np.load(copied.path / "test.npz") as saved:
         arrays = dict(saved)
-    np.savez(copied.path / "test.npz", **{**arrays, "y": arrays["y"][::-1]})
+    changes = {name: arrays[name][::-1] if value is None else value for name, value in changes.items()}
+    np.savez(copied.path / "test.npz", **{**arrays, **changes})
 
     run = reopen(copied)
 
