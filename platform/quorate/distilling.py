@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quorate.bundle import read_manifest
 from quorate.checks.subject import Aside
-from quorate.data.dataset import Dataset, Rows
+from quorate.data.dataset import Dataset, Images, Rows
 from quorate.data.folds import Fold, Folds, FoldsError, make_folds
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats
@@ -36,6 +36,7 @@ from quorate.scoring.output import writing
 from quorate.spec import Job, ValidationSpec, load_job
 from quorate.teaching import VIEWS, Material, Progress, out_of_fold, varied
 from quorate.training.augment import Augment
+from quorate.training.curves import with_labels
 from quorate.training.distillation import taught
 from quorate.training.loop import Recipe, Trained, fit_network
 from quorate.training.run import Diverged, Metrics
@@ -133,18 +134,19 @@ def distill(
         )
         return fit_network(network, recipe=asked, **given)
 
-    def learn(who: str, rows: Dataset, loop: Callable[..., Trained]) -> _Pupil:
-        return _Pupil.trained(who, task, run, rows, held, loop, watch)
+    def learn(who: str, rows: Dataset, loop: Callable[..., Trained], more: Images | None) -> _Pupil:
+        return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
-    student = learn(NAME, material.data, teach)
-    plain = learn("plain", train, fit_network) if lesson.plain else None
+    more = run.context.unlabelled
+    student = learn(NAME, material.data, teach, None if material.views else more)  # views are of these too
+    plain = learn("plain", train, fit_network, more) if lesson.plain else None
     names = {"held_out": fold.valid} | ({"test": None} if run.test is not None and test is not None else {})
     compared = [*_teachers(run, fold.valid), *(_row(pupil, names) for pupil in (student, plain) if pupil)]
     files = files_of(cast(Member, student.network))
     found = {
         "run": run.folder.name,
         "student": task.params.model_dump(mode="json")["arch"],
-        "epochs": len(student.network.history),
+        "epochs": len(with_labels(student.network.history)),
         "teaching": {
             "temperature": lesson.temperature,
             "hard": hard,
@@ -210,8 +212,11 @@ class _Pupil:
         loop: Callable[..., Trained],
         watch: Watch,
     ) -> _Pupil:
+        *,
+        unlabelled: Images | None,
         assert isinstance(task.params, NetParams), "checked by student_job"
-        epochs, seen = task.params.epochs, 0
+        before = task.params.pretrain.epochs if task.params.pretrain is not None else 0
+        epochs, seen = before + task.params.epochs, 0
 
         def on_epoch(metrics: Metrics) -> bool:
             nonlocal seen
@@ -220,7 +225,7 @@ class _Pupil:
             return True
 
         aside = Aside(task.seed, task.numerics, on_epoch)
-        aside.unlabelled = run.context.unlabelled
+        aside.unlabelled = unlabelled
         member = Net(task.params, signature=train.signature, n_classes=train.n_classes)
         member.loop = loop
         try:
