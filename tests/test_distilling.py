@@ -134,7 +134,7 @@ def test_the_student_learns_what_the_whole_ensemble_says_of_the_very_views_that_
 ) -> None:
     run = run_of(teachers)
 
-    taught(run, tmp_path / "student", "standardize=none", temperature=1.0, hard=0.25, views=4)
+    taught(run, tmp_path / "student", "standardize=none", epochs=4, temperature=1.0, hard=0.25, views=4)
 
     ((x, recipe),) = seen
     with np.load(tmp_path / "student" / LOSSES) as saved:

@@ -68,7 +68,8 @@ class Lesson:
     hard: float | None = None
     """The label's part of the loss, 0 to 1; what suits the material when left out."""
     views: int = VIEWS
-    """Of each image, that the ensemble is asked about; 0 takes its out-of-fold probabilities, as for tables."""
+    """Of each image, that the ensemble is asked about, no more than there are epochs; 0 takes its out-of-fold
+    probabilities, as for tables."""
     plain: bool = False
     """Whether the same network is trained on the labels alone too, to compare."""
 
@@ -269,7 +270,8 @@ def _material(run: Finished, task: FitTask, rows: Rows, lesson: Lesson, ask: Pro
     if isinstance(run.context.train.x, Table) or not lesson.views:
         return out_of_fold(run, rows)
     seed = derive_seed(run.job.spec.seed, NAME, "views")
-    return varied(run, rows, task.params.augment or Augment(), views=lesson.views, seed=seed, watch=ask)
+    views = min(lesson.views, task.params.epochs)  # an epoch takes one of each image
+    return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
 
 
 def _split(run: Finished) -> Fold:
