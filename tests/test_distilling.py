@@ -212,15 +212,19 @@ HELD_OUT_ONCE: dict[str, Any] = {
 
 def test_held_out_rows_that_a_refit_has_learned_from_are_told(tmp_path: Path) -> None:
     here = Here(tmp_path)
-    here.run(
-        {
-            "data": {"kind": "digits", "limit": 300},
-            "validation": {"scheme": "holdout", "fraction": 0.1},
-            "members": {"svm": {"kind": "svm", "C": 10}},
-            "execution": {"executor": "local"},
-            "tracking": {"enabled": False},
-        }
-    )
+    here.run({**HELD_OUT_ONCE, "data": {"kind": "digits", "limit": 200, "test": None}, "production": {"refit": True}})
+    run = run_of(here)
+
+    views, rows = (taught(run, tmp_path / f"student{views}", views=views)["notes"] for views in (1, 0))
+
+    assert "the ensemble's models were trained again on all rows, and the student from them" in views[0]
+    assert not any("optimistic" in note for note in rows)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.12])
+def test_the_validation_rows_of_one_small_fold_are_those_held_out(tmp_path: Path, fraction: float) -> None:
+    here = Here(tmp_path)
+    here.run({**HELD_OUT_ONCE, "validation": {"scheme": "holdout", "fraction": fraction}})
     run = run_of(here)
 
     found = taught(run, tmp_path / "student", views=1)
@@ -328,10 +332,6 @@ def test_an_architecture_that_does_not_take_the_rows_is_refused(customers: Here,
         taught(run_of(customers), tmp_path / "student", arch="small_cnn")
 
 
-def test_a_student_that_diverges_is_named(teachers: Here, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the student network cannot be trained: .*; see --set"):
-        taught(run_of(teachers), tmp_path / "student", "lr=100", "l1=1e30")
-
 def test_the_unlabelled_images_of_a_pretraining_come_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unlabelled: Here
 ) -> None:
@@ -351,6 +351,10 @@ def test_the_unlabelled_images_of_a_pretraining_come_once(
     assert pools == [2 * (180 + 30), 180 + 30]
     assert found["epochs"] == 3
 
+
+def test_a_student_that_diverges_is_named(teachers: Here, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the student network cannot be trained: .*; see --set"):
+        taught(run_of(teachers), tmp_path / "student", "lr=100", "l1=1e30")
 
 
 @pytest.fixture
