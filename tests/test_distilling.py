@@ -22,6 +22,7 @@ from quorate.distilling import Lesson, distill, student_job
 from quorate.ensemble.calibration import apply_temperature
 from quorate.errors import UserError
 from quorate.finished import Finished, reopen
+from quorate.members import net
 from quorate.members.base import load_member
 from quorate.runs import RunFolder
 from quorate.spec import load_job
@@ -133,7 +134,7 @@ def test_the_student_learns_what_the_whole_ensemble_says_of_the_very_views_that_
 ) -> None:
     run = run_of(teachers)
 
-    taught(run, tmp_path / "student", "standardize=none", temperature=1.0, hard=0.25, views=4)
+    taught(run, tmp_path / "student", "standardize=none", epochs=4, temperature=1.0, hard=0.25, views=4)
 
     ((x, recipe),) = seen
     with np.load(tmp_path / "student" / LOSSES) as saved:
@@ -153,10 +154,14 @@ def test_the_student_learns_what_the_whole_ensemble_says_of_the_very_views_that_
     assert recipe.parts == 4 and not recipe.augment
 
 
-def test_unlabelled_images_are_taught_too(tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]) -> None:
+UNLABELLED = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Here:
+    """A run on 200 images and 30 whose class nobody knows."""
     here = Here(tmp_path)
-    pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
-    np.savez(tmp_path / "more.npz", images=pixels)
+    np.savez(tmp_path / "more.npz", images=UNLABELLED)
     digits = load_digits()
     images = (digits.images[:200, :, :, None] * 15).astype(np.uint8)
     np.savez(tmp_path / "train.npz", images=images, labels=digits.target[:200])
@@ -170,27 +175,56 @@ def test_unlabelled_images_are_taught_too(tmp_path: Path, seen: list[tuple[np.nd
         }
     )
 
-    found = taught(run_of(here), tmp_path / "student", "standardize=none", views=2, epochs=2)
+    return here
+
+
+def test_unlabelled_images_are_taught_too(
+    tmp_path: Path, unlabelled: Here, seen: list[tuple[np.ndarray, Recipe]]
+) -> None:
+    found = taught(run_of(unlabelled), tmp_path / "student", "standardize=none", views=2, epochs=2)
 
     ((x, recipe),) = seen
     assert len(x) == 2 * (180 + 30)
-    np.testing.assert_array_equal((x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1), pixels)
+    np.testing.assert_array_equal((x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1), UNLABELLED)
     assert recipe.weight is not None
     assert (recipe.weight[180:] == 0).all() and (recipe.weight[:180] > 0).all()
     assert (found["teaching"]["rows"], found["teaching"]["unlabelled"]) == (180, 30)
 
 
-def test_the_validation_rows_of_one_small_fold_are_those_held_out(tmp_path: Path) -> None:
+def test_views_that_no_epoch_would_take_are_not_asked_about(
+    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]
+) -> None:
+    found = taught(run_of(teachers), tmp_path / "student", epochs=2, views=1000)
+
+    ((x, recipe),) = seen
+    assert found["teaching"]["views"] == recipe.parts == 2
+    assert len(x) == 2 * 216
+
+
+HELD_OUT_ONCE: dict[str, Any] = {
+    "data": {"kind": "digits", "limit": 300},
+    "validation": {"scheme": "holdout", "fraction": 0.1},
+    "members": {"svm": {"kind": "svm", "C": 10}},
+    "execution": {"executor": "local"},
+    "tracking": {"enabled": False},
+}
+
+
+def test_held_out_rows_that_a_refit_has_learned_from_are_told(tmp_path: Path) -> None:
     here = Here(tmp_path)
-    here.run(
-        {
-            "data": {"kind": "digits", "limit": 300},
-            "validation": {"scheme": "holdout", "fraction": 0.1},
-            "members": {"svm": {"kind": "svm", "C": 10}},
-            "execution": {"executor": "local"},
-            "tracking": {"enabled": False},
-        }
-    )
+    here.run({**HELD_OUT_ONCE, "data": {"kind": "digits", "limit": 200, "test": None}, "production": {"refit": True}})
+    run = run_of(here)
+
+    views, rows = (taught(run, tmp_path / f"student{views}", views=views)["notes"] for views in (1, 0))
+
+    assert "the ensemble's models were trained again on all rows, and the student from them" in views[0]
+    assert not any("optimistic" in note for note in rows)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.12])
+def test_the_validation_rows_of_one_small_fold_are_those_held_out(tmp_path: Path, fraction: float) -> None:
+    here = Here(tmp_path)
+    here.run({**HELD_OUT_ONCE, "validation": {"scheme": "holdout", "fraction": fraction}})
     run = run_of(here)
 
     found = taught(run, tmp_path / "student", views=1)
@@ -298,6 +332,26 @@ def test_an_architecture_that_does_not_take_the_rows_is_refused(customers: Here,
         taught(run_of(customers), tmp_path / "student", arch="small_cnn")
 
 
+def test_the_unlabelled_images_of_a_pretraining_come_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unlabelled: Here
+) -> None:
+    pools: list[int] = []
+    plain = net.pretrain
+
+    def noting(*given: Any, feeds: Any, **more: Any) -> Any:
+        pools.append(sum(map(len, feeds)))
+        return plain(*given, feeds=feeds, **more)
+
+    monkeypatch.setattr(net, "pretrain", noting)
+
+    found = taught(
+        run_of(unlabelled), tmp_path / "student", "pretrain={kind: autoencoder, epochs: 1}", views=2, plain=True
+    )
+
+    assert pools == [2 * (180 + 30), 180 + 30]
+    assert found["epochs"] == 3
+
+
 def test_a_student_that_diverges_is_named(teachers: Here, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the student network cannot be trained: .*; see --set"):
         taught(run_of(teachers), tmp_path / "student", "lr=100", "l1=1e30")
@@ -346,10 +400,12 @@ def test_a_run_without_its_out_of_fold_predictions_is_refused(copied: RunFolder)
         reopen(copied)
 
 
-def test_other_test_rows_are_left_out_and_said(copied: RunFolder) -> None:
+@pytest.mark.parametrize("changes", [{"fingerprint": np.array("of others")}, {"y": None}])
+def test_other_test_rows_are_left_out_and_said(copied: RunFolder, changes: dict[str, Any]) -> None:
     with np.load(copied.path / "test.npz") as saved:
         arrays = dict(saved)
-    np.savez(copied.path / "test.npz", **{**arrays, "y": arrays["y"][::-1]})
+    changes = {name: arrays[name][::-1] if value is None else value for name, value in changes.items()}
+    np.savez(copied.path / "test.npz", **{**arrays, **changes})
 
     run = reopen(copied)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quorate.bundle import read_manifest
 from quorate.checks.subject import Aside
-from quorate.data.dataset import Dataset, Rows
+from quorate.data.dataset import Dataset, Images, Rows
 from quorate.data.folds import Fold, Folds, FoldsError, make_folds
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats
@@ -36,6 +36,7 @@ from quorate.scoring.output import writing
 from quorate.spec import Job, ValidationSpec, load_job
 from quorate.teaching import VIEWS, Material, Progress, out_of_fold, varied
 from quorate.training.augment import Augment
+from quorate.training.curves import with_labels
 from quorate.training.distillation import taught
 from quorate.training.loop import Recipe, Trained, fit_network
 from quorate.training.run import Diverged, Metrics
@@ -67,7 +68,8 @@ class Lesson:
     hard: float | None = None
     """The label's part of the loss, 0 to 1; what suits the material when left out."""
     views: int = VIEWS
-    """Of each image, that the ensemble is asked about; 0 takes its out-of-fold probabilities, as for tables."""
+    """Of each image, that the ensemble is asked about, no more than there are epochs; 0 takes its out-of-fold
+    probabilities, as for tables."""
     plain: bool = False
     """Whether the same network is trained on the labels alone too, to compare."""
 
@@ -133,18 +135,19 @@ def distill(
         )
         return fit_network(network, recipe=asked, **given)
 
-    def learn(who: str, rows: Dataset, loop: Callable[..., Trained]) -> _Pupil:
-        return _Pupil.trained(who, task, run, rows, held, loop, watch)
+    def learn(who: str, rows: Dataset, loop: Callable[..., Trained], more: Images | None) -> _Pupil:
+        return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
-    student = learn(NAME, material.data, teach)
-    plain = learn("plain", train, fit_network) if lesson.plain else None
+    more = run.context.unlabelled
+    student = learn(NAME, material.data, teach, None if material.views else more)  # views are of these too
+    plain = learn("plain", train, fit_network, more) if lesson.plain else None
     names = {"held_out": fold.valid} | ({"test": None} if run.test is not None and test is not None else {})
     compared = [*_teachers(run, fold.valid), *(_row(pupil, names) for pupil in (student, plain) if pupil)]
     files = files_of(cast(Member, student.network))
     found = {
         "run": run.folder.name,
         "student": task.params.model_dump(mode="json")["arch"],
-        "epochs": len(student.network.history),
+        "epochs": len(with_labels(student.network.history)),
         "teaching": {
             "temperature": lesson.temperature,
             "hard": hard,
@@ -209,9 +212,12 @@ class _Pupil:
         held: Dataset,
         loop: Callable[..., Trained],
         watch: Watch,
+        *,
+        unlabelled: Images | None,
     ) -> _Pupil:
         assert isinstance(task.params, NetParams), "checked by student_job"
-        epochs, seen = task.params.epochs, 0
+        before = task.params.pretrain.epochs if task.params.pretrain is not None else 0
+        epochs, seen = before + task.params.epochs, 0
 
         def on_epoch(metrics: Metrics) -> bool:
             nonlocal seen
@@ -220,7 +226,7 @@ class _Pupil:
             return True
 
         aside = Aside(task.seed, task.numerics, on_epoch)
-        aside.unlabelled = run.context.unlabelled
+        aside.unlabelled = unlabelled
         member = Net(task.params, signature=train.signature, n_classes=train.n_classes)
         member.loop = loop
         try:
@@ -264,17 +270,19 @@ def _material(run: Finished, task: FitTask, rows: Rows, lesson: Lesson, ask: Pro
     if isinstance(run.context.train.x, Table) or not lesson.views:
         return out_of_fold(run, rows)
     seed = derive_seed(run.job.spec.seed, NAME, "views")
-    return varied(run, rows, task.params.augment or Augment(), views=lesson.views, seed=seed, watch=ask)
+    views = min(lesson.views, task.params.epochs)  # an epoch takes one of each image
+    return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
 
 
 def _split(run: Finished) -> Fold:
     """The student's training rows and those held out: a tenth, stratified, with out-of-fold probabilities.
 
     No group is on both sides, and where rows have a time the latest are held out. Where no more than a tenth have
-    out-of-fold probabilities, as with `scheme: holdout`, these are the ones: no member has learned from them.
+    out-of-fold probabilities, as with `scheme: holdout`, these are the ones: no member has learned from them. So they
+    are where those beyond a tenth are too few for each class to have one.
     """
     data, known = run.context.train, np.flatnonzero(run.known)
-    if len(known) <= HELD_OUT * len(data) + 1:
+    if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
         return Fold(np.flatnonzero(~run.known), known)
     groups = data.groups[known] if data.groups is not None else None
     time = data.time[known] if data.time is not None else None
@@ -362,11 +370,13 @@ def _sizes(run: Finished, student: _Pupil, files: Mapping[str, bytes]) -> dict[s
 
 def _notes(run: Finished, task: FitTask, material: Material) -> list[str]:
     notes: list[str] = []
-    if run.test is None and len(run.context.folds) > 1:
-        # measured over six splits of 2,000 Fashion-MNIST rows: .02 nats
+    again = run.job.spec.production.refit and material.views > 0
+    if run.test is None and (again or len(run.context.folds) > 1):
+        # measured over six splits of 2,000 Fashion-MNIST rows with several folds: .02 nats
         notes.append(
-            "the held-out figures of the student are a little optimistic: the ensemble's models of other folds have "
-            "learned from these rows, and the student from them; only test rows are new to all"
+            "the held-out figures of the student are a little optimistic: the ensemble's models "
+            f"{'were trained again on all rows' if again else 'of other folds have learned from these rows'}, and the "
+            "student from them; only test rows are new to all"
         )
     rows = len(material.data)
     if without := rows - material.answered:

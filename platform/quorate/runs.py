@@ -172,9 +172,9 @@ class RunFolder:
         if plan.context.train.groups is not None:
             arrays["groups"] = plan.context.train.groups
         np.savez(self.path / "oof.npz", allow_pickle=False, **arrays)
-        if gathered.test is not None and test is not None and plan.context.test is not None:
-            labels = plan.context.test.y
-            np.savez(self.path / "test.npz", allow_pickle=False, proba=gathered.test, ensemble=test, y=labels)
+        if gathered.test is not None and test is not None and (data := plan.context.test) is not None:
+            arrays = {"proba": gathered.test, "ensemble": test, "y": data.y, "fingerprint": np.array(data.fingerprint)}
+            np.savez(self.path / "test.npz", allow_pickle=False, **arrays)
         self._write("leaderboard.txt", as_text(board))
         self._write(BOARD, json.dumps(board, indent=1))
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.datasets import load_digits
 from tests.jobs import SMALL, Here
 from tests.store.contents import age
 
+from quorate.comparison import compare
 from quorate.history import state_of
 from quorate.runs import RunFolder
 
@@ -222,6 +224,24 @@ def test_runs_are_compared_by_the_paired_difference_of_their_losses(
         expected = boards[1]["ensemble"]["test"][metric] - boards[0]["ensemble"]["test"][metric]
         assert other["test"][metric]["value"] == pytest.approx(expected, abs=2e-6)
         assert f"{other['test'][metric]['low']:+.4f}" in text
+
+
+def test_other_test_rows_of_the_same_labels_are_not_paired(tmp_path: Path) -> None:
+    digits = load_digits()
+    images = (digits.images * 15).astype(np.uint8)
+    parts = {"train": images[:200], "test": images[200:300], "dark": images[200:300] // 2}
+    for name, pixels in parts.items():
+        labels = digits.target[:200] if name == "train" else digits.target[200:300]
+        np.savez(tmp_path / f"{name}.npz", images=pixels, labels=labels)
+    here = Here(tmp_path)
+    for name in ("test", "dark"):
+        data = {"kind": "npz", "train": "train.npz", "test": f"{name}.npz"}
+        here.run({**LEARNERS, "name": name, "data": data})
+    runs = {path.name.split("-")[0]: RunFolder(path) for path in (tmp_path / "runs").iterdir()}
+
+    (versus,) = compare([runs["test"], runs["dark"]]).versus
+
+    assert versus.difference is not None and versus.test is None
 
 
 @pytest.fixture

@@ -68,6 +68,15 @@ def test_distill_as_json_is_what_the_bundle_holds(quorate: Command, tmp_path: Pa
     assert json.loads(out)["teaching"]["hard"] == 0.3
 
 
+def test_a_pretrained_student_is_shown_as_it_learns(quorate: Command, tmp_path: Path) -> None:
+    pretrained = ("--set", "pretrain={kind: autoencoder, epochs: 1}", "--views", "1")
+
+    code, out, err = quorate("distill", *SMALL, *pretrained, "-o", str(tmp_path / "student"), "--json")
+
+    assert code == 0, err
+    assert json.loads(out)["epochs"] == 2
+
+
 def test_the_defaults_of_the_command_are_those_of_a_lesson() -> None:
     given = {name: parameter.default for name, parameter in inspect.signature(distill).parameters.items()}
 

@@ -66,8 +66,11 @@ def distill(
     with making(target) as status:
 
         def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
-            loss, right = metrics["valid_loss"], metrics["valid_accuracy"]
-            status.update(f"{who}: epoch {epoch}/{epochs}, held-out loss {loss:.4f}, accuracy {right:.4f}")
+            if "valid_loss" in metrics:
+                said = f"held-out loss {metrics['valid_loss']:.4f}, accuracy {metrics['valid_accuracy']:.4f}"
+            else:
+                said = f"pretraining loss {metrics['pretrain_loss']:.4f}"
+            status.update(f"{who}: epoch {epoch}/{epochs}, {said}")
 
         def ask(view: int, views: int) -> None:
             status.update(f"the ensemble looks at the images: view {view}/{views}")
