@@ -114,8 +114,7 @@ def distill(
     cross-fitted. With several folds the estimate is not quite free: models of the teacher have learned from the
     held-out rows. Raises `UserError`.
     """
-    data, test = run.context.train, run.context.test
-    fold = _split(run)
+    data, fold = run.context.train, _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
     (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
     train, held = data.take(fold.train), data.take(fold.valid)
@@ -141,8 +140,7 @@ def distill(
     more = run.context.unlabelled
     student = learn(NAME, material.data, teach, None if material.views else more)  # views are of these too
     plain = learn("plain", train, fit_network, more) if lesson.plain else None
-    names = {"held_out": fold.valid} | ({"test": None} if run.test is not None and test is not None else {})
-    compared = [*_teachers(run, fold.valid), *(_row(pupil, names) for pupil in (student, plain) if pupil)]
+    compared = [*_teachers(run, fold.valid), *(_row(pupil) for pupil in (student, plain) if pupil)]
     files = files_of(cast(Member, student.network))
     found = {
         "run": run.folder.name,
@@ -152,7 +150,7 @@ def distill(
             "temperature": lesson.temperature,
             "hard": hard,
             "rows": len(train),
-            "unlabelled": len(material.data) // max(material.views, 1) - len(train),
+            "unlabelled": material.rows - len(train),
             "rows_with_teacher": material.answered // max(material.views, 1),
             "views": material.views,
             "held_out": len(held),
@@ -316,9 +314,9 @@ def _teachers(run: Finished, held: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def _row(pupil: _Pupil, splits: Mapping[str, Any]) -> dict[str, Any]:
+def _row(pupil: _Pupil) -> dict[str, Any]:
     row = {"name": pupil.name, "held_out": rounded(scores(pupil.held, pupil.y))}
-    if "test" in splits and pupil.test is not None and pupil.y_test is not None:
+    if pupil.test is not None and pupil.y_test is not None:
         row["test"] = rounded(scores(pupil.test, pupil.y_test))
     return row
 

@@ -35,6 +35,11 @@ class Material:
     """Of each image, one after the other; 0 for rows as they are."""
 
     @property
+    def rows(self) -> int:
+        """Those of an epoch: of the images, each once."""
+        return len(self.data) // max(self.views, 1)
+
+    @property
     def answered(self) -> int:
         """How many rows the ensemble says something of."""
         return int(np.isfinite(self.proba).all(axis=1).sum())
@@ -58,12 +63,13 @@ def varied(
     assert not isinstance(data.x, Table), "tables have no views"
     images: Images = data.x if extra is None else JoinedImages((data.x, extra))
     seen = Views(images, augment, views, seed)
-    parts = [seen.subset(part) for part in np.arange(len(seen)).reshape(views, -1)]
-    if len(seen) * int(np.prod(seen.shape)) <= IN_MEMORY:
-        parts = [ArrayImages(part.take(np.arange(len(part)))) for part in parts]
-    teacher, answers = Bundle.load(run.folder.bundle), []
-    for number, part in enumerate(parts):
-        answers.append(teacher.predict(part).proba)
+    size = len(images) * int(np.prod(images.shape))
+    teacher, answers, parts = Bundle.load(run.folder.bundle), [], list[Images]()
+    for number, rows_of_view in enumerate(np.arange(len(seen)).reshape(views, -1)):
+        view = seen.subset(rows_of_view)
+        drawn = ArrayImages(seen.take(rows_of_view)) if size <= IN_MEMORY else view
+        answers.append(teacher.predict(drawn).proba)
+        parts.append(drawn if views * size <= IN_MEMORY else view)
         watch(number + 1, views)
     own = np.arange(len(images)) < len(data)
     guess = answers[0].argmax(axis=1)  # in place of the labels that the unlabelled images lack

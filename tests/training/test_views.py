@@ -52,6 +52,13 @@ def test_a_mixture_lies_between_its_image_and_one_of_the_others() -> None:
         assert min(errors) <= 0.6 or np.abs(mixture - own).max() <= 0.6  # an image may meet itself
 
 
+def test_views_are_known_by_all_that_they_are_drawn_from() -> None:
+    others = [views(seed=6), views(3), views(augment=Augment()), Views(ArrayImages(PIXELS[::-1]), AUGMENT, 4, 5)]
+
+    assert views().digest() == views().digest()
+    assert len({views().digest(), *(other.digest() for other in others)}) == 5
+
+
 def test_joined_images_are_those_of_the_parts_one_after_the_other() -> None:
     joined = JoinedImages((ArrayImages(PIXELS[:5]), ArrayImages(PIXELS[5:])))
     rows = np.array([11, 0, 5, 4, 4, 7])

@@ -41,7 +41,7 @@ class Images(Protocol):
         """SHA-256 of the content."""
 
 
-class _Subsets:
+class Subsets:
     """What every sequence of images has: its signature, and subsets without a copy."""
 
     @property
@@ -53,7 +53,7 @@ class _Subsets:
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayImages(_Subsets):
+class ArrayImages(Subsets):
     """Images in memory: uint8 (N, H, W, C)."""
 
     pixels: Pixels
@@ -76,7 +76,7 @@ class ArrayImages(_Subsets):
 
 
 @dataclass(frozen=True, eq=False)
-class FileImages(_Subsets):
+class FileImages(Subsets):
     """Images that are read and decoded each time they are taken."""
 
     paths: Sequence[Path]
@@ -97,7 +97,7 @@ class FileImages(_Subsets):
 
 
 @dataclass(frozen=True, eq=False)
-class RowsOf(_Subsets):
+class RowsOf(Subsets):
     """Some rows of other images, without a copy."""
 
     images: Images
@@ -120,7 +120,7 @@ class RowsOf(_Subsets):
 
 
 @dataclass(frozen=True, eq=False)
-class JoinedImages(_Subsets):
+class JoinedImages(Subsets):
     """The images of several sequences of one shape, one after the other."""
 
     parts: Sequence[Images]

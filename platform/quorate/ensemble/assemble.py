@@ -73,7 +73,7 @@ def assemble(
     """
     names = names or [f"member {number}" for number in range(len(proba))]
     rows = _common_rows(mask, y, names)
-    covered, labels = (proba, y) if rows.all() else (proba[:, rows], y[rows])
+    covered, labels = (proba, y) if rows.all() else (proba.compress(rows, axis=1), y[rows])
     parts = list(parts_of(labels, splits=splits, seed=seed, groups=None if groups is None else groups[rows]))
     estimate = crossfitted(combiner.fit, proba=covered, y=labels, parts=parts, seed=seed)
     objective = combiner.objective

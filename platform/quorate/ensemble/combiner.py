@@ -57,11 +57,11 @@ class Combiner(ABC, Generic[P_co]):
             return self
         return replace(self, recipes=tuple(self.recipes[member] for member in members))
 
-    def weigh(self, members: Iterable[Floats], choose: Callable[[Iterable[Floats]], Floats]) -> Floats:
-        """The weights (M,) that `choose` gives to calibrated members, or to recipes where copies count the same."""
+    def weigh(self, members: Iterable[Floats], choose: Callable[..., Floats]) -> Floats:
+        """The weights (M,) that `choose(members=…)` gives to calibrated members, or to recipes and so to copies."""
         if self.recipes is None or getattr(self.params, "copies", "apart") == "apart":
-            return choose(members)
-        return divided(choose(together(members, self.recipes)), self.recipes)
+            return choose(members=members)
+        return divided(choose(members=together(members, self.recipes)), self.recipes)
 
     @property
     def objective(self) -> Objective:

@@ -27,6 +27,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
     counts = confusion_matrix(proba, y, len(names))
     classes = [{"class": name, **_rounded(asdict(found))} for name, found in zip(names, by_class(counts), strict=True)]
     weights = {entry["name"]: entry.get("weight") for entry in bundle.manifest["members"]}
+    members = {name: scores(member, y) for name, member in answers.members.items()}
     return {
         "job": bundle.manifest["job"],
         "run": bundle.manifest.get("run"),
@@ -37,10 +38,9 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
         "resamples": RESAMPLES,
         "ensemble": {name: _rounded(figure.to_json()) for name, figure in figures(proba, y).items()},
         "members": [
-            {"name": name, "weight": weights[name], **_rounded(scores(member, y))}
-            for name, member in answers.members.items()
+            {"name": name, "weight": weights[name], **_rounded(dict(found))} for name, found in members.items()
         ],
-        "against_best": _against_best(answers, y),
+        "against_best": _against_best(answers, y, {name: found["nll"] for name, found in members.items()}),
         "positive": names[1] if len(names) == 2 else None,
         "lost": list(answers.lost),
         "classes": classes,
@@ -58,11 +58,11 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
     }
 
 
-def _against_best(answers: Answers, y: Labels) -> dict[str, Any] | None:
+def _against_best(answers: Answers, y: Labels, losses: dict[str, float]) -> dict[str, Any] | None:
     """The ensemble less the member of least log-loss on these very rows, which favours that member."""
-    if len(answers.members) < 2:
+    if len(losses) < 2:
         return None
-    best = min(answers.members, key=lambda name: scores(answers.members[name], y)["nll"])
+    best = min(losses, key=losses.__getitem__)
     found = paired(answers.proba, answers.members[best], y)
     return {"member": best, **{name: _rounded(figure.to_json()) for name, figure in found.items()}}
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quorate.data.dataset import Images, Pixels, Rows, RowsOf
-from quorate.data.signature import ImageSignature
+from quorate.data.dataset import Images, Pixels, Rows, Subsets
 from quorate.training.augment import Augment
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class Views(Subsets):
     """`count` views of N images, one view of all after the other: position v N + i is view v of image i.
 
     Views of odd numbers are mixtures: of a view of image i and one of another image, in a share drawn from (0, 1)
@@ -30,10 +30,6 @@ class Views:
     def shape(self) -> tuple[int, int, int]:
         return self.images.shape
 
-    @property
-    def signature(self) -> ImageSignature:
-        return self.images.signature
-
     def __len__(self) -> int:
         return len(self.images) * self.count
 
@@ -45,11 +41,9 @@ class Views:
     def take(self, rows: Rows) -> Pixels:
         return np.concatenate([self._view(int(row)) for row in rows]) if len(rows) else self.images.take(rows)
 
-    def subset(self, rows: Rows) -> Images:
-        return RowsOf(self, rows)
-
     def digest(self) -> str:
-        raise NotImplementedError("views are never stored")
+        drawn = (self.images.digest(), self.augment.model_dump_json(), self.count, self.seed)
+        return hashlib.sha256(repr(drawn).encode()).hexdigest()
 
     def _view(self, position: int) -> Pixels:
         """uint8 (1, H, W, C)"""

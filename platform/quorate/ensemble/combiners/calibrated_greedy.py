@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 
 from pydantic import Field
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
@@ -34,10 +34,7 @@ class CalibratedGreedy(Combiner[CalibratedGreedyParams]):
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         p = self.params
         calibrations = fit_each(p.calibration, proba=proba, y=y)
-
-        def choose(members: Iterable[Floats]) -> Floats:
-            return greedy_selection(members=members, y=y, rounds=p.rounds, objective=p.objective, seed=seed)
-
+        choose = partial(greedy_selection, y=y, rounds=p.rounds, objective=p.objective, seed=seed)
         weights = self.weigh(calibrated(calibrations, proba), choose)
         combination = Combination("calibrated_greedy", weights, calibrations)
         return with_final_calibration(combination, proba=proba, y=y, final=p.final)

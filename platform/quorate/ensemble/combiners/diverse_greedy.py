@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
@@ -61,10 +62,7 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
     def _fit(self, *, proba: Proba, y: Labels, seed: int, diversity: float) -> Combination:
         p = self.params
         calibrations = fit_each(p.calibration, proba=proba, y=y)
-
-        def choose(members: Iterable[Floats]) -> Floats:
-            return greedy_selection(members=members, y=y, rounds=p.rounds, diversity=diversity, seed=seed)
-
+        choose = partial(greedy_selection, y=y, rounds=p.rounds, diversity=diversity, seed=seed)
         weights = self.weigh(calibrated(calibrations, proba), choose)
         combination = Combination("diverse_greedy", weights, calibrations)
         return with_final_calibration(combination, proba=proba, y=y, final=p.final)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 
-from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
@@ -25,10 +25,6 @@ class Weighted(Combiner[WeightedParams]):
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         calibrations = fit_each(self.params.calibration, proba=proba, y=y)
-
-        def choose(members: Iterable[Floats]) -> Floats:
-            return optimal_weights(members=members, y=y)
-
-        weights = self.weigh(calibrated(calibrations, proba), choose)
+        weights = self.weigh(calibrated(calibrations, proba), partial(optimal_weights, y=y))
         combination = Combination("weighted", weights, calibrations)
         return with_final_calibration(combination, proba=proba, y=y, final=self.params.final)
