@@ -25,6 +25,7 @@ from quorate.kinds import (
     SCHEDULES,
 )
 from quorate.own_code import OwnCodeError
+from quorate.parameter_names import aliases
 from quorate.registry import Registry
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -96,7 +97,11 @@ def entry(what: str, name: str) -> Entry:
 
 def parameters(what: str, name: str) -> list[Parameter]:
     """The keys that the kind takes beside `kind`, those of nested mappings with dots; raises `UnknownKind`."""
-    schema, definitions = model_schema(REGISTRIES[what].get(name).Params)
+    model = REGISTRIES[what].get(name).Params
+    schema, definitions = model_schema(model)
+    for alias, parameter in aliases(model).items():
+        also = schema["properties"][parameter]
+        also["description"] = f"{also['description']} Also `{alias}`."
     return list(_parameters(schema, definitions, ""))
 
 

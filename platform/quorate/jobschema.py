@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from quorate.kinds import AUGMENTATIONS, REGISTRIES
 from quorate.own_code import OwnCodeError
+from quorate.parameter_names import aliases
 from quorate.registry import Registry
 from quorate.spec import NAME, JobSpec
 
@@ -35,7 +36,10 @@ def job_schema(*, built_in: bool = False) -> Node:
     """
     kinds = {what: _kinds(registry, built_in=built_in) for what, registry in REGISTRIES.items()}
     params = {kind.Params for named in kinds.values() for kind in named.values()}
-    references, definitions = _definitions([JobSpec, *sorted(params, key=lambda model: model.__qualname__)])
+    models = [JobSpec, *sorted(params, key=lambda model: model.__qualname__)]
+    references, definitions = _definitions(models)
+    for model in models:
+        _admit_aliases(model, definitions[references[model]], f"#/$defs/{references[model]}")
     job = definitions.pop(references[JobSpec])
     job["properties"]["name"] |= {"pattern": f"^{NAME}$"}
     job["properties"]["members"] |= {"propertyNames": {"pattern": f"^{NAME}$"}, "minProperties": 1}
@@ -126,6 +130,12 @@ def _below(node: Any) -> Iterator[Node]:
     for key in ("items", "additionalProperties", "propertyNames"):
         if isinstance(node.get(key), Mapping):
             yield from _below(node[key])
+
+
+def _admit_aliases(model: type[BaseModel], node: Node, path: str) -> None:
+    """Add the other names of the model's fields to its schema, which is at `path` in the whole one."""
+    for alias, name in aliases(model).items():
+        node["properties"][alias] = {"description": f"Another name of `{name}`.", "$ref": f"{path}/properties/{name}"}
 
 
 def _admit_variables(node: Node) -> None:

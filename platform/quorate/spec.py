@@ -28,6 +28,7 @@ from quorate import jobfile, own_code
 from quorate.amounts import SIZE, TIME, read_bytes, read_seconds
 from quorate.jobfile import Loc, Override, Problem, Source, SpecError
 from quorate.kinds import COMBINERS, DATASETS, MEMBERS, InvalidParams, KindParams, Spec, kind_of
+from quorate.parameter_names import about_unknown, field_named
 from quorate.registry import did_you_mean
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
@@ -102,6 +103,16 @@ class MemberParams(KindParams):
     """Memory that one fit task asks the cluster for, in bytes or as `2GiB`; 0 asks for none."""
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     """Values by parameter that the copies take in turn, nested ones with dots: `{lr: [0.01, 0.1]}`."""
+
+    @field_validator("vary")
+    @classmethod
+    def _by_fields(cls, vary: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """`vary` with the fields' own names, so that an alias is the same member."""
+        paths = [path.partition(".") for path in vary]
+        renamed = [field_named(cls, key) + dot + rest for key, dot, rest in paths]
+        if twice := {name for name in renamed if renamed.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} stands twice, by two of its names; keep one of them")
+        return dict(zip(renamed, vary.values(), strict=True))
 
     @model_validator(mode="after")
     def _every_copy_is_valid(self, info: ValidationInfo) -> Self:
@@ -402,9 +413,10 @@ def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: A
     """Where it is wrong, as the file's reader sees it, and what to do."""
     kind, value = details["type"], details["input"]
     if kind in ("extra_forbidden", "missing"):
-        key, keys = str(loc[-1]), sorted(model.model_fields)
-        unknown = f"unknown key {key!r}{did_you_mean(key, keys)} (valid keys: {', '.join(keys)})"
-        return (*_visible(loc[:-1], tree), key), unknown if kind == "extra_forbidden" else f"the key {key!r} is missing"
+        key, parent = str(loc[-1]), _visible(loc[:-1], tree)
+        given = _at(parent, tree)
+        text = about_unknown(key, model, given) if kind == "extra_forbidden" else f"the key {key!r} is missing"
+        return (*parent, key), text
     loc = _visible(loc, tree)
     if kind == "value_error":
         return loc, str(details["ctx"]["error"])
@@ -416,6 +428,12 @@ def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: A
     if kind in ("dict_type", "model_type"):
         message = "should be a mapping of keys to values"
     return loc, f"{message}, but is {value!r}" if not isinstance(value, dict | list) else message
+
+
+def _at(loc: Loc, tree: Any) -> Any:
+    for key in loc:
+        tree = tree[key]
+    return tree
 
 
 def _visible(loc: Loc, tree: Any) -> Loc:

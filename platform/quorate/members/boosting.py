@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from quorate.data.dataset import Dataset
 from quorate.data.features import Encoding, Matrix
@@ -17,7 +18,13 @@ from quorate.data.standardize import Scheme
 from quorate.data.weighting import Weights, balanced_rows
 from quorate.members.held_out import hold_out
 from quorate.members.learner import Learner, LearnerParams
+from quorate.parameter_names import named
 from quorate.training.run import Run
+
+
+def _patience_alone(value: object) -> object:
+    """The rounds of `early_stopping: {patience: 30}`, as networks write it."""
+    return value["patience"] if isinstance(value, Mapping) and value.keys() == {"patience"} else value
 
 
 class BoostingParams(LearnerParams):
@@ -25,14 +32,37 @@ class BoostingParams(LearnerParams):
 
     standardize: Scheme = "none"
     """Trees do not need it."""
-    iterations: int = Field(1000, ge=1, le=100_000)
+    iterations: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        validation_alias=named(
+            "iterations",
+            "rounds",
+            "epochs",
+            "n_estimators",
+            "num_boost_round",
+            "max_iter",
+            "num_iterations",
+            "num_trees",
+        ),
+    )
     """Most rounds of boosting; each adds a tree, or one for each class where these are three or more."""
-    learning_rate: float = Field(0.1, gt=0, le=1)
+    learning_rate: float = Field(0.1, gt=0, le=1, validation_alias=named("learning_rate", "lr", "eta"))
     """Factor of each tree's contribution."""
-    patience: int | None = Field(30, ge=1)
+    patience: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        BeforeValidator(
+            _patience_alone,
+            json_schema_input_type=Annotated[int, Field(ge=1)] | dict[Literal["patience"], int] | None,
+        ),
+    ] = Field(
+        30,
+        validation_alias=named("patience", "early_stopping", "early_stopping_rounds", "n_iter_no_change", "od_wait"),
+    )
     """Rounds without improvement on the rows held out after which boosting ends; `null` runs all rounds and
     holds nothing out."""
-    held_out: float = Field(0.1, gt=0, lt=1)
+    held_out: float = Field(0.1, gt=0, lt=1, validation_alias=named("held_out", "validation_fraction"))
     """Part of the fold's training rows that is held out for `patience`; the fold's validation rows decide
     nothing, so that its predictions for them stay honest."""
 

@@ -17,6 +17,7 @@ from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.boosting import Boosting, PackageParams, Part, boosting_cost
 from quorate.members.learner import LearnerParams
+from quorate.parameter_names import named
 
 _MODEL = "model.json"
 _MISSING = -1
@@ -25,9 +26,9 @@ _MISSING = -1
 
 class CatboostParams(PackageParams):
     kind: Literal["catboost"] = "catboost"
-    depth: int = Field(6, ge=1, le=16)
+    depth: int = Field(6, ge=1, le=16, validation_alias=named("depth", "max_depth"))
     """Levels of a tree; all nodes of a level split alike."""
-    l2: float = Field(3.0, ge=0)
+    l2: float = Field(3.0, ge=0, validation_alias=named("l2", "l2_leaf_reg", "reg_lambda"))
     """L2 penalty of the leaves' values."""
 
 

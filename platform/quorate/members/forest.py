@@ -11,6 +11,7 @@ from quorate.data.features import Encoding
 from quorate.data.signature import Signature
 from quorate.data.standardize import Scheme
 from quorate.members.learner import Learner, LearnerParams
+from quorate.parameter_names import named
 
 
 class ForestParams(LearnerParams):
@@ -18,7 +19,7 @@ class ForestParams(LearnerParams):
 
     standardize: Scheme = "none"
     """Trees do not need it."""
-    trees: int = Field(300, ge=1, le=100_000)
+    trees: int = Field(300, ge=1, le=100_000, validation_alias=named("trees", "n_estimators"))
     """Number of trees."""
     max_depth: int | None = Field(None, ge=1)
     """Most levels of a tree; without bound when left out."""

@@ -15,15 +15,16 @@ from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.boosting import Boosting, BoostingParams, Part, boosting_cost
 from quorate.members.learner import LearnerParams
+from quorate.parameter_names import named
 
 
 class GradientBoostingParams(BoostingParams):
     kind: Literal["gradient_boosting"] = "gradient_boosting"
-    leaves: int = Field(31, ge=2, le=10_000)
+    leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "max_leaf_nodes"))
     """Most leaves of a tree."""
     min_samples_leaf: int = Field(20, ge=1)
     """Least rows of a leaf."""
-    l2: float = Field(0.0, ge=0)
+    l2: float = Field(0.0, ge=0, validation_alias=named("l2", "l2_regularization"))
     """L2 penalty of the leaves' values."""
     max_features: float = Field(1.0, gt=0, le=1)
     """Part of the features that is tried at each split."""

@@ -12,11 +12,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
+from quorate.parameter_names import named
 
 
 class KnnParams(LearnerParams):
     kind: Literal["knn"] = "knn"
-    neighbours: int = Field(15, ge=1)
+    neighbours: int = Field(15, ge=1, validation_alias=named("neighbours", "neighbors", "n_neighbors"))
     """Training rows that vote; at most as many as the fold has."""
     votes: Literal["distance", "equal"] = "distance"
     """`distance` lets the nearer ones count more, by one over the distance."""

@@ -14,21 +14,24 @@ from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.boosting import Boosting, PackageParams, Part, boosting_cost, both_classes
 from quorate.members.learner import LearnerParams
+from quorate.parameter_names import named
 
 _MODEL = "model.txt"
 
 
 class LightgbmParams(PackageParams):
     kind: Literal["lightgbm"] = "lightgbm"
-    leaves: int = Field(31, ge=2, le=10_000)
+    leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "num_leaves"))
     """Most leaves of a tree."""
-    min_samples_leaf: int = Field(20, ge=1)
+    min_samples_leaf: int = Field(
+        20, ge=1, validation_alias=named("min_samples_leaf", "min_data_in_leaf", "min_child_samples")
+    )
     """Least rows of a leaf."""
-    l2: float = Field(0.0, ge=0)
+    l2: float = Field(0.0, ge=0, validation_alias=named("l2", "lambda_l2", "reg_lambda"))
     """L2 penalty of the leaves' values."""
-    rows: float = Field(1.0, gt=0, le=1)
+    rows: float = Field(1.0, gt=0, le=1, validation_alias=named("rows", "bagging_fraction", "subsample"))
     """Part of the rows that each tree sees."""
-    columns: float = Field(1.0, gt=0, le=1)
+    columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "feature_fraction", "colsample_bytree"))
     """Part of the features that each tree sees."""
 
 

@@ -12,13 +12,14 @@ from sklearn.linear_model import LogisticRegression
 from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
+from quorate.parameter_names import named
 
 
 class LogisticParams(LearnerParams):
     kind: Literal["logistic"] = "logistic"
     C: float = Field(1.0, gt=0)
     """Inverse of the L2 penalty's strength; scikit-learn's default."""
-    max_iter: int = Field(1000, ge=1)
+    max_iter: int = Field(1000, ge=1, validation_alias=named("max_iter", "iterations", "epochs"))
     """Most steps of L-BFGS."""
 
 

@@ -12,11 +12,12 @@ from sklearn.naive_bayes import GaussianNB
 from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
+from quorate.parameter_names import named
 
 
 class NaiveBayesParams(LearnerParams):
     kind: Literal["naive_bayes"] = "naive_bayes"
-    smoothing: float = Field(1e-3, gt=0, le=1e3)
+    smoothing: float = Field(1e-3, gt=0, le=1e3, validation_alias=named("smoothing", "var_smoothing"))
     """Part of the largest variance that is added to all of them; without it a column that one class never
     varies in decides alone."""
 

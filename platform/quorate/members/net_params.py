@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,6 +20,7 @@ from quorate.data.weighting import WeightedParams
 from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, PRETRAININGS, SCHEDULES, KindParams, kind_of
 from quorate.members.starting_point import check_head, check_weights, count_stages, least_size
 from quorate.own_code import OwnCodeError
+from quorate.parameter_names import named
 from quorate.spec import ExistingPath
 from quorate.training.augment import Augment
 from quorate.training.averages import Swa
@@ -33,15 +34,20 @@ from quorate.training.stopping import EarlyStopping
 from quorate.training.tta import Tta
 
 
+def _with_patience(value: object) -> object:
+    """`early_stopping: 10` (or `patience: 10`) is short for `{patience: 10}`."""
+    return {"patience": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class NetParams(WeightedParams):
     kind: Literal["net"] = "net"
     arch: kind_of(ARCHS)  # type: ignore[valid-type]
     """Architecture: `mlp`, `small_cnn`, `small_resnet`, `timm/NAME` or `torchvision/NAME`."""
-    epochs: int = Field(20, ge=1, le=100_000)
+    epochs: int = Field(20, ge=1, le=100_000, validation_alias=named("epochs", "max_epochs", "num_epochs"))
     """Passes over the training rows."""
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] | Literal["auto"] = 64
     """Rows of one batch; `auto` takes the largest power of two that fits in memory and leaves an epoch eight steps."""
-    lr: float = Field(1e-2, gt=0, le=100)
+    lr: float = Field(1e-2, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
     """Learning rate; the highest one where the schedule varies it."""
     optimizer: kind_of(OPTIMIZERS) = Field("sgd", validate_default=True)  # type: ignore[valid-type]
     """What turns gradients into steps; see the optimizers below."""
@@ -55,7 +61,7 @@ class NetParams(WeightedParams):
     """Rate of each layer over that of the next one; the last layer has `lr`, with 1 all have. For fine-tuning."""
     init: kind_of(INITIALIZATIONS) = DefaultParams()  # type: ignore[valid-type]
     """What the weights begin as; see the initializations below."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, validation_alias=named("dropout", "drop_rate"))
     """Probability of dropping a unit before the last layer (every hidden layer of `mlp`)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each label that is spread over all classes (Szegedy et al., 2016)."""
@@ -76,8 +82,11 @@ class NetParams(WeightedParams):
     the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
     mc_dropout: int = Field(0, ge=0, le=1000)
     """Monte Carlo dropout: predictions are averaged over so many networks with units dropped; 0 drops none."""
-    early_stopping: EarlyStopping | None = None
-    """When to end before the last epoch; see below."""
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        BeforeValidator(_with_patience, json_schema_input_type=EarlyStopping | Annotated[int, Field(ge=1)] | None),
+    ] = Field(None, validation_alias=named("early_stopping", "patience"))
+    """When to end before the last epoch: a mapping, or the patience in epochs alone; see below."""
     augment: Augment = Augment()
     """How training images are varied; see below."""
     tta: Tta | None = None

@@ -16,6 +16,7 @@ from quorate.data.signature import Signature
 from quorate.kinds import MEMBERS
 from quorate.members.boosting import Boosting, PackageParams, Part, boosting_cost, both_classes
 from quorate.members.learner import LearnerParams
+from quorate.parameter_names import named
 
 _MODEL = "model.json"
 
@@ -26,11 +27,11 @@ class XgboostParams(PackageParams):
     """Most levels of a tree."""
     min_child_weight: float = Field(1.0, ge=0)
     """Least sum of second derivatives in a leaf, as XGBoost counts its rows."""
-    l2: float = Field(1.0, ge=0)
+    l2: float = Field(1.0, ge=0, validation_alias=named("l2", "lambda", "reg_lambda"))
     """L2 penalty of the leaves' values."""
-    rows: float = Field(1.0, gt=0, le=1)
+    rows: float = Field(1.0, gt=0, le=1, validation_alias=named("rows", "subsample"))
     """Part of the rows that each tree sees."""
-    columns: float = Field(1.0, gt=0, le=1)
+    columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "colsample_bytree"))
     """Part of the features that each tree sees."""
 
 

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from quorate.kinds import Spec
+from quorate.parameter_names import named
 
 Weights = dict[str, torch.Tensor]
 
@@ -21,7 +22,7 @@ class Swa(Spec):
 
     start: float = Field(0.75, ge=0, lt=1)
     """Part of the epochs after which averaging begins (the paper's three quarters)."""
-    lr: float | None = Field(None, gt=0, le=100)
+    lr: float | None = Field(None, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
     """Constant learning rate from there on; the schedule's when left out."""
 
     def first_epoch(self, epochs: int) -> int:

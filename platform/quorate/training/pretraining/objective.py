@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from quorate.kinds import KindParams
+from quorate.parameter_names import named
 
 
 class PretrainParams(KindParams):
@@ -18,7 +19,7 @@ class PretrainParams(KindParams):
     """Passes over the fold's training images and the unlabelled ones, before the `epochs` of the training."""
     batch_size: int = Field(256, ge=8, le=1_000_000)
     """Images of one step."""
-    lr: float = Field(1e-3, gt=0, le=100)
+    lr: float = Field(1e-3, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
     """Highest learning rate of AdamW, which falls to 0 along a cosine."""
 
 
