@@ -22,7 +22,7 @@ from quorate import own_code
 from quorate.bundle import Bundle, BundleError
 from quorate.data.dataset import ArrayImages
 from quorate.execution.choose import Workplace
-from quorate.job import JobFailed, open_data, plan_job
+from quorate.job import open_data, plan_job
 from quorate.jobfile import SpecError
 from quorate.kinds import ARCHS, COMBINERS, MEMBERS, REGISTRIES
 from quorate.members.base import HEADER, load_member
@@ -75,7 +75,10 @@ from pydantic import Field
 from typing import Annotated
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.svm import LinearSVC
+from quorate.members.learner import Learner, LearnerParams
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 from quorate.members.base import write_header
@@ -86,6 +89,17 @@ def forest(seed, *, trees: Annotated[int, Field(ge=1)] = 5):
 
 def margins():
     return LinearSVC()
+
+def network(seed):
+    return MLPClassifier((8,), max_iter=20, random_state=seed)
+
+def searched():
+    return KNeighborsClassifier(algorithm="ball_tree")
+
+class Searched(Learner):
+    Params = LearnerParams
+    def estimator(self, *, seed, y):
+        return searched()
 
 class Half(TransformerMixin, BaseEstimator):
     def fit(self, x, y=None):
@@ -301,7 +315,7 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
         r"gives \(1, 7\) for one row of \(1, 8, 8\); \(1, 2\) is needed, a logit for each of 2 classes",
     ),
     "tables": ({"data": "mine.rows:table", "members": net()}, "does not take tables of 4 columns"),
-    "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "a LinearSVC, which has no predict_proba"),
+    "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "mine.scikit:margins has no predict_proba; take a"),
     "floats": ({"data": "mine.rows:floats"}, "gives rows that cannot be used"),
     "labels": ({"data": "mine.rows:short"}, "9 rows and 4 labels; one label a row is needed"),
     "no labels": ({"data": "mine.rows:single"}, r"gives a ndarray; it should give \(x, y\)"),
@@ -616,11 +630,23 @@ def test_a_model_of_scikit_learns_own_parts_needs_no_package_and_is_checked_when
         load_member(folder)
 
 
+def test_a_network_of_scikit_learn_trains_and_needs_no_package(here: Here) -> None:
+    here.run(local(members={"m": "mine.scikit:network"}))
+
+    assert said_without(here, "mine") == ""
+
+
+@pytest.mark.parametrize("kind", ["mine.scikit:searched", "mine.scikit:Searched"])
+def test_a_classifier_that_could_not_be_saved_is_refused_before_it_is_trained(here: Here, kind: str) -> None:
+    with pytest.raises(SpecError, match=r"members.m: .*BallTree, which a bundle would not load; set its algorithm to"):
+        here.run(local(members={"m": kind}))
+
+
 def test_a_model_with_parts_of_ones_own_is_refused_unless_they_are_trusted(here: Here) -> None:
     with pytest.raises(
-        JobFailed, match=r"holds mine.scikit.Half, which a bundle would not load; name what is to be tru"
+        SpecError, match=r"holds mine.scikit.Half, which a bundle would not load; name what is to be tru"
     ):
-        here.run(local(members={"m": "mine.scikit:halved"}, execution={"executor": "local", "retries": 0}))
+        here.run(local(members={"m": "mine.scikit:halved"}))
 
     here.run(local(members={"m": "mine.scikit:halved_in_trust"}))
     assert "needs the package mine wherever the bundle is loaded: its model holds mine.scikit.Half" in here.said

@@ -27,12 +27,13 @@ from quorate.data.source import Opened
 from quorate.interrupt import StopRequest
 from quorate.job import Options, run_job
 from quorate.jobfile import Source
+from quorate.members.estimator_recipe import describe
 from quorate.report.frame import as_frame
 from quorate.runs import RunFolder
 from quorate.spec import Job, ValidationSpec, validate
 from quorate.store import open_store
 
-Members = Mapping[str, str | Mapping[str, Any]]
+Members = Mapping[str, str | Mapping[str, Any] | BaseEstimator]
 
 DEFAULT_MEMBERS: dict[str, Members] = {
     "table": {
@@ -59,8 +60,10 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     members
         Name to member, as in a job file: the name of a kind, or a mapping with the key `kind` and its
-        parameters. Without it, tables get gradient boosting, extra trees, logistic regression and a
-        multilayer perceptron; images a small convolutional network, an SVM and a random forest.
+        parameters; or an unfitted classifier of scikit-learn, which learns from standardized pixels or
+        encoded columns (the member kind `sklearn`). Without it, tables get gradient boosting, extra trees,
+        logistic regression and a multilayer perceptron; images a small convolutional network, an SVM and
+        a random forest.
     combiner
         Name of a combiner, or a mapping with the key `kind` and its parameters.
     validation
@@ -308,8 +311,14 @@ class _NoSignals(StopRequest):
 
 
 def _plain(value: Any) -> Any:
-    """Mappings of any type as dictionaries, as a parsed file has them."""
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+    """What a parsed file would hold: dictionaries for mappings of any type, recipes for scikit-learn's classifiers."""
+    if isinstance(value, BaseEstimator):
+        return {"kind": "sklearn", "estimator": describe(value)}
+    if not isinstance(value, Mapping):
+        return value
+    if isinstance(estimator := value.get("estimator"), BaseEstimator):
+        value = {**value, "estimator": describe(estimator)}
+    return {key: _plain(item) for key, item in value.items()}
 
 
 def _with_fitting_folds(job: Job, data: Dataset, classes: NDArray[Any]) -> Job:

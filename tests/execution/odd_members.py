@@ -12,6 +12,7 @@ import numpy as np
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.signature import Signature
+from quorate.errors import UserError
 from quorate.kinds import MEMBERS
 from quorate.members.base import Proba, write_header
 from quorate.spec import MemberParams
@@ -20,7 +21,7 @@ from quorate.training.run import Diverged, Hardware, Numerics, Run, Signal
 
 class OddParams(MemberParams):
     kind: Literal["odd"] = "odd"
-    what: Literal["well", "raise", "raise_once", "diverge", "die_once", "wait"] = "well"
+    what: Literal["well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait"] = "well"
     mark: str = ""
     """A file that tells one attempt from the next."""
     seconds: float = 0.0
@@ -51,6 +52,8 @@ class Odd:
         match self.params.what:
             case "raise":
                 raise RuntimeError("this member always raises")
+            case "refuse":
+                raise UserError("the rows have no weights; add a column of weights")
             case "raise_once" if first:
                 raise RuntimeError("this member raises once")
             case "diverge":

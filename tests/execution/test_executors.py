@@ -64,6 +64,13 @@ def test_a_task_that_raises_is_tried_again_and_others_go_on(executor: Executor, 
     }  # fmt: skip
 
 
+def test_a_task_that_refuses_its_input_is_not_tried_again(executor: Executor) -> None:
+    events = run(executor, plan_of({"bad": {"kind": "odd", "what": "refuse"}}), policy=Policy(retries=5))
+
+    assert [(event.status, event.attempt, event.final) for event in failures(events)] == [("failed", 1, True)] * 2
+    assert failures(events)[0].message == "the rows have no weights; add a column of weights"
+
+
 def test_a_diverged_task_is_not_tried_again(executor: Executor) -> None:
     events = run(executor, plan_of({"hot": {"kind": "odd", "what": "diverge"}}), policy=Policy(retries=5))
 

@@ -29,6 +29,10 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "lightgbm": {"kind": "lightgbm", "min_samples_leaf": 5, **BOOSTING},
     "xgboost": {"kind": "xgboost", **BOOSTING},
     "catboost": {"kind": "catboost", "depth": 4, "learning_rate": 0.3, **BOOSTING},
+    "scikit-learn's own": {
+        "kind": "sklearn",
+        "estimator": {"class": "sklearn.ensemble.GradientBoostingClassifier", "n_estimators": 20, "max_features": 0.5},
+    },
     "mlp": {**NET, "arch": {"kind": "mlp", "hidden": [32]}, "dropout": 0.1},
     "cnn": {**NET, "arch": {"kind": "small_cnn", "width": 8}, "augment": {"crop": 1, "mirror": False}},
     "resnet": {**NET, "arch": {"kind": "small_resnet", "width": 8}, "schedule": "one_cycle"},

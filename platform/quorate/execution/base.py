@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from quorate.execution.budget import Agenda
@@ -85,8 +85,8 @@ class Attempts:
         )
         number = self.number(event.task)
         counts[event.task.key] = counts.get(event.task.key, 0) + 1
-        final = event.status == "diverged" or counts[event.task.key] > most
-        return Failed(event.task, number, event.status, event.message, event.tail, event.log, final)
+        final = event.certain or counts[event.task.key] > most
+        return replace(event, attempt=number, final=final)
 
 
 def longest_first(units: Sequence[Unit]) -> list[Unit]:

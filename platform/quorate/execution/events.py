@@ -96,6 +96,8 @@ class Failed:
     """The last lines of the worker's log or traceback."""
     log: str = ""
     final: bool = True
+    certain: bool = False
+    """Whether every other attempt would fail in the same way."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from quorate.data.table import Table
+from quorate.errors import UserError
 from quorate.execution.base import Policy, Sources
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import (
@@ -108,9 +109,11 @@ def stream(
                 _extract(assignment, assignment.task, context, control, events.put)
         except Exception as error:  # noqa: BLE001  (any error of a member is this task's failure)
             status: Status = "diverged" if isinstance(error, Diverged) else "failed"
-            message = f"{type(error).__name__}: {error}"
+            message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            certain = isinstance(error, Diverged | UserError)
+            tail = traceback.format_exc()
             events.put(
-                Failed(assignment.task, assignment.attempt, status, message, traceback.format_exc(), assignment.log)
+                Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
             )
         finally:
             events.put(None)

@@ -65,17 +65,21 @@ class GradientBoosting(Boosting):
         self.model.fit(train.x, train.y, sample_weight=train.weight, **watched)
 
     def check(self) -> None:
-        model, width = self.model, self.features.width
-        _check_preparation(model, width=width)
-        for k, categorical in enumerate(model._bin_mapper.is_categorical_):
-            known = model._bin_mapper.bin_thresholds_[k]
-            if categorical and not ((known >= 0) & (known < 256)).all():
-                raise ValueError("the saved boosting is inconsistent: it has a category beyond 255")
-        trees = [tree for round_ in model._predictors for tree in round_]
-        if any(len(round_) != len(model._baseline_prediction.T) for round_ in model._predictors):
-            raise ValueError("the saved boosting is inconsistent: a round has not a tree for each class")
-        for tree in trees:
-            check_nodes(tree.nodes, tree.raw_left_cat_bitsets, features=width)
+        check_boosting(self.model, width=self.features.width)
+
+
+def check_boosting(model: HistGradientBoostingClassifier, *, width: int) -> None:
+    """Raise `ValueError` where a loaded model for `width` columns is inconsistent and would crash the process."""
+    _check_preparation(model, width=width)
+    for k, categorical in enumerate(model._bin_mapper.is_categorical_):
+        known = model._bin_mapper.bin_thresholds_[k]
+        if categorical and not ((known >= 0) & (known < 256)).all():
+            raise ValueError("the saved boosting is inconsistent: it has a category beyond 255")
+    trees = [tree for round_ in model._predictors for tree in round_]
+    if any(len(round_) != len(model._baseline_prediction.T) for round_ in model._predictors):
+        raise ValueError("the saved boosting is inconsistent: a round has not a tree for each class")
+    for tree in trees:
+        check_nodes(tree.nodes, tree.raw_left_cat_bitsets, features=width)
 
 
 def _check_preparation(model: Any, *, width: int) -> None:

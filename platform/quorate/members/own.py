@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from quorate.data.signature import Signature
 from quorate.members.base import HEADER, Member, read_header, write_header
 from quorate.members.learner import Learner, LearnerParams
-from quorate.members.saved_learner import LOADER, untrusted_types
+from quorate.members.saved_learner import LOADER, TRIAL_CLASSES, check_savable, trial_labels, untrusted_types
 from quorate.own_code import OwnCodeError, package_of, said
 from quorate.own_params import own_values, params_of, require_class
 from quorate.spec import MemberParams
@@ -38,16 +39,6 @@ class OwnLearner(Learner):
     function: ClassVar[Callable[..., Any]]
     kind: ClassVar[str]
 
-    @classmethod
-    def numerics(cls, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        estimator = cls._made(params, seed=0, n_classes=2)
-        if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "fit"):
-            raise OwnCodeError(
-                f"{cls.kind} gives a {type(estimator).__name__}, which has no predict_proba; give a scikit-learn "
-                "classifier that has one, such as CalibratedClassifierCV around it"
-            )
-        return super().numerics(params, signature=signature, rows=rows, hardware=hardware)
-
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
         return self._made(self.params, seed=seed, n_classes=self.n_classes)
 
@@ -55,9 +46,12 @@ class OwnLearner(Learner):
     def _made(cls, params: Any, *, seed: int, n_classes: int) -> Any:
         given = {"seed": seed, "random_state": seed, "n_classes": n_classes}
         try:
-            return cls.function(**own_values(params, cls.function, given))
+            made = cls.function(**own_values(params, cls.function, given))
         except Exception as error:  # a user's code may raise anything
             raise OwnCodeError(f"{cls.kind} raises {said(error)}") from error
+        if not isinstance(made, BaseEstimator):
+            raise OwnCodeError(f"{cls.kind} gives a {type(made).__name__}; give an unfitted scikit-learn classifier")
+        return made
 
 
 def adopt_member(kind: str, found: Any) -> type[Member]:
@@ -89,6 +83,8 @@ def _of_class(kind: str, found: type) -> type[Member]:
     defaults: dict[str, Any] = {"version": 1, "cost": classmethod(_cost), "numerics": classmethod(_numerics)}
     missing = {name: value for name, value in defaults.items() if not _has(found, name)}
     own: Any = found
+    if issubclass(found, Learner) and found.write_model is Learner.write_model:
+        missing["numerics"] = classmethod(_savable_numerics(found, kind))
 
     def save(self: Any, folder: Path) -> None:
         own.save(self, folder)
@@ -137,6 +133,19 @@ def _same(found: type, name: str) -> bool:
 def _cost(cls: Any, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
     """A guess where nobody knows: a microsecond for each value of each row and class."""
     return float(1e-6 * rows * signature.size * n_classes)
+
+
+def _savable_numerics(found: type[Learner], kind: str) -> Callable[..., Numerics]:
+    """`numerics` that also refuses a classifier that could not be saved once it is trained."""
+
+    def numerics(cls: Any, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
+        made = cls(params, signature=signature, n_classes=TRIAL_CLASSES)
+        check_savable(made.estimator(seed=0, y=trial_labels()), name=kind, trusted=found.trusted)
+        own: Any = found
+        resolved: Numerics = own.numerics.__func__(cls, params, signature=signature, rows=rows, hardware=hardware)
+        return resolved
+
+    return numerics
 
 
 def _numerics(cls: Any, params: MemberParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:

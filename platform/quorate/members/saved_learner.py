@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.tree import BaseDecisionTree
+from threadpoolctl import threadpool_limits
 
+from quorate.errors import UserError
 from quorate.members.backbone_features import load_any_features
 from quorate.members.base import read_header
 from quorate.members.forest import check_tree
+from quorate.members.gradient_boosting import check_boosting
 from quorate.members.learner import MODEL, Learner
 
 LOADER = "learner"
 """Names this module in a member's header."""
 
+_KERNELS = (
+    "CompoundKernel",
+    "ConstantKernel",
+    "DotProduct",
+    "ExpSineSquared",
+    "Exponentiation",
+    "Matern",
+    "Product",
+    "RBF",
+    "RationalQuadratic",
+    "Sum",
+    "WhiteKernel",
+)
 _TRUSTED = (
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
 )
 """What estimators hold beyond skops' own types, as far as a damaged one is noticed by `check`."""
+
+
+_TRIAL_ROWS, _TRIAL_COLUMNS, TRIAL_CLASSES = 60, 8, 3
+_SEARCH_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
+"""Compiled code follows their indices without a check."""
+_BRUTE = "set its algorithm to brute, which searches without a tree"
+_OTHER_WAYS = (
+    "name what is to be trusted in the attribute `trusted` of a function or class of yours, or build the model of "
+    "scikit-learn's own parts"
+)
 
 
 class SavedLearner(Learner):
@@ -39,6 +75,8 @@ class SavedLearner(Learner):
             if isinstance(part, BaseForest | BaseGradientBoosting) and hasattr(part, "estimators_"):
                 for tree in np.ravel(np.asarray(part.estimators_, dtype=object)):
                     check_tree(tree.tree_, features=int(part.n_features_in_))
+            elif isinstance(part, HistGradientBoostingClassifier) and hasattr(part, "_predictors"):
+                check_boosting(part, width=int(part.n_features_in_))
             elif isinstance(part, BaseDecisionTree) and hasattr(part, "tree_"):  # a forest's pattern has none
                 check_tree(part.tree_, features=int(part.n_features_in_))
 
@@ -60,6 +98,39 @@ def untrusted_types(folder: Path) -> list[str]:
 
     found: list[str] = skops.io.get_untrusted_types(file=folder / MODEL)
     return sorted(set(found) - set(_TRUSTED))
+
+
+def trial_labels() -> NDArray[np.int64]:
+    """The labels (n,) of the rows that `check_savable` learns from."""
+    return np.arange(_TRIAL_ROWS) % TRIAL_CLASSES
+
+
+def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -> None:
+    """Raise `UserError` where a bundle could not hold the fitted `estimator`, before anything is trained.
+
+    A copy learns from a few random rows of three classes and is saved. A classifier that cannot learn from these is
+    judged by what it is before it is fitted; `trusted` are types that a bundle may hold besides scikit-learn's.
+    """
+    import skops.io
+
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(_TRIAL_ROWS, _TRIAL_COLUMNS)), trial_labels()
+    trial = clone(estimator)
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        try:
+            trial.fit(x, y)
+        except (ValueError, TypeError, ArithmeticError, RuntimeError):
+            trial = clone(estimator)
+    if not hasattr(trial, "predict_proba"):
+        raise UserError(
+            f"{name} has no predict_proba; take a classifier that has one, or put it into "
+            "sklearn.calibration.CalibratedClassifierCV"
+        )
+    found = skops.io.get_untrusted_types(data=skops.io.dumps(trial))
+    if beyond := sorted(set(found) - set(_TRUSTED) - set(trusted)):
+        way = _BRUTE if any(part in _SEARCH_TREES for part in beyond) else _OTHER_WAYS
+        raise UserError(f"{name} holds {', '.join(beyond)}, which a bundle would not load; {way}")
 
 
 def _parts(value: Any, seen: set[int]) -> Iterator[Any]:

@@ -1,0 +1,146 @@
+"""Any classifier of scikit-learn as a member: written in a job file, handed over as an object, saved, refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import RBF
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from tests.members.configurations import trained
+
+from quorate import EnsembleClassifier
+from quorate.data.dataset import Dataset
+from quorate.data.in_memory import infer_inputs
+from quorate.members.base import files_of, member_of
+from quorate.members.estimator_recipe import build, describe
+
+X, Y = load_iris(return_X_y=True)
+
+CLASSIFIERS: dict[str, Any] = {
+    "network": MLPClassifier((8,), solver="adam", max_iter=30),
+    "network by sgd": MLPClassifier((8,), solver="sgd", max_iter=30),
+    "pipeline": make_pipeline(StandardScaler(), LogisticRegression(C=3)),
+    "calibrated": CalibratedClassifierCV(LinearSVC(), cv=2),
+    "histograms": HistGradientBoostingClassifier(max_iter=5),
+    "boosting": GradientBoostingClassifier(n_estimators=5),
+    "gaussian process": GaussianProcessClassifier(1.0 * RBF(2.0)),
+    "vote": VotingClassifier([("a", LogisticRegression()), ("b", RandomForestClassifier(5))], voting="soft"),
+    "stack": StackingClassifier([("a", LogisticRegression()), ("b", RandomForestClassifier(5))], cv=2),
+    "neighbours": KNeighborsClassifier(),
+}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_recipe_is_plain_json_and_builds_the_same_classifier(name: str) -> None:
+    estimator = CLASSIFIERS[name]
+
+    recipe = json.loads(json.dumps(describe(estimator)))
+    again = build(recipe, seed=0)
+
+    original = {name: value for name, value in estimator.get_params(deep=True).items() if _is_plain(value)}
+    for name, value in original.items():
+        if name.endswith("random_state") or (name, value) == ("algorithm", "auto"):
+            continue
+        built = again.get_params(deep=True)[name]
+        assert built == value or (isinstance(value, tuple) and built == list(value)), name
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | tuple)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_saved_classifier_predicts_the_same_without_pickle(name: str) -> None:
+    data = Dataset(infer_inputs(X), Y.astype(np.int64), ("a", "b", "c"))
+    member = trained({"kind": "sklearn", "estimator": describe(CLASSIFIERS[name])}, data, data)
+
+    files = files_of(member)
+    loaded = member_of(files)
+
+    assert not any(content.startswith(b"\x80") for content in files.values()), "a pickle"
+    np.testing.assert_array_equal(loaded.predict_proba(data.x), member.predict_proba(data.x))
+
+
+def test_objects_of_scikit_learn_are_members() -> None:
+    members = {
+        "mlp": MLPClassifier((8,), max_iter=200),
+        "lda": Pipeline([("scale", StandardScaler()), ("line", LogisticRegression())]),
+        "copied": {"kind": "sklearn", "estimator": RandomForestClassifier(5), "copies": 2},
+    }
+
+    ensemble = EnsembleClassifier(members, validation={"folds": 3}).fit(X, Y)
+    again = EnsembleClassifier(members, validation={"folds": 3}).fit(X, Y)
+
+    assert ensemble.leaderboard_["name"].iloc[0] == "ensemble"
+    assert set(ensemble.leaderboard_["name"]) == {"ensemble", "mlp", "lda", "copied.1", "copied.2"}
+    assert (ensemble.predict(X) == Y).mean() > 0.95
+    np.testing.assert_array_equal(ensemble.predict_proba(X), again.predict_proba(X))
+
+
+def test_copies_differ_in_their_seeds_and_a_given_seed_stays() -> None:
+    recipe = describe(make_pipeline(StandardScaler(), RandomForestClassifier(5)))
+    given = describe(RandomForestClassifier(5, random_state=7))
+
+    first, second = (build(recipe, seed=seed).get_params()["randomforestclassifier__random_state"] for seed in (1, 2))
+
+    assert first != second
+    assert build(given, seed=1).random_state == 7
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        (SVC(), "sklearn.svm.SVC has no predict_proba; take a classifier that has one, or put it into "),
+        (
+            KNeighborsClassifier(algorithm="kd_tree"),
+            "KDTree, which a bundle would not load; set its algorithm to brute",
+        ),
+        (LinearRegression(), "sklearn.linear_model.LinearRegression is not a classifier"),
+        (
+            KNeighborsClassifier(metric=lambda a, b: 0.0),
+            "KNeighborsClassifier: metric is a function, which ",
+        ),
+        (LogisticRegression(class_weight={0: 1, 1: 2}), "class_weight is a dict, which a job cannot hold"),
+        (EnsembleClassifier(), "quorate.estimator.EnsembleClassifier is not of scikit-learn"),
+        ({"kind": "sklearn", "estimator": "os.path"}, "'os.path' is not a class of scikit-learn"),
+        ({"kind": "sklearn", "estimator": "sklearn.svm.SVX"}, "scikit-learn has no estimator sklearn.svm.SVX"),
+        ({"kind": "sklearn", "estimator": {"C": 1}}, "the key 'class' is missing"),
+        (
+            {"kind": "sklearn", "estimator": {"class": "sklearn.svm.SVC", "c": 1}},
+            "sklearn.svm.SVC does not take c (it takes C, kernel, ",
+        ),
+    ],
+)
+def test_what_could_not_be_used_is_refused_before_training(estimator: Any, said: str) -> None:
+    with pytest.raises(ValueError) as error:
+        EnsembleClassifier({"m": estimator}, validation={"folds": 2}).fit(X, Y)
+
+    assert said in str(error.value)
+
+
+def test_a_classifier_that_cannot_weigh_rows_says_so() -> None:
+    members = {"m": {"kind": "sklearn", "estimator": "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"}}
+    said = r"LinearDiscriminantAnalysis cannot count some rows more than others: its fit takes no sample_weight"
+
+    with pytest.raises(ValueError, match=said):
+        EnsembleClassifier({"m": {**members["m"], "class_weight": "balanced"}}, validation={"folds": 2}).fit(X, Y)
+    with pytest.raises(RuntimeError, match=said):
+        EnsembleClassifier(members, validation={"folds": 2}).fit(X, Y, sample_weight=np.arange(150) + 1)
