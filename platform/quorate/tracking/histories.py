@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,9 +28,11 @@ def histories(path: Path) -> dict[str, Recorded]:
     epochs: dict[str, dict[int, dict[str, float]]] = {}
     for record in records(path):
         if record["kind"] == "run" and record["tags"].get("quorate.level") == "member":
-            params = record["params"]
-            stopping = "early_stopping.patience" in params
-            members.setdefault(record["name"], Recorded(record["tags"].get("quorate.kind", ""), stopping))
+            tags = record["tags"]
+            stopping = any(name.partition(".")[0] == "early_stopping" for name in _set(record["params"]))
+            # journals of former versions have one record for all copies of a member, named after the member
+            name = tags.get("quorate.recipe", record["name"])
+            members.setdefault(name, Recorded(tags.get("quorate.kind", ""), stopping))
         elif record["kind"] == "run" and record["params"].get("view"):
             continue  # it has the curves of the run that it came with
         elif record["kind"] == "run" and record["tags"].get("quorate.level") == "fold":
@@ -42,6 +44,11 @@ def histories(path: Path) -> dict[str, Recorded]:
         member, name = names[uid]
         members[member].histories[name] = [steps[step] for step in sorted(steps)]
     return members
+
+
+def _set(params: Mapping[str, str]) -> list[str]:
+    """The names of parameters that have a value; former versions wrote those without one too."""
+    return [name for name, value in params.items() if value != "None"]
 
 
 def records(path: Path) -> Iterator[Record]:
