@@ -12,7 +12,7 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.ensemble.worth import Change
 from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan import ALL_ROWS, FitTask, Plan
-from quorate.recipe import member_recipe
+from quorate.recipe import comparable, member_recipe
 from quorate.report.leaderboard import as_markdown
 from quorate.results import Fit
 from quorate.runs import RunFolder
@@ -39,7 +39,7 @@ _METRICS = """
 - `temperature`: the logits are divided by it, for calibration.
 """
 _SHOWN = ("confusion-oof", "confusion-test", "curves")
-"""Plots of a run that the page of its model shows."""
+"""Plots of a run that the page of its model links to."""
 
 
 class Mirror:
@@ -61,6 +61,11 @@ class Mirror:
         self._failed: set[str] = set()
         self._epochs: dict[str, set[int]] = {}
         """Epochs whose figures the journal has, by the run."""
+        self._recipes = {task.label: member_recipe(task.params) for task in plan.tasks}
+        copies: dict[str, dict[str, dict[str, Any]]] = {}
+        for task in plan.tasks:
+            copies.setdefault(task.member, {})[task.label] = self._recipes[task.label]
+        self._compared = comparable({member: list(recipes.values()) for member, recipes in copies.items()})
         tags = {"quorate.level": "job", "quorate.host": socket.gethostname()}
         params = {"seed": spec.seed, "combiner": spec.combiner.kind, "members": len(plan.labels)}
         params |= {"folds": len(plan.context.folds), "validation": plan.context.folds.reason, "data": spec.data.kind}
@@ -122,7 +127,8 @@ class Mirror:
             known = {key: value for key, value in figures.items() if value is not None}
             known |= {key: round(known[key], 4) for key in ("weight", "temperature") if key in known}
             self._journal.metrics(_member_uid(row["name"]), 0, known)
-            note = f"The member `{row['name']}` of the ensemble of {self._run}.\n{_METRICS}"
+            recipe = ", ".join(f"`{key}: {value}`" for key, value in self._recipes[row["name"]].items())
+            note = f"The member `{row['name']}` of the ensemble of {self._run}. Recipe: {recipe}.\n{_METRICS}"
             self._journal.tags(_member_uid(row["name"]), {"quorate.status": row["status"], MLFLOW_NOTE: note})
             if row["weight"]:
                 sums = {key: round(sums[key] + known[key], 4) for key in sums if key in known}
@@ -177,9 +183,8 @@ class Mirror:
     def _ensemble(self, board: Mapping[str, Any], sums: Mapping[str, float]) -> None:
         """The ensemble as a run among its members, from the job's start to now."""
         found = board["ensemble"]
-        params = {"kind": "ensemble", "combiner": found["combiner"]}
-        tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run}
-        self._start(ENSEMBLE, "ensemble", JOB, tags, params, self._begun[JOB])
+        tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found["combiner"]}
+        self._start(ENSEMBLE, "ensemble", JOB, tags, {"kind": "ensemble"}, self._begun[JOB])
         self._data(ENSEMBLE, "training")
         self._data(ENSEMBLE, "testing")
         figures = _figures(found) | dict(sums) | {"weight": 1.0}
@@ -204,14 +209,15 @@ class Mirror:
             return
         tags = {"quorate.level": "member", "quorate.kind": task.kind, "quorate.recipe": task.member}
         tags[MEMBERS_OF] = self._run
-        self._start(uid, task.label, JOB, tags, _recipe(task), begun)
+        params = {key: value for key, value in self._recipes[task.label].items() if key in self._compared}
+        self._start(uid, task.label, JOB, tags, params, begun)
         self._data(uid, "training")
 
     def _fold(self, task: FitTask, begun: int, tags: Mapping[str, str] | None = None) -> str:
         uid = f"{_member_uid(task.label)}/{task.fold}"
         if uid not in self._begun:
             self._member(task, begun)
-            params = {**_recipe(task), "member": task.member, "copy": task.copy + 1, "seed": task.seed}
+            params = {**member_recipe(task.params), "member": task.member, "copy": task.copy + 1, "seed": task.seed}
             params |= task.numerics.to_json() | ({"view": task.view} if task.view else {})
             if task.fold != ALL_ROWS:
                 params["fold"] = task.fold + 1
@@ -264,10 +270,6 @@ class Mirror:
 
 def _member_uid(label: str) -> str:
     return f"{JOB}/{label}"
-
-
-def _recipe(task: FitTask) -> dict[str, Any]:
-    return member_recipe(task.params)
 
 
 def _labels(fits: Iterable[Fit]) -> dict[str, None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, RootModel
@@ -36,6 +37,18 @@ def member_recipe(params: BaseModel) -> dict[str, Any]:
     dumped = params.model_dump(mode="json")
     first = {name: said.pop(name, _named(dumped[name])) for name in ALWAYS if name in dumped}
     return _flat({**first, **said})
+
+
+def comparable(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
+    """The parameters by which members can be compared, of `recipes` of each member's copies by the member's name.
+
+    They are those of `ALWAYS`, those that two members or more say, and those in which copies differ.
+    """
+    said = Counter(key for copies in recipes.values() for key in {key for recipe in copies for key in recipe})
+    varied = {
+        key for copies in recipes.values() for key in said if len({repr(recipe.get(key)) for recipe in copies}) > 1
+    }
+    return {*ALWAYS, *varied, *(key for key, members in said.items() if members > 1)}
 
 
 def _said(value: Any, dumped: Any) -> Any:

@@ -264,11 +264,15 @@ def is_written(path: Path) -> bool | None:
 
 def end_of(path: Path, uid: str) -> Status | None:
     """How the run `uid` has ended by the journal's last records; None where it has not."""
+    ends = [record["status"] for record in tail(path) if record["kind"] == "end" and record["uid"] == uid]
+    return ends[-1] if ends else None
+
+
+def tail(path: Path) -> list[Record]:
+    """The last records, at most `CHUNK` bytes of them."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - CHUNK))
-        records = [record for line in file.read().splitlines() if (record := _parse(line)) is not None]
-    ends = [record["status"] for record in records if record["kind"] == "end" and record["uid"] == uid]
-    return ends[-1] if ends else None
+        return [record for line in file.read().splitlines() if (record := _parse(line)) is not None]
 
 
 def _parse(line: bytes) -> Record | None:

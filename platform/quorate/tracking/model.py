@@ -58,8 +58,6 @@ WON, LOST = "became champion", "did not become champion"
 """How the tag `DECISION` begins."""
 _BEFORE = {"moved": WON, "kept": LOST}
 """The tag as former versions of Quorate wrote it."""
-_WIDTH = 480
-"""Of a picture on the page of a version, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -108,20 +106,21 @@ def register(
     client.set_tag(run_id, "quorate.model", f"models:/{name}/{version.version}")
     said = _crown(client, run_id=run_id, version=client.get_model_version(name, version.version), bundle=bundle)
     if version.run_id == run_id:
-        _show_metrics(client, run_id=run_id, model_id=version.model_id, metrics=shown.metrics)
+        model_id = str(version.source).removeprefix("models:/")
+        _show_metrics(client, run_id=run_id, model_id=model_id, metrics=shown.metrics)
         if not client.get_model_version(name, version.version).description:
             text = _description(shown, said, experiment_id=experiment_id, run_id=run_id)
             client.update_model_version(name, version.version, text)
 
 
-def _show_metrics(client: MlflowClient, *, run_id: str, model_id: str | None, metrics: Mapping[str, float]) -> None:
+def _show_metrics(client: MlflowClient, *, run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:
     """Tie the run's metrics to the logged model: the very same points, so that nothing is there twice."""
     points = [client.get_metric_history(run_id, key)[-1:] for key in metrics]
     tied = [
         Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
         for (point,) in filter(None, points)
     ]
-    if tied and model_id:
+    if tied:
         client.log_batch(run_id, metrics=tied)
 
 
@@ -132,8 +131,11 @@ def _description(shown: Shown, said: Mapping[str, str], *, experiment_id: str, r
         parts[0] += f" It comes from the run [{shown.run}](#/experiments/{experiment_id}/runs/{run_id})."
     if shown.note:
         parts.append(shown.note)
-    sources = [f"get-artifact?path=plots/{picture}&run_uuid={run_id}" for picture in shown.pictures]
-    parts += [" ".join(f'<img src="{source}" width="{_WIDTH}">' for source in sources)]
+    if shown.pictures:
+        source = f"get-artifact?run_uuid={run_id}&path=plots/"
+        links = [f"[{Path(picture).stem}]({source}{picture})" for picture in shown.pictures]
+        parts.append(f"Pictures: {', '.join(links)}.")
+        parts.append(f"![{shown.pictures[0]}]({source}{shown.pictures[0]})")
     return "\n\n".join(filter(None, parts))
 
 

@@ -6,8 +6,11 @@ MLflow's pages read a shared view from a tag of the experiment, whose name ends 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from quorate.tracking import journal, position
 
 MEMBERS_OF = "quorate.members_of"
 """The tag that the ensemble's run and its members' have: the name of the run folder."""
@@ -39,6 +42,20 @@ The last one colours the lines."""
 _BARS = ("oof_nll", "oof_accuracy", "worth_nll", "weight", "predict_ms", "fit_seconds")
 
 
+def newest(runs: Path, uri: str) -> tuple[str, str] | None:
+    """The newest run below `runs` whose members are at the tracking server `uri`, and its experiment's id there."""
+    journals = sorted(runs.glob(f"*/{journal.NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in journals:
+        names = [record["run"] for record in journal.tail(path) if record["kind"] == "ranking"]
+        header = journal.header(path) if names else None
+        if header is None:
+            continue  # it has not finished, or a former version wrote it
+        where = position.load(path.parent, uri, header["run"])
+        if where.experiment_id and journal.count(path, where.offset) == 0:
+            return names[-1], where.experiment_id
+    return None
+
+
 def search(run: str) -> str:
     """The filter that finds the members and the ensemble of a run folder in MLflow."""
     return f"tags.`{MEMBERS_OF}` = '{run}'"
@@ -46,8 +63,8 @@ def search(run: str) -> str:
 
 def address(server: str, experiment_id: str, run: str, *, charts: bool = False) -> str:
     """The page of the members of a run folder on a tracking server, as a table or as charts."""
-    page = f"{server.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs?viewStateShareKey={quote(run)}"
-    return f"{page}&compareRunsMode=CHART" if charts else page
+    page = f"{server.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs?workflowType=machine_learning"
+    return f"{page}&viewStateShareKey={quote(run)}" + ("&compareRunsMode=CHART" if charts else "")
 
 
 def view(run: str) -> tuple[str, str]:
