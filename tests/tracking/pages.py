@@ -25,6 +25,8 @@ ARGUMENTS = [
     *("--disable-sync", "--no-first-run"),
 ]
 WIDE, HIGH = 1440, 900
+LIST = 1760
+"""Pixels of width for the list, so that the parameters fit."""
 SETTLED = 9_000
 """Milliseconds until MLflow has drawn a page; it loads its parts one after another."""
 WITHOUT_ASSISTANT = """() => {
@@ -62,6 +64,7 @@ def main(server: str, database: str, runs: str, docs: str) -> None:
         seen.goto(f"{server}/health")
         seen.evaluate(WITHOUT_ASSISTANT)
         for stem, (url, act) in pages.items():
+            seen.set_viewport_size({"width": LIST if stem == "tracking-members" else WIDE, "height": HIGH})
             seen.goto("about:blank")
             seen.goto(url)
             seen.wait_for_timeout(SETTLED)
@@ -77,6 +80,8 @@ def _open_curves(page: Page) -> None:
     page.get_by_text("plots", exact=True).click()
     page.wait_for_timeout(2_000)
     page.get_by_text(".png").first.click()
+    page.wait_for_timeout(2_000)
+    page.get_by_text("Path:").first.evaluate("element => element.style.visibility = 'hidden'")  # of this machine
 
 
 if __name__ == "__main__":

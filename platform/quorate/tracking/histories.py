@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,14 +29,14 @@ def histories(path: Path) -> dict[str, Recorded]:
     for record in records(path):
         if record["kind"] == "run" and record["tags"].get("quorate.level") == "member":
             tags = record["tags"]
-            stopping = any(name.partition(".")[0] == "early_stopping" for name in _set(record["params"]))
             # journals of former versions have one record for all copies of a member, named after the member
             name = tags.get("quorate.recipe", record["name"])
-            members.setdefault(name, Recorded(tags.get("quorate.kind", ""), stopping))
+            members.setdefault(name, Recorded(tags.get("quorate.kind", ""), _stops(record)))
         elif record["kind"] == "run" and record["params"].get("view"):
             continue  # it has the curves of the run that it came with
         elif record["kind"] == "run" and record["tags"].get("quorate.level") == "fold":
             names[record["uid"]] = (record["params"]["member"], record["name"])
+            members[record["params"]["member"]].restored |= _stops(record)
         elif record["kind"] == "metrics" and record["uid"] in names:
             values = {name: float(value) for name, value in record["values"].items()}
             epochs.setdefault(record["uid"], {})[record["step"]] = values
@@ -46,9 +46,10 @@ def histories(path: Path) -> dict[str, Recorded]:
     return members
 
 
-def _set(params: Mapping[str, str]) -> list[str]:
-    """The names of parameters that have a value; former versions wrote those without one too."""
-    return [name for name, value in params.items() if value != "None"]
+def _stops(record: Record) -> bool:
+    """Whether the recipe of a run has early stopping; former versions wrote parameters without a value too."""
+    said = [name for name, value in record["params"].items() if value != "None"]
+    return any(name.partition(".")[0] == "early_stopping" for name in said)
 
 
 def records(path: Path) -> Iterator[Record]:
