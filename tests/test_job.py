@@ -248,7 +248,7 @@ def test_the_journal_of_a_reused_run_has_its_curves(finished: Here) -> None:
 
     runs = [line for line in lines if line["kind"] == "run" and line["tags"].get("quorate.reused") == "true"]
     assert len(runs) == 8
-    curves = [line for line in lines if line["kind"] == "metrics" and line["uid"] == "job/cnn/0/0"]
+    curves = [line for line in lines if line["kind"] == "metrics" and line["uid"] == "job/cnn.1/0"]
     assert [line["step"] for line in curves] == [1, 2, 3]
     assert {"train_loss", "valid_loss", "valid_accuracy", "valid_precision", "valid_recall", "lr"} <= set(
         curves[0]["values"]

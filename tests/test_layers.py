@@ -16,7 +16,7 @@ LAYERS = (
     {"registry"},
     {"jobfile", "kinds"},
     {"spec", "own_params"},
-    {"jobschema"},
+    {"jobschema", "recipe"},
     {"catalogue"},
     {"data"},
     {"training"},

@@ -40,11 +40,11 @@ from quorate.jobfile import SpecError
 from quorate.kinds import DATASETS
 from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather
-from quorate.packing import pack_bundle
+from quorate.packing import member_sizes, pack_bundle
 from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan, recipes_of
 from quorate.refitting import from_folds, refit_plan, refitted
 from quorate.report.progress import Screen
-from quorate.reporting import REPORT, Known, seconds_needed, write_report
+from quorate.reporting import REPORT, Known, seconds_needed, write_report_and_worth
 from quorate.results import Results
 from quorate.runs import RunFolder
 from quorate.spec import Job, JobSpec
@@ -104,14 +104,12 @@ def run_job(
         folder = RunFolder.create(options.runs, job)
         _say_plan(console, plan, work, folder)
         with _tracked(job, plan, folder, console, budget) as mirror:
-            for fit in work.fits.values():
-                mirror.reused(fit)
+            mirror.reused(work.fits.values())
             keys = [task.key for task in plan.tasks]
             with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder), keys=keys):
                 meanwhile = find_finished(plan, results, but=work.fits)
                 work.fits |= meanwhile
-                for fit in meanwhile.values():
-                    mirror.reused(fit)
+                mirror.reused(meanwhile.values())
                 if units := units_left(plan, work, results):
                     executor = place.executor()
                     stop.attach(executor)
@@ -141,8 +139,7 @@ def run_job(
                 again = refit_plan(spec, plan, work, weighted, place.hardware())
                 later = Work(fits=find_finished(again, results))
                 console.print(f"on all rows: {_count(len(again.tasks), 'fit task')}, {len(later.fits)} reused")
-                for fit in later.fits.values():
-                    mirror.reused(fit)
+                mirror.reused(later.fits.values())
                 if units := units_left(again, later, results):
                     stop.attach(executor := place.executor())
                     train(units, again, later, results, executor, mirror, folder, spec.execution, screen)
@@ -170,10 +167,13 @@ def run_job(
             folder.write_end(board, plan, gathered, assembly, test)
             if options.pictures:
                 mirror.pictures(draw(folder, plan, work.fits))
-            mirror.finished(board, folder, bundle)
+            mirror.finished(board, folder, bundle, member_sizes(production, results))
             if options.pictures and (budget is None or budget.left() > seconds_needed(combining)):
                 known = Known.of(spec, context.train, context.test)
-                mirror.report(write_report(folder, folder.path / REPORT, known, quick=budget is not None))
+                path = folder.path / REPORT
+                report, worth = write_report_and_worth(folder, path, known, quick=budget is not None)
+                mirror.report(report)
+                mirror.worth(worth, board)
     return board
 
 
@@ -312,7 +312,7 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, budget: 
     """The journal of the run, closed with the job's status, and the process that sends it to MLflow."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
-    mirror = Mirror(journal, job.spec, plan)
+    mirror = Mirror(journal, job.spec, plan, run=folder.name)
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
         yield mirror

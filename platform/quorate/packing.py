@@ -70,6 +70,11 @@ def pack_bundle(
     return folder
 
 
+def member_sizes(production: Production, results: Results) -> dict[str, int]:
+    """Bytes of the files of each member that has models, by its label: in the bundle, where it has a weight."""
+    return {label: sum(map(results.size, fits)) for label, fits in production.fits.items() if fits}
+
+
 @dataclass(frozen=True, eq=False)
 class Alone:
     """One network as an ensemble of its own: what a bundle of it says."""

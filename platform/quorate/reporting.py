@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, RootModel
 
 from quorate.amounts import say_seconds
 from quorate.bundle import BundleError, read_manifest
@@ -17,10 +16,12 @@ from quorate.data.dataset import Dataset
 from quorate.data.signature import signature_from_json
 from quorate.drawing import recorded_curves
 from quorate.ensemble.combiner import combiner_of
+from quorate.ensemble.worth import Change
 from quorate.plan import derive_seed, recipes_of
+from quorate.recipe import without_defaults
 from quorate.report.page.page import page
 from quorate.report.page.run import Recipe, Run, Split
-from quorate.report.page.values import PATIENCE
+from quorate.report.page.values import PATIENCE, values_of
 from quorate.runs import RunFolder
 from quorate.spec import JobSpec
 from quorate.tracking import journal
@@ -55,14 +56,24 @@ def seconds_needed(combining: float) -> float:
 
 def write_report(folder: RunFolder, path: Path, known: Known, *, quick: bool = False) -> Path:
     """The report of a finished run as `path`, there whole or not at all; raises `UserError` for a damaged run."""
-    text = page(read_run(folder, known), patience=QUICK if quick else PATIENCE)
+    written, _ = write_report_and_worth(folder, path, known, quick=quick)
+    return written
+
+
+def write_report_and_worth(
+    folder: RunFolder, path: Path, known: Known, *, quick: bool = False
+) -> tuple[Path, dict[str, Change]]:
+    """As `write_report`, with what the ensemble loses without each member that the report asks about, by its name."""
+    run = read_run(folder, known)
+    values = values_of(run, patience=QUICK if quick else PATIENCE)
+    text = page(run, values)
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return path
+    return path, {run.label(place): change for place, change in zip(values.members, values.without, strict=False)}
 
 
 def read_run(folder: RunFolder, known: Known) -> Run:
@@ -157,9 +168,15 @@ def _journal(folder: RunFolder) -> _Told | None:
             numerics[f"{own['device']}, {own['precision']}, {threads}"] = None
         elif record["kind"] == "dataset":
             digests[record["context"]] = record["digest"]
-        elif record["kind"] == "tags" and "quorate.worker" in record["tags"]:
-            hosts[record["tags"]["quorate.worker"].rpartition(":")[0] or record["tags"]["quorate.worker"]] = None
+        elif record["kind"] == "tags" and (host := _host(record["tags"])):
+            hosts[host] = None
     return _Told(params, digests, tuple(numerics), tuple(hosts))
+
+
+def _host(tags: Mapping[str, str]) -> str:
+    """The machine of a fit task; empty where these tags do not say it."""
+    before = tags.get("quorate.worker", "")  # journals of former versions: `HOST:PROCESS`
+    return tags.get("quorate.host") or before.rpartition(":")[0] or before
 
 
 def _facts(
@@ -233,28 +250,3 @@ def _job_text(folder: RunFolder, spec: JobSpec | None) -> str:
     if spec is None:
         return (folder.path / "job.json").read_text(encoding="utf-8")
     return yaml.safe_dump(without_defaults(spec), sort_keys=False, allow_unicode=True, width=100)
-
-
-def without_defaults(params: BaseModel) -> dict[str, Any]:
-    """What a job file needs to say: every kind, and the values that are not at their defaults."""
-    dumped = params.model_dump(mode="json")
-    said = {}
-    for name, definition in type(params).model_fields.items():
-        value, default = getattr(params, name), definition.get_default(call_default_factory=True)
-        if name == "kind" or definition.is_required() or value != default:
-            short = _said(value, dumped[name])
-            if name == "kind" or definition.is_required() or short != default:
-                said[name] = short
-    return said
-
-
-def _said(value: Any, dumped: Any) -> Any:
-    """A value as a job file says it; a kind with nothing but its name is the name."""
-    if isinstance(value, BaseModel) and not isinstance(value, RootModel) and isinstance(dumped, dict):
-        said = without_defaults(value)
-        return said["kind"] if list(said) == ["kind"] else said
-    if isinstance(value, Mapping):
-        return {key: _said(each, dumped[key]) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_said(each, other) for each, other in zip(value, dumped, strict=True)]
-    return dumped

@@ -85,6 +85,10 @@ class Results:
         """The content of a finished member's files; raises `Damaged`."""
         return {name: self._store.get(blob) for name, blob in fit.files.items()}
 
+    def size(self, fit: Fit) -> int:
+        """The bytes of a finished member's files."""
+        return sum(self._store.size(blob) for blob in fit.files.values())
+
     def keep_checkpoint(self, taken: Checkpointed) -> None:
         self._store.replace("checkpoints", taken.task.key, {"state": self._store.put(taken.content)})
 

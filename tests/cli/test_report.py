@@ -14,7 +14,8 @@ from tests.jobs import NET, Here
 from tests.report.finished import Parsed, addresses
 
 from quorate.checks.reopened import reopen
-from quorate.reporting import REPORT, read_run, without_defaults, write_report
+from quorate.recipe import without_defaults
+from quorate.reporting import REPORT, read_run, write_report
 from quorate.runs import RunFolder
 from quorate.spec import load_job
 

@@ -1,9 +1,12 @@
+import json
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
-from tests.tracking.runs import begin, runs_by_uid
+from tests.tracking.runs import begin, runs_by_uid, write_bundle
 
 from quorate.tracking import journal
 from quorate.tracking.attempts import UnreachableError
@@ -221,3 +224,58 @@ def test_a_server_that_is_down_takes_nothing_and_loses_nothing(
     position = deliver(tmp_path, uri).position
     assert position.refused == []
     assert len(position.runs) == 5
+
+
+def test_a_data_set_has_the_schema_of_its_rows(uri: str, tmp_path: Path) -> None:
+    columns = [{"name": "age", "kind": "numeric"}, {"name": "club", "kind": "boolean"}]
+    signatures = {
+        "table": {"kind": "table", "columns": columns},
+        "image": {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1]},
+    }
+    with Journal(tmp_path / "journal.jsonl") as notes:
+        begin(notes, "job")
+        for name, signature in signatures.items():
+            notes.dataset(
+                "job", name=name, source=f"/{name}", digest=name, profile={}, context="training", signature=signature
+            )
+
+    assert deliver(tmp_path, uri).position.refused == []
+
+    found = {one.dataset.name: json.loads(one.dataset.schema) for one in runs_by_uid(uri)["job"].inputs.dataset_inputs}
+    assert [(column["name"], column["type"]) for column in found["table"]["mlflow_colspec"]] == [
+        ("age", "double"),
+        ("club", "string"),
+    ]
+    assert json.loads(found["image"]["mlflow_tensorspec"]["features"])[0]["tensor-spec"]["shape"] == [-1, 8, 8, 1]
+
+
+def test_a_journal_of_a_former_version_arrives_once(uri: str, tmp_path: Path) -> None:
+    # given: as Quorate 0.1 wrote it, one run for all copies, data and model without what is shown of them today
+    write_bundle(tmp_path / "bundle", np.ones(9))
+    lines: list[dict[str, Any]] = [
+        {"kind": "header", "version": 1, "run": "7e11", "experiment": "quorate", "user": "ada", "source": "quorate"},
+        {"kind": "run", "uid": "job", "name": "old", "parent": None, "tags": {"quorate.level": "job"}, "params": {}},
+        {"kind": "dataset", "uid": "job", "name": "old training", "source": "digits", "digest": "fdeb"},
+        {"kind": "run", "uid": "job/cnn", "name": "cnn", "parent": "job", "tags": {"quorate.level": "member"}},
+        {"kind": "run", "uid": "job/cnn/0/0", "name": "cnn.1 fold 1", "parent": "job/cnn", "tags": {}},
+        {"kind": "tags", "uid": "job/cnn/0/0", "tags": {"quorate.worker": "vm:10418", "quorate.attempt": "1"}},
+        {"kind": "metrics", "uid": "job/cnn", "step": 0, "values": {"copy_1_oof_nll": 0.2}, "timestamp_ms": 3},
+        {"kind": "model", "uid": "job", "bundle": "bundle", "name": "old"},
+        {"kind": "end", "uid": "job/cnn/0/0", "status": "FINISHED", "end_ms": 5},
+        {"kind": "end", "uid": "job/cnn", "status": "FINISHED", "end_ms": 6},
+        {"kind": "end", "uid": "job", "status": "FINISHED", "end_ms": 7},
+        {"kind": "close"},
+    ]
+    fill = {"run": {"params": {}, "start_ms": 1}, "dataset": {"profile": {"rows": 9}, "context": "training"}}
+    path = tmp_path / "journal.jsonl"
+    path.write_text("".join(json.dumps({**fill.get(line["kind"], {}), **line}) + "\n" for line in lines))
+
+    for _ in range(2):  # the second time from the start, as after the loss of shipped.json
+        assert deliver(tmp_path, uri).position.refused == []
+
+    runs, client = runs_by_uid(uri), MlflowClient(uri)
+    assert set(runs) == {"job", "job/cnn", "job/cnn/0/0"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(client.get_metric_history(runs["job/cnn"].info.run_id, "copy_1_oof_nll")) == 1
+    (version,) = client.search_model_versions("name = 'old'")
+    assert version.tags["quorate.champion"].startswith("became champion on 20")

@@ -42,6 +42,11 @@ class Store:
             raise Damaged(f"the blob {name[:12]} does not match its SHA-256")
         return content
 
+    def size(self, name: str) -> int:
+        """The bytes of a blob, 0 where it is missing; it is not read."""
+        place = _blob(name)
+        return sum(entry.size for entry in self.backend.entries(str(Path(place).parent)) if entry.name == place)
+
     def commit(self, space: str, key: str, manifest: Manifest) -> Manifest:
         """Finish a piece of work; the first commit stays, and what stands is returned."""
         if self.backend.create(_manifest(space, key), _sealed(manifest)):

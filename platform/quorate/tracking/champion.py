@@ -47,9 +47,12 @@ def challenge(
     except ValueError as error:
         return Verdict(False, str(error))
     move = found.mean > Z * found.standard_error
-    said = "more" if move else "not more"
     reason = (
-        f"out-of-fold log-loss lower by {found.mean:.5f} on {found.rows} rows, "
-        f"{said} than {Z} standard errors of {found.standard_error:.5f}"
+        f"out-of-fold log-loss {'lower' if found.mean >= 0 else 'higher'} by {abs(found.mean):.5f} on {found.rows} rows"
     )
+    if found.mean >= 0:
+        said = "more" if move else "not more"
+        reason += f", {said} than {Z} standard errors of {found.standard_error:.5f}"
+    else:
+        reason += f" (standard error {found.standard_error:.5f})"
     return Verdict(move, reason, found.mean, found.standard_error)

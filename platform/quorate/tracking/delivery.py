@@ -14,6 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.utils.validation import (
     MAX_DATASET_DIGEST_SIZE,
     MAX_DATASET_NAME_SIZE,
+    MAX_DATASET_SCHEMA_SIZE,
     MAX_METRICS_PER_BATCH,
     MAX_PARAM_VAL_LENGTH,
     MAX_PARAMS_TAGS_PER_BATCH,
@@ -23,9 +24,12 @@ from mlflow.utils.validation import (
 from quorate.tracking.attempts import Attempts, UnreachableError, first_line
 from quorate.tracking.journal import Record
 from quorate.tracking.position import Position
+from quorate.tracking.ranking import view
 
 MAX_RUN_NAME = 250
 """The width of MLflow's column."""
+EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
+"""Tags of a new experiment: MLflow's pages then show what belongs to the training of models."""
 
 
 def open_delivery(uri: str, folder: Path, header: Record, position: Position) -> Delivery:
@@ -55,7 +59,7 @@ class Delivery:
         name = self._header["experiment"]
         try:
             found = self._client.get_experiment_by_name(name)
-            identifier = found.experiment_id if found else self._client.create_experiment(name)
+            identifier = found.experiment_id if found else self._client.create_experiment(name, tags=EXPERIMENT)
         except Exception as error:  # another job may have created it just now: the next try finds it
             raise UnreachableError(first_line(error)) from error
         if found and found.lifecycle_stage == "deleted":
@@ -83,6 +87,8 @@ class Delivery:
             self._with_run(record["uid"], f"dataset {record['name']}", self._dataset, record)
         for record in kinds["artifact"]:
             self._with_run(record["uid"], f"artifact {record['path']}", self._artifact, record)
+        for record in kinds["ranking"]:
+            self._with_run(record["uid"], "the list of the members", self._ranking, record)
         for record in kinds["model"]:
             self._with_run(record["uid"], f"model {record['name']}", self._model, record)
         last_word = {record["uid"]: record for record in records if record["kind"] in ("run", "end")}
@@ -204,19 +210,31 @@ class Delivery:
             source_type="local",
             source=json.dumps({"uri": record["source"]}),
             profile=json.dumps(record["profile"]),
+            schema=_schema(record.get("signature")),
         )
         tag = InputTag("mlflow.data.context", record["context"])
         self._client.log_inputs(run_id, [DatasetInput(data, [tag])])
+
+    def _ranking(self, run_id: str, record: Record) -> None:
+        self._client.set_experiment_tag(self.position.experiment_id, *view(record["run"]))
 
     def _artifact(self, run_id: str, record: Record) -> None:
         self._client.log_artifact(run_id, str(self._existing(record["path"])), record["folder"] or None)
 
     def _model(self, run_id: str, record: Record) -> None:
-        from quorate.tracking.model import register  # imports pandas and more: only where a model comes
+        from quorate.tracking.model import Shown, register  # imports pandas and more: only where a model comes
 
         bundle = self._existing(record["bundle"])
         experiment_id = self.position.experiment_id
-        register(self._client, run_id=run_id, experiment_id=experiment_id, bundle=bundle, name=record["name"])
+        shown = Shown(
+            run=record.get("run", ""),
+            note=record.get("note", ""),
+            metrics={key: float(value) for key, value in record.get("metrics", {}).items()},
+            pictures=tuple(Path(path).name for path in record.get("pictures", ())),
+        )
+        register(
+            self._client, run_id=run_id, experiment_id=experiment_id, bundle=bundle, name=record["name"], shown=shown
+        )
 
     def _existing(self, path: str) -> Path:
         full = self._folder / path
@@ -238,3 +256,13 @@ class Delivery:
         if entry not in self.position.refused:  # the same records may come again after an outage
             self.position.refused.append(entry)
             print(f"refused: {what} of {uid}: {reason}", flush=True)
+
+
+def _schema(signature: Mapping[str, Any] | None) -> str | None:
+    """The schema of a data set; None where the journal does not say it, and where it is too long for MLflow."""
+    from quorate.tracking.schema import dataset_schema  # imports pandas and more: only where data sets come
+
+    if signature is None:
+        return None
+    text = json.dumps(dataset_schema(signature))
+    return text if len(text) <= MAX_DATASET_SCHEMA_SIZE else None

@@ -28,13 +28,15 @@ def histories(path: Path) -> dict[str, Recorded]:
     epochs: dict[str, dict[int, dict[str, float]]] = {}
     for record in records(path):
         if record["kind"] == "run" and record["tags"].get("quorate.level") == "member":
-            params = record["params"]
-            stopping = "early_stopping.patience" in params
-            members.setdefault(record["name"], Recorded(record["tags"].get("quorate.kind", ""), stopping))
+            tags = record["tags"]
+            # journals of former versions have one record for all copies of a member, named after the member
+            name = tags.get("quorate.recipe", record["name"])
+            members.setdefault(name, Recorded(tags.get("quorate.kind", ""), _stops(record)))
         elif record["kind"] == "run" and record["params"].get("view"):
             continue  # it has the curves of the run that it came with
         elif record["kind"] == "run" and record["tags"].get("quorate.level") == "fold":
             names[record["uid"]] = (record["params"]["member"], record["name"])
+            members[record["params"]["member"]].restored |= _stops(record)
         elif record["kind"] == "metrics" and record["uid"] in names:
             values = {name: float(value) for name, value in record["values"].items()}
             epochs.setdefault(record["uid"], {})[record["step"]] = values
@@ -42,6 +44,12 @@ def histories(path: Path) -> dict[str, Recorded]:
         member, name = names[uid]
         members[member].histories[name] = [steps[step] for step in sorted(steps)]
     return members
+
+
+def _stops(record: Record) -> bool:
+    """Whether the recipe of a run has early stopping; former versions wrote parameters without a value too."""
+    said = [name for name, value in record["params"].items() if value != "None"]
+    return any(name.partition(".")[0] == "early_stopping" for name in said)
 
 
 def records(path: Path) -> Iterator[Record]:

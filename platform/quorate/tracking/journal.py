@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -107,8 +107,12 @@ class Journal:
         digest: str,
         profile: Mapping[str, object],
         context: Literal["training", "testing"],
+        signature: Mapping[str, object] | None = None,
     ) -> None:
-        """The data that a run used; `digest` names its content (MLflow keeps 36 characters of it)."""
+        """The data that a run used; `digest` names its content (MLflow keeps 36 characters of it).
+
+        `signature` says what one row is, as `quorate.data.signature` writes it.
+        """
         self._append(
             "dataset",
             uid=uid,
@@ -117,11 +121,39 @@ class Journal:
             digest=digest,
             profile=dict(profile),
             context=context,
+            signature=None if signature is None else dict(signature),
         )
 
-    def model(self, uid: str, *, bundle: Path, name: str) -> None:
-        """A finished bundle, to be logged as a model and registered under `name`."""
-        self._append("model", uid=uid, bundle=self._from_here(bundle), name=name)
+    def model(
+        self,
+        uid: str,
+        *,
+        bundle: Path,
+        name: str,
+        run: str = "",
+        note: str = "",
+        metrics: Mapping[str, float] | None = None,
+        pictures: Sequence[Path] = (),
+    ) -> None:
+        """A finished bundle, to be logged as a model and registered under `name`.
+
+        The version's page shows the name of the run folder, the Markdown text `note`, metrics of the run, and pictures
+        that the run has below `plots`.
+        """
+        self._append(
+            "model",
+            uid=uid,
+            bundle=self._from_here(bundle),
+            name=name,
+            run=run,
+            note=note,
+            metrics={key: _number(value) for key, value in (metrics or {}).items()},
+            pictures=[self._from_here(path) for path in pictures],
+        )
+
+    def ranking(self, uid: str, *, run: str) -> None:
+        """The list of this run folder's members, the best one first, as a view that MLflow's pages offer."""
+        self._append("ranking", uid=uid, run=run)
 
     def end(self, uid: str, status: Status, end_ms: int) -> None:
         self._append("end", uid=uid, status=status, end_ms=end_ms)
@@ -232,11 +264,15 @@ def is_written(path: Path) -> bool | None:
 
 def end_of(path: Path, uid: str) -> Status | None:
     """How the run `uid` has ended by the journal's last records; None where it has not."""
+    ends = [record["status"] for record in tail(path) if record["kind"] == "end" and record["uid"] == uid]
+    return ends[-1] if ends else None
+
+
+def tail(path: Path) -> list[Record]:
+    """The last records, at most `CHUNK` bytes of them."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - CHUNK))
-        records = [record for line in file.read().splitlines() if (record := _parse(line)) is not None]
-    ends = [record["status"] for record in records if record["kind"] == "end" and record["uid"] == uid]
-    return ends[-1] if ends else None
+        return [record for line in file.read().splitlines() if (record := _parse(line)) is not None]
 
 
 def _parse(line: bytes) -> Record | None:

@@ -7,24 +7,25 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts, list_artifacts
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
-from mlflow.types import ColSpec, Schema, TensorSpec
-from mlflow.types.schema import AnyType
+from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from quorate.paired import read_losses
 from quorate.tracking.champion import Verdict, challenge
+from quorate.tracking.schema import example_of, schema_of
 
 ALIAS = "champion"
 MANIFEST = "manifest.json"
@@ -44,11 +45,37 @@ REQUIREMENTS = (
     "torch",
     "torchvision",
 )
-_EXAMPLES = {"numeric": 0.0, "boolean": False, "categorical": "text"}
-"""A value of each kind of column."""
+DECISION = "quorate.champion"
+"""The tag of versions that says whether they became champion, and when."""
+REPLACED_BY = "quorate.champion.replaced_by"
+"""The tag of former champions that names the version which took the alias from them."""
+_ABOUT = (
+    "Ensembles that Quorate trained. The alias `champion` moves to a new version if its out-of-fold log-loss on the "
+    "same rows is lower by more than 1.96 standard errors of the paired difference. The tags of a version say what was "
+    "decided, and why."
+)
+WON, LOST = "became champion", "did not become champion"
+"""How the tag `DECISION` begins."""
+_BEFORE = {"moved": WON, "kept": LOST}
+"""The tag as former versions of Quorate wrote it."""
 
 
-def register(client: MlflowClient, *, run_id: str, experiment_id: str, bundle: Path, name: str) -> None:
+@dataclass(frozen=True)
+class Shown:
+    """What the page of a registered version shows of the run that it comes from."""
+
+    run: str = ""
+    """The name of the run folder."""
+    note: str = ""
+    """The leaderboard, as Markdown."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    pictures: tuple[str, ...] = ()
+    """Names of files that the run has below `plots`."""
+
+
+def register(
+    client: MlflowClient, *, run_id: str, experiment_id: str, bundle: Path, name: str, shown: Shown | None = None
+) -> None:
     """Log `bundle` in the run, register it under `name`, and move the alias if it beats the champion.
 
     Safe to repeat from any point: the logged model and its version are found again by their tags, and
@@ -59,22 +86,62 @@ def register(client: MlflowClient, *, run_id: str, experiment_id: str, bundle: P
         "quorate.bundle": hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest(),
         "quorate.fingerprint": str(manifest["data"]["fingerprint"]),
     }
+    shown = shown or Shown()
+    figures = {key: f"{value:.5g}" for key, value in shown.metrics.items() if key.endswith(("_nll", "_accuracy"))}
     _ensure_registered_model(client, name)
     version = _find_version(client, name, tags["quorate.bundle"])
     if version is None:
         model_id = _log(client, run_id=run_id, experiment_id=experiment_id, bundle=bundle, manifest=manifest, tags=tags)
+        origin = {"quorate.run_folder": shown.run} if shown.run else {}
         version = client.create_model_version(
-            name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id, await_creation_for=30
+            name,
+            f"models:/{model_id}",
+            run_id,
+            tags={**tags, **origin, **figures},
+            model_id=model_id,
+            await_creation_for=30,
         )
     elif version.run_id != run_id:
         client.set_tag(run_id, "quorate.model.reused", f"the same bundle is version {version.version} already")
     client.set_tag(run_id, "quorate.model", f"models:/{name}/{version.version}")
-    _crown(client, run_id=run_id, version=client.get_model_version(name, version.version), bundle=bundle)
+    said = _crown(client, run_id=run_id, version=client.get_model_version(name, version.version), bundle=bundle)
+    if version.run_id == run_id:
+        model_id = str(version.source).removeprefix("models:/")
+        _show_metrics(client, run_id=run_id, model_id=model_id, metrics=shown.metrics)
+        if not client.get_model_version(name, version.version).description:
+            text = _description(shown, said, experiment_id=experiment_id, run_id=run_id)
+            client.update_model_version(name, version.version, text)
+
+
+def _show_metrics(client: MlflowClient, *, run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:
+    """Tie the run's metrics to the logged model: the very same points, so that nothing is there twice."""
+    points = [client.get_metric_history(run_id, key)[-1:] for key in metrics]
+    tied = [
+        Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
+        for (point,) in filter(None, points)
+    ]
+    if tied:
+        client.log_batch(run_id, metrics=tied)
+
+
+def _description(shown: Shown, said: Mapping[str, str], *, experiment_id: str, run_id: str) -> str:
+    """The page of a version, as Markdown: the decision, the leaderboard, the run's pictures."""
+    parts = [f"An ensemble trained by Quorate. It **{said[DECISION]}**: {said['quorate.champion.reason']}."]
+    if shown.run:
+        parts[0] += f" It comes from the run [{shown.run}](#/experiments/{experiment_id}/runs/{run_id})."
+    if shown.note:
+        parts.append(shown.note)
+    if shown.pictures:
+        source = f"get-artifact?run_uuid={run_id}&path=plots/"
+        links = [f"[{Path(picture).stem}]({source}{picture})" for picture in shown.pictures]
+        parts.append(f"Pictures: {', '.join(links)}.")
+        parts.append(f"![{shown.pictures[0]}]({source}{shown.pictures[0]})")
+    return "\n\n".join(filter(None, parts))
 
 
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_ABOUT)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -117,7 +184,6 @@ def _log(
 
 
 def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run_id: str) -> None:
-    inputs, example = _inputs(manifest["input"])
     classes = len(manifest["class_names"])
     save_model(
         path=str(path),
@@ -131,29 +197,15 @@ def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run
         artifacts={"bundle": str(bundle)},
         code_paths=[str(PACKAGE)],
         signature=ModelSignature(
-            inputs=inputs,
+            inputs=schema_of(manifest["input"]),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
         ),
-        input_example=example,
+        input_example=example_of(manifest["input"]),
         metadata={"quorate.input": manifest["input"]},
         pip_requirements=[_pin(package) for package in (*REQUIREMENTS, *_loaders(manifest))],
     )
     for cache in list(path.rglob("__pycache__")):
         shutil.rmtree(cache)
-
-
-def _inputs(saved: Mapping[str, Any]) -> tuple[Schema, Any]:
-    """What the model takes, and an example of it.
-
-    The columns of tables are of MLflow's type Any, the bundle checks their kinds itself: of "double" MLflow
-    would refuse a frame's integers, and of "boolean" its server would make false of what is missing.
-    """
-    if saved["kind"] == "table":
-        columns = saved["columns"]
-        example = pd.DataFrame({column["name"]: [_EXAMPLES[column["kind"]]] for column in columns})
-        return Schema([ColSpec(AnyType(), column["name"], required=False) for column in columns]), example
-    shape, dtype = saved["shape"], np.dtype(saved["dtype"])
-    return Schema([TensorSpec(dtype, (-1, *shape))]), np.zeros((1, *shape), dtype)
 
 
 def _loaders(manifest: dict[str, Any]) -> list[str]:
@@ -166,25 +218,30 @@ def _pin(package: str) -> str:
     return f"{package}=={importlib.metadata.version(package).partition('+')[0]}"
 
 
-def _crown(client: MlflowClient, *, run_id: str, version: Any, bundle: Path) -> None:
-    """Give the verdict once, write it down, then move the alias: in this order a crash loses nothing."""
-    said = {key: value for key, value in version.tags.items() if key.startswith("quorate.champion")}
+def _crown(client: MlflowClient, *, run_id: str, version: Any, bundle: Path) -> dict[str, str]:
+    """Decide once, write it down, then move the alias: in this order a crash loses nothing. Gives what was decided."""
+    said = {key: value for key, value in version.tags.items() if key.startswith(DECISION)}
+    said |= {DECISION: _BEFORE[said[DECISION]]} if said.get(DECISION) in _BEFORE else {}
     champion = _champion(client, version.name)
-    if not said:
+    if DECISION not in said:
         verdict = _judge(client, challenger=version, champion=champion, bundle=bundle)
-        said = {
-            "quorate.champion.reason": verdict.reason,
-        }
+        said = {"quorate.champion.reason": verdict.reason}
+        if champion is not None:
+            said["quorate.champion.compared_with"] = f"version {champion.version}"
         if verdict.difference is not None:
-            said["quorate.champion.difference"] = str(verdict.difference)
-            said["quorate.champion.standard_error"] = str(verdict.standard_error)
-        said["quorate.champion"] = "moved" if verdict.move else "kept"  # last: with it the verdict is whole
+            said["quorate.champion.oof_nll_lower_by"] = f"{verdict.difference:.6g}"
+            said["quorate.champion.standard_error"] = f"{verdict.standard_error:.6g}"
+        now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        said[DECISION] = f"{WON if verdict.move else LOST} on {now}"  # last: with it the decision is whole
         for key, value in said.items():
             client.set_model_version_tag(version.name, version.version, key, value)
-    if said["quorate.champion"] == "moved" and (champion is None or int(champion.version) < int(version.version)):
+    if said[DECISION].startswith(WON) and (champion is None or int(champion.version) < int(version.version)):
         client.set_registered_model_alias(version.name, ALIAS, version.version)
+        if champion is not None:
+            client.set_model_version_tag(version.name, champion.version, REPLACED_BY, f"version {version.version}")
     for key, value in said.items():
         client.set_tag(run_id, key, value)
+    return said
 
 
 def _champion(client: MlflowClient, name: str) -> Any | None:

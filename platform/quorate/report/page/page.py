@@ -26,14 +26,14 @@ from quorate.report.page.sections import (
     summary,
     worth,
 )
-from quorate.report.page.values import PATIENCE, Values, values_of
+from quorate.report.page.values import Values, values_of
 
 _FILES = Path(__file__).parent / "templates"
 
 
-def page(run: Run, *, patience: float = PATIENCE) -> str:
-    """The whole file; `patience` bounds the seconds in which members are taken away one by one."""
-    sections = list(sections_of(run, values_of(run, patience=patience)))
+def page(run: Run, values: Values | None = None) -> str:
+    """The whole file; what members are worth is counted here unless `values` are given."""
+    sections = list(sections_of(run, values or values_of(run)))
     style, script = (_text(name) for name in ("page.css", "page.js"))
     return (
         _environment()

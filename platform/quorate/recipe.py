@@ -1,0 +1,78 @@
+"""What a recipe says: the values that are not at their defaults, as a job file would write them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, RootModel
+
+ALWAYS = ("kind", "arch", "epochs", "lr")
+"""Parameters that a list of members shows even at their defaults: without them members cannot be compared."""
+_NOT_LEARNED = ("copies", "vary", "cpus", "gpus", "memory")
+"""Parameters that say how many copies there are and where they run, not what is trained."""
+
+
+def without_defaults(params: BaseModel) -> dict[str, Any]:
+    """What a job file needs to say: every kind, and the values that are not at their defaults."""
+    dumped = params.model_dump(mode="json")
+    said = {}
+    for name, definition in type(params).model_fields.items():
+        value, default = getattr(params, name), definition.get_default(call_default_factory=True)
+        if name == "kind" or definition.is_required() or value != default:
+            short = _said(value, dumped[name])
+            if name == "kind" or definition.is_required() or short != default:
+                said[name] = short
+    return said
+
+
+def member_recipe(params: BaseModel) -> dict[str, Any]:
+    """The parameters of a member under dotted names: those of `ALWAYS`, and others that are not at their defaults.
+
+    A nested kind stands under its own name (`optimizer: adamw`), its parameters below (`optimizer.betas`). A part
+    whose parameters are all at their defaults is `true`.
+    """
+    said = {name: value for name, value in without_defaults(params).items() if name not in _NOT_LEARNED}
+    dumped = params.model_dump(mode="json")
+    first = {name: said.pop(name, _named(dumped[name])) for name in ALWAYS if name in dumped}
+    return _flat({**first, **said})
+
+
+def comparable(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
+    """The parameters by which members can be compared, of `recipes` of each member's copies by the member's name.
+
+    They are those of `ALWAYS`, those that two members or more say, and those in which copies differ.
+    """
+    said = Counter(key for copies in recipes.values() for key in {key for recipe in copies for key in recipe})
+    varied = {
+        key for copies in recipes.values() for key in said if len({repr(recipe.get(key)) for recipe in copies}) > 1
+    }
+    return {*ALWAYS, *varied, *(key for key, members in said.items() if members > 1)}
+
+
+def _said(value: Any, dumped: Any) -> Any:
+    """A value as a job file says it; a kind with nothing but its name is the name."""
+    if isinstance(value, BaseModel) and not isinstance(value, RootModel) and isinstance(dumped, dict):
+        said = without_defaults(value)
+        return said["kind"] if list(said) == ["kind"] else said
+    if isinstance(value, Mapping):
+        return {key: _said(each, dumped[key]) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_said(each, other) for each, other in zip(value, dumped, strict=True)]
+    return dumped
+
+
+def _named(dumped: Any) -> Any:
+    return dumped["kind"] if isinstance(dumped, dict) and "kind" in dumped else dumped
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        key = prefix.removesuffix(".") if name == "kind" and prefix else f"{prefix}{name}"
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.") if value else {key: True}
+        else:
+            flat[key] = value
+    return flat

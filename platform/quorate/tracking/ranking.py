@@ -1,0 +1,105 @@
+"""The list of a run's members, the best one first: a shared view of MLflow's experiment page, and its address.
+
+MLflow's pages read a shared view from a tag of the experiment, whose name ends in the key that the address gives.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from quorate.tracking import journal, position
+
+MEMBERS_OF = "quorate.members_of"
+"""The tag that the ensemble's run and its members' have: the name of the run folder."""
+SHARED_VIEW = "mlflow.sharedViewState."
+"""The start of the tag's name, as in MLflow 3.17 (`mlflow/server/js`)."""
+_ORDER = "oof_nll"
+_COLUMNS = {
+    "metrics.`oof_nll`": 82,
+    "metrics.`oof_accuracy`": 112,
+    "metrics.`test_nll`": 82,
+    "metrics.`test_accuracy`": 116,
+    "metrics.`weight`": 76,
+    "metrics.`worth_nll`": 92,
+    "metrics.`fit_seconds`": 98,
+    "metrics.`predict_ms`": 96,
+    "metrics.`size_mb`": 82,
+    "params.`kind`": 120,
+    "params.`arch`": 110,
+    "params.`epochs`": 76,
+    "params.`lr`": 60,
+    "duration": 80,
+    "attributes.`Dataset`": 300,
+}
+"""Columns in their order, with their widths in pixels."""
+_LINES = ("weight", "fit_seconds", "predict_ms", "size_mb", "oof_accuracy", "oof_nll")
+"""Axes of the parallel coordinates, after the kind: all members have them, as MLflow leaves out runs that lack one.
+
+The last one colours the lines."""
+_BARS = ("oof_nll", "oof_accuracy", "worth_nll", "weight", "predict_ms", "fit_seconds")
+
+
+def newest(runs: Path, uri: str) -> tuple[str, str] | None:
+    """The newest run below `runs` whose members are at the tracking server `uri`, and its experiment's id there."""
+    journals = sorted(runs.glob(f"*/{journal.NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in journals:
+        names = [record["run"] for record in journal.tail(path) if record["kind"] == "ranking"]
+        header = journal.header(path) if names else None
+        if header is None:
+            continue  # it has not finished, or a former version wrote it
+        where = position.load(path.parent, uri, header["run"])
+        if where.experiment_id and journal.count(path, where.offset) == 0:
+            return names[-1], where.experiment_id
+    return None
+
+
+def search(run: str) -> str:
+    """The filter that finds the members and the ensemble of a run folder in MLflow."""
+    return f"tags.`{MEMBERS_OF}` = '{run}'"
+
+
+def address(server: str, experiment_id: str, run: str, *, charts: bool = False) -> str:
+    """The page of the members of a run folder on a tracking server, as a table or as charts."""
+    page = f"{server.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs?workflowType=machine_learning"
+    return f"{page}&viewStateShareKey={quote(run)}" + ("&compareRunsMode=CHART" if charts else "")
+
+
+def view(run: str) -> tuple[str, str]:
+    """The tag of the experiment that makes the view: its name and its value."""
+    lines = _card("PARALLEL", "all", "Kinds, scores and costs")
+    lines |= {"selectedParams": ["kind"], "selectedMetrics": list(_LINES), "showAllRuns": False}
+    bars = [
+        {**_card("BAR", metric, "One metric each"), "metricKey": metric, "dataAccessKey": metric} for metric in _BARS
+    ]
+    state = {
+        "searchFilter": search(run),
+        "orderByKey": f"metrics.`{_ORDER}`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [name for name in _COLUMNS if "." in name],
+        "columnOrder": ["attributes.`Run Name`", *_COLUMNS, "runDateAndNestInfo"],
+        "columnWidths": {"attributes.`Run Name`": 150, **_COLUMNS, "runDateAndNestInfo": 150},
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": [lines, *bars],
+        "compareRunSections": [
+            _section("Kinds, scores and costs", columns=1),
+            _section("One metric each", columns=3),
+        ],
+    }
+    return f"{SHARED_VIEW}{run}", json.dumps(state)
+
+
+def _section(name: str, *, columns: int) -> dict[str, Any]:
+    return {"uuid": name, "name": name, "display": True, "isReordered": False, "deleted": False, "columns": columns}
+
+
+def _card(kind: str, uuid: str, section: str) -> dict[str, Any]:
+    """What all charts have."""
+    shown = {"type": kind, "uuid": uuid, "metricSectionId": section, "runsCountToCompare": 50}
+    return {**shown, "deleted": False, "isGenerated": False}
