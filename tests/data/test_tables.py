@@ -193,7 +193,7 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
         ("a,b,income\n", {}, "train", "train.csv has no rows"),
         ("", {}, "train", "train.csv is empty; a first line with the columns' names is needed"),
         ("a,a,income\n1,2,x\n", {}, "train", "train.csv has two columns named 'a'; give each its own name"),
-        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name; name it in the first line"),
+        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name, and holds '2' in line 2; name it in the first"),
         (
             "a;b;income\n1;2;x\n",
             {},
