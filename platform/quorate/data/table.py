@@ -42,6 +42,10 @@ LARGEST_NUMBER = 1e30
 An assumption: it leaves room for the squares and sums of columns in float64, and it is below the numbers that files
 use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
 """
+_WRITE_NUMBERS = "write plain numbers such as 12345.6"
+_CORRECT_CELLS = (
+    "correct the cells (NaN where there is no value), or make the column a pandas category if all are names"
+)
 _SHOWN = 20
 """Names that a message lists."""
 
@@ -137,11 +141,12 @@ def _check_names(frame: pd.DataFrame) -> None:
 
 
 def _kind(values: pd.Series[Any], *, categories: bool) -> ColumnKind:
+    values = _without_arrow(values)
     name, is_category = str(values.name), isinstance(values.dtype, pd.CategoricalDtype)
     distinct = values.cat.remove_unused_categories().cat.categories if is_category else values
     found = infer_dtype(distinct, skipna=True)
     if found == "bytes":
-        values = distinct = values.map(_decoded, na_action="ignore")
+        values = distinct = _decoded(values, name)
         found = infer_dtype(distinct, skipna=True)
     if found in _DATES:
         raise _dates(name)
@@ -165,16 +170,27 @@ def _refuse_other_texts(values: pd.Series[Any], name: str) -> None:
     seen = look_for_numbers(values)
     if seen.problem:
         row = int((values == seen.text).to_numpy(bool, na_value=False).argmax())
-        remedy = "write plain numbers such as 12345.6" if seen.marked else "correct the cells"
+        remedy = _WRITE_NUMBERS if seen.marked else _CORRECT_CELLS
         raise ColumnError(name, f"the column {name!r} {seen.problem}", row, remedy=remedy)
 
 
 def _dates(name: str) -> ColumnError:
-    return ColumnError(name, f"the column {name!r} holds dates or durations, which are no features")
+    problem = f"the column {name!r} holds dates or durations, which are no features"
+    return ColumnError(name, problem, remedy="leave it out, or make numbers of it")
 
 
-def _decoded(value: object) -> object:
-    return plain_text(value) if isinstance(value, bytes) else value
+def _decoded(values: pd.Series[Any], name: str) -> pd.Series[Any]:
+    try:
+        return values.astype(object).map(plain_text, na_action="ignore")
+    except ValueError as error:
+        raise ColumnError(name, f"the column {name!r} {error}") from None
+
+
+def _without_arrow(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Arrow's texts, dates and nested values as Python objects, for pandas lacks functions for some of them."""
+    if isinstance(values.dtype, pd.ArrowDtype) and not is_numeric_dtype(values.dtype):
+        return values.astype(object)
+    return values
 
 
 def _types(values: Any) -> str:
@@ -208,6 +224,7 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def _typed(values: pd.Series[Any], column: Column) -> NDArray[np.float64] | pd.Categorical:
+    values = _without_arrow(values)
     _refuse_containers(values, column.name)
     if column.kind == "categorical":
         return _categories(values, column.name)
@@ -238,9 +255,7 @@ def _wrong_value(value: object, number: float, column: Column, row: int) -> Colu
 def _refuse_containers(values: pd.Series[Any], name: str) -> None:
     """Raise `ColumnError` for lists, dictionaries and the like in cells."""
     if not is_object_dtype(values.dtype) or infer_dtype(values, skipna=True) == "string":
-        found = infer_dtype(values, skipna=True) if isinstance(values.dtype, pd.ArrowDtype) else ""
-        if found != "mixed":
-            return
+        return
     for row, value in enumerate(values):
         if isinstance(value, CONTAINERS):
             problem = f"the column {name!r} holds {type(value).__name__}; a column is numbers, truth values or text"

@@ -170,11 +170,11 @@ def _ways_out(error: ColumnError) -> str:
     ignore = f"columns: {{{error.column}: ignore}}"
     if "dates" in error.problem:
         return f"leave it out with {ignore}; if it orders the rows, set time: {error.column}"
-    if error.row is None or not error.remedy:
+    if error.row is None:
         return f"leave it out with {ignore}"
-    if error.remedy.startswith("correct"):
+    if "where the other" in error.problem:
         return (
-            f"{error.remedy}, add such texts to `missing` if they stand for no value, or set columns: "
+            "correct the cells, add such texts to `missing` if they stand for no value, or set columns: "
             f"{{{error.column}: categorical}} if the numbers are names"
         )
     return f"{error.remedy}, or leave it out with {ignore}"
