@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from quorate.data import features
 from quorate.data.dataset import Dataset, Images
 from quorate.data.folds import Fold, Folds
-from quorate.data.signature import ImageSignature
+from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.weighting import check_weighting
 from quorate.kinds import MEMBERS, KindParams, own_reference
 from quorate.members.backbone import Backbone, check_backbone, identity_of_backbone, trial
@@ -311,6 +312,8 @@ def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardwa
         cost = kind.cost(params, signature=seen, rows=rows[0], n_classes=data.n_classes)
         if backbone is not None:
             own["features"] = identity_of_backbone(backbone)
+        if isinstance(signature, TableSignature):
+            own["columns"] = features.VERSION
         if unlabelled is not None:
             own["unlabelled"] = context.unlabelled_digest
             if hasattr(kind, "pretraining_cost"):

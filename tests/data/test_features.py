@@ -60,7 +60,7 @@ def features_of(train: Table, rows: Table, **how) -> np.ndarray:
 
 
 def test_one_hot_columns_follow_the_imputed_numbers_and_the_marks_of_what_was_missing():
-    # numbers: median 3 of 1, 3, 8; ripe 1 of 1, 0, 1; nothing is 0; marks of length, ripe and empty;
+    # numbers: median 3 of 1, 3, 8; ripe 1 of 1, 0, 1; columns without two values are 0; marks of length and ripe;
     # then blue, red, missing colour, and missing blank
     found = features_of(TRAIN, TRAIN, standardize="none", encoding="onehot")
 
@@ -68,10 +68,10 @@ def test_one_hot_columns_follow_the_imputed_numbers_and_the_marks_of_what_was_mi
     np.testing.assert_array_equal(
         found,
         [
-            [1, 1, 0, 7, 0, 0, 1, 0, 1, 0, 1],
-            [3, 0, 0, 7, 0, 0, 1, 1, 0, 0, 1],
-            [3, 1, 0, 7, 1, 1, 1, 0, 1, 0, 1],
-            [8, 1, 0, 7, 0, 0, 1, 0, 0, 1, 1],
+            [1, 1, 0, 0, 0, 0, 0, 1, 0, 1],
+            [3, 0, 0, 0, 0, 0, 1, 0, 0, 1],
+            [3, 1, 0, 0, 1, 1, 0, 1, 0, 1],
+            [8, 1, 0, 0, 0, 0, 0, 0, 1, 1],
         ],
     )
 
@@ -82,8 +82,8 @@ def test_one_hot_columns_of_an_unknown_category_are_all_zero():
     np.testing.assert_array_equal(
         found,
         [
-            [2, 1, 5, 8, 0, 1, 0, 0, 0, 0, 0],
-            [3, 0, 0, 7, 1, 0, 1, 0, 0, 1, 1],
+            [2, 1, 0, 0, 0, 1, 0, 0, 0, 0],
+            [3, 0, 0, 0, 1, 0, 0, 0, 1, 1],
         ],
     )
 
@@ -91,11 +91,12 @@ def test_one_hot_columns_of_an_unknown_category_are_all_zero():
 def test_trees_get_numbers_with_their_gaps_and_positions_of_categories():
     train, other = (features_of(TRAIN, rows, standardize="none", encoding="ordinal") for rows in (TRAIN, OTHER))
 
+    # length is counted from its median 3 in steps of 4, the power of two nearest to the distances 2 and 5 in the middle
     np.testing.assert_array_equal(
         train,
-        [[1, 1, NAN, 7, 1, NAN], [3, 0, NAN, 7, 0, NAN], [NAN, NAN, NAN, 7, 1, NAN], [8, 1, NAN, 7, NAN, NAN]],
+        [[-0.5, 1, 0, 0, 1, NAN], [0, 0, 0, 0, 0, NAN], [NAN, NAN, 0, 0, 1, NAN], [1.25, 1, 0, 0, NAN, NAN]],
     )
-    np.testing.assert_array_equal(other, [[2, NAN, 5, 8, NAN, NAN], [NAN, 0, NAN, NAN, NAN, NAN]])
+    np.testing.assert_array_equal(other, [[-0.25, NAN, 0, 0, NAN, NAN], [NAN, 0, 0, NAN, NAN, NAN]])
 
 
 def test_embeddings_get_zero_for_missing_one_for_unknown_and_the_known_from_two_on():
@@ -165,6 +166,65 @@ def test_columns_without_values_or_with_one_value_only_give_no_warning_and_no_in
 
     assert not np.isinf(found).any()
     assert encoding == "ordinal" or np.isfinite(found).all()
+
+
+def numbers(values) -> Table:
+    return Table.of(pd.DataFrame({"a": values}), TableSignature((Column("a", "numeric"),)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        1.7e9 + np.arange(2000) / 8,
+        1e-9 * np.arange(2000),
+        np.append(np.arange(2000.0), 1e29),
+        np.where(np.arange(4000) % 2, 0, 1.7e9 + np.arange(4000)),
+        1e-300 * np.arange(2000),
+        -1e30 + 1e25 * np.arange(2000),
+    ],
+    ids=["seconds since 1970", "nanometres", "with an outlier", "seconds, or 0 for never", "tiny", "huge"],
+)
+def test_trees_can_tell_all_values_of_a_column_apart_whatever_its_place_and_scale(values):
+    # given: trees of scikit-learn do not split between features that differ by less than 1e-7
+    found = features_of(numbers(values), numbers(values), standardize="none", encoding="ordinal")[:, 0]
+
+    # then
+    order = np.argsort(values, kind="stable")
+    distinct = np.diff(values[order]) > 0
+    assert (np.diff(found[order].astype(np.float64)) > 1e-7)[distinct].all()
+
+
+@pytest.mark.parametrize("scheme", ["feature", "quantile", "robust", "pca"])
+def test_scaled_features_do_not_depend_on_the_place_and_scale_of_their_columns(scheme):
+    values = np.random.default_rng(0).normal(size=500)
+
+    plain = features_of(numbers(values), numbers(values), standardize=scheme, encoding="onehot")
+    small = features_of(numbers(1e-9 * values), numbers(1e-9 * values), standardize=scheme, encoding="onehot")
+    far = features_of(numbers(1e6 + values), numbers(1e6 + values), standardize=scheme, encoding="onehot")
+
+    np.testing.assert_allclose(small, plain, atol=1e-5)
+    np.testing.assert_allclose(far, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize(("encoding", "scheme"), list(itertools.product(ENCODINGS, [*SCHEMES, "robust", "pca"])))
+def test_features_stay_finite_where_new_numbers_are_far_from_those_of_the_fold(encoding, scheme):
+    train, new = numbers(1e-200 * np.arange(50)), numbers([1e30, -1e30])
+
+    features = fit_features(train, standardize=scheme, encoding=encoding)
+
+    assert np.isfinite(features(new)).all() and np.isfinite(np.square(features(new))).all()
+
+
+def test_features_saved_before_columns_had_an_origin_are_read_as_they_were(tmp_path):
+    features = fit_features(TRAIN, standardize="feature", encoding="onehot")
+    saved = features.save(tmp_path)
+    plain = features.encoder.transform(
+        TRAIN.frame.assign(**{name: TRAIN.frame[name].astype(object) for name in TRAIN.signature.names("categorical")})
+    )
+
+    before = load_features(tmp_path, {key: value for key, value in saved.items() if key != "origin"})
+
+    np.testing.assert_array_equal(before(TRAIN), plain.astype(np.float32))
 
 
 def test_rare_categories_share_a_code():

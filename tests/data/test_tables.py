@@ -173,7 +173,200 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
     )
 
 
+def test_spellings_of_a_category_label_or_group_are_one_value(write):
+    text = "a,z,g,income\n1,1,p,true\n2,1.0,p ,TRUE\n3,2.0,\u00a0p,False\n4,01,q,false\n5,,q,True\n"
+
+    opened = csv(write(text), columns={"z": "categorical"}, groups="g")
+
+    assert opened.train.x.frame["z"].astype(object).where(opened.train.x.frame["z"].notna(), None).tolist() == [
+        *("1", "1", "2", "01", None),
+    ]
+    np.testing.assert_array_equal(opened.train.groups, [0, 0, 0, 1, 1])
+    assert opened.train.class_names == ("False", "True")
+    np.testing.assert_array_equal(opened.train.y, [1, 1, 0, 0, 1])
+
+
+def test_labels_keep_their_spelling_where_it_is_one_and_test_files_may_have_another(write):
+    other = write("a,income\n1,TRUE\n2,False\n", "test.csv")
+
+    opened = csv(write("a,income\n1,true\n2,false\n3,true\n"), test=other)
+
+    assert opened.train.class_names == ("false", "true")
+    np.testing.assert_array_equal(opened.test.y, [1, 0])
+
+
+def test_words_for_true_and_false_may_be_mixed(write):
+    opened = csv(write("a,b,income\n1,yes,x\n2,N,y\n3,T,x\n4,0,y\n5,FALSE,x\n"))
+
+    assert kinds_of(opened) == {"a": "numeric", "b": "boolean"}
+    np.testing.assert_array_equal(opened.train.x.frame["b"], [1, 0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("marks", ["9.96921e36", "9.96921e+36"])
+def test_numbers_that_mean_missing_are_missing_in_both_formats(marks, write, tmp_path):
+    text = "a,b,income\n1,-999,x\n9.96921e+36,2,y\n3,4,x\n"
+    pq.write_table(
+        pa.table({"a": [1, 9.96921e36, 3], "b": [-999, 2, 4], "income": ["x", "y", "x"]}), tmp_path / "a.parquet"
+    )
+
+    for opened in (
+        csv(write(text), missing=["", "-999", marks]),
+        parquet(tmp_path / "a.parquet", missing=["", "-999", marks]),
+    ):
+        np.testing.assert_array_equal(opened.train.x.frame["a"], [1, np.nan, 3])
+        np.testing.assert_array_equal(opened.train.x.frame["b"], [np.nan, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("header", "number"),
+    [(",x,income", "{i}"), ("Unnamed: 0,x,income", "{i}"), ("index,x,income", "{i}"), (",x,income", "{j}")],
+)
+def test_row_numbers_that_pandas_wrote_are_left_out_with_a_note(header, number, write):
+    rows = "".join(f"{number.format(i=i, j=(i * 7) % 20)},{i % 3},{'xy'[i % 2]}\n" for i in range(20))
+
+    path = write(f"{header}\n{rows}")
+    opened = csv(path)
+
+    assert kinds_of(opened) == {"x": "numeric"}
+    name = header.split(",")[0] or "Unnamed: 0"
+    numbering = "numbers the rows, as DataFrame.to_csv() does, and is left out"
+    assert opened.notes == (f"{path}: the column {name!r} {numbering}",)
+    assert len(read_table(path, opened.train.x.signature)) == 20, "rows to predict may have them as well"
+
+
+def test_row_numbers_can_be_learned_from_all_the_same(write):
+    rows = "".join(f"{i},{i % 3},{'xy'[i % 2]}\n" for i in range(20))
+
+    opened = csv(write(f"index,x,income\n{rows}"), columns={"index": "numeric"})
+
+    assert kinds_of(opened) == {"index": "numeric", "x": "numeric"}
+
+
+def test_empty_columns_without_a_name_are_left_out(write):
+    path = write("x,income,,\n1,a,,\n2,b,,\n3,a, ,\n")
+
+    opened = csv(path)
+
+    assert kinds_of(opened) == {"x": "numeric"}
+    assert opened.notes == tuple(f"{path}: the column 'Unnamed: {i}' has no values and is left out" for i in (2, 3))
+
+
+def test_numbers_that_are_dates_come_with_a_note(write):
+    rows = "".join(f"{i},202401{i:02},{'xy'[i % 2]}\n" for i in range(1, 31))
+
+    (note,) = csv(write(f"x,day,income\n{rows}")).notes
+
+    assert "the column 'day' holds dates such as 20240101 as numbers" in note
+
+
+def test_texts_among_numbers_that_may_be_names_come_with_a_note(write):
+    rows = "".join(f"{i},{'K' if i % 6 == 0 else i % 6},{'xy'[i % 2]}\n" for i in range(60))
+
+    opened = csv(write(f"x,grade,income\n{rows}"))
+
+    assert kinds_of(opened) == {"x": "numeric", "grade": "categorical"}
+    assert "'grade' holds numbers and texts ('K' (10 times)), and is taken for categories" in opened.notes[0]
+
+
+@pytest.mark.parametrize("format", ["%m/%d/%Y", "%d.%m.%Y %H:%M", "%d-%b-%y", "%b %d, %Y", "%Y/%m/%d", "%I:%M %p"])
+def test_dates_of_many_formats_order_the_rows(format, write):
+    start = datetime.datetime(2024, 1, 1) if "%p" not in format else datetime.datetime(1970, 1, 1)
+    step = datetime.timedelta(days=17) if "%p" not in format else datetime.timedelta(minutes=50)
+    moments = [start + ((i * 7) % 20) * step for i in range(20)]
+    rows = "".join(f'{i % 3},"{moment.strftime(format)}",{"xy"[i % 2]}\n' for i, moment in enumerate(moments))
+
+    opened = csv(write(f"x,when,income\n{rows}"), time="when")
+
+    np.testing.assert_array_equal(np.argsort(opened.train.time), np.argsort(moments))
+    with pytest.raises(DataError, match="'when' holds dates or durations"):
+        csv(write(f"x,when,income\n{rows}"))
+
+
 # What is refused
+
+
+NUMBERS = [f"{(i * 37) % 100 / 10}" for i in range(60)]
+
+
+def with_texts(*texts: str) -> str:
+    """A file whose column `a` has numbers with fractions from line 2 on, and these texts from line 12 on."""
+    cells = [*NUMBERS[:10], *texts, *NUMBERS[10:]]
+    return "a,income\n" + "".join(f'"{cell}",{"xy"[i % 2]}\n' for i, cell in enumerate(cells))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            with_texts("1.2o"),
+            "line 12: the column 'a' holds '1.2o', where the other 60 values are numbers; correct the",
+        ),
+        (
+            with_texts(*["unknown"] * 12),
+            "line 12: the column 'a' holds 'unknown' (12 times), where the other 60 values",
+        ),
+        (with_texts("n.d.", "5 %", "?"), "holds 'n.d.', '5 %', where"),
+        (
+            "a,income\n" + "".join(f'"{i},{i}50",{"xy"[i % 2]}\n' for i in range(1, 10)),
+            "thousands separators, such as '1,1",
+        ),
+        (
+            "a,income\n" + "".join(f'"{i},5",{"xy"[i % 2]}\n' for i in range(1, 10)),
+            "line 2: the column 'a' holds numbers with decimal commas, such as '1,5'; write plain",
+        ),
+        ("a,income\n" + "".join(f"{i}%,{'xy'[i % 2]}\n" for i in range(1, 10)), "percent signs, such as '1%'"),
+        ("a,income\n" + "".join(f"${i},{'xy'[i % 2]}\n" for i in range(1, 10)), "currency signs, such as '$1'"),
+        (
+            "a,income\n" + "".join(f"{i} 500,{'xy'[i % 2]}\n" for i in range(1, 10)),
+            "thousands separators, such as '1 500'",
+        ),
+        ("a,income\n" + "".join(f"{i}.5kg,{'xy'[i % 2]}\n" for i in range(1, 10)), "the unit 'kg', such as '1.5kg'"),
+        (
+            "a,income\n" + "".join(f"0x{i:02X},{'xy'[i % 2]}\n" for i in range(100, 190)),
+            "hexadecimal digits, such as '0x64'",
+        ),
+        ("a,income\n" + "".join(f"({i}.5),{'xy'[i % 2]}\n" for i in range(1, 10)), "brackets for negative numbers"),
+        (
+            "a,income\n1,x\n2,y\n9.97e36,x\n",
+            "line 4: the numeric column 'a' holds 9.97e+36, not a number of at most 1e+30",
+        ),
+        ("a,income\n1,x\n2,y\n-1e39,x\n", "line 4: the numeric column 'a' holds -1e+39, not a number of at most 1e+30"),
+        ("a,income\n1,x\n2,y\n-inf,x\n", "line 4: the numeric column 'a' holds -inf, not a finite number"),
+        (
+            "name,,a,income\n1,,3,x\n2,b,4,y\n",
+            "column 2 has no name, and holds 'b' in line 3; name it in the first line",
+        ),
+        (",a,income\nr1,3,x\nr2,4,y\n", "column 1 has no name, and holds 'r1' in line 2; name it"),
+    ],
+    ids=str,
+)
+def test_columns_that_are_numbers_at_heart_and_columns_without_a_name_are_refused(text, message, write):
+    with pytest.raises(DataError) as caught:
+        csv(write(text))
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values", [["1st", "2nd", "3rd"], ["8GB", "16GB", "8GB"], ["12a", "12b", "13a"], ["1-2", "3-4"]]
+)
+def test_names_that_begin_with_a_number_are_categories_without_a_note(values, write):
+    opened = csv(write("x,a,income\n" + "".join(f"{i},{values[i % len(values)]},{'xy'[i % 2]}\n" for i in range(30))))
+
+    assert kinds_of(opened)["a"] == "categorical" and opened.notes == ()
+
+
+def test_a_column_with_typing_errors_can_be_made_one_of_categories(write):
+    assert kinds_of(csv(write(with_texts("1.2o")), columns={"a": "categorical"})) == {"a": "categorical"}
+
+
+def test_rows_to_predict_are_held_to_the_same_numbers_and_must_be_there(write):
+    signature = TableSignature((Column("a", "numeric"),))
+
+    with pytest.raises(UserError, match=r"rows\.csv, line 3: the numeric column 'a' holds 9\.97e\+36, not a number of"):
+        read_table(write("a\n1\n9.97e36\n", "rows.csv"), signature)
+    with pytest.raises(UserError, match=r"rows\.csv has no rows"):
+        read_table(write("a\n", "rows.csv"), signature)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +386,7 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
         ("a,b,income\n", {}, "train", "train.csv has no rows"),
         ("", {}, "train", "train.csv is empty; a first line with the columns' names is needed"),
         ("a,a,income\n1,2,x\n", {}, "train", "train.csv has two columns named 'a'; give each its own name"),
-        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name; name it in the first line"),
+        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name, and holds '2' in line 2; name it in the first"),
         (
             "a;b;income\n1;2;x\n",
             {},
@@ -217,6 +410,26 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
         ),
         ("a,w,income\n1,-1,x\n2,1,y\n", {"weight": "w"}, "weight", "line 2: w: the weight '-1' is negative"),
         ("a,w,income\n1,0,x\n2,0,y\n", {"weight": "w"}, "weight", "train.csv: w: all weights are 0"),
+        ("a,w,income\n1,1e39,x\n2,1,y\n", {"weight": "w"}, "weight", "line 2: w: a weight is '1e+39', more than 1e+30"),
+        ("a,w,income\n1,1,x\n2,1x,y\n", {"weight": "w"}, "weight", "line 3: w: a weight is '1x', which is no finite"),
+        (
+            "a,t,income\n1,1,x\n2,inf,y\n",
+            {"time": "t"},
+            "time",
+            "line 3: t: a time is 'inf', which is no finite number",
+        ),
+        (
+            "a,t,income\n1,31.12.2024,x\n2,32.12.2024,y\n3,01.01.2025,x\n",
+            {"time": "t"},
+            "time",
+            "line 3: t: the time '32.12.2024' is neither a number nor a date such as 2024-12-31",
+        ),
+        (
+            "a,t,income\n1,03/04/2024,x\n2,01/05/2024,y\n",
+            {"time": "t"},
+            "time",
+            "t: dates such as '03/04/2024' can be read in more than one way (month-day-year or day-month-year)",
+        ),
         ("a,w,income\n1,inf,x\n2,0,y\n", {"weight": "w"}, "weight", "a weight is 'inf', which is no finite number"),
     ],
     ids=str,
@@ -353,6 +566,21 @@ def test_parquet_folders_dates_nulls_and_texts_for_missing_values_are_read(tmp_p
     ("columns", "key", "message"),
     [
         ({"a": [[1], [2]], "income": ["x", "y"]}, "columns", "the column 'a' holds ndarray; a column is numbers"),
+        (
+            {"a": [{"b": 1}, {"b": 2}], "income": ["x", "y"]},
+            "columns",
+            "'a' holds dict; a column is numbers, truth values",
+        ),
+        (
+            {"a": [b"\xff", b"a"], "income": ["x", "y"]},
+            "columns",
+            "'a' holds bytes that are not UTF-8 text; leave it out",
+        ),
+        (
+            {"a": [1, 2], "income": [[1], [2]]},
+            "label",
+            "the label 'income' holds ndarray; classes are integers or text",
+        ),
         ({"a": [1, 2], "income": ["x", None]}, "label", "row 2: the label 'income' is missing"),
         ({"a": [1, 2], "income": [0.5, 1.0]}, "label", "numbers with fractions"),
         ({"a": pa.array([1, 2], pa.timestamp("s")), "income": ["x", "y"]}, "columns", "holds dates"),

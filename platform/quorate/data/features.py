@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -40,8 +41,15 @@ for embeddings.
 """
 
 Matrix = NDArray[np.float32]
+Vector = NDArray[np.float64]
+
+VERSION = 2
+"""Part of the keys of fit tasks on tables: raise it where the same columns give other features."""
 
 _ENCODER = "encoder.skops"
+_FARTHEST = 1e15
+"""Features are clipped to it, either way: float32 holds its square, and the sum of many squares. Numbers of the
+training rows come near it only under `robust` and `none`."""
 _MOST_CATEGORIES = 64
 """One-hot columns of one column; the rarer categories share the last."""
 _MOST_CODES = 254
@@ -96,6 +104,58 @@ class PixelFeatures:
         return {"input": self.signature.to_json(), "standardizer": self.standardizer.save(folder)}
 
 
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where numeric columns lie in the training rows of a fold, and how wide: (x - shift) / scale, in float64.
+
+    Members compute in float32, and some of them with absolute thresholds: seconds since 1970 would lose their last
+    digits, and nanometres in metres would be constant. A column that has no two values in these rows gives 0 where
+    there is a value; one that has none at all gives 0 for every row.
+    """
+
+    shift: Vector
+    """float64 (columns,): the median of the distinct values."""
+    scale: Vector
+    """float64 (columns,): the power of two nearest to the median distance from there, inf for equal values. Powers of
+    two change no digit."""
+    empty: NDArray[np.bool_]
+    """(columns,): without any value."""
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.float64], *, shifted: NDArray[np.bool_]) -> Origin:
+        """Of the training rows (n, columns), NaN where a value is missing; columns that are not `shifted` stay as they
+        are where they have two values or more."""
+        width = numbers.shape[1]
+        shift, scale, empty = np.zeros(width), np.ones(width), np.zeros(width, bool)
+        for i in range(width):
+            # Of the distinct values: a number that half of the rows share, such as 0 for "never", is one of many.
+            distinct = np.unique(numbers[~np.isnan(numbers[:, i]), i])
+            empty[i] = not len(distinct)
+            if len(distinct) < 2:
+                scale[i] = np.inf
+            elif shifted[i]:
+                shift[i] = np.median(distinct)
+                distance = np.abs(distinct - shift[i])
+                scale[i] = 2.0 ** np.round(np.log2(np.median(distance[distance > 0])))
+        return cls(shift, scale, empty)
+
+    def __call__(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, columns) without columns of missing values only."""
+        with np.errstate(over="ignore"):
+            moved: NDArray[np.float64] = np.clip((numbers - self.shift) / self.scale, -_FARTHEST, _FARTHEST)
+        moved[:, self.empty] = 0
+        return moved
+
+    def to_json(self) -> dict[str, Any]:
+        scale = [None if np.isinf(value) else value for value in self.scale.tolist()]
+        return {"shift": self.shift.tolist(), "scale": scale, "empty": self.empty.tolist()}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Origin:
+        scale = [np.inf if value is None else value for value in saved["scale"]]
+        return cls(np.array(saved["shift"], float), np.array(scale, float), np.array(saved["empty"], bool))
+
+
 class TableFeatures:
     """Encoded columns: numeric and boolean ones first, then categories."""
 
@@ -107,15 +167,17 @@ class TableFeatures:
         encoding: Encoding,
         width: int,
         cardinalities: tuple[int, ...],
+        origin: Origin | None,
     ) -> None:
         self.encoder, self.signature, self.encoding = encoder, signature, encoding
-        self.width, self.cardinalities = width, cardinalities
+        self.width, self.cardinalities, self.origin = width, cardinalities, origin
 
     def __call__(self, x: Inputs) -> Matrix:
         assert isinstance(x, Table), "inputs are checked at the door"
         with threadpool_limits(1):
-            matrix: Matrix = np.ascontiguousarray(self.encoder.transform(_plain(x)), dtype=np.float32)
-        assert matrix.shape == (len(x), self.width), "the encoder is the one that was fitted"
+            encoded = self.encoder.transform(_plain(x, self.origin))
+        assert encoded.shape == (len(x), self.width), "the encoder is the one that was fitted"
+        matrix: Matrix = np.ascontiguousarray(encoded.clip(-_FARTHEST, _FARTHEST), dtype=np.float32)
         if self.encoding == "index" and self.cardinalities:
             codes = matrix[:, self.width - len(self.cardinalities) :]
             codes += _MISSING_AND_UNKNOWN
@@ -131,13 +193,15 @@ class TableFeatures:
             "encoding": self.encoding,
             "width": self.width,
             "cardinalities": list(self.cardinalities),
+            **({} if self.origin is None else {"origin": self.origin.to_json()}),
         }
 
 
 def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Features:
     """Statistics and categories of the training rows `x`.
 
-    `standardize` scales numbers; on tables `channel` and `feature` are the same, `quantile` maps each
+    Numbers are moved to their `Origin` first, but for those that a member takes raw: `none`, without trees.
+    `standardize` scales them; on tables `channel` and `feature` are the same, `quantile` maps each
     column to a normal distribution by its ranks, `robust` takes median and interquartile range, `pca` makes
     principal components of unit variance of the scaled numbers, whose gaps are filled for trees too;
     `sample` and `zca` are refused by the plan.
@@ -145,24 +209,28 @@ def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Featu
     if not isinstance(x, Table):
         return PixelFeatures(fit_standardizer(x, standardize), x.signature)
     numbers, categories = x.signature.names("numeric", "boolean"), x.signature.names("categorical")
+    origin = _origin(x, raw=standardize == "none" and encoding != "ordinal")
+    rows = _plain(x, origin)
     parts: list[Any] = []
     if numbers:
         keep_missing = encoding == "ordinal" and standardize != "pca"
-        varies = bool((x.frame[numbers].nunique() > 1).any())
+        varies = bool((rows[numbers].nunique() > 1).any())
         parts.append(("numbers", _numbers(standardize, rows=len(x), keep_missing=keep_missing, varies=varies), numbers))
     if categories:
         parts.append(("categories", _categories(encoding), categories))
     encoder = ColumnTransformer(parts, sparse_threshold=0.0)
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.filterwarnings("ignore", category=RuntimeWarning)  # columns without any value have no mean
-        width = encoder.fit_transform(_plain(x)).shape[1]
+        width = encoder.fit_transform(rows).shape[1]
     cardinalities: tuple[int, ...] = ()
     if categories and encoding != "onehot":
         known = [int(pd.notna(names).sum()) for names in encoder.named_transformers_["categories"].categories_]
         most = _MOST_CODES if encoding == "ordinal" else max(known)
         reserved = _MISSING_AND_UNKNOWN if encoding == "index" else 0
         cardinalities = tuple(reserved + min(count, most) for count in known)
-    return TableFeatures(encoder, x.signature, encoding=encoding, width=width, cardinalities=cardinalities)
+    return TableFeatures(
+        encoder, x.signature, encoding=encoding, width=width, cardinalities=cardinalities, origin=origin
+    )
 
 
 def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
@@ -179,6 +247,7 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
         encoding=saved["encoding"],
         width=saved["width"],
         cardinalities=tuple(saved["cardinalities"]),
+        origin=Origin.from_json(saved["origin"]) if "origin" in saved else None,  # of version 1: none
     )
 
 
@@ -231,7 +300,21 @@ def _categories(encoding: Encoding) -> Any:
     )
 
 
-def _plain(table: Table) -> pd.DataFrame:
-    """Categories as plain text, NaN where missing, which scikit-learn's encoders take whatever pandas' version."""
-    texts = {name: table.frame[name].astype(object) for name in table.signature.names("categorical")}
-    return table.frame.assign(**texts)
+def _origin(table: Table, *, raw: bool) -> Origin | None:
+    """Where the numbers lie; `raw` ones stay as they are, and so do truth values."""
+    names = table.signature.names("numeric", "boolean")
+    if not names:
+        return None
+    measured = set() if raw else set(table.signature.names("numeric"))
+    return Origin.of(table.frame[names].to_numpy(np.float64), shifted=np.array([name in measured for name in names]))
+
+
+def _plain(table: Table, origin: Origin | None) -> pd.DataFrame:
+    """Numbers about their origin, and categories as plain text, NaN where missing, which scikit-learn's encoders take
+    whatever pandas' version."""
+    columns: dict[str, Any] = {name: table.frame[name].astype(object) for name in table.signature.names("categorical")}
+    if origin is not None:
+        names = table.signature.names("numeric", "boolean")
+        moved = origin(table.frame[names].to_numpy(np.float64))
+        columns |= {name: moved[:, i] for i, name in enumerate(names)}
+    return table.frame.assign(**columns)

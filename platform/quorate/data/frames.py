@@ -15,12 +15,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype
+from pandas.api.types import infer_dtype, is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
+from quorate.data.spelling import clean_text
 from quorate.errors import UserError
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 """Texts that mean a missing value."""
+
+UNNAMED = "Unnamed: "
+"""What pandas, and this module, call a column without a name; its position, from 0 on, follows."""
 
 _SEPARATORS = ",;\t|"
 
@@ -68,6 +72,7 @@ class CsvFormat:
             raise FrameError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
         if len(frame) and frame.iloc[:, -1].isna().any():
             self._check_widths(path, len(names))  # pandas fills lines that are too short
+        self._check_unnamed(path, frame)
         return pd.DataFrame({name: _cleaned(frame[name], self.missing, text=name in text) for name in names})
 
     def place(self, path: Path, row: int) -> str:
@@ -79,8 +84,9 @@ class CsvFormat:
         first = [values for _, values in islice(self._lines(path), 2)]
         if not first:
             raise FrameError(f"{path} is empty; a first line with the columns' names is needed")
-        names = [name.strip() for name in first[0]]
-        _check_names(names, path)
+        names = [clean_text(name) for name in first[0]]
+        own = [name or self._unnamed(names, place) for place, name in enumerate(names)]
+        _check_names(own, path)
         if len(first) > 1 and len(first[1]) > len(names):
             self._check_widths(path, len(names))  # pandas would take the first column for an index
         if len(names) == 1 and (other := [mark for mark in _SEPARATORS if mark in names[0]]):
@@ -89,7 +95,25 @@ class CsvFormat:
                 f"{self.separator!r}; set separator: {other[0]!r} in the job's data, or save the file with "
                 f"{self.separator!r}"
             )
-        return names
+        return own
+
+    @staticmethod
+    def _unnamed(names: Sequence[str], place: int) -> str:
+        name = f"{UNNAMED}{place}"
+        return f"{name}.1" if name in names else name
+
+    def _check_unnamed(self, path: Path, frame: pd.DataFrame) -> None:
+        """Columns without a name are the row numbers of a data frame, the first, or empty."""
+        header = next(values for _, values in self._lines(path))
+        for place, name in enumerate(header):
+            values = frame.iloc[:, place]
+            if clean_text(name) or values.isna().all() or (place == 0 and is_integer_dtype(values.dtype)):
+                continue
+            row = int(values.notna().to_numpy().argmax())
+            raise FrameError(
+                f"{path}: column {place + 1} has no name, and holds {str(values.iloc[row])[:40]!r} in "
+                f"{self.place(path, row)}; name it in the first line, or remove it"
+            )
 
     def _check_widths(self, path: Path, width: int) -> None:
         with _readable(path):
@@ -153,15 +177,19 @@ def _check_names(names: Sequence[str], path: Path) -> None:
 
 
 def _cleaned(values: pd.Series[Any], missing: Sequence[str], *, text: bool) -> pd.Series[Any]:
-    """Text as categories, stripped, without the texts that mean missing.
+    """Text as categories, stripped, without the texts that mean missing; numbers without those that do.
 
     What looked like text for its missing marks alone becomes numbers, unless `text` forbids it.
     """
+    if is_numeric_dtype(values.dtype) and not is_bool_dtype(values.dtype):
+        marks = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce").dropna()
+        marked = values.isin(marks.tolist()) if len(marks) else None
+        return values if marked is None or not marked.any() else values.astype(np.float64).mask(marked)
     held = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
     if infer_dtype(held, skipna=True) != "string":
         return values
     codes, distinct = pd.factorize(values)
-    stripped = pd.Series([value.strip() for value in distinct], dtype=object)
+    stripped = pd.Series([clean_text(value) for value in distinct], dtype=object)
     places, texts = pd.factorize(stripped.mask(stripped.isin(list(missing))))
     codes = np.append(places, -1)[codes]
     if len(texts) and not text:

@@ -29,7 +29,7 @@ def infer_inputs(x: Any) -> Inputs:
         return as_images(x)
     if isinstance(x, pd.DataFrame):
         named = _named(x)
-        return Table.of(named, infer_signature(named, {}))
+        return Table.of(named, infer_signature(named, {}, categories=True))
     numbers = np.asarray(x)
     signature = TableSignature(tuple(Column(f"x{i}", "numeric") for i in range(numbers.shape[1])))
     return as_inputs(numbers, signature)

@@ -9,6 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
+from quorate.data.dates import DatesError, date_seconds, seconds_since_1970
+from quorate.data.spelling import distinct_texts
+from quorate.data.table import LARGEST_NUMBER
+
 
 class RoleError(ValueError):
     """A weight, group or time cannot be used; `row` is the position of the first one, where there is one."""
@@ -30,27 +34,32 @@ def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
 def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
     """A number for each group of rows, in the order in which they first occur; raises `RoleError`."""
     _refuse(values.isna(), values, "the group is missing; give a row that stands alone a group of its own")
-    return pd.factorize(values)[0].astype(np.int64)
+    try:
+        codes, texts = distinct_texts(values)
+    except ValueError as error:
+        raise RoleError(f"the column {error}; groups are numbers or text") from None
+    return pd.factorize(np.array(texts, object))[0][codes].astype(np.int64)
 
 
 def times_of(values: pd.Series[Any]) -> NDArray[np.float64]:
     """Numbers as they are, dates as seconds since 1970 in UTC; raises `RoleError`.
 
-    Dates in text are those of ISO 8601, as `2024-12-31` or `2024-12-31T23:59:00`.
+    Dates in text are those of ISO 8601, as `2024-12-31` or `2024-12-31T23:59:00`, or of another usual form that can be
+    read in one way only.
     """
     if is_numeric_dtype(values.dtype):
         return _numbers(values, "a time")
     _refuse(values.isna(), values, "the time is missing; fill it in or remove the row")
-    codes: NDArray[Any] = np.arange(len(values))
-    distinct: Any = values
-    if not is_datetime64_any_dtype(values.dtype):
-        codes, texts = pd.factorize(values)
-        distinct = pd.Series([str(text) for text in texts], dtype=object)
-    dates = pd.to_datetime(distinct, format="ISO8601", utc=True, errors="coerce")
-    since = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    seconds: NDArray[np.float64] = since.to_numpy(np.float64)[codes]
-    _refuse(np.isnan(seconds), values, "the time {} is neither a number nor a date such as 2024-12-31")
-    return seconds
+    if is_datetime64_any_dtype(values.dtype):
+        return seconds_since_1970(pd.to_datetime(values, utc=True))
+    codes, distinct = pd.factorize(values)
+    try:
+        return date_seconds([str(value) for value in distinct])[codes]
+    except DatesError as error:
+        if error.text is None:
+            raise RoleError(str(error)) from None
+        _refuse((values.astype(str) == error.text).to_numpy(), values, f"the time {{}} {error}")
+        raise
 
 
 def _numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
@@ -61,6 +70,7 @@ def _numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
         parsed = values
     numbers: NDArray[np.float64] = parsed.to_numpy(np.float64)
     _refuse(~np.isfinite(numbers), values, f"{what} is {{}}, which is no finite number")
+    _refuse(np.abs(numbers) > LARGEST_NUMBER, values, f"{what} is {{}}, more than {LARGEST_NUMBER:g}")
     return numbers
 
 

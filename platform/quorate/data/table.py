@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import infer_dtype, is_numeric_dtype
+from pandas.api.types import infer_dtype, is_complex_dtype, is_numeric_dtype, is_object_dtype
 
+from quorate.data.dates import are_dates
+from quorate.data.number_texts import look_for_numbers
 from quorate.data.signature import Column, ColumnKind, TableSignature
+from quorate.data.spelling import CONTAINERS, clean_text, distinct_texts, plain_text
 from quorate.registry import did_you_mean
 
-BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "y", "t", "1", "1.0"), 1.0),
+    **dict.fromkeys(("false", "no", "n", "f", "0", "0.0"), 0.0),
+}
 """Texts that a boolean column holds, in lower case."""
 
 _KINDS: dict[str, ColumnKind] = {
@@ -30,22 +36,36 @@ _KINDS: dict[str, ColumnKind] = {
 }
 """What pandas' `infer_dtype` calls the values, and the column that they make."""
 _DATES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64"}
-_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T]\d.*)?|\d{1,2}[./-]\d{1,2}[./-]\d{4}( \d.*)?")
-_LARGEST = float(np.finfo(np.float32).max)
-"""What members compute with."""
+LARGEST_NUMBER = 1e30
+"""The largest absolute value of a number in a table.
+
+An assumption: it leaves room for the squares and sums of columns in float64, and it is below the numbers that files
+use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
+"""
+_WRITE_NUMBERS = "write plain numbers such as 12345.6"
+_CORRECT_CELLS = (
+    "correct the cells (NaN where there is no value), or make the column a pandas category if all are names"
+)
 _SHOWN = 20
 """Names that a message lists."""
+
+
+def number_fits(value: float) -> bool:
+    """Whether a table may hold this number: its absolute value is at most `LARGEST_NUMBER`; NaN does not fit."""
+    return abs(value) <= LARGEST_NUMBER
 
 
 class ColumnError(ValueError):
     """A column is missing or holds what its kind does not allow.
 
-    `column` names it; `row` is the position of the first wrong value, where there is one.
+    `column` names it; `row` is the position of the first wrong value, where there is one; `remedy` says what to do
+    about it whoever reads the rows, where there is something to say.
     """
 
-    def __init__(self, column: str, problem: str, row: int | None = None) -> None:
-        super().__init__(problem if row is None else f"row {row + 1}: {problem}")
-        self.column, self.problem, self.row = column, problem, row
+    def __init__(self, column: str, problem: str, row: int | None = None, *, remedy: str = "") -> None:
+        said = f"{problem}; {remedy}" if remedy else problem
+        super().__init__(said if row is None else f"row {row + 1}: {said}")
+        self.column, self.problem, self.row, self.remedy = column, problem, row, remedy
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +81,10 @@ class Table:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, signature: TableSignature) -> Table:
-        """The columns of `signature` taken from `frame`, converted; raises `ColumnError`."""
+        """The columns of `signature` taken from `frame`, converted; raises `ColumnError`, `ValueError` without rows."""
         _check_names(frame)
+        if not len(frame):
+            raise ValueError("the table has no rows")
         typed = {column.name: _typed(_column(frame, column.name), column) for column in signature.columns}
         return cls(pd.DataFrame(typed, index=pd.RangeIndex(len(frame))), signature)
 
@@ -88,14 +110,27 @@ class Table:
         return content.hexdigest()
 
 
-def infer_signature(frame: pd.DataFrame, given: Mapping[str, ColumnKind]) -> TableSignature:
+def infer_signature(
+    frame: pd.DataFrame, given: Mapping[str, ColumnKind], *, categories: bool = False
+) -> TableSignature:
     """The kind of each column of `frame`: as `given`, else by its values.
 
-    Numbers are numeric, truth values boolean, text categorical. Raises `ColumnError` for others
-    (dates, lists), and for columns without any value.
+    Numbers are numeric, truth values boolean, text categorical. Columns without any value are left out with a warning.
+    Raises `ColumnError` for others (dates, lists), and for text that is numbers but for some cells. With `categories`
+    a column of pandas categories is text whatever it holds, for a program chose that type.
     """
     _check_names(frame)
-    return TableSignature(tuple(Column(str(name), given.get(str(name)) or _kind(frame[name])) for name in frame))
+    empty = [str(name) for name in frame if str(name) not in given and frame[name].isna().all()]
+    if empty and len(empty) == frame.shape[1]:
+        raise ColumnError(empty[0], f"the column {empty[0]!r} has no values")
+    if empty:
+        warnings.warn(f"columns without values are left out: {', '.join(map(repr, empty))}", stacklevel=2)
+    kinds = {
+        str(name): given.get(str(name)) or _kind(frame[name], categories=categories)
+        for name in frame
+        if str(name) not in empty
+    }
+    return TableSignature(tuple(Column(name, kind) for name, kind in kinds.items()))
 
 
 def _check_names(frame: pd.DataFrame) -> None:
@@ -105,39 +140,78 @@ def _check_names(frame: pd.DataFrame) -> None:
         raise ColumnError(name, f"the column {name!r} stands {(frame.columns == twice[0]).sum()} times")
 
 
-def _kind(values: pd.Series[Any]) -> ColumnKind:
-    name = str(values.name)
-    if values.isna().all():
-        raise ColumnError(name, f"the column {name!r} has no values")
-    distinct = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
+def _kind(values: pd.Series[Any], *, categories: bool) -> ColumnKind:
+    values = _without_arrow(values)
+    name, is_category = str(values.name), isinstance(values.dtype, pd.CategoricalDtype)
+    distinct = values.cat.remove_unused_categories().cat.categories if is_category else values
     found = infer_dtype(distinct, skipna=True)
-    if found in _DATES or (found == "string" and _are_dates(values)):
-        raise ColumnError(name, f"the column {name!r} holds dates or durations, which are no features")
+    if found == "bytes":
+        values = distinct = _decoded(values, name)
+        found = infer_dtype(distinct, skipna=True)
+    if found in _DATES:
+        raise _dates(name)
     if found not in _KINDS:
-        kinds = sorted({type(value).__name__ for value in distinct if not _is_missing(value)})
         raise ColumnError(
-            name, f"the column {name!r} holds {' and '.join(kinds)}; a column is numbers, truth values or text"
+            name, f"the column {name!r} holds {_types(distinct)}; a column is numbers, truth values or text"
         )
-    if found == "string" and _are_truths(values):
+    if found != "string":
+        return "categorical" if is_category else _KINDS[found]
+    if _are_truths(values):
         return "boolean"
-    return "categorical" if distinct is not values else _KINDS[found]
+    if not (categories and is_category):
+        _refuse_other_texts(values, name)
+    return "categorical"
+
+
+def _refuse_other_texts(values: pd.Series[Any], name: str) -> None:
+    """Raise `ColumnError` where a column of text is one of dates, or one of numbers but for some cells."""
+    if are_dates([str(value) for value in pd.unique(values.dropna())]):
+        raise _dates(name)
+    seen = look_for_numbers(values)
+    if seen.problem:
+        row = int((values == seen.text).to_numpy(bool, na_value=False).argmax())
+        remedy = _WRITE_NUMBERS if seen.marked else _CORRECT_CELLS
+        raise ColumnError(name, f"the column {name!r} {seen.problem}", row, remedy=remedy)
+
+
+def _dates(name: str) -> ColumnError:
+    problem = f"the column {name!r} holds dates or durations, which are no features"
+    return ColumnError(name, problem, remedy="leave it out, or make numbers of it")
+
+
+def _decoded(values: pd.Series[Any], name: str) -> pd.Series[Any]:
+    try:
+        return values.astype(object).map(plain_text, na_action="ignore")
+    except ValueError as error:
+        raise ColumnError(name, f"the column {name!r} {error}") from None
+
+
+def _without_arrow(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Arrow's texts, dates and nested values as Python objects, for pandas lacks functions for some of them."""
+    if isinstance(values.dtype, pd.ArrowDtype) and not is_numeric_dtype(values.dtype):
+        return values.astype(object)
+    return values
+
+
+def _types(values: Any) -> str:
+    """What types of values these are."""
+    names = sorted({type(value).__name__ for value in values if not _is_missing(value)})
+    return " and ".join(names)
 
 
 def _are_truths(values: pd.Series[Any]) -> bool:
+    """Whether all are words for true and false, such as yes and no, and both occur."""
     texts = set()
     for value in pd.unique(values.dropna()):
-        texts.add(str(value).lower())
-        if len(texts) > 2:
+        text = clean_text(str(value)).lower()
+        if text not in BOOLEANS:
             return False
-    return texts in ({"true", "false"}, {"yes", "no"})
-
-
-def _are_dates(values: pd.Series[Any]) -> bool:
-    return all(_DATE.fullmatch(str(value)) for value in pd.unique(values.dropna()))
+        texts.add(text)
+    return {BOOLEANS[text] for text in texts} == {0.0, 1.0} and not texts <= {"0", "1", "0.0", "1.0"}
 
 
 def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
@@ -150,20 +224,42 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def _typed(values: pd.Series[Any], column: Column) -> NDArray[np.float64] | pd.Categorical:
+    values = _without_arrow(values)
+    _refuse_containers(values, column.name)
     if column.kind == "categorical":
-        return _categories(values)
+        return _categories(values, column.name)
+    if is_complex_dtype(values.dtype):
+        raise ColumnError(column.name, f"the column {column.name!r} holds complex numbers; make real numbers of them")
     numbers = _numbers(values, texts=BOOLEANS if column.kind == "boolean" else {})
-    allowed = np.abs(numbers) <= _LARGEST
+    allowed = np.abs(numbers) <= LARGEST_NUMBER
     if column.kind == "boolean":
         allowed &= (numbers == 0) | (numbers == 1)
     wrong = values.notna().to_numpy() & ~allowed
     if wrong.any():
-        row = int(wrong.argmax())
-        needed = "a finite number (float32)" if column.kind == "numeric" else "true or false"
-        raise ColumnError(
-            column.name, f"the {column.kind} column {column.name!r} holds {_shown(values.iloc[row])}, not {needed}", row
-        )
+        raise _wrong_value(values.iloc[int(wrong.argmax())], numbers[wrong][0], column, int(wrong.argmax()))
     return numbers
+
+
+def _wrong_value(value: object, number: float, column: Column, row: int) -> ColumnError:
+    if column.kind == "boolean":
+        needed = "true or false"
+    elif np.isfinite(number):
+        needed = f"a number of at most {LARGEST_NUMBER:g}"
+    else:
+        needed = "a finite number"
+    problem = f"the {column.kind} column {column.name!r} holds {_shown(value)}, not {needed}"
+    remedy = 'if it stands for "no value", leave the cell empty (NaN in Python)'
+    return ColumnError(column.name, problem, row, remedy="" if column.kind == "boolean" else remedy)
+
+
+def _refuse_containers(values: pd.Series[Any], name: str) -> None:
+    """Raise `ColumnError` for lists, dictionaries and the like in cells."""
+    if not is_object_dtype(values.dtype) or infer_dtype(values, skipna=True) == "string":
+        return
+    for row, value in enumerate(values):
+        if isinstance(value, CONTAINERS):
+            problem = f"the column {name!r} holds {type(value).__name__}; a column is numbers, truth values or text"
+            raise ColumnError(name, problem, row, remedy="make columns of its parts, one number or text each")
 
 
 def _numbers(values: pd.Series[Any], texts: Mapping[str, float]) -> NDArray[np.float64]:
@@ -171,26 +267,30 @@ def _numbers(values: pd.Series[Any], texts: Mapping[str, float]) -> NDArray[np.f
     if is_numeric_dtype(values.dtype):
         return values.to_numpy(np.float64, na_value=np.nan)
     codes, distinct = pd.factorize(values)
-    known = pd.Series([texts.get(str(value).lower(), value) for value in distinct], dtype=object)
+    known = pd.Series([_number(value, texts) for value in distinct], dtype=object)
     numbers = pd.to_numeric(known, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return np.append(numbers, np.nan)[codes]  # a missing value has the code -1
 
 
-def _categories(values: pd.Series[Any]) -> pd.Categorical:
-    codes, distinct = pd.factorize(values)
-    texts = [_text(value) for value in distinct]
+def _number(value: object, texts: Mapping[str, float]) -> object:
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    text = clean_text(value) if isinstance(value, str) else value
+    return texts.get(str(text).lower(), text)
+
+
+def _categories(values: pd.Series[Any], name: str) -> pd.Categorical:
+    try:
+        codes, texts = distinct_texts(values)
+    except ValueError as error:
+        raise ColumnError(name, f"the column {name!r} {error}") from None
     categories = sorted(set(texts))
     place = {text: i for i, text in enumerate(categories)}
     moved = np.array([*(place[text] for text in texts), -1])
     return pd.Categorical.from_codes(moved[codes], categories=pd.Index(categories, dtype=object))
 
 
-def _text(value: object) -> str:
-    """A category as text; 3.0 and 3 are the same one, for integers become floats where some are missing."""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def _shown(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.10g}"
     return repr(value[:40]) if isinstance(value, str) else str(value)[:40]

@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from pydantic import BeforeValidator, Field
 
 from quorate.data.dataset import Dataset
-from quorate.data.frames import MISSING, Format, FrameError, format_of
+from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
+from quorate.data.number_texts import look_for_numbers
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, read_roles
+from quorate.data.spelling import clean_text, distinct_texts, plain_text
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
@@ -25,6 +28,9 @@ from quorate.spec import ExistingPath
 def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
+
+_FEW_DATES = 10
+"""Numbers such as 20240131 in fewer different values are no sign of dates. An assumption."""
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 """Text that may look like a number in the job file."""
@@ -67,12 +73,19 @@ def read_table(
 ) -> Table:
     """The columns of `signature` from a CSV or Parquet file, others left out; raises `UserError`."""
     format = format_of(path, missing=missing, separator=separator)
-    frame = format.read(path, text=signature.names("categorical"))
+    return typed_rows(path, format, format.read(path, text=signature.names("categorical")), signature)
+
+
+def typed_rows(path: Path, format: Format, frame: pd.DataFrame, signature: TableSignature) -> Table:
+    """The columns of `signature` of what `format` read from `path`; raises `UserError` with the line."""
+    if not len(frame):
+        raise UserError(f"{path} has no rows")
     try:
         return Table.of(frame, signature)
     except ColumnError as error:
         where = path if error.row is None else f"{path}, {format.place(path, error.row)}"
-        raise UserError(f"{where}: {error.problem}") from None
+        remedy = f"; correct the value; {error.remedy}" if error.remedy else ""
+        raise UserError(f"{where}: {error.problem}{remedy}") from None
 
 
 class _File:
@@ -123,17 +136,15 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         file.column(name, "columns")
     given = {name: kind for name, kind in params.columns.items() if kind != "ignore"}
     left = [name for name in file.names if name not in roles and params.columns.get(name) != "ignore"]
-    dull = {name: what for name in left if (what := _dull(file.frame[name]))}
-    left = [name for name in left if name not in dull]
+    left_out = {name: what for name in left if (what := dull(file.frame[name], given=name in given))}
+    left = [name for name in left if name not in left_out]
     if not left:
         raise DataError(f"{file.path} has no column to learn from beside {', '.join(map(repr, roles))}", file.key)
     try:
         signature = infer_signature(file.frame[left], given)
     except ColumnError as error:
-        mend = f"leave it out with columns: {{{error.column}: ignore}}"
-        order = f"; if it orders the rows, set time: {error.column}" if "dates" in error.problem else ""
-        raise DataError(f"{file.path}: {error.problem}; {mend}{order}", "columns") from None
-    notes = [f"{file.path}: the column {name!r} {what} and is left out" for name, what in dull.items()]
+        raise DataError(f"{file.place(error.row)}: {error.problem}; {_ways_out(error)}", "columns") from None
+    notes = [f"{file.path}: the column {name!r} {what} and is left out" for name, what in left_out.items()]
     notes += [
         f"{file.path}: the column {name!r} has another text in every row; if it only names them, "
         f"leave it out with columns: {{{name}: ignore}}"
@@ -141,17 +152,40 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         if _names_every_row(file.frame[name])
     ]
     notes += [
-        f"{file.path}: the column {name!r} holds numbers with decimal commas, which are taken for categories; "
-        "write them with points"
+        f"{file.path}: the column {name!r} {note}; if these are numbers, correct the texts or add them to `missing`"
         for name in signature.names("categorical")
-        if _are_decimal_commas(file.frame[name])
+        if name not in given and (note := look_for_numbers(file.frame[name]).note)
+    ]
+    notes += [
+        f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is learned from as numbers; "
+        f"leave it out with columns: {{{name}: ignore}}, or order the rows by it with time: {name}"
+        for name in signature.names("numeric")
+        if name not in given and (example := _compact_date(file.frame[name]))
     ]
     return signature, tuple(notes)
 
 
-def _dull(values: pd.Series[Any]) -> str:
+def _ways_out(error: ColumnError) -> str:
+    """What can be done about a column that is no feature as it is."""
+    ignore = f"columns: {{{error.column}: ignore}}"
+    if "dates" in error.problem:
+        return f"leave it out with {ignore}; if it orders the rows, set time: {error.column}"
+    if error.row is None:
+        return f"leave it out with {ignore}"
+    if "where the other" in error.problem:
+        return (
+            "correct the cells, add such texts to `missing` if they stand for no value, or set columns: "
+            f"{{{error.column}: categorical}} if the numbers are names"
+        )
+    return f"{error.remedy}, or leave it out with {ignore}"
+
+
+def dull(values: pd.Series[Any], *, given: bool = False) -> str:
+    """Why a column cannot say anything of its rows, empty where it may; with `given` its kind is in the job file."""
     if values.isna().all():
         return "has no values"
+    if not given and _numbers_rows(values):
+        return "numbers the rows, as DataFrame.to_csv() does,"
     try:
         constant = values.nunique(dropna=False) == 1
     except TypeError:  # lists cannot be hashed; they are refused by their kind
@@ -159,23 +193,38 @@ def _dull(values: pd.Series[Any]) -> str:
     return "has the same value in every row" if constant else ""
 
 
+def _numbers_rows(values: pd.Series[Any]) -> bool:
+    """Whether a column is an index that pandas wrote: whole numbers without a name, or 0, 1, 2 and so on."""
+    name = str(values.name)
+    unnamed = name.startswith(UNNAMED)
+    if not (unnamed or name.lower() == "index") or not is_integer_dtype(values.dtype):
+        return False
+    return bool((values.to_numpy() == np.arange(len(values))).all()) or (unnamed and values.is_unique)
+
+
+def _compact_date(values: pd.Series[Any]) -> str:
+    """A date such as 20240131 where all numbers of the column are such dates; else an empty text."""
+    if not is_numeric_dtype(values.dtype):
+        return ""
+    numbers: NDArray[np.float64] = np.unique(values.dropna().to_numpy(np.float64))
+    if len(numbers) < _FEW_DATES or not ((numbers >= 19000101) & (numbers <= 21001231) & (numbers % 1 == 0)).all():
+        return ""
+    dates = pd.to_datetime(pd.Series(numbers.astype(np.int64).astype(str)), format="%Y%m%d", errors="coerce")
+    return str(int(numbers[0])) if dates.notna().all() else ""
+
+
 def _names_every_row(values: pd.Series[Any]) -> bool:
     return len(values) > 50 and values.nunique() == len(values)
-
-
-def _are_decimal_commas(values: pd.Series[Any]) -> bool:
-    texts = [str(text) for text in pd.unique(values.dropna())]
-    return any("," in text for text in texts) and all(re.fullmatch(r"-?\d+(,\d+)?", text) for text in texts)
 
 
 def _typed(file: _File, signature: TableSignature, *, key: str) -> Table:
     try:
         return Table.of(file.frame, signature)
     except ColumnError as error:
-        mend = ""
-        if key == "columns":
-            mend = f"; mend the value, add it to missing, or set columns: {{{error.column}: categorical}}"
-        raise DataError(f"{file.place(error.row)}: {error.problem}{mend}", key) from None
+        remedy = f"; correct the value; {error.remedy}" if error.remedy else ""
+        if key == "columns" and error.row is not None:
+            remedy = f"; correct the value, add it to `missing`, or set columns: {{{error.column}: categorical}}"
+        raise DataError(f"{file.place(error.row)}: {error.problem}{remedy}", key) from None
 
 
 def _labels(
@@ -183,7 +232,10 @@ def _labels(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Labels as positions in the class names, which are the sorted labels of the training rows."""
     values = file.column(name, "label" if class_names is None else file.key)
-    codes, distinct = pd.factorize(values)
+    try:
+        codes, texts = distinct_texts(values)
+    except ValueError as error:
+        raise DataError(f"{file.path}: the label {name!r} {error}; classes are integers or text", "label") from None
     if (codes < 0).any():
         count, first = int((codes < 0).sum()), int((codes < 0).argmax())
         more = f" (and in {count - 1:,} more)" if count > 1 else ""
@@ -192,7 +244,6 @@ def _labels(
             "text out of `missing` if it is a class",
             "label" if class_names is None else file.key,
         )
-    texts = [label_text(value) for value in distinct]
     if class_names is None:
         if any(re.fullmatch(r"-?\d*\.\d+", text) for text in texts) and _are_numbers(texts):
             raise DataError(
@@ -200,9 +251,9 @@ def _labels(
                 "classes are integers or text",
                 "label",
             )
-        class_names = sorted(set(texts), key=int if _are_integers(texts) else None)
-    position = {known: i for i, known in enumerate(class_names)}
-    y = np.array([position.get(text, -1) for text in texts], np.int64)[codes]
+        spelled = _as_spelled(values, codes, texts)
+        class_names = sorted(set(spelled), key=int if _are_integers(spelled) else None)
+    y = class_positions(texts, class_names)[codes]
     if (y < 0).any():
         row = int((y < 0).argmax())
         unknown = texts[codes[row]]
@@ -214,10 +265,20 @@ def _labels(
     return y, tuple(class_names)
 
 
-def label_text(value: object) -> str:
-    """A label as text; 1.0 is 1, as integers are written where some rows lack one."""
-    text = str(value)
-    return text.split(".")[0] if re.fullmatch(r"-?\d+\.0+", text) else text
+def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Labels as positions in the class names, -1 for those that are none; spellings of one value are one class."""
+    position = {plain_text(name): i for i, name in reversed(list(enumerate(class_names)))}
+    position |= {name: i for i, name in enumerate(class_names)}
+    return np.array([position.get(text, position.get(plain_text(text), -1)) for text in texts], np.int64)
+
+
+def _as_spelled(values: pd.Series[Any], codes: NDArray[np.intp], texts: Sequence[str]) -> list[str]:
+    """Truth values as the column writes them, where it writes each of them in one way only."""
+    if not set(texts) <= {"True", "False"}:
+        return list(texts)
+    own = pd.Series(values.to_numpy(object)).groupby(codes).first().map(lambda value: clean_text(str(value)))
+    spelled = [own[code] for code in range(len(texts))]
+    return spelled if len(set(spelled)) == len(set(texts)) else list(texts)
 
 
 def _are_integers(texts: Sequence[str]) -> bool:

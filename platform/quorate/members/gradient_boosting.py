@@ -62,7 +62,11 @@ class GradientBoosting(Boosting):
         watched: dict[str, Any] = {}
         if held is not None:
             watched = {"X_val": held.x, "y_val": held.y, "sample_weight_val": held.weight}
-        self.model.fit(train.x, train.y, sample_weight=train.weight, **watched)
+        # scikit-learn cannot bin a column of missing values only, where the rows held out have all values of the fold.
+        # With any number instead it is a column of equal values, which no tree splits.
+        empty = np.isnan(train.x).all(axis=0)
+        x = np.where(empty, np.float32(0), train.x) if empty.any() else train.x
+        self.model.fit(x, train.y, sample_weight=train.weight, **watched)
 
     def check(self) -> None:
         check_boosting(self.model, width=self.features.width)

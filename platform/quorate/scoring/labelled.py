@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,8 @@ from quorate.data.frames import format_of
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
-from quorate.data.table import ColumnError, Table
-from quorate.data.tables import label_text
+from quorate.data.spelling import distinct_texts
+from quorate.data.tables import class_positions, typed_rows
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.scoring.inputs import (
@@ -75,17 +76,24 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
             f"{path} has no column {label!r} for the labels{did_you_mean(label, names)}; "
             f"name one with --label (there are {', '.join(names)})"
         )
+    if not len(frame):
+        raise UserError(f"{path} has no rows")
     kept = np.flatnonzero(frame[label].notna())
     if not len(kept):
         raise UserError(f"{path}: no row has a label in the column {label!r}")
-    try:
-        table = Table.of(frame, signature)
-    except ColumnError as error:
-        where = path if error.row is None else f"{path}, {format.place(path, error.row)}"
-        raise UserError(f"{where}: {error.problem}") from None
-    labels = [label_text(value) for value in frame[label].iloc[kept]]
-    y = _positions(labels, lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle)
+    table = typed_rows(path, format, frame, signature)
+    y = _positions(
+        _texts(path, frame[label].iloc[kept], label), lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle
+    )
     return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept))
+
+
+def _texts(path: Path, values: pd.Series[Any], label: str) -> list[str]:
+    try:
+        codes, texts = distinct_texts(values)
+    except ValueError as error:
+        raise UserError(f"{path}: the label {label!r} {error}; classes are integers or text") from None
+    return [texts[code] for code in codes]
 
 
 def _folder(path: Path, bundle: Bundle) -> Labelled:
@@ -116,7 +124,7 @@ def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) 
 def _positions(labels: Sequence[str], place: Callable[[int], str], bundle: Bundle) -> NDArray[np.int64]:
     """Labels as positions in the class names; raises `UserError` with the `place` of the first unknown one."""
     codes, distinct = pd.factorize(np.array(labels, dtype=object))
-    known = pd.Index(bundle.class_names).get_indexer(pd.Index(distinct))
+    known = class_positions([str(text) for text in distinct], bundle.class_names)
     if (unknown := np.flatnonzero(known < 0)).size:
         name, first = str(distinct[unknown[0]]), place(int((codes == unknown[0]).argmax()))
         more = f" (nor {', '.join(map(str, distinct[unknown[1:6]]))})" if len(unknown) > 1 else ""

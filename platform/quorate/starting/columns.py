@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
-from quorate.data.frames import Format, ParquetFormat, format_of
+from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
+from quorate.data.spelling import plain_text
 from quorate.data.table import ColumnError, infer_signature
-from quorate.data.tables import label_text
+from quorate.data.tables import dull
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.starting.fingerprint import ColumnFacts, Fingerprint, Hashes, TableFacts, repeats_of
@@ -108,7 +109,8 @@ def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, so
         return only[0], f"{source.test.name if source.test else 'the test table'} does not have it"
     if usual:
         return usual[0], "by its name"
-    return names[-1], "the last column"
+    named = [name for name in names if not name.startswith(UNNAMED) and frame[name].notna().any()]
+    return (named or names)[-1], "the last column"
 
 
 def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: str, path: Path) -> dict[str, int]:
@@ -122,7 +124,7 @@ def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: st
             f"{path}: {missing:,} of {len(values):,} rows have no label in the column {name!r} (texts such as NA and "
             f"null mean a missing value); fill it in or remove these rows{other}"
         )
-    counts = texts.map(label_text).value_counts()
+    counts = texts.map(plain_text).value_counts()
     fractions = is_float_dtype(values.dtype) and bool((values % 1 != 0).any())
     numbers = fractions or is_integer_dtype(values.dtype) or is_float_dtype(values.dtype)
     if fractions or (numbers and len(counts) > MANY and len(values) / len(counts) < _FEW_ROWS):
@@ -143,20 +145,22 @@ def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: st
 
 def _column(values: pd.Series[Any]) -> ColumnFacts:
     name, missing = str(values.name), float(values.isna().mean())
+    if missing == 1:
+        return ColumnFacts(name, None, missing, 0, "no values")
     try:
         distinct = int(values.nunique())
         kind = infer_signature(values.to_frame(), {}).columns[0].kind
     except (ColumnError, TypeError) as error:
         problem = error.problem if isinstance(error, ColumnError) else "holds lists or the like"
-        return ColumnFacts(name, None, missing, 0, _no_feature(name, problem, missing))
+        return ColumnFacts(name, None, missing, 0, _no_feature(name, problem))
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")
+    if "numbers the rows" in dull(values):
+        return ColumnFacts(name, kind, missing, distinct, "row numbers, as DataFrame.to_csv() writes them")
     return ColumnFacts(name, kind, missing, distinct, _names_rows(values, name, distinct))
 
 
-def _no_feature(name: str, problem: str, missing: float) -> str:
-    if missing == 1:
-        return "no values"
+def _no_feature(name: str, problem: str) -> str:
     if "dates" in problem:
         return f"dates are no features; `time: {name}` would order the rows by them"
     return problem.partition("holds ")[2] or problem

@@ -1,0 +1,51 @@
+"""One value has one text, whatever file, frame or request it comes from."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quorate.data.spelling import distinct_texts, plain_text
+
+
+@pytest.mark.parametrize(
+    ("spellings", "text"),
+    [
+        ([1, 1.0, "1", "1.0", "1.00", " 1\t", "\xa01", np.int8(1), np.float32(1), Decimal("1.0"), b"1"], "1"),
+        ([True, np.True_, "true", "TRUE", "True "], "True"),
+        ([False, "false", b"FALSE"], "False"),
+        ([0, -0.0, "-0.0"], "0"),
+        ([0.1, "0.1", np.float64(0.1), np.float32(0.1)], "0.1"),
+        ([1e20, 10**20], "100000000000000000000"),
+        ([Decimal("1.10"), 1.1], "1.1"),
+        (["New York", "New\xa0York", "\ufeffNew York", "New\u202fYork "], "New York"),
+        (["caf\u00e9", "cafe\u0301"], "caf\u00e9"),
+    ],
+    ids=str,
+)
+def test_all_spellings_of_a_value_are_one_text(spellings, text):
+    assert {plain_text(value) for value in spellings} == {text}
+
+
+def test_texts_that_only_look_alike_stay_apart():
+    apart = ["01", "1", "1.1", "1.10", "yes", "Yes", "1e0", "x y", "x  y"]
+
+    assert [plain_text(text) for text in apart] == apart
+
+
+@pytest.mark.parametrize("value", [[1], (1,), {"a": 1}, {1}, np.array([1]), b"\xff"], ids=repr)
+def test_what_is_no_single_value_has_no_text(value):
+    with pytest.raises(ValueError, match="holds "):
+        plain_text(value)
+
+
+def test_the_text_of_a_row_does_not_depend_on_the_other_rows():
+    """To pandas 1, 1.0 and True are one key, and the first one would stand for all."""
+    for values in ([True, 1, "1.0", None], [1, True, "1.0", None], [1.0, True, 1, None]):
+        codes, texts = distinct_texts(pd.Series(values, dtype=object))
+
+        found = [texts[code] if code >= 0 else None for code in codes]
+        assert found == [None if value is None else plain_text(value) for value in values]
