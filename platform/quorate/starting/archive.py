@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quorate.data.dataset import Pixels, encode_labels
+from quorate.data.dataset import Pixels
+from quorate.data.labels import encode_labels
 from quorate.data.sources.npz import Header, objects_error, read_headers, read_images, read_labels
 from quorate.errors import UserError
 from quorate.starting.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
