@@ -108,9 +108,7 @@ class ClassFolders(PictureFolder):
             names = listed([repr(name) for name in self.empty])
             notes.append(f"folders without a picture are no classes: {names}")
         if self.loose:
-            notes.append(
-                f"{_pictures(self.loose)} outside of the class folders: not read, such as {self.loose[0].name}"
-            )
+            notes.append(f"{_pictures(self.loose)} outside the class folders: not read, such as {self.loose[0].name}")
         if self.deeper:
             notes.append(f"{_pictures(self.deeper)} below the class folders: not read, such as {self.deeper[0]}")
         return (*(f"{self.root}: {note}" for note in notes), *super().notes)
