@@ -20,7 +20,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from quorate.bundle import Bundle
 from quorate.data.dataset import Dataset, Inputs
-from quorate.data.in_memory import InMemoryParams, as_inputs, infer_inputs, is_image_array
+from quorate.data.in_memory import InMemoryParams, as_array, as_images, as_inputs, infer_inputs, is_image_array, scaling
+from quorate.data.labels import python_labels
 from quorate.data.roles import groups_of, times_of
 from quorate.data.signature import Signature, TableSignature
 from quorate.data.source import Opened
@@ -165,7 +166,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         labels = self._check_labels(y)
         rows = self._check_rows(X, fitting=True)
-        check_consistent_length(X, labels, groups, time)
+        check_consistent_length(rows, labels, groups, time)
         inputs = infer_inputs(rows)
         weight = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
         kept = np.flatnonzero(weight)
@@ -244,18 +245,25 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _check_labels(self, y: ArrayLike) -> NDArray[Any]:
-        labels: NDArray[Any] = validate_data(self, y=y)
+        labels: NDArray[Any] = validate_data(self, y=python_labels(y))
         check_classification_targets(labels)
         return labels
 
     def _check_rows(self, X: Any, *, fitting: bool) -> Any:
         """Rows that scikit-learn's conventions allow, and how many features and of which names they have."""
-        if is_image_array(X):
-            self.n_features_in_ = int(np.prod(X.shape[1:]))
-            return X
-        if fitting and getattr(X, "ndim", 2) in (3, 4):
-            raise ValueError(f"images are uint8 (n, H, W) or (n, H, W, C); these are {X.dtype} of shape {X.shape}")
+        array = as_array(X)
+        if is_image_array(array):
+            as_images(array)
+            self.n_features_in_ = int(np.prod(array.shape[1:]))
+            return array
+        if fitting and isinstance(array, np.ndarray) and array.ndim in (3, 4):
+            raise ValueError(
+                f"images are uint8 (n, H, W) or (n, H, W, C); these are {array.dtype} of shape {array.shape}"
+                f"{scaling(array)}"
+            )
         if isinstance(X, pd.DataFrame):
+            if 0 in X.shape:
+                raise ValueError(f"Found array with shape={X.shape} while a minimum of 1 row and 1 column is required.")
             return validate_data(self, X, reset=fitting, skip_check_array=True)
         kind = "numeric" if fitting or not self._has_categories() else None
         return validate_data(self, X, reset=fitting, dtype=kind, ensure_all_finite="allow-nan")
@@ -264,7 +272,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Rows of the kind that was fitted, their columns by position where the names differ only in being there."""
         signature = self.bundle_.signature
         rows = X
-        if isinstance(signature, TableSignature) and not is_image_array(X):
+        if isinstance(signature, TableSignature) and not is_image_array(as_array(X)):
             rows = self._check_rows(X, fitting=False)
             if isinstance(rows, pd.DataFrame):
                 rows = rows.set_axis(signature.names(), axis=1)

@@ -18,7 +18,7 @@ from quorate.finding import bundle_folder
 from quorate.report.frame import as_frame
 from quorate.runs import BOARD
 from quorate.scoring.doubt import Asked, sets_of
-from quorate.scoring.inputs import read_inputs
+from quorate.scoring.inputs import Rows, read_inputs, unreadable_files
 from quorate.scoring.score import Answers, ask
 
 
@@ -70,12 +70,19 @@ class Ensemble:
     def _answers(self, x: Any, *, doubt: bool = False) -> Prediction | Answers:
         paths = _paths(x)
         if paths is not None:
-            return ask(self.bundle, read_inputs(paths, self.bundle), doubt=doubt)
+            return self._scored(read_inputs(paths, self.bundle), doubt=doubt)
         try:
             rows = as_inputs(x, self.bundle.signature)
         except ValueError as error:
             raise UserError(str(error)) from None
         return self.bundle.predict(rows, doubt=doubt)
+
+    def _scored(self, rows: Rows, *, doubt: bool) -> Answers:
+        """The answers for files; each must have one, since only their order says which is which."""
+        answers = ask(self.bundle, rows, doubt=doubt)
+        if rows.unreadable:
+            raise UserError(unreadable_files(rows.unreadable, len(answers.names) + len(rows.unreadable)))
+        return answers
 
     def __repr__(self) -> str:
         members = sum(bool(entry["folds"]) for entry in self.bundle.manifest["members"])

@@ -28,6 +28,8 @@ from quorate.refitting import Production
 from quorate.results import Results
 from quorate.spec import JobSpec
 
+_DATA_KEYS = ("label", "labels", "images", "missing", "separator", "on_corrupt")
+"""Keys of a job's `data` that files of later rows are read by."""
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "safetensors", "skops")
 
 
@@ -130,7 +132,8 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
         "data": {
             "fingerprint": data.fingerprint,
             "rows": len(data),
-            **{key: getattr(spec.data, key, None) for key in ("label", "labels", "images", "missing", "separator")},
+            "labels_are": data.labels_are,
+            **{key: getattr(spec.data, key, None) for key in _DATA_KEYS},
         },
         "seed": spec.seed,
         "versions": {

@@ -83,6 +83,7 @@ def varied(
             np.tile(y, views),
             data.class_names,
             weight=None if weight is None else np.tile(weight, views),
+            labels_are=data.labels_are,
         ),
         np.concatenate(answers),
         np.tile(own, views) & ~seen.mixed,

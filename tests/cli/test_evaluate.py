@@ -163,7 +163,7 @@ def test_images_are_evaluated_as_the_job_tested_them(
     [
         (("evaluate", "nothing.csv"), "there is no nothing.csv"),
         (("evaluate", "new.csv", "--label", "jobs"), "did you mean 'job'"),
-        (("evaluate", "new.csv", "--label", "job"), "is no class of the ensemble"),
+        (("evaluate", "new.csv", "--label", "job"), "is no class"),
         (("evaluate", "new.csv", "-o", "new.csv"), "this is a file; name a folder"),
         (("evaluate", "new.csv", "-o", "no/such"), "there is no folder"),
         (("evaluate", "job.yaml"), "takes tables of 4 columns"),

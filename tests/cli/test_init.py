@@ -130,7 +130,7 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
 
     assert code == 0, err
     assert "2 of 38" in out
-    assert "dog3.png: not a JPEG or PNG picture" in out
+    assert "dog3.png: not a JPEG, PNG, WebP" in " ".join(out.split())
     assert "training rows that repeat another: 1 (2.8%); with another label than their twin: 2" in out
     text = (tmp_path / "job.yaml").read_text()
     assert re.search(r"on_corrupt: skip +# 2 of 38 files are corrupt: dog3.png, eel1.png", text)
@@ -370,7 +370,11 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (lambda here: "nothing", (), "there is no nothing"),
         (file("data.xlsx"), (), "save the sheet as CSV"),
         (file("data.foo"), (), "of an unknown form; Quorate reads an .npz"),
-        (file("pets/cat/a.webp"), (), "is no JPEG or PNG file; convert"),
+        (
+            file("pets/cat/a.heic"),
+            (),
+            "a.heic is of a format that is not read; save the pictures as JPEG, PNG",
+        ),
         (file("pets/readme.md"), (), "holds no data that Quorate can read (it holds readme.md)"),
         (all_corrupt, (), "none of the 3 pictures in pets can be decoded"),
         (one_class, (), "all rows are of the class 'cat'; a classifier needs two"),

@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tests.tiny import tiny_data
 
-from quorate.data.dataset import ArrayImages, Dataset, encode_labels
+from quorate.data.dataset import ArrayImages, Dataset
+from quorate.data.labels import encode_labels
 from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
 from quorate.data.sources.digits import Digits, DigitsParams
 
@@ -90,7 +91,7 @@ def test_labels_of_any_type_become_positions_in_the_class_names(labels, names, y
     [
         ([0, 3], "the label 3 is outside 0..1, the positions of the 2 class names"),
         ([0, -1], "the label -1 is outside 0..1"),
-        (["a", "c", "d"], "the labels c, d are not among the classes a, b"),
+        (["a", "c", "d"], r"row 2: the label 'c' is no class \(nor d\).*the classes are a, b"),
     ],
 )
 def test_labels_without_a_name_are_refused(labels, message):

@@ -99,7 +99,7 @@ def test_a_test_part_can_be_held_out_of_an_archive(archive):
         (
             {"images": np.zeros((12, 3, 20, 20), np.uint8)},
             "images",
-            "which looks like (N, C, H, W); (N, H, W, C) is needed",
+            "look like (n, C, H, W); (n, H, W, C) is needed: images.transpose(0, 2, 3, 1)",
         ),
     ],
     ids=str,
@@ -143,7 +143,9 @@ def test_test_rows_that_do_not_fit_the_training_rows_are_refused(archive, tmp_pa
         DataError, match=r"the test set has images of 4x8x1 \(HxWxC\), the training set images of 8x8x1"
     ):
         opened(archive(), test=other_size)
-    with pytest.raises(DataError, match=r"label\.npz: the labels 3 are not among the classes 0, 1, 2") as caught:
+    with pytest.raises(
+        DataError, match=r"label\.npz: row 3: the label '3' is no class .*classes are 0, 1, 2"
+    ) as caught:
         opened(archive(), test=other_label)
     assert caught.value.key == "test"
 
@@ -187,7 +189,8 @@ def test_folders_are_classes_and_their_files_rows_in_order(folder):
     np.testing.assert_array_equal(found.train.y, np.repeat([0, 1, 2], 3))
     assert found.train.x.shape == (8, 8, 3)
     assert isinstance(found.train.x, ArrayImages)
-    assert (found.test, found.notes) == (None, ())
+    assert found.test is None
+    assert found.notes == (f"{folder}: 2 files are not read: 2 .txt (notes.txt, notes.txt)",)
 
 
 def test_pixels_are_the_scaled_centre_of_the_picture(folder):
@@ -219,7 +222,7 @@ def test_a_test_folder_is_read_in_the_classes_of_the_training_folder(folder, tmp
     np.testing.assert_array_equal(found.test.y, [2])
     (other / "newt").mkdir()
     Image.open(folder / "owl" / "0.png").save(other / "newt" / "x.png")
-    with pytest.raises(DataError, match="the labels newt are not among the classes cat, dog, owl") as caught:
+    with pytest.raises(DataError, match=r"the label 'newt' is no class .*the classes are cat, dog, owl") as caught:
         pictures(folder, test=other)
     assert caught.value.key == "test"
 
@@ -238,9 +241,9 @@ def test_files_that_cannot_be_decoded_are_all_named_with_the_way_out(folder):
 
     message = str(caught.value)
     assert message.startswith("2 of 9 files cannot be decoded:\n")
-    assert f"{folder}/cat/0.png: not a JPEG or PNG picture" in message
+    assert f"{folder}/cat/0.png: not a JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000 picture" in message
     assert f"{folder}/dog/0.png: the picture is damaged or cut short" in message
-    assert message.endswith("mend or remove them, or set on_corrupt: skip")
+    assert message.endswith("replace or remove them, or set on_corrupt: skip")
     assert caught.value.key == "train"
 
 
@@ -254,12 +257,12 @@ def test_files_that_cannot_be_decoded_can_be_skipped_and_are_counted(folder, in_
     kept = np.array([1, 2, 4, 5, 6, 7, 8])
     np.testing.assert_array_equal(pixels_of(found.train), whole.x.take(kept))
     np.testing.assert_array_equal(found.train.y, whole.y[kept])
-    assert found.notes == (f"{folder}: 2 of 9 files cannot be decoded and were skipped",)
+    assert found.notes[0] == f"{folder}: 2 of 9 files cannot be decoded and were skipped: cat/0.png, dog/0.png"
 
 
 def test_folders_without_any_picture_are_refused(tmp_path):
     (tmp_path / "cat").mkdir()
-    with pytest.raises(DataError, match="has no folders with JPEG or PNG files; one folder for each class is needed"):
+    with pytest.raises(DataError, match="has no folders with pictures; one folder for each class is needed"):
         pictures(tmp_path)
 
     (tmp_path / "cat" / "0.png").write_bytes(b"x")
@@ -403,8 +406,8 @@ def test_unlabelled_pictures_may_lie_in_folders_or_not(folder, tmp_path):
     found = pictures(folder, unlabelled=more, test=TestSplit(fraction=0.4))
 
     assert len(found.unlabelled) == 2 and found.unlabelled.signature == found.train.signature
-    assert found.notes == ("2 unlabelled images, for members with the key pretrain",)
+    assert found.notes[-1] == "2 unlabelled images, for members with the key pretrain"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty has no JPEG or PNG files") as caught:
+    with pytest.raises(DataError, match="empty has no pictures") as caught:
         pictures(folder, unlabelled=tmp_path / "empty")
     assert caught.value.key == "unlabelled"

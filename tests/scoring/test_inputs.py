@@ -107,14 +107,14 @@ def test_each_kind_of_ensemble_refuses_the_files_of_the_other(tables: Bundle, im
     for other in (picture, archive, tmp_path):
         with pytest.raises(UserError, match=r"takes tables of 4 columns .*expected a .csv or .parquet file"):
             read_inputs([other], tables)
-    with pytest.raises(UserError, match=r"takes images of 8x8x1; expected a JPEG or PNG image, a folder"):
+    with pytest.raises(UserError, match=r"takes images of 8x8x1; expected a picture \(JPEG, PNG.*\), a folder"):
         read_inputs([path], images)
 
 
 def test_a_picture_that_cannot_be_read_is_named(images: Bundle, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
 
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'bad.png'}: not a JPEG or PNG picture")):
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'bad.png'}: not a JPEG, PNG, WebP")):
         list(read_inputs([tmp_path], images))
 
 

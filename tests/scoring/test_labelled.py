@@ -59,10 +59,10 @@ def test_rows_without_a_label_are_left_out_and_counted_and_the_others_keep_their
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["yes", "Yes", "no"], r"rows.csv, line 3: the label 'Yes' is no class of the ensemble; did you mean 'yes'\?"),
+        (["yes", "Yes", "no"], r"rows.csv, line 3: the label 'Yes' is no class; did you mean 'yes'\?"),
         (
             ["1", "0", "yes"],
-            r"rows.csv, line 2: the label '1' is no class of the ensemble \(nor 0\).*classes are no, yes",
+            r"rows.csv, line 2: the label '1' is no class \(nor 0\).*classes are no, yes",
         ),
         ([None, "?", ""], r"rows.csv: no row has a label in the column 'bought'"),
     ],
@@ -102,15 +102,44 @@ def test_labels_of_an_archive_are_the_class_names(images: Bundle, digits: Opened
     assert names_of(found)[24] == f"{tmp_path / 'a.npz'}[24]"
 
 
-def test_integers_of_an_archive_are_positions_where_the_classes_have_other_names(
-    images: Bundle, tmp_path: Path
-) -> None:
-    named = Bundle(images.manifest | {"class_names": list("abcdefghij")}, images._members)
-    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3], others=[1, 2, 10])
+def named_as(images: Bundle, names: list[str], labels_are: str | None) -> Bundle:
+    data = {key: value for key, value in images.manifest["data"].items() if key != "labels_are"}
+    if labels_are:
+        data["labels_are"] = labels_are
+    return Bundle(images.manifest | {"class_names": names, "data": data}, images._members)
 
-    assert read_labelled(tmp_path / "a.npz", named).y.tolist() == [9, 0, 3]
-    with pytest.raises(UserError, match=r"a.npz, row 3: the label '10' is no class"):
-        read_labelled(tmp_path / "a.npz", named, label="others")
+
+@pytest.mark.parametrize(
+    "names", [list("abcdefghij"), [str(n) for n in range(9, -1, -1)], [str(n) for n in range(10, 20)]], ids=str
+)
+def test_integers_of_an_archive_are_positions_where_the_training_labels_were(
+    images: Bundle, tmp_path: Path, names: list[str]
+) -> None:
+    bundle = named_as(images, names, "positions")
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3], others=[1, 2, 10])
+    np.savez(tmp_path / "text.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([names[4], names[0]]))
+
+    assert read_labelled(tmp_path / "a.npz", bundle).y.tolist() == [9, 0, 3]
+    assert read_labelled(tmp_path / "text.npz", bundle).y.tolist() == [4, 0], "text is a name"
+    with pytest.raises(UserError, match=r"a.npz, row 3: the label 10 is outside 0..9, the positions of the 10 class"):
+        read_labelled(tmp_path / "a.npz", bundle, label="others")
+
+
+def test_integers_of_an_archive_are_names_where_the_training_labels_were(images: Bundle, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3])
+
+    turned = named_as(images, [str(n) for n in range(9, -1, -1)], "names")
+    assert read_labelled(tmp_path / "a.npz", turned).y.tolist() == [0, 9, 6]
+    with pytest.raises(UserError, match=r"a.npz, row 1: the label 9 is an integer, but the classes were learned by"):
+        read_labelled(tmp_path / "a.npz", named_as(images, list("abcdefghij"), "names"))
+
+
+def test_a_bundle_that_does_not_say_what_integers_are_goes_by_its_class_names(images: Bundle, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3])
+
+    assert read_labelled(tmp_path / "a.npz", named_as(images, list("abcdefghij"), None)).y.tolist() == [9, 0, 3]
+    turned = named_as(images, [str(n) for n in range(9, -1, -1)], None)
+    assert read_labelled(tmp_path / "a.npz", turned).y.tolist() == [0, 9, 6]
 
 
 @pytest.mark.parametrize(
@@ -146,10 +175,10 @@ def test_folders_are_the_labels_of_the_pictures_in_them(images: Bundle, digits: 
 
 def test_folders_and_files_of_other_kinds_are_refused(images: Bundle, tables: Bundle, tmp_path: Path) -> None:
     (tmp_path / "eleven").mkdir()
-    with pytest.raises(UserError, match="has no folders with JPEG or PNG files; one folder for each class"):
+    with pytest.raises(UserError, match="has no folders with pictures; one folder for each class"):
         read_labelled(tmp_path, images)
     Image.new("L", (8, 8)).save(tmp_path / "eleven" / "a.png")
-    with pytest.raises(UserError, match=r"eleven/a.png: the label 'eleven' is no class of the ensemble"):
+    with pytest.raises(UserError, match=r"eleven/a.png: the label 'eleven' is no class"):
         read_labelled(tmp_path, images)
     pd.DataFrame({"a": [1]}).to_csv(tmp_path / "rows.csv")
     with pytest.raises(UserError, match=r"takes images of 8x8x1; expected an .npz archive with images and labels"):

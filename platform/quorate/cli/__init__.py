@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 
 import typer
@@ -77,6 +78,8 @@ app.add_typer(store.app, name="store")
 
 def main() -> None:
     """Run the command line; what a user can mend ends with code 2 and no traceback."""
+    # Pillow warns of pictures above 89 megapixels; which are read is decided in quorate.data.images
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     with _plain_errors():
         app()
 

@@ -45,12 +45,14 @@ def evaluate(
     folder = bundle_folder(run)
     from quorate.bundle import Bundle
     from quorate.scoring.evaluation import evaluate as evaluate_answers
+    from quorate.scoring.inputs import may_skip
     from quorate.scoring.labelled import read_labelled
     from quorate.scoring.score import ask
 
     bundle = Bundle.load(folder)
     labelled = read_labelled(data, bundle, label=label)
     answers = ask(bundle, labelled.rows, members=True)
+    labelled = labelled.readable()
     found = evaluate_answers(bundle, data, labelled, answers)
     if output is not None:
         from quorate.report.evaluation_files import write_evaluation
@@ -59,9 +61,10 @@ def evaluate(
 
         with writing(output):
             write_evaluation(output, found, scores_of(answers, bundle), answers.proba, labelled.y)
+    code = 1 if labelled.unreadable and not may_skip(bundle) else 0
     if json:
         typer.echo(json_format.dumps(found, indent=1))
-        return
+        raise typer.Exit(code)
     from rich.console import Console
 
     from quorate.report.evaluation import as_tables
@@ -71,3 +74,4 @@ def evaluate(
         console.print(part)
     if output is not None:
         console.print(f"figures, scores and pictures are in {output}")
+    raise typer.Exit(code)

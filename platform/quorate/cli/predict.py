@@ -52,11 +52,13 @@ def predict(
     import pandas as pd
 
     from quorate.bundle import Bundle
-    from quorate.scoring.inputs import read_inputs
-    from quorate.scoring.score import ask, scores_of
+    from quorate.scoring.inputs import may_skip, read_inputs, unreadable_files
+    from quorate.scoring.score import ask, records_of, scores_of, with_unreadable
 
     bundle = Bundle.load(folder)
     rows = read_inputs(inputs, bundle)
+    for note in rows.notes:
+        typer.echo(f"note: {note}", err=True)
     answers = ask(bundle, rows, doubt=uncertainty)
     for name in answers.lost:
         typer.echo(f"the member {name} did not answer for some rows and is left out there", err=True)
@@ -64,10 +66,15 @@ def predict(
     scores = pd.concat([scores_of(answers, bundle), doubts], axis=1)
     for note in notes:
         typer.echo(note, err=True)
+    if rows.unreadable:
+        scores = with_unreadable(scores, rows.unreadable)
+        typer.echo(unreadable_files(rows.unreadable, len(scores)), err=True)
     if output is not None:
         write_scores(output, scores, bundle.class_names)
         typer.echo(f"{len(scores)} rows to {output}")
     elif json:
-        typer.echo(json_format.dumps(scores.to_dict(orient="records"), indent=1))
+        typer.echo(json_format.dumps(records_of(scores), indent=1))
     else:
         typer.echo(scores.to_csv(index=False), nl=False)
+    if rows.unreadable and not may_skip(bundle):
+        raise typer.Exit(1)

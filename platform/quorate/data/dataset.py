@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.data.images import read_image
+from quorate.data.labels import LabelCoding
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.table import Table
 
@@ -157,7 +158,8 @@ class Dataset:
     """Rows `x` with labels `y`, int64 (N,), that index `class_names`.
 
     `weight` float32 (N,) says how much a row counts in training; `groups` int64 (N,) which rows belong
-    together (no group is both trained and validated on); `time` float64 (N,) orders them.
+    together (no group is both trained and validated on); `time` float64 (N,) orders them. `labels_are` says
+    what the integers were that `y` was made from; rows that come later are labelled alike.
     """
 
     x: Inputs
@@ -166,6 +168,7 @@ class Dataset:
     weight: NDArray[np.float32] | None = None
     groups: NDArray[np.int64] | None = None
     time: NDArray[np.float64] | None = None
+    labels_are: LabelCoding = "names"
 
     def __post_init__(self) -> None:
         assert all(len(part) == len(self.y) for part in (self.x, *self._per_row().values())), "parts differ in rows"
@@ -200,33 +203,8 @@ class Dataset:
     def take(self, rows: Rows) -> Dataset:
         """The dataset of these rows; images are not copied."""
         parts = {name: values[rows] for name, values in self._per_row().items()}
-        return Dataset(self.x.subset(rows), self.y[rows], self.class_names, **parts)
+        return Dataset(self.x.subset(rows), self.y[rows], self.class_names, **parts, labels_are=self.labels_are)
 
     def _per_row(self) -> dict[str, NDArray[Any]]:
         named = {"weight": self.weight, "groups": self.groups, "time": self.time}
         return {name: values for name, values in named.items() if values is not None}
-
-
-def encode_labels(
-    labels: NDArray[np.generic], names: Sequence[str] | None = None
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels of any type as int64 positions in the class names.
-
-    With `names`, integer labels index them; otherwise the sorted distinct labels are the names.
-    Raises `ValueError` for labels that `names` does not hold.
-    """
-    if names is None:
-        classes, y = np.unique(labels, return_inverse=True)
-        return y.astype(np.int64), tuple(map(str, classes))
-    if np.issubdtype(labels.dtype, np.integer):
-        y = labels.astype(np.int64)
-        if len(y) and (y.min() < 0 or y.max() >= len(names)):
-            wrong = y.min() if y.min() < 0 else y.max()
-            raise ValueError(
-                f"the label {wrong} is outside 0..{len(names) - 1}, the positions of the {len(names)} class names"
-            )
-        return y, tuple(names)
-    position = {name: i for i, name in enumerate(names)}
-    if unknown := sorted(set(map(str, labels)) - set(position)):
-        raise ValueError(f"the labels {', '.join(unknown[:5])} are not among the classes {', '.join(names)}")
-    return np.array([position[str(label)] for label in labels], dtype=np.int64), tuple(names)

@@ -1,9 +1,13 @@
-"""One JPEG or PNG file to the pixels that a model takes: the same in training, offline and when served."""
+"""One picture file to the pixels that a model takes: the same in training, offline and when served."""
 
 from __future__ import annotations
 
+import re
 import struct
+import threading
 import zlib
+from contextlib import nullcontext
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -13,10 +17,32 @@ from PIL import Image
 
 from quorate.errors import UserError
 
-MAX_PIXELS = 16_000_000
-"""Largest picture that is decoded, in pixels; a small file can unpack to hundreds of megabytes."""
 
-FORMATS = ("JPEG", "PNG")
+@dataclass(frozen=True)
+class Accepted:
+    """Which files are decoded: Pillow's names of their formats, and the largest picture in pixels."""
+
+    formats: tuple[str, ...]
+    max_pixels: int
+    names: str
+    """The formats in words."""
+
+
+SERVED = Accepted(("JPEG", "PNG"), 16_000_000, "JPEG or PNG")
+"""Pictures in requests. A small file can unpack to hundreds of megabytes, and anybody can send one."""
+
+OWN = Accepted(
+    ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000"),
+    178_956_970,
+    "JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000",
+)
+"""The user's own files. The largest picture is the largest that Pillow opens (twice `Image.MAX_IMAGE_PIXELS`)."""
+
+_LARGE = threading.BoundedSemaphore(4)
+"""Pictures above the limit of a server are decoded by four threads at most: each can take a gigabyte."""
+
+_REDUCED = ("JPEG", "MPO")
+"""Formats whose decoder can leave out detail (libjpeg's scaled inverse transform)."""
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
@@ -30,7 +56,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each orientation (EXIF 2.32, tag 274)."""
+"""What undoes each orientation (EXIF 2.32, tag 274). Pillow turns TIFF files itself."""
 
 DAMAGE = (
     OSError,
@@ -40,63 +66,112 @@ DAMAGE = (
     IndexError,
     KeyError,
     TypeError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
-"""What Pillow's decoders raise on damaged files."""
+"""What Pillow's decoders raise on damaged files; `RuntimeError` comes from AVIF's."""
+
+_OTHERS: tuple[tuple[str, str], ...] = (
+    (r"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "a HEIC picture"),
+    (r"%PDF", "a PDF document"),
+    (r"8BPS", "a Photoshop document"),
+    (r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", "an SVG drawing"),
+    (r"\s*<(!DOCTYPE html|html)", "a web page"),
+    (r"version https://git-lfs", "a Git LFS pointer without its content (git lfs pull)"),
+    (r"PK\x03\x04", "a ZIP archive"),
+)
+"""How files start that are often found in the place of pictures, and what they are."""
 
 
 class ImageError(UserError):
     """Bytes that are no usable picture; the message says why."""
 
 
-def decode_image(data: bytes, *, shape: tuple[int, int, int], resize: int | None = None) -> NDArray[np.uint8]:
-    """Pixels of a JPEG or PNG file, fitted to `shape` (H, W, C).
+def decode_image(
+    data: bytes, *, shape: tuple[int, int, int], resize: int | None = None, accepted: Accepted = SERVED
+) -> NDArray[np.uint8]:
+    """Pixels of a picture file, fitted to `shape` (H, W, C); its content tells its format.
 
     The picture is turned upright as its EXIF says and made grey (C = 1) or RGB (C = 3);
     transparency is laid on white, 16-bit grey is scaled to 8 bits. A picture of another size is
     scaled (bicubic, antialiased) until it covers (H, W), or until its shorter side has `resize`
-    pixels if that is longer, and the centre is kept.
+    pixels if that is longer, and the centre is kept. Of several frames or pages the first counts.
 
     Raises `ImageError`.
     """
     height, width, channels = shape
-    image = _flatten(_upright(_open(data)), "L" if channels == 1 else "RGB")
-    if image.size != (width, height) or resize is not None:
-        image = _fit(image, height, width, resize)
+    image = _open(data, accepted)
+    large = image.width * image.height > SERVED.max_pixels
+    with _LARGE if large else nullcontext():
+        if large:
+            _reduce(image, max(height, width, resize or 0))
+        _load(image)
+        image = _flatten(_upright(image), "L" if channels == 1 else "RGB")
+        if image.size != (width, height) or resize is not None:
+            image = _fit(image, height, width, resize)
     return np.asarray(image, dtype=np.uint8).reshape(shape)
 
 
 def read_image(path: Path, *, shape: tuple[int, int, int], resize: int | None = None) -> NDArray[np.uint8]:
-    """`decode_image` of a file; raises `ImageError`, or `OSError` where the file cannot be read."""
-    return decode_image(path.read_bytes(), shape=shape, resize=resize)
+    """`decode_image` of one of the user's files; raises `ImageError`, or `OSError` where it cannot be read."""
+    return decode_image(path.read_bytes(), shape=shape, resize=resize, accepted=OWN)
 
 
-def _open(data: bytes) -> Image.Image:
-    """The decoded picture, its size checked in the header before any pixel is unpacked."""
+def size_of(data: bytes, *, accepted: Accepted = OWN) -> tuple[int, int]:
+    """Width and height as the header of a picture has them, before it is turned upright; raises `ImageError`."""
+    return _open(data, accepted).size
+
+
+def _open(data: bytes, accepted: Accepted) -> Image.Image:
+    """The picture with its size checked in the header, before any pixel is unpacked."""
     if not data:
         raise ImageError("the file is empty")
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"the picture has more than {MAX_PIXELS:,} pixels") from None
+        image = Image.open(BytesIO(data), formats=accepted.formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\((\d+) pixels\)", str(error))
+        raise _too_large(f"{int(found[1]):,} pixels" if found else "too many pixels", accepted) from None
     except DAMAGE:
-        raise ImageError("not a JPEG or PNG picture") from None
+        raise ImageError(f"not a {accepted.names} picture{_instead(data)}") from None
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"the picture has {width} × {height} pixels, more than {MAX_PIXELS:,}")
+    if width * height > accepted.max_pixels:
+        raise _too_large(f"{width} × {height} pixels", accepted)
+    return image
+
+
+def _too_large(size: str, accepted: Accepted) -> ImageError:
+    fix = "" if accepted is SERVED else "; save it smaller, at the size that is trained on or somewhat above"
+    return ImageError(f"the picture has {size}, more than {accepted.max_pixels:,}{fix}")
+
+
+def _instead(data: bytes) -> str:
+    start = data[:512].decode("latin-1")
+    for pattern, what in _OTHERS:
+        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
+            return f" but {what}"
+    return ""
+
+
+def _reduce(image: Image.Image, side: int) -> None:
+    """Let the decoder of a large photograph leave out detail, down to twice the pixels that `side` needs."""
+    if image.format in _REDUCED:
+        needed = 2 * side / min(image.size)
+        image.draft(None, (int(np.ceil(image.width * needed)), int(np.ceil(image.height * needed))))
+
+
+def _load(image: Image.Image) -> None:
     try:
         image.load()
     except DAMAGE as error:
         raise ImageError(f"the picture is damaged or cut short ({error})") from None
-    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except DAMAGE:
-        orientation = 1  # a damaged note beside sound pixels
+        orientation = 1  # a damaged note with sound pixels
     turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
@@ -104,14 +179,24 @@ def _upright(image: Image.Image) -> Image.Image:
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
     """8-bit grey ("L") or "RGB", without transparency."""
     if image.mode.startswith(("I", "F")):
-        # Pillow would clip 16 bits to 255 rather than scale them
-        deep = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+        image = _of_sixteen_bits(image)
     if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, "white")
         opaque.alpha_composite(image.convert("RGBA"))
         image = opaque
     return image if image.mode == mode else image.convert(mode)
+
+
+def _of_sixteen_bits(image: Image.Image) -> Image.Image:
+    """0..65535 scaled to 0..255; Pillow would clip it. Raises `ImageError` for numbers of another range."""
+    deep = np.asarray(image)
+    if image.mode == "F":
+        raise ImageError("its pixels are floating-point numbers, whose scale is unknown; save it with 8 or 16 bits")
+    if deep.min() < 0 or deep.max() > 65535:
+        raise ImageError(
+            f"its pixels are numbers from {deep.min()} to {deep.max()}, outside 0..65535; save it with 8 or 16 bits"
+        )
+    return Image.fromarray(((deep.astype(np.int32) + 128) // 257).astype(np.uint8))
 
 
 def _fit(image: Image.Image, height: int, width: int, resize: int | None) -> Image.Image:

@@ -6,11 +6,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 from quorate.data.dataset import ArrayImages, Inputs
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 from quorate.data.source import DataParams
 from quorate.data.table import Table, infer_signature
+
+_NO_CHANNELS = 16
+"""So many values in the last axis, with 1, 3 or 4 in the second, are columns of pixels rather than channels."""
 
 
 class InMemoryParams(DataParams):
@@ -22,15 +26,21 @@ class InMemoryParams(DataParams):
 def infer_inputs(x: Any) -> Inputs:
     """Images where `x` is an image array, else a table with the kinds of columns that its values tell.
 
-    The columns of an array (n, columns) of numbers are numeric and called x0, x1 and so on. Raises
-    `ValueError`.
+    The columns of an array (n, columns) of numbers are numeric and called x0, x1 and so on; so is a column of
+    a data frame that holds no value. Raises `ValueError`.
     """
+    x = as_array(x)
     if is_image_array(x):
         return as_images(x)
     if isinstance(x, pd.DataFrame):
         named = _named(x)
-        return Table.of(named, infer_signature(named, {}, categories=True))
+        if 0 in named.shape:
+            raise ValueError(f"a data frame of shape {named.shape}; a row and a column are needed at least")
+        empty = named.columns[named.isna().all()]
+        return Table.of(named, infer_signature(named, dict.fromkeys(empty, "numeric"), categories=True))
     numbers = np.asarray(x)
+    if numbers.ndim != 2:
+        raise ValueError(_refusal(numbers))
     signature = TableSignature(tuple(Column(f"x{i}", "numeric") for i in range(numbers.shape[1])))
     return as_inputs(numbers, signature)
 
@@ -40,9 +50,13 @@ def as_inputs(x: Any, signature: Signature) -> Inputs:
 
     Raises `ValueError` where `x` is something else.
     """
+    x = as_array(x)
     if isinstance(signature, ImageSignature):
         if not is_image_array(x):
-            raise ValueError(f"{signature} are needed, uint8 (n, H, W) or (n, H, W, C); this is {_described(x)}")
+            fix = scaling(x) if isinstance(x, np.ndarray) else ""
+            raise ValueError(f"{signature} are needed, uint8 (n, H, W) or (n, H, W, C); this is {_described(x)}{fix}")
+        if x.shape == signature.shape or (x.ndim == 2 and (*x.shape, 1) == signature.shape):
+            raise ValueError(f"this is one image of shape {x.shape}; give a batch of it: image[None]")
         images = as_images(x)
         if images.shape != signature.shape:
             raise ValueError(f"images of {images.shape} (H, W, C), but the ensemble takes {signature.shape}")
@@ -55,16 +69,71 @@ def as_inputs(x: Any, signature: Signature) -> Inputs:
     return Table.of(pd.DataFrame(values, columns=signature.names()), signature)
 
 
+def as_array(x: Any) -> Any:
+    """Tensors and sequences (of rows, of PIL images) as an array; frames and sparse matrices as they are.
+
+    Raises `ValueError` for sequences whose parts differ in shape.
+    """
+    if isinstance(x, np.ndarray | pd.DataFrame | pd.Series) or issparse(x):
+        return x
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(
+            "the rows of X differ in shape; all images are of one size, and all rows have as many values"
+        ) from None
+    except RuntimeError as error:  # a tensor of torch that requires a gradient
+        raise ValueError(f"X cannot be read as an array: {error}") from None
+
+
 def is_image_array(x: Any) -> bool:
     """Whether `x` is uint8 (n, H, W) or (n, H, W, C)."""
     return isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim in (3, 4)
 
 
 def as_images(pixels: np.ndarray) -> ArrayImages:
-    """uint8 (n, H, W) or (n, H, W, C); raises `ValueError` where nothing is in it."""
+    """uint8 (n, H, W) or (n, H, W, C); raises `ValueError` where nothing is in it, or C stands before H and W."""
     if 0 in pixels.shape:
         raise ValueError(f"images of shape {pixels.shape}: there is nothing to see")
+    if pixels.ndim == 4 and _channels_first(pixels.shape):
+        raise ValueError(
+            f"images of shape {pixels.shape} look like (n, C, H, W); (n, H, W, C) is needed: "
+            "images.transpose(0, 2, 3, 1)"
+        )
     return ArrayImages(pixels[..., None] if pixels.ndim == 3 else pixels)
+
+
+def scaling(pixels: np.ndarray) -> str:
+    """How to make uint8 of an array that has the shape of images; empty for another."""
+    if pixels.ndim not in (3, 4) or pixels.dtype.kind not in "biuf" or not pixels.size:
+        return ""
+    if pixels.dtype == np.uint8:
+        return ""
+    low, high = np.nanmin(pixels), np.nanmax(pixels)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "; its values are not finite"
+    if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and low >= 0 and high <= 1):
+        return "; of values from 0 to 1 make bytes so: (255 * images).round().astype('uint8')"
+    if low >= 0 and high <= 255:
+        return "; of values from 0 to 255 make bytes so: images.round().astype('uint8')"
+    return f"; its values are from {low:g} to {high:g}: scale them to 0..255 first, then images.round().astype('uint8')"
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether (n, a, b, c) is rather (n, C, H, W): no image of 3 rows has more than 4 channels."""
+    _, first, second, last = shape
+    if first == 3 and last > 4:
+        return True
+    return first in (1, 4) and (last >= _NO_CHANNELS or second == last > 4)
+
+
+def _refusal(x: np.ndarray) -> str:
+    return (
+        "rows are a table (n, columns), or images: uint8 (n, H, W) or (n, H, W, C); "
+        f"this is {_described(x)}{scaling(x)}"
+    )
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:

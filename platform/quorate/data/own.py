@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from quorate.data.dataset import Dataset, encode_labels
+from quorate.data.dataset import Dataset
 from quorate.data.in_memory import as_inputs, infer_inputs
+from quorate.data.labels import encode_labels, plain_labels
 from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out
 from quorate.errors import UserError
 from quorate.own_code import OwnCodeError, said
@@ -68,8 +70,7 @@ class OwnData:
                 return Opened(train, None)
             test_x, test_y = as_inputs(given[2], train.signature), _labels(given[3])
             _check_rows(len(test_x), len(test_y), "test rows")
-            test_y = test_y.astype(str)  # the names are the training labels themselves
-            return Opened(train, Dataset(test_x, encode_labels(test_y, names)[0], names))
+            return Opened(train, Dataset(test_x, encode_labels(test_y, names, "names")[0], names))
         except (ValueError, TypeError, IndexError) as error:
             raise DataError(f"{self._kind} gives rows that cannot be used: {error}") from error
 
@@ -88,9 +89,14 @@ def adopt_dataset(kind: str, found: Any) -> OwnData:
 
 def _labels(given: Any) -> np.ndarray:
     labels = np.asarray(given)
-    if labels.ndim != 1 or labels.dtype.kind not in "iubUSO":
+    if labels.ndim != 1 or labels.dtype.kind not in "iubUSOf":
         raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}; one integer or text a row is needed")
-    return labels.astype(str) if labels.dtype.kind in "SO" else labels
+    if labels.dtype.kind == "O":
+        missing = pd.isna(labels)
+        if missing.any():
+            raise ValueError(f"row {int(missing.argmax()) + 1}: the label is missing")
+        labels = np.array([label.decode() if isinstance(label, bytes) else str(label) for label in labels])
+    return plain_labels(labels)
 
 
 def _check_rows(rows: int, labels: int, what: str) -> None:

@@ -83,7 +83,7 @@ _ROLES: Mapping[str, Callable[[pd.Series[Any]], NDArray[Any]]] = {
 
 def read_roles(
     params: RoleParams, column: Callable[[str, str], pd.Series[Any]], place: Callable[[int | None], str]
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Any]:
     """The weights, groups and times that the job file names, as `Dataset` takes them.
 
     `column(name, key)` gives the values, `place(row)` where they are read; raises `DataError`.

@@ -15,10 +15,11 @@ from pydantic import BeforeValidator, Field
 
 from quorate.data.dataset import Dataset
 from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
+from quorate.data.labels import class_positions
 from quorate.data.number_texts import look_for_numbers
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, read_roles
-from quorate.data.spelling import clean_text, distinct_texts, plain_text
+from quorate.data.spelling import clean_text, distinct_texts
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
@@ -263,13 +264,6 @@ def _labels(
             file.key,
         )
     return y, tuple(class_names)
-
-
-def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Labels as positions in the class names, -1 for those that are none; spellings of one value are one class."""
-    position = {plain_text(name): i for i, name in reversed(list(enumerate(class_names)))}
-    position |= {name: i for i, name in enumerate(class_names)}
-    return np.array([position.get(text, position.get(plain_text(text), -1)) for text in texts], np.int64)
 
 
 def _as_spelled(values: pd.Series[Any], codes: NDArray[np.intp], texts: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from quorate.ensemble.arrays import Labels
 from quorate.ensemble.evaluation import by_class, confident_mistakes
 from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
+from quorate.scoring.inputs import unreadable_files
 from quorate.scoring.labelled import Labelled
 from quorate.scoring.score import Answers
 
@@ -34,6 +35,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
         "data": str(data),
         "rows": len(y),
         "unlabelled": labelled.unlabelled,
+        "unreadable": [{"input": row.name, "error": row.reason} for row in labelled.unreadable],
         "level": LEVEL,
         "resamples": RESAMPLES,
         "ensemble": {name: _rounded(figure.to_json()) for name, figure in figures(proba, y).items()},
@@ -68,7 +70,10 @@ def _against_best(answers: Answers, y: Labels, losses: dict[str, float]) -> dict
 
 
 def _notes(labelled: Labelled, classes: list[dict[str, Any]], answers: Answers) -> list[str]:
-    notes = []
+    notes = list(labelled.notes)
+    if labelled.unreadable:
+        total = len(labelled.y) + len(labelled.unreadable)
+        notes.append(unreadable_files(labelled.unreadable, total) + "\nThe figures are those of the others.")
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled:,} rows without a label were left out")
     if absent := [row["class"] for row in classes if not row["support"]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,12 +12,12 @@ import numpy as np
 
 from quorate.bundle import Bundle
 from quorate.data.dataset import ArrayImages, Inputs, Pixels
+from quorate.data.folders import is_picture, pictures_below
 from quorate.data.frames import MISSING
-from quorate.data.images import ImageError, read_image
-from quorate.data.signature import ImageSignature, TableSignature
+from quorate.data.images import OWN, ImageError, read_image
+from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.source import DataError
-from quorate.data.sources.image_folder import SUFFIXES
-from quorate.data.sources.npz import read_images
+from quorate.data.sources.npz import read_images, read_signature
 from quorate.data.table import Table
 from quorate.data.tables import read_table
 from quorate.errors import UserError
@@ -25,12 +27,38 @@ Chunk = tuple[list[str], Inputs]
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 
+_NAMED = 20
+"""Files that cannot be read that a message names."""
 _IMAGES_AT_ONCE = 1024
 _ROWS_AT_ONCE = 8192
 
 
-def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> Iterator[Chunk]:
-    """The rows of all inputs, in chunks; raises `UserError` with the file.
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that cannot be decoded, which should have been the row at `position`."""
+
+    position: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows in chunks, what was left out in sentences, and the pictures that cannot be read, known at the end."""
+
+    chunks: Iterator[Chunk]
+    notes: tuple[str, ...] = ()
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self.chunks
+
+
+def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> Rows:
+    """The rows of all inputs; raises `UserError` with the files that no rows can come from.
 
     A bundle of images takes pictures, folders of them and `.npz` archives, and reads the pictures
     first; one of tables takes CSV and Parquet files.
@@ -43,7 +71,7 @@ def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> Iterator[Chunk]:
         return _images(inputs, bundle)
     for path in inputs:
         check_table(path, signature)
-    return _tables(inputs, bundle, signature)
+    return Rows(_tables(inputs, bundle, signature))
 
 
 def check_table(path: Path, signature: TableSignature) -> None:
@@ -52,15 +80,34 @@ def check_table(path: Path, signature: TableSignature) -> None:
         raise UserError(f"{path}: this ensemble takes {signature}; expected a .csv or .parquet file with these columns")
 
 
-def pictures_below(folder: Path, pattern: str = "**/*") -> list[Path]:
-    return sorted(file for file in folder.glob(pattern) if file.suffix.lower() in SUFFIXES)
+def read_pictures(paths: Sequence[Path], bundle: Bundle, unreadable: list[Unreadable]) -> Iterator[Chunk]:
+    """The pictures in these files; those that cannot be decoded are left out and added to `unreadable`.
+
+    Raises `UserError` where none can be decoded.
+    """
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(paths), _IMAGES_AT_ONCE):
+            part = paths[start : start + _IMAGES_AT_ONCE]
+            found = list(pool.map(lambda path: _picture(path, bundle), part))
+            names: list[str] = []
+            pixels: list[Pixels] = []
+            for i, picture in enumerate(found):
+                if isinstance(picture, str):
+                    unreadable.append(Unreadable(start + i, str(part[i]), picture))
+                else:
+                    names.append(str(part[i]))
+                    pixels.append(picture)
+            if names:
+                yield names, ArrayImages(np.stack(pixels))
+    if paths and len(unreadable) == len(paths):
+        raise UserError(unreadable_files(unreadable, len(paths)))
 
 
-def read_pictures(paths: Sequence[Path], bundle: Bundle) -> Iterator[Chunk]:
-    """The pictures in these files; raises `UserError` with the first that cannot be decoded."""
-    for start in range(0, len(paths), _IMAGES_AT_ONCE):
-        part = paths[start : start + _IMAGES_AT_ONCE]
-        yield [str(path) for path in part], ArrayImages(np.stack([_picture(path, bundle) for path in part]))
+def unreadable_files(unreadable: Sequence[Unreadable], total: int) -> str:
+    """A message that names pictures that cannot be read, with the reasons."""
+    listed = "\n  ".join(map(str, unreadable[:_NAMED]))
+    more = f"\n  and {len(unreadable) - _NAMED:,} more" if len(unreadable) > _NAMED else ""
+    return f"{len(unreadable):,} of {total:,} pictures cannot be read:\n  {listed}{more}"
 
 
 def read_archive(path: Path, bundle: Bundle) -> Iterator[Chunk]:
@@ -69,8 +116,7 @@ def read_archive(path: Path, bundle: Bundle) -> Iterator[Chunk]:
         archive = ArrayImages(read_images(path, array_name(bundle, "images")))
     except DataError as error:
         raise UserError(str(error)) from None
-    if archive.signature != bundle.signature:
-        raise UserError(f"{path} holds {archive.signature}, the ensemble takes {bundle.signature}")
+    _check_archive(path, archive.signature, bundle)
     for start in range(0, len(archive), _IMAGES_AT_ONCE):
         rows = np.arange(start, min(start + _IMAGES_AT_ONCE, len(archive)))
         yield row_names(path, rows), ArrayImages(archive.take(rows))
@@ -95,6 +141,12 @@ def missing_marks(bundle: Bundle) -> Sequence[str]:
     return MISSING if marks is None else marks
 
 
+def may_skip(bundle: Bundle) -> bool:
+    """Whether the job that made the bundle left out pictures that cannot be read (`on_corrupt: skip`)."""
+    policy: str | None = bundle.manifest.get("data", {}).get("on_corrupt")
+    return policy == "skip"
+
+
 def array_name(bundle: Bundle, role: Literal["images", "labels"]) -> str:
     """The array of an archive with the images or the labels: the training data's name for it, else the usual one."""
     name: str | None = bundle.manifest.get("data", {}).get(role)
@@ -107,31 +159,41 @@ def separator_of(path: Path, bundle: Bundle) -> str | None:
     return separator if ".csv" in path.name.lower() else None
 
 
-def _images(inputs: Sequence[Path], bundle: Bundle) -> Iterator[Chunk]:
+def _images(inputs: Sequence[Path], bundle: Bundle) -> Rows:
     pictures: list[Path] = []
     archives: list[Path] = []
+    wrong: list[Path] = []
+    notes: list[str] = []
     for path in inputs:
         if path.is_dir():
             found = pictures_below(path)
-            if not found:
-                raise UserError(f"{path} holds no JPEG or PNG files")
-            pictures += found
-        elif path.suffix == ".npz":
+            pictures += found.pictures
+            notes += found.notes
+        elif path.suffix.lower() == ".npz":
+            _check_archive(path, read_signature(path, array_name(bundle, "images")), bundle)
             archives.append(path)
-        elif path.suffix.lower() in SUFFIXES:
-            pictures.append(path)
         else:
-            raise UserError(
-                f"{path}: this ensemble takes {bundle.signature}; "
-                "expected a JPEG or PNG image, a folder of them, or an .npz archive"
-            )
-    return _each(pictures, archives, bundle)
+            (pictures if is_picture(path) else wrong).append(path)
+    if wrong:
+        raise UserError(
+            f"{', '.join(map(str, wrong))}: this ensemble takes {bundle.signature}; "
+            f"expected a picture ({OWN.names}), a folder of them, or an .npz archive"
+        )
+    unreadable: list[Unreadable] = []
+    return Rows(_each(pictures, archives, bundle, unreadable), tuple(notes), unreadable)
 
 
-def _each(pictures: Sequence[Path], archives: Sequence[Path], bundle: Bundle) -> Iterator[Chunk]:
-    yield from read_pictures(pictures, bundle)
+def _each(
+    pictures: Sequence[Path], archives: Sequence[Path], bundle: Bundle, unreadable: list[Unreadable]
+) -> Iterator[Chunk]:
+    yield from read_pictures(pictures, bundle, unreadable)
     for path in archives:
         yield from read_archive(path, bundle)
+
+
+def _check_archive(path: Path, found: Signature, bundle: Bundle) -> None:
+    if found != bundle.signature:
+        raise UserError(f"{path} holds {found}, the ensemble takes {bundle.signature}")
 
 
 def _tables(inputs: Sequence[Path], bundle: Bundle, signature: TableSignature) -> Iterator[Chunk]:
@@ -141,10 +203,13 @@ def _tables(inputs: Sequence[Path], bundle: Bundle, signature: TableSignature) -
         yield from split_table(path, table)
 
 
-def _picture(path: Path, bundle: Bundle) -> Pixels:
+def _picture(path: Path, bundle: Bundle) -> Pixels | str:
+    """The pixels of a file, or why there are none."""
     signature = bundle.signature
     assert isinstance(signature, ImageSignature), "pictures are for bundles of images"
     try:
         return read_image(path, shape=signature.shape, resize=bundle.manifest["input"]["resize"])
-    except (ImageError, OSError) as error:
-        raise UserError(f"{path}: {error}") from None
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)

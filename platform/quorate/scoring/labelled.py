@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from quorate.bundle import Bundle
+from quorate.data.folders import class_folders
 from quorate.data.frames import format_of
+from quorate.data.labels import LabelCoding, LabelError, encode_labels
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
 from quorate.data.spelling import distinct_texts
-from quorate.data.tables import class_positions, typed_rows
+from quorate.data.tables import typed_rows
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.scoring.inputs import (
     Chunk,
+    Unreadable,
     array_name,
     check_table,
     missing_marks,
-    pictures_below,
     read_archive,
     read_pictures,
     separator_of,
@@ -40,6 +41,14 @@ class Labelled:
     rows: Iterable[Chunk]
     y: NDArray[np.int64]
     unlabelled: int = 0
+    notes: tuple[str, ...] = ()
+    """What was left out, in sentences."""
+    unreadable: list[Unreadable] = field(default_factory=list)
+    """Pictures that cannot be read, known when all rows have been read."""
+
+    def readable(self) -> Labelled:
+        """The same with the labels of the pictures alone that could be read."""
+        return replace(self, y=np.delete(self.y, [row.position for row in self.unreadable]))
 
 
 def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> Labelled:
@@ -97,11 +106,11 @@ def _texts(path: Path, values: pd.Series[Any], label: str) -> list[str]:
 
 
 def _folder(path: Path, bundle: Bundle) -> Labelled:
-    pictures = pictures_below(path, "*/*")
-    if not pictures:
-        raise UserError(f"{path} has no folders with JPEG or PNG files; one folder for each class is needed")
+    found = class_folders(path)
+    pictures = found.pictures
     y = _positions([picture.parent.name for picture in pictures], lambda i: str(pictures[i]), bundle)
-    return Labelled(read_pictures(pictures, bundle), y)
+    unreadable: list[Unreadable] = []
+    return Labelled(read_pictures(pictures, bundle, unreadable), y, notes=found.notes, unreadable=unreadable)
 
 
 def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) -> Labelled:
@@ -113,29 +122,31 @@ def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) 
     count = sum(len(names) for names, _ in rows)
     if labels.shape != (count,):
         raise UserError(f"{path}: {count} images but labels of shape {labels.shape}; one label a row is needed")
-    names = bundle.class_names
-    if labels.dtype.kind in "iu" and not all(_is_integer(name) for name in names):
-        texts = [names[value] if 0 <= value < len(names) else str(value) for value in labels.tolist()]
-    else:
-        texts = [str(value) for value in labels.tolist()]
-    return Labelled(rows, _positions(texts, lambda i: f"{path}, row {i + 1}", bundle))
+    return Labelled(rows, _encoded(labels, lambda i: f"{path}, row {i + 1}", bundle, _coding(bundle)))
 
 
 def _positions(labels: Sequence[str], place: Callable[[int], str], bundle: Bundle) -> NDArray[np.int64]:
-    """Labels as positions in the class names; raises `UserError` with the `place` of the first unknown one."""
-    codes, distinct = pd.factorize(np.array(labels, dtype=object))
-    known = class_positions([str(text) for text in distinct], bundle.class_names)
-    if (unknown := np.flatnonzero(known < 0)).size:
-        name, first = str(distinct[unknown[0]]), place(int((codes == unknown[0]).argmax()))
-        more = f" (nor {', '.join(map(str, distinct[unknown[1:6]]))})" if len(unknown) > 1 else ""
-        listed = ", ".join(bundle.class_names[:20]) + (", …" if len(bundle.class_names) > 20 else "")
-        raise UserError(
-            f"{first}: the label {name!r} is no class of the ensemble{more}"
-            f"{did_you_mean(name, list(bundle.class_names))} (the classes are {listed}); "
-            "mend the labels, or leave such rows out"
-        )
-    return known[codes].astype(np.int64)
+    """Names of classes as their positions; raises `UserError` with the `place` of the first unknown one."""
+    return _encoded(np.array(labels, dtype=str), place, bundle, "names")
 
 
-def _is_integer(name: str) -> bool:
-    return name.lstrip("-").isdigit()
+def _encoded(
+    labels: NDArray[Any], place: Callable[[int], str], bundle: Bundle, coding: LabelCoding
+) -> NDArray[np.int64]:
+    try:
+        return encode_labels(labels, bundle.class_names, coding)[0]
+    except LabelError as error:
+        assert error.row is not None, "a label is wrong in a row"
+        raise UserError(f"{place(error.row)}: {error.problem}; correct the labels, or leave such rows out") from None
+
+
+def _coding(bundle: Bundle) -> LabelCoding:
+    """What integers are, as in the training labels.
+
+    Bundles of earlier versions do not say: integers were names where all classes were called so.
+    """
+    coding: LabelCoding | None = bundle.manifest.get("data", {}).get("labels_are")
+    if coding is None:
+        integers = all(name.removeprefix("-").isdecimal() for name in bundle.class_names)
+        coding = "names" if integers else "positions"
+    return coding

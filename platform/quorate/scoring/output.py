@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from quorate.errors import UserError
 
 OUTPUTS = (".csv", ".parquet", ".npz")
-BESIDE = ("entropy", "aleatoric", "epistemic", "variation_ratio", "set", "answered")
-"""Columns that stand beside the scores where they were asked for."""
+BESIDE = ("entropy", "aleatoric", "epistemic", "variation_ratio", "set", "answered", "error")
+"""Columns that come with the scores where they were asked for, and why a picture could not be read."""
 
 
 def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[str] = OUTPUTS) -> None:
@@ -67,14 +67,14 @@ def _arrays(scores: pd.DataFrame, class_names: Sequence[str]) -> dict[str, NDArr
     return {
         "proba": scores[[f"p({name})" for name in class_names]].to_numpy(),
         "input": scores["input"].to_numpy(str),
-        "prediction": scores["class"].to_numpy(str),
+        "prediction": scores["class"].fillna("").to_numpy(str),
         "classes": np.array(class_names),
         **{name: _array(scores[name]) for name in scores if name in BESIDE},
     }
 
 
 def _array(values: pd.Series) -> NDArray[Any]:
-    return values.to_numpy() if pd.api.types.is_numeric_dtype(values) else values.to_numpy(str)
+    return values.to_numpy() if pd.api.types.is_numeric_dtype(values) else values.fillna("").to_numpy(str)
 
 
 def _check_writable(path: Path, folder: Path) -> None:

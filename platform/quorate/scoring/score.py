@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from quorate.bundle import Bundle, QuorumLost
 from quorate.ensemble.uncertainty import Doubt, joined
 from quorate.errors import UserError
-from quorate.scoring.inputs import Chunk
+from quorate.scoring.inputs import Chunk, Unreadable
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,21 @@ def scores_of(answers: Answers, bundle: Bundle) -> pd.DataFrame:
     table.insert(0, "class", classes[answers.proba.argmax(axis=1)])
     table.insert(0, "input", answers.names)
     return table
+
+
+def with_unreadable(scores: pd.DataFrame, unreadable: Sequence[Unreadable]) -> pd.DataFrame:
+    """The scores with a row for each picture that cannot be read, in its place: no class, no figure, an `error`."""
+    total = len(scores) + len(unreadable)
+    places = np.delete(np.arange(total), [row.position for row in unreadable])
+    whole = scores.set_axis(places).reindex(range(total))
+    for name in scores.select_dtypes(bool):
+        whole[name] = whole[name].eq(True)  # a row that cannot be read is not answered
+    errors = {row.position: row for row in unreadable}
+    whole["error"] = pd.Series({place: row.reason for place, row in errors.items()}, dtype=object)
+    whole["input"] = whole["input"].fillna(pd.Series({place: row.name for place, row in errors.items()}))
+    return whole
+
+
+def records_of(scores: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """A dictionary for each row, for JSON: what is missing is None."""
+    return scores.astype(object).where(scores.notna(), None).to_dict(orient="records")

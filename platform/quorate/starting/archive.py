@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from quorate.data.dataset import Pixels, encode_labels
+from quorate.data.dataset import Pixels
+from quorate.data.labels import encode_labels
+from quorate.data.source import DataError
 from quorate.data.sources.npz import Header, objects_error, read_headers, read_images, read_labels
 from quorate.errors import UserError
 from quorate.starting.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
@@ -76,10 +78,12 @@ def _find(path: Path) -> tuple[str, str]:
     rows = [a for a in arrays if a.shape == images.shape[:1]]
     labels = _best([a for a in rows if a.dtype.kind in "iubUS"], ("labels", "train", "y"))
     if labels is None:
-        if [a for a in rows if a.dtype.kind == "f"]:
-            raise UserError(
-                f"{path}: the labels are {rows[0].dtype}; Quorate classifies, so make classes of them: integers or text"
-            )
+        if floats := [a for a in rows if a.dtype.kind == "f"]:
+            try:
+                read_labels(path, floats[0].name)
+            except DataError as error:
+                raise UserError(f"{error}; Quorate classifies, so make classes of them: integers or text") from None
+            return images.name, floats[0].name
         if objects := [a.name for a in rows if a.dtype.hasobject]:
             raise objects_error(path, objects[0])
         raise UserError(

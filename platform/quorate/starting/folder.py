@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from quorate.data.images import ImageError, decode_image
-from quorate.data.sources.image_folder import SUFFIXES, pictures_deeper
+from quorate.data.folders import ClassFolders, class_folders
+from quorate.data.images import OWN, ImageError, decode_image, size_of
 from quorate.errors import UserError
 from quorate.starting.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
 from quorate.starting.source import Source
@@ -43,12 +41,19 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Look:
-    root: Path
-    total: int
+    found: ClassFolders
     seen: list[_Picture]
     counts: Counter[str]
     """Files of each class, without those that are known to be corrupt."""
     sizes: int
+
+    @property
+    def root(self) -> Path:
+        return self.found.root
+
+    @property
+    def total(self) -> int:
+        return len(self.found.pictures)
 
     @property
     def good(self) -> list[_Picture]:
@@ -82,12 +87,7 @@ def look_at_folder(source: Source) -> Fingerprint:
     grey = float(np.mean([picture.grey for look in looks for picture in look.good]))
     lost = [name for name in train.counts if name not in classes]
     notes = [f"no picture of the class {name} can be decoded: it is left out" for name in lost]
-    empty = sorted(
-        path.name for path in train.root.iterdir() if path.is_dir() and path.name not in {*classes, *lost, ".git"}
-    )
-    notes += [f"folders without JPEG or PNG files are left out: {', '.join(empty[:5])}"] if empty else []
-    if deeper := pictures_deeper(train.root):
-        notes.append(f"{len(deeper):,} pictures below the class folders are left out, such as {deeper[0]}")
+    notes += [note for look in looks for note in look.found.notes]
     return Fingerprint(
         source,
         classes,
@@ -113,14 +113,12 @@ def look_at_folder(source: Source) -> Fingerprint:
 
 
 def _look(root: Path) -> _Look:
-    paths = [path for path in sorted(root.glob("*/*")) if path.suffix.lower() in SUFFIXES]
-    if not paths:
-        raise UserError(f"{root} has no folders with JPEG or PNG files; one folder for each class is needed")
+    found = class_folders(root)
+    paths = found.pictures
     with ThreadPoolExecutor() as pool:
         seen = list(pool.map(_decode, _sample(paths)))
     look = _Look(
-        root,
-        len(paths),
+        found,
         seen,
         Counter(path.parent.name for path in paths),
         sum(path.stat().st_size for path in paths if path.exists()),
@@ -142,10 +140,10 @@ def _sample(paths: Sequence[Path]) -> list[Path]:
 def _decode(path: Path) -> _Picture:
     try:
         data = path.read_bytes()
-        pixels = decode_image(data, shape=(16, 16, 3)).astype(int)
+        pixels = decode_image(data, shape=(16, 16, 3), accepted=OWN).astype(int)
     except (ImageError, OSError) as error:
         return _Picture(path, error=getattr(error, "strerror", None) or str(error))
-    width, height = Image.open(BytesIO(data)).size
+    width, height = size_of(data)
     return _Picture(
         path,
         len(data),

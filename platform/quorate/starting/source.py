@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from quorate.data.sources.image_folder import SUFFIXES as PICTURES
+from quorate.data.folders import SUFFIXES, is_debris, is_picture
+from quorate.data.images import OWN
 from quorate.errors import UserError
 
 SourceKind = Literal["npz", "image_folder", "csv", "parquet"]
@@ -25,9 +26,9 @@ _ENDINGS: dict[str, SourceKind] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_OTHER_PICTURES = {".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp"}
+_OTHER_PICTURES = {".heic", ".heif", ".svg", ".pdf", ".psd", ".dng", ".cr2", ".nef", ".arw"}
 _KNOWN = (
-    "an .npz with images and labels, a folder with a folder of JPEG or PNG files for each class, or a table "
+    "an .npz with images and labels, a folder with a folder of pictures for each class, or a table "
     "(.csv, .tsv, .csv.gz, .parquet)"
 )
 _MENDS = {
@@ -86,7 +87,7 @@ def _stem(path: Path) -> str:
 def _file(path: Path) -> Source:
     kind = _ENDINGS.get(_ending(path))
     if kind is None:
-        if path.suffix.lower() in PICTURES | _OTHER_PICTURES:
+        if path.suffix.lower() in SUFFIXES | _OTHER_PICTURES:
             raise UserError(f"{path} is one picture; name the folder that has a folder of pictures for each class")
         mend = _MENDS.get(path.suffix.lower())
         raise UserError(f"{path} is of an unknown form; " + (mend or f"Quorate reads {_KNOWN}"))
@@ -98,7 +99,9 @@ def _file(path: Path) -> Source:
 def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> Source:
     """`train` with what of its neighbours is called like test rows of the same kind."""
     named = {
-        _stem(path): path for path in sorted(beside) if kind == "image_folder" or _ENDINGS.get(_ending(path)) == kind
+        _stem(path): path
+        for path in sorted(beside)
+        if not is_debris(path.name) and (kind == "image_folder" or _ENDINGS.get(_ending(path)) == kind)
     }
     first, *rest = [*(named[name] for name in TESTS if name in named), None]
     notes = tuple(
@@ -108,7 +111,7 @@ def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> Source
 
 
 def _in_folder(folder: Path) -> Source:
-    entries = sorted(folder.iterdir())
+    entries = sorted(path for path in folder.iterdir() if not is_debris(path.name))
     files = [path for path in entries if path.is_file() and _ending(path) in _ENDINGS]
     train = [path for path in files if _stem(path) == "train"]
     if len(train) == 1:
@@ -127,28 +130,33 @@ def _in_folder(folder: Path) -> Source:
     if files:
         listed = ", ".join(path.name for path in files[:10])
         raise UserError(f"{folder} has several files of rows ({listed}); name the one to learn from")
-    if _some(folder, "*/*", PICTURES):
+    if _some(folder, "*/*"):
         return Source("image_folder", folder)
     raise _nothing(folder)
 
 
-def _some(folder: Path, pattern: str, endings: Iterable[str]) -> Path | None:
-    found = (path for path in folder.glob(pattern) if path.suffix.lower() in endings)
-    return next(islice(found, 1), None)
+def _some(folder: Path, pattern: str, endings: Iterable[str] | None = None) -> Path | None:
+    """A picture, or a file of one of these endings, that is not left by a tool."""
+    for path in sorted(folder.glob(pattern)):
+        if any(is_debris(part) for part in path.relative_to(folder).parts) or not path.is_file():
+            continue
+        if is_picture(path) if endings is None else path.suffix.lower() in endings:
+            return path
+    return None
 
 
 def _nothing(folder: Path) -> UserError:
-    if direct := _some(folder, "*", PICTURES):
+    if direct := _some(folder, "*"):
         return UserError(
             f"{folder} holds pictures ({direct.name}, …) but no folders; put the pictures of each class into a folder "
             "of its own that has the class's name"
         )
-    if deeper := _some(folder, "*/*/*", PICTURES):
+    if deeper := _some(folder, "*/*/*"):
         return UserError(
             f"the pictures below {folder} lie deeper, as {deeper.relative_to(folder)}; name the folder whose folders "
             f"are the classes, for example {deeper.parents[1]}"
         )
     if other := _some(folder, "*/*", _OTHER_PICTURES) or _some(folder, "*", _OTHER_PICTURES):
-        return UserError(f"{other} is no JPEG or PNG file; convert the pictures to one of these")
+        return UserError(f"{other} is of a format that is not read; save the pictures as {OWN.names}")
     held = ", ".join(path.name for path in islice(sorted(folder.iterdir()), 8)) or "nothing"
     return UserError(f"{folder} holds no data that Quorate can read (it holds {held}); expected {_KNOWN}")

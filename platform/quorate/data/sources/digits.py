@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from sklearn.datasets import load_digits
 
-from quorate.data.dataset import ArrayImages, Dataset, encode_labels
+from quorate.data.dataset import ArrayImages, Dataset
+from quorate.data.labels import encode_labels
 from quorate.data.source import DataParams, Opened, TestSplit, hold_out
 from quorate.kinds import DATASETS
 

@@ -13,14 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from quorate.data.dataset import ArrayImages, Dataset, FileImages, Images, encode_labels
+from quorate.data.dataset import ArrayImages, Dataset, FileImages, Images
+from quorate.data.folders import PictureFolder, class_folders, listed, pictures_below
 from quorate.data.images import ImageError, read_image
+from quorate.data.labels import encode_labels
 from quorate.data.roles import groups_of
 from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out, note_unlabelled
 from quorate.kinds import DATASETS
 from quorate.spec import Bytes, ExistingPath
 
-SUFFIXES = {".jpg", ".jpeg", ".png"}
+_NAMED = 20
+"""Corrupt files that a message names."""
 
 
 class ImageFolderParams(DataParams):
@@ -57,7 +60,7 @@ class ImageFolderParams(DataParams):
 
 @DATASETS.register("image_folder")
 class ImageFolder:
-    """JPEG and PNG files in one folder for each class."""
+    """Picture files in one folder for each class."""
 
     Params = ImageFolderParams
 
@@ -66,7 +69,7 @@ class ImageFolder:
         train, notes = _read(params.train, params, None, "train")
         more = None
         if params.unlabelled:
-            more, _, skipped = _pictures(params.unlabelled, "**/*", params, "unlabelled")
+            more, _, skipped = _pictures(params.unlabelled, params, "unlabelled")
             notes = (*notes, *skipped, note_unlabelled(more))
         if isinstance(params.test, TestSplit):
             return Opened(*hold_out(train, params.test), notes, more)
@@ -79,7 +82,7 @@ class ImageFolder:
 def _read(
     root: Path, params: ImageFolderParams, names: Sequence[str] | None, key: str
 ) -> tuple[Dataset, tuple[str, ...]]:
-    images, kept, notes = _pictures(root, "*/*", params, key)
+    images, kept, notes = _pictures(root, params, key)
     try:
         y, classes = encode_labels(np.array([path.parent.name for path in kept]), names)
     except ValueError as error:
@@ -99,32 +102,32 @@ def _groups(paths: Sequence[Path], root: Path, pattern: str) -> NDArray[np.int64
     return groups_of(pd.Series(names))
 
 
-def _pictures(
-    root: Path, pattern: str, params: ImageFolderParams, key: str
-) -> tuple[Images, list[Path], tuple[str, ...]]:
-    """The images below `root`, their files, and a note on those that were skipped."""
-    paths = [path for path in sorted(root.glob(pattern)) if path.suffix.lower() in SUFFIXES]
-    if not paths:
-        if key == "unlabelled":
-            raise DataError(f"{root} has no JPEG or PNG files", key)
-        raise DataError(f"{root} has no folders with JPEG or PNG files; one folder for each class is needed", key)
+def _pictures(root: Path, params: ImageFolderParams, key: str) -> tuple[Images, list[Path], tuple[str, ...]]:
+    """The images below `root`, their files, and notes on what was left out."""
+    try:
+        found: PictureFolder = pictures_below(root) if key == "unlabelled" else class_folders(root)
+    except DataError as error:
+        raise DataError(str(error), key) from None
+    paths = found.pictures
     images, kept, corrupt = _decode(paths, params)
     if corrupt and params.on_corrupt == "error":
-        listed = "\n  ".join(corrupt[:20])
-        more = f"\n  and {len(corrupt) - 20} more" if len(corrupt) > 20 else ""
-        message = f"{len(corrupt)} of {len(paths)} files cannot be decoded:\n  {listed}{more}"
-        raise DataError(f"{message}\nmend or remove them, or set on_corrupt: skip", key)
+        named = "\n  ".join(corrupt[:_NAMED])
+        more = f"\n  and {len(corrupt) - _NAMED} more" if len(corrupt) > _NAMED else ""
+        message = f"{len(corrupt)} of {len(paths)} files cannot be decoded:\n  {named}{more}"
+        raise DataError(f"{message}\nreplace or remove them, or set on_corrupt: skip", key)
     if not kept:
         raise DataError(f"none of the {len(paths)} files in {root} can be decoded", key)
-    notes = [f"{root}: {len(corrupt)} of {len(paths)} files cannot be decoded and were skipped"] if corrupt else []
-    if pattern != "**/*" and (deeper := pictures_deeper(root)):
-        notes.append(f"{root}: {len(deeper)} pictures below the class folders are not read, such as {deeper[0]}")
-    return images, kept, tuple(notes)
-
-
-def pictures_deeper(root: Path) -> list[Path]:
-    """Pictures in folders of the class folders, which belong to no class."""
-    return [path for path in sorted(root.glob("*/*/**/*")) if path.suffix.lower() in SUFFIXES]
+    notes = []
+    if corrupt:
+        read = set(kept)
+        names = [str(path.relative_to(root)) for path in paths if path not in read]
+        notes.append(
+            f"{root}: {len(corrupt)} of {len(paths)} files cannot be decoded and were skipped: {listed(names)}"
+        )
+    lost = {path.parent.name for path in paths} - {path.parent.name for path in kept}
+    if lost and key != "unlabelled":
+        notes.append(f"{root}: no picture of the class {', '.join(sorted(lost))} can be decoded: it is left out")
+    return images, kept, (*notes, *found.notes)
 
 
 def _decode(paths: Sequence[Path], params: ImageFolderParams) -> tuple[Images, list[Path], list[str]]:

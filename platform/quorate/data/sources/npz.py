@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_header_2_0, read_magic
 
-from quorate.data.dataset import ArrayImages, Dataset, Pixels, encode_labels
+from quorate.data.dataset import ArrayImages, Dataset, Pixels
+from quorate.data.in_memory import as_images
+from quorate.data.labels import LabelCoding, LabelError, coding_of, encode_labels, plain_labels
+from quorate.data.signature import ImageSignature
 from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
 from quorate.kinds import DATASETS
 from quorate.spec import ExistingPath
-
-_NO_CHANNELS = 16
-"""So many values in the last axis, beside 1 or 3 in the second, are columns of pixels rather than channels."""
 
 
 class NpzParams(RoleParams):
@@ -44,8 +44,7 @@ class Npz:
 
     @staticmethod
     def open(params: NpzParams) -> Opened:
-        names = params.classes.read_text(encoding="utf-8").split("\n") if params.classes else None
-        names = [name.strip() for name in names if name.strip()] if names else None
+        names = read_class_names(params.classes) if params.classes else None
         train = _read(params.train, params, names, "train")
         more = _unlabelled(params.unlabelled, params, train) if params.unlabelled else None
         notes = (note_unlabelled(more),) if more else ()
@@ -53,10 +52,24 @@ class Npz:
             return Opened(*hold_out(train, params.test), notes, more)
         if params.test is None:
             return Opened(train, None, notes, more)
-        test = _read(params.test, params, list(train.class_names), "test")
+        test = _read(params.test, params, list(train.class_names), "test", train.labels_are)
         if test.signature != train.signature:
             raise DataError(f"the test set has {test.signature} (HxWxC), the training set {train.signature}", "test")
         return Opened(train, test, notes, more)
+
+
+def read_class_names(path: Path) -> list[str]:
+    """The lines of a text file without blank ones; raises `DataError`."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text in UTF-8: {error}", "classes") from None
+    names = [line.strip() for line in lines if line.strip()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path} names these classes twice: {', '.join(twice)}", "classes")
+    if not names:
+        raise DataError(f"{path} is empty; one class name a line is needed", "classes")
+    return names
 
 
 def read_images(path: Path, name: str = "images") -> Pixels:
@@ -64,26 +77,35 @@ def read_images(path: Path, name: str = "images") -> Pixels:
     return _images(_array(path, name, "images"), f"{path}: {name}")
 
 
+def read_signature(path: Path, name: str = "images") -> ImageSignature:
+    """What the images in the array `name` are, by its header alone; raises `DataError`."""
+    header = _header(path, name, "images")
+    blank = np.broadcast_to(np.zeros((), header.dtype), header.shape)
+    return ArrayImages(_images(blank, f"{path}: {name}")).signature
+
+
 def read_labels(path: Path, name: str = "labels") -> np.ndarray:
-    """The array `name` of an archive, integers or text; raises `DataError`."""
-    labels = _array(path, name, "labels")
-    if labels.dtype.kind not in "iubUS":
-        raise DataError(f"{path}: {name} of type {labels.dtype}; integers or text are needed", "labels")
-    return labels
+    """The array `name` of an archive as integers, truth values or text; raises `DataError`."""
+    try:
+        return plain_labels(_array(path, name, "labels"))
+    except LabelError as error:
+        raise DataError(f"{path}: {name}: {error}", "labels") from None
 
 
-def _read(path: Path, params: NpzParams, names: list[str] | None, key: str) -> Dataset:
+def _read(
+    path: Path, params: NpzParams, names: list[str] | None, key: str, coding: LabelCoding | None = None
+) -> Dataset:
+    """The rows of an archive, its labels by the `coding` of the training labels."""
     pixels = _images(_array(path, params.images, "images"), f"{path}: {params.images}")
     labels = read_labels(path, params.labels)
     if labels.shape != (len(pixels),):
         raise DataError(
             f"{path}: {len(pixels)} images but labels of shape {labels.shape}; one label a row is needed", key
         )
+    coding = coding or coding_of(labels, names)
     try:
-        if key == "test" and names is not None and labels.dtype.kind in "iub" and not params.classes:
-            labels = labels.astype(str)  # the names are the training labels themselves
-        y, classes = encode_labels(labels, names)
-    except ValueError as error:
+        y, classes = encode_labels(labels, names, coding)
+    except LabelError as error:
         raise DataError(f"{path}: {error}", "classes" if params.classes else key) from None
 
     def column(name: str, role: str) -> pd.Series[Any]:
@@ -96,7 +118,7 @@ def _read(path: Path, params: NpzParams, names: list[str] | None, key: str) -> D
         return str(path) if row is None else f"{path}, row {row + 1}"
 
     roles = read_roles(params, column, place) if key == "train" else {}
-    return Dataset(ArrayImages(pixels), y, classes, **roles)
+    return Dataset(ArrayImages(pixels), y, classes, **roles, labels_are=coding)
 
 
 def _unlabelled(path: Path, params: NpzParams, train: Dataset) -> ArrayImages:
@@ -150,12 +172,17 @@ def objects_error(path: Path, name: str) -> DataError:
     )
 
 
-def _array(path: Path, name: str, key: str) -> np.ndarray:
+def _header(path: Path, name: str, key: str) -> Header:
     headers = {header.name: header for header in read_headers(path)}
     if name not in headers:
         raise DataError(f"{path} has no array {name!r}, only {', '.join(headers)}", key)
     if headers[name].dtype.hasobject:
         raise objects_error(path, name)
+    return headers[name]
+
+
+def _array(path: Path, name: str, key: str) -> np.ndarray:
+    _header(path, name, key)
     try:
         with np.load(path, allow_pickle=False) as archive:
             array: np.ndarray = archive[name]
@@ -167,14 +194,9 @@ def _array(path: Path, name: str, key: str) -> np.ndarray:
 def _images(pixels: np.ndarray, where: str, key: str = "images") -> Pixels:
     if pixels.dtype != np.uint8:
         raise DataError(f"{where} is {pixels.dtype}; uint8 (0..255) is needed: scale and convert it", key)
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    if pixels.ndim != 4 or 0 in pixels.shape:
+    if pixels.ndim not in (3, 4) or 0 in pixels.shape:
         raise DataError(f"{where} has shape {pixels.shape}; (N, H, W) or (N, H, W, C) is needed", key)
-    if pixels.shape[1] in (1, 3) and pixels.shape[3] >= _NO_CHANNELS:
-        raise DataError(
-            f"{where} has shape {pixels.shape}, which looks like (N, C, H, W); (N, H, W, C) is needed: "
-            "images.transpose(0, 2, 3, 1)",
-            key,
-        )
-    return pixels
+    try:
+        return as_images(pixels).pixels
+    except ValueError as error:
+        raise DataError(f"{where}: {error}", key) from None

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import AfterValidator, ValidationInfo, field_validator
 
 from quorate.data.dataset import ArrayImages, Dataset
+from quorate.data.labels import LabelCoding
 from quorate.data.source import DataError, DataParams, Opened
 from quorate.kinds import DATASETS
 from quorate.registry import did_you_mean
@@ -78,7 +79,11 @@ class Torchvision:
         names = tuple(train[2].get(label, str(label)) for label in known.tolist())
         if strange := set(test[1].tolist()) - set(known.tolist()):
             raise DataError(f"{name}: the test labels {sorted(strange)[:5]} are not among those of the training rows")
-        both = [Dataset(ArrayImages(x), np.searchsorted(known, y), names) for x, y, _ in (train, test)]
+        in_order = np.array_equal(known, np.arange(len(known)))
+        coding: LabelCoding = "positions" if in_order else "names"
+        both = [
+            Dataset(ArrayImages(x), np.searchsorted(known, y), names, labels_are=coding) for x, y, _ in (train, test)
+        ]
         return Opened(train=both[0], test=both[1])
 
 

@@ -1,0 +1,167 @@
+"""Labels of every kind as positions in the class names: one rule for training, test rows, `evaluate` and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import infer_dtype
+
+from quorate.data.spelling import plain_text
+from quorate.registry import did_you_mean
+
+LabelCoding = Literal["names", "positions"]
+"""What integer labels are: names of classes (3 is the class "3"), or positions in the list of class names."""
+
+_SHOWN = 20
+"""Class names that a message lists."""
+
+
+class LabelError(ValueError):
+    """A label cannot be used; `row` is the position of the first wrong one, where there is one."""
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        super().__init__(problem if row is None else f"row {row + 1}: {problem}")
+        self.problem, self.row = problem, row
+
+
+def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels (N,) of a file as integers, truth values or text; raises `LabelError`.
+
+    Bytes are text in UTF-8, whole floats are integers.
+    """
+    kind = labels.dtype.kind
+    if kind == "S":
+        return plain_labels(_decoded(labels))
+    if kind == "f":
+        if (missing := np.isnan(labels)).any():
+            raise LabelError("the label is missing", _first(missing))
+        if (broken := labels != np.trunc(labels)).any():
+            row = _first(broken)
+            raise LabelError(f"labels of type {labels.dtype}; integers or text are needed", row)
+        return labels.astype(np.int64)
+    if kind not in "iubU":
+        raise LabelError(f"labels of type {labels.dtype}; integers or text are needed")
+    if kind == "U" and (missing := labels == "").any():
+        raise LabelError("the label is empty", _first(missing))
+    return labels
+
+
+def coding_of(labels: NDArray[Any], names: Sequence[str] | None) -> LabelCoding:
+    """How training labels are coded: integers and truth values are positions where the class names are given."""
+    return "positions" if names is not None and labels.dtype.kind in "iub" else "names"
+
+
+def encode_labels(
+    labels: NDArray[Any], names: Sequence[str] | None = None, coding: LabelCoding = "positions"
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels as int64 positions in the class names, and these.
+
+    Without `names`, the sorted distinct labels are the class names. With them, text is a name; `coding` says
+    what integers are. Raises `LabelError` for labels that `names` does not hold.
+    """
+    if labels.dtype.kind == "S":
+        labels = _decoded(labels)
+    if names is None:
+        classes, y = np.unique(labels, return_inverse=True)
+        return y.astype(np.int64), tuple(map(str, classes))
+    if labels.dtype.kind == "b" and coding == "positions" and not {"False", "True"} & set(names):
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind in "iu" and coding == "positions":
+        return _as_positions(labels, names), tuple(names)
+    return _as_names(labels, names), tuple(names)
+
+
+def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Labels as positions in the class names, -1 for those that are none; spellings of one value are one class."""
+    position = {plain_text(name): i for i, name in reversed(list(enumerate(class_names)))}
+    position |= {name: i for i, name in enumerate(class_names)}
+    return np.array([position.get(text, position.get(plain_text(text), -1)) for text in texts], np.int64)
+
+
+def python_labels(y: Any) -> Any:
+    """Labels of a Python program in one type: nullable and object ones as the plain type that they hold.
+
+    What is no sequence of single labels is left to scikit-learn's checks. Raises `LabelError` where labels
+    are missing or of types that cannot be compared.
+    """
+    if isinstance(y, list | tuple):
+        if any(isinstance(label, list | tuple | np.ndarray) for label in y):
+            return y
+        _of_one_type(pd.Series(list(y), dtype=object))
+        return np.asarray(y)
+    if isinstance(y, np.ndarray):
+        return _of_one_type(pd.Series(y)) if y.dtype == object and y.ndim == 1 else y
+    if isinstance(y, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return _of_one_type(pd.Series(y))
+    return y
+
+
+def _of_one_type(labels: pd.Series[Any]) -> NDArray[Any]:
+    if (missing := labels.isna().to_numpy()).any():
+        more = f" (and {missing.sum() - 1:,} more)" if missing.sum() > 1 else ""
+        raise LabelError(f"y[{_first(missing)}] is missing{more}; fill such labels in, or remove their rows")
+    if isinstance(labels.dtype, pd.CategoricalDtype):
+        labels = labels.astype(labels.cat.categories.dtype)
+    if isinstance(labels.dtype, np.dtype) and labels.dtype != object:
+        return labels.to_numpy()
+    found = infer_dtype(labels, skipna=False)
+    if found in ("mixed", "mixed-integer") and len(kinds := sorted({type(label).__name__ for label in labels})) > 1:
+        raise LabelError(f"y holds {' and '.join(kinds)}; labels are of one type: convert them, such as y.astype(str)")
+    plain: dict[str, type] = {
+        "boolean": np.bool_,
+        "integer": np.int64,
+        "floating": np.float64,
+        "mixed-integer-float": np.float64,
+    }
+    try:
+        return labels.to_numpy(plain.get(found, object))
+    except OverflowError:
+        raise LabelError("y holds integers beyond 64 bits; make text of them: y.astype(str)") from None
+
+
+def _as_positions(labels: NDArray[Any], names: Sequence[str]) -> NDArray[np.int64]:
+    if (wrong := (labels < 0) | (labels >= len(names))).any():
+        row = _first(wrong)
+        raise LabelError(
+            f"the label {labels[row]} is outside 0..{len(names) - 1}, the positions of the {len(names)} class names",
+            row,
+        )
+    return labels.astype(np.int64)
+
+
+def _as_names(labels: NDArray[Any], names: Sequence[str]) -> NDArray[np.int64]:
+    codes, distinct = pd.factorize(np.array([str(label) for label in labels.tolist()], dtype=object))
+    known = class_positions([str(text) for text in distinct], names)
+    if (unknown := np.flatnonzero(known < 0)).size:
+        name, row = str(distinct[unknown[0]]), _first(codes == unknown[0])
+        listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        if labels.dtype.kind in "iu" and not any(_is_integer(known) for known in names):
+            raise LabelError(
+                f"the label {name} is an integer, but the classes were learned by their names ({listed}); "
+                "give these names as labels",
+                row,
+            )
+        more = f" (nor {', '.join(map(str, distinct[unknown[1:6]]))})" if len(unknown) > 1 else ""
+        raise LabelError(
+            f"the label {name!r} is no class{more}{did_you_mean(name, list(names))} (the classes are {listed})", row
+        )
+    return known[codes].astype(np.int64)
+
+
+def _decoded(labels: NDArray[Any]) -> NDArray[Any]:
+    try:
+        return np.char.decode(labels, "utf-8")
+    except UnicodeDecodeError as error:
+        raise LabelError(f"the label {error.object!r} is no text in UTF-8; save the labels as text") from None
+
+
+def _is_integer(name: str) -> bool:
+    return name.removeprefix("-").isdecimal()
+
+
+def _first(wrong: NDArray[np.bool_]) -> int:
+    return int(wrong.argmax())

@@ -1,0 +1,153 @@
+"""What of a folder is read as pictures, what is left out, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from quorate.data.folders import class_folders, pictures_below
+from quorate.data.source import DataError
+from quorate.data.sources.image_folder import ImageFolder, ImageFolderParams
+from quorate.starting.folder import look_at_folder
+from quorate.starting.source import Source, find_source
+
+Write = Callable[[str], Path]
+
+DEBRIS = [
+    ".ipynb_checkpoints/a-checkpoint.png",
+    ".thumbnails/a.png",
+    ".git/a.png",
+    "@eaDir/a.png",
+    "@EADIR/a.png",
+    "__MACOSX/a.png",
+    "$RECYCLE.BIN/a.png",
+    "System Volume Information/a.png",
+    "cat/._0.png",
+    "cat/.hidden.png",
+    "cat/.DS_Store",
+    "cat/Thumbs.db",
+    "cat/desktop.ini",
+    "cat/@eaDir/0.png",
+    "cat/.ipynb_checkpoints/0-checkpoint.png",
+    ".DS_Store",
+]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a picture below `photos`, whatever its name."""
+
+    def write(name: str) -> Path:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 6), (sum(map(ord, name)) % 256, 0, 0)).save(path, "PNG")
+        return path
+
+    for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"):
+        write(name)
+    return write
+
+
+@pytest.mark.parametrize("name", DEBRIS)
+def test_what_tools_leave_is_neither_a_class_nor_a_picture_nor_mentioned(
+    write: Write, tmp_path: Path, name: str
+) -> None:
+    root = tmp_path / "photos"
+    write(name)
+
+    opened = ImageFolder.open(ImageFolderParams(train=root, size=6))
+    looked = look_at_folder(Source("image_folder", root))
+
+    assert (opened.train.class_names, len(opened.train), opened.notes) == (("cat", "dog"), 4, ())
+    assert (dict(looked.classes), looked.notes) == ({"cat": 2, "dog": 2}, ())
+    assert len(pictures_below(root).pictures) == 4
+    assert find_source(root).train == root
+
+
+def test_a_hidden_folder_that_is_named_is_read(write: Write, tmp_path: Path) -> None:
+    write(".cache/owl/0.png")
+
+    assert class_folders(tmp_path / "photos/.cache").pictures == [tmp_path / "photos/.cache/owl/0.png"]
+
+
+def test_what_is_left_out_is_counted_and_named(write: Write, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    (root / "owl").mkdir()
+    for name in ("cat/a.heic", "cat/b.heic", "dog/c.svg", "notes.txt"):
+        (root / name).write_bytes(b"\0\0\0\x18ftypheic")
+    write("loose.png")
+    deeper = write("dog/old/3.png")
+
+    notes = ImageFolder.open(ImageFolderParams(train=root, size=6)).notes
+
+    assert notes == (
+        f"{root}: folders without a picture are no classes: 'owl'",
+        f"{root}: 1 picture outside the class folders: not read, such as loose.png",
+        f"{root}: 1 picture below the class folders: not read, such as {deeper}",
+        f"{root}: 4 files are not read: 2 .heic (a.heic, b.heic), 1 .svg (c.svg), 1 .txt (notes.txt)",
+    )
+    assert look_at_folder(Source("image_folder", root)).notes == notes
+    assert class_folders(root).notes == notes
+
+
+def test_the_content_of_a_file_tells_that_it_is_a_picture(write: Write, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for name in ("cat/really-png.jpg", "cat/without", "dog/really-png.heic"):
+        write(name)
+    write("dog/copy.png~")
+    (root / "dog" / "notes").write_text("BM25 is no bitmap")
+
+    opened = ImageFolder.open(ImageFolderParams(train=root, size=6))
+
+    assert len(opened.train) == 7
+    assert opened.notes[-1] == f"{root}: 2 files are not read: 1 .png~ (copy.png~), 1 without an ending (notes)"
+
+
+def test_links_are_followed_and_not_in_circles(write: Write, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("L", (6, 6)).save(elsewhere / "0.png")
+    (root / "owl").symlink_to(elsewhere)
+    (root / "cat" / "all").symlink_to(root)
+    (root / "dog" / "self").symlink_to(root / "dog" / "self")
+    (root / "dog" / "link.png").symlink_to(elsewhere / "0.png")
+
+    assert [path.relative_to(root).as_posix() for path in class_folders(root).pictures] == [
+        *("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png", "dog/link.png", "owl/0.png")
+    ]
+    assert root / "owl" / "0.png" in pictures_below(root).pictures
+    assert len(pictures_below(root).pictures) == 6
+
+
+def test_a_link_to_nowhere_is_named_as_a_file_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "photos/dog/gone.png").symlink_to(tmp_path / "nothing.png")
+
+    with pytest.raises(DataError, match=r"1 of 5 files cannot be decoded:\n .*gone.png: .*No such file"):
+        ImageFolder.open(ImageFolderParams(train=tmp_path / "photos", size=6))
+
+
+def test_a_folder_of_loose_pictures_is_told_what_is_missing(tmp_path: Path) -> None:
+    Image.new("L", (6, 6)).save(tmp_path / "0.png")
+
+    with pytest.raises(DataError) as caught:
+        class_folders(tmp_path)
+
+    assert str(caught.value) == (
+        f"{tmp_path} has no folders with pictures; one folder for each class is needed\n"
+        f"  {tmp_path}: 1 picture outside the class folders: not read, such as 0.png"
+    )
+
+
+def test_a_class_whose_pictures_are_all_corrupt_is_named(write: Write, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    (root / "owl").mkdir()
+    (root / "owl" / "0.png").write_bytes(b"none")
+
+    opened = ImageFolder.open(ImageFolderParams(train=root, size=6, on_corrupt="skip"))
+
+    assert opened.train.class_names == ("cat", "dog")
+    assert f"{root}: no picture of the class owl can be decoded: it is left out" in opened.notes
