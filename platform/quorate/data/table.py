@@ -33,8 +33,19 @@ _DATES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "time
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T]\d.*)?|\d{1,2}[./-]\d{1,2}[./-]\d{4}( \d.*)?")
 _LARGEST = float(np.finfo(np.float32).max)
 """What members compute with."""
+LARGEST_NUMBER = 1e30
+"""The largest absolute value of a number in a table.
+
+An assumption: it leaves room for the squares and sums of columns in float64, and it is below the numbers that files
+use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
+"""
 _SHOWN = 20
 """Names that a message lists."""
+
+
+def number_fits(value: float) -> bool:
+    """Whether a table may hold this number: finite, and at most `LARGEST_NUMBER` in absolute value; NaN does not fit."""
+    return abs(value) <= LARGEST_NUMBER
 
 
 class ColumnError(ValueError):
