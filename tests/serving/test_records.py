@@ -24,7 +24,7 @@ ONE = {"age": 39, "club": True, "job": "smith"}
 
 def read(body: Any) -> Rows:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_rows(data, JSON, model=MODEL, max_rows=4)
+    return read_rows(data, JSON, model=MODEL, max_rows=4).rows
 
 
 def table(body: Any) -> Table:

@@ -23,7 +23,7 @@ ONE = [[1, 2], [3, 4], [5, 6]]
 
 def read(body: Any, model: ModelInfo = GREY) -> np.ndarray:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_rows(data, JSON, model=model, max_rows=4)
+    return read_rows(data, JSON, model=model, max_rows=4).rows
 
 
 def png(size: tuple[int, int] = (2, 3), kind: str = "PNG") -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import JsonOption, RunOption, bundle_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
 
 
 def predict(
@@ -38,6 +38,7 @@ def predict(
         float | None,
         typer.Option(metavar="SHARE", help="Mark the rows that can be answered with at most this error rate."),
     ] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Score images or rows with the ensemble of a run: the class and the probability of every class."""
@@ -55,7 +56,7 @@ def predict(
     from quorate.scoring.inputs import read_inputs
     from quorate.scoring.score import ask, scores_of
 
-    bundle = Bundle.load(folder)
+    bundle = Bundle.load(folder, allow_code=allow_code)
     rows = read_inputs(inputs, bundle)
     answers = ask(bundle, rows, doubt=uncertainty)
     for name in answers.lost:

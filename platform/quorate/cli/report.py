@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import runs_folder
+from quorate.cli.places import AllowCodeOption, refuse_code, runs_folder
 
 
 def report(
@@ -21,6 +21,7 @@ def report(
             "-o", "--output", metavar="FILE.html", help="Where to; `report.html` in the run's folder if left out."
         ),
     ] = None,
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Write the report of a finished run: one HTML file to look at, without anything from elsewhere."""
     from quorate.runs import RunFolder
@@ -28,6 +29,7 @@ def report(
 
     if output is not None:
         check_output(output, endings=(".html", ".htm"))
+    refuse_code(allowed=allow_code)
     folder = RunFolder.find(run, runs_folder())
     from quorate.amounts import say_bytes
     from quorate.checks.reopened import reopen

@@ -44,7 +44,7 @@ _SHOWN = 20
 
 
 def number_fits(value: float) -> bool:
-    """Whether a table may hold this number: finite, and at most `LARGEST_NUMBER` in absolute value; NaN does not fit."""
+    """Whether a table may hold this number: at most `LARGEST_NUMBER` in absolute value; NaN does not fit."""
     return abs(value) <= LARGEST_NUMBER
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from PIL import Image
 
-from quorate.bundle import MANIFEST, read_manifest, verified_manifest
+from quorate import own_code
+from quorate.bundle import MANIFEST, check_code, read_manifest, verified_manifest
 from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.errors import Interrupted, UserError
 from quorate.execution.session import start_ray
@@ -48,19 +49,20 @@ def serve_bundle(
     limits: Limits | None = None,
     block: bool = True,
     load: str = BUNDLE,
+    allow_code: bool = False,
     echo: Callable[[str], None] = _say,
 ) -> str:
     """Serves the bundle in `folder` and returns its URL: after SIGINT or SIGTERM, or at once unless `block`.
 
     `threads` are those of one replica; left out, the replicas share the cores but one. Port 0
-    takes a free port. `load` is the import path of the function that reads the folder. Without
-    `block`, `stop` ends what was started.
+    takes a free port. `load` is the import path of the function that reads the folder; `allow_code`
+    lets it import the user's own code that a bundle names. Without `block`, `stop` ends what was started.
 
     Raises `UserError` for what the user can mend (before Ray is started), `Interrupted` where a signal
     comes before the ensemble is served, `ServingFailed` otherwise.
     """
     limits = limits or Limits()
-    manifest = servable(folder, verified=load == BUNDLE)
+    manifest = servable(folder, verified=load == BUNDLE, allow_code=allow_code)
     token = read_token(token_file) if token_file else None
     check_exposure(host, token=token is not None)
     port = free_port(host, port)
@@ -72,7 +74,7 @@ def serve_bundle(
             _refuse_running_serve()
             ending.callback(_end_serve)
             _start_serve(host, port, limits)
-            _deploy(folder, limits, digest(token) if token else None, replicas, threads, load)
+            _deploy(folder, limits, digest(token) if token else None, replicas, threads, load, allow_code)
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             echo(welcome(url, manifest, token_file))
             if block:
@@ -90,9 +92,12 @@ def stop() -> None:
     _leave_ray()
 
 
-def servable(folder: Path, *, verified: bool = False) -> dict[str, Any]:
+def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) -> dict[str, Any]:
     """The manifest of a bundle that the front can take requests for, its files `verified`; raises `UserError`."""
     manifest = verified_manifest(folder) if verified else read_manifest(folder)
+    if verified and not allow_code:
+        with own_code.refused():
+            check_code(folder, manifest)
     try:
         ModelInfo.of(manifest, "")
     except (KeyError, TypeError) as error:
@@ -194,10 +199,12 @@ def _start_serve(host: str, port: int, limits: Limits) -> None:
     )
 
 
-def _deploy(folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, load: str) -> None:
+def _deploy(
+    folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, load: str, allow_code: bool
+) -> None:
     from quorate.serving.application import deploy
 
     try:
-        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, load=load)
+        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, load=load, allow_code=allow_code)
     except RuntimeError as error:
         raise ServingFailed(f"{folder} cannot be served: {error}") from error
