@@ -52,6 +52,8 @@ def evaluate(
     bundle = Bundle.load(folder, allow_code=allow_code)
     labelled = read_labelled(data, bundle, label=label)
     answers = ask(bundle, labelled.rows, members=True)
+    for note in answers.notes:
+        typer.echo(f"note: {note}", err=True)
     found = evaluate_answers(bundle, data, labelled, answers)
     if output is not None:
         from quorate.report.evaluation_files import write_evaluation

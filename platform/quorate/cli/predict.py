@@ -61,6 +61,8 @@ def predict(
     answers = ask(bundle, rows, doubt=uncertainty)
     for name in answers.lost:
         typer.echo(f"the member {name} did not answer for some rows and is left out there", err=True)
+    for note in answers.notes:
+        typer.echo(f"note: {note}", err=True)
     doubts, notes = doubts_of(answers, bundle, asked)
     scores = pd.concat([scores_of(answers, bundle), doubts], axis=1)
     for note in notes:

@@ -10,8 +10,9 @@ import shlex
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -28,6 +29,11 @@ from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, ModelInfo
 from quorate.serving.records import example
+
+_CONTROLLER = "SERVE_CONTROLLER_ACTOR"
+"""The name that Serve gives its controller."""
+_ENDS_IN_S = 30.0
+"""How long the applications may take to end; each replica has 5 s."""
 
 
 def _say(line: str) -> None:
@@ -68,20 +74,23 @@ def serve_bundle(
     port = free_port(host, port)
     threads = threads or max(1, ((os.cpu_count() or 2) - 1) // replicas)
     with ExitStack() as ending:
+        if block:
+            ending.enter_context(_signals_interrupt())
         start_ray(cpus=replicas * threads, keeps_memory=False)
+        if block:
+            ending.enter_context(_signals_interrupt())  # again: Ray has taken them
         ending.callback(_leave_ray)
-        with _signals_interrupt() if block else nullcontext():  # behind Ray's start, which takes the signals
-            _refuse_running_serve()
-            ending.callback(_end_serve)
-            _start_serve(host, port, limits)
-            _deploy(folder, limits, digest(token) if token else None, replicas, threads, load, allow_code)
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            echo(welcome(url, manifest, token_file))
-            if block:
-                with suppress(Interrupted):
-                    threading.Event().wait()
-                echo("stopping")
-        if not block:
+        _refuse_running_serve()
+        ending.callback(_end_serve)
+        _start_serve(host, port, limits)
+        _deploy(folder, limits, digest(token) if token else None, replicas, threads, load, allow_code)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        echo(welcome(url, manifest, token_file))
+        if block:
+            with suppress(Interrupted):
+                threading.Event().wait()
+            echo("stopping")
+        else:
             ending.pop_all()
     return url
 
@@ -147,9 +156,11 @@ def _grey_picture(signature: ImageSignature) -> str:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Interrupted` in here."""
+    """The first SIGINT or SIGTERM raises `Interrupted` in here; those that follow do not disturb the end."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
         raise Interrupted(number)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -167,8 +178,22 @@ def _leave_ray() -> None:
 
 
 def _end_serve() -> None:
-    from ray import serve
+    """End Serve and wait until its controller is gone.
 
+    `serve.shutdown` waits inside of a call that the end of the controller makes fail, and Ray prints that failure of
+    every stop ("infinite retries"). Here the controller is asked not to wait.
+    """
+    import ray
+    from ray import serve
+    from ray.exceptions import RayActorError
+
+    until = time.monotonic() + _ENDS_IN_S
+    with suppress(ValueError, RayActorError):  # there is no controller, or it has ended
+        controller = ray.get_actor(_CONTROLLER, namespace="serve")
+        ray.get(controller.graceful_shutdown.remote(wait=False), timeout=_ENDS_IN_S)
+        while time.monotonic() < until:
+            ray.get_actor(_CONTROLLER, namespace="serve")
+            time.sleep(0.1)
     serve.shutdown()
 
 
