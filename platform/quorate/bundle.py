@@ -249,12 +249,15 @@ def _load(folder: Path, name: str, place: str) -> Member:
 
 def check_code(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Raise `BundleError` where loading the bundle imports code that is refused (`own_code.refused`)."""
-    combination = manifest["combination"]
-    kind = combination.get("pool", combination["kind"])
+    kind = _pooling(manifest["combination"])
     wanted = {f"the combiner {kind}": [kind] if ":" in kind else []}
     for entry in manifest["members"]:
         for place in entry["folds"]:
-            wanted.setdefault(f"the member {entry['name']}", []).extend(references_in(read_header(folder / place)))
+            try:
+                references = references_in(read_header(folder / place))
+            except (AttributeError, ValueError) as error:
+                raise BundleError(f"{folder / place / HEADER} cannot be read: {error}") from None
+            wanted.setdefault(f"the member {entry['name']}", []).extend(references)
     for what, references in wanted.items():
         for reference in references:
             try:
@@ -263,8 +266,16 @@ def check_code(folder: Path, manifest: Mapping[str, Any]) -> None:
                 raise BundleError(f"{folder}: {what}: {error}") from None
 
 
+def _pooling(combination: Mapping[str, Any]) -> str:
+    """The kind of combiner that pools the members; raises `TypeError` where that is no text."""
+    kind = combination.get("pool", combination["kind"])
+    if not isinstance(kind, str):
+        raise TypeError(f"the combiner is {kind!r}")
+    return kind
+
+
 def _check_combiner(folder: Path, combination: Mapping[str, Any]) -> None:
-    kind, package = combination.get("pool", combination["kind"]), combination.get("requires")
+    kind, package = _pooling(combination), combination.get("requires")
     try:
         COMBINERS.get(kind)
     except ValueError as error:
@@ -310,6 +321,7 @@ def verified_manifest(folder: Path) -> dict[str, Any]:
         _verify(folder, manifest["files"])
         for place in (place for entry in manifest["members"] for place in entry["folds"]):
             _verify_member(folder, place, manifest["files"])
+        _pooling(manifest["combination"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, BundleError):
             raise

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import AllowCodeOption, JsonOption, refuse_code, runs_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
 
 
 def diagnose(
@@ -36,7 +36,6 @@ def diagnose(
         raise UserError(f"--target-loss {target_loss:g}: a log-loss is 0 or more nats")
     from quorate.runs import RunFolder
 
-    refuse_code(allowed=allow_code)
     folder = RunFolder.find(run, runs_folder())
     from quorate.checks.evidence import gather_evidence
     from quorate.report.advice import as_json, as_lines, diagnoses

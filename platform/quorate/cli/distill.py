@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.making import OutputOption, making, output_folder, tell
-from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, refuse_code, runs_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder
 
 
 def distill(
@@ -57,7 +57,6 @@ def distill(
     """Train one network on what a run's ensemble says of its training rows, and write its bundle."""
     from quorate.runs import RunFolder
 
-    refuse_code(allowed=allow_code)
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "student")
     from quorate.distilling import Lesson, student_job

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.making import output_folder
-from quorate.cli.places import AllowCodeOption, JsonOption, refuse_code, runs_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
 
 if TYPE_CHECKING:
     from quorate.ensemble.receipt import Goal
@@ -44,7 +44,6 @@ def prune(
     from quorate.runs import RunFolder
 
     goal = _goal(members, max_latency, loss)
-    refuse_code(allowed=allow_code)
     folder = RunFolder.find(run, runs_folder())
     if goal is None and output is not None:
         raise UserError("-o is for a smaller bundle; say which, with --members, --max-latency or --loss")

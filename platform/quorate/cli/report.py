@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import AllowCodeOption, refuse_code, runs_folder
+from quorate.cli.places import AllowCodeOption, runs_folder
 
 
 def report(
@@ -29,7 +29,6 @@ def report(
 
     if output is not None:
         check_output(output, endings=(".html", ".htm"))
-    refuse_code(allowed=allow_code)
     folder = RunFolder.find(run, runs_folder())
     from quorate.amounts import say_bytes
     from quorate.checks.reopened import reopen

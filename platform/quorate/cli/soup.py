@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.making import OutputOption, making, output_folder, tell
-from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, refuse_code, runs_folder, store_uri
+from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder, store_uri
 
 
 def soup(
@@ -33,7 +33,6 @@ def soup(
     names = None if members is None else [name.strip() for name in members.split(",") if name.strip()]
     if names is not None and not names:
         raise UserError("--members is empty; name two networks or more, or leave it out")
-    refuse_code(allowed=allow_code)
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "soup")
     from quorate.finished import reopen
