@@ -111,6 +111,7 @@ def test_with_leave_the_code_is_imported(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "imported").exists()
 
 
+@pytest.mark.slow
 def test_the_commands_refuse_code_with_a_plain_error_and_the_way(run: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", images=np.zeros((2, 8, 8, 1), np.uint8), labels=np.zeros(2, int))
     rewrite(run / "bundle", f"members/net/0/{HEADER}", lambda header: header.update(kind=REFERENCE))
@@ -124,6 +125,7 @@ def test_the_commands_refuse_code_with_a_plain_error_and_the_way(run: Path, tmp_
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.slow
 def test_the_job_that_a_run_keeps_imports_no_code_for_a_report_or_a_diagnosis(run: Path, tmp_path: Path) -> None:
     job = json.loads((run / "job.json").read_text())
     job["members"]["net"] = {"kind": REFERENCE}

@@ -43,7 +43,8 @@ class StandIn:
         self._calls += 1
         if (x == 255).all(axis=(1, 2, 3)).any():
             raise QuorumLost("1 of 2 members answered, the quorum is 2")
-        each = {name: proba(x, sharpness) for name, sharpness in SHARPNESS.items()}
+        step = -1 if self._manifest["class_names"] == CLASSES[::-1] else 1
+        each = {name: proba(x, sharpness)[:, ::step] for name, sharpness in SHARPNESS.items()}
         mean = np.mean(list(each.values()), axis=0).astype(np.float32)
         return StandInPrediction(mean, each if members else None, {}, {})
 
@@ -64,14 +65,14 @@ def load(folder: Path, *, allow_code: bool = False) -> StandIn:
     return StandIn(json.loads((folder / "manifest.json").read_text()))
 
 
-def write(folder: Path, *, job: str = "quarters") -> Path:
-    """A folder that `load` reads."""
+def write(folder: Path, *, job: str = "quarters", reverse: bool = False) -> Path:
+    """A folder that `load` reads; with `reverse` a model that says the same with its classes in reverse order."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
         "schema": 3,
         "job": job,
         "created": "2026-01-01T00:00:00Z",
-        "class_names": CLASSES,
+        "class_names": CLASSES[::-1] if reverse else CLASSES,
         "input": {"kind": "image", "dtype": "uint8", "shape": list(SHAPE)},
         "members": [
             {"name": name, "kind": "softmax", "weight": 0.5, "temperature": 1.0, "folds": [f"members/{name}/0"]}
