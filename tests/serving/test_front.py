@@ -268,7 +268,7 @@ def test_rows_like_the_training_rows_have_no_warnings() -> None:
 
 
 def test_an_answer_lists_twenty_warnings_at_most_and_counts_the_others() -> None:
-    rows = [{"age": 500, "job": "z" * 500}] * 30
+    rows = [{"age": 500, "job": "z"}] * 30
 
     (answer,) = ask("POST", "/v1/predict", Columns(), json={"inputs": rows})
 
