@@ -225,6 +225,9 @@ def test_versions_that_are_switched_under_load_never_mix(client: httpx.Client, t
     from quorate.serving.application import deploy
 
     folders = [stand_in.write(tmp_path / str(n), job=f"order {n}", reverse=bool(n)) for n in range(2)]
+    for folder in folders:
+        _end_former_versions(client)  # the session's Ray has processors for two
+        deploy(folder, limits=LIMITS, token=digest(TOKEN), load=stand_in.LOAD)
     ended = threading.Event()
 
     def ask(seed: int) -> set[str]:
@@ -243,10 +246,21 @@ def test_versions_that_are_switched_under_load_never_mix(client: httpx.Client, t
     with ThreadPoolExecutor(16) as pool:
         asked = [pool.submit(ask, seed) for seed in range(16)]
         try:
-            for folder in (*folders, *folders):
+            for folder in (*folders, *folders, *folders):
                 deploy(folder, limits=LIMITS, token=digest(TOKEN), load=stand_in.LOAD)
         finally:
             ended.set()
         answered = set().union(*(each.result() for each in asked))
 
     assert {"order 0", "order 1"} <= answered
+
+
+def _end_former_versions(client: httpx.Client) -> None:
+    from ray import serve
+
+    from quorate.serving.application import FRONT, application_name
+
+    said = client.get("/v1/metadata").json()
+    for name in serve.status().applications:
+        if name not in (FRONT, application_name(said["job"], said["version"])):
+            serve.delete(name)
