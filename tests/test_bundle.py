@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from quorate.bundle import (
     verified_manifest,
     write_bundle,
 )
+from quorate.data.dataset import ArrayImages
 from quorate.data.signature import ImageSignature
 from quorate.ensemble.calibration import apply_temperature
 from quorate.ensemble.combination import one_member
@@ -270,3 +272,114 @@ def test_what_a_bundle_keeps_of_votes_covers_as_many_rows_and_answers_as_many(tm
         confidence = bundle.risk_coverage.confidence_for(risk)
         assert confidence is not None
         assert (shares.max(axis=1) >= confidence).mean() == pytest.approx(bundle.risk_coverage.at(confidence)[0])
+
+
+class Fails:
+    """Answers as `member`, but raises for rows whose first pixel is `pixel`, or gives NaN there."""
+
+    def __init__(self, member: Member, pixel: int, *, raises: bool = True) -> None:
+        self.member, self.pixel, self.raises, self.calls = member, pixel, raises, 0
+
+    def predict_proba(self, images):
+        self.calls += 1
+        bad = images.take(np.arange(len(images)))[:, 0, 0, 0] == self.pixel
+        if self.raises and bad.any():
+            raise RuntimeError("a row that it cannot read")
+        proba = self.member.predict_proba(images)
+        proba[bad] = np.nan
+        return proba
+
+
+def with_one_bad_row(at: int) -> np.ndarray:
+    rows = np.where(ROWS == 7, 8, ROWS)
+    rows[at, 0, 0, 0] = 7
+    return rows
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_member_that_fails_for_one_row_is_left_out_of_that_row_alone(folder, trained, raises):
+    # given
+    whole = Bundle.load(folder)
+    hurt = Bundle(whole.manifest, {"line": trained["line"], "wood": [Fails(trained["wood"][0], 7, raises=raises)]})
+    rows = with_one_bad_row(4)
+
+    # when
+    answer = hurt.predict(rows, members=True, doubt=True)
+
+    # then: the others as if nothing had been there, the row by the other member alone
+    others = np.arange(9) != 4
+    np.testing.assert_array_equal(answer.proba[others], whole.predict(rows).proba[others])
+    line = np.mean([member.predict_proba(ArrayImages(rows[4:5])) for member in trained["line"]], axis=0)
+    alone = apply_temperature(proba=apply_temperature(proba=line, temperature=2.0), temperature=1.5)
+    assert answer.proba[4] == pytest.approx(alone[0], abs=1e-6)
+    assert answer.lost == ("wood",) and answer.lost_rows["wood"].tolist() == [not other for other in others]
+    assert answer.members is not None and np.isnan(answer.members["wood"]).all(axis=1).tolist() == (~others).tolist()
+    assert answer.doubt is not None and np.isfinite(answer.doubt.entropy).all()
+    calibrated = hurt.calibrated(answer.members)["wood"]
+    assert np.isnan(calibrated[4]).all() and np.isfinite(calibrated[others]).all()
+
+
+def test_a_row_that_loses_the_quorum_is_named(folder, trained):
+    manifest = Bundle.load(folder).manifest | {"quorum": 2}
+    hurt = Bundle(manifest, {"line": trained["line"], "wood": [Fails(trained["wood"][0], 7)]})
+
+    with pytest.raises(QuorumLost, match=r"row 5: 1 of 2 members answer, 2 are needed; lost: wood") as lost:
+        hurt.predict(with_one_bad_row(4))
+    assert lost.value.row == 4
+
+
+def test_a_member_that_never_answers_is_not_asked_for_every_row(folder, trained):
+    broken = Fails(trained["wood"][0], 8)
+    rows = np.full((256, 8, 8, 1), 8, np.uint8)
+
+    answer = Bundle(Bundle.load(folder).manifest, {"line": trained["line"], "wood": [broken]}).predict(rows)
+
+    assert answer.lost == ("wood",) and broken.calls == 31
+
+
+def test_members_are_calibrated_as_the_ensemble_reads_them(folder, trained):
+    bundle = Bundle.load(folder)
+    members = bundle.predict(ROWS, members=True).members
+    assert members is not None
+
+    found = bundle.calibrated(members)
+
+    assert found["line"] == pytest.approx(apply_temperature(proba=members["line"], temperature=2.0))
+    assert found["wood"] == pytest.approx(members["wood"], abs=1e-7)
+    # the mean of these with the weights is what the ensemble calibrates in turn
+    pooled = 0.75 * found["line"] + 0.25 * found["wood"]
+    assert bundle.predict(ROWS).proba == pytest.approx(apply_temperature(proba=pooled, temperature=1.5), abs=1e-6)
+
+
+def test_no_rows_are_an_error_of_the_caller(folder):
+    with pytest.raises(ValueError, match="there is nothing to see"):
+        Bundle.load(folder).predict(ROWS[:0])
+    with pytest.raises(ValueError, match="there are no rows to predict"):
+        Bundle.load(folder).predict(ArrayImages(ROWS).subset(np.arange(0)))
+
+
+def test_a_file_of_a_member_that_the_manifest_does_not_name_is_refused(folder):
+    (folder / "members" / "line" / "0" / "more.safetensors").write_bytes(b"x")
+
+    with pytest.raises(BundleError, match=r"members/line/0/more\.safetensors is not in the manifest"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": []},
+        {"files": {"a\0b": "x"}},
+        {"members": {"line": 1}},
+        {"members": [{"name": "line", "folds": 3}]},
+        {"combination": {"kind": "mean", "weights": [2, 3], "calibrations": [], "calibration": {"kind": "none"}}},
+        {"combination": {"kind": "no such combiner", "weights": [1]}},
+        {"combination": None},
+        {"combination": {"kind": 3}},
+    ],
+)
+def test_a_manifest_with_values_of_other_types_is_refused_by_name(folder, changes):
+    edit(folder, **changes)
+
+    with pytest.raises(BundleError, match=re.escape(str(folder))):
+        Bundle.load(folder)

@@ -484,7 +484,7 @@ from pathlib import Path
 import numpy as np
 from quorate.bundle import Bundle, BundleError
 try:
-    bundle = Bundle.load(Path(sys.argv[1]))
+    bundle = Bundle.load(Path(sys.argv[1]), allow_code=True)
 except BundleError as error:
     print(error)
     raise SystemExit
@@ -506,7 +506,11 @@ def said_without(here: Here, package: str) -> str:
         changed.setattr(sys, "path", [place for place in sys.path if not place.startswith(str(here.folder))])
         changed.chdir(ROOT)
         try:
-            proba = Bundle.load(here.newest_run() / "bundle").predict(np.zeros((3, 8, 8, 1), np.uint8)).proba
+            proba = (
+                Bundle.load(here.newest_run() / "bundle", allow_code=True)
+                .predict(np.zeros((3, 8, 8, 1), np.uint8))
+                .proba
+            )
         except BundleError as error:
             return str(error)
         np.testing.assert_allclose(proba.sum(axis=1), 1)
@@ -594,7 +598,7 @@ def test_a_network_that_onnx_cannot_hold_needs_its_package_and_says_so(here: Her
     said = said_without(here, "mine")
     assert "the member net cannot be loaded: it needs the package mine; install it, or put its folder" in said
     kept, rows = np.load(here.newest_run() / "test.npz"), open_data(job_of(here, data="mine.rows:both")).test
-    proba = Bundle.load(here.newest_run() / "bundle").predict(rows.x).proba
+    proba = Bundle.load(here.newest_run() / "bundle", allow_code=True).predict(rows.x).proba
     np.testing.assert_allclose(proba, kept["ensemble"], atol=1e-6)
 
 
@@ -673,7 +677,7 @@ def test_a_combiner_that_pools_in_its_own_way_is_needed_and_named(here: Here) ->
     said = said_apart_without(here, "mine")
     assert "the combiner mine.combining:Geometric needs the package mine; install it" in said
     kept, rows = np.load(here.newest_run() / "test.npz"), open_data(job_of(here, data=digits)).test
-    proba = Bundle.load(here.newest_run() / "bundle").predict(rows.x).proba
+    proba = Bundle.load(here.newest_run() / "bundle", allow_code=True).predict(rows.x).proba
     np.testing.assert_allclose(proba, kept["ensemble"], atol=1e-6)
 
 

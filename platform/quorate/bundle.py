@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,27 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from quorate import own_code
 from quorate.data.dataset import Inputs, Pixels
 from quorate.data.in_memory import as_inputs
+from quorate.data.known_values import KnownValues
 from quorate.data.signature import Signature, signature_from_json
+from quorate.data.table import Table
 from quorate.ensemble.abstention import RiskCoverage
+from quorate.ensemble.answers import Answered, ask_for_rows
+from quorate.ensemble.arrays import Mask
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.conformal import Conformal
-from quorate.ensemble.uncertainty import Doubt
+from quorate.ensemble.uncertainty import Doubt, scattered
 from quorate.errors import UserError
 from quorate.kinds import COMBINERS
-from quorate.members.base import HEADER, Member, Proba, load_member
+from quorate.members.base import HEADER, Member, Proba, load_member, read_header, references_in
 
 SCHEMA = 3
 MANIFEST = "manifest.json"
 LOSSES = "losses.npz"
+KNOWN = "columns.json"
+"""What the training rows of a table held; bundles of before lack it."""
 UNSEEN = "unseen.npz"
 """What the ensemble says of training rows, each by models and a combination that had not seen it."""
 
@@ -46,7 +54,11 @@ class BundleError(UserError):
 
 
 class QuorumLost(RuntimeError):
-    """Fewer members answer than the ensemble needs to decide."""
+    """Fewer members answer than the ensemble needs to decide; `row` is the first such row where it is not every one."""
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        super().__init__(problem if row is None else f"row {row + 1}: {problem}")
+        self.problem, self.row = problem, row
 
 
 @dataclass(frozen=True)
@@ -55,9 +67,18 @@ class Prediction:
 
     proba: NDArray[np.float64]
     members: dict[str, Proba] | None
-    lost: tuple[str, ...] = ()
+    """Before calibration; NaN in rows that a member did not answer."""
+    lost_rows: Mapping[str, Mask] = field(default_factory=dict)
+    """Members that did not answer for some rows, with these rows (n,)."""
+    unfamiliar: Mapping[str, Mask] = field(default_factory=dict)
+    """Columns with values unlike those of the training rows, with these rows (n,)."""
     doubt: Doubt | None = None
     """How sure the members are, if asked."""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Members that did not answer for some rows or for all."""
+        return tuple(self.lost_rows)
 
 
 class Bundle:
@@ -68,29 +89,41 @@ class Bundle:
         manifest: dict[str, Any],
         members: Mapping[str, Sequence[Member]],
         unseen: Mapping[str, NDArray[Any]] | None = None,
+        known: KnownValues | None = None,
     ) -> None:
         self.manifest = manifest
         self._members = members
         self._unseen = unseen
+        self.known = known
+        """What the training rows of a table held; None for images, and where the bundle does not say."""
         whole = Combination.from_json(manifest["combination"])
         chosen = [i for i, entry in enumerate(manifest["members"]) if entry["folds"]]
         self._combination = whole.of(chosen)
 
     @classmethod
-    def load(cls, folder: Path) -> Bundle:
-        """Verify every file against the manifest, then load; raises `BundleError`."""
+    def load(cls, folder: Path, *, allow_code: bool = False) -> Bundle:
+        """Verify every file against the manifest, then load; raises `BundleError`.
+
+        A bundle may need a user's own code, `module:name`: it is imported only where the caller trusts the bundle and
+        says so with `allow_code`.
+        """
         manifest = verified_manifest(folder)
-        _check_combiner(folder, manifest["combination"])
-        members = {
-            entry["name"]: [_load(folder, entry["name"], place) for place in entry["folds"]]
-            for entry in manifest["members"]
-            if entry["folds"]
-        }
+        with nullcontext() if allow_code else own_code.refused():
+            check_code(folder, manifest)
+            _check_combiner(folder, manifest["combination"])
+            members = {
+                entry["name"]: [_load(folder, entry["name"], place) for place in entry["folds"]]
+                for entry in manifest["members"]
+                if entry["folds"]
+            }
         unseen = None
         if UNSEEN in manifest["files"]:
             with np.load(folder / UNSEEN, allow_pickle=False) as arrays:
                 unseen = dict(arrays)
-        return cls(manifest, members, unseen)
+        try:
+            return cls(manifest, members, unseen, _known(folder, manifest))
+        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{folder}: the combination in {MANIFEST} cannot be used: {error!r}") from error
 
     @property
     def models(self) -> Mapping[str, Sequence[Member]]:
@@ -121,42 +154,89 @@ class Bundle:
     def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, doubt: bool = False) -> Prediction:
         """Probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
-        Every member is the average of its folds. Arrays and frames that are not what the bundle takes raise
-        `ValueError`. A member that raises is left out and named; below the quorum `QuorumLost` is raised.
+        Every member is the average of its folds. Arrays and frames that are not what the bundle takes, or have no
+        rows, raise `ValueError`. A member that raises for some rows, or gives them probabilities that are not finite,
+        is left out there and named; below the quorum `QuorumLost` is raised.
         """
-        rows = as_inputs(x, self.signature) if isinstance(x, np.ndarray | pd.DataFrame) else x
-        assert rows.signature == self.signature, "inputs are checked at the door"
-        answers: dict[str, Proba] = {}
-        lost = []
-        for name, folds in self._members.items():
-            try:
-                answers[name] = np.mean([fold.predict_proba(rows) for fold in folds], axis=0, dtype=np.float32)
-            except Exception:
-                log.exception("member %s does not answer", name)
-                lost.append(name)
-        if len(answers) < self.manifest["quorum"]:
-            raise QuorumLost(
-                f"{len(answers)} of {len(self._members)} members answer, {self.manifest['quorum']} are needed; "
-                f"lost: {', '.join(lost)}"
-            )
-        present = np.array([name in answers for name in self._members])
-        blank = np.zeros((len(rows), len(self.class_names)), np.float32)
-        stacked = np.stack([answers.get(name, blank) for name in self._members])
-        proba = self._combination.apply(stacked, present)
-        doubts = self._combination.doubt(stacked, present) if doubt else None
-        return Prediction(proba, answers if members else None, tuple(lost), doubts)
+        inputs = as_inputs(x, self.signature) if isinstance(x, np.ndarray | pd.DataFrame) else x
+        assert inputs.signature == self.signature, "inputs are checked at the door"
+        if not len(inputs):
+            raise ValueError("there are no rows to predict")
+        asked = {name: self._ask(name, folds, inputs) for name, folds in self._members.items()}
+        present = np.stack([one.answered for one in asked.values()])
+        lost_rows = {name: ~one.answered for name, one in asked.items() if not one.answered.all()}
+        self._check_quorum(present, lost_rows)
+        stacked = np.stack([one.proba for one in asked.values()])
+        each = {name: one.proba for name, one in asked.items() if one.answered.any()} if members else None
+        unfamiliar = self.known.unfamiliar(inputs) if self.known is not None and isinstance(inputs, Table) else {}
+        proba = np.zeros(stacked.shape[1:])
+        doubts = None
+        for rows in _alike(present):
+            some = slice(None) if len(rows) == len(inputs) else rows
+            proba[some] = self._combination.apply(stacked[:, some], present[:, rows[0]])
+            if doubt:
+                part = self._combination.doubt(stacked[:, some], present[:, rows[0]])
+                doubts = scattered(doubts, part, rows, total=len(inputs))
+        return Prediction(proba, each, lost_rows, unfamiliar, doubts)
+
+    def calibrated(self, members: Mapping[str, Proba]) -> dict[str, NDArray[np.float64]]:
+        """Members' probabilities (n, K), each by its own calibration, as the ensemble reads them; NaN rows stay NaN."""
+        found = {}
+        for name, calibration in zip(self._members, self._combination.calibrations, strict=True):
+            if name in members:
+                proba = members[name].astype(np.float64)
+                there = np.isfinite(proba).all(axis=1)
+                proba[there] = calibration.apply(members[name][there])
+                found[name] = proba
+        return found
+
+    def _ask(self, name: str, folds: Sequence[Member], inputs: Inputs) -> Answered:
+        def ask(rows: NDArray[np.int64]) -> Proba:
+            some = inputs if len(rows) == len(inputs) else inputs.subset(rows)
+            proba: Proba = np.mean([fold.predict_proba(some) for fold in folds], axis=0, dtype=np.float32)
+            return proba
+
+        found = ask_for_rows(ask, rows=len(inputs), classes=len(self.class_names))
+        silent = int((~found.answered).sum())
+        if silent or found.error is not None:
+            log.error("member %s does not answer for %d of %d rows", name, silent, len(inputs), exc_info=found.error)
+        return found
+
+    def _check_quorum(self, present: Mask, lost_rows: Mapping[str, Mask]) -> None:
+        counts = present.sum(axis=0)
+        below = counts < self.manifest["quorum"]
+        if not below.any():
+            return
+        row = int(below.argmax())
+        lost = [name for name, rows in lost_rows.items() if rows[row]]
+        raise QuorumLost(
+            f"{counts[row]} of {len(self._members)} members answer, {self.manifest['quorum']} are needed; "
+            f"lost: {', '.join(lost)}",
+            None if below.all() else row,
+        )
+
+
+def _alike(present: Mask) -> list[NDArray[np.int64]]:
+    """The rows (n,) of (M, n) in groups that the same members answer."""
+    if present.all():
+        return [np.arange(present.shape[1])]
+    _, group = np.unique(present, axis=1, return_inverse=True)
+    return [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
 
 
 def needs(manifest: Mapping[str, Any]) -> list[str]:
     """What loading a bundle needs beside Quorate, in sentences."""
+    allow = "; commands that load it need --allow-code"
     said = [
         f"the member {entry['name']} needs the package {entry['requires']} wherever the bundle is loaded: "
-        f"{entry['reason']}"
+        f"{entry['reason']}{allow}"
         for entry in manifest["members"]
         if "requires" in entry
     ]
     if package := manifest["combination"].get("requires"):
-        said.append(f"the combiner needs the package {package} wherever the bundle is loaded: it pools in its own way")
+        said.append(
+            f"the combiner needs the package {package} wherever the bundle is loaded: it pools in its own way{allow}"
+        )
     return said
 
 
@@ -167,17 +247,53 @@ def _load(folder: Path, name: str, place: str) -> Member:
         raise BundleError(f"{folder}: the member {name} cannot be loaded: {error}") from error
 
 
+def check_code(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise `BundleError` where loading the bundle imports code that is refused (`own_code.refused`)."""
+    kind = _pooling(manifest["combination"])
+    wanted = {f"the combiner {kind}": [kind] if ":" in kind else []}
+    for entry in manifest["members"]:
+        for place in entry["folds"]:
+            try:
+                references = references_in(read_header(folder / place))
+            except (AttributeError, ValueError) as error:
+                raise BundleError(f"{folder / place / HEADER} cannot be read: {error}") from None
+            wanted.setdefault(f"the member {entry['name']}", []).extend(references)
+    for what, references in wanted.items():
+        for reference in references:
+            try:
+                own_code.check_allowed(reference)
+            except own_code.OwnCodeError as error:
+                raise BundleError(f"{folder}: {what}: {error}") from None
+
+
+def _pooling(combination: Mapping[str, Any]) -> str:
+    """The kind of combiner that pools the members; raises `TypeError` where that is no text."""
+    kind = combination.get("pool", combination["kind"])
+    if not isinstance(kind, str):
+        raise TypeError(f"the combiner is {kind!r}")
+    return kind
+
+
 def _check_combiner(folder: Path, combination: Mapping[str, Any]) -> None:
-    package = combination.get("requires")
-    if package is None:
-        return
+    kind, package = _pooling(combination), combination.get("requires")
     try:
-        COMBINERS.get(combination["kind"])
+        COMBINERS.get(kind)
     except ValueError as error:
+        if package is None:
+            raise BundleError(f"{folder}: {error}") from error
         raise BundleError(
-            f"{folder}: the combiner {combination['kind']} needs the package {package}; install it, or put its "
+            f"{folder}: the combiner {kind} needs the package {package}; install it, or put its "
             f"folder on PYTHONPATH ({error})"
         ) from error
+
+
+def _known(folder: Path, manifest: Mapping[str, Any]) -> KnownValues | None:
+    if KNOWN not in manifest["files"]:
+        return None
+    try:
+        return KnownValues.from_bytes((folder / KNOWN).read_bytes())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{folder / KNOWN} cannot be read: {error}") from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -201,10 +317,15 @@ def verified_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     if missing := _NEEDED - manifest.keys():
         raise BundleError(f"{folder / MANIFEST} lacks {', '.join(sorted(missing))}")
-    _verify(folder, manifest["files"])
-    for place in (place for entry in manifest["members"] for place in entry["folds"]):
-        if f"{place}/{HEADER}" not in manifest["files"]:
-            raise BundleError(f"{folder}: the manifest names a member without its files: {place}")
+    try:
+        _verify(folder, manifest["files"])
+        for place in (place for entry in manifest["members"] for place in entry["folds"]):
+            _verify_member(folder, place, manifest["files"])
+        _pooling(manifest["combination"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{folder / MANIFEST} is no manifest of a bundle: {error!r}") from None
     return manifest
 
 
@@ -221,6 +342,16 @@ def write_bundle(folder: Path, manifest: dict[str, Any], files: Mapping[str, byt
     whole = {"schema": SCHEMA, **manifest, "files": hashes}
     (partial / MANIFEST).write_text(json.dumps(whole, indent=1), encoding="utf-8")
     partial.rename(folder)
+
+
+def _verify_member(folder: Path, place: str, hashes: Mapping[str, str]) -> None:
+    """Raise `BundleError` where a member's folder lacks its header, or holds a file that the manifest does not name."""
+    if f"{place}/{HEADER}" not in hashes:
+        raise BundleError(f"{folder}: the manifest names a member without its files: {place}")
+    for path in sorted((folder / place).rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in hashes:
+            raise BundleError(f"{folder}: {name} is not in the manifest, so nobody vouches for it; remove it")
 
 
 def _verify(folder: Path, hashes: Mapping[str, str]) -> None:

@@ -190,7 +190,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 for path in sorted(run.bundle.rglob("*"))
                 if path.is_file()
             }
-            self._bundle = Bundle.load(run.bundle)
+            self._bundle = Bundle.load(run.bundle, allow_code=True)
             with np.load(run.path / "oof.npz", allow_pickle=False) as arrays:
                 out_of_fold = arrays["ensemble"]
         self.classes_ = classes
@@ -218,7 +218,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if not hasattr(self, "_bundle"):
             with tempfile.TemporaryDirectory(prefix="quorate-") as name:
-                self._bundle = Bundle.load(self.save_bundle(Path(name) / "bundle"))
+                self._bundle = Bundle.load(self.save_bundle(Path(name) / "bundle"), allow_code=True)
         return self._bundle
 
     def save_bundle(self, folder: str | Path) -> Path:

@@ -75,6 +75,8 @@ class Ensemble:
             rows = as_inputs(x, self.bundle.signature)
         except ValueError as error:
             raise UserError(str(error)) from None
+        if not len(rows):
+            raise UserError("there are no rows to predict")
         return self.bundle.predict(rows, doubt=doubt)
 
     def _scored(self, rows: Rows, *, doubt: bool) -> Answers:
@@ -89,18 +91,19 @@ class Ensemble:
         return f"<Ensemble of {members} members for {self.bundle.signature}, {len(self.classes_)} classes>"
 
 
-def load(run: str | Path | None = None) -> Ensemble:
+def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble:
     """The ensemble of a run.
 
     `run` is a run folder or the name of one in `runs` (or QUORATE_RUNS), a bundle's folder, or the URI
     of a model in MLflow (`models:/digits@champion`); the newest finished run when left out. Every file
-    is verified before it is read, and nothing in it executes. Raises `UserError`, a `ValueError`.
+    is verified before it is read, and nothing in it executes, but for an ensemble that needs code of your own
+    (`module:name`): it is imported if you trust the files and set `allow_code`. Raises `UserError`, a `ValueError`.
 
     >>> quorate.load("models:/digits@champion").predict_proba(images).shape     # doctest: +SKIP
     (2, 10)
     """
     folder = bundle_folder(str(run) if run is not None else None)
-    bundle = Bundle.load(folder)
+    bundle = Bundle.load(folder, allow_code=allow_code)
     return Ensemble(bundle, as_frame(_board(folder, bundle)))
 
 

@@ -12,6 +12,8 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -27,8 +29,31 @@ _found: dict[str, str] = {}
 """Modules that references led to, with the SHA-256 of the source that was imported."""
 
 
+_refusing: ContextVar[bool] = ContextVar("refusing", default=False)
+"""Whether references to code that is not installed as a kind of Quorate's are refused."""
+
+
 class OwnCodeError(UserError):
     """A user's own code cannot be used, with the reason and its place."""
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """Refuse to import what `module:name` references name, for files that somebody else may have written."""
+    token = _refusing.set(True)
+    try:
+        yield
+    finally:
+        _refusing.reset(token)
+
+
+def check_allowed(reference: str) -> None:
+    """Raise `OwnCodeError` inside of `refused`."""
+    if _refusing.get():
+        raise OwnCodeError(
+            f"{reference} is code that would be imported from the module {reference.partition(':')[0][:200]}; if you "
+            "trust whoever made these files, allow it with --allow-code, in Python with allow_code=True"
+        )
 
 
 def look_in(*folders: Path) -> None:
@@ -39,12 +64,16 @@ def look_in(*folders: Path) -> None:
     _folders.update(new | before)
 
 
-def find(reference: str) -> object:
+def find(reference: str, *, plugin: bool = False) -> object:
     """What `module:name` names, its module imported; raises `OwnCodeError`.
+
+    Inside of `refused` only a `plugin` is imported: an entry point of an installed package.
 
     From the first reference on, the folders of `look_in` stand before everything else on Python's
     path, as the folder of a script does.
     """
+    if not plugin:
+        check_allowed(reference)
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise OwnCodeError(f"{reference!r} is not of the form module:name, such as my_package.networks:build")

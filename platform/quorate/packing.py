@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate import __version__
-from quorate.bundle import LOSSES, UNSEEN, write_bundle
-from quorate.data.dataset import Dataset
+from quorate.bundle import KNOWN, LOSSES, UNSEEN, write_bundle
+from quorate.data.dataset import Dataset, Inputs
+from quorate.data.known_values import KnownValues
+from quorate.data.table import Table
 from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.combination import Combination, one_member
@@ -60,6 +62,7 @@ def pack_bundle(
     data = plan.context.train
     files[LOSSES] = losses_file(assembly.row_losses)
     files[UNSEEN] = unseen_file(assembly.crossfit_proba, assembly.rows, data.y)
+    files |= known_file(data.x)
     manifest = {
         **_origin(spec, plan.context.train, run=board["run"]),
         "members": members,
@@ -98,7 +101,7 @@ class Alone:
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: Alone, notes: Mapping[str, bytes]) -> Path:
     """Write the bundle of one network to `folder`, with the files `notes` beside it."""
-    files = dict(notes) | {LOSSES: losses_file(alone.row_losses)}
+    files = dict(notes) | {LOSSES: losses_file(alone.row_losses)} | known_file(data.x)
     if alone.unseen is not None:
         files[UNSEEN] = alone.unseen
     figures: dict[str, Any] = {"oof": alone.oof, "test": alone.test}
@@ -142,6 +145,11 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
             **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         },
     }
+
+
+def known_file(x: Inputs) -> dict[str, bytes]:
+    """The file, by its name, that says what the training rows held; none for images."""
+    return {KNOWN: KnownValues.of(x).to_bytes()} if isinstance(x, Table) else {}
 
 
 def losses_file(row_losses: NDArray[np.float64]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.bundle import LOSSES, UNSEEN, Bundle, verified_manifest, write_bundle
+from quorate.bundle import KNOWN, LOSSES, UNSEEN, Bundle, verified_manifest, write_bundle
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.metrics import scores
@@ -51,7 +51,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
 
     With `by_cost` members go by what they are worth for each millisecond, else by what they are worth.
     """
-    bundle = Bundle.load(folder.bundle)
+    bundle = Bundle.load(folder.bundle, allow_code=True)
     names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
     if len(names) < 2:
         raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
@@ -108,6 +108,8 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
         for name in manifest["files"]
         if any(name.startswith(f"{place}/") for place in places)
     }
+    if KNOWN in manifest["files"]:
+        files[KNOWN] = (folder.bundle / KNOWN).read_bytes()
     files |= {
         LOSSES: losses_file(assembly.row_losses),
         UNSEEN: unseen_file(assembly.crossfit_proba, assembly.rows, rows.y),
@@ -132,7 +134,7 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
     return {
         "bundle": str(out),
         "members": list(names),
-        "predict_ms": sum(member_milliseconds(Bundle.load(out)).values()),
+        "predict_ms": sum(member_milliseconds(Bundle.load(out, allow_code=True)).values()),
         "metrics": metrics,
         "before": manifest["metrics"],
         "change": vars(step.change),

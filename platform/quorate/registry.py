@@ -94,7 +94,7 @@ class Registry(Generic[T]):
     def _adopted(self, name: str, reference: str) -> T:
         """The kind made of a user's own code, made once for the same object."""
         try:
-            found = own_code.find(reference)
+            found = own_code.find(reference, plugin=name != reference)
         except OwnCodeError as error:
             raise OwnCodeError(f"{self.what} {self._called(name, reference)}: {error}") from error
         present = self._own.get(name)

@@ -64,7 +64,7 @@ def varied(
     images: Images = data.x if extra is None else JoinedImages((data.x, extra))
     seen = Views(images, augment, views, seed)
     size = len(images) * int(np.prod(images.shape))
-    teacher, answers, parts = Bundle.load(run.folder.bundle), [], list[Images]()
+    teacher, answers, parts = Bundle.load(run.folder.bundle, allow_code=True), [], list[Images]()
     for number, rows_of_view in enumerate(np.arange(len(seen)).reshape(views, -1)):
         view = seen.subset(rows_of_view)
         drawn = ArrayImages(seen.take(rows_of_view)) if size <= IN_MEMORY else view

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ LOAD = "tests.serving.stand_in:load"
 class StandInPrediction:
     proba: NDArray[np.float32]
     members: dict[str, NDArray[np.float32]] | None
-    lost: list[str]
+    lost_rows: dict[str, NDArray[np.bool_]]
+    unfamiliar: dict[str, NDArray[np.bool_]]
 
 
 class StandIn:
@@ -37,13 +39,17 @@ class StandIn:
         return {**self._manifest, "metrics": {"pid": os.getpid(), "calls": self._calls}}
 
     def predict(self, x: NDArray[np.uint8], *, members: bool = False) -> StandInPrediction:
-        """An all-white first row loses the quorum, as a way to ask for it."""
+        """An all-white row loses the quorum, as a way to ask for it."""
         self._calls += 1
-        if (x[0] == 255).all():
+        if (x == 255).all(axis=(1, 2, 3)).any():
             raise QuorumLost("1 of 2 members answered, the quorum is 2")
-        each = {name: proba(x, sharpness) for name, sharpness in SHARPNESS.items()}
+        step = -1 if self._manifest["class_names"] == CLASSES[::-1] else 1
+        each = {name: proba(x, sharpness)[:, ::step] for name, sharpness in SHARPNESS.items()}
         mean = np.mean(list(each.values()), axis=0).astype(np.float32)
-        return StandInPrediction(mean, each if members else None, [])
+        return StandInPrediction(mean, each if members else None, {}, {})
+
+    def calibrated(self, members: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
+        return {name: proba.astype("float64") for name, proba in members.items()}
 
 
 def proba(x: NDArray[np.uint8], sharpness: float) -> NDArray[np.float32]:
@@ -53,22 +59,25 @@ def proba(x: NDArray[np.uint8], sharpness: float) -> NDArray[np.float32]:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def load(folder: Path) -> StandIn:
+def load(folder: Path, *, allow_code: bool = False) -> StandIn:
     if (folder / "broken").exists():
         raise ValueError("the weights are damaged")
     return StandIn(json.loads((folder / "manifest.json").read_text()))
 
 
-def write(folder: Path, *, job: str = "quarters") -> Path:
-    """A folder that `load` reads."""
+def write(folder: Path, *, job: str = "quarters", reverse: bool = False) -> Path:
+    """A folder that `load` reads; with `reverse` a model that says the same with its classes in reverse order."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
         "schema": 3,
         "job": job,
         "created": "2026-01-01T00:00:00Z",
-        "class_names": CLASSES,
+        "class_names": CLASSES[::-1] if reverse else CLASSES,
         "input": {"kind": "image", "dtype": "uint8", "shape": list(SHAPE)},
-        "members": [{"name": name, "kind": "softmax", "weight": 0.5, "temperature": 1.0} for name in SHARPNESS],
+        "members": [
+            {"name": name, "kind": "softmax", "weight": 0.5, "temperature": 1.0, "folds": [f"members/{name}/0"]}
+            for name in SHARPNESS
+        ],
         "quorum": 2,
         "metrics": {},
         "data": {"fingerprint": "0" * 64},

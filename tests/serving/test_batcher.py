@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 from quorate.serving.batcher import Batcher, QueueFull
+from quorate.serving.errors import ModelFailed, ModelUnavailable
 from quorate.serving.model import Scores
 
 
-@dataclass
+@dataclass(eq=False)
 class Doubler:
     """A model whose probabilities are twice its pixels; it notes the first pixels of each call."""
 
@@ -22,6 +22,7 @@ class Doubler:
     asked_members: list[bool] = field(default_factory=list)
     busiest: int = 0
     busy: int = 0
+    error: type[Exception] = ModelFailed
 
     async def __call__(self, rows: np.ndarray, members: bool) -> Scores:
         self.calls.append(rows[:, 0].tolist())
@@ -31,7 +32,7 @@ class Doubler:
         await asyncio.sleep(self.seconds)
         self.busy -= 1
         if (rows == 13).any():
-            raise RuntimeError("thirteen")
+            raise self.error("thirteen")
         proba = rows.astype(np.float64) * 2
         return Scores(proba, {"one": proba + 1} if members else {})
 
@@ -40,9 +41,20 @@ def rows(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.uint8)[:, None]
 
 
-def batcher(model: Callable[[np.ndarray, bool], Awaitable[Scores]], **options: float) -> Batcher:
+@dataclass
+class Shared:
+    """A batcher with a model that requests go to unless they name another."""
+
+    model: Doubler
+    batches: Batcher
+
+    async def submit(self, rows: np.ndarray, *, members: bool = False, model: Doubler | None = None) -> Scores:
+        return await self.batches.submit(rows, call=model or self.model, members=members)
+
+
+def batcher(model: Doubler, **options: float) -> Shared:
     bounds = {"max_rows": 4, "wait_s": 0.01, "max_queued_rows": 100, **options}
-    return Batcher(model, **bounds)  # type: ignore[arg-type]
+    return Shared(model, Batcher(**bounds))  # type: ignore[arg-type]
 
 
 def test_requests_that_come_together_share_a_call_and_get_their_own_rows() -> None:
@@ -137,15 +149,44 @@ def test_members_go_only_to_those_who_asked() -> None:
     assert other.members == {}
 
 
-def test_a_failed_call_fails_its_batch_and_not_the_next() -> None:
-    async def run() -> list[Scores | BaseException]:
-        shared = batcher(Doubler(), max_rows=2)
-        return await asyncio.gather(*(shared.submit(rows(i)) for i in (13, 1, 2, 3)), return_exceptions=True)
+def test_a_request_whose_rows_fail_the_call_fails_alone_and_the_others_are_answered() -> None:
+    async def run() -> tuple[Doubler, list[Scores | BaseException]]:
+        model = Doubler()
+        shared = batcher(model, max_rows=8)
+        values = (1, 2, 3, 4, 5, 13, 7, 8)
+        return model, await asyncio.gather(*(shared.submit(rows(i)) for i in values), return_exceptions=True)
 
-    first, second, third, fourth = asyncio.run(run())
+    model, answers = asyncio.run(run())
 
-    assert isinstance(first, RuntimeError) and isinstance(second, RuntimeError)
-    assert isinstance(third, Scores) and isinstance(fourth, Scores)
+    assert isinstance(answers[5], ModelFailed)
+    assert [answer.proba.item() for answer in answers if isinstance(answer, Scores)] == [2, 4, 6, 8, 10, 14, 16]
+    # in halves: one call for all, two for each of the three levels below
+    assert len(model.calls) == 7
+
+
+def test_a_model_that_is_not_there_is_not_asked_again_for_each_request() -> None:
+    async def run() -> tuple[Doubler, list[Scores | BaseException]]:
+        model = Doubler(error=ModelUnavailable)
+        shared = batcher(model)
+        return model, await asyncio.gather(*(shared.submit(rows(i)) for i in (1, 13)), return_exceptions=True)
+
+    model, answers = asyncio.run(run())
+
+    assert model.calls == [[1, 13]]
+    assert all(isinstance(answer, ModelUnavailable) for answer in answers)
+
+
+def test_a_batch_never_holds_requests_for_two_models() -> None:
+    async def run() -> tuple[Doubler, Doubler, list[Scores]]:
+        old, new = Doubler(), Doubler()
+        shared = batcher(old, max_rows=8)
+        models = (old, old, new, new, old)
+        return old, new, await asyncio.gather(*(shared.submit(rows(i), model=each) for i, each in enumerate(models)))
+
+    old, new, scores = asyncio.run(run())
+
+    assert (old.calls, new.calls) == ([[0, 1], [4]], [[2, 3]])
+    assert [each.proba.item() for each in scores] == [0, 2, 4, 6, 8]
 
 
 def test_a_request_that_was_given_up_is_not_sent() -> None:

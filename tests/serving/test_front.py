@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from quorate.data.signature import ImageSignature
+from quorate.data.signature import Column, ImageSignature, TableSignature
 from quorate.serving.auth import digest
-from quorate.serving.errors import ModelFailed, ModelUnavailable
+from quorate.serving.errors import ModelFailed, ModelUnavailable, RowRefused
 from quorate.serving.front import Front
 from quorate.serving.limits import Limits
 from quorate.serving.model import ModelInfo, Scores
@@ -33,12 +33,16 @@ class Backend:
     calls: list[int] = field(default_factory=list)
     lost: tuple[str, ...] = ()
 
+    @property
+    def current(self) -> Backend:
+        return self
+
     async def predict(self, rows: np.ndarray, members: bool) -> Scores:
         self.calls.append(len(rows))
         await self._work()
         yes = rows[:, 0, 0, 0] / 255
         proba = np.stack([1 - yes, yes], axis=1)
-        return Scores(proba, {"one": proba} if members else {}, self.lost)
+        return Scores(proba, {"one": proba} if members else {}, {name: np.ones(len(rows), bool) for name in self.lost})
 
     async def describe(self) -> dict[str, Any]:
         await self._work()
@@ -179,3 +183,128 @@ def test_a_full_queue_gives_503_at_once() -> None:
     statuses = [answer.status_code for answer in answers]
     assert set(statuses) == {200, 503}
     assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 503)
+
+
+@dataclass
+class Switching:
+    """Versions one after the other: `current` moves on when told so."""
+
+    versions: list[Backend]
+    at: int = 0
+
+    @property
+    def current(self) -> Backend:
+        return self.versions[self.at]
+
+
+def test_a_request_is_answered_by_the_version_that_it_came_under() -> None:
+    # given: a version that takes its time, and one whose classes stand in another order
+    old = Backend(seconds=0.1)
+    new = Backend(ModelInfo("digits", "ba9876543210", ("yes", "no"), ImageSignature((2, 2, 1))))
+    backend = Switching([old, new])
+
+    # when: the first request is at the model and the second waits, the versions are switched; then a third comes
+    async def run() -> list[httpx.Response]:
+        app = Front(backend, limits=Limits(batch_wait_s=0)).app()
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
+            first = asyncio.create_task(client.post("/v1/predict", json=ROW))
+            while not old.calls:
+                await asyncio.sleep(0.001)
+            second = asyncio.create_task(client.post("/v1/predict", json=ROW))
+            await asyncio.sleep(0.05)
+            backend.at = 1
+            third = asyncio.create_task(client.post("/v1/predict", json=ROW))
+            return list(await asyncio.gather(first, second, third))
+
+    answers = [answer.json() for answer in asyncio.run(run())]
+
+    # then
+    assert [answer["model"]["version"] for answer in answers] == ["0123456789ab"] * 2 + ["ba9876543210"]
+    assert (old.calls, new.calls) == ([1, 1], [1])
+
+
+TABLE = ModelInfo(
+    "people",
+    "0123456789ab",
+    ("no", "yes"),
+    TableSignature((Column("age", "numeric"), Column("job", "categorical"))),
+    weightless=("idle",),
+)
+
+
+@dataclass
+class Columns(Backend):
+    """Rows of a table: ages above 100 and the job "zebra" are unlike the training rows, member two lost row 0."""
+
+    model: ModelInfo = TABLE
+
+    async def predict(self, rows: np.ndarray, members: bool) -> Scores:
+        if self.error:
+            raise self.error
+        proba = np.full((len(rows), 2), 0.5)
+        ages, jobs = np.array([row[0] > 100 for row in rows]), np.array([row[1].startswith("z") for row in rows])
+        each = {"one": proba, "two": proba} if members else {}
+        return Scores(proba, each, {"two": np.arange(len(rows)) == 0}, {"age": ages, "job": jobs})
+
+
+def test_values_unlike_the_training_rows_and_other_keys_are_warned_of() -> None:
+    rows = [{"age": 20, "job": "zebra"}, {"age": 500, "job": "nurse", "shoe": 42}]
+
+    (answer,) = ask("POST", "/v1/predict", Columns(), json={"inputs": rows})
+
+    far = "the number is far outside of the range of the training rows"
+    assert answer.json()["warnings"] == [
+        {"field": "shoe", "message": "the ensemble has no such column; the key is ignored"},
+        {"row": 1, "column": "age", "value": 500, "message": far},
+        {"row": 0, "column": "job", "value": "zebra", "message": "no training row has this category"},
+    ]
+
+
+def test_rows_like_the_training_rows_have_no_warnings() -> None:
+    (answer,) = ask("POST", "/v1/predict", Columns(), json={"inputs": [{"age": 20, "job": "nurse"}]})
+
+    assert "warnings" not in answer.json()
+
+
+def test_an_answer_lists_twenty_warnings_at_most_and_counts_the_others() -> None:
+    rows = [{"age": 500, "job": "z"}] * 30
+
+    (answer,) = ask("POST", "/v1/predict", Columns(), json={"inputs": rows})
+
+    assert (len(answer.json()["warnings"]), answer.json()["warnings_left_out"]) == (20, 40)
+
+
+def test_members_that_weigh_nothing_are_named_and_a_member_is_silent_where_it_did_not_answer() -> None:
+    rows = [{"age": 20, "job": "nurse"}] * 2
+
+    (answer,) = ask("POST", "/v1/predict?members=true", Columns(), json={"inputs": rows})
+
+    said = answer.json()
+    assert said["model"]["members_without_weight"] == ["idle"] and said["model"]["lost"] == ["two"]
+    assert [list(row["members"]) for row in said["predictions"]] == [["one"], ["one", "two"]]
+
+
+def test_a_row_that_the_model_refuses_is_the_fault_of_its_request() -> None:
+    backend = Columns(error=RowRefused("holds 3e50", "age", 1))
+
+    (answer,) = ask("POST", "/v1/predict", backend, json={"inputs": [{"age": 20, "job": "nurse"}]})
+
+    assert answer.status_code == 422
+    assert answer.json()["error"] == {"field": "inputs[1].age", "message": "holds 3e50"}
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/metadata", "/v1/predict"])
+def test_an_unknown_query_parameter_is_refused_on_every_route(path: str) -> None:
+    (answer,) = ask("POST" if "predict" in path else "GET", f"{path}?Members=true", json=ROW)
+
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Members")
+
+
+def test_a_key_that_is_no_valid_unicode_is_refused_as_others_are() -> None:
+    headers = {"Content-Type": "application/json"}
+
+    (answer,) = ask("POST", "/v1/predict", content=b'{"\\ud800": 1}', headers=headers)
+
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == chr(0xD800)

@@ -24,7 +24,7 @@ ONE = {"age": 39, "club": True, "job": "smith"}
 
 def read(body: Any) -> Rows:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_rows(data, JSON, model=MODEL, max_rows=4)
+    return read_rows(data, JSON, model=MODEL, max_rows=4).rows
 
 
 def table(body: Any) -> Table:
@@ -135,9 +135,9 @@ def test_rows_of_several_requests_share_a_call_and_keep_their_values() -> None:
         return Scores(np.asarray(rows[:, :1], dtype=float), {})
 
     async def run() -> list[Scores]:
-        batcher = Batcher(predict, max_rows=4, wait_s=0.01, max_queued_rows=100)
+        batcher = Batcher(max_rows=4, wait_s=0.01, max_queued_rows=100)
         bodies = [{"inputs": [ONE | {"age": age, "job": None} for age in ages]} for ages in ((1, 2), (3,))]
-        return await asyncio.gather(*(batcher.submit(read(body)) for body in bodies))
+        return await asyncio.gather(*(batcher.submit(read(body), call=predict) for body in bodies))
 
     scores = asyncio.run(run())
 

@@ -14,7 +14,7 @@ from PIL import Image
 from quorate.data.signature import ImageSignature
 from quorate.serving.errors import RequestError
 from quorate.serving.model import ModelInfo
-from quorate.serving.request import JSON, check_content_type, read_flag, read_rows
+from quorate.serving.request import JSON, check_content_type, check_query, read_flag, read_rows
 
 GREY = ModelInfo("job", "version", ("a", "b"), ImageSignature((3, 2, 1)))
 COLOUR = ModelInfo("job", "version", ("a", "b"), ImageSignature((3, 2, 3)))
@@ -23,7 +23,7 @@ ONE = [[1, 2], [3, 4], [5, 6]]
 
 def read(body: Any, model: ModelInfo = GREY) -> np.ndarray:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_rows(data, JSON, model=model, max_rows=4)
+    return read_rows(data, JSON, model=model, max_rows=4).rows
 
 
 def png(size: tuple[int, int] = (2, 3), kind: str = "PNG") -> str:
@@ -57,8 +57,30 @@ def test_whole_floats_are_integers() -> None:
     assert rows.ravel().tolist() == [1, 2, 3, 4, 5, 255]
 
 
-def test_the_last_of_two_duplicate_keys_counts() -> None:
-    assert read(b'{"inputs": 1, "inputs": [[1, 2], [3, 4], [5, 6]]}').shape == (1, 3, 2, 1)
+def test_a_key_that_stands_twice_is_refused_rather_than_read_as_the_last() -> None:
+    with pytest.raises(RequestError) as refused:
+        read(b'{"inputs": 1, "inputs": [[1, 2], [3, 4], [5, 6]]}')
+
+    assert (refused.value.status, refused.value.field) == (422, "inputs")
+    assert "stands twice" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "said"),
+    [
+        ([("member", "true")], "member", "unknown query parameter 'member'; did you mean 'members'?"),
+        ([("x" * 500, "1")], "x" * 80, "unknown query parameter"),
+        ([("members", "true"), ("members", "false")], "members", "stands twice"),
+    ],
+)
+def test_a_query_parameter_that_nobody_knows_or_that_stands_twice_is_refused(
+    query: list[tuple[str, str]], field: str, said: str
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        check_query(query, "members")
+
+    assert (refused.value.status, refused.value.field) == (400, field)
+    assert said in refused.value.message
 
 
 def test_base64_pictures_are_decoded_and_fitted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -217,3 +218,49 @@ def test_a_second_version_takes_over(client: httpx.Client, tmp_path: Path) -> No
 
     answer = client.post("/v1/predict", json={"inputs": rows(1).tolist()})
     assert answer.json()["model"]["job"] == "halves"
+
+
+def test_versions_that_are_switched_under_load_never_mix(client: httpx.Client, tmp_path: Path) -> None:
+    """Both say the same, with their classes in another order: names of one with figures of the other would be wrong."""
+    from quorate.serving.application import deploy
+
+    folders = [stand_in.write(tmp_path / str(n), job=f"order {n}", reverse=bool(n)) for n in range(2)]
+    for folder in folders:
+        _end_former_versions(client)  # the session's Ray has processors for two
+        deploy(folder, limits=LIMITS, token=digest(TOKEN), load=stand_in.LOAD)
+    ended = threading.Event()
+
+    def ask(seed: int) -> set[str]:
+        jobs = set()
+        while not ended.is_set():
+            x = rows(1 + seed % 3, seed)
+            answer = client.post("/v1/predict", json={"inputs": x.tolist()})
+            assert answer.status_code == 200, answer.text
+            said = answer.json()
+            for i, prediction in enumerate(said["predictions"]):
+                told = [prediction["probabilities"][name] for name in stand_in.CLASSES]
+                np.testing.assert_allclose(told, expected(x)[i], atol=1e-7)
+            jobs.add(said["model"]["job"])
+        return jobs
+
+    with ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(ask, seed) for seed in range(16)]
+        try:
+            for folder in (*folders, *folders, *folders):
+                deploy(folder, limits=LIMITS, token=digest(TOKEN), load=stand_in.LOAD)
+        finally:
+            ended.set()
+        answered = set().union(*(each.result() for each in asked))
+
+    assert {"order 0", "order 1"} <= answered
+
+
+def _end_former_versions(client: httpx.Client) -> None:
+    from ray import serve
+
+    from quorate.serving.application import FRONT, application_name
+
+    said = client.get("/v1/metadata").json()
+    for name in serve.status().applications:
+        if name not in (FRONT, application_name(said["job"], said["version"])):
+            serve.delete(name)

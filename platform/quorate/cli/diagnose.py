@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import JsonOption, runs_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
 
 
 def diagnose(
@@ -22,6 +22,7 @@ def diagnose(
     target_loss: Annotated[
         float | None, typer.Option("--target-loss", metavar="NATS", help="The log-loss to reach, instead of that.")
     ] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Say whether bias, variance or unlike test rows hold a run back, and what to do next."""

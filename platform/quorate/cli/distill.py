@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.making import OutputOption, making, output_folder, tell
-from quorate.cli.places import JsonOption, RunOption, runs_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder
 
 
 def distill(
@@ -51,6 +51,7 @@ def distill(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the network, e.g. lr=0.1; repeatable."),
     ] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train one network on what a run's ensemble says of its training rows, and write its bundle."""

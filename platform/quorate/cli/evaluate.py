@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import JsonOption, RunOption, bundle_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
 
 
 def evaluate(
@@ -35,6 +35,7 @@ def evaluate(
             "-o", "--output", help="A folder for evaluation.json, scores.csv, confusion.png, reliability.png."
         ),
     ] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Measure the ensemble of a run on labelled rows: figures with intervals, classes, mistakes, members."""
@@ -49,10 +50,12 @@ def evaluate(
     from quorate.scoring.labelled import read_labelled
     from quorate.scoring.score import ask
 
-    bundle = Bundle.load(folder)
+    bundle = Bundle.load(folder, allow_code=allow_code)
     labelled = read_labelled(data, bundle, label=label)
     answers = ask(bundle, labelled.rows, members=True)
     labelled = labelled.readable()
+    for note in answers.notes:
+        typer.echo(f"note: {note}", err=True)
     found = evaluate_answers(bundle, data, labelled, answers)
     if output is not None:
         from quorate.report.evaluation_files import write_evaluation

@@ -7,14 +7,32 @@ from typing import Annotated
 
 import typer
 
+from quorate import own_code
 from quorate.finding import bundle_folder, runs_folder
 
-__all__ = ["JsonOption", "RunOption", "bundle_folder", "runs_folder", "store_uri"]
+__all__ = ["AllowCodeOption", "JsonOption", "RunOption", "bundle_folder", "runs_folder", "store_uri"]
 
 RunOption = Annotated[
     str | None,
     typer.Option(
         "--run", help="A run folder or its name, or an MLflow model URI; the newest finished run when left out."
+    ),
+]
+
+
+def _refuse_code(context: typer.Context, allowed: bool) -> bool:
+    """Refuse for the rest of the command to import code that a run names, unless it is allowed."""
+    if not allowed:
+        context.with_resource(own_code.refused())
+    return allowed
+
+
+AllowCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Import the user's own code that the run names as module:name; only for runs that you trust.",
+        callback=_refuse_code,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import JsonOption, RunOption, bundle_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
 
 
 def predict(
@@ -38,6 +38,7 @@ def predict(
         float | None,
         typer.Option(metavar="SHARE", help="Mark the rows that can be answered with at most this error rate."),
     ] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Score images or rows with the ensemble of a run: the class and the probability of every class."""
@@ -55,13 +56,15 @@ def predict(
     from quorate.scoring.inputs import may_skip, read_inputs, unreadable_files
     from quorate.scoring.score import ask, records_of, scores_of, with_unreadable
 
-    bundle = Bundle.load(folder)
+    bundle = Bundle.load(folder, allow_code=allow_code)
     rows = read_inputs(inputs, bundle)
     for note in rows.notes:
         typer.echo(f"note: {note}", err=True)
     answers = ask(bundle, rows, doubt=uncertainty)
     for name in answers.lost:
         typer.echo(f"the member {name} did not answer for some rows and is left out there", err=True)
+    for note in answers.notes:
+        typer.echo(f"note: {note}", err=True)
     doubts, notes = doubts_of(answers, bundle, asked)
     scores = pd.concat([scores_of(answers, bundle), doubts], axis=1)
     for note in notes:

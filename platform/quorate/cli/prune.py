@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.making import output_folder
-from quorate.cli.places import JsonOption, runs_folder
+from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
 
 if TYPE_CHECKING:
     from quorate.ensemble.receipt import Goal
@@ -36,6 +36,7 @@ def prune(
         Path | None,
         typer.Option("-o", "--output", metavar="FOLDER", help="Where the bundle goes; into the run when left out."),
     ] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show what each member costs and is worth; with a goal, write the smaller bundle that meets it."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import runs_folder
+from quorate.cli.places import AllowCodeOption, runs_folder
 
 
 def report(
@@ -21,6 +21,7 @@ def report(
             "-o", "--output", metavar="FILE.html", help="Where to; `report.html` in the run's folder if left out."
         ),
     ] = None,
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Write the report of a finished run: one HTML file to look at, without anything from elsewhere."""
     from quorate.runs import RunFolder

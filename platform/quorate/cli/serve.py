@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import RunOption, bundle_folder
+from quorate.cli.places import AllowCodeOption, RunOption, bundle_folder
 
 
 def serve(
@@ -15,6 +15,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to bind; others than loopback need a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8000,
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients must send.")] = None,
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Serve the ensemble of a run with Ray Serve until Ctrl-C."""
     folder = bundle_folder(run)
@@ -22,7 +23,7 @@ def serve(
     from quorate.serving.service import ServingFailed, serve_bundle
 
     try:
-        serve_bundle(folder, host=host, port=port, token_file=token_file)
+        serve_bundle(folder, host=host, port=port, token_file=token_file, allow_code=allow_code)
     except ServingFailed as failure:
         typer.echo(f"error: {failure}", err=True)
         raise typer.Exit(1) from None

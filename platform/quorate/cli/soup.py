@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.making import OutputOption, making, output_folder, tell
-from quorate.cli.places import JsonOption, RunOption, runs_folder, store_uri
+from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder, store_uri
 
 
 def soup(
@@ -23,6 +23,7 @@ def soup(
     ] = None,
     output: OutputOption = None,
     store: Annotated[str | None, typer.Option(help="The store of the run; QUORATE_STORE when left out.")] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Average the weights of a run's networks, fold by fold and greedily, and write the bundle of the result."""

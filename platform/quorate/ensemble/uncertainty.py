@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quorate.ensemble.arrays import Floats, Proba
 from quorate.ensemble.calibration import normalized_rows
@@ -46,6 +47,16 @@ def doubt(*, members: Sequence[Proba] | Proba, weights: Floats) -> Doubt:
 def joined(parts: Sequence[Doubt]) -> Doubt:
     """Of the rows of all parts, in their order."""
     return Doubt(*(np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(Doubt)))
+
+
+def scattered(whole: Doubt | None, part: Doubt, rows: NDArray[np.int64], *, total: int) -> Doubt:
+    """`whole`, of `total` rows, with `part` at the positions `rows`; without a `whole` the other rows are NaN."""
+    filled = []
+    for field in fields(Doubt):
+        values = np.full(total, np.nan) if whole is None else vars(whole)[field.name]
+        values[rows] = vars(part)[field.name]
+        filled.append(values)
+    return Doubt(*filled)
 
 
 def entropy(proba: Proba) -> Floats:

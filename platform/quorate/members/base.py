@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -17,6 +17,7 @@ from quorate.data.dataset import Dataset, Inputs
 from quorate.data.signature import Signature
 from quorate.errors import UserError
 from quorate.kinds import MEMBERS
+from quorate.own_code import check_allowed
 from quorate.spec import MemberParams
 from quorate.training.run import Hardware, Numerics, Run
 
@@ -103,11 +104,31 @@ def load_member(folder: Path) -> Member:
             raise ValueError(f"the loader {loader!r} is unknown (this version knows {', '.join(_LOADERS)})")
         predictor: Member = importlib.import_module(_LOADERS[loader]).load(folder)
         return predictor
+    for reference in references_in(header):
+        check_allowed(reference)
     package = header.get("requires")
-    if package is not None and importlib.util.find_spec(package) is None:
+    # the part before the first dot: find_spec imports the packages that a name lies in
+    if package is not None and importlib.util.find_spec(str(package).partition(".")[0]) is None:
         raise UserError(f"it needs the package {package}; install it, or put its folder on PYTHONPATH")
     member: Member = MEMBERS.get(header["kind"]).load(folder)
     return member
+
+
+def references_in(header: Mapping[str, Any]) -> list[str]:
+    """The users' own kinds, as `module:name`, that loading a member with this header imports."""
+    return [] if header.get("loader") is not None else sorted(set(_own_kinds(header)))
+
+
+def _own_kinds(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        kind = value.get("kind")
+        if isinstance(kind, str) and ":" in kind:
+            yield kind
+        for inner in value.values():
+            yield from _own_kinds(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _own_kinds(inner)
 
 
 def files_of(member: Member) -> dict[str, bytes]:

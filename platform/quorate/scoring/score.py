@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.bundle import Bundle, QuorumLost
+from quorate.bundle import Bundle, Prediction, QuorumLost
+from quorate.data.dataset import Inputs
+from quorate.data.table import Table
 from quorate.ensemble.uncertainty import Doubt, joined
 from quorate.errors import UserError
 from quorate.scoring.inputs import Chunk, Unreadable
+
+_LONGEST = 80
+"""Characters of a value that a note repeats."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Answers:
     """Members that did not answer for some rows."""
     doubt: Doubt | None = None
     """How sure the members are, if asked."""
+    notes: tuple[str, ...] = ()
+    """A sentence for each column with values that are unlike those of the training rows."""
 
 
 def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: bool = False) -> Answers:
@@ -38,12 +46,17 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: 
     each: dict[str, list[NDArray[np.float32]]] = {}
     lost: dict[str, None] = {}
     doubts: list[Doubt] = []
+    unfamiliar = _Unfamiliar()
     for chunk, x in rows:
         names += chunk
         try:
             prediction = bundle.predict(x, members=members, doubt=doubt)
         except QuorumLost as error:
-            raise UserError(f"the ensemble has lost its quorum: {error}; the log above says why") from error
+            where = "" if error.row is None else f" for {chunk[error.row]}"
+            raise UserError(
+                f"the ensemble has lost its quorum{where}: {error.problem}; the log above says why"
+            ) from error
+        unfamiliar.add(bundle, x, prediction)
         whole.append(prediction.proba)
         lost |= dict.fromkeys(prediction.lost)
         if prediction.doubt is not None:
@@ -53,7 +66,32 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: 
     if not names:
         raise UserError("there are no rows to score")
     answered = {name: np.concatenate(parts) for name, parts in each.items() if name not in lost}
-    return Answers(names, np.concatenate(whole), answered, tuple(lost), joined(doubts) if doubts else None)
+    doubt_of_all = joined(doubts) if doubts else None
+    return Answers(names, np.concatenate(whole), answered, tuple(lost), doubt_of_all, unfamiliar.notes(len(names)))
+
+
+class _Unfamiliar:
+    """Counts rows with values that are unlike those of the training rows, by column, with an example of each."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, tuple[str, str]] = {}
+
+    def add(self, bundle: Bundle, x: Inputs, prediction: Prediction) -> None:
+        for column, rows in prediction.unfamiliar.items():
+            assert isinstance(x, Table) and bundle.known is not None, "columns are those of a table"
+            self._counts[column] += int(rows.sum())
+            if column not in self._examples:
+                value = x.frame[column].iloc[int(rows.argmax())]
+                shown = repr(value[:_LONGEST]) if isinstance(value, str) else f"{value:g}"
+                self._examples[column] = bundle.known.what(column), shown
+
+    def notes(self, rows: int) -> tuple[str, ...]:
+        return tuple(
+            f"column {column!r}: {count:,} of {rows:,} rows hold {what}, such as {example}"
+            for column, count in self._counts.items()
+            for what, example in [self._examples[column]]
+        )
 
 
 def scores_of(answers: Answers, bundle: Bundle) -> pd.DataFrame:

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.data.signature import TableSignature
+from quorate.serving.batcher import Rows
 from quorate.serving.model import ModelInfo, Scores
 
 DESCRIBED = ("created", "class_names", "input", "members", "quorum", "metrics", "data")
 """What of a manifest is told to clients."""
+MOST_WARNINGS = 20
+"""Warnings that one answer lists."""
+_LONGEST = 80
+"""Characters of a name or a value that a warning repeats."""
+_UNFAMILIAR = {
+    "categorical": "no training row has this category",
+    "numeric": "the number is far outside of the range of the training rows",
+}
 
 
-def predictions_json(scores: Scores, model: ModelInfo) -> bytes:
+def predictions_json(
+    scores: Scores, model: ModelInfo, rows: Rows, *, ignored: Sequence[str] = (), members: bool = False
+) -> bytes:
     """The answer to `POST /v1/predict`: probabilities with all their digits.
 
-    `model.lost` is there only when members did not answer.
+    `rows` and `ignored` are what the request held: its values, and keys that name no column. `model.lost`,
+    `warnings` and `warnings_left_out` are there only where there is something to say.
     """
     served: dict[str, Any] = {"job": model.job, "version": model.version}
     if scores.lost:
         served["lost"] = list(scores.lost)
+    if members and model.weightless:
+        served["members_without_weight"] = list(model.weightless)
     best = scores.proba.argmax(axis=1)
     averaged = _by_class(scores.proba, model.class_names)
-    members = {name: _by_class(proba, model.class_names) for name, proba in scores.members.items()}
+    each = {name: _by_class(proba, model.class_names) for name, proba in scores.members.items()}
     predictions: list[dict[str, Any]] = []
     for i, index in enumerate(best.tolist()):
         name = model.class_names[index]
@@ -36,9 +52,19 @@ def predictions_json(scores: Scores, model: ModelInfo) -> bytes:
             "probabilities": averaged[i],
         }
         if members:
-            prediction["members"] = {member: each[i] for member, each in members.items()}
+            prediction["members"] = {
+                member: proba[i]
+                for member, proba in each.items()
+                if member not in scores.lost or not scores.lost[member][i]
+            }
         predictions.append(prediction)
-    return to_json({"model": served, "predictions": predictions})
+    answer: dict[str, Any] = {"model": served, "predictions": predictions}
+    if warned := list(islice(_warnings(scores, model, rows, ignored), MOST_WARNINGS)):
+        answer["warnings"] = warned
+        count = len(ignored) + sum(int(found.sum()) for found in scores.unfamiliar.values())
+        if count > len(warned):
+            answer["warnings_left_out"] = count - len(warned)
+    return to_json(answer)
 
 
 def description(manifest: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -48,7 +74,28 @@ def description(manifest: Mapping[str, Any], version: str) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    """UTF-8; half a surrogate pair, which JSON allows and UTF-8 does not, as its escape."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _warnings(scores: Scores, model: ModelInfo, rows: Rows, ignored: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for key in ignored:
+        yield {"field": key[:_LONGEST], "message": "the ensemble has no such column; the key is ignored"}
+    signature = model.signature
+    if not isinstance(signature, TableSignature):
+        return
+    for place, column in enumerate(signature.columns):
+        if column.name not in scores.unfamiliar:
+            continue
+        for row in np.flatnonzero(scores.unfamiliar[column.name]).tolist():
+            value = rows[row, place]
+            yield {
+                "row": row,
+                "column": column.name,
+                "value": value[:_LONGEST] if isinstance(value, str) else value,
+                "message": _UNFAMILIAR[column.kind],
+            }
 
 
 def _by_class(proba: NDArray[np.float64], class_names: tuple[str, ...]) -> list[dict[str, float]]:

@@ -25,9 +25,10 @@ from starlette.applications import Starlette
 
 from quorate.bundle import MANIFEST, QuorumLost, read_manifest
 from quorate.data.signature import TableSignature, signature_from_json
+from quorate.data.table import ColumnError
 from quorate.serving.answer import description
 from quorate.serving.batcher import Rows
-from quorate.serving.errors import ModelFailed, ModelUnavailable
+from quorate.serving.errors import ModelFailed, ModelUnavailable, QuorumMissing, RowRefused
 from quorate.serving.front import Front
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, Model, ModelInfo, Scores, loader
@@ -56,10 +57,12 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
 class Ensemble:
     """All members of one version in one process; its single thread predicts, its event loop stays free."""
 
-    def __init__(self, folder: str, *, version: str, threads: int, load: str = BUNDLE) -> None:
+    def __init__(
+        self, folder: str, *, version: str, threads: int, load: str = BUNDLE, allow_code: bool = False
+    ) -> None:
         self._version = version
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._model = self._thread.submit(_load, Path(folder), version, threads, load).result()
+        self._model = self._thread.submit(_load, Path(folder), version, threads, load, allow_code).result()
 
     async def predict(self, rows: Rows, members: bool) -> Scores:
         return await asyncio.get_running_loop().run_in_executor(
@@ -70,10 +73,10 @@ class Ensemble:
         return description(self._model.manifest, self._version)
 
 
-def _load(folder: Path, version: str, threads: int, load: str) -> Model:
+def _load(folder: Path, version: str, threads: int, load: str, allow_code: bool) -> Model:
     if version_of(folder) != version:
         raise ValueError(f"{folder} holds another model than version {version}")
-    model = loader(load)(folder)
+    model = loader(load)(folder, allow_code=allow_code)
     ModelInfo.of(model.manifest, version)
     if "torch" in sys.modules:
         # the number of threads belongs to the thread that predicts
@@ -92,68 +95,81 @@ def _predict(model: Model, rows: Rows, members: bool) -> Scores:
     try:
         prediction = model.predict(_inputs(model, rows), members=members)
     except QuorumLost as error:
-        raise ModelUnavailable(str(error)) from error
+        raise QuorumMissing(str(error)) from error
+    except ColumnError as error:
+        raise RowRefused(error.problem, error.column, error.row) from error
     return Scores(
         prediction.proba.astype("float64"),
-        {name: proba.astype("float64") for name, proba in (prediction.members or {}).items()},
-        tuple(prediction.lost),
+        model.calibrated(prediction.members or {}),
+        prediction.lost_rows,
+        prediction.unfamiliar,
     )
 
 
-class Handle:
-    """The current version of the ensemble as the front calls it, through its application's handle."""
+class Pinned:
+    """One version of the ensemble as the front calls it, through its application's handle."""
+
+    def __init__(self, handle: Any, model: ModelInfo, *, timeout_s: float) -> None:
+        self._handle = handle
+        self._timeout_s = timeout_s
+        self.model = model
+
+    async def predict(self, rows: Rows, members: bool) -> Scores:
+        scores: Scores = await ask(self._handle, "predict", rows, members, timeout_s=self._timeout_s)
+        return scores
+
+    async def describe(self) -> dict[str, Any]:
+        described: dict[str, Any] = await ask(self._handle, "describe", timeout_s=self._timeout_s)
+        return described
+
+
+class Current:
+    """The version that answers the requests that come now."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._handle: Any = None
-        self._model: ModelInfo | None = None
+        self._pinned: Pinned | None = None
+
+    @property
+    def current(self) -> Pinned:
+        assert self._pinned is not None, "the front answers only after its first `switch`"
+        return self._pinned
 
     async def switch(self, application: str) -> None:
         """Makes `application` the current version, once it answers."""
         handle = serve.get_app_handle(application)
-        described = await self._ask(handle, "describe")
-        self._handle, self._model = handle, ModelInfo.of(described, described["version"])
+        described = await ask(handle, "describe", timeout_s=self._timeout_s)
+        model = ModelInfo.of(described, described["version"])
+        self._pinned = Pinned(handle, model, timeout_s=self._timeout_s)
 
-    @property
-    def model(self) -> ModelInfo:
-        assert self._model is not None, "the front answers only after its first `switch`"
-        return self._model
 
-    async def predict(self, rows: Rows, members: bool) -> Scores:
-        scores: Scores = await self._ask(self._handle, "predict", rows, members)
-        return scores
-
-    async def describe(self) -> dict[str, Any]:
-        described: dict[str, Any] = await self._ask(self._handle, "describe")
-        return described
-
-    async def _ask(self, handle: Any, method: str, *arguments: Any) -> Any:
-        """The answer of a living replica: a call whose replica died goes to the next one."""
-        async with asyncio.timeout(self._timeout_s):
-            for attempt in range(1, ATTEMPTS + 1):
-                response = getattr(handle, method).remote(*arguments)
-                try:
-                    return await response
-                except DEAD as error:
-                    if attempt == ATTEMPTS:
-                        raise ModelUnavailable("the model's processes keep ending") from error
-                    await asyncio.sleep(0.1 * attempt)
-                except (BackPressureError, DeploymentUnavailableError) as error:
-                    raise ModelUnavailable("the model has too much to do, or is not there") from error
-                except RayTaskError as error:
-                    if isinstance(error.cause, ModelUnavailable):
-                        raise ModelUnavailable(str(error.cause)) from error
-                    raise ModelFailed(str(error)) from error
-                except RayServeException as error:
-                    raise ModelUnavailable(str(error)) from error
-                except asyncio.CancelledError:
-                    response.cancel()
-                    task = asyncio.current_task()
-                    if task is not None and task.cancelling():
-                        raise
-                    # Serve cancels calls of a replica that it stops; nobody cancelled this task
-                    raise ModelUnavailable("the call was cancelled") from None
-        raise AssertionError("the last attempt answers or raises")
+async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> Any:
+    """The answer of a living replica: a call whose replica died goes to the next one."""
+    async with asyncio.timeout(timeout_s):
+        for attempt in range(1, ATTEMPTS + 1):
+            response = getattr(handle, method).remote(*arguments)
+            try:
+                return await response
+            except DEAD as error:
+                if attempt == ATTEMPTS:
+                    raise ModelUnavailable("the model's processes keep ending") from error
+                await asyncio.sleep(0.1 * attempt)
+            except (BackPressureError, DeploymentUnavailableError) as error:
+                raise ModelUnavailable("the model has too much to do, or is not there") from error
+            except RayTaskError as error:
+                if isinstance(error.cause, ModelUnavailable | ModelFailed):
+                    raise error.cause from None
+                raise ModelFailed(str(error)) from error
+            except RayServeException as error:
+                raise ModelUnavailable(str(error)) from error
+            except asyncio.CancelledError:
+                response.cancel()
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                # Serve cancels calls of a replica that it stops; nobody cancelled this task
+                raise ModelUnavailable("the call was cancelled") from None
+    raise AssertionError("the last attempt answers or raises")
 
 
 @serve.deployment(
@@ -168,7 +184,7 @@ class FrontReplica:
     """Holds the HTTP interface; its user configuration names the application that answers."""
 
     def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int) -> None:
-        self._backend = Handle(timeout_s=limits.request_timeout_s)
+        self._backend = Current(timeout_s=limits.request_timeout_s)
         self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
@@ -203,6 +219,7 @@ def deploy(
     replicas: int = 1,
     threads: int = 1,
     load: str = BUNDLE,
+    allow_code: bool = False,
 ) -> str:
     """Runs the bundle in `folder` behind the front, on the Serve that is started; the application's name.
 
@@ -219,7 +236,7 @@ def deploy(
         ray_actor_options={"num_cpus": threads},
         max_ongoing_requests=SLOTS,
         max_queued_requests=SLOTS * replicas,
-    ).bind(str(folder.resolve()), version=version, threads=threads, load=load)
+    ).bind(str(folder.resolve()), version=version, threads=threads, load=load, allow_code=allow_code)
     try:
         serve.run(ensemble, name=application, route_prefix=None)
     except RuntimeError as error:

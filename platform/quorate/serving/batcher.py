@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.serving.errors import ModelFailed, QuorumMissing
 from quorate.serving.model import Scores
 
 Rows = NDArray[np.uint8] | NDArray[np.object_]
@@ -24,9 +25,11 @@ class QueueFull(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Waiting:
-    """One request: its rows, whether it wants each member's probabilities, since when, and its answer."""
+    """One request: its rows, the model that they are for, whether it wants each member's probabilities, since when,
+    and its answer."""
 
     rows: Rows
+    call: Call
     members: bool
     since: float
     scores: asyncio.Future[Scores]
@@ -36,12 +39,12 @@ class Batcher:
     """Collects requests, in the order of their arrival, into batches of at most `max_rows` rows.
 
     A batch leaves when it is full, or when its first request has waited `wait_s`, and one of
-    `concurrency` calls is free; while all are busy, requests gather. A failed call fails the
-    requests of its batch; a request that was given up is left out of the next batch.
+    `concurrency` calls is free; while all are busy, requests gather. All requests of a batch are for the
+    same model. A call that fails because of its rows is repeated in halves until the failure is that of one
+    request; a request that was given up is left out of the next batch.
     """
 
-    def __init__(self, call: Call, *, max_rows: int, wait_s: float, max_queued_rows: int, concurrency: int = 1) -> None:
-        self._call = call
+    def __init__(self, *, max_rows: int, wait_s: float, max_queued_rows: int, concurrency: int = 1) -> None:
         self._max_rows = max_rows
         self._wait_s = wait_s
         self._max_queued_rows = max_queued_rows
@@ -51,12 +54,12 @@ class Batcher:
         self._workers: set[asyncio.Task[None]] = set()
         self._full = asyncio.Event()
 
-    async def submit(self, rows: Rows, *, members: bool = False) -> Scores:
-        """Scores of `rows`; raises `QueueFull`, or what the model's call raised."""
+    async def submit(self, rows: Rows, *, call: Call, members: bool = False) -> Scores:
+        """Scores of `rows` by the model behind `call`; raises `QueueFull`, or what the call raised."""
         if self._queue and self._queued_rows + len(rows) > self._max_queued_rows:
             raise QueueFull(f"{self._queued_rows} rows are waiting, and at most {self._max_queued_rows} may")
         loop = asyncio.get_running_loop()
-        waiting = Waiting(rows, members, loop.time(), loop.create_future())
+        waiting = Waiting(rows, call, members, loop.time(), loop.create_future())
         self._queue.append(waiting)
         self._queued_rows += len(rows)
         if self._queued_rows >= self._max_rows:
@@ -90,7 +93,9 @@ class Batcher:
     def _take(self) -> list[Waiting]:
         batch: list[Waiting] = []
         count = 0
-        while self._queue and (not batch or count + len(self._queue[0].rows) <= self._max_rows):
+        while self._queue and (
+            not batch or (self._queue[0].call == batch[0].call and count + len(self._queue[0].rows) <= self._max_rows)
+        ):
             waiting = self._queue.popleft()
             self._queued_rows -= len(waiting.rows)
             if not waiting.scores.done():
@@ -101,11 +106,18 @@ class Batcher:
     async def _answer(self, batch: list[Waiting]) -> None:
         rows: Rows = batch[0].rows if len(batch) == 1 else np.concatenate([waiting.rows for waiting in batch])
         try:
-            scores = await self._call(rows, any(waiting.members for waiting in batch))
+            scores = await batch[0].call(rows, any(waiting.members for waiting in batch))
+        except (ModelFailed, QuorumMissing) as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            half = len(batch) // 2
+            for part in (batch[:half], batch[half:]):
+                if left := [waiting for waiting in part if not waiting.scores.done()]:
+                    await self._answer(left)
+            return
         except Exception as error:  # noqa: BLE001 - handed to everyone who waits for this batch
-            for waiting in batch:
-                if not waiting.scores.done():
-                    waiting.scores.set_exception(error)
+            _fail(batch, error)
             return
         start = 0
         for waiting in batch:
@@ -113,3 +125,9 @@ class Batcher:
             if not waiting.scores.done():
                 waiting.scores.set_result(scores.rows(start, stop, members=waiting.members))
             start = stop
+
+
+def _fail(batch: list[Waiting], error: Exception) -> None:
+    for waiting in batch:
+        if not waiting.scores.done():
+            waiting.scores.set_exception(error)

@@ -33,5 +33,17 @@ class ModelUnavailable(RuntimeError):
     """The model does not answer now, and may soon: 503."""
 
 
+class QuorumMissing(ModelUnavailable):
+    """Too few members answer for some rows of a call: 503."""
+
+
 class ModelFailed(RuntimeError):
     """The model raised an error: 500."""
+
+
+class RowRefused(ModelFailed):
+    """A row holds what the model does not take, although the front let it pass: 422."""
+
+    def __init__(self, problem: str, column: str, row: int | None) -> None:
+        super().__init__(problem, column, row)
+        self.problem, self.column, self.row = problem, column, row

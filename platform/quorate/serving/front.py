@@ -17,10 +17,10 @@ from quorate.serving.answer import predictions_json, to_json
 from quorate.serving.auth import is_allowed
 from quorate.serving.batcher import Batcher, QueueFull, Rows
 from quorate.serving.body import CLOSE, read_body
-from quorate.serving.errors import ModelFailed, ModelUnavailable, RequestError
+from quorate.serving.errors import ModelFailed, ModelUnavailable, RequestError, RowRefused
 from quorate.serving.limits import Limits
 from quorate.serving.model import ModelInfo, Scores
-from quorate.serving.request import check_content_type, read_flag, read_rows
+from quorate.serving.request import check_content_type, check_query, read_flag, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +34,26 @@ READERS = 4
 HEALTH_TIMEOUT_S = 2.0
 
 
-class Backend(Protocol):
-    """The model as the front sees it.
+class Version(Protocol):
+    """One version of the model as the front sees it.
 
     Its calls raise `ModelUnavailable`, `ModelFailed` or `TimeoutError`.
     """
 
     @property
-    def model(self) -> ModelInfo:
-        """The version that answers now."""
+    def model(self) -> ModelInfo: ...
 
     async def predict(self, rows: Rows, members: bool) -> Scores: ...
 
     async def describe(self) -> dict[str, Any]: ...
+
+
+class Backend(Protocol):
+    """Where the front finds the version that answers."""
+
+    @property
+    def current(self) -> Version:
+        """The version that answers the requests that come now; each stays with the one that it came under."""
 
 
 class Front:
@@ -62,7 +69,6 @@ class Front:
         self._token = token
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._batcher = Batcher(
-            backend.predict,
             max_rows=limits.batch_rows,
             wait_s=limits.batch_wait_s,
             max_queued_rows=limits.queued_rows,
@@ -82,6 +88,7 @@ class Front:
                 RequestError: self._refuse,
                 QueueFull: self._busy,
                 ModelUnavailable: self._busy,
+                RowRefused: self._refuse_row,
                 ModelFailed: self._failed,
                 TimeoutError: self._too_slow,
                 ClientDisconnect: self._gone,
@@ -90,36 +97,43 @@ class Front:
 
     async def index(self, request: Request) -> Response:
         self._authorize(request)
-        model = self._backend.model
+        check_query(request.query_params.multi_items())
+        model = self._backend.current.model
         return _json(200, {"job": model.job, "version": model.version, "routes": ROUTES})
 
     async def health(self, request: Request) -> Response:
         """Open to everyone: it is what load balancers ask."""
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                await self._backend.describe()
+                await self._backend.current.describe()
         except (TimeoutError, ModelFailed) as error:
             raise ModelUnavailable("the model does not answer") from error
         return _json(200, {"status": "ok"})
 
     async def metadata(self, request: Request) -> Response:
         self._authorize(request)
+        check_query(request.query_params.multi_items())
         async with asyncio.timeout(self._limits.request_timeout_s):
-            return _json(200, await self._backend.describe())
+            return _json(200, await self._backend.current.describe())
 
     async def predict(self, request: Request) -> Response:
         self._authorize(request)
-        headers, limits, model = request.headers, self._limits, self._backend.model
+        version = self._backend.current
+        headers, limits, model = request.headers, self._limits, version.model
+        query = check_query(request.query_params.multi_items(), "members")
+        members = read_flag(query.get("members"), "members")
         media = check_content_type(headers.get("content-type"), headers.get("content-encoding"), model=model)
-        members = read_flag(request.query_params.get("members"), "members")
         body = await read_body(request, max_bytes=limits.body_bytes, timeout_s=limits.body_timeout_s)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(limits.request_timeout_s):
-            rows = await loop.run_in_executor(
+            read = await loop.run_in_executor(
                 self._readers, lambda: read_rows(body, media, model=model, max_rows=limits.rows)
             )
-            scores = await self._batcher.submit(rows, members=members)
-            answer = await loop.run_in_executor(self._readers, lambda: predictions_json(scores, model))
+            scores = await self._batcher.submit(read.rows, call=version.predict, members=members)
+            answer = await loop.run_in_executor(
+                self._readers,
+                lambda: predictions_json(scores, model, read.rows, ignored=read.ignored, members=members),
+            )
         return Response(answer, media_type="application/json")
 
     def _authorize(self, request: Request) -> None:
@@ -135,6 +149,11 @@ class Front:
     async def _refuse(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
         return _json(error.status, error.body(), error.headers)
+
+    async def _refuse_row(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RowRefused)
+        field = error.column if error.row is None else f"inputs[{error.row}].{error.column}"
+        return _json(422, RequestError(422, error.problem, field=field).body())
 
     async def _refuse_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

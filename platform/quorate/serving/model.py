@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +18,7 @@ BUNDLE = "quorate.bundle:Bundle.load"
 
 
 class Prediction(Protocol):
-    """Averaged probabilities (n, K), those of each member, and the members that did not answer."""
+    """Averaged probabilities (n, K), and those of each member if asked."""
 
     @property
     def proba(self) -> NDArray[Any]: ...
@@ -28,7 +27,12 @@ class Prediction(Protocol):
     def members(self) -> Mapping[str, NDArray[Any]] | None: ...
 
     @property
-    def lost(self) -> Sequence[str]: ...
+    def lost_rows(self) -> Mapping[str, NDArray[np.bool_]]:
+        """Members that did not answer for some rows, with these rows (n,)."""
+
+    @property
+    def unfamiliar(self) -> Mapping[str, NDArray[np.bool_]]:
+        """Columns with values unlike those of the training rows, with these rows (n,)."""
 
 
 class Model(Protocol):
@@ -39,6 +43,9 @@ class Model(Protocol):
 
     def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> Prediction: ...
 
+    def calibrated(self, members: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.float64]]:
+        """The members' probabilities of a prediction (n, K), each by its own calibration."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -46,15 +53,19 @@ class Scores:
 
     proba: NDArray[np.float64]
     """(n, K), in the order of the class names."""
-    members: dict[str, NDArray[np.float64]]
-    """(n, K) of each member; empty unless asked for."""
-    lost: tuple[str, ...] = ()
-    """Members that did not answer."""
+    members: Mapping[str, NDArray[np.float64]]
+    """Calibrated, (n, K) of each member; empty unless asked for."""
+    lost: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Members that did not answer for some rows, with these rows (n,)."""
+    unfamiliar: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Columns with values unlike those of the training rows, with these rows (n,)."""
 
     def rows(self, start: int, stop: int, *, members: bool) -> Scores:
         """The part of one request; `members` says whether that request asked for them."""
         each = {name: proba[start:stop] for name, proba in self.members.items()} if members else {}
-        return Scores(self.proba[start:stop], each, self.lost)
+        lost = {name: rows[start:stop] for name, rows in self.lost.items() if rows[start:stop].any()}
+        unlike = {name: rows[start:stop] for name, rows in self.unfamiliar.items() if rows[start:stop].any()}
+        return Scores(self.proba[start:stop], each, lost, unlike)
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,8 @@ class ModelInfo:
     """What one row is."""
     resize: int | None = None
     """Length of the shorter side before the centre crop, for pictures."""
+    weightless: tuple[str, ...] = ()
+    """Members of weight zero, which the bundle leaves out: they never answer."""
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], version: str) -> ModelInfo:
@@ -82,14 +95,15 @@ class ModelInfo:
             class_names=tuple(manifest["class_names"]),
             signature=signature_from_json(saved),
             resize=saved.get("resize"),
+            weightless=tuple(entry["name"] for entry in manifest.get("members", ()) if not entry["folds"]),
         )
 
 
-def loader(path: str) -> Callable[[Path], Model]:
-    """The function at `package.module:name` that loads a model from a folder."""
+def loader(path: str) -> Callable[..., Model]:
+    """The function at `package.module:name` that loads a model from a folder, given `allow_code` too."""
     module, _, name = path.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    load: Callable[[Path], Model] = found
+    load: Callable[..., Model] = found
     return load

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from quorate.data.signature import ImageSignature
@@ -13,10 +16,12 @@ from quorate.serving.errors import RequestError
 from quorate.serving.model import ModelInfo
 from quorate.serving.pictures import read_picture, read_pictures
 from quorate.serving.pixels import kind, read_pixels
-from quorate.serving.records import read_records
+from quorate.serving.records import other_keys, read_records
 
 JSON = "application/json"
 PICTURES = ("image/jpeg", "image/png")
+_LONGEST = 80
+"""Characters of a name that a message repeats."""
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -33,6 +38,21 @@ def check_content_type(header: str | None, encoding: str | None, *, model: Model
     return media
 
 
+def check_query(items: Sequence[tuple[str, str]], *known: str) -> dict[str, str]:
+    """The query's parameters by name; raises `RequestError` 400 for an unknown one, and for one that stands twice."""
+    found: dict[str, str] = {}
+    for name, value in items:
+        shown = name[:_LONGEST]
+        if name not in known:
+            expected = ", ".join(known) if known else "no parameters"
+            problem = f"unknown query parameter {shown!r}{did_you_mean(shown, list(known))}"
+            raise RequestError(400, problem, field=shown, expected=expected)
+        if name in found:
+            raise RequestError(400, f"the query parameter {shown!r} stands twice", field=shown, expected="one value")
+        found[name] = value
+    return found
+
+
 def read_flag(value: str | None, field: str) -> bool:
     """A query parameter that is true or false; false when left out."""
     if value is None:
@@ -42,20 +62,29 @@ def read_flag(value: str | None, field: str) -> bool:
     return FLAGS[value.lower()]
 
 
-def read_rows(body: bytes, media: str, *, model: ModelInfo, max_rows: int) -> Rows:
-    """The rows of a body of type `media`: uint8 (n, H, W, C), or values (n, columns); raises `RequestError`."""
+@dataclass(frozen=True, eq=False)
+class Body:
+    """What a body held: uint8 images (n, H, W, C), or values (n, columns), and keys of records that name no column."""
+
+    rows: Rows
+    ignored: tuple[str, ...] = ()
+
+
+def read_rows(body: bytes, media: str, *, model: ModelInfo, max_rows: int) -> Body:
+    """What a body of type `media` holds; raises `RequestError`."""
     if not body:
         raise RequestError(400, "the body is empty", field="body", expected=_expected(model))
     signature = model.signature
     if isinstance(signature, ImageSignature) and media != JSON:
-        return read_picture(body, shape=signature.shape, resize=model.resize, field="body")[None]
+        return Body(read_picture(body, shape=signature.shape, resize=model.resize, field="body")[None])
     fields = ["inputs", "images"] if isinstance(signature, ImageSignature) else ["inputs"]
     field, value = _only_field(_document(body), fields, model)
     if not isinstance(signature, ImageSignature):
-        return read_records(value, signature=signature, max_rows=max_rows)
+        rows = read_records(value, signature=signature, max_rows=max_rows)
+        return Body(rows, other_keys(value, signature=signature))
     if field == "inputs":
-        return read_pixels(value, shape=signature.shape, max_rows=max_rows)
-    return read_pictures(value, shape=signature.shape, resize=model.resize, max_rows=max_rows)
+        return Body(read_pixels(value, shape=signature.shape, max_rows=max_rows))
+    return Body(read_pictures(value, shape=signature.shape, resize=model.resize, max_rows=max_rows))
 
 
 def _only_field(document: Any, fields: list[str], model: ModelInfo) -> tuple[str, Any]:
@@ -64,10 +93,11 @@ def _only_field(document: Any, fields: list[str], model: ModelInfo) -> tuple[str
         raise RequestError(422, f"found {kind(document)}", field="body", expected=_expected(model))
     for key in document:
         if key not in fields:
+            shown = key[:_LONGEST]
             raise RequestError(
                 422,
-                f"unknown field{did_you_mean(key[:80], fields)}",
-                field=key[:80],
+                f"unknown field {shown!r}{did_you_mean(shown, fields)}",
+                field=shown,
                 expected=_expected(model),
             )
     if len(document) != 1:
@@ -93,9 +123,20 @@ def _document(body: bytes) -> Any:
             400, f"the body is not UTF-8 (byte {error.start})", field="body", expected="JSON in UTF-8"
         ) from None
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise RequestError(400, "the body is nested too deeply", field="body", expected="JSON") from None
+    except RequestError:
+        raise
     except ValueError as error:
         # besides JSONDecodeError: integers of thousands of digits
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}", field="body", expected="JSON") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)[:_LONGEST]
+        raise RequestError(422, f"the key {twice!r} stands twice in one object", field=twice, expected="one value")
+    return found

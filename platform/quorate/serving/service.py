@@ -10,8 +10,9 @@ import shlex
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -19,7 +20,8 @@ from typing import Any
 
 from PIL import Image
 
-from quorate.bundle import MANIFEST, read_manifest, verified_manifest
+from quorate import own_code
+from quorate.bundle import MANIFEST, check_code, read_manifest, verified_manifest
 from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.errors import Interrupted, UserError
 from quorate.execution.session import start_ray
@@ -27,6 +29,11 @@ from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, ModelInfo
 from quorate.serving.records import example
+
+_CONTROLLER = "SERVE_CONTROLLER_ACTOR"
+"""The name that Serve gives its controller."""
+_ENDS_IN_S = 30.0
+"""How long the applications may take to end; each replica has 5 s."""
 
 
 def _say(line: str) -> None:
@@ -48,38 +55,42 @@ def serve_bundle(
     limits: Limits | None = None,
     block: bool = True,
     load: str = BUNDLE,
+    allow_code: bool = False,
     echo: Callable[[str], None] = _say,
 ) -> str:
     """Serves the bundle in `folder` and returns its URL: after SIGINT or SIGTERM, or at once unless `block`.
 
     `threads` are those of one replica; left out, the replicas share the cores but one. Port 0
-    takes a free port. `load` is the import path of the function that reads the folder. Without
-    `block`, `stop` ends what was started.
+    takes a free port. `load` is the import path of the function that reads the folder; `allow_code`
+    lets it import the user's own code that a bundle names. Without `block`, `stop` ends what was started.
 
     Raises `UserError` for what the user can mend (before Ray is started), `Interrupted` where a signal
     comes before the ensemble is served, `ServingFailed` otherwise.
     """
     limits = limits or Limits()
-    manifest = servable(folder, verified=load == BUNDLE)
+    manifest = servable(folder, verified=load == BUNDLE, allow_code=allow_code)
     token = read_token(token_file) if token_file else None
     check_exposure(host, token=token is not None)
     port = free_port(host, port)
     threads = threads or max(1, ((os.cpu_count() or 2) - 1) // replicas)
     with ExitStack() as ending:
+        if block:
+            ending.enter_context(_signals_interrupt())
         start_ray(cpus=replicas * threads, keeps_memory=False)
+        if block:
+            ending.enter_context(_signals_interrupt())  # again: Ray has taken them
         ending.callback(_leave_ray)
-        with _signals_interrupt() if block else nullcontext():  # behind Ray's start, which takes the signals
-            _refuse_running_serve()
-            ending.callback(_end_serve)
-            _start_serve(host, port, limits)
-            _deploy(folder, limits, digest(token) if token else None, replicas, threads, load)
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            echo(welcome(url, manifest, token_file))
-            if block:
-                with suppress(Interrupted):
-                    threading.Event().wait()
-                echo("stopping")
-        if not block:
+        _refuse_running_serve()
+        ending.callback(_end_serve)
+        _start_serve(host, port, limits)
+        _deploy(folder, limits, digest(token) if token else None, replicas, threads, load, allow_code)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        echo(welcome(url, manifest, token_file))
+        if block:
+            with suppress(Interrupted):
+                threading.Event().wait()
+            echo("stopping")
+        else:
             ending.pop_all()
     return url
 
@@ -90,9 +101,12 @@ def stop() -> None:
     _leave_ray()
 
 
-def servable(folder: Path, *, verified: bool = False) -> dict[str, Any]:
+def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) -> dict[str, Any]:
     """The manifest of a bundle that the front can take requests for, its files `verified`; raises `UserError`."""
     manifest = verified_manifest(folder) if verified else read_manifest(folder)
+    if verified and not allow_code:
+        with own_code.refused():
+            check_code(folder, manifest)
     try:
         ModelInfo.of(manifest, "")
     except (KeyError, TypeError) as error:
@@ -142,9 +156,11 @@ def _grey_picture(signature: ImageSignature) -> str:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Interrupted` in here."""
+    """The first SIGINT or SIGTERM raises `Interrupted` in here; those that follow do not disturb the end."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
         raise Interrupted(number)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -162,8 +178,22 @@ def _leave_ray() -> None:
 
 
 def _end_serve() -> None:
-    from ray import serve
+    """End Serve and wait until its controller is gone.
 
+    `serve.shutdown` waits inside of a call that the end of the controller makes fail, and Ray prints that failure of
+    every stop ("infinite retries"). Here the controller is asked not to wait.
+    """
+    import ray
+    from ray import serve
+    from ray.exceptions import RayActorError
+
+    until = time.monotonic() + _ENDS_IN_S
+    with suppress(ValueError, RayActorError):  # there is no controller, or it has ended
+        controller = ray.get_actor(_CONTROLLER, namespace="serve")
+        ray.get(controller.graceful_shutdown.remote(wait=False), timeout=_ENDS_IN_S)
+        while time.monotonic() < until:
+            ray.get_actor(_CONTROLLER, namespace="serve")
+            time.sleep(0.1)
     serve.shutdown()
 
 
@@ -194,10 +224,12 @@ def _start_serve(host: str, port: int, limits: Limits) -> None:
     )
 
 
-def _deploy(folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, load: str) -> None:
+def _deploy(
+    folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, load: str, allow_code: bool
+) -> None:
     from quorate.serving.application import deploy
 
     try:
-        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, load=load)
+        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, load=load, allow_code=allow_code)
     except RuntimeError as error:
         raise ServingFailed(f"{folder} cannot be served: {error}") from error

@@ -1,0 +1,79 @@
+"""What the training rows held in each column of a table, to notice values that are unlike them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.table import Table
+
+_SCHEMA = 1
+FAR = 1.0
+"""How far beyond the training range a number is unfamiliar, in widths of that range: an assumption."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownValues:
+    """By column: the categories of the training rows, or their least and greatest number."""
+
+    categories: Mapping[str, frozenset[str]]
+    ranges: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, table: Table) -> KnownValues:
+        frame, signature = table.frame, table.signature
+        categories = {
+            name: frozenset(map(str, frame[name].cat.remove_unused_categories().cat.categories))
+            for name in signature.names("categorical")
+        }
+        numbers = {name: frame[name].to_numpy(np.float64) for name in signature.names("numeric")}
+        ranges = {
+            name: (float(np.nanmin(values)), float(np.nanmax(values)))
+            for name, values in numbers.items()
+            if not np.isnan(values).all()
+        }
+        return cls(categories, ranges)
+
+    def unfamiliar(self, table: Table) -> dict[str, NDArray[np.bool_]]:
+        """Rows (n,) of each column with a category that training did not see, or a number far from those it saw.
+
+        Columns without such rows are left out. A missing value is never unfamiliar.
+        """
+        found: dict[str, NDArray[np.bool_]] = {}
+        for name, known in self.categories.items():
+            column = table.frame[name].cat
+            new = np.array([str(category) not in known for category in column.categories], dtype=bool)
+            found[name] = np.append(new, False)[column.codes.to_numpy()]  # a missing value has the code -1
+        for name, (least, most) in self.ranges.items():
+            values, width = table.frame[name].to_numpy(np.float64), most - least
+            found[name] = (values < least - FAR * width) | (values > most + FAR * width)
+        return {name: rows for name, rows in found.items() if rows.any()}
+
+    def what(self, column: str) -> str:
+        """What an unfamiliar value of this column is, to go on after the value."""
+        if column in self.categories:
+            return "a category that no training row has"
+        least, most = self.ranges[column]
+        return f"a number far from those of the training rows, which are from {least:g} to {most:g}"
+
+    def to_bytes(self) -> bytes:
+        """As a bundle keeps it."""
+        columns = {name: {"categories": sorted(known)} for name, known in self.categories.items()}
+        ranges = {name: {"range": list(values)} for name, values in self.ranges.items()}
+        return json.dumps({"schema": _SCHEMA, "columns": columns | ranges}, indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> KnownValues:
+        """What `to_bytes` gave; raises `ValueError` for another schema."""
+        saved = json.loads(content)
+        if saved["schema"] != _SCHEMA:
+            raise ValueError(f"schema {saved['schema']!r} of known values; this version of Quorate reads {_SCHEMA}")
+        columns = saved["columns"]
+        return cls(
+            {name: frozenset(entry["categories"]) for name, entry in columns.items() if "categories" in entry},
+            {name: (entry["range"][0], entry["range"][1]) for name, entry in columns.items() if "range" in entry},
+        )

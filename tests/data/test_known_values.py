@@ -1,0 +1,58 @@
+"""Values that are unlike those of the training rows are noticed, whatever the column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quorate.data.known_values import KnownValues
+from quorate.data.signature import Column, TableSignature
+from quorate.data.table import Table
+
+SIGNATURE = TableSignature((Column("age", "numeric"), Column("job", "categorical"), Column("club", "boolean")))
+
+
+def table(*rows: tuple[object, object, object]) -> Table:
+    frame = pd.DataFrame(rows, columns=["age", "job", "club"]).astype(object)
+    return Table.of(frame, SIGNATURE)
+
+
+TRAINED = table((20.0, "nurse", True), (30.0, "smith", False), (None, None, None))
+
+
+def test_new_categories_and_far_numbers_are_found_in_their_rows_and_missing_values_never() -> None:
+    known = KnownValues.of(TRAINED)
+
+    # the range is 20 to 30, 10 wide: beyond 10 and 40 a number is far
+    rows = ((10.0, "nurse", True), (9.9, "clerk", False), (40.0, "smith", None), (40.1, None, None), (None, "x", True))
+    found = known.unfamiliar(table(*rows))
+
+    assert {name: rows.tolist() for name, rows in found.items()} == {
+        "age": [False, True, False, True, False],
+        "job": [False, True, False, False, True],
+    }
+
+
+def test_rows_like_the_training_rows_have_nothing_to_say() -> None:
+    assert KnownValues.of(TRAINED).unfamiliar(TRAINED) == {}
+
+
+def test_what_is_known_survives_the_file() -> None:
+    known = KnownValues.from_bytes(KnownValues.of(TRAINED).to_bytes())
+
+    assert known.categories == {"job": frozenset({"nurse", "smith"})}
+    assert known.ranges == {"age": (20.0, 30.0)}
+    assert known.what("job") == "a category that no training row has"
+    assert "from 20 to 30" in known.what("age")
+
+
+def test_another_schema_is_refused() -> None:
+    with pytest.raises(ValueError, match="schema 2 of known values"):
+        KnownValues.from_bytes(b'{"schema": 2, "columns": {}}')
+
+
+def test_a_column_without_numbers_has_no_range() -> None:
+    empty = table((np.nan, "a", True))
+
+    assert KnownValues.of(empty).ranges == {}
