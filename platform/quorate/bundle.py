@@ -26,6 +26,7 @@ from quorate.ensemble.combination import Combination
 from quorate.ensemble.conformal import Conformal
 from quorate.ensemble.uncertainty import Doubt
 from quorate.errors import UserError
+from quorate.json_text import json_text
 from quorate.kinds import COMBINERS
 from quorate.members.base import HEADER, Member, Proba, load_member
 
@@ -219,7 +220,7 @@ def write_bundle(folder: Path, manifest: dict[str, Any], files: Mapping[str, byt
         path.write_bytes(content)
         hashes[name] = hashlib.sha256(content).hexdigest()
     whole = {"schema": SCHEMA, **manifest, "files": hashes}
-    (partial / MANIFEST).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    (partial / MANIFEST).write_text(json_text(whole), encoding="utf-8")
     partial.rename(folder)
 
 

@@ -28,6 +28,8 @@ from quorate.refitting import Production
 from quorate.results import Results
 from quorate.spec import JobSpec
 
+_DATA = ("label", "labels", "images", "groups", "missing", "separator")
+"""What a bundle says of the job's data, so that rows of the same kind can be read."""
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "safetensors", "skops")
 
 
@@ -56,7 +58,7 @@ def pack_bundle(
             entry |= _needs(json.loads(content[HEADER]))
         members.append(entry)
     data = plan.context.train
-    files[LOSSES] = losses_file(assembly.row_losses)
+    files[LOSSES] = losses_file(assembly.row_losses, data.groups)
     files[UNSEEN] = unseen_file(assembly.crossfit_proba, assembly.rows, data.y)
     manifest = {
         **_origin(spec, plan.context.train, run=board["run"]),
@@ -91,7 +93,7 @@ class Alone:
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: Alone, notes: Mapping[str, bytes]) -> Path:
     """Write the bundle of one network to `folder`, with the files `notes` beside it."""
-    files = dict(notes) | {LOSSES: losses_file(alone.row_losses)}
+    files = dict(notes) | {LOSSES: losses_file(alone.row_losses, data.groups)}
     if alone.unseen is not None:
         files[UNSEEN] = alone.unseen
     figures: dict[str, Any] = {"oof": alone.oof, "test": alone.test}
@@ -125,7 +127,7 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
         "data": {
             "fingerprint": data.fingerprint,
             "rows": len(data),
-            **{key: getattr(spec.data, key, None) for key in ("label", "labels", "images", "missing", "separator")},
+            **{key: getattr(spec.data, key, None) for key in _DATA},
         },
         "seed": spec.seed,
         "versions": {
@@ -136,10 +138,13 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
     }
 
 
-def losses_file(row_losses: NDArray[np.float64]) -> bytes:
-    """The cross-fitted log-loss of every row (N,), NaN where some member lacks it."""
+def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | None = None) -> bytes:
+    """The cross-fitted log-loss of every row (N,), NaN where some member lacks it or where it does not count.
+
+    With the `groups` (N,) of the rows, as whoever compares the losses needs them.
+    """
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, loss=row_losses)
+    np.savez(content, allow_pickle=False, loss=row_losses, **({} if groups is None else {"groups": groups}))
     return content.getvalue()
 
 

@@ -17,6 +17,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.signature import signature_from_json
 from quorate.drawing import recorded_curves
 from quorate.ensemble.combiner import combiner_of
+from quorate.ensemble.dependence import Dependence
 from quorate.plan import derive_seed, recipes_of
 from quorate.report.page.page import page
 from quorate.report.page.run import Recipe, Run, Split
@@ -95,6 +96,7 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
     arrays = folder.arrays("oof.npz")
     rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
     covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
+    dependence = Dependence.saved(arrays)
     return Split(
         "oof",
         tuple(covering),
@@ -102,7 +104,7 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
         arrays["ensemble"][rows],
         arrays["y"][rows],
         rows,
-        arrays["groups"][rows] if "groups" in arrays else None,
+        dependence.take(rows),
     )
 
 
@@ -112,7 +114,8 @@ def _test(folder: RunFolder, board: Mapping[str, Any]) -> Split | None:
         return None
     tested = [m for m, row in enumerate(board["members"]) if row["test"]]
     rows = np.arange(len(arrays["y"]))
-    return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows)
+    dependence = Dependence.saved(arrays)
+    return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows, dependence)
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any]:

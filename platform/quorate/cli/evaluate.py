@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from quorate.cli.places import JsonOption, RunOption, bundle_folder
+from quorate.json_text import json_text
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
         with writing(output):
             write_evaluation(output, found, scores_of(answers, bundle), answers.proba, labelled.y)
     if json:
-        typer.echo(json_format.dumps(found, indent=1))
+        typer.echo(json_text(found))
         return
     from rich.console import Console
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quorate.bundle import Bundle
 from quorate.data.frames import format_of
+from quorate.data.roles import RoleError, groups_of
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
@@ -34,11 +35,15 @@ from quorate.scoring.inputs import (
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows in chunks, their labels int64 (N,) as positions in the class names, and how many rows had none."""
+    """Rows in chunks, their labels int64 (N,) as positions in the class names, and how many rows had none.
+
+    `groups` int64 (N,) says which rows belong together, where the table has the column that the job names.
+    """
 
     rows: Iterable[Chunk]
     y: NDArray[np.int64]
     unlabelled: int = 0
+    groups: NDArray[np.int64] | None = None
 
 
 def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> Labelled:
@@ -85,7 +90,12 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
         raise UserError(f"{where}: {error.problem}") from None
     labels = [label_text(value) for value in frame[label].iloc[kept]]
     y = _positions(labels, lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle)
-    return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept))
+    column = bundle.manifest.get("data", {}).get("groups")
+    try:
+        groups = groups_of(frame[column].iloc[kept]) if column in frame else None
+    except RoleError as error:
+        raise UserError(f"{path}, column {column!r}: {error}") from None
+    return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept), groups)
 
 
 def _folder(path: Path, bundle: Bundle) -> Labelled:

@@ -23,7 +23,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 from numpy.typing import NDArray
 
-from quorate.paired import read_losses
+from quorate.paired import read_groups, read_losses
 from quorate.tracking.champion import Verdict, challenge
 
 ALIAS = "champion"
@@ -204,6 +204,7 @@ def _judge(client: MlflowClient, *, challenger: Any, champion: Any | None, bundl
         old_losses=losses,
         new_fingerprint=new,
         old_fingerprint=old,
+        groups=read_groups(bundle / LOSSES),
     )
 
 
