@@ -120,10 +120,14 @@ def wilson_of_groups(right: Mask, groups: Labels | None) -> tuple[float, float]:
     """
     if groups is None:
         return wilson(int(right.sum()), len(right))
-    share, error = right.mean(), standard_error(right.astype(np.float64), groups=groups)
-    known = 0 < error < np.inf
-    effective = min(float(share * (1 - share) / error**2) if known else len(np.unique(groups)), len(right))
-    return _wilson(float(share), effective)
+    share, count = float(right.mean()), len(np.unique(groups))
+    error = standard_error(right.astype(np.float64), groups=groups)
+    if 0 < error < np.inf:
+        # Like the variance of a row's answer, without the factor G / (G - 1): groups of one row each count as N rows.
+        effective = share * (1 - share) / (error**2 * (count - 1) / count)
+    else:
+        effective = count
+    return _wilson(share, min(effective, len(right)))
 
 
 def _bootstrap(proba: Proba, y: Labels, groups: Labels | None, resamples: int, seed: int) -> dict[str, Floats]:
