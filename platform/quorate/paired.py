@@ -45,7 +45,7 @@ def standard_error(values: NDArray[np.float64], *, groups: NDArray[np.integer] |
 
     With `groups` (N,) it is cluster-robust (Liang and Zeger, 1986, for a mean): the root of
     G / (G - 1) times the sum of the G groups' squared sums of deviations, divided by N. Where each row is a group of
-    its own, this is the usual standard error. It is too small for few groups, in simulations by a tenth for ten.
+    its own, this is the usual standard error. A normal interval of it is too narrow for few groups.
     """
     if groups is None:
         return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else math.inf

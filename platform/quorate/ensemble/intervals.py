@@ -122,11 +122,9 @@ def wilson_of_groups(right: Mask, groups: Labels | None) -> tuple[float, float]:
         return wilson(int(right.sum()), len(right))
     share, count = float(right.mean()), len(np.unique(groups))
     error = standard_error(right.astype(np.float64), groups=groups)
-    if 0 < error < np.inf:
-        # Like the variance of a row's answer, without the factor G / (G - 1): groups of one row each count as N rows.
-        effective = share * (1 - share) / (error**2 * (count - 1) / count)
-    else:
-        effective = count
+    # Like the variance of a row's answer, without the factor G / (G - 1): groups of one row each count as N rows.
+    variance = error**2 * (count - 1) / count
+    effective = share * (1 - share) / variance if 0 < error < np.inf else count
     return _wilson(share, min(effective, len(right)))
 
 
@@ -172,7 +170,7 @@ def _draw(rng: np.random.Generator, samples: int, place: NDArray[np.intp]) -> Fl
     n = int(place.max()) + 1
     drawn = rng.integers(0, n, (samples, n)) + np.arange(samples)[:, None] * n
     counts = np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)
-    return counts if n == len(place) else counts[:, place]
+    return counts if np.array_equal(place, np.arange(n)) else counts[:, place]
 
 
 def _rankings(proba: Proba, y: Labels, weights: Floats) -> dict[str, Floats]:
