@@ -411,3 +411,23 @@ def test_other_test_rows_are_left_out_and_said(copied: RunFolder, changes: dict[
 
     assert run.test is None
     assert run.notes == ("the test rows have changed since the run, so nothing is compared on them",)
+
+
+def test_a_member_that_does_not_cover_the_held_out_rows_is_not_compared_there(
+    teachers: Here, copied: RunFolder, tmp_path: Path
+) -> None:
+    # given: the leaderboard's best member lacks the first fold
+    run = reopen(copied)
+    best = min((row for row in run.board["members"] if row["oof"]), key=lambda row: row["oof"]["nll"])["name"]
+    saved, place = copied.arrays("oof.npz"), run.members.index(best)
+    lost = run.context.folds[0].valid
+    saved["mask"][place, lost] = False
+    saved["proba"][place, lost] = 0
+    np.savez(copied.path / "oof.npz", allow_pickle=False, **saved)
+
+    found = taught(reopen(copied), tmp_path / "student")
+
+    assert found["compared"][1]["name"] != best
+    figures = (tmp_path / "student" / distilling.FIGURES).read_text(encoding="utf-8")
+    assert "NaN" not in figures and "null" not in json.dumps(found["compared"])
+    assert all(np.isfinite(value) for row in found["compared"] for value in row["held_out"].values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +32,10 @@ def make_board(
 ) -> dict[str, Any]:
     """The leaderboard as JSON; figures are rounded to six digits.
 
-    Members are scored on the rows that they cover, as they are; the ensemble's out-of-fold figures
-    are cross-fitted. `names` are those of the members that were combined. `predict_ms` are milliseconds a row in
-    batches, where the member was fitted. `oof_sha256` is the hash of all members' out-of-fold probabilities by name.
+    Members are scored on the rows that they cover and that count, as they are; the ensemble's out-of-fold figures
+    are cross-fitted. `unlearnable` says which rows do not count, by class. `names` are those of the members that were
+    combined. `predict_ms` are milliseconds a row in batches, where the member was fitted. `oof_sha256` is the hash of
+    all members' out-of-fold probabilities by name.
     """
     trained = [fit for fit in work.fits.values() if not fit.reused]
     tasks = {
@@ -45,7 +47,8 @@ def make_board(
     y, target = plan.context.train.y, plan.context.test
     members = []
     for m, label in enumerate(plan.labels):
-        covered, done = gathered.mask[m], [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
+        covered = gathered.mask[m] & gathered.learnable
+        done = [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
         tested = gathered.test is not None and target is not None and bool(done)
         members.append(
             {
@@ -84,6 +87,15 @@ def make_board(
         "tasks": tasks,
         "ensemble": ensemble,
         "members": members,
+        "unlearnable": [
+            {
+                "class": plan.context.train.class_names[one.label],
+                "rows": one.rows,
+                "folds": [fold + 1 for fold in one.folds],
+                "note": one.said(plan.context.train.class_names[one.label]),
+            }
+            for one in plan.context.unlearnable
+        ],
         "oof_sha256": oof_hash(plan, gathered),
     }
 
@@ -105,4 +117,5 @@ def _milliseconds(done: list[Fit]) -> float | None:
 
 
 def _number(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)
+    """To six digits; None where it is not known, as JSON has no infinity."""
+    return round(float(value), 6) if value is not None and math.isfinite(value) else None

@@ -32,6 +32,7 @@ from quorate.ensemble.combination import Combination
 from quorate.ensemble.conformal import Conformal
 from quorate.ensemble.uncertainty import Doubt, scattered
 from quorate.errors import UserError
+from quorate.json_text import json_text
 from quorate.kinds import COMBINERS
 from quorate.members.base import HEADER, Member, Proba, load_member, read_header, references_in
 
@@ -340,7 +341,7 @@ def write_bundle(folder: Path, manifest: dict[str, Any], files: Mapping[str, byt
         path.write_bytes(content)
         hashes[name] = hashlib.sha256(content).hexdigest()
     whole = {"schema": SCHEMA, **manifest, "files": hashes}
-    (partial / MANIFEST).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    (partial / MANIFEST).write_text(json_text(whole), encoding="utf-8")
     partial.rename(folder)
 
 

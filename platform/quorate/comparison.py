@@ -9,7 +9,7 @@ from typing import Any
 
 from quorate.bundle import LOSSES, read_manifest
 from quorate.ensemble.intervals import Figure, paired
-from quorate.paired import Difference, paired_difference, read_losses
+from quorate.paired import Difference, paired_difference, read_groups, read_losses
 from quorate.runs import RunFolder
 
 METRICS = ("nll", "accuracy", "ece", "brier")
@@ -67,7 +67,8 @@ def _against(run: RunFolder, first: RunFolder) -> Versus:
         return Versus(run.name, None, "trained on different rows")
     try:
         losses = [read_losses(folder.bundle / LOSSES) for folder in (run, first)]
-        return Versus(run.name, paired_difference(losses[0], losses[1]), test=_on_test(run, first))
+        groups = read_groups(run.bundle / LOSSES)
+        return Versus(run.name, paired_difference(losses[0], losses[1], groups=groups), test=_on_test(run, first))
     except (OSError, ValueError, KeyError) as error:
         return Versus(run.name, None, str(error))
 
@@ -79,7 +80,7 @@ def _on_test(run: RunFolder, first: RunFolder) -> dict[str, Figure] | None:
     rows = [str(arrays.get("fingerprint", "")) for arrays in (mine, other)]  # older runs do not know theirs
     if not rows[0] or rows[0] != rows[1]:
         return None
-    return paired(mine["ensemble"], other["ensemble"], mine["y"])
+    return paired(mine["ensemble"], other["ensemble"], mine["y"], groups=mine.get("groups"))
 
 
 def _differing(jobs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from quorate.bundle import read_manifest
 from quorate.checks.subject import Aside
 from quorate.data.dataset import Dataset, Images, Rows
-from quorate.data.folds import Fold, Folds, FoldsError, make_folds
+from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows, make_folds
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
 from quorate.errors import UserError
@@ -26,6 +27,7 @@ from quorate.execution.choose import Workplace
 from quorate.finished import Finished
 from quorate.job import plan_job
 from quorate.jobfile import Override
+from quorate.json_text import json_text
 from quorate.members.base import Member, files_of
 from quorate.members.net import Net
 from quorate.members.net_params import NetParams
@@ -162,7 +164,7 @@ def distill(
         "size": _sizes(run, student, files),
         "notes": [*run.notes, *_notes(run, task, material)],
     }
-    losses = np.full(len(data), np.nan)
+    losses: Floats = np.full(len(data), np.nan)
     losses[fold.valid] = row_nll(student.held, held.y)
     figures = next(row for row in compared if row["name"] == NAME)
     alone = Alone(
@@ -176,7 +178,7 @@ def distill(
         unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), held.y),
     )
     with writing(output):
-        pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
+        pack_alone(output, run.job.spec, data, alone, {FIGURES: json_text(found).encode()})
     return found
 
 
@@ -237,7 +239,7 @@ class _Pupil:
         test = run.context.test if run.test is not None else None
         temperature = fit_temperature(proba=raw, y=held.y)
         seed = derive_seed(run.job.spec.seed, NAME, "temperature")
-        parts = list(parts_of(held.y, splits=5, seed=seed, groups=held.groups))
+        parts = list(parts_of(held.y, splits=5, seed=seed, dependence=Dependence(held.groups, held.time)))
         return cls(
             name=who,
             network=member,
@@ -275,10 +277,23 @@ def _material(run: Finished, task: FitTask, rows: Rows, lesson: Lesson, ask: Pro
 def _split(run: Finished) -> Fold:
     """The student's training rows and those held out: a tenth, stratified, with out-of-fold probabilities.
 
+    Held-out rows of a class that no row is left to train on are left out, as the student cannot know it.
     No group is on both sides, and where rows have a time the latest are held out. Where no more than a tenth have
     out-of-fold probabilities, as with `scheme: holdout`, these are the ones: no member has learned from them. So they
     are where those beyond a tenth are too few for each class to have one.
     """
+    data, fold = run.context.train, _whole_split(run)
+    learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
+    if np.count_nonzero(learnable) < 2:
+        raise UserError(
+            f"{np.count_nonzero(learnable)} of the {len(fold.valid):,} rows that are held out from the student are of "
+            "classes that it is trained on, too few to score it; add rows, or groups, of each class"
+        )
+    return Fold(fold.train, fold.valid[learnable])
+
+
+def _whole_split(run: Finished) -> Fold:
+    """The same with all held-out rows."""
     data, known = run.context.train, np.flatnonzero(run.known)
     if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
         return Fold(np.flatnonzero(~run.known), known)
@@ -302,11 +317,15 @@ def _split(run: Finished) -> Fold:
 
 
 def _teachers(run: Finished, held: Rows) -> list[dict[str, Any]]:
-    """The ensemble, and its best member as it stands in the leaderboard, on the same rows."""
+    """The ensemble, and its best member as it stands in the leaderboard, on the same rows.
+
+    Members that do not cover these rows, as one with failed folds, are passed over.
+    """
     y, test = run.context.train.y, run.context.test
     found = [{"name": "ensemble", "held_out": rounded(scores(run.ensemble[held], y[held]))}]
-    scored = [row for row in run.board["members"] if row["oof"]]
-    best = run.members.index(min(scored, key=lambda row: float(row["oof"]["nll"]))["name"])
+    places = {name: place for place, name in enumerate(run.members)}
+    scored = [row for row in run.board["members"] if row["oof"] and run.mask[places[row["name"]], held].all()]
+    best = places[min(scored, key=lambda row: float(row["oof"]["nll"]))["name"]]
     found.append({"name": run.members[best], "held_out": rounded(scores(run.proba[best][held], y[held]))})
     if run.test is not None and test is not None:
         for row, proba in zip(found, (run.test.ensemble, run.test.proba[best]), strict=True):
@@ -324,13 +343,16 @@ def _row(pupil: _Pupil) -> dict[str, Any]:
 def _against(run: Finished, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
     """The student less the ensemble, and less the plain network, on the test rows or else on those held out."""
     mine, y = student.judged
+    on_held = run.test is None or student.test is None
     others = {"ensemble": run.ensemble[held] if run.test is None or student.test is None else run.test.ensemble}
+    judged = run.context.train.take(held) if on_held else run.context.test
+    groups = judged.groups if judged is not None else None
     if plain is not None:
         others["plain"] = plain.judged[0]
     found: dict[str, Any] = {"rows": "held_out" if student.test is None else "test"}
     for name, proba in others.items():
-        differences = paired(mine, proba, y)
-        found[name] = {metric: rounded(asdict(figure)) for metric, figure in differences.items()}
+        differences = paired(mine, proba, y, groups=groups)
+        found[name] = {metric: rounded(figure.to_json()) for metric, figure in differences.items()}
     return found
 
 

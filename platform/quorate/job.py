@@ -28,6 +28,7 @@ from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_o
 from quorate.drawing import draw
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combiner import combiner_of
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
 from quorate.errors import Interrupted
 from quorate.execution.base import Executor
@@ -197,7 +198,15 @@ def open_data(job: Job, console: Console | None = None, data: Opened | None = No
         raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
     if (best := spec.production.best) is not None and best > len(folds):
         raise job.error((("production", "folds"), f"the best {best} are asked for, but there are {len(folds)} folds"))
-    return Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
+    context = Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
+    validated = np.unique(np.concatenate([fold.valid for fold in folds.folds]))
+    if (counting := int(context.learnable[validated].sum())) < 2:
+        message = f"{counting} of the {len(validated):,} validated rows count, too few to combine members"
+        raise job.error((("validation",), "; ".join([message, *context.warnings])))
+    if console is not None:
+        for warning in context.warnings:
+            console.print(warning, style="yellow", markup=False, highlight=False)
+    return context
 
 
 def _set_aside(job: Job, opened: Opened) -> tuple[Dataset, Dataset | None]:
@@ -288,7 +297,8 @@ def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> A
             combiner=combiner_of(job.spec.combiner, recipes=recipes_of(job.spec, labels)),
             seed=derive_seed(job.spec.seed, "combiner"),
             names=labels,
-            groups=plan.context.train.groups,
+            dependence=Dependence(plan.context.train.groups, plan.context.train.time),
+            learnable=gathered.learnable,
         )
     except ValueError as error:
         raise JobFailed(f"the members cannot be combined: {error}") from None

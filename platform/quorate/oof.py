@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.data.folds import learnable_rows
 from quorate.members.base import Proba
 from quorate.plan import Plan
 from quorate.results import Fit
@@ -18,13 +19,15 @@ class Gathered:
     """What M members predict for N training rows and n test rows.
 
     `proba` (M, N, K) is zero where `mask` (M, N) is False; `folds` (M, F) tells the finished folds;
-    `test` (M, n, K) is the average of each member's fold models.
+    `test` (M, n, K) is the average of each member's fold models. Rows that are not `learnable` (N,) decide nothing:
+    their class is in no training row of their fold.
     """
 
     proba: Proba
     mask: NDArray[np.bool_]
     folds: NDArray[np.bool_]
     test: Proba | None
+    learnable: NDArray[np.bool_]
 
 
 def gather(
@@ -58,5 +61,7 @@ def gather(
             if rows:
                 test[m] += tests[task.key] / np.float64(len(done))
     mask = (times == expected) & (expected > 0)
+    counted = [fold for number, fold in enumerate(folds.folds) if counting is None or counting[number]]
+    learnable = learnable_rows(data.y, counted, weight=data.weight)
     proba = np.where(mask[..., None], total / np.maximum(times, 1)[..., None], 0).astype(np.float32)
-    return Gathered(proba, mask, finished, test.astype(np.float32) if rows else None)
+    return Gathered(proba, mask, finished, test.astype(np.float32) if rows else None, learnable)

@@ -30,7 +30,7 @@ from quorate.refitting import Production
 from quorate.results import Results
 from quorate.spec import JobSpec
 
-_DATA_KEYS = ("label", "labels", "images", "missing", "separator", "on_corrupt")
+_DATA_KEYS = ("label", "labels", "images", "groups", "missing", "separator", "on_corrupt")
 """Keys of a job's `data` that files of later rows are read by."""
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "safetensors", "skops")
 
@@ -60,7 +60,7 @@ def pack_bundle(
             entry |= _needs(json.loads(content[HEADER]))
         members.append(entry)
     data = plan.context.train
-    files[LOSSES] = losses_file(assembly.row_losses)
+    files[LOSSES] = losses_file(assembly.row_losses, data.groups)
     files[UNSEEN] = unseen_file(assembly.crossfit_proba, assembly.rows, data.y)
     files |= known_file(data.x)
     manifest = {
@@ -101,7 +101,7 @@ class Alone:
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: Alone, notes: Mapping[str, bytes]) -> Path:
     """Write the bundle of one network to `folder`, with the files `notes` beside it."""
-    files = dict(notes) | {LOSSES: losses_file(alone.row_losses)} | known_file(data.x)
+    files = dict(notes) | {LOSSES: losses_file(alone.row_losses, data.groups)} | known_file(data.x)
     if alone.unseen is not None:
         files[UNSEEN] = alone.unseen
     figures: dict[str, Any] = {"oof": alone.oof, "test": alone.test}
@@ -152,10 +152,13 @@ def known_file(x: Inputs) -> dict[str, bytes]:
     return {KNOWN: KnownValues.of(x).to_bytes()} if isinstance(x, Table) else {}
 
 
-def losses_file(row_losses: NDArray[np.float64]) -> bytes:
-    """The cross-fitted log-loss of every row (N,), NaN where some member lacks it."""
+def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | None = None) -> bytes:
+    """The cross-fitted log-loss of every row (N,), NaN where some member lacks it or where it does not count.
+
+    With the `groups` (N,) of the rows, as whoever compares the losses needs them.
+    """
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, loss=row_losses)
+    np.savez(content, allow_pickle=False, loss=row_losses, **({} if groups is None else {"groups": groups}))
     return content.getvalue()
 
 

@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from quorate.data import features
 from quorate.data.dataset import Dataset, Images
-from quorate.data.folds import Fold, Folds
+from quorate.data.folds import Fold, Folds, Unlearnable, learnable_rows, unlearnable_classes
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.weighting import check_weighting
 from quorate.kinds import MEMBERS, KindParams, own_reference
@@ -161,6 +163,22 @@ class Context:
     """The tensors of the frozen networks that are asked for features, as safetensors."""
     train_dev: Dataset | None = None
     """Rows like the training rows that no task sees: the finished ensemble is scored on them."""
+
+    @cached_property
+    def unlearnable(self) -> list[Unlearnable]:
+        """The classes with rows that no model of their fold can be right about."""
+        data = self.train
+        return unlearnable_classes(data.y, self.folds.folds, weight=data.weight, groups=data.groups)
+
+    @cached_property
+    def learnable(self) -> NDArray[np.bool_]:
+        """The rows (N,) that count in choices: those of a class that all of their folds train on."""
+        return learnable_rows(self.train.y, self.folds.folds, weight=self.train.weight)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be known of the rows and folds before training."""
+        return [one.said(self.train.class_names[one.label]) for one in self.unlearnable]
 
     @cached_property
     def unlabelled_digest(self) -> str | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from quorate.bundle import KNOWN, LOSSES, UNSEEN, Bundle, verified_manifest, write_bundle
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.combiner import combiner_of
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Receipt
 from quorate.ensemble.worth import Pruned, Worth
@@ -27,23 +28,28 @@ MOST_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels and groups (N,)."""
+    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels (N,), and which rows depend
+    on each other and which count in choices, `learnable` (N,)."""
 
     names: list[str]
     proba: NDArray[np.float32]
     mask: NDArray[np.bool_]
     y: NDArray[np.int64]
-    groups: NDArray[np.int64] | None
+    dependence: Dependence
+    learnable: NDArray[np.bool_]
 
     @classmethod
     def of(cls, folder: RunFolder) -> Rows:
         """Raises `RunError` where the run does not have them."""
         saved = folder.arrays("oof.npz")
-        return cls(saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"], saved.get("groups"))
+        learnable = saved.get("learnable", np.ones(len(saved["y"]), bool))  # runs of older versions count all rows
+        return cls(
+            saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"], Dependence.saved(saved), learnable
+        )
 
     def take(self, names: tuple[str, ...]) -> Rows:
         places = [self.names.index(name) for name in names]
-        return Rows(list(names), self.proba[places], self.mask[places], self.y, self.groups)
+        return Rows(list(names), self.proba[places], self.mask[places], self.y, self.dependence, self.learnable)
 
 
 def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
@@ -56,7 +62,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     if len(names) < 2:
         raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
     spec, rows, board = folder.spec(), Rows.of(folder).take(names), folder.board()
-    covered = np.flatnonzero(rows.mask.all(axis=0))
+    covered = np.flatnonzero(rows.mask.all(axis=0) & rows.learnable)
     if len(covered) > MOST_ROWS:
         drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
         covered = np.sort(drawn.choice(covered, MOST_ROWS, replace=False))
@@ -65,7 +71,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
         y=rows.y[covered],
         combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes_of(spec, names)),
         seed=derive_seed(spec.seed, "combiner"),
-        groups=None if rows.groups is None else rows.groups[covered],
+        dependence=rows.dependence.take(covered),
     )
     rows_of = {row["name"]: row for row in board["members"]}
     milliseconds = member_milliseconds(bundle)
@@ -92,7 +98,8 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
         ),
         seed=derive_seed(spec.seed, "combiner"),
         names=list(names),
-        groups=rows.groups,
+        dependence=rows.dependence,
+        learnable=rows.learnable,
     )
     entries = {entry["name"]: entry for entry in manifest["members"]}
     members = [
@@ -111,7 +118,7 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
     if KNOWN in manifest["files"]:
         files[KNOWN] = (folder.bundle / KNOWN).read_bytes()
     files |= {
-        LOSSES: losses_file(assembly.row_losses),
+        LOSSES: losses_file(assembly.row_losses, rows.dependence.groups),
         UNSEEN: unseen_file(assembly.crossfit_proba, assembly.rows, rows.y),
     }
     test = _test(folder, rows.names)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from quorate.data.folds import Fold, Folds
+from quorate.data.folds import Fold, Folds, learnable_rows
 from quorate.ensemble.metrics import nll
 from quorate.fitting import Work
 from quorate.members.base import Proba
@@ -50,13 +50,22 @@ class Production:
 
 
 def from_folds(plan: Plan, work: Work, *, best: int | None) -> Production:
-    """All fold models of each member, or the `best` by their own validation rows (log-loss)."""
+    """All fold models of each member, or the `best` by their own validation rows (log-loss).
+
+    Only rows of classes that the fold trains on count; a fold without such rows comes last.
+    """
     y, folds = plan.context.train.y, plan.context.folds
+    counting = [learnable_rows(y, [fold], weight=plan.context.train.weight)[fold.valid] for fold in folds.folds]
+
+    def loss(fit: Fit) -> float:
+        rows = counting[fit.task.fold]
+        return nll(fit.valid[rows], y[folds[fit.task.fold].valid][rows]) if rows.any() else np.inf
+
     fits: dict[str, list[Fit]] = {}
     for label in plan.labels:
         done = [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
         if best is not None:
-            losses = [nll(fit.valid, y[folds[fit.task.fold].valid]) for fit in done]
+            losses = [loss(fit) for fit in done]
             chosen = sorted(np.argsort(losses, kind="stable")[:best].tolist())
             done = [done[i] for i in chosen]
         fits[label] = done

@@ -16,6 +16,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.signature import signature_from_json
 from quorate.drawing import recorded_curves
 from quorate.ensemble.combiner import combiner_of
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.worth import Change
 from quorate.plan import derive_seed, recipes_of
 from quorate.recipe import without_defaults
@@ -106,6 +107,7 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
     arrays = folder.arrays("oof.npz")
     rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
     covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
+    dependence = Dependence.saved(arrays)
     return Split(
         "oof",
         tuple(covering),
@@ -113,7 +115,7 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
         arrays["ensemble"][rows],
         arrays["y"][rows],
         rows,
-        arrays["groups"][rows] if "groups" in arrays else None,
+        dependence.take(rows),
     )
 
 
@@ -123,7 +125,8 @@ def _test(folder: RunFolder, board: Mapping[str, Any]) -> Split | None:
         return None
     tested = [m for m, row in enumerate(board["members"]) if row["test"]]
     rows = np.arange(len(arrays["y"]))
-    return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows)
+    dependence = Dependence.saved(arrays)
+    return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows, dependence)
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any]:

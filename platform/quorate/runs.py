@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
 from quorate.errors import UserError
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
+from quorate.json_text import json_text
 from quorate.oof import Gathered
 from quorate.plan import FeatureTask, Plan, PredictTask
 from quorate.report.leaderboard import as_text
@@ -168,20 +170,26 @@ class RunFolder:
             "y": plan.context.train.y,
             "members": np.array(plan.labels),
             "ensemble": assembly.crossfit_proba,
+            "learnable": gathered.learnable,
         }
-        if plan.context.train.groups is not None:
-            arrays["groups"] = plan.context.train.groups
+        arrays |= _dependence(plan.context.train)
         np.savez(self.path / "oof.npz", allow_pickle=False, **arrays)
         if gathered.test is not None and test is not None and (data := plan.context.test) is not None:
             arrays = {"proba": gathered.test, "ensemble": test, "y": data.y, "fingerprint": np.array(data.fingerprint)}
+            arrays |= _dependence(data)
             np.savez(self.path / "test.npz", allow_pickle=False, **arrays)
         self._write("leaderboard.txt", as_text(board))
-        self._write(BOARD, json.dumps(board, indent=1))
+        self._write(BOARD, json_text(board))
 
     def _write(self, name: str, text: str) -> None:
         partial = self.path / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(self.path / name)
+
+
+def _dependence(data: Dataset) -> dict[str, NDArray[Any]]:
+    """The groups and times of rows, as far as they have some."""
+    return {name: values for name, values in (("groups", data.groups), ("time", data.time)) if values is not None}
 
 
 def _no_run(run: str, runs: Path) -> RunError:

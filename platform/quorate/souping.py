@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Rows
-from quorate.data.folds import FoldsError, latest_rows, whole_groups
+from quorate.data.folds import FoldsError, latest_rows, learnable_rows, whole_groups
 from quorate.ensemble.arrays import Floats, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll, rounded, row_nll, scores
 from quorate.ensemble.soup import GreedySoup, greedy_soup
 from quorate.errors import UserError
 from quorate.finished import Finished
 from quorate.ingredients import Candidates, Ingredient
+from quorate.json_text import json_text
 from quorate.members.base import Member, files_of, member_of
 from quorate.members.net import Net
 from quorate.packing import Alone, pack_alone, unseen_file
@@ -35,7 +36,7 @@ Watch = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class FoldSoup:
-    """The soup of one fold; all probabilities are of the fold's validation rows `rows`.
+    """The soup of one fold; all probabilities are of `rows`, the fold's validation rows that count in choices.
 
     It was chosen on the half `choice` of them and is estimated on the half `estimate`.
     """
@@ -68,8 +69,8 @@ def make_soup(
     y, raw = data.y[rows], np.concatenate([soup.proba[soup.estimate] for soup in soups]).astype(np.float64)
     temperature = fit_temperature(proba=raw, y=y)
     seed = derive_seed(run.job.spec.seed, NAME, "temperature")
-    groups = data.groups[rows] if data.groups is not None else None
-    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed, groups=groups)))
+    dependence = Dependence(data.groups, data.time).take(rows)
+    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed, dependence=dependence)))
     tested = run.test is not None and test is not None
     on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
     compared = list(_compared(run, chosen, soups, on_test))
@@ -102,7 +103,7 @@ def make_soup(
         unseen=unseen_file(calibrated, np.ones(len(y), dtype=bool), y),
     )
     with writing(output):
-        pack_alone(output, run.job.spec, data, alone, {FIGURES: json.dumps(found, indent=1).encode()})
+        pack_alone(output, run.job.spec, data, alone, {FIGURES: json_text(found).encode()})
     return found
 
 
@@ -117,7 +118,13 @@ def _borrowed(run: Finished) -> Iterator[str]:
 
 def _soup_of_fold(run: Finished, chosen: Sequence[Ingredient], number: int) -> FoldSoup:
     data, fold = run.context.train, run.context.folds[number]
-    train, valid = data.take(fold.train), data.take(fold.valid)
+    rows = fold.valid[learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]]
+    if len(rows) < 2:
+        raise UserError(
+            f"{len(rows)} of the {len(fold.valid)} validation rows of fold {number + 1} are of classes that the fold "
+            "trains on, too few to choose on and to estimate on; change validation.folds or the seed of the job"
+        )
+    train, valid = data.take(fold.train), data.take(rows)
     models = [cast(Net, member_of(one.folds[number])) for one in chosen]
     seed = derive_seed(run.job.spec.seed, NAME, number)
     choice, estimate = _halves(valid, seed, number)
@@ -132,7 +139,7 @@ def _soup_of_fold(run: Finished, chosen: Sequence[Ingredient], number: int) -> F
         return nll(made[taken][1][choice], valid.y[choice])
 
     found = greedy_soup(losses=[nll(proba[choice], valid.y[choice]) for proba in alone], loss_of=loss_of)
-    return FoldSoup(number, fold.valid, choice, estimate, found, *made[found.taken], alone)
+    return FoldSoup(number, rows, choice, estimate, found, *made[found.taken], alone)
 
 
 def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -30,6 +30,7 @@ def score_train_dev(board: dict[str, Any], bundle: Path, rows: Dataset, folder: 
         proba=np.stack([answer.members[name] for name in names]),
         members=np.array(names),
         y=rows.y,
+        **({} if rows.groups is None else {"groups": rows.groups}),
     )
     found = {name: rounded(scores(proba, rows.y)) for name, proba in answer.members.items()}
     members = [{**row, TRAIN_DEV: found.get(row["name"])} for row in board["members"]]

@@ -177,3 +177,41 @@ def test_what_the_user_can_mend_ends_with_code_2(command: Command, arguments: tu
     assert code == 2
     assert said in errors
     assert "Traceback" not in errors
+
+
+def test_rows_of_groups_are_drawn_in_whole_groups(quorate_in: Command, tmp_path: Path) -> None:
+    # given: a table in which each row stands five times, as one household
+    frame = some_customers(120, seed=0).loc[lambda rows: rows.index.repeat(5)]
+    frame["household"] = np.arange(len(frame)) // 5
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    new = some_customers(60, seed=1)
+    new["household"] = np.arange(60)
+    new.to_csv(tmp_path / "once.csv", index=False)
+    new.loc[new.index.repeat(5)].to_csv(tmp_path / "copies.csv", index=False)
+    here = Here(tmp_path)
+    here.run(
+        {
+            "name": "households",
+            "data": {
+                "kind": "csv",
+                "train": str(tmp_path / "train.csv"),
+                "label": "bought",
+                "groups": "household",
+                "columns": {"id": "ignore"},
+            },
+            "validation": {"folds": 2},
+            "members": {"linear": {"kind": "logistic"}, "forest": {"kind": "random_forest", "trees": 20}},
+            "execution": {"executor": "local"},
+            "tracking": {"enabled": False},
+        }
+    )
+    asked = partial(quorate_in, tmp_path, columns=100)
+
+    once, copies = figures(asked, "once.csv"), figures(asked, "copies.csv")
+
+    # then: copies tell no more than the rows
+    assert (once["groups"], copies["groups"]) == (60, 60)
+    for name, figure in once["ensemble"].items():
+        assert copies["ensemble"][name] == pytest.approx(figure, abs=1e-3), name
+    assert copies["against_best"]["nll"] == pytest.approx(once["against_best"]["nll"], abs=1e-5)
+    assert any("60 groups" in note for note in copies["notes"])

@@ -16,6 +16,7 @@ from tests.jobs import Here
 from quorate.bundle import Bundle, verified_manifest
 from quorate.checks.reopened import reopen
 from quorate.ensemble.assemble import Assembly, assemble
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Goal, Receipt
 from quorate.ensemble.worth import Change, Estimated, Pruned
@@ -106,7 +107,9 @@ def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_
     def combined(names: list[str]) -> Assembly:
         places = [saved["members"].tolist().index(name) for name in names]
         proba, mask, seed = saved["proba"][places], saved["mask"][places], derive_seed(0, "combiner")
-        return assemble(proba=proba, mask=mask, y=saved["y"], combiner=combiner, seed=seed, groups=GROUP)
+        return assemble(
+            proba=proba, mask=mask, y=saved["y"], combiner=combiner, seed=seed, dependence=Dependence(GROUP)
+        )
 
     expected = combined(saved["members"].tolist())
     assert not expected.guarded

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit, train_test_split
 
-from quorate.data.folds import Folds, FoldsError, latest_rows, make_folds, whole_groups
+from quorate.data.folds import (
+    Fold,
+    Folds,
+    FoldsError,
+    latest_rows,
+    learnable_rows,
+    make_folds,
+    unlearnable_classes,
+    whole_groups,
+)
 from quorate.spec import ValidationSpec
 
 Y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 30, 15]))
@@ -244,3 +253,69 @@ def test_groups_and_times_that_cannot_be_split_are_refused_with_the_mend(given, 
 
     assert message in str(caught.value)
     assert caught.value.key == key
+
+
+def test_rows_whose_class_their_fold_does_not_train_on_are_not_learnable():
+    # given: class 2 in group 0 only, whose rows 0 to 3 are of classes 2, 2, 0, 1
+    y = np.array([2, 2, 0, 1, 0, 1, 0, 1])
+    folds = [Fold(np.arange(4, 8), np.arange(4)), Fold(np.arange(4), np.arange(4, 8))]
+
+    learnable = learnable_rows(y, folds)
+    (found,) = unlearnable_classes(y, folds, groups=np.array([0, 0, 0, 0, 1, 1, 2, 2]))
+
+    assert learnable.tolist() == [False, False, True, True, True, True, True, True]
+    assert (found.label, found.rows, found.folds, found.groups, found.ever) == (2, 2, (0,), 1, True)
+    assert found.said("rare") == (
+        "class rare is held by one group: no model can learn it for its own fold (fold 1); 2 rows do not count in the "
+        "choice and the figures"
+    )
+
+
+def test_a_row_that_repeats_validate_is_learnable_where_all_of_them_train_on_its_class():
+    y = np.array([0, 1, 0, 1, 2, 2])
+    half, other = Fold(np.arange(3), np.arange(3, 6)), Fold(np.array([0, 1, 5]), np.array([2, 3, 4]))
+
+    assert learnable_rows(y, [half]).tolist() == [True] * 4 + [False, False]
+    assert learnable_rows(y, [other]).tolist() == [True] * 6
+    assert learnable_rows(y, [half, other]).tolist() == [True] * 4 + [False, False]
+
+
+def test_training_rows_of_weight_0_teach_nothing():
+    y = np.array([0, 1, 2, 0, 1, 2])
+    fold = Fold(np.arange(3), np.arange(3, 6))
+
+    learnable = learnable_rows(y, [fold], weight=np.array([1, 1, 0, 1, 1, 1], np.float32))
+
+    assert learnable.tolist() == [True] * 5 + [False]
+
+
+def test_a_class_that_first_appears_late_counts_from_the_next_fold_on():
+    # given: 40 rows in time; class 2 from row 16 on, first validated by the fold of rows 10 to 19
+    y, time = np.arange(40) % 2, np.arange(40.0)
+    y[16::4] = 2
+    folds = make_folds(y, ValidationSpec(scheme="kfold", folds=3), seed=0, time=time)
+
+    (found,) = unlearnable_classes(y, folds.folds)
+
+    assert np.flatnonzero(~learnable_rows(y, folds.folds)).tolist() == [16]
+    assert found.ever and found.groups is None
+    assert "class late has no training rows in fold 1: no model of this fold knows it; 1 row does not" in (
+        found.said("late")
+    )
+
+
+def test_a_class_that_only_the_held_out_group_has_is_learned_by_nobody():
+    y = np.array([0, 1] * 6 + [2, 2])
+    fold = Fold(np.arange(12), np.array([10, 11, 12, 13]))
+
+    (found,) = unlearnable_classes(y, [fold])
+
+    assert not found.ever
+    assert found.said("c").endswith("; the models of no fold learn this class: add rows of it to train on")
+
+
+def test_stratified_folds_have_no_unlearnable_rows():
+    for spec in ({"scheme": "kfold"}, {"scheme": "holdout", "fraction": 0.2}, {"repeats": 3}):
+        folds = make_folds(Y, ValidationSpec(**spec), seed=1).folds
+
+        assert learnable_rows(Y, folds).all() and unlearnable_classes(Y, folds) == []

@@ -10,6 +10,7 @@ from tests.ensemble.samples import labels, member, members
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import parts_of
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll
 from quorate.kinds import CALIBRATIONS, COMBINERS
 
@@ -89,7 +90,9 @@ def test_rows_that_belong_together_do_not_tell_of_each_other(kind):
         proba = np.repeat(rng.dirichlet([3.0, 3.0], size=(6, 30)), 30, axis=1)
 
         # when
-        made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner(kind), seed=seed, groups=groups)
+        made = assemble(
+            proba=proba, mask=full(proba), y=y, combiner=combiner(kind), seed=seed, dependence=Dependence(groups)
+        )
 
         found.append(made.combiner_nll)
 
@@ -107,7 +110,7 @@ def test_groups_of_any_sizes_are_parted(case):
         "one group": np.zeros(40, int),
     }[case]
 
-    parts = list(parts_of(y, splits=5, seed=0, groups=groups))
+    parts = list(parts_of(y, splits=5, seed=0, dependence=Dependence(groups)))
 
     assert len(parts) >= 2 and all(len(fit_rows) and len(held) for fit_rows, held in parts)
     np.testing.assert_array_equal(np.sort(np.concatenate([held for _, held in parts])), np.arange(40))

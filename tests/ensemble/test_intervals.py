@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from quorate.ensemble.intervals import figures, paired, wilson
+from quorate.ensemble.intervals import Z, figures, paired, wilson, wilson_of_groups
 from quorate.ensemble.metrics import row_brier, row_nll, scores
 
 
@@ -138,3 +138,89 @@ def test_what_one_class_alone_cannot_tell_is_unknown():
 
 def test_three_classes_have_no_ranking():
     assert set(figures(*sample(50, 3), resamples=5)) == {"accuracy", "nll", "ece", "brier"}
+
+
+def grouped(groups: int, each: int, seed: int = 0):
+    """Rows that are copies within their group, and their groups."""
+    proba, y = sample(groups, 3, seed)
+    return np.repeat(proba, each, axis=0), np.repeat(y, each), np.repeat(np.arange(groups), each)
+
+
+def test_copies_within_groups_tell_no_more_than_the_groups():
+    proba, y, groups = grouped(80, 6)
+
+    found = figures(proba, y, groups=groups)
+    once = figures(proba[::6], y[::6])
+
+    for name, figure in once.items():
+        assert found[name].to_json() == pytest.approx(figure.to_json())
+    naive = figures(proba, y)["nll"]
+    assert naive.high - naive.low < 0.6 * (found["nll"].high - found["nll"].low)
+
+
+@pytest.mark.parametrize("name", ["nll", "brier"])
+def test_intervals_of_unequal_groups_are_scipys_bootstrap_of_groups(name):
+    # given: groups of 1 to 9 rows; SciPy draws groups, each with its sum and its size, and divides
+    (first, y), (second, _) = sample(300, 4), sample(300, 4, seed=1)
+    groups = np.repeat(np.arange(60), np.tile([1, 3, 5, 7, 9], 12))
+    rows_of = {"nll": row_nll, "brier": row_brier}[name]
+    values = rows_of(first, y) - rows_of(second, y)
+    sums, sizes = np.bincount(groups, weights=values), np.bincount(groups)
+    expected = stats.bootstrap(
+        (sums, sizes),
+        lambda total, count, axis=-1: total.sum(axis=axis) / count.sum(axis=axis),
+        n_resamples=8000,
+        method="percentile",
+        paired=True,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+
+    found = paired(first, second, y, groups=groups, resamples=8000)[name]
+
+    width = expected.high - expected.low
+    assert found.value == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.05 * width)
+
+
+def test_the_interval_of_a_share_counts_the_effective_number_of_rows():
+    # given: the groups' sums of deviations from 5/8 are 9/8, -1/4, -7/8; sum of squares 1/64 * (81 + 4 + 49) = 67/32
+    right, groups = np.array([1, 1, 1, 0, 1, 1, 0, 0], bool), np.array([0, 0, 0, 1, 1, 2, 2, 2])
+
+    found = wilson_of_groups(right, groups)
+
+    share, effective = 5 / 8, (5 / 8 * 3 / 8) / (67 / 32 / 64)
+    centre = (share + Z**2 / (2 * effective)) / (1 + Z**2 / effective)
+    half = Z * np.sqrt(share * (1 - share) / effective + Z**2 / (4 * effective**2)) / (1 + Z**2 / effective)
+    assert found == pytest.approx((centre - half, centre + half))
+    assert wilson_of_groups(np.arange(50) < 40, np.arange(50)) == pytest.approx(wilson(40, 50))
+    assert wilson_of_groups(np.repeat(np.arange(50) < 40, 4), np.repeat(np.arange(50), 4)) == pytest.approx(
+        wilson(40, 50)
+    )
+    assert wilson_of_groups(np.ones(30, bool), np.repeat(np.arange(10), 3)) == pytest.approx(wilson(10, 10))
+    assert wilson_of_groups(right, None) == wilson(5, 8)
+
+
+def test_intervals_cover_a_known_truth_where_groups_decide_and_rows_would_not():
+    # given: each group is right about all of its rows or about none, with a chance of .7
+    covered = {"groups": 0, "rows": 0}
+    for seed in range(400):
+        right = np.repeat(np.random.default_rng(seed).random(60) < 0.7, 5)
+        for name, groups in (("groups", np.repeat(np.arange(60), 5)), ("rows", None)):
+            low, high = wilson_of_groups(right, groups)
+            covered[name] += low <= 0.7 <= high
+
+    assert covered["groups"] / 400 == pytest.approx(0.95, abs=0.03)
+    assert covered["rows"] / 400 < 0.75
+
+
+def test_one_group_gives_no_interval():
+    proba, y = sample(20, 2)
+
+    found, difference = (
+        figures(proba, y, groups=np.zeros(20, int)),
+        paired(proba, proba[:, ::-1], y, groups=np.zeros(20, int)),
+    )
+
+    assert {name for name, figure in found.items() if figure.low is None} == set(found) - {"accuracy"}
+    assert found["accuracy"].high - found["accuracy"].low > 0.6
+    assert difference["nll"].value != 0 and difference["nll"].low is None and difference["nll"].holds_zero

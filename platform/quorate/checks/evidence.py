@@ -16,7 +16,7 @@ from quorate.ensemble.metrics import row_nll
 from quorate.errors import UserError
 from quorate.job import open_data
 from quorate.members.base import load_member
-from quorate.report.diagnosis import Estimate, Evidence, error_rate, exactly, mean_loss
+from quorate.report.diagnosis import Estimate, Evidence, error_rate, error_rate_of_groups, exactly, mean_loss
 from quorate.report.reading import Curves
 from quorate.runs import RunFolder
 from quorate.spec import load_job
@@ -41,6 +41,8 @@ class Trained:
 
     proba: dict[str, Proba] = field(default_factory=dict)
     y: dict[str, Labels] = field(default_factory=dict)
+    groups: dict[str, Labels] = field(default_factory=dict)
+    """Of the rows; empty where they have none."""
     note: str = ""
     """Why they were not asked."""
 
@@ -59,19 +61,21 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
     recorded = histories(folder.path / journal.NAME) if (folder.path / journal.NAME).is_file() else {}
     trained = training_answers(folder)
     known = np.isfinite(oof["ensemble"]).all(axis=1)
+    groups = oof.get("groups")
+    learnable = oof.get("learnable", np.ones(len(oof["y"]), bool))  # runs of older versions count all rows
     whole = Evidence(
         name="ensemble",
         measure=measure,
         target=exactly(target),
         train=_of(trained, "ensemble", estimate),
         train_note=trained.note,
-        valid=estimate(oof["ensemble"][known], oof["y"][known]),
-        train_dev=estimate(aside["ensemble"], aside["y"]) if aside else None,
-        test=estimate(test["ensemble"], test["y"]) if test else None,
+        valid=estimate(oof["ensemble"][known], oof["y"][known], groups[known] if groups is not None else None),
+        train_dev=estimate(aside["ensemble"], aside["y"], aside.get("groups")) if aside else None,
+        test=estimate(test["ensemble"], test["y"], test.get("groups")) if test else None,
     )
     parts = [whole]
     for m, row in enumerate(board["members"]):
-        name, covered = row["name"], oof["mask"][m]
+        name, covered = row["name"], oof["mask"][m] & learnable
         curves, rows = _curves(name, recorded), int(covered.sum())
         train, note = _of(trained, name, estimate), ""
         if train is None:
@@ -84,9 +88,13 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
                 target=exactly(target),
                 train=train,
                 train_note=note,
-                valid=estimate(oof["proba"][m, covered], oof["y"][covered]) if rows else None,
-                train_dev=estimate(own_aside[0], aside["y"]) if aside and own_aside else None,
-                test=estimate(test["proba"][m], test["y"]) if test and row["test"] else None,
+                valid=estimate(
+                    oof["proba"][m, covered], oof["y"][covered], groups[covered] if groups is not None else None
+                )
+                if rows
+                else None,
+                train_dev=estimate(own_aside[0], aside["y"], aside.get("groups")) if aside and own_aside else None,
+                test=estimate(test["proba"][m], test["y"], test.get("groups")) if test and row["test"] else None,
                 folds=_folds(curves, rows) if measure == "error" else (),
                 curves=curves if curves is not None and curves.epochs > 1 else None,
             )
@@ -110,6 +118,7 @@ def training_answers(folder: RunFolder) -> Trained:
     each = max(1, SAMPLE // len(context.folds))
     proba: dict[str, list[Proba]] = {}
     labels: dict[str, list[Labels]] = {}
+    groups: dict[str, list[Labels]] = {}
     for number, fold in enumerate(context.folds.folds):
         rows: Rows = np.sort(random.choice(fold.train, min(each, len(fold.train)), replace=False))
         asked = context.train.take(rows)
@@ -126,29 +135,39 @@ def training_answers(folder: RunFolder) -> Trained:
             present[m] = True
             proba.setdefault(entry["name"], []).append(answers[m])
             labels.setdefault(entry["name"], []).append(asked.y)
+            if asked.groups is not None:
+                groups.setdefault(entry["name"], []).append(asked.groups)
         weighing = combination.weights > 0
         if (present & weighing).sum() == weighing.sum():
             proba.setdefault("ensemble", []).append(combination.apply(answers, present))
             labels.setdefault("ensemble", []).append(asked.y)
+            if asked.groups is not None:
+                groups.setdefault("ensemble", []).append(asked.groups)
     return Trained(
         {name: np.concatenate(some) for name, some in proba.items()},
         {name: np.concatenate(some) for name, some in labels.items()},
+        {name: np.concatenate(some) for name, some in groups.items()},
     )
 
 
-def _error(proba: Proba, y: Labels) -> Estimate:
-    return error_rate(int((proba.argmax(axis=1) != y).sum()), len(y))
+def _error(proba: Proba, y: Labels, groups: Labels | None) -> Estimate:
+    return error_rate_of_groups(proba.argmax(axis=1) != y, groups)
 
 
-def _loss(proba: Proba, y: Labels) -> Estimate:
-    return mean_loss(row_nll(proba.astype(np.float64), y))
+def _loss(proba: Proba, y: Labels, groups: Labels | None) -> Estimate:
+    return mean_loss(row_nll(proba.astype(np.float64), y), groups)
 
 
-_ESTIMATES: Mapping[str, Callable[[Proba, Labels], Estimate]] = {"error": _error, "loss": _loss}
+Estimates = Callable[[Proba, Labels, Labels | None], Estimate]
+"""An estimate from probabilities (n, K), labels (n,) and the rows' groups (n,), where they have some."""
+
+_ESTIMATES: Mapping[str, Estimates] = {"error": _error, "loss": _loss}
 
 
-def _of(trained: Trained, name: str, estimate: Callable[[Proba, Labels], Estimate]) -> Estimate | None:
-    return estimate(trained.proba[name], trained.y[name]) if name in trained.proba else None
+def _of(trained: Trained, name: str, estimate: Estimates) -> Estimate | None:
+    if name not in trained.proba:
+        return None
+    return estimate(trained.proba[name], trained.y[name], trained.groups.get(name))
 
 
 def _from_history(curves: Curves | None, measure: str, *, rows: int) -> tuple[Estimate | None, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_format
 from typing import Annotated
 
 import typer
 
 from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
+from quorate.json_text import json_text
 
 
 def diagnose(
@@ -45,7 +45,7 @@ def diagnose(
     found = diagnoses(gather_evidence(folder, target=aim, measure=measure))
     given = target is not None or target_loss is not None
     if json:
-        typer.echo(json_format.dumps(as_json(found, run=folder.name, given=given), indent=1))
+        typer.echo(json_text(as_json(found, run=folder.name, given=given)))
         return
     from rich.console import Console
 

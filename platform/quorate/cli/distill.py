@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from quorate.cli.making import OutputOption, making, output_folder, tell
 from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder
+from quorate.json_text import json_text
 
 
 def distill(
@@ -79,7 +79,7 @@ def distill(
         lesson = Lesson(temperature=temperature, hard=hard, views=views, plain=plain)
         found = distilled(reopen(folder), job, lesson, target, ask=ask, watch=watch)
     if json:
-        typer.echo(json_format.dumps(found, indent=1))
+        typer.echo(json_text(found))
         return
     from quorate.report.one_network import distillation
 

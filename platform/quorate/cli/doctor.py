@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quorate.cli.places import JsonOption, runs_folder, store_uri
+from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def doctor(
         if not json:
             _say(finding)
     if json:
-        typer.echo(json_format.dumps([asdict(finding) for finding in found], indent=1))
+        typer.echo(json_text([asdict(finding) for finding in found]))
     problems = sum(finding.level == "problem" for finding in found)
     if not json:
         typer.echo(f"{problems} {'problem' if problems == 1 else 'problems'}" if problems else "nothing to mend")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
+from quorate.json_text import json_text
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
             write_evaluation(output, found, scores_of(answers, bundle), answers.proba, labelled.y)
     code = 1 if labelled.unreadable and not may_skip(bundle) else 0
     if json:
-        typer.echo(json_format.dumps(found, indent=1))
+        typer.echo(json_text(found))
         raise typer.Exit(code)
     from rich.console import Console
 

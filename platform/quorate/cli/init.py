@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.places import JsonOption
+from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +80,7 @@ def init(
     text = job_text(fingerprint, choices, base=output.parent, budget=budget.strip(), hub=hub)
     write_checked(output, text, lambda draft: _check(draft, opened=not fingerprint.partly))
     if json:
-        typer.echo(json_format.dumps(_as_json(fingerprint, choices, output, seconds), indent=1))
+        typer.echo(json_text(_as_json(fingerprint, choices, output, seconds)))
     else:
         _say_what_next(choices, output, here.cores, budget, seconds, console)
 

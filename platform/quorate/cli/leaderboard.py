@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json as json_format
-
 import typer
 
 from quorate.cli.places import JsonOption, RunOption, runs_folder
+from quorate.json_text import json_text
 
 
 def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
@@ -15,7 +14,7 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
 
     board = RunFolder.find(run, runs_folder()).board()
     if json:
-        typer.echo(json_format.dumps(board, indent=1))
+        typer.echo(json_text(board))
         return
     from rich.console import Console
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quorate.cli.places import JsonOption
+from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ def list_kinds(
         for name in ([what] if what is not None else REGISTRIES)
     }
     if json:
-        typer.echo(json_format.dumps({name: [asdict(entry) for entry in kinds] for name, kinds in found.items()}))
+        typer.echo(json_text({name: [asdict(entry) for entry in kinds] for name, kinds in found.items()}, indent=None))
         return
     from rich.console import Console
 
@@ -108,7 +108,7 @@ def _show_kind(what: str, name: str, *, as_json: bool) -> None:
         raise UserError(str(error)) from None
     if as_json:
         about = {key: value for key, value in asdict(kind).items() if key != "family"}
-        typer.echo(json_format.dumps(about | {"parameters": [asdict(parameter) for parameter in takes]}, indent=1))
+        typer.echo(json_text(about | {"parameters": [asdict(parameter) for parameter in takes]}))
         return
     from rich.console import Console
     from rich.table import Table

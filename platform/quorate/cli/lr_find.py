@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from quorate.cli.places import JsonOption
 from quorate.cli.questions import JobArgument, MemberArgument, SetOption, check_picture, read_job
+from quorate.json_text import json_text
 
 
 def lr_find(
@@ -44,7 +44,7 @@ def lr_find(
         with writing(output):
             range_picture(output, found.test, found.reading, title=title, own=found.rate)
     if json:
-        typer.echo(json_format.dumps(found.to_json(), indent=1))
+        typer.echo(json_text(found.to_json()))
     else:
         for sentence in sentences(found):
             typer.echo(sentence)

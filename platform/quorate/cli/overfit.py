@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from typing import Annotated
 
 import typer
 
 from quorate.cli.places import JsonOption
 from quorate.cli.questions import JobArgument, MemberArgument, SetOption, read_job
+from quorate.json_text import json_text
 
 
 def overfit(
@@ -26,7 +26,7 @@ def overfit(
 
     found = memorize(open_subject(job, member), rows=rows, epochs=epochs)
     if json:
-        typer.echo(json_format.dumps(found.to_json(), indent=1))
+        typer.echo(json_text(found.to_json()))
     else:
         for sentence in sentences(found):
             typer.echo(sentence)

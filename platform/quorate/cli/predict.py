@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
+from quorate.json_text import json_text
 
 
 def predict(
@@ -76,7 +76,7 @@ def predict(
         write_scores(output, scores, bundle.class_names)
         typer.echo(f"{len(scores)} rows to {output}")
     elif json:
-        typer.echo(json_format.dumps(records_of(scores), indent=1))
+        typer.echo(json_text(records_of(scores)))
     else:
         typer.echo(scores.to_csv(index=False), nl=False)
     if rows.unreadable and not may_skip(bundle):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from quorate.cli.making import output_folder
 from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
+from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from quorate.ensemble.receipt import Goal
@@ -70,7 +70,7 @@ def prune(
         with writing(out):
             written = pruning.prune(folder, found, step, out)
     if json:
-        typer.echo(json_format.dumps({**found.to_json(), "pruned": written}, indent=1))
+        typer.echo(json_text({**found.to_json(), "pruned": written}))
         return
     console = Console(highlight=False)
     console.print(as_table(found, step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quorate.cli.places import JsonOption, runs_folder
+from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +46,7 @@ def list_runs(json: JsonOption = False) -> None:
 
     runs = past_runs(runs_folder())
     if json:
-        typer.echo(json_format.dumps([asdict(run) for run in runs], indent=1))
+        typer.echo(json_text([asdict(run) for run in runs]))
         return
     from rich.console import Console
     from rich.table import Table
@@ -81,7 +83,7 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
         raise UserError("name at least two runs to compare")
     found = compare([RunFolder.find(run, runs_folder()) for run in runs])
     if json:
-        typer.echo(json_format.dumps(asdict(found), indent=1))
+        typer.echo(json_text(asdict(found)))
         return
     from rich.console import Console
 
@@ -143,6 +145,8 @@ def _judged(versus: Versus, first: str) -> str:
         return f"{versus.run} and {first} cannot be compared row by row: {versus.reason}"
     mean, error = versus.difference.mean, versus.difference.standard_error
     clear = abs(mean) > Z * error
+    if not math.isfinite(error):
+        return f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f}, all rows of one group: noise unknown"
     said = ("better" if mean < 0 else "worse") + f" by more than {Z} standard errors" if clear else "within the noise"
     judged = (
         f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f} ± {error:.5f} "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from typing import Annotated
 
 import typer
 
 from quorate.cli.making import OutputOption, making, output_folder, tell
 from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder, store_uri
+from quorate.json_text import json_text
 
 
 def soup(
@@ -47,7 +47,7 @@ def soup(
             finished, candidates, target, watch=lambda fold, folds: status.update(f"soup: fold {fold} of {folds}")
         )
     if json:
-        typer.echo(json_format.dumps(found, indent=1))
+        typer.echo(json_text(found))
         return
     from quorate.report.one_network import soup as as_tables
 

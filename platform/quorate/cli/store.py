@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quorate.cli.places import JsonOption, store_uri
+from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +44,7 @@ def show(store: StoreOption = None, json: JsonOption = False) -> None:
     spaces, kinds = by_space(stock), by_kind(stock)
     if json:
         said = {"store": uri, "bytes": stock.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
-        typer.echo(json_format.dumps(said, indent=1))
+        typer.echo(json_text(said))
         return
     from rich.console import Console
 
@@ -84,7 +84,7 @@ def collect(
     done = collect(find_store(store or store_uri()), rules, dry_run=dry_run)
     if json:
         said = {"dry_run": dry_run, "before": done.before, "after": done.after, "removed": _plain(done.shares)}
-        typer.echo(json_format.dumps(said, indent=1))
+        typer.echo(json_text(said))
         return
     from rich.console import Console
 

@@ -12,6 +12,7 @@ import typer
 
 from quorate.cli.clock import began
 from quorate.cli.places import JsonOption, runs_folder, store_uri
+from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,7 +115,7 @@ def _run(
         code = 1
     else:
         if as_json:
-            typer.echo(json_format.dumps(board, indent=1))
+            typer.echo(json_text(board))
         else:
             console.print(as_table(board, width=console.width))
             if (chosen := choices(board)) is not None:
@@ -171,7 +172,12 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
         for task in plan.tasks
     ]
     if as_json:
-        said = {"job": job.spec.name, "validation": context.folds.reason, "tasks": tasks}
+        said = {
+            "job": job.spec.name,
+            "validation": context.folds.reason,
+            "warnings": context.warnings,
+            "tasks": tasks,
+        }
         asked = [
             {
                 "backbone": part.backbone.arch,
@@ -184,7 +190,7 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
             }
             for part in features
         ]
-        typer.echo(json_format.dumps(said | ({"features": asked} if asked else {}), indent=1))
+        typer.echo(json_text(said | ({"features": asked} if asked else {})))
         return
     wide = console.width >= _WIDE
     heads = ("member", "kind", "fold", *(["precision", "threads"] if wide else []), "resources", "est. s", "state")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,6 +47,75 @@ class Folds:
 
     def __getitem__(self, i: int) -> Fold:
         return self.folds[i]
+
+
+@dataclass(frozen=True)
+class Unlearnable:
+    """Rows of a class that their own fold does not train on, so that no model can be right about them."""
+
+    label: int
+    rows: int
+    folds: tuple[int, ...]
+    """Numbers, from 0, of the folds that validate them without a training row of their class."""
+    groups: int | None
+    """How many groups hold the class; None where there are no groups."""
+    ever: bool
+    """Whether the models of another fold learn the class."""
+
+    def said(self, name: str) -> str:
+        """A warning about the class called `name`."""
+        numbers = [str(fold + 1) for fold in self.folds]
+        folds = f"fold {numbers[0]}" if len(numbers) == 1 else f"folds {', '.join(numbers[:-1])} and {numbers[-1]}"
+        if self.groups == 1:
+            why = f"is held by one group: no model can learn it for its own fold ({folds})"
+        else:
+            why = (
+                f"has no training rows in {folds}: no model of {'this fold' if len(numbers) == 1 else 'these'} knows it"
+            )
+        rows = "1 row does" if self.rows == 1 else f"{self.rows:,} rows do"
+        never = "" if self.ever else "; the models of no fold learn this class: add rows of it to train on"
+        return f"class {name} {why}; {rows} not count in the choice and the figures{never}"
+
+
+def learnable_rows(
+    y: Labels, folds: Iterable[Fold], *, weight: NDArray[np.floating] | None = None
+) -> NDArray[np.bool_]:
+    """The rows (N,) whose class has training rows in each of the `folds` that validate them.
+
+    Training rows of `weight` (N,) 0 teach nothing. Rows that no fold validates are learnable.
+    """
+    learnable = np.ones(len(y), dtype=bool)
+    for fold in folds:
+        learnable[fold.valid] &= np.isin(y[fold.valid], _taught(y, fold, weight))
+    return learnable
+
+
+def unlearnable_classes(
+    y: Labels, folds: Sequence[Fold], *, weight: NDArray[np.floating] | None = None, groups: Groups | None = None
+) -> list[Unlearnable]:
+    """What `learnable_rows` leaves out, by class."""
+    taught = [_taught(y, fold, weight) for fold in folds]
+    out = ~learnable_rows(y, folds, weight=weight)
+    return [
+        Unlearnable(
+            label=int(label),
+            rows=int((out & (y == label)).sum()),
+            folds=tuple(
+                number
+                for number, (fold, known) in enumerate(zip(folds, taught, strict=True))
+                if label not in known and (y[fold.valid] == label).any()
+            ),
+            groups=None if groups is None else len(np.unique(groups[y == label])),
+            ever=any(label in known for known in taught),
+        )
+        for label in np.unique(y[out])
+    ]
+
+
+def _taught(y: Labels, fold: Fold, weight: NDArray[np.floating] | None) -> Labels:
+    """The classes that a fold's training rows teach."""
+    rows = fold.train if weight is None else fold.train[weight[fold.train] > 0]
+    return np.unique(y[rows])
 
 
 def make_folds(

@@ -19,6 +19,7 @@ from quorate.ensemble.calibrator import Calibration, calibrated, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, one_member
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import Split, crossfitted, crossfitted_temperature, parts_of
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll, row_nll, scores
 from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
 from quorate.kinds import KindParams
@@ -30,7 +31,7 @@ class Assembly:
     """An ensemble and its cross-fitted estimate.
 
     `crossfit_proba` (N, K) and `row_losses` (N,) are NaN outside `rows` (N,), the rows that every
-    member covers; `scores` are over those rows. `best_single` is the member of least cross-fitted
+    member covers and that count; `scores` are over those rows. `best_single` is the member of least cross-fitted
     loss, calibrated or not, whichever is better. `guarded` says that this member took the place
     of the combination, and `reason` why; `combiner_nll` is what the combination itself would have had.
     A guarded estimate is the best of 2 M candidates on the same rows, thus slightly optimistic where
@@ -62,22 +63,26 @@ def assemble(
     seed: int,
     splits: int = 5,
     names: Sequence[str] | None = None,
-    groups: Labels | None = None,
+    dependence: Dependence = INDEPENDENT,
+    learnable: Mask | None = None,
 ) -> Assembly:
     """The ensemble of members with out-of-fold probabilities (M, N, K), where `mask` (M, N), for labels (N,).
 
     `splits` is the number of cross-fitting parts, fewer where the rarest class has fewer rows;
-    `names` of the members make messages readable; rows of one of the `groups` (N,) are fitted on or held out together,
-    as far as they are several. Raises ValueError when too few rows, or not all
-    classes, are covered by every member.
+    `names` of the members make messages readable; `dependence` says which rows are fitted on or held out together.
+    Only rows that are `learnable` (N,), all where it is left out, count: on a row whose class was in no training row
+    of its fold every member is wrong, the most when it is best elsewhere, so such rows decide nothing.
+    Raises ValueError when too few rows, or not all classes, are covered by every member.
     """
     names = names or [f"member {number}" for number in range(len(proba))]
-    rows = _common_rows(mask, y, names)
+    rows = _counting_rows(mask, y, names, learnable)
     covered, labels = (proba, y) if rows.all() else (proba.compress(rows, axis=1), y[rows])
-    parts = list(parts_of(labels, splits=splits, seed=seed, groups=None if groups is None else groups[rows]))
-    estimate = crossfitted(combiner.fit, proba=covered, y=labels, parts=parts, seed=seed)
+    dependence = dependence.take(rows)
+    parts = list(parts_of(labels, splits=splits, seed=seed, dependence=dependence))
+    fit = combiner.fit_dependent
+    estimate = crossfitted(fit, proba=covered, y=labels, parts=parts, seed=seed, dependence=dependence)
     objective = combiner.objective
-    combination = combiner.fit(proba=covered, y=labels, seed=seed)
+    combination = fit(proba=covered, y=labels, seed=seed, dependence=dependence)
     best = best_single(covered, labels, parts, objective, _temperatures(combiner, combination, covered, labels))
     combiner_nll, combiner_loss = nll(estimate, labels), loss(objective, estimate, labels)
     guarded, reason = best.loss < combiner_loss, None
@@ -101,11 +106,25 @@ def assemble(
         combiner_nll=combiner_nll,
         best_single=best.member,
         best_single_nll=nll(best.proba, labels),
-        gain=paired_difference(row_nll(best.proba, labels), row_nll(estimate, labels)),
+        gain=paired_difference(row_nll(best.proba, labels), row_nll(estimate, labels), groups=dependence.groups),
         guarded=guarded,
         reason=reason,
         candidates=candidates,
     )
+
+
+def _counting_rows(mask: Mask, y: Labels, names: Sequence[str], learnable: Mask | None) -> Mask:
+    rows = _common_rows(mask, y, names)
+    if learnable is None:
+        return rows
+    counting: Mask = rows & learnable
+    if np.count_nonzero(counting) < 2:
+        raise ValueError(
+            f"{np.count_nonzero(counting)} of the {np.count_nonzero(rows)} rows that all members cover are of classes "
+            "that the models of their fold could learn, too few to combine the members; change validation.folds or the "
+            "seed, or add rows of these classes"
+        )
+    return counting
 
 
 def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:

@@ -13,6 +13,7 @@ from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibrator import calibrator_of, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Combination
 from quorate.ensemble.copies import divided, together
+from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.objectives import Objective
 from quorate.kinds import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
@@ -50,6 +51,14 @@ class Combiner(ABC, Generic[P_co]):
     @abstractmethod
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         """The combination for probabilities (M, N, K) and labels (N,); equal inputs give equal bits."""
+
+    def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
+        """As `fit`, for rows that may belong together or follow each other.
+
+        A kind that splits the rows itself overrides it and splits them by `dependence`: otherwise what it chooses is
+        judged on rows whose relatives it has seen.
+        """
+        return self.fit(proba=proba, y=y, seed=seed)
 
     def of(self, members: Sequence[int]) -> Self:
         """The combiner for these of its members alone."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quorate.ensemble import metrics
-from quorate.ensemble.arrays import Floats, Labels, Proba
+from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.ranking import average_precision, rank, roc_auc
+from quorate.paired import standard_error
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -36,32 +38,48 @@ class Figure:
         return self.low is None or self.high is None or self.low <= 0 <= self.high
 
 
-def figures(proba: Proba, y: Labels, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Figure]:
+def figures(
+    proba: Proba, y: Labels, *, groups: Labels | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Figure]:
     """accuracy, nll, ece and brier of probabilities (N, K); for two classes roc_auc and average_precision too.
 
     The interval of the accuracy is Wilson's (1927), the others' are percentiles of `resamples`
     bootstrap samples of the rows (Efron, 1979). A sample adds noise of its own to the calibration
     error, which is made of absolute values and grows by it, often beyond the value itself: its samples
     are moved so that their mean is the value. The second class is the positive one.
+
+    With `groups` (N,) whole groups are drawn, and Wilson's interval is that of as many independent rows as would have
+    the accuracy's cluster-robust error. All limits but the accuracy's are None where there is one group.
     """
     found = metrics.scores(proba, y)
-    right = int((proba.argmax(axis=1) == y).sum())
+    answers = proba.argmax(axis=1) == y
+    accuracy = wilson_of_groups(answers, groups)
     if proba.shape[1] == 2:
         order = np.argsort(-proba[:, 1], kind="stable")  # as ranking figures need them
-        proba, y = proba[order], y[order]
-    drawn = _bootstrap(proba, y, resamples, seed)
+        proba, y, groups = proba[order], y[order], None if groups is None else groups[order]
+    drawn = _bootstrap(proba, y, groups, resamples, seed)
     whole = _rankings(proba, y, np.ones((1, len(y))))
     values = found | {name: _known(value[0]) for name, value in whole.items()}
     drawn["ece"] = np.maximum(drawn["ece"] - drawn["ece"].mean() + found["ece"], 0.0)
     intervals = {name: Figure(values[name], *_percentiles(samples)) for name, samples in drawn.items()}
-    return {"accuracy": Figure(found["accuracy"], *wilson(right, len(y))), **intervals}
+    return {"accuracy": Figure(found["accuracy"], *accuracy), **intervals}
 
 
-def paired(first: Proba, second: Proba, y: Labels, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Figure]:
+def paired(
+    first: Proba,
+    second: Proba,
+    y: Labels,
+    *,
+    groups: Labels | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Figure]:
     """accuracy, nll and brier of the first probabilities (N, K) less those of the second, on the same rows.
 
     Percentiles of bootstrap samples of the rows, which both are asked about: what they find equally hard does not widen
-    the interval (Efron and Tibshirani, 1993, chapter 16). Raises `ValueError` for other shapes.
+    the interval (Efron and Tibshirani, 1993, chapter 16). With `groups` (N,) whole groups are drawn (the cluster
+    bootstrap; Davison and Hinkley, 1997, section 3.8); the limits are None where there is one group. Raises
+    `ValueError` for other shapes.
     """
     if first.shape != second.shape:
         raise ValueError(f"the shapes are {first.shape} and {second.shape}")
@@ -70,8 +88,11 @@ def paired(first: Proba, second: Proba, y: Labels, *, resamples: int = RESAMPLES
         "nll": metrics.row_nll(first, y) - metrics.row_nll(second, y),
         "brier": metrics.row_brier(first, y) - metrics.row_brier(second, y),
     }
-    table, n, rng = np.column_stack(list(by_row.values())), len(y), np.random.default_rng(seed)
-    means = np.concatenate([_draw(rng, size, n) @ table / n for size in _chunks(resamples, n)])
+    table, rng = np.column_stack(list(by_row.values())), np.random.default_rng(seed)
+    place = _places(len(y), groups)
+    means = np.concatenate([_means(_draw(rng, size, place), table) for size in _chunks(resamples, len(y))])
+    if place.max() == 0:
+        means[:] = np.nan
     return {
         name: Figure(float(values.mean()), *_percentiles(means[:, column]))
         for column, (name, values) in enumerate(by_row.items())
@@ -80,24 +101,59 @@ def paired(first: Proba, second: Proba, y: Labels, *, resamples: int = RESAMPLES
 
 def wilson(right: int, total: int) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson, 1927)."""
-    share, z2 = right / total, Z**2 / total
+    return _wilson(right / total, total)
+
+
+def _wilson(share: float, total: float) -> tuple[float, float]:
+    z2 = Z**2 / total
     centre = (share + z2 / 2) / (1 + z2)
     half = Z * np.sqrt(share * (1 - share) / total + z2 / (4 * total)) / (1 + z2)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def _bootstrap(proba: Proba, y: Labels, resamples: int, seed: int) -> dict[str, Floats]:
-    """The figures of each resample (resamples,)."""
-    n, rng = len(y), np.random.default_rng(seed)
+def wilson_of_groups(right: Mask, groups: Labels | None) -> tuple[float, float]:
+    """The 95 % interval of the share of rows (N,) that are `right`, of `groups` (N,).
+
+    Wilson's for the effective number of rows: as many independent rows as would give the share its cluster-robust
+    standard error, at most N (Dean and Pagano, 2015, "Evaluating confidence interval methods for binomial proportions
+    in clustered surveys"). Where the error is 0, as when all rows are right, or unknown, it is the number of groups.
+    """
+    if groups is None:
+        return wilson(int(right.sum()), len(right))
+    share, count = float(right.mean()), len(np.unique(groups))
+    error = standard_error(right.astype(np.float64), groups=groups)
+    # Like the variance of a row's answer, without the factor G / (G - 1): groups of one row each count as N rows.
+    variance = error**2 * (count - 1) / count
+    effective = share * (1 - share) / variance if 0 < error < np.inf else count
+    return _wilson(share, min(effective, len(right)))
+
+
+def _bootstrap(proba: Proba, y: Labels, groups: Labels | None, resamples: int, seed: int) -> dict[str, Floats]:
+    """The figures of each resample (resamples,), NaN where there is one group."""
+    n, rng, place = len(y), np.random.default_rng(seed), _places(len(y), groups)
     parts = np.column_stack([metrics.row_nll(proba, y), metrics.row_brier(proba, y), metrics.row_gaps(proba, y)])
     chunks: dict[str, list[Floats]] = {}
     for size in _chunks(resamples, n):
-        weights = _draw(rng, size, n)
-        means = weights @ parts / n
+        weights = _draw(rng, size, place)
+        means = _means(weights, parts)
         drawn = {"nll": means[:, 0], "ece": np.abs(means[:, 2:]).sum(axis=1), "brier": means[:, 1]}
         for name, samples in (drawn | _rankings(proba, y, weights)).items():
             chunks.setdefault(name, []).append(samples)
-    return {name: np.concatenate(samples) for name, samples in chunks.items()}
+    unknown = place.max() == 0
+    return {
+        name: np.full(resamples, np.nan) if unknown else np.concatenate(samples) for name, samples in chunks.items()
+    }
+
+
+def _places(rows: int, groups: Labels | None) -> NDArray[np.intp]:
+    """The number of each row's group (N,), from 0; each row is one where there are no groups."""
+    return np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]
+
+
+def _means(weights: Floats, table: Floats) -> Floats:
+    """The weighted means (B, columns) of a table's rows (N, columns), by `weights` (B, N)."""
+    means: Floats = weights @ table / weights.sum(axis=1, keepdims=True)
+    return means
 
 
 def _chunks(resamples: int, n: int) -> list[int]:
@@ -106,10 +162,15 @@ def _chunks(resamples: int, n: int) -> list[int]:
     return [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
 
 
-def _draw(rng: np.random.Generator, samples: int, n: int) -> Floats:
-    """How often each row is in each bootstrap sample (samples, n)."""
-    rows = rng.integers(0, n, (samples, n)) + np.arange(samples)[:, None] * n
-    return np.bincount(rows.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)
+def _draw(rng: np.random.Generator, samples: int, place: NDArray[np.intp]) -> Floats:
+    """How often each row (N,), whose group has the number `place` (N,), is in each bootstrap sample (samples, N).
+
+    A sample has as many groups as there are; so it has N rows on average, and just N where groups are equally large.
+    """
+    n = int(place.max()) + 1
+    drawn = rng.integers(0, n, (samples, n)) + np.arange(samples)[:, None] * n
+    counts = np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)
+    return counts if np.array_equal(place, np.arange(n)) else counts[:, place]
 
 
 def _rankings(proba: Proba, y: Labels, weights: Floats) -> dict[str, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,9 +101,12 @@ def scores(proba: Proba, y: Labels) -> dict[str, float]:
     }
 
 
-def rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    """To the six digits that leaderboards and manifests have."""
-    return {name: round(value, 6) for name, value in figures.items()}
+F = TypeVar("F", float, float | None)
+
+
+def rounded(figures: Mapping[str, F]) -> dict[str, F]:
+    """To the six digits that leaderboards and manifests have; None stays."""
+    return {name: value if value is None else round(value, 6) for name, value in figures.items()}
 
 
 def _normalized(proba: Proba) -> Floats:

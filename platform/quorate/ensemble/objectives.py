@@ -25,6 +25,9 @@ NAMES: Mapping[Objective, str] = {
 }
 """The losses as people call them."""
 
+OF_ROWS: frozenset[Objective] = frozenset({"nll", "brier", "accuracy", "balanced_accuracy"})
+"""Those that are the mean of a loss of each row."""
+
 TIE_BREAK = 1e-4
 """Of the log-loss, added where an objective counts right answers: it decides between ensembles that have as many."""
 

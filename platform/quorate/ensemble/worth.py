@@ -10,6 +10,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import Split, crossfitted, parts_of
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
 from quorate.kinds import KindParams
 from quorate.paired import paired_difference
@@ -34,10 +35,12 @@ class Estimated:
 
     losses: Floats
     right: Mask
+    groups: Labels | None = None
+    """Which rows (N,) belong together, for the standard errors."""
 
     def against(self, other: Estimated) -> Change:
-        losses = paired_difference(self.losses, other.losses)
-        right = paired_difference(self.right.astype(np.float64), other.right.astype(np.float64))
+        losses = paired_difference(self.losses, other.losses, groups=self.groups)
+        right = paired_difference(self.right.astype(np.float64), other.right.astype(np.float64), groups=self.groups)
         return Change(losses.mean, losses.standard_error, right.mean, right.standard_error)
 
 
@@ -60,6 +63,7 @@ class Worth:
     combiner: Combiner[KindParams]
     parts: Sequence[Split]
     seed: int
+    dependence: Dependence = INDEPENDENT
 
     @classmethod
     def of(
@@ -70,16 +74,24 @@ class Worth:
         combiner: Combiner[KindParams],
         seed: int,
         splits: int = 5,
-        groups: Labels | None = None,
+        dependence: Dependence = INDEPENDENT,
     ) -> Worth:
-        """With the parts of the rows that `assemble` has for the same labels, seed and groups."""
-        return cls(proba, y, combiner, list(parts_of(y, splits=splits, seed=seed, groups=groups)), seed)
+        """With the parts of the rows that `assemble` has for the same labels, seed and dependence."""
+        parts = list(parts_of(y, splits=splits, seed=seed, dependence=dependence))
+        return cls(proba, y, combiner, parts, seed, dependence)
 
     def estimate(self, members: Sequence[int]) -> Estimated:
         """The ensemble of these members, fitted anew on each part's other rows."""
         proba = self.proba[list(members)]
-        found = crossfitted(self.combiner.of(members).fit, proba=proba, y=self.y, parts=self.parts, seed=self.seed)
-        return Estimated(row_nll(found, self.y), np.asarray(found.argmax(axis=1) == self.y))
+        found = crossfitted(
+            self.combiner.of(members).fit_dependent,
+            proba=proba,
+            y=self.y,
+            parts=self.parts,
+            seed=self.seed,
+            dependence=self.dependence,
+        )
+        return Estimated(row_nll(found, self.y), np.asarray(found.argmax(axis=1) == self.y), self.dependence.groups)
 
     def without_each(self) -> list[Change]:
         """What the ensemble changes without each of its members: a rise of the log-loss is what the member is worth."""

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from quorate.ensemble.intervals import Z, wilson
+from quorate.ensemble.intervals import Z, wilson, wilson_of_groups
+from quorate.paired import standard_error
 from quorate.report.reading import Curves, read_curves
 
 LEAST = {"error": 0.005, "loss": 0.01}
@@ -71,9 +72,14 @@ def error_rate(wrong: int, rows: int) -> Estimate:
     return Estimate(wrong / rows, *wilson(wrong, rows), rows)
 
 
-def mean_loss(losses: NDArray[np.float64]) -> Estimate:
-    """The mean of the rows' losses, with the interval of the normal distribution."""
-    half = Z * float(losses.std(ddof=1)) / math.sqrt(len(losses)) if len(losses) > 1 else math.inf
+def error_rate_of_groups(wrong: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> Estimate:
+    """The share of `wrong` rows (N,), with Wilson's interval for the effective number of rows of `groups` (N,)."""
+    return Estimate(float(wrong.mean()), *wilson_of_groups(wrong, groups), len(wrong))
+
+
+def mean_loss(losses: NDArray[np.float64], groups: NDArray[np.int64] | None = None) -> Estimate:
+    """The mean of the rows' losses, with the interval of the normal distribution, robust to `groups` (N,) of rows."""
+    half = Z * standard_error(losses, groups=groups)
     value = float(losses.mean())
     return Estimate(value, value - half, value + half, len(losses))
 

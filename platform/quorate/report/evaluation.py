@@ -51,6 +51,9 @@ def differences(found: Mapping[str, Any]) -> str:
     said = []
     for name in ("accuracy", "nll"):
         figure = Figure(**found[name])
+        if figure.low is None:
+            said.append(f"{NAMES[name]} {figure.value:+.4f} (interval unknown: one group of rows)")
+            continue
         noise = " (within the noise)" if figure.holds_zero else ""
         said.append(f"{NAMES[name]} {figure.value:+.4f} [{figure.low:+.4f}, {figure.high:+.4f}]{noise}")
     return ", ".join(said)

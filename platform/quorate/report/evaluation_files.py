@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quorate.ensemble.evaluation import reliability
+from quorate.json_text import json_text
 from quorate.report.plots import confusion, reliability_diagram
 
 
@@ -27,4 +27,4 @@ def write_evaluation(
     confusion(folder / "confusion.png", proba, y, names, title)
     ece = found["ensemble"]["ece"]["value"]
     reliability_diagram(folder / "reliability.png", reliability(proba, y), f"{title}, ECE {ece:.4f}")
-    (folder / "evaluation.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    (folder / "evaluation.json").write_text(json_text(found), encoding="utf-8")

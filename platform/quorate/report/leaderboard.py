@@ -55,6 +55,7 @@ def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
     if aside := ensemble.get("train_dev"):
         figures = ", ".join(f"{_SHORT[metric]} {_number(aside[metric], 4)}" for metric in metrics)
         captions.append(f"ensemble on {aside['rows']:,} train-dev rows: {figures}")
+    captions += [each["note"] for each in board.get("unlearnable", ())]
     table.caption, table.caption_justify = "\n".join(filter(None, captions)) or None, "left"
     table.add_row("ensemble", *([""] if wide else []), *_figures(ensemble, splits, metrics), *blank, style="bold")
     return table

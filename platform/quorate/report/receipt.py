@@ -61,7 +61,7 @@ def as_lines(found: Receipt, chosen: Pruned | None, written: Mapping[str, Any] |
 def _offer(found: Receipt) -> str:
     """The fastest ensemble whose log-loss is within noise of the whole one's, and the command that takes it."""
     whole = found.steps[0]
-    free = [step for step in found.steps[1:] if step.change.nll <= Z * step.change.nll_error]
+    free = [step for step in found.steps[1:] if step.change.nll <= Z * step.change.nll_error < math.inf]
     if not free:
         return "every member is worth more than noise; --members, --max-latency or --loss say what may go all the same"
     least = min(free, key=lambda step: step.cost)

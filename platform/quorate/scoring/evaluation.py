@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quorate.bundle import Bundle
-from quorate.ensemble.arrays import Labels
 from quorate.ensemble.evaluation import by_class, confident_mistakes
 from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
@@ -17,6 +18,8 @@ from quorate.scoring.score import Answers
 
 MISTAKES = 10
 """The most confident mistakes that are named."""
+FEW_GROUPS = 20
+"""Below, cluster-robust errors are clearly too small (Cameron and Miller, 2015, section VI, name 20 to 50 as few)."""
 
 
 def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -> dict[str, Any]:
@@ -25,6 +28,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
     Members are scored as they are, before they are tempered and weighed. Numbers are rounded to six digits.
     """
     proba, y, names = answers.proba, labelled.y, bundle.class_names
+    whole = figures(proba, y, groups=labelled.groups)
     counts = confusion_matrix(proba, y, len(names))
     classes = [{"class": name, **_rounded(asdict(found))} for name, found in zip(names, by_class(counts), strict=True)]
     weights = {entry["name"]: entry.get("weight") for entry in bundle.manifest["members"]}
@@ -38,11 +42,12 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
         "unreadable": [{"input": row.name, "error": row.reason} for row in labelled.unreadable],
         "level": LEVEL,
         "resamples": RESAMPLES,
-        "ensemble": {name: _rounded(figure.to_json()) for name, figure in figures(proba, y).items()},
+        "ensemble": {name: _rounded(figure.to_json()) for name, figure in whole.items()},
         "members": [
             {"name": name, "weight": weights[name], **_rounded(dict(found))} for name, found in members.items()
         ],
-        "against_best": _against_best(answers, y, {name: found["nll"] for name, found in members.items()}),
+        "groups": None if labelled.groups is None else len(np.unique(labelled.groups)),
+        "against_best": _against_best(answers, labelled, {name: found["nll"] for name, found in members.items()}),
         "positive": names[1] if len(names) == 2 else None,
         "lost": list(answers.lost),
         "classes": classes,
@@ -60,12 +65,12 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
     }
 
 
-def _against_best(answers: Answers, y: Labels, losses: dict[str, float]) -> dict[str, Any] | None:
+def _against_best(answers: Answers, labelled: Labelled, losses: dict[str, float]) -> dict[str, Any] | None:
     """The ensemble less the member of least log-loss on these very rows, which favours that member."""
     if len(losses) < 2:
         return None
     best = min(losses, key=losses.__getitem__)
-    found = paired(answers.proba, answers.members[best], y)
+    found = paired(answers.proba, answers.members[best], labelled.y, groups=labelled.groups)
     return {"member": best, **{name: _rounded(figure.to_json()) for name, figure in found.items()}}
 
 
@@ -74,6 +79,12 @@ def _notes(labelled: Labelled, classes: list[dict[str, Any]], answers: Answers) 
     if labelled.unreadable:
         total = len(labelled.y) + len(labelled.unreadable)
         notes.append(unreadable_files(labelled.unreadable, total) + "\nThe figures are those of the others.")
+    if labelled.groups is not None:
+        count = len(np.unique(labelled.groups))
+        notes.append(
+            f"the rows are of {count:,} group{'s' if count != 1 else ''}, and intervals count groups, not rows, as "
+            "independent" + ("; with so few they are too narrow" if count < FEW_GROUPS else "")
+        )
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled:,} rows without a label were left out")
     if absent := [row["class"] for row in classes if not row["support"]]:

@@ -15,6 +15,7 @@ from quorate.bundle import Bundle
 from quorate.data.folders import class_folders
 from quorate.data.frames import format_of
 from quorate.data.labels import LabelCoding, LabelError, encode_labels
+from quorate.data.roles import RoleError, groups_of
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
@@ -37,18 +38,22 @@ from quorate.scoring.inputs import (
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows in chunks, their labels int64 (N,) as positions in the class names, and how many rows had none."""
+    """Rows in chunks, their labels int64 (N,) as positions in the class names, and how many rows had none.
+
+    `groups` int64 (N,) says which rows belong together, where the table has the column that the job names.
+    """
 
     rows: Iterable[Chunk]
     y: NDArray[np.int64]
     unlabelled: int = 0
+    groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
     """What was left out, in sentences."""
     unreadable: list[Unreadable] = field(default_factory=list)
     """Pictures that cannot be read, known when all rows have been read."""
 
     def readable(self) -> Labelled:
-        """The same with the labels of the pictures alone that could be read."""
+        """The same with the labels of the pictures alone that could be read; rows of pictures have no groups."""
         return replace(self, y=np.delete(self.y, [row.position for row in self.unreadable]))
 
 
@@ -95,7 +100,12 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
     y = _positions(
         _texts(path, frame[label].iloc[kept], label), lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle
     )
-    return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept))
+    column = bundle.manifest.get("data", {}).get("groups")
+    try:
+        groups = groups_of(frame[column].iloc[kept]) if column in frame else None
+    except RoleError as error:
+        raise UserError(f"{path}, column {column!r}: {error}") from None
+    return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept), groups)
 
 
 def _texts(path: Path, values: pd.Series[Any], label: str) -> list[str]:

@@ -26,6 +26,7 @@ def challenge(
     old_losses: NDArray[np.float64] | None,
     new_fingerprint: str,
     old_fingerprint: str | None,
+    groups: NDArray[np.int64] | None = None,
 ) -> Verdict:
     """Compare cross-fitted out-of-fold log-losses row by row; never a test set.
 
@@ -33,6 +34,7 @@ def challenge(
         new_losses: (N,), NaN where the challenger's folds do not cover a row.
         old_losses: (N,) of the present champion, None where there is none (or it kept none).
         old_fingerprint: of the champion's data, None when there is no champion yet.
+        groups: which rows (N,) belong together; the standard error then counts groups as independent, not rows.
     """
     if old_fingerprint is None:
         return Verdict(True, "there was no champion")
@@ -43,7 +45,7 @@ def challenge(
     if new_losses.shape != old_losses.shape:
         return Verdict(False, f"the champion has losses for {old_losses.size} rows, not {new_losses.size}")
     try:
-        found = paired_difference(old_losses, new_losses)
+        found = paired_difference(old_losses, new_losses, groups=groups)
     except ValueError as error:
         return Verdict(False, str(error))
     move = found.mean > Z * found.standard_error

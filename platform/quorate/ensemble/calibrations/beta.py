@@ -54,6 +54,7 @@ class BetaCalibration(Calibrator[BetaParams]):
     Params, Fitted = BetaParams, Beta
 
     def fit(self, *, proba: Proba, y: Labels) -> Beta:
+        """The coefficients by class; a class without rows keeps its probabilities, as nothing is known of it."""
         features = _features(proba)
         fitted = [
             _logistic(features[:, k], np.asarray(y == k, np.float64), self.params.ridge) for k in range(proba.shape[1])
@@ -74,9 +75,9 @@ _NEUTRAL = np.array([1.0, 1.0, 0.0])
 
 def _logistic(x: Floats, target: Floats, ridge: float) -> Floats:
     """The coefficients (3,) of least log-loss, the first two never negative."""
-    strength = ridge / max(len(x), 1)
-    if not len(x):
+    if not target.any():
         return _NEUTRAL
+    strength = ridge / len(x)
 
     def loss(coefficients: Floats) -> tuple[float, Floats]:
         z = x @ coefficients

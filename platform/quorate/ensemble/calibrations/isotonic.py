@@ -50,14 +50,17 @@ class IsotonicCalibration(Calibrator[IsotonicParams]):
     Params, Fitted = IsotonicParams, Isotonic
 
     def fit(self, *, proba: Proba, y: Labels) -> Isotonic:
-        """The curves, drawn to the uniform distribution by one row: no class ever gets a probability of 0."""
+        """The curves, drawn to the uniform distribution by one row: no class ever gets a probability of 0.
+
+        A class without rows keeps its probabilities, as nothing is known of it.
+        """
         p, k = normalized_rows(proba), proba.shape[1]
         shrink = 1 / (len(y) + 1)
         return Isotonic(tuple(_curve(p[:, c], np.asarray(y == c), k, shrink) for c in range(k)))
 
 
 def _curve(p: Floats, target: np.ndarray, n_classes: int, shrink: float) -> Floats:
-    if not len(p):
+    if not target.any():
         return np.array([[0.0, 1.0], [0.0, 1.0]])
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, target)
     found = (1 - shrink) * fitted.y_thresholds_ + shrink / n_classes

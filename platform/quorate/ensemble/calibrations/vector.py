@@ -48,11 +48,17 @@ class VectorScaling(Calibrator[VectorParams]):
     Params, Fitted = VectorParams, Vector
 
     def fit(self, *, proba: Proba, y: Labels) -> Vector:
-        """The convex loss -mean(log p of the label) + ridge / (2 N) (|w - 1|² + |b|²), by L-BFGS."""
-        logits, rows, k = log_proba(proba), np.arange(len(y)), proba.shape[1]
+        """The convex loss -mean(log p of the label) + ridge / (2 N) (|w - 1|² + |b|²), by L-BFGS.
+
+        A class without rows is left out of the softmax and keeps slope 1 and shift 0: that no row is of it here says
+        nothing of how probable it is elsewhere.
+        """
+        slopes, shifts = np.ones(proba.shape[1]), np.zeros(proba.shape[1])
+        seen, y = np.unique(y, return_inverse=True)
+        logits, rows, k = log_proba(proba).take(seen, axis=1), np.arange(len(y)), len(seen)
         neutral = np.r_[np.ones(k), np.zeros(k)]
         if not len(y):
-            return Vector(neutral[:k], neutral[k:])
+            return Vector(slopes, shifts)
         strength = self.params.ridge / len(y)
 
         def loss(parameters: Floats) -> tuple[float, Floats]:
@@ -65,4 +71,5 @@ class VectorScaling(Calibrator[VectorParams]):
             return float(value), np.r_[np.einsum("nk,nk->k", p, logits), p.sum(axis=0)] + strength * off
 
         found = minimize(loss, neutral, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
-        return Vector(found[:k], found[k:])
+        slopes[seen], shifts[seen] = found[:k], found[k:]
+        return Vector(slopes, shifts)

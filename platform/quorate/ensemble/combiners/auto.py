@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import crossfitted, parts_of
-from quorate.ensemble.objectives import Objective, loss, row_losses
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
+from quorate.ensemble.objectives import OF_ROWS, Objective, loss, row_losses
 from quorate.ensemble.rules import simplest_within_one_error
 from quorate.kinds import COMBINERS, KindParams, kind_of
 
@@ -18,6 +19,8 @@ from quorate.kinds import COMBINERS, KindParams, kind_of
 class AutoParams(KindParams):
     kind: str = "auto"
 
+    objective: Objective = "nll"
+    """What the combination is to be good at; candidates that take an objective and do not name one take this."""
     candidates: tuple[kind_of(COMBINERS), ...] = Field(  # type: ignore[valid-type]
         default=(
             "best_single",
@@ -34,8 +37,20 @@ class AutoParams(KindParams):
         min_length=1,
     )
     """What is chosen from."""
-    objective: Objective = "nll"
-    """What the combination is to be good at."""
+
+    @field_validator("candidates")
+    @classmethod
+    def _with_the_objective(cls, candidates: tuple[KindParams, ...], info: ValidationInfo) -> tuple[KindParams, ...]:
+        """Done once, when the job is read: a run's own file then names each candidate's objective."""
+        objective = info.data.get("objective")
+        if objective is None:  # it is wrong, and said to be
+            return candidates
+        return tuple(
+            each.model_copy(update={"objective": objective})
+            if "objective" in type(each).model_fields and "objective" not in each.model_fields_set
+            else each
+            for each in candidates
+        )
 
 
 @COMBINERS.register("auto")
@@ -45,16 +60,24 @@ class Auto(Combiner[AutoParams]):
     Params = AutoParams
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return self.fit_dependent(proba=proba, y=y, seed=seed, dependence=INDEPENDENT)
+
+    def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
         combiners: list[Combiner[KindParams]] = sorted(
             (COMBINERS.get(params.kind)(params, self.recipes) for params in self.params.candidates),
             key=lambda each: each.simplicity,
         )
-        parts = list(parts_of(y, splits=5, seed=seed))
-        estimates = [crossfitted(each.fit, proba=proba, y=y, parts=parts, seed=seed) for each in combiners]
+        parts = list(parts_of(y, splits=5, seed=seed, dependence=dependence))
+        estimates = [
+            crossfitted(each.fit_dependent, proba=proba, y=y, parts=parts, seed=seed, dependence=dependence)
+            for each in combiners
+        ]
         candidates = simplest_within_one_error(
             [each.params.kind for each in combiners],
             [loss(self.objective, estimate, y) for estimate in estimates],
             [row_losses(self.objective, estimate, y, [held for _, held in parts]) for estimate in estimates],
+            groups=dependence.groups if self.objective in OF_ROWS else None,
         )
         chosen = next(each for each, found in zip(combiners, candidates, strict=True) if found.chosen)
-        return replace(chosen.fit(proba=proba, y=y, seed=seed), candidates=candidates)
+        fitted = chosen.fit_dependent(proba=proba, y=y, seed=seed, dependence=dependence)
+        return replace(fitted, candidates=candidates)

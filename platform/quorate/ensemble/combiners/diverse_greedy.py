@@ -15,6 +15,7 @@ from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
 from quorate.ensemble.crossfit import crossfitted, parts_of
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll
 from quorate.ensemble.selection import greedy_selection
 from quorate.kinds import COMBINERS
@@ -38,8 +39,11 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
     simplicity = 8
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return self.fit_dependent(proba=proba, y=y, seed=seed, dependence=INDEPENDENT)
+
+    def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
         choices = sorted(set(self.params.diversity))
-        losses = self._losses(choices, proba, y, seed) if len(choices) > 1 else [0.0]
+        losses = self._losses(choices, proba, y, seed, dependence) if len(choices) > 1 else [0.0]
         best = int(np.argmin(losses))
         combination = self._fit(proba=proba, y=y, seed=seed, diversity=choices[best])
         candidates = [
@@ -48,12 +52,16 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
         ]
         return replace(combination, candidates=tuple(candidates) if len(choices) > 1 else ())
 
-    def _losses(self, choices: Sequence[float], proba: Proba, y: Labels, seed: int) -> list[float]:
-        parts = list(parts_of(y, splits=5, seed=seed))
+    def _losses(
+        self, choices: Sequence[float], proba: Proba, y: Labels, seed: int, dependence: Dependence
+    ) -> list[float]:
+        parts = list(parts_of(y, splits=5, seed=seed, dependence=dependence))
         losses = []
         for choice in choices:
 
-            def fit(*, proba: Proba, y: Labels, seed: int, choice: float = choice) -> Combination:
+            def fit(
+                *, proba: Proba, y: Labels, seed: int, dependence: Dependence, choice: float = choice
+            ) -> Combination:
                 return self._fit(proba=proba, y=y, seed=seed, diversity=choice)
 
             losses.append(nll(crossfitted(fit, proba=proba, y=y, parts=parts, seed=seed), y))

@@ -18,6 +18,7 @@ from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.combiners.geometric import Geometric
 from quorate.ensemble.crossfit import crossfitted, parts_of
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.rules import simplest_within_one_error
 from quorate.kinds import COMBINERS, KindParams
@@ -45,41 +46,51 @@ class Stacking(Combiner[StackingParams]):
     pool = staticmethod(Geometric.pool)
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
+        return self.fit_dependent(proba=proba, y=y, seed=seed, dependence=INDEPENDENT)
+
+    def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
         ridges = sorted(set(self.params.ridge), reverse=True)
-        candidates = self._candidates(ridges, proba, y, seed) if len(ridges) > 1 else ()
+        candidates = self._candidates(ridges, proba, y, seed, dependence) if len(ridges) > 1 else ()
         chosen = next((ridge for ridge, found in zip(ridges, candidates, strict=False) if found.chosen), ridges[0])
         return replace(_fitted(proba, y, chosen), candidates=candidates)
 
-    def _candidates(self, ridges: Sequence[float], proba: Proba, y: Labels, seed: int) -> tuple[Candidate, ...]:
+    def _candidates(
+        self, ridges: Sequence[float], proba: Proba, y: Labels, seed: int, dependence: Dependence
+    ) -> tuple[Candidate, ...]:
         if len(y) > MOST_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(len(y), MOST_ROWS, replace=False))
-            proba, y = proba[:, rows], y[rows]
-        parts = list(parts_of(y, splits=5, seed=seed))
+            proba, y, dependence = proba[:, rows], y[rows], dependence.take(rows)
+        parts = list(parts_of(y, splits=5, seed=seed, dependence=dependence))
         losses = []
         for ridge in ridges:
 
-            def fit(*, proba: Proba, y: Labels, seed: int, ridge: float = ridge) -> Combination:
+            def fit(*, proba: Proba, y: Labels, seed: int, dependence: Dependence, ridge: float = ridge) -> Combination:
                 return _fitted(proba, y, ridge)
 
             losses.append(row_nll(crossfitted(fit, proba=proba, y=y, parts=parts, seed=seed), y))
         means = [float(rows.mean()) for rows in losses]
-        return simplest_within_one_error([f"ridge {ridge:g}" for ridge in ridges], means, losses)
+        names = [f"ridge {ridge:g}" for ridge in ridges]
+        return simplest_within_one_error(names, means, losses, groups=dependence.groups)
 
 
 def _fitted(proba: Proba, y: Labels, ridge: float) -> Combination:
-    members, _, k = proba.shape
+    """A class without rows is left out of the regression and keeps its neutral coefficients."""
+    members, classes = len(proba), proba.shape[2]
     inverses = [1 / fit_temperature(proba=member, y=y) for member in proba]
-    neutral = np.repeat(np.array(inverses) / members, k)
-    problem = _Regression(np.stack([log_proba(member) for member in proba]), y, np.r_[neutral, np.zeros(k)], ridge)
+    every, shifts = np.repeat(np.array(inverses)[:, None] / members, classes, axis=1), np.zeros(classes)
+    seen, y = np.unique(y, return_inverse=True)
+    k, logits = len(seen), np.stack([log_proba(member).take(seen, axis=1) for member in proba])
+    problem = _Regression(logits, y, np.r_[every[:, seen].ravel(), np.zeros(k)], ridge)
     found = minimize(
         problem, problem.neutral, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-8}
     ).x
-    coefficients, shift = found[: members * k].reshape(members, k), found[members * k :]
+    every[:, seen], shifts[seen] = found[: members * k].reshape(members, k), found[members * k :]
+    coefficients = every
     sizes = np.abs(coefficients).mean(axis=1)
     weights = sizes / sizes.sum() if sizes.any() else np.full(members, 1 / members)
     slopes = np.divide(coefficients, weights[:, None], out=np.zeros_like(coefficients), where=weights[:, None] > 0)
-    vectors = [Vector(slope, np.zeros(k)) for slope in slopes]
-    return Combination("stacking", weights, vectors, Vector(np.ones(k), shift))
+    vectors = [Vector(slope, np.zeros(classes)) for slope in slopes]
+    return Combination("stacking", weights, vectors, Vector(np.ones(classes), shifts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from quorate.data.dataset import Dataset
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.combiner import Combiner
+from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.kinds import KindParams
 from quorate.report.reading import Curves
 
@@ -32,8 +33,8 @@ class Split:
     y: Labels
     rows: NDArray[np.int64]
     """Positions (n,) in the data, counted from 0."""
-    groups: Labels | None = None
-    """Which rows (n,) belong together."""
+    dependence: Dependence = INDEPENDENT
+    """Which rows (n,) depend on each other."""
 
     @property
     def words(self) -> str:

@@ -68,6 +68,11 @@ def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
         return Values(best, notes=("The job's combiner cannot be loaded here, so members cannot be taken away.",))
     if len(everyone) < 2:
         return Values(best)
+    if (groups := run.oof.dependence.groups) is not None and len(np.unique(groups)) < 2:
+        said = (
+            "All out-of-fold rows are of one group: how far others would differ is not known, so nobody is taken away."
+        )
+        return Values(best, notes=(said,))
     try:
         return _taken_away(run, best, everyone, run.combiner, patience)
     except ValueError as error:  # users' own combiners may ask for certain members
@@ -83,8 +88,13 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
     rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)
 
     def worth_on(some: NDArray[np.int64]) -> Worth:
-        groups = None if run.oof.groups is None else run.oof.groups[some]
-        return Worth.of(proba=proba[:, some], y=y[some], combiner=combiner.of(asked), seed=run.seed, groups=groups)
+        return Worth.of(
+            proba=proba[:, some],
+            y=y[some],
+            combiner=combiner.of(asked),
+            seed=run.seed,
+            dependence=run.oof.dependence.take(some),
+        )
 
     # The line through few rows and some more is followed to all.
     few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
@@ -115,7 +125,7 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
 
 def best_single(run: Run) -> Best:
     """The member that the leaderboard calls the best, and the ensemble against it."""
-    oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed, groups=run.oof.groups))
+    oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed, dependence=run.oof.dependence))
     temperatures = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
     found = assemble.best_single(oof.proba, oof.y, parts, "nll", temperatures)
     lead = estimated(oof.ensemble, oof).against(estimated(found.proba, oof))
@@ -133,7 +143,8 @@ def _test_lead(run: Run, place: int, tempered: bool) -> Change | None:
 
 
 def estimated(proba: Proba, split: Split) -> Estimated:
-    return Estimated(row_nll(proba, split.y), np.asarray(proba.argmax(axis=1) == split.y))
+    right = np.asarray(proba.argmax(axis=1) == split.y)
+    return Estimated(row_nll(proba, split.y), right, split.dependence.groups)
 
 
 def matters(change: Change) -> bool:

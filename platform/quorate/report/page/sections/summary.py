@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from quorate.ensemble.intervals import Figure, figures
 from quorate.ensemble.worth import Change
 from quorate.paired import Z
-from quorate.report.page.run import Run
+from quorate.report.page.run import Run, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
 from quorate.report.page.values import Best, Values, clear
 
@@ -36,7 +36,7 @@ class Lead:
 
 
 def section(run: Run, values: Values) -> Section:
-    found = {split.name: _figures(split.ensemble, split.y) for split in run.splits}
+    found = {split.name: _figures(split) for split in run.splits}
     measured = [
         {"title": title, "of": [found[split.name].get(name) for split in run.splits], "name": name}
         for name, title in TITLES.items()
@@ -64,8 +64,9 @@ def section(run: Run, values: Values) -> Section:
     )
 
 
-def _figures(proba: Any, y: Any) -> dict[str, Figure]:
-    return figures(proba, y, resamples=int(min(max(RESAMPLED / len(y), 200), 1000)))
+def _figures(split: Split) -> dict[str, Figure]:
+    resamples = int(min(max(RESAMPLED / len(split), 200), 1000))
+    return figures(split.ensemble, split.y, groups=split.dependence.groups, resamples=resamples)
 
 
 def _is_alone(run: Run) -> bool:
@@ -95,6 +96,11 @@ def _remarks(run: Run, values: Values, found: dict[str, dict[str, Figure]]) -> l
 def _against(alone: str, best: Best) -> Remark:
     change, test = best.lead, best.test_lead
     low, high = change.nll - Z * change.nll_error, change.nll + Z * change.nll_error
+    if not math.isfinite(change.nll_error):
+        return note(
+            f"Whether the ensemble beats its best member, {alone}, cannot be told: all rows are of one group, and how "
+            f"far another would differ is not known (difference of the log-loss {signed(change.nll)})."
+        )
     interval = f"difference {signed(change.nll)}, 95 % interval {signed(low)} to {signed(high)}"
     if not clear(change.nll, change.nll_error):
         return note(
@@ -131,6 +137,7 @@ def _from_board(run: Run) -> list[Remark]:
     said = []
     if run.board["ensemble"].get("note"):
         said.append(note(_sentence(run.board["ensemble"]["note"])))
+    said += [act(_sentence(each["note"])) for each in run.board.get("unlearnable", ())]
     budget = run.board.get("budget")
     if budget and (budget["out_of_time"] or budget["stopped_early"]):
         late = many(len(budget["out_of_time"]), "fit task")

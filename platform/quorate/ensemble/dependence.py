@@ -1,0 +1,37 @@
+"""Which rows depend on each other, so that no estimate is made of a row's own relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.ensemble.arrays import Floats, Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Dependence:
+    """Rows (N,) that belong to the same one of the `groups`, or are neighbours in `time`; at most one of the two."""
+
+    groups: Labels | None = None
+    time: Floats | None = None
+
+    def __post_init__(self) -> None:
+        assert self.groups is None or self.time is None, "rows are split by groups or by time"
+
+    @classmethod
+    def saved(cls, arrays: Mapping[str, NDArray[Any]]) -> Dependence:
+        """That of the rows whose arrays a run keeps; none is known of runs that kept neither."""
+        return cls(arrays.get("groups"), arrays.get("time"))
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Dependence:
+        """That of these rows, by their positions or as a mask."""
+        return Dependence(
+            None if self.groups is None else self.groups[rows], None if self.time is None else self.time[rows]
+        )
+
+
+INDEPENDENT = Dependence()
