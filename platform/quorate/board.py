@@ -46,7 +46,7 @@ def make_board(
     members = []
     for m, label in enumerate(plan.labels):
         covered, done = gathered.mask[m], [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
-        tested = gathered.test is not None and target is not None and bool(done)
+        tested = gathered.test is not None and target is not None and bool(gathered.tested[m])
         members.append(
             {
                 "name": label,

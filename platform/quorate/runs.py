@@ -175,6 +175,10 @@ class RunFolder:
         if gathered.test is not None and test is not None and (data := plan.context.test) is not None:
             arrays = {"proba": gathered.test, "ensemble": test, "y": data.y, "fingerprint": np.array(data.fingerprint)}
             np.savez(self.path / "test.npz", allow_pickle=False, **arrays)
+        self.write_board(board)
+
+    def write_board(self, board: dict[str, Any]) -> None:
+        """The leaderboard as text and, last, as JSON."""
         self._write("leaderboard.txt", as_text(board))
         self._write(BOARD, json.dumps(board, indent=1))
 

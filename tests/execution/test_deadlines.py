@@ -16,7 +16,6 @@ from quorate.execution.estimates import Estimates
 from quorate.execution.events import Event, Fitted, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import Assignment, Control, at_work, stream
-from quorate.plan import Task
 
 
 class FromFirstStart:
@@ -43,8 +42,8 @@ class Steered(Agenda):
     def without_end(cls) -> Steered:
         return cls(Budget(1e6, time.monotonic()), Estimates(), lambda task: 1.0)
 
-    def seconds_left(self, task: Task) -> float | None:
-        return min(self.due) - time.monotonic() if self.due else super().seconds_left(task)
+    def seconds_left(self) -> float:
+        return min(self.due) - time.monotonic() if self.due else super().seconds_left()
 
 
 def late(events: list[Event]) -> list[OutOfTime]:
