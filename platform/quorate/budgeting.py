@@ -37,8 +37,9 @@ _PICTURE = 0.4
 """Seconds to draw one."""
 _A_MEMBER = 2
 """The curves of one are as much as so many pictures, and so is the sheet of all."""
-_STARTUP = 4.0
-"""Seconds in which the command has imported what it needs where the figures above were measured, an idle machine."""
+_STARTUP = {"local": 4.0, "ray": 8.0}
+"""Seconds in which the command is ready to train where the figures above were measured, an idle machine; reading the
+data does not count."""
 _SLOWEST, _MOST = 4.0, 0.25
 """The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
 _FOR_PICTURES = 0.04
@@ -62,11 +63,11 @@ class Ending:
     closing: float = 0.0
     left_out: list[str] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, budget: Budget, executor: str, *, startup: float) -> Ending:
-        """`startup` are the seconds that this command took to begin: they tell how busy the machine is now."""
-        slow = min(max(startup / _STARTUP, 1.0), _SLOWEST)
-        return cls(budget, slow, min(slow * _CLOSING[executor], _MOST * budget.seconds))
+    def measure(self, executor: str, startup: float) -> None:
+        """Learn how busy the machine is by the seconds that this command took until it was ready to train."""
+        if self.budget is not None:
+            self.slow = min(max(startup / _STARTUP[executor], 1.0), _SLOWEST)
+            self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
 
     def left(self) -> float:
         """Seconds that may still be spent."""

@@ -98,11 +98,10 @@ def run_job(
     started = time.monotonic()
     spec, results = job.spec, Results(options.store)
     budget = _budget(spec, options.began if options.began is not None else started)
-    ending = Ending()
+    ending = Ending(budget)
     screen = Screen(console, errors or console)
     context = open_data(job, console, data)
-    if budget is not None:
-        ending = Ending.of(budget, spec.execution.executor, startup=started - budget.began)
+    opening = time.monotonic() - started
     with _workplace(options, stop) as place:
         plan = plan_job(job, context, place)
         work = Work(fits=find_finished(plan, results))
@@ -121,6 +120,7 @@ def run_job(
                     executor = place.executor()
                     stop.attach(executor)
                     if budget is not None:
+                        ending.measure(spec.execution.executor, budget.used() - opening)
                         budget.reserve = seconds_after_training(spec, plan, budget, ending, reused=len(work.fits))
                         budget.startup = budget.used()
                     try:

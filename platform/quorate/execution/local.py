@@ -89,7 +89,4 @@ def _next(queue: deque[Task], agenda: Agenda | None) -> Task | None:
         if agenda.may_start(task):
             queue.remove(task)
             return task
-    if hope := agenda.last_hope((task,) for task in queue):
-        queue.remove(hope[0])
-        return hope[0]
     return None

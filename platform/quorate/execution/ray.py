@@ -157,9 +157,8 @@ class RayExecutor:
         kept: set[str] = set()
         if self._agenda is not None:
             self._queue = deque(self._agenda.order(self._queue))
-        hope = self._last_hope()
         for tasks in list(self._queue):
-            if self._agenda is not None and not self._agenda.may_start(tasks[0]) and tasks is not hope:
+            if self._agenda is not None and not self._agenda.may_start(tasks[0]):
                 continue
             wanted = tasks[0].resources
             if kept & set(_needs(wanted)):
@@ -258,17 +257,10 @@ class RayExecutor:
     def _without_use(self) -> Iterator[OutOfTime]:
         """Give back what would not end in time any more, now that nothing runs from which to learn better."""
         agenda = self._agenda
-        if agenda is None or any(agenda.may_start(tasks[0]) for tasks in self._queue) or self._last_hope():
+        if agenda is None or any(agenda.may_start(tasks[0]) for tasks in self._queue):
             return
         while self._queue:
             yield from (OutOfTime(task, False, agenda.why_not(task)) for task in self._queue.popleft())
-
-    def _last_hope(self) -> tuple[Task, ...] | None:
-        """What to begin although it would not end in time, where nothing else can be done."""
-        agenda = self._agenda
-        if agenda is None or any(actor.stream for actor in self._actors):
-            return None
-        return None if any(agenda.may_start(tasks[0]) for tasks in self._queue) else agenda.last_hope(self._queue)
 
     def _pass_on_signals(self) -> None:
         for actor in self._actors:
