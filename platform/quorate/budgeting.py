@@ -153,18 +153,18 @@ def turnout(plan: Plan, work: Work, quorum: QuorumSpec) -> Turnout:
     """
     finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
     status = np.array([work.status(plan, label) for label in plan.labels])
-    failed, diverged, need = status == "failed", status == "diverged", quorum.of(len(plan.labels))
-    everywhere = np.ones(finished.shape[1], dtype=bool)
+    broken = np.isin(status, ("failed", "diverged"))
+    sound, everywhere = finished & ~broken[:, None], np.ones(finished.shape[1], dtype=bool)
+    need = quorum.of(len(plan.labels))
     if quorum.folds is not None:
-        usual = Turnout(coverage(mask_by_fold=finished, need_folds=quorum.folds) & ~diverged, everywhere, need)
+        enough = coverage(mask_by_fold=finished, need_folds=quorum.folds) & (status != "diverged")
+        usual = Turnout(enough, everywhere, need)
     else:
-        sound = finished & ~(failed | diverged)[:, None]
         folds = _shared_folds(plan, sound, need) if work.late else everywhere
-        usual = Turnout(finished[:, folds].all(axis=1) & ~diverged, folds, need)
-    able = np.count_nonzero(~(failed | diverged))
-    if not work.late or np.count_nonzero(usual.members) >= need or able < need or not finished.any():
+        usual = Turnout(sound[:, folds].all(axis=1), folds, need)
+    enough_members, enough_able = np.count_nonzero(usual.members) >= need, np.count_nonzero(~broken) >= need
+    if not work.late or enough_members or not enough_able or not sound.any():
         return usual
-    sound = finished & ~(failed | diverged)[:, None]
     folds = _shared_folds(plan, sound, 1)
     return Turnout(sound[:, folds].all(axis=1), folds, need, short=True)
 
