@@ -161,12 +161,12 @@ def turnout(plan: Plan, work: Work, quorum: QuorumSpec) -> Turnout:
         usual = Turnout(enough, everywhere, need)
     else:
         folds = _shared_folds(plan, sound, need) if work.late else everywhere
-        usual = Turnout(sound[:, folds].all(axis=1), folds, need)
+        usual = Turnout(np.all(sound[:, folds], axis=1), folds, need)
     enough_members, enough_able = np.count_nonzero(usual.members) >= need, np.count_nonzero(~broken) >= need
     if not work.late or enough_members or not enough_able or not sound.any():
         return usual
     folds = _shared_folds(plan, sound, 1)
-    return Turnout(sound[:, folds].all(axis=1), folds, need, short=True)
+    return Turnout(np.all(sound[:, folds], axis=1), folds, need, short=True)
 
 
 def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray[np.bool_]:
