@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,18 @@ from tests.jobs import NET, SMALL, Here
 from tests.tiny import plan_of, spec_of, tiny_data
 
 from quorate import budgeting
+from quorate.budgeting import Ending, turnout
 from quorate.bundle import Bundle
-from quorate.execution.budget import Budget
-from quorate.execution.events import Failed, OutOfTime
+from quorate.execution import interim
+from quorate.execution.budget import Agenda, Budget
+from quorate.execution.events import Event, Failed, OutOfTime, SoFar
 from quorate.fitting import Work
 from quorate.job import JobFailed
 from quorate.kinds import DATASETS
 from quorate.plan import Plan
 from quorate.report.leaderboard import as_table
 from quorate.results import Fit
+from quorate.runs import RunFolder
 from quorate.spec import QuorumSpec
 
 QUICK = {**SMALL, "members": {"logistic": {"kind": "logistic"}, "cnn": NET}}
@@ -138,15 +143,17 @@ def plan() -> Plan:
 def test_all_folds_count_as_long_as_time_left_none_out(plan: Plan) -> None:
     work = finished(plan, {"a": 2, "b": 2, "c": 2})
 
-    assert budgeting.counting_folds(plan, work, QuorumSpec()).all()
+    assert turnout(plan, work, QuorumSpec()).folds.all()
 
 
 def test_half_of_all_rows_suffice_to_keep_a_member(plan: Plan) -> None:
     work = finished(plan, {"a": 2, "b": 2, "c": 1})
 
-    assert budgeting.counting_folds(plan, work, QuorumSpec()).tolist() == [True, False]
-    part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, [0, 1, 2], np.array([True, False]))
+    there = turnout(plan, work, QuorumSpec())
+    assert there.folds.tolist() == [True, False] and there.members.all() and not there.short
+    part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.ones(3, dtype=bool))
     assert (part["rows"], part["of_rows"], part["not_counted"]) == (21, 40, [])
+    assert (part["folds"], part["of_folds"]) == (1, 2)
 
 
 def test_a_member_that_holds_the_others_below_enough_rows_is_left_out(
@@ -155,10 +162,11 @@ def test_a_member_that_holds_the_others_below_enough_rows_is_left_out(
     monkeypatch.setattr(budgeting, "ENOUGH_OF_ALL", 0.9)
     work = finished(plan, {"a": 2, "b": 2, "c": 1})
 
-    assert budgeting.counting_folds(plan, work, QuorumSpec()).tolist() == [True, True]
-    part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, [0, 1], np.array([True, True]))
+    there = turnout(plan, work, QuorumSpec())
+    assert there.folds.tolist() == [True, True]
+    part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.ones(3, dtype=bool))
     assert part["not_counted"] == [{"member": "c", "reason": "which has 1 of 2 folds and lacks fold 2"}]
-    assert budgeting.counting_folds(plan, work, QuorumSpec(members=1.0)).tolist() == [True, False], "the quorum stays"
+    assert turnout(plan, work, QuorumSpec(members=1.0)).folds.tolist() == [True, False], "the quorum stays"
 
 
 def test_a_member_that_failed_counts_no_more_than_without_a_budget(plan: Plan) -> None:
@@ -170,9 +178,10 @@ def test_a_member_that_failed_counts_no_more_than_without_a_budget(plan: Plan) -
     del work.fits[missing.key]
     work.late[missing.key] = OutOfTime(missing, False, "no time")
 
-    counting = budgeting.counting_folds(plan, work, QuorumSpec())
+    there = turnout(plan, work, QuorumSpec())
 
-    assert counting.tolist() == [True, False], "`c` is out, `b` holds `a` back and stays"
+    assert there.folds.tolist() == [True, False], "`c` is out, `b` holds `a` back and stays"
+    assert there.members.tolist() == [True, True, False]
     assert work.status(plan, "c") == "failed"
     assert work.status(plan, "b") == "out of time"
 
@@ -202,7 +211,40 @@ def test_a_fold_that_got_less_than_half_as_far_as_another_is_left_out() -> None:
 def test_the_jobs_own_number_of_folds_wins(plan: Plan) -> None:
     work = finished(plan, {"a": 2, "b": 1, "c": 1})
 
-    assert budgeting.counting_folds(plan, work, QuorumSpec(folds=1)).all()
+    there = turnout(plan, work, QuorumSpec(folds=1))
+    assert there.folds.all() and there.members.all() and not there.short
+
+
+def test_where_time_left_no_quorum_those_that_are_there_count(plan: Plan) -> None:
+    # given: one fold of one member; the others have not failed, they were late
+    work = finished(plan, {"a": 1, "b": 0, "c": 0})
+
+    for quorum in (QuorumSpec(), QuorumSpec(members=3), QuorumSpec(folds=2)):
+        there = turnout(plan, work, quorum)
+        assert there.members.tolist() == [True, False, False] and there.folds.tolist() == [True, False]
+        assert there.short and there.quorum == quorum.of(3)
+    part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.zeros(3, dtype=bool))
+    assert part["below_quorum"] == {"members": 1, "needed": 2}
+
+
+def test_a_quorum_that_failures_have_cost_is_not_given_up_for_want_of_time(plan: Plan) -> None:
+    # given: two members have failed, so that no time would give a quorum of two; another fold of `a` is late
+    work = finished(plan, {"a": 1, "b": 0, "c": 0})
+    for label in ("b", "c"):
+        for task in plan.of(label):
+            del work.late[task.key]
+            work.failures[task.key] = Failed(task, 1, "failed", "it broke")
+
+    there = turnout(plan, work, QuorumSpec())
+
+    assert not there.short
+    assert np.count_nonzero(there.members) < there.quorum
+
+
+def test_nothing_at_all_is_no_ensemble(plan: Plan) -> None:
+    there = turnout(plan, finished(plan, {"a": 0, "b": 0, "c": 0}), QuorumSpec())
+
+    assert not there.short and not there.members.any()
 
 
 def test_time_is_kept_for_the_end_and_more_on_a_slow_start(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,11 +252,101 @@ def test_time_is_kept_for_the_end_and_more_on_a_slow_start(plan: Plan, monkeypat
     spec = spec_of("data: digits\nmembers: {a: svm, b: logistic, c: random_forest}\nexecution: {executor: local}")
 
     def kept(seconds: float, startup: float, reused: int = 0) -> float:
-        budget = Budget(seconds, time.monotonic())
-        return budgeting.seconds_after_training(spec, plan, budget, reused=reused, startup=startup)
+        ending = Ending(Budget(seconds, time.monotonic()))
+        ending.measure("local", startup)
+        assert ending.budget is not None
+        return budgeting.seconds_after_training(spec, plan, ending.budget, ending, reused=reused)
 
     usual, slow = kept(600, 3.0), kept(600, 8.0)
     assert usual == pytest.approx(1.5 * 2 + 1.5 + 0.4), "combining, closing, one picture"
     assert slow - 3 == pytest.approx(2 * (usual - 3))
     assert kept(600, 3.0, reused=50) > usual
-    assert kept(5, 60.0) == pytest.approx(3 + 1), "a fifth of a short budget"
+    assert kept(5, 60.0) == pytest.approx(3 + 1.25), "a quarter of a short budget"
+
+
+def test_the_end_leaves_out_what_there_is_no_time_for_and_says_so() -> None:
+    free, tight = Ending(None), Ending(Budget(60.0, time.monotonic() - 50), slow=2.0, closing=4.0)
+
+    assert free.has_time_for("report.html", 1e9) and free.left_out == []
+    assert tight.has_time_for("train_dev", 2.0), "4 of the 6 seconds that are left"
+    assert not tight.has_time_for("report.html", 20.0)
+    assert tight.left_out == ["report.html"]
+
+
+def test_pictures_are_drawn_as_long_as_there_is_time(tmp_path: Path) -> None:
+    ending = Ending(Budget(60.0, time.monotonic() - 50), closing=9.0)
+
+    def drawn() -> Iterator[Path]:
+        for number in range(9):
+            time.sleep(0.25)
+            yield tmp_path / f"{number}.png"
+
+    assert 1 <= len(list(ending.pictures(drawn()))) <= 4
+    assert ending.left_out == ["pictures"]
+
+
+@pytest.fixture
+def cut_after_its_first_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks keep a result at every epoch, and training is over as soon as one is there: nobody gets to its end."""
+    over: list[bool] = []
+    log = RunFolder.log
+
+    def noticed(folder: RunFolder, event: Event) -> None:
+        log(folder, event)
+        if isinstance(event, SoFar):
+            over.append(True)
+
+    monkeypatch.setattr(interim, "SLOWER", 1e9)
+    monkeypatch.setattr(RunFolder, "log", noticed)
+    monkeypatch.setattr(Agenda, "over", lambda agenda: bool(over))
+
+
+@pytest.mark.usefixtures("cut_after_its_first_result")
+def test_a_network_that_is_given_up_counts_with_what_it_had_kept(here: Here) -> None:
+    # given: a network that would train for minutes, and a quorum that it cannot give
+    augment = {"augment": {"crop": 1}, "tta": {"augment": {"crop": 1}, "passes": 2}}
+    members = {"cnn": {**NET, **augment, "epochs": 5000, "batch_size": 4}, "never": {"kind": "odd", "price": 9e9}}
+
+    board = here.run({**SMALL, "members": members, "quorum": {"members": 2}}, "execution.budget=10m")
+
+    # then: the ensemble is what it had kept, and what is missing is said
+    cnn, never = board["members"]
+    assert cnn["weight"] == 1 and cnn["folds"] == 1 and cnn["test"] is None
+    assert never["status"] == "out of time"
+    part = board["budget"]
+    assert part["below_quorum"] == {"members": 1, "needed": 2}
+    assert part["untested"] == ["cnn"] and board["ensemble"]["test"] is None
+    (stopped,) = part["stopped_early"]
+    assert 1 <= stopped["epochs_done"] < 20
+    text = (here.newest_run() / "leaderboard.txt").read_text()
+    assert "below the quorum: 1 of 2 members were ready in time" in text
+    assert "combined on 1 of 2 folds, 200 of 400 rows" in text
+    assert f"no time for the test rows: cnn; `quorate evaluate DATA --run {board['run']}`" in text
+    assert json.loads((here.newest_run() / "leaderboard.json").read_text()) == board
+
+    # and: the bundle's network says of the validation rows what the ensemble was made of
+    with np.load(here.newest_run() / "oof.npz") as arrays:
+        proba, rows = arrays["proba"][0], arrays["mask"][0]
+    digits = DATASETS.get("digits")
+    train = digits.open(digits.Params()).train
+    bundle = Bundle.load(here.newest_run() / "bundle")
+    answer = bundle.predict(train.x.subset(np.flatnonzero(rows)), members=True)
+    np.testing.assert_array_equal(answer.members["cnn"].astype(np.float32), proba[rows])  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("cut_after_its_first_result")
+def test_what_was_given_up_goes_on_to_the_bits_of_the_undisturbed_job(
+    here: Here, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {**SMALL, "members": {"cnn": {**NET, "epochs": 12, "batch_size": 8}}}
+    undisturbed = Here(tmp_path_factory.mktemp("undisturbed")).run(job)
+
+    cut = here.run(job, "execution.budget=10m", "execution.checkpoint_seconds=0")
+    whole = here.run(job)
+
+    assert cut["members"][0]["status"] != "ok" and cut["oof_sha256"] != undisturbed["oof_sha256"]
+    assert whole["tasks"]["reused"] == 0, "what was cut off is kept under no key"
+    assert "goes on, from its checkpoint" in here.said
+    assert whole["oof_sha256"] == undisturbed["oof_sha256"]
+    assert whole["ensemble"] == undisturbed["ensemble"] and "budget" not in whole
+    assert whole["members"][0]["test"] is not None

@@ -49,7 +49,7 @@ def make_board(
     for m, label in enumerate(plan.labels):
         covered = gathered.mask[m] & gathered.learnable
         done = [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
-        tested = gathered.test is not None and target is not None and bool(done)
+        tested = gathered.test is not None and target is not None and bool(gathered.tested[m])
         members.append(
             {
                 "name": label,

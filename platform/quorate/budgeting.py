@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quorate.data.folds import Fold
-from quorate.ensemble.quorum import common_folds
+from quorate.ensemble.quorum import common_folds, coverage
 from quorate.ensemble.rehearsal import combining_seconds
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
@@ -23,6 +26,8 @@ from quorate.results import Fit
 from quorate.spec import JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
+PICTURES, TRAIN_DEV = "pictures", "train_dev"
+"""What the end of a job may leave out, as leaderboards call it."""
 ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
 """From so many rows in common on, or from this part of all, a member more is worth more to the ensemble than rows."""
 
@@ -32,21 +37,58 @@ _PICTURE = 0.4
 """Seconds to draw one."""
 _A_MEMBER = 2
 """The curves of one are as much as so many pictures, and so is the sheet of all."""
-_STARTUP = 4.0
-"""Seconds in which the command has imported what it needs where the figures above were measured, an idle machine."""
-_SLOWEST, _MOST = 4.0, 0.2
+_STARTUP = {"local": 4.0, "ray": 8.0}
+"""Seconds in which the command is ready to train where the figures above were measured, an idle machine; reading the
+data does not count."""
+_SLOWEST, _MOST = 4.0, 0.25
 """The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
+_FOR_PICTURES = 0.04
+"""Most part of the budget that is kept for pictures."""
 _REUSED = 0.02
 """Seconds to pack a fit task of earlier work; what packing the others takes is told by what keeping them took."""
 _SAFETY = 1.5
 """Combining may take so much longer than its rehearsal: workers that were given up may still be busy."""
 
 
-def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, *, reused: int, startup: float) -> float:
-    """What the job needs once training is over, `reused` fit tasks being there already.
+@dataclass
+class Ending:
+    """What the end of a job may still do by the time that is left, and what was left out; without a budget all is done.
 
-    `startup` are the seconds that this command took to begin: they tell how busy the machine is now.
+    `slow` says how many times longer things take than where the figures above were measured, `closing` are the seconds
+    that the command needs once all is done.
     """
+
+    budget: Budget | None = None
+    slow: float = 1.0
+    closing: float = 0.0
+    left_out: list[str] = field(default_factory=list)
+
+    def measure(self, executor: str, startup: float) -> None:
+        """Learn how busy the machine is by the seconds that this command took until it was ready to train."""
+        if self.budget is not None:
+            self.slow = min(max(startup / _STARTUP[executor], 1.0), _SLOWEST)
+            self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
+
+    def left(self) -> float:
+        """Seconds that may still be spent."""
+        return math.inf if self.budget is None else self.budget.left() - self.closing
+
+    def has_time_for(self, what: str, seconds: float) -> bool:
+        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, it is left out."""
+        if self.slow * seconds <= self.left():
+            return True
+        if what not in self.left_out:
+            self.left_out.append(what)
+        return False
+
+    def pictures(self, drawn: Iterator[Path]) -> Iterator[Path]:
+        """As many of the pictures as there is time for."""
+        while self.has_time_for(PICTURES, _PICTURE) and (path := next(drawn, None)) is not None:
+            yield path
+
+
+def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: Ending, *, reused: int) -> float:
+    """What the job needs once training is over, `reused` fit tasks being there already."""
     members, test = len(plan.labels), plan.context.test
     combining = combining_seconds(
         combiner=COMBINERS.get(spec.combiner.kind)(spec.combiner),
@@ -56,13 +98,13 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, *, reused:
     )
     curves = {task.member for task in plan.tasks if epochs_of(task)}
     pictures = _A_MEMBER * (len(curves) + bool(curves)) + (1 if test is None else 2)
-    slow = min(max(startup / _STARTUP, 1.0), _SLOWEST)
-    ending = slow * (_CLOSING[spec.execution.executor] + _PICTURE * pictures)
-    ending += slow * _train_dev_seconds(plan)
-    return _SAFETY * combining + _REUSED * reused + min(ending, _MOST * budget.seconds)
+    drawing = min(ending.slow * _PICTURE * pictures, _FOR_PICTURES * budget.seconds)
+    aside = ending.slow * train_dev_seconds(plan)
+    rest = min(ending.closing + drawing + aside, _MOST * budget.seconds)
+    return _SAFETY * combining + _REUSED * reused + rest
 
 
-def _train_dev_seconds(plan: Plan) -> float:
+def train_dev_seconds(plan: Plan) -> float:
     """Of predicting the rows that are set aside in this process: a pass forward is a third of a training pass."""
     if plan.context.train_dev is None:
         return 0.0
@@ -90,59 +132,108 @@ def _trained(fit: Fit) -> float:
     return 1.0 if fit.complete else len(fit.history) / (epochs_of(fit.task) or 1)
 
 
-def counting_folds(plan: Plan, work: Work, quorum: QuorumSpec) -> NDArray[np.bool_]:
-    """The folds (F,) on whose rows the members are combined: all, unless the budget left some out.
+@dataclass(frozen=True)
+class Turnout:
+    """Who makes the ensemble: the `members` (M,) that count, and the `folds` (F,) on whose rows they are combined."""
 
-    Then, where the job does not say how many folds a member needs, those that enough members share. A member that
-    failed or diverged counts no more than without a budget.
+    members: NDArray[np.bool_]
+    folds: NDArray[np.bool_]
+    quorum: int
+    """Members that the job asks for."""
+    short: bool = False
+    """Whether time, and no failure, left fewer than that."""
+
+
+def turnout(plan: Plan, work: Work, quorum: QuorumSpec) -> Turnout:
+    """Who makes the ensemble: members with all folds, or as many as the job says, unless the budget left some out.
+
+    Then, where the job does not say how many folds a member needs, those with the folds that enough members share.
+    Where time left no quorum, but enough members that have not failed, the quorum gives way: those that are there
+    count, however many. A member that failed or diverged counts no more than without a budget.
     """
+    finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
+    status = np.array([work.status(plan, label) for label in plan.labels])
+    broken = np.isin(status, ("failed", "diverged"))
+    sound, everywhere = finished & ~broken[:, None], np.ones(finished.shape[1], dtype=bool)
+    need = quorum.of(len(plan.labels))
+    if quorum.folds is not None:
+        enough = coverage(mask_by_fold=finished, need_folds=quorum.folds) & (status != "diverged")
+        usual = Turnout(enough, everywhere, need)
+    else:
+        folds = _shared_folds(plan, sound, need) if work.late else everywhere
+        usual = Turnout(np.all(sound[:, folds], axis=1), folds, need)
+    enough_members, enough_able = np.count_nonzero(usual.members) >= need, np.count_nonzero(~broken) >= need
+    if not work.late or enough_members or not enough_able or not sound.any():
+        return usual
+    folds = _shared_folds(plan, sound, 1)
+    return Turnout(np.all(sound[:, folds], axis=1), folds, need, short=True)
+
+
+def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray[np.bool_]:
+    """The folds (F,) that at least `need` members share, from (M, F), with enough rows if that can be."""
     folds, y = plan.context.folds.folds, plan.context.train.y
     least = min(ENOUGH_ROWS, ENOUGH_OF_ALL * _rows(folds))
-    if not work.late or quorum.folds is not None:
-        return np.ones(len(folds), dtype=bool)
-    sound = [work.status(plan, label) not in ("failed", "diverged") for label in plan.labels]
-    finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
 
     def enough(counting: NDArray[np.bool_]) -> bool:
         chosen = [fold for fold, counts in zip(folds, counting, strict=True) if counts]
         classes = np.unique(np.concatenate([y[fold.valid] for fold in chosen])) if chosen else np.empty(0)
         return len(classes) == plan.context.train.n_classes and _rows(chosen) >= least
 
-    need = quorum.of(len(plan.labels))
-    return common_folds(finished=finished & np.array(sound)[:, None], need=need, enough=enough)
+    return common_folds(finished=finished, need=need, enough=enough)
 
 
 def what_was_needed(spec: JobSpec, plan: Plan, work: Work, executor: Executor, budget: Budget) -> str:
-    """How much time the quorum would have taken."""
+    """How much time the quorum, and the first member, would have taken."""
     need = spec.quorum.of(len(plan.labels))
     shares = Shares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
-    missing = seconds_to_quorum(plan, work, need=need, share=shares)
-    seconds = max(budget.used() + budget.reserve + missing, budget.seconds)
+
+    def in_all(seconds: float) -> str:
+        return say_time(max(budget.startup + budget.reserve + seconds, budget.seconds))
+
+    quickest = min(plan.runs, key=work.estimates.least_seconds)
+    what = f"an epoch of {quickest.label}" if epochs_of(quickest) else quickest.label
     return (
         f"the budget of {say_time(budget.seconds)} is too short: a fold of {need} of the {len(plan.labels)} members "
-        f"would take about {say_time(seconds)} in all; what is done is kept, and a start with more goes on from there"
+        f"would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, and {what}, which "
+        f"is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; what is done is kept, "
+        "and a start with more goes on from there"
     )
 
 
-def budget_part(
-    budget: Budget, plan: Plan, work: Work, counted: Sequence[int], counting: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """The leaderboard's `budget`: what was left out or stopped. `counted` are the members in the ensemble, `counting`
-    (F,) the folds on whose rows they are combined."""
+def budget_part(budget: Budget, plan: Plan, work: Work, there: Turnout, tested: NDArray[np.bool_]) -> dict[str, Any]:
+    """The leaderboard's `budget`: what was left out or stopped; `tested` (M,) are members that have predicted the test
+    rows.
+
+    What the end of the job leaves out is added by `leave_out`.
+    """
     folds, tasks = plan.context.folds.folds, {task.key: task for task in plan.tasks}
     late = [(tasks[key], event) for key, event in work.late.items()]
     return {
         "seconds": budget.seconds,
         "used_seconds": round(budget.used(), 1),
-        "rows": _rows([fold for fold, counts in zip(folds, counting, strict=True) if counts]),
+        "rows": _rows([fold for fold, counts in zip(folds, there.folds, strict=True) if counts]),
         "of_rows": _rows(folds),
+        "folds": int(np.count_nonzero(there.folds)),
+        "of_folds": len(folds),
+        "below_quorum": {"members": int(np.count_nonzero(there.members)), "needed": there.quorum}
+        if there.short
+        else None,
         "out_of_time": [
             {"member": task.label, "fold": task.fold + 1, "begun": event.begun, "reason": event.message}
             for task, event in late
         ],
         "stopped_early": [_stopped(fit) for fit in work.fits.values() if not fit.complete],
-        "not_counted": list(_not_counted(plan, work, counted, counting)),
+        "not_counted": list(_not_counted(plan, work, there)),
+        "untested": [] if plan.context.test is None else list(_untested(plan, work, tested)),
+        "left_out": [],
     }
+
+
+def with_ending(board: dict[str, Any], ending: Ending) -> dict[str, Any]:
+    """The leaderboard with what the end of the job has left out, and with the time that it has used by now."""
+    assert ending.budget is not None
+    part = {"used_seconds": round(ending.budget.used(), 1), "left_out": list(ending.left_out)}
+    return {**board, "budget": {**board["budget"], **part}}
 
 
 def _stopped(fit: Fit) -> dict[str, Any]:
@@ -156,17 +247,22 @@ def _stopped(fit: Fit) -> dict[str, Any]:
     }
 
 
-def _not_counted(
-    plan: Plan, work: Work, counted: Sequence[int], counting: NDArray[np.bool_]
-) -> Iterator[dict[str, str]]:
+def _not_counted(plan: Plan, work: Work, there: Turnout) -> Iterator[dict[str, str]]:
     """Members that time left without a place in the ensemble."""
     for m, label in enumerate(plan.labels):
-        if m in counted or work.status(plan, label) != "out of time":
+        if there.members[m] or work.status(plan, label) != "out of time":
             continue
         done = [task for task in plan.of(label) if task.key in work.fits]
-        lacking = [task.fold + 1 for task in plan.of(label) if counting[task.fold] and task not in done]
+        lacking = [task.fold + 1 for task in plan.of(label) if there.folds[task.fold] and task not in done]
         folds = f"fold{'s' if len(lacking) > 1 else ''} {ranges(lacking)}"
-        yield {"member": label, "reason": f"which has {len(done)} of {len(counting)} folds and lacks {folds}"}
+        yield {"member": label, "reason": f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"}
+
+
+def _untested(plan: Plan, work: Work, tested: NDArray[np.bool_]) -> Iterator[str]:
+    """Members that have models for which time left no test predictions."""
+    for m, label in enumerate(plan.labels):
+        if not tested[m] and any(task.key in work.fits for task in plan.of(label)):
+            yield label
 
 
 def _rows(folds: Sequence[Fold]) -> int:

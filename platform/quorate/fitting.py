@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
 from quorate.execution.estimates import Estimates, makespan
-from quorate.execution.events import Checkpointed, Event, Failed, Featured, Fitted, OutOfTime, Predicted, Started
+from quorate.execution.events import (
+    Checkpointed,
+    Event,
+    Failed,
+    Featured,
+    Fitted,
+    OutOfTime,
+    Predicted,
+    SoFar,
+    Started,
+)
 from quorate.extracting import Extraction, find_features
 from quorate.members.base import Proba
 from quorate.mirror import Mirror
@@ -88,28 +98,37 @@ def train(
     agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
     watch = Watch(screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     begun: set[str] = set()
+    so_far: dict[str, Fitted] = {}
 
     def run(chosen: Sequence[Unit], context: Context) -> Iterator[Event]:
         return executor.run(chosen, context=context, sources=sources, policy=policy, agenda=agenda)
 
     with watch.shown():
         for event in _in_turn(extraction, units, run):
+            if isinstance(event, OutOfTime):
+                event = so_far.pop(event.task.key, event)  # what it would have given before stands
             folder.log(event)
             extraction.on(event)
             if isinstance(event, Checkpointed):
                 results.keep_checkpoint(event)
+                continue
+            if isinstance(event, SoFar):
+                so_far[event.task.key] = event.result
                 continue
             work.estimates.on(event, time.monotonic())
             since = time.monotonic()
             if isinstance(event, Started):
                 begun.add(event.task.key)
             elif isinstance(event, Fitted):
+                so_far.pop(event.task.key, None)
                 _keep(event, plan, work, results)
                 if budget is not None:
                     budget.reserve += _PACKING * (time.monotonic() - since)
             elif isinstance(event, Predicted):
-                work.tests[event.task.fit.key] = event.proba
-                results.keep_predicted(event)
+                key = event.task.fit.key
+                work.tests[key] = event.proba
+                if work.fits[key].complete:
+                    results.keep_predicted(event)
             elif isinstance(event, Featured):
                 results.keep_features(event)
             elif isinstance(event.task, FeatureTask):

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from quorate.board import make_board
 from quorate.budgeting import (
+    TRAIN_DEV,
+    Ending,
+    Turnout,
     budget_part,
-    counting_folds,
     leave_out_beginnings,
     seconds_after_training,
+    train_dev_seconds,
+    turnout,
     what_was_needed,
+    with_ending,
 )
 from quorate.bundle import needs, read_manifest
 from quorate.data.dataset import Dataset
@@ -29,7 +33,7 @@ from quorate.drawing import draw
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
-from quorate.ensemble.quorum import QuorumError, check_quorum, coverage
+from quorate.ensemble.quorum import QuorumError, check_quorum
 from quorate.errors import Interrupted
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
@@ -57,8 +61,6 @@ from quorate.train_dev import score_train_dev
 
 _WAIT_FOR_SHIPPER = 30.0
 """Most seconds that MLflow may take to get the last records."""
-_CLOSING_SECONDS = 2.0
-"""Of a budget, for Ray and this process to end."""
 
 
 class JobFailed(RuntimeError):
@@ -97,14 +99,16 @@ def run_job(
     started = time.monotonic()
     spec, results = job.spec, Results(options.store)
     budget = _budget(spec, options.began if options.began is not None else started)
+    ending = Ending(budget)
     screen = Screen(console, errors or console)
     context = open_data(job, console, data)
+    opening = time.monotonic() - started
     with _workplace(options, stop) as place:
         plan = plan_job(job, context, place)
         work = Work(fits=find_finished(plan, results))
         folder = RunFolder.create(options.runs, job)
         _say_plan(console, plan, work, folder)
-        with _tracked(job, plan, folder, console, budget) as mirror:
+        with _tracked(job, plan, folder, console, ending) as mirror:
             mirror.reused(work.fits.values())
             keys = [task.key for task in plan.tasks]
             with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder), keys=keys):
@@ -115,10 +119,9 @@ def run_job(
                     executor = place.executor()
                     stop.attach(executor)
                     if budget is not None:
-                        startup = started - budget.began
-                        budget.reserve = seconds_after_training(
-                            spec, plan, budget, reused=len(work.fits), startup=startup
-                        )
+                        ending.measure(spec.execution.executor, budget.used() - opening)
+                        budget.reserve = seconds_after_training(spec, plan, budget, ending, reused=len(work.fits))
+                        budget.startup = budget.used()
                     try:
                         train(units, plan, work, results, executor, mirror, folder, spec.execution, screen, budget)
                     except BackboneError as error:
@@ -127,9 +130,9 @@ def run_job(
             stop.check()
 
             leave_out_beginnings(plan, work)
-            counting = counting_folds(plan, work, spec.quorum)
-            gathered = gather(plan, work.fits, work.tests, counting=counting)
-            members = _counted(job, plan, work, gathered, counting, place, budget)
+            there = turnout(plan, work, spec.quorum)
+            gathered = gather(plan, work.fits, work.tests, counting=there.folds)
+            members = _counted(job, plan, work, there, place, budget)
             combining = time.monotonic()
             assembly = _assemble(job, plan, gathered, members)
             combining = time.monotonic() - combining
@@ -149,8 +152,10 @@ def run_job(
                 production = refitted(plan, again, production, later, weighted)
             if production.note:
                 console.print(production.note, markup=False, highlight=False)
-                gathered = replace(gathered, test=production.test(plan.labels, gathered.test))
-            test = combination.apply(gathered.test) if gathered.test is not None else None
+                tested = np.array([production.tested(label) for label in plan.labels])
+                gathered = replace(gathered, test=production.test(plan.labels, gathered.test), tested=tested)
+            answered = gathered.test is not None and gathered.tested[combination.weights > 0].all()
+            test = combination.apply(gathered.test) if gathered.test is not None and answered else None
             if assembly.reason:
                 console.print(assembly.reason, style="yellow", markup=False, highlight=False)
 
@@ -159,17 +164,20 @@ def run_job(
             board["ensemble"]["production"] = production.note or None
             board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
             if budget is not None:
-                board["budget"] = budget_part(budget, plan, work, members, counting)
+                board["budget"] = budget_part(budget, plan, work, there, gathered.tested)
             bundle = pack_bundle(folder.path / "bundle", spec, plan, production, assembly, combination, board, results)
             for need in needs(read_manifest(bundle)):
                 console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
-            if context.train_dev is not None:
+            if context.train_dev is not None and ending.has_time_for(TRAIN_DEV, train_dev_seconds(plan)):
                 board = score_train_dev(board, bundle, context.train_dev, folder.path)
             folder.write_end(board, plan, gathered, assembly, test)
             if options.pictures:
-                mirror.pictures(draw(folder, plan, work.fits))
+                mirror.pictures(ending.pictures(draw(folder, plan, work.fits)))
+            reported = options.pictures and ending.has_time_for(REPORT, seconds_needed(combining))
+            if budget is not None:
+                folder.write_board(board := with_ending(board, ending))
             mirror.finished(board, folder, bundle, member_sizes(production, results))
-            if options.pictures and (budget is None or budget.left() > seconds_needed(combining)):
+            if reported:
                 known = Known.of(spec, context.train, context.test)
                 path = folder.path / REPORT
                 report, worth = write_report_and_worth(folder, path, known, quick=budget is not None)
@@ -264,27 +272,20 @@ def _counted(
     job: Job,
     plan: Plan,
     work: Work,
-    gathered: Gathered,
-    counting: NDArray[np.bool_],
+    there: Turnout,
     place: Workplace,
     budget: Budget | None,
 ) -> list[int]:
-    """Positions of the members that count; raises `JobFailed` without a quorum."""
-    quorum = job.spec.quorum
-    if quorum.folds is None:
-        enough = gathered.folds[:, counting].all(axis=1)
-    else:
-        enough = coverage(mask_by_fold=gathered.folds, need_folds=quorum.folds)
-    enough &= np.array([work.status(plan, label) != "diverged" for label in plan.labels])
+    """Positions of the members that count; raises `JobFailed` without a quorum, unless time alone is to blame."""
     try:
-        check_quorum(counted=enough, need=quorum.of(len(plan.labels)), names=plan.labels)
+        check_quorum(counted=there.members, need=1 if there.short else there.quorum, names=plan.labels)
     except QuorumError as error:
         reasons = sorted({f"{event.task}: {event.status}: {event.message}" for event in work.failures.values()})
         reasons += [f"{event.task}: out of time: {event.message}" for event in work.late.values()]
         if budget is not None and work.late:
             reasons.append(what_was_needed(job.spec, plan, work, place.executor(), budget))
         raise JobFailed("\n  ".join([str(error), *dict.fromkeys(reasons)])) from None
-    return [int(i) for i in np.flatnonzero(enough)]
+    return [int(i) for i in np.flatnonzero(there.members)]
 
 
 def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> Assembly:
@@ -318,7 +319,7 @@ def _workplace(options: Options, stop: StopRequest) -> Workplace:
 
 
 @contextmanager
-def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, budget: Budget | None) -> Iterator[Mirror]:
+def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, ending: Ending) -> Iterator[Mirror]:
     """The journal of the run, closed with the job's status, and the process that sends it to MLflow."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
@@ -334,8 +335,7 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, budget: 
         raise
     mirror.close("FINISHED")
     if shipper is not None:
-        left = budget.left() - _CLOSING_SECONDS if budget is not None else _WAIT_FOR_SHIPPER
-        _say_tracking(console, shipper, most=max(0.0, min(left, _WAIT_FOR_SHIPPER)))
+        _say_tracking(console, shipper, most=max(0.0, min(ending.left(), _WAIT_FOR_SHIPPER)))
 
 
 def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> None:

@@ -19,14 +19,16 @@ class Gathered:
     """What M members predict for N training rows and n test rows.
 
     `proba` (M, N, K) is zero where `mask` (M, N) is False; `folds` (M, F) tells the finished folds;
-    `test` (M, n, K) is the average of each member's fold models. Rows that are not `learnable` (N,) decide nothing:
-    their class is in no training row of their fold.
+    `test` (M, n, K) is the average of each member's fold models, zero where `tested` (M,) is False: where the member
+    has no fold models, or time left out what one of them says of the test rows. Rows that are not `learnable` (N,)
+    decide nothing: their class is in no training row of their fold.
     """
 
     proba: Proba
     mask: NDArray[np.bool_]
     folds: NDArray[np.bool_]
     test: Proba | None
+    tested: NDArray[np.bool_]
     learnable: NDArray[np.bool_]
 
 
@@ -49,19 +51,20 @@ def gather(
         if counting is None or counting[number]:
             expected[fold.valid] += 1
     rows = len(plan.context.test) if plan.context.test is not None else 0
-    test = np.zeros((shape[0], rows, shape[2]), np.float64)
+    test, tested = np.zeros((shape[0], rows, shape[2]), np.float64), np.zeros(shape[0], bool)
     for m, label in enumerate(plan.labels):
         done = [task for task in plan.of(label) if task.key in fits]
+        tested[m] = bool(rows and done) and all(task.key in tests for task in done)
         for task in done:
             finished[m, task.fold] = True
             if counting is None or counting[task.fold]:
                 valid = folds[task.fold].valid
                 total[m, valid] += fits[task.key].valid
                 times[m, valid] += 1
-            if rows:
+            if tested[m]:
                 test[m] += tests[task.key] / np.float64(len(done))
     mask = (times == expected) & (expected > 0)
     counted = [fold for number, fold in enumerate(folds.folds) if counting is None or counting[number]]
     learnable = learnable_rows(data.y, counted, weight=data.weight)
     proba = np.where(mask[..., None], total / np.maximum(times, 1)[..., None], 0).astype(np.float32)
-    return Gathered(proba, mask, finished, test.astype(np.float32) if rows else None, learnable)
+    return Gathered(proba, mask, finished, test.astype(np.float32) if rows else None, tested, learnable)

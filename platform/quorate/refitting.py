@@ -37,16 +37,21 @@ class Production:
     def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
         """Probabilities (M, n, K) of the test rows, those of each member's models averaged, instead of all `folds`'.
 
-        None without test rows; zero for members without models.
+        None without test rows; zero for members that are not `tested`.
         """
         if folds is None:
             return None
         found = np.zeros(folds.shape, np.float64)
         for m, label in enumerate(labels):
             fits = self.fits.get(label, ())
-            for fit in fits:
+            for fit in fits if self.tested(label) else ():
                 found[m] += self.tests[fit.task.key] / np.float64(len(fits))
         return found.astype(np.float32)
+
+    def tested(self, label: str) -> bool:
+        """Whether all models of the member have predicted the test rows."""
+        fits = self.fits.get(label, ())
+        return bool(fits) and all(fit.task.key in self.tests for fit in fits)
 
 
 def from_folds(plan: Plan, work: Work, *, best: int | None) -> Production:

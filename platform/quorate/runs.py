@@ -178,6 +178,10 @@ class RunFolder:
             arrays = {"proba": gathered.test, "ensemble": test, "y": data.y, "fingerprint": np.array(data.fingerprint)}
             arrays |= _dependence(data)
             np.savez(self.path / "test.npz", allow_pickle=False, **arrays)
+        self.write_board(board)
+
+    def write_board(self, board: dict[str, Any]) -> None:
+        """The leaderboard as text and, last, as JSON."""
         self._write("leaderboard.txt", as_text(board))
         self._write(BOARD, json_text(board))
 

@@ -55,7 +55,7 @@ class _Run:
     deadline = None
     restored = None
 
-    def report(self, metrics: Metrics | None, state: Any) -> Signal:
+    def report(self, metrics: Metrics | None, state: Any, so_far: Any = None) -> Signal:
         return Signal.CONTINUE
 
     def asset(self, path: Path) -> Path:

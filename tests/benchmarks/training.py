@@ -37,7 +37,9 @@ class _Run:
     def __init__(self, numerics: Numerics) -> None:
         self.numerics = numerics
 
-    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
         return Signal.CONTINUE
 
     def asset(self, path: Path) -> Path:

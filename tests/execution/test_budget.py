@@ -66,9 +66,9 @@ def test_what_cannot_stop_begins_only_if_it_would_end_and_a_network_for_an_epoch
 
     assert queue.may_start(svm) and queue.may_start(net)
     assert not agenda(left=18).may_start(svm)
-    assert not agenda(left=18).may_start(net)
-    assert queue.seconds_left(svm) is None
-    assert queue.seconds_left(net) == pytest.approx(21, abs=0.5), "a second for its result to arrive"
+    assert agenda(left=18).may_start(net), "nothing was seen of it yet, so that its estimate may be too long"
+    assert not agenda(left=5).may_start(net)
+    assert queue.seconds_left() == pytest.approx(21, abs=0.5), "a second for its result to arrive"
     assert "it takes about 20.0 s, and 18.0 s were left" in agenda(left=18.01).why_not(svm)
     assert "an epoch of it takes about 20.0 s" in queue.why_not(net)
 

@@ -13,10 +13,9 @@ from tests.execution.jobs import CNN, fitted, hashes, plan_of, run
 from quorate.execution.base import Executor, Policy
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.estimates import Estimates
-from quorate.execution.events import Event, Fitted, OutOfTime, Reported, Started
+from quorate.execution.events import Event, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
 from quorate.execution.stream import Assignment, Control, at_work, stream
-from quorate.plan import Task
 
 
 class FromFirstStart:
@@ -43,8 +42,8 @@ class Steered(Agenda):
     def without_end(cls) -> Steered:
         return cls(Budget(1e6, time.monotonic()), Estimates(), lambda task: 1.0)
 
-    def seconds_left(self, task: Task) -> float | None:
-        return min(self.due) - time.monotonic() if self.due else super().seconds_left(task)
+    def seconds_left(self) -> float:
+        return min(self.due) - time.monotonic() if self.due else super().seconds_left()
 
 
 def late(events: list[Event]) -> list[OutOfTime]:
@@ -77,7 +76,7 @@ def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_goes_on_to_the_
     assert hashes(again) == undisturbed
 
 
-def test_a_network_stopped_in_its_first_epoch_is_validated_as_it_is(executor: Executor) -> None:
+def test_a_network_stopped_in_its_first_epoch_gives_nothing_and_keeps_its_checkpoint(executor: Executor) -> None:
     cnn = {**CNN, "arch": {"kind": "small_cnn", "width": 128}, "epochs": 5, "batch_size": 2}
     plan = plan_of({"cnn": cnn}, validation={"scheme": "holdout", "fraction": 0.3})
     steered = Steered.without_end()
@@ -86,12 +85,13 @@ def test_a_network_stopped_in_its_first_epoch_is_validated_as_it_is(executor: Ex
         if isinstance(event, Started):
             steered.due.append(time.monotonic())
 
-    events = run(executor, plan, on=due_now, agenda=steered)
+    checkpoints: dict[str, bytes] = {}
+    events = run(executor, plan, on=due_now, agenda=steered, checkpoints=checkpoints)
 
-    (stopped,) = [event for event in events if isinstance(event, Fitted)]
-    assert not stopped.complete and stopped.history == []
-    np.testing.assert_allclose(stopped.valid.sum(axis=1), 1, atol=1e-5)
-    assert "member.json" in stopped.files
+    assert not fitted(events)
+    (stopped,) = late(events)
+    assert stopped.begun and "before its first epoch had ended" in stopped.message
+    assert checkpoints
 
 
 def test_a_deadline_that_comes_with_the_last_epoch_leaves_the_task_whole() -> None:

@@ -25,7 +25,9 @@ class PlainRun:
     """Packed states by the number of the report that asked for them."""
     unlabelled: Images | None = None
 
-    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
         self.reports.append(metrics)
         signal = self.answers.get(len(self.reports), Signal.CONTINUE)
         if signal is not Signal.CONTINUE:

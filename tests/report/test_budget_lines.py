@@ -8,12 +8,13 @@ from quorate.report.budget import as_lines, ranges, say_time
 
 AMPLE = {
     "seconds": 3600.0, "used_seconds": 85.4, "rows": 1347, "of_rows": 1347,
-    "out_of_time": [], "stopped_early": [], "not_counted": [],
+    "folds": 5, "of_folds": 5, "below_quorum": None,
+    "out_of_time": [], "stopped_early": [], "not_counted": [], "untested": [], "left_out": [],
 }  # fmt: skip
 
 
 def test_an_ample_budget_takes_one_line():
-    assert as_lines(AMPLE) == ["budget 60 min, used 85 s"]
+    assert as_lines(AMPLE, "digits-1") == ["budget 60 min, used 85 s"]
 
 
 def test_what_was_left_out_and_stopped_is_named():
@@ -21,17 +22,29 @@ def test_what_was_left_out_and_stopped_is_named():
     stopped = {"member": "cnn.1", "fold": 1, "epochs_done": 7, "epochs": 20, "best_epoch": 6}
     part = AMPLE | {
         "rows": 270,
+        "folds": 1,
+        "below_quorum": {"members": 1, "needed": 2},
+        "untested": ["cnn.1"],
+        "left_out": ["train_dev", "pictures", "report.html"],
         "out_of_time": [*late, {"member": "forest", "fold": 5, "begun": True, "reason": "too slow"}],
-        "stopped_early": [stopped, stopped | {"fold": 4, "epochs_done": 0, "best_epoch": None}],
+        "stopped_early": [stopped, stopped | {"fold": 4, "epochs_done": 2, "best_epoch": None}],
         "not_counted": [{"member": "forest", "reason": "which has 4 of 5 folds and lacks fold 5"}],
     }
 
-    assert as_lines(part) == [
-        "budget 60 min, used 85 s; combined on 270 of 1347 rows",
+    assert as_lines(part, "digits-1") == [
+        "budget 60 min, used 85 s",
+        "  below the quorum: 1 of 2 members were ready in time",
         "  no time for: cnn.1 folds 2-3, 5, forest fold 5",
-        "  stopped early: cnn.1 fold 1 after 7 of 20 epochs (best: 6), cnn.1 fold 4 in its first epoch",
+        "  stopped early: cnn.1 fold 1 after 7 of 20 epochs (best: 6), cnn.1 fold 4 after 2 of 20 epochs, none of "
+        "them with labels",
         "  not in the ensemble: forest, which has 4 of 5 folds and lacks fold 5",
-        "  started again with more, the job goes on from here",
+        "  combined on 1 of 5 folds, 270 of 1,347 rows",
+        "  no time for the test rows: cnn.1; `quorate evaluate DATA --run digits-1`, or a start without a budget, "
+        "gives the missing figures",
+        "  no time for the figures of the train-dev rows: a start without a budget gives them",
+        "  no time for all pictures: `quorate curves --run digits-1` draws the learning curves",
+        "  no time for the report: `quorate report --run digits-1` makes it",
+        "  started again with more time, the job goes on from here",
     ]
 
 

@@ -127,7 +127,7 @@ def test_rows_that_are_sorted_by_class_do_not_narrow_the_statistics_of_an_averag
 
     whole = feed.batch(torch.arange(60)).flatten(1).var(0).mean()
     sorted_batches = torch.stack([feed.batch(rows).flatten(1).var(0) for rows in torch.arange(60).split(20)]).mean()
-    found = trained.others["swa"]["1.running_var"].mean()
+    found = trained.others()["swa"]["1.running_var"].mean()
     assert sorted_batches < 0.9 * whole
     assert found > 0.97 * whole
 
@@ -162,7 +162,7 @@ def test_a_snapshot_holds_the_weights_of_the_end_of_its_cycle() -> None:
     kept: dict[int, dict[str, torch.Tensor]] = {}
 
     class Watching(PlainRun):
-        def report(self, metrics, state):  # type: ignore[no-untyped-def]
+        def report(self, metrics, state, so_far=None):  # type: ignore[no-untyped-def]
             if metrics is not None:
                 kept[len(kept)] = {name: tensor.clone() for name, tensor in state()["network"].items()}
             return super().report(metrics, state)

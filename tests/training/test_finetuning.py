@@ -138,7 +138,7 @@ def weights(tmp_path) -> Path:
 class Watch(PlainRun):
     """Keeps the weights of the network at the end of each epoch."""
 
-    def report(self, metrics, state):
+    def report(self, metrics, state, so_far=None):
         if metrics is not None:
             self.seen.append({name: tensor.clone() for name, tensor in state()["network"].items()})
         return super().report(metrics, state)

@@ -248,7 +248,7 @@ def test_the_training_starts_from_the_pretrained_weights_and_a_fresh_head(arch):
     kept = {}
 
     class AtTheEnd(PlainRun):
-        def report(self, metrics, state):
+        def report(self, metrics, state, so_far=None):
             if metrics is not None and "pretrain_loss" in metrics:
                 kept.update({name: tensor.clone() for name, tensor in state()["objective"].items()})
             return super().report(metrics, state)
@@ -314,7 +314,7 @@ def test_under_a_deadline_it_ends_in_time_for_the_training_and_can_be_gone_on_fr
         return {"pretrain": {**SIMCLR, "epochs": 40}, "epochs": 2}
 
     class Late(PlainRun):
-        def report(self, metrics, state):
+        def report(self, metrics, state, so_far=None):
             if len(self.reports) == 3:
                 self.deadline = time.monotonic()
             if metrics is not None and "valid_loss" in metrics:

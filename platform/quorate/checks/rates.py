@@ -68,7 +68,7 @@ def find_rate(subject: Subject, *, low: float, high: float, steps: int) -> Found
 
     def loop(network: Any, **given: Any) -> Trained:
         tests.append(sweep_network(network, rates=rates, lr=member.params.lr, **given))
-        return Trained([], {})
+        return Trained([], dict)
 
     member.loop = loop
     few = subject.train.take(np.arange(min(_ROWS_TO_VALIDATE, len(subject.train))))

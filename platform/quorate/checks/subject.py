@@ -58,7 +58,9 @@ class Aside:
     restored: State | None = field(default=None, init=False)
     unlabelled: Images | None = field(default=None, init=False)
 
-    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
         return Signal.CONTINUE if metrics is None or self.on_epoch(metrics) else Signal.STOP
 
     def asset(self, path: Path) -> Path:

@@ -18,9 +18,12 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
         return
     from rich.console import Console
 
+    from quorate.report.budget import as_lines
     from quorate.report.leaderboard import as_table, choices
 
     console = Console()
     console.print(as_table(board, width=console.width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)
+    for line in as_lines(board["budget"], board["run"]) if "budget" in board else ():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -120,7 +120,7 @@ def _run(
             console.print(as_table(board, width=console.width))
             if (chosen := choices(board)) is not None:
                 console.print(chosen)
-            for line in as_lines(board["budget"]) if "budget" in board else ():
+            for line in as_lines(board["budget"], board["run"]) if "budget" in board else ():
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             _say_what_next(board, said)
     if at_work() - before:  # what was given up would crash in the end of the interpreter: seen with SVC and torch

@@ -10,7 +10,9 @@ from quorate.execution.estimates import Estimates, epochs_of
 from quorate.plan import FitTask, Task
 
 _TRANSIT_SECONDS = 1.0
-"""For the result of a network that stops at its deadline to be made, sent and kept."""
+"""For the result of a network that stops at its deadline to be sent and kept."""
+_HOPE = 4.0
+"""A network's estimate may be so many times too long before one was seen: one of 20 s took 5 s in bfloat16."""
 
 
 @dataclass
@@ -20,6 +22,8 @@ class Budget:
     seconds: float
     began: float
     reserve: float = 0.0
+    startup: float = 0.0
+    """Seconds that were used when the training began."""
 
     def used(self) -> float:
         return time.monotonic() - self.began
@@ -51,16 +55,20 @@ class Agenda:
         return [units[i] for i in in_rounds(waits, room=self.budget.training_left() - busy)]
 
     def may_start(self, task: Task) -> bool:
-        """Whether it is of use to begin now: it would end in time, or is a network that gets an epoch done."""
-        return self.least_seconds(task) <= self.budget.training_left() - (_TRANSIT_SECONDS if epochs_of(task) else 0)
+        """Whether it is of use to begin now: it would end in time, or is a network that gets an epoch done.
 
-    def least_seconds(self, task: Task) -> float:
-        """What the task needs to be of any use."""
-        return self.estimates.seconds(task) / (epochs_of(task) or 1)
+        A network of which nothing was seen begins even if its estimate is too long by some factor, as it can stop.
+        """
+        epochs = epochs_of(task)
+        if not epochs:
+            return self.estimates.seconds(task) <= self.budget.training_left()
+        if not self.estimates.observed(task):
+            return task.cost / epochs <= _HOPE * self.seconds_left()
+        return self.estimates.least_seconds(task) <= self.seconds_left()
 
-    def seconds_left(self, task: Task) -> float | None:
-        """How soon a task that can end early has to give its result; None for the others."""
-        return self.budget.training_left() - _TRANSIT_SECONDS if epochs_of(task) else None
+    def seconds_left(self) -> float:
+        """How soon a task has to give its result, so that it counts."""
+        return self.budget.training_left() - _TRANSIT_SECONDS
 
     def over(self) -> bool:
         """Whether what still runs is to be given up."""
@@ -71,7 +79,7 @@ class Agenda:
         left = self.budget.training_left()
         rest = f"{left:.1f} s were" if left >= 0.1 else "no time was"
         what = "an epoch of it takes" if epochs_of(task) else "it takes"
-        return f"{what} about {self.least_seconds(task):.1f} s, and {rest} left for training"
+        return f"{what} about {self.estimates.least_seconds(task):.1f} s, and {rest} left for training"
 
 
 @dataclass(frozen=True)

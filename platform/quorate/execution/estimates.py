@@ -76,7 +76,8 @@ class Estimates:
         elif isinstance(event, Predicted | Featured) and running is not None:
             self._observe(task, now - running.since)
         elif isinstance(event, OutOfTime) and running is not None and not running.reports:
-            self._observe(task, max(self.seconds(task), 1.25 * (now - running.since)))  # longer than it had, no more
+            least = 1.25 * (now - running.since) * (epochs_of(task) or 1)  # longer than it had, no more
+            self._observe(task, max(self.seconds(task), least))
         if isinstance(event, Fitted | Predicted | Featured | Failed | Stopped | OutOfTime):
             self._running.pop(task.key, None)
 
@@ -89,6 +90,14 @@ class Estimates:
                     steady = 0.0 if level[:1] in (("member",), ("predict",), ("features",)) else _STEADY_SECONDS
                     return _cost(task) * (tally.observed + steady) / (tally.estimated + steady)
         return _cost(task)
+
+    def least_seconds(self, task: Task) -> float:
+        """What the task needs to be of any use: an epoch, where it can end early."""
+        return self.seconds(task) / (epochs_of(task) or 1)
+
+    def observed(self, task: Task) -> bool:
+        """Whether this job has seen a task of the same member or kind."""
+        return any(("now", *level) in self._tallies for level in _levels(task) if level)
 
     def seconds_left(self, task: Task, now: float) -> float:
         """What a running task still takes; one that is beyond its estimate is taken to need a quarter of that again."""

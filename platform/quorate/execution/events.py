@@ -68,6 +68,14 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class SoFar:
+    """What a network gives if it ends now, without test predictions: it stands where nothing better comes in time."""
+
+    task: FitTask
+    result: Fitted
+
+
+@dataclass(frozen=True)
 class Predicted:
     """Probabilities (n, K) of the test rows."""
 
@@ -116,4 +124,7 @@ class OutOfTime:
     message: str
 
 
-Event = Started | Reported | Checkpointed | Fitted | Predicted | Featured | Failed | Stopped | OutOfTime
+ENDS = Fitted | Predicted | Featured | Failed | Stopped | OutOfTime
+"""Events after which nothing of the task is lost if its worker dies."""
+
+Event = Started | Reported | Checkpointed | SoFar | Fitted | Predicted | Featured | Failed | Stopped | OutOfTime

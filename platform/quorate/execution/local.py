@@ -44,7 +44,7 @@ class LocalExecutor:
             task = _next(queue, agenda)
             if task is None:
                 break
-            left, over = (agenda.seconds_left(task), self._watched(task, agenda)) if agenda else (None, None)
+            left, over = (agenda.seconds_left(), self._watched(agenda)) if agenda else (None, None)
             assignment = assign(task, attempts.number(task), sources=sources, policy=policy, seconds_left=left)
             for event in stream(assignment, context, self._control, over=over):
                 if isinstance(event, Failed):
@@ -69,11 +69,11 @@ class LocalExecutor:
     def close(self) -> None:
         self._control.stop.set()
 
-    def _watched(self, task: Task, agenda: Agenda) -> Callable[[], bool]:
-        """Whether to give `task` up; keeps its deadline up to date as often as it is asked."""
+    def _watched(self, agenda: Agenda) -> Callable[[], bool]:
+        """Whether to give the task up; keeps its deadline up to date as often as it is asked."""
 
         def over() -> bool:
-            self._control.end_in(agenda.seconds_left(task))
+            self._control.end_in(agenda.seconds_left())
             return agenda.over()
 
         return over

@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from quorate.execution.base import Attempts, Policy, Sources, longest_first
 from quorate.execution.budget import Agenda
-from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Started, Stopped
+from quorate.execution.events import ENDS, Event, Failed, OutOfTime, Started, Stopped
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
 from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware
@@ -190,7 +190,7 @@ class RayExecutor:
 
     def _begin(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> None:
         task = actor.tasks.popleft()
-        left = self._agenda.seconds_left(task) if self._agenda is not None else None
+        left = self._agenda.seconds_left() if self._agenda is not None else None
         assignment = assign(task, attempts.number(task), sources=sources, policy=policy, seconds_left=left)
         actor.task, actor.log, actor.due = task, "", None
         actor.stream = actor.handle.work.options(num_returns="streaming").remote(assignment)
@@ -211,7 +211,7 @@ class RayExecutor:
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
-        if isinstance(event, Fitted | Predicted | Featured | Failed | Stopped):
+        if isinstance(event, ENDS):
             actor.task = None  # should the worker die now, nothing of it is lost
         if isinstance(event, Failed):
             event = attempts.after(event)
@@ -278,8 +278,8 @@ class RayExecutor:
         """Correct the worker's deadline: its process took time to start, and the time kept for the end may change."""
         if self._agenda is None or actor.task is None or actor.due is None:
             return
-        left = self._agenda.seconds_left(actor.task)
-        if left is not None and abs(time.monotonic() + left - actor.due) > _DUE_SECONDS:
+        left = self._agenda.seconds_left()
+        if abs(time.monotonic() + left - actor.due) > _DUE_SECONDS:
             actor.due = time.monotonic() + left
             actor.handle.end_in.remote(left)
 

@@ -18,11 +18,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from quorate.data.dataset import Dataset
 from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.execution.base import Policy, Sources
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import (
+    ENDS,
     Checkpointed,
     Event,
     Failed,
@@ -31,14 +33,17 @@ from quorate.execution.events import (
     OutOfTime,
     Predicted,
     Reported,
+    SoFar,
     Started,
     Status,
     Stopped,
 )
+from quorate.execution.interim import Interim
 from quorate.kinds import MEMBERS
 from quorate.members.backbone import extractor
-from quorate.members.base import Member, Several, files_of, member_of
-from quorate.plan import Context, FeatureTask, FitTask, PredictTask, Task
+from quorate.members.base import Member, Proba, Several, files_of, member_of
+from quorate.plan import Context, FeatureTask, FitTask, PredictTask, Task, predict_key
+from quorate.training.curves import with_labels
 from quorate.training.run import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.state import StateError, pack_state, unpack_state
 
@@ -46,6 +51,10 @@ _COST_OF_CHECKPOINTS = 0.02
 """Most part of the time that checkpoints may take."""
 _COST_OF_PREDICTING = 0.7
 """Of the cost of a training step: a forward pass is a third of it, twice that in float32 instead of bfloat16."""
+_SAFETY = 1.25
+"""Test predictions may take so many times what the validation rows say (an assumption)."""
+_FOR_TEST_ROWS = 0.2
+"""Most part of a network's time until its result is due that is kept for the test predictions (an assumption)."""
 _LOOK_SECONDS = 0.1
 _THREAD = "quorate task: "
 
@@ -91,10 +100,11 @@ class Control:
 def stream(
     assignment: Assignment, context: Context, control: Control, *, over: Callable[[], bool] | None = None
 ) -> Iterator[Event]:
-    """The events of one task, the last one being `Fitted`, `Predicted`, `Featured`, `Failed` or `Stopped`.
+    """The events of one task, the last one being `Fitted`, `Predicted`, `Featured`, `Failed`, `Stopped` or `OutOfTime`.
 
-    The work runs in a thread of its own, so that events flow while it is busy. Where `over` says that it is to be
-    given up, the last event is `OutOfTime`, and the thread is left behind.
+    Where there is a time at which the result is due, the test predictions come after `Fitted`, as `Predicted`, if they
+    are made in time. The work runs in a thread of its own, so that events flow while it is busy. Where `over` says that
+    it is to be given up, the thread is left behind.
     """
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     control.end_in(assignment.seconds_left)
@@ -127,12 +137,13 @@ def stream(
             if event is None:
                 thread.join()
                 return
-            ended = isinstance(event, Fitted | Predicted | Featured | Failed | Stopped)
+            ended = ended or isinstance(event, ENDS)
             yield event
         except queue.Empty:
             pass
-        if over is not None and over() and events.empty() and not ended:
-            yield OutOfTime(assignment.task, True, "it had not ended when the time for training was over")
+        if over is not None and over() and events.empty():
+            if not ended:
+                yield OutOfTime(assignment.task, True, "it had not ended when the time for training was over")
             return
 
 
@@ -150,11 +161,29 @@ def _fit(
     worker = f"{socket.gethostname()}:{os.getpid()}"
     emit(Started(task, assignment.attempt, worker, assignment.log, restored is not None))
     fold = context.folds[task.fold]
-    rows_after = 2 * len(fold.valid) + (len(context.test) if context.test is not None else 0)
-    run = _TaskRun(task, restored, spent, context, assignment.checkpoint_seconds, control, emit, rows_after)
     data = context.train
     member: Member = MEMBERS.get(task.kind)(task.params, signature=data.signature, n_classes=data.n_classes)
     valid_rows = context.train.take(fold.valid)
+
+    def result(task: FitTask, member: Member, **more: Any) -> Fitted:
+        since = time.perf_counter()
+        valid = _checked(member.predict_proba(valid_rows.x))
+        each = 1e3 * (time.perf_counter() - since) / len(valid_rows)
+        test = _checked(member.predict_proba(context.test.x)) if test_now and context.test is not None else None
+        files = files_of(member)
+        return Fitted(task, valid, member.history, files, test=test, predict_ms=each, **more)
+
+    def results(member: Member, *, complete: bool) -> Fitted:
+        """Of the task and the others of its run."""
+        seconds = spent + time.perf_counter() - started
+        views = [(other, cast(Several, member).view(other.view)) for other in task.others]
+        others = [result(other, view, seconds=0.0, complete=complete) for other, view in views if view is not None]
+        done = result(task, member, seconds=seconds, complete=complete, others=tuple(others))
+        return replace(done, ending=spent + time.perf_counter() - started - seconds)
+
+    test_now = control.due is None
+    interim = Interim(lambda member: results(member, complete=False), valid_rows.x)
+    run = _TaskRun(task, restored, spent, context, assignment.checkpoint_seconds, control, emit, interim)
     try:
         member.fit(context.train.take(fold.train), valid_rows, run)
     finally:
@@ -162,22 +191,32 @@ def _fit(
     if control.stop.is_set():
         emit(Stopped(task))
         return
-    seconds = spent + time.perf_counter() - started
+    due = control.due
+    if run.stopped and due is not None:
+        if not with_labels(member.history):
+            emit(OutOfTime(task, True, "it was stopped before its first epoch had ended"))
+            return
+        done = interim.last(member, due - time.monotonic())
+        member = interim.member or member
+    else:
+        done = results(member, complete=not run.stopped and getattr(member, "finished", True))
+    emit(done)
+    if context.test is not None and not test_now:
+        _predict_in_time(done, member, context.test, control, emit)
 
-    complete = not run.stopped and getattr(member, "finished", True)
 
-    def result(task: FitTask, member: Member, **more: Any) -> Fitted:
-        since = time.perf_counter()
-        valid = _checked(member.predict_proba(valid_rows.x))
-        each = 1e3 * (time.perf_counter() - since) / len(valid_rows)
-        test = _checked(member.predict_proba(context.test.x)) if context.test is not None else None
-        files = files_of(member)
-        return Fitted(task, valid, member.history, files, complete=complete, test=test, predict_ms=each, **more)
-
-    views = [(other, cast(Several, member).view(other.view)) for other in task.others]
-    others = tuple(result(other, view, seconds=0.0) for other, view in views if view is not None)
-    done = result(task, member, seconds=seconds, others=others)
-    emit(replace(done, ending=spent + time.perf_counter() - started - seconds))
+def _predict_in_time(
+    done: Fitted, member: Member, test: Dataset, control: Control, emit: Callable[[Event], None]
+) -> None:
+    """Predict the test rows with each member that a run has given, as far as that ends before the result is due."""
+    members = {part.task.view: part.task for part in done.all}
+    for view, task in members.items():
+        assert done.predict_ms is not None and control.due is not None
+        if _SAFETY * done.predict_ms * len(test) / 1e3 > control.due - time.monotonic():
+            return
+        chosen = cast(Several, member).view(view) if view else member
+        assert chosen is not None, "it has given validation rows"
+        emit(Predicted(PredictTask(predict_key(task.key, test), task), _checked(chosen.predict_proba(test.x))))
 
 
 def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: Callable[[Event], None]) -> None:
@@ -218,13 +257,15 @@ class _TaskRun:
         checkpoint_seconds: float,
         control: Control,
         emit: Callable[[Event], None],
-        rows_after: int,
+        interim: Interim,
     ) -> None:
         self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
         self.unlabelled = context.unlabelled
         self.stopped = False
-        self._epochs, self._rows_after = epochs_of(task), rows_after
-        self._steps, self._first_step = 0, 0.0
+        self._epochs, self._interim = epochs_of(task), interim
+        self._rows, self._test_rows = len(interim.valid), len(context.test) if context.test is not None else 0
+        self._steps, self._first_step, self._checkpoint = 0, 0.0, 0.0
+        interim.begin()
         self._copies: list[Path] = []
         self._task, self._assets, self._control, self._emit = task, context.assets, control, emit
         self._interval, self._last, self._begun = checkpoint_seconds, time.monotonic(), time.monotonic() - spent
@@ -233,22 +274,29 @@ class _TaskRun:
     @property
     def deadline(self) -> float | None:
         """When to end so that the predictions are there when they are due."""
-        due = self._control.due
+        due, interim = self._control.due, self._interim
         if due is None or self._epochs is None:
             return None
         step = (time.monotonic() - self._first_step) / (self._steps - 1) if self._steps > 1 else 0.0
-        steps_after = self._rows_after / max(self.numerics.batch_size, 1)
-        return due - step * (1 + _COST_OF_PREDICTING * steps_after)
+        if interim.known and interim.cost:
+            valid, row = interim.ending, interim.row_seconds
+        else:
+            row = step * _COST_OF_PREDICTING / max(self.numerics.batch_size, 1)
+            valid = 0.0 if interim.known and interim.fresh else self._rows * row
+        test = _SAFETY * self._test_rows * row
+        if test > _FOR_TEST_ROWS * (due - interim.begun):
+            test = 0.0
+        return due - step - self._checkpoint - valid - test
 
-    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
+        late = self._epoch_ended(metrics, so_far) if metrics is not None else False
         now = time.monotonic()
         self._steps += 1
         self._first_step = self._first_step or now
-        if metrics is not None:
-            self._epoch += 1
-            self._emit(Reported(self._task, self._epoch, dict(metrics)))
         deadline = self.deadline
-        late = deadline is not None and now >= deadline
+        late = late or (deadline is not None and now >= deadline)
         if metrics is not None and self._epoch == self._epochs:
             late = False  # that was the last epoch: the whole task is done
         stop = self._control.stop.is_set() or late
@@ -261,9 +309,23 @@ class _TaskRun:
             content = pack_state({"state": taken, "seconds": now - self._begun})
             self._emit(Checkpointed(self._task, content))
         self._last = time.monotonic()
-        self._interval = max(self._interval, (self._last - now) / _COST_OF_CHECKPOINTS)
+        self._checkpoint = self._last - now
+        self._interval = max(self._interval, self._checkpoint / _COST_OF_CHECKPOINTS)
         self.stopped = self.stopped or stop
         return Signal.STOP if stop else Signal.CHECKPOINT
+
+    def _epoch_ended(self, metrics: Metrics, so_far: Callable[[], object] | None) -> bool:
+        """Tell of the epoch, keep what there is so far if it is time to; whether there is no time for another epoch."""
+        self._epoch += 1
+        self._emit(Reported(self._task, self._epoch, dict(metrics)))
+        due = self._control.due
+        if due is None or self._epochs is None:
+            return False
+        with torch.random.fork_rng():  # the training goes on as if nothing had been predicted
+            result = self._interim.after_epoch(so_far, due=due, epochs_left=self._epochs - self._epoch)
+        if result is not None:
+            self._emit(SoFar(self._task, result))
+        return self._interim.nothing_more_fits(due)
 
     def asset(self, path: Path) -> Path:
         with tempfile.NamedTemporaryFile(prefix="quorate-", suffix=path.suffix, delete=False) as file:
@@ -288,7 +350,7 @@ def _restored(assignment: Assignment) -> tuple[State | None, float]:
     return saved["state"], float(saved["seconds"])
 
 
-def _checked(proba: np.ndarray) -> np.ndarray:
+def _checked(proba: Proba) -> Proba:
     if not np.isfinite(proba).all():
         raise Diverged("the predicted probabilities are not finite")
     return proba

@@ -61,7 +61,7 @@ class Net:
         self.finished = True
         self.loop: Callable[..., Trained] = fit_network  # a check trains with one of its own
         self.network: nn.Module | None = None
-        self._others: dict[str, Weights] = {}
+        self._others: Callable[[], dict[str, Weights]] = dict
         self.features: Features
         self._device: Numerics = Numerics()
         self._sample: torch.Tensor | None = None
@@ -134,6 +134,11 @@ class Net:
         self.history, self.finished, run = phase.history, phase.whole, phase.run
         if phase.stopped:
             return self
+        if ARCHS.reference(self.params.arch.kind) is not None:
+            some = valid.x.subset(np.arange(min(len(valid), SAMPLE_ROWS)))
+            (self._sample,) = feed_of(some, self.features, numerics=Numerics(), size=self.params.size).batches(
+                SAMPLE_ROWS
+            )
         p = self.params
         recipe = Recipe(
             epochs=p.epochs,
@@ -152,6 +157,7 @@ class Net:
             weight=self._weight(train),
             balanced=p.sampling is not None,
             prepare=freezing(network, p.finetune) if p.finetune is not None else None,
+            so_far=lambda weights, trained: self._with(weights, phase.history, trained),
         )
         trained = self.loop(
             network,
@@ -162,9 +168,6 @@ class Net:
             run=run,
         )
         self.history, self._others = phase.history + trained.history, trained.others
-        if ARCHS.reference(p.arch.kind) is not None:
-            some = valid.x.subset(np.arange(min(len(valid), SAMPLE_ROWS)))
-            (self._sample,) = feed_of(some, self.features, numerics=Numerics(), size=p.size).batches(SAMPLE_ROWS)
         return self
 
     @classmethod
@@ -175,11 +178,22 @@ class Net:
 
     def view(self, name: str) -> Self | None:
         """One of `views` after `fit`; None where the run was stopped before it came to it."""
-        if name not in self._others:
-            return None
+        others = self._others()
+        self._others = lambda: others  # averages cost a pass over the training rows
+        return self._of(others[name]) if name in others else None
+
+    def _with(self, weights: Weights, before: History, trained: Trained) -> Self:
+        """A copy of this member in the middle of its training, as it would be if that ended now."""
+        other = self._of(weights)
+        others = trained.others()
+        other.history, other._others = [*before, *trained.history], lambda: others
+        return other
+
+    def _of(self, weights: Weights) -> Self:
+        """A copy of this member with other weights."""
         other = copy.copy(self)
         other.network = copy.deepcopy(self.network)
-        other.network.load_state_dict(self._others[name])  # type: ignore[union-attr]
+        other.network.load_state_dict(weights)  # type: ignore[union-attr]
         return other
 
     @classmethod

@@ -6,18 +6,35 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
+_LEFT_OUT = {
+    "report.html": "no time for the report: `quorate report --run {run}` makes it",
+    "pictures": "no time for all pictures: `quorate curves --run {run}` draws the learning curves",
+    "train_dev": "no time for the figures of the train-dev rows: a start without a budget gives them",
+}
+"""By what a leaderboard's `left_out` names."""
 
-def as_lines(part: Mapping[str, Any]) -> list[str]:
-    """The lines of a leaderboard's `budget`."""
+
+def as_lines(part: Mapping[str, Any], run: str) -> list[str]:
+    """The lines of a leaderboard's `budget`; `run` is the name of the run."""
     lines = [f"budget {say_time(part['seconds'])}, used {say_time(part['used_seconds'])}"]
+    if below := part.get("below_quorum"):
+        lines.append(f"  below the quorum: {below['members']} of {below['needed']} members were ready in time")
     if left_out := [f"{label} {_folds(rows)}" for label, rows in _by_member(part["out_of_time"])]:
         lines.append("  no time for: " + ", ".join(left_out))
     if stopped := part["stopped_early"]:
         lines.append("  stopped early: " + ", ".join(map(_stopped, stopped)))
     lines += [f"  not in the ensemble: {row['member']}, {row['reason']}" for row in part["not_counted"]]
+    if part["rows"] < part["of_rows"]:
+        folds = f"{part['folds']} of {part['of_folds']} folds, " if "folds" in part else ""
+        lines.append(f"  combined on {folds}{part['rows']:,} of {part['of_rows']:,} rows")
+    if untested := part.get("untested"):
+        lines.append(
+            f"  no time for the test rows: {', '.join(untested)}; `quorate evaluate DATA --run {run}`, or a start "
+            "without a budget, gives the missing figures"
+        )
+    lines += [f"  {_LEFT_OUT[what].format(run=run)}" for what in part.get("left_out", ())]
     if left_out or stopped:
-        lines[0] += f"; combined on {part['rows']} of {part['of_rows']} rows"
-        lines.append("  started again with more, the job goes on from here")
+        lines.append("  started again with more time, the job goes on from here")
     return lines
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quorate.paired import Z
+from quorate.report.budget import as_lines
 
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS = ("accuracy", "nll", "ece", "brier")
@@ -96,6 +97,8 @@ def as_text(board: dict[str, Any], *, width: int = 160) -> str:
     console.print(as_table(board, width=width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)
+    for line in as_lines(board["budget"], board["run"]) if "budget" in board else ():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return text.getvalue()
 
 

@@ -61,6 +61,13 @@ class Recipe:
     """An epoch takes one of so many equal parts of the training rows, one part after the other."""
     prepare: Callable[[int], None] | None = None
     """Called with the number of each epoch, from 0, once the network is in training mode: freezes what is frozen."""
+    so_far: Callable[[Weights, Trained], object] | None = None
+    """Makes a member of the best weights so far and of what a run that ends now would give besides."""
+
+    @property
+    def gives_others(self) -> bool:
+        """Whether the run gives other weights besides the network's."""
+        return self.ema is not None or self.swa is not None or bool(self.snapshots)
 
 
 class Training:
@@ -86,18 +93,22 @@ class Training:
         own = labels[first : first + size]
         return first + training_order(own, seed=self._seed, epoch=self.epoch, balanced=balanced)
 
-    def close_epoch(self, figures: dict[str, float], recipe: Recipe) -> None:
-        """Keep the epoch's figures, and its weights if they are asked for; go to the next epoch."""
+    def close_epoch(self, figures: dict[str, float], recipe: Recipe) -> bool:
+        """Keep the epoch's figures, and its weights if they are asked for; go to the next epoch.
+
+        Whether what the run gives has become better, or other than it was.
+        """
         self.history.append(figures)
         stopping = recipe.early_stopping or EarlyStopping()
         found = badness(figures, stopping.metric)
-        if found < self.best.loss - stopping.min_delta:
+        if better := found < self.best.loss - stopping.min_delta:
             self.best = Best(found, self.epoch, copy_of(self.network))
         self.averages.after_epoch(self.network, self.epoch)
         if self.epoch in recipe.snapshots:
             self.snapshots[f"cycle{recipe.snapshots.index(self.epoch) + 1}"] = copy_of(self.network)
         self.epoch, self.step, self._seconds_before = self.epoch + 1, 0, 0.0
         self._open_epoch()
+        return better or recipe.gives_others
 
     def seconds(self) -> float:
         """Seconds spent in this epoch, interruptions left out."""
@@ -150,7 +161,7 @@ class Trained:
     """What a run gives beside the network: one dictionary of figures an epoch, and other weights by their name."""
 
     history: History
-    others: dict[str, Weights]
+    others: Callable[[], dict[str, Weights]]
     """`ema`, `swa`, and `cycle1`, `cycle2` ... for the snapshots before the last one, as far as the run has come."""
 
 
@@ -160,7 +171,8 @@ def fit_network(
     """Train `network` in place.
 
     With early stopping the weights of the best epoch are restored. Without it those of the last epoch
-    stay, unless the world asks to stop: then the best so far are taken. Raises `Diverged`.
+    stay, unless the world asks to stop: then the best so far are taken, and averages are made once somebody asks for
+    them. Raises `Diverged`.
     """
     batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), run.numerics.batch_size))
     steps = -(-batches // recipe.accumulate)
@@ -168,6 +180,15 @@ def fit_network(
     if run.restored is not None:
         training.restore(run.restored)
     stopping = recipe.early_stopping
+    mixed = training_order(train[1], seed=run.seed, epoch=recipe.epochs)  # rows may be sorted by class
+    rows = split_batches(mixed, run.numerics.batch_size)
+
+    def others() -> dict[str, Weights]:
+        return training.averages.weights(network, lambda: map(train[0].batch, rows)) | training.snapshots
+
+    def so_far() -> object:
+        assert recipe.so_far is not None
+        return recipe.so_far(training.best.weights, Trained(training.history, others))
 
     signal = Signal.CONTINUE
     while signal is not Signal.STOP and training.epoch < recipe.epochs:
@@ -184,15 +205,13 @@ def fit_network(
         _check_finite(figures, training)
         if isinstance(training.schedule, WatchesEpochs):
             training.schedule.end_epoch(figures)
-        training.close_epoch(figures, recipe)
-        signal = run.report(figures, training.state)
+        better = training.close_epoch(figures, recipe)
+        signal = run.report(figures, training.state, so_far if better and recipe.so_far is not None else None)
 
-    mixed = training_order(train[1], seed=run.seed, epoch=recipe.epochs)  # rows may be sorted by class
-    rows = split_batches(mixed, run.numerics.batch_size)
-    others = training.averages.weights(network, lambda: map(train[0].batch, rows)) | training.snapshots
+    found = others() if signal is not Signal.STOP else None  # before the best weights: both see the same random state
     if training.best.weights and (stopping or signal is Signal.STOP):
         network.load_state_dict(training.best.weights)
-    return Trained(training.history, others)
+    return Trained(training.history, others if found is None else lambda: found)
 
 
 def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) -> Signal:

@@ -193,7 +193,9 @@ class _Watched:
     def unlabelled(self) -> Images | None:
         return None
 
-    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
         if metrics is None:
             tally = state()["tally"]
             total, seen = float(tally["loss"]), float(tally["confusion"].sum())

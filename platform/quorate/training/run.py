@@ -84,10 +84,13 @@ class Run(Protocol):
     def unlabelled(self) -> Images | None:
         """The job's images without labels, for members that learn from them."""
 
-    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
         """Say how it goes: `metrics` at the end of an epoch, None in between.
 
-        `state` is called only when a checkpoint is due.
+        `state` is called only when a checkpoint is due. `so_far` gives the member as it would be if it ended now. It is
+        given where that has become better, and called where a deadline may come before the next epoch has ended.
         """
 
     def asset(self, path: Path) -> Path:

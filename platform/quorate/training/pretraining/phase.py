@@ -227,8 +227,10 @@ class _After:
     def unlabelled(self) -> Images | None:
         return self._run.unlabelled
 
-    def report(self, metrics: Metrics | None, state: Callable[[], State]) -> Signal:
-        return self._run.report(metrics, lambda: self._kept or {**state(), "pretrained": self._pretrained})
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
+        return self._run.report(metrics, lambda: self._kept or {**state(), "pretrained": self._pretrained}, so_far)
 
     def asset(self, path: Path) -> Path:
         return self._run.asset(path)

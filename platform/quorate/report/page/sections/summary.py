@@ -148,6 +148,9 @@ def _from_board(run: Run) -> list[Remark]:
                 "more time goes on from there."
             )
         )
+    if budget and (below := budget.get("below_quorum")):
+        there = many(below["members"], "member")
+        said.append(act(f"The budget left {there} of the {below['needed']} that the quorum asks for."))
     return said
 
 

@@ -1,0 +1,138 @@
+"""What a network under a deadline gives if it ends now: made as it goes, as often as its cost allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import numpy as np
+
+from quorate.data.dataset import Inputs
+from quorate.execution.events import Fitted
+from quorate.members.base import Member
+
+SHARE = 0.05
+"""Most part of the training's time that interim results take, besides the first and those of the last epochs."""
+FIRST = 0.1
+"""Most part of the time left that the first one may take; where it takes more, it waits for the last epochs."""
+SLOWER = 2.0
+"""The next epoch and its predictions may take so many times what the last ones took (an assumption): a result is made
+before it if it would not be in time after it."""
+ENOUGH = 0.9
+"""An epoch for which less than this part of the last one's time is left is not begun."""
+_PROBE = 256
+"""Rows that are predicted first, to learn what all of them take."""
+
+
+@dataclass
+class Interim:
+    """The newest result of one task before its end, and the speeds that were measured on the way.
+
+    `make` gives the result of a member as it is. Times are those of `time.monotonic`, in seconds.
+    """
+
+    make: Callable[[Member], Fitted]
+    valid: Inputs
+    clock: Callable[[], float] = time.monotonic
+    newest: Fitted | None = None
+    member: Member | None = None
+    """The one behind `newest`."""
+    fresh: bool = False
+    """Whether `newest` is the best so far."""
+    cost: float = 0.0
+    """Of making a result; 0 before anything was measured."""
+    spent: float = 0.0
+    pace: float = 0.0
+    """Seconds of the last epoch."""
+    row_seconds: float = 0.0
+    """Of predicting a row, as the last result says."""
+    begun: float = 0.0
+    _so_far: Callable[[], object] | None = field(default=None, repr=False)
+    _last: float = 0.0
+
+    def begin(self) -> None:
+        self.begun = self._last = self.clock()
+
+    @property
+    def known(self) -> bool:
+        """Whether the member says what it would be if it ended now, and has had an epoch."""
+        return self._so_far is not None
+
+    def after_epoch(self, so_far: Callable[[], object] | None, *, due: float, epochs_left: int) -> Fitted | None:
+        """Make a new result if it is time for one; `so_far` is given where the epoch was better than those before."""
+        now = self.clock()
+        self.pace, self._last = now - self._last, now
+        if so_far is not None:
+            self._so_far, self.fresh = so_far, False
+        if self._so_far is None or self.fresh or epochs_left == 0:
+            return None
+        return self._made_if_due(due - now, epochs_left)
+
+    def nothing_more_fits(self, due: float) -> bool:
+        """Whether the next epoch would not end in time, after one has."""
+        return self.known and due - self.clock() < ENOUGH * self.pace + self.ending
+
+    @property
+    def ending(self) -> float:
+        """Seconds that the result still takes once training ends."""
+        return 0.0 if self.fresh else self.cost
+
+    def last(self, member: Member, left: float) -> Fitted:
+        """The result of a stopped `member`: the newest, unless a better one can be made in the seconds left."""
+        if self.newest is not None and (self.fresh or self.cost > left):
+            return replace(self.newest, history=member.history) if self.fresh else self.newest
+        return self._make(member)
+
+    def _made_if_due(self, left: float, epochs_left: int) -> Fitted | None:
+        """Make a result where its time has come: the training may not end, and this costs little or is the last chance.
+
+        A result for which there is no time any more is not made, unless there is none at all.
+        """
+        if SLOWER * epochs_left * self.pace + self.cost < left:
+            return None
+        member = None
+        if not self.cost:
+            member = self._probe()
+            left -= self.clock() - self._last
+        too_late = self.newest is not None and self.cost > left
+        last_chance = left < SLOWER * (self.pace + self.cost)
+        if too_late or not (last_chance or self._is_cheap(left)):
+            self._account()
+            return None
+        return self._make(member)
+
+    def _is_cheap(self, left: float) -> bool:
+        if self.newest is None:
+            return self.cost <= FIRST * left
+        return self.spent + self.cost <= SHARE * (self.clock() - self.begun)
+
+    def _probe(self) -> Member:
+        """Estimate the cost of a result by a few rows."""
+        begun = self.clock()
+        member = self._now()
+        rows = min(_PROBE, len(self.valid))
+        copied = self.clock()
+        member.predict_proba(self.valid.subset(np.arange(rows)))
+        predicted = self.clock()
+        self.row_seconds = (predicted - copied) / rows
+        self.cost = copied - begun + self.row_seconds * len(self.valid)
+        return member
+
+    def _now(self) -> Member:
+        assert self._so_far is not None
+        return cast(Member, self._so_far())
+
+    def _make(self, member: Member | None) -> Fitted:
+        begun = self.clock()
+        chosen = member if member is not None else self._now()
+        self.newest, self.member, self.fresh = self.make(chosen), chosen, True
+        self.cost = max(self.clock() - begun, 1e-3)
+        self.row_seconds = (self.newest.predict_ms or 0.0) / 1e3
+        self._account()
+        return self.newest
+
+    def _account(self) -> None:
+        now = self.clock()
+        self.spent, self._last = self.spent + now - self._last, now
