@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from tests.features import ARCH, job, write_weights
 from tests.jobs import Here
+from torch import nn
 
 from quorate.bundle import Bundle
 from quorate.execution.base import Policy, Sources
@@ -23,6 +24,7 @@ from quorate.housekeeping import by_space, take_stock
 from quorate.interrupt import StopRequest
 from quorate.job import JobFailed, Options, open_data, run_job
 from quorate.jobfile import SpecError
+from quorate.kinds import ARCHS
 from quorate.members.backbone import Extractor
 from quorate.plan import Plan, Unit, make_plan
 from quorate.results import Results
@@ -225,10 +227,10 @@ def test_a_budget_that_is_too_short_for_the_features_says_so(weights, tmp_path):
 
 
 def test_weights_that_the_hub_does_not_give_end_the_job_before_training(tmp_path, monkeypatch):
-    def unreachable(*_: Any, **__: Any) -> bytes:
+    def unreachable(*_: Any, **__: Any) -> nn.Module:
         raise OSError("no route to host")
 
-    monkeypatch.setattr("quorate.extracting.prepare", unreachable)
+    monkeypatch.setattr(ARCHS.get("timm/resnet18"), "pretrained", unreachable)
     tree = job(tmp_path / "none", members={"logistic": {"kind": "logistic"}})
     tree["members"]["logistic"]["features"] = {"arch": "timm/resnet18.a1_in1k", "size": 32}
     loaded = load_job(Here(tmp_path).write(tree))
@@ -237,8 +239,8 @@ def test_weights_that_the_hub_does_not_give_end_the_job_before_training(tmp_path
     with pytest.raises(SpecError) as error:
         run_job(loaded, options, console=Console(quiet=True), stop=StopRequest())
 
-    assert "members.logistic.features" in str(error.value)
-    assert "the weights of timm/resnet18.a1_in1k cannot be had: no route to host" in str(error.value)
+    assert "members.logistic: " in str(error.value)
+    assert "the weights of timm/resnet18.a1_in1k cannot be loaded from the hub: no route to host" in str(error.value)
     assert "download them where the hub can be reached, and name the file in weights" in str(error.value)
 
 

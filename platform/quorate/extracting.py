@@ -89,7 +89,8 @@ class Extraction:
             pieces = [task.key for task in self.needed if task.backbone == backbone and task.part == part]
             if pieces and all(key in self.found for key in pieces):
                 matrix = np.concatenate([self.found[key] for key in pieces])
-                identity = Extractor(backbone, data.x.shape, weights).identity
+                numerics = backbone.numerics(data.x.shape)
+                identity = Extractor(backbone, data.x.shape, weights, numerics).identity
                 found.append(Extracted(backbone, identity, matrix, weights))
         return replace(data, x=ExtractedImages(data.x, tuple(found))) if found else data
 

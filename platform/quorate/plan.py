@@ -17,13 +17,15 @@ from pydantic import BaseModel
 from quorate.data import features
 from quorate.data.dataset import Dataset, Images
 from quorate.data.folds import Fold, Folds, Unlearnable, learnable_rows, unlearnable_classes
-from quorate.data.signature import ImageSignature, TableSignature
+from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.weighting import check_weighting
 from quorate.kinds import MEMBERS, KindParams, own_reference
 from quorate.members.backbone import Backbone, check_backbone, identity_of_backbone, trial
+from quorate.members.net_params import NetParams, expected_shape
 from quorate.own_code import said, source_digest
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.augment import Augment
+from quorate.training.hub import HubError, hub_digest
 from quorate.training.run import Hardware, Numerics
 
 _PLACE_ONLY = {"copies", "cpus", "gpus", "memory"}
@@ -114,6 +116,7 @@ class FeatureTask:
     part: Literal["train", "test"]
     start: int
     stop: int
+    numerics: Numerics
     cost: float
     resources: Resources = field(default_factory=Resources)
 
@@ -246,23 +249,31 @@ def backbone_of(params: MemberParams) -> Backbone | None:
     return backbone
 
 
+def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
+    """SHA-256 of the weights of a hub that a member starts from; None where it does not. Raises `HubError`."""
+    if not isinstance(params, NetParams) or params.weights != "hub":
+        return None
+    return hub_digest(params.arch, expected_shape(params, signature))
+
+
 def _feature_tasks(tasks: Sequence[FitTask], context: Context) -> Iterator[FeatureTask]:
     """Pieces of the training and test rows for each frozen network."""
     backbones = dict.fromkeys(filter(None, (backbone_of(task.params) for task in tasks)))
     for backbone in backbones:
-        identity = identity_of_backbone(backbone)
         for part, data in (("train", context.train), ("test", context.test)):
             if data is None:
                 continue
             assert isinstance(data.signature, ImageSignature), "refused by each member's numerics"
-            flops = trial(backbone, data.signature.shape).profile.flops
+            shape = data.signature.shape
+            identity, numerics = identity_of_backbone(backbone, shape), backbone.numerics(shape)
+            flops = trial(backbone, shape).profile.flops
             for start in range(0, len(data), _FEATURE_ROWS):
                 stop = min(start + _FEATURE_ROWS, len(data))
                 key = digest(what="features", rows=data.rows_digest, start=start, stop=stop, **identity)
                 # 20 Gflop/s on one core, and .2 ms an image beside, as for networks that are trained.
                 cost = (stop - start) * (flops / 20e9 + 2e-4)
                 resources = Resources(1, backbone.gpus)
-                yield FeatureTask(key, backbone, part, start, stop, cost, resources)  # type: ignore[arg-type]
+                yield FeatureTask(key, backbone, part, start, stop, numerics, cost, resources)  # type: ignore[arg-type]
 
 
 def _tasks(
@@ -307,7 +318,7 @@ class _Resolved:
     params: MemberParams
     identity: dict[str, Any]
     own: dict[str, Any]
-    """What else decides the result: users' own code, a backbone, unlabelled images."""
+    """What else decides the result: users' own code, a backbone, a hub's weights, unlabelled images."""
     numerics: list[Numerics]
     cost: float
 
@@ -329,13 +340,18 @@ def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardwa
         seen = signature if backbone is None else check_backbone(backbone, signature)
         cost = kind.cost(params, signature=seen, rows=rows[0], n_classes=data.n_classes)
         if backbone is not None:
-            own["features"] = identity_of_backbone(backbone)
+            assert isinstance(signature, ImageSignature), "a backbone takes nothing else"
+            own["features"] = identity_of_backbone(backbone, signature.shape)
         if isinstance(signature, TableSignature):
             own["columns"] = features.VERSION
+        if (from_hub := hub_weights_of(params, signature)) is not None:
+            own["hub"] = from_hub
         if unlabelled is not None:
             own["unlabelled"] = context.unlabelled_digest
             if hasattr(kind, "pretraining_cost"):
                 cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
+    except HubError as error:
+        raise PlanError(name, str(error)) from error
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()
         raise PlanError(name, f"cannot be built for {signature}: {reason[0] if reason else repr(error)}") from error

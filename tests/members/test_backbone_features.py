@@ -51,6 +51,10 @@ def backbone(weights) -> Backbone:
     return Backbone(arch=ARCH, weights=weights, size=32, batch_size=20)
 
 
+def extractor_of(backbone: Backbone, shape: tuple[int, int, int]) -> Extractor:
+    return Extractor(backbone, shape, prepare(backbone, shape), backbone.numerics(shape))
+
+
 def test_vectors_are_the_pooled_features_of_timm_on_resized_standardized_images(weights, backbone):
     # given: the network by timm's own way, and the pixels prepared by hand
     network = timm.create_model("test_resnet", num_classes=0).eval()
@@ -62,7 +66,7 @@ def test_vectors_are_the_pooled_features_of_timm_on_resized_standardized_images(
         expected = network(x).numpy()
 
     # when
-    extract = Extractor(backbone, COLOUR.x.shape, prepare(backbone, COLOUR.x.shape))
+    extract = extractor_of(backbone, COLOUR.x.shape)
     found = extract(COLOUR.x)
 
     # then
@@ -74,7 +78,7 @@ def test_vectors_are_the_pooled_features_of_timm_on_resized_standardized_images(
 def test_images_of_any_number_of_channels_are_taken(backbone, channels):
     images = tiny_data(rows=5, shape=(16, 16, channels)).x
 
-    found = Extractor(backbone, images.shape, prepare(backbone, images.shape))(images)
+    found = extractor_of(backbone, images.shape)(images)
 
     assert found.shape == (5, 96) and np.isfinite(found).all()
 
@@ -84,7 +88,7 @@ def test_grey_images_have_the_vectors_of_the_same_images_in_colour(backbone):
     pixels = grey.take(np.arange(5))
     colour = type(grey)(np.repeat(pixels, 3, axis=3))
 
-    vectors = [Extractor(backbone, x.shape, prepare(backbone, x.shape))(x) for x in (grey, colour)]
+    vectors = [extractor_of(backbone, x.shape)(x) for x in (grey, colour)]
 
     np.testing.assert_allclose(*vectors, rtol=1e-3, atol=1e-4)
 
@@ -121,7 +125,7 @@ def test_the_vectors_are_standardized_by_the_training_rows_only(backbone):
 
     member = trained(params, train, valid)
 
-    extract = Extractor(backbone, COLOUR.x.shape, prepare(backbone, COLOUR.x.shape))
+    extract = extractor_of(backbone, COLOUR.x.shape)
     expected = StandardScaler().fit(extract(train.x)).transform(extract(valid.x))
     np.testing.assert_allclose(member.features(valid.x), expected, rtol=1e-3, atol=1e-3)
 
@@ -136,7 +140,7 @@ def test_other_ways_to_standardize_apply_to_the_vectors_and_are_saved(scheme, ba
     matrix = member.features(COLOUR.x)
     assert member.features.width == matrix.shape[1]
     np.testing.assert_array_equal(load_member(tmp_path).features(COLOUR.x), matrix)
-    vectors = Extractor(backbone, COLOUR.x.shape, prepare(backbone, COLOUR.x.shape))(COLOUR.x)
+    vectors = extractor_of(backbone, COLOUR.x.shape)(COLOUR.x)
     for step in scaling(scheme, rows=48):
         vectors = step.fit_transform(vectors)
     np.testing.assert_allclose(matrix, vectors, rtol=1e-3, atol=1e-3)
@@ -144,7 +148,7 @@ def test_other_ways_to_standardize_apply_to_the_vectors_and_are_saved(scheme, ba
 
 def test_rows_that_know_their_features_are_not_asked_again(backbone, monkeypatch):
     # given: vectors that no network would give, beside the images
-    extract = Extractor(backbone, COLOUR.x.shape, prepare(backbone, COLOUR.x.shape))
+    extract = extractor_of(backbone, COLOUR.x.shape)
     matrix = np.random.default_rng(0).normal(size=(48, 96)).astype(np.float32)
     known = ExtractedImages(COLOUR.x, (Extracted(backbone, extract.identity, matrix, extract.weights),))
     monkeypatch.setattr(Extractor, "__call__", lambda *_, **__: pytest.fail("it was asked"))

@@ -231,11 +231,11 @@ def _extract(
     assignment: Assignment, task: FeatureTask, context: Context, control: Control, emit: Callable[[Event], None]
 ) -> None:
     started = time.perf_counter()
-    torch.set_num_threads(1)
+    torch.set_num_threads(task.numerics.threads)
     emit(Started(task, assignment.attempt, f"{socket.gethostname()}:{os.getpid()}", assignment.log))
     data = context.train if task.part == "train" else context.test
     assert data is not None and not isinstance(data.x, Table)
-    extract = extractor(task.backbone, data.x.shape, context.backbones[task.backbone])
+    extract = extractor(task.backbone, data.x.shape, context.backbones[task.backbone], task.numerics)
     matrix = extract(data.x.subset(np.arange(task.start, task.stop)), stop=control.stop.is_set)
     if matrix is None:
         emit(Stopped(task))

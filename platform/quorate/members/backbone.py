@@ -18,7 +18,6 @@ from pydantic import BeforeValidator, Field, field_validator
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from quorate.data.dataset import Images
 from quorate.data.signature import Column, Signature, TableSignature
@@ -27,7 +26,8 @@ from quorate.kinds import ARCHS, Spec
 from quorate.members.net_params import Profile
 from quorate.spec import ExistingPath
 from quorate.training.feed import PixelFeed
-from quorate.training.run import Numerics
+from quorate.training.hub import from_hub
+from quorate.training.run import Device, Numerics
 from quorate.training.weights import read_weights
 
 VERSION = 1
@@ -67,10 +67,12 @@ class Backbone(Spec):
             raise ValueError(f"{weights} is not a file")
         return weights
 
-    @property
-    def numerics(self) -> Numerics:
-        """What decides the bits of its vectors, beside weights and images."""
-        return Numerics(batch_size=self.batch_size, device="cuda" if self.gpus else "cpu")
+    def numerics(self, shape: tuple[int, int, int]) -> Numerics:
+        """What decides the bits of its vectors for images of `shape` (H, W, C), besides weights and images."""
+        device: Device = "cuda" if self.gpus else "cpu"
+        convolutional = ARCHS.get(self.arch).convolutional
+        memory_format = trial(self, shape).profile.memory_format(convolutional=convolutional, device=device)
+        return Numerics(memory_format=memory_format, device=device, batch_size=self.batch_size)
 
 
 def _named(value: object) -> object:
@@ -128,21 +130,24 @@ def trial(backbone: Backbone, shape: tuple[int, int, int]) -> Trial:
     raise ValueError(f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]}: {reason}")
 
 
-def identity_of_backbone(backbone: Backbone) -> dict[str, Any]:
-    """What decides its vectors beside the images, for keys: files by their content."""
+def identity_of_backbone(backbone: Backbone, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What decides its vectors for images of `shape`, besides the images, for keys: weights by their content.
+
+    Raises `HubError` where the hub does not give its weights.
+    """
     if isinstance(backbone.weights, Path):
-        weights = "sha256:" + _content(backbone.weights, backbone.weights.stat().st_mtime_ns)
+        content = _content(backbone.weights, backbone.weights.stat().st_mtime_ns)
     else:
-        weights = "hub"
-    told = {"version": VERSION, "arch": backbone.arch, "weights": weights, "size": backbone.size}
-    return {**told, "numerics": backbone.numerics.to_json()}
+        content = hashlib.sha256(prepare(backbone, shape)).hexdigest()
+    named = {"version": VERSION, "arch": backbone.arch, "weights": "sha256:" + content, "size": backbone.size}
+    return {**named, "numerics": backbone.numerics(shape).to_json()}
 
 
 def prepare(backbone: Backbone, shape: tuple[int, int, int], *, weights: Path | None = None) -> bytes:
     """The network's tensors for images of `shape` as safetensors: its last layer left out, its first one adapted.
 
     `weights` is where its file lies on this machine, if not where the job file says. Raises `ValueError` where they do
-    not fit.
+    not fit, and `HubError` where the hub does not give them.
     """
     path = weights or (backbone.weights if isinstance(backbone.weights, Path) else None)
     return _prepared(backbone.arch, path, path.stat().st_mtime_ns if path else 0, _shape(backbone, shape))
@@ -151,11 +156,10 @@ def prepare(backbone: Backbone, shape: tuple[int, int, int], *, weights: Path | 
 class Extractor:
     """A frozen network that makes a vector of each image."""
 
-    def __init__(self, backbone: Backbone, shape: tuple[int, int, int], weights: bytes) -> None:
+    def __init__(self, backbone: Backbone, shape: tuple[int, int, int], weights: bytes, numerics: Numerics) -> None:
         """For images of `shape` (H, W, C); `weights` as `prepare` gives them. The network is made when it is needed."""
-        self.backbone, self.shape, self.weights = backbone, shape, weights
-        self._trial = _trial(backbone.arch, _shape(backbone, shape))
-        self.width = self._trial.width
+        self.backbone, self.shape, self.weights, self.numerics = backbone, shape, weights, numerics
+        self.width = _trial(backbone.arch, _shape(backbone, shape)).width
 
     @functools.cached_property
     def identity(self) -> str:
@@ -165,7 +169,7 @@ class Extractor:
             VERSION,
             b.arch,
             b.size,
-            b.numerics.to_json(),
+            self.numerics.to_json(),
             list(self.shape),
             hashlib.sha256(self.weights).hexdigest(),
         ]
@@ -174,11 +178,11 @@ class Extractor:
     @torch.inference_mode()
     def __call__(self, images: Images, *, stop: Callable[[], bool] = lambda: False) -> NDArray[np.float32] | None:
         """float32 (n, width); None where `stop`, asked before each batch, says so."""
-        network, standardizer, numerics = self.ready
-        feed = PixelFeed(images, standardize=standardizer, numerics=numerics, size=self.backbone.size)
+        network, standardizer = self.ready
+        feed = PixelFeed(images, standardize=standardizer, numerics=self.numerics, size=self.backbone.size)
         matrix = np.empty((len(images), self.width), np.float32)
         at = 0
-        for batch in feed.batches(self.backbone.batch_size):
+        for batch in feed.batches(self.numerics.batch_size):
             if stop():
                 return None
             matrix[at : at + len(batch)] = network(batch).float().cpu().numpy()
@@ -186,24 +190,22 @@ class Extractor:
         return matrix
 
     @functools.cached_property
-    def ready(self) -> tuple[nn.Module, Standardizer, Numerics]:
-        """The network on its device, what its pixels are standardized by, and the numerics.
+    def ready(self) -> tuple[nn.Module, Standardizer]:
+        """The network on its device, and what its pixels are standardized by.
 
         Raises `ValueError` where the weights do not fit.
         """
-        backbone, device = self.backbone, self.backbone.numerics.device
-        last = ARCHS.get(backbone.arch).convolutional and not self._trial.profile.narrow_strided
-        network = _loaded(backbone.arch, _shape(backbone, self.shape), self.weights)
+        network = _loaded(self.backbone.arch, _shape(self.backbone, self.shape), self.weights)
+        last = self.numerics.memory_format == "channels_last"
         memory = torch.channels_last if last else torch.contiguous_format
-        network = network.to(device=device, memory_format=memory)  # type: ignore[call-overload]
-        numerics = Numerics(memory_format="channels_last" if last else "contiguous", device=device)
-        return network, _standardizer(network, self.shape[2]), numerics
+        network = network.to(device=self.numerics.device, memory_format=memory)  # type: ignore[call-overload]
+        return network, _standardizer(network, self.shape[2])
 
 
 @functools.lru_cache(maxsize=2)
-def extractor(backbone: Backbone, shape: tuple[int, int, int], weights: bytes) -> Extractor:
+def extractor(backbone: Backbone, shape: tuple[int, int, int], weights: bytes, numerics: Numerics) -> Extractor:
     """One network for all members and tasks of a process that use it."""
-    return Extractor(backbone, shape, weights)
+    return Extractor(backbone, shape, weights, numerics)
 
 
 def _shape(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -213,14 +215,20 @@ def _shape(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int, i
 
 @functools.lru_cache(maxsize=256)
 def _trial(arch: str, shape: tuple[int, int, int]) -> Trial:
+    vector = torch.empty(0)
+
+    def pass_one_row() -> nn.Module:
+        nonlocal vector
+        network = _built(arch, shape)
+        vector = network(torch.empty(1, shape[2], *shape[:2]))
+        return network
+
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network = _built(arch, shape)
-        with FlopCounterMode(display=False) as counter:
-            vector = network(torch.empty(1, shape[2], *shape[:2]))
+        profile = Profile.measure(pass_one_row)
     if vector.ndim != 2 or not vector.shape[1]:
         raise ValueError(f"it gives {tuple(vector.shape)} instead of a vector")
-    return Trial(int(vector.shape[1]), Profile.of(network, counter.get_total_flops()))
+    return Trial(int(vector.shape[1]), profile)
 
 
 def _built(arch: str, shape: tuple[int, int, int]) -> nn.Module:
@@ -244,8 +252,11 @@ def _loaded(arch: str, shape: tuple[int, int, int], weights: bytes) -> nn.Module
 @functools.lru_cache(maxsize=2)
 def _prepared(arch: str, path: Path | None, modified: int, shape: tuple[int, int, int]) -> bytes:
     kind = ARCHS.get(arch)
-    tensors = None if path is None else read_weights(path)
-    network = kind.pretrained(kind.Params(kind=arch), shape=shape, n_classes=0, dropout=0.0, weights=tensors)
+    params = kind.Params(kind=arch)
+    if path is None:
+        network = from_hub(params, shape=shape, n_classes=0, dropout=0.0)
+    else:
+        network = kind.pretrained(params, shape=shape, n_classes=0, dropout=0.0, weights=read_weights(path))
     content: bytes = save_tensors({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     return content
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class BackboneFeatures:
         return {
             "input": self.signature.to_json(),
             "backbone": backbone.model_dump(mode="json"),
+            "memory_format": self.extract.numerics.memory_format,
             "scaled": self.scaler is not None,
             "width": self.width,
         }
@@ -71,7 +73,7 @@ def fit_any_features(
     if backbone is None:
         return fit_features(x, standardize=standardize, encoding=encoding)
     assert not isinstance(x, Table), "inputs are checked at the door"
-    extract = extractor(backbone, x.shape, _weights_for(x, backbone, run))
+    extract = extractor(backbone, x.shape, _weights_for(x, backbone, run), backbone.numerics(x.shape))
     matrix = vectors_of(x, extract)
     scaler, width = _fit_scaler(matrix, standardize), extract.width
     if scaler is not None:
@@ -89,7 +91,10 @@ def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
     if not isinstance(signature, ImageSignature):
         raise ValueError("the saved features are inconsistent: a backbone takes images")
     backbone = Backbone.model_validate({**saved["backbone"], "gpus": 0})
-    extract = extractor(backbone, signature.shape, (folder / _WEIGHTS).read_bytes())
+    numerics = backbone.numerics(signature.shape)
+    if "memory_format" in saved:  # older ones have what the architecture says
+        numerics = replace(numerics, memory_format=saved["memory_format"])
+    extract = extractor(backbone, signature.shape, (folder / _WEIGHTS).read_bytes(), numerics)
     _ = extract.ready  # weights that do not fit are refused now
     scaler = skops.io.load(folder / _SCALER, trusted=list(_TRUSTED)) if saved["scaled"] else None
     width = extract.width if scaler is None else scaler.transform(np.zeros((1, extract.width), np.float32)).shape[1]

@@ -27,12 +27,13 @@ from quorate.training.averages import Weights, average
 from quorate.training.feed import Feed, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing, slower_backbone
 from quorate.training.groups import parameter_groups
+from quorate.training.hub import from_hub
 from quorate.training.initializations import initialize
 from quorate.training.loop import History, Recipe, Trained, fit_network, predict
 from quorate.training.memory import footprint, largest_batch
 from quorate.training.pace import schedule_of
 from quorate.training.pretraining.phase import Phase, pretrain
-from quorate.training.run import Hardware, Numerics, Run
+from quorate.training.run import Device, Hardware, Numerics, Run
 from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
@@ -70,22 +71,20 @@ class Net:
     def numerics(cls, params: NetParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
         check_inputs(params, signature)
         convolutional = ARCHS.get(params.arch.kind).convolutional
-        cuda = params.gpus > 0
+        device: Device = "cuda" if params.gpus > 0 else "cpu"
         # Measured on a CPU with avx512_bf16: below 16 pixels the conversions cost more than they give,
         # and grouped convolutions took twice as long in bfloat16.
         shape = expected_shape(params, signature)
         small = isinstance(shape, TableShape) or min(shape[:2]) < 16
-        suits = convolutional and not small and not profile(params.arch, shape).grouped
-        # With channels last, oneDNN 3 writes beyond its memory in the backward pass of narrow strided 1x1 convolutions
-        # on processors with AVX2 (seen with torch 2.15: the process aborts).
-        last = convolutional and not profile(params.arch, shape).narrow_strided
-        worth_it = hardware.fast_bfloat16 and (cuda or suits)
+        seen = profile(params.arch, shape)
+        suits = convolutional and not small and not seen.grouped
+        worth_it = hardware.fast_bfloat16 and (device == "cuda" or suits)
         chosen = ("bfloat16" if worth_it else "float32") if params.precision == "auto" else params.precision
         return Numerics(
             precision=chosen,
-            memory_format="channels_last" if last else "contiguous",
+            memory_format=seen.memory_format(convolutional=convolutional, device=device),
             threads=max(1, int(params.cpus)),
-            device="cuda" if cuda else "cpu",
+            device=device,
             batch_size=cls._batch_size(params, shape, rows=rows, hardware=hardware),
         )
 
@@ -276,7 +275,9 @@ class Net:
             fresh = self._build()
             initialize(fresh, p.init)
             return fresh
-        weights = None if p.weights == "hub" else read_weights(run.asset(Path(p.weights)))
+        if p.weights == "hub":
+            return from_hub(p.arch, shape=self._shape(), n_classes=self.n_classes, dropout=p.dropout)
+        weights = read_weights(run.asset(Path(p.weights)))
         if hasattr(arch, "pretrained"):
             network: nn.Module = arch.pretrained(
                 p.arch,
@@ -287,7 +288,6 @@ class Net:
             )
             return network
         network = self._build()
-        assert weights is not None, "refused when the job file was read"
         load_weights(network, weights, source=str(p.weights), arch=p.arch.kind)
         return network
 

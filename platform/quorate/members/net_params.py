@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,10 +24,12 @@ from quorate.parameter_names import named
 from quorate.spec import ExistingPath
 from quorate.training.augment import Augment
 from quorate.training.averages import Swa
+from quorate.training.convolutions import NarrowStrided, has_narrow_strided
 from quorate.training.finetuning import Finetune
 from quorate.training.groups import Decayed, tells_layers
 from quorate.training.initializations import DefaultParams
 from quorate.training.own import OwnArch
+from quorate.training.run import Device, MemoryFormat
 from quorate.training.schedule import TimedParams
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.stopping import EarlyStopping
@@ -259,17 +261,24 @@ class Profile:
     grouped: bool
     """Whether some are grouped."""
     narrow_strided: bool
-    """Whether some are 1x1, strided, and take fewer than eight channels."""
+    """Whether some are strided 1x1 convolutions of few channels, which must not run channels last on a CPU."""
     layered: bool
     """Whether the network tells the order of its layers."""
 
+    def memory_format(self, *, convolutional: bool, device: Device) -> MemoryFormat:
+        """How images lie in memory: channels last is faster for convolutions, where they are sound in it."""
+        sound = device == "cuda" or not self.narrow_strided
+        return "channels_last" if convolutional and sound else "contiguous"
+
     @classmethod
-    def of(cls, network: nn.Module, flops: int) -> Profile:
-        convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    def measure(cls, classify: Callable[[], nn.Module]) -> Profile:
+        """The profile of the network that `classify` gives after it has classified one row with it."""
+        with FlopCounterMode(display=False) as counter, NarrowStrided() as narrow:
+            network = classify()
         return cls(
-            flops,
-            any(conv.groups > 1 for conv in convolutions),
-            any(conv.kernel_size == (1, 1) != conv.stride and conv.in_channels < 8 for conv in convolutions),
+            counter.get_total_flops(),
+            any(module.groups > 1 for module in network.modules() if isinstance(module, nn.Conv2d)),
+            narrow.found or has_narrow_strided(network),
             tells_layers(network),
         )
 
@@ -278,14 +287,14 @@ class Profile:
 def profile(arch: KindParams, shape: Shape) -> Profile:
     kind = ARCHS.get(arch.kind)
     if isinstance(kind, OwnArch):
-        with FlopCounterMode(display=False) as counter:
-            network = kind.trial(arch, shape=shape, n_classes=2)
-        return Profile.of(network, counter.get_total_flops())
+        return Profile.measure(lambda: kind.trial(arch, shape=shape, n_classes=2))
+    row = (1, shape.size) if isinstance(shape, TableShape) else (1, shape[2], *shape[:2])
+
+    def classify() -> nn.Module:
+        network: nn.Module = kind.build(arch, shape=shape, n_classes=2, dropout=0.0).eval()
+        network(torch.zeros(row))
+        return network
+
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network = kind.build(arch, shape=shape, n_classes=2, dropout=0.0).eval()
-        with FlopCounterMode(display=False) as counter:
-            network(
-                torch.zeros(1, shape.size) if isinstance(shape, TableShape) else torch.empty(1, shape[2], *shape[:2])
-            )
-    return Profile.of(network, counter.get_total_flops())
+        return Profile.measure(classify)

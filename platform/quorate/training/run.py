@@ -17,6 +17,8 @@ Metrics = Mapping[str, float]
 """One epoch's figures, such as `train_loss` and `valid_accuracy`."""
 
 Precision = Literal["float32", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Numerics:
     """Everything beside seed, data and parameters that decides the bits of a fit task."""
 
     precision: Precision = "float32"
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    memory_format: MemoryFormat = "contiguous"
     threads: int = 1
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     batch_size: int = 0
     pack: int = 1
 

@@ -1,0 +1,51 @@
+"""Weights that a hub offers for an architecture: fetched, and known by their content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from quorate.errors import UserError
+from quorate.kinds import ARCHS, KindParams
+from quorate.training.backbone import head_names
+from quorate.training.shapes import Shape
+
+_CLASSES = 2
+"""Of the network that is built to read the weights; its head is not among them."""
+
+
+class HubError(UserError):
+    """The hub does not give the weights of an architecture."""
+
+
+def from_hub(arch: KindParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
+    """A network with the hub's weights, or with those of its cache on this machine; raises `HubError`."""
+    try:
+        network: nn.Module = ARCHS.get(arch.kind).pretrained(
+            arch, shape=shape, n_classes=n_classes, dropout=dropout, weights=None
+        )
+    except Exception as error:  # each hub has its own errors for networks, caches and rights
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise HubError(
+            f"the weights of {arch.kind} cannot be loaded from the hub: {lines[0]}; "
+            "download them where the hub can be reached, and name the file in weights"
+        ) from error
+    return network
+
+
+@functools.lru_cache(maxsize=64)
+def hub_digest(arch: KindParams, shape: Shape) -> str:
+    """SHA-256 of the weights that the hub gives for images of `shape`, without the head; raises `HubError`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # layers that the hub has no weights for are drawn, and are to be the same each time
+        network = from_hub(arch, shape=shape, n_classes=_CLASSES, dropout=0.0)
+    try:
+        heads = tuple(f"{name}." for name in head_names(network))
+    except ValueError:
+        heads = ()
+    kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(heads)}
+    return hashlib.sha256(save({name: tensor.contiguous() for name, tensor in kept.items()})).hexdigest()
