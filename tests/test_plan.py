@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from tests.tiny import LAPTOP, plan_of, spec_of, tiny_data, tiny_table, two_folds
 
+from quorate.data import features
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.kinds import ARCHS, MEMBERS
@@ -297,3 +298,13 @@ def test_what_one_run_gives_has_labels_and_keys_of_its_own_and_is_not_run():
     assert [task.label for task in plan.runs[0].all] == ["n.1", "n.1.ema", "n.1.cycle1"]
     assert len({task.key for task in plan.tasks}) == len(plan.tasks) == 12
     assert len({task.seed for task in plan.runs[0].all}) == 1
+
+
+def test_the_version_of_features_is_a_part_of_the_keys_on_tables_alone(monkeypatch):
+    images, table = tiny_data(), tiny_table(rows=40)
+    before = [key("svm", data=data) for data in (images, table)]
+
+    monkeypatch.setattr(features, "VERSION", features.VERSION + 1)
+
+    after = [key("svm", data=data) for data in (images, table)]
+    assert after[0] == before[0] and after[1] != before[1]

@@ -7,10 +7,11 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from quorate.data.signature import Column, TableSignature
-from quorate.data.table import ColumnError, Table, infer_signature
+from quorate.data.table import ColumnError, Table, infer_signature, number_fits
 
 
 def column(values, kind: str, **kwargs) -> pd.Series:
@@ -149,6 +150,98 @@ def test_values_that_their_column_does_not_allow_are_named_with_their_row(values
     assert problem in caught.value.problem
     assert (caught.value.column, caught.value.row) == ("x", row)
     assert str(caught.value).startswith(f"row {row + 1}: ")
+
+
+ARROW = pd.ArrowDtype
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        (pd.array([1.5, None], "Float64"), "numeric", [1.5, None]),
+        (pd.array([True, None, False], "boolean"), "boolean", [1, None, 0]),
+        (pd.array(["a", None], "string"), "categorical", ["a", None]),
+        (np.array([b"a", None], object), "categorical", ["a", None]),
+        (pd.array([1, None], ARROW(pa.int64())), "numeric", [1, None]),
+        (pd.array([True, None, False], ARROW(pa.bool_())), "boolean", [1, None, 0]),
+        (pd.array(["a", None], ARROW(pa.string())), "categorical", ["a", None]),
+        (pd.array(["a", None], ARROW(pa.dictionary(pa.int32(), pa.string()))), "categorical", ["a", None]),
+        (pd.array([Decimal("1.10"), None], ARROW(pa.decimal128(5, 2))), "numeric", [1.1, None]),
+        (pd.array([b"a", None], ARROW(pa.binary())), "categorical", ["a", None]),
+        (pd.arrays.SparseArray([0, 1.5]), "numeric", [0, 1.5]),
+        (np.array([1, 2], np.float16), "numeric", [1, 2]),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", value)),
+)
+def test_the_types_that_python_programs_bring_are_read(values, kind, expected):
+    frame = pd.DataFrame({"x": pd.Series(values)})
+
+    signature = infer_signature(frame, {})
+
+    assert signature.columns == (Column("x", kind),)
+    found = Table.of(frame, signature).frame["x"].astype(object)
+    assert found.where(found.notna(), None).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (pd.array([[1], None], ARROW(pa.list_(pa.int64()))), "the column 'x' holds ndarray"),
+        (pd.array([{"a": 1}, None], ARROW(pa.struct([("a", pa.int64())]))), "the column 'x' holds dict"),
+        (np.array([{"a": 1}, None], object), "the column 'x' holds dict"),
+        (np.array([b"\xff", None], object), "the column 'x' holds bytes that are not UTF-8 text"),
+        (np.array([1 + 1j, 2]), "the column 'x' holds complex"),
+    ],
+    ids=str,
+)
+def test_cells_that_are_no_single_values_are_refused_by_name_in_training_and_later(values, problem):
+    frame = pd.DataFrame({"x": pd.Series(values)})
+
+    with pytest.raises(ColumnError, match=problem):
+        infer_signature(frame, {})
+    with pytest.raises(ColumnError, match=r"'x' holds "):
+        Table.of(frame, TableSignature((Column("x", "numeric"),)))
+    if "complex" not in problem:
+        with pytest.raises(ColumnError, match=problem):
+            Table.of(frame, TableSignature((Column("x", "categorical"),)))
+
+
+def test_columns_without_values_are_left_out_with_a_warning():
+    frame = pd.DataFrame({"x": [1.0, 2.0], "none": [None, None], "nan": [np.nan, np.nan]})
+
+    with pytest.warns(UserWarning, match="columns without values are left out: 'none', 'nan'"):
+        signature = infer_signature(frame, {})
+
+    assert signature.names() == ["x"]
+
+
+def test_a_program_can_say_that_numbers_with_other_texts_are_categories():
+    values = ["1.5", "1.2o", "2.5"]
+
+    with pytest.raises(ColumnError, match=r"row 2: the column 'x' holds '1\.2o', where the other 2 values are numbers"):
+        infer_signature(pd.DataFrame({"x": values}), {}, categories=True)
+    assert infer_signature(pd.DataFrame({"x": pd.Categorical(values)}), {}, categories=True).columns[0].kind == (
+        "categorical"
+    )
+
+
+def test_the_values_of_a_row_do_not_depend_on_the_other_rows():
+    """To pandas 1, 1.0 and True are one key, and the first one would stand for all."""
+    for values in ([True, 1, "x"], [1, True, "x"]):
+        assert column(np.array(values, object), "categorical").tolist() == [
+            "True" if value is True else str(value) for value in values
+        ]
+
+
+def test_a_table_has_rows():
+    with pytest.raises(ValueError, match="the table has no rows"):
+        Table.of(pd.DataFrame({"x": []}), TableSignature((Column("x", "numeric"),)))
+
+
+@pytest.mark.parametrize(("number", "fits"), [(1e30, True), (-1e30, True), (1.1e30, False), (10**400, False)])
+def test_numbers_fit_up_to_the_largest(number, fits):
+    assert number_fits(number) is fits
+    assert not number_fits(float("nan")) and not number_fits(float("-inf"))
 
 
 def test_a_missing_column_is_named_beside_those_that_are_there():

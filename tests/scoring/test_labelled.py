@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,12 @@ def tables(customers: Here) -> Bundle:
 @pytest.fixture(scope="module")
 def images(tiny_bundle: Path) -> Bundle:
     return Bundle.load(tiny_bundle)
+
+
+def with_classes(bundle: Bundle, *names: str) -> Bundle:
+    other = copy.copy(bundle)
+    other.manifest = {**bundle.manifest, "class_names": list(names)}
+    return other
 
 
 def names_of(labelled: Labelled) -> list[str]:
@@ -54,6 +61,23 @@ def test_rows_without_a_label_are_left_out_and_counted_and_the_others_keep_their
     ((names, x),) = found.rows
     assert names == [f"{path}[{row}]" for row in (0, 2, 4, 5)]
     np.testing.assert_array_equal(x.frame["visits"], frame["visits"].iloc[[0, 2, 4, 5]])
+
+
+def test_labels_and_class_names_may_be_spelled_in_different_ways(tables: Bundle, tmp_path: Path) -> None:
+    truths = with_classes(tables, "false", "true")
+    some_customers(4, seed=3).assign(bought=["TRUE", "False", " true", "false"]).to_csv(tmp_path / "a.csv", index=False)
+    numbers = with_classes(tables, "0", "1")
+    some_customers(3, seed=3).assign(bought=[1.0, None, 0.0]).to_parquet(tmp_path / "b.parquet")
+
+    assert read_labelled(tmp_path / "a.csv", truths).y.tolist() == [1, 0, 1, 0]
+    assert read_labelled(tmp_path / "b.parquet", numbers).y.tolist() == [1, 0]
+
+
+def test_a_table_without_rows_is_refused(tables: Bundle, tmp_path: Path) -> None:
+    some_customers(3, seed=3).iloc[:0].to_csv(tmp_path / "rows.csv", index=False)
+
+    with pytest.raises(UserError, match=r"rows\.csv has no rows"):
+        read_labelled(tmp_path / "rows.csv", tables)
 
 
 @pytest.mark.parametrize(
