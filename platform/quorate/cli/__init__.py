@@ -15,6 +15,7 @@ from quorate.cli import (
     diagnose,
     distill,
     doctor,
+    environment,
     evaluate,
     init,
     leaderboard,
@@ -76,7 +77,8 @@ app.add_typer(store.app, name="store")
 
 
 def main() -> None:
-    """Run the command line; what a user can mend ends with code 2 and no traceback."""
+    """Run the command line; an error of the user's or of the machine's ends with its code and without a traceback."""
+    environment.prepare_streams()
     with _plain_errors():
         app()
 
@@ -84,9 +86,17 @@ def main() -> None:
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
     try:
-        yield
+        try:
+            yield
+        finally:
+            environment.flush_streams()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(141)
+    except OSError as error:
+        environment.give_up_output()
+        said = environment.in_words(error)
+        if said is None:
+            raise
+        sys.stderr.write(f"error: {said[0]}\n")
+        sys.exit(said[1])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, runs_folder
 
 
@@ -46,8 +47,7 @@ def diagnose(
     if json:
         typer.echo(json_format.dumps(as_json(found, run=folder.name, given=given), indent=1))
         return
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     for part in as_lines(found, run=folder.name, given=given):
         console.print(part, soft_wrap=not hasattr(part, "columns"))

@@ -45,6 +45,8 @@ def doctor(
         machine.processors,
         machine.memory,
         disks,
+        machine.temporary,
+        lambda: [machine.open_files()],
         services.tracking,
         services.ports,
         services.ray_token,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, RunOption, bundle_folder
 
 
@@ -62,11 +63,10 @@ def evaluate(
     if json:
         typer.echo(json_format.dumps(found, indent=1))
         return
-    from rich.console import Console
 
     from quorate.report.evaluation import as_tables
 
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     for part in as_tables(found):
         console.print(part)
     if output is not None:

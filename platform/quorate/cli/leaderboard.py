@@ -6,6 +6,7 @@ import json as json_format
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, RunOption, runs_folder
 
 
@@ -17,11 +18,10 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
     if json:
         typer.echo(json_format.dumps(board, indent=1))
         return
-    from rich.console import Console
 
     from quorate.report.leaderboard import as_table, choices
 
-    console = Console()
+    console = make_console()
     console.print(as_table(board, width=console.width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ def list_kinds(
     if json:
         typer.echo(json_format.dumps({name: [asdict(entry) for entry in kinds] for name, kinds in found.items()}))
         return
-    from rich.console import Console
 
-    console = Console()
+    console = make_console()
     for name, kinds in found.items():
         if kinds:
             console.print(_table(name, kinds, listed=match is not None))
@@ -110,13 +110,14 @@ def _show_kind(what: str, name: str, *, as_json: bool) -> None:
         about = {key: value for key, value in asdict(kind).items() if key != "family"}
         typer.echo(json_format.dumps(about | {"parameters": [asdict(parameter) for parameter in takes]}, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = make_console()
     console.print(Text(f"{kind.name} ({kind.origin}): {kind.description}"))
-    table = Table("key", "value", "default", "meaning", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("key", "value", "default", "meaning"):
+        table.add_column(head, no_wrap=head == "key", overflow="fold")
     for parameter in takes:
         table.add_row(*map(Text, (parameter.name, parameter.type, parameter.default, parameter.meaning)))
     console.print(table if takes else "It takes no keys.")

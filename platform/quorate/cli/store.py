@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, store_uri
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def show(store: StoreOption = None, json: JsonOption = False) -> None:
         said = {"store": uri, "bytes": stock.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
         typer.echo(json_format.dumps(said, indent=1))
         return
-    from rich.console import Console
 
-    console = Console()
+    console = make_console()
     console.print(f"{uri}: {say_bytes(stock.size)}", highlight=False, markup=False, soft_wrap=True)
     console.print(_table("what", spaces))
     if kinds:
@@ -86,9 +86,8 @@ def collect(
         said = {"dry_run": dry_run, "before": done.before, "after": done.after, "removed": _plain(done.shares)}
         typer.echo(json_format.dumps(said, indent=1))
         return
-    from rich.console import Console
 
-    console = Console()
+    console = make_console()
     if done.shares:
         console.print(_table("would go" if dry_run else "removed", done.shares))
     verb = "would go" if dry_run else "removed"
