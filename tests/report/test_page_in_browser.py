@@ -128,7 +128,7 @@ def test_the_page_fits_loads_nothing_and_can_be_read(
 def test_the_leaderboard_is_sorted_by_keyboard(browser: Any, report: Path) -> None:
     opened = Opened(browser, report, width=1280, scheme="light")
     page = opened.page
-    head = page.locator("table.board thead th", has_text="OOF accuracy")
+    head = page.locator("table.board thead th", has_text="OOF acc.")
     column = page.locator("table.board thead th").all_inner_texts().index(head.inner_text())
 
     def shown() -> list[float]:

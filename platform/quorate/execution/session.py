@@ -59,10 +59,10 @@ def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memo
             raise ClusterError(too_long)
         try:
             ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - a node that does not start in time raises a bare Exception
             raise ClusterError(
-                f"Ray does not start on this machine: {_first_line(error)}. `quorate doctor` looks for the reason; "
-                "`quorate train JOB.yaml --executor local` trains without Ray"
+                f"Ray does not start on this machine: {_first_line(error)}. `quorate doctor` looks for the reason "
+                "(memory, disk, open files); `quorate train JOB.yaml --executor local` trains without Ray"
             ) from error
         return True
     modules = [Path(__file__).resolve().parents[1], *own_code.own_files()]

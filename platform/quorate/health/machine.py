@@ -18,8 +18,9 @@ GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
 """Ray with two workers that have imported torch takes about 2 GiB."""
 LEAST_DISK = 1 * GIB
-LEAST_FILES = 1024
-"""Open files for Ray's driver: with XXX it does not start (measured)."""
+LEAST_FILES = 256
+"""Open files of one process: with 48 Ray does not start on two cores, with 64 it does; more is for more workers, an
+assumption."""
 OBJECT_STORE = 0.3
 """Part of the memory that Ray gives its object store in /dev/shm by default."""
 
