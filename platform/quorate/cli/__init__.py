@@ -34,10 +34,12 @@ from quorate.cli import (
     train,
     ui,
 )
+from quorate.cli.commands import Command, Group
 from quorate.errors import UserError
 
 app = typer.Typer(
     name="quorate",
+    cls=Group,
     help="Train ensembles of diverse classifiers on a cluster and serve their calibrated average.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -52,26 +54,30 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
-app.command("init")(init.init)
-app.command("train")(train.train)
-app.command("leaderboard")(leaderboard.leaderboard)
-app.command("lr-find")(lr_find.lr_find)
-app.command("overfit")(overfit.overfit)
-app.command("curves")(curves.curves)
-app.command("diagnose")(diagnose.diagnose)
-app.command("report")(report.report)
-app.command("predict")(predict.predict)
-app.command("prune")(prune.prune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("distill")(distill.distill)
-app.command("soup")(soup.soup)
-app.command("serve")(serve.serve)
-app.command("ui")(ui.ui)
-app.command("sync")(sync.sync)
-app.command("list")(listing.list_kinds)
-app.command("augment")(augment.augment)
-app.command("schema")(schema.schema)
-app.command("doctor")(doctor.doctor)
+_COMMANDS = {
+    "init": init.init,
+    "train": train.train,
+    "leaderboard": leaderboard.leaderboard,
+    "lr-find": lr_find.lr_find,
+    "overfit": overfit.overfit,
+    "curves": curves.curves,
+    "diagnose": diagnose.diagnose,
+    "report": report.report,
+    "predict": predict.predict,
+    "prune": prune.prune,
+    "evaluate": evaluate.evaluate,
+    "distill": distill.distill,
+    "soup": soup.soup,
+    "serve": serve.serve,
+    "ui": ui.ui,
+    "sync": sync.sync,
+    "list": listing.list_kinds,
+    "augment": augment.augment,
+    "schema": schema.schema,
+    "doctor": doctor.doctor,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, cls=Command)(_command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(store.app, name="store")
 

@@ -39,6 +39,7 @@ def list_kinds(
     """List the kinds that a job file can name, or what one of them takes."""
     from quorate.catalogue import REGISTRIES, entries
     from quorate.errors import UserError
+    from quorate.extras import how_to_install
     from quorate.own_code import look_in
     from quorate.registry import did_you_mean
 
@@ -63,10 +64,12 @@ def list_kinds(
         typer.echo(json_format.dumps({name: [asdict(entry) for entry in kinds] for name, kinds in found.items()}))
         return
 
-    console = make_console()
+    console, plain = make_console(), {"highlight": False, "markup": False, "soft_wrap": True}
     for name, kinds in found.items():
         if kinds:
             console.print(_table(name, kinds, listed=match is not None))
+    for missing in dict.fromkeys(entry.missing for kinds in found.values() for entry in kinds if entry.missing):
+        console.print(f"{missing} is not installed: {how_to_install('boosting', missing)}", **plain)
     if not any(found.values()):
         console.print(f"nothing is called like {match!r}", highlight=False, markup=False)
 
@@ -100,6 +103,7 @@ def _table(name: str, kinds: list[Entry], *, listed: bool) -> Table:
 def _show_kind(what: str, name: str, *, as_json: bool) -> None:
     from quorate.catalogue import entry, parameters
     from quorate.errors import UserError
+    from quorate.extras import how_to_install
     from quorate.registry import UnknownKind
 
     try:
@@ -115,6 +119,9 @@ def _show_kind(what: str, name: str, *, as_json: bool) -> None:
 
     console = make_console()
     console.print(Text(f"{kind.name} ({kind.origin}): {kind.description}"))
+    if kind.missing:
+        said = f"{kind.missing} is not installed: {how_to_install('boosting', kind.missing)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("key", "value", "default", "meaning"):
         table.add_column(head, no_wrap=head == "key", overflow="fold")

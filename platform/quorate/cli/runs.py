@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quorate.cli.commands import Command, Group
 from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, runs_folder
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _STATES = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}
 """The colours of states."""
 
-app = typer.Typer(help="List runs, compare them, or remove them.")
+app = typer.Typer(cls=Group, help="List runs, compare them, or remove them.")
 
 RunsArgument = Annotated[
     list[str], typer.Argument(metavar="RUN…", help="Run folders or their names.", show_default=False)
@@ -38,7 +39,7 @@ def _list_by_default(context: typer.Context, json: JsonOption = False) -> None:
         raise UserError(f"put --json behind `{context.invoked_subcommand}`")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_runs(json: JsonOption = False) -> None:
     """List the runs, the newest first: how each ended, its figures and its size."""
     from quorate.history import past_runs
@@ -72,7 +73,7 @@ def list_runs(json: JsonOption = False) -> None:
     console.print(fit(columns, width=console.width, box=None, padding=(0, 1, 0, 0)).table)
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(runs: RunsArgument, json: JsonOption = False) -> None:
     """Compare finished runs with the first: figures, what their jobs say differently, and the noise between them."""
     from quorate.comparison import compare
@@ -105,7 +106,7 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
         console.print(_judged(versus, found.runs[0]), highlight=False, markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def remove(
     runs: RunsArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.commands import Command, Group
 from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, store_uri
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from quorate.housekeeping import Share
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", metavar="URI", help="Where finished work is kept [default: .quorate/store].")
+    str | None,
+    typer.Option(
+        "--store", metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
+    ),
 ]
 
-app = typer.Typer(help="Show what the store keeps, or remove what is not needed.")
+app = typer.Typer(cls=Group, help="Show what the store keeps, or remove what is not needed.")
 
 
 @app.callback(invoke_without_command=True)
@@ -33,7 +37,7 @@ def _show_by_default(context: typer.Context, store: StoreOption = None, json: Js
         raise UserError(f"put the options behind `{context.invoked_subcommand}`")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(store: StoreOption = None, json: JsonOption = False) -> None:
     """Show the store's size by what it holds and by kind of member."""
     from quorate.amounts import say_bytes
@@ -55,7 +59,7 @@ def show(store: StoreOption = None, json: JsonOption = False) -> None:
         console.print(_table("finished fit tasks", kinds, training=True))
 
 
-@app.command()
+@app.command(cls=Command)
 def collect(
     store: StoreOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,

@@ -32,7 +32,10 @@ def train(
     ] = None,
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; a local Ray when left out.")] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="URI", help="Where finished work is kept [default: .quorate/store].")
+        str | None,
+        typer.Option(
+            metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Override the job's seed.")] = None,
     budget: Annotated[

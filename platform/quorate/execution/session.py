@@ -59,7 +59,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memo
             raise ClusterError(too_long)
         try:
             ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
-        except Exception as error:  # noqa: BLE001 - a node that does not start in time raises a bare Exception
+        except Exception as error:
             raise ClusterError(
                 f"Ray does not start on this machine: {_first_line(error)}. `quorate doctor` looks for the reason "
                 "(memory, disk, open files); `quorate train JOB.yaml --executor local` trains without Ray"
