@@ -11,7 +11,7 @@ import pytest
 PLATFORM = Path(__file__).parents[1] / "platform"
 
 LAYERS = (
-    {"amounts", "errors", "paired"},
+    {"amounts", "errors", "extras", "paired"},
     {"own_code"},
     {"registry"},
     {"jobfile", "kinds"},

@@ -79,8 +79,9 @@ def prepare_streams() -> None:
     given = sys.stdout
     if given is sys.__stdout__ and isinstance(given, io.TextIOWrapper) and not isinstance(given, Output):
         given.flush()
-        own = {"encoding": given.encoding, "errors": given.errors, "line_buffering": given.line_buffering}
-        sys.stdout = Output(given.buffer, **own)
+        sys.stdout = Output(
+            given.buffer, encoding=given.encoding, errors=given.errors, line_buffering=given.line_buffering
+        )
 
 
 def flush_streams() -> None:

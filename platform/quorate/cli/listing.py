@@ -64,12 +64,13 @@ def list_kinds(
         typer.echo(json_format.dumps({name: [asdict(entry) for entry in kinds] for name, kinds in found.items()}))
         return
 
-    console, plain = make_console(), {"highlight": False, "markup": False, "soft_wrap": True}
+    console = make_console()
     for name, kinds in found.items():
         if kinds:
             console.print(_table(name, kinds, listed=match is not None))
     for missing in dict.fromkeys(entry.missing for kinds in found.values() for entry in kinds if entry.missing):
-        console.print(f"{missing} is not installed: {how_to_install('boosting', missing)}", **plain)
+        said = f"{missing} is not installed: {how_to_install('boosting', missing)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     if not any(found.values()):
         console.print(f"nothing is called like {match!r}", highlight=False, markup=False)
 
