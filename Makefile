@@ -3,7 +3,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 UNMARKED := not slow and not gpu and not chaos and not browser and not system
 
-.PHONY: train test test-quick test-all lint format lock bench setup clean
+.PHONY: train test test-quick test-all lint format lock bench wheel setup clean
 
 ## train: set everything up and train the ensemble of pipelines/digits.yaml
 train: setup
@@ -39,6 +39,10 @@ lock: .uv/bin/uv
 	.uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	  --quiet $(LOCKFLAGS) -o requirements.lock
+
+## wheel: the package as dist/quorate-VERSION-py3-none-any.whl, to be installed elsewhere
+wheel: .uv/bin/uv
+	.uv/bin/uv build --quiet --wheel -o dist
 
 setup: .venv/.ready
 

@@ -11,7 +11,7 @@ import pytest
 PLATFORM = Path(__file__).parents[1] / "platform"
 
 LAYERS = (
-    {"amounts", "errors", "json_text", "paired"},
+    {"amounts", "errors", "extras", "json_text", "paired"},
     {"own_code"},
     {"registry"},
     {"jobfile", "kinds"},

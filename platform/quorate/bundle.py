@@ -31,7 +31,7 @@ from quorate.ensemble.arrays import Mask
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.conformal import Conformal
 from quorate.ensemble.uncertainty import Doubt, scattered
-from quorate.errors import UserError
+from quorate.errors import UserError, naming
 from quorate.json_text import json_text
 from quorate.kinds import COMBINERS
 from quorate.members.base import HEADER, Member, Proba, load_member, read_header, references_in
@@ -334,15 +334,17 @@ def write_bundle(folder: Path, manifest: dict[str, Any], files: Mapping[str, byt
     """Write a bundle beside its place and move it there whole; `files` by path below the folder."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    hashes = {}
-    for name, content in files.items():
-        path = partial / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        hashes[name] = hashlib.sha256(content).hexdigest()
-    whole = {"schema": SCHEMA, **manifest, "files": hashes}
-    (partial / MANIFEST).write_text(json_text(whole), encoding="utf-8")
-    partial.rename(folder)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    whole = json_text({"schema": SCHEMA, **manifest, "files": hashes}).encode()
+    try:
+        for name, content in (*files.items(), (MANIFEST, whole)):
+            path = partial / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with naming(path):
+                path.write_bytes(content)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _verify_member(folder: Path, place: str, hashes: Mapping[str, str]) -> None:

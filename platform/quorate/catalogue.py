@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from quorate.kinds import (
     OPTIMIZERS,
     PRETRAININGS,
     SCHEDULES,
+    KindParams,
 )
 from quorate.own_code import OwnCodeError
 from quorate.parameter_names import aliases
@@ -53,9 +55,11 @@ class Entry:
     name: str
     description: str
     origin: str
-    """`built in`, or the package and version that brought it."""
+    """`built in`, or the package and version that brought it; `not installed` where `missing` is needed."""
     family: list[str] = field(default_factory=list)
     """The names that a family has, in full."""
+    missing: str = ""
+    """A package of an extra that the kind needs and that is not installed."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ def entries(what: str) -> Iterator[Entry]:
             yield Entry(name, f"cannot be used: {error}", "an installed package")
             continue
         names = [f"{name}{member}" for member in kind.names()] if family and hasattr(kind, "names") else []
-        yield Entry(f"{name}NAME" if family else name, description_of(kind), _origin(kind), names)
+        missing = _missing(kind.Params)
+        origin = "not installed" if missing else _origin(kind)
+        yield Entry(f"{name}NAME" if family else name, description_of(kind), origin, names, missing)
 
 
 def entry(what: str, name: str) -> Entry:
@@ -87,6 +93,8 @@ def entry(what: str, name: str) -> Entry:
     Raises `UserError` where `name` is of a family, such as `timm/`, that has no such name.
     """
     kind = REGISTRIES[what].get(name)
+    if missing := _missing(kind.Params):
+        return Entry(name, description_of(kind), "not installed", missing=missing)
     try:
         kind.Params.model_validate({"kind": name})
     except ValidationError as error:
@@ -154,6 +162,11 @@ def _value(value: object) -> str:
     if isinstance(value, dict) and value.keys() == {"kind"}:
         value = value["kind"]
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _missing(params: type[KindParams]) -> str:
+    package = params.needs_package
+    return package if package and importlib.util.find_spec(package) is None else ""
 
 
 def _origin(kind: object) -> str:

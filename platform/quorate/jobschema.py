@@ -115,7 +115,8 @@ def _tidy(node: Any) -> None:
     """Descriptions in one line."""
     for inner in _below(node):
         if isinstance(inner.get("description"), str):
-            inner["description"] = " ".join(inner["description"].split())
+            # What the reference of job files has below its tables does not stand here.
+            inner["description"] = " ".join(inner["description"].split()).replace("; see below", "")
 
 
 def _below(node: Any) -> Iterator[Node]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -74,6 +74,8 @@ class Spec(BaseModel):
 class KindParams(Spec):
     """What one kind takes: `kind` is its name in the registry, the rest are its parameters."""
 
+    needs_package: ClassVar[str] = ""
+    """The package of an extra that the kind cannot do without."""
     kind: str
 
     def __hash__(self) -> int:  # pydantic's own has no answer for lists and mappings

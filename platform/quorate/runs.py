@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
-from quorate.errors import UserError
+from quorate.errors import UserError, naming
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
 from quorate.json_text import json_text
 from quorate.oof import Gathered
@@ -53,7 +55,7 @@ class RunFolder:
             except FileExistsError:
                 continue
             folder = cls(path)
-            folder._write("job.json", job.spec.model_dump_json(indent=1))
+            folder._write("job.json", job.spec.model_dump_json(indent=1).encode())
             return folder
         raise AssertionError("a thousand runs of one name in one second")
 
@@ -152,7 +154,8 @@ class RunFolder:
             line = f"attempt {event.attempt} {event.status}: {event.message}\n{event.tail}\nworker's log: {event.log}"
         else:
             line = type(event).__name__.lower()
-        with self.log_path(event).open("a", encoding="utf-8") as file:
+        path = self.log_path(event)
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def write_end(
@@ -173,22 +176,33 @@ class RunFolder:
             "learnable": gathered.learnable,
         }
         arrays |= _dependence(plan.context.train)
-        np.savez(self.path / "oof.npz", allow_pickle=False, **arrays)
+        self._write("oof.npz", _packed(arrays))
         if gathered.test is not None and test is not None and (data := plan.context.test) is not None:
             arrays = {"proba": gathered.test, "ensemble": test, "y": data.y, "fingerprint": np.array(data.fingerprint)}
             arrays |= _dependence(data)
-            np.savez(self.path / "test.npz", allow_pickle=False, **arrays)
+            self._write("test.npz", _packed(arrays))
         self.write_board(board)
 
     def write_board(self, board: dict[str, Any]) -> None:
         """The leaderboard as text and, last, as JSON."""
-        self._write("leaderboard.txt", as_text(board))
-        self._write(BOARD, json_text(board))
+        self._write("leaderboard.txt", as_text(board).encode())
+        self._write(BOARD, json_text(board).encode())
 
-    def _write(self, name: str, text: str) -> None:
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+    def _write(self, name: str, content: bytes) -> None:
+        """Put a file there whole, or not at all."""
+        path, partial = self.path / name, self.path / f".{name}.partial"
+        try:
+            with naming(path):
+                partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    return content.getvalue()
 
 
 def _dependence(data: Dataset) -> dict[str, NDArray[Any]]:

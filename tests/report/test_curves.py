@@ -18,7 +18,7 @@ def history(epochs: int, *, floor: float = 0.2, gradient: bool = True) -> list[d
     for epoch in range(epochs):
         loss = floor + 2 * 0.6**epoch
         row = {"train_loss": loss, "valid_loss": loss + 0.02 * max(0, epoch - 5), "lr": 0.1 * 0.8**epoch}
-        row |= {f"{split}_accuracy": 1 - loss / 3 for split in ("train", "valid")}
+        row |= {f"{split}_accuracy": 1 - row[f"{split}_loss"] / 3 for split in ("train", "valid")}
         row |= {f"valid_{name}": 1 - loss / 3.2 for name in ("precision", "recall")}
         rows.append({**row, "seconds": 1.0, **({"grad_norm": 5 * 0.9**epoch} if gradient else {})})
     return rows

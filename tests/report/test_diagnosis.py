@@ -109,7 +109,7 @@ def test_training_that_is_not_done_comes_before_the_gaps() -> None:
     first = first_to_do(diagnose(whole))
 
     assert first is not None and first.rule == "training"
-    assert first.advice.startswith("more epochs")
+    assert first.advice.startswith("more `epochs`")
 
 
 def test_figures_are_said_with_their_intervals() -> None:

@@ -62,13 +62,33 @@ def test_what_the_combiner_chose_from_is_shown_with_what_it_chose() -> None:
     assert stacking.split() == ["stacking", "0.3090"]
 
 
-def test_eighty_columns_hold_every_figure_of_members_with_long_names() -> None:
-    text = as_text(board(["boosting_with_a_long_name.1", "svm"], FIGURES), width=80)
+LONG = ["boosting_with_a_long_name.1", "convolutional_network_with_augmentation_a", "svm"]
 
-    assert "…" not in text
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
-    assert text.count("0.9800") == 6
-    assert text.count("123.4") == 2
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+def test_names_figures_and_states_are_whole_at_every_width(width: int) -> None:
+    found = board(LONG, FIGURES)
+    found["members"][0] |= {"status": "out of time", "folds": 4}
+
+    lines = as_text(found, width=width).splitlines()
+
+    assert "…" not in "".join(lines)
+    assert max(len(line.rstrip()) for line in lines) <= width
+    for name, loss in zip(LONG, ("0.1000", "0.1010", "0.1020"), strict=True):
+        (line,) = [line for line in lines if name in line]
+        assert loss in line.split()
+    assert width < 80 or sum("4/5 folds" in line for line in lines) == 1
+
+
+def test_a_table_names_the_columns_that_it_has_no_room_for() -> None:
+    narrow = " ".join(as_text(board(LONG, FIGURES), width=80).split())
+    everything = as_text(board(LONG, FIGURES))
+
+    assert "no room for: kind," in narrow and "oof Brier" in narrow
+    assert "quorate leaderboard --json" in narrow
+    assert "no room" not in everything
+    assert everything.count("0.0200") == 2 * (len(LONG) + 1), "Brier scores of both splits"
+    assert everything.count("1.25") == len(LONG) and everything.count("123.4") == len(LONG)
 
 
 def test_markdown_has_the_ensemble_first_and_then_the_best() -> None:

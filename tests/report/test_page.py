@@ -11,7 +11,7 @@ import pytest
 from tests.report.finished import Parsed, addresses, finished, said
 
 from quorate.ensemble.intervals import figures
-from quorate.report.page.page import page, sections_of
+from quorate.report.page.page import _marked, page, sections_of
 from quorate.report.page.run import Run
 from quorate.report.page.section import listed, signed
 from quorate.report.page.values import LEAST_ROWS, values_of
@@ -241,3 +241,12 @@ def test_words_are_listed_as_people_do() -> None:
     assert listed([*"abcdefgh"], 3) == "a, b, c and 5 more"
     assert signed(-0.00001) == "+0.0000"
     assert signed(-0.5, 1) == "−0.5"
+
+
+def test_code_in_sentences_is_marked_and_what_users_write_stays_text() -> None:
+    assert str(_marked("find a rate with `quorate lr-find`")) == "find a rate with <code>quorate lr-find</code>"
+    assert str(_marked("`<b>` & <i>")) == "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"
+
+
+def test_no_remark_of_the_page_shows_backticks(run: Run, parsed: Parsed) -> None:
+    assert "`" not in page(run).partition('<section id="repeat"')[0].partition("</style>")[2]

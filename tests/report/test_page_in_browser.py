@@ -128,7 +128,7 @@ def test_the_page_fits_loads_nothing_and_can_be_read(
 def test_the_leaderboard_is_sorted_by_keyboard(browser: Any, report: Path) -> None:
     opened = Opened(browser, report, width=1280, scheme="light")
     page = opened.page
-    head = page.locator("table.board thead th", has_text="OOF accuracy")
+    head = page.locator("table.board thead th", has_text="OOF acc.")
     column = page.locator("table.board thead th").all_inner_texts().index(head.inner_text())
 
     def shown() -> list[float]:
@@ -179,3 +179,23 @@ def test_without_scripts_the_page_is_whole(browser: Any, report: Path) -> None:
     assert opened.page.locator("table.board thead button").count() == 0
     assert opened.problems == []
     opened.close()
+
+
+@pytest.mark.parametrize("width", [1280, 1440, 1920])
+def test_a_desk_shows_the_whole_leaderboard_with_whole_names(browser: Any, tmp_path: Path, width: int) -> None:
+    names = [f"boosting_with_many_small_trees_{seed}" for seed in "ab"]
+    path = tmp_path / "report.html"
+    path.write_text(written(finished(members=[*names, "svm"])), encoding="utf-8")
+    opened = Opened(browser, path, width=width, scheme="light")
+    board = opened.page.locator("table.board")
+
+    hidden = board.evaluate("table => table.parentElement.scrollWidth - table.parentElement.clientWidth")
+    cut = board.evaluate(
+        "table => [...table.querySelectorAll('tbody th')].filter(th => th.scrollWidth > th.clientWidth + 1).length"
+    )
+    shown = board.locator("tbody th").all_inner_texts()
+    opened.close()
+
+    assert hidden <= 0
+    assert cut == 0
+    assert set(names) <= set(shown)

@@ -63,3 +63,20 @@ def test_where_weights_are_restored_a_member_that_ended_goes_on_with_its_best_fi
 
 def test_a_figure_that_is_not_there_is_not_a_number() -> None:
     assert np.isnan(Curves((history([1.0, 0.5]),)).mean("grad_norm")).all()
+
+
+def test_a_rising_loss_with_a_steady_accuracy_is_overconfidence_and_no_problem() -> None:
+    """The loss of `OVER` rises from 1.0 by a third; three folds with accuracies that rise, or fall."""
+
+    def with_accuracy(change: float) -> Curves:
+        ends = [
+            [{**epoch, "valid_accuracy": 0.8 + (change + 0.002 * fold) * max(0, i - 8)} for i, epoch in enumerate(one)]
+            for fold, one in enumerate([history(OVER, TRAIN)] * 3)
+        ]
+        return Curves(tuple(ends))
+
+    steady, falling = read_curves(with_accuracy(0.0)), read_curves(with_accuracy(-0.02))
+
+    assert (steady.name, steady.problem) == ("too sure", False)
+    assert "temperature corrects" in steady.sentence
+    assert (falling.name, falling.problem) == ("overfitting", True)

@@ -71,4 +71,7 @@ def test_labels_do_not_cover_each_other() -> None:
 
 def test_long_words_are_clipped() -> None:
     assert clip("short", 10) == "short"
-    assert clip("rather long words", 10) == "rather lo…"
+    assert clip("rather long words", 10) == "rathe…ords"
+    assert clip("model_a", 7) == "model_a"
+    names = [f"{'network' * 9}_{seed}" for seed in "ab"]
+    assert clip(names[0], 24) != clip(names[1], 24)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.bundle import BundleError, verified_manifest
+from quorate.bundle import BundleError, read_manifest, verified_manifest
 from quorate.data.dataset import Rows
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import row_nll
@@ -18,6 +18,7 @@ from quorate.job import open_data
 from quorate.members.base import load_member
 from quorate.report.diagnosis import Estimate, Evidence, error_rate, error_rate_of_groups, exactly, mean_loss
 from quorate.report.reading import Curves
+from quorate.report.remedies import Recipe
 from quorate.runs import RunFolder
 from quorate.spec import load_job
 from quorate.tracking import journal
@@ -60,6 +61,7 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
     test, aside = folder.arrays_if_any("test.npz"), folder.arrays_if_any(f"{TRAIN_DEV}.npz")
     recorded = histories(folder.path / journal.NAME) if (folder.path / journal.NAME).is_file() else {}
     trained = training_answers(folder)
+    spec, images = folder.spec(), read_manifest(folder.bundle)["input"]["kind"] == "image"
     known = np.isfinite(oof["ensemble"]).all(axis=1)
     groups = oof.get("groups")
     learnable = oof.get("learnable", np.ones(len(oof["y"]), bool))  # runs of older versions count all rows
@@ -77,6 +79,7 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
     for m, row in enumerate(board["members"]):
         name, covered = row["name"], oof["mask"][m] & learnable
         curves, rows = _curves(name, recorded), int(covered.sum())
+        params = spec.members[name.partition(".")[0]].model_dump(mode="json")
         train, note = _of(trained, name, estimate), ""
         if train is None:
             train, note = _from_history(curves, measure, rows=rows)
@@ -97,6 +100,7 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
                 test=estimate(test["proba"][m], test["y"], test.get("groups")) if test and row["test"] else None,
                 folds=_folds(curves, rows) if measure == "error" else (),
                 curves=curves if curves is not None and curves.epochs > 1 else None,
+                recipe=Recipe(row["kind"], params, images),
             )
         )
     return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import typer
 
@@ -16,6 +16,7 @@ from quorate.cli import (
     diagnose,
     distill,
     doctor,
+    environment,
     evaluate,
     init,
     leaderboard,
@@ -34,10 +35,12 @@ from quorate.cli import (
     train,
     ui,
 )
+from quorate.cli.commands import Command, Group
 from quorate.errors import UserError
 
 app = typer.Typer(
     name="quorate",
+    cls=Group,
     help="Train ensembles of diverse classifiers on a cluster and serve their calibrated average.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -52,34 +55,39 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
-app.command("init")(init.init)
-app.command("train")(train.train)
-app.command("leaderboard")(leaderboard.leaderboard)
-app.command("lr-find")(lr_find.lr_find)
-app.command("overfit")(overfit.overfit)
-app.command("curves")(curves.curves)
-app.command("diagnose")(diagnose.diagnose)
-app.command("report")(report.report)
-app.command("predict")(predict.predict)
-app.command("prune")(prune.prune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("distill")(distill.distill)
-app.command("soup")(soup.soup)
-app.command("serve")(serve.serve)
-app.command("ui")(ui.ui)
-app.command("sync")(sync.sync)
-app.command("list")(listing.list_kinds)
-app.command("augment")(augment.augment)
-app.command("schema")(schema.schema)
-app.command("doctor")(doctor.doctor)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init.init,
+    "train": train.train,
+    "leaderboard": leaderboard.leaderboard,
+    "lr-find": lr_find.lr_find,
+    "overfit": overfit.overfit,
+    "curves": curves.curves,
+    "diagnose": diagnose.diagnose,
+    "report": report.report,
+    "predict": predict.predict,
+    "prune": prune.prune,
+    "evaluate": evaluate.evaluate,
+    "distill": distill.distill,
+    "soup": soup.soup,
+    "serve": serve.serve,
+    "ui": ui.ui,
+    "sync": sync.sync,
+    "list": listing.list_kinds,
+    "augment": augment.augment,
+    "schema": schema.schema,
+    "doctor": doctor.doctor,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, cls=Command)(_command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(store.app, name="store")
 
 
 def main() -> None:
-    """Run the command line; what a user can mend ends with code 2 and no traceback."""
+    """Run the command line; an error of the user's or of the machine's ends with its code and without a traceback."""
     # Pillow warns of pictures above 89 megapixels; which are read is decided in quorate.data.images
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+    environment.prepare_streams()
     with _plain_errors():
         app()
 
@@ -87,9 +95,17 @@ def main() -> None:
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
     try:
-        yield
+        try:
+            yield
+        finally:
+            environment.flush_streams()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(141)
+    except OSError as error:
+        environment.give_up_output()
+        said = environment.in_words(error)
+        if said is None:
+            raise
+        sys.stderr.write(f"error: {said[0]}\n")
+        sys.exit(said[1])

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
 from quorate.json_text import json_text
 
@@ -47,8 +48,7 @@ def diagnose(
     if json:
         typer.echo(json_text(as_json(found, run=folder.name, given=given)))
         return
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     for part in as_lines(found, run=folder.name, given=given):
         console.print(part, soft_wrap=not hasattr(part, "columns"))

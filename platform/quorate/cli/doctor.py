@@ -21,7 +21,10 @@ SECONDS = 70.0
 
 def doctor(
     store: Annotated[
-        str | None, typer.Option(metavar="URI", help="Where finished work is kept [default: .quorate/store].")
+        str | None,
+        typer.Option(
+            metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -45,6 +48,8 @@ def doctor(
         machine.processors,
         machine.memory,
         disks,
+        machine.temporary,
+        lambda: [machine.open_files()],
         services.tracking,
         services.ports,
         services.ray_token,

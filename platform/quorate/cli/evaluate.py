@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
 from quorate.json_text import json_text
 
@@ -68,11 +69,10 @@ def evaluate(
     if json:
         typer.echo(json_text(found))
         raise typer.Exit(code)
-    from rich.console import Console
 
     from quorate.report.evaluation import as_tables
 
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     for part in as_tables(found):
         console.print(part)
     if output is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption
 from quorate.json_text import json_text
 
@@ -47,7 +48,6 @@ def init(
     json: JsonOption = False,
 ) -> None:
     """Look at data, print what they are, and write a commented job that suits them."""
-    from rich.console import Console
 
     from quorate.amounts import read_seconds
     from quorate.errors import UserError
@@ -70,7 +70,7 @@ def init(
     from quorate.starting.team import Machine
     from quorate.starting.writing import write_checked
 
-    console = Console(stderr=json)
+    console = make_console(stderr=json)
     fingerprint = look_at(find_source(data, test), label=label)
     if not json:
         _show(fingerprint, console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
@@ -16,12 +17,11 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
     if json:
         typer.echo(json_text(board))
         return
-    from rich.console import Console
 
     from quorate.report.budget import as_lines
     from quorate.report.leaderboard import as_table, choices
 
-    console = Console()
+    console = make_console()
     console.print(as_table(board, width=console.width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption
 from quorate.json_text import json_text
 
@@ -38,6 +39,7 @@ def list_kinds(
     """List the kinds that a job file can name, or what one of them takes."""
     from quorate.catalogue import REGISTRIES, entries
     from quorate.errors import UserError
+    from quorate.extras import how_to_install
     from quorate.own_code import look_in
     from quorate.registry import did_you_mean
 
@@ -61,12 +63,14 @@ def list_kinds(
     if json:
         typer.echo(json_text({name: [asdict(entry) for entry in kinds] for name, kinds in found.items()}, indent=None))
         return
-    from rich.console import Console
 
-    console = Console()
+    console = make_console()
     for name, kinds in found.items():
         if kinds:
             console.print(_table(name, kinds, listed=match is not None))
+    for missing in dict.fromkeys(entry.missing for kinds in found.values() for entry in kinds if entry.missing):
+        said = f"{missing} is not installed: {how_to_install('boosting', missing)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     if not any(found.values()):
         console.print(f"nothing is called like {match!r}", highlight=False, markup=False)
 
@@ -100,6 +104,7 @@ def _table(name: str, kinds: list[Entry], *, listed: bool) -> Table:
 def _show_kind(what: str, name: str, *, as_json: bool) -> None:
     from quorate.catalogue import entry, parameters
     from quorate.errors import UserError
+    from quorate.extras import how_to_install
     from quorate.registry import UnknownKind
 
     try:
@@ -110,13 +115,17 @@ def _show_kind(what: str, name: str, *, as_json: bool) -> None:
         about = {key: value for key, value in asdict(kind).items() if key != "family"}
         typer.echo(json_text(about | {"parameters": [asdict(parameter) for parameter in takes]}))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = make_console()
     console.print(Text(f"{kind.name} ({kind.origin}): {kind.description}"))
-    table = Table("key", "value", "default", "meaning", box=None, padding=(0, 2, 0, 0))
+    if kind.missing:
+        said = f"{kind.missing} is not installed: {how_to_install('boosting', kind.missing)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("key", "value", "default", "meaning"):
+        table.add_column(head, no_wrap=head == "key", overflow="fold")
     for parameter in takes:
         table.add_row(*map(Text, (parameter.name, parameter.type, parameter.default, parameter.meaning)))
     console.print(table if takes else "It takes no keys.")

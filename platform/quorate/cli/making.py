@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quorate.cli.console import make_console
+
 if TYPE_CHECKING:
     from rich.status import Status
 
@@ -36,12 +38,11 @@ def output_folder(given: Path | None, usual: Path) -> Path:
 @contextmanager
 def making(target: Path) -> Iterator[Status]:
     """A line of progress where somebody looks; a signal ends the command with nothing written."""
-    from rich.console import Console
 
     from quorate.errors import Interrupted
     from quorate.interrupt import StopRequest
 
-    errors = Console(stderr=True, highlight=False)
+    errors = make_console(stderr=True, highlight=False)
     StopRequest().install()
     try:
         with errors.status("reading the run") as status:
@@ -53,9 +54,8 @@ def making(target: Path) -> Iterator[Status]:
 
 def tell(parts: Iterable[Any], target: Path) -> None:
     """Print tables and sentences, and what can be done with the bundle."""
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     for part in parts:
         console.print(part, soft_wrap=not hasattr(part, "columns"))
     console.print(f"\n  quorate predict FILES --run {target}", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.console import make_console
 from quorate.cli.making import output_folder
 from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
 from quorate.json_text import json_text
@@ -49,13 +50,12 @@ def prune(
         raise UserError("-o is for a smaller bundle; say which, with --members, --max-latency or --loss")
     if output is not None:
         output_folder(output, output)
-    from rich.console import Console
 
     from quorate import pruning
     from quorate.report.receipt import as_lines, as_table
     from quorate.scoring.output import writing
 
-    with Console(stderr=True).status("combining without one member after another"):
+    with make_console(stderr=True).status("combining without one member after another"):
         found = pruning.receipt(folder, by_cost=members is None)
     step = found.chosen(goal) if goal is not None else None
     if goal is not None and step is None:
@@ -72,7 +72,7 @@ def prune(
     if json:
         typer.echo(json_text({**found.to_json(), "pruned": written}))
         return
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     console.print(as_table(found, step))
     for line in as_lines(found, step, written):
         console.print(line, soft_wrap=True, markup=False)

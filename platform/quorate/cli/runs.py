@@ -5,24 +5,26 @@ from __future__ import annotations
 import json as json_format
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quorate.cli.commands import Command, Group
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, runs_folder
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quorate.comparison import Comparison, Versus
+    from quorate.comparison import Versus
 
-_WIDE = 110
-"""Columns of a terminal from which all that is known of a run fits into a line."""
+_STATES = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}
+"""The colours of states."""
 
-app = typer.Typer(help="List runs, compare them, or remove them.")
+app = typer.Typer(cls=Group, help="List runs, compare them, or remove them.")
 
 RunsArgument = Annotated[
     list[str], typer.Argument(metavar="RUN…", help="Run folders or their names.", show_default=False)
@@ -39,7 +41,7 @@ def _list_by_default(context: typer.Context, json: JsonOption = False) -> None:
         raise UserError(f"put --json behind `{context.invoked_subcommand}`")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_runs(json: JsonOption = False) -> None:
     """List the runs, the newest first: how each ended, its figures and its size."""
     from quorate.history import past_runs
@@ -48,35 +50,37 @@ def list_runs(json: JsonOption = False) -> None:
     if json:
         typer.echo(json_text([asdict(run) for run in runs]))
         return
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from quorate.amounts import say_bytes, say_seconds
+    from quorate.report.columns import Column, fit
 
-    console = Console()
+    console = make_console()
     if not runs:
         console.print(f"there is no run in {runs_folder().absolute()}", highlight=False, markup=False, soft_wrap=True)
         return
-    wide = console.width >= _WIDE
-    table = Table("run", "started", "state", *(["data", "members"] if wide else []), box=None, padding=(0, 1, 0, 0))
-    for column in ("oof NLL", "test NLL", *(["test acc."] if wide else []), "took", "size"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for run in runs:
-        style = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}.get(run.state, "")
-        figures = [_said(value) for value in (run.oof_nll, run.test_nll, run.test_accuracy)[: 3 if wide else 2]]
-        about = (Text(run.data), str(run.members)) if wide else ()
-        took = "" if run.seconds is None else say_seconds(run.seconds)
-        started, state = run.started.replace("T", " ")[:16], Text(run.state, style=style)
-        table.add_row(Text(run.name, overflow="fold"), started, state, *about, *figures, took, say_bytes(run.size))
-    console.print(table)
+    states = [Text(run.state, style=_STATES.get(run.state, "")) for run in runs]
+    columns = [
+        Column("run", [run.name for run in runs], justify="left"),
+        Column("started", [run.started.replace("T", " ")[:16] for run in runs], 5, justify="left"),
+        Column("state", states, justify="left"),
+        Column("data", [run.data for run in runs], 7, justify="left"),
+        Column("members", ["" if run.members is None else str(run.members) for run in runs], 6),
+        Column("oof NLL", [_said(run.oof_nll) for run in runs]),
+        Column("test NLL", [_said(run.test_nll) for run in runs], 1),
+        Column("test acc.", [_said(run.test_accuracy) for run in runs], 4),
+        Column("took", ["" if run.seconds is None else say_seconds(run.seconds) for run in runs], 2),
+        Column("size", [say_bytes(run.size) for run in runs], 3),
+    ]
+    console.print(fit(columns, width=console.width, box=None, padding=(0, 1, 0, 0)).table)
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(runs: RunsArgument, json: JsonOption = False) -> None:
     """Compare finished runs with the first: figures, what their jobs say differently, and the noise between them."""
     from quorate.comparison import compare
     from quorate.errors import UserError
+    from quorate.report.columns import natural_width
     from quorate.runs import RunFolder
 
     if len(runs) < 2:
@@ -85,20 +89,26 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
     if json:
         typer.echo(json_text(asdict(found)))
         return
-    from rich.console import Console
 
-    console = Console()
-    for title, rows in (("ensemble", found.figures), ("members, oof NLL", found.members)):
-        console.print(_side_by_side(title, rows, found, _said))
-    if found.parameters:
-        console.print(_side_by_side("jobs differ in", found.parameters, found, json_format.dumps))
-    else:
+    console = make_console()
+    numbered = [f"run {number}" for number, _ in enumerate(found.runs, start=1)]
+    parts: list[tuple[str, dict[str, Any], Callable[[Any], str]]]
+    parts = [("ensemble", found.figures, _said), ("members, oof NLL", found.members, _said)]
+    parts += [("jobs differ in", found.parameters, json_format.dumps)] if found.parameters else []
+    tables = [_side_by_side(title, rows, found.runs, say) for title, rows, say in parts]
+    if any(natural_width(table) > console.width for table in tables):
+        for number, run in zip(numbered, found.runs, strict=True):
+            console.print(f"{number}: {run}", highlight=False, markup=False, soft_wrap=True)
+        tables = [_side_by_side(title, rows, numbered, say) for title, rows, say in parts]
+    for table in tables:
+        console.print(table)
+    if not found.parameters:
         console.print("the jobs are the same")
     for versus in found.versus:
         console.print(_judged(versus, found.runs[0]), highlight=False, markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def remove(
     runs: RunsArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -125,12 +135,12 @@ def remove(
         typer.echo(f"removed {folder.name}")
 
 
-def _side_by_side(title: str, rows: dict[str, Any], found: Comparison, say: Callable[[Any], str]) -> Table:
+def _side_by_side(title: str, rows: dict[str, Any], runs: Sequence[str], say: Callable[[Any], str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title, box=None, padding=(0, 2, 0, 0))
-    for run in found.runs:
+    for run in runs:
         table.add_column(Text(run), justify="right")
     for name, values in rows.items():
         table.add_row(Text(name), *(Text(say(value)) for value in values))

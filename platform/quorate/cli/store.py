@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quorate.cli.commands import Command, Group
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, store_uri
 from quorate.json_text import json_text
 
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
     from quorate.housekeeping import Share
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", metavar="URI", help="Where finished work is kept [default: .quorate/store].")
+    str | None,
+    typer.Option(
+        "--store", metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
+    ),
 ]
 
-app = typer.Typer(help="Show what the store keeps, or remove what is not needed.")
+app = typer.Typer(cls=Group, help="Show what the store keeps, or remove what is not needed.")
 
 
 @app.callback(invoke_without_command=True)
@@ -32,7 +37,7 @@ def _show_by_default(context: typer.Context, store: StoreOption = None, json: Js
         raise UserError(f"put the options behind `{context.invoked_subcommand}`")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(store: StoreOption = None, json: JsonOption = False) -> None:
     """Show the store's size by what it holds and by kind of member."""
     from quorate.amounts import say_bytes
@@ -46,16 +51,15 @@ def show(store: StoreOption = None, json: JsonOption = False) -> None:
         said = {"store": uri, "bytes": stock.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
         typer.echo(json_text(said))
         return
-    from rich.console import Console
 
-    console = Console()
+    console = make_console()
     console.print(f"{uri}: {say_bytes(stock.size)}", highlight=False, markup=False, soft_wrap=True)
     console.print(_table("what", spaces))
     if kinds:
         console.print(_table("finished fit tasks", kinds, training=True))
 
 
-@app.command()
+@app.command(cls=Command)
 def collect(
     store: StoreOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
@@ -86,9 +90,8 @@ def collect(
         said = {"dry_run": dry_run, "before": done.before, "after": done.after, "removed": _plain(done.shares)}
         typer.echo(json_text(said))
         return
-    from rich.console import Console
 
-    console = Console()
+    console = make_console()
     if done.shares:
         console.print(_table("would go" if dry_run else "removed", done.shares))
     verb = "would go" if dry_run else "removed"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from quorate.cli.clock import began
+from quorate.cli.console import make_console
 from quorate.cli.places import JsonOption, runs_folder, store_uri
 from quorate.json_text import json_text
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quorate.spec import Job
-
-_WIDE = 100
-"""Columns of a terminal from which precision and threads of each task are shown."""
 
 
 def train(
@@ -35,7 +33,10 @@ def train(
     ] = None,
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; a local Ray when left out.")] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="URI", help="Where finished work is kept [default: .quorate/store].")
+        str | None,
+        typer.Option(
+            metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Override the job's seed.")] = None,
     budget: Annotated[
@@ -46,14 +47,13 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train an ensemble; finished fit tasks are reused, interrupted ones go on."""
-    from rich.console import Console
 
     from quorate.errors import Interrupted
     from quorate.interrupt import StopRequest
 
-    since, shown = began(), Console(stderr=json)
+    since, shown = began(), make_console(stderr=json)
     # `shown` has what was asked for, `said` what is said on the way there.
-    said, errors = (Console(quiet=True), Console(stderr=True)) if quiet else (shown, shown)
+    said, errors = (make_console(quiet=True), make_console(stderr=True)) if quiet else (shown, shown)
     stop = StopRequest()
     stop.install()
     try:
@@ -144,12 +144,11 @@ def _say_what_next(board: dict[str, Any], console: Console) -> None:
 
 
 def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None:
-    from rich.table import Table
-
     from quorate.execution.choose import Workplace
     from quorate.extracting import summaries
     from quorate.fitting import find_finished
     from quorate.job import open_data, plan_job
+    from quorate.report.columns import Column, fit
     from quorate.results import Results
     from quorate.store import open_store
 
@@ -192,32 +191,31 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
         ]
         typer.echo(json_text(said | ({"features": asked} if asked else {})))
         return
-    wide = console.width >= _WIDE
-    heads = ("member", "kind", "fold", *(["precision", "threads"] if wide else []), "resources", "est. s", "state")
-    table = Table(*heads, pad_edge=False)
-    for part in features:
-        table.add_row(
+    about = [
+        (
             part.backbone.arch,
             f"features of {part.rows:,} {part.images}",
             "",
-            *(["float32", "1"] if wide else []),
+            "float32",
+            "1",
             str(part.tasks[0].resources),
             f"{sum(task.cost for task in part.tasks):.1f}",
             "finished" if part.finished == len(part.tasks) else "to compute",
         )
-    for shown, task in zip(tasks, plan.tasks, strict=True):
-        numerics, state = task.numerics, "finished" if shown["finished"] else "to train"
-        seconds = f"{task.cost:.1f}"
-        table.add_row(
-            task.label,
-            task.kind,
-            str(task.fold + 1),
-            *([numerics.precision, str(numerics.threads)] if wide else []),
-            str(task.resources),
-            seconds,
-            state,
-        )
-    console.print(table)
+        for part in features
+    ]
+    for task in plan.tasks:
+        numerics = (task.numerics.precision, str(task.numerics.threads))
+        state = "finished" if task.key in done else "to train"
+        fold = str(task.fold + 1)
+        about.append((task.label, task.kind, fold, *numerics, str(task.resources), f"{task.cost:.1f}", state))
+    heads = ("member", "kind", "fold", "precision", "threads", "resources", "est. s", "state")
+    ranks = (0, 3, 0, 4, 5, 2, 1, 0)
+    columns = [
+        Column(head, cells, rank, justify="right" if head in ("fold", "threads", "est. s") else "left")
+        for head, rank, cells in zip(heads, ranks, zip(*about, strict=True), strict=True)
+    ]
+    console.print(fit(columns, width=console.width, pad_edge=False).table)
     left = sum(task.cost for task in plan.tasks if task.key not in done)
     if len(done) < len(tasks):
         left += sum(part.seconds for part in features)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
+
+GRACE_SECONDS = 5.0
+"""For MLflow's processes to end by themselves, before they are killed: an assumption."""
 
 
 def ui(
@@ -26,11 +32,57 @@ def ui(
     typer.echo(f"{uri} at {server}")
     _say_members(uri, server)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    raise typer.Exit(run_group(command))
+
+
+def run_group(command: list[str]) -> int:
+    """Run a command in a process group of its own, and end the whole group with it or with this process.
+
+    MLflow starts a server and its workers, which would go on serving where only their parent ends. Gives the
+    command's exit code, 128 + N where signal N ended this process's wait.
+    """
+    asked: list[int] = []
+    group = 0
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        asked.append(signum)
+        if group:
+            _signal_group(group, signal.SIGTERM)
+
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in stopping}
     try:
-        code = subprocess.run(command, env=dict(os.environ), check=False).returncode  # noqa: S603
-    except KeyboardInterrupt:
-        code = 130
-    raise typer.Exit(code)
+        process = subprocess.Popen(command, env=dict(os.environ), start_new_session=True)  # noqa: S603
+        group = process.pid
+        if asked:
+            _signal_group(group, signal.SIGTERM)
+        try:
+            code = _wait(process, asked)
+        finally:
+            _signal_group(group, signal.SIGKILL)  # what is left of it
+            process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 + asked[0] if asked else code
+
+
+def _wait(process: subprocess.Popen[bytes], asked: list[int]) -> int:
+    """Wait for the end of the process; once the group is asked to end, `GRACE_SECONDS` at most."""
+    while not asked:
+        try:
+            return process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+    try:
+        return process.wait(timeout=GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
+
+
+def _signal_group(group: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signum)
 
 
 def _say_members(uri: str, server: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,10 @@ KEEPS_MEMORY = {
 As it comes, glibc gives the activations of every training step back to the system, which has to clear each of their
 pages anew at the next one: a fifth and more of the time of a network on 96x96 pixels (`make bench`).
 """
+
+
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""What Ray puts behind its temporary folder, with the largest process number of Linux (proc(5), pid_max)."""
 
 
 class ClusterError(UserError):
@@ -50,7 +55,15 @@ def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memo
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
+        if too_long := socket_problem():
+            raise ClusterError(too_long)
+        try:
+            ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
+        except Exception as error:
+            raise ClusterError(
+                f"Ray does not start on this machine: {_first_line(error)}. `quorate doctor` looks for the reason "
+                "(memory, disk, open files); `quorate train JOB.yaml --executor local` trains without Ray"
+            ) from error
         return True
     modules = [Path(__file__).resolve().parents[1], *own_code.own_files()]
     _knock(address)
@@ -58,12 +71,33 @@ def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memo
         there = {"py_modules": [str(module) for module in modules], "env_vars": kept}
         ray.init(address=address, runtime_env=there, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        lines = str(error).strip().splitlines()
         raise ClusterError(
-            f"no Ray cluster answers at {address}: {lines[0] if lines else type(error).__name__}"
+            f"no Ray cluster answers at {address}: {_first_line(error)}"
             " (a cluster with token authentication needs RAY_AUTH_MODE=token and its token in ~/.ray/auth_token here)"
         ) from None
     return False
+
+
+def socket_problem() -> str:
+    """Why Ray's sockets cannot lie in its temporary folder, with the fix; empty where they can.
+
+    Their paths are `FOLDER/ray/session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store`, and an AF_UNIX address holds
+    107 bytes (103 on macOS; unix(7)).
+    """
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(variable, "/tmp")  # noqa: S108 - as Ray chooses it
+    longest = (103 if sys.platform == "darwin" else 107) - len(_SOCKET)
+    if len(os.fsencode(folder)) <= longest:
+        return ""
+    return (
+        f"{variable}={folder} has {len(os.fsencode(folder))} bytes, and Ray's sockets allow {longest}: set RAY_TMPDIR "
+        "to a shorter folder (RAY_TMPDIR=/tmp), or train without Ray (`--executor local`)"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _put_on_path(files: list[Path]) -> None:
@@ -88,15 +122,17 @@ def _knock(address: str) -> None:
 def require_token() -> None:
     """Turn Ray's token authentication on, unless RAY_AUTH_MODE says otherwise.
 
-    Ray would make the file `~/.ray/auth_token` readable by everyone: here it is made, or mended, to
-    be its owner's only.
+    Ray would make the file `~/.ray/auth_token` readable by everyone: here it is made, or changed, to
+    be its owner's only. Without a home folder that can be written, the token is in this process's environment.
     """
     if os.environ.setdefault("RAY_AUTH_MODE", "token").lower() != "token":
         return
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
-    path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = token_path()
+    if path is None:  # children inherit it, and nothing else is to connect to a local Ray
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        return
     # Written apart (mkstemp: mode 0600) and linked, so that nobody reads half a token.
     number, name = tempfile.mkstemp(dir=path.parent)
     written = Path(name)
@@ -108,3 +144,14 @@ def require_token() -> None:
         path.chmod(0o600)
     finally:
         written.unlink()
+
+
+def token_path() -> Path | None:
+    """The file with Ray's token in the home folder, which is made; None where there is none that can be written."""
+    try:
+        folder = Path.home() / ".ray"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: no HOME, and a user number without a name
+        return None
+    path = folder / "auth_token"
+    return path if path.exists() or os.access(folder, os.W_OK | os.X_OK) else None

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from quorate.amounts import say_bytes
+from quorate.execution.session import socket_problem
 from quorate.health.finding import Finding
 
 GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
 """Ray with two workers that have imported torch takes about 2 GiB."""
 LEAST_DISK = 1 * GIB
+LEAST_FILES = 256
+"""Open files of one process: with 48 Ray does not start on two cores, with 64 it does; more is for more workers, an
+assumption."""
 OBJECT_STORE = 0.3
 """Part of the memory that Ray gives its object store in /dev/shm by default."""
 
@@ -91,6 +97,39 @@ def disk(what: str, folder: Path) -> Finding:
             what, "problem", said, "make room: `quorate store collect --max-size SIZE`, `quorate runs remove`"
         )
     return Finding(what, "ok", said)
+
+
+def temporary() -> Iterator[Finding]:
+    """Whether temporary files have a place, and whether its name is short enough for Ray's sockets."""
+    given = os.environ.get("TMPDIR")
+    try:
+        used = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        mend = "make room, or set TMPDIR to a folder that can be written"
+        yield Finding("temporary files", "problem", "no folder for temporary files can be written", mend)
+        return
+    if given and used != Path(given).absolute():
+        said = f"TMPDIR={given} cannot be written; Python takes {used}, and Ray fails"
+        yield Finding("temporary files", "problem", said, "make that folder, or set TMPDIR to another one")
+    else:
+        yield disk("temporary files", used)
+    if problem := socket_problem():
+        said, _, mend = problem.partition(": ")
+        yield Finding("Ray's sockets", "problem", said, mend)
+
+
+def open_files() -> Finding:
+    """How many files and sockets a process may have open."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= LEAST_FILES:
+        return Finding("open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed")
+    mend = f"`ulimit -n {LEAST_FILES}` in this shell" if most == resource.RLIM_INFINITY or most >= LEAST_FILES else ""
+    return Finding(
+        "open files",
+        "problem",
+        f"{limit:,} allowed, and Ray needs about {LEAST_FILES:,}",
+        mend or "ask the administrator to raise the hard limit, or train with `--executor local`",
+    )
 
 
 def cpu_quota() -> float | None:

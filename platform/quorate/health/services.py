@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from quorate.execution.session import token_path
 from quorate.health.finding import Finding
 from quorate.health.machine import disk
 from quorate.tracking.live import SQLITE, default_uri
@@ -103,7 +104,12 @@ def ports() -> Iterator[Finding]:
 
 def ray_token() -> Iterator[Finding]:
     """The file with the token that lets programs run code on a local Ray."""
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(given) if given else token_path()
+    if path is None:
+        said = "the home folder is missing or cannot be written; each command on Ray makes a token of its own"
+        yield Finding("Ray's token", "note", said)
+        return
     try:
         mode = path.stat().st_mode & 0o777
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from quorate import __version__
+from quorate.extras import install_command, requirements
 from quorate.health.finding import Finding
 
 LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "numpy", "pandas", "pydantic", "skops")
@@ -60,13 +61,11 @@ def extras() -> Iterator[Finding]:
     for extra in about.get_all("Provides-Extra") or ():
         if extra == "dev":
             continue
-        needs = [
-            line for line in about.get_all("Requires-Dist") or () if f"extra == '{extra}'" in line.replace('"', "'")
-        ]
-        names = [_requirement_name(line) for line in needs]
+        names = [_requirement_name(line) for line in requirements(extra)]
         missing = [name for name in names if _version(name) is None]
         if missing:
-            said = f"without {', '.join(missing)}; pip install 'quorate[{extra}]' brings them"
+            wanted = [line for name, line in zip(names, requirements(extra), strict=True) if name in missing]
+            said = f"without {', '.join(missing)}; to install: {install_command(wanted)}"
             yield Finding(f"extra {extra}", "note", said)
         else:
             yield Finding(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in names))

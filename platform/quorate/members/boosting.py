@@ -16,6 +16,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.features import Encoding, Matrix
 from quorate.data.standardize import Scheme
 from quorate.data.weighting import Weights, balanced_rows
+from quorate.extras import how_to_install
 from quorate.members.held_out import hold_out
 from quorate.members.learner import Learner, LearnerParams
 from quorate.parameter_names import named
@@ -73,7 +74,8 @@ class PackageParams(BoostingParams):
     @model_validator(mode="after")
     def _package_is_there(self) -> PackageParams:
         if importlib.util.find_spec(self.kind) is None:
-            raise ValueError(f"kind: {self.kind} needs the package {self.kind}: pip install 'quorate[boosting]'")
+            command = how_to_install("boosting", self.kind)
+            raise ValueError(f"kind: {self.kind} needs the package {self.kind} of the extra boosting: {command}")
         return self
 
 

@@ -25,6 +25,7 @@ _MISSING = -1
 
 
 class CatboostParams(PackageParams):
+    needs_package: ClassVar[str] = "catboost"
     kind: Literal["catboost"] = "catboost"
     depth: int = Field(6, ge=1, le=16, validation_alias=named("depth", "max_depth"))
     """Levels of a tree; all nodes of a level split alike."""

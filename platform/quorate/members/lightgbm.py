@@ -20,6 +20,7 @@ _MODEL = "model.txt"
 
 
 class LightgbmParams(PackageParams):
+    needs_package: ClassVar[str] = "lightgbm"
     kind: Literal["lightgbm"] = "lightgbm"
     leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "num_leaves"))
     """Most leaves of a tree."""

@@ -19,6 +19,7 @@ from quorate.data.dataset import Inputs
 from quorate.data.features import Features, PixelFeatures, load_features
 from quorate.data.table import Table
 from quorate.errors import UserError
+from quorate.extras import how_to_install
 from quorate.members.base import Proba, read_header
 from quorate.own_code import said
 from quorate.training.feed import Feed, MatrixFeed, PixelFeed
@@ -28,7 +29,6 @@ from quorate.training.tta import Tta, averaged
 LOADER = "onnx"
 """Names this module in a member's header."""
 NETWORK = "network.onnx"
-EXTRA = "quorate[onnx]"
 MOST_DIFFERENCE = 1e-4
 """Greatest difference of a probability from PyTorch's that an exported network may show."""
 SAMPLE_ROWS = 64
@@ -63,7 +63,7 @@ def export(network: nn.Module, sample: torch.Tensor) -> Exported:
             parts = [answer(sample.numpy()), answer(sample[:1].numpy())]
             difference = max(float(np.abs(part - expected[: len(part)]).max()) for part in parts)
         except ModuleNotFoundError as error:
-            return Exported(None, np.inf, f"{error.name} is not installed: install {EXTRA}")
+            return Exported(None, np.inf, f"{error.name} is not installed: {how_to_install('onnx')}")
         except Exception as error:  # noqa: BLE001  (what cannot be exported fails in many ways)
             reasons.append(f"it cannot be exported: {said(error)[:300]}")
             continue
@@ -116,7 +116,9 @@ class _Session:
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
-            raise UserError(f"a network in it is ONNX, and {error.name} is not installed: install {EXTRA}") from None
+            raise UserError(
+                f"a network in it is ONNX, and {error.name} is not installed: {how_to_install('onnx')}"
+            ) from None
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -22,6 +22,7 @@ _MODEL = "model.json"
 
 
 class XgboostParams(PackageParams):
+    needs_package: ClassVar[str] = "xgboost"
     kind: Literal["xgboost"] = "xgboost"
     max_depth: int = Field(6, ge=1, le=30)
     """Most levels of a tree."""

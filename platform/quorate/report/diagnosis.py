@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.stats import chi2
 from quorate.ensemble.intervals import Z, wilson, wilson_of_groups
 from quorate.paired import standard_error
 from quorate.report.reading import Curves, read_curves
+from quorate.report.remedies import Recipe, against_bias, against_spread, against_variance
 
 LEAST = {"error": 0.005, "loss": 0.01}
 """A smaller gap (half a per cent of the rows, a hundredth of a nat) is left alone, however clear it is."""
@@ -51,6 +52,8 @@ class Evidence:
     folds: tuple[tuple[float, float], ...] = ()
     """(rows, error) of each fold on its validation rows, where the measure is `error`."""
     curves: Curves | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    """What advice depends on."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,15 @@ def bias(e: Evidence) -> Finding | None:
     """Training error against the target."""
     if e.train is None:
         return None
-    advice = "a bigger model, longer training, another architecture, less regularization; can the target be reached?"
-    return _gap("bias", e, minus(e.train, e.target), "training", "the target", advice)
+    return _gap("bias", e, minus(e.train, e.target), "training", "the target", against_bias(e.recipe))
 
 
 def variance(e: Evidence) -> Finding | None:
     """Validation error against training error."""
     if e.train is None or e.valid is None:
         return None
-    advice = "more data, augmentation, more regularization (weight decay, dropout, label smoothing), a smaller model"
     base, against = _above(e, e.train, "training")
-    return _gap("variance", e, minus(e.valid, base), "validation", against, advice)
+    return _gap("variance", e, minus(e.valid, base), "validation", against, against_variance(e.recipe))
 
 
 def selection(e: Evidence) -> Finding | None:
@@ -128,7 +129,7 @@ def mismatch(e: Evidence) -> Finding | None:
     like = e.train_dev or e.valid
     if e.test is None or like is None:
         return None
-    advice = "training and test rows are not alike: look at the mistakes (quorate evaluate), get rows like the test's"
+    advice = "training and test rows are not alike: look at the mistakes (`quorate evaluate`), get rows like the test's"
     if e.train_dev is None:
         advice += "; or choices were fitted to the validation rows: `validation: {train_dev: 0.1}` tells which"
     base, against = _above(e, like, "train-dev" if e.train_dev else "validation")
@@ -148,16 +149,16 @@ def spread(e: Evidence) -> Finding | None:
     sentence = f"folds have errors from {_percent(errors.min())} to {_percent(errors.max())}, " + (
         "more apart than chance explains" if differ else "no more apart than chance explains"
     )
-    advice = "training is unstable (a lower rate, more epochs), or folds hold different rows (groups, time)"
-    return Finding("spread", differ, None, sentence, advice if differ else "")
+    return Finding("spread", differ, None, sentence, against_spread(e.recipe) if differ else "")
 
 
 _NEXT = {
-    "still falling": "more epochs, or a higher rate",
-    "overfitting": "early_stopping, which restores the best epoch; then as for variance",
-    "unsteady": "a lower rate or larger batches; a schedule that ends low",
-    "not learning": "quorate lr-find, then quorate overfit",
+    "still falling": "more `epochs`, or a higher `lr`",
+    "overfitting": "`early_stopping`, which restores the best epoch; then as for variance",
+    "unsteady": "a lower `lr` or a larger `batch_size`; a schedule that ends low",
+    "not learning": "`quorate lr-find`, then `quorate overfit`",
 }
+"""By what the curves say; only networks have curves."""
 
 
 def training(e: Evidence) -> Finding | None:

@@ -13,52 +13,68 @@ from rich.text import Text
 
 from quorate.paired import Z
 from quorate.report.budget import as_lines
+from quorate.report.columns import UNLIMITED, Column, fit
 
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS = ("accuracy", "nll", "ece", "brier")
 """Shown in this order, out-of-fold and on the test rows."""
+_WIDE = 120
+"""From so many characters on, columns stand further apart and a status has all its words."""
+_RANKS = {
+    ("oof", "nll"): 0,
+    ("test", "nll"): 3,
+    ("oof", "accuracy"): 4,
+    ("test", "accuracy"): 5,
+    ("oof", "ece"): 7,
+    ("test", "ece"): 10,
+    ("oof", "brier"): 13,
+    ("test", "brier"): 14,
+}
+"""Which figures a narrow terminal shows: those with the highest rank are left out first."""
 
 
-def as_table(board: dict[str, Any], *, width: int = 160) -> Table:
+def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
     """A table of a leaderboard, members by out-of-fold log-loss, the ensemble last.
 
-    Below 120 columns the kinds and the Brier scores are left out, so that it fits a terminal of 80.
+    Columns that do not fit into `width` characters are left out, the least important first, and the caption names
+    them; names and figures are whole.
     """
-    wide = width >= 120
-    metrics = METRICS if wide else METRICS[:-1]
-    tested = any(row.get("test") for row in (*board["members"], board["ensemble"]))
-    ensemble = board["ensemble"]
-    table = Table(
+    wide = width >= _WIDE
+    ensemble, members = board["ensemble"], sorted(board["members"], key=_by_loss)
+    rows = [*members, ensemble]
+    splits = ("oof", "test") if any(row.get("test") for row in rows) else ("oof",)
+    columns = [
+        Column("\nmember", [*(row["name"] for row in members), "ensemble"], justify="left"),
+        Column("\nkind", [*(row["kind"] for row in members), ""], 12, justify="left"),
+        *(
+            Column(f"{split}\n{_SHORT[metric]}", [_figure(row, split, metric) for row in rows], _RANKS[split, metric])
+            for split in splits
+            for metric in METRICS
+        ),
+        Column("\nweight", [*(_number(row["weight"], 3) for row in members), ""], 1),
+        Column("\nT", [_number(row["temperature"], 2) for row in rows], 8),
+        Column("\nfit s", [*(_number(row["fit_seconds"], 1) for row in members), ""], 9),
+        Column("\nstatus", [*(_status(row, wide=wide) for row in members), ""], 2, justify="left"),
+    ]
+    fitted = fit(
+        columns,
+        width=width,
+        styles=["" for _ in members] + ["bold"],
         title=f"{board['run']}, combined by {ensemble['combiner']}",
         title_justify="left",
         box=SIMPLE_HEAD if wide else None,
         padding=(0, 0, 0, 1),
     )
-    table.add_column("\nmember", no_wrap=wide, overflow="fold")  # gives way rather than a figure
-    if wide:
-        table.add_column("\nkind", no_wrap=True)
-    splits = ("oof", "test") if tested else ("oof",)
-    for split in splits:
-        for metric in metrics:
-            table.add_column(f"{split}\n{_SHORT[metric]}", justify="right", no_wrap=True)
-    for column in ("\nweight", "\nT", "\nfit s"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("\nstatus", no_wrap=True)
-    for row in sorted(board["members"], key=_by_loss):
-        last = [_number(row["weight"], 3), _number(row["temperature"], 2), _number(row["fit_seconds"], 1)]
-        style = {"ok": "", "out of time": "yellow", "stopped early": "yellow"}.get(row["status"], "red")
-        status = Text(_status(row, wide=wide), style=style)
-        kind = [row["kind"]] if wide else []
-        table.add_row(row["name"], *kind, *_figures(row, splits, metrics), *last, status)
-    table.add_section()
-    blank = ["", _number(ensemble["temperature"], 2), "", ""]
+    table = fitted.table
     captions = [_gain(ensemble.get("best_single") or {})]
     if aside := ensemble.get("train_dev"):
-        figures = ", ".join(f"{_SHORT[metric]} {_number(aside[metric], 4)}" for metric in metrics)
+        figures = ", ".join(f"{_SHORT[metric]} {_number(aside[metric], 4)}" for metric in METRICS)
         captions.append(f"ensemble on {aside['rows']:,} train-dev rows: {figures}")
     captions += [each["note"] for each in board.get("unlearnable", ())]
+    if fitted.left_out:
+        names = ", ".join(" ".join(head.split()) for head in fitted.left_out)
+        captions.append(f"no room for: {names} (a wider terminal or `quorate leaderboard --json` has them)")
     table.caption, table.caption_justify = "\n".join(filter(None, captions)) or None, "left"
-    table.add_row("ensemble", *([""] if wide else []), *_figures(ensemble, splits, metrics), *blank, style="bold")
     return table
 
 
@@ -90,7 +106,7 @@ def choices(board: dict[str, Any]) -> Table | None:
     return table
 
 
-def as_text(board: dict[str, Any], *, width: int = 160) -> str:
+def as_text(board: dict[str, Any], *, width: int = UNLIMITED) -> str:
     """The table as plain text."""
     text = io.StringIO()
     console = Console(width=width, color_system=None, file=text)
@@ -120,12 +136,14 @@ def as_markdown(board: dict[str, Any], *, most: int = 30) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + more
 
 
-def _status(row: dict[str, Any], *, wide: bool) -> str:
-    """Where time left folds out, how many there are."""
-    if row["status"] != "out of time":
-        return str(row["status"]) if wide else str(row["status"]).removesuffix(" early")
-    folds = f"{row['folds']}/{row['of_folds']} folds"
-    return f"out of time, {folds}" if wide else folds
+def _status(row: dict[str, Any], *, wide: bool) -> Text:
+    """How a member ended; where time left folds out, how many there are."""
+    status = str(row["status"])
+    style = {"ok": "", "out of time": "yellow", "stopped early": "yellow"}.get(status, "red")
+    if status == "out of time":
+        folds = f"{row['folds']}/{row['of_folds']} folds"
+        return Text(f"{status}, {folds}" if wide else folds, style=style)
+    return Text(status if wide else status.removesuffix(" early"), style=style)
 
 
 def _by_loss(row: dict[str, Any]) -> float:
@@ -133,7 +151,11 @@ def _by_loss(row: dict[str, Any]) -> float:
 
 
 def _figures(row: dict[str, Any], splits: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    return [_number((row.get(split) or {}).get(metric), 4) for split in splits for metric in metrics]
+    return [_figure(row, split, metric) for split in splits for metric in metrics]
+
+
+def _figure(row: dict[str, Any], split: str, metric: str) -> str:
+    return _number((row.get(split) or {}).get(metric), 4)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -103,8 +103,26 @@ def overfitting(curves: Curves) -> Said | None:
     noise = 2 * rises.std(ddof=1) / math.sqrt(len(rises)) if len(rises) > 1 else 0.0
     if epochs - 1 - best < max(2, epochs // 10) or rises.mean() <= max(RISE * loss[best], noise):
         return None
+    if not _less_accurate(curves):
+        return Said(
+            "too sure",
+            False,
+            f"the validation loss rises from {loss[best]:.3f} in epoch {best + 1} of {epochs} to {loss[-1]:.3f}, and "
+            "the accuracy does not fall: the network grows too sure of itself, which its temperature corrects",
+        )
     where = f"best epoch {best + 1} of {epochs}, the validation loss then rises from {loss[best]:.3f} to {loss[-1]:.3f}"
     return Said("overfitting", True, f"overfitting: {where}")
+
+
+def _less_accurate(curves: Curves) -> bool:
+    """Whether fewer validation rows are right in the end than in the epoch of the least loss, beyond two standard
+    errors over copies and folds; taken for so where no accuracy is recorded."""
+    best, last = curves.best, curves.epochs - 1
+    falls = np.array([values[best] - values[last] for values in curves.each("valid_accuracy")])
+    if not np.isfinite(falls).all():
+        return True
+    noise = 2 * falls.std(ddof=1) / math.sqrt(len(falls)) if len(falls) > 1 else 0.0
+    return bool(falls.mean() > noise)
 
 
 def still_falling(curves: Curves) -> Said | None:

@@ -152,15 +152,15 @@ def _member(one: Chosen, *, off: bool = False) -> Entry:
 
 
 def _path(path: Path, base: Path) -> str:
-    """Below the job file's folder as seen from there, else whole."""
-    whole, folder = path.absolute(), base.absolute()
+    """As seen from the job file's folder, so that the two can be moved together."""
+    whole, folder = os.path.abspath(path), os.path.abspath(base)  # noqa: PTH100 - without `..`, links as they are
+    text = os.path.relpath(whole, folder)
+    if not os.path.exists(os.path.join(folder, text)):  # noqa: PTH110, PTH118 - `..` behind a link leads elsewhere
+        text = os.path.relpath(os.path.realpath(whole), os.path.realpath(folder))
     try:
-        text = os.path.normpath(whole)
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise UserError(f"the path {str(path)!r} is not UTF-8, which job files are; rename it") from None
-    if Path(text).is_relative_to(os.path.normpath(folder)):
-        text = str(Path(text).relative_to(os.path.normpath(folder)))
     return _free(text)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from quorate.errors import naming
+
 _PARTIAL = ".new-"
 
 
@@ -155,7 +157,7 @@ class LocalBackend:
         handle, path = tempfile.mkstemp(dir=final.parent, prefix=_PARTIAL)
         temporary = Path(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with naming(final), os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

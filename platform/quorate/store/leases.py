@@ -41,8 +41,9 @@ def hold(
             if over.wait(beat):
                 return
             new = json.dumps(mine | {"beats": beats}).encode()
-            if backend.swap(place, held, new):
-                held = new
+            with contextlib.suppress(OSError):  # such as a full disk: the next beat may have room again
+                if backend.swap(place, held, new):
+                    held = new
 
     heart = threading.Thread(target=keep, name="lease", daemon=True)
     heart.start()

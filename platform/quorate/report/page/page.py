@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from quorate import __version__
 from quorate.report.page.run import Run
@@ -26,9 +27,11 @@ from quorate.report.page.sections import (
     summary,
     worth,
 )
+from quorate.report.page.svg import clip
 from quorate.report.page.values import Values, values_of
 
 _FILES = Path(__file__).parent / "templates"
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def page(run: Run, values: Values | None = None) -> str:
@@ -78,6 +81,9 @@ def _environment() -> Environment:
     )
     environment.filters["fixed"] = _fixed
     environment.filters["percent"] = _percent
+    environment.filters["clip"] = clip
+    environment.filters["marked"] = _marked
+    environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.globals["tones"] = {"good": "Good", "note": "Note", "act": "To do"}
     return environment
@@ -87,6 +93,11 @@ def _fixed(value: float | None, digits: int = 4, sign: bool = False) -> str:
     if value is None:
         return "–"
     return signed(value, digits) if sign else f"{value:.{digits}f}"
+
+
+def _marked(sentence: str) -> Markup:
+    """Text with what stands in backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped before
 
 
 def _percent(value: float, digits: int = 1) -> str:

@@ -216,8 +216,11 @@ def names(
 
 
 def clip(words: str, most: int) -> str:
-    """At most so many characters, with an ellipsis for what is missing."""
-    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+    """At most so many characters, with an ellipsis for what is missing in the middle: names often differ at the end."""
+    if len(words) <= most:
+        return words
+    end = (most - 1) // 2
+    return words[: most - 1 - end].rstrip() + "…" + words[len(words) - end :].lstrip()
 
 
 def n(value: float) -> str:

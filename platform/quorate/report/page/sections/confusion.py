@@ -142,7 +142,7 @@ def _remarks(run: Run, matrix: Matrix) -> Iterator[Remark]:
         if support and binom.cdf(right, support, overall) * len(counts) < RARE:
             few = support < 0.5 * len(split) / len(run.class_names)
             todo = (
-                "it is rare: weigh its rows (`class_weight: balanced`) or collect more"
+                "it is rare: collect more of its rows, or choose a lower threshold for it where its recall matters most"
                 if few
                 else "look at its rows first"
             )

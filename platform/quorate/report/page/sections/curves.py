@@ -19,7 +19,7 @@ MUCH = 8
 TO_DO = {
     "not learning": "find a rate with `quorate lr-find`, and try `quorate overfit`",
     "unsteady": "lower the learning rate or enlarge the batch",
-    "overfitting": "stop early, augment or regularize more",
+    "overfitting": "stop early (`early_stopping`), or regularize more (`weight_decay`, `dropout`)",
     "still falling": "train for more epochs",
 }
 

@@ -11,7 +11,7 @@ from quorate.report.page.section import Remark, Section, act, good, listed, many
 
 SURE, UNSURE = 1.5, 0.67
 """From these temperatures on, a member is much too sure of itself, or not nearly sure enough."""
-SHORT = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
+SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+"""The console that commands print to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def make_console(*, stderr: bool = False, highlight: bool = True, quiet: bool = False) -> Console:
+    """As wide as the terminal, or as COLUMNS says; in a pipe or a file, lines are as long as they are."""
+    from rich.console import Console
+
+    from quorate.report.columns import UNLIMITED
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else UNLIMITED
+    return Console(stderr=stderr, highlight=highlight, width=width, quiet=quiet)

@@ -1,0 +1,50 @@
+"""Tables as wide as the terminal: columns are left out, names and figures stay whole."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from quorate.report.columns import UNLIMITED, Column, Fitted, fit
+
+NAMES = ["convolutional_network_with_seed_a", "convolutional_network_with_seed_b"]
+
+
+def made(width: int) -> Fitted:
+    columns = [
+        Column("member", NAMES, justify="left"),
+        Column("loss", ["0.1234", "0.5678"]),
+        Column("less", ["1.2345", "6.7890"], 1),
+        Column("least", ["a longer text", "another"], 2),
+    ]
+    return fit(columns, width=width, box=None, padding=(0, 0, 0, 1))
+
+
+def shown(fitted: Fitted, width: int) -> str:
+    text = io.StringIO()
+    Console(width=width, color_system=None, file=text).print(fitted.table)
+    return text.getvalue()
+
+
+def test_the_columns_of_the_highest_rank_are_left_out_first() -> None:
+    whole = 34 + 7 + 7 + 14
+
+    assert made(UNLIMITED).left_out == made(whole).left_out == ()
+    assert made(whole - 1).left_out == ("least",)
+    assert made(34 + 7).left_out == ("less", "least")
+
+
+def test_names_and_figures_are_whole_as_long_as_the_first_columns_fit() -> None:
+    for width in (34 + 7, 50, 62, 100):
+        text = shown(made(width), width)
+        assert "…" not in text
+        assert all(name in text for name in (*NAMES, "0.1234", "0.5678"))
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_where_nothing_more_can_go_names_take_a_second_line_and_nothing_is_lost() -> None:
+    text = shown(made(30), 30)
+
+    assert "…" not in text
+    assert "".join(line[:23].strip() for line in text.splitlines()[1:3]) == NAMES[0]
