@@ -12,7 +12,7 @@ PLATFORM = Path(__file__).parents[1] / "platform"
 
 LAYERS = (
     {"amounts", "errors", "extras", "json_text", "paired"},
-    {"own_code"},
+    {"own_code", "parameter_names"},
     {"registry"},
     {"jobfile", "kinds"},
     {"spec", "own_params"},
