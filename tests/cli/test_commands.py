@@ -114,7 +114,7 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate_in
         ),
         (("leaderboard", "--run", "nothing"), ["there is no run 'nothing'"]),
         (("predict", "nothing.png"), ["there is no nothing.png"]),
-        (("predict", "job.yaml"), ["expected a JPEG or PNG image"]),
+        (("predict", "job.yaml"), ["expected a picture (JPEG, PNG,"]),
         (("predict", "new.npz", "-o", "scores.doc"), [".csv, .parquet, .npz"]),
         (("predict", "new.npz", "-o", "no/such/scores.csv"), ["there is no folder"]),
         (("predict", "new.npz", "-o", "new.npz"), ["this is an input, which the scores would replace"]),
