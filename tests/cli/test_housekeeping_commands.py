@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,14 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from scipy import stats
 from sklearn.datasets import load_digits
 from tests.jobs import SMALL, Here
 from tests.store.contents import age
 
+from quorate.cli import app
 from quorate.comparison import compare
 from quorate.history import state_of
 from quorate.runs import RunFolder
@@ -427,3 +431,69 @@ def test_a_job_on_a_collected_store_trains_again_and_gives_the_same(three_runs: 
     assert time.monotonic() - begun < 60
     assert (first["tasks"]["trained"], again["tasks"]["trained"]) == (4, 4)
     assert again["oof_sha256"] == first["oof_sha256"]
+
+
+# what the texts of commands look like
+
+
+def test_a_kind_without_its_package_is_listed_with_the_command_that_installs_it(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "xgboost" else found(name, *rest)
+    )
+
+    _, text, _ = command(tmp_path, "list", "members")
+    _, one, _ = command(tmp_path, "list", "members", "xgboost")
+    _, said, _ = command(tmp_path, "list", "members", "--json")
+
+    (line,) = [line for line in text.splitlines() if line.startswith("  xgboost ")]
+    assert line.split()[-2:] == ["not", "installed"]
+    for shown in (text, one):
+        assert "xgboost is not installed: " in shown and "pip install" in shown and "'xgboost<4" in shown
+    entries = {entry["name"]: entry for entry in json.loads(said)["members"]}
+    assert (entries["xgboost"]["origin"], entries["xgboost"]["missing"]) == ("not installed", "xgboost")
+    assert (entries["svm"]["origin"], entries["svm"]["missing"]) == ("built in", "")
+
+
+@pytest.mark.parametrize("columns", [None, 80, 120])
+def test_names_of_runs_are_whole_in_a_pipe_and_in_terminals(
+    three_runs: Here, quorate_in: Command, names: dict[str, str], monkeypatch: pytest.MonkeyPatch, columns: int | None
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    code, text, _ = quorate_in(three_runs.folder, "runs", columns=columns)
+    _, compared, _ = quorate_in(three_runs.folder, "runs", "compare", *names.values(), columns=columns)
+
+    assert code == 0
+    assert all(name in text.split() for name in names.values())
+    assert all(name in compared for name in names.values())
+    assert "…" not in text + compared
+    assert columns is None or max(map(len, text.splitlines())) <= columns
+    assert columns is not None or "test acc." in text, "a pipe has every column"
+
+
+def every_option() -> Iterator[tuple[str, Any]]:
+    """Each option and argument of each command, with the command's name."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        for inner in getattr(command, "commands", {"": command}).values():
+            context = inner.make_context(name, [], resilient_parsing=True)
+            yield from ((name, param) for param in inner.get_params(context))
+
+
+def test_help_shows_what_is_written_and_no_type_for_flags() -> None:
+    found = list(every_option())
+
+    assert len(found) > 80
+    assert [name for name, param in found if "[" in (param.help or "")] == [], "rich takes brackets for markup"
+    assert {param.metavar for _, param in found if getattr(param, "is_flag", False)} == {""}
+
+
+def test_keys_are_explained_where_they_stand(command: Command, tmp_path: Path) -> None:
+    """`see below` is for docs/jobs.md, where a section follows."""
+    _, text, _ = command(tmp_path, "list", "members", "net")
+    _, schema, _ = command(tmp_path, "schema")
+
+    assert "see below" not in text + schema

@@ -412,3 +412,27 @@ def test_what_cannot_become_a_job_gets_an_answer_that_says_what_to_mend(
     assert "Traceback" not in err
     assert not list(tmp_path.glob("*job*")), "nothing is half written"
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_job_moves_together_with_its_data_wherever_it_is_written(init: Init, tmp_path: Path, linked: bool) -> None:
+    """Data in a folder of their own, the job in another, which may be a link to a third."""
+    project = tmp_path / "project"
+    (project / "data").mkdir(parents=True)
+    (project / "deep" / "jobs").mkdir(parents=True)
+    visits().to_csv(project / "data/train.csv", index=False)
+    visits(60, seed=1).to_csv(project / "data/test.csv", index=False)
+    jobs = project / "deep" / "jobs"
+    if linked:
+        (project / "link").symlink_to(jobs)
+        jobs = project / "link"
+
+    code, _, errors = init(str(project / "data"), "-o", str(jobs / "job.yaml"))
+
+    assert code == 0, errors
+    lines = (jobs / "job.yaml").read_text().splitlines()
+    assert not [line for line in lines if str(tmp_path) in line and not line.startswith("#")]
+    project.rename(tmp_path / "moved")
+    data = load_job(tmp_path / "moved/deep/jobs/job.yaml").spec.data
+    assert data.train.samefile(tmp_path / "moved/data/train.csv")
+    assert data.test.samefile(tmp_path / "moved/data/test.csv")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from quorate.execution.session import KEEPS_MEMORY
+from quorate.execution.session import KEEPS_MEMORY, ClusterError, require_token, socket_problem, start_ray
 
 SCRIPT = """
 import json
@@ -28,3 +30,39 @@ def test_workers_keep_their_memory_from_their_start() -> None:
 
     assert ended.returncode == 0, ended.stderr
     assert {f"{name}={value}" for name, value in KEEPS_MEMORY.items()} <= set(json.loads(ended.stdout))
+
+
+def test_a_temporary_folder_with_a_long_name_is_refused_with_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An AF_UNIX address holds 107 bytes, of which Ray's own part takes 68."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/" + "x" * 38)
+    assert socket_problem() == ""
+
+    monkeypatch.setenv("TMPDIR", "/" + "x" * 39)
+
+    with pytest.raises(ClusterError, match=r"TMPDIR=/x+ has 40 bytes.*allow 39.*RAY_TMPDIR=/tmp.*--executor local"):
+        start_ray()
+
+
+@pytest.mark.parametrize("home", ["/proc/1/no-home", None])
+def test_without_a_home_folder_a_token_is_made_for_this_process(
+    monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    else:
+        monkeypatch.setattr(Path, "home", classmethod(_homeless))
+
+    require_token()
+
+    made = [os.environ.pop(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE")]
+    assert len(made[0]) == 64 and made[1] == "token"
+
+
+def _homeless(cls: type[Path]) -> Path:
+    raise RuntimeError("Could not determine home directory.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.server
 import os
+import resource
 import socket
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -275,3 +277,59 @@ def test_a_driver_whose_gpus_torch_does_not_see_is_a_problem(
 
     assert torch.level == "ok"
     assert (found.what, found.level) == ("GPUs", level)
+
+
+def test_a_long_tmpdir_is_a_problem_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    room, sockets = machine.temporary()
+
+    assert (room.what, room.level) == ("temporary files", "ok")
+    assert (sockets.what, sockets.level) == ("Ray's sockets", "problem")
+    assert "RAY_TMPDIR=/tmp" in sockets.mend
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    assert [found.level for found in machine.temporary()] == ["ok"]
+
+
+def test_a_tmpdir_that_is_not_there_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    (found,) = machine.temporary()
+
+    assert found.level == "problem" and "cannot be written" in found.said
+
+
+@pytest.mark.parametrize(("limit", "level"), [(48, "problem"), (1024, "ok"), (resource.RLIM_INFINITY, "ok")])
+def test_few_open_files_are_a_problem(monkeypatch: pytest.MonkeyPatch, limit: int, level: str) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, resource.RLIM_INFINITY))
+
+    found = machine.open_files()
+
+    assert found.level == level
+    assert (level == "problem") == ("ulimit -n" in found.mend)
+
+
+def test_without_a_home_folder_the_token_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HOME", "/proc/1/no-home")
+
+    (found,) = services.ray_token()
+
+    assert found.level == "note" and "home folder" in found.said
+
+
+def test_a_missing_extra_comes_with_a_command_that_names_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = software._version
+    monkeypatch.setattr(software, "_version", lambda name: None if name == "catboost" else version(name))
+
+    found = next(each for each in software.extras() if each.what == "extra boosting")
+
+    assert found.level == "note"
+    assert "pip install" in found.said and "catboost<2" in found.said
+    assert "quorate[" not in found.said, "which is on no index"

@@ -17,7 +17,7 @@ from quorate.report.page.run import Recipe, Run, Split
 from quorate.report.reading import Curves
 
 KINDS = ("svm", "random_forest", "net", "logistic", "knn")
-VOID = {"meta", "link", "img", "br", "hr", "input"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
 def finished(

@@ -129,7 +129,7 @@ def test_a_diagnosis_says_what_it_rests_on_in_words_and_in_json() -> None:
 
     assert "r: error against a target of 2.00 %" in said
     assert "problem variance: validation error minus the target: +13.00 points" in said
-    assert "next: more data, augmentation" in said
+    assert "next: more rows, copies of the best member" in said
     assert "note on ensemble: unsure" in said
     assert tree["target"] == {"measure": "error", "error": 0.02, "given": True}
     assert tree["ensemble"]["first"] == "variance"

@@ -18,7 +18,8 @@ def open_store(uri: str) -> Store:
         with tempfile.TemporaryFile(dir=root):
             pass
     except OSError as error:
-        raise UserError(f"--store {uri}: cannot write there: {error.strerror}") from None
+        fix = "name a folder that can be written and has room, with --store or QUORATE_STORE"
+        raise UserError(f"--store {uri}: cannot write there: {error.strerror}; {fix}") from None
     return Store(LocalBackend(root))
 
 
