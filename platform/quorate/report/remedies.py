@@ -64,6 +64,10 @@ _KINDS: Mapping[str, Remedy] = {
         variance="more rows, a smaller `C`",
     ),
     "knn": Remedy(bias="fewer `neighbours`", variance="more rows, more `neighbours`"),
+    "sklearn": Remedy(
+        bias="a more flexible `estimator`, or less regularization of it",
+        variance="more rows, a simpler `estimator`, or more regularization of it",
+    ),
     "naive_bayes": Remedy(
         bias="another kind of member: this one takes columns for independent",
         variance="more rows, a larger `smoothing`",
