@@ -32,6 +32,7 @@ def test_a_gradient_norm_that_the_loss_does_not_explain_is_unsound(norm, loss, h
         (2e3, 0.9, CALM),  # a spike of a warm-up
         (5e5, 30.0, CALM),  # a rate that is too high
         (1e9, 1e8, []),  # inputs that are not standardized: the loss is as large
+        (0.1, 1e-6, [{"train_loss": 1e-6, "grad_norm": 1e-9}]),
         (1e7, 20.0, [{"train_loss": 0.0, "grad_norm": 0.0}]),
         (3.0, 0.6, [{"pretrain_loss": 1.0}]),
     ],

@@ -15,6 +15,8 @@ Overwritten memory has given 5.85e9 with a loss that looked well."""
 ABSURD_JUMP = 1e6
 """An epoch's gradient norm is not this much above the median of the epochs before it while the loss stays (an
 assumption): the spikes of warm-ups and of high rates are hundreds of times as high, and the loss shows them."""
+ORDINARY_NORM = 1e4
+"""Norms up to this one are never called absurd, however small those before were (an assumption)."""
 SAME = 10.0
 """Two attempts at a fit give an epoch's loss and gradient norm within this factor (an assumption).
 
@@ -33,7 +35,7 @@ def unsound(figures: Figures, history: Sequence[Figures]) -> str | None:
         return None
     usual = median(epoch["grad_norm"] for epoch in before)
     worse = max(1.0, abs(loss) / max(median(abs(epoch["train_loss"]) for epoch in before), 1e-12))
-    if norm > ABSURD_JUMP * usual * worse:
+    if norm > max(ORDINARY_NORM, ABSURD_JUMP * usual * worse):
         return f"the gradient norm is {norm:.3g} after {usual:.3g} in the epochs before, and the training loss {loss:.3g}"
     return None
 
