@@ -28,7 +28,7 @@ LAYERS = (
     {"oof"},
     {"report", "tracking", "serving"},
     {"runs", "interrupt", "health"},
-    {"comparison", "drawing", "finding", "history"},
+    {"comparison", "crashes", "drawing", "finding", "history"},
     {"mirror", "extracting"},
     {"fitting"},
     {"refitting"},

@@ -17,6 +17,7 @@ from quorate.execution.events import (
     Fitted,
     OutOfTime,
     Predicted,
+    Reported,
     SoFar,
     Started,
 )
@@ -28,6 +29,8 @@ from quorate.report.progress import Screen, Watch
 from quorate.results import Fit, Results
 from quorate.runs import RunFolder
 from quorate.spec import ExecutionSpec
+from quorate.training.run import Metrics
+from quorate.training.soundness import difference
 
 _PACKING = 1.5
 """What the files of a result take to be read, verified and written into the bundle, by what they took to be kept."""
@@ -99,12 +102,14 @@ def train(
     watch = Watch(screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     begun: set[str] = set()
     so_far: dict[str, Fitted] = {}
+    heard = Heard()
 
     def run(chosen: Sequence[Unit], context: Context) -> Iterator[Event]:
         return executor.run(chosen, context=context, sources=sources, policy=policy, agenda=agenda)
 
     with watch.shown():
-        for event in _in_turn(extraction, units, run):
+        for given in _in_turn(extraction, units, run):
+            event = heard.judge(given)
             if isinstance(event, OutOfTime):
                 event = so_far.pop(event.task.key, event)  # what it would have given before stands
             folder.log(event)
@@ -160,6 +165,33 @@ def _in_turn(
     ready = [unit for unit in units if extraction.can_begin(unit)]
     if ready:
         yield from run(ready, extraction.after())
+
+
+class Heard:
+    """The figures of each epoch as the first attempt at a fit gave them, to hold against those of later attempts."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[str, dict[int, Metrics]] = {}
+
+    def judge(self, event: Event) -> Event:
+        """The event; a failure instead of a result whose epochs are not those of an earlier attempt.
+
+        Equal attempts give equal bits, and almost equal ones on other processors. Larger differences mean that the
+        memory of one of them was overwritten, and it cannot be known of which.
+        """
+        if isinstance(event, Reported):
+            self._epochs.setdefault(event.task.key, {}).setdefault(event.epoch, event.metrics)
+        if not isinstance(event, Fitted):
+            return event
+        before = self._epochs.get(event.task.key, {})
+        for epoch, figures in enumerate(event.history, start=1):
+            if epoch in before and (found := difference(before[epoch], figures)) is not None:
+                message = (
+                    f"two attempts at it do not agree: in epoch {epoch}, {found}; the memory of one was overwritten, "
+                    "so neither is kept; start the job again, with other versions of torch if it comes back"
+                )
+                return Failed(event.task, 1, "diverged", message)
+        return event
 
 
 class Shares:

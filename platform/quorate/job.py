@@ -26,6 +26,7 @@ from quorate.budgeting import (
     with_ending,
 )
 from quorate.bundle import needs, read_manifest
+from quorate.crashes import ended_without_a_word, recorded
 from quorate.data.dataset import Dataset
 from quorate.data.folds import FoldsError, make_folds
 from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
@@ -106,9 +107,11 @@ def run_job(
     with _workplace(options, stop) as place:
         plan = plan_job(job, context, place)
         work = Work(fits=find_finished(plan, results))
+        if (crashed := ended_without_a_word(options.runs, spec.name)) is not None:
+            console.print(crashed, style="yellow", markup=False, highlight=False, soft_wrap=True)
         folder = RunFolder.create(options.runs, job)
         _say_plan(console, plan, work, folder)
-        with _tracked(job, plan, folder, console, ending) as mirror:
+        with recorded(folder), _tracked(job, plan, folder, console, ending) as mirror:
             mirror.reused(work.fits.values())
             keys = [task.key for task in plan.tasks]
             with options.store.lease(_job_key(plan), waiting=lambda holder: _say_waiting(console, holder), keys=keys):

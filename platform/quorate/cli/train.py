@@ -58,6 +58,7 @@ def train(
     stop.install()
     try:
         job = _load(job_file, override or [], executor, seed, budget)
+        _check_options(job, address)
         if dry_run:
             _show_plan(job, store or store_uri(), shown, as_json=json)
             return
@@ -84,6 +85,17 @@ def _load(job_file: Path, overrides: list[str], executor: str | None, seed: int 
         if value is not None:
             given.append(Override(f"{key}={json_format.dumps(value)}", f"--{option} {value}"))
     return load_job(job_file, given)
+
+
+def _check_options(job: Job, address: str | None) -> None:
+    """Raise `UserError` for an option that would have no effect."""
+    from quorate.errors import UserError
+
+    if address is not None and job.spec.execution.executor == "local":
+        raise UserError(
+            f"--address {address} names a Ray cluster, and the executor is local, which trains in this process; "
+            "leave --address out, or give --executor ray"
+        )
 
 
 def _run(

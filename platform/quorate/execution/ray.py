@@ -6,16 +6,18 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from quorate.execution.base import Attempts, Policy, Sources, longest_first
 from quorate.execution.budget import Agenda
-from quorate.execution.events import ENDS, Event, Failed, OutOfTime, Started, Stopped
+from quorate.execution.deaths import cause_of_death
+from quorate.execution.events import ENDS, Event, Failed, Fitted, OutOfTime, Started, Stopped
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
 from quorate.plan import Context, Resources, Task, Unit
 from quorate.training.run import Hardware
@@ -197,7 +199,7 @@ class RayExecutor:
 
     def _next_event(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> Iterator[Event]:
         try:
-            event: Event = ray.get(next(actor.stream))
+            event: Event = _owned(ray.get(next(actor.stream)))
         except StopIteration:
             actor.stream = None
             if actor.resources.gpus:  # a fresh process gives the accelerator's memory back
@@ -223,9 +225,9 @@ class RayExecutor:
         """The worker is gone: what it was doing is tried again, and nobody reads its late results."""
         waiting = list(actor.tasks)
         if actor.task is not None:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            message = f"the worker died: {reason}"
-            event = attempts.after(Failed(actor.task, 0, "lost", message, _tail(actor.log), actor.log))
+            log = _read(actor.log)
+            message = f"the worker died: {cause_of_death(str(error) or type(error).__name__, log)}"
+            event = attempts.after(Failed(actor.task, 0, "lost", message, _tail(log), actor.log))
             waiting = ([] if event.final else [actor.task]) + waiting
             yield event
         self._queue.extendleft((one,) for one in reversed(waiting))
@@ -305,6 +307,22 @@ class RayExecutor:
         return self._nodes
 
 
+def _owned(event: Event) -> Event:
+    """The event with copies of its arrays: those that Ray gives are views that keep the whole result in its store."""
+    own: dict[str, Any] = {}
+    for name in (part.name for part in fields(event)):
+        value = getattr(event, name)
+        if isinstance(value, np.ndarray):
+            own[name] = value.copy()
+        elif isinstance(value, Fitted):
+            own[name] = _owned(value)
+        elif name == "others":
+            own[name] = tuple(map(_owned, value))
+    changed: Any = replace
+    owned: Event = changed(event, **own)
+    return owned
+
+
 def _create(resources: Resources, shared: Any) -> Any:
     options: dict[str, Any] = {
         "num_cpus": resources.cpus,
@@ -326,9 +344,14 @@ def _fits(node: dict[str, float], resources: Resources) -> int:
     return int(min((node.get(name, 0.0) // amount for name, amount in _needs(resources).items()), default=0))
 
 
-def _tail(log: str) -> str:
-    """The last lines of a worker's log, where it lies on this machine."""
+def _read(log: str) -> str | None:
+    """A worker's log, None where it does not lie on this machine."""
     try:
-        return "\n".join(Path(log).read_text(errors="replace").splitlines()[-_TAIL_LINES:]) if log else ""
+        return Path(log).read_text(errors="replace") if log else None
     except OSError:
-        return ""
+        return None
+
+
+def _tail(log: str | None) -> str:
+    """The last lines of a worker's log."""
+    return "\n".join((log or "").splitlines()[-_TAIL_LINES:])

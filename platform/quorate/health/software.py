@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,7 +82,11 @@ def torch_and_gpus() -> Iterator[Finding]:
         yield Finding("torch", "problem", said, "see whether nvidia-smi answers, and how fast this disk is")
         return
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        if done.returncode < 0:
+            ended = f"it was ended by {signal.Signals(-done.returncode).name}"
+        else:
+            ended = f"it ended with code {done.returncode}"
+        last = (done.stderr.strip().splitlines() or [ended])[-1]
         mend = "install torch and torchvision of one release from one index, then timm"
         yield Finding("torch", "problem", f"torch, torchvision and timm do not import together: {last}", mend)
         return

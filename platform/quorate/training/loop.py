@@ -22,6 +22,7 @@ from quorate.training.mixing import Mixed, mix
 from quorate.training.run import Diverged, Numerics, Run, Signal, State
 from quorate.training.schedule import Schedule, WatchesEpochs
 from quorate.training.soft_labels import SoftLabels
+from quorate.training.soundness import unsound
 from quorate.training.step import Constraints, penalty, take_step
 from quorate.training.stopping import Best, EarlyStopping, badness
 
@@ -202,7 +203,7 @@ def fit_network(
         )
         figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": training.tally.norm()}
         figures |= {"seconds": training.seconds()}
-        _check_finite(figures, training)
+        _check_sound(figures, training)
         if isinstance(training.schedule, WatchesEpochs):
             training.schedule.end_epoch(figures)
         better = training.close_epoch(figures, recipe)
@@ -337,7 +338,7 @@ def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def _check_finite(figures: dict[str, float], training: Training) -> None:
+def _check_sound(figures: dict[str, float], training: Training) -> None:
     for name in ("train_loss", "valid_loss"):
         if not math.isfinite(figures[name]):
             before = training.history[-1]["grad_norm"] if training.history else math.nan
@@ -346,3 +347,8 @@ def _check_finite(figures: dict[str, float], training: Training) -> None:
                 f"{name} is {figures[name]} in epoch {training.epoch + 1} at learning rate {figures['lr']:.3g}, with a "
                 f"gradient norm of {figures['grad_norm']:.3g}{was}; try a tenth of the rate, a warm-up, or clip_norm: 1"
             )
+    if (reason := unsound(figures, training.history)) is not None:
+        raise Diverged(
+            f"{reason} in epoch {training.epoch + 1} at learning rate {figures['lr']:.3g}: memory was overwritten, or "
+            "the inputs are of a very large scale; leave standardize at auto, try a tenth of the rate, or clip_norm: 1"
+        )

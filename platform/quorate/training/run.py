@@ -61,7 +61,7 @@ class Signal(enum.Enum):
 
 
 class Diverged(RuntimeError):
-    """The loss is not a finite number any more."""
+    """The loss is not a finite number any more, or the figures of a training cannot be right."""
 
 
 class Run(Protocol):

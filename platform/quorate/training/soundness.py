@@ -1,0 +1,52 @@
+"""Tell figures of a training that overwritten memory makes from those that a hard problem makes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+Figures = Mapping[str, float]
+
+ABSURD_NORM = 1e8
+"""A mean gradient norm above this, times 1 + the training loss, is not computed from the loss (an assumption).
+
+Overwritten memory has given 5.85e9 with a loss that looked well."""
+ABSURD_JUMP = 1e6
+"""An epoch's gradient norm is not this much above the median of the epochs before it while the loss stays (an
+assumption): the spikes of warm-ups and of high rates are hundreds of times as high, and the loss shows them."""
+ORDINARY_NORM = 1e4
+"""Norms up to this one are never called absurd, however small those before were (an assumption)."""
+SAME = 10.0
+"""Two attempts at a fit give an epoch's loss and gradient norm within this factor (an assumption).
+
+On one CPU type with one thread they are equal; other processors and accelerators round differently."""
+
+
+def unsound(figures: Figures, history: Sequence[Figures]) -> str | None:
+    """What is wrong with an epoch's finite losses and gradient norm, given the epochs before it; None where nothing."""
+    norm, loss = figures["grad_norm"], figures["train_loss"]
+    if not math.isfinite(norm):
+        return f"the gradient norm is {norm}"
+    if norm > ABSURD_NORM * (1 + abs(loss)):
+        return f"the gradient norm is {norm:.3g}, and the training loss only {loss:.3g}"
+    before = [epoch for epoch in history if epoch.get("grad_norm", 0) > 0]
+    if not before:
+        return None
+    usual = median(epoch["grad_norm"] for epoch in before)
+    worse = max(1.0, abs(loss) / max(median(abs(epoch["train_loss"]) for epoch in before), 1e-12))
+    if norm > max(ORDINARY_NORM, ABSURD_JUMP * usual * worse):
+        return (
+            f"the gradient norm is {norm:.3g} after {usual:.3g} in the epochs before, and the training loss {loss:.3g}"
+        )
+    return None
+
+
+def difference(first: Figures, second: Figures) -> str | None:
+    """How two attempts at the same epoch differ by more than rounding; None where they do not."""
+    for name in ("train_loss", "grad_norm"):
+        one, other = abs(first.get(name, 0.0)), abs(second.get(name, 0.0))
+        least, most = min(one, other), max(one, other)
+        if most > SAME * least and most > 1e-6:
+            return f"{name} {first[name]:.3g} in one and {second[name]:.3g} in the other"
+    return None
