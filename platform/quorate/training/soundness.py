@@ -36,7 +36,9 @@ def unsound(figures: Figures, history: Sequence[Figures]) -> str | None:
     usual = median(epoch["grad_norm"] for epoch in before)
     worse = max(1.0, abs(loss) / max(median(abs(epoch["train_loss"]) for epoch in before), 1e-12))
     if norm > max(ORDINARY_NORM, ABSURD_JUMP * usual * worse):
-        return f"the gradient norm is {norm:.3g} after {usual:.3g} in the epochs before, and the training loss {loss:.3g}"
+        return (
+            f"the gradient norm is {norm:.3g} after {usual:.3g} in the epochs before, and the training loss {loss:.3g}"
+        )
     return None
 
 
