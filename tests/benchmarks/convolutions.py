@@ -1,8 +1,8 @@
 """Which convolutions oneDNN computes wrongly: `python -m tests.benchmarks.convolutions [SECONDS]`.
 
-Convolutions of many shapes are computed three times, forward and back, and compared with float64. Child processes do it,
-in which a write beyond a block of memory is a SIGSEGV (`guard.c`, compiled with `cc`). Set `ONEDNN_MAX_CPU_ISA=AVX2` to
-measure that path of oneDNN.
+Convolutions of many shapes are computed three times, forward and back, and compared with float64. This happens in child
+processes, in which a write beyond a block of memory is a SIGSEGV (`guard.c`, compiled with `cc`). Set
+`ONEDNN_MAX_CPU_ISA=AVX2` to measure that path of oneDNN.
 """
 
 from __future__ import annotations

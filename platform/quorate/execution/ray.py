@@ -309,7 +309,7 @@ class RayExecutor:
 
 def _owned(event: Event) -> Event:
     """The event with copies of its arrays: those that Ray gives are views that keep the whole result in its store."""
-    own = {
+    own: dict[str, Any] = {
         field.name: value.copy() if isinstance(value, np.ndarray) else tuple(map(_owned, value))
         for field in fields(event)
         if isinstance(value := getattr(event, field.name), np.ndarray) or field.name == "others"
