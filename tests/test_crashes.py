@@ -29,6 +29,7 @@ class Falling(GaussianNB):
 
 def falls():
     return Falling()
+falls.trusted = (f"{__name__}.Falling",)
 """
 
 
@@ -110,14 +111,3 @@ def test_a_segmentation_fault_in_this_process_is_recorded_and_told_at_the_next_s
     assert "ended without a word while it worked on" in second.stdout
     assert "Fatal Python error: Segmentation fault (the stacks are in" in second.stdout
     assert len(list(tmp_path.glob("runs/*/logs/crash.log"))) == 1, "the sound run leaves none"
-
-
-def test_an_address_without_ray_is_refused(tmp_path):
-    here = Here(tmp_path)
-    here.write(SMALL)
-
-    done = here.command("train", "job.yaml", "--store", "store", "--address", "head:6379")
-
-    assert done.returncode == 2
-    assert "--address head:6379 names a Ray cluster, and the executor is local" in done.stderr + done.stdout
-    assert "give --executor ray" in done.stderr + done.stdout and not (tmp_path / "runs").exists()

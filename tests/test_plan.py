@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +17,11 @@ from quorate.data import features
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.kinds import ARCHS, MEMBERS
+from quorate.members.backbone import Extractor, _prepared, prepare
 from quorate.members.svm import Svm
-from quorate.plan import PlanError, derive_seed, make_plan, predict_key
-from quorate.training.run import Hardware
+from quorate.plan import Plan, PlanError, derive_seed, make_plan, predict_key
+from quorate.training.hub import hub_digest
+from quorate.training.run import Hardware, Numerics
 
 NET = "{kind: net, arch: mlp, epochs: 2}"
 
@@ -235,6 +240,97 @@ def test_a_file_counts_by_its_content_and_not_by_its_path(tmp_path):
 
     # then
     assert a == b != c
+
+
+HUB = "{kind: net, arch: %s, size: 32, weights: hub}"
+
+
+@pytest.fixture
+def hub(monkeypatch) -> Iterator[dict[str, Any]]:
+    """Networks without any file: what the hub gives has the seed `hub["seed"]`, or is refused with `hub["error"]`."""
+    said: dict[str, Any] = {"seed": 1, "error": None}
+
+    def pretrained(params: Any, *, shape: Any, n_classes: int, dropout: float, weights: Any) -> torch.nn.Module:
+        assert weights is None, "the hub was asked for"
+        if said["error"] is not None:
+            raise said["error"]
+        kind = ARCHS.get(params.kind)
+        network = kind.build(params, shape=shape, n_classes=n_classes, dropout=dropout)
+        given = torch.Generator().manual_seed(said["seed"])
+        with torch.no_grad():
+            next(network.parameters()).normal_(generator=given)
+        return network
+
+    for name in ("timm/test_resnet", "torchvision/shufflenet_v2_x0_5"):
+        monkeypatch.setattr(ARCHS.get(name), "pretrained", staticmethod(pretrained))
+    hub_digest.cache_clear()
+    _prepared.cache_clear()
+    yield said
+    hub_digest.cache_clear()
+    _prepared.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        HUB % "timm/test_resnet",
+        HUB % "torchvision/shufflenet_v2_x0_5",
+        "{kind: svm, features: {arch: timm/test_resnet, size: 32}}",
+    ],
+)
+def test_weights_of_the_hub_count_by_their_content(hub, member):
+    def planned(seed: int) -> Plan:
+        hub["seed"] = seed
+        hub_digest.cache_clear()
+        _prepared.cache_clear()
+        torch.manual_seed(seed)  # what else is drawn does not count
+        return plan_of(f"{{m: {member}}}", data=tiny_data(shape=(8, 8, 3)))
+
+    before, again, other = planned(1), planned(1), planned(2)
+
+    for first, second, changed in zip(before.tasks, again.tasks, other.tasks, strict=True):
+        assert first.key == second.key != changed.key
+    for first, second, changed in zip(before.features, again.features, other.features, strict=True):
+        assert first.key == second.key != changed.key
+
+
+def test_a_plan_leaves_the_stream_of_random_numbers_alone(hub):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+
+    plan_of(f"{{m: {HUB % 'timm/test_resnet'}}}", data=tiny_data(shape=(8, 8, 3)))
+
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_hub_that_does_not_answer_is_said_when_the_job_is_planned(hub):
+    hub["error"] = OSError("no route to host")
+
+    with pytest.raises(PlanError) as caught:
+        plan_of(f"{{m: {HUB % 'timm/test_resnet'}}}", data=tiny_data(shape=(8, 8, 3)))
+
+    assert str(caught.value).startswith(
+        "the weights of timm/test_resnet cannot be loaded from the hub: no route to host; download them"
+    )
+
+
+def test_the_plan_states_the_memory_format_of_features_and_the_worker_obeys_it(hub):
+    data = tiny_data(shape=(8, 8, 3))
+    plan = plan_of("{m: {kind: svm, features: {arch: timm/test_resnet, size: 32, batch_size: 16}}}", data=data)
+    (task,) = plan.features
+
+    assert task.numerics == Numerics(memory_format="channels_last", batch_size=16)
+
+    for memory, last in (("channels_last", True), ("contiguous", False)):
+        numerics = replace(task.numerics, memory_format=memory)
+        extract = Extractor(task.backbone, (8, 8, 3), prepare(task.backbone, (8, 8, 3)), numerics)
+        weights = [weight for weight in extract.ready[0].parameters() if weight.ndim == 4 and weight.shape[2] > 1]
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) == last for weight in weights)
+        assert (
+            extract.identity
+            != Extractor(task.backbone, (8, 8, 3), extract.weights, replace(numerics, batch_size=8)).identity
+        )
 
 
 def test_seeds_are_below_two_to_the_62_and_differ():

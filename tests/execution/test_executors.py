@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, task_of
 
-from quorate.execution.base import Executor, Policy
+from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.execution.local import LocalExecutor
+from quorate.plan import Unit
 
 
 def test_every_task_starts_reports_its_epochs_and_ends(executor: Executor) -> None:
@@ -32,6 +33,28 @@ def test_every_task_starts_reports_its_epochs_and_ends(executor: Executor) -> No
         assert result.valid.shape == (len(plan.context.folds[task.fold].valid), 10)
         assert result.test is not None and result.test.shape == (450, 10)
         assert "member.json" in result.files
+
+
+@pytest.mark.system
+def test_what_comes_back_from_ray_is_no_view_of_its_store(ray_session: None) -> None:
+    from quorate.execution.ray import RayExecutor
+
+    executor, plan = RayExecutor(own=False), plan_of({"cnn": {**CNN, "epochs": 2, "ema": 0.9}})
+    events = list(
+        executor.run(
+            [Unit((task,)) for task in plan.runs],
+            context=plan.context,
+            sources=Sources(lambda task: None, lambda task: {}),
+            policy=Policy(),
+        )
+    )
+    executor.close()
+
+    results = [part for event in fitted(events).values() for part in event.all]
+    assert len(results) == 4
+    for part in results:
+        assert part.test is not None
+        assert all(array.base is None and array.flags.owndata for array in (part.valid, part.test))
 
 
 def test_results_are_the_same_bits_as_in_this_process(executor: Executor) -> None:
@@ -137,7 +160,12 @@ def test_the_longest_unit_is_started_first(executor: Executor) -> None:
 
 
 @pytest.mark.chaos
-def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(ray_session: None) -> None:
+@pytest.mark.parametrize(
+    "number,cause", [(signal.SIGKILL, "SIGKILL, as its log has no word"), (signal.SIGSEGV, "SIGSEGV (Segmentation")]
+)
+def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(
+    ray_session: None, number: signal.Signals, cause: str
+) -> None:
     from quorate.execution.ray import RayExecutor
 
     plan = plan_of({"cnn": {**CNN, "epochs": 40}})
@@ -149,13 +177,14 @@ def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(ray_
             workers[event.task.key] = int(event.worker.rpartition(":")[2])
         if isinstance(event, Reported) and event.epoch == 5 and not killed:
             killed.append(event.task.key)
-            os.kill(workers[event.task.key], signal.SIGKILL)
+            os.kill(workers[event.task.key], number)
 
     events = run(executor, plan, on=kill_once, policy=Policy(checkpoint_seconds=0))
     executor.close()
 
     lost = failures(events)
     assert [(event.task.key, event.status, event.final) for event in lost] == [(killed[0], "lost", False)]
+    assert lost[0].message.startswith(f"the worker died: {cause}")
     again = [event for event in events if isinstance(event, Started) and event.task.key == killed[0]]
     assert [event.restored for event in again] == [False, True]
     assert hashes(events) == undisturbed

@@ -60,7 +60,7 @@ def train(
         job = _load(job_file, override or [], executor, seed, budget)
         _check_options(job, address)
         if dry_run:
-            _show_plan(job, store or store_uri(), shown, as_json=json)
+            _show_plan(job, store or store_uri(), address, shown, as_json=json)
             return
         _run(job, store or store_uri(), address, (shown, said, errors), stop, since, as_json=json)
     except Interrupted as interrupted:
@@ -155,7 +155,7 @@ def _say_what_next(board: dict[str, Any], console: Console) -> None:
         console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
-def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None:
+def _show_plan(job: Job, store: str, address: str | None, console: Console, *, as_json: bool) -> None:
     from quorate.execution.choose import Workplace
     from quorate.extracting import summaries
     from quorate.fitting import find_finished
@@ -165,7 +165,8 @@ def _show_plan(job: Job, store: str, console: Console, *, as_json: bool) -> None
     from quorate.store import open_store
 
     context = open_data(job, console)
-    plan = plan_job(job, context, Workplace("local", None, lambda executor: None))
+    with Workplace(job.spec.execution.executor, address, lambda executor: None) as place:
+        plan = plan_job(job, context, place)  # on a cluster with its hardware, which decides numerics and keys
     results = Results(open_store(store))
     done, features = find_finished(plan, results), summaries(plan, results.has_features)
     tasks = [

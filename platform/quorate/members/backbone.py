@@ -253,10 +253,12 @@ def _loaded(arch: str, shape: tuple[int, int, int], weights: bytes) -> nn.Module
 def _prepared(arch: str, path: Path | None, modified: int, shape: tuple[int, int, int]) -> bytes:
     kind = ARCHS.get(arch)
     params = kind.Params(kind=arch)
-    if path is None:
-        network = from_hub(params, shape=shape, n_classes=0, dropout=0.0)
-    else:
-        network = kind.pretrained(params, shape=shape, n_classes=0, dropout=0.0, weights=read_weights(path))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # parts that the weights do not have are the same each time
+        if path is None:
+            network = from_hub(params, shape=shape, n_classes=0, dropout=0.0)
+        else:
+            network = kind.pretrained(params, shape=shape, n_classes=0, dropout=0.0, weights=read_weights(path))
     content: bytes = save_tensors({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     return content
 
