@@ -154,6 +154,22 @@ def test_a_class_of_a_single_picture_is_named_with_the_mend(init: Init, tmp_path
     assert init("pets")[0] == 0, "the mend that it names"
 
 
+def test_row_numbers_and_empty_columns_without_a_name_are_no_features_and_no_label(init: Init, tmp_path: Path) -> None:
+    # given: what DataFrame.to_csv() writes, with two empty columns of a spreadsheet
+    lines = visits().to_csv().splitlines()
+    (tmp_path / "visits.csv").write_text("\n".join(line + ",," for line in lines) + "\n")
+
+    # when
+    rc, out, _ = init("visits.csv", "--output", "job.yaml")
+
+    # then
+    assert rc == 0, out
+    data = load_job(tmp_path / "job.yaml").spec.data
+    assert data.label == visits().columns[-1]
+    assert data.columns["Unnamed: 0"] == "ignore"
+    assert open_data(load_job(tmp_path / "job.yaml")).train.x.signature.names() == ["age", "job"]
+
+
 def test_identifiers_constants_dates_and_empty_columns_are_ignored_with_the_reason(init: Init, tmp_path: Path) -> None:
     frame = visits()
     frame.to_csv(tmp_path / "visits.csv", index=False)
