@@ -127,8 +127,8 @@ def test_a_dry_run_tells_what_will_be_computed(weights, tmp_path, capsys):
 
     def shown() -> tuple[str, dict[str, Any]]:
         text = io.StringIO()
-        _show_plan(loaded, str(tmp_path / "store"), Console(file=text, width=140), as_json=False)
-        _show_plan(loaded, str(tmp_path / "store"), Console(file=io.StringIO()), as_json=True)
+        _show_plan(loaded, str(tmp_path / "store"), None, Console(file=text, width=140), as_json=False)
+        _show_plan(loaded, str(tmp_path / "store"), None, Console(file=io.StringIO()), as_json=True)
         return text.getvalue(), json.loads(capsys.readouterr().out)
 
     before, told = shown()
