@@ -350,3 +350,29 @@ def test_what_was_given_up_goes_on_to_the_bits_of_the_undisturbed_job(
     assert whole["oof_sha256"] == undisturbed["oof_sha256"]
     assert whole["ensemble"] == undisturbed["ensemble"] and "budget" not in whole
     assert whole["members"][0]["test"] is not None
+
+
+@pytest.mark.parametrize(
+    ("left", "slow", "workers", "here"),
+    [(50, 1.0, 2, False), (30, 3.0, 2, True), (30, 3.0, 8, False), (300, 4.0, 2, False), (50, 1.0, 1, True)],
+)
+def test_ray_is_not_started_where_it_would_take_more_time_than_its_workers_save(
+    left: float, slow: float, workers: int, here: bool
+) -> None:
+    ending = Ending(Budget(1000.0, time.monotonic() - 1000 + left), slow=slow)
+
+    # seven seconds times `slow` until workers begin: of 30 s they have 9, which two of them do not make up for
+    assert ending.is_too_short_for_ray(workers) is here
+
+
+def test_a_job_with_little_time_is_trained_in_this_process(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ending, "is_too_short_for_ray", lambda ending, workers: True)
+    plain = here.run(QUICK)
+
+    monkeypatch.delattr("quorate.execution.choose.start_ray")
+    (here.folder / "again").mkdir()
+    again = Here(here.folder / "again")
+    board = again.run(QUICK, "execution.executor=ray", "execution.budget=10m")
+
+    assert "the members are trained in this process, without Ray" in again.said
+    assert board["oof_sha256"] == plain["oof_sha256"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from quorate.execution.estimates import epochs_of
 from quorate.execution.events import OutOfTime
 from quorate.fitting import Shares, Work, seconds_to_quorum
 from quorate.kinds import COMBINERS
-from quorate.plan import Plan, Unit
+from quorate.plan import Plan, Resources, Unit
 from quorate.report.budget import ranges, say_time
 from quorate.results import Fit
-from quorate.spec import JobSpec, QuorumSpec
+from quorate.spec import ExecutionSpec, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
@@ -40,6 +40,8 @@ _A_MEMBER = 2
 _STARTUP = {"local": 4.0, "ray": 8.0}
 """Seconds in which the command is ready to train where the figures above were measured, an idle machine; reading the
 data does not count."""
+_RAY = _STARTUP["ray"] - _STARTUP["local"] + 3.0
+"""Seconds until Ray and its first worker are ready on an idle machine: three of them import PyTorch in the worker."""
 _SLOWEST, _MOST = 4.0, 0.25
 """The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
 _FOR_PICTURES = 0.04
@@ -68,6 +70,11 @@ class Ending:
         if self.budget is not None:
             self.slow = min(max(startup / _STARTUP[executor], 1.0), _SLOWEST)
             self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
+
+    def is_too_short_for_ray(self, workers: int) -> bool:
+        """Whether this process alone has more time to train than so many `workers` once Ray and they have started."""
+        starting = self.slow * _RAY
+        return workers * (self.left() - starting) < self.left()
 
     def left(self) -> float:
         """Seconds that may still be spent."""
@@ -102,6 +109,11 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: En
     aside = ending.slow * train_dev_seconds(plan)
     rest = min(ending.closing + drawing + aside, _MOST * budget.seconds)
     return _SAFETY * combining + _REUSED * reused + rest
+
+
+def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:
+    """How many fit tasks of the plan run at the same time."""
+    return min(len(plan.runs), spec.workers or len(plan.runs), *(slots(task.resources) for task in plan.runs))
 
 
 def train_dev_seconds(plan: Plan) -> float:

@@ -24,6 +24,7 @@ from quorate.budgeting import (
     turnout,
     what_was_needed,
     with_ending,
+    workers,
 )
 from quorate.bundle import needs, read_manifest
 from quorate.crashes import ended_without_a_word, recorded
@@ -119,10 +120,14 @@ def run_job(
                 work.fits |= meanwhile
                 mirror.reused(meanwhile.values())
                 if units := units_left(plan, work, results):
+                    ending.measure("local", _used(budget) - opening)
+                    if place.starts_ray and ending.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
+                        console.print("little time: the members are trained in this process, without Ray")
+                        place.stay_in_this_process()
                     executor = place.executor()
                     stop.attach(executor)
                     if budget is not None:
-                        ending.measure(spec.execution.executor, budget.used() - opening)
+                        ending.measure(executor.name, budget.used() - opening)
                         budget.reserve = seconds_after_training(spec, plan, budget, ending, reused=len(work.fits))
                         budget.startup = budget.used()
                     try:
@@ -264,6 +269,10 @@ def _named(job: Job, plan: Plan, error: BackboneError) -> SpecError:
     """A frozen network that is not to be had, at the members that learn from it."""
     names = dict.fromkeys(task.member for task in plan.tasks if backbone_of(task.params) == error.backbone)
     return job.error(*((("members", name, "features"), str(error)) for name in names))
+
+
+def _used(budget: Budget | None) -> float:
+    return budget.used() if budget is not None else 0.0
 
 
 def _budget(spec: JobSpec, began: float) -> Budget | None:

@@ -82,3 +82,11 @@ def test_training_is_over_when_what_is_left_is_kept_for_the_end():
     assert not queue.over()
     budget.reserve = 21.0
     assert queue.over()
+
+
+def test_test_rows_take_little_while_there_is_no_time_for_all():
+    waiting = [(task,) for task in tasks("{a: svm, b: random_forest}", a=40, b=50)]
+
+    assert agenda(left=200).for_tests(waiting) == 1.0
+    assert agenda(left=100).for_tests(waiting) == 0.05
+    assert agenda(left=100, share=0.5).for_tests(waiting) == 1.0

@@ -11,6 +11,8 @@ from quorate.plan import FitTask, Task
 
 _TRANSIT_SECONDS = 1.0
 """For the result of a network that stops at its deadline to be sent and kept."""
+_FOR_TESTS = 0.05
+"""Most part of the time left that the test rows of a member take while there is no time for all others."""
 _HOPE = 4.0
 """A network's estimate may be so many times too long before one was seen: one of 20 s took 5 s in bfloat16."""
 
@@ -65,6 +67,13 @@ class Agenda:
         if not self.estimates.observed(task):
             return task.cost / epochs <= _HOPE * self.seconds_left()
         return self.estimates.least_seconds(task) <= self.seconds_left()
+
+    def for_tests(self, waiting: Iterable[tuple[Task, ...]]) -> float:
+        """The part of the time left that a task may spend on test rows: all if what waits and runs has time besides."""
+        now = time.monotonic()
+        work = sum(self.estimates.seconds(task) * self.share(task) for tasks in waiting for task in tasks)
+        work += sum(self.estimates.seconds_left(task, now) * self.share(task) for task in self.estimates.running())
+        return 1.0 if work <= self.budget.training_left() else _FOR_TESTS
 
     def seconds_left(self) -> float:
         """How soon a task has to give its result, so that it counts."""

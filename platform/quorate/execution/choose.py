@@ -40,6 +40,16 @@ class Workplace:
         rooms = [here.cores // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cores]
         return int(min(rooms))
 
+    @property
+    def starts_ray(self) -> bool:
+        """Whether the executor would be a Ray of this machine that has to be started first."""
+        return self._name == "ray" and not self._remote and self._executor is None
+
+    def stay_in_this_process(self) -> None:
+        """Use no Ray, which gives the same results."""
+        assert self._executor is None, "too late"
+        self._name = "local"
+
     def executor(self) -> Executor:
         """The executor, opened at the first call."""
         if self._executor is None:

@@ -45,7 +45,9 @@ class LocalExecutor:
             if task is None:
                 break
             left, over = (agenda.seconds_left(), self._watched(agenda)) if agenda else (None, None)
-            assignment = assign(task, attempts.number(task), sources=sources, policy=policy, seconds_left=left)
+            tests = agenda.for_tests((task,) for task in queue) if agenda else 1.0
+            number = attempts.number(task)
+            assignment = assign(task, number, sources=sources, policy=policy, seconds_left=left, for_tests=tests)
             for event in stream(assignment, context, self._control, over=over):
                 if isinstance(event, Failed):
                     counted = attempts.after(event)

@@ -193,7 +193,9 @@ class RayExecutor:
     def _begin(self, actor: _Actor, attempts: Attempts, sources: Sources, policy: Policy) -> None:
         task = actor.tasks.popleft()
         left = self._agenda.seconds_left() if self._agenda is not None else None
-        assignment = assign(task, attempts.number(task), sources=sources, policy=policy, seconds_left=left)
+        tests = self._agenda.for_tests([*self._queue, tuple(actor.tasks)]) if self._agenda is not None else 1.0
+        number = attempts.number(task)
+        assignment = assign(task, number, sources=sources, policy=policy, seconds_left=left, for_tests=tests)
         actor.task, actor.log, actor.due = task, "", None
         actor.stream = actor.handle.work.options(num_returns="streaming").remote(assignment)
 

@@ -71,15 +71,30 @@ class Assignment:
     log: str = ""
     seconds_left: float | None = None
     """How soon the result is due; not a time of day, as clocks differ between machines."""
+    for_tests: float = 1.0
+    """Most part of the time left that test predictions may take, where a result is due and was not stopped for it."""
 
 
 def assign(
-    task: Task, attempt: int, *, sources: Sources, policy: Policy, seconds_left: float | None = None
+    task: Task,
+    attempt: int,
+    *,
+    sources: Sources,
+    policy: Policy,
+    seconds_left: float | None = None,
+    for_tests: float = 1.0,
 ) -> Assignment:
     """A task with the newest checkpoint of its fit, or the files of the fit that it predicts with."""
     if isinstance(task, FitTask):
         restored = sources.checkpoint(task)
-        return Assignment(task, attempt, policy.checkpoint_seconds, restored=restored, seconds_left=seconds_left)
+        return Assignment(
+            task,
+            attempt,
+            policy.checkpoint_seconds,
+            restored=restored,
+            seconds_left=seconds_left,
+            for_tests=for_tests,
+        )
     files = sources.files(task.fit) if isinstance(task, PredictTask) else None
     return Assignment(task, attempt, policy.checkpoint_seconds, files=files)
 
@@ -202,17 +217,18 @@ def _fit(
         done = results(member, complete=not run.stopped and getattr(member, "finished", True))
     emit(done)
     if context.test is not None and not test_now:
-        _predict_in_time(done, member, context.test, control, emit)
+        most = 1.0 if run.stopped else assignment.for_tests
+        _predict_in_time(done, member, context.test, control, emit, most)
 
 
 def _predict_in_time(
-    done: Fitted, member: Member, test: Dataset, control: Control, emit: Callable[[Event], None]
+    done: Fitted, member: Member, test: Dataset, control: Control, emit: Callable[[Event], None], most: float
 ) -> None:
-    """Predict the test rows with each member that a run has given, as far as that ends before the result is due."""
+    """Predict the test rows with each member of a run, as far as each takes at most this part of the time left."""
     members = {part.task.view: part.task for part in done.all}
     for view, task in members.items():
         assert done.predict_ms is not None and control.due is not None
-        if _SAFETY * done.predict_ms * len(test) / 1e3 > control.due - time.monotonic():
+        if _SAFETY * done.predict_ms * len(test) / 1e3 > most * (control.due - time.monotonic()):
             return
         chosen = cast(Several, member).view(view) if view else member
         assert chosen is not None, "it has given validation rows"
