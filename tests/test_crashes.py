@@ -76,6 +76,7 @@ def test_a_recorded_fault_is_named(tmp_path):
         (started() + "10:00:01 attempt 1 failed: it raised\nValueError\nworker's log: \n", False),
         (started(pid=os.getpid()), False),  # it still runs
     ],
+    ids=["finished", "fitted", "stopped", "failed", "still at work"],
 )
 def test_what_ended_or_still_runs_is_not_named(tmp_path, log, board):
     write_run(tmp_path, "job-20260101-100000", log, board=board)
