@@ -32,6 +32,7 @@ def command(here: Here, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     """`quorate train job.yaml ...` in this process, its clock beginning now; gives the exit code."""
     monkeypatch.chdir(here.folder)
     monkeypatch.setattr(clock, "process_start", time.monotonic)
+    monkeypatch.delenv("COLUMNS", raising=False)  # a pipe is as wide as it needs to be
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: str) -> int:
