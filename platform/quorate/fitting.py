@@ -109,9 +109,8 @@ def train(
 
     with watch.shown():
         for given in _in_turn(extraction, units, run):
-            event = heard.judge(given)
-            if isinstance(event, OutOfTime):
-                event = so_far.pop(event.task.key, event)  # what it would have given before stands
+            # of a network that is out of time stands what it would have given before
+            event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
             folder.log(event)
             extraction.on(event)
             if isinstance(event, Checkpointed):
@@ -131,6 +130,8 @@ def train(
                     budget.reserve += _PACKING * (time.monotonic() - since)
             elif isinstance(event, Predicted):
                 key = event.task.fit.key
+                if key not in work.fits:
+                    continue  # its model was refused after the worker had gone on to the test rows
                 work.tests[key] = event.proba
                 if work.fits[key].complete:
                     results.keep_predicted(event)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.ensemble import (
@@ -29,8 +30,10 @@ from tests.members.configurations import trained
 from quorate import EnsembleClassifier
 from quorate.data.dataset import Dataset
 from quorate.data.in_memory import infer_inputs
+from quorate.errors import UserError
 from quorate.members.base import files_of, member_of
 from quorate.members.estimator_recipe import build, describe
+from quorate.members.saved_learner import check_savable
 
 X, Y = load_iris(return_X_y=True)
 
@@ -144,3 +147,24 @@ def test_a_classifier_that_cannot_weigh_rows_says_so() -> None:
         EnsembleClassifier({"m": {**members["m"], "class_weight": "balanced"}}, validation={"folds": 2}).fit(X, Y)
     with pytest.raises(RuntimeError, match=said):
         EnsembleClassifier(members, validation={"folds": 2}).fit(X, Y, sample_weight=np.arange(150) + 1)
+
+
+@pytest.mark.parametrize("path", ["sklearn.ensemble.VotingClassifier", "sklearn.ensemble.BaseEnsemble"])
+def test_a_class_that_cannot_be_made_without_more_is_refused_with_the_reason(path):
+    with pytest.raises(ValueError, match=f"{path} cannot be made: "):
+        build({"class": path}, seed=0)
+
+
+class Picky(ClassifierMixin, BaseEstimator):
+    """It cannot learn from random rows, and fails in a way of its own."""
+
+    def fit(self, x, y):
+        raise KeyError("price")
+
+    def predict_proba(self, x):
+        return x
+
+
+def test_a_classifier_that_fails_on_random_rows_in_its_own_way_is_judged_unfitted():
+    with pytest.raises(UserError, match=r"it holds .*Picky, which a bundle would not load"):
+        check_savable(Picky(), name="it")

@@ -58,7 +58,10 @@ def _build(recipe: Mapping[str, Any]) -> BaseEstimator | Kernel:
     known = inspect.signature(found).parameters
     if unknown := sorted(params.keys() - known.keys()):
         raise ValueError(f"{recipe[CLASS]} does not take {', '.join(unknown)} (it takes {', '.join(known)})")
-    return found(**params)
+    try:
+        return found(**params)
+    except TypeError as error:  # a parameter without a default is missing, or the class is abstract
+        raise ValueError(f"{recipe[CLASS]} cannot be made: {error}") from None
 
 
 def find_class(path: object) -> type[BaseEstimator | Kernel]:

@@ -120,14 +120,17 @@ def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -
         warnings.simplefilter("ignore")
         try:
             trial.fit(x, y)
-        except (ValueError, TypeError, ArithmeticError, RuntimeError):
+        except Exception:  # noqa: BLE001 - a user's classifier may raise anything
             trial = clone(estimator)
     if not hasattr(trial, "predict_proba"):
         raise UserError(
             f"{name} has no predict_proba; take a classifier that has one, or put it into "
             "sklearn.calibration.CalibratedClassifierCV"
         )
-    found = skops.io.get_untrusted_types(data=skops.io.dumps(trial))
+    try:
+        found = skops.io.get_untrusted_types(data=skops.io.dumps(trial))
+    except TypeError as error:  # skops' UnsupportedTypeException among them
+        raise UserError(f"{name} cannot be saved: {error}; {_OTHER_WAYS}") from None
     if beyond := sorted(set(found) - set(_TRUSTED) - set(trusted)):
         way = _BRUTE if any(part in _SEARCH_TREES for part in beyond) else _OTHER_WAYS
         raise UserError(f"{name} holds {', '.join(beyond)}, which a bundle would not load; {way}")
