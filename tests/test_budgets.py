@@ -354,14 +354,14 @@ def test_what_was_given_up_goes_on_to_the_bits_of_the_undisturbed_job(
 
 @pytest.mark.parametrize(
     ("left", "slow", "workers", "here"),
-    [(50, 1.0, 2, False), (30, 3.0, 2, True), (30, 3.0, 8, False), (300, 4.0, 2, False), (50, 1.0, 1, True)],
+    [(50, 1.0, 2, False), (30, 3.0, 2, True), (40, 3.0, 8, False), (300, 4.0, 2, False), (50, 1.0, 1, True)],
 )
 def test_ray_is_not_started_where_it_would_take_more_time_than_its_workers_save(
     left: float, slow: float, workers: int, here: bool
 ) -> None:
     ending = Ending(Budget(1000.0, time.monotonic() - 1000 + left), slow=slow)
 
-    # seven seconds times `slow` until workers begin: of 30 s they have 9, which two of them do not make up for
+    # nine seconds times `slow` until workers begin: of 30 s they have 3, which two of them do not make up for
     assert ending.is_too_short_for_ray(workers) is here
 
 
