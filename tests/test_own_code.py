@@ -96,6 +96,11 @@ def network(seed):
 def searched():
     return KNeighborsClassifier(algorithm="ball_tree")
 
+class Wide(Learner):
+    Params = LearnerParams
+    def estimator(self, *, seed, y):
+        return MLPClassifier((self.features.width,), max_iter=5, random_state=seed)
+
 class Searched(Learner):
     Params = LearnerParams
     def estimator(self, *, seed, y):
@@ -638,6 +643,10 @@ def test_a_network_of_scikit_learn_trains_and_needs_no_package(here: Here) -> No
     here.run(local(members={"m": "mine.scikit:network"}))
 
     assert said_without(here, "mine") == ""
+
+
+def test_a_class_whose_estimator_needs_its_fitted_features_trains(here: Here) -> None:
+    assert here.run(local(members={"m": "mine.scikit:Wide"}))["members"][0]["status"] == "ok"
 
 
 @pytest.mark.parametrize("kind", ["mine.scikit:searched", "mine.scikit:Searched"])

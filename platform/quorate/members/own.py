@@ -139,10 +139,17 @@ def _savable_numerics(found: type[Learner], kind: str) -> Callable[..., Numerics
     """`numerics` that also refuses a classifier that could not be saved once it is trained."""
 
     def numerics(cls: Any, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        made = cls(params, signature=signature, n_classes=TRIAL_CLASSES)
-        check_savable(made.estimator(seed=0, y=trial_labels()), name=kind, trusted=found.trusted)
         own: Any = found
         resolved: Numerics = own.numerics.__func__(cls, params, signature=signature, rows=rows, hardware=hardware)
+        member = cls(params, signature=signature, n_classes=TRIAL_CLASSES)
+        try:
+            made = member.estimator(seed=0, y=trial_labels())
+        except OwnCodeError:
+            raise
+        except Exception:  # noqa: BLE001  (a user's class may need what only `fit` gives it, such as its features)
+            return resolved
+        if isinstance(made, BaseEstimator):
+            check_savable(made, name=kind, trusted=found.trusted)
         return resolved
 
     return numerics
