@@ -16,6 +16,7 @@ from tests.jobs import Here
 import quorate
 from quorate import own_code
 from quorate.bundle import MANIFEST, Bundle, BundleError
+from quorate.cli import app
 from quorate.errors import UserError
 from quorate.members.base import HEADER
 from quorate.serving.service import servable
@@ -153,3 +154,10 @@ def test_an_installed_package_with_an_entry_point_needs_no_leave(
         Bundle.load(run / "bundle")
 
     assert (tmp_path / "imported").exists()
+
+
+def test_a_command_that_cannot_be_read_leaves_code_allowed_in_its_process() -> None:
+    with pytest.raises(SystemExit):
+        app(["predict", "--no-such-option"])
+
+    own_code.check_allowed("mine:build")

@@ -6,7 +6,6 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
 
 import typer
 
@@ -90,7 +89,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     environment.prepare_streams()
     with _plain_errors():
-        copy_context().run(app)  # an option that fails leaves what the options before it have set
+        app()
 
 
 @contextlib.contextmanager
