@@ -22,7 +22,7 @@ RunOption = Annotated[
 
 def _refuse_code(context: typer.Context, allowed: bool) -> bool:
     """Refuse for the rest of the command to import code that a run names, unless it is allowed."""
-    if not allowed:
+    if not allowed and not context.resilient_parsing:
         # the root's context ends with the command also where another option cannot be read
         context.find_root().with_resource(own_code.refused())
     return allowed
