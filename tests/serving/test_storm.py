@@ -70,6 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.mark.system
+@pytest.mark.slow
 def test_200_good_clients_get_their_answers_bit_for_bit_beside_hostile_ones(trained: Here) -> None:
     # given: what the bundle says of each row alone, and of all together
     bundle = Bundle.load(trained.newest_run() / "bundle")
