@@ -12,7 +12,7 @@ from quorate.plan import FitTask, Task
 _TRANSIT_SECONDS = 1.0
 """For the result of a network that stops at its deadline to be sent and kept."""
 _HOPE = 4.0
-"""A network's estimate may be so many times too long before one was seen: one of 20 s took 5 s in bfloat16."""
+"""How many times too long the estimate of a network may be before one was measured: 20 s were 5 s in bfloat16."""
 
 
 @dataclass

@@ -70,7 +70,7 @@ def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
         return Values(best)
     if (groups := run.oof.dependence.groups) is not None and len(np.unique(groups)) < 2:
         said = (
-            "All out-of-fold rows are of one group: how far others would differ is not known, so nobody is taken away."
+            "All out-of-fold rows are of one group, so the worth of members cannot be compared with its noise."
         )
         return Values(best, notes=(said,))
     try:
