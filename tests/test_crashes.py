@@ -54,8 +54,8 @@ def test_an_attempt_that_never_ended_is_named(tmp_path, log):
 
     said = ended_without_a_word(tmp_path, "job")
 
-    assert said is not None and said.startswith("the run job-20260101-100000 ended without a word while it worked on ")
-    assert "cnn.fold1.log: no fault was recorded, so it was killed (SIGKILL, perhaps for want of memory)" in said
+    assert said is not None and said.startswith("the run job-20260101-100000 ended unexpectedly while it worked on ")
+    assert "cnn.fold1.log: no fault was recorded, so it was killed (SIGKILL, perhaps out of memory)" in said
 
 
 def test_a_recorded_fault_is_named(tmp_path):
@@ -109,6 +109,6 @@ def test_a_segmentation_fault_in_this_process_is_recorded_and_told_at_the_next_s
     assert first.returncode == -signal.SIGSEGV
     assert fault.startswith("Fatal Python error: Segmentation fault") and "falling.py" in fault
     assert second.returncode == 0, second.stderr
-    assert "ended without a word while it worked on" in second.stdout
+    assert "ended unexpectedly while it worked on" in second.stdout
     assert "Fatal Python error: Segmentation fault (the stacks are in" in second.stdout
     assert len(list(tmp_path.glob("runs/*/logs/crash.log"))) == 1, "the sound run leaves none"

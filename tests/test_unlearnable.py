@@ -82,8 +82,8 @@ def test_rows_that_no_model_could_get_right_are_named_and_decide_nothing(here: H
     np.testing.assert_array_equal(counting, visits()["label"] != "rare")
     assert (out["class"], out["rows"], len(out["folds"])) == ("rare", 25, 1)
     said = (
-        f"class rare is held by one group: no model can learn it for its own fold (fold {out['folds'][0]}); 25 rows do "
-        "not count in the choice and the figures"
+        f"class rare has rows in only one group, and the models of fold {out['folds'][0]} do not train on it; "
+        "25 rows do not count in selection and scores"
     )
     assert out["note"] == said and said in here.said
     assert said in " ".join(as_text(board).split())
@@ -143,7 +143,7 @@ def test_the_standard_error_of_the_gain_and_the_bundle_know_the_patients(here: H
     ("data", "validation", "words"),
     [
         ({"groups": None, "time": "day", "columns": {"patient": "ignore"}}, {"folds": 3}, "has no training rows in"),
-        ({}, {"repeats": 2}, "is held by one group"),
+        ({}, {"repeats": 2}, "has rows in only one group"),
     ],
     ids=["a class that appears late", "repeats"],
 )

@@ -46,7 +46,7 @@ three times as many busy processes as cores, 19 s after a start of 9 s."""
 _SLOWEST, _MOST = 4.0, 0.25
 """The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
 _FOR_PICTURES = 0.04
-"""Most part of the budget that is kept for pictures."""
+"""Largest part of the budget that is reserved for plots."""
 _REUSED = 0.02
 """Seconds to pack a fit task of earlier work; what packing the others takes is told by what keeping them took."""
 _SAFETY = 1.5
@@ -147,7 +147,7 @@ def _trained(fit: Fit) -> float:
 
 @dataclass(frozen=True)
 class Turnout:
-    """Who makes the ensemble: the `members` (M,) that count, and the `folds` (F,) on whose rows they are combined."""
+    """The `members` (M,) that make the ensemble, and the `folds` (F,) on whose rows they are combined."""
 
     members: NDArray[np.bool_]
     folds: NDArray[np.bool_]
@@ -208,8 +208,8 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: Work, executor: Executor, b
     return (
         f"the budget of {say_time(budget.seconds)} is too short: a fold of {need} of the {len(plan.labels)} members "
         f"would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, and {what}, which "
-        f"is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; what is done is kept, "
-        "and a start with more goes on from there"
+        f"is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; finished work is kept: "
+        "start again with a longer budget to continue"
     )
 
 

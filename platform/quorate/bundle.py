@@ -40,7 +40,7 @@ SCHEMA = 3
 MANIFEST = "manifest.json"
 LOSSES = "losses.npz"
 KNOWN = "columns.json"
-"""What the training rows of a table held; bundles of before lack it."""
+"""What the training rows of a table held; bundles of earlier versions lack it."""
 UNSEEN = "unseen.npz"
 """What the ensemble says of training rows, each by models and a combination that had not seen it."""
 
@@ -55,7 +55,7 @@ class BundleError(UserError):
 
 
 class QuorumLost(RuntimeError):
-    """Fewer members answer than the ensemble needs to decide; `row` is the first such row where it is not every one."""
+    """Too few members answer; `row` is the first such row, or None if it affects all rows."""
 
     def __init__(self, problem: str, row: int | None = None) -> None:
         super().__init__(problem if row is None else f"row {row + 1}: {problem}")
@@ -226,7 +226,7 @@ def _alike(present: Mask) -> list[NDArray[np.int64]]:
 
 
 def needs(manifest: Mapping[str, Any]) -> list[str]:
-    """What loading a bundle needs beside Quorate, in sentences."""
+    """What loading a bundle needs besides Quorate, in sentences."""
     allow = "; commands that load it need --allow-code"
     said = [
         f"the member {entry['name']} needs the package {entry['requires']} wherever the bundle is loaded: "
@@ -354,7 +354,7 @@ def _verify_member(folder: Path, place: str, hashes: Mapping[str, str]) -> None:
     for path in sorted((folder / place).rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in hashes:
-            raise BundleError(f"{folder}: {name} is not in the manifest, so nobody vouches for it; remove it")
+            raise BundleError(f"{folder}: {name} is not in the manifest, so it is not verified; remove it")
 
 
 def _verify(folder: Path, hashes: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What a process leaves when a fault ends it, and what the next start of the same job says about it."""
+"""Record the fault that ends a process, and report it at the next start of the same job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quorate.runs import BOARD, RunFolder
 LOG = "crash.log"
 _STARTED = re.compile(r"^\S+ attempt \d+ on (?P<host>.+):(?P<pid>\d+)", re.MULTILINE)
 _GOES_ON = re.compile(r"^\S+ (attempt \d+ on|epoch \d+:) ")
-"""The lines of a task's log after which it goes on; all others end an attempt."""
+"""Lines of a task's log that do not end an attempt; all other lines do."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def recorded(folder: RunFolder) -> Iterator[None]:
 
 
 def ended_without_a_word(runs: Path, name: str) -> str | None:
-    """What the newest earlier run of the job `name` was doing when its process was gone; None where it said its end."""
+    """What the newest earlier run of the job `name` was doing when its process died; None if the run ended normally."""
     pattern = re.compile(re.escape(name) + r"-\d{8}-\d{6}(-\d+)?")
     before = [path.parent for path in runs.glob(f"{name}-*/job.json") if pattern.fullmatch(path.parent.name)]
     if not before:
@@ -53,10 +53,10 @@ def ended_without_a_word(runs: Path, name: str) -> str | None:
     reason = (
         f"{fault[0]} (the stacks are in {crash})"
         if fault
-        else "no fault was recorded, so it was killed (SIGKILL, perhaps for want of memory), or the machine went down"
+        else "no fault was recorded, so it was killed (SIGKILL, perhaps out of memory), or the machine went down"
     )
     doing = f" while it worked on {', '.join(str(log) for log in cut)}" if cut else ""
-    return f"the run {newest.name} ended without a word{doing}: {reason}; its finished tasks and checkpoints are used"
+    return f"the run {newest.name} ended unexpectedly{doing}: {reason}; its finished tasks and checkpoints are used"
 
 
 def _was_cut(log: Path) -> bool:

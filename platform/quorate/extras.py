@@ -24,9 +24,9 @@ def requirements(extra: str) -> list[str]:
 
 
 def install_command(packages: Sequence[str]) -> str:
-    """A line for the shell that installs `packages` beside this Python.
+    """A shell command that installs `packages` into the environment of this Python.
 
-    It names the packages, as `quorate[extra]` is on no index; an environment that uv made has no pip.
+    It names the packages, as `quorate[extra]` is not on a package index; an environment that uv made has no pip.
     """
     python = shlex.quote(sys.executable)
     wanted = " ".join(shlex.quote(package) for package in packages)

@@ -178,7 +178,7 @@ class Heard:
         """The event; a failure instead of a result whose epochs are not those of an earlier attempt.
 
         Equal attempts give equal bits, and almost equal ones on other processors. Larger differences mean that the
-        memory of one of them was overwritten, and it cannot be known of which.
+        memory of one of them was overwritten, and it is unknown which one.
         """
         if isinstance(event, Reported):
             self._epochs.setdefault(event.task.key, {}).setdefault(event.epoch, event.metrics)
@@ -188,8 +188,8 @@ class Heard:
         for epoch, figures in enumerate(event.history, start=1):
             if epoch in before and (found := difference(before[epoch], figures)) is not None:
                 message = (
-                    f"two attempts at it do not agree: in epoch {epoch}, {found}; the memory of one was overwritten, "
-                    "so neither is kept; start the job again, with other versions of torch if it comes back"
+                    f"two attempts do not agree: in epoch {epoch}, {found}; memory was overwritten in one of them, "
+                    "so neither is kept; start the job again, and try another version of torch if this happens again"
                 )
                 return Failed(event.task, 1, "diverged", message)
         return event

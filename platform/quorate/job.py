@@ -217,7 +217,7 @@ def open_data(job: Job, console: Console | None = None, data: Opened | None = No
     context = Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
     validated = np.unique(np.concatenate([fold.valid for fold in folds.folds]))
     if (counting := int(context.learnable[validated].sum())) < 2:
-        message = f"{counting} of the {len(validated):,} validated rows count, too few to combine members"
+        message = f"only {counting} of the {len(validated):,} validated rows count, too few to combine members"
         raise job.error((("validation",), "; ".join([message, *context.warnings])))
     if console is not None:
         for warning in context.warnings:

@@ -51,8 +51,8 @@ def check_allowed(reference: str) -> None:
     """Raise `OwnCodeError` inside of `refused`."""
     if _refusing.get():
         raise OwnCodeError(
-            f"{reference} is code that would be imported from the module {reference.partition(':')[0][:200]}; if you "
-            "trust whoever made these files, allow it with --allow-code, in Python with allow_code=True"
+            f"{reference} would import code from the module {reference.partition(':')[0][:200]}; if you "
+            "trust the source of these files, allow it with --allow-code, or in Python with allow_code=True"
         )
 
 

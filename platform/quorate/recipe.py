@@ -1,4 +1,4 @@
-"""What a recipe says: the values that are not at their defaults, as a job file would write them."""
+"""Recipes of members: the values that differ from their defaults, as a job file would write them."""
 
 from __future__ import annotations
 

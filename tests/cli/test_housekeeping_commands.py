@@ -171,7 +171,7 @@ def test_the_doctor_ends_with_1_exactly_where_there_is_a_problem(
     code, said, _ = command(tmp_path, "doctor")
 
     assert code == 1
-    assert f"mend: chmod 600 {tmp_path}/token" in said
+    assert f"fix: chmod 600 {tmp_path}/token" in said
     assert "1 problem" in said
     for what in ("python", "CPU", "memory", "store", "runs", "tracking", "port 8000", "Ray's token"):
         assert what in said

@@ -110,7 +110,7 @@ def test_the_figures_are_those_of_the_pictures_that_can_be_read(here: Path, poli
     assert (found["rows"], found["ensemble"]["accuracy"]["value"]) == (6, 1.0)
     assert [row["input"] for row in found["unreadable"]] == BAD
     check_names("\n".join(found["notes"]))
-    assert "new: folders without a picture are no classes: 'green'" in found["notes"]
+    assert "new: folders without pictures are not classes: 'green'" in found["notes"]
 
 
 @pytest.mark.parametrize("policy", ["error"], indirect=True)

@@ -84,7 +84,7 @@ def test_what_is_left_out_is_counted_and_named(write: Write, tmp_path: Path) -> 
     notes = ImageFolder.open(ImageFolderParams(train=root, size=6)).notes
 
     assert notes == (
-        f"{root}: folders without a picture are no classes: 'owl'",
+        f"{root}: folders without pictures are not classes: 'owl'",
         f"{root}: 1 picture outside the class folders: not read, such as loose.png",
         f"{root}: 1 picture below the class folders: not read, such as {deeper}",
         f"{root}: 4 files are not read: 2 .heic (a.heic, b.heic), 1 .svg (c.svg), 1 .txt (notes.txt)",

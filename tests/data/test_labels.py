@@ -90,7 +90,7 @@ def test_a_part_of_the_rows_has_labels_of_the_same_coding(archive: Any, tmp_path
         ([0.0, np.nan, 1.0], "row 2: the label is missing"),
         ([0.0, 0.5, 1.0], "row 2: labels of type float64; integers or text are needed"),
         (["a", "b", ""], "row 3: the label is empty"),
-        ([b"a", b"\xff", b"b"], r"the label b'\\xff' is no text in UTF-8"),
+        ([b"a", b"\xff", b"b"], r"the label b'\\xff' is not text in UTF-8"),
         (np.array(["2020-01-01"] * 3, "datetime64[D]"), "labels of type datetime64"),
     ],
     ids=str,

@@ -265,7 +265,7 @@ def test_texts_among_numbers_that_may_be_names_come_with_a_note(write):
     opened = csv(write(f"x,grade,income\n{rows}"))
 
     assert kinds_of(opened) == {"x": "numeric", "grade": "categorical"}
-    assert "'grade' holds numbers and texts ('K' (10 times)), and is taken for categories" in opened.notes[0]
+    assert "'grade' holds numbers and texts ('K' (10 times)), and is treated as categorical" in opened.notes[0]
 
 
 @pytest.mark.parametrize("format", ["%m/%d/%Y", "%d.%m.%Y %H:%M", "%d-%b-%y", "%b %d, %Y", "%Y/%m/%d", "%I:%M %p"])

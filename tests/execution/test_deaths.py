@@ -23,7 +23,7 @@ TERMINATED = (
         (VANISHED, "epoch 3\n*** SIGSEGV received at time=1795834513 on cpu 0 ***\n", "SIGSEGV (Segmentation fault)"),
         (VANISHED, "double free\n*** SIGABRT received at time=1 on cpu 1 ***\n", "SIGABRT (Aborted)"),
         (VANISHED, "*** SIGILL received at time=1 on cpu 1 ***\n", "SIGILL (Illegal instruction)"),
-        (VANISHED, "epoch 3\n", "SIGKILL, as its log has no word of another signal; most likely the machine had no"),
+        (VANISHED, "epoch 3\n", "SIGKILL, as its log names no other signal; most likely the machine was out of memory"),
         (TERMINATED, "epoch 3\n", "SIGTERM (something asked it to end)"),
         (VANISHED, None, "Worker unexpectedly exits with a connection error code 2. End of file."),
         ("The node died.\nmore", None, "The node died."),

@@ -161,7 +161,7 @@ def test_the_longest_unit_is_started_first(executor: Executor) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(
-    "number,cause", [(signal.SIGKILL, "SIGKILL, as its log has no word"), (signal.SIGSEGV, "SIGSEGV (Segmentation")]
+    "number,cause", [(signal.SIGKILL, "SIGKILL, as its log names no other"), (signal.SIGSEGV, "SIGSEGV (Segmentation")]
 )
 def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(
     ray_session: None, number: signal.Signals, cause: str

@@ -44,7 +44,7 @@ def test_what_was_left_out_and_stopped_is_named():
         "  no time for the figures of the train-dev rows: a start without a budget gives them",
         "  no time for all pictures: `quorate curves --run digits-1` draws the learning curves",
         "  no time for the report: `quorate report --run digits-1` makes it",
-        "  started again with more time, the job goes on from here",
+        "  start the job again with more time to continue from here",
     ]
 
 

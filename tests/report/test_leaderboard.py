@@ -84,7 +84,7 @@ def test_a_table_names_the_columns_that_it_has_no_room_for() -> None:
     narrow = " ".join(as_text(board(LONG, FIGURES), width=80).split())
     everything = as_text(board(LONG, FIGURES))
 
-    assert "no room for: kind," in narrow and "oof Brier" in narrow
+    assert "columns left out: kind," in narrow and "oof Brier" in narrow
     assert "quorate leaderboard --json" in narrow
     assert "no room" not in everything
     assert everything.count("0.0200") == 2 * (len(LONG) + 1), "Brier scores of both splits"

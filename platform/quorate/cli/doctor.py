@@ -1,4 +1,4 @@
-"""`quorate doctor`: what this machine has, what is wrong with it, and what mends it."""
+"""`quorate doctor`: what this machine has, what is wrong with it, and how to fix it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def doctor(
         typer.echo(json_text([asdict(finding) for finding in found]))
     problems = sum(finding.level == "problem" for finding in found)
     if not json:
-        typer.echo(f"{problems} {'problem' if problems == 1 else 'problems'}" if problems else "nothing to mend")
+        typer.echo(f"{problems} {'problem' if problems == 1 else 'problems'}" if problems else "no problems")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -71,4 +71,4 @@ def _say(finding: Finding) -> None:
     color = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": typer.colors.RED}[finding.level]
     typer.echo(f"{typer.style(f'{finding.level:8}', fg=color)}{finding.what}: {finding.said}")
     if finding.mend:
-        typer.echo(f"{'':8}  mend: {finding.mend}")
+        typer.echo(f"{'':8}  fix: {finding.mend}")

@@ -54,7 +54,7 @@ def _own_errors() -> Iterator[None]:
     try:
         with naming(Path(OUTPUT)):
             yield
-    except BrokenPipeError:  # as `| head` ends: nobody reads any more, and nothing is wrong
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does: not an error
         _discard(1)
         raise SystemExit(128 + signal.SIGPIPE) from None
 
@@ -113,7 +113,7 @@ def in_words(error: OSError) -> tuple[str, int] | None:
     if error.errno in _FULL:
         quota = "the disk quota is used up" if error.errno == errno.EDQUOT else "no space is left on the disk"
         if place == OUTPUT:
-            return f"{place} cannot be written: {quota} that it goes to; make room, or send it elsewhere", 1
+            return f"{place} cannot be written: {quota}; make room, or redirect the output to another disk", 1
         where = f"{place} cannot be written: {quota}" if place else f"{quota}{_full_places()}"
         fix = (
             "make room (`quorate store collect --max-size SIZE`, `quorate runs remove RUN`) or choose another disk "

@@ -156,7 +156,8 @@ def _judged(versus: Versus, first: str) -> str:
     mean, error = versus.difference.mean, versus.difference.standard_error
     clear = abs(mean) > Z * error
     if not math.isfinite(error):
-        return f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f}, all rows of one group: noise unknown"
+        unknown = "standard error unknown, as all rows are of one group"
+        return f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f}, {unknown}"
     said = ("better" if mean < 0 else "worse") + f" by more than {Z} standard errors" if clear else "within the noise"
     judged = (
         f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f} ± {error:.5f} "

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 GRACE_SECONDS = 5.0
-"""For MLflow's processes to end by themselves, before they are killed: an assumption."""
+"""Time for MLflow's processes to end before they are killed: an assumption."""
 
 
 def ui(
@@ -59,7 +59,7 @@ def run_group(command: list[str]) -> int:
         try:
             code = _wait(process, asked)
         finally:
-            _signal_group(group, signal.SIGKILL)  # what is left of it
+            _signal_group(group, signal.SIGKILL)  # processes that are still running
             process.wait()
     finally:
         for number, handler in before.items():
@@ -95,4 +95,4 @@ def _say_members(uri: str, server: str) -> None:
         return
     run, experiment_id = found
     typer.echo(f"members of {run}, the best one first: {address(server, experiment_id, run)}")
-    typer.echo(f"the same as charts: {address(server, experiment_id, run, charts=True)}")
+    typer.echo(f"the same members as charts: {address(server, experiment_id, run, charts=True)}")

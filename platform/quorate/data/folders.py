@@ -106,7 +106,7 @@ class ClassFolders(PictureFolder):
         notes = []
         if self.empty:
             names = listed([repr(name) for name in self.empty])
-            notes.append(f"folders without a picture are no classes: {names}")
+            notes.append(f"folders without pictures are not classes: {names}")
         if self.loose:
             notes.append(f"{_pictures(self.loose)} outside the class folders: not read, such as {self.loose[0].name}")
         if self.deeper:

@@ -58,7 +58,7 @@ class Unlearnable:
     folds: tuple[int, ...]
     """Numbers, from 0, of the folds that validate them without a training row of their class."""
     groups: int | None
-    """How many groups hold the class; None where there are no groups."""
+    """How many groups have rows of the class; None if there are no groups."""
     ever: bool
     """Whether the models of another fold learn the class."""
 
@@ -67,14 +67,13 @@ class Unlearnable:
         numbers = [str(fold + 1) for fold in self.folds]
         folds = f"fold {numbers[0]}" if len(numbers) == 1 else f"folds {', '.join(numbers[:-1])} and {numbers[-1]}"
         if self.groups == 1:
-            why = f"is held by one group: no model can learn it for its own fold ({folds})"
+            why = f"has rows in only one group, and the models of {folds} do not train on it"
         else:
-            why = (
-                f"has no training rows in {folds}: no model of {'this fold' if len(numbers) == 1 else 'these'} knows it"
-            )
+            these = "this fold" if len(numbers) == 1 else "these folds"
+            why = f"has no training rows in {folds}: the models of {these} cannot learn it"
         rows = "1 row does" if self.rows == 1 else f"{self.rows:,} rows do"
-        never = "" if self.ever else "; the models of no fold learn this class: add rows of it to train on"
-        return f"class {name} {why}; {rows} not count in the choice and the figures{never}"
+        never = "" if self.ever else "; no model learns this class: add training rows of it"
+        return f"class {name} {why}; {rows} not count in selection and scores{never}"
 
 
 def learnable_rows(

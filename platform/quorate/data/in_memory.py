@@ -106,7 +106,7 @@ def as_images(pixels: np.ndarray) -> ArrayImages:
 
 
 def scaling(pixels: np.ndarray) -> str:
-    """How to make uint8 of an array that has the shape of images; empty for another."""
+    """How to convert an array with the shape of images to uint8; empty for other arrays."""
     if pixels.ndim not in (3, 4) or pixels.dtype.kind not in "biuf" or not pixels.size:
         return ""
     if pixels.dtype == np.uint8:
@@ -115,9 +115,9 @@ def scaling(pixels: np.ndarray) -> str:
     if not (np.isfinite(low) and np.isfinite(high)):
         return "; its values are not finite"
     if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and low >= 0 and high <= 1):
-        return "; of values from 0 to 1 make bytes so: (255 * images).round().astype('uint8')"
+        return "; to convert values from 0 to 1: (255 * images).round().astype('uint8')"
     if low >= 0 and high <= 255:
-        return "; of values from 0 to 255 make bytes so: images.round().astype('uint8')"
+        return "; to convert values from 0 to 255: images.round().astype('uint8')"
     return f"; its values are from {low:g} to {high:g}: scale them to 0..255 first, then images.round().astype('uint8')"
 
 

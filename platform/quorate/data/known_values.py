@@ -61,7 +61,7 @@ class KnownValues:
         return f"a number far from those of the training rows, which are from {least:g} to {most:g}"
 
     def to_bytes(self) -> bytes:
-        """As a bundle keeps it."""
+        """The content of the bundle's `columns.json`."""
         columns = {name: {"categories": sorted(known)} for name, known in self.categories.items()}
         ranges = {name: {"range": list(values)} for name, values in self.ranges.items()}
         return json.dumps({"schema": _SCHEMA, "columns": columns | ranges}, indent=1).encode()

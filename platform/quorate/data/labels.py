@@ -31,7 +31,7 @@ class LabelError(ValueError):
 def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
     """Labels (N,) of a file as integers, truth values or text; raises `LabelError`.
 
-    Bytes are text in UTF-8, whole floats are integers.
+    Bytes are text in UTF-8; floats that are whole numbers are integers.
     """
     kind = labels.dtype.kind
     if kind == "S":
@@ -85,7 +85,7 @@ def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray
 def python_labels(y: Any) -> Any:
     """Labels of a Python program in one type: nullable and object ones as the plain type that they hold.
 
-    What is no sequence of single labels is left to scikit-learn's checks. Raises `LabelError` where labels
+    Anything but a sequence of single labels is left to scikit-learn's checks. Raises `LabelError` where labels
     are missing or of types that cannot be compared.
     """
     if isinstance(y, list | tuple):
@@ -120,7 +120,7 @@ def _of_one_type(labels: pd.Series[Any]) -> NDArray[Any]:
     try:
         return labels.to_numpy(plain.get(found, object))
     except OverflowError:
-        raise LabelError("y holds integers beyond 64 bits; make text of them: y.astype(str)") from None
+        raise LabelError("y holds integers beyond 64 bits; convert them to text: y.astype(str)") from None
 
 
 def _as_positions(labels: NDArray[Any], names: Sequence[str]) -> NDArray[np.int64]:
@@ -156,7 +156,7 @@ def _decoded(labels: NDArray[Any]) -> NDArray[Any]:
     try:
         return np.char.decode(labels, "utf-8")
     except UnicodeDecodeError as error:
-        raise LabelError(f"the label {error.object!r} is no text in UTF-8; save the labels as text") from None
+        raise LabelError(f"the label {error.object!r} is not text in UTF-8; save the labels as text") from None
 
 
 def _is_integer(name: str) -> bool:

@@ -55,7 +55,7 @@ class NumberTexts:
 
 
 def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
-    """Whether a column of text, with missing values or not, is a column of numbers at heart."""
+    """Whether a column of text, with missing values or not, is really a column of numbers."""
     counts = values.value_counts(sort=False, dropna=True)
     counts = counts[counts > 0]
     raw = [str(text) for text in counts.index]
@@ -77,7 +77,7 @@ def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
             f"holds {told}, where the other {rows[plain].sum():,} values are numbers", text=_first(raw, others)
         )
     if share >= _MOST:
-        return NumberTexts(note=f"holds numbers and texts ({told}), and is taken for categories")
+        return NumberTexts(note=f"holds numbers and texts ({told}), and is treated as categorical")
     return NumberTexts()
 
 

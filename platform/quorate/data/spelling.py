@@ -16,7 +16,7 @@ _SPACES = dict.fromkeys((160, 8199, 8201, 8239), " ") | {0x200B: None, 0xFEFF: N
 """Spaces that do not break a line are spaces; those without width are nothing."""
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 CONTAINERS = (list, tuple, set, frozenset, dict, np.ndarray)
-"""Values that hold others: no cell of a table."""
+"""Containers: not allowed in the cells of a table."""
 
 
 def clean_text(text: str) -> str:

@@ -14,7 +14,7 @@ from quorate.ensemble.arrays import Mask
 Rows = NDArray[np.int64]
 
 HOPELESS = 31
-"""Failures without a single answer after which no more is asked: all rows, halves, quarters, eighths, sixteenths."""
+"""Stop after this number of failures without a single answer: all rows, halves, quarters, eighths, sixteenths."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Answered:
 
 
 def ask_for_rows(ask: Callable[[Rows], NDArray[np.float32]], *, rows: int, classes: int) -> Answered:
-    """Ask a member for all rows at once, and where that raises again in halves, down to the rows that it cannot answer.
+    """Ask a member for all rows at once; if it raises, ask for halves, down to the single rows that it cannot answer.
 
     `ask` gives (m, K) for the positions (m,) of rows. A row with a probability that is not finite is not answered.
     """

@@ -1,4 +1,4 @@
-"""Which rows depend on each other, so that no estimate is made of a row's own relatives."""
+"""Which rows depend on each other, so that no row is estimated from rows that depend on it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Dependence:
 
     @classmethod
     def saved(cls, arrays: Mapping[str, NDArray[Any]]) -> Dependence:
-        """That of the rows whose arrays a run keeps; none is known of runs that kept neither."""
+        """The dependence that a run's saved arrays hold; none if they hold neither groups nor time."""
         return cls(arrays.get("groups"), arrays.get("time"))
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Dependence:
-        """That of these rows, by their positions or as a mask."""
+        """The dependence of a subset of rows, given by positions or as a mask."""
         return Dependence(
             None if self.groups is None else self.groups[rows], None if self.time is None else self.time[rows]
         )

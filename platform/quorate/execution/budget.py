@@ -14,7 +14,7 @@ _TRANSIT_SECONDS = 1.0
 _FOR_TESTS = 0.05
 """Most part of the time left that the test rows of a member take while there is no time for all others."""
 _HOPE = 4.0
-"""A network's estimate may be so many times too long before one was seen: one of 20 s took 5 s in bfloat16."""
+"""How many times too long the estimate of a network may be before one was measured: 20 s were 5 s in bfloat16."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ _CAUGHT = re.compile(r"\*\*\* (SIG[A-Z]+) received")
 """What Ray's handler of fatal signals writes to the worker's log (seen with Ray 2.60)."""
 _TERMINATED = "receives a SIGTERM"
 _VANISHED = "connection error code 2"
-"""What Ray says of a worker that ended without a word."""
+"""What Ray says about a worker that ended without a message."""
 
 
 def cause_of_death(said: str, log: str | None) -> str:
@@ -21,8 +21,8 @@ def cause_of_death(said: str, log: str | None) -> str:
         return "SIGTERM (something asked it to end)"
     if _VANISHED in said and log is not None:
         return (
-            "SIGKILL, as its log has no word of another signal; most likely the machine had no memory left: "
-            "lower execution.workers or the batch size, or give the member memory"
+            "SIGKILL, as its log names no other signal; most likely the machine was out of memory: "
+            "lower execution.workers or the batch size, or set the memory of the member"
         )
     return _exit_detail(said)
 

@@ -69,7 +69,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class SoFar:
-    """What a network gives if it ends now, without test predictions: it stands where nothing better comes in time."""
+    """An interim result of a network, without test predictions; it is used if the fit does not end in time."""
 
     task: FitTask
     result: Fitted

@@ -1,4 +1,4 @@
-"""What a network under a deadline gives if it ends now: made as it goes, as often as its cost allows."""
+"""Interim results of a network under a deadline, made during training as often as their cost allows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from quorate.execution.events import Fitted
 from quorate.members.base import Member
 
 SHARE = 0.05
-"""Most part of the training's time that interim results take, besides the first and those of the last epochs."""
+"""Largest part of the training time that interim results may take, besides the first and those of the last epochs."""
 FIRST = 0.1
-"""Most part of the time left that the first one may take; where it takes more, it waits for the last epochs."""
+"""Largest part of the remaining time that the first one may take; if it takes more, it waits for the last epochs."""
 SLOWER = 2.0
-"""The next epoch and its predictions may take so many times what the last ones took (an assumption): a result is made
-before it if it would not be in time after it."""
+"""The next epoch and its predictions may take up to this many times as long as the last ones (an assumption): a result
+is made before the epoch if there would be no time for one after it."""
 ENOUGH = 0.9
 """An epoch for which less than this part of the last one's time is left is not begun."""
 _PROBE = 256
-"""Rows that are predicted first, to learn what all of them take."""
+"""Number of rows that are predicted first, to estimate the time for all rows."""
 
 
 @dataclass
@@ -42,12 +42,12 @@ class Interim:
     fresh: bool = False
     """Whether `newest` is the best so far."""
     cost: float = 0.0
-    """Of making a result; 0 before anything was measured."""
+    """Seconds to make a result; 0 before the first measurement."""
     spent: float = 0.0
     pace: float = 0.0
     """Seconds of the last epoch."""
     row_seconds: float = 0.0
-    """Of predicting a row, as the last result says."""
+    """Seconds to predict a row, as measured for the last result."""
     begun: float = 0.0
     _so_far: Callable[[], object] | None = field(default=None, repr=False)
     _last: float = 0.0
@@ -57,7 +57,7 @@ class Interim:
 
     @property
     def known(self) -> bool:
-        """Whether the member says what it would be if it ended now, and has had an epoch."""
+        """Whether the member supports interim results and has finished an epoch."""
         return self._so_far is not None
 
     def after_epoch(self, so_far: Callable[[], object] | None, *, due: float, epochs_left: int) -> Fitted | None:
@@ -71,7 +71,7 @@ class Interim:
         return self._made_if_due(due - now, epochs_left)
 
     def nothing_more_fits(self, due: float) -> bool:
-        """Whether the next epoch would not end in time, after one has."""
+        """Whether the next epoch would not end in time; False before the first epoch has ended."""
         return self.known and due - self.clock() < ENOUGH * self.pace + self.ending
 
     @property
@@ -86,7 +86,7 @@ class Interim:
         return self._make(member)
 
     def _made_if_due(self, left: float, epochs_left: int) -> Fitted | None:
-        """Make a result where its time has come: the training may not end, and this costs little or is the last chance.
+        """Make a result if training may not end in time, and the result is cheap or this is the last chance.
 
         A result for which there is no time any more is not made, unless there is none at all.
         """

@@ -52,9 +52,9 @@ _COST_OF_CHECKPOINTS = 0.02
 _COST_OF_PREDICTING = 0.7
 """Of the cost of a training step: a forward pass is a third of it, twice that in float32 instead of bfloat16."""
 _SAFETY = 1.25
-"""Test predictions may take so many times what the validation rows say (an assumption)."""
+"""Test predictions may take up to this many times the estimate from the validation rows (an assumption)."""
 _FOR_TEST_ROWS = 0.2
-"""Most part of a network's time until its result is due that is kept for the test predictions (an assumption)."""
+"""Largest part of a network's time until its result is due that is kept for the test predictions (an assumption)."""
 _LOOK_SECONDS = 0.1
 _THREAD = "quorate task: "
 

@@ -34,7 +34,7 @@ def as_lines(part: Mapping[str, Any], run: str) -> list[str]:
         )
     lines += [f"  {_LEFT_OUT[what].format(run=run)}" for what in part.get("left_out", ())]
     if left_out or stopped:
-        lines.append("  started again with more time, the job goes on from here")
+        lines.append("  start the job again with more time to continue from here")
     return lines
 
 

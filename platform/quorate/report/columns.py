@@ -28,7 +28,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A table, and the heads of the columns that it has no room for."""
+    """A table, and the heads of the columns that do not fit."""
 
     table: Table
     left_out: tuple[str, ...]
@@ -50,7 +50,7 @@ def fit(columns: Sequence[Column], *, width: int, styles: Sequence[str] = (), **
 
 
 def natural_width(table: Table) -> int:
-    """Characters in which nothing of a table is broken or cut."""
+    """The width in characters at which no cell of a table is broken or cut."""
     return _RULER.measure(table).maximum
 
 

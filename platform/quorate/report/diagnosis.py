@@ -129,7 +129,7 @@ def mismatch(e: Evidence) -> Finding | None:
     like = e.train_dev or e.valid
     if e.test is None or like is None:
         return None
-    advice = "training and test rows are not alike: look at the mistakes (`quorate evaluate`), get rows like the test's"
+    advice = "training and test rows differ: look at the mistakes (`quorate evaluate`), train on rows like the test's"
     if e.train_dev is None:
         advice += "; or choices were fitted to the validation rows: `validation: {train_dev: 0.1}` tells which"
     base, against = _above(e, like, "train-dev" if e.train_dev else "validation")

@@ -19,7 +19,7 @@ _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS = ("accuracy", "nll", "ece", "brier")
 """Shown in this order, out-of-fold and on the test rows."""
 _WIDE = 120
-"""From so many characters on, columns stand further apart and a status has all its words."""
+"""From this width on, in characters, columns are further apart and a status is not shortened."""
 _RANKS = {
     ("oof", "nll"): 0,
     ("test", "nll"): 3,
@@ -73,7 +73,7 @@ def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
     captions += [each["note"] for each in board.get("unlearnable", ())]
     if fitted.left_out:
         names = ", ".join(" ".join(head.split()) for head in fitted.left_out)
-        captions.append(f"no room for: {names} (a wider terminal or `quorate leaderboard --json` has them)")
+        captions.append(f"columns left out: {names} (a wider terminal or `quorate leaderboard --json` shows them)")
     table.caption, table.caption_justify = "\n".join(filter(None, captions)) or None, "left"
     return table
 

@@ -108,7 +108,7 @@ def overfitting(curves: Curves) -> Said | None:
             "too sure",
             False,
             f"the validation loss rises from {loss[best]:.3f} in epoch {best + 1} of {epochs} to {loss[-1]:.3f}, and "
-            "the accuracy does not fall: the network grows too sure of itself, which its temperature corrects",
+            "the accuracy does not fall: the network becomes overconfident, which its temperature corrects",
         )
     where = f"best epoch {best + 1} of {epochs}, the validation loss then rises from {loss[best]:.3f} to {loss[-1]:.3f}"
     return Said("overfitting", True, f"overfitting: {where}")

@@ -33,8 +33,8 @@ _PIXELS = "learn from a frozen network's vectors (`features: timm/NAME`)"
 _BOOSTED = "`patience`, which stops where the held-out loss is least, a smaller `learning_rate`"
 _FOREST = Remedy(
     bias="smaller leaves (`min_samples_leaf`), another kind of member",
-    variance="more rows, larger leaves (`min_samples_leaf`), fewer columns for each split (`max_features`); that a "
-    "forest knows its training rows by heart is no fault",
+    variance="more rows, larger leaves (`min_samples_leaf`), fewer columns for each split (`max_features`); a "
+    "forest fits its training rows exactly by design",
 )
 _KINDS: Mapping[str, Remedy] = {
     "random_forest": _FOREST,
@@ -69,7 +69,7 @@ _KINDS: Mapping[str, Remedy] = {
         variance="more rows, a simpler `estimator`, or more regularization of it",
     ),
     "naive_bayes": Remedy(
-        bias="another kind of member: this one takes columns for independent",
+        bias="another kind of member: naive Bayes assumes independent columns",
         variance="more rows, a larger `smoothing`",
     ),
 }
@@ -78,14 +78,14 @@ _OTHER = Remedy(
     variance="more rows, a simpler model, more regularization",
 )
 _ENSEMBLE = Remedy(
-    bias="better members: what helps each of them stands below",
-    variance="more rows, copies of the best member and other kinds of members; what helps each of them stands below",
+    bias="better members: see the advice for each of them below",
+    variance="more rows, copies of the best member and other kinds of members; see the advice for each of them below",
 )
 
 
 def against_bias(recipe: Recipe) -> str:
     """What lowers the training error."""
-    return f"{_remedy(recipe).bias}; can the target be reached?"
+    return f"{_remedy(recipe).bias}; check that the target is realistic"
 
 
 def against_variance(recipe: Recipe) -> str:

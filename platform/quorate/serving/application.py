@@ -152,10 +152,10 @@ async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> An
                 return await response
             except DEAD as error:
                 if attempt == ATTEMPTS:
-                    raise ModelUnavailable("the model's processes keep ending") from error
+                    raise ModelUnavailable("the model's processes keep dying") from error
                 await asyncio.sleep(0.1 * attempt)
             except (BackPressureError, DeploymentUnavailableError) as error:
-                raise ModelUnavailable("the model has too much to do, or is not there") from error
+                raise ModelUnavailable("the model is overloaded or not running") from error
             except RayTaskError as error:
                 if isinstance(error.cause, ModelUnavailable | ModelFailed):
                     raise error.cause from None

@@ -1,4 +1,4 @@
-"""Tell figures of a training that overwritten memory makes from those that a hard problem makes."""
+"""Distinguish losses and gradient norms that come from overwritten memory from those of a hard problem."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Figures = Mapping[str, float]
 ABSURD_NORM = 1e8
 """A mean gradient norm above this, times 1 + the training loss, is not computed from the loss (an assumption).
 
-Overwritten memory has given 5.85e9 with a loss that looked well."""
+Overwritten memory has given 5.85e9 with an ordinary loss."""
 ABSURD_JUMP = 1e6
 """An epoch's gradient norm is not this much above the median of the epochs before it while the loss stays (an
 assumption): the spikes of warm-ups and of high rates are hundreds of times as high, and the loss shows them."""

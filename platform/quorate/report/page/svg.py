@@ -216,7 +216,7 @@ def names(
 
 
 def clip(words: str, most: int) -> str:
-    """At most so many characters, with an ellipsis for what is missing in the middle: names often differ at the end."""
+    """At most `most` characters, with an ellipsis in the middle, since names often differ at the end."""
     if len(words) <= most:
         return words
     end = (most - 1) // 2

@@ -69,9 +69,7 @@ def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
     if len(everyone) < 2:
         return Values(best)
     if (groups := run.oof.dependence.groups) is not None and len(np.unique(groups)) < 2:
-        said = (
-            "All out-of-fold rows are of one group: how far others would differ is not known, so nobody is taken away."
-        )
+        said = "All out-of-fold rows are of one group, so the worth of members cannot be compared with its noise."
         return Values(best, notes=(said,))
     try:
         return _taken_away(run, best, everyone, run.combiner, patience)

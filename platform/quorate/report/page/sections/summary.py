@@ -98,8 +98,8 @@ def _against(alone: str, best: Best) -> Remark:
     low, high = change.nll - Z * change.nll_error, change.nll + Z * change.nll_error
     if not math.isfinite(change.nll_error):
         return note(
-            f"Whether the ensemble beats its best member, {alone}, cannot be told: all rows are of one group, and how "
-            f"far another would differ is not known (difference of the log-loss {signed(change.nll)})."
+            f"Whether the ensemble beats its best member, {alone}, is unknown: all rows are of one group, so the "
+            f"variation between groups is unknown (difference of the log-loss {signed(change.nll)})."
         )
     interval = f"difference {signed(change.nll)}, 95 % interval {signed(low)} to {signed(high)}"
     if not clear(change.nll, change.nll_error):
@@ -150,7 +150,7 @@ def _from_board(run: Run) -> list[Remark]:
         )
     if budget and (below := budget.get("below_quorum")):
         there = many(below["members"], "member")
-        said.append(act(f"The budget left {there} of the {below['needed']} that the quorum asks for."))
+        said.append(act(f"The budget left time for {there}; the quorum needs {below['needed']}."))
     return said
 
 
