@@ -28,3 +28,22 @@ def test_workers_keep_their_memory_from_their_start() -> None:
 
     assert ended.returncode == 0, ended.stderr
     assert {f"{name}={value}" for name, value in KEEPS_MEMORY.items()} <= set(json.loads(ended.stdout))
+
+
+NICENESS_SCRIPT = """
+import os, sys
+from quorate.execution.session import start_ray
+start_ray("local", cpus=1, urgent=sys.argv[1] == "urgent")
+import ray
+print(ray.get(ray.remote(lambda: os.nice(0)).remote()) - os.nice(0))
+ray.shutdown()
+"""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(("how", "niceness"), [("urgent", 0), ("usual", 15)])
+def test_workers_give_way_to_other_processes_unless_they_are_urgent(how: str, niceness: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", NICENESS_SCRIPT, how], capture_output=True, text=True, timeout=120)
+
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) == niceness

@@ -24,18 +24,26 @@ pages anew at the next one: a fifth and more of the time of a network on 96x96 p
 """
 
 
+NICENESS = "RAY_worker_niceness"
+"""Ray's variable for the niceness of its workers. With its 15, a worker has 3 % of a core that a process without any
+wants too (the weights 36 and 1024 of sched(7))."""
+
+
 class ClusterError(UserError):
     """The cluster cannot be reached."""
 
 
-def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memory: bool = True) -> bool:
+def start_ray(
+    address: str | None = None, *, cpus: int | None = None, keeps_memory: bool = True, urgent: bool = False
+) -> bool:
     """Start a local Ray with `cpus` CPUs (all when left out) and give True, or connect to a cluster.
 
     Without `address` the environment's RAY_ADDRESS is taken; `local` starts one whatever that says.
     The nodes of a cluster get this package and the user's own code with the connection; what is installed
     here is expected to be installed there. Workers that train keep their memory (`KEEPS_MEMORY`, unless this
-    process's environment says otherwise); what serves for months gives it back. Raises `ClusterError`. To be called
-    before anything imports Ray, which reads its environment then.
+    process's environment says otherwise); what serves for months gives it back. Those of a local Ray give way to other
+    processes (niceness 15, unless RAY_worker_niceness is set), and do not where they are `urgent`. Raises
+    `ClusterError`. To be called before anything imports Ray, which reads its environment then.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -50,7 +58,8 @@ def start_ray(address: str | None = None, *, cpus: int | None = None, keeps_memo
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        ray.init(address=address, num_cpus=cpus, include_dashboard=False, **quiet)
+        nice = {"worker_niceness": 0} if urgent and NICENESS not in os.environ else None
+        ray.init(address=address, num_cpus=cpus, include_dashboard=False, _system_config=nice, **quiet)
         return True
     modules = [Path(__file__).resolve().parents[1], *own_code.own_files()]
     _knock(address)
