@@ -73,7 +73,7 @@ class Ending:
             self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
 
     def is_too_short_for_ray(self, workers: int) -> bool:
-        """Whether this process alone has more time to train than so many `workers` once Ray and they have started."""
+        """Whether this process alone has more time to train than this number of `workers` once Ray has started them."""
         starting = self.slow * _RAY
         return workers * (self.left() - starting) < self.left()
 

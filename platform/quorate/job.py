@@ -105,7 +105,7 @@ def run_job(
     screen = Screen(console, errors or console)
     context = open_data(job, console, data)
     opening = time.monotonic() - started
-    with _workplace(options, stop) as place:
+    with _workplace(options, stop, urgent=budget is not None) as place:
         plan = plan_job(job, context, place)
         work = Work(fits=find_finished(plan, results))
         if (crashed := ended_without_a_word(options.runs, spec.name)) is not None:
@@ -321,13 +321,13 @@ def _job_key(plan: Plan) -> str:
     return digest(job=[task.key for task in plan.tasks])
 
 
-def _workplace(options: Options, stop: StopRequest) -> Workplace:
+def _workplace(options: Options, stop: StopRequest, *, urgent: bool) -> Workplace:
     """Where the job runs; what runs there is told to stop when a signal comes."""
 
     def opened(executor: Executor | None) -> None:
         stop.install()  # Ray has taken the signals
 
-    return Workplace(options.executor, options.address, opened)
+    return Workplace(options.executor, options.address, opened, urgent=urgent)
 
 
 @contextmanager

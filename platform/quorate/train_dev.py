@@ -23,8 +23,10 @@ def score_train_dev(board: dict[str, Any], bundle: Path, rows: Dataset, folder: 
     answer = Bundle.load(bundle, allow_code=True).predict(rows.x, members=True)
     assert answer.members is not None, "asked for"
     names = list(answer.members)
+    path = folder / f"{TRAIN_DEV}.npz"
+    partial = path.with_name(f".{path.name}")
     np.savez(
-        folder / f"{TRAIN_DEV}.npz",
+        partial,
         allow_pickle=False,
         ensemble=answer.proba,
         proba=np.stack([answer.members[name] for name in names]),
@@ -32,6 +34,7 @@ def score_train_dev(board: dict[str, Any], bundle: Path, rows: Dataset, folder: 
         y=rows.y,
         **({} if rows.groups is None else {"groups": rows.groups}),
     )
+    partial.replace(path)
     found = {name: rounded(scores(proba, rows.y)) for name, proba in answer.members.items()}
     members = [{**row, TRAIN_DEV: found.get(row["name"])} for row in board["members"]]
     ensemble = {**board["ensemble"], TRAIN_DEV: {**rounded(scores(answer.proba, rows.y)), "rows": len(rows)}}

@@ -51,7 +51,7 @@ class Outcome:
 
 
 def run(job: Path, budget: str, *, busy: int) -> Outcome:
-    """Run `job` from nothing with so many busy processes at work."""
+    """Run `job` from nothing with this number of busy processes at work."""
     with tempfile.TemporaryDirectory(prefix="quorate-budget-") as name, competition(busy):
         command = [sys.executable, "-m", "quorate", "train", str(job), "--budget", budget, "--json", "-q"]
         places = {"QUORATE_RUNS": f"{name}/runs", "QUORATE_STORE": f"{name}/store", "OMP_NUM_THREADS": "1"}
@@ -64,7 +64,7 @@ def run(job: Path, budget: str, *, busy: int) -> Outcome:
 
 @contextlib.contextmanager
 def competition(processes: int) -> Iterator[None]:
-    """So many processes, each of which would fill a core."""
+    """A number of processes, each of which would fill a core."""
     running = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(processes)]
     try:
         yield

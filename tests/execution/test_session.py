@@ -66,3 +66,22 @@ def test_without_a_home_folder_a_token_is_made_for_this_process(
 
 def _homeless(cls: type[Path]) -> Path:
     raise RuntimeError("Could not determine home directory.")
+
+
+NICENESS_SCRIPT = """
+import os, sys
+from quorate.execution.session import start_ray
+start_ray("local", cpus=1, urgent=sys.argv[1] == "urgent")
+import ray
+print(ray.get(ray.remote(lambda: os.nice(0)).remote()) - os.nice(0))
+ray.shutdown()
+"""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(("how", "niceness"), [("urgent", 0), ("usual", 15)])
+def test_workers_give_way_to_other_processes_unless_they_are_urgent(how: str, niceness: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", NICENESS_SCRIPT, how], capture_output=True, text=True, timeout=120)
+
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) == niceness

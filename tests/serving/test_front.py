@@ -185,6 +185,28 @@ def test_a_full_queue_gives_503_at_once() -> None:
     assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 503)
 
 
+def test_bodies_that_are_too_long_together_give_503_and_leave_room_again() -> None:
+    # given: room for the bodies of three such requests
+    length = len(json.dumps(ROW, separators=(",", ":")))
+    limits = Limits(batch_wait_s=0, held_bytes=3 * length)
+
+    async def run() -> tuple[list[httpx.Response], httpx.Response]:
+        transport = httpx.ASGITransport(Front(Backend(seconds=0.1), limits=limits).app(), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
+            together = await asyncio.gather(*(client.post("/v1/predict", json=ROW) for _ in range(5)))
+            return together, await client.post("/v1/predict", json=ROW)
+
+    # when
+    together, after = asyncio.run(run())
+
+    # then
+    assert sorted(answer.status_code for answer in together) == [200, 200, 200, 503, 503]
+    refused = [answer for answer in together if answer.status_code == 503]
+    assert {(answer.headers["retry-after"], answer.headers["connection"]) for answer in refused} == {("1", "close")}
+    assert refused[0].json()["error"]["field"] == "body"
+    assert after.status_code == 200
+
+
 @dataclass
 class Switching:
     """Versions one after the other: `current` moves on when told so."""

@@ -1,4 +1,4 @@
-"""200 clients at a time with good requests get the answers of the bundle alone, whatever else is sent beside them."""
+"""200 clients with good requests get the answers of the bundle alone, whatever is sent at the same time."""
 
 from __future__ import annotations
 
@@ -70,7 +70,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_200_good_clients_get_their_answers_bit_for_bit_beside_hostile_ones(trained: Here) -> None:
     # given: what the bundle says of each row alone, and of all together
     bundle = Bundle.load(trained.newest_run() / "bundle")

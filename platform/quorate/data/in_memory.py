@@ -14,7 +14,7 @@ from quorate.data.source import DataParams
 from quorate.data.table import Table, infer_signature
 
 _NO_CHANNELS = 16
-"""So many values in the last axis, with 1, 3 or 4 in the second, are columns of pixels rather than channels."""
+"""With this number of values in the last axis and 1, 3 or 4 in the second, the last axis is columns of pixels."""
 
 
 class InMemoryParams(DataParams):

@@ -17,12 +17,19 @@ from quorate.training.run import Hardware
 class Workplace:
     """The executor of a job; a local Ray is started only once it is needed.
 
-    `opened` is called with the executor when it is there, with None when it has been closed.
+    `opened` is called with the executor when it is there, with None when it has been closed. The workers of a Ray of
+    our own give way to other processes of the machine, unless they are `urgent`.
     """
 
     def __init__(
-        self, name: Literal["ray", "local"], address: str | None, opened: Callable[[Executor | None], None]
+        self,
+        name: Literal["ray", "local"],
+        address: str | None,
+        opened: Callable[[Executor | None], None],
+        *,
+        urgent: bool = False,
     ) -> None:
+        self._urgent = urgent
         self._name, self._opened = name, opened
         self._address = (address or os.environ.get("RAY_ADDRESS")) if name == "ray" else None
         self._remote = self._address not in (None, "local")
@@ -58,7 +65,7 @@ class Workplace:
 
                 self._executor = LocalExecutor()
             else:
-                own = start_ray(self._address)
+                own = start_ray(self._address, urgent=self._urgent)
                 from quorate.execution.ray import RayExecutor
 
                 self._executor = RayExecutor(own=own)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.requests import Request
 
@@ -12,10 +14,39 @@ CLOSE = {"Connection": "close"}
 """Sent where part of the body is left unread: the connection cannot be used again."""
 
 
-async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
+class BodiesFull(RuntimeError):
+    """The bodies of all requests together are as long as the front may hold."""
+
+
+class Storage:
+    """Counts the bytes of all bodies that are held at a time, at most `most`."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._count = most, 0
+
+    @contextmanager
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """Count the bytes of one body with the function that it gives, until the end; that raises `BodiesFull`."""
+        held = 0
+
+        def add(count: int) -> None:
+            nonlocal held
+            if self._count + count > self._most:
+                raise BodiesFull(f"the requests at work hold {self._most:,} bytes, the most that are held at a time")
+            self._count += count
+            held += count
+
+        try:
+            yield add
+        finally:
+            self._count -= held
+
+
+async def read_body(request: Request, *, max_bytes: int, timeout_s: float, count: Callable[[int], None]) -> bytes:
     """The whole body; raises `RequestError` 413 as soon as it is too long, 408 when it is too slow.
 
-    Raises starlette's `ClientDisconnect` when the client goes away.
+    `count` is told the length of each part before it is kept, and may raise. Raises starlette's `ClientDisconnect`
+    when the client goes away.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
@@ -26,6 +57,7 @@ async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> by
             async for chunk in request.stream():
                 if len(body) + len(chunk) > max_bytes:
                     raise _too_long(max_bytes)
+                count(len(chunk))
                 body += chunk
     except TimeoutError:
         raise RequestError(

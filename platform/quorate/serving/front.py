@@ -16,7 +16,7 @@ from starlette.routing import Route
 from quorate.serving.answer import predictions_json, to_json
 from quorate.serving.auth import is_allowed
 from quorate.serving.batcher import Batcher, QueueFull, Rows
-from quorate.serving.body import CLOSE, read_body
+from quorate.serving.body import CLOSE, BodiesFull, Storage, read_body
 from quorate.serving.errors import ModelFailed, ModelUnavailable, RequestError, RowRefused
 from quorate.serving.limits import Limits
 from quorate.serving.model import ModelInfo, Scores
@@ -67,6 +67,7 @@ class Front:
         self._backend = backend
         self._limits = limits
         self._token = token
+        self._bodies = Storage(limits.held_bytes)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._batcher = Batcher(
             max_rows=limits.batch_rows,
@@ -86,6 +87,7 @@ class Front:
             exception_handlers={
                 HTTPException: self._refuse_route,
                 RequestError: self._refuse,
+                BodiesFull: self._full,
                 QueueFull: self._busy,
                 ModelUnavailable: self._busy,
                 RowRefused: self._refuse_row,
@@ -123,8 +125,12 @@ class Front:
         query = check_query(request.query_params.multi_items(), "members")
         members = read_flag(query.get("members"), "members")
         media = check_content_type(headers.get("content-type"), headers.get("content-encoding"), model=model)
-        body = await read_body(request, max_bytes=limits.body_bytes, timeout_s=limits.body_timeout_s)
-        loop = asyncio.get_running_loop()
+        with self._bodies.body() as count:
+            body = await read_body(request, max_bytes=limits.body_bytes, timeout_s=limits.body_timeout_s, count=count)
+            return await self._answer(body, media, version, members)
+
+    async def _answer(self, body: bytes, media: str, version: Version, members: bool) -> Response:
+        loop, limits, model = asyncio.get_running_loop(), self._limits, version.model
         async with asyncio.timeout(limits.request_timeout_s):
             read = await loop.run_in_executor(
                 self._readers, lambda: read_rows(body, media, model=model, max_rows=limits.rows)
@@ -167,6 +173,11 @@ class Front:
 
     async def _busy(self, request: Request, error: Exception) -> Response:
         refusal = RequestError(503, str(error), headers={"Retry-After": str(self._limits.retry_after_s)})
+        return _json(503, refusal.body(), refusal.headers)
+
+    async def _full(self, request: Request, error: Exception) -> Response:
+        retry = {"Retry-After": str(self._limits.retry_after_s)}
+        refusal = RequestError(503, str(error), field="body", headers={**retry, **CLOSE})
         return _json(503, refusal.body(), refusal.headers)
 
     async def _too_slow(self, request: Request, error: Exception) -> Response:

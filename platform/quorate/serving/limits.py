@@ -23,8 +23,11 @@ class Limits:
     """Longest wait of a request for others to share its batch."""
     queued_rows: int = 4096
     """Most rows that wait for the model; above, 503 with Retry-After."""
-    open_requests: int = 128
-    """Requests that the front holds at a time; as many again wait for it, the rest get 503."""
+    held_bytes: int = 1 << 30
+    """Most bytes of the bodies of all requests that the front holds at a time: 503 with Retry-After."""
+    open_requests: int = 512
+    """Requests that the front holds at a time; as many again wait for it, the rest get 503. Slow and idle clients take
+    such places too, so there are more of them than a model answers at a time (an assumption)."""
     retry_after_s: int = 1
     """What Retry-After says, in seconds."""
     keep_alive_s: int = 30
