@@ -413,6 +413,23 @@ def test_other_test_rows_are_left_out_and_said(copied: RunFolder, changes: dict[
     assert run.notes == ("the test rows have changed since the run, so nothing is compared on them",)
 
 
+def test_a_member_that_has_not_predicted_the_test_rows_is_not_compared_there(
+    teachers: Here, copied: RunFolder, tmp_path: Path
+) -> None:
+    # given: a budget left no time for the test predictions of the leaderboard's best member
+    saved, names = copied.arrays("test.npz"), reopen(copied).members
+    found = taught(reopen(copied), tmp_path / "whole")["compared"]
+    place = names.index(found[1]["name"])
+    saved["tested"][place], saved["proba"][place] = False, 0
+    np.savez(copied.path / "test.npz", allow_pickle=False, **saved)
+
+    compared = taught(reopen(copied), tmp_path / "student")["compared"]
+
+    assert [row["name"] for row in compared] == [row["name"] for row in found]
+    assert "test" in found[1] and "test" not in compared[1]
+    assert compared[0]["test"] == found[0]["test"]
+
+
 def test_a_member_that_does_not_cover_the_held_out_rows_is_not_compared_there(
     teachers: Here, copied: RunFolder, tmp_path: Path
 ) -> None:

@@ -139,6 +139,25 @@ def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others
     assert together["test"]["nll"] == pytest.approx(log_loss(run.context.test.y, mean), abs=1e-5)
 
 
+def test_an_ingredient_that_has_not_predicted_the_test_rows_is_not_compared_there(
+    run: Finished, teachers: Here, tmp_path: Path
+) -> None:
+    # given: a budget left no time for the test predictions of one of the two ingredients
+    assert run.test is not None
+    tested = run.test.tested.copy()
+    tested[run.members.index("slow")] = False
+    partly = replace(run, test=replace(run.test, tested=tested))
+
+    whole, found = (
+        make_soup(one, found_in(one, teachers), tmp_path / name) for one, name in ((run, "a"), (partly, "b"))
+    )
+
+    figures = {row["name"]: row["test"] for row in found["compared"]}
+    assert figures.pop("ensemble of the 2") is None
+    assert figures.pop("slow", None) is None
+    assert figures == {row["name"]: row["test"] for row in whole["compared"] if row["name"] in figures}
+
+
 def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
     run: Finished, teachers: Here, tmp_path: Path
 ) -> None:

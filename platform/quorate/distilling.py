@@ -328,8 +328,9 @@ def _teachers(run: Finished, held: Rows) -> list[dict[str, Any]]:
     best = places[min(scored, key=lambda row: float(row["oof"]["nll"]))["name"]]
     found.append({"name": run.members[best], "held_out": rounded(scores(run.proba[best][held], y[held]))})
     if run.test is not None and test is not None:
-        for row, proba in zip(found, (run.test.ensemble, run.test.proba[best]), strict=True):
-            row["test"] = rounded(scores(proba, test.y))
+        found[0]["test"] = rounded(scores(run.test.ensemble, test.y))
+        if run.test.tested[best]:
+            found[1]["test"] = rounded(scores(run.test.proba[best], test.y))
     return found
 
 

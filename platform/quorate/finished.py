@@ -12,7 +12,7 @@ from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.errors import UserError
 from quorate.job import open_data
 from quorate.plan import Context
-from quorate.runs import RunFolder
+from quorate.runs import RunFolder, tested_members
 from quorate.spec import Job, load_job
 
 
@@ -23,9 +23,11 @@ class TestAnswers:
     __test__ = False  # pytest: not a test class
 
     proba: Proba
-    """(M, n, K)"""
+    """(M, n, K), zero for members that are not `tested`."""
     ensemble: Floats
     """(n, K)"""
+    tested: Mask
+    """(M,): whether the member has predicted the test rows; a budget may leave that out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ def _test_answers(folder: RunFolder, context: Context) -> tuple[TestAnswers | No
     known = saved.get("fingerprint", context.test.fingerprint)  # older runs do not know theirs
     if str(known) != context.test.fingerprint or not np.array_equal(saved["y"], context.test.y):
         return None, ["the test rows have changed since the run, so nothing is compared on them"]
-    return TestAnswers(saved["proba"], saved["ensemble"]), []
+    return TestAnswers(saved["proba"], saved["ensemble"], tested_members(saved)), []
 
 
 def _listed(names: Any) -> str:

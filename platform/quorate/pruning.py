@@ -19,7 +19,7 @@ from quorate.ensemble.worth import Pruned, Worth
 from quorate.errors import UserError
 from quorate.packing import losses_file, unseen_file
 from quorate.plan import derive_seed, recipes_of
-from quorate.runs import RunFolder
+from quorate.runs import RunFolder, tested_members
 from quorate.timing import member_milliseconds
 
 MOST_ROWS = 20_000
@@ -149,9 +149,10 @@ def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[st
 
 
 def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """The members' probabilities (M, n, K) for the test rows, and the labels, where the run has some."""
+    """The members' probabilities (M, n, K) for the test rows, and the labels; None unless each has predicted them."""
     saved = folder.arrays_if_any("test.npz")
     if saved is None:
         return None
     every = Rows.of(folder).names
-    return saved["proba"][[every.index(name) for name in names]], saved["y"]
+    places = [every.index(name) for name in names]
+    return (saved["proba"][places], saved["y"]) if tested_members(saved)[places].all() else None

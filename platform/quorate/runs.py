@@ -178,7 +178,13 @@ class RunFolder:
         arrays |= _dependence(plan.context.train)
         self._write("oof.npz", _packed(arrays))
         if gathered.test is not None and test is not None and (data := plan.context.test) is not None:
-            arrays = {"proba": gathered.test, "ensemble": test, "y": data.y, "fingerprint": np.array(data.fingerprint)}
+            arrays = {
+                "proba": gathered.test,
+                "tested": gathered.tested,
+                "ensemble": test,
+                "y": data.y,
+                "fingerprint": np.array(data.fingerprint),
+            }
             arrays |= _dependence(data)
             self._write("test.npz", _packed(arrays))
         self.write_board(board)
@@ -197,6 +203,14 @@ class RunFolder:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def tested_members(saved: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """The members (M,) that have predicted the test rows, from the arrays of `test.npz`."""
+    tested: NDArray[np.bool_] = saved.get(
+        "tested", np.ones(len(saved["proba"]), bool)
+    )  # runs of older versions do not say
+    return tested
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -178,15 +178,16 @@ def _compared(
         return {"name": name, **{half: figures(proba_of, half) for half in halves}, "test": own}
 
     places = [run.members.index(one.label) for one in chosen]
-    tests = [run.test.proba[place] for place in places] if run.test is not None else None
+    tests = [run.test.proba[place] if run.test is not None and run.test.tested[place] else None for place in places]
     singles = [
-        row(one.label, lambda soup, i=i: soup.ingredients[i], None if tests is None else tests[i])  # type: ignore[misc]
+        row(one.label, lambda soup, i=i: soup.ingredients[i], tests[i])  # type: ignore[misc]
         for i, one in enumerate(chosen)
     ]
     best = min(singles, key=lambda single: float(single["choice"]["nll"]))
     yield best | {"what": "best alone"}
     yield row(NAME, lambda soup: soup.proba, on_test)
-    together = None if tests is None else np.mean(tests, axis=0)
+    known = [test for test in tests if test is not None]
+    together = np.mean(known, axis=0) if len(known) == len(tests) else None
     name = f"ensemble of the {len(chosen)}"
     yield row(name, lambda soup: np.mean(soup.ingredients, axis=0), together)
 

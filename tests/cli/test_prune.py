@@ -142,6 +142,24 @@ def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
         np.testing.assert_array_equal(mine[name], theirs[name])
 
 
+def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test_figures(
+    quorate_in: InFolder, run: Path, tmp_path: Path
+) -> None:
+    # given: a budget left no time for the test predictions of one member
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    with np.load(copy / "test.npz") as saved:
+        arrays = dict(saved)
+    code, said, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "a"), "--json")
+    names, kept = verified_manifest(run / "bundle")["members"], json.loads(said)["pruned"]["members"]
+    assert code == 0 and verified_manifest(tmp_path / "a")["metrics"]["test"]
+    arrays["tested"][[entry["name"] for entry in names].index(kept[0])] = False
+    np.savez(copy / "test.npz", **arrays)
+
+    code, _, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "b"), "--json")
+
+    assert code == 0 and verified_manifest(tmp_path / "b")["metrics"]["test"] is None
+
+
 def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
     quorate_in: InFolder, run: Path, tmp_path: Path
 ) -> None:
