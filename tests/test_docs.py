@@ -30,7 +30,6 @@ from quorate.data.weighting import WeightedParams
 from quorate.ensemble.combiner import Calibrated
 from quorate.execution.events import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
-from quorate.job import open_data
 from quorate.jobfile import SpecError
 from quorate.kinds import (
     ARCHS,
@@ -50,6 +49,7 @@ from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
 from quorate.members.forest import ForestParams
 from quorate.members.learner import LearnerParams
+from quorate.opening import open_data
 from quorate.plan import make_plan
 from quorate.spec import (
     ExecutionSpec,

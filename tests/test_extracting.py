@@ -22,10 +22,11 @@ from quorate.execution.stream import this_hardware
 from quorate.extracting import find_features
 from quorate.housekeeping import by_space, take_stock
 from quorate.interrupt import StopRequest
-from quorate.job import JobFailed, Options, open_data, run_job
+from quorate.job import JobFailed, Options, run_job
 from quorate.jobfile import SpecError
 from quorate.kinds import ARCHS
 from quorate.members.backbone import Extractor
+from quorate.opening import open_data
 from quorate.plan import Plan, Unit, make_plan
 from quorate.results import Results
 from quorate.spec import load_job

@@ -15,8 +15,8 @@ from tests.jobs import NET, Here
 from tests.tiny import LAPTOP
 
 from quorate.execution.events import Failed, Fitted, OutOfTime, Started
-from quorate.job import open_data
 from quorate.mirror import Mirror
+from quorate.opening import open_data
 from quorate.plan import make_plan
 from quorate.report.page.values import values_of
 from quorate.reporting import Known, read_run

@@ -22,11 +22,12 @@ from quorate import own_code
 from quorate.bundle import Bundle, BundleError
 from quorate.data.dataset import ArrayImages
 from quorate.execution.choose import Workplace
-from quorate.job import open_data, plan_job
+from quorate.job import plan_job
 from quorate.jobfile import SpecError
 from quorate.kinds import ARCHS, COMBINERS, MEMBERS, REGISTRIES
 from quorate.members.base import HEADER, load_member
 from quorate.members.saved_learner import SavedLearner
+from quorate.opening import open_data
 from quorate.plan import Plan
 from quorate.spec import Job, load_job
 

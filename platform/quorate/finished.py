@@ -10,7 +10,7 @@ import numpy as np
 from quorate.bundle import read_manifest
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.errors import UserError
-from quorate.job import open_data
+from quorate.opening import open_data
 from quorate.plan import Context
 from quorate.runs import RunFolder, tested_members
 from quorate.spec import Job, load_job

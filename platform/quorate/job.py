@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,10 +28,9 @@ from quorate.budgeting import (
     workers,
 )
 from quorate.bundle import needs, read_manifest
+from quorate.closing import write_board, write_end
 from quorate.crashes import ended_without_a_word, recorded
-from quorate.data.dataset import Dataset
-from quorate.data.folds import FoldsError, make_folds
-from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
+from quorate.data.source import Opened
 from quorate.drawing import draw
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combiner import combiner_of
@@ -44,11 +44,11 @@ from quorate.extracting import BackboneError, summaries
 from quorate.fitting import Work, find_finished, train, units_left
 from quorate.interrupt import StopRequest
 from quorate.jobfile import SpecError
-from quorate.kinds import DATASETS
 from quorate.mirror import Mirror
 from quorate.oof import Gathered, gather
+from quorate.opening import open_data
 from quorate.packing import member_sizes, pack_bundle
-from quorate.plan import Context, Plan, PlanError, assets_of, backbone_of, derive_seed, digest, make_plan, recipes_of
+from quorate.plan import Context, Plan, PlanError, backbone_of, derive_seed, digest, make_plan, recipes_of
 from quorate.refitting import from_folds, refit_plan, refitted
 from quorate.report.progress import Screen
 from quorate.reporting import REPORT, Known, seconds_needed, write_report_and_worth
@@ -103,7 +103,7 @@ def run_job(
     budget = _budget(spec, options.began if options.began is not None else started)
     ending = Ending(budget)
     screen = Screen(console, errors or console)
-    context = open_data(job, console, data)
+    context = open_data(job, partial(_say_note, console), data)
     opening = time.monotonic() - started
     with _workplace(options, stop, urgent=budget is not None) as place:
         plan = plan_job(job, context, place)
@@ -178,12 +178,12 @@ def run_job(
                 console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
             if context.train_dev is not None and ending.has_time_for(TRAIN_DEV, train_dev_seconds(plan)):
                 board = score_train_dev(board, bundle, context.train_dev, folder.path)
-            folder.write_end(board, plan, gathered, assembly, test)
+            write_end(folder, board, plan, gathered, assembly, test)
             if options.pictures:
                 mirror.pictures(ending.pictures(draw(folder, plan, work.fits)))
             reported = options.pictures and ending.has_time_for(REPORT, seconds_needed(combining))
             if budget is not None:
-                folder.write_board(board := with_ending(board, ending))
+                write_board(folder, board := with_ending(board, ending))
             mirror.finished(board, folder, bundle, member_sizes(production, results))
             if reported:
                 known = Known.of(spec, context.train, context.test)
@@ -192,53 +192,6 @@ def run_job(
                 mirror.report(report)
                 mirror.worth(worth, board)
     return board
-
-
-def open_data(job: Job, console: Console | None = None, data: Opened | None = None) -> Context:
-    """The rows, folds and files of a job; raises `SpecError` with the place in the job file."""
-    spec = job.spec
-    try:
-        opened = data or first_rows(DATASETS.get(spec.data.kind).open(spec.data), spec.data.limit)
-    except DataError as error:
-        raise job.error((("data", error.key) if error.key else ("data",), str(error))) from None
-    for note in opened.notes:
-        if console is not None:
-            console.print(note, style="yellow", markup=False, highlight=False)
-    train, train_dev = _set_aside(job, opened)
-    try:
-        seed = derive_seed(spec.seed, "folds")
-        folds = make_folds(train.y, spec.validation, seed, groups=train.groups, time=train.time)
-    except FoldsError as error:
-        raise job.error((("validation", error.key), str(error))) from None
-    if spec.quorum.folds is not None and spec.quorum.folds > len(folds):
-        raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
-    if (best := spec.production.best) is not None and best > len(folds):
-        raise job.error((("production", "folds"), f"the best {best} are asked for, but there are {len(folds)} folds"))
-    context = Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
-    validated = np.unique(np.concatenate([fold.valid for fold in folds.folds]))
-    if (counting := int(context.learnable[validated].sum())) < 2:
-        message = f"only {counting} of the {len(validated):,} validated rows count, too few to combine members"
-        raise job.error((("validation",), "; ".join([message, *context.warnings])))
-    if console is not None:
-        for warning in context.warnings:
-            console.print(warning, style="yellow", markup=False, highlight=False)
-    return context
-
-
-def _set_aside(job: Job, opened: Opened) -> tuple[Dataset, Dataset | None]:
-    """The rows to train and validate on, and those of `validation.train_dev`: split as a test set would be."""
-    fraction = job.spec.validation.train_dev
-    if not fraction:
-        return opened.train, None
-    if opened.test is None:
-        message = "there are no test rows that train_dev could be told from; leave it out"
-        raise job.error((("validation", "train_dev"), message))
-    try:
-        return hold_out(
-            opened.train, TestSplit(fraction=fraction, seed=derive_seed(job.spec.seed, "train_dev") % 2**32)
-        )
-    except DataError as error:
-        raise job.error((("validation", "train_dev"), str(error))) from None
 
 
 def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
@@ -359,6 +312,10 @@ def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> No
         line = f"features of {part.backbone.arch}: {part.rows:,} {part.images}, computed once for all members and folds"
         console.print(line, markup=False, highlight=False)
     console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
+
+
+def _say_note(console: Console, note: str) -> None:
+    console.print(note, style="yellow", markup=False, highlight=False)
 
 
 def _count(number: int, what: str) -> str:

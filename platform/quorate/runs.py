@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -13,14 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.data.dataset import Dataset
-from quorate.ensemble.assemble import Assembly
 from quorate.errors import UserError, naming
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
-from quorate.json_text import json_text
-from quorate.oof import Gathered
-from quorate.plan import FeatureTask, Plan, PredictTask
-from quorate.report.leaderboard import as_text
+from quorate.plan import FeatureTask, PredictTask
 from quorate.spec import Job, JobSpec, spec_of_run
 
 BOARD = "leaderboard.json"
@@ -55,7 +49,7 @@ class RunFolder:
             except FileExistsError:
                 continue
             folder = cls(path)
-            folder._write("job.json", job.spec.model_dump_json(indent=1).encode())
+            folder.write("job.json", job.spec.model_dump_json(indent=1).encode())
             return folder
         raise AssertionError("a thousand runs of one name in one second")
 
@@ -92,7 +86,7 @@ class RunFolder:
         raise _no_run(run, runs)
 
     def board(self) -> dict[str, Any]:
-        """What `write_end` wrote; raises `RunError` where that is damaged."""
+        """What a finished job wrote; raises `RunError` where that is damaged."""
         path = self.path / BOARD
         try:
             board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -114,7 +108,7 @@ class RunFolder:
             ) from None
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """What `write_end` wrote to `oof.npz` or `test.npz`; raises `RunError` where it is missing or damaged."""
+        """What a finished job wrote to `oof.npz` or `test.npz`; raises `RunError` where it is missing or damaged."""
         path = self.path / name
         try:
             with np.load(path, allow_pickle=False) as saved:
@@ -158,43 +152,7 @@ class RunFolder:
         with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
-    def write_end(
-        self,
-        board: dict[str, Any],
-        plan: Plan,
-        gathered: Gathered,
-        assembly: Assembly,
-        test: NDArray[np.float64] | None,
-    ) -> None:
-        """What remains of a finished run; the leaderboard comes last and marks it finished."""
-        arrays = {
-            "proba": gathered.proba,
-            "mask": gathered.mask,
-            "y": plan.context.train.y,
-            "members": np.array(plan.labels),
-            "ensemble": assembly.crossfit_proba,
-            "learnable": gathered.learnable,
-        }
-        arrays |= _dependence(plan.context.train)
-        self._write("oof.npz", _packed(arrays))
-        if gathered.test is not None and test is not None and (data := plan.context.test) is not None:
-            arrays = {
-                "proba": gathered.test,
-                "tested": gathered.tested,
-                "ensemble": test,
-                "y": data.y,
-                "fingerprint": np.array(data.fingerprint),
-            }
-            arrays |= _dependence(data)
-            self._write("test.npz", _packed(arrays))
-        self.write_board(board)
-
-    def write_board(self, board: dict[str, Any]) -> None:
-        """The leaderboard as text and, last, as JSON."""
-        self._write("leaderboard.txt", as_text(board).encode())
-        self._write(BOARD, json_text(board).encode())
-
-    def _write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Put a file there whole, or not at all."""
         path, partial = self.path / name, self.path / f".{name}.partial"
         try:
@@ -211,17 +169,6 @@ def tested_members(saved: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
         "tested", np.ones(len(saved["proba"]), bool)
     )  # runs of older versions do not say
     return tested
-
-
-def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    return content.getvalue()
-
-
-def _dependence(data: Dataset) -> dict[str, NDArray[Any]]:
-    """The groups and times of rows, as far as they have some."""
-    return {name: values for name, values in (("groups", data.groups), ("time", data.time)) if values is not None}
 
 
 def _no_run(run: str, runs: Path) -> RunError:

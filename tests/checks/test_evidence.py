@@ -12,8 +12,8 @@ import pytest
 from tests.jobs import Here
 
 from quorate.checks.evidence import RUNNING, gather_evidence, training_answers
-from quorate.job import open_data
 from quorate.members.base import load_member
+from quorate.opening import open_data
 from quorate.report.diagnosis import Evidence
 from quorate.runs import RunFolder
 from quorate.spec import load_job

@@ -18,7 +18,8 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from quorate.interrupt import StopRequest
-from quorate.job import Options, open_data, run_job
+from quorate.job import Options, run_job
+from quorate.opening import open_data
 from quorate.spec import load_job
 from quorate.starting import archive, folder
 from quorate.store import open_store

@@ -15,7 +15,7 @@ from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted
 from quorate.execution.stream import this_hardware
-from quorate.job import open_data
+from quorate.opening import open_data
 from quorate.plan import FitTask, Plan, Unit, make_plan
 
 CNN = {"kind": "net", "arch": "small_cnn", "epochs": 4, "schedule": "one_cycle", "dropout": 0.2, "augment": {"crop": 1}}

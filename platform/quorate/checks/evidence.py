@@ -14,8 +14,8 @@ from quorate.data.dataset import Rows
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import row_nll
 from quorate.errors import UserError
-from quorate.job import open_data
 from quorate.members.base import load_member
+from quorate.opening import open_data
 from quorate.report.diagnosis import Estimate, Evidence, error_rate, error_rate_of_groups, exactly, mean_loss
 from quorate.report.reading import Curves
 from quorate.report.remedies import Recipe

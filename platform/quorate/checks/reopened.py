@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quorate.bundle import BundleError, read_manifest
 from quorate.errors import UserError
-from quorate.job import open_data
+from quorate.opening import open_data
 from quorate.reporting import Known
 from quorate.runs import RunFolder
 from quorate.spec import JobSpec, load_job

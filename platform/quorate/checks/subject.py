@@ -10,9 +10,10 @@ from typing import Any
 from quorate.data.dataset import Dataset, Images
 from quorate.errors import UserError
 from quorate.execution.choose import Workplace
-from quorate.job import open_data, plan_job
+from quorate.job import plan_job
 from quorate.kinds import MEMBERS
 from quorate.members.base import Member
+from quorate.opening import open_data
 from quorate.plan import FitTask
 from quorate.registry import did_you_mean
 from quorate.spec import Job, MemberParams

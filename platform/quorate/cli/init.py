@@ -100,8 +100,9 @@ def _check(draft: Path, *, opened: bool) -> None:
     """Load the job as `quorate train` will, open its data and make its plan; raises `UserError`."""
     from quorate.errors import UserError
     from quorate.execution.choose import Workplace
-    from quorate.job import open_data, plan_job
+    from quorate.job import plan_job
     from quorate.jobfile import SpecError
+    from quorate.opening import open_data
     from quorate.spec import load_job
 
     try:

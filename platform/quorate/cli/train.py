@@ -159,12 +159,13 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     from quorate.execution.choose import Workplace
     from quorate.extracting import summaries
     from quorate.fitting import find_finished
-    from quorate.job import open_data, plan_job
+    from quorate.job import plan_job
+    from quorate.opening import open_data
     from quorate.report.columns import Column, fit
     from quorate.results import Results
     from quorate.store import open_store
 
-    context = open_data(job, console)
+    context = open_data(job, lambda note: console.print(note, style="yellow", markup=False, highlight=False))
     with Workplace(job.spec.execution.executor, address, lambda executor: None) as place:
         plan = plan_job(job, context, place)  # on a cluster with its hardware, which decides numerics and keys
     results = Results(open_store(store))
