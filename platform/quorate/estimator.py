@@ -182,7 +182,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         job = _with_fitting_folds(self._job(inputs.signature), data, classes)
         with self._workspace() as (store, runs):
             options = Options(open_store(str(store)), runs, self.executor, pictures=self.folder is not None)
-            console = Console(quiet=not self.verbose)
+            console = Console(quiet=not self.verbose, markup=False, emoji=False)
             board = run_job(job, options, console=console, stop=_NoSignals(), data=Opened(data, None))
             run = RunFolder(runs / board["run"])
             self._files = {

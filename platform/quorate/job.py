@@ -311,7 +311,7 @@ def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> No
     for part in summaries(plan, lambda task: False):
         line = f"features of {part.backbone.arch}: {part.rows:,} {part.images}, computed once for all members and folds"
         console.print(line, markup=False, highlight=False)
-    console.print(f"run folder: {folder.path}", highlight=False, soft_wrap=True)
+    console.print(f"run folder: {folder.path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_note(console: Console, note: str) -> None:
@@ -323,7 +323,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _say_waiting(console: Console, holder: str) -> None:
-    console.print(f"[yellow]{holder} runs this very job in the same store; waiting for it[/yellow]", highlight=False)
+    line = f"{holder} runs this very job in the same store; waiting for it"
+    console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
@@ -337,8 +338,9 @@ def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
             moved, pending = time.monotonic(), now
     if left := shipper.pending():
         console.print(
-            f"[yellow]MLflow: {left} records not yet at {shipper.uri}; if it stays away: "
-            f"quorate sync {shipper.run_folder}[/yellow]",
+            f"MLflow: {left} records not yet at {shipper.uri}; if it stays away: quorate sync {shipper.run_folder}",
+            style="yellow",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )

@@ -378,6 +378,14 @@ def deeper(here: Path) -> str:
     return "pets"
 
 
+def parquet(label: list[Any]) -> Callable[[Path], str]:
+    def write(here: Path) -> str:
+        pd.DataFrame({"a": [1, 2, 3, 4], "label": label}).to_parquet(here / "data.parquet")
+        return "data.parquet"
+
+    return write
+
+
 U8 = np.zeros((6, 4, 4), np.uint8)
 
 
@@ -415,6 +423,8 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (table({"a": [1, 2, 3, 4], "b": ["x", "y", None, "x"]}), (), "1 of 4 rows have no label in the column 'b'"),
         (table({"a": [1, 2, 1], "b": ["x", "y", "x"]}), (), "the class y has a single row"),
         (table({"a": [1, 1, 1, 1], "b": list("xyxy")}), (), "no column to learn from beside the label 'b'"),
+        (parquet([[0], [1], [0], [1]]), (), "the label 'label' holds ndarray; classes are integers or text"),
+        (parquet([b"\xc8", b"\xc9", b"\xc8", b"\xc9"]), (), "the label 'label' holds bytes that are not UTF-8 text"),
         (file("data.csv", "a,b\n"), (), "has no rows"),
         (table({"a": [1, 2, float("inf"), 3], "b": list("xyxy")}), (), "line 4: the numeric column 'a' holds inf"),
     ],
@@ -429,6 +439,37 @@ def test_what_cannot_become_a_job_gets_an_answer_that_says_what_to_mend(
     assert "Traceback" not in err
     assert not list(tmp_path.glob("*job*")), "nothing is half written"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_rows_of_one_class_in_two_spellings_do_not_contradict_each_other(init: Init, tmp_path: Path) -> None:
+    rows = [f"{i % 2},{i // 2},{(('1', '1.0') if i % 2 else ('2', ' 2'))[i // 40]}" for i in range(80)]
+    rows += rows[:2] + [row.rpartition(",")[0] + {"1": ",1.0", "2": ",2.0"}[row[-1]] for row in rows[:2]]
+    (tmp_path / "data.csv").write_text("a,b,label\n" + "\n".join(rows) + "\n")
+
+    code, out, _ = init("data.csv", "--json")
+
+    found = json.loads(out)["fingerprint"]
+    assert (code, found["classes"]) == (0, {"1": 42, "2": 42})
+    assert (found["repeats"]["train"], found["repeats"]["labels"]) == (4, 0)
+
+
+def test_labels_that_are_floats_are_found_by_their_name(init: Init, tmp_path: Path) -> None:
+    images, labels = digits(tmp_path / "plain.npz", 100)
+    np.savez(tmp_path / "data.npz", images=images, confidence=np.linspace(0, 1, 100), labels=labels.astype(float))
+
+    code, out, err = init("data.npz")
+
+    assert (code, err) == (0, "")
+    assert "has more arrays, which are not used: confidence" in out
+
+
+def test_dates_are_told_by_what_a_column_holds_not_by_its_name(init: Init, tmp_path: Path) -> None:
+    visits(80).assign(updates=[b"\xff", b"\xfe"] * 40).to_parquet(tmp_path / "data.parquet")
+
+    code, out, _ = init("data.parquet", "--label", "came")
+
+    assert code == 0
+    assert "ignored: bytes that are not UTF-8 text" in out and "`time: updates`" not in out
 
 
 @pytest.mark.parametrize("linked", [False, True])

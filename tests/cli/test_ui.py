@@ -71,3 +71,21 @@ def test_a_server_that_ends_by_itself_gives_its_code_and_leaves_no_worker(tmp_pa
 
     assert process.wait(timeout=30) == 7
     assert ends(worker)
+
+
+@pytest.mark.chaos
+def test_under_nohup_it_goes_on_when_the_terminal_ends(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which processes inherit
+    try:
+        process, worker = begun(tmp_path, 300)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    os.kill(process.pid, signal.SIGHUP)
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=3)
+    assert is_running(worker)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert ends(worker)

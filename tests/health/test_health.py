@@ -295,6 +295,14 @@ def test_a_long_tmpdir_is_a_problem_with_the_fix(tmp_path: Path, monkeypatch: py
     assert [found.level for found in machine.temporary()] == ["ok"]
 
 
+def test_a_tmpdir_with_two_dots_is_the_folder_that_it_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", f"{tmp_path}/../{tmp_path.name}")
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    assert [(found.what, found.level) for found in machine.temporary()] == [("temporary files", "ok")]
+
+
 def test_a_tmpdir_that_is_not_there_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")

@@ -47,6 +47,13 @@ def test_the_gain_over_the_best_single_member_is_said_with_its_noise() -> None:
     assert "against" not in none
 
 
+def test_notes_with_class_names_in_brackets_are_shown_as_they_are() -> None:
+    found = board(["svm", "knn"], None)
+    found["unlearnable"] = [{"note": "the class [/x] :car: [bold] is held by one group"}]
+
+    assert "the class [/x] :car: [bold] is held by one group" in as_text(found)
+
+
 def test_what_the_combiner_chose_from_is_shown_with_what_it_chose() -> None:
     found = board(["svm", "knn"], None)
     found["ensemble"]["candidates"] = [

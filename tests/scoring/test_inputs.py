@@ -118,6 +118,16 @@ def test_a_picture_that_cannot_be_read_is_named(images: Bundle, tmp_path: Path) 
         list(read_inputs([tmp_path], images))
 
 
+def test_a_picture_that_cannot_be_read_leaves_the_rows_of_an_archive(images: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8))
+
+    rows = read_inputs([tmp_path / "bad.png", tmp_path / "a.npz"], images)
+
+    assert [len(names) for names, _ in rows] == [3]
+    assert [(row.position, row.name) for row in rows.unreadable] == [(0, str(tmp_path / "bad.png"))]
+
+
 def test_images_of_another_size_are_refused(images: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((1, 9, 8), np.uint8))
 

@@ -63,6 +63,17 @@ def test_rows_without_a_label_are_left_out_and_counted_and_the_others_keep_their
     np.testing.assert_array_equal(x.frame["visits"], frame["visits"].iloc[[0, 2, 4, 5]])
 
 
+def test_a_missing_group_is_named_with_its_line(tables: Bundle, tmp_path: Path) -> None:
+    frame = some_customers(4, seed=3).assign(household=[1, 2, None, 1])
+    frame["bought"] = [None, "yes", "no", "no"]
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    grouped = copy.copy(tables)
+    grouped.manifest = {**tables.manifest, "data": {**tables.manifest["data"], "groups": "household"}}
+
+    with pytest.raises(UserError, match=r"rows\.csv, line 4, column 'household': the group is missing"):
+        read_labelled(tmp_path / "rows.csv", grouped)
+
+
 def test_labels_and_class_names_may_be_spelled_in_different_ways(tables: Bundle, tmp_path: Path) -> None:
     truths = with_classes(tables, "false", "true")
     some_customers(4, seed=3).assign(bought=["TRUE", "False", " true", "false"]).to_csv(tmp_path / "a.csv", index=False)

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 
 def make_console(*, stderr: bool = False, highlight: bool = True, quiet: bool = False) -> Console:
-    """As wide as the terminal, or as COLUMNS says; in a pipe or a file, lines are as long as they are."""
+    """As wide as the terminal, or as COLUMNS says; in a pipe or a file, lines are as long as they are.
+
+    Text is printed as it is: names of classes, columns and files may hold what rich takes for markup or emoji.
+    """
     from rich.console import Console
 
     from quorate.report.columns import UNLIMITED
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else UNLIMITED
-    return Console(stderr=stderr, highlight=highlight, width=width, quiet=quiet)
+    return Console(stderr=stderr, highlight=highlight, width=width, quiet=quiet, markup=False, emoji=False)

@@ -49,7 +49,9 @@ def run_group(command: list[str]) -> int:
         if group:
             _signal_group(group, signal.SIGTERM)
 
-    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it: the end of the terminal is no reason
+        stopping.append(signal.SIGHUP)
     before = {number: signal.signal(number, on_signal) for number in stopping}
     try:
         process = subprocess.Popen(command, env=dict(os.environ), start_new_session=True)  # noqa: S603

@@ -169,7 +169,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
 def _ways_out(error: ColumnError) -> str:
     """What can be done about a column that is no feature as it is."""
     ignore = f"columns: {{{error.column}: ignore}}"
-    if "dates" in error.problem:
+    if "holds dates or durations" in error.problem:
         return f"leave it out with {ignore}; if it orders the rows, set time: {error.column}"
     if error.row is None:
         return f"leave it out with {ignore}"

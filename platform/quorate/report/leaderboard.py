@@ -60,7 +60,7 @@ def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
         columns,
         width=width,
         styles=["" for _ in members] + ["bold"],
-        title=f"{board['run']}, combined by {ensemble['combiner']}",
+        title=Text(f"{board['run']}, combined by {ensemble['combiner']}", style="table.title"),
         title_justify="left",
         box=SIMPLE_HEAD if wide else None,
         padding=(0, 0, 0, 1),
@@ -74,7 +74,8 @@ def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
     if fitted.left_out:
         names = ", ".join(" ".join(head.split()) for head in fitted.left_out)
         captions.append(f"columns left out: {names} (a wider terminal or `quorate leaderboard --json` shows them)")
-    table.caption, table.caption_justify = "\n".join(filter(None, captions)) or None, "left"
+    caption = "\n".join(filter(None, captions))
+    table.caption, table.caption_justify = Text(caption, style="table.caption") if caption else None, "left"
     return table
 
 
@@ -109,7 +110,7 @@ def choices(board: dict[str, Any]) -> Table | None:
 def as_text(board: dict[str, Any], *, width: int = UNLIMITED) -> str:
     """The table as plain text."""
     text = io.StringIO()
-    console = Console(width=width, color_system=None, file=text)
+    console = Console(width=width, color_system=None, file=text, markup=False, emoji=False)
     console.print(as_table(board, width=width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)

@@ -104,7 +104,8 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
     try:
         groups = groups_of(frame[column].iloc[kept]) if column in frame else None
     except RoleError as error:
-        raise UserError(f"{path}, column {column!r}: {error}") from None
+        where = path if error.row is None else f"{path}, {format.place(path, int(kept[error.row]))}"
+        raise UserError(f"{where}, column {column!r}: {error}") from None
     return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept), groups)
 
 

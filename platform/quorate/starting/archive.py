@@ -18,6 +18,9 @@ from quorate.starting.source import Source
 MOST_ROWS = 300_000
 """Of these the content is hashed; a second or two for small images."""
 
+_LABELS = ("labels", "train", "y")
+"""What arrays of labels are called, the surest first."""
+
 
 def look_at_archive(source: Source) -> Fingerprint:
     """Rows, classes, sizes and repeated images; raises `UserError` for arrays that are no images with labels."""
@@ -76,14 +79,16 @@ def _find(path: Path) -> tuple[str, str]:
             )
         raise UserError(f"{path} holds no images, uint8 (N, H, W) or (N, H, W, C); it holds {listed}")
     rows = [a for a in arrays if a.shape == images.shape[:1]]
-    labels = _best([a for a in rows if a.dtype.kind in "iubUS"], ("labels", "train", "y"))
+    labels = _best([a for a in rows if a.dtype.kind in "iubUS"], _LABELS)
     if labels is None:
         if floats := [a for a in rows if a.dtype.kind == "f"]:
+            given = _best(floats, _LABELS)
+            assert given is not None, "there is one"
             try:
-                read_labels(path, floats[0].name)
+                read_labels(path, given.name)
             except DataError as error:
                 raise UserError(f"{error}; Quorate classifies, so make classes of them: integers or text") from None
-            return images.name, floats[0].name
+            return images.name, given.name
         if objects := [a.name for a in rows if a.dtype.hasobject]:
             raise objects_error(path, objects[0])
         raise UserError(

@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
-from quorate.data.spelling import plain_text
+from quorate.data.spelling import distinct_texts
 from quorate.data.table import ColumnError, infer_signature
 from quorate.data.tables import dull
 from quorate.errors import UserError
@@ -49,7 +49,12 @@ def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
         texts = format.read(source.train, text={name})[name]  # 01 and 1 are two classes, as in training
     else:
         texts = frame[name]
-    classes = _classes(frame[name], texts, name, guess, source.train)
+    try:
+        codes, spelled = distinct_texts(texts)
+    except ValueError as error:
+        raise UserError(f"{source.train}: the label {name!r} {error}; classes are integers or text") from None
+    y, names = pd.factorize(np.array([*spelled, None], object)[codes])  # two spellings of one value are one class
+    classes = _classes(frame[name], pd.Series(y).map(dict(enumerate(names))), name, guess, source.train)
     columns = tuple(_column(frame[column]) for column in frame if column != name)
     features = [column.name for column in columns if not column.ignore]
     if not features:
@@ -60,13 +65,12 @@ def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
             f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; name another test table "
             "with --test"
         )
-    y = pd.factorize(texts)[0].astype(np.int64)
     return Fingerprint(
         source,
         classes,
         None if test is None else len(test),
         sum(_bytes(path) for path in (source.train, source.test) if path),
-        repeats_of(_hashes(frame[features]), y, None if test is None else _hashes(test[features])),
+        repeats_of(_hashes(frame[features]), y.astype(np.int64), None if test is None else _hashes(test[features])),
         TableFacts(name, guess, columns, separator),
         notes=notes,
     )
@@ -124,7 +128,7 @@ def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: st
             f"{path}: {missing:,} of {len(values):,} rows have no label in the column {name!r} (texts such as NA and "
             f"null mean a missing value); fill it in or remove these rows{other}"
         )
-    counts = texts.map(plain_text).value_counts()
+    counts = texts.value_counts()
     fractions = is_float_dtype(values.dtype) and bool((values % 1 != 0).any())
     numbers = fractions or is_integer_dtype(values.dtype) or is_float_dtype(values.dtype)
     if fractions or (numbers and len(counts) > MANY and len(values) / len(counts) < _FEW_ROWS):
@@ -161,9 +165,10 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
 
 
 def _no_feature(name: str, problem: str) -> str:
-    if "dates" in problem:
+    held = problem.partition(f"{name!r} holds ")[2]
+    if held.startswith("dates"):
         return f"dates are no features; `time: {name}` would order the rows by them"
-    return problem.partition("holds ")[2] or problem
+    return held or problem
 
 
 def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
