@@ -54,7 +54,7 @@ def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
     features = [column.name for column in columns if not column.ignore]
     if not features:
         ignored = "; ".join(f"{column.name}: {column.ignore}" for column in columns)
-        raise UserError(f"{source.train} has no column to learn from beside the label {name!r} ({ignored or 'none'})")
+        raise UserError(f"{source.train} has no column to learn from besides the label {name!r} ({ignored or 'none'})")
     if test is not None and (lacking := [column for column in features if column not in test]):
         raise UserError(
             f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; name another test table "
@@ -163,7 +163,10 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
 def _no_feature(name: str, problem: str) -> str:
     if "dates" in problem:
         return f"dates are no features; `time: {name}` would order the rows by them"
-    return problem.partition("holds ")[2] or problem
+    found = problem.partition("holds ")[2] or problem
+    if "where the other" in problem:
+        return f"{found}; correct these cells, or add their texts to `missing`"
+    return found
 
 
 def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
