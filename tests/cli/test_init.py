@@ -173,7 +173,7 @@ def test_row_numbers_and_empty_columns_without_a_name_are_no_features_and_no_lab
 def test_a_column_of_numbers_with_a_few_texts_is_ignored_and_the_fix_is_named(init: Init, tmp_path: Path) -> None:
     # given: 8 of 240 rows, those whose number 30 divides
     incomes = [str(i * 10 + 0.5) if i % 30 else "n/a" for i in range(240)]
-    table({"income": incomes, "city": list("abcd") * 60, "label": list("xy") * 120}).to_csv(
+    pd.DataFrame({"income": incomes, "city": list("abcd") * 60, "label": list("xy") * 120}).to_csv(
         tmp_path / "loans.csv", index=False
     )
 
