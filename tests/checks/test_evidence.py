@@ -12,6 +12,7 @@ import pytest
 from tests.jobs import Here
 
 from quorate.checks.evidence import RUNNING, gather_evidence, training_answers
+from quorate.ensemble.intervals import wilson
 from quorate.members.base import load_member
 from quorate.opening import open_data
 from quorate.report.diagnosis import Evidence
@@ -125,3 +126,16 @@ def test_data_that_changed_are_noticed(here: Here, tmp_path: Path) -> None:
     job["data"]["train"] = str(tmp_path / "gone.npz")
     (run / "job.json").write_text(json.dumps(job))
     assert "the training rows cannot be had again" in training_answers(RunFolder(run)).note
+
+
+def test_a_row_that_the_models_of_several_folds_answer_counts_once_in_the_interval(tmp_path: Path) -> None:
+    # given: each of 200 rows trains three of four models, which make nearly the same mistakes
+    here = Here(tmp_path)
+    job = {"data": {"kind": "digits", "limit": 200}, "validation": {"folds": 4}, "members": {"bayes": "naive_bayes"}}
+    here.run({"name": "repeated", **job, "execution": {"executor": "local"}, "tracking": {"enabled": False}})
+
+    (_, bayes) = gather_evidence(RunFolder(here.newest_run()), target=0.01, measure="error")
+
+    assert bayes.train is not None and bayes.train.rows == 600
+    low, high = wilson(round(bayes.train.value * 600), 600)
+    assert bayes.train.high - bayes.train.low > 1.25 * (high - low), "1.7 if they agreed in all"

@@ -171,6 +171,24 @@ def test_row_numbers_and_empty_columns_without_a_name_are_no_features_and_no_lab
     assert open_data(load_job(tmp_path / "job.yaml")).train.x.signature.names() == ["age", "job"]
 
 
+def test_a_column_of_numbers_with_a_few_texts_is_ignored_and_the_fix_is_named(init: Init, tmp_path: Path) -> None:
+    # given: 8 of 240 rows, those whose number 30 divides
+    incomes = [str(i * 10 + 0.5) if i % 30 else "n/a" for i in range(240)]
+    pd.DataFrame({"income": incomes, "city": list("abcd") * 60, "label": list("xy") * 120}).to_csv(
+        tmp_path / "loans.csv", index=False
+    )
+
+    code, _, err = init("loans.csv")
+
+    assert code == 0, err
+    text = (tmp_path / "job.yaml").read_text()
+    assert re.search(
+        r"income .* ignored: 'n/a' \(8 times\), where the other 232 values are numbers; "
+        r"correct these cells, or add their texts to `missing`",
+        text,
+    )
+
+
 def test_identifiers_constants_dates_and_empty_columns_are_ignored_with_the_reason(init: Init, tmp_path: Path) -> None:
     frame = visits()
     frame.to_csv(tmp_path / "visits.csv", index=False)
@@ -422,9 +440,9 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (table({"a": range(200), "b": [f"t{i}" for i in range(200)]}), (), "name it with --label"),
         (table({"a": [1, 2, 3, 4], "b": ["x", "y", None, "x"]}), (), "1 of 4 rows have no label in the column 'b'"),
         (table({"a": [1, 2, 1], "b": ["x", "y", "x"]}), (), "the class y has a single row"),
-        (table({"a": [1, 1, 1, 1], "b": list("xyxy")}), (), "no column to learn from beside the label 'b'"),
         (parquet([[0], [1], [0], [1]]), (), "the label 'label' holds ndarray; classes are integers or text"),
         (parquet([b"\xc8", b"\xc9", b"\xc8", b"\xc9"]), (), "the label 'label' holds bytes that are not UTF-8 text"),
+        (table({"a": [1, 1, 1, 1], "b": list("xyxy")}), (), "no column to learn from besides the label 'b'"),
         (file("data.csv", "a,b\n"), (), "has no rows"),
         (table({"a": [1, 2, float("inf"), 3], "b": list("xyxy")}), (), "line 4: the numeric column 'a' holds inf"),
     ],

@@ -25,8 +25,8 @@ ARGUMENTS = [
     *("--disable-sync", "--no-first-run"),
 ]
 WIDE, HIGH = 1440, 900
-LIST = 1760
-"""Pixels of width for the list, so that the parameters fit."""
+LIST = 2240
+"""Pixels of width for the list, so that all its columns fit."""
 SETTLED = 9_000
 """Milliseconds until MLflow has drawn a page; it loads its parts one after another."""
 WITHOUT_ASSISTANT = """() => {
@@ -45,6 +45,7 @@ def main(server: str, database: str, runs: str, docs: str) -> None:
     client = MlflowClient(uri)
     best = client.search_runs([experiment_id], search(run), order_by=["metrics.oof_nll ASC"])
     members = [one for one in best if one.info.run_name != "ensemble"]
+    alone = next(one for one in members if one.data.params["kind"] == "net" and "." not in str(one.info.run_name))
     job = client.get_run(best[0].data.tags["mlflow.parentRunId"])
     _, name, version = job.data.tags["quorate.model"].split("/")
     page = f"{server}/#/experiments/{experiment_id}/runs"
@@ -53,7 +54,7 @@ def main(server: str, database: str, runs: str, docs: str) -> None:
         "tracking-members": (address(server, experiment_id, run), None),
         "tracking-compare": (address(server, experiment_id, run, charts=True), None),
         "tracking-member": (f"{page}/{members[0].info.run_id}?{mode}", None),
-        "tracking-curves": (f"{page}/{members[0].info.run_id}/artifacts?{mode}", _open_curves),
+        "tracking-curves": (f"{page}/{alone.info.run_id}/artifacts?{mode}", _open_curves),
         "tracking-model": (f"{server}/#/models/{name}/versions/{version}?{mode}", None),
         "mlflow": (f"{page}/{job.info.run_id}?{mode}", lambda page: page.get_by_text("Show more").first.click()),
     }

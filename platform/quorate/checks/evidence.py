@@ -43,7 +43,7 @@ class Trained:
     proba: dict[str, Proba] = field(default_factory=dict)
     y: dict[str, Labels] = field(default_factory=dict)
     groups: dict[str, Labels] = field(default_factory=dict)
-    """Of the rows; empty where they have none."""
+    """Of the answers: the groups of the rows, or the rows where these have none."""
     note: str = ""
     """Why they were not asked."""
 
@@ -126,6 +126,7 @@ def training_answers(folder: RunFolder) -> Trained:
     for number, fold in enumerate(context.folds.folds):
         rows: Rows = np.sort(random.choice(fold.train, min(each, len(fold.train)), replace=False))
         asked = context.train.take(rows)
+        clusters = asked.groups if asked.groups is not None else rows  # the models of several folds answer a row
         answers = np.zeros((len(entries), len(rows), context.train.n_classes), np.float32)
         present = np.zeros(len(entries), bool)
         for m, entry in enumerate(entries):
@@ -139,14 +140,12 @@ def training_answers(folder: RunFolder) -> Trained:
             present[m] = True
             proba.setdefault(entry["name"], []).append(answers[m])
             labels.setdefault(entry["name"], []).append(asked.y)
-            if asked.groups is not None:
-                groups.setdefault(entry["name"], []).append(asked.groups)
+            groups.setdefault(entry["name"], []).append(clusters)
         weighing = combination.weights > 0
         if (present & weighing).sum() == weighing.sum():
             proba.setdefault("ensemble", []).append(combination.apply(answers, present))
             labels.setdefault("ensemble", []).append(asked.y)
-            if asked.groups is not None:
-                groups.setdefault("ensemble", []).append(asked.groups)
+            groups.setdefault("ensemble", []).append(clusters)
     return Trained(
         {name: np.concatenate(some) for name, some in proba.items()},
         {name: np.concatenate(some) for name, some in labels.items()},

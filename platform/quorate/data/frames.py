@@ -121,7 +121,7 @@ class CsvFormat:
                 if len(values) != width:
                     raise FrameError(
                         f"{path}, line {line}: {len(values)} values, but the header names {width} columns; "
-                        "mend the line, or quote the values that hold the separator"
+                        "correct the line, or quote the values that hold the separator"
                     )
 
     def _lines(self, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -39,7 +39,7 @@ def tracking() -> Iterator[Finding]:
     elif uri.startswith(("http://", "https://")):
         yield _server(uri)
     elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
-        mend = "mend MLFLOW_TRACKING_URI: sqlite:///FILE, http://HOST:PORT, postgresql://…"
+        mend = "set MLFLOW_TRACKING_URI to one of sqlite:///FILE, http://HOST:PORT, postgresql://…"
         yield Finding("tracking", "problem", f"{public(uri)}: MLflow knows no {scheme!r}", mend)
     else:
         yield Finding(
@@ -69,7 +69,7 @@ def _sqlite(path: Path) -> Finding:
 def _server(uri: str) -> Finding:
     shown, later = (
         public(uri),
-        "start it or mend MLFLOW_TRACKING_URI; jobs run without, and `quorate sync RUN` sends later",
+        "start it or correct MLFLOW_TRACKING_URI; jobs run without, and `quorate sync RUN` sends later",
     )
     host = uri.partition("://")[2].rpartition("@")[2]  # a password in the address is for MLflow
     address = f"{uri.partition('://')[0]}://{host.rstrip('/')}/health"

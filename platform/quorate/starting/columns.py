@@ -59,7 +59,7 @@ def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
     features = [column.name for column in columns if not column.ignore]
     if not features:
         ignored = "; ".join(f"{column.name}: {column.ignore}" for column in columns)
-        raise UserError(f"{source.train} has no column to learn from beside the label {name!r} ({ignored or 'none'})")
+        raise UserError(f"{source.train} has no column to learn from besides the label {name!r} ({ignored or 'none'})")
     if test is not None and (lacking := [column for column in features if column not in test]):
         raise UserError(
             f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; name another test table "
@@ -168,6 +168,8 @@ def _no_feature(name: str, problem: str) -> str:
     held = problem.partition(f"{name!r} holds ")[2]
     if held.startswith("dates"):
         return f"dates are no features; `time: {name}` would order the rows by them"
+    if "where the other" in problem:
+        return f"{held or problem}; correct these cells, or add their texts to `missing`"
     return held or problem
 
 

@@ -63,7 +63,7 @@ class Source:
 
 
 def find_source(data: Path, test: Path | None = None) -> Source:
-    """What `data` holds; `test` replaces what lies beside it. Raises `UserError` with what to mend."""
+    """What `data` holds; `test` replaces what lies beside it. Raises `UserError` that names the fix."""
     for path in filter(None, (data, test)):
         if not path.exists():
             raise UserError(f"there is no {path}")
