@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
-from quorate.data.spelling import plain_text
+from quorate.data.spelling import are_names, plain_text
 from quorate.data.table import ColumnError, infer_signature
 from quorate.data.tables import dull
 from quorate.errors import UserError
@@ -124,7 +125,7 @@ def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: st
             f"{path}: {missing:,} of {len(values):,} rows have no label in the column {name!r} (texts such as NA and "
             f"null mean a missing value); fill it in or remove these rows{other}"
         )
-    counts = texts.map(plain_text).value_counts()
+    counts = texts.map(partial(plain_text, as_written=are_names(texts))).value_counts()
     fractions = is_float_dtype(values.dtype) and bool((values % 1 != 0).any())
     numbers = fractions or is_integer_dtype(values.dtype) or is_float_dtype(values.dtype)
     if fractions or (numbers and len(counts) > MANY and len(values) / len(counts) < _FEW_ROWS):
