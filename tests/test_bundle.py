@@ -365,6 +365,16 @@ def test_a_file_of_a_member_that_the_manifest_does_not_name_is_refused(folder):
         Bundle.load(folder)
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "._header.json", "Thumbs.db", "desktop.ini", "@eaDir/header.json"])
+def test_what_tools_leave_in_a_members_folder_is_ignored(folder, name):
+    expected = Bundle.load(folder).predict(ROWS).proba
+    path = folder / "members" / "line" / "0" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+
+    np.testing.assert_array_equal(Bundle.load(folder).predict(ROWS).proba, expected)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

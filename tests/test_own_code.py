@@ -16,15 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.ensemble import RandomForestClassifier
 from tests.jobs import ROOT, Here
+from tests.tiny import LAPTOP
 
 from quorate import own_code
 from quorate.bundle import Bundle, BundleError
 from quorate.data.dataset import ArrayImages
+from quorate.data.signature import ImageSignature
 from quorate.execution.choose import Workplace
 from quorate.job import plan_job
 from quorate.jobfile import SpecError
 from quorate.kinds import ARCHS, COMBINERS, MEMBERS, REGISTRIES
+from quorate.members import own
 from quorate.members.base import HEADER, load_member
 from quorate.members.saved_learner import SavedLearner
 from quorate.opening import open_data
@@ -744,3 +748,15 @@ def test_a_cluster_gets_the_code_with_the_connection(here: Here, tmp_path: Path)
     assert done.returncode == 0, done.stdout + done.stderr
     (board,) = (work / "runs").glob("*/leaderboard.json")
     assert json.loads(board.read_text())["tasks"]["trained"] == 4
+
+
+def test_members_of_one_own_recipe_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(own, "check_savable", lambda made, *, name, trusted: asked.append(made.n_estimators))
+    kind = own.adopt_member("mine:forest", lambda *, trees=5: RandomForestClassifier(trees))
+
+    for trees in (7, 7, 9, 7):
+        params = kind.Params(trees=trees)
+        kind.numerics(params, signature=ImageSignature((8, 8, 1)), rows=100, hardware=LAPTOP)
+
+    assert asked == [7, 9]

@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 
 from quorate import own_code
 from quorate.data.dataset import Inputs, Pixels
+from quorate.data.folders import is_debris
 from quorate.data.in_memory import as_inputs
 from quorate.data.known_values import KnownValues
-from quorate.data.signature import Signature, signature_from_json
+from quorate.data.signature import Signature, TableSignature, signature_from_json
 from quorate.data.table import Table
 from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.answers import Answered, ask_for_rows
@@ -292,7 +293,9 @@ def _known(folder: Path, manifest: Mapping[str, Any]) -> KnownValues | None:
     if KNOWN not in manifest["files"]:
         return None
     try:
-        return KnownValues.from_bytes((folder / KNOWN).read_bytes())
+        signature = signature_from_json(manifest["input"])
+        assert isinstance(signature, TableSignature), "images have no columns"
+        return KnownValues.from_bytes((folder / KNOWN).read_bytes(), signature)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / KNOWN} cannot be read: {error}") from error
 
@@ -348,12 +351,16 @@ def write_bundle(folder: Path, manifest: dict[str, Any], files: Mapping[str, byt
 
 
 def _verify_member(folder: Path, place: str, hashes: Mapping[str, str]) -> None:
-    """Raise `BundleError` where a member's folder lacks its header, or holds a file that the manifest does not name."""
+    """Raise `BundleError` where a member's folder lacks its header, or holds a file that the manifest does not name.
+
+    What tools leave in folders, such as `.DS_Store`, is ignored: no member reads it.
+    """
     if f"{place}/{HEADER}" not in hashes:
         raise BundleError(f"{folder}: the manifest names a member without its files: {place}")
     for path in sorted((folder / place).rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in hashes:
+        debris = any(map(is_debris, path.relative_to(folder / place).parts))
+        if path.is_file() and name not in hashes and not debris:
             raise BundleError(f"{folder}: {name} is not in the manifest, so it is not verified; remove it")
 
 

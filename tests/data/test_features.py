@@ -317,3 +317,33 @@ def test_a_table_as_large_as_adult_is_encoded_within_seconds():
 
     # then: .4 s was measured
     assert time.process_time() - started < 3
+
+
+EARLIER = {"1": "1.0", "2": "2.0", "True": "TRUE", "x": "x"}
+"""How versions that took the texts of a table as they are spelled categories."""
+CODES = TableSignature((Column("code", "categorical"),))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_features_saved_with_earlier_spellings_know_their_categories(encoding, tmp_path):
+    rows = Table.of(pd.DataFrame({"code": ["2", "x", None, "1", "True"]}), CODES)
+    features = fit_features(rows, standardize="none", encoding=encoding)
+    expected = features(rows)
+    new = Table.of(pd.DataFrame({"code": ["2.0", "x", None, 1.0, "TRUE"]}, dtype=object), CODES)
+
+    held = features.encoder.named_transformers_["categories"].categories_[0]
+    held[:] = [EARLIER.get(text, text) for text in held]
+    loaded = load_features(tmp_path, features.save(tmp_path))
+
+    np.testing.assert_array_equal(loaded(new), expected)
+
+
+def test_features_saved_with_two_spellings_of_one_value_are_refused(tmp_path):
+    rows = Table.of(pd.DataFrame({"code": ["1", "1.0", "v2"]}), TableSignature((Column("code", "categorical", True),)))
+    saved = fit_features(rows, standardize="none", encoding="onehot").save(tmp_path)
+
+    with pytest.raises(
+        ValueError, match=r"'code' with the categories '1' and '1\.0', .* one value, '1'; train the ens"
+    ):
+        load_features(tmp_path, saved | {"input": CODES.to_json()})
+    np.testing.assert_array_equal(load_features(tmp_path, saved)(rows), np.eye(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +152,48 @@ def test_a_class_whose_pictures_are_all_corrupt_is_named(write: Write, tmp_path:
 
     assert opened.train.class_names == ("cat", "dog")
     assert f"{root}: no picture of the class owl can be decoded: it is left out" in opened.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "who"),
+    [
+        ("recycler", "old versions of Windows put deleted files"),
+        ("Recycler", "old versions of Windows put deleted files"),
+        ("lost+found", "fsck puts pieces of files"),
+    ],
+)
+def test_a_class_called_like_a_folder_of_tools_is_read_and_named(
+    write: Write, tmp_path: Path, name: str, who: str
+) -> None:
+    root = tmp_path / "photos"
+    path = write(f"{name}/0.png")
+    said = (
+        f"{root}: pictures in folders called {name.lower()} are read, such as {path}; {who} into such folders: move "
+        "the folder away if these are not your pictures"
+    )
+
+    opened = ImageFolder.open(ImageFolderParams(train=root, size=6))
+
+    assert (opened.train.class_names, opened.notes) == (tuple(sorted(("cat", "dog", name))), (said,))
+    assert look_at_folder(Source("image_folder", root)).notes == (said,)
+    assert (len(pictures_below(root).pictures), pictures_below(root).notes) == (5, (said,))
+
+
+@pytest.mark.parametrize("name", ["recycler", "RECYCLER", "lost+found"])
+def test_a_folder_of_tools_without_pictures_is_not_mentioned(write: Write, tmp_path: Path, name: str) -> None:
+    root = tmp_path / "photos"
+    (root / name / "S-1-5-21").mkdir(parents=True)
+    (root / name / "INFO2").write_bytes(b"\0")
+
+    assert class_folders(root).notes == pictures_below(root).notes == ()
+
+
+def test_a_folder_of_fsck_that_cannot_be_read_is_left_alone(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = tmp_path / "photos" / "lost+found"
+    write("lost+found/0.png")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != hidden and access(path, mode))
+
+    assert len(class_folders(tmp_path / "photos").pictures) == 4

@@ -39,7 +39,7 @@ def test_rows_like_the_training_rows_have_nothing_to_say() -> None:
 
 
 def test_what_is_known_survives_the_file() -> None:
-    known = KnownValues.from_bytes(KnownValues.of(TRAINED).to_bytes())
+    known = KnownValues.from_bytes(KnownValues.of(TRAINED).to_bytes(), SIGNATURE)
 
     assert known.categories == {"job": frozenset({"nurse", "smith"})}
     assert known.ranges == {"age": (20.0, 30.0)}
@@ -49,10 +49,25 @@ def test_what_is_known_survives_the_file() -> None:
 
 def test_another_schema_is_refused() -> None:
     with pytest.raises(ValueError, match="schema 2 of known values"):
-        KnownValues.from_bytes(b'{"schema": 2, "columns": {}}')
+        KnownValues.from_bytes(b'{"schema": 2, "columns": {}}', SIGNATURE)
 
 
 def test_a_column_without_numbers_has_no_range() -> None:
     empty = table((np.nan, "a", True))
 
     assert KnownValues.of(empty).ranges == {}
+
+
+def test_categories_of_earlier_versions_are_known_in_the_present_spelling() -> None:
+    content = b'{"schema": 1, "columns": {"job": {"categories": ["1.0", "TRUE", "nurse"]}}}'
+    new = table((1.0, "1", True), (1.0, "True", True), (1.0, "1.0", True), (1.0, "2", True))
+
+    assert KnownValues.from_bytes(content, SIGNATURE).unfamiliar(new)["job"].tolist() == [False, False, False, True]
+
+
+def test_names_that_look_like_numbers_are_known_as_they_are_written() -> None:
+    signature = TableSignature((Column("job", "categorical", as_written=True),))
+    trained, new = (Table.of(pd.DataFrame({"job": texts}), signature) for texts in (["1.0", "v2"], ["1", "1.0"]))
+    known = KnownValues.from_bytes(KnownValues.of(trained).to_bytes(), signature)
+
+    assert known.unfamiliar(new)["job"].tolist() == [True, False]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quorate.data.spelling import distinct_texts, plain_text
+from quorate.data.spelling import are_names, distinct_texts, plain_text
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_all_spellings_of_a_value_are_one_text(spellings, text):
 
 
 def test_texts_that_only_look_alike_stay_apart():
-    apart = ["01", "1", "1.1", "1.10", "yes", "Yes", "1e0", "x y", "x  y"]
+    apart = ["01", "01.0", "1", "1.1", "1.10", "1.0.0", "yes", "Yes", "1e0", "x y", "x  y"]
 
     assert [plain_text(text) for text in apart] == apart
 
@@ -49,3 +49,31 @@ def test_the_text_of_a_row_does_not_depend_on_the_other_rows():
 
         found = [texts[code] if code >= 0 else None for code in codes]
         assert found == [None if value is None else plain_text(value) for value in values]
+
+
+@pytest.mark.parametrize("other", ["1.0.3", "01", "01.0", "1.10", "beta", "2a", b"v2"])
+def test_whole_numbers_are_names_where_both_spellings_and_a_text_that_is_no_number_occur(other):
+    values = pd.Series(["1", "1.0", "1.00", 2.0, None, other], dtype=object)
+
+    assert are_names(values)
+    codes, texts = distinct_texts(values, as_written=True)
+    other = other.decode() if isinstance(other, bytes) else other
+    assert [texts[code] if code >= 0 else None for code in codes] == ["1", "1.0", "1.00", "2", None, other]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1", "1.0", "2.5", "-3", "1e6", "TRUE"],  # numbers and truth values alone
+        ["1.0", "2.0", "beta", "01"],  # one spelling of each number
+        [1, 1.0, "beta"],  # numbers have no spelling
+        ["2", 2.0, "beta"],
+        ["true", "TRUE", "beta"],
+        [1.0, 2.5, None],
+        [None, None],
+    ],
+    ids=str,
+)
+def test_whole_numbers_are_numbers_in_other_columns(values):
+    assert not are_names(pd.Series(values))
+    assert not are_names(pd.Series(values).astype("category"))

@@ -64,7 +64,6 @@ def test_a_kind_that_is_given_goes_before_the_values():
         (pd.Categorical(["2024-01-02T00:00:00Z"]), "holds dates"),
         ([[1], [2, 3]], "the column 'x' holds list; a column is numbers, truth values or text"),
         (np.array([1, "a", None], dtype=object), "holds int and str"),
-        ([None, np.nan], "the column 'x' has no values"),
     ],
     ids=str,
 )
@@ -204,15 +203,6 @@ def test_cells_that_are_no_single_values_are_refused_by_name_in_training_and_lat
     if "complex" not in problem:
         with pytest.raises(ColumnError, match=problem):
             Table.of(frame, TableSignature((Column("x", "categorical"),)))
-
-
-def test_columns_without_values_are_left_out_with_a_warning():
-    frame = pd.DataFrame({"x": [1.0, 2.0], "none": [None, None], "nan": [np.nan, np.nan]})
-
-    with pytest.warns(UserWarning, match="columns without values are left out: 'none', 'nan'"):
-        signature = infer_signature(frame, {})
-
-    assert signature.names() == ["x"]
 
 
 def test_a_program_can_say_that_numbers_with_other_texts_are_categories():

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from quorate.data.frames import CsvFormat, FrameError
-from quorate.data.signature import Column, TableSignature
+from quorate.data.signature import Column, TableSignature, signature_from_json
 from quorate.data.source import DataError, Opened, TestSplit
 from quorate.data.sources.csv import Csv, CsvParams
 from quorate.data.sources.parquet import Parquet, ParquetParams
+from quorate.data.table import Table
 from quorate.data.tables import read_table
 from quorate.errors import UserError
 from quorate.jobfile import SpecError
@@ -174,12 +175,12 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
 
 
 def test_spellings_of_a_category_label_or_group_are_one_value(write):
-    text = "a,z,g,income\n1,1,p,true\n2,1.0,p ,TRUE\n3,2.0,\u00a0p,False\n4,01,q,false\n5,,q,True\n"
+    text = "a,z,g,income\n1,1,p,true\n2,1.0,p ,TRUE\n3,2.0,\u00a0p,False\n4,3,q,false\n5,,q,True\n"
 
     opened = csv(write(text), columns={"z": "categorical"}, groups="g")
 
     assert opened.train.x.frame["z"].astype(object).where(opened.train.x.frame["z"].notna(), None).tolist() == [
-        *("1", "1", "2", "01", None),
+        *("1", "1", "2", "3", None),
     ]
     np.testing.assert_array_equal(opened.train.groups, [0, 0, 0, 1, 1])
     assert opened.train.class_names == ("False", "True")
@@ -641,3 +642,30 @@ def test_lines_are_counted_over_quoted_line_breaks_and_blank_lines(write):
 
     assert places == ["line 2", "line 5", "line 7"]
     assert CsvFormat().read(path)["b"].tolist() == [2, 4, 6]
+
+
+def test_versions_stay_apart_as_categories_labels_and_groups_in_training_and_test_rows(write):
+    header = "a,v,g,release\n"
+    other = write(header + "7,1.0,p,1\n8,1,p,1.0\n9,2.0,p,2.0\n", "test.csv")
+    text = header + "1,1,1,1.0\n2,1.0,1.0,1\n3,1.0.3,v2,1.0.3\n4,2,1,2.0\n5,1.0,1,1\n6,1,v2,1.0\n"
+
+    opened = csv(write(text), label="release", groups="g", test=other)
+
+    assert opened.train.x.frame["v"].tolist() == ["1", "1.0", "1.0.3", "2", "1.0", "1"]
+    assert opened.train.class_names == ("1", "1.0", "1.0.3", "2.0")
+    np.testing.assert_array_equal(opened.train.y, [1, 0, 2, 3, 0, 1])
+    np.testing.assert_array_equal(opened.train.groups, [0, 1, 2, 0, 0, 2])
+    assert opened.test.x.frame["v"].tolist() == ["1.0", "1", "2.0"]
+    np.testing.assert_array_equal(opened.test.y, [0, 1, 3])
+    later = pd.DataFrame({"a": [1, 2], "v": ["1.0", "1"]})
+    signature = signature_from_json(opened.train.x.signature.to_json())
+    assert Table.of(later, signature).frame["v"].tolist() == ["1.0", "1"], "without the other cells too"
+
+
+def test_names_that_are_whole_numbers_in_one_spelling_are_found_in_another(write):
+    other = write("a,z,income\n1,7,x\n2,8.0,y\n", "test.csv")
+
+    opened = csv(write("a,z,income\n1,7.0,x\n2,8.0,y\n3,unknown,x\n"), test=other, columns={"z": "categorical"})
+
+    assert opened.train.x.frame["z"].tolist() == ["7", "8", "unknown"]
+    assert opened.test.x.frame["z"].tolist() == ["7", "8"]

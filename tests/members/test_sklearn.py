@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -26,14 +26,18 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from tests.members.configurations import trained
+from tests.tiny import LAPTOP
 
 from quorate import EnsembleClassifier
 from quorate.data.dataset import Dataset
 from quorate.data.in_memory import infer_inputs
+from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
+from quorate.members import sklearn as sklearn_member
 from quorate.members.base import files_of, member_of
 from quorate.members.estimator_recipe import build, describe
 from quorate.members.saved_learner import check_savable
+from quorate.members.sklearn import Sklearn, SklearnParams
 
 X, Y = load_iris(return_X_y=True)
 
@@ -168,3 +172,46 @@ class Picky(ClassifierMixin, BaseEstimator):
 def test_a_classifier_that_fails_on_random_rows_in_its_own_way_is_judged_unfitted():
     with pytest.raises(UserError, match=r"it holds .*Picky, which a bundle would not load"):
         check_savable(Picky(), name="it")
+
+
+class Counted(LogisticRegression):
+    """Counts its fits."""
+
+    fits: ClassVar[list[tuple[int, int]]] = []
+
+    def __init__(self, n_estimators: int = 5_000, max_iter: int = 5_000, least: int = 0) -> None:
+        super().__init__(max_iter=max_iter)
+        self.n_estimators, self.least = n_estimators, least
+
+    def fit(self, x, y):
+        self.fits.append((self.n_estimators, self.max_iter))
+        if self.n_estimators < self.least:
+            raise ValueError("too few")
+        return super().fit(x, y)
+
+
+def test_whether_a_classifier_can_be_saved_is_tried_with_few_trees_and_rounds(monkeypatch):
+    monkeypatch.setattr(Counted, "fits", [])
+    trusted = [f"{Counted.__module__}.Counted"]
+    nested, few = VotingClassifier([("a", Counted())], voting="soft"), Counted(n_estimators=1, max_iter=1)
+
+    for estimator in (Counted(), nested, few):
+        check_savable(estimator, name="it", trusted=trusted)
+    assert Counted.fits == [(2, 2), (2, 2), (1, 1)]
+    assert (nested.estimators[0][1].n_estimators, nested.estimators[0][1].max_iter) == (5_000, 5_000)
+
+    check_savable(Counted(n_estimators=30, max_iter=9, least=10), name="it", trusted=trusted)
+    assert Counted.fits[3:] == [(2, 2), (30, 9)], "as it is where it cannot learn with few"
+
+
+def test_members_of_one_recipe_are_tried_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sklearn_member, "check_savable", lambda estimator, *, name: asked.append(estimator.C))
+    monkeypatch.setattr(sklearn_member, "_SAVABLE", set())
+    signature = ImageSignature((8, 8, 1))
+
+    for c in (1.25, 1.25, 2.5, 1.25):
+        params = SklearnParams(estimator={"class": "sklearn.linear_model.LogisticRegression", "C": c})
+        Sklearn.numerics(params, signature=signature, rows=100, hardware=LAPTOP)
+
+    assert asked == [1.25, 2.5]

@@ -15,7 +15,7 @@ from tests.tables import customers as some_customers
 from quorate.bundle import Bundle
 from quorate.errors import UserError
 from quorate.scoring.inputs import read_inputs
-from quorate.scoring.score import ask, scores_of
+from quorate.scoring.score import ask, scores_of, with_unreadable
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +140,19 @@ def test_a_file_without_rows_is_refused(tables: Bundle, tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"rows\.csv has no rows"):
         scores_of(ask(tables, read_inputs([path], tables)), tables)
+
+
+def test_an_archive_is_scored_where_no_picture_can_be_read(images: Bundle, tmp_path: Path) -> None:
+    bad, archive = tmp_path / "bad.png", tmp_path / "a.npz"
+    bad.write_bytes(b"no picture")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    np.savez(archive, images=pixels)
+
+    rows = read_inputs([archive, bad], images)
+    scores = scores_of(ask(images, rows), images)
+
+    np.testing.assert_allclose(scores.filter(like="p("), images.predict(pixels).proba, atol=1e-7)
+    assert [(row.position, row.name) for row in rows.unreadable] == [(0, str(bad))]
+    whole = with_unreadable(scores, rows.unreadable)
+    assert whole["input"].tolist() == [str(bad), *(f"{archive}[{row}]" for row in range(3))]
+    assert whole["class"].isna().tolist() == [True, False, False, False]

@@ -222,3 +222,13 @@ def test_folders_and_files_of_other_kinds_are_refused(images: Bundle, tables: Bu
         read_labelled(tmp_path, tables)
     with pytest.raises(UserError, match=r"there is no .*nothing.csv"):
         read_labelled(tmp_path / "nothing.csv", tables)
+
+
+def test_labels_that_look_like_one_number_are_two_classes_where_the_ensemble_has_both(
+    tables: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    some_customers(3, seed=3).assign(bought=["1.0", "1", "1.0"]).to_csv(path, index=False)
+
+    assert read_labelled(path, with_classes(tables, "1", "1.0")).y.tolist() == [1, 0, 1]
+    assert read_labelled(path, with_classes(tables, "1", "2")).y.tolist() == [0, 0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Inputs
 from quorate.data.signature import ImageSignature, Signature, TableSignature, signature_from_json
+from quorate.data.spelling import plain_text
 from quorate.data.standardize import Scheme, Standardizer, fit_standardizer
 from quorate.data.table import Table
 
@@ -241,6 +243,7 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
     if isinstance(signature, ImageSignature):
         return PixelFeatures(Standardizer.load(folder, saved["standardizer"]), signature)
     encoder = skops.io.load(folder / _ENCODER, trusted=list(_TRUSTED))
+    _respell(encoder, signature)
     return TableFeatures(
         encoder,
         signature,
@@ -249,6 +252,26 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
         cardinalities=tuple(saved["cardinalities"]),
         origin=Origin.from_json(saved["origin"]) if "origin" in saved else None,  # of version 1: none
     )
+
+
+def _respell(encoder: ColumnTransformer, signature: TableSignature) -> None:
+    """Spell the categories of a fitted encoder as tables do: earlier versions wrote 1.0 and TRUE for 1 and True.
+
+    Raises `ValueError` where the encoder has two categories that are one value.
+    """
+    if not (names := signature.names("categorical")):
+        return
+    as_written = {column.name: column.as_written for column in signature.columns}
+    for name, categories in zip(names, encoder.named_transformers_["categories"].categories_, strict=True):
+        held = [place for place, category in enumerate(categories) if isinstance(category, str)]  # not the NaN
+        spelled = [plain_text(categories[place], as_written=as_written[name]) for place in held]
+        if twice := next((text for text, count in Counter(spelled).items() if count > 1), None):
+            first, second, *_ = [repr(categories[i]) for i, text in zip(held, spelled, strict=True) if text == twice]
+            raise ValueError(
+                f"an earlier version of Quorate learned the column {name!r} with the categories {first} and {second}, "
+                f"which this version reads as one value, {twice!r}; train the ensemble again"
+            )
+        categories[held] = spelled
 
 
 def _numbers(standardize: Scheme, *, rows: int, keep_missing: bool, varies: bool) -> Any:

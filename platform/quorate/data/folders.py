@@ -38,12 +38,13 @@ _DEBRIS = {
     "desktop.ini": "Windows' view of a folder",
     "ehthumbs.db": "Windows' thumbnails",
     "icon\r": "a folder's icon of macOS",
-    "lost+found": "pieces that fsck found",
-    "recycler": "Windows' bin",
     "system volume information": "Windows' index",
     "thumbs.db": "Windows' thumbnails",
 }
 """Names in lower case of what tools leave in folders, besides hidden names (`.DS_Store`, `.ipynb_checkpoints`)."""
+
+_MAYBE_CLASSES = {"lost+found": "fsck puts pieces of files", "recycler": "old versions of Windows put deleted files"}
+"""Folders of these names, in lower case, that hold pictures are read, and named: a class may be called so."""
 
 _NO_PICTURE = (".bak", ".crdownload", ".orig", ".part", ".tmp", "~", "_original")
 """Endings of copies and of unfinished downloads: not read, whatever their content."""
@@ -80,7 +81,12 @@ class PictureFolder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is left out, and what is read besides JPEG and PNG, in sentences."""
-        notes = []
+        notes = [
+            f"{self.root}: pictures in folders called {name} are read, such as {path}; {who} into such folders: move "
+            "the folder away if these are not your pictures"
+            for name, who in _MAYBE_CLASSES.items()
+            if (path := _first_in(name, self.pictures, self.root)) is not None
+        ]
         if {path.suffix.lower() for path in self.pictures} - _USUAL:
             notes.append(f"{self.root}: the pictures are {_by_ending(self.pictures)}")
         if self.others:
@@ -165,11 +171,24 @@ def _walk(
         if is_debris(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir()):
+            if entry.name.lower() in _MAYBE_CLASSES and not _holds_pictures(folder / entry.name, above | {own}):
+                continue
             if folders is not None:
                 folders.append(entry.name)
             yield from _walk(folder / entry.name, depth + 1, None, above | {own})
         elif entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not _is_special(Path(entry.path))):
             yield folder / entry.name, depth
+
+
+def _holds_pictures(folder: Path, above: frozenset[tuple[int, int]]) -> bool:
+    """Whether there is a picture below a folder; `lost+found` may be one that only the superuser can read."""
+    return os.access(folder, os.R_OK | os.X_OK) and any(is_picture(path) for path, _ in _walk(folder, 1, None, above))
+
+
+def _first_in(name: str, pictures: Sequence[Path], root: Path) -> Path | None:
+    """The first picture in a folder of this name, whatever its case, below `root`."""
+    inside = (path for path in pictures if name in map(str.lower, path.relative_to(root).parts[:-1]))
+    return next(inside, None)
 
 
 def _is_special(path: Path) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.data.signature import TableSignature
+from quorate.data.spelling import plain_text
 from quorate.data.table import Table
 
 _SCHEMA = 1
@@ -67,13 +69,21 @@ class KnownValues:
         return json.dumps({"schema": _SCHEMA, "columns": columns | ranges}, indent=1).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> KnownValues:
-        """What `to_bytes` gave; raises `ValueError` for another schema."""
+    def from_bytes(cls, content: bytes, signature: TableSignature) -> KnownValues:
+        """What `to_bytes` gave for rows of `signature`; raises `ValueError` for another schema.
+
+        Categories are spelled as tables spell them: earlier versions wrote 1.0 and TRUE for 1 and True.
+        """
         saved = json.loads(content)
         if saved["schema"] != _SCHEMA:
             raise ValueError(f"schema {saved['schema']!r} of known values; this version of Quorate reads {_SCHEMA}")
         columns = saved["columns"]
+        as_written = {column.name: column.as_written for column in signature.columns}
         return cls(
-            {name: frozenset(entry["categories"]) for name, entry in columns.items() if "categories" in entry},
+            {
+                name: frozenset(plain_text(text, as_written=as_written[name]) for text in entry["categories"])
+                for name, entry in columns.items()
+                if "categories" in entry
+            },
             {name: (entry["range"][0], entry["range"][1]) for name, entry in columns.items() if "range" in entry},
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
 from quorate.data.dates import DatesError, date_seconds, seconds_since_1970
-from quorate.data.spelling import distinct_texts
+from quorate.data.spelling import are_names, distinct_texts
 from quorate.data.table import LARGEST_NUMBER
 
 
@@ -35,7 +35,7 @@ def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
     """A number for each group of rows, in the order in which they first occur; raises `RoleError`."""
     _refuse(values.isna(), values, "the group is missing; give a row that stands alone a group of its own")
     try:
-        codes, texts = distinct_texts(values)
+        codes, texts = distinct_texts(values, as_written=are_names(values))
     except ValueError as error:
         raise RoleError(f"the column {error}; groups are numbers or text") from None
     return pd.factorize(np.array(texts, object))[0][codes].astype(np.int64)

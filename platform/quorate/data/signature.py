@@ -36,6 +36,15 @@ class Column:
 
     name: str
     kind: ColumnKind
+    as_written: bool = False
+    """Whether texts that look like whole numbers are names: 1 and 1.0 are two categories (`spelling.are_names`)."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "kind": self.kind, **({"as_written": True} if self.as_written else {})}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Column:
+        return cls(saved["name"], saved["kind"], as_written=saved.get("as_written", False))
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class TableSignature:
         return [column.name for column in self.columns if not kinds or column.kind in kinds]
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "columns": [{"name": c.name, "kind": c.kind} for c in self.columns]}
+        return {"kind": self.kind, "columns": [column.to_json() for column in self.columns]}
 
     def __str__(self) -> str:
         counts = Counter(column.kind for column in self.columns)
@@ -72,5 +81,5 @@ def signature_from_json(saved: Mapping[str, Any]) -> Signature:
         height, width, channels = saved["shape"]
         return ImageSignature((height, width, channels))
     if saved["kind"] == "table":
-        return TableSignature(tuple(Column(column["name"], column["kind"]) for column in saved["columns"]))
+        return TableSignature(tuple(map(Column.from_json, saved["columns"])))
     raise ValueError(f"inputs of kind {saved['kind']!r} are unknown; this version knows images and tables")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from pandas.api.types import infer_dtype, is_complex_dtype, is_numeric_dtype, is
 from quorate.data.dates import are_dates
 from quorate.data.number_texts import look_for_numbers
 from quorate.data.signature import Column, ColumnKind, TableSignature
-from quorate.data.spelling import CONTAINERS, clean_text, distinct_texts, plain_text
+from quorate.data.spelling import CONTAINERS, are_names, clean_text, distinct_texts, plain_text
 from quorate.registry import did_you_mean
 
 BOOLEANS = {
@@ -115,22 +114,17 @@ def infer_signature(
 ) -> TableSignature:
     """The kind of each column of `frame`: as `given`, else by its values.
 
-    Numbers are numeric, truth values boolean, text categorical. Columns without any value are left out with a warning.
+    Numbers are numeric, truth values boolean, text categorical. A column without any value is in `given`.
     Raises `ColumnError` for others (dates, lists), and for text that is numbers but for some cells. With `categories`
     a column of pandas categories is text whatever it holds, for a program chose that type.
     """
     _check_names(frame)
-    empty = [str(name) for name in frame if str(name) not in given and frame[name].isna().all()]
-    if empty and len(empty) == frame.shape[1]:
-        raise ColumnError(empty[0], f"the column {empty[0]!r} has no values")
-    if empty:
-        warnings.warn(f"columns without values are left out: {', '.join(map(repr, empty))}", stacklevel=2)
-    kinds = {
-        str(name): given.get(str(name)) or _kind(frame[name], categories=categories)
-        for name in frame
-        if str(name) not in empty
-    }
-    return TableSignature(tuple(Column(name, kind) for name, kind in kinds.items()))
+    columns = []
+    for name in frame:
+        kind = given.get(str(name)) or _kind(frame[name], categories=categories)
+        as_written = kind == "categorical" and are_names(_without_arrow(frame[name]))
+        columns.append(Column(str(name), kind, as_written=as_written))
+    return TableSignature(tuple(columns))
 
 
 def _check_names(frame: pd.DataFrame) -> None:
@@ -227,7 +221,7 @@ def _typed(values: pd.Series[Any], column: Column) -> NDArray[np.float64] | pd.C
     values = _without_arrow(values)
     _refuse_containers(values, column.name)
     if column.kind == "categorical":
-        return _categories(values, column.name)
+        return _categories(values, column)
     if is_complex_dtype(values.dtype):
         raise ColumnError(column.name, f"the column {column.name!r} holds complex numbers; make real numbers of them")
     numbers = _numbers(values, texts=BOOLEANS if column.kind == "boolean" else {})
@@ -279,11 +273,11 @@ def _number(value: object, texts: Mapping[str, float]) -> object:
     return texts.get(str(text).lower(), text)
 
 
-def _categories(values: pd.Series[Any], name: str) -> pd.Categorical:
+def _categories(values: pd.Series[Any], column: Column) -> pd.Categorical:
     try:
-        codes, texts = distinct_texts(values)
+        codes, texts = distinct_texts(values, as_written=column.as_written)
     except ValueError as error:
-        raise ColumnError(name, f"the column {name!r} {error}") from None
+        raise ColumnError(column.name, f"the column {column.name!r} {error}") from None
     categories = sorted(set(texts))
     place = {text: i for i, text in enumerate(categories)}
     moved = np.array([*(place[text] for text in texts), -1])

@@ -19,7 +19,7 @@ from quorate.data.labels import class_positions
 from quorate.data.number_texts import look_for_numbers
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, read_roles
-from quorate.data.spelling import clean_text, distinct_texts
+from quorate.data.spelling import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
@@ -234,7 +234,8 @@ def _labels(
     """Labels as positions in the class names, which are the sorted labels of the training rows."""
     values = file.column(name, "label" if class_names is None else file.key)
     try:
-        codes, texts = distinct_texts(values)
+        as_written = are_names(values) if class_names is None else names_differ(class_names)
+        codes, texts = distinct_texts(values, as_written=as_written)
     except ValueError as error:
         raise DataError(f"{file.path}: the label {name!r} {error}; classes are integers or text", "label") from None
     if (codes < 0).any():

@@ -136,11 +136,18 @@ def _cost(cls: Any, params: Any, *, signature: Signature, rows: int, n_classes: 
 
 
 def _savable_numerics(found: type[Learner], kind: str) -> Callable[..., Numerics]:
-    """`numerics` that also refuses a classifier that could not be saved once it is trained."""
+    """`numerics` that also refuses a classifier that could not be saved once it is trained.
+
+    It fits a trial for the first of the members and folds that have the same parameters.
+    """
+    passed: set[tuple[str, Signature]] = set()
 
     def numerics(cls: Any, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
         own: Any = found
         resolved: Numerics = own.numerics.__func__(cls, params, signature=signature, rows=rows, hardware=hardware)
+        recipe = params.model_dump_json(), signature
+        if recipe in passed:
+            return resolved
         member = cls(params, signature=signature, n_classes=TRIAL_CLASSES)
         try:
             made = member.estimator(seed=0, y=trial_labels())
@@ -150,6 +157,7 @@ def _savable_numerics(found: type[Learner], kind: str) -> Callable[..., Numerics
             return resolved
         if isinstance(made, BaseEstimator):
             check_savable(made, name=kind, trusted=found.trusted)
+        passed.add(recipe)
         return resolved
 
     return numerics

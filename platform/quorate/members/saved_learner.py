@@ -56,6 +56,8 @@ _TRUSTED = (
 
 
 _TRIAL_ROWS, _TRIAL_COLUMNS, TRIAL_CLASSES = 60, 8, 3
+_TRIAL_PARAMS = {"n_estimators": 2, "max_iter": 2, "n_jobs": 1}
+"""The most trees, rounds and processes of a trial: what a bundle holds does not depend on their number."""
 _SEARCH_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
 """Compiled code follows their indices without a check."""
 _BRUTE = "set its algorithm to brute, which searches without a tree"
@@ -108,8 +110,9 @@ def trial_labels() -> NDArray[np.int64]:
 def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -> None:
     """Raise `UserError` where a bundle could not hold the fitted `estimator`, before anything is trained.
 
-    A copy learns from a few random rows of three classes and is saved. A classifier that cannot learn from these is
-    judged by what it is before it is fitted; `trusted` are types that a bundle may hold besides scikit-learn's.
+    A copy with few trees and rounds learns from a few random rows of three classes and is saved; if it cannot learn so,
+    a copy as it is. A classifier that cannot learn from these rows is judged by what it is before it is fitted.
+    `trusted` are types that a bundle may hold besides scikit-learn's.
     """
     import skops.io
 
@@ -118,10 +121,13 @@ def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -
     trial = clone(estimator)
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
-        try:
-            trial.fit(x, y)
-        except Exception:  # noqa: BLE001 - a user's classifier may raise anything
-            trial = clone(estimator)
+        for made in (_small, clone):
+            try:
+                trial = made(estimator).fit(x, y)
+            except Exception:  # noqa: BLE001 - a user's classifier may raise anything
+                trial = clone(estimator)
+            else:
+                break
     if not hasattr(trial, "predict_proba"):
         raise UserError(
             f"{name} has no predict_proba; take a classifier that has one, or put it into "
@@ -134,6 +140,16 @@ def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -
     if beyond := sorted(set(found) - set(_TRUSTED) - set(trusted)):
         way = _BRUTE if any(part in _SEARCH_TREES for part in beyond) else _OTHER_WAYS
         raise UserError(f"{name} holds {', '.join(beyond)}, which a bundle would not load; {way}")
+
+
+def _small(estimator: Any) -> Any:
+    """A copy with few trees and rounds, also in the estimators within it."""
+    copy = clone(estimator)
+    for place, value in copy.get_params(deep=True).items():
+        name = place.rpartition("__")[2]
+        if name in _TRIAL_PARAMS and isinstance(value, int) and (value > _TRIAL_PARAMS[name] or name == "n_jobs"):
+            copy.set_params(**{place: _TRIAL_PARAMS[name]})
+    return copy
 
 
 def _parts(value: Any, seen: set[int]) -> Iterator[Any]:

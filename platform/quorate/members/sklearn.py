@@ -45,6 +45,10 @@ class SklearnParams(LearnerParams):
         return self
 
 
+_SAVABLE: set[str] = set()
+"""Recipes whose estimator is known to be savable: a plan asks for each fold of each member."""
+
+
 @MEMBERS.register("sklearn")
 class Sklearn(SavedLearner):
     """A classifier of scikit-learn on standardized pixels or encoded columns, saved with skops."""
@@ -61,7 +65,10 @@ class Sklearn(SavedLearner):
     def numerics(cls, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
         if params.class_weight is not None:
             _check_weighs(build(params.estimator, seed=0), params.estimator)
-        check_savable(build(params.estimator, seed=0), name=params.estimator[CLASS])
+        recipe = repr(params.estimator)
+        if recipe not in _SAVABLE:
+            check_savable(build(params.estimator, seed=0), name=params.estimator[CLASS])
+            _SAVABLE.add(recipe)
         return super().numerics(params, signature=signature, rows=rows, hardware=hardware)
 
     @classmethod

@@ -81,11 +81,11 @@ def check_table(path: Path, signature: TableSignature) -> None:
 
 
 def read_pictures(
-    paths: Sequence[Path], bundle: Bundle, unreadable: list[Unreadable], *, whole: bool = True
+    paths: Sequence[Path], bundle: Bundle, unreadable: list[Unreadable], *, more: bool = False
 ) -> Iterator[Chunk]:
     """The pictures in these files; those that cannot be decoded are left out and added to `unreadable`.
 
-    Raises `UserError` where none can be decoded, unless they are only a part of the rows (`whole` is false).
+    Raises `UserError` where none can be decoded, unless `more` rows of other files follow.
     """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), _IMAGES_AT_ONCE):
@@ -101,7 +101,7 @@ def read_pictures(
                     pixels.append(picture)
             if names:
                 yield names, ArrayImages(np.stack(pixels))
-    if whole and paths and len(unreadable) == len(paths):
+    if paths and len(unreadable) == len(paths) and not more:
         raise UserError(unreadable_files(unreadable, len(paths)))
 
 
@@ -188,7 +188,7 @@ def _images(inputs: Sequence[Path], bundle: Bundle) -> Rows:
 def _each(
     pictures: Sequence[Path], archives: Sequence[Path], bundle: Bundle, unreadable: list[Unreadable]
 ) -> Iterator[Chunk]:
-    yield from read_pictures(pictures, bundle, unreadable, whole=not archives)
+    yield from read_pictures(pictures, bundle, unreadable, more=bool(archives))
     for path in archives:
         yield from read_archive(path, bundle)
 

@@ -19,7 +19,7 @@ from quorate.data.roles import RoleError, groups_of
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
-from quorate.data.spelling import distinct_texts
+from quorate.data.spelling import distinct_texts, names_differ
 from quorate.data.tables import typed_rows
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
@@ -97,9 +97,8 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
     if not len(kept):
         raise UserError(f"{path}: no row has a label in the column {label!r}")
     table = typed_rows(path, format, frame, signature)
-    y = _positions(
-        _texts(path, frame[label].iloc[kept], label), lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle
-    )
+    texts = _texts(path, frame[label].iloc[kept], label, bundle)
+    y = _positions(texts, lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle)
     column = bundle.manifest.get("data", {}).get("groups")
     try:
         groups = groups_of(frame[column].iloc[kept]) if column in frame else None
@@ -109,9 +108,9 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
     return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept), groups)
 
 
-def _texts(path: Path, values: pd.Series[Any], label: str) -> list[str]:
+def _texts(path: Path, values: pd.Series[Any], label: str, bundle: Bundle) -> list[str]:
     try:
-        codes, texts = distinct_texts(values)
+        codes, texts = distinct_texts(values, as_written=names_differ(bundle.class_names))
     except ValueError as error:
         raise UserError(f"{path}: the label {label!r} {error}; classes are integers or text") from None
     return [texts[code] for code in codes]

@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
-from quorate.data.spelling import distinct_texts
+from quorate.data.spelling import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
 from quorate.data.tables import dull
 from quorate.errors import UserError
@@ -50,7 +50,7 @@ def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
     else:
         texts = frame[name]
     try:
-        codes, spelled = distinct_texts(texts)
+        codes, spelled = distinct_texts(texts, as_written=are_names(texts))
     except ValueError as error:
         raise UserError(f"{source.train}: the label {name!r} {error}; classes are integers or text") from None
     y, names = pd.factorize(np.array([*spelled, None], object)[codes])  # two spellings of one value are one class
