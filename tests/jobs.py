@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from quorate.interrupt import StopRequest
-from quorate.job import Options, run_job
+from quorate.execution.interrupt import StopRequest
+from quorate.job.run import Options, run_job
 from quorate.spec import Job, load_job
 from quorate.store import open_store
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from tests.jobs import Here
 
-from quorate.kinds import ARCHS
+from quorate.registry import ARCHS
 
 TUNED = {"kind": "net", "arch": {"kind": "mlp", "hidden": [16]}, "epochs": 3, "weights": "start.safetensors"}
 TEACHERS: dict[str, Any] = {

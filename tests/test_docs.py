@@ -21,7 +21,6 @@ from pydantic.fields import FieldInfo
 from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
-from quorate import jobfile
 from quorate.cli import app
 from quorate.data.dataset import Dataset
 from quorate.data.source import DataParams, RoleParams, TestSplit
@@ -30,8 +29,14 @@ from quorate.data.weighting import WeightedParams
 from quorate.ensemble.combiner import Calibrated
 from quorate.execution.events import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
-from quorate.jobfile import SpecError
-from quorate.kinds import (
+from quorate.members.backbone import Backbone
+from quorate.members.base import load_member
+from quorate.members.boosting import BoostingParams
+from quorate.members.forest import ForestParams
+from quorate.members.learner import LearnerParams
+from quorate.plan.opening import open_data
+from quorate.plan.planner import make_plan
+from quorate.registry import (
     ARCHS,
     AUGMENTATIONS,
     CALIBRATIONS,
@@ -44,13 +49,6 @@ from quorate.kinds import (
     SCHEDULES,
     KindParams,
 )
-from quorate.members.backbone import Backbone
-from quorate.members.base import load_member
-from quorate.members.boosting import BoostingParams
-from quorate.members.forest import ForestParams
-from quorate.members.learner import LearnerParams
-from quorate.opening import open_data
-from quorate.plan import make_plan
 from quorate.spec import (
     ExecutionSpec,
     JobSpec,
@@ -61,6 +59,8 @@ from quorate.spec import (
     ValidationSpec,
     load_job,
 )
+from quorate.spec import file as jobfile
+from quorate.spec.file import SpecError
 from quorate.training.finetuning import Finetune
 from quorate.training.momentum import MomentumWarmup
 from quorate.training.optimizers import MomentsParams

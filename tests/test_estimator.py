@@ -31,9 +31,9 @@ import quorate
 from quorate.data.folds import make_folds
 from quorate.errors import UserError
 from quorate.estimator import DEFAULT_MEMBERS, EnsembleClassifier
-from quorate.job import JobFailed
+from quorate.job.run import JobFailed
 from quorate.loading import Ensemble
-from quorate.plan import derive_seed
+from quorate.plan.planner import derive_seed
 from quorate.spec import ValidationSpec
 
 ROOT = Path(__file__).parents[1]

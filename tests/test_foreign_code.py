@@ -14,11 +14,11 @@ import pytest
 from tests.jobs import Here
 
 import quorate
-from quorate import own_code
 from quorate.bundle import MANIFEST, Bundle, BundleError
 from quorate.cli import app
 from quorate.errors import UserError
 from quorate.members.base import HEADER
+from quorate.registry import own_code
 from quorate.serving.service import servable
 
 MODULE = "left_by_somebody"

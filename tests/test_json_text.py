@@ -13,9 +13,9 @@ from quorate.json_text import json_text
 
 PACKAGE = Path(__file__).parents[1] / "platform" / "quorate"
 
-WRITERS = ("cli", "report", "scoring", "checks", "bundle.py", "distilling.py", "pruning.py", "runs.py", "souping.py")
+WRITERS = ("cli", "compress", "report", "scoring", "diagnostics", "bundle", "runs", "job/final_files.py")
 """Where figures are written."""
-TEXTS_ONLY = {"cli/runs.py", "cli/schema.py", "cli/train.py", "distilling.py", "scoring/doubt.py"}
+TEXTS_ONLY = {"cli/runs.py", "cli/schema.py", "cli/train.py", "compress/distillation.py", "scoring/uncertainty.py"}
 """Of these, those that also encode texts and job files by themselves."""
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quorate import jobfile, spec
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
-from quorate.plan import Context, Plan, make_plan
+from quorate.plan.planner import Context, Plan, make_plan
 from quorate.spec import JobSpec
+from quorate.spec import file as jobfile
+from quorate.spec import job as spec
 from quorate.training.run import Hardware
 
 LAPTOP = Hardware(cores=2, gpus=0, fast_bfloat16=False, cpu="a CPU")

@@ -25,13 +25,13 @@ from quorate.data.labels import python_labels
 from quorate.data.roles import groups_of, times_of
 from quorate.data.signature import Signature, TableSignature
 from quorate.data.source import Opened
-from quorate.interrupt import StopRequest
-from quorate.job import Options, run_job
-from quorate.jobfile import Source
+from quorate.execution.interrupt import StopRequest
+from quorate.job.run import Options, run_job
 from quorate.members.estimator_recipe import describe
 from quorate.report.frame import as_frame
-from quorate.runs import RunFolder
+from quorate.runs.folder import RunFolder
 from quorate.spec import Job, ValidationSpec, validate
+from quorate.spec.file import Source
 from quorate.store import open_store
 
 Members = Mapping[str, str | Mapping[str, Any] | BaseEstimator]
@@ -161,7 +161,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weight 0 counts as not given, everywhere. With `groups` (n,) no group is both trained and
         validated on; with `time` (n,), numbers or dates, rows are validated by models of earlier ones.
 
-        Raises `ValueError` for input that cannot be used, `quorate.job.JobFailed` where fewer members
+        Raises `ValueError` for input that cannot be used, `quorate.job.run.JobFailed` where fewer members
         could be trained than the quorum needs.
         """
         labels = self._check_labels(y)

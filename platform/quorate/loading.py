@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from quorate.bundle import Bundle, Prediction
 from quorate.data.in_memory import as_inputs
 from quorate.errors import UserError
-from quorate.finding import bundle_folder
 from quorate.report.frame import as_frame
-from quorate.runs import BOARD
-from quorate.scoring.doubt import Asked, sets_of
+from quorate.runs.folder import BOARD
+from quorate.runs.lookup import bundle_folder
 from quorate.scoring.inputs import Rows, read_inputs, unreadable_files
 from quorate.scoring.score import Answers, ask
+from quorate.scoring.uncertainty import Asked, sets_of
 
 
 class Ensemble:

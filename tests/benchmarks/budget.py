@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quorate.amounts import read_seconds
+from quorate.quantities import read_seconds
 
 ROOT = Path(__file__).parents[2]
 JOB = Path(__file__).with_name("budget.yaml")

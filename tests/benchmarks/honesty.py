@@ -28,8 +28,8 @@ from quorate.data.folds import make_folds
 from quorate.data.table import Table
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.metrics import accuracy, nll
-from quorate.kinds import COMBINERS, DATASETS, MEMBERS
-from quorate.plan import derive_seed
+from quorate.plan.planner import derive_seed
+from quorate.registry import COMBINERS, DATASETS, MEMBERS
 from quorate.spec import ValidationSpec
 
 DATA = Path(os.environ.get("QUORATE_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -14,7 +14,7 @@ import yaml
 from tests.tables import customers
 from tests.tiny import tiny_data
 
-from quorate.kinds import AUGMENTATIONS
+from quorate.registry import AUGMENTATIONS
 from quorate.spec import load_job
 from quorate.training.augment import Augment
 from quorate.training.samples import samples

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.jobs import SMALL, Here
 
 from quorate.cli import app
-from quorate.kinds import DATASETS
+from quorate.registry import DATASETS
 
 Quorate = Callable[..., tuple[int, str, str]]
 

@@ -23,9 +23,9 @@ from tests.jobs import SMALL, Here
 from tests.store.contents import age
 
 from quorate.cli import app
-from quorate.comparison import compare
-from quorate.history import state_of
-from quorate.runs import RunFolder
+from quorate.runs.comparison import compare
+from quorate.runs.folder import RunFolder
+from quorate.runs.history import state_of
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -159,7 +159,7 @@ def test_the_schema_is_printed_or_written(command: Command, tmp_path: Path) -> N
 def test_the_doctor_ends_with_1_exactly_where_there_is_a_problem(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from quorate.health import software
+    from quorate.doctor import software
 
     monkeypatch.setattr(software, "_ASK_TORCH", 'print(\'{"cuda": null, "gpus": [], "bf16": false}\')')
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
@@ -421,8 +421,8 @@ def test_a_job_on_a_collected_store_trains_again_and_gives_the_same(three_runs: 
     for path in (tmp_path / "store").rglob("*"):
         if path.is_file():
             age(path, 7200)
-    from quorate.housekeeping import Rules, collect
     from quorate.store import open_store
+    from quorate.store.collection import Rules, collect
 
     begun = time.monotonic()
     collect(open_store(str(tmp_path / "store")), Rules(max_size=0))

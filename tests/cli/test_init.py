@@ -17,11 +17,11 @@ from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_digits
 
-from quorate.interrupt import StopRequest
-from quorate.job import Options, run_job
-from quorate.opening import open_data
+from quorate.autoconfig import archive, folder
+from quorate.execution.interrupt import StopRequest
+from quorate.job.run import Options, run_job
+from quorate.plan.opening import open_data
 from quorate.spec import load_job
-from quorate.starting import archive, folder
 from quorate.store import open_store
 
 Init = Callable[..., tuple[int, str, str]]

@@ -13,8 +13,8 @@ import pytest
 from tests.jobs import Here
 
 from quorate.cli.distill import distill
+from quorate.compress.distillation import Lesson
 from quorate.data.source import Opened
-from quorate.distilling import Lesson
 
 Command = Callable[..., tuple[int, str, str]]
 SMALL = ("--student", "{kind: mlp, hidden: [12]}", "--epochs", "2")

@@ -14,18 +14,18 @@ from tests.cli.conftest import InFolder
 from tests.jobs import Here
 
 from quorate.bundle import Bundle, verified_manifest
-from quorate.checks.reopened import reopen
+from quorate.diagnostics.reopened import reopen
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Goal, Receipt
 from quorate.ensemble.worth import Change, Estimated, Pruned
-from quorate.kinds import COMBINERS
-from quorate.plan import derive_seed
+from quorate.plan.planner import derive_seed
+from quorate.registry import COMBINERS
 from quorate.report.page.values import best_single
 from quorate.report.receipt import as_lines
-from quorate.reporting import read_run
-from quorate.runs import RunFolder
+from quorate.report.run_report import read_run
+from quorate.runs.folder import RunFolder
 
 JOB: dict[str, Any] = {
     "name": "several",

@@ -13,11 +13,11 @@ import pytest
 from tests.jobs import NET, Here
 from tests.report.finished import Parsed, addresses
 
-from quorate.checks.reopened import reopen
-from quorate.recipe import without_defaults
-from quorate.reporting import REPORT, read_run, write_report
-from quorate.runs import RunFolder
+from quorate.diagnostics.reopened import reopen
+from quorate.report.run_report import REPORT, read_run, write_report
+from quorate.runs.folder import RunFolder
 from quorate.spec import load_job
+from quorate.spec.recipe import without_defaults
 
 JOB: dict[str, Any] = {
     "name": "seen",

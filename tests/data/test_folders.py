@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from quorate.autoconfig.folder import look_at_folder
+from quorate.autoconfig.source import Source, find_source
 from quorate.data.folders import class_folders, pictures_below
 from quorate.data.source import DataError
 from quorate.data.sources.image_folder import ImageFolder, ImageFolderParams
-from quorate.starting.folder import look_at_folder
-from quorate.starting.source import Source, find_source
 
 Write = Callable[[str], Path]
 

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import log_loss
 from tests.jobs import Here
 
-from quorate.jobfile import SpecError
+from quorate.spec.file import SpecError
 
 ROWS = 240
 

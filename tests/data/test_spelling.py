@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quorate.data.spelling import are_names, distinct_texts, plain_text
+from quorate.data.plain_text import are_names, distinct_texts, plain_text
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from quorate.data.sources.parquet import Parquet, ParquetParams
 from quorate.data.table import Table
 from quorate.data.tables import read_table
 from quorate.errors import UserError
-from quorate.jobfile import SpecError
 from quorate.spec import load_job
+from quorate.spec.file import SpecError
 
 PEOPLE = """\
 age, work, zip, member, income

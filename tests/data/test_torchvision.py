@@ -13,8 +13,8 @@ import scipy.io
 
 from quorate.data.source import DataError
 from quorate.data.sources.torchvision import Torchvision, TorchvisionParams
-from quorate.jobfile import SpecError
 from quorate.spec import load_job
+from quorate.spec.file import SpecError
 
 RNG = np.random.default_rng(0)
 

@@ -11,8 +11,8 @@ from tests.tiny import plan_of, tiny_data
 
 from quorate.data.dataset import Dataset
 from quorate.data.weighting import WeightedParams, balanced_rows, row_weights
-from quorate.jobfile import SpecError
-from quorate.plan import PlanError
+from quorate.plan.planner import PlanError
+from quorate.spec.file import SpecError
 
 SKEWED = tiny_data(rows=60).take(np.r_[0:30, 30:60:3, 31:60:6])
 OWN = np.random.default_rng(0).uniform(0.1, 3, len(SKEWED)).astype(np.float32)

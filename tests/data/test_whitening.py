@@ -21,7 +21,7 @@ from quorate.data.whitening import EPSILON, fit_whitening
 from quorate.members.base import load_member
 from quorate.members.net import Net, NetParams
 from quorate.members.svm import Svm, SvmParams
-from quorate.plan import PlanError
+from quorate.plan.planner import PlanError
 from quorate.training.feed import PixelFeed
 from quorate.training.run import Numerics
 

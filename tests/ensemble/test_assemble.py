@@ -12,7 +12,7 @@ from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll
-from quorate.kinds import CALIBRATIONS, COMBINERS
+from quorate.registry import CALIBRATIONS, COMBINERS
 
 KINDS = COMBINERS.names()
 OFTEN = [pytest.param(kind, marks=pytest.mark.slow) if kind == "auto" else kind for kind in KINDS]

@@ -13,7 +13,7 @@ from tests.ensemble.samples import labels, member, softmax
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.metrics import nll
-from quorate.kinds import KindParams
+from quorate.registry import KindParams
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -16,7 +16,7 @@ from tests.ensemble.samples import labels, member, softmax
 from quorate.ensemble.calibration_error import classwise_ece
 from quorate.ensemble.calibrator import calibration_from_json, calibration_to_json, calibrator_of
 from quorate.ensemble.metrics import nll
-from quorate.kinds import CALIBRATIONS
+from quorate.registry import CALIBRATIONS
 
 KINDS = CALIBRATIONS.names()
 FITTED = [kind for kind in KINDS if kind != "none"]

@@ -14,7 +14,7 @@ from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import nll
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
 
 KINDS = COMBINERS.names()
 

@@ -10,7 +10,7 @@ from tests.ensemble.samples import labels, member
 
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.copies import divided, together
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
 
 RECIPES = ("net", "net", "net", "tree", "svm", "svm")
 CHOOSING = ("calibrated_greedy", "diverse_greedy", "weighted")

@@ -13,12 +13,12 @@ from tests.ensemble.samples import labels, members
 from quorate.ensemble import objectives
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.calibrator import calibrator_of
+from quorate.ensemble.choice import simplest_within_one_error
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import row_nll
-from quorate.ensemble.rules import simplest_within_one_error
-from quorate.kinds import CALIBRATIONS, COMBINERS
-from quorate.paired import paired_difference
+from quorate.ensemble.paired import paired_difference
+from quorate.registry import CALIBRATIONS, COMBINERS
 
 KINDS = COMBINERS.names()
 QUICK = [kind for kind in KINDS if kind != "auto"]

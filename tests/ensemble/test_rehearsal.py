@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quorate.ensemble import rehearsal
-from quorate.kinds import COMBINERS
+from quorate.ensemble import combining_time as rehearsal
+from quorate.registry import COMBINERS
 
 
 def test_the_line_through_two_sizes_is_followed_and_scaled_by_members_and_classes(monkeypatch):

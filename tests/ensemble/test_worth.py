@@ -10,7 +10,7 @@ from tests.ensemble.samples import labels, members
 
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.worth import Worth
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
 
 
 def worth(skills=(0.3, 1.0, 1.5, 2.0), *, kind: str = "calibrated_greedy", rows: int = 240, seed: int = 0) -> Worth:

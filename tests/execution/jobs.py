@@ -10,13 +10,14 @@ from typing import Any
 
 from tests.execution import odd_members  # noqa: F401  (registers a kind)
 
-from quorate import jobfile, spec
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted
 from quorate.execution.stream import this_hardware
-from quorate.opening import open_data
-from quorate.plan import FitTask, Plan, Unit, make_plan
+from quorate.plan.opening import open_data
+from quorate.plan.planner import FitTask, Plan, Unit, make_plan
+from quorate.spec import file as jobfile
+from quorate.spec import job as spec
 
 CNN = {"kind": "net", "arch": "small_cnn", "epochs": 4, "schedule": "one_cycle", "dropout": 0.2, "augment": {"crop": 1}}
 

@@ -13,8 +13,8 @@ import numpy as np
 from quorate.data.dataset import Dataset, Images
 from quorate.data.signature import Signature
 from quorate.errors import UserError
-from quorate.kinds import MEMBERS
 from quorate.members.base import Proba, write_header
+from quorate.registry import MEMBERS
 from quorate.spec import MemberParams
 from quorate.training.run import Diverged, Hardware, Numerics, Run, Signal
 

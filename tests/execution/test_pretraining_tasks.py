@@ -13,7 +13,7 @@ from quorate.data.dataset import ArrayImages
 from quorate.execution.base import Executor
 from quorate.execution.events import Event, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
-from quorate.plan import Plan
+from quorate.plan.planner import Plan
 
 PRETRAINED = {
     "kind": "net",

@@ -11,8 +11,8 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import LAPTOP
 
 from quorate.data.dataset import Dataset
-from quorate.kinds import MEMBERS
 from quorate.members.base import Member
+from quorate.registry import MEMBERS
 
 BOOSTING = {"iterations": 20, "patience": 10, "held_out": 0.15}
 NET = {"kind": "net", "epochs": 6, "batch_size": 32, "lr": 0.05}

@@ -13,7 +13,7 @@ import numpy as np
 from tests.members.configurations import CONFIGURATIONS, is_installed, trained
 from tests.tiny import plan_of, tiny_data
 
-from quorate.kinds import MEMBERS
+from quorate.registry import MEMBERS
 
 RECORD = Path(__file__).with_suffix(".json")
 EPOCHS = 2

@@ -19,10 +19,10 @@ from torch.nn import functional
 
 from quorate.data.extracted import Extracted, ExtractedImages
 from quorate.data.features import scaling
-from quorate.kinds import MEMBERS
 from quorate.members.backbone import Backbone, Extractor, prepare
 from quorate.members.base import load_member
-from quorate.plan import PlanError, assets_of
+from quorate.plan.planner import PlanError, assets_of
+from quorate.registry import MEMBERS
 
 COLOUR = tiny_data(rows=48, shape=(16, 16, 3))
 CLASSICAL = [

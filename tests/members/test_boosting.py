@@ -15,9 +15,9 @@ from tests.tiny import plan_of, tiny_data, tiny_table
 from quorate.data.dataset import Dataset
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
-from quorate.jobfile import SpecError
 from quorate.members.boosting import Boosting
 from quorate.members.held_out import hold_out
+from quorate.spec.file import SpecError
 
 DATA, NEW = tiny_table(rows=400), tiny_table(rows=100, seed=1)
 IMAGES = tiny_data(rows=120)

@@ -13,8 +13,8 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data, tiny_table
 
 from quorate.data.dataset import Dataset
-from quorate.kinds import MEMBERS
 from quorate.members.base import HEADER, Member, load_member
+from quorate.registry import MEMBERS
 
 Rows = tuple[Dataset, Dataset]
 """To learn from, and to validate on."""

@@ -13,10 +13,10 @@ from tests.tiny import LAPTOP, plan_of, tiny_data, tiny_table
 from quorate.data.dataset import Dataset
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
-from quorate.kinds import MEMBERS
 from quorate.members.base import load_member
 from quorate.members.held_out import hold_out
-from quorate.plan import PlanError
+from quorate.plan.planner import PlanError
+from quorate.registry import MEMBERS
 
 CHEAP = {
     name: {**configuration, "epochs": 40, "batch_size": 16} if "epochs" in configuration else configuration

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from tests.tiny import plan_of, tiny_data, tiny_table
 from torchvision import models
 
-from quorate.kinds import ARCHS
 from quorate.members.starting_point import least_size
-from quorate.plan import PlanError
+from quorate.plan.planner import PlanError
+from quorate.registry import ARCHS
 from quorate.training.weights import read_weights
 
 COLOUR = tiny_data(shape=(8, 8, 3))

@@ -21,7 +21,7 @@ from torch import nn
 
 from quorate.data.dataset import Dataset
 from quorate.data.weighting import balanced_rows
-from quorate.kinds import MEMBERS
+from quorate.registry import MEMBERS
 
 SKEWED = tiny_table(rows=200, seed=4).take(np.r_[0:90, 90:200:3])
 WEIGHTS = np.random.default_rng(1).uniform(0.2, 4, len(SKEWED)).astype(np.float32)

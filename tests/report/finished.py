@@ -12,9 +12,9 @@ import numpy as np
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.metrics import scores
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
+from quorate.report.curve_findings import Curves
 from quorate.report.page.run import Recipe, Run, Split
-from quorate.report.reading import Curves
 
 KINDS = ("svm", "random_forest", "net", "logistic", "knn")
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}

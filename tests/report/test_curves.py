@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from quorate.report.curve_findings import Curves
 from quorate.report.curves import member_curves, sheet
-from quorate.report.reading import Curves
 
 
 def history(epochs: int, *, floor: float = 0.2, gradient: bool = True) -> list[dict[str, float]]:

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from quorate.report.advice import as_json, as_lines, diagnoses
+from quorate.report.curve_findings import Curves
 from quorate.report.diagnosis import (
     Estimate,
     Evidence,
@@ -22,7 +23,6 @@ from quorate.report.diagnosis import (
     say,
     spread,
 )
-from quorate.report.reading import Curves
 
 
 def evidence(target: float = 0.0, **wrong: tuple[int, int]) -> Evidence:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from quorate.report.reading import Curves, read_curves
+from quorate.report.curve_findings import Curves, read_curves
 
 
 def history(valid: list[float] | np.ndarray, train: list[float] | np.ndarray | None = None) -> list[dict[str, float]]:

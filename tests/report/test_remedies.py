@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quorate.kinds import MEMBERS
+from quorate.registry import MEMBERS
 from quorate.report.diagnosis import Evidence, diagnose, error_rate, exactly, first_to_do
 from quorate.report.remedies import Recipe, against_bias, against_spread, against_variance
 

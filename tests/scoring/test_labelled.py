@@ -15,7 +15,7 @@ from tests.tables import customers as some_customers
 from quorate.bundle import Bundle
 from quorate.data.source import Opened
 from quorate.errors import UserError
-from quorate.scoring.labelled import Labelled, read_labelled
+from quorate.scoring.labelled_files import Labelled, read_labelled
 
 
 @pytest.fixture(scope="module")

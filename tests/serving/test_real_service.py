@@ -18,7 +18,7 @@ from PIL import Image
 from tests.jobs import Here
 
 from quorate.bundle import Bundle
-from quorate.kinds import DATASETS
+from quorate.registry import DATASETS
 
 
 @pytest.mark.system

@@ -8,7 +8,7 @@ from tests.store.contents import flip_a_bit, names
 from tests.tiny import plan_of
 
 from quorate.execution.events import Checkpointed, Fitted
-from quorate.results import Results
+from quorate.results.results import Results
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from tests.tracking.conftest import Server
 from tests.tracking.runs import begin, runs_by_uid, write_bundle
 
-from quorate.tracking import live, position, shipper
+from quorate.tracking import position, shipper
+from quorate.tracking import shipper_process as live
 from quorate.tracking.journal import Journal
 
 MEMBERS, STEPS = 12, 400

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from quorate.data.dataset import ArrayImages, Dataset
-from quorate.kinds import MEMBERS
+from quorate.registry import MEMBERS
 from quorate.training.run import Hardware, Numerics, Signal
 
 HERE = "tests.training.narrow_networks"

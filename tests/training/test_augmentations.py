@@ -9,9 +9,9 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from quorate.kinds import AUGMENTATIONS
+from quorate.registry import AUGMENTATIONS
 from quorate.training.augment import Augment
-from quorate.training.draws import ROWS
+from quorate.training.random_transforms import ROWS
 
 SINGLE = [name for name in AUGMENTATIONS.names() if not AUGMENTATIONS.get(name).mixes]
 EVERYTHING = dict.fromkeys(SINGLE, True)

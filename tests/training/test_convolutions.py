@@ -14,7 +14,7 @@ from tests.training.narrow_networks import NETWORKS, TRAINED
 from torch import nn
 
 from quorate.data.signature import ImageSignature
-from quorate.kinds import MEMBERS
+from quorate.registry import MEMBERS
 from quorate.training.convolutions import NarrowStrided, has_narrow_strided
 from quorate.training.run import Hardware
 

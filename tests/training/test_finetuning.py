@@ -14,8 +14,8 @@ from tests.tiny import tiny_data
 from torch import nn
 from torchvision import models
 
-from quorate.kinds import ARCHS
 from quorate.members.net import Net, NetParams
+from quorate.registry import ARCHS
 from quorate.training.backbone import feature_width, head_names, head_parameters, stages_of, without_head
 from quorate.training.finetuning import Finetune, freezing, slower_backbone
 from quorate.training.run import Numerics, Signal

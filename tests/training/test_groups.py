@@ -7,8 +7,8 @@ import torch
 from tests.tiny import plan_of, tiny_data
 from torch import nn
 
-from quorate.kinds import ARCHS, OPTIMIZERS
-from quorate.plan import PlanError
+from quorate.plan.planner import PlanError
+from quorate.registry import ARCHS, OPTIMIZERS
 from quorate.training.groups import parameter_groups
 from quorate.training.own import adopt_optimizer
 from quorate.training.pace import schedule_of

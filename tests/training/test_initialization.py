@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from quorate.kinds import ARCHS, INITIALIZATIONS, KindParams
-from quorate.own_code import OwnCodeError
+from quorate.registry import ARCHS, INITIALIZATIONS, KindParams
+from quorate.registry.own_code import OwnCodeError
 from quorate.training.initializations import initialize
 from quorate.training.own import adopt_initialization
 from quorate.training.shapes import TableShape

@@ -7,8 +7,8 @@ import torch
 from tests.tiny import LAPTOP, plan_of, tiny_data
 from torch import nn
 
-from quorate.kinds import ARCHS
-from quorate.plan import PlanError
+from quorate.plan.planner import PlanError
+from quorate.registry import ARCHS
 from quorate.training.memory import LEAST_STEPS, Footprint, footprint, largest_batch
 from quorate.training.shapes import TableShape
 

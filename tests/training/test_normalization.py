@@ -10,8 +10,8 @@ from tests.tiny import tiny_data
 from torch import nn
 
 from quorate.data.signature import ImageSignature
-from quorate.kinds import ARCHS
 from quorate.members.net import Net, NetParams
+from quorate.registry import ARCHS
 from quorate.training.normalization import groups_of
 from quorate.training.run import Numerics
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.kinds import INITIALIZATIONS, OPTIMIZERS, SCHEDULES
+from quorate.registry import INITIALIZATIONS, OPTIMIZERS, SCHEDULES
 from quorate.spec import load_job
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "training" / "optimization.md").read_text(encoding="utf-8")

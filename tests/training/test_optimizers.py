@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from quorate.kinds import OPTIMIZERS
+from quorate.registry import OPTIMIZERS
 from quorate.training.pace import schedule_of
 from quorate.training.schedules import ConstantParams
 

@@ -16,10 +16,10 @@ from torchvision.transforms.v2 import functional as vision
 from quorate.data.dataset import ArrayImages, Dataset, Images
 from quorate.data.standardize import Standardizer
 from quorate.execution.estimates import epochs_of
-from quorate.kinds import ARCHS, PRETRAININGS
 from quorate.members.base import load_member
 from quorate.members.net import Net, NetParams
-from quorate.plan import Context, make_plan
+from quorate.plan.planner import Context, make_plan
+from quorate.registry import ARCHS, PRETRAININGS
 from quorate.training.curves import with_labels
 from quorate.training.feed import PixelFeed
 from quorate.training.pretraining import phase

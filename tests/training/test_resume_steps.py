@@ -10,7 +10,7 @@ import torch
 from tests.members.plain_run import PlainRun
 from tests.training.test_resume import STEPS, check_same, fit_with
 
-from quorate.kinds import OPTIMIZERS, SCHEDULES
+from quorate.registry import OPTIMIZERS, SCHEDULES
 from quorate.training.run import Signal
 
 RESNET = {"kind": "small_resnet", "width": 8, "norm": "group"}

@@ -10,8 +10,8 @@ import torch
 from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
-from quorate.kinds import SCHEDULES
 from quorate.members.net import Net, NetParams
+from quorate.registry import SCHEDULES
 from quorate.training.optimizers import Sgd, SgdParams
 from quorate.training.schedule import WatchesEpochs
 from quorate.training.schedules import (

@@ -13,7 +13,7 @@ from torchvision import models
 
 from quorate.members.net import Net
 from quorate.members.net_params import NetParams, profile
-from quorate.plan import PlanError
+from quorate.plan.planner import PlanError
 from quorate.training.archs.torchvision import Torchvision, TorchvisionArchParams
 
 SHUFFLE = "torchvision/shufflenet_v2_x0_5"

@@ -14,9 +14,9 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
 from quorate.data.dataset import Dataset
-from quorate.kinds import ARCHS
 from quorate.members.base import load_member
 from quorate.members.net import Net, NetParams
+from quorate.registry import ARCHS
 from quorate.training.run import Numerics
 from quorate.training.weights import WeightsError, read_weights
 

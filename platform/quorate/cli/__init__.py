@@ -20,7 +20,6 @@ from quorate.cli import (
     evaluate,
     init,
     leaderboard,
-    listing,
     lr_find,
     overfit,
     predict,
@@ -35,6 +34,7 @@ from quorate.cli import (
     train,
     ui,
 )
+from quorate.cli import list_kinds as listing
 from quorate.cli.commands import Command, Group
 from quorate.errors import UserError
 

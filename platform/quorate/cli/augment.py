@@ -29,7 +29,7 @@ def augment(
 ) -> None:
     """Draw training images beside what a member's augmentation makes of them."""
     from quorate.errors import UserError
-    from quorate.opening import open_data
+    from quorate.plan.opening import open_data
     from quorate.report.contact_sheet import FORMATS, contact_sheet
     from quorate.spec import load_job
 

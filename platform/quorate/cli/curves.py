@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import runs_folder
+from quorate.cli.options import runs_folder
 
 
 def curves(
@@ -21,14 +21,14 @@ def curves(
 ) -> None:
     """Draw the learning curves of each member, and of all on one sheet, as PNG and SVG."""
     from quorate.errors import UserError
-    from quorate.runs import RunFolder
+    from quorate.runs.folder import RunFolder
     from quorate.scoring.output import check_output_folder, writing
 
     if output is not None:
         check_output_folder(output)
     folder = RunFolder.journalled(run, runs_folder())
     place = output if output is not None else folder.path / "plots"
-    from quorate.drawing import redraw
+    from quorate.report.pictures import redraw
 
     with writing(place):
         place.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, runs_folder
 from quorate.json_text import json_text
 
 
@@ -35,10 +35,10 @@ def diagnose(
         raise UserError(f"--target {target:g}: an accuracy is from 0 to 1, such as 0.98")
     if target_loss is not None and not 0 <= target_loss < float("inf"):
         raise UserError(f"--target-loss {target_loss:g}: a log-loss is 0 or more nats")
-    from quorate.runs import RunFolder
+    from quorate.runs.folder import RunFolder
 
     folder = RunFolder.find(run, runs_folder())
-    from quorate.checks.evidence import gather_evidence
+    from quorate.diagnostics.evidence import gather_evidence
     from quorate.report.advice import as_json, as_lines, diagnoses
 
     measure = "error" if target_loss is None else "loss"

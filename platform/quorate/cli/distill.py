@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.making import OutputOption, making, output_folder, tell
-from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder
+from quorate.cli.network_output import OutputOption, making, output_folder, tell
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
 
@@ -55,13 +55,13 @@ def distill(
     json: JsonOption = False,
 ) -> None:
     """Train one network on what a run's ensemble says of its training rows, and write its bundle."""
-    from quorate.runs import RunFolder
+    from quorate.runs.folder import RunFolder
 
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "student")
-    from quorate.distilling import Lesson, student_job
-    from quorate.distilling import distill as distilled
-    from quorate.finished import reopen
+    from quorate.compress.distillation import Lesson, student_job
+    from quorate.compress.distillation import distill as distilled
+    from quorate.runs.finished import reopen
 
     job = student_job(folder, arch=student, epochs=epochs, overrides=override or [])
     with making(target) as status:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quorate.cli.places import JsonOption, runs_folder, store_uri
+from quorate.cli.options import JsonOption, runs_folder, store_uri
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from quorate.health.finding import Finding
+    from quorate.doctor.finding import Finding
 
 SECONDS = 70.0
 """All checks run at once, and none is waited for any longer."""
@@ -29,9 +29,9 @@ def doctor(
     json: JsonOption = False,
 ) -> None:
     """Check versions, processors, memory, disks, GPUs, tracking and ports; code 1 where something needs mending."""
+    from quorate.doctor import machine, services, software
+    from quorate.doctor.finding import Finding, run_checks
     from quorate.errors import UserError
-    from quorate.health import machine, services, software
-    from quorate.health.finding import Finding, run_checks
     from quorate.store.opening import root_of
 
     def disks() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from quorate.cli.places import runs_folder, store_uri
+from quorate.cli.options import runs_folder, store_uri
 from quorate.errors import naming
 
 LITTLE = 1 << 20

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, bundle_folder
 from quorate.json_text import json_text
 
 
@@ -48,7 +48,7 @@ def evaluate(
     from quorate.bundle import Bundle
     from quorate.scoring.evaluation import evaluate as evaluate_answers
     from quorate.scoring.inputs import may_skip
-    from quorate.scoring.labelled import read_labelled
+    from quorate.scoring.labelled_files import read_labelled
     from quorate.scoring.score import ask
 
     bundle = Bundle.load(folder, allow_code=allow_code)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.places import JsonOption
+from quorate.cli.options import JsonOption
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from quorate.starting.fingerprint import Fingerprint
-    from quorate.starting.rules import Choices
+    from quorate.autoconfig.fingerprint import Fingerprint
+    from quorate.autoconfig.rules import Choices
 
 _HUB = ("huggingface.co", 443)
 _HUB_SECONDS = 2.0
@@ -49,8 +49,8 @@ def init(
 ) -> None:
     """Look at data, print what they are, and write a commented job that suits them."""
 
-    from quorate.amounts import read_seconds
     from quorate.errors import UserError
+    from quorate.quantities import read_seconds
 
     try:
         seconds = read_seconds(budget)
@@ -60,15 +60,15 @@ def init(
         raise UserError("--budget: a job needs some time")
     _check_output(output, force=force)
 
+    from quorate.autoconfig.fingerprint import ImageFacts
+    from quorate.autoconfig.image_members import are_large
+    from quorate.autoconfig.inspection import look_at
+    from quorate.autoconfig.job_file import write_checked
+    from quorate.autoconfig.job_text import job_text
+    from quorate.autoconfig.rules import choose
+    from quorate.autoconfig.selection import Machine
+    from quorate.autoconfig.source import find_source
     from quorate.execution.stream import this_hardware
-    from quorate.starting.fingerprint import ImageFacts
-    from quorate.starting.image_members import are_large
-    from quorate.starting.job_text import job_text
-    from quorate.starting.look import look_at
-    from quorate.starting.rules import choose
-    from quorate.starting.source import find_source
-    from quorate.starting.team import Machine
-    from quorate.starting.writing import write_checked
 
     console = make_console(stderr=json)
     fingerprint = look_at(find_source(data, test), label=label)
@@ -99,11 +99,11 @@ def _check_output(output: Path, *, force: bool) -> None:
 def _check(draft: Path, *, opened: bool) -> None:
     """Load the job as `quorate train` will, open its data and make its plan; raises `UserError`."""
     from quorate.errors import UserError
-    from quorate.execution.choose import Workplace
-    from quorate.job import plan_job
-    from quorate.jobfile import SpecError
-    from quorate.opening import open_data
+    from quorate.execution.workplace import Workplace
+    from quorate.job.run import plan_job
+    from quorate.plan.opening import open_data
     from quorate.spec import load_job
+    from quorate.spec.file import SpecError
 
     try:
         job = load_job(draft)
@@ -126,8 +126,8 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from quorate.starting.fingerprint import TableFacts
-    from quorate.starting.words import column_lines, in_words
+    from quorate.autoconfig.fingerprint import TableFacts
+    from quorate.autoconfig.summary import column_lines, in_words
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -147,7 +147,7 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
 
 
 def _say_what_next(choices: Choices, output: Path, cores: int, budget: str, seconds: float, console: Console) -> None:
-    from quorate.amounts import say_seconds
+    from quorate.quantities import say_seconds
 
     team = choices.team
     count = sum(one.copies for one in team.members)
@@ -173,7 +173,7 @@ def _say_what_next(choices: Choices, output: Path, cores: int, budget: str, seco
 
 
 def _as_json(fingerprint: Fingerprint, choices: Choices, output: Path, seconds: float) -> dict[str, object]:
-    from quorate.starting.words import as_json
+    from quorate.autoconfig.summary import as_json
 
     team = choices.team
     return {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.places import JsonOption, RunOption, runs_folder
+from quorate.cli.options import JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
 
 def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
     """Show members and ensemble: out-of-fold and test figures, weights, temperatures, seconds."""
-    from quorate.runs import RunFolder
+    from quorate.runs.folder import RunFolder
 
     board = RunFolder.find(run, runs_folder()).board()
     if json:

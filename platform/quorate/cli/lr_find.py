@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import JsonOption
-from quorate.cli.questions import JobArgument, MemberArgument, SetOption, check_picture, read_job
+from quorate.cli.member_arguments import JobArgument, MemberArgument, SetOption, check_picture, read_job
+from quorate.cli.options import JsonOption
 from quorate.json_text import json_text
 
 
@@ -31,8 +31,8 @@ def lr_find(
     if not 0 < low < high < float("inf"):
         raise UserError(f"--from {low:g} --to {high:g}: rates are above 0, and the highest is above the lowest")
     job = read_job(job_file, override)
-    from quorate.checks.rates import check_networks, find_rate, sentences
-    from quorate.checks.subject import open_subject
+    from quorate.diagnostics.first_fold import open_subject
+    from quorate.diagnostics.lr_range_test import check_networks, find_rate, sentences
 
     check_networks(job, member)
     found = find_rate(open_subject(job, member), low=low, high=high, steps=steps)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import JsonOption
-from quorate.cli.questions import JobArgument, MemberArgument, SetOption, read_job
+from quorate.cli.member_arguments import JobArgument, MemberArgument, SetOption, read_job
+from quorate.cli.options import JsonOption
 from quorate.json_text import json_text
 
 
@@ -21,8 +21,8 @@ def overfit(
 ) -> None:
     """Train a member on a few rows until it has them by heart, and say whether it can; nothing is kept."""
     job = read_job(job_file, override)
-    from quorate.checks.memory import memorize, sentences
-    from quorate.checks.subject import open_subject
+    from quorate.diagnostics.first_fold import open_subject
+    from quorate.diagnostics.overfit_test import memorize, sentences
 
     found = memorize(open_subject(job, member), rows=rows, epochs=epochs)
     if json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, bundle_folder
 from quorate.json_text import json_text
 
 
@@ -42,8 +42,8 @@ def predict(
     json: JsonOption = False,
 ) -> None:
     """Score images or rows with the ensemble of a run: the class and the probability of every class."""
-    from quorate.scoring.doubt import Asked, doubts_of
     from quorate.scoring.output import check_output, write_scores
+    from quorate.scoring.uncertainty import Asked, doubts_of
 
     asked = Asked(uncertainty, coverage, by_class, max_error)
     asked.check()

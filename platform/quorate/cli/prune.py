@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.making import output_folder
-from quorate.cli.places import AllowCodeOption, JsonOption, runs_folder
+from quorate.cli.network_output import output_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, runs_folder
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def prune(
 ) -> None:
     """Show what each member costs and is worth; with a goal, write the smaller bundle that meets it."""
     from quorate.errors import UserError
-    from quorate.runs import RunFolder
+    from quorate.runs.folder import RunFolder
 
     goal = _goal(members, max_latency, loss)
     folder = RunFolder.find(run, runs_folder())
@@ -51,7 +51,7 @@ def prune(
     if output is not None:
         output_folder(output, output)
 
-    from quorate import pruning
+    from quorate.compress import pruning
     from quorate.report.receipt import as_lines, as_table
     from quorate.scoring.output import writing
 

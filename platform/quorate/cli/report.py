@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import AllowCodeOption, runs_folder
+from quorate.cli.options import AllowCodeOption, runs_folder
 
 
 def report(
@@ -24,15 +24,15 @@ def report(
     allow_code: AllowCodeOption = False,
 ) -> None:
     """Write the report of a finished run: one HTML file to look at, without anything from elsewhere."""
-    from quorate.runs import RunFolder
+    from quorate.runs.folder import RunFolder
     from quorate.scoring.output import check_output, writing
 
     if output is not None:
         check_output(output, endings=(".html", ".htm"))
     folder = RunFolder.find(run, runs_folder())
-    from quorate.amounts import say_bytes
-    from quorate.checks.reopened import reopen
-    from quorate.reporting import REPORT, write_report
+    from quorate.diagnostics.reopened import reopen
+    from quorate.quantities import say_bytes
+    from quorate.report.run_report import REPORT, write_report
 
     opened = reopen(folder)
     path = output if output is not None else folder.path / REPORT

@@ -13,13 +13,13 @@ import typer
 
 from quorate.cli.commands import Command, Group
 from quorate.cli.console import make_console
-from quorate.cli.places import JsonOption, runs_folder
+from quorate.cli.options import JsonOption, runs_folder
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quorate.comparison import Versus
+    from quorate.runs.comparison import Versus
 
 _STATES = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}
 """The colours of states."""
@@ -44,7 +44,7 @@ def _list_by_default(context: typer.Context, json: JsonOption = False) -> None:
 @app.command("list", cls=Command)
 def list_runs(json: JsonOption = False) -> None:
     """List the runs, the newest first: how each ended, its figures and its size."""
-    from quorate.history import past_runs
+    from quorate.runs.history import past_runs
 
     runs = past_runs(runs_folder())
     if json:
@@ -52,7 +52,7 @@ def list_runs(json: JsonOption = False) -> None:
         return
     from rich.text import Text
 
-    from quorate.amounts import say_bytes, say_seconds
+    from quorate.quantities import say_bytes, say_seconds
     from quorate.report.columns import Column, fit
 
     console = make_console()
@@ -78,10 +78,10 @@ def list_runs(json: JsonOption = False) -> None:
 @app.command(cls=Command)
 def compare(runs: RunsArgument, json: JsonOption = False) -> None:
     """Compare finished runs with the first: figures, what their jobs say differently, and the noise between them."""
-    from quorate.comparison import compare
     from quorate.errors import UserError
     from quorate.report.columns import natural_width
-    from quorate.runs import RunFolder
+    from quorate.runs.comparison import compare
+    from quorate.runs.folder import RunFolder
 
     if len(runs) < 2:
         raise UserError("name at least two runs to compare")
@@ -114,10 +114,10 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs that are over; the store's finished work and what MLflow has stay."""
-    from quorate.amounts import say_bytes
     from quorate.errors import UserError
-    from quorate.history import removable, size_of, unsent
-    from quorate.history import remove as remove_run
+    from quorate.quantities import say_bytes
+    from quorate.runs.history import removable, size_of, unsent
+    from quorate.runs.history import remove as remove_run
 
     folders = list({folder.path: folder for folder in (removable(run, runs_folder()) for run in runs)}.values())
     if not yes:
@@ -149,7 +149,7 @@ def _side_by_side(title: str, rows: dict[str, Any], runs: Sequence[str], say: Ca
 
 def _judged(versus: Versus, first: str) -> str:
     """The paired difference in words, as the champion is judged by it."""
-    from quorate.paired import Z
+    from quorate.ensemble.paired import Z
 
     if versus.difference is None:
         return f"{versus.run} and {first} cannot be compared row by row: {versus.reason}"

@@ -16,7 +16,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema (2020-12) of job files, with the kinds of installed packages; editors complete with it."""
     from quorate.errors import UserError
-    from quorate.jobschema import job_schema
+    from quorate.spec.schema import job_schema
 
     text = json.dumps(job_schema(), indent=1, ensure_ascii=False) + "\n"
     if output is None:

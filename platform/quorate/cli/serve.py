@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import AllowCodeOption, RunOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, RunOption, bundle_folder
 
 
 def serve(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.making import OutputOption, making, output_folder, tell
-from quorate.cli.places import AllowCodeOption, JsonOption, RunOption, runs_folder, store_uri
+from quorate.cli.network_output import OutputOption, making, output_folder, tell
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder, store_uri
 from quorate.json_text import json_text
 
 
@@ -28,16 +28,16 @@ def soup(
 ) -> None:
     """Average the weights of a run's networks, fold by fold and greedily, and write the bundle of the result."""
     from quorate.errors import UserError
-    from quorate.runs import RunFolder
+    from quorate.runs.folder import RunFolder
 
     names = None if members is None else [name.strip() for name in members.split(",") if name.strip()]
     if names is not None and not names:
         raise UserError("--members is empty; name two networks or more, or leave it out")
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "soup")
-    from quorate.finished import reopen
-    from quorate.ingredients import find_ingredients
-    from quorate.souping import make_soup
+    from quorate.compress.soup import make_soup
+    from quorate.compress.soup_candidates import find_ingredients
+    from quorate.runs.finished import reopen
     from quorate.store import open_store
 
     with making(target) as status:

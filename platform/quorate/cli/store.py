@@ -9,13 +9,13 @@ import typer
 
 from quorate.cli.commands import Command, Group
 from quorate.cli.console import make_console
-from quorate.cli.places import JsonOption, store_uri
+from quorate.cli.options import JsonOption, store_uri
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quorate.housekeeping import Share
+    from quorate.store.collection import Share
 
 StoreOption = Annotated[
     str | None,
@@ -40,9 +40,9 @@ def _show_by_default(context: typer.Context, store: StoreOption = None, json: Js
 @app.command(cls=Command)
 def show(store: StoreOption = None, json: JsonOption = False) -> None:
     """Show the store's size by what it holds and by kind of member."""
-    from quorate.amounts import say_bytes
-    from quorate.housekeeping import by_kind, by_space, take_stock
+    from quorate.quantities import say_bytes
     from quorate.store import find_store
+    from quorate.store.collection import by_kind, by_space, take_stock
 
     uri = store or store_uri()
     stock = take_stock(find_store(uri))
@@ -76,9 +76,9 @@ def collect(
     json: JsonOption = False,
 ) -> None:
     """Remove what nothing refers to, checkpoints of finished tasks, and what the options say; jobs may go on."""
-    from quorate.amounts import read_bytes, read_seconds, say_bytes
-    from quorate.housekeeping import Rules, collect
+    from quorate.quantities import read_bytes, read_seconds, say_bytes
     from quorate.store import find_store
+    from quorate.store.collection import Rules, collect
 
     rules = Rules(
         checkpoints=checkpoints,
@@ -121,7 +121,7 @@ def _plain(shares: Mapping[str, Share]) -> dict[str, dict[str, float]]:
 def _table(title: str, shares: Mapping[str, Share], *, training: bool = False) -> Table:
     from rich.table import Table
 
-    from quorate.amounts import say_bytes, say_seconds
+    from quorate.quantities import say_bytes, say_seconds
 
     table = Table(title, box=None, padding=(0, 2, 0, 0))
     for column in ("count", "size", *(["trained for"] if training else [])):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.places import runs_folder
+from quorate.cli.options import runs_folder
 
 
 def sync(
@@ -15,9 +15,9 @@ def sync(
     ] = None,
 ) -> None:
     """Send the records of a run that MLflow does not have yet; each arrives once, however often this runs."""
-    from quorate.runs import RunFolder
-    from quorate.tracking.live import default_uri
-    from quorate.tracking.live import sync as send
+    from quorate.runs.folder import RunFolder
+    from quorate.tracking.shipper_process import default_uri
+    from quorate.tracking.shipper_process import sync as send
 
     folder = RunFolder.journalled(run, runs_folder())
     raise typer.Exit(send(folder.path, default_uri()))

@@ -12,7 +12,7 @@ import typer
 
 from quorate.cli.clock import began
 from quorate.cli.console import make_console
-from quorate.cli.places import JsonOption, runs_folder, store_uri
+from quorate.cli.options import JsonOption, runs_folder, store_uri
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train(
     """Train an ensemble; finished fit tasks are reused, interrupted ones go on."""
 
     from quorate.errors import Interrupted
-    from quorate.interrupt import StopRequest
+    from quorate.execution.interrupt import StopRequest
 
     since, shown = began(), make_console(stderr=json)
     # `shown` has what was asked for, `said` what is said on the way there.
@@ -73,8 +73,8 @@ def train(
 
 
 def _load(job_file: Path, overrides: list[str], executor: str | None, seed: int | None, budget: str | None) -> Job:
-    from quorate.jobfile import Override
     from quorate.spec import load_job
+    from quorate.spec.file import Override
 
     given = [Override(text) for text in overrides]
     for option, key, value in (
@@ -108,9 +108,9 @@ def _run(
     *,
     as_json: bool,
 ) -> None:
+    from quorate.execution.interrupt import StopRequest
     from quorate.execution.stream import at_work
-    from quorate.interrupt import StopRequest
-    from quorate.job import JobFailed, Options, run_job
+    from quorate.job.run import JobFailed, Options, run_job
     from quorate.report.budget import as_lines
     from quorate.report.leaderboard import as_table, choices
     from quorate.store import open_store
@@ -156,13 +156,13 @@ def _say_what_next(board: dict[str, Any], console: Console) -> None:
 
 
 def _show_plan(job: Job, store: str, address: str | None, console: Console, *, as_json: bool) -> None:
-    from quorate.execution.choose import Workplace
-    from quorate.extracting import summaries
-    from quorate.fitting import find_finished
-    from quorate.job import plan_job
-    from quorate.opening import open_data
+    from quorate.execution.workplace import Workplace
+    from quorate.job.features import summaries
+    from quorate.job.run import plan_job
+    from quorate.job.training import find_finished
+    from quorate.plan.opening import open_data
     from quorate.report.columns import Column, fit
-    from quorate.results import Results
+    from quorate.results.results import Results
     from quorate.store import open_store
 
     context = open_data(job, lambda note: console.print(note, style="yellow", markup=False, highlight=False))

@@ -21,7 +21,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 5000,
 ) -> None:
     """Open MLflow's user interface on MLFLOW_TRACKING_URI, or on mlflow.db in this folder."""
-    from quorate.tracking.live import default_uri
+    from quorate.tracking.shipper_process import default_uri
 
     uri = default_uri()
     if uri.startswith(("http://", "https://")):
@@ -89,7 +89,7 @@ def _signal_group(group: int, signum: int) -> None:
 
 def _say_members(uri: str, server: str) -> None:
     """The addresses of the newest run's members at this tracking server, if one of the runs here was sent to it."""
-    from quorate.cli.places import runs_folder
+    from quorate.cli.options import runs_folder
     from quorate.tracking.ranking import address, newest
 
     found = newest(runs_folder(), uri)

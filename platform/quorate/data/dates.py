@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.spelling import clean_text
+from quorate.data.plain_text import clean_text
 
 Seconds = NDArray[np.float64]
 

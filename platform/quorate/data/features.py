@@ -28,8 +28,8 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from quorate.data.dataset import Inputs
+from quorate.data.plain_text import plain_text
 from quorate.data.signature import ImageSignature, Signature, TableSignature, signature_from_json
-from quorate.data.spelling import plain_text
 from quorate.data.standardize import Scheme, Standardizer, fit_standardizer
 from quorate.data.table import Table
 

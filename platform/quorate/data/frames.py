@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-from quorate.data.spelling import clean_text
+from quorate.data.plain_text import clean_text
 from quorate.errors import UserError
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")

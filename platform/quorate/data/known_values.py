@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.data.plain_text import plain_text
 from quorate.data.signature import TableSignature
-from quorate.data.spelling import plain_text
 from quorate.data.table import Table
 
 _SCHEMA = 1

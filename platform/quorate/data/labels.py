@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype
 
-from quorate.data.spelling import plain_text
+from quorate.data.plain_text import plain_text
 from quorate.registry import did_you_mean
 
 LabelCoding = Literal["names", "positions"]

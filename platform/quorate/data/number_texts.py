@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.spelling import clean_text
+from quorate.data.plain_text import clean_text
 
 _SIGN, _CURRENCY = r"[+-]?", "[$€£¥₹]|USD|EUR|GBP|CHF"
 _PLAIN = rf"{_SIGN}(?:\d+\.?\d*|\.\d+)"

@@ -13,8 +13,8 @@ from quorate.data.in_memory import as_inputs, infer_inputs
 from quorate.data.labels import encode_labels, plain_labels
 from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out
 from quorate.errors import UserError
-from quorate.own_code import OwnCodeError, said
-from quorate.own_params import own_values, params_of, require_class
+from quorate.registry.own_code import OwnCodeError, said
+from quorate.spec.own_params import own_values, params_of, require_class
 
 _FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.Opened"
 

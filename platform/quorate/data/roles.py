@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
 from quorate.data.dates import DatesError, date_seconds, seconds_since_1970
-from quorate.data.spelling import are_names, distinct_texts
+from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import LARGEST_NUMBER
 
 

@@ -16,7 +16,7 @@ from quorate.data.dataset import Dataset, Images
 from quorate.data.folds import FoldsError, latest_rows, whole_groups
 from quorate.data.roles import RoleError, groups_of, times_of, weights_of
 from quorate.errors import UserError
-from quorate.kinds import KindParams, Spec
+from quorate.registry import KindParams, Spec
 
 
 class DataError(UserError):

@@ -15,8 +15,8 @@ from pandas.api.types import infer_dtype, is_complex_dtype, is_numeric_dtype, is
 
 from quorate.data.dates import are_dates
 from quorate.data.number_texts import look_for_numbers
+from quorate.data.plain_text import CONTAINERS, are_names, clean_text, distinct_texts, plain_text
 from quorate.data.signature import Column, ColumnKind, TableSignature
-from quorate.data.spelling import CONTAINERS, are_names, clean_text, distinct_texts, plain_text
 from quorate.registry import did_you_mean
 
 BOOLEANS = {

@@ -17,9 +17,9 @@ from quorate.data.dataset import Dataset
 from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.data.labels import class_positions
 from quorate.data.number_texts import look_for_numbers
+from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, read_roles
-from quorate.data.spelling import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.errors import UserError
 from quorate.registry import did_you_mean

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from quorate.data.dataset import Dataset, Rows
-from quorate.kinds import MEMBERS
-from quorate.registry import did_you_mean
+from quorate.registry import MEMBERS, did_you_mean
 from quorate.spec import MemberParams
 
 Weights = NDArray[np.float32]

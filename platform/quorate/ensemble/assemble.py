@@ -22,8 +22,8 @@ from quorate.ensemble.crossfit import Split, crossfitted, crossfitted_temperatur
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll, row_nll, scores
 from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
-from quorate.kinds import KindParams
-from quorate.paired import Difference, paired_difference
+from quorate.ensemble.paired import Difference, paired_difference
+from quorate.registry import KindParams
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.metrics import SMALLEST_PROBA
 from quorate.ensemble.threads import in_threads
-from quorate.kinds import CALIBRATIONS, KindParams
+from quorate.registry import CALIBRATIONS, KindParams
 
 P_co = TypeVar("P_co", bound=KindParams, covariant=True)
 
@@ -37,7 +37,7 @@ class Calibration(ABC):
 
 @dataclass(frozen=True)
 class Calibrator(ABC, Generic[P_co]):
-    """A kind of calibration with its parameters; registered in `quorate.kinds.CALIBRATIONS`."""
+    """A kind of calibration with its parameters; registered in `quorate.registry.CALIBRATIONS`."""
 
     Params: ClassVar[type[KindParams]]
     Fitted: ClassVar[type[Calibration]]

@@ -12,8 +12,8 @@ from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibration_from_json, calibration_to_json
 from quorate.ensemble.uncertainty import Doubt, doubt
-from quorate.kinds import COMBINERS
-from quorate.own_code import package_of
+from quorate.registry import COMBINERS
+from quorate.registry.own_code import package_of
 
 AS_IT_IS = Temperature(1.0)
 

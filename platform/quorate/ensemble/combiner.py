@@ -15,7 +15,7 @@ from quorate.ensemble.combination import AS_IT_IS, Combination
 from quorate.ensemble.copies import divided, together
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.objectives import Objective
-from quorate.kinds import CALIBRATIONS, COMBINERS, KindParams, kind_of
+from quorate.registry import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
 P_co = TypeVar("P_co", bound=KindParams, covariant=True)
 
@@ -39,7 +39,7 @@ class Choosing(Calibrated):
 
 @dataclass(frozen=True)
 class Combiner(ABC, Generic[P_co]):
-    """A kind of combiner with its parameters; registered in `quorate.kinds.COMBINERS`."""
+    """A kind of combiner with its parameters; registered in `quorate.registry.COMBINERS`."""
 
     Params: ClassVar[type[KindParams]]
     simplicity: ClassVar[int] = 100

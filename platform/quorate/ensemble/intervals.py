@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from quorate.ensemble import metrics
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
+from quorate.ensemble.paired import standard_error
 from quorate.ensemble.ranking import average_precision, rank, roc_auc
-from quorate.paired import standard_error
 
 LEVEL = 0.95
 RESAMPLES = 1000

@@ -10,9 +10,9 @@ from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Combiner, with_final_calibration
-from quorate.kinds import KindParams
-from quorate.own_code import OwnCodeError, said
-from quorate.own_params import own_values, params_of, require_class, require_parameters
+from quorate.registry import KindParams
+from quorate.registry.own_code import OwnCodeError, said
+from quorate.spec.own_params import own_values, params_of, require_class, require_parameters
 
 _FORM = "weights(proba, y, *, power: float = 1.0) -> an array (members,)"
 

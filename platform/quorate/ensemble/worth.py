@@ -12,8 +12,8 @@ from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import Split, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
-from quorate.kinds import KindParams
-from quorate.paired import paired_difference
+from quorate.ensemble.paired import paired_difference
+from quorate.registry import KindParams
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Event, Failed
-from quorate.plan import Context, FitTask, Resources, Task, Unit
+from quorate.plan.planner import Context, FitTask, Resources, Task, Unit
 from quorate.training.run import Hardware
 
 

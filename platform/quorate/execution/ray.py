@@ -16,10 +16,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from quorate.execution.base import Attempts, Policy, Sources, longest_first
 from quorate.execution.budget import Agenda
-from quorate.execution.deaths import cause_of_death
 from quorate.execution.events import ENDS, Event, Failed, Fitted, OutOfTime, Started, Stopped
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
-from quorate.plan import Context, Resources, Task, Unit
+from quorate.execution.worker_signals import cause_of_death
+from quorate.plan.planner import Context, Resources, Task, Unit
 from quorate.training.run import Hardware
 
 _REFRESH_SECONDS = 1.0

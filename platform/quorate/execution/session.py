@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from quorate import own_code
 from quorate.errors import UserError
+from quorate.registry import own_code
 
 KEEPS_MEMORY = {
     "MALLOC_ARENA_MAX": "1",

@@ -39,10 +39,10 @@ from quorate.execution.events import (
     Stopped,
 )
 from quorate.execution.interim import Interim
-from quorate.kinds import MEMBERS
 from quorate.members.backbone import extractor
 from quorate.members.base import Member, Proba, Several, files_of, member_of
-from quorate.plan import Context, FeatureTask, FitTask, PredictTask, Task, predict_key
+from quorate.plan.planner import Context, FeatureTask, FitTask, PredictTask, Task, predict_key
+from quorate.registry import MEMBERS
 from quorate.training.curves import with_labels
 from quorate.training.run import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.state import StateError, pack_state, unpack_state

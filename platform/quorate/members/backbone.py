@@ -22,8 +22,8 @@ from torch import nn
 from quorate.data.dataset import Images
 from quorate.data.signature import Column, Signature, TableSignature
 from quorate.data.standardize import Standardizer
-from quorate.kinds import ARCHS, Spec
 from quorate.members.net_params import Profile
+from quorate.registry import ARCHS, Spec
 from quorate.spec import ExistingPath
 from quorate.training.feed import PixelFeed
 from quorate.training.hub import from_hub

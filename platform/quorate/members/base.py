@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from quorate.data.dataset import Dataset, Inputs
 from quorate.data.signature import Signature
 from quorate.errors import UserError
-from quorate.kinds import MEMBERS
-from quorate.own_code import check_allowed
+from quorate.registry import MEMBERS
+from quorate.registry.own_code import check_allowed
 from quorate.spec import MemberParams
 from quorate.training.run import Hardware, Numerics, Run
 

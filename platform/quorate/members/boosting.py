@@ -16,10 +16,10 @@ from quorate.data.dataset import Dataset
 from quorate.data.features import Encoding, Matrix
 from quorate.data.standardize import Scheme
 from quorate.data.weighting import Weights, balanced_rows
-from quorate.extras import how_to_install
 from quorate.members.held_out import hold_out
 from quorate.members.learner import Learner, LearnerParams
-from quorate.parameter_names import named
+from quorate.registry.extras import how_to_install
+from quorate.registry.parameter_names import named
 from quorate.training.run import Run
 
 

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from quorate.data.features import Matrix
 from quorate.data.signature import Signature
-from quorate.kinds import MEMBERS
 from quorate.members.boosting import Boosting, PackageParams, Part, boosting_cost
 from quorate.members.learner import LearnerParams
-from quorate.parameter_names import named
+from quorate.registry import MEMBERS
+from quorate.registry.parameter_names import named
 
 _MODEL = "model.json"
 _MISSING = -1

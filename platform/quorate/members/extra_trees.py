@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
 from quorate.data.signature import Signature
-from quorate.kinds import MEMBERS
 from quorate.members.forest import Forest, ForestParams
 from quorate.members.learner import LearnerParams
+from quorate.registry import MEMBERS
 
 
 class ExtraTreesParams(ForestParams):

@@ -11,7 +11,7 @@ from quorate.data.features import Encoding
 from quorate.data.signature import Signature
 from quorate.data.standardize import Scheme
 from quorate.members.learner import Learner, LearnerParams
-from quorate.parameter_names import named
+from quorate.registry.parameter_names import named
 
 
 class ForestParams(LearnerParams):

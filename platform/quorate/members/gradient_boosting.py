@@ -12,10 +12,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.utils.validation import check_array
 
 from quorate.data.signature import Signature
-from quorate.kinds import MEMBERS
 from quorate.members.boosting import Boosting, BoostingParams, Part, boosting_cost
 from quorate.members.learner import LearnerParams
-from quorate.parameter_names import named
+from quorate.registry import MEMBERS
+from quorate.registry.parameter_names import named
 
 
 class GradientBoostingParams(BoostingParams):

@@ -10,9 +10,9 @@ from pydantic import Field
 from sklearn.naive_bayes import GaussianNB
 
 from quorate.data.signature import Signature
-from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
-from quorate.parameter_names import named
+from quorate.registry import MEMBERS
+from quorate.registry.parameter_names import named
 
 
 class NaiveBayesParams(LearnerParams):

@@ -17,10 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightedParams
-from quorate.kinds import ARCHS, INITIALIZATIONS, OPTIMIZERS, PRETRAININGS, SCHEDULES, KindParams, kind_of
 from quorate.members.starting_point import check_head, check_weights, count_stages, least_size
-from quorate.own_code import OwnCodeError
-from quorate.parameter_names import named
+from quorate.registry import ARCHS, INITIALIZATIONS, OPTIMIZERS, PRETRAININGS, SCHEDULES, KindParams, kind_of
+from quorate.registry.own_code import OwnCodeError
+from quorate.registry.parameter_names import named
 from quorate.spec import ExistingPath
 from quorate.training.augment import Augment
 from quorate.training.averages import Swa

@@ -15,9 +15,9 @@ from quorate.data.signature import Signature
 from quorate.members.base import HEADER, Member, read_header, write_header
 from quorate.members.learner import Learner, LearnerParams
 from quorate.members.saved_learner import LOADER, TRIAL_CLASSES, check_savable, trial_labels, untrusted_types
-from quorate.own_code import OwnCodeError, package_of, said
-from quorate.own_params import own_values, params_of, require_class
+from quorate.registry.own_code import OwnCodeError, package_of, said
 from quorate.spec import MemberParams
+from quorate.spec.own_params import own_values, params_of, require_class
 from quorate.training.run import Hardware, Numerics
 
 _FORM = "build(*, neighbours: int = 5) -> an unfitted scikit-learn classifier"

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from quorate.kinds import MEMBERS
 from quorate.members.forest import Forest, ForestParams
 from quorate.members.learner import LearnerParams
+from quorate.registry import MEMBERS
 
 
 class RandomForestParams(ForestParams):

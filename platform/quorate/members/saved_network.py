@@ -19,9 +19,9 @@ from quorate.data.dataset import Inputs
 from quorate.data.features import Features, PixelFeatures, load_features
 from quorate.data.table import Table
 from quorate.errors import UserError
-from quorate.extras import how_to_install
 from quorate.members.base import Proba, read_header
-from quorate.own_code import said
+from quorate.registry.extras import how_to_install
+from quorate.registry.own_code import said
 from quorate.training.feed import Feed, MatrixFeed, PixelFeed
 from quorate.training.run import Numerics
 from quorate.training.tta import Tta, averaged

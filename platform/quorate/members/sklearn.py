@@ -16,10 +16,10 @@ from quorate.data.features import Encoding, Matrix
 from quorate.data.signature import Signature
 from quorate.data.weighting import Weights
 from quorate.errors import UserError
-from quorate.kinds import MEMBERS
 from quorate.members.estimator_recipe import CLASS, build
 from quorate.members.learner import LearnerParams
 from quorate.members.saved_learner import SavedLearner, check_savable
+from quorate.registry import MEMBERS
 from quorate.training.run import Hardware, Numerics, Run
 
 

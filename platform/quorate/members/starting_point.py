@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from quorate.kinds import ARCHS, KindParams
+from quorate.registry import ARCHS, KindParams
 from quorate.training.backbone import feature_width, head_names, stages_of, without_head
 from quorate.training.own import OwnArch
 from quorate.training.weights import WeightsError, load_weights, read_weights

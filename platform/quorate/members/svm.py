@@ -11,8 +11,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.svm import SVC
 
 from quorate.data.signature import Signature
-from quorate.kinds import MEMBERS
 from quorate.members.learner import Learner, LearnerParams
+from quorate.registry import MEMBERS
 
 
 class SvmParams(LearnerParams):

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from quorate.report.reading import Curves, Said, read_curves
+from quorate.report.curve_findings import Curves, Said, read_curves
 
 mpl.use("Agg")
 mpl.rcParams["svg.hashsalt"] = "quorate"  # the same curves give the same file

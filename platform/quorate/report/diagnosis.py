@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from quorate.ensemble.intervals import Z, wilson, wilson_of_groups
-from quorate.paired import standard_error
-from quorate.report.reading import Curves, read_curves
+from quorate.ensemble.paired import standard_error
+from quorate.report.curve_findings import Curves, read_curves
 from quorate.report.remedies import Recipe, against_bias, against_spread, against_variance
 
 LEAST = {"error": 0.005, "loss": 0.01}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from quorate.paired import Z
+from quorate.ensemble.paired import Z
 from quorate.report.budget import as_lines
 from quorate.report.columns import UNLIMITED, Column, fit
 

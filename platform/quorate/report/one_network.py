@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from quorate.amounts import say_bytes
+from quorate.quantities import say_bytes
 from quorate.report.evaluation import differences
 
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE"}

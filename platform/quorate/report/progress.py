@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from quorate.amounts import say_seconds
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates, epochs_of, makespan
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
-from quorate.plan import ALL_ROWS, FeatureTask, FitTask, Task, Unit
+from quorate.plan.planner import ALL_ROWS, FeatureTask, FitTask, Task, Unit
+from quorate.quantities import say_seconds
 
 _WIDE = 100
 """From so many columns on, a task's line has a bar."""

@@ -9,9 +9,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from quorate.ensemble.paired import Z
 from quorate.ensemble.receipt import Receipt
 from quorate.ensemble.worth import Change, Pruned
-from quorate.paired import Z
 
 
 def as_table(found: Receipt, chosen: Pruned | None = None) -> Table:

@@ -13,7 +13,7 @@ from quorate.ensemble.evaluation import by_class, confident_mistakes
 from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
 from quorate.scoring.inputs import unreadable_files
-from quorate.scoring.labelled import Labelled
+from quorate.scoring.labelled_files import Labelled
 from quorate.scoring.score import Answers
 
 MISTAKES = 10

@@ -26,13 +26,13 @@ from starlette.applications import Starlette
 from quorate.bundle import MANIFEST, QuorumLost, read_manifest
 from quorate.data.signature import TableSignature, signature_from_json
 from quorate.data.table import ColumnError
-from quorate.serving.answer import description
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import ModelFailed, ModelUnavailable, QuorumMissing, RowRefused
 from quorate.serving.front import Front
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, Model, ModelInfo, Scores, loader
 from quorate.serving.records import as_frame
+from quorate.serving.response import description
 
 FRONT = "front"
 """Name of the application that takes the requests."""

@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from quorate.serving.answer import predictions_json, to_json
 from quorate.serving.auth import is_allowed
 from quorate.serving.batcher import Batcher, QueueFull, Rows
 from quorate.serving.body import CLOSE, BodiesFull, Storage, read_body
@@ -21,6 +20,7 @@ from quorate.serving.errors import ModelFailed, ModelUnavailable, RequestError, 
 from quorate.serving.limits import Limits
 from quorate.serving.model import ModelInfo, Scores
 from quorate.serving.request import check_content_type, check_query, read_flag, read_rows
+from quorate.serving.response import predictions_json, to_json
 
 log = logging.getLogger(__name__)
 

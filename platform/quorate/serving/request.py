@@ -12,9 +12,9 @@ from quorate.data.signature import ImageSignature
 from quorate.registry import did_you_mean
 from quorate.serving import pixels, records
 from quorate.serving.batcher import Rows
+from quorate.serving.encoded_images import read_picture, read_pictures
 from quorate.serving.errors import RequestError
 from quorate.serving.model import ModelInfo
-from quorate.serving.pictures import read_picture, read_pictures
 from quorate.serving.pixels import kind, read_pixels
 from quorate.serving.records import other_keys, read_records
 

@@ -20,11 +20,11 @@ from typing import Any
 
 from PIL import Image
 
-from quorate import own_code
 from quorate.bundle import MANIFEST, check_code, read_manifest, verified_manifest
 from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.errors import Interrupted, UserError
 from quorate.execution.session import start_ray
+from quorate.registry import own_code
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
 from quorate.serving.model import BUNDLE, ModelInfo

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.paired import Z, paired_difference
+from quorate.ensemble.paired import Z, paired_difference
 
 
 @dataclass(frozen=True, slots=True)

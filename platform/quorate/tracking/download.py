@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quorate.errors import UserError
-from quorate.tracking.live import default_uri
+from quorate.tracking.shipper_process import default_uri
 
 
 def download_bundle(uri: str) -> Path:

@@ -23,7 +23,7 @@ from mlflow.pyfunc import save_model
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
-from quorate.paired import read_groups, read_losses
+from quorate.ensemble.paired import read_groups, read_losses
 from quorate.tracking.champion import Verdict, challenge
 from quorate.tracking.schema import example_of, schema_of
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quorate.tracking import journal, position
-from quorate.tracking.live import SQLITE, absolute, default_uri
+from quorate.tracking.shipper_process import SQLITE, absolute, default_uri
 
 if TYPE_CHECKING:
     from quorate.tracking.delivery import Delivery

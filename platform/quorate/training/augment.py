@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefined
 
-from quorate.kinds import AUGMENTATIONS, InvalidParams, KindParams
+from quorate.registry import AUGMENTATIONS, InvalidParams, KindParams
 
 _SWITCHES: dict[object, bool] = {"true": True, "false": False, "0": False}
 """What a variable of the environment holds where `true`, `false` or 0 is meant."""
@@ -64,7 +64,7 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "object", "kindsOf": AUGMENTATIONS.what}  # `jobschema` puts the kinds in its place
+        return {"type": "object", "kindsOf": AUGMENTATIONS.what}  # `spec.schema` puts the kinds in its place
 
     def __bool__(self) -> bool:
         return bool(self.root)

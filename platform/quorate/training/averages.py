@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from quorate.kinds import Spec
-from quorate.parameter_names import named
+from quorate.registry import Spec
+from quorate.registry.parameter_names import named
 
 Weights = dict[str, torch.Tensor]
 

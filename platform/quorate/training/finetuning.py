@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quorate.kinds import Spec
+from quorate.registry import Spec
 from quorate.training.backbone import head_parameters, stages_of
 
 

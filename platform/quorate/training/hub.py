@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import nn
 
 from quorate.errors import UserError
-from quorate.kinds import ARCHS, KindParams
+from quorate.registry import ARCHS, KindParams
 from quorate.training.backbone import head_names
 from quorate.training.shapes import Shape
 

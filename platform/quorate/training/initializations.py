@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from quorate.kinds import INITIALIZATIONS, KindParams
+from quorate.registry import INITIALIZATIONS, KindParams
 
 
 @torch.no_grad()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from quorate.kinds import AUGMENTATIONS, KindParams
-from quorate.training.draws import seeded
+from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.random_transforms import seeded
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 from torch.optim import Optimizer
 
-from quorate.kinds import Spec
+from quorate.registry import Spec
 
 
 class MomentumWarmup(Spec):

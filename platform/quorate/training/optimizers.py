@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, model_validator
 
-from quorate.kinds import OPTIMIZERS, KindParams
+from quorate.registry import OPTIMIZERS, KindParams
 from quorate.training.momentum import MomentumWarmup
 from quorate.training.schedule import TimedParams
 

@@ -10,9 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from quorate.kinds import KindParams
-from quorate.own_code import OwnCodeError, said
-from quorate.own_params import own_values, params_of, require_class, require_parameters
+from quorate.registry import KindParams
+from quorate.registry.own_code import OwnCodeError, said
+from quorate.spec.own_params import own_values, params_of, require_class, require_parameters
 from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.shapes import Shape, TableShape
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
-from quorate.kinds import SCHEDULES, KindParams
+from quorate.registry import SCHEDULES, KindParams
 from quorate.training.momentum import RisingMomentum
 from quorate.training.optimizers import SgdParams
 from quorate.training.schedule import Schedule, Together

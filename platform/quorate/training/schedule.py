@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
 
-from quorate.kinds import KindParams
+from quorate.registry import KindParams
 
 
 class Schedule(Protocol):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LambdaLR, LRScheduler, OneCycleLR, StepLR
 
-from quorate.kinds import SCHEDULES
+from quorate.registry import SCHEDULES
 from quorate.training.plateau import FIGURES, ReduceOnPlateau
 from quorate.training.schedule import ScheduleParams, warmed, warmup_of
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from quorate.kinds import Spec
+from quorate.registry import Spec
 
 Metric = Literal["loss", "accuracy", "precision", "recall"]
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from quorate.kinds import Spec
+from quorate.registry import Spec
 from quorate.training.augment import Augment
 from quorate.training.feed import Feed, PixelFeed
 

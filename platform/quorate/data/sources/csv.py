@@ -9,7 +9,7 @@ from pydantic import Field
 from quorate.data.frames import CsvFormat
 from quorate.data.source import Opened
 from quorate.data.tables import TableParams, open_table
-from quorate.kinds import DATASETS
+from quorate.registry import DATASETS
 
 
 class CsvParams(TableParams):

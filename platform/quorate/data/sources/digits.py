@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.labels import encode_labels
 from quorate.data.source import DataParams, Opened, TestSplit, hold_out
-from quorate.kinds import DATASETS
+from quorate.registry import DATASETS
 
 
 class DigitsParams(DataParams):

@@ -19,7 +19,7 @@ from quorate.data.images import ImageError, read_image
 from quorate.data.labels import encode_labels
 from quorate.data.roles import groups_of
 from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out, note_unlabelled
-from quorate.kinds import DATASETS
+from quorate.registry import DATASETS
 from quorate.spec import Bytes, ExistingPath
 
 _NAMED = 20

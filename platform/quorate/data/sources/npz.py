@@ -16,7 +16,7 @@ from quorate.data.in_memory import as_images
 from quorate.data.labels import LabelCoding, LabelError, coding_of, encode_labels, plain_labels
 from quorate.data.signature import ImageSignature
 from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
-from quorate.kinds import DATASETS
+from quorate.registry import DATASETS
 from quorate.spec import ExistingPath
 
 

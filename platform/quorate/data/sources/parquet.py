@@ -7,7 +7,7 @@ from typing import Literal
 from quorate.data.frames import ParquetFormat
 from quorate.data.source import Opened
 from quorate.data.tables import TableParams, open_table
-from quorate.kinds import DATASETS
+from quorate.registry import DATASETS
 
 
 class ParquetParams(TableParams):

@@ -13,8 +13,7 @@ from pydantic import AfterValidator, ValidationInfo, field_validator
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.labels import LabelCoding
 from quorate.data.source import DataError, DataParams, Opened
-from quorate.kinds import DATASETS
-from quorate.registry import did_you_mean
+from quorate.registry import DATASETS, did_you_mean
 
 _FLAG = ({"train": True}, {"train": False})
 _SPLIT = ({"split": "train"}, {"split": "test"})

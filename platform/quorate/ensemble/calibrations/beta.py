@@ -15,7 +15,7 @@ from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibrator import Calibration, Calibrator
 from quorate.ensemble.metrics import SMALLEST_PROBA
-from quorate.kinds import CALIBRATIONS, KindParams
+from quorate.registry import CALIBRATIONS, KindParams
 
 
 class BetaParams(KindParams):

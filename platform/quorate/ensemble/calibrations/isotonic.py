@@ -12,7 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibrator import Calibration, Calibrator
-from quorate.kinds import CALIBRATIONS, KindParams
+from quorate.registry import CALIBRATIONS, KindParams
 
 
 class IsotonicParams(KindParams):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibrator
-from quorate.kinds import CALIBRATIONS, KindParams
+from quorate.registry import CALIBRATIONS, KindParams
 
 
 class NoneParams(KindParams):

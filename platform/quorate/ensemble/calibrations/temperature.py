@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import Calibration, Calibrator
-from quorate.kinds import CALIBRATIONS, KindParams
+from quorate.registry import CALIBRATIONS, KindParams
 
 
 class TemperatureParams(KindParams):

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibration import log_proba, softmax
 from quorate.ensemble.calibrator import Calibration, Calibrator
-from quorate.kinds import CALIBRATIONS, KindParams
+from quorate.registry import CALIBRATIONS, KindParams
 
 
 class VectorParams(KindParams):

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pydantic import Field, ValidationInfo, field_validator
 
 from quorate.ensemble.arrays import Labels, Proba
+from quorate.ensemble.choice import simplest_within_one_error
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.objectives import OF_ROWS, Objective, loss, row_losses
-from quorate.ensemble.rules import simplest_within_one_error
-from quorate.kinds import COMBINERS, KindParams, kind_of
+from quorate.registry import COMBINERS, KindParams, kind_of
 
 
 class AutoParams(KindParams):

@@ -9,7 +9,7 @@ from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination, one_member
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.objectives import Objective, search_loss
-from quorate.kinds import CALIBRATIONS, COMBINERS, KindParams, kind_of
+from quorate.registry import CALIBRATIONS, COMBINERS, KindParams, kind_of
 
 
 class BestSingleParams(KindParams):

@@ -12,7 +12,7 @@ from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
 from quorate.ensemble.objectives import Objective
 from quorate.ensemble.selection import greedy_selection
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
 
 
 class CalibratedGreedyParams(Choosing):

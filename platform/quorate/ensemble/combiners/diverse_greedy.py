@@ -18,7 +18,7 @@ from quorate.ensemble.crossfit import crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll
 from quorate.ensemble.selection import greedy_selection
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
 
 
 class DiverseGreedyParams(Choosing):

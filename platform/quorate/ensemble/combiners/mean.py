@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quorate.ensemble.combiner import Calibrated, Equal
-from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
+from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 
 
 class MeanParams(Calibrated):

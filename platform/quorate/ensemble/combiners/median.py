@@ -9,7 +9,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.combiner import Calibrated, Equal
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
 
 
 class MedianParams(Calibrated):

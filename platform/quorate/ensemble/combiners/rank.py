@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.combiner import Calibrated, Equal, with_an_undecided_voter
-from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
+from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 
 
 class RankParams(Calibrated):

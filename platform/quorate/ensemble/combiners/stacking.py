@@ -14,14 +14,14 @@ from scipy.optimize import minimize
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibration import fit_temperature, log_proba, softmax
 from quorate.ensemble.calibrations.vector import Vector
+from quorate.ensemble.choice import simplest_within_one_error
 from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.combiners.geometric import Geometric
 from quorate.ensemble.crossfit import crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
-from quorate.ensemble.rules import simplest_within_one_error
-from quorate.kinds import COMBINERS, KindParams
+from quorate.registry import COMBINERS, KindParams
 
 MOST_ROWS = 20_000
 

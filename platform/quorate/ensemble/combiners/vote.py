@@ -8,7 +8,7 @@ import numpy as np
 
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.combiner import Calibrated, Equal, with_an_undecided_voter
-from quorate.kinds import CALIBRATIONS, COMBINERS, kind_of
+from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 
 
 class VoteParams(Calibrated):

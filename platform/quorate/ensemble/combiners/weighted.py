@@ -9,7 +9,7 @@ from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
 from quorate.ensemble.simplex import optimal_weights
-from quorate.kinds import COMBINERS
+from quorate.registry import COMBINERS
 
 
 class WeightedParams(Choosing):

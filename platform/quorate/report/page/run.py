@@ -14,8 +14,8 @@ from quorate.data.dataset import Dataset
 from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
-from quorate.kinds import KindParams
-from quorate.report.reading import Curves
+from quorate.registry import KindParams
+from quorate.report.curve_findings import Curves
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run, as `quorate.reporting` reads it from its folder."""
+    """A finished run, as `quorate.report.run_report` reads it from its folder."""
 
     board: Mapping[str, Any]
     class_names: Sequence[str]

@@ -17,9 +17,9 @@ from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.metrics import row_nll
+from quorate.ensemble.paired import Z
 from quorate.ensemble.worth import Change, Estimated, Pruned, Worth
-from quorate.kinds import KindParams
-from quorate.paired import Z
+from quorate.registry import KindParams
 from quorate.report.page.run import Run, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500

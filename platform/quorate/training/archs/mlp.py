@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from quorate.kinds import ARCHS, KindParams
+from quorate.registry import ARCHS, KindParams
 from quorate.training.normalization import Norm, norm_layers
 from quorate.training.shapes import Shape, TableShape
 

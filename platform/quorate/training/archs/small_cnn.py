@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from quorate.kinds import ARCHS, KindParams
+from quorate.registry import ARCHS, KindParams
 from quorate.training.normalization import Norm, norm_layers
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from quorate.kinds import ARCHS, KindParams
+from quorate.registry import ARCHS, KindParams
 from quorate.training.normalization import Norm, norm_layers
 
 

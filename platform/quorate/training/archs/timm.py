@@ -10,8 +10,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import nn
 
-from quorate.kinds import ARCHS, KindParams
-from quorate.registry import did_you_mean
+from quorate.registry import ARCHS, KindParams, did_you_mean
 from quorate.training.backbone import renew_head
 
 

@@ -12,8 +12,7 @@ from timm.models import adapt_input_conv
 from torch import nn
 from torchvision import models
 
-from quorate.kinds import ARCHS, KindParams
-from quorate.registry import did_you_mean
+from quorate.registry import ARCHS, KindParams, did_you_mean
 from quorate.training.backbone import renew_head
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 from torchvision.transforms import v2
 
-from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.registry import AUGMENTATIONS, KindParams
 
 
 class CutmixParams(KindParams):

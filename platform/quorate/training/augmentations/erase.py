@@ -8,8 +8,8 @@ import torch
 from pydantic import Field, model_validator
 from torchvision.transforms import v2
 
-from quorate.kinds import AUGMENTATIONS, KindParams
-from quorate.training.draws import drawn
+from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.random_transforms import drawn
 
 
 class EraseParams(KindParams):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.registry import AUGMENTATIONS, KindParams
 
 
 class MirrorParams(KindParams):

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.registry import AUGMENTATIONS, KindParams
 
 
 class NoiseParams(KindParams):

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torchvision.transforms import v2
 
-from quorate.kinds import AUGMENTATIONS, KindParams
-from quorate.training.draws import drawn
+from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.random_transforms import drawn
 
 LEVELS = 31
 """Magnitudes are counted from 0 to 30, as by Cubuk et al."""

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import rotate
 
-from quorate.kinds import AUGMENTATIONS, KindParams
-from quorate.training.draws import drawn
+from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.random_transforms import drawn
 
 
 class RotationParams(KindParams):

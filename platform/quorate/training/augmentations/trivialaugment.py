@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torchvision.transforms import v2
 
-from quorate.kinds import AUGMENTATIONS, KindParams
+from quorate.registry import AUGMENTATIONS, KindParams
 from quorate.training.augmentations.randaugment import check_channels
-from quorate.training.draws import drawn
+from quorate.training.random_transforms import drawn
 
 
 class TrivialAugmentParams(KindParams):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from quorate.kinds import PRETRAININGS
+from quorate.registry import PRETRAININGS
 from quorate.training.pretraining.objective import Objective, PretrainParams
 
 _CHANNELS, _LEAST_SIDE = 64, 4

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from quorate.kinds import KindParams
-from quorate.parameter_names import named
+from quorate.registry import KindParams
+from quorate.registry.parameter_names import named
 
 
 class PretrainParams(KindParams):

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from quorate.data.dataset import Images
-from quorate.kinds import PRETRAININGS
+from quorate.registry import PRETRAININGS
 from quorate.training.backbone import feature_width, without_head
 from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.loop import History, autocast

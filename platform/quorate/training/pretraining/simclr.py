@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from quorate.kinds import PRETRAININGS
+from quorate.registry import PRETRAININGS
 from quorate.training.pretraining.objective import Objective, PretrainParams
 from quorate.training.pretraining.views import Views
 

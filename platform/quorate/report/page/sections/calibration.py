@@ -12,7 +12,7 @@ from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibration_error import BrierParts, brier_parts, classwise_ece
 from quorate.ensemble.evaluation import reliability
 from quorate.ensemble.metrics import ECE_BINS, ece
-from quorate.paired import Z
+from quorate.ensemble.paired import Z
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import Axes, drawing, rule

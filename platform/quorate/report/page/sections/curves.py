@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quorate.report.curve_findings import Curves, Said, read_curves
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note
 from quorate.report.page.svg import Axes, drawing, log_span, rule, span
-from quorate.report.reading import Curves, Said, read_curves
 
 MOST, THIN, POINTS = 24, 10, 120
 """Members that are drawn, thin lines of each, and points of a line."""

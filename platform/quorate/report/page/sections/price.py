@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quorate.amounts import say_seconds
+from quorate.ensemble.paired import Z
 from quorate.ensemble.worth import Pruned
-from quorate.paired import Z
+from quorate.quantities import say_seconds
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.ensemble.intervals import Figure, figures
+from quorate.ensemble.paired import Z
 from quorate.ensemble.worth import Change
-from quorate.paired import Z
 from quorate.report.page.run import Run, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
 from quorate.report.page.values import Best, Values, clear

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from quorate.ensemble.paired import Z
 from quorate.ensemble.worth import Change
-from quorate.paired import Z
 from quorate.report.page.run import Run
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Scale, clip, drawing, rule, span, text

@@ -1,0 +1,154 @@
+"""A look at photographs in class folders: every file decoded, or a sample of very many."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from quorate.autoconfig.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
+from quorate.autoconfig.source import Source
+from quorate.data.folders import ClassFolders, class_folders
+from quorate.data.images import OWN, ImageError, decode_image, size_of
+from quorate.errors import UserError
+
+MOST_FILES = 20_000
+"""Decoded at most, a minute or two of photographs; of more a sample is drawn."""
+
+NAMED = 10
+"""Corrupt files that are named."""
+
+_MOSTLY = 0.99
+_SAME = 3
+"""Red, green and blue of a grey JPEG differ by so little."""
+
+
+@dataclass(frozen=True)
+class _Picture:
+    path: Path
+    bytes: int = 0
+    hash: int = 0
+    width: int = 0
+    height: int = 0
+    grey: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Look:
+    found: ClassFolders
+    seen: list[_Picture]
+    counts: Counter[str]
+    """Files of each class, without those that are known to be corrupt."""
+    sizes: int
+
+    @property
+    def root(self) -> Path:
+        return self.found.root
+
+    @property
+    def total(self) -> int:
+        return len(self.found.pictures)
+
+    @property
+    def good(self) -> list[_Picture]:
+        return [picture for picture in self.seen if not picture.error]
+
+    @property
+    def corrupt(self) -> list[str]:
+        return [f"{picture.path}: {picture.error}" for picture in self.seen if picture.error]
+
+    @property
+    def hashes(self) -> Hashes:
+        return np.array([picture.hash for picture in self.good], np.uint64)
+
+
+def look_at_folder(source: Source) -> Fingerprint:
+    """Rows, classes, sizes, colour, repeated and corrupt files; raises `UserError` where no picture can be used."""
+    train = _look(source.train)
+    test = _look(source.test) if source.test else None
+    looks = [look for look in (train, test) if look]
+    classes = {name: train.counts[name] for name in sorted(train.counts) if train.counts[name]}
+    if test and (unknown := sorted(name for name, count in test.counts.items() if count and name not in classes)):
+        raise UserError(
+            f"{test.root} has the classes {', '.join(unknown[:5])}, which {train.root} has not; rename or remove them, "
+            "or name another test folder with --test"
+        )
+    names = list(classes)
+    y = np.array([names.index(picture.path.parent.name) for picture in train.good], np.int64)
+    heights, widths = (
+        np.array([getattr(p, side) for look in looks for p in look.good]) for side in ("height", "width")
+    )
+    grey = float(np.mean([picture.grey for look in looks for picture in look.good]))
+    lost = [name for name in train.counts if name not in classes]
+    notes = [f"no picture of the class {name} can be decoded: it is left out" for name in lost]
+    notes += [note for look in looks for note in look.found.notes]
+    return Fingerprint(
+        source,
+        classes,
+        None if test is None else sum(test.counts.values()),
+        sum(look.sizes for look in looks),
+        repeats_of(train.hashes, y, None if test is None else test.hashes),
+        ImageFacts(
+            Range.of(heights),
+            Range.of(widths),
+            Range.of(np.minimum(heights, widths)),
+            channels=1 if grey >= _MOSTLY else 3,
+            grey=grey,
+            files=sum(look.total for look in looks),
+            corrupt=tuple(line for look in looks for line in look.corrupt),
+        ),
+        tuple(
+            f"sizes, corrupt and repeated files: a sample of {len(look.seen):,} of {look.total:,} files in {look.root}"
+            for look in looks
+            if len(look.seen) < look.total
+        ),
+        (*source.notes, *notes),
+    )
+
+
+def _look(root: Path) -> _Look:
+    found = class_folders(root)
+    paths = found.pictures
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(_decode, _sample(paths)))
+    look = _Look(
+        found,
+        seen,
+        Counter(path.parent.name for path in paths),
+        sum(path.stat().st_size for path in paths if path.exists()),
+    )
+    look.counts.subtract(Counter(picture.path.parent.name for picture in seen if picture.error))
+    if not look.good:
+        listed = "\n  ".join(look.corrupt[:NAMED])
+        raise UserError(f"none of the {len(seen):,} pictures in {root} can be decoded:\n  {listed}\nreplace them")
+    return look
+
+
+def _sample(paths: Sequence[Path]) -> list[Path]:
+    if len(paths) <= MOST_FILES:
+        return list(paths)
+    drawn = np.sort(np.random.default_rng(0).permutation(len(paths))[:MOST_FILES])
+    return [paths[i] for i in drawn]
+
+
+def _decode(path: Path) -> _Picture:
+    try:
+        data = path.read_bytes()
+        pixels = decode_image(data, shape=(16, 16, 3), accepted=OWN).astype(int)
+    except (ImageError, OSError) as error:
+        return _Picture(path, error=getattr(error, "strerror", None) or str(error))
+    width, height = size_of(data)
+    return _Picture(
+        path,
+        len(data),
+        int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little"),
+        width,
+        height,
+        bool(np.ptp(pixels, axis=2).max() <= _SAME),
+    )

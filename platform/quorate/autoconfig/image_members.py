@@ -1,0 +1,151 @@
+"""Which members suit images: by their size and their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from quorate.autoconfig.fingerprint import ImageFacts
+from quorate.autoconfig.selection import Candidate
+from quorate.data.signature import ImageSignature
+
+LARGE = 64
+"""Pixels of the shorter side from which networks for large images are taken; with colour they are photographs."""
+FLAT = 4096
+"""Most values of an image for members that see each pixel as a column."""
+SVM_ROWS = 20_000
+"""The cost of an SVM is quadratic in the rows."""
+KNN_ROWS = 10_000
+_STEPS = 600_000
+"""Images in all epochs together that a network from scratch wants."""
+
+
+def are_large(facts: ImageFacts) -> bool:
+    return facts.short.median >= LARGE
+
+
+def are_photographs(facts: ImageFacts) -> bool:
+    """Whether left and right can be exchanged, as far as sizes and colours tell."""
+    return are_large(facts) and facts.channels == 3
+
+
+def image_candidates(
+    facts: ImageFacts, signature: ImageSignature, *, rows: int, twice: bool, hub: bool
+) -> tuple[Candidate, ...]:
+    """Candidates for `rows` training rows, the most useful first.
+
+    `twice` says whether each class has two training rows in every fold; `hub` whether weights can be downloaded.
+    """
+    augment = augmentation(facts, signature)
+    if are_large(facts):
+        return tuple(_for_large_images(signature, rows, augment, hub))
+    candidates = list(_for_small_images(signature, rows, augment))
+    if signature.size <= FLAT:
+        candidates += _on_pixels(rows, twice)
+    order = ("cnn", "svm", "forest", "resnet", "logistic", "extra_trees", "mlp", "knn")
+    return tuple(sorted(candidates, key=lambda candidate: order.index(candidate.name)))
+
+
+def wanted_epochs(rows: int) -> tuple[int, int]:
+    """The least and the wanted epochs of a network from scratch: fewer where there are more rows."""
+    wanted = min(40, max(10, round(_STEPS / rows)))
+    return max(2, wanted // 4), wanted
+
+
+def batch_size(rows: int) -> dict[str, int]:
+    """Smaller than the default where there are few rows, so that an epoch has steps enough."""
+    return {} if rows >= 1000 else {"batch_size": 32 if rows >= 300 else 16}
+
+
+def pretrained(signature: ImageSignature, augment: dict[str, Any]) -> dict[str, Any]:
+    """A backbone that starts from downloaded weights."""
+    size = {} if min(signature.shape[:2]) >= 128 else {"size": 128}
+    return {
+        "kind": "net",
+        "arch": "timm/resnet18",
+        "weights": "hub",
+        **size,
+        "epochs": 8,
+        "schedule": "one_cycle",
+        "lr": 0.01,
+        "augment": augment,
+    }
+
+
+def augmentation(facts: ImageFacts, signature: ImageSignature) -> dict[str, Any]:
+    crop = max(1, min(signature.shape[:2]) // 16)
+    return {"mirror": True, "crop": crop} if are_photographs(facts) else {"crop": crop}
+
+
+def _for_large_images(signature: ImageSignature, rows: int, augment: dict[str, Any], hub: bool) -> Iterator[Candidate]:
+    few, many = wanted_epochs(rows)
+    own = {**batch_size(rows), "schedule": "one_cycle"}
+    side = min(signature.shape[:2])
+    if hub:
+        weights = pretrained(signature, augment)
+        for name, arch in (("resnet18", "timm/resnet18"), ("mobilenet", "timm/mobilenetv3_large_100")):
+            form = {**weights, "arch": arch, **batch_size(rows)}
+            why = "starts from ImageNet weights, downloaded when training starts"
+            yield Candidate(name, why, (form,), epochs=(2, 8), copies=2, core=name == "resnet18")
+    rates: list[tuple[Any, float]] = [("timm/resnet18", 0.05), ("timm/resnet10t", 0.05)]
+    if side <= LARGE:  # beyond, they cost more than they give: they shrink the image late
+        rates += [({"kind": "small_resnet", "width": width}, 0.1) for width in (16, 8)]
+    forms = tuple({"kind": "net", "arch": arch, **own, "lr": lr, "augment": augment} for arch, lr in rates)
+    why = "residual network from scratch, the largest that leaves time for others"
+    yield Candidate("resnet", why, forms, epochs=(few, many), copies=3, core=not hub)
+    small = {"size": 64} if side > 64 else {}
+    forms = tuple(
+        {"kind": "net", "arch": _cnn(width), **small, **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
+        for width in (32, 16, 8)
+    )
+    yield Candidate("cnn", "another architecture errs elsewhere", forms, epochs=(few, many), copies=3, core=not hub)
+
+
+def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, Any]) -> Iterator[Candidate]:
+    epochs = wanted_epochs(rows)
+    own = {**batch_size(rows), "schedule": "one_cycle"}
+    yield Candidate(
+        "cnn",
+        "convolutions suit images",
+        tuple(
+            {"kind": "net", "arch": _cnn(width), **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
+            for width in (32, 16, 8)
+        ),
+        epochs=epochs,
+        copies=3,
+        core=True,
+    )
+    resnets = ({"width": 16, "blocks": 2}, {"width": 16}, {"width": 8})
+    yield Candidate(
+        "resnet",
+        "residual blocks, another architecture",
+        tuple(
+            {"kind": "net", "arch": {"kind": "small_resnet", **params}, **own, "lr": 0.1, "augment": augment}
+            for params in (resnets if min(signature.shape[:2]) >= 16 else resnets[1:])
+        ),
+        epochs=epochs,
+        copies=2,
+    )
+    if signature.size <= FLAT:
+        form = {"kind": "net", "arch": "mlp", **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
+        yield Candidate("mlp", "a network that does not know of neighbours", (form,), epochs=epochs, copies=2)
+
+
+def _on_pixels(rows: int, twice: bool) -> Iterator[Candidate]:
+    forests = ({"trees": 300}, {"trees": 100})
+    yield Candidate(
+        "forest", "errs differently from networks", tuple({"kind": "random_forest", **form} for form in forests)
+    )
+    yield Candidate(
+        "extra_trees", "trees with drawn thresholds", tuple({"kind": "extra_trees", **form} for form in forests)
+    )
+    yield Candidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},))
+    if rows < SVM_ROWS and twice:
+        form = {"kind": "svm", "C": 10, "calibration": "temperature"}
+        yield Candidate("svm", f"strong below {SVM_ROWS:,} rows; its cost is quadratic in them", (form,))
+    if rows < KNN_ROWS:
+        yield Candidate("knn", "the nearest training images vote", ({"kind": "knn"},))
+
+
+def _cnn(width: int) -> Any:
+    return "small_cnn" if width == 32 else {"kind": "small_cnn", "width": width}

@@ -1,0 +1,115 @@
+"""A job file whose every choice stands beside its rule, written as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quorate.autoconfig.summary import clean
+from quorate.errors import UserError
+
+WIDTH = 118
+_COLUMN = 44
+"""Where comments begin."""
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*|[0-9]+[smhd]")
+_RESERVED = {"true", "false", "null"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A key with its value, or the entries below it, and the rule that chose it."""
+
+    key: str
+    value: Any = None
+    """A scalar, or a list or mapping that is written in one line."""
+    below: tuple[Entry, ...] = ()
+    why: str = ""
+    off: bool = False
+    """Written as a comment, ready to be taken in."""
+
+
+def as_yaml(entries: Sequence[Entry], indent: int = 0) -> str:
+    """Lines of YAML; a comment that has no room beside its line stands above it."""
+    return "".join(line.rstrip() + "\n" for entry in entries for line in _lines(entry, indent))
+
+
+def comment(text: str, indent: int = 0, *, head: str = "") -> str:
+    """Lines of a comment, under one another behind `head`."""
+    start = " " * indent + "# "
+    after = start + " " * len(head)
+    return (
+        textwrap.fill(clean(text), WIDTH, initial_indent=start + head, subsequent_indent=after, break_on_hyphens=False)
+        + "\n"
+    )
+
+
+def flow(value: Any) -> str:
+    """A value in one line, as a job file writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str):
+        plain = _PLAIN.fullmatch(value) and value.lower() not in _RESERVED
+        return value if plain else _quoted(value)
+    return json.dumps(value)
+
+
+def write_checked(path: Path, text: str, check: Callable[[Path], None]) -> None:
+    """Put `text` at `path` once `check` has accepted a file with it, which lies in the same folder.
+
+    Whatever `check` raises leaves `path` as it was. Raises `UserError` where the folder cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix or ".yaml", dir=path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        check(draft)
+        mask = os.umask(0)
+        os.umask(mask)
+        draft.chmod(0o666 & ~mask)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _lines(entry: Entry, indent: int) -> Iterator[str]:
+    start = " " * indent
+    if entry.off:
+        above, *block = list(_lines(replace(entry, off=False), 0))
+        if not above.startswith("#"):
+            above = f"# {above}"
+        yield start + above
+        yield from (f"{start}# {line}" if not line.startswith("#") else start + line for line in block)
+        return
+    own = f"{start}{flow(entry.key)}:" + ("" if entry.below else f" {flow(entry.value)}")
+    why = clean(entry.why)
+    beside = f"{own:<{_COLUMN}}  # {why}"
+    if not why:
+        yield own
+    elif len(beside) <= WIDTH:
+        yield beside
+    else:
+        yield from comment(why, indent).splitlines()
+        yield own
+    for inner in entry.below:
+        yield from _lines(inner, indent + 2)
+
+
+def _quoted(text: str) -> str:
+    """In double quotes, as JSON, which YAML reads alike."""
+    shown = json.dumps(text, ensure_ascii=not text.isprintable())
+    return shown.replace("\x7f", "\\u007f")

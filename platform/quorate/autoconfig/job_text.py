@@ -1,0 +1,170 @@
+"""The job file's text: the fingerprint as its head, then what the rules chose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts, TableFacts
+from quorate.autoconfig.image_members import are_large, augmentation, pretrained
+from quorate.autoconfig.job_file import Entry, as_yaml, comment
+from quorate.autoconfig.rules import IMBALANCED, TEST_PART, Choices
+from quorate.autoconfig.selection import Chosen
+from quorate.autoconfig.summary import column_lines, in_words, some
+from quorate.data.signature import ImageSignature
+from quorate.errors import UserError
+
+_SHORT = 3
+"""A member with so few keys is written in one line."""
+
+
+def job_text(fingerprint: Fingerprint, choices: Choices, *, base: Path, budget: str, hub: bool) -> str:
+    """The whole file, for the folder `base`; raises `UserError` for paths that cannot stand in one."""
+    parts = [
+        _head(fingerprint),
+        as_yaml([Entry("name", choices.name), Entry("seed", 0)]),
+        as_yaml([Entry("data", below=tuple(_data(fingerprint, choices, base)))]),
+        as_yaml([_validation(choices)]),
+        *_members(fingerprint, choices, hub),
+        as_yaml(
+            [Entry("combiner", "calibrated_greedy", why="a temperature for each member, greedy selection, a last one")]
+        ),
+        as_yaml(
+            [
+                Entry(
+                    "execution",
+                    {"budget": budget},
+                    why="ends in time with the best ensemble so far; started again, goes on",
+                )
+            ]
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _head(fingerprint: Fingerprint) -> str:
+    lines = ["# Written by quorate init. Each choice stands with its rule: change what you know better.", "#"]
+    for what, said in in_words(fingerprint):
+        lines += comment(said, head=f"{what:<18}").splitlines()
+    if isinstance(fingerprint.facts, TableFacts):
+        rows = [("column", "kind", "missing", "distinct", ""), *column_lines(fingerprint.facts)]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines.append("#")
+        for name, kind, missing, distinct, remark in rows:
+            left = f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {missing:>{widths[2]}}  {distinct:>{widths[3]}}"
+            lines.append(f"#   {left}  {remark}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _data(fingerprint: Fingerprint, choices: Choices, base: Path) -> Iterator[Entry]:
+    facts, source = fingerprint.facts, fingerprint.source
+    yield Entry("kind", source.kind)
+    yield Entry("train", _path(source.train, base))
+    if source.test is not None:
+        yield Entry("test", _path(source.test, base), why=choices.why_test)
+    elif choices.held_out:
+        yield Entry("test", {"fraction": TEST_PART}, why=choices.why_test)
+    else:
+        yield Entry("test", None, why=choices.why_test)
+    if isinstance(facts, ImageFacts):
+        yield from _pictures(facts, choices, source.train, base, sampled=bool(fingerprint.partly))
+    else:
+        yield from _table(facts)
+
+
+def _pictures(facts: ImageFacts, choices: Choices, train: Path, base: Path, *, sampled: bool) -> Iterator[Entry]:
+    if choices.size is not None:
+        yield Entry("size", choices.size, why=choices.why_size)
+        colour = "the pictures have colour" if facts.channels == 3 else "hardly any picture has colour"
+        yield Entry("channels", facts.channels, why=colour)
+        if facts.corrupt:
+            names = some([Path(line.partition(": ")[0]).name for line in facts.corrupt], 3)
+            what = "file is" if len(facts.corrupt) == 1 else "files are"
+            why = f"{len(facts.corrupt):,} of {facts.files:,} {what} corrupt: {names}"
+            yield Entry("on_corrupt", "skip", why=why)
+        elif sampled:
+            yield Entry("on_corrupt", "skip", why="not all files were looked at; corrupt ones are counted when opened")
+        return
+    for key, name in zip(("images", "labels"), facts.arrays, strict=True):
+        if name != key:
+            yield Entry(key, _free(name), why=f"the array with the {key}")
+    if facts.class_file:
+        yield Entry("classes", _path(train.parent / "classes.txt", base), why="names of the integer labels")
+
+
+def _table(facts: TableFacts) -> Iterator[Entry]:
+    if facts.separator != ",":
+        yield Entry("separator", facts.separator, why="the mark that the first line has most often")
+    yield Entry("label", _free(facts.label), why=f"a guess: {facts.guess}" if facts.guess else "")
+    ignored = [column for column in facts.columns if column.ignore]
+    if ignored:
+        below = tuple(Entry(column.name, "ignore", why=column.ignore) for column in ignored)
+        yield Entry("columns", below=below, why="take a line away to learn from the column")
+
+
+def _validation(choices: Choices) -> Entry:
+    split = choices.validation
+    value: dict[str, Any] = {"scheme": "kfold", "folds": split.folds}
+    if split.folds == 1:
+        value = {"scheme": "holdout", "fraction": split.fraction}
+    return Entry("validation", value, why=split.why)
+
+
+def _members(fingerprint: Fingerprint, choices: Choices, hub: bool) -> Iterator[str]:
+    facts, team = fingerprint.facts, choices.team
+    notes = ["Networks have the epochs, and members the copies, for which there is time by their own estimates."]
+    if not team.complete:
+        notes = ["The budget is short for these data: what fits into it is here. A longer one makes a better job."]
+    if fingerprint.imbalance > IMBALANCED:
+        notes.append(
+            f"The largest class has {fingerprint.imbalance:.0f} times the rows of the smallest. Members stay "
+            "unweighted: weights bend the probabilities and cost log-loss. Where the recall of rare classes matters "
+            "more, add `class_weight: balanced` to members."
+        )
+    if isinstance(facts, ImageFacts) and not are_large(facts):
+        notes.append(
+            "Add `mirror: true` to `augment` where left and right can be exchanged (not for digits or letters)."
+        )
+    blocks = [as_yaml([_member(one)], 2) for one in team.members]
+    if isinstance(facts, ImageFacts) and are_large(facts) and not hub:
+        size = choices.size or facts.height.median
+        signature = ImageSignature((size, choices.size or facts.width.median, facts.channels))
+        why = "ImageNet weights are downloaded when training starts; the hub did not answer when this file was written"
+        params = pretrained(signature, augmentation(facts, signature))
+        blocks.append(as_yaml([_member(Chosen("pretrained", why, params, 0.0), off=True)], 2))
+    for one in team.left_out:
+        what = (
+            f"left out: {one.name} ({one.params['kind']}), {one.why}; about {one.fit_seconds:,.0f} core seconds a fold"
+        )
+        blocks.append(comment(what, 2))
+    yield "".join(comment(note) for note in notes) + "members:\n" + "\n".join(blocks)
+
+
+def _member(one: Chosen, *, off: bool = False) -> Entry:
+    params = dict(one.params)
+    if "copies" in params:
+        params = {"kind": params.pop("kind"), "copies": params.pop("copies"), **params}
+    if len(params) <= _SHORT and not any(isinstance(value, dict) for value in params.values()):
+        return Entry(one.name, params, why=one.why, off=off)
+    return Entry(one.name, below=tuple(Entry(key, value) for key, value in params.items()), why=one.why, off=off)
+
+
+def _path(path: Path, base: Path) -> str:
+    """As seen from the job file's folder, so that the two can be moved together."""
+    whole, folder = os.path.abspath(path), os.path.abspath(base)  # noqa: PTH100 - without `..`, links as they are
+    text = os.path.relpath(whole, folder)
+    if not os.path.exists(os.path.join(folder, text)):  # noqa: PTH110, PTH118 - `..` behind a link leads elsewhere
+        text = os.path.relpath(os.path.realpath(whole), os.path.realpath(folder))
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(f"the path {str(path)!r} is not UTF-8, which job files are; rename it") from None
+    return _free(text)
+
+
+def _free(text: str) -> str:
+    if "${" in text:
+        raise UserError(f"{text!r} holds '${{', which begins a variable in a job file; rename it")
+    return text

@@ -1,0 +1,165 @@
+"""From a fingerprint to a job: what is held out, the folds, the image size and the members, each with its rule."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
+from quorate.autoconfig.image_members import are_large, image_candidates
+from quorate.autoconfig.selection import Candidate, Machine, Room, Team, choose_team
+from quorate.autoconfig.table_members import table_candidates
+from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
+
+TEST_ROWS, TEST_RAREST = 500, 10
+"""Rows in all and rows of the rarest class from which a part is held out for the test."""
+TEST_PART = 0.2
+MANY_IMAGES, MANY_ROWS = 20_000, 100_000
+"""Training rows from which one fold is enough, of images and of tables (whose members train in seconds)."""
+FOLDS, FEWER_FOLDS = 5, 3
+HOLDOUT_ROWS = 1_000
+"""Training rows from which one holdout fold tells something."""
+SIZES = (224, 160, 128, 96, 64, 48, 32)
+"""Sides of large images; 224 is what most backbones were made for."""
+IMBALANCED = 20
+"""Rows of the largest class by those of the smallest, above which the job file speaks of weights."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A way to split the training rows, and the rule that chose it."""
+
+    folds: int
+    why: str
+    fraction: float = 0.1
+    """Of a holdout fold, which is one."""
+
+    @property
+    def part(self) -> float:
+        """Of the training rows that a fold trains on."""
+        return 1 - self.fraction if self.folds == 1 else 1 - 1 / self.folds
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the job file will say, as far as rules decide it."""
+
+    name: str
+    held_out: bool
+    """Whether a part of the rows is held out for the test."""
+    why_test: str
+    size: int | None
+    """The side of the crop for files; None where the data have their own."""
+    why_size: str
+    validation: Validation
+    team: Team
+    train_rows: int
+
+
+def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> Choices:
+    """A job that suits the data and that is estimated to end within `seconds` on `machine`.
+
+    Of all splits and image sizes the best is taken for which the members that matter have time. `hub` says whether
+    weights can be downloaded.
+    """
+    held_out, why_test = _test(fingerprint)
+    left = 1 - TEST_PART if held_out else 1.0
+    rows, rarest = math.ceil(fingerprint.rows * left), max(2, math.floor(fingerprint.rarest[1] * left))
+    options = _options(fingerprint, rows, rarest)
+    best: tuple[Validation, int | None, Team] | None = None
+    for validation, size in options:
+        signature = _signature(fingerprint, size)
+        in_fold = max(2, int(rows * validation.part))
+        n_classes = len(fingerprint.classes)
+        room = Room(signature, in_fold, validation.folds, n_classes, machine, seconds)
+        twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
+        best = (validation, size, choose_team(_candidates(fingerprint, signature, in_fold, twice, hub), room))
+        if best[2].complete:
+            break
+    assert best is not None
+    validation, size, team = best
+    return Choices(
+        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, team, rows
+    )
+
+
+def _test(fingerprint: Fingerprint) -> tuple[bool, str]:
+    if fingerprint.source.test is not None:
+        return False, "predicted and scored at the end; it decides nothing"
+    rarest, count = fingerprint.rarest
+    if fingerprint.rows < TEST_ROWS:
+        return False, f"none: {fingerprint.rows:,} rows are below {TEST_ROWS}, cross-validation uses them all"
+    if count < TEST_RAREST:
+        return False, f"none: the class {rarest} has {count} rows, below {TEST_RAREST}"
+    return True, f"held out by class: {fingerprint.rows:,} rows, {TEST_ROWS} or more"
+
+
+def _options(fingerprint: Fingerprint, rows: int, rarest: int) -> list[tuple[Validation, int | None]]:
+    """Splits and image sizes, the best first; halving the size costs as much as two steps to fewer folds."""
+    splits = _splits(fingerprint, rows, rarest)
+    sizes = _sizes(fingerprint)
+    pairs = [
+        (step + (2 * math.log2(max(SIZES) / size) if size else 0.0), split, size)
+        for step, split in enumerate(splits)
+        for size in sizes
+    ]
+    return [(split, size) for _, split, size in sorted(pairs, key=lambda option: option[0])]
+
+
+def _splits(fingerprint: Fingerprint, rows: int, rarest: int) -> list[Validation]:
+    name = fingerprint.rarest[0]
+    many = MANY_IMAGES if isinstance(fingerprint.facts, ImageFacts) else MANY_ROWS
+    fraction = 0.1 if rows >= 5000 else 0.2
+    if rows >= many and rarest >= 2:
+        return [Validation(1, f"{rows:,} training rows, {many:,} or more: one fold tells enough", 0.1)]
+    below = f"{rows:,} training rows, below {many:,}: each row is predicted by members that have not seen it"
+    most = min(FOLDS, rarest)
+    why = below if most == FOLDS else f"the rarest class, {name}, has {rarest} training rows, and each fold needs one"
+    splits = [Validation(most, why)]
+    short = "more would not fit into the budget"
+    if most > FEWER_FOLDS:
+        splits.append(Validation(FEWER_FOLDS, short))
+    if rows >= HOLDOUT_ROWS and rarest >= TEST_RAREST:
+        splits.append(Validation(1, f"one fold: {short}", fraction))
+    return splits
+
+
+def _sizes(fingerprint: Fingerprint) -> list[int | None]:
+    facts = fingerprint.facts
+    if fingerprint.source.kind != "image_folder" or not isinstance(facts, ImageFacts):
+        return [None]
+    short = facts.short.median
+    return [size for size in SIZES if size <= short] if are_large(facts) else [max(8, short)]
+
+
+def _why_size(fingerprint: Fingerprint, size: int | None, options: list[tuple[Validation, int | None]]) -> str:
+    if size is None or not isinstance(fingerprint.facts, ImageFacts):
+        return ""
+    short = fingerprint.facts.short.median
+    if size == max(other for _, other in options if other):
+        return f"the shorter sides have a median of {short} pixels"
+    return f"the shorter sides have a median of {short} pixels; networks on larger images would not fit into the budget"
+
+
+def _signature(fingerprint: Fingerprint, size: int | None) -> Signature:
+    facts = fingerprint.facts
+    if isinstance(facts, ImageFacts):
+        return ImageSignature((size or facts.height.median, size or facts.width.median, facts.channels))
+    return TableSignature(tuple(Column(c.name, c.kind) for c in facts.columns if c.kind and not c.ignore))
+
+
+def _candidates(
+    fingerprint: Fingerprint, signature: Signature, rows: int, twice: bool, hub: bool
+) -> tuple[Candidate, ...]:
+    facts = fingerprint.facts
+    if isinstance(facts, ImageFacts):
+        assert isinstance(signature, ImageSignature)
+        return image_candidates(facts, signature, rows=rows, twice=twice, hub=hub)
+    return table_candidates(rows=rows, twice=twice)
+
+
+def _name(fingerprint: Fingerprint) -> str:
+    words: list[Any] = re.findall(r"[A-Za-z0-9_-]+", fingerprint.source.name)
+    return "-".join(words).strip("-_") or "ensemble"

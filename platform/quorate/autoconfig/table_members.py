@@ -1,0 +1,87 @@
+"""Which members suit tables: boosted trees first, and kinds that err differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quorate.autoconfig.image_members import batch_size
+from quorate.autoconfig.selection import Candidate
+
+SVM_ROWS = 5_000
+"""The cost of an SVM is quadratic in the rows, and on larger tables trees are better."""
+DEEP_ROWS = 5_000
+"""Rows from which trees of many leaves pay."""
+_STEPS = 500_000
+"""Rows in all epochs together that the network wants."""
+
+
+def table_candidates(*, rows: int, twice: bool) -> tuple[Candidate, ...]:
+    """Candidates for `rows` training rows, the most useful first; `twice` says whether each class has two of them in
+    every fold."""
+    leaf = 5 if rows >= 2000 else 2
+    boosting = {"kind": "gradient_boosting"}
+    wanted = min(40, max(5, round(_STEPS / rows)))
+    candidates = [
+        Candidate(
+            "boosting",
+            "the strongest kind on most tables; slow rate, few leaves, some features for each split",
+            (
+                {**boosting, "learning_rate": 0.05, "leaves": 15, "max_features": 0.5},
+                {**boosting, "learning_rate": 0.2, "leaves": 15, "max_features": 0.5, "iterations": 200},
+            ),
+            copies=3,
+            core=True,
+        ),
+        Candidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},)),
+        Candidate(
+            "extra_trees",
+            "trees with drawn thresholds",
+            tuple(
+                {"kind": "extra_trees", "trees": trees, "min_samples_leaf": leaf, "max_features": 0.5}
+                for trees in (300, 100)
+            ),
+        ),
+        Candidate(
+            "boosting_small",
+            "many shallow trees with a penalty",
+            ({**boosting, "leaves": 7, "l2": 1.0, "max_features": 0.5},),
+            copies=2,
+        ),
+        Candidate(
+            "mlp",
+            "a network with embeddings for categories",
+            (
+                {
+                    "kind": "net",
+                    "arch": {"kind": "mlp", "hidden": [128, 64]},
+                    **({"batch_size": 256} if rows >= 10_000 else batch_size(rows)),
+                    "schedule": "one_cycle",
+                    "lr": 0.2 if rows >= 10_000 else 0.05,
+                    "dropout": 0.1,
+                    "standardize": "feature",
+                },
+            ),
+            epochs=(max(2, wanted // 4), wanted),
+            copies=2,
+        ),
+        Candidate(
+            "forest",
+            "bagged trees",
+            tuple({"kind": "random_forest", "trees": trees, "min_samples_leaf": leaf} for trees in (300, 100)),
+        ),
+    ]
+    if rows >= DEEP_ROWS:
+        form: dict[str, Any] = {
+            "learning_rate": 0.03,
+            "leaves": 63,
+            "min_samples_leaf": 40,
+            "l2": 10.0,
+            "max_features": 0.3,
+        }
+        candidates.append(Candidate("boosting_deep", "fewer, larger trees with a penalty", ({**boosting, **form},)))
+    if rows < SVM_ROWS and twice:
+        form = {"kind": "svm", "calibration": "temperature"}
+        candidates.insert(
+            2, Candidate("svm", f"smooth borders; only below {SVM_ROWS:,} rows, its cost is quadratic", (form,))
+        )
+    return tuple(candidates)

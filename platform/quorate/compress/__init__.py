@@ -1,0 +1,1 @@
+"""Makes a finished ensemble smaller: fewer members, one student network, or one average of weights."""

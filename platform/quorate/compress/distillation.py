@@ -1,0 +1,415 @@
+"""Distils a finished run: one student network learns what its ensemble says, and becomes a bundle of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.bundle import read_manifest
+from quorate.compress.lesson import VIEWS, Material, Progress, out_of_fold, varied
+from quorate.data.dataset import Dataset, Images, Rows
+from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows, make_folds
+from quorate.data.table import Table
+from quorate.diagnostics.first_fold import Aside
+from quorate.ensemble.arrays import Floats
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
+from quorate.ensemble.dependence import Dependence
+from quorate.ensemble.intervals import paired
+from quorate.ensemble.metrics import rounded, row_nll, scores
+from quorate.errors import UserError
+from quorate.execution.workplace import Workplace
+from quorate.job.bundle_files import Alone, pack_alone, unseen_file
+from quorate.job.run import plan_job
+from quorate.json_text import json_text
+from quorate.members.base import Member, files_of
+from quorate.members.net import Net
+from quorate.members.net_params import NetParams
+from quorate.plan.planner import FitTask, assets_of, derive_seed
+from quorate.runs.finished import Finished
+from quorate.runs.folder import RunFolder
+from quorate.scoring.output import writing
+from quorate.spec import Job, ValidationSpec, load_job
+from quorate.spec.file import Override
+from quorate.training.augment import Augment
+from quorate.training.curves import with_labels
+from quorate.training.distillation import taught
+from quorate.training.loop import Recipe, Trained, fit_network
+from quorate.training.run import Diverged, Metrics
+
+NAME = "student"
+FIGURES = "distillation.json"
+HELD_OUT = 0.1
+"""Part of the rows that the student never learns from."""
+EPOCHS = 40
+TEMPERATURE = 2.0
+HARD = 0.1
+"""Of views, about which the ensemble is hardly ever wrong: it has learned from these images."""
+HARD_OUT_OF_FOLD = 0.5
+"""Out-of-fold probabilities are wrong about some rows, so the label has more to say: best or near it on Adult."""
+
+_RECIPE: Mapping[str, Any] = {"kind": "net", "schedule": "one_cycle", "lr": 0.05, "epochs": EPOCHS}
+"""What a student takes where nothing else is asked for."""
+
+Watch = Callable[[str, int, int, Metrics], None]
+"""Sees who is trained, the epoch from 1, how many there are, and the epoch's figures."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a student is taught."""
+
+    temperature: float = TEMPERATURE
+    """By which the probabilities of teacher and student are softened in the loss."""
+    hard: float | None = None
+    """The label's part of the loss, 0 to 1; what suits the material when left out."""
+    views: int = VIEWS
+    """Of each image, that the ensemble is asked about, no more than there are epochs; 0 takes its out-of-fold
+    probabilities, as for tables."""
+    plain: bool = False
+    """Whether the same network is trained on the labels alone too, to compare."""
+
+
+def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: Sequence[str]) -> Job:
+    """The run's job with the student as its only member; `overrides` are `KEY=VALUE` of a network.
+
+    Images are varied as those of the run's best network were. Raises `SpecError` that names the option.
+    """
+    if kind := next((text for text in overrides if text.startswith("kind=")), None):
+        raise UserError(f"--set {kind}: a student is a network (kind net); leave it out")
+    option = f"--student {arch}"
+    form = dict(_RECIPE) | _augment_of_best(folder)
+    given = [Override("quorum={}"), Override(f"members={json.dumps({NAME: form})}", option)]
+    given.append(Override(f"members.{NAME}.arch={arch}", option))
+    if epochs is not None:
+        given.append(Override(f"members.{NAME}.epochs={epochs}", f"--epochs {epochs}"))
+    given += [Override(f"members.{NAME}.{text}", f"--set {text}") for text in overrides]
+    job = load_job(folder.path / "job.json", given)
+    params = job.spec.members[NAME]
+    assert isinstance(params, NetParams), "its kind is not for the user to set"
+    several = [name for name in ("copies", "ema", "swa", "snapshots") if _is_set(params, name)]
+    if several:
+        raise UserError(f"--set {several[0]}=…: this gives several members, and the student is one; leave it out")
+    return job
+
+
+def distill(
+    run: Finished,
+    job: Job,
+    lesson: Lesson,
+    output: Path,
+    *,
+    ask: Progress = lambda *seen: None,
+    watch: Watch = lambda *seen: None,
+) -> dict[str, Any]:
+    """Train the student of `job` on what the run's ensemble says and write its bundle; gives the figures.
+
+    Of images, the teacher is the whole ensemble on the views that the student learns from. Of tables, it is the
+    cross-fitted out-of-fold probabilities: no model behind a row's has seen that row; rows without them are learned
+    from their label alone. A tenth of the rows is held out for the student's temperature and its estimate, which is
+    cross-fitted. With several folds the estimate is not quite free: models of the teacher have learned from the
+    held-out rows. Raises `UserError`.
+    """
+    data, fold = run.context.train, _split(run)
+    context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
+    (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
+    train, held = data.take(fold.train), data.take(fold.valid)
+    material = _material(run, task, fold.train, lesson, ask)
+    hard = lesson.hard if lesson.hard is not None else HARD if material.views else HARD_OUT_OF_FOLD
+
+    def teach(network: Any, *, recipe: Recipe, **given: Any) -> Trained:
+        if material.views:  # varied already
+            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
+        asked = taught(
+            recipe,
+            material.proba,
+            temperature=lesson.temperature,
+            hard=hard,
+            device=task.numerics.device,
+            labelled=material.labelled,
+        )
+        return fit_network(network, recipe=asked, **given)
+
+    def learn(who: str, rows: Dataset, loop: Callable[..., Trained], more: Images | None) -> _Pupil:
+        return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
+
+    more = run.context.unlabelled
+    student = learn(NAME, material.data, teach, None if material.views else more)  # views are of these too
+    plain = learn("plain", train, fit_network, more) if lesson.plain else None
+    compared = [*_teachers(run, fold.valid), *(_row(pupil) for pupil in (student, plain) if pupil)]
+    files = files_of(cast(Member, student.network))
+    found = {
+        "run": run.folder.name,
+        "student": task.params.model_dump(mode="json")["arch"],
+        "epochs": len(with_labels(student.network.history)),
+        "teaching": {
+            "temperature": lesson.temperature,
+            "hard": hard,
+            "rows": len(train),
+            "unlabelled": material.rows - len(train),
+            "rows_with_teacher": material.answered // max(material.views, 1),
+            "views": material.views,
+            "held_out": len(held),
+        },
+        "temperature": round(student.temperature, 6),
+        "compared": compared,
+        "kept": _kept(compared) if plain is not None else None,
+        "against": _against(run, student, plain, fold.valid),
+        "size": _sizes(run, student, files),
+        "notes": [*run.notes, *_notes(run, task, material)],
+    }
+    losses: Floats = np.full(len(data), np.nan)
+    losses[fold.valid] = row_nll(student.held, held.y)
+    figures = next(row for row in compared if row["name"] == NAME)
+    alone = Alone(
+        name=NAME,
+        folds={0: files},
+        temperature=student.temperature,
+        run=f"{run.folder.name}/{output.name}",
+        oof=figures["held_out"],
+        test=figures.get("test"),
+        row_losses=losses,
+        unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), held.y),
+    )
+    with writing(output):
+        pack_alone(output, run.job.spec, data, alone, {FIGURES: json_text(found).encode()})
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Pupil:
+    """A trained network, its temperature, and its calibrated probabilities (n, K)."""
+
+    name: str
+    network: Net
+    temperature: float
+    held: Floats
+    """Cross-fitted: each part of the held-out rows by the temperature of the others."""
+    test: Floats | None
+    y: NDArray[np.int64]
+    y_test: NDArray[np.int64] | None
+
+    @property
+    def judged(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Probabilities and labels of the test rows, or else of those held out."""
+        if self.test is None or self.y_test is None:
+            return self.held, self.y
+        return self.test, self.y_test
+
+    @classmethod
+    def trained(
+        cls,
+        who: str,
+        task: FitTask,
+        run: Finished,
+        train: Dataset,
+        held: Dataset,
+        loop: Callable[..., Trained],
+        watch: Watch,
+        *,
+        unlabelled: Images | None,
+    ) -> _Pupil:
+        assert isinstance(task.params, NetParams), "checked by student_job"
+        before = task.params.pretrain.epochs if task.params.pretrain is not None else 0
+        epochs, seen = before + task.params.epochs, 0
+
+        def on_epoch(metrics: Metrics) -> bool:
+            nonlocal seen
+            seen += 1
+            watch(who, seen, epochs, metrics)
+            return True
+
+        aside = Aside(task.seed, task.numerics, on_epoch)
+        aside.unlabelled = unlabelled
+        member = Net(task.params, signature=train.signature, n_classes=train.n_classes)
+        member.loop = loop
+        try:
+            member.fit(train, held, aside)
+        except UserError:
+            raise
+        except (Diverged, ValueError) as error:
+            raise UserError(f"the {who} network cannot be trained: {error}; see --set") from error
+        raw = member.predict_proba(held.x).astype(np.float64)
+        test = run.context.test if run.test is not None else None
+        temperature = fit_temperature(proba=raw, y=held.y)
+        seed = derive_seed(run.job.spec.seed, NAME, "temperature")
+        parts = list(parts_of(held.y, splits=5, seed=seed, dependence=Dependence(held.groups, held.time)))
+        return cls(
+            name=who,
+            network=member,
+            temperature=temperature,
+            held=crossfitted_temperature(raw, held.y, parts),
+            test=apply_temperature(proba=member.predict_proba(test.x), temperature=temperature) if test else None,
+            y=held.y,
+            y_test=test.y if test is not None else None,
+        )
+
+
+def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
+    """The augmentation of the network of least out-of-fold loss, where the run has one."""
+    spec = load_job(folder.path / "job.json").spec
+    rows = [row for row in folder.board()["members"] if row["kind"] == "net" and row["oof"]]
+    if not rows:
+        return {}
+    best = min(rows, key=lambda row: float(row["oof"]["nll"]))["name"]
+    return {"augment": spec.members[best.partition(".")[0]].model_dump(mode="json")["augment"]}
+
+
+def _is_set(params: NetParams, name: str) -> bool:
+    return bool(getattr(params, name) != type(params).model_fields[name].default)
+
+
+def _material(run: Finished, task: FitTask, rows: Rows, lesson: Lesson, ask: Progress) -> Material:
+    assert isinstance(task.params, NetParams), "checked by student_job"
+    if isinstance(run.context.train.x, Table) or not lesson.views:
+        return out_of_fold(run, rows)
+    seed = derive_seed(run.job.spec.seed, NAME, "views")
+    views = min(lesson.views, task.params.epochs)  # an epoch takes one of each image
+    return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
+
+
+def _split(run: Finished) -> Fold:
+    """The student's training rows and those held out: a tenth, stratified, with out-of-fold probabilities.
+
+    Held-out rows of a class that no row is left to train on are left out, as the student cannot know it.
+    No group is on both sides, and where rows have a time the latest are held out. Where no more than a tenth have
+    out-of-fold probabilities, as with `scheme: holdout`, these are the ones: no member has learned from them. So they
+    are where those beyond a tenth are too few for each class to have one.
+    """
+    data, fold = run.context.train, _whole_split(run)
+    learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
+    if np.count_nonzero(learnable) < 2:
+        raise UserError(
+            f"{np.count_nonzero(learnable)} of the {len(fold.valid):,} rows that are held out from the student are of "
+            "classes that it is trained on, too few to score it; add rows, or groups, of each class"
+        )
+    return Fold(fold.train, fold.valid[learnable])
+
+
+def _whole_split(run: Finished) -> Fold:
+    """The same with all held-out rows."""
+    data, known = run.context.train, np.flatnonzero(run.known)
+    if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
+        return Fold(np.flatnonzero(~run.known), known)
+    groups = data.groups[known] if data.groups is not None else None
+    time = data.time[known] if data.time is not None else None
+    holdout = ValidationSpec(scheme="holdout", fraction=HELD_OUT * len(data) / len(known))
+    try:
+        seed = derive_seed(run.job.spec.seed, NAME, "holdout")
+        (fold,) = make_folds(data.y[known], holdout, seed, groups=groups, time=time).folds
+    except FoldsError as error:
+        raise UserError(
+            f"a tenth of the {len(known):,} rows that the ensemble has out-of-fold predictions of is held out from the "
+            f"student, which these do not allow: {error}"
+        ) from None
+    held: Rows = known[fold.valid]
+    rest = np.ones(len(data), bool)
+    rest[held] = False
+    if data.groups is not None:
+        rest &= ~np.isin(data.groups, data.groups[held])
+    return Fold(np.flatnonzero(rest), held)
+
+
+def _teachers(run: Finished, held: Rows) -> list[dict[str, Any]]:
+    """The ensemble, and its best member as it stands in the leaderboard, on the same rows.
+
+    Members that do not cover these rows, as one with failed folds, are passed over.
+    """
+    y, test = run.context.train.y, run.context.test
+    found = [{"name": "ensemble", "held_out": rounded(scores(run.ensemble[held], y[held]))}]
+    places = {name: place for place, name in enumerate(run.members)}
+    scored = [row for row in run.board["members"] if row["oof"] and run.mask[places[row["name"]], held].all()]
+    best = places[min(scored, key=lambda row: float(row["oof"]["nll"]))["name"]]
+    found.append({"name": run.members[best], "held_out": rounded(scores(run.proba[best][held], y[held]))})
+    if run.test is not None and test is not None:
+        found[0]["test"] = rounded(scores(run.test.ensemble, test.y))
+        if run.test.tested[best]:
+            found[1]["test"] = rounded(scores(run.test.proba[best], test.y))
+    return found
+
+
+def _row(pupil: _Pupil) -> dict[str, Any]:
+    row = {"name": pupil.name, "held_out": rounded(scores(pupil.held, pupil.y))}
+    if pupil.test is not None and pupil.y_test is not None:
+        row["test"] = rounded(scores(pupil.test, pupil.y_test))
+    return row
+
+
+def _against(run: Finished, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
+    """The student less the ensemble, and less the plain network, on the test rows or else on those held out."""
+    mine, y = student.judged
+    on_held = run.test is None or student.test is None
+    others = {"ensemble": run.ensemble[held] if run.test is None or student.test is None else run.test.ensemble}
+    judged = run.context.train.take(held) if on_held else run.context.test
+    groups = judged.groups if judged is not None else None
+    if plain is not None:
+        others["plain"] = plain.judged[0]
+    found: dict[str, Any] = {"rows": "held_out" if student.test is None else "test"}
+    for name, proba in others.items():
+        differences = paired(mine, proba, y, groups=groups)
+        found[name] = {metric: rounded(figure.to_json()) for metric, figure in differences.items()}
+    return found
+
+
+def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of what the ensemble gains over the plain network, the student's share; None where the ensemble gains nothing."""
+    by_name = {row["name"]: row for row in compared}
+    rows = "test" if "test" in by_name["plain"] else "held_out"
+    ensemble, student, plain = (by_name[name][rows] for name in ("ensemble", NAME, "plain"))
+    shares: dict[str, Any] = {"rows": rows}
+    for figure, sign in (("accuracy", 1.0), ("nll", -1.0)):
+        gain = sign * (ensemble[figure] - plain[figure])
+        shares[figure] = round(sign * (student[figure] - plain[figure]) / gain, 4) if gain > 0 else None
+    return shares
+
+
+def _sizes(run: Finished, student: _Pupil, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Models and bytes of the ensemble's bundle and of the student."""
+    manifest = read_manifest(run.folder.bundle)
+    places = [place for entry in manifest["members"] for place in entry["folds"]]
+    parts = [name for name in manifest["files"] if name.startswith("members/")]
+    network = student.network.network
+    assert network is not None
+    return {
+        "ensemble": {
+            "models": len(places),
+            "bytes": sum((run.folder.bundle / name).stat().st_size for name in parts),
+        },
+        NAME: {
+            "models": 1,
+            "bytes": sum(map(len, files.values())),
+            "parameters": sum(weight.numel() for weight in network.parameters()),
+        },
+    }
+
+
+def _notes(run: Finished, task: FitTask, material: Material) -> list[str]:
+    notes: list[str] = []
+    again = run.job.spec.production.refit and material.views > 0
+    if run.test is None and (again or len(run.context.folds) > 1):
+        # measured over six splits of 2,000 Fashion-MNIST rows with several folds: .02 nats
+        notes.append(
+            "the held-out figures of the student are a little optimistic: the ensemble's models "
+            f"{'were trained again on all rows' if again else 'of other folds have learned from these rows'}, and the "
+            "student from them; only test rows are new to all"
+        )
+    rows = len(material.data)
+    if without := rows - material.answered:
+        notes.append(
+            f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble and are learned from their "
+            "label alone; validation.scheme: kfold covers all rows"
+        )
+    assert isinstance(task.params, NetParams)
+    watches = task.params.schedule.kind == "plateau"
+    if task.params.early_stopping is not None or watches:
+        notes.append(
+            f"{'schedule: plateau' if watches else 'early_stopping'} looks at the held-out rows, so the student's "
+            "estimate on them is optimistic"
+        )
+    return notes

@@ -1,0 +1,91 @@
+"""What a student is taught: rows, and what the ensemble of a finished run says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from quorate.bundle import Bundle
+from quorate.data.dataset import ArrayImages, Dataset, Images, JoinedImages, Rows
+from quorate.data.table import Table
+from quorate.ensemble.arrays import Floats, Mask
+from quorate.runs.finished import Finished
+from quorate.training.augment import Augment
+from quorate.training.views import Views
+
+VIEWS = 10
+IN_MEMORY = 2 << 30
+"""Bytes of views that are drawn once and kept; above they are drawn again in each epoch."""
+
+Progress = Callable[[int, int], None]
+"""Sees how many views the ensemble has looked at, and how many there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Rows to learn from, with the ensemble's probabilities of each (n, K): NaN where it says nothing."""
+
+    data: Dataset
+    proba: Floats
+    labelled: Mask
+    """Rows (n,) whose label is to be learned too."""
+    views: int = 0
+    """Of each image, one after the other; 0 for rows as they are."""
+
+    @property
+    def rows(self) -> int:
+        """Those of an epoch: of the images, each once."""
+        return len(self.data) // max(self.views, 1)
+
+    @property
+    def answered(self) -> int:
+        """How many rows the ensemble says something of."""
+        return int(np.isfinite(self.proba).all(axis=1).sum())
+
+
+def out_of_fold(run: Finished, rows: Rows) -> Material:
+    """The rows as they are, with the cross-fitted probabilities: no model behind a row's has seen that row."""
+    return Material(run.context.train.take(rows), run.ensemble[rows], np.ones(len(rows), bool))
+
+
+def varied(
+    run: Finished, rows: Rows, augment: Augment, *, views: int, seed: int, watch: Progress = lambda *seen: None
+) -> Material:
+    """Views of these images and of the job's unlabelled ones, each with what the whole ensemble says of that view.
+
+    Teacher and student see the same views, and half of these are mixtures of two images: function matching (Beyer et
+    al., 2022, "Knowledge distillation: a good teacher is patient and consistent"). Mixtures and unlabelled images are
+    learned from the ensemble alone.
+    """
+    data, extra = run.context.train.take(rows), run.context.unlabelled
+    assert not isinstance(data.x, Table), "tables have no views"
+    images: Images = data.x if extra is None else JoinedImages((data.x, extra))
+    seen = Views(images, augment, views, seed)
+    size = len(images) * int(np.prod(images.shape))
+    teacher, answers, parts = Bundle.load(run.folder.bundle, allow_code=True), [], list[Images]()
+    for number, rows_of_view in enumerate(np.arange(len(seen)).reshape(views, -1)):
+        view = seen.subset(rows_of_view)
+        drawn = ArrayImages(seen.take(rows_of_view)) if size <= IN_MEMORY else view
+        answers.append(teacher.predict(drawn).proba)
+        parts.append(drawn if views * size <= IN_MEMORY else view)
+        watch(number + 1, views)
+    own = np.arange(len(images)) < len(data)
+    guess = answers[0].argmax(axis=1)  # in place of the labels that the unlabelled images lack
+    y = np.concatenate([data.y, guess[len(data) :]])
+    weight = data.weight
+    if weight is not None:
+        weight = np.concatenate([weight, np.ones(len(images) - len(data), np.float32)])
+    return Material(
+        Dataset(
+            JoinedImages(tuple(parts)),
+            np.tile(y, views),
+            data.class_names,
+            weight=None if weight is None else np.tile(weight, views),
+            labels_are=data.labels_are,
+        ),
+        np.concatenate(answers),
+        np.tile(own, views) & ~seen.mixed,
+        views,
+    )

@@ -1,0 +1,158 @@
+"""A finished ensemble's receipt, and smaller bundles of it: which members can go, what that costs and what it saves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.bundle import KNOWN, LOSSES, UNSEEN, Bundle, verified_manifest, write_bundle
+from quorate.bundle.timing import member_milliseconds
+from quorate.ensemble.assemble import assemble
+from quorate.ensemble.combiner import combiner_of
+from quorate.ensemble.dependence import Dependence
+from quorate.ensemble.metrics import scores
+from quorate.ensemble.receipt import Receipt
+from quorate.ensemble.worth import Pruned, Worth
+from quorate.errors import UserError
+from quorate.job.bundle_files import losses_file, unseen_file
+from quorate.plan.planner import derive_seed, recipes_of
+from quorate.runs.folder import RunFolder, tested_members
+
+MOST_ROWS = 20_000
+"""Of more rows, so many drawn by the job's seed tell what members are worth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels (N,), and which rows depend
+    on each other and which count in choices, `learnable` (N,)."""
+
+    names: list[str]
+    proba: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    y: NDArray[np.int64]
+    dependence: Dependence
+    learnable: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> Rows:
+        """Raises `RunError` where the run does not have them."""
+        saved = folder.arrays("oof.npz")
+        learnable = saved.get("learnable", np.ones(len(saved["y"]), bool))  # runs of older versions count all rows
+        return cls(
+            saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"], Dependence.saved(saved), learnable
+        )
+
+    def take(self, names: tuple[str, ...]) -> Rows:
+        places = [self.names.index(name) for name in names]
+        return Rows(list(names), self.proba[places], self.mask[places], self.y, self.dependence, self.learnable)
+
+
+def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
+    """What each member of a finished run costs, and the smaller ensembles; raises `UserError`.
+
+    With `by_cost` members go by what they are worth for each millisecond, else by what they are worth.
+    """
+    bundle = Bundle.load(folder.bundle, allow_code=True)
+    names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
+    if len(names) < 2:
+        raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
+    spec, rows, board = folder.spec(), Rows.of(folder).take(names), folder.board()
+    covered = np.flatnonzero(rows.mask.all(axis=0) & rows.learnable)
+    if len(covered) > MOST_ROWS:
+        drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
+        covered = np.sort(drawn.choice(covered, MOST_ROWS, replace=False))
+    worth = Worth.of(
+        proba=rows.proba[:, covered],
+        y=rows.y[covered],
+        combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes_of(spec, names)),
+        seed=derive_seed(spec.seed, "combiner"),
+        dependence=rows.dependence.take(covered),
+    )
+    rows_of = {row["name"]: row for row in board["members"]}
+    milliseconds = member_milliseconds(bundle)
+    prices = np.array([milliseconds[name] for name in names])
+    fitted = np.array([rows_of[name]["fit_seconds"] for name in names])
+    steps = tuple(worth.eliminate(prices, by_cost=by_cost))
+    return Receipt(names, prices, fitted, steps, len(covered))
+
+
+def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[str, Any]:
+    """Write the bundle of the members that a step leaves to `out`, and give its figures; raises `UserError`.
+
+    The members are combined anew on all out-of-fold rows, and the estimate is cross-fitted.
+    """
+    spec, names = folder.spec(), tuple(found.names[m] for m in step.left)
+    rows = Rows.of(folder).take(names)
+    manifest = verified_manifest(folder.bundle)
+    assembly = assemble(
+        proba=rows.proba,
+        mask=rows.mask,
+        y=rows.y,
+        combiner=combiner_of(
+            spec.combiner, folder.board()["ensemble"].get("candidates"), recipes=recipes_of(spec, names)
+        ),
+        seed=derive_seed(spec.seed, "combiner"),
+        names=list(names),
+        dependence=rows.dependence,
+        learnable=rows.learnable,
+    )
+    entries = {entry["name"]: entry for entry in manifest["members"]}
+    members = [
+        {**entries[name], "weight": round(float(weight), 6), "temperature": temperature}
+        | ({} if weight > 0 else {"folds": []})
+        for name, weight, temperature in zip(
+            names, assembly.combination.weights, assembly.combination.temperatures, strict=True
+        )
+    ]
+    places = [place for entry in members for place in entry["folds"]]
+    files = {
+        name: (folder.bundle / name).read_bytes()
+        for name in manifest["files"]
+        if any(name.startswith(f"{place}/") for place in places)
+    }
+    if KNOWN in manifest["files"]:
+        files[KNOWN] = (folder.bundle / KNOWN).read_bytes()
+    files |= {
+        LOSSES: losses_file(assembly.row_losses, rows.dependence.groups),
+        UNSEEN: unseen_file(assembly.crossfit_proba, assembly.rows, rows.y),
+    }
+    test = _test(folder, rows.names)
+    metrics = {"oof": assembly.scores, "test": None}
+    if test is not None:
+        metrics["test"] = scores(assembly.combination.apply(test[0]), test[1])
+    kept = {key: value for key, value in manifest.items() if key not in ("schema", "files")}
+    write_bundle(
+        out,
+        kept
+        | {
+            "members": members,
+            "combination": assembly.combination.to_json(),
+            "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
+            "metrics": metrics,
+            "pruned": {"from": folder.name, "members": list(found.names), **vars(step.change)},
+        },
+        files,
+    )
+    return {
+        "bundle": str(out),
+        "members": list(names),
+        "predict_ms": sum(member_milliseconds(Bundle.load(out, allow_code=True)).values()),
+        "metrics": metrics,
+        "before": manifest["metrics"],
+        "change": vars(step.change),
+    }
+
+
+def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    """The members' probabilities (M, n, K) for the test rows, and the labels; None unless each has predicted them."""
+    saved = folder.arrays_if_any("test.npz")
+    if saved is None:
+        return None
+    every = Rows.of(folder).names
+    places = [every.index(name) for name in names]
+    return (saved["proba"][places], saved["y"]) if tested_members(saved)[places].all() else None

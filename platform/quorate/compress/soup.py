@@ -1,0 +1,223 @@
+"""Makes a soup of a finished run's networks: the mean of their weights, fold by fold, as a bundle of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.compress.soup_candidates import Candidates, Ingredient
+from quorate.data.dataset import Dataset, Rows
+from quorate.data.folds import FoldsError, latest_rows, learnable_rows, whole_groups
+from quorate.ensemble.arrays import Floats, Proba
+from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
+from quorate.ensemble.dependence import Dependence
+from quorate.ensemble.metrics import nll, rounded, row_nll, scores
+from quorate.ensemble.soup import GreedySoup, greedy_soup
+from quorate.errors import UserError
+from quorate.job.bundle_files import Alone, pack_alone, unseen_file
+from quorate.json_text import json_text
+from quorate.members.base import Member, files_of, member_of
+from quorate.members.net import Net
+from quorate.plan.planner import derive_seed
+from quorate.runs.finished import Finished
+from quorate.scoring.output import writing
+
+NAME = "soup"
+FIGURES = "soup.json"
+Watch = Callable[[int, int], None]
+"""Sees the fold that is souped, from 1, and how many there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldSoup:
+    """The soup of one fold; all probabilities are of `rows`, the fold's validation rows that count in choices.
+
+    It was chosen on the half `choice` of them and is estimated on the half `estimate`.
+    """
+
+    fold: int
+    rows: Rows
+    choice: NDArray[np.int64]
+    estimate: NDArray[np.int64]
+    found: GreedySoup
+    model: Net
+    proba: Proba
+    ingredients: Sequence[Proba]
+
+
+def make_soup(
+    run: Finished, candidates: Candidates, output: Path, *, watch: Watch = lambda fold, folds: None
+) -> dict[str, Any]:
+    """Average the candidates' weights fold by fold and write the bundle of the member `soup`; gives the figures.
+
+    Each fold's choice is made on one seeded half of its validation rows; what stands for the soup's quality is from
+    the other half, which also gives its temperature (cross-fitted for the estimate). Raises `UserError`.
+    """
+    data, test, chosen = run.context.train, run.context.test, candidates.chosen
+    numbers = sorted(chosen[0].folds)
+    soups = []
+    for place, number in enumerate(numbers, 1):
+        watch(place, len(numbers))
+        soups.append(_soup_of_fold(run, chosen, number))
+    rows = np.concatenate([soup.rows[soup.estimate] for soup in soups])
+    y, raw = data.y[rows], np.concatenate([soup.proba[soup.estimate] for soup in soups]).astype(np.float64)
+    temperature = fit_temperature(proba=raw, y=y)
+    seed = derive_seed(run.job.spec.seed, NAME, "temperature")
+    dependence = Dependence(data.groups, data.time).take(rows)
+    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=5, seed=seed, dependence=dependence)))
+    tested = run.test is not None and test is not None
+    on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
+    compared = list(_compared(run, chosen, soups, on_test))
+    oof = rounded(scores(calibrated, y))
+    own_test = None
+    if on_test is not None and test is not None:
+        own_test = rounded(scores(apply_temperature(proba=on_test, temperature=temperature), test.y))
+    compared.append({"name": "soup, calibrated", "choice": None, "estimate": oof, "test": own_test})
+    files = {soup.fold: files_of(cast(Member, soup.model)) for soup in soups}
+    found = {
+        "run": run.folder.name,
+        "ingredients": [one.label for one in chosen],
+        "left_out": dict(candidates.left_out),
+        "rows": {"choice": sum(len(soup.choice) for soup in soups), "estimate": len(rows)},
+        "folds": [_fold_json(soup, chosen, data.y[soup.rows]) for soup in soups],
+        "compared": compared,
+        "choice": _optimism(compared),
+        "temperature": round(temperature, 6),
+        "size": {"models": len(soups), "bytes": sum(len(blob) for each in files.values() for blob in each.values())},
+        "notes": [*run.notes, *_borrowed(run)],
+    }
+    alone = Alone(
+        name=NAME,
+        folds=files,
+        temperature=temperature,
+        run=f"{run.folder.name}/{output.name}",
+        oof=oof,
+        test=own_test,
+        row_losses=_mean_by_row(rows, row_nll(calibrated, y), len(data)),
+        unseen=unseen_file(calibrated, np.ones(len(y), dtype=bool), y),
+    )
+    with writing(output):
+        pack_alone(output, run.job.spec, data, alone, {FIGURES: json_text(found).encode()})
+    return found
+
+
+def _borrowed(run: Finished) -> Iterator[str]:
+    """That the ingredients' figures on the test rows may be of other models than those that are souped."""
+    if run.test is not None and (production := run.board["ensemble"].get("production")):
+        yield (
+            "the soup is of all fold models; the ingredients and their ensemble have answered the test rows as the "
+            f"run's bundle does: {production}"
+        )
+
+
+def _soup_of_fold(run: Finished, chosen: Sequence[Ingredient], number: int) -> FoldSoup:
+    data, fold = run.context.train, run.context.folds[number]
+    rows = fold.valid[learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]]
+    if len(rows) < 2:
+        raise UserError(
+            f"{len(rows)} of the {len(fold.valid)} validation rows of fold {number + 1} are of classes that the fold "
+            "trains on, too few to choose on and to estimate on; change validation.folds or the seed of the job"
+        )
+    train, valid = data.take(fold.train), data.take(rows)
+    models = [cast(Net, member_of(one.folds[number])) for one in chosen]
+    seed = derive_seed(run.job.spec.seed, NAME, number)
+    choice, estimate = _halves(valid, seed, number)
+    alone = [model.predict_proba(valid.x) for model in models]
+    made: dict[tuple[int, ...], tuple[Net, Proba]] = {(i,): (models[i], alone[i]) for i in range(len(models))}
+
+    def loss_of(taken: tuple[int, ...]) -> float:
+        for refused in [key for key in made if len(key) > 1 and key != taken[:-1]]:
+            del made[refused]  # networks may be large
+        model = Net.average([models[i] for i in taken], train.x, seed=seed)
+        made[taken] = model, model.predict_proba(valid.x)
+        return nll(made[taken][1][choice], valid.y[choice])
+
+    found = greedy_soup(losses=[nll(proba[choice], valid.y[choice]) for proba in alone], loss_of=loss_of)
+    return FoldSoup(number, rows, choice, estimate, found, *made[found.taken], alone)
+
+
+def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the rows to choose on, and to estimate on: by class, in whole groups, or by time."""
+    try:
+        if valid.time is not None:
+            halves: tuple[Any, Any] = latest_rows(valid.time, 0.5)
+        elif valid.groups is not None:
+            halves = whole_groups(valid.y, valid.groups, 0.5, np.random.RandomState(seed % 2**32))
+        else:
+            halves = next(parts_of(valid.y, splits=2, seed=seed))
+    except (FoldsError, ValueError) as error:
+        raise UserError(
+            f"the {len(valid)} validation rows of fold {number + 1} cannot be halved, one half to choose on and one to "
+            f"estimate on: {error}"
+        ) from None
+    return halves
+
+
+def _compared(
+    run: Finished, chosen: Sequence[Ingredient], soups: Sequence[FoldSoup], on_test: Proba | None
+) -> Iterator[dict[str, Any]]:
+    """The best ingredient on the rows of the choice, the soup, and the plain average of all ingredients."""
+    y = run.context.train.y
+    halves = {
+        half: [(soup, getattr(soup, half)) for soup in soups] for half in ("choice", "estimate")
+    }  # fold and positions
+
+    def figures(proba_of: Callable[[FoldSoup], Proba], half: str) -> dict[str, float]:
+        proba = np.concatenate([proba_of(soup)[rows] for soup, rows in halves[half]])
+        return rounded(scores(proba, np.concatenate([y[soup.rows[rows]] for soup, rows in halves[half]])))
+
+    def row(name: str, proba_of: Callable[[FoldSoup], Proba], test: Proba | None) -> dict[str, Any]:
+        truth = run.context.test
+        own = rounded(scores(test, truth.y)) if test is not None and truth is not None else None
+        return {"name": name, **{half: figures(proba_of, half) for half in halves}, "test": own}
+
+    places = [run.members.index(one.label) for one in chosen]
+    tests = [run.test.proba[place] if run.test is not None and run.test.tested[place] else None for place in places]
+    singles = [
+        row(one.label, lambda soup, i=i: soup.ingredients[i], tests[i])  # type: ignore[misc]
+        for i, one in enumerate(chosen)
+    ]
+    best = min(singles, key=lambda single: float(single["choice"]["nll"]))
+    yield best | {"what": "best alone"}
+    yield row(NAME, lambda soup: soup.proba, on_test)
+    known = [test for test in tests if test is not None]
+    together = np.mean(known, axis=0) if len(known) == len(tests) else None
+    name = f"ensemble of the {len(chosen)}"
+    yield row(name, lambda soup: np.mean(soup.ingredients, axis=0), together)
+
+
+def _optimism(compared: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What the soup gains over the best ingredient, in nats, on the rows of the choice and on the others."""
+    best, soup = compared[:2]
+    gains = {half: best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")}
+    return rounded({f"gain_on_{half}": gain for half, gain in gains.items()}) | {
+        "optimism": round(gains["choice"] - gains["estimate"], 6)
+    }
+
+
+def _fold_json(soup: FoldSoup, chosen: Sequence[Ingredient], y: NDArray[np.int64]) -> dict[str, Any]:
+    def loss(proba: Proba, half: NDArray[np.int64]) -> float:
+        return round(nll(proba[half], y[half]), 6)
+
+    best, found = soup.ingredients[soup.found.order[0]], soup.found
+    return {
+        "fold": soup.fold + 1,
+        "tried": [chosen[i].label for i in found.order],
+        "taken": [chosen[i].label for i in found.taken],
+        "best": {"choice": loss(best, soup.choice), "estimate": loss(best, soup.estimate)},
+        "soup": {"choice": loss(soup.proba, soup.choice), "estimate": loss(soup.proba, soup.estimate)},
+    }
+
+
+def _mean_by_row(rows: Rows, losses: Floats, total: int) -> Floats:
+    """The losses at their rows (N,), averaged where repeats estimate a row twice; NaN elsewhere."""
+    times = np.bincount(rows, minlength=total)
+    sums = np.bincount(rows, weights=losses, minlength=total)
+    spread: Floats = np.where(times > 0, sums / np.maximum(times, 1), np.nan)
+    return spread

@@ -1,0 +1,162 @@
+"""Which networks of a finished run began from the same weights, so that their mean is a network again, and why not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from quorate.bundle import read_manifest
+from quorate.errors import UserError, did_you_mean
+from quorate.execution.workplace import Workplace
+from quorate.job.run import plan_job
+from quorate.members.base import HEADER
+from quorate.members.net_params import NetParams
+from quorate.plan.planner import FitTask, Plan, identity_of
+from quorate.results.results import Results
+from quorate.runs.finished import Finished
+from quorate.store import Store
+
+MOST_REASONS = 15
+"""Pairs whose reason a refusal names."""
+
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Ingredient:
+    """One network of the ensemble, with the files of each fold's model."""
+
+    label: str
+    params: NetParams
+    start: str
+    """Which weights it began from: equal for equal ones."""
+    folds: Mapping[int, Files]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Networks that can be averaged, and why others cannot."""
+
+    chosen: tuple[Ingredient, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Reason by member."""
+
+
+def find_ingredients(run: Finished, store: Store, members: Sequence[str] | None = None) -> Candidates:
+    """The largest group of the run's networks that can be averaged, among `members` where some are named.
+
+    Raises `UserError` that says why no two can, or why one of the named ones cannot.
+    """
+    plan = plan_job(run.job, run.context, Workplace("local", None, lambda executor: None))
+    labels = _named(plan, members) if members is not None else list(plan.labels)
+    results, places = Results(store), _places(run)
+    networks: list[Ingredient] = []
+    unfit: dict[str, str] = {}
+    for label in labels:
+        tasks = plan.of(label)
+        if not isinstance(tasks[0].params, NetParams):
+            unfit[label] = f"it is no network (kind {tasks[0].kind})"
+            continue
+        folds = {task.fold: files for task in tasks if (files := _files(task, results, run, places)) is not None}
+        if not folds:
+            unfit[label] = "its weights are neither in the store nor in the run's bundle; start the job again"
+        elif "loader" in json.loads(next(iter(folds.values()))[HEADER]):
+            unfit[label] = "it was saved as ONNX, whose weights are not averaged"
+        else:
+            networks.append(Ingredient(label, tasks[0].params, _start(tasks[0], run), folds))
+    most = set().union(*(network.folds for network in networks))
+    for network in [one for one in networks if set(one.folds) != most]:
+        unfit[network.label] = f"it has models of {len(network.folds)} of {len(most)} folds only"
+        networks.remove(network)
+    groups: list[list[Ingredient]] = []
+    for network in networks:
+        group = next((group for group in groups if why_not(group[0], network) is None), None)
+        groups.append([network]) if group is None else group.append(network)
+    largest = max(groups, key=len, default=[])
+    refused = members is not None and len(largest) < len(labels)
+    if len(largest) < 2 or refused:
+        raise UserError("\n  ".join([_nothing_to_average(run, labels, named=refused), *_reasons(networks, unfit)]))
+    others = {network.label: f"it has {why_not(largest[0], network)}" for network in networks if network not in largest}
+    return Candidates(tuple(largest), unfit | others)
+
+
+def why_not(one: Ingredient, other: Ingredient) -> str | None:
+    """Why the weights of two networks cannot be averaged: what the second has other; None where they can."""
+    a, b = one.params, other.params
+    if identity_of(a.arch) != identity_of(b.arch):
+        return f"another architecture ({_said(b.arch)}, not {_said(a.arch)})"
+    for name in ("standardize", "size"):
+        if getattr(a, name) != getattr(b, name):
+            return f"another preprocessing ({name}: {getattr(b, name)}, not {getattr(a, name)})"
+    if one.start != other.start:
+        return "other starting weights"
+    return None
+
+
+def _named(plan: Plan, members: Sequence[str]) -> list[str]:
+    """The members of those names; the name of a job's member stands for its copies and views."""
+    found: dict[str, None] = {}
+    for name in members:
+        own = [name] if name in plan.labels else list(dict.fromkeys(t.label for t in plan.tasks if t.member == name))
+        if not own:
+            known = list(plan.labels)
+            raise UserError(
+                f"--members {name}: the run has no such member{did_you_mean(name, known)} (its members: "
+                f"{', '.join(known)})"
+            )
+        found |= dict.fromkeys(own)
+    return list(found)
+
+
+def _places(run: Finished) -> frozenset[str]:
+    return frozenset(place for entry in read_manifest(run.folder.bundle)["members"] for place in entry["folds"])
+
+
+def _files(task: FitTask, results: Results, run: Finished, places: frozenset[str]) -> Files | None:
+    """The files of a fold's model, from the store or else from the bundle."""
+    if (fit := results.find(task)) is not None:
+        return results.files(fit)
+    place = f"members/{task.label}/{task.fold}"
+    if place not in places:
+        return None
+    folder = run.folder.bundle / place
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _start(task: FitTask, run: Finished) -> str:
+    """What the weights began as: a file's content, the hub's, or those of the run that gives the network."""
+    params = task.params
+    assert isinstance(params, NetParams)
+    if params.weights is None or params.pretrain is not None:
+        return f"run {task.member} {task.copy}"
+    if params.weights == "hub":
+        return "hub"
+    return hashlib.sha256(run.context.assets[str(params.weights)]).hexdigest()
+
+
+def _nothing_to_average(run: Finished, labels: Sequence[str], *, named: bool) -> str:
+    if named:
+        return f"the weights of {', '.join(labels)} cannot all be averaged; leave some out of --members:"
+    return (
+        f"the run {run.folder.name} has no two networks whose weights can be averaged; members that start from the "
+        "same `weights`, or views of one (ema, swa, snapshots), can:"
+    )
+
+
+def _reasons(networks: Sequence[Ingredient], unfit: Mapping[str, str]) -> list[str]:
+    reasons = [f"{label}: {reason}" for label, reason in unfit.items()]
+    for one, other in combinations(networks, 2):
+        if (reason := why_not(one, other)) is not None:
+            reasons.append(f"{one.label} and {other.label}: {other.label} has {reason}")
+    more = len(reasons) - MOST_REASONS
+    return [*reasons[:MOST_REASONS], *([f"and {more} more pairs"] if more > 0 else [])]
+
+
+def _said(arch: Any) -> str:
+    chosen = {key: value for key, value in identity_of(arch).items() if key != "kind"}
+    with_ = f" with {', '.join(f'{key}: {value}' for key, value in chosen.items())}" if chosen else ""
+    return f"{arch.kind}{with_}"

@@ -1,0 +1,212 @@
+"""The errors of a finished run's ensemble and members on training, validation, train-dev and test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.bundle import BundleError, read_manifest, verified_manifest
+from quorate.data.dataset import Rows
+from quorate.ensemble.combination import Combination
+from quorate.ensemble.metrics import row_nll
+from quorate.errors import UserError
+from quorate.job.train_dev import TRAIN_DEV
+from quorate.members.base import load_member
+from quorate.plan.opening import open_data
+from quorate.report.curve_findings import Curves
+from quorate.report.diagnosis import Estimate, Evidence, error_rate, error_rate_of_groups, exactly, mean_loss
+from quorate.report.remedies import Recipe
+from quorate.runs.folder import RunFolder
+from quorate.spec import load_job
+from quorate.tracking import journal
+from quorate.tracking.histories import Recorded, histories
+
+SAMPLE = 2000
+"""Training rows, of all folds together, that the final weights are asked about."""
+RUNNING = (
+    "its training error is the running one of the last epoch, with augmentation and dropout, not that of the final "
+    "weights"
+)
+
+Proba = NDArray[np.floating[Any]]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What the final weights say of training rows of their own folds, by member and of the ensemble."""
+
+    proba: dict[str, Proba] = field(default_factory=dict)
+    y: dict[str, Labels] = field(default_factory=dict)
+    groups: dict[str, Labels] = field(default_factory=dict)
+    """Of the answers: the groups of the rows, or the rows where these have none."""
+    note: str = ""
+    """Why they were not asked."""
+
+
+def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[Evidence]:
+    """The ensemble's first, then its members' in the order of the leaderboard; raises `RunError` for no finished run.
+
+    `measure` is `error` (the share of wrong rows) or `loss` (nats). Training errors are of the fold models in the
+    bundle on up to `SAMPLE` rows that they were trained on; where these cannot be had, of the journal's last
+    epoch.
+    """
+    board = folder.board()
+    estimate = _ESTIMATES[measure]
+    oof = folder.arrays("oof.npz")
+    test, aside = folder.arrays_if_any("test.npz"), folder.arrays_if_any(f"{TRAIN_DEV}.npz")
+    recorded = histories(folder.path / journal.NAME) if (folder.path / journal.NAME).is_file() else {}
+    trained = training_answers(folder)
+    spec, images = folder.spec(), read_manifest(folder.bundle)["input"]["kind"] == "image"
+    known = np.isfinite(oof["ensemble"]).all(axis=1)
+    groups = oof.get("groups")
+    learnable = oof.get("learnable", np.ones(len(oof["y"]), bool))  # runs of older versions count all rows
+    whole = Evidence(
+        name="ensemble",
+        measure=measure,
+        target=exactly(target),
+        train=_of(trained, "ensemble", estimate),
+        train_note=trained.note,
+        valid=estimate(oof["ensemble"][known], oof["y"][known], groups[known] if groups is not None else None),
+        train_dev=estimate(aside["ensemble"], aside["y"], aside.get("groups")) if aside else None,
+        test=estimate(test["ensemble"], test["y"], test.get("groups")) if test else None,
+    )
+    parts = [whole]
+    for m, row in enumerate(board["members"]):
+        name, covered = row["name"], oof["mask"][m] & learnable
+        curves, rows = _curves(name, recorded), int(covered.sum())
+        params = spec.members[name.partition(".")[0]].model_dump(mode="json")
+        train, note = _of(trained, name, estimate), ""
+        if train is None:
+            train, note = _from_history(curves, measure, rows=rows)
+        own_aside = list(aside["proba"][aside["members"] == name]) if aside else []
+        parts.append(
+            Evidence(
+                name=name,
+                measure=measure,
+                target=exactly(target),
+                train=train,
+                train_note=note,
+                valid=estimate(
+                    oof["proba"][m, covered], oof["y"][covered], groups[covered] if groups is not None else None
+                )
+                if rows
+                else None,
+                train_dev=estimate(own_aside[0], aside["y"], aside.get("groups")) if aside and own_aside else None,
+                test=estimate(test["proba"][m], test["y"], test.get("groups")) if test and row["test"] else None,
+                folds=_folds(curves, rows) if measure == "error" else (),
+                curves=curves if curves is not None and curves.epochs > 1 else None,
+                recipe=Recipe(row["kind"], params, images),
+            )
+        )
+    return parts
+
+
+def training_answers(folder: RunFolder) -> Trained:
+    """Ask the bundle's fold models about rows that they were trained on, the same rows for all members of a fold."""
+    try:
+        manifest = verified_manifest(folder.bundle)
+        job = load_job(folder.path / "job.json")
+        context = open_data(job)
+    except (UserError, OSError) as error:
+        return Trained(note=f"the training rows cannot be had again ({_short(error)})")
+    if context.train.fingerprint != manifest["data"]["fingerprint"]:
+        return Trained(note="the data have changed since the run, so its training rows cannot be asked about")
+    entries = manifest["members"]
+    combination = Combination.from_json(manifest["combination"])
+    random = np.random.default_rng(0)
+    each = max(1, SAMPLE // len(context.folds))
+    proba: dict[str, list[Proba]] = {}
+    labels: dict[str, list[Labels]] = {}
+    groups: dict[str, list[Labels]] = {}
+    for number, fold in enumerate(context.folds.folds):
+        rows: Rows = np.sort(random.choice(fold.train, min(each, len(fold.train)), replace=False))
+        asked = context.train.take(rows)
+        clusters = asked.groups if asked.groups is not None else rows  # the models of several folds answer a row
+        answers = np.zeros((len(entries), len(rows), context.train.n_classes), np.float32)
+        present = np.zeros(len(entries), bool)
+        for m, entry in enumerate(entries):
+            place = f"members/{entry['name']}/{number}"
+            if place not in entry["folds"]:
+                continue
+            try:
+                answers[m] = load_member(folder.bundle / place).predict_proba(asked.x)
+            except (ValueError, KeyError, OSError, RuntimeError) as error:
+                return Trained(note=f"the member {entry['name']} cannot be asked ({_short(error)})")
+            present[m] = True
+            proba.setdefault(entry["name"], []).append(answers[m])
+            labels.setdefault(entry["name"], []).append(asked.y)
+            groups.setdefault(entry["name"], []).append(clusters)
+        weighing = combination.weights > 0
+        if (present & weighing).sum() == weighing.sum():
+            proba.setdefault("ensemble", []).append(combination.apply(answers, present))
+            labels.setdefault("ensemble", []).append(asked.y)
+            groups.setdefault("ensemble", []).append(clusters)
+    return Trained(
+        {name: np.concatenate(some) for name, some in proba.items()},
+        {name: np.concatenate(some) for name, some in labels.items()},
+        {name: np.concatenate(some) for name, some in groups.items()},
+    )
+
+
+def _error(proba: Proba, y: Labels, groups: Labels | None) -> Estimate:
+    return error_rate_of_groups(proba.argmax(axis=1) != y, groups)
+
+
+def _loss(proba: Proba, y: Labels, groups: Labels | None) -> Estimate:
+    return mean_loss(row_nll(proba.astype(np.float64), y), groups)
+
+
+Estimates = Callable[[Proba, Labels, Labels | None], Estimate]
+"""An estimate from probabilities (n, K), labels (n,) and the rows' groups (n,), where they have some."""
+
+_ESTIMATES: Mapping[str, Estimates] = {"error": _error, "loss": _loss}
+
+
+def _of(trained: Trained, name: str, estimate: Estimates) -> Estimate | None:
+    if name not in trained.proba:
+        return None
+    return estimate(trained.proba[name], trained.y[name], trained.groups.get(name))
+
+
+def _from_history(curves: Curves | None, measure: str, *, rows: int) -> tuple[Estimate | None, str]:
+    """The last epoch's training figures; those of members without epochs are of the finished member."""
+    name = "train_accuracy" if measure == "error" else "train_loss"
+    if curves is None or not np.isfinite(curves.mean(name)[-1:]).all() or not rows:
+        return None, "its training error is not known"
+    value = float(curves.mean(name)[-1])
+    note = RUNNING if curves.epochs > 1 else ""
+    if measure == "error":
+        return error_rate(round((1 - value) * rows), rows), note
+    return exactly(value), note  # its noise is not recorded
+
+
+def _curves(label: str, recorded: Mapping[str, Recorded]) -> Curves | None:
+    """Those of one copy's folds."""
+    found = recorded.get(label.partition(".")[0])
+    if found is None:
+        return None
+    own = [history for name, history in found.histories.items() if name.rpartition(" fold ")[0] == label]
+    own = [history for history in own if "valid_loss" in history[-1]]
+    return Curves(tuple(own), found.restored) if own else None
+
+
+def _folds(curves: Curves | None, rows: int) -> tuple[tuple[float, float], ...]:
+    if curves is None or len(curves.histories) < 2:
+        return ()
+    return tuple(_fold_errors(curves, rows / len(curves.histories)))
+
+
+def _fold_errors(curves: Curves, rows: float) -> Iterator[tuple[float, float]]:
+    for accuracy, best in zip(curves.each("valid_accuracy"), curves.bests, strict=True):
+        yield rows, 1 - float(accuracy[best if curves.restored else -1])
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, BundleError) or str(error):
+        return str(error).strip().splitlines()[0]
+    return type(error).__name__

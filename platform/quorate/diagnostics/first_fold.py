@@ -1,0 +1,67 @@
+"""One member of a job with its first fold's training rows, ready to be trained in this process and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quorate.data.dataset import Dataset, Images
+from quorate.errors import UserError
+from quorate.execution.workplace import Workplace
+from quorate.job.run import plan_job
+from quorate.members.base import Member
+from quorate.plan.opening import open_data
+from quorate.plan.planner import FitTask
+from quorate.registry import MEMBERS, did_you_mean
+from quorate.spec import Job, MemberParams
+from quorate.training.run import Metrics, Numerics, Signal, State
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The fit task of a member's first copy and fold, and the rows that it would train on."""
+
+    task: FitTask
+    train: Dataset
+
+    def untrained(self, params: MemberParams | None = None) -> Any:
+        """A new member, with other parameters where some are given."""
+        made: Member = MEMBERS.get(self.task.kind)(
+            params or self.task.params, signature=self.train.signature, n_classes=self.train.n_classes
+        )
+        return made
+
+
+def open_subject(job: Job, member: str) -> Subject:
+    """The member of a job by its name; raises `UserError` where there is none, or where it cannot be planned."""
+    names = list(job.spec.members)
+    if member not in job.spec.members:
+        raise UserError(
+            f"the job has no member {member!r}{did_you_mean(member, names)} (its members: {', '.join(names)})"
+        )
+    context = open_data(job)
+    plan = plan_job(job, context, Workplace("local", None, lambda executor: None))
+    task = next(task for task in plan.tasks if task.member == member)
+    return Subject(task, context.train.take(context.folds[task.fold].train))
+
+
+@dataclass
+class Aside:
+    """A run that keeps nothing; `on_epoch` sees each epoch's figures and says whether to go on."""
+
+    seed: int
+    numerics: Numerics
+    on_epoch: Callable[[Metrics], bool] = lambda metrics: True
+    deadline: float | None = None
+    restored: State | None = field(default=None, init=False)
+    unlabelled: Images | None = field(default=None, init=False)
+
+    def report(
+        self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
+    ) -> Signal:
+        return Signal.CONTINUE if metrics is None or self.on_epoch(metrics) else Signal.STOP
+
+    def asset(self, path: Path) -> Path:
+        return path

@@ -1,0 +1,124 @@
+"""Which learning rates suit a network: the range test on a member of a job, and what to make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from quorate.diagnostics.first_fold import Aside, Subject
+from quorate.errors import UserError
+from quorate.members.net import Net
+from quorate.spec import Job
+from quorate.training.loop import Trained
+from quorate.training.range_test import RangeTest, Reading, log_spaced, read, sweep_network
+
+_ROWS_TO_VALIDATE = 2
+"""The loop validates after each epoch, of which the test has no use."""
+_NEAR = 3.0
+"""A rate is as good as the suggestion within this factor of it: the test tells no more."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A range test of one member."""
+
+    member: str
+    rate: float
+    """The job's own."""
+    batch_size: int
+    test: RangeTest
+    reading: Reading
+
+    def to_json(self) -> dict[str, Any]:
+        r = self.reading
+        return {
+            "member": self.member,
+            "rate": self.rate,
+            "batch_size": self.batch_size,
+            "suggested": r.suggested,
+            "steepest": r.steepest,
+            "least": r.least,
+            "too_low_below": r.too_low,
+            "too_high_from": r.too_high,
+            "diverges_at": r.diverges,
+            "says": sentences(self),
+            "rates": [float(rate) for rate in self.test.rates],
+            "losses": [float(loss) if np.isfinite(loss) else None for loss in self.test.losses],
+            "smoothed": [float(loss) if np.isfinite(loss) else None for loss in self.test.smoothed],
+        }
+
+
+def check_networks(job: Job, member: str) -> None:
+    """Raise `UserError` where the member is there and has no learning rate that a batch could test."""
+    networks = [name for name, params in job.spec.members.items() if params.kind == "net"]
+    params = job.spec.members.get(member)
+    if params is not None and member not in networks:
+        those = f"take one of {', '.join(networks)}" if networks else "and this job has none"
+        raise UserError(f"{member} is of the kind {params.kind}: the range test is for networks (kind: net), {those}")
+
+
+def find_rate(subject: Subject, *, low: float, high: float, steps: int) -> Found:
+    """The range test of a network on its first fold's training rows, from its own seed, with its own optimizer."""
+    task, rates = subject.task, log_spaced(low, high, steps)
+    member = subject.untrained()
+    assert isinstance(member, Net), "checked by check_networks"
+    tests: list[RangeTest] = []
+
+    def loop(network: Any, **given: Any) -> Trained:
+        tests.append(sweep_network(network, rates=rates, lr=member.params.lr, **given))
+        return Trained([], dict)
+
+    member.loop = loop
+    few = subject.train.take(np.arange(min(_ROWS_TO_VALIDATE, len(subject.train))))
+    try:
+        member.fit(subject.train, few, Aside(task.seed, task.numerics))
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{task.member} cannot be trained: {error}") from error
+    (test,) = tests
+    return Found(task.member, member.params.lr, task.numerics.batch_size, test, read(test, steps))
+
+
+def sentences(found: Found) -> list[str]:
+    """What the test says of rates in general, and of the job's own."""
+    r, tried = found.reading, f"{say(found.test.rates[0])} to {say(found.test.rates[-1])}"
+    if not r.learns or r.suggested is None or r.least is None:
+        why = (
+            f"it diverged at {say(r.diverges)}: try --from with a lower rate"
+            if r.diverges is not None
+            else "no rate moves it: try a higher --to or more --steps; look at labels, standardization and architecture"
+        )
+        return [f"the loss did not fall by more than its noise between the rates {tried}; {why}"]
+    said = [f"suggested: {say(r.suggested)}, a tenth of {say(r.least)}, where the loss is least"]
+    if r.too_low is not None:
+        said.append(f"too low below {say(r.too_low)}: nothing moves in so few steps")
+    if r.too_high is not None:
+        end = f", and ends the test at {say(r.diverges)}" if r.diverges is not None else ""
+        said.append(f"too high from {say(r.too_high)}: the loss rises{end}")
+    else:
+        said.append(f"no rate up to {say(found.test.rates[-1])} is too high")
+    return [*said, own_rate(found.rate, r)]
+
+
+def own_rate(rate: float, r: Reading) -> str:
+    """How the job's own rate compares."""
+    assert r.suggested is not None and r.least is not None
+    own = f"the job's own rate, {say(rate)}, "
+    if r.too_high is not None and rate >= r.too_high:
+        return own + f"is too high: set lr to {say(r.suggested)}"
+    if r.too_low is not None and rate < r.too_low:
+        return own + f"is too low: set lr to {say(r.suggested)}"
+    factor = rate / r.suggested
+    if factor > _NEAR:
+        return own + f"is {factor:.1f} times the suggestion, below what is too high: fit for a schedule that lowers it"
+    if factor < 1 / _NEAR:
+        return own + f"is the suggestion divided by {1 / factor:.1f}: it learns, slower than it could"
+    return own + "is as good as the suggestion"
+
+
+def say(rate: float | None) -> str:
+    assert rate is not None
+    return f"{rate:.2g}"

@@ -1,0 +1,250 @@
+"""Whether a member can learn a few rows by heart, the first check of any network, and what it means if not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.dataset import Dataset, Rows
+from quorate.data.table import Table
+from quorate.diagnostics.first_fold import Aside, Subject
+from quorate.errors import UserError
+from quorate.members.learner import Learner
+from quorate.members.net import Net
+from quorate.members.net_params import NetParams
+from quorate.spec import MemberParams
+from quorate.training.run import Diverged, Metrics
+from quorate.training.schedules import ConstantParams
+
+LOSS_BOUND = 0.05
+"""Nats: the mean probability of the right class is then about .95 or more. A network that has all rows right only just
+is not done."""
+_FACTORS, _USUAL = (0.1, 10.0), (1e-2, 1e-3)
+"""Parts of the job's rate, and rates that suit most networks: tried where the job's fails, to tell a wrong rate from
+all else."""
+
+_PLAIN: dict[str, Any] = {
+    "dropout": 0.0,
+    "weight_decay": 0.0,
+    "l1": 0.0,
+    "max_norm": None,
+    "label_smoothing": 0.0,
+    "early_stopping": None,
+    "sampling": None,
+    "class_weight": None,
+    "ema": None,
+    "swa": None,
+    "snapshots": 1,
+    "accumulate": 1,
+    "mc_dropout": 0,
+    "tta": None,
+    "pretrain": None,
+}
+"""What a network's parameters are without all that keeps it from learning by heart; those that it has are taken."""
+_DROPS = ("dropout", "drop_rate", "drop_path", "drop_path_rate")
+"""What architectures may drop by a parameter of their own."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One training on the few rows; figures are of the last epoch, on these rows, without augmentation."""
+
+    memorized: bool
+    accuracy: float
+    loss: float
+    epochs: int
+    rate: float | None = None
+    """The learning rate; None for members that have none."""
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How a member did, and what it means."""
+
+    member: str
+    kind: str
+    rows: int
+    classes: int
+    """How many the rows are of."""
+    attempt: Attempt
+    others: tuple[Attempt, ...]
+    """At other learning rates, where the job's own failed."""
+    contradictions: int
+    """Rows that another row equals under another label."""
+    best_possible: float
+    """The highest accuracy that contradictions leave."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "memorized": self.attempt.memorized, "bound": LOSS_BOUND, "says": list(sentences(self))}
+
+
+def memorize(subject: Subject, *, rows: int, epochs: int) -> Memory:
+    """Train a member on about `rows` class-balanced rows of its first fold until it has them by heart.
+
+    A network is trained without augmentation, dropout, decay, smoothing and schedule for at most `epochs`
+    epochs; every other kind as the job has it. Raises `UserError` where it cannot be trained at all.
+    """
+    few = balanced_subset(subject.train, rows=rows, seed=subject.task.seed)
+    contradictions, possible = contradicting(few)
+    params = subject.task.params
+    others: list[Attempt] = []
+    if isinstance(params, NetParams):
+        attempt = _train(subject, few, plain(params, epochs=epochs))
+        if not attempt.memorized and not contradictions:
+            rates = dict.fromkeys([*(min(params.lr * factor, 100.0) for factor in _FACTORS), *_USUAL])
+            for rate in rates:
+                if rate == params.lr:
+                    continue
+                others.append(_train(subject, few, plain(params, epochs=epochs, lr=rate)))
+                if others[-1].memorized:
+                    break
+    else:
+        attempt = _train(subject, few, params)
+    return Memory(
+        member=subject.task.member,
+        kind=subject.task.kind,
+        rows=len(few),
+        classes=len(np.unique(few.y)),
+        attempt=attempt,
+        others=tuple(others),
+        contradictions=contradictions,
+        best_possible=possible,
+    )
+
+
+def balanced_subset(data: Dataset, *, rows: int, seed: int) -> Dataset:
+    """At most `rows` different rows, each class equally often as far as it has rows, two of a class at least.
+
+    Where there are more than `rows / 2` classes, so many are drawn.
+    """
+    random = np.random.default_rng(seed)
+    classes = random.permutation(np.unique(data.y))[: max(2, rows // 2)]
+    turns = [random.permutation(np.flatnonzero(data.y == label)) for label in np.sort(classes)]
+    chosen: list[int] = []
+    for turn in range(max(map(len, turns))):
+        chosen += [int(own[turn]) for own in turns if turn < len(own) and len(chosen) + 1 <= rows]
+    picked: Rows = np.sort(np.array(chosen[:rows], np.int64))
+    return data.take(picked)
+
+
+def contradicting(data: Dataset) -> tuple[int, float]:
+    """How many rows equal a row of another class, and the highest accuracy that any classifier can have then."""
+    groups: dict[bytes, list[int]] = {}
+    for content, label in zip(_contents(data), data.y, strict=True):
+        groups.setdefault(content, []).append(int(label))
+    clashing = [labels for labels in groups.values() if len(set(labels)) > 1]
+    best = sum(max(labels.count(label) for label in set(labels)) for labels in groups.values())
+    return sum(map(len, clashing)), best / len(data)
+
+
+def plain(params: NetParams, *, epochs: int, lr: float | None = None) -> NetParams:
+    """The parameters of a network that may learn by heart."""
+    fields, arch = type(params).model_fields, params.arch
+    update = {name: value for name, value in _PLAIN.items() if name in fields}
+    update |= {"augment": fields["augment"].get_default(call_default_factory=True), "schedule": ConstantParams()}
+    if params.finetune is not None and params.finetune.freeze != "backbone":
+        update["finetune"] = None
+    drops = {name: 0.0 for name in _DROPS if name in type(arch).model_fields}
+    update["arch"] = arch.model_copy(update=drops) if drops else arch
+    return params.model_copy(update={**update, "epochs": epochs, "lr": lr or params.lr})
+
+
+def sentences(memory: Memory) -> Iterator[str]:
+    """What was seen, and what it means."""
+    done, few = memory.attempt, f"{memory.rows} rows of {memory.classes} classes"
+    network = done.rate is not None
+    after = f" after {done.epochs} epoch{'s' * (done.epochs != 1)}" if network else ""
+    figures = f"accuracy {done.accuracy:.3f}, loss {done.loss:.4f} on the rows that it learned"
+    if done.memorized:
+        yield f"{memory.member} has memorized {few}{after}: {figures}"
+        return
+    yield f"{memory.member} has not memorized {few}{after}: {figures}" + (", it diverged" if done.diverged else "")
+    if memory.contradictions:
+        yield (
+            f"labels: {memory.contradictions} of these rows are equal to a row with another label, so that no "
+            f"classifier has more than {memory.best_possible:.3f} of them right; look for rows that are labelled twice"
+        )
+    if not network:
+        yield from _of_learners(memory)
+        return
+    better = next((other for other in memory.others if other.memorized), None)
+    if better is not None:
+        assert done.rate is not None and better.rate is not None
+        what = "too high" if better.rate < done.rate else "too low"
+        yield (
+            f"learning rate: {done.rate:g} is {what}: at {better.rate:g} the rows were memorized after {better.epochs} "
+            f"epochs; set lr near that, or ask `quorate lr-find`"
+        )
+    elif memory.others and done.accuracy == 1:
+        yield "all rows are right and the loss still falls: more --epochs will do, or a higher lr"
+    elif memory.others:
+        rates = ", ".join(f"{other.rate:g} (accuracy {other.accuracy:.3f})" for other in memory.others)
+        yield f"learning rate: it is not that alone, as these fail too: {rates}"
+        yield (
+            "architecture: it may be too small, or lose the input on the way (a `size` too small, frozen weights, a "
+            "`standardize` that does not suit); try a wider one"
+        )
+        yield "labels and rows: look at some of them (`quorate augment`, or the files); rows may not show their class"
+
+
+def _of_learners(memory: Memory) -> Iterator[str]:
+    if not memory.contradictions:
+        yield (
+            f"a member of the kind {memory.kind} that cannot tell its own training rows apart is too simple or too "
+            "regularized for them, which is expected of kinds that average (neighbours, naive Bayes, forests with "
+            "large leaves); for others regularize less, and look at labels and `standardize`"
+        )
+
+
+def _train(subject: Subject, few: Dataset, params: MemberParams) -> Attempt:
+    seen: list[Metrics] = []
+    rate = params.lr if isinstance(params, NetParams) else None
+
+    def on_epoch(metrics: Metrics) -> bool:
+        seen.append(metrics)
+        return not (metrics["valid_accuracy"] == 1 and metrics["valid_loss"] < LOSS_BOUND)
+
+    numerics = subject.task.numerics
+    numerics = replace(numerics, batch_size=min(numerics.batch_size, len(few)))
+    try:
+        # The rows are the validation rows too: they are measured without augmentation, in the mode that predicts.
+        member = subject.untrained(params).fit(few, few, Aside(subject.task.seed, numerics, on_epoch))
+    except Diverged:
+        last = seen[-1] if seen else {"valid_accuracy": 0.0, "valid_loss": float("inf")}
+        return Attempt(False, last["valid_accuracy"], last["valid_loss"], len(seen), rate, diverged=True)
+    except ValueError as error:
+        raise UserError(f"{subject.task.member} cannot be trained on {len(few)} rows: {error}") from error
+    if isinstance(member, Net):
+        last = seen[-1]
+        right, loss = last["valid_accuracy"], last["valid_loss"]
+        return Attempt(right == 1 and loss < LOSS_BOUND, right, loss, len(seen), rate)
+    proba = member.predict_proba(few.x).astype(np.float64)
+    right = float((_classes_of(member, few, proba) == few.y).mean())
+    loss = float(-np.log(np.maximum(proba[np.arange(len(few)), few.y], 1e-12)).mean())
+    return Attempt(right == 1, right, loss, max(len(seen), 1), rate)
+
+
+def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The classes that a member gives its rows, without a calibration that so few rows could not fit."""
+    calibrated = getattr(member.model, "calibrated_classifiers_", None) if isinstance(member, Learner) else None
+    if calibrated is None:
+        classes: NDArray[np.int64] = proba.argmax(axis=1)
+        return classes
+    chosen: NDArray[np.int64] = calibrated[0].estimator.predict(member.features(few.x))
+    return chosen
+
+
+def _contents(data: Dataset) -> Iterator[bytes]:
+    """The content of each row."""
+    rows = np.arange(len(data))
+    if isinstance(data.x, Table):
+        for row in rows:
+            yield data.x.subset(rows[row : row + 1]).digest().encode()
+    else:
+        for pixels in data.x.take(rows):
+            yield pixels.tobytes()

@@ -1,0 +1,162 @@
+"""What answers: the tracking store, who listens on the usual ports, and Ray's token."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from quorate.doctor.finding import Finding
+from quorate.doctor.machine import disk
+from quorate.execution.session import token_path
+from quorate.tracking.position import public
+from quorate.tracking.shipper_process import SQLITE, default_uri
+
+SECONDS = 5.0
+"""Patience with a server."""
+PORTS = {
+    8000: ("`quorate serve`", "give it another --port"),
+    5000: ("`quorate ui`", "give it another --port"),
+    6379: ("a Ray cluster", "`quorate train` joins it only with --address"),
+    8265: ("Ray's dashboard", ""),
+}
+"""Default ports: who takes it, and what to do where something else has it."""
+
+_LISTENING = "0A"
+_TRACKING_SCHEMES = ("file", "postgresql", "mysql", "mssql", "databricks")
+
+
+def tracking() -> Iterator[Finding]:
+    """Whether the place that MLflow's runs go to can take them."""
+    uri = default_uri()
+    if uri.startswith(SQLITE):
+        yield _sqlite(Path(uri.removeprefix(SQLITE)))
+    elif uri.startswith(("http://", "https://")):
+        yield _server(uri)
+    elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
+        mend = "set MLFLOW_TRACKING_URI to one of sqlite:///FILE, http://HOST:PORT, postgresql://…"
+        yield Finding("tracking", "problem", f"{public(uri)}: MLflow knows no {scheme!r}", mend)
+    else:
+        yield Finding(
+            "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it takes records"
+        )
+
+
+def _sqlite(path: Path) -> Finding:
+    if not path.exists():
+        room = disk("tracking", path.parent)
+        return room if room.level == "problem" else Finding("tracking", "ok", f"{path} will be made by the first job")
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        return Finding(
+            "tracking", "problem", f"{path} cannot be written", "change its owner, or set MLFLOW_TRACKING_URI"
+        )
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        return Finding("tracking", "note", f"{path} is in use: {error}")
+    except sqlite3.DatabaseError as error:
+        mend = "move it away; jobs make a new one, and `quorate sync RUN` sends their runs to it again"
+        return Finding("tracking", "problem", f"{path} is no sound database: {error}", mend)
+    return Finding("tracking", "ok", str(path))
+
+
+def _server(uri: str) -> Finding:
+    shown, later = (
+        public(uri),
+        "start it or correct MLFLOW_TRACKING_URI; jobs run without, and `quorate sync RUN` sends later",
+    )
+    host = uri.partition("://")[2].rpartition("@")[2]  # a password in the address is for MLflow
+    address = f"{uri.partition('://')[0]}://{host.rstrip('/')}/health"
+    try:
+        with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 - http or https, see above
+            status = int(answer.status)
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return Finding(
+                "tracking", "note", f"{shown} answers and wants credentials (MLFLOW_TRACKING_USERNAME, _PASSWORD)"
+            )
+        return Finding("tracking", "problem", f"{shown} answers {error.code} at /health", later)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Finding("tracking", "problem", f"{shown} does not answer: {reason}", later)
+    return Finding("tracking", "ok", f"{shown} answers ({status})")
+
+
+def ports() -> Iterator[Finding]:
+    """Who listens where our commands want to."""
+    listening = _listeners()
+    for port, (user, otherwise) in PORTS.items():
+        found = listening.get(port)
+        if found is None and not _answers(port):
+            yield Finding(f"port {port}", "ok", f"free ({user})")
+            continue
+        address, inode = found or ("127.0.0.1", "")
+        who = _owner(inode)
+        said = f"{who} listens on {address}:{port} ({user}" + (f"; {otherwise})" if otherwise else ")")
+        yield Finding(f"port {port}", "note", said)
+
+
+def ray_token() -> Iterator[Finding]:
+    """The file with the token that lets programs run code on a local Ray."""
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(given) if given else token_path()
+    if path is None:
+        said = "the home folder is missing or cannot be written; each command on Ray makes a token of its own"
+        yield Finding("Ray's token", "note", said)
+        return
+    try:
+        mode = path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        yield Finding("Ray's token", "ok", f"{path} will be made by the first job on Ray")
+        return
+    if mode & 0o077:
+        said = f"{path} has mode {mode:04o}: others may read it and run code on your Ray"
+        yield Finding("Ray's token", "problem", said, f"chmod 600 {path}")
+    else:
+        yield Finding("Ray's token", "ok", f"{path} has mode {mode:04o}")
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _listeners() -> dict[int, tuple[str, str]]:
+    """Address and socket's inode by port, as Linux lists them; empty elsewhere."""
+    found: dict[int, tuple[str, str]] = {}
+    for table, anywhere in (("tcp6", "[::]"), ("tcp", "0.0.0.0")):  # noqa: S104 - what is shown, not bound
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            address, _, port = fields[1].partition(":")
+            if fields[3] == _LISTENING:
+                shown = anywhere if not address.strip("0") else _dotted(address)
+                found[int(port, 16)] = (shown, fields[9])
+    return found
+
+
+def _dotted(address: str) -> str:
+    if len(address) != 8:
+        return "[::1]" if address.endswith("01000000") else "an IPv6 address"
+    return socket.inet_ntoa(bytes.fromhex(address)[::-1])
+
+
+def _owner(inode: str) -> str:
+    """The process that has the socket open, where we may see it."""
+    for entry in Path("/proc").glob("[0-9]*/fd/*") if inode else ():
+        try:
+            if str(entry.readlink()) == f"socket:[{inode}]":
+                process = entry.parents[1]
+                return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
+        except OSError:  # ended meanwhile, or not ours
+            continue
+    return "another user's process" if inode else "a process"

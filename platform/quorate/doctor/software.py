@@ -1,0 +1,127 @@
+"""What is installed: versions, extras, and whether torch works and sees the GPUs."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, metadata, version
+from pathlib import Path
+
+from quorate import __version__
+from quorate.doctor.finding import Finding
+from quorate.registry.extras import install_command, requirements
+
+LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "numpy", "pandas", "pydantic", "skops")
+PYTHONS = ((3, 11), (3, 14))
+IMPORT_SECONDS = 60.0
+
+# Imported in another process: torch takes seconds, and a broken driver may hang or end the process that asks it.
+_ASK_TORCH = """
+import json, torch, torchvision, timm
+count = torch.cuda.device_count()
+print(json.dumps({
+    "cuda": torch.version.cuda,
+    "threads": torch.get_num_threads(),
+    "gpus": [[torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory] for i in range(count)],
+    "bf16": bool(count) and torch.cuda.is_bf16_supported(),
+}))
+"""
+
+
+def versions() -> Iterator[Finding]:
+    """Python, quorate, and the libraries that decide results."""
+    lowest, above = PYTHONS
+    python = platform.python_version()
+    if lowest <= sys.version_info[:2] < above:
+        yield Finding("python", "ok", f"{python} at {sys.executable}")
+    else:
+        mend = f"make an environment with Python {lowest[0]}.{lowest[1]} to {above[0]}.{above[1] - 1}"
+        yield Finding("python", "problem", f"{python} is not supported", mend)
+    yield Finding("quorate", "ok", __version__)
+    found = {name: _version(name) for name in LIBRARIES}
+    if missing := [name for name, number in found.items() if number is None]:
+        yield Finding(
+            "libraries", "problem", f"{', '.join(missing)} not installed", "install quorate with its dependencies"
+        )
+    yield Finding("libraries", "ok", ", ".join(f"{name} {number}" for name, number in found.items() if number))
+
+
+def extras() -> Iterator[Finding]:
+    """What can be installed beside: the extras of the package, but for those of its developers."""
+    try:
+        about = metadata("quorate")
+    except PackageNotFoundError:
+        yield Finding(
+            "extras", "note", "quorate runs from its source and is not installed; install it: pip install -e ."
+        )
+        return
+    for extra in about.get_all("Provides-Extra") or ():
+        if extra == "dev":
+            continue
+        names = [_requirement_name(line) for line in requirements(extra)]
+        missing = [name for name in names if _version(name) is None]
+        if missing:
+            wanted = [line for name, line in zip(names, requirements(extra), strict=True) if name in missing]
+            said = f"without {', '.join(missing)}; to install: {install_command(wanted)}"
+            yield Finding(f"extra {extra}", "note", said)
+        else:
+            yield Finding(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in names))
+
+
+def torch_and_gpus() -> Iterator[Finding]:
+    """Whether torch, torchvision and timm import together, and the GPUs that torch sees."""
+    command = [sys.executable, "-c", _ASK_TORCH]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        said = f"torch did not import and count its GPUs within {IMPORT_SECONDS:.0f} s"
+        yield Finding("torch", "problem", said, "see whether nvidia-smi answers, and how fast this disk is")
+        return
+    if done.returncode != 0:
+        if done.returncode < 0:
+            ended = f"it was ended by {signal.Signals(-done.returncode).name}"
+        else:
+            ended = f"it ended with code {done.returncode}"
+        last = (done.stderr.strip().splitlines() or [ended])[-1]
+        mend = "install torch and torchvision of one release from one index, then timm"
+        yield Finding("torch", "problem", f"torch, torchvision and timm do not import together: {last}", mend)
+        return
+    found = json.loads(done.stdout.splitlines()[-1])
+    yield Finding("torch", "ok", f"imports; built for {'CUDA ' + found['cuda'] if found['cuda'] else 'CPUs'}")
+    driver = _driver()
+    if found["gpus"]:
+        named = ", ".join(f"{name} ({size / (1 << 30):.0f} GiB)" for name, size in found["gpus"])
+        fast = "bfloat16" if found["bf16"] else "no bfloat16"
+        yield Finding("GPUs", "ok", f"{named}; {fast}; driver {driver or 'unknown'}")
+    elif driver is not None:
+        mend = (
+            "install a torch built for CUDA" if not found["cuda"] else "install a torch whose CUDA this driver can run"
+        )
+        said = f"the NVIDIA driver {driver} is there, but torch sees no GPU"
+        yield Finding("GPUs", "problem", said, mend + ", or look at CUDA_VISIBLE_DEVICES")
+    else:
+        yield Finding("GPUs", "ok", "none; members train on the CPU")
+
+
+def _driver() -> str | None:
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().split("Module", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return next((word for word in words if word[:1].isdigit()), None)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _requirement_name(line: str) -> str:
+    end = next((i for i, sign in enumerate(line) if not (sign.isalnum() or sign in "-_.")), len(line))
+    return line[:end]

@@ -1,0 +1,159 @@
+"""What frozen networks make of a job's images: found in the store or computed, before members learn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from quorate.data.dataset import Dataset
+from quorate.data.extracted import Extracted, ExtractedImages
+from quorate.data.features import Matrix
+from quorate.data.table import Table
+from quorate.errors import UserError
+from quorate.execution.events import Event, Failed, Featured, OutOfTime, Stopped
+from quorate.members.backbone import Backbone, Extractor, prepare
+from quorate.plan.planner import Context, FeatureTask, FitTask, Plan, Task, Unit, backbone_of
+from quorate.results.results import Results
+
+
+class BackboneError(UserError):
+    """A frozen network's weights are not to be had."""
+
+    def __init__(self, backbone: Backbone, message: str) -> None:
+        super().__init__(message)
+        self.backbone = backbone
+
+
+@dataclass
+class Extraction:
+    """The features that some units need: what is there, what is still to be computed, and what will not come."""
+
+    plan: Plan
+    weights: dict[Backbone, bytes]
+    needed: tuple[FeatureTask, ...]
+    found: dict[str, Matrix] = field(default_factory=dict)
+    """By the key of the feature task."""
+    lost: dict[Backbone, Failed | OutOfTime | Stopped] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[FeatureTask]:
+        """One task for each key; two names of one file have the same."""
+        left = {task.key: task for task in self.needed if task.key not in self.found}
+        return list(left.values())
+
+    def on(self, event: Event) -> None:
+        """One event of the executor."""
+        if not isinstance(event.task, FeatureTask):
+            return
+        if isinstance(event, Featured):
+            self.found[event.task.key] = event.matrix
+        elif isinstance(event, OutOfTime | Stopped) or (isinstance(event, Failed) and event.final):
+            for task in self.needed:
+                if task.key == event.task.key:
+                    self.lost.setdefault(task.backbone, event)
+
+    def before(self) -> Context:
+        """What feature tasks read."""
+        return replace(self.plan.context, backbones=self.weights)
+
+    def after(self) -> Context:
+        """What the other tasks read: rows that know their features."""
+        context = self.plan.context
+        test = None if context.test is None else self._with_features(context.test, "test")
+        return replace(context, train=self._with_features(context.train, "train"), test=test)
+
+    def without(self, units: Sequence[Unit]) -> Iterator[Event]:
+        """The ends of the tasks that cannot be begun, as their features will not come."""
+        for task in (task for unit in units for task in unit.tasks):
+            backbone = _asks(task)
+            event = self.lost.get(backbone) if backbone is not None else None
+            if isinstance(event, Failed):
+                yield Failed(task, 1, event.status, f"the {event.task} failed: {event.message}", event.tail, event.log)
+            elif isinstance(event, OutOfTime):
+                yield OutOfTime(task, False, f"the {event.task} were not there in time: {event.message}")
+            elif event is not None:
+                yield Stopped(task)
+
+    def can_begin(self, unit: Unit) -> bool:
+        """Whether all that its tasks need is there."""
+        return not any(_asks(task) in self.lost for task in unit.tasks)
+
+    def _with_features(self, data: Dataset, part: Literal["train", "test"]) -> Dataset:
+        if isinstance(data.x, Table):
+            return data
+        found = []
+        for backbone, weights in self.weights.items():
+            pieces = [task.key for task in self.needed if task.backbone == backbone and task.part == part]
+            if pieces and all(key in self.found for key in pieces):
+                matrix = np.concatenate([self.found[key] for key in pieces])
+                numerics = backbone.numerics(data.x.shape)
+                identity = Extractor(backbone, data.x.shape, weights, numerics).identity
+                found.append(Extracted(backbone, identity, matrix, weights))
+        return replace(data, x=ExtractedImages(data.x, tuple(found))) if found else data
+
+
+def find_features(plan: Plan, units: Sequence[Unit], results: Results) -> Extraction:
+    """What the store has of the features that `units` need; raises `BackboneError` where weights cannot be had."""
+    wanted: set[tuple[Backbone, str]] = set()
+    for task in (task for unit in units for task in unit.tasks):
+        if (backbone := _asks(task)) is not None:
+            wanted |= {(backbone, part) for part in (("train", "test") if isinstance(task, FitTask) else ("test",))}
+    needed = tuple(task for task in plan.features if (task.backbone, task.part) in wanted)
+    weights = {backbone: _weights(backbone, plan) for backbone in dict.fromkeys(task.backbone for task in needed)}
+    extraction = Extraction(plan, weights, needed)
+    for key, matrix in ((task.key, results.features(task)) for task in extraction.missing):
+        if matrix is not None:
+            extraction.found[key] = matrix
+    return extraction
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The feature tasks of one frozen network for one part of the images."""
+
+    backbone: Backbone
+    images: str
+    tasks: tuple[FeatureTask, ...]
+    finished: int
+    """How many of the tasks are."""
+    seconds: float
+    """Estimated, of what is left."""
+
+    @property
+    def rows(self) -> int:
+        return sum(task.stop - task.start for task in self.tasks)
+
+
+def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Summary]:
+    """What a plan asks of frozen networks, in the order of the plan."""
+    parts = dict.fromkeys((task.backbone, task.part) for task in plan.features)
+    found = []
+    for backbone, part in parts:
+        tasks = tuple(task for task in plan.features if (task.backbone, task.part) == (backbone, part))
+        left = [task for task in tasks if not finished(task)]
+        images = "training images" if part == "train" else "test images"
+        found.append(Summary(backbone, images, tasks, len(tasks) - len(left), sum(task.cost for task in left)))
+    return found
+
+
+def _asks(task: Task) -> Backbone | None:
+    """The frozen network whose features a fit or a prediction needs."""
+    if isinstance(task, FeatureTask):
+        return None
+    return backbone_of(task.params if isinstance(task, FitTask) else task.fit.params)
+
+
+def _weights(backbone: Backbone, plan: Plan) -> bytes:
+    images = plan.context.train.x
+    assert not isinstance(images, Table), "refused by the plan"
+    try:
+        return prepare(backbone, images.shape)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        mend = "; download them where the hub can be reached, and name the file in weights" * (
+            backbone.weights == "hub"
+        )
+        raise BackboneError(backbone, f"the weights of {backbone.arch} cannot be had: {lines[0]}{mend}") from error

@@ -1,0 +1,150 @@
+"""From the folds to production: which fold models a member predicts with, or one that is trained on all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from quorate.data.folds import Fold, Folds, learnable_rows
+from quorate.ensemble.metrics import nll
+from quorate.job.training import Work
+from quorate.members.base import Proba
+from quorate.plan.planner import ALL_ROWS, Context, FitTask, Plan, make_plan
+from quorate.results.results import Fit
+from quorate.spec import JobSpec, MemberParams
+from quorate.training.run import Hardware
+from quorate.training.stopping import badness
+
+WATCHED = 500
+"""Rows, of those that a refit trains on, whose figures its curves show."""
+
+
+@dataclass(frozen=True)
+class Production:
+    """The fitted models that each member predicts with, and what they say of the test rows."""
+
+    fits: Mapping[str, Sequence[Fit]]
+    """By the member's label."""
+    tests: Mapping[str, Proba] = field(default_factory=dict)
+    """By the key of the fit task."""
+    note: str = ""
+    """What is borrowed from the folds."""
+
+    def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
+        """Probabilities (M, n, K) of the test rows, those of each member's models averaged, instead of all `folds`'.
+
+        None without test rows; zero for members that are not `tested`.
+        """
+        if folds is None:
+            return None
+        found = np.zeros(folds.shape, np.float64)
+        for m, label in enumerate(labels):
+            fits = self.fits.get(label, ())
+            for fit in fits if self.tested(label) else ():
+                found[m] += self.tests[fit.task.key] / np.float64(len(fits))
+        return found.astype(np.float32)
+
+    def tested(self, label: str) -> bool:
+        """Whether all models of the member have predicted the test rows."""
+        fits = self.fits.get(label, ())
+        return bool(fits) and all(fit.task.key in self.tests for fit in fits)
+
+
+def from_folds(plan: Plan, work: Work, *, best: int | None) -> Production:
+    """All fold models of each member, or the `best` by their own validation rows (log-loss).
+
+    Only rows of classes that the fold trains on count; a fold without such rows comes last.
+    """
+    y, folds = plan.context.train.y, plan.context.folds
+    counting = [learnable_rows(y, [fold], weight=plan.context.train.weight)[fold.valid] for fold in folds.folds]
+
+    def loss(fit: Fit) -> float:
+        rows = counting[fit.task.fold]
+        return nll(fit.valid[rows], y[folds[fit.task.fold].valid][rows]) if rows.any() else np.inf
+
+    fits: dict[str, list[Fit]] = {}
+    for label in plan.labels:
+        done = [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
+        if best is not None:
+            losses = [loss(fit) for fit in done]
+            chosen = sorted(np.argsort(losses, kind="stable")[:best].tolist())
+            done = [done[i] for i in chosen]
+        fits[label] = done
+    note = ""
+    if best is not None:
+        note = f"each member predicts with its best {best} of {len(folds)} fold models; weights, temperatures and "
+        note += "conformal sets are those of all folds"
+    return Production(fits, work.tests, note)
+
+
+def refit_plan(spec: JobSpec, plan: Plan, work: Work, labels: Sequence[str], hardware: Hardware) -> Plan:
+    """A fit task on all rows for each run that gives one of the members called `labels`.
+
+    A network that stopped early is trained for the mean of its folds' best epochs.
+    """
+    train = plan.context.train
+    watched = plan.context.folds[0].valid[:WATCHED]
+    whole = Folds((Fold(np.arange(len(train)), watched),), "all rows")
+    context: Context = replace(plan.context, folds=whole)
+    members = {name: _as_long(name, params, plan, work) for name, params in spec.members.items()}
+    everyone = make_plan(spec.model_copy(update={"members": members}), context, hardware, first_fold=ALL_ROWS)
+    wanted = {task.key for task in everyone.runs if any(part.label in labels for part in task.all)}
+    kept = [task for run in everyone.runs if run.key in wanted for task in run.all]
+    features = tuple(task for task in everyone.features if _asks(kept, task))
+    return Plan(tuple(kept), context, features)
+
+
+def refitted(plan: Plan, again: Plan, before: Production, work: Work, labels: Sequence[str]) -> Production:
+    """The refits that there are; a member whose refit failed keeps its fold models."""
+    fits: dict[str, Sequence[Fit]] = dict(before.fits)
+    failed, stopping = [], []
+    for label in labels:
+        (task,) = again.of(label)
+        if getattr(task.params, "early_stopping", None) is not None:
+            stopping.append(label)
+        if task.key in work.fits:
+            fits[label] = [work.fits[task.key]]
+        else:
+            failed.append(label)
+    note = "each member is trained again on all rows; weights, temperatures and conformal sets are those of the folds"
+    if stopping:
+        note += (
+            f"; {', '.join(stopping)} stopped early by rows that they learned from, as their epochs cannot be set to "
+            "those of the folds (vary, or a schedule that needs more)"
+        )
+    if failed:
+        note += f"; {', '.join(failed)} failed there and keep their fold models"
+    return Production(fits, {**before.tests, **work.tests}, note)
+
+
+def _as_long(name: str, params: MemberParams, plan: Plan, work: Work) -> MemberParams:
+    """`params` without early stopping, for as many epochs as were best in the folds.
+
+    As they are where copies vary, and where a schedule does not fit into so few: `refitted` says so.
+    """
+    stopping = getattr(params, "early_stopping", None)
+    if stopping is None or params.vary:
+        return params
+    histories = [work.fits[task.key].history for task in plan.runs if task.member == name and task.key in work.fits]
+    best = [_best_epoch(history, stopping.metric) for history in histories]
+    epochs = max(1, round(float(np.mean(best)))) if best else params.model_dump()["epochs"]
+    try:
+        return type(params).model_validate(
+            {**params.model_dump(exclude_unset=True), "epochs": epochs, "early_stopping": None}
+        )
+    except ValidationError:  # a warm-up or cycle that does not fit into so few
+        return params
+
+
+def _best_epoch(history: Sequence[dict[str, float]], metric: Any) -> int:
+    """How many epochs of training there were at the best one."""
+    trained = [figures for figures in history if "valid_loss" in figures]
+    return int(np.argmin([badness(figures, metric) for figures in trained])) + 1 if trained else 1
+
+
+def _asks(tasks: Sequence[FitTask], feature: Any) -> bool:
+    return any(getattr(task.params, "features", None) == feature.backbone for task in tasks)

@@ -1,0 +1,259 @@
+"""Runs what a plan still lacks and keeps it as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from quorate.execution.base import Executor, Policy, Sources
+from quorate.execution.budget import Agenda, Budget, round_of
+from quorate.execution.estimates import Estimates, makespan
+from quorate.execution.events import (
+    Checkpointed,
+    Event,
+    Failed,
+    Featured,
+    Fitted,
+    OutOfTime,
+    Predicted,
+    Reported,
+    SoFar,
+    Started,
+)
+from quorate.job.features import Extraction, find_features
+from quorate.job.tracker import Mirror
+from quorate.members.base import Proba
+from quorate.plan.planner import Context, FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit, predict_key
+from quorate.report.progress import Screen, Watch
+from quorate.results.results import Fit, Results
+from quorate.runs.folder import RunFolder
+from quorate.spec import ExecutionSpec
+from quorate.training.run import Metrics
+from quorate.training.soundness import difference
+
+_PACKING = 1.5
+"""What the files of a result take to be read, verified and written into the bundle, by what they took to be kept."""
+
+
+@dataclass
+class Work:
+    """What is done of a plan, by the key of the fit task."""
+
+    fits: dict[str, Fit] = field(default_factory=dict)
+    tests: dict[str, Proba] = field(default_factory=dict)
+    failures: dict[str, Failed] = field(default_factory=dict)
+    late: dict[str, OutOfTime] = field(default_factory=dict)
+    """What the budget left out."""
+    features_left: list[FeatureTask] = field(default_factory=list)
+    """What frozen networks still owe."""
+    estimates: Estimates = field(default_factory=Estimates)
+
+    def status(self, plan: Plan, label: str) -> str:
+        """`ok`, or why the member is not whole."""
+        tasks = plan.of(label)
+        failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]
+        if failed:
+            return "diverged" if "diverged" in failed else "failed"
+        if any(task.key in self.late for task in tasks):
+            return "out of time"
+        whole = all(self.fits[task.key].complete for task in tasks if task.key in self.fits)
+        return "ok" if whole else "stopped early"
+
+
+def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
+    """What the store already has of this plan, `but` for what is known."""
+    found = (results.find(task) for task in plan.tasks if task.key not in (but or {}))
+    return {fit.task.key: fit for fit in found if fit is not None}
+
+
+def units_left(plan: Plan, work: Work, results: Results) -> list[Unit]:
+    """What is still to be run; test predictions that the store has are taken from there."""
+    units = [Unit((task,)) for task in plan.runs if any(part.key not in work.fits for part in task.all)]
+    return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
+
+
+def train(
+    units: Sequence[Unit],
+    plan: Plan,
+    work: Work,
+    results: Results,
+    executor: Executor,
+    mirror: Mirror,
+    folder: RunFolder,
+    spec: ExecutionSpec,
+    screen: Screen,
+    budget: Budget | None = None,
+) -> None:
+    """Run `units` and keep what they give as it comes; under a budget, as far as it goes.
+
+    The features that they need are computed before, as far as the store does not have them; raises `BackboneError`
+    where a frozen network's weights cannot be had.
+    """
+    extraction = find_features(plan, units, results)
+    every = [*(Unit((task,)) for task in extraction.missing), *units]
+    policy = Policy(spec.retries, spec.lost_workers, spec.checkpoint_seconds, spec.workers)
+    sources = Sources(results.checkpoint, lambda task: results.files(work.fits[task.key]))
+    shares = Shares(every, executor, spec.workers)
+    for fit in work.fits.values():
+        if not fit.task.view:
+            work.estimates.reused(fit.task, fit.seconds)
+    agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
+    watch = Watch(screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
+    begun: set[str] = set()
+    so_far: dict[str, Fitted] = {}
+    heard = Heard()
+
+    def run(chosen: Sequence[Unit], context: Context) -> Iterator[Event]:
+        return executor.run(chosen, context=context, sources=sources, policy=policy, agenda=agenda)
+
+    with watch.shown():
+        for given in _in_turn(extraction, units, run):
+            # of a network that is out of time stands what it would have given before
+            event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
+            folder.log(event)
+            extraction.on(event)
+            if isinstance(event, Checkpointed):
+                results.keep_checkpoint(event)
+                continue
+            if isinstance(event, SoFar):
+                so_far[event.task.key] = event.result
+                continue
+            work.estimates.on(event, time.monotonic())
+            since = time.monotonic()
+            if isinstance(event, Started):
+                begun.add(event.task.key)
+            elif isinstance(event, Fitted):
+                so_far.pop(event.task.key, None)
+                _keep(event, plan, work, results)
+                if budget is not None:
+                    budget.reserve += _PACKING * (time.monotonic() - since)
+            elif isinstance(event, Predicted):
+                key = event.task.fit.key
+                if key not in work.fits:
+                    continue  # its model was refused after the worker had gone on to the test rows
+                work.tests[key] = event.proba
+                if work.fits[key].complete:
+                    results.keep_predicted(event)
+            elif isinstance(event, Featured):
+                results.keep_features(event)
+            elif isinstance(event.task, FeatureTask):
+                pass  # what needs it ends with events of its own
+            elif isinstance(event, Failed) and event.final:
+                for part in _fits_of(event.task):
+                    work.failures[part.key] = event
+                    work.fits.pop(part.key, None)
+                    if event.status == "diverged":
+                        results.drop_checkpoint(part)  # its state is of no use to anybody
+            elif isinstance(event, OutOfTime):
+                for part in _fits_of(event.task):
+                    work.late[part.key] = event
+                    work.fits.pop(part.key, None)
+            if not isinstance(event, OutOfTime) or event.task.key in begun:
+                mirror.on(event)
+            watch.on(event)
+    work.features_left = extraction.missing
+
+
+def _in_turn(
+    extraction: Extraction, units: Sequence[Unit], run: Callable[[Sequence[Unit], Context], Iterator[Event]]
+) -> Iterator[Event]:
+    """The events of the features that are missing, then those of `units`; the caller has dealt with one when it asks
+    for the next."""
+    if missing := extraction.missing:
+        yield from run([Unit((task,)) for task in missing], extraction.before())
+    yield from extraction.without(units)
+    ready = [unit for unit in units if extraction.can_begin(unit)]
+    if ready:
+        yield from run(ready, extraction.after())
+
+
+class Heard:
+    """The figures of each epoch as the first attempt at a fit gave them, to hold against those of later attempts."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[str, dict[int, Metrics]] = {}
+
+    def judge(self, event: Event) -> Event:
+        """The event; a failure instead of a result whose epochs are not those of an earlier attempt.
+
+        Equal attempts give equal bits, and almost equal ones on other processors. Larger differences mean that the
+        memory of one of them was overwritten, and it is unknown which one.
+        """
+        if isinstance(event, Reported):
+            self._epochs.setdefault(event.task.key, {}).setdefault(event.epoch, event.metrics)
+        if not isinstance(event, Fitted):
+            return event
+        before = self._epochs.get(event.task.key, {})
+        for epoch, figures in enumerate(event.history, start=1):
+            if epoch in before and (found := difference(before[epoch], figures)) is not None:
+                message = (
+                    f"two attempts do not agree: in epoch {epoch}, {found}; memory was overwritten in one of them, "
+                    "so neither is kept; start the job again, and try another version of torch if this happens again"
+                )
+                return Failed(event.task, 1, "diverged", message)
+        return event
+
+
+class Shares:
+    """The part of all workers that a task holds: one by the number of its size that run at the same time."""
+
+    def __init__(self, units: Sequence[Unit], executor: Executor, most: int | None) -> None:
+        self._shares: dict[Resources, float] = {}
+        for unit in units:
+            if unit.resources not in self._shares:
+                slots = min(executor.slots(unit.resources), most or len(units))
+                self._shares[unit.resources] = 1 / max(slots, 1)
+
+    def __call__(self, task: Task) -> float:
+        return self._shares.get(task.resources, 1.0)
+
+
+def seconds_to_quorum(plan: Plan, work: Work, *, need: int, share: Shares) -> float:
+    """Estimated seconds of training until `need` members have a fold more than none, the quickest ones first."""
+    firsts = [min(plan.of(label), key=round_of) for label in plan.labels]
+    missing = [task for task in firsts if task.key not in work.fits and task.key not in work.failures]
+    waiting = sorted((work.estimates.seconds(task), share(task)) for task in missing)
+    present = sum(task.key in work.fits for task in firsts)
+    before = [(work.estimates.seconds(task), share(task)) for task in work.features_left]
+    return makespan([], [*before, *waiting[: max(need - present, 0)]])
+
+
+def _fits_of(task: FitTask | PredictTask) -> tuple[FitTask, ...]:
+    """What is not there where a task has failed."""
+    return task.all if isinstance(task, FitTask) else (task.fit,)
+
+
+def _keep(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
+    """Keep a result and the others of its run; a run that was stopped early may lack some of them."""
+    for part in event.all:
+        _keep_one(part, plan, work, results)
+    for task in event.task.others:
+        if task.key not in work.fits:
+            work.late[task.key] = OutOfTime(task, True, "its run was stopped before it came to it")
+
+
+def _keep_one(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
+    work.failures.pop(event.task.key, None)
+    if event.complete:
+        work.fits[event.task.key] = results.keep(event)
+        results.drop_checkpoint(event.task)
+    else:
+        work.fits[event.task.key] = results.hold(event)  # its checkpoint stays, to go on from
+    if event.test is not None and plan.context.test is not None:
+        work.tests[event.task.key] = event.test
+        if event.complete:
+            results.keep_prediction(predict_key(event.task.key, plan.context.test), event.test)
+
+
+def _missing_predictions(plan: Plan, work: Work, results: Results) -> Iterator[PredictTask]:
+    """Take the stored test predictions of reused fits; give tasks for those that are not there."""
+    if plan.context.test is None:
+        return
+    for key, fit in work.fits.items():
+        task = PredictTask(predict_key(key, plan.context.test), fit.task)
+        proba = results.prediction(task)
+        if proba is None:
+            yield task
+        else:
+            work.tests[key] = proba

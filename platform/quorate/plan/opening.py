@@ -1,0 +1,64 @@
+"""Opens the data of a job: the rows, the folds, and the files that members start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from quorate.data.dataset import Dataset
+from quorate.data.folds import FoldsError, make_folds
+from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
+from quorate.plan.planner import Context, assets_of, derive_seed
+from quorate.registry import DATASETS
+from quorate.spec import Job
+
+
+def open_data(job: Job, say: Callable[[str], None] | None = None, data: Opened | None = None) -> Context:
+    """The rows, folds and files of a job; `data` are rows in memory, used instead of what the job names.
+
+    Notes on the data and warnings go to `say`. Raises `SpecError` with the place in the job file.
+    """
+    spec = job.spec
+    try:
+        opened = data or first_rows(DATASETS.get(spec.data.kind).open(spec.data), spec.data.limit)
+    except DataError as error:
+        raise job.error((("data", error.key) if error.key else ("data",), str(error))) from None
+    if say is not None:
+        for note in opened.notes:
+            say(note)
+    train, train_dev = _set_aside(job, opened)
+    try:
+        seed = derive_seed(spec.seed, "folds")
+        folds = make_folds(train.y, spec.validation, seed, groups=train.groups, time=train.time)
+    except FoldsError as error:
+        raise job.error((("validation", error.key), str(error))) from None
+    if spec.quorum.folds is not None and spec.quorum.folds > len(folds):
+        raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
+    if (best := spec.production.best) is not None and best > len(folds):
+        raise job.error((("production", "folds"), f"the best {best} are asked for, but there are {len(folds)} folds"))
+    context = Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
+    validated = np.unique(np.concatenate([fold.valid for fold in folds.folds]))
+    if (counting := int(context.learnable[validated].sum())) < 2:
+        message = f"only {counting} of the {len(validated):,} validated rows count, too few to combine members"
+        raise job.error((("validation",), "; ".join([message, *context.warnings])))
+    if say is not None:
+        for warning in context.warnings:
+            say(warning)
+    return context
+
+
+def _set_aside(job: Job, opened: Opened) -> tuple[Dataset, Dataset | None]:
+    """The rows to train and validate on, and those of `validation.train_dev`: split as a test set would be."""
+    fraction = job.spec.validation.train_dev
+    if not fraction:
+        return opened.train, None
+    if opened.test is None:
+        message = "there are no test rows that train_dev could be told from; leave it out"
+        raise job.error((("validation", "train_dev"), message))
+    try:
+        return hold_out(
+            opened.train, TestSplit(fraction=fraction, seed=derive_seed(job.spec.seed, "train_dev") % 2**32)
+        )
+    except DataError as error:
+        raise job.error((("validation", "train_dev"), str(error))) from None

@@ -1,0 +1,43 @@
+"""Maps names in a job file to kinds: built in, of installed packages, or of users' own code."""
+
+from quorate.registry.kinds import (
+    ARCHS,
+    AUGMENTATIONS,
+    CALIBRATIONS,
+    COMBINERS,
+    DATASETS,
+    INITIALIZATIONS,
+    MEMBERS,
+    OPTIMIZERS,
+    PRETRAININGS,
+    REGISTRIES,
+    SCHEDULES,
+    InvalidParams,
+    KindParams,
+    Spec,
+    kind_of,
+    own_reference,
+)
+from quorate.registry.registry import Registry, UnknownKind, did_you_mean
+
+__all__ = [
+    "ARCHS",
+    "AUGMENTATIONS",
+    "CALIBRATIONS",
+    "COMBINERS",
+    "DATASETS",
+    "INITIALIZATIONS",
+    "MEMBERS",
+    "OPTIMIZERS",
+    "PRETRAININGS",
+    "REGISTRIES",
+    "SCHEDULES",
+    "InvalidParams",
+    "KindParams",
+    "Registry",
+    "Spec",
+    "UnknownKind",
+    "did_you_mean",
+    "kind_of",
+    "own_reference",
+]

@@ -1,0 +1,78 @@
+"""Draws the pictures of a run into a folder, when it ends and again whenever somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from quorate.plan.planner import Plan
+from quorate.report.curve_findings import Curves, History
+from quorate.report.curves import member_curves, sheet
+from quorate.report.plots import confusion
+from quorate.results.results import Fit
+from quorate.runs.folder import BOARD, RunFolder
+from quorate.tracking import journal
+from quorate.tracking.histories import histories
+from quorate.training.curves import with_labels
+
+
+def draw(folder: RunFolder, plan: Plan, fits: Mapping[str, Fit]) -> Iterator[Path]:
+    """The learning curves of each member (`curves-NAME`), all on one sheet (`curves`), confusion matrices."""
+    plots = folder.path / "plots"
+    plots.mkdir(exist_ok=True)
+    yield from draw_curves(plots, _curves_of(plan, fits), ensemble=_ensemble_loss(folder))
+    for split, source in (("oof", "oof.npz"), ("test", "test.npz")):
+        if (folder.path / source).exists():
+            with np.load(folder.path / source) as arrays:
+                proba, y = arrays["ensemble"], arrays["y"]
+            rows = np.isfinite(proba).all(axis=1)
+            path = plots / f"confusion-{split}.png"
+            confusion(path, proba[rows], y[rows], plan.context.train.class_names, f"ensemble, {split} rows")
+            yield path
+
+
+def draw_curves(folder: Path, members: Mapping[str, Curves], *, ensemble: float | None) -> Iterator[Path]:
+    """`curves-NAME` of each member that has epochs, and `curves` of all, where one has."""
+    with_epochs = {name: curves for name, curves in members.items() if max(map(len, curves.histories)) > 1}
+    for name, curves in with_epochs.items():
+        yield from member_curves(folder / f"curves-{name}", name, curves)
+    if with_epochs:
+        yield from sheet(folder / "curves", members, ensemble=ensemble)
+
+
+def recorded_curves(folder: RunFolder) -> dict[str, Curves]:
+    """The curves of a run by member, as its journal has them."""
+    recorded = histories(folder.path / journal.NAME)
+    return _sound({name: (list(found.histories.values()), found.restored) for name, found in recorded.items()})
+
+
+def redraw(folder: RunFolder, output: Path) -> list[Path]:
+    """Draw the curves of a run again, one that goes on or failed too."""
+    return list(draw_curves(output, recorded_curves(folder), ensemble=_ensemble_loss(folder)))
+
+
+def _curves_of(plan: Plan, fits: Mapping[str, Fit]) -> dict[str, Curves]:
+    found: dict[str, tuple[list[History], bool]] = {}
+    for task in plan.runs:
+        if task.key in fits:
+            stopping = getattr(task.params, "early_stopping", None) is not None
+            found.setdefault(task.member, ([], stopping))[0].append(fits[task.key].history)
+    return _sound(found)
+
+
+def _sound(found: Mapping[str, tuple[list[History], bool]]) -> dict[str, Curves]:
+    """Without what has no losses to draw."""
+    kept = {
+        name: Curves(tuple(history for history in map(with_labels, all_) if history), restored)
+        for name, (all_, restored) in found.items()
+    }
+    return {name: curves for name, curves in kept.items() if curves.histories}
+
+
+def _ensemble_loss(folder: RunFolder) -> float | None:
+    if not (folder.path / BOARD).is_file():
+        return None
+    oof = folder.board()["ensemble"]["oof"]
+    return float(oof["nll"]) if oof else None

@@ -1,0 +1,1 @@
+"""Run folders: create, find, list, compare and reopen them."""

@@ -1,0 +1,96 @@
+"""A finished run with its data opened again, for whatever is made from it afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from quorate.bundle import read_manifest
+from quorate.ensemble.arrays import Floats, Mask, Proba
+from quorate.errors import UserError
+from quorate.plan.opening import open_data
+from quorate.plan.planner import Context
+from quorate.runs.folder import RunFolder, tested_members
+from quorate.spec import Job, load_job
+
+
+@dataclass(frozen=True, eq=False)
+class TestAnswers:
+    """What M members and the ensemble have said of the n test rows, which are still the same."""
+
+    __test__ = False  # pytest: not a test class
+
+    proba: Proba
+    """(M, n, K), zero for members that are not `tested`."""
+    ensemble: Floats
+    """(n, K)"""
+    tested: Mask
+    """(M,): whether the member has predicted the test rows; a budget may leave that out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A run, its job and its rows; `proba` (M, N, K), `mask` (M, N) and `ensemble` (N, K) are out-of-fold.
+
+    `ensemble` is cross-fitted, and NaN in the rows that not every member covers.
+    """
+
+    folder: RunFolder
+    job: Job
+    context: Context
+    board: dict[str, Any]
+    members: tuple[str, ...]
+    proba: Proba
+    mask: Mask
+    ensemble: Floats
+    test: TestAnswers | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> Mask:
+        """The rows (N,) of which the ensemble has out-of-fold probabilities."""
+        known: Mask = np.logical_and.reduce(np.isfinite(self.ensemble), axis=1)
+        return known
+
+
+def reopen(folder: RunFolder) -> Finished:
+    """The run with its data as they are now; raises `UserError` where they are others, or the run is not whole."""
+    manifest, board = read_manifest(folder.bundle), folder.board()
+    saved = folder.arrays("oof.npz")
+    job = load_job(folder.path / "job.json")
+    context = open_data(job)
+    train = context.train
+    if list(train.class_names) != manifest["class_names"]:
+        raise UserError(
+            f"the run {folder.name} was trained on the classes {_listed(manifest['class_names'])}, and its data now "
+            f"have {_listed(train.class_names)}; restore the data, or start the job again"
+        )
+    if train.fingerprint != manifest["data"]["fingerprint"]:
+        raise UserError(
+            f"the data have changed since the run {folder.name} (it was trained on {manifest['data']['rows']:,} rows, "
+            f"now there are {len(train):,}, or others), so its out-of-fold predictions are not of these rows; restore "
+            "the data, or start the job again"
+        )
+    if saved["ensemble"].shape != (len(train), train.n_classes) or not np.array_equal(saved["y"], train.y):
+        raise UserError(f"{folder.path / 'oof.npz'} is not of this run's rows; start the job again")
+    test, notes = _test_answers(folder, context)
+    names = tuple(map(str, saved["members"]))
+    return Finished(
+        folder, job, context, board, names, saved["proba"], saved["mask"], saved["ensemble"], test, tuple(notes)
+    )
+
+
+def _test_answers(folder: RunFolder, context: Context) -> tuple[TestAnswers | None, list[str]]:
+    saved = folder.arrays_if_any("test.npz")
+    if context.test is None or saved is None:
+        return None, []
+    known = saved.get("fingerprint", context.test.fingerprint)  # older runs do not know theirs
+    if str(known) != context.test.fingerprint or not np.array_equal(saved["y"], context.test.y):
+        return None, ["the test rows have changed since the run, so nothing is compared on them"]
+    return TestAnswers(saved["proba"], saved["ensemble"], tested_members(saved)), []
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(list(names)[:10]) + (", …" if len(names) > 10 else "")

@@ -1,0 +1,177 @@
+"""Run folders: what one start of a job leaves for people and for later commands."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.errors import UserError, naming
+from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
+from quorate.plan.planner import FeatureTask, PredictTask
+from quorate.spec import Job, JobSpec, spec_of_run
+
+BOARD = "leaderboard.json"
+
+
+class RunError(UserError):
+    """No run is where the user says."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one start of a job; a finished one has a leaderboard."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def bundle(self) -> Path:
+        return self.path / "bundle"
+
+    @classmethod
+    def create(cls, runs: Path, job: Job) -> RunFolder:
+        """A new folder `NAME-DATE-TIME` with the job as it was read."""
+        stem = f"{job.spec.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        for number in range(1000):
+            path = runs / (stem if number == 0 else f"{stem}-{number + 1}")
+            try:
+                (path / "logs").mkdir(parents=True)
+            except FileExistsError:
+                continue
+            folder = cls(path)
+            folder.write("job.json", job.spec.model_dump_json(indent=1).encode())
+            return folder
+        raise AssertionError("a thousand runs of one name in one second")
+
+    @classmethod
+    def find(cls, run: str | None, runs: Path) -> RunFolder:
+        """The run at a path or of a name, the newest finished one when left out; raises `RunError`."""
+        if run is None:
+            finished = sorted(runs.glob(f"*/{BOARD}"), key=lambda path: path.stat().st_mtime)
+            if not finished:
+                raise RunError(
+                    f"there is no finished run in {runs.absolute()}; run `quorate train JOB.yaml`, or give --run"
+                )
+            return cls(finished[-1].parent)
+        if not run:
+            raise RunError("--run is empty; name a run (`quorate runs` lists them), or leave it out for the newest")
+        for path in (Path(run), runs / run):
+            if (path / BOARD).is_file():
+                return cls(path)
+            if (path / "job.json").is_file():
+                raise RunError(f"the run {run} has no {BOARD}: it did not finish; start its job again")
+        raise _no_run(run, runs)
+
+    @classmethod
+    def journalled(cls, run: str | None, runs: Path) -> RunFolder:
+        """The run at a path or of a name, finished or not; the newest one when left out; raises `RunError`."""
+        if run is None:
+            started = sorted(runs.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+            if not started:
+                raise RunError(f"there is no run in {runs.absolute()}; name one")
+            return cls(started[-1].parent)
+        for path in (Path(run), runs / run):
+            if (path / "journal.jsonl").is_file():
+                return cls(path)
+        raise _no_run(run, runs)
+
+    def board(self) -> dict[str, Any]:
+        """What a finished job wrote; raises `RunError` where that is damaged."""
+        path = self.path / BOARD
+        try:
+            board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            sound = {"ensemble", "members"} <= set(board)
+        except (OSError, ValueError, TypeError):
+            sound = False
+        if not sound:
+            raise RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
+        return board
+
+    def spec(self) -> JobSpec:
+        """The job as it was read, whether its data are still there or not; raises `RunError` where it is damaged."""
+        path = self.path / "job.json"
+        try:
+            return spec_of_run(path)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path} is no job that can be read here; start the job again, where its own code is ({error})"
+            ) from None
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """What a finished job wrote to `oof.npz` or `test.npz`; raises `RunError` where it is missing or damaged."""
+        path = self.path / name
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                return dict(saved)
+        except FileNotFoundError:
+            raise RunError(
+                f"the run {self.name} has no {name}, which holds its out-of-fold predictions; start its job again, "
+                "which takes finished work from the store"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read: {error}; start the job again") from None
+
+    def arrays_if_any(self, name: str) -> dict[str, NDArray[Any]] | None:
+        """`arrays`, None where the run has no such file."""
+        return self.arrays(name) if (self.path / name).is_file() else None
+
+    def log_path(self, event: Event) -> Path:
+        """The log of one attempt at one task."""
+        if isinstance(event.task, FeatureTask):
+            return self.path / "logs" / f"features.{event.task.label.replace('/', '.')}.log"
+        task = event.task.fit if isinstance(event.task, PredictTask) else event.task
+        return self.path / "logs" / f"{task.label}.{task.part.replace(' ', '')}.log"
+
+    def log(self, event: Event) -> None:
+        """Write an event to its task's log."""
+        if isinstance(event, Started):
+            line = f"attempt {event.attempt} on {event.worker}" + (", from a checkpoint" if event.restored else "")
+        elif isinstance(event, Reported):
+            line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
+        elif isinstance(event, Fitted):
+            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its time")
+        elif isinstance(event, Featured):
+            line = f"{event.task} in {event.seconds:.2f} s"
+        elif isinstance(event, OutOfTime):
+            line = f"out of time: {event.message}"
+        elif isinstance(event, Failed):
+            line = f"attempt {event.attempt} {event.status}: {event.message}\n{event.tail}\nworker's log: {event.log}"
+        else:
+            line = type(event).__name__.lower()
+        path = self.log_path(event)
+        with naming(path), path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file there whole, or not at all."""
+        path, partial = self.path / name, self.path / f".{name}.partial"
+        try:
+            with naming(path):
+                partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def tested_members(saved: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """The members (M,) that have predicted the test rows, from the arrays of `test.npz`."""
+    tested: NDArray[np.bool_] = saved.get(
+        "tested", np.ones(len(saved["proba"]), bool)
+    )  # runs of older versions do not say
+    return tested
+
+
+def _no_run(run: str, runs: Path) -> RunError:
+    if run.startswith("models:/"):
+        return RunError(f"{run} is a model, which predict, evaluate and serve take; name the run that it came from")
+    return RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")

@@ -1,0 +1,168 @@
+"""The runs of a folder: how each one ended, what it gave, and its removal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from quorate.runs.folder import BOARD, RunError, RunFolder
+from quorate.tracking import journal
+from quorate.tracking.shipper_process import Shipper, default_uri
+
+State = Literal["finished", "damaged", "running", "failed", "interrupted"]
+
+STARTING = 60.0
+"""Seconds for which a run folder without a journal counts as one that is just being made."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One run as `quorate runs` shows it; figures are None unless it finished."""
+
+    name: str
+    started: str
+    """Local time, ISO 8601."""
+    state: State
+    data: str
+    members: int
+    oof_nll: float | None
+    test_nll: float | None
+    test_accuracy: float | None
+    seconds: float | None
+    size: int
+    """Bytes of the folder."""
+
+
+def past_runs(runs: Path) -> list[PastRun]:
+    """The runs in a folder, the newest first; what is no run is passed over."""
+    jobs = sorted(runs.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = []
+    for path in jobs:
+        with contextlib.suppress(ValueError):  # a job.json of something else
+            if not path.parent.name.startswith("."):
+                found.append(_past_run(RunFolder(path.parent)))
+    return found
+
+
+def state_of(run: RunFolder) -> State:
+    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it."""
+    if (run.path / BOARD).is_file():
+        return "finished"
+    path = run.path / journal.NAME
+    if not path.is_file():
+        just_made = time.time() - (run.path / "job.json").stat().st_mtime < STARTING
+        return "running" if just_made else "interrupted"
+    status = journal.end_of(path, "job")
+    written = journal.is_written(path)
+    if written or (written is None and status is None):
+        return "running"
+    return "failed" if status == "FAILED" else "interrupted"
+
+
+def removable(run: str, runs: Path) -> RunFolder:
+    """The run at a path or of a name, if it lies in `runs` itself and is over; raises `RunError`."""
+    named = next((path for path in (runs / run, Path(run)) if (path / "job.json").is_file()), None)
+    if named is None:
+        raise RunError(f"there is no run {run!r} in {runs.absolute()}")
+    named = Path(os.path.abspath(named))  # noqa: PTH100 - `resolve` would follow the links that are refused here
+    if named.parent.resolve() != runs.resolve():
+        raise RunError(f"{run} does not lie in {runs.absolute()}; remove it by hand, or set QUORATE_RUNS")
+    if named.is_symlink():
+        raise RunError(f"{run} is a link to {named.resolve()}; remove it by hand")
+    folder = RunFolder(named)
+    if state_of(folder) == "running":
+        raise RunError(f"{named.name} is running; end it first (Ctrl-C keeps its work)")
+    return folder
+
+
+def unsent(run: RunFolder) -> int:
+    """Records of the run that MLflow does not have and that would go with it."""
+    job = _job(run)
+    if not job.get("tracking", {}).get("enabled") or not (run.path / journal.NAME).is_file():
+        return 0
+    return Shipper(run.path, default_uri(), None).pending()
+
+
+def remove(run: RunFolder) -> None:
+    """Remove a run that is over with all that its folder holds; links in it are removed, not followed.
+
+    Raises `RunError` where a job or a shipper is still at work on it.
+    """
+    with contextlib.ExitStack() as locks:
+        for name in (journal.NAME, "shipper.lock"):
+            if (run.path / name).is_file():
+                locks.enter_context(_held(run.path / name, run))
+        going = run.path.with_name(f".removed-{run.name}")  # out of sight at once, whatever comes then
+        run.path.rename(going)
+        shutil.rmtree(going)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files below a folder; links count for themselves."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # a running job's
+                total += (Path(root) / name).lstat().st_size
+    return total
+
+
+@contextlib.contextmanager
+def _held(path: Path, run: RunFolder) -> Iterator[None]:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = "is running" if path.name == journal.NAME else "is still being sent to MLflow"
+            raise RunError(f"{run.name} {what}; try again when that is over") from None
+        except OSError:
+            pass  # a file system without locks: `removable` has looked at the journal
+        yield
+
+
+def _past_run(run: RunFolder) -> PastRun:
+    job, state = _job(run), state_of(run)
+    board: dict[str, Any] = {}
+    if state == "finished":
+        try:
+            board = run.board()
+        except RunError:
+            state = "damaged"
+    ensemble = board.get("ensemble", {})
+    oof, test = ensemble.get("oof") or {}, ensemble.get("test") or {}
+    started = time.localtime((run.path / "job.json").stat().st_mtime)
+    return PastRun(
+        name=run.name,
+        started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
+        state=state,
+        data=_data(job.get("data", {})),
+        members=len(board["members"]) if "members" in board else _members_of(job),
+        oof_nll=oof.get("nll"),
+        test_nll=test.get("nll"),
+        test_accuracy=test.get("accuracy"),
+        seconds=board.get("seconds"),
+        size=size_of(run.path),
+    )
+
+
+def _members_of(job: dict[str, Any]) -> int:
+    return sum(int(member.get("copies", 1)) for member in job.get("members", {}).values())
+
+
+def _job(run: RunFolder) -> dict[str, Any]:
+    job: dict[str, Any] = json.loads((run.path / "job.json").read_text(encoding="utf-8"))
+    return job
+
+
+def _data(data: dict[str, Any]) -> str:
+    """The kind, and the last two parts of the path that it reads."""
+    path = data.get("train")
+    return " ".join([str(data.get("kind", "")), *(["/".join(Path(path).parts[-2:])] if isinstance(path, str) else [])])

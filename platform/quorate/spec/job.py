@@ -1,0 +1,456 @@
+"""The job file as frozen, typed values: `load_job` gives a `Job` or every error at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from quorate.quantities import SIZE, TIME, read_bytes, read_seconds
+from quorate.registry import (
+    COMBINERS,
+    DATASETS,
+    MEMBERS,
+    InvalidParams,
+    KindParams,
+    Spec,
+    did_you_mean,
+    kind_of,
+    own_code,
+)
+from quorate.registry.parameter_names import about_unknown, field_named
+from quorate.spec import file as jobfile
+from quorate.spec.file import Loc, Override, Problem, Source, SpecError
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
+"""What jobs and members may be called."""
+
+
+def _given_path(value: Path, info: ValidationInfo) -> Path:
+    """The path below the job file's folder, or else below the present one (as variables in a shell mean it)."""
+    context = info.context or {}
+    if context.get("read_before"):
+        return value
+    base: Path = context.get("base", Path())
+    for folder in (base, Path()):
+        try:
+            path = folder / value.expanduser()
+            if path.exists():
+                return path.absolute()
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"{str(value)[:80]!r} is no usable path: {error}") from None
+    raise ValueError(f"there is no {str(value)!r}, neither from the job file's folder nor from {Path.cwd()}")
+
+
+ExistingPath = Annotated[Path, AfterValidator(_given_path)]
+"""A file or folder that exists; relative to the job file's folder, or else to the present one."""
+
+
+def _size(value: object) -> object:
+    return read_bytes(value) if isinstance(value, str) else value
+
+
+Bytes = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": SIZE, "examples": ["2GiB"]}]}
+    ),
+]
+"""A number of bytes, or text such as `2GiB`."""
+
+
+def _time(value: object) -> object:
+    return read_seconds(value) if isinstance(value, str) else value
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_time),
+    Field(gt=0, allow_inf_nan=False),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": TIME, "examples": ["300s", "20m", "2h"]},
+            ]
+        }
+    ),
+]
+"""A number of seconds, or text such as `20m`."""
+
+
+class MemberParams(KindParams):
+    """What every member takes, whatever its kind."""
+
+    copies: int = Field(1, ge=1, le=1000)
+    """How many members to train from this entry; they differ by their seed."""
+    cpus: float = Field(1, gt=0, allow_inf_nan=False)
+    """CPU cores that one fit task holds; a network uses as many threads."""
+    gpus: float = Field(0, ge=0, allow_inf_nan=False)
+    """Accelerators that one fit task holds; a fraction shares one."""
+    memory: Bytes = 0
+    """Memory that one fit task asks the cluster for, in bytes or as `2GiB`; 0 asks for none."""
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Values by parameter that the copies take in turn, nested ones with dots: `{lr: [0.01, 0.1]}`."""
+
+    @field_validator("vary")
+    @classmethod
+    def _by_fields(cls, vary: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """`vary` with the fields' own names, so that an alias is the same member."""
+        paths = [path.partition(".") for path in vary]
+        renamed = [field_named(cls, key) + dot + rest for key, dot, rest in paths]
+        if twice := {name for name in renamed if renamed.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} stands twice, by two of its names; keep one of them")
+        return dict(zip(renamed, vary.values(), strict=True))
+
+    @model_validator(mode="after")
+    def _every_copy_is_valid(self, info: ValidationInfo) -> Self:
+        if self.vary and self.copies == 1:
+            raise ValueError("vary makes copies differ, and there is one; set copies")
+        for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "vary"}:
+            raise ValueError(f"vary: {name} is the same for all copies; leave it out, or write another member")
+        for copy in range(self.copies if self.vary else 0):
+            try:
+                given = self._given(copy)
+            except ValueError as error:
+                raise ValueError(f"vary: {error}") from None
+            try:
+                made = type(self).model_validate(given, context=info.context)
+            except (ValidationError, InvalidParams) as error:
+                raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error, type(self), given)}") from None
+            for path, values in self.vary.items():
+                if isinstance(file := _value_at(made, path), Path):
+                    values[copy % len(values)] = str(file)  # as the job file's own folder has it
+        return self
+
+    def of_copy(self, copy: int) -> Self:
+        """The parameters of one copy, from 0, with its values of `vary`."""
+        return type(self).model_validate(self._given(copy)) if self.vary else self
+
+    def _given(self, copy: int) -> dict[str, Any]:
+        """What the job file would say of one copy alone; raises `ValueError`."""
+        given = self.model_dump(exclude={"vary"}, exclude_unset=True)
+        for path, values in self.vary.items():
+            inner, keys = given, path.split(".")
+            for key in keys[:-1]:
+                below = inner.get(key, self._default(key) if inner is given else None)
+                if not isinstance(below, str | dict | None):
+                    raise ValueError(f"{path}: {key} is {below!r}, which has no keys of its own")
+                inner[key] = {"kind": below} if isinstance(below, str) else below or {}
+                inner = inner[key]
+            inner[keys[-1]] = values[copy % len(values)]
+        return given
+
+    def _default(self, key: str) -> Any:
+        """What a parameter that was left out is, as far as a job file would say it."""
+        default = getattr(self, key, None)
+        if isinstance(default, KindParams):
+            return {"kind": default.kind}
+        return None if isinstance(default, BaseModel) else default
+
+
+def _value_at(part: Any, path: str) -> Any:
+    for key in path.split("."):
+        part = getattr(part, key, None)
+    return part
+
+
+def _first_problem(error: ValidationError | InvalidParams, model: type[BaseModel], tree: Any) -> str:
+    found = _flatten(error.error, (), error.model) if isinstance(error, InvalidParams) else _flatten(error, (), model)
+    loc, inner, details = next((one for one in found if one[2]["type"] not in _WRONG_TYPE), found[0])
+    place, text = _plain(loc, inner, details, tree)
+    return f"{'.'.join(map(str, place))}: {text}" if place else text
+
+
+class ValidationSpec(Spec):
+    """How the training rows are split into folds."""
+
+    scheme: Literal["auto", "kfold", "holdout"] = "auto"
+    """`auto` takes k-fold below `auto_rows` rows and one holdout fold from there on."""
+    folds: int = Field(5, ge=2, le=1000)
+    """Folds of the k-fold scheme."""
+    repeats: int = Field(1, ge=1, le=100)
+    """How often the k-fold split is drawn anew; OOF predictions of one row are averaged."""
+    fraction: float = Field(0.1, gt=0, lt=1)
+    """Part of the rows that the holdout scheme validates on."""
+    auto_rows: int = Field(20_000, ge=1)
+    """From how many training rows `auto` takes one holdout fold."""
+    train_dev: float = Field(0.0, ge=0, lt=1)
+    """Part of the training rows that nothing trains or validates on, scored in the end as the test rows are."""
+
+
+class QuorumSpec(Spec):
+    """What the ensemble needs to be made."""
+
+    members: int | float = Field(0.5, gt=0)
+    """Least number of members (whole number), or part of them (below 1)."""
+    folds: int | None = Field(None, ge=1)
+    """Folds that a member needs to count; all of them when left out."""
+
+    @field_validator("members")
+    @classmethod
+    def _a_part_is_at_most_all(cls, members: int | float) -> int | float:
+        if isinstance(members, float) and members > 1:
+            raise ValueError(f"{members} is neither a part (up to 1.0) nor a whole number of members")
+        return members
+
+    def of(self, total: int) -> int:
+        """How many of `total` members are needed."""
+        needed = self.members if isinstance(self.members, int) else math.ceil(self.members * total)
+        return max(1, min(needed, total))
+
+
+class ProductionSpec(Spec):
+    """What the bundle predicts with."""
+
+    folds: Annotated[str, Field(pattern=r"^(all|best [1-9][0-9]*)$")] = "all"
+    """`all` fold models of each member, averaged, or the `best 2` (or another number) by their validation rows."""
+    refit: bool = False
+    """Train each member that weighs something once more, on all rows; it then predicts alone."""
+
+    @property
+    def best(self) -> int | None:
+        """How many fold models; None for all."""
+        return None if self.folds == "all" else int(self.folds.removeprefix("best "))
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.refit and self.best is not None:
+            raise ValueError(f"refit takes the place of the fold models, and folds: {self.folds} chooses among them")
+        return self
+
+
+class ExecutionSpec(Spec):
+    """Where fit tasks run and how failures are met."""
+
+    executor: Literal["ray", "local"] = "ray"
+    """`ray` trains on actors of a cluster, `local` in this process, one task after another."""
+    retries: int = Field(1, ge=0, le=100)
+    """How often a fit task that raised is tried again."""
+    lost_workers: int = Field(5, ge=0, le=1000)
+    """How often a fit task is started again because its worker died."""
+    checkpoint_seconds: float = Field(10, ge=0)
+    """Least time between two checkpoints of one fit task."""
+    workers: int | None = Field(None, ge=1)
+    """Most fit tasks at the same time; as many as the cluster holds when left out."""
+    budget: Seconds | None = None
+    """Time for the whole command, as `300s`, `20m` or `2h`; as long as it takes when left out."""
+
+
+class TrackingSpec(Spec):
+    """What is sent to MLflow."""
+
+    enabled: bool = True
+    """Whether the job is mirrored to MLflow."""
+    experiment: str = "quorate"
+    """The MLflow experiment's name."""
+    register_as: str | None = None
+    """Name in the Model Registry; the job's name when left out."""
+
+
+def _member_name(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only, 100 at most")
+    return name
+
+
+class JobSpec(Spec):
+    """One ensemble job."""
+
+    name: str = "ensemble"
+    """Names the run folder, the MLflow run and the registered model."""
+    seed: int = Field(0, ge=0)
+    """Every random number derives from it and from (member, copy, fold)."""
+    data: kind_of(DATASETS)  # type: ignore[valid-type]
+    """The rows to learn from, and those to test on."""
+    validation: ValidationSpec = ValidationSpec()
+    """How the training rows are split into folds."""
+    members: dict[Annotated[str, AfterValidator(_member_name)], kind_of(MEMBERS)]  # type: ignore[valid-type]
+    """Name to member; the name is part of the member's identity, its position is not."""
+    combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
+    """How the members' predictions become one."""
+    quorum: QuorumSpec = QuorumSpec()
+    """What the ensemble needs to be made."""
+    production: ProductionSpec = ProductionSpec()
+    """What the bundle predicts with: all fold models, the best of them, or models of all rows."""
+    execution: ExecutionSpec = ExecutionSpec()
+    """Where fit tasks run and how failures are met."""
+    tracking: TrackingSpec = TrackingSpec()
+    """What is sent to MLflow."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_word(cls, name: str) -> str:
+        if not re.fullmatch(NAME, name):
+            raise ValueError("use letters, digits, '-' and '_', 100 at most")
+        return name
+
+    @field_validator("validation")
+    @classmethod
+    def _train_dev_has_a_test_from_elsewhere(cls, validation: ValidationSpec, info: ValidationInfo) -> ValidationSpec:
+        test = getattr(info.data.get("data"), "test", "elsewhere")
+        if validation.train_dev and not isinstance(test, str | Path):
+            found = "there are no test rows" if test is None else "the test rows are a part of the training rows"
+            raise ValueError(
+                f"train_dev: {validation.train_dev:g} tells rows like the training rows from test rows of elsewhere, "
+                f"and {found}; name a file in data.test, or leave train_dev out"
+            )
+        return validation
+
+    @model_validator(mode="after")
+    def _a_budget_leaves_no_refit(self) -> Self:
+        if self.production.refit and self.execution.budget is not None:
+            raise ValueError("production.refit takes as long as it takes; leave it out, or leave the budget out")
+        return self
+
+    @field_validator("members")
+    @classmethod
+    def _somebody_is_there(cls, members: dict[str, KindParams]) -> dict[str, KindParams]:
+        if not members:
+            raise ValueError("an ensemble needs at least one member")
+        return members
+
+
+@dataclass(frozen=True)
+class Job:
+    """A valid job and the file that it came from."""
+
+    spec: JobSpec
+    source: Source
+
+    def error(self, *problems: tuple[Loc, str]) -> SpecError:
+        """A `SpecError` that points at places of the job file."""
+        return SpecError([self.source.problem(loc, message) for loc, message in problems])
+
+
+def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
+    """Read, override and validate a job file; raises `SpecError` with every problem that it has."""
+    return validate(jobfile.read(path, overrides), base=path.parent)
+
+
+def spec_of_run(path: Path) -> JobSpec:
+    """The job that a run has kept, whether its files are still there or not; raises `ValueError` and `OSError`."""
+    own_code.look_in(path.parent, Path())
+    return JobSpec.model_validate(json.loads(path.read_text(encoding="utf-8")), context={"read_before": True})
+
+
+def validate(source: Source, *, base: Path) -> Job:
+    """Turn a parsed file into a `Job`; users' own code is looked for in `base`, then here. Raises `SpecError`."""
+    own_code.look_in(base, Path())
+    try:
+        spec = JobSpec.model_validate(source.tree, context={"base": base})
+    except ValidationError as error:
+        raise SpecError(list(_problems(error, source))) from None
+    return Job(spec, source)
+
+
+_WRONG_TYPE = {"path_type", "model_type"}
+"""Errors of a union's branch that the value was not meant for, where another branch has more to say."""
+
+
+def _problems(error: ValidationError, source: Source) -> list[Problem]:
+    """Pydantic's errors, those of nested kinds included, one for each place in the file."""
+    messages: dict[Loc, list[str]] = {}
+    other_branch: dict[Loc, list[str]] = {}
+    found = _flatten(error, (), JobSpec)
+    for loc, model, details in found:
+        if details["type"] == "too_short" and any(other[:-1] == loc for other, *_ in found):
+            continue  # its wrong items were not counted
+        place, text = _plain(loc, model, details, source.tree)
+        texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
+        if text not in texts:
+            texts.append(text)
+    for place, texts in other_branch.items():
+        if not any(inner[: len(place)] == place for inner in messages):
+            messages[place] = texts
+    return [source.problem(loc, " or ".join(texts)) for loc, texts in messages.items()]
+
+
+def _flatten(error: ValidationError, prefix: Loc, model: type[BaseModel]) -> list[tuple[Loc, type[BaseModel], Any]]:
+    flat = []
+    for details in error.errors(include_url=False):
+        loc = (*prefix, *details["loc"])
+        inner = details.get("ctx", {}).get("error")
+        if isinstance(inner, InvalidParams):
+            flat += _flatten(inner.error, loc, inner.model)
+        else:
+            flat.append((loc, _model_at(model, loc[len(prefix) :]), details))
+    return flat
+
+
+def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
+    """The model that holds the last key of `loc`."""
+    for key in loc[:-1]:
+        field = model.model_fields.get(str(key))
+        nested = [part for part in _parts(field.annotation if field else None) if _is_model(part)]
+        if nested:
+            model = nested[0]
+    return model
+
+
+def _parts(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated, dict, list):
+        return [part for inner in typing.get_args(annotation) for part in _parts(inner)]
+    return [annotation]
+
+
+def _is_model(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, BaseModel)
+
+
+def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: Any) -> tuple[Loc, str]:
+    """Where it is wrong, as the file's reader sees it, and what to do."""
+    kind, value = details["type"], details["input"]
+    if kind in ("extra_forbidden", "missing"):
+        key, parent = str(loc[-1]), _visible(loc[:-1], tree)
+        given = _at(parent, tree)
+        text = about_unknown(key, model, given) if kind == "extra_forbidden" else f"the key {key!r} is missing"
+        return (*parent, key), text
+    loc = _visible(loc, tree)
+    if kind == "value_error":
+        return loc, str(details["ctx"]["error"])
+    if kind == "literal_error":
+        expected = details["ctx"]["expected"]
+        choices = re.findall(r"'([^']+)'", expected)
+        return loc, f"{value!r} is not one of {expected}{did_you_mean(str(value), choices)}"
+    message = details["msg"].replace("Input should be", "should be")
+    if kind in ("dict_type", "model_type"):
+        message = "should be a mapping of keys to values"
+    return loc, f"{message}, but is {value!r}" if not isinstance(value, dict | list) else message
+
+
+def _at(loc: Loc, tree: Any) -> Any:
+    for key in loc:
+        tree = tree[key]
+    return tree
+
+
+def _visible(loc: Loc, tree: Any) -> Loc:
+    """`loc` without what pydantic adds to it, the names of a union's branches."""
+    seen: list[str | int] = []
+    for key in loc:
+        keys = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, dict) else ()
+        if key in keys:
+            seen.append(key)
+            tree = tree[key]
+    return tuple(seen)

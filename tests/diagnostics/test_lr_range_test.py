@@ -1,0 +1,74 @@
+"""The range test of a job's member: its own seed, optimizer and rows, and nothing left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from quorate.diagnostics.first_fold import open_subject
+from quorate.diagnostics.lr_range_test import Found, check_networks, find_rate, own_rate, sentences
+from quorate.errors import UserError
+from quorate.spec import Job, load_job
+from quorate.training.range_test import RangeTest, Reading, log_spaced
+
+MEMBERS: dict[str, Any] = {"mlp": {"kind": "net", "arch": "mlp", "lr": 0.05, "early_stopping": {}}, "svm": "svm"}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    path = tmp_path_factory.mktemp("job") / "job.yaml"
+    data = {"kind": "digits", "limit": 300}
+    path.write_text(yaml.safe_dump({"data": data, "validation": {"folds": 2}, "members": MEMBERS}))
+    return load_job(path)
+
+
+def test_a_network_of_a_job_has_a_rate_that_suits_and_one_that_is_too_high(job: Job) -> None:
+    subject = open_subject(job, "mlp")
+
+    found = find_rate(subject, low=1e-6, high=100, steps=80)
+    again = find_rate(subject, low=1e-6, high=100, steps=80)
+
+    assert found.reading.learns
+    assert found.reading.suggested is not None and 1e-3 < found.reading.suggested < 0.5
+    assert found.reading.too_high is not None and found.reading.too_high < 20
+    np.testing.assert_array_equal(found.test.losses, again.test.losses, "its seed decides")
+    assert found.batch_size == 64
+    tree = found.to_json()
+    assert tree["suggested"] == found.reading.suggested
+    assert len(tree["rates"]) == len(tree["losses"]) == len(found.test.rates)
+
+
+def test_rates_that_are_all_too_high_are_said_to_be(job: Job) -> None:
+    found = find_rate(open_subject(job, "mlp"), low=1e5, high=1e8, steps=20)
+
+    assert not found.reading.learns
+    assert "try --from with a lower rate" in sentences(found)[0]
+
+
+def test_a_member_without_a_rate_is_refused(job: Job) -> None:
+    with pytest.raises(UserError, match=r"svm is of the kind svm: the range test is for networks .* take one of mlp"):
+        check_networks(job, "svm")
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (0.5, "is too high: set lr to 0.02"),
+        (1e-5, "is too low: set lr to 0.02"),
+        (0.03, "is as good as the suggestion"),
+        (0.1, "is 5.0 times the suggestion"),
+        (0.002, "is the suggestion divided by 10.0"),
+    ],
+)
+def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
+    reading = Reading(True, 0.02, 0.01, 0.2, 1e-4, 0.4, 1.0)
+    test = RangeTest(log_spaced(1e-6, 1, 3), np.ones(3), np.ones(3), True)
+
+    assert words in own_rate(rate, reading)
+    said = sentences(Found("cnn", rate, 64, test, reading))
+    assert said[0] == "suggested: 0.02, a tenth of 0.2, where the loss is least"
+    assert said[1] == "too low below 0.0001: nothing moves in so few steps"
+    assert said[2] == "too high from 0.4: the loss rises, and ends the test at 1"

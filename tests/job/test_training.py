@@ -1,0 +1,123 @@
+"""What is kept of the events that an executor gives, where an attempt's memory was overwritten."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tests.tiny import LAPTOP, plan_of, tiny_data
+
+from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
+from quorate.job.tracker import Mirror
+from quorate.job.training import Work, train
+from quorate.plan.planner import FitTask, Plan, PredictTask, Resources, Unit, predict_key
+from quorate.report.progress import Screen
+from quorate.results.results import Results
+from quorate.runs.folder import RunFolder
+from quorate.spec import file as jobfile
+from quorate.spec import job as spec
+from quorate.store import open_store
+from quorate.tracking.journal import Journal
+from quorate.training.run import Hardware
+
+MEMBERS = "{n: {kind: net, arch: mlp, epochs: 2}}"
+JOB = f"data: digits\nmembers: {MEMBERS}\n"
+
+
+class Scripted:
+    """An executor whose events are written down before."""
+
+    name = "local"
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+
+    def hardware(self) -> Hardware:
+        return LAPTOP
+
+    def slots(self, resources: Resources) -> int:
+        return 1
+
+    def run(self, units: Sequence[Unit], **_: Any) -> Iterator[Event]:
+        yield from self._events
+
+    def stop(self) -> None: ...
+
+    def checkpoint(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def epoch(loss: float) -> dict[str, float]:
+    return {"train_loss": loss, "valid_loss": loss, "grad_norm": 1.0}
+
+
+def result(plan: Plan, task: FitTask, *losses: float, complete: bool) -> Fitted:
+    valid = np.full((len(plan.context.folds[task.fold].valid), 3), 1 / 3, np.float32)
+    return Fitted(task, valid, [epoch(loss) for loss in losses], {"a": b"weights"}, 1.0, complete)
+
+
+def kept(plan: Plan, events: Sequence[Event], folder: Path) -> Work:
+    """What `train` keeps of these events."""
+    job = spec.validate(jobfile.parse(JOB, name="job.yaml"), base=folder)
+    run, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
+    work, results = Work(), Results(open_store(str(folder / "store")))
+    mirror = Mirror(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
+    units = [Unit((task,)) for task in plan.tasks]
+    screen = Screen(console, console)
+    train(units, plan, work, results, Scripted(events), mirror, run, job.spec.execution, screen)
+    assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)
+    return work
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return plan_of(MEMBERS, test=tiny_data(rows=9, seed=1))
+
+
+def test_test_predictions_of_a_refused_model_are_left_out(plan: Plan, tmp_path: Path) -> None:
+    # given: the second attempt's losses are others, and its worker has gone on to the test rows
+    first, second = plan.tasks
+    assert plan.context.test is not None
+    proba = np.full((9, 3), 1 / 3, np.float32)
+    events = [
+        Started(first, 1, "a worker"),
+        Reported(first, 1, epoch(0.5)),
+        Started(first, 2, "another worker"),
+        result(plan, first, 50.0, 0.4, complete=True),
+        Predicted(PredictTask(predict_key(first.key, plan.context.test), first), proba),
+        Started(second, 1, "a worker"),
+        Reported(second, 1, epoch(0.5)),
+        result(plan, second, 0.5, 0.4, complete=True),
+        Predicted(PredictTask(predict_key(second.key, plan.context.test), second), proba),
+    ]
+
+    work = kept(plan, events, tmp_path)
+
+    assert set(work.fits) == set(work.tests) == {second.key}
+    assert work.failures[first.key].status == "diverged"
+    assert "two attempts do not agree: in epoch 1, train_loss 0.5 in one and 50" in work.failures[first.key].message
+
+
+def test_an_interim_result_that_does_not_agree_with_an_earlier_attempt_is_not_kept(plan: Plan, tmp_path: Path) -> None:
+    # given: both networks run out of time in a second attempt, and have interim results
+    first, second = plan.tasks
+    events: list[Event] = []
+    for task, loss in ((first, 50.0), (second, 0.5)):
+        events += [
+            Started(task, 1, "a worker"),
+            Reported(task, 1, epoch(0.5)),
+            Started(task, 2, "another worker"),
+            SoFar(task, result(plan, task, loss, complete=False)),
+            OutOfTime(task, True, "it had not ended"),
+        ]
+
+    work = kept(plan, events, tmp_path)
+
+    assert set(work.fits) == {second.key} and not work.fits[second.key].complete
+    assert set(work.failures) == {first.key} and not work.late
