@@ -13,7 +13,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import pytest
 
-from quorate.data.source import Opened
+from quorate.data.source import OpenedData
 
 if TYPE_CHECKING:
     from tests.jobs import Here
@@ -58,7 +58,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.fixture(scope="session")
-def digits() -> Opened:
+def digits() -> OpenedData:
     from quorate.data.sources.digits import Digits, DigitsParams
 
     return Digits.open(DigitsParams())

@@ -25,8 +25,8 @@ from quorate.cli import app
 from quorate.data.dataset import Dataset
 from quorate.data.source import DataParams, RoleParams, TestSplit
 from quorate.data.tables import TableParams
-from quorate.data.weighting import WeightedParams
-from quorate.ensemble.combiner import Calibrated
+from quorate.data.weighting import WeightingParams
+from quorate.ensemble.combiner import CalibratingParams
 from quorate.execution.events import Fitted
 from quorate.execution.stream import Assignment, Control, stream, this_hardware
 from quorate.members.backbone import Backbone
@@ -97,8 +97,8 @@ PARTS: list[type[BaseModel]] = [
     TableParams,
     TestSplit,
     MemberParams,
-    WeightedParams,
-    Calibrated,
+    WeightingParams,
+    CalibratingParams,
     LearnerParams,
     Backbone,
     ForestParams,

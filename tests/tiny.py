@@ -11,11 +11,11 @@ from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
-from quorate.plan.planner import Context, Plan, make_plan
+from quorate.plan.planner import JobData, Plan, make_plan
 from quorate.spec import JobSpec
 from quorate.spec import file as jobfile
 from quorate.spec import job as spec
-from quorate.training.run import Hardware
+from quorate.training.context import Hardware
 
 LAPTOP = Hardware(cores=2, gpus=0, fast_bfloat16=False, cpu="a CPU")
 
@@ -80,4 +80,4 @@ def plan_of(
     """The plan of `members`, a mapping in YAML's flow style."""
     rows = data if data is not None else tiny_data()
     job = spec_of(f"seed: {seed}\ndata: digits\nmembers: {members}\n", base=base)
-    return make_plan(job, Context(rows, test, folds if folds is not None else two_folds(len(rows))), hardware)
+    return make_plan(job, JobData(rows, test, folds if folds is not None else two_folds(len(rows))), hardware)

@@ -24,7 +24,7 @@ from quorate.data.in_memory import InMemoryParams, as_array, as_images, as_input
 from quorate.data.labels import python_labels
 from quorate.data.roles import groups_of, times_of
 from quorate.data.signature import Signature, TableSignature
-from quorate.data.source import Opened
+from quorate.data.source import OpenedData
 from quorate.execution.interrupt import StopRequest
 from quorate.job.run import Options, run_job
 from quorate.members.estimator_recipe import describe
@@ -183,7 +183,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with self._workspace() as (store, runs):
             options = Options(open_store(str(store)), runs, self.executor, pictures=self.folder is not None)
             console = Console(quiet=not self.verbose, markup=False, emoji=False)
-            board = run_job(job, options, console=console, stop=_NoSignals(), data=Opened(data, None))
+            board = run_job(job, options, console=console, stop=_NoSignals(), data=OpenedData(data, None))
             run = RunFolder(runs / board["run"])
             self._files = {
                 str(path.relative_to(run.bundle)): path.read_bytes()

@@ -17,9 +17,9 @@ from quorate.errors import UserError
 from quorate.report.frame import as_frame
 from quorate.runs.folder import BOARD
 from quorate.runs.lookup import bundle_folder
-from quorate.scoring.inputs import Rows, read_inputs, unreadable_files
-from quorate.scoring.score import Answers, ask
-from quorate.scoring.uncertainty import Asked, sets_of
+from quorate.scoring.inputs import InputRows, read_inputs, unreadable_files
+from quorate.scoring.score import ScoredRows, ask
+from quorate.scoring.uncertainty import UncertaintyOptions, sets_of
 
 
 class Ensemble:
@@ -63,11 +63,11 @@ class Ensemble:
 
         Raises `ValueError` for a bundle without figures of rows that it had not seen.
         """
-        asked = Asked(coverage=coverage, by_class=by_class)
+        asked = UncertaintyOptions(coverage=coverage, by_class=by_class)
         asked.check()
         return sets_of(self.predict_proba(x), self.bundle, asked)
 
-    def _answers(self, x: Any, *, doubt: bool = False) -> Prediction | Answers:
+    def _answers(self, x: Any, *, doubt: bool = False) -> Prediction | ScoredRows:
         paths = _paths(x)
         if paths is not None:
             return self._scored(read_inputs(paths, self.bundle), doubt=doubt)
@@ -79,7 +79,7 @@ class Ensemble:
             raise UserError("there are no rows to predict")
         return self.bundle.predict(rows, doubt=doubt)
 
-    def _scored(self, rows: Rows, *, doubt: bool) -> Answers:
+    def _scored(self, rows: InputRows, *, doubt: bool) -> ScoredRows:
         """The answers for files; each must have one, since only their order says which is which."""
         answers = ask(self.bundle, rows, doubt=doubt)
         if rows.unreadable:

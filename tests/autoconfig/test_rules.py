@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, ImageFacts, Range, Repeats, TableFacts
-from quorate.autoconfig.job_file import Entry, as_yaml, flow
+from quorate.autoconfig.job_file import CommentedEntry, as_yaml, flow
 from quorate.autoconfig.job_text import job_text
-from quorate.autoconfig.rules import Choices, choose
+from quorate.autoconfig.rules import JobChoices, choose
 from quorate.autoconfig.selection import Machine
-from quorate.autoconfig.source import Source
+from quorate.autoconfig.source import DataLocation
 from quorate.data.signature import Column
 from quorate.spec import JobSpec, validate
 from quorate.spec import file as jobfile
@@ -26,23 +26,23 @@ def images(tmp_path: Path, *, rows: int, side: int, channels: int = 3, classes: 
     size = Range(side, side, side)
     facts = ImageFacts(size, size, size, channels, grey=0.0, files=rows)
     counts = {f"class {k}": rows // classes for k in range(classes)}
-    return Fingerprint(Source("image_folder", tmp_path), counts, None, 1, NONE, facts)
+    return Fingerprint(DataLocation("image_folder", tmp_path), counts, None, 1, NONE, facts)
 
 
 def table(tmp_path: Path, *, rows: int, counts: dict[str, int] | None = None) -> Fingerprint:
     kinds = [Column("a", "numeric"), Column("b", "categorical"), Column("c", "boolean")]
     columns = tuple(ColumnFacts(column.name, column.kind, 0.0, 10) for column in kinds)
     classes = counts or {"no": rows // 2, "yes": rows // 2}
-    return Fingerprint(Source("csv", tmp_path), classes, None, 1, NONE, TableFacts("y", "", columns))
+    return Fingerprint(DataLocation("csv", tmp_path), classes, None, 1, NONE, TableFacts("y", "", columns))
 
 
 def chosen(
     fingerprint: Fingerprint, *, seconds: float = 1800, machine: Machine = TWO_CORES, hub: bool = False
-) -> Choices:
+) -> JobChoices:
     return choose(fingerprint, machine, seconds, hub=hub)
 
 
-def spec_of(fingerprint: Fingerprint, choices: Choices, base: Path, *, hub: bool = False) -> JobSpec:
+def spec_of(fingerprint: Fingerprint, choices: JobChoices, base: Path, *, hub: bool = False) -> JobSpec:
     text = job_text(fingerprint, choices, base=base, budget="30m", hub=hub)
     return validate(jobfile.parse(text, name="job.yaml"), base=base).spec
 
@@ -170,7 +170,12 @@ def test_the_line_with_pretrained_weights_is_ready_to_be_taken_in(tmp_path: Path
     ],
 )
 def test_every_text_is_read_back_as_it_was_written(value: str) -> None:
-    text = as_yaml([Entry("key", value, why="because"), Entry("all", below=(Entry(value, [value, 1.5, None, True]),))])
+    text = as_yaml(
+        [
+            CommentedEntry("key", value, why="because"),
+            CommentedEntry("all", below=(CommentedEntry(value, [value, 1.5, None, True]),)),
+        ]
+    )
 
     tree = jobfile.parse(text, name="job.yaml").tree
 

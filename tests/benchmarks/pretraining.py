@@ -23,7 +23,7 @@ from quorate.data.sources.npz import read_images, read_labels
 from quorate.ensemble.metrics import scores
 from quorate.execution.stream import this_hardware
 from quorate.members.net import Net, NetParams
-from quorate.training.run import Metrics, Numerics, Signal
+from quorate.training.context import Metrics, Numerics, Signal
 
 FOLDER = Path(os.environ.get("QUORATE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "fashion_mnist"
 LABELLED = 500

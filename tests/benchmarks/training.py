@@ -20,7 +20,7 @@ from quorate.data.dataset import ArrayImages, Dataset
 from quorate.execution.session import KEEPS_MEMORY
 from quorate.execution.stream import this_hardware
 from quorate.members.net import Net, NetParams
-from quorate.training.run import Metrics, Numerics, Signal, State
+from quorate.training.context import Metrics, Numerics, Signal, State
 
 ROWS = 1280
 MOBILE_NET = "timm/mobilenetv2_100"

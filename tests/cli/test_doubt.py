@@ -16,7 +16,7 @@ from tests.cli.conftest import InFolder
 import quorate
 from quorate.bundle import UNSEEN, Bundle
 from quorate.errors import UserError
-from quorate.scoring.uncertainty import Asked
+from quorate.scoring.uncertainty import UncertaintyOptions
 
 
 @pytest.fixture(scope="module")
@@ -156,4 +156,4 @@ def test_a_bundle_without_unseen_rows_says_so(tiny_bundle: Path) -> None:
     bundle._unseen = None
 
     with pytest.raises(UserError, match="has no figures of rows that it had not seen; ask the ensemble"):
-        quorate.scoring.uncertainty.sets_of(np.eye(10), bundle, Asked(coverage=0.9))
+        quorate.scoring.uncertainty.sets_of(np.eye(10), bundle, UncertaintyOptions(coverage=0.9))

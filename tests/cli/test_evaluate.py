@@ -24,7 +24,7 @@ from tests.jobs import Here
 from tests.tables import customers as some_customers
 
 from quorate.bundle import Bundle
-from quorate.data.source import Opened
+from quorate.data.source import OpenedData
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -139,7 +139,7 @@ def test_the_folder_holds_figures_scores_and_pictures(command: Command, tmp_path
 
 
 def test_images_are_evaluated_as_the_job_tested_them(
-    command: Command, tiny_bundle: Path, digits: Opened, tmp_path: Path
+    command: Command, tiny_bundle: Path, digits: OpenedData, tmp_path: Path
 ) -> None:
     assert digits.test is not None
     pixels = digits.test.x.take(np.arange(len(digits.test)))

@@ -422,10 +422,10 @@ def test_a_job_on_a_collected_store_trains_again_and_gives_the_same(three_runs: 
         if path.is_file():
             age(path, 7200)
     from quorate.store import open_store
-    from quorate.store.collection import Rules, collect
+    from quorate.store.collection import RetentionRules, collect
 
     begun = time.monotonic()
-    collect(open_store(str(tmp_path / "store")), Rules(max_size=0))
+    collect(open_store(str(tmp_path / "store")), RetentionRules(max_size=0))
     again = here.run(LEARNERS)
 
     assert time.monotonic() - begun < 60

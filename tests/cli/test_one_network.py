@@ -13,8 +13,8 @@ import pytest
 from tests.jobs import Here
 
 from quorate.cli.distill import distill
-from quorate.compress.distillation import Lesson
-from quorate.data.source import Opened
+from quorate.compress.distillation import DistillationSettings
+from quorate.data.source import OpenedData
 
 Command = Callable[..., tuple[int, str, str]]
 SMALL = ("--student", "{kind: mlp, hidden: [12]}", "--epochs", "2")
@@ -26,7 +26,7 @@ def quorate(teachers: Here, quorate_in: Command) -> Command:
 
 
 @pytest.fixture
-def labelled(digits: Opened, tmp_path: Path) -> Path:
+def labelled(digits: OpenedData, tmp_path: Path) -> Path:
     """Forty test digits in a file."""
     assert digits.test is not None
     path = tmp_path / "labelled.npz"
@@ -80,7 +80,9 @@ def test_a_pretrained_student_is_shown_as_it_learns(quorate: Command, tmp_path: 
 def test_the_defaults_of_the_command_are_those_of_a_lesson() -> None:
     given = {name: parameter.default for name, parameter in inspect.signature(distill).parameters.items()}
 
-    assert Lesson() == Lesson(given["temperature"], given["hard"], given["views"], given["plain"])
+    assert DistillationSettings() == DistillationSettings(
+        given["temperature"], given["hard"], given["views"], given["plain"]
+    )
 
 
 def test_soup_writes_a_bundle_that_other_commands_take(

@@ -19,7 +19,7 @@ from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Goal, Receipt
-from quorate.ensemble.worth import Change, Estimated, Pruned
+from quorate.ensemble.worth import EnsembleChange, EnsembleEstimate, PrunedEnsemble
 from quorate.plan.planner import derive_seed
 from quorate.registry import COMBINERS
 from quorate.report.page.values import best_single
@@ -173,7 +173,7 @@ def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
 
 
 def test_a_loss_that_few_rows_cannot_vouch_for_is_not_kept_to() -> None:
-    surely, by_luck = Change(0.0004, 0.0005, 0.0, 0.0), Change(-0.001, 0.003, 0.0, 0.0)
+    surely, by_luck = EnsembleChange(0.0004, 0.0005, 0.0, 0.0), EnsembleChange(-0.001, 0.003, 0.0, 0.0)
 
     chosen = stepped(surely, by_luck).chosen(Goal(loss=0.001))
 
@@ -192,13 +192,13 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
     assert code == 2 and "is there already; name another folder with -o, or remove it" in wrong
 
 
-def stepped(*changes: Change) -> Receipt:
+def stepped(*changes: EnsembleChange) -> Receipt:
     """Of members a, b, … that cost 1 ms each and go from the last on, with what each step changes."""
     names = tuple("abcdef"[: len(changes) + 1])
-    nobody = Estimated(np.zeros(1), np.ones(1, bool))
-    whole = Change(0.0, 0.0, 0.0, 0.0)
+    nobody = EnsembleEstimate(np.zeros(1), np.ones(1, bool))
+    whole = EnsembleChange(0.0, 0.0, 0.0, 0.0)
     steps = [
-        Pruned(tuple(range(len(names) - gone)), float(len(names) - gone), nobody, change)
+        PrunedEnsemble(tuple(range(len(names) - gone)), float(len(names) - gone), nobody, change)
         for gone, change in enumerate((whole, *changes))
     ]
     return Receipt(names, np.ones(len(names)), np.ones(len(names)), tuple(steps), 1)
@@ -208,12 +208,18 @@ def stepped(*changes: Change) -> Receipt:
     ("changes", "words"),
     [
         # the accuracy of the second step is lost beyond noise: its interval says so
-        ([Change(0.01, 0.01, 0.0, 0.0), Change(0.00123, 0.001, -0.02, 0.005)], "accuracy -0.0200 ± 0.0098"),
-        ([Change(0.00123, 0.001, 0.0, 0.0)], "drop b: 50% faster, OOF NLL +0.0012 ± 0.0020, accuracy +0.0000 ± 0.0"),
-        ([Change(-0.02, 0.001, 0.01, 0.002), Change(0.9, 0.1, -0.3, 0.1)], "drop c: 33% faster"),
+        (
+            [EnsembleChange(0.01, 0.01, 0.0, 0.0), EnsembleChange(0.00123, 0.001, -0.02, 0.005)],
+            "accuracy -0.0200 ± 0.0098",
+        ),
+        (
+            [EnsembleChange(0.00123, 0.001, 0.0, 0.0)],
+            "drop b: 50% faster, OOF NLL +0.0012 ± 0.0020, accuracy +0.0000 ± 0.0",
+        ),
+        ([EnsembleChange(-0.02, 0.001, 0.01, 0.002), EnsembleChange(0.9, 0.1, -0.3, 0.1)], "drop c: 33% faster"),
     ],
 )
-def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[Change], words: str) -> None:
+def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[EnsembleChange], words: str) -> None:
     found = stepped(*changes)
 
     (line,) = as_lines(found, None, None)
@@ -225,7 +231,7 @@ def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[Ch
 
 
 def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
-    (line,) = as_lines(stepped(Change(0.02, 0.001, -0.01, 0.002)), None, None)
+    (line,) = as_lines(stepped(EnsembleChange(0.02, 0.001, -0.01, 0.002)), None, None)
 
     assert line.startswith("every member is worth more than noise")
 

@@ -18,26 +18,26 @@ from tests.jobs import Here
 
 from quorate.bundle import LOSSES, Bundle
 from quorate.compress import distillation as distilling
-from quorate.compress.distillation import Lesson, distill, student_job
+from quorate.compress.distillation import DistillationSettings, distill, student_job
 from quorate.ensemble.calibration import apply_temperature
 from quorate.errors import UserError
 from quorate.members import net
 from quorate.members.base import load_member
-from quorate.runs.finished import Finished, reopen
+from quorate.runs.finished import FinishedRun, reopen
 from quorate.runs.folder import RunFolder
 from quorate.spec import load_job
-from quorate.training.loop import Recipe
+from quorate.training.loop import LoopSettings
 
 SMALL = "{kind: mlp, hidden: [12]}"
 
 
-def run_of(here: Here) -> Finished:
+def run_of(here: Here) -> FinishedRun:
     return reopen(RunFolder(here.newest_run()))
 
 
-def taught(run: Finished, output: Path, *overrides: str, arch: str = SMALL, epochs: int = 3, **lesson: Any):
+def taught(run: FinishedRun, output: Path, *overrides: str, arch: str = SMALL, epochs: int = 3, **lesson: Any):
     job = student_job(run.folder, arch=arch, epochs=epochs, overrides=overrides)
-    return distill(run, job, Lesson(**lesson), output)
+    return distill(run, job, DistillationSettings(**lesson), output)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -99,12 +99,12 @@ def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, t
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, Recipe]]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, LoopSettings]]:
     """The images of each student as it takes them, (n, C, H, W), and its recipe."""
-    calls: list[tuple[np.ndarray, Recipe]] = []
+    calls: list[tuple[np.ndarray, LoopSettings]] = []
     plain = distilling.fit_network
 
-    def noting(network: Any, *, train: Any, recipe: Recipe, **given: Any):
+    def noting(network: Any, *, train: Any, recipe: LoopSettings, **given: Any):
         calls.append((train[0].batch(torch.arange(len(train[0]))).numpy(), recipe))
         return plain(network, train=train, recipe=recipe, **given)
 
@@ -113,7 +113,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, Recipe]]:
 
 
 def test_without_views_neither_the_held_out_rows_nor_in_sample_predictions_teach(
-    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]
+    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     run = run_of(teachers)
 
@@ -130,7 +130,7 @@ def test_without_views_neither_the_held_out_rows_nor_in_sample_predictions_teach
 
 
 def test_the_student_learns_what_the_whole_ensemble_says_of_the_very_views_that_it_sees(
-    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]
+    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     run = run_of(teachers)
 
@@ -179,7 +179,7 @@ def unlabelled(tmp_path: Path) -> Here:
 
 
 def test_unlabelled_images_are_taught_too(
-    tmp_path: Path, unlabelled: Here, seen: list[tuple[np.ndarray, Recipe]]
+    tmp_path: Path, unlabelled: Here, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     found = taught(run_of(unlabelled), tmp_path / "student", "standardize=none", views=2, epochs=2)
 
@@ -192,7 +192,7 @@ def test_unlabelled_images_are_taught_too(
 
 
 def test_views_that_no_epoch_would_take_are_not_asked_about(
-    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, Recipe]]
+    teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     found = taught(run_of(teachers), tmp_path / "student", epochs=2, views=1000)
 

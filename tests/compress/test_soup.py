@@ -21,22 +21,22 @@ from quorate.compress.soup_candidates import find_ingredients
 from quorate.errors import UserError
 from quorate.members.base import member_of
 from quorate.members.net import Net
-from quorate.runs.finished import Finished, reopen
+from quorate.runs.finished import FinishedRun, reopen
 from quorate.runs.folder import RunFolder
 from quorate.store import open_store
 
 
 @pytest.fixture(scope="module")
-def run(teachers: Here) -> Finished:
+def run(teachers: Here) -> FinishedRun:
     return reopen(RunFolder(teachers.newest_run()))
 
 
-def found_in(run: Finished, here: Here, members: list[str] | None = None):
+def found_in(run: FinishedRun, here: Here, members: list[str] | None = None):
     return find_ingredients(run, open_store(str(here.folder / "store")), members)
 
 
 def test_members_from_the_same_weights_are_found_and_the_others_left_out_with_the_reason(
-    run: Finished, teachers: Here
+    run: FinishedRun, teachers: Here
 ) -> None:
     found = found_in(run, teachers)
 
@@ -48,7 +48,7 @@ def test_members_from_the_same_weights_are_found_and_the_others_left_out_with_th
     }
 
 
-def test_the_greedy_choice_is_that_of_all_subsets_gone_through_by_hand(run: Finished, teachers: Here) -> None:
+def test_the_greedy_choice_is_that_of_all_subsets_gone_through_by_hand(run: FinishedRun, teachers: Here) -> None:
     chosen = found_in(run, teachers).chosen
 
     for number in range(2):
@@ -70,7 +70,9 @@ def test_the_greedy_choice_is_that_of_all_subsets_gone_through_by_hand(run: Fini
         assert not set(soup.choice) & set(soup.estimate)
 
 
-def test_the_weights_of_a_soup_are_the_mean_of_its_ingredients(run: Finished, teachers: Here, tmp_path: Path) -> None:
+def test_the_weights_of_a_soup_are_the_mean_of_its_ingredients(
+    run: FinishedRun, teachers: Here, tmp_path: Path
+) -> None:
     slow, fast = found_in(run, teachers).chosen
     models: list[Any] = [member_of(one.folds[0]) for one in (slow, fast)]
 
@@ -89,7 +91,7 @@ def test_the_weights_of_a_soup_are_the_mean_of_its_ingredients(run: Finished, te
 
 
 def test_a_soup_is_a_bundle_with_the_figures_that_it_says_and_the_same_twice(
-    run: Finished, teachers: Here, tmp_path: Path
+    run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     candidates = found_in(run, teachers)
 
@@ -111,7 +113,7 @@ def test_a_soup_is_a_bundle_with_the_figures_that_it_says_and_the_same_twice(
 
 
 def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
-    run: Finished, teachers: Here, tmp_path: Path
+    run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
 
@@ -124,7 +126,7 @@ def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
 
 
 def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others(
-    run: Finished, teachers: Here, tmp_path: Path
+    run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
 
@@ -140,7 +142,7 @@ def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others
 
 
 def test_an_ingredient_that_has_not_predicted_the_test_rows_is_not_compared_there(
-    run: Finished, teachers: Here, tmp_path: Path
+    run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     # given: a budget left no time for the test predictions of one of the two ingredients
     assert run.test is not None
@@ -159,7 +161,7 @@ def test_an_ingredient_that_has_not_predicted_the_test_rows_is_not_compared_ther
 
 
 def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
-    run: Finished, teachers: Here, tmp_path: Path
+    run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     board = {**run.board, "ensemble": {**run.board["ensemble"], "production": "each member is trained again"}}
 
@@ -169,7 +171,7 @@ def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
 
 
 def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
-    run: Finished, teachers: Here, tmp_path: Path
+    run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     empty = open_store(str(tmp_path / "empty"))
     bundled = [entry["name"] for entry in json.loads((run.folder.bundle / "manifest.json").read_text())["members"]]
@@ -195,7 +197,7 @@ def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
     assert [one.label for one in found.chosen] == ["slow", "fast"]
 
 
-def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: Finished, teachers: Here) -> None:
+def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: FinishedRun, teachers: Here) -> None:
     with pytest.raises(UserError) as raised:
         found_in(run, teachers, ["slow", "other", "fresh", "svm"])
 
@@ -208,6 +210,6 @@ def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: Finished, teac
     ]
 
 
-def test_an_unknown_member_is_answered_with_the_nearest(run: Finished, teachers: Here) -> None:
+def test_an_unknown_member_is_answered_with_the_nearest(run: FinishedRun, teachers: Here) -> None:
     with pytest.raises(UserError, match=r"--members slwo: the run has no such member; did you mean 'slow'\?"):
         found_in(run, teachers, ["slwo", "fast"])

@@ -10,7 +10,7 @@ from tests.tiny import tiny_data
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.labels import encode_labels
-from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
+from quorate.data.source import DataError, OpenedData, TestSplit, first_rows, hold_out
 from quorate.data.sources.digits import Digits, DigitsParams
 
 
@@ -139,7 +139,7 @@ def test_a_class_too_small_to_be_held_out_is_an_error_of_the_key_test():
 
 
 def test_a_limit_takes_the_first_training_rows_and_leaves_the_test_alone():
-    opened = Opened(tiny_data(), tiny_data(seed=1), ("before",))
+    opened = OpenedData(tiny_data(), tiny_data(seed=1), ("before",))
 
     limited = first_rows(opened, 10)
 
@@ -156,7 +156,7 @@ def test_a_limit_that_would_lose_a_class_takes_the_first_rows_of_each_in_proport
     y = np.repeat([0, 1, 2], [60, 30, 10])
     sorted_rows = Dataset(ArrayImages(np.arange(100, dtype=np.uint8)[:, None, None, None]), y, ("a", "b", "c"))
 
-    limited = first_rows(Opened(sorted_rows, None), 20)
+    limited = first_rows(OpenedData(sorted_rows, None), 20)
 
     kept = limited.train.x.take(np.arange(20)).ravel()
     np.testing.assert_array_equal(kept, [*range(12), *range(60, 66), *range(90, 92)])
@@ -164,7 +164,7 @@ def test_a_limit_that_would_lose_a_class_takes_the_first_rows_of_each_in_proport
         "limit: 20 of 100 training rows are used, the first of each class in proportion: the first 20 have none of "
         "'b', 'c'",
     )
-    assert set(first_rows(Opened(sorted_rows, None), 3).train.y) == {0, 1, 2}
+    assert set(first_rows(OpenedData(sorted_rows, None), 3).train.y) == {0, 1, 2}
     with pytest.raises(DataError, match="2 rows cannot show all 3 classes") as caught:
-        first_rows(Opened(sorted_rows, None), 2)
+        first_rows(OpenedData(sorted_rows, None), 2)
     assert caught.value.key == "limit"

@@ -14,7 +14,7 @@ import pytest
 
 from quorate.data.frames import CsvFormat, FrameError
 from quorate.data.signature import Column, TableSignature, signature_from_json
-from quorate.data.source import DataError, Opened, TestSplit
+from quorate.data.source import DataError, OpenedData, TestSplit
 from quorate.data.sources.csv import Csv, CsvParams
 from quorate.data.sources.parquet import Parquet, ParquetParams
 from quorate.data.table import Table
@@ -42,11 +42,11 @@ def write(tmp_path):
     return save
 
 
-def csv(train: Path, **rest) -> Opened:
+def csv(train: Path, **rest) -> OpenedData:
     return Csv.open(CsvParams(train=train, **({"label": "income"} | rest)))
 
 
-def kinds_of(opened: Opened) -> dict[str, str]:
+def kinds_of(opened: OpenedData) -> dict[str, str]:
     return {column.name: column.kind for column in opened.train.signature.columns}
 
 
@@ -519,7 +519,7 @@ def test_names_and_missing_marks_may_look_like_numbers_in_the_job_file(write, jo
 # Parquet
 
 
-def parquet(path: Path, **rest) -> Opened:
+def parquet(path: Path, **rest) -> OpenedData:
     return Parquet.open(ParquetParams(train=path, **({"label": "income"} | rest)))
 
 

@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 
 from quorate.data.source import DataError
-from quorate.data.sources.torchvision import Torchvision, TorchvisionParams
+from quorate.data.sources.torchvision import TorchvisionData, TorchvisionParams
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
 
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(0)
 
 
 def opened(name: str, root: Path, *, download: bool = False):
-    return Torchvision.open(TorchvisionParams(kind=f"torchvision/{name}", root=str(root), download=download))
+    return TorchvisionData.open(TorchvisionParams(kind=f"torchvision/{name}", root=str(root), download=download))
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from tests.tiny import plan_of, tiny_data
 
 from quorate.data.dataset import Dataset
-from quorate.data.weighting import WeightedParams, balanced_rows, row_weights
+from quorate.data.weighting import WeightingParams, balanced_rows, row_weights
 from quorate.plan.planner import PlanError
 from quorate.spec.file import SpecError
 
@@ -18,8 +18,8 @@ SKEWED = tiny_data(rows=60).take(np.r_[0:30, 30:60:3, 31:60:6])
 OWN = np.random.default_rng(0).uniform(0.1, 3, len(SKEWED)).astype(np.float32)
 
 
-def params(**given) -> WeightedParams:
-    return WeightedParams(kind="any", **given)
+def params(**given) -> WeightingParams:
+    return WeightingParams(kind="any", **given)
 
 
 def weighted(data: Dataset) -> Dataset:

@@ -22,8 +22,8 @@ from quorate.members.base import load_member
 from quorate.members.net import Net, NetParams
 from quorate.members.svm import Svm, SvmParams
 from quorate.plan.planner import PlanError
+from quorate.training.context import Numerics
 from quorate.training.feed import PixelFeed
-from quorate.training.run import Numerics
 
 RANDOM = np.random.default_rng(0)
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from quorate.diagnostics.first_fold import open_subject
-from quorate.diagnostics.lr_range_test import Found, check_networks, find_rate, own_rate, sentences
+from quorate.diagnostics.lr_range_test import RangeTestResult, check_networks, find_rate, own_rate, sentences
 from quorate.errors import UserError
 from quorate.spec import Job, load_job
-from quorate.training.range_test import RangeTest, Reading, log_spaced
+from quorate.training.range_test import RangeTest, RateRange, log_spaced
 
 MEMBERS: dict[str, Any] = {"mlp": {"kind": "net", "arch": "mlp", "lr": 0.05, "early_stopping": {}}, "svm": "svm"}
 
@@ -64,11 +64,11 @@ def test_a_member_without_a_rate_is_refused(job: Job) -> None:
     ],
 )
 def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
-    reading = Reading(True, 0.02, 0.01, 0.2, 1e-4, 0.4, 1.0)
+    reading = RateRange(True, 0.02, 0.01, 0.2, 1e-4, 0.4, 1.0)
     test = RangeTest(log_spaced(1e-6, 1, 3), np.ones(3), np.ones(3), True)
 
     assert words in own_rate(rate, reading)
-    said = sentences(Found("cnn", rate, 64, test, reading))
+    said = sentences(RangeTestResult("cnn", rate, 64, test, reading))
     assert said[0] == "suggested: 0.02, a tenth of 0.2, where the loss is least"
     assert said[1] == "too low below 0.0001: nothing moves in so few steps"
     assert said[2] == "too high from 0.4: the loss rises, and ends the test at 1"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from quorate.data.dataset import ArrayImages, Dataset
-from quorate.diagnostics.first_fold import Subject, open_subject
+from quorate.diagnostics.first_fold import FirstFold, open_subject
 from quorate.diagnostics.overfit_test import LOSS_BOUND, balanced_subset, contradicting, memorize, plain, sentences
 from quorate.errors import UserError
 from quorate.spec import load_job
@@ -26,7 +26,7 @@ MEMBERS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FirstFold]:
     path = tmp_path_factory.mktemp("job") / "job.yaml"
     data = {"kind": "digits", "limit": 300}
     path.write_text(yaml.safe_dump({"data": data, "validation": {"folds": 2}, "members": MEMBERS}))
@@ -34,7 +34,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     return {name: open_subject(job, name) for name in MEMBERS}
 
 
-def test_a_network_learns_by_heart_without_what_keeps_it_from_that(subjects: dict[str, Subject]) -> None:
+def test_a_network_learns_by_heart_without_what_keeps_it_from_that(subjects: dict[str, FirstFold]) -> None:
     found = memorize(subjects["mlp"], rows=32, epochs=200)
 
     assert found.attempt.memorized
@@ -49,7 +49,7 @@ def test_a_network_learns_by_heart_without_what_keeps_it_from_that(subjects: dic
     assert (params.schedule.kind, params.epochs) == ("constant", 9)
 
 
-def test_a_rate_that_is_too_high_is_told_from_all_else(subjects: dict[str, Subject]) -> None:
+def test_a_rate_that_is_too_high_is_told_from_all_else(subjects: dict[str, FirstFold]) -> None:
     found = memorize(subjects["hot"], rows=32, epochs=60)
 
     assert not found.attempt.memorized
@@ -57,7 +57,7 @@ def test_a_rate_that_is_too_high_is_told_from_all_else(subjects: dict[str, Subje
     assert any("learning rate: 100 is too high: at 0.01 the rows were memorized" in said for said in sentences(found))
 
 
-def test_other_kinds_are_asked_by_their_training_accuracy(subjects: dict[str, Subject]) -> None:
+def test_other_kinds_are_asked_by_their_training_accuracy(subjects: dict[str, FirstFold]) -> None:
     """The SVM without its calibration, for which so few rows are not enough."""
     forest, svm, stump = (memorize(subjects[name], rows=32, epochs=1) for name in ("forest", "svm", "stump"))
 
@@ -92,13 +92,13 @@ def test_equal_rows_with_different_labels_are_named() -> None:
     assert best == pytest.approx(5 / 6)
 
 
-def test_contradicting_rows_are_the_reason_that_is_given(subjects: dict[str, Subject]) -> None:
+def test_contradicting_rows_are_the_reason_that_is_given(subjects: dict[str, FirstFold]) -> None:
     first = subjects["mlp"]
     rows = np.repeat(np.flatnonzero(first.train.y == 3)[:1], 4)
     same = first.train.take(rows)
     twice = Dataset(same.x, np.array([3, 5, 3, 5]), same.class_names)
 
-    found = memorize(Subject(first.task, twice), rows=4, epochs=5)
+    found = memorize(FirstFold(first.task, twice), rows=4, epochs=5)
 
     assert not found.attempt.memorized
     assert not found.others, "no rate mends it"

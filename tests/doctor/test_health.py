@@ -16,22 +16,22 @@ from pathlib import Path
 import pytest
 
 from quorate.doctor import machine, services, software
-from quorate.doctor.finding import Finding, run_checks
+from quorate.doctor.check import CheckResult, run_checks
 
 
 def test_a_check_that_hangs_or_raises_is_a_finding_and_the_others_go_on() -> None:
     over = threading.Event()
 
-    def slow_disk() -> Iterator[Finding]:
+    def slow_disk() -> Iterator[CheckResult]:
         over.wait(30)
-        yield Finding("never", "ok", "")
+        yield CheckResult("never", "ok", "")
 
-    def broken() -> Iterator[Finding]:
-        yield Finding("half", "ok", "there")
+    def broken() -> Iterator[CheckResult]:
+        yield CheckResult("half", "ok", "there")
         raise OSError("no such thing")
 
-    def sound() -> list[Finding]:
-        return [Finding("a", "ok", "1"), Finding("b", "ok", "2")]
+    def sound() -> list[CheckResult]:
+        return [CheckResult("a", "ok", "1"), CheckResult("b", "ok", "2")]
 
     begun = time.monotonic()
     found = list(run_checks((slow_disk, broken, sound), seconds=0.3))

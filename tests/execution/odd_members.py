@@ -16,7 +16,7 @@ from quorate.errors import UserError
 from quorate.members.base import Proba, write_header
 from quorate.registry import MEMBERS
 from quorate.spec import MemberParams
-from quorate.training.run import Diverged, Hardware, Numerics, Run, Signal
+from quorate.training.context import Diverged, Hardware, Numerics, Signal, TaskContext
 
 
 class OddParams(MemberParams):
@@ -47,7 +47,7 @@ class Odd:
     def cost(cls, params: OddParams, *, signature: Signature, rows: int, n_classes: int) -> float:
         return params.price
 
-    def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
         first = self._first_attempt()
         match self.params.what:
             case "raise":
@@ -87,7 +87,7 @@ class Odd:
         mark.touch()
         return first
 
-    def _wait(self, run: Run) -> None:
+    def _wait(self, run: TaskContext) -> None:
         """Report all the time until somebody says stop, at most a minute."""
         until = time.monotonic() + 60
         while time.monotonic() < until:

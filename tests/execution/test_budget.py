@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.tiny import plan_of
 
-from quorate.execution.budget import Agenda, Budget, Wait, in_rounds
+from quorate.execution.budget import Agenda, Budget, QueuedUnit, in_rounds
 from quorate.execution.estimates import Estimates
 from quorate.plan.planner import FitTask, PredictTask, Task
 
@@ -29,7 +29,7 @@ def order(of: Agenda, waiting: list[Task]) -> list[str]:
 
 
 def test_a_round_that_fits_begins_with_its_longest_one_that_does_not_with_its_cheapest():
-    waits = [Wait(number, seconds, 0.5) for number in (0, 1) for seconds in (3, 9, 6)]
+    waits = [QueuedUnit(number, seconds, 0.5) for number in (0, 1) for seconds in (3, 9, 6)]
 
     assert in_rounds(waits, room=100) == [1, 2, 0, 4, 5, 3]
     assert in_rounds(waits, room=10) == [1, 2, 0, 3, 5, 4], "9 of 10 seconds are taken by the first round"
@@ -37,7 +37,7 @@ def test_a_round_that_fits_begins_with_its_longest_one_that_does_not_with_its_ch
 
 
 def test_equal_units_keep_their_order():
-    assert in_rounds([Wait(0, 1.0, 1.0)] * 4, room=9) == [0, 1, 2, 3]
+    assert in_rounds([QueuedUnit(0, 1.0, 1.0)] * 4, room=9) == [0, 1, 2, 3]
 
 
 def test_every_member_has_its_first_fold_before_any_has_its_second():

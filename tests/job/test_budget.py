@@ -19,9 +19,9 @@ from quorate.execution import interim
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.events import Event, Failed, OutOfTime, SoFar
 from quorate.job import budget as budgeting
-from quorate.job.budget import Ending, turnout
+from quorate.job.budget import ClosingTime, turnout
 from quorate.job.run import JobFailed
-from quorate.job.training import Work
+from quorate.job.training import JobProgress
 from quorate.plan.planner import Plan
 from quorate.registry import DATASETS
 from quorate.report.leaderboard import as_table
@@ -123,9 +123,9 @@ def _some_images() -> object:
     return digits.open(digits.Params()).test.x.take(np.arange(20))
 
 
-def finished(plan: Plan, folds: dict[str, int]) -> Work:
+def finished(plan: Plan, folds: dict[str, int]) -> JobProgress:
     """Each member has its first so many folds; the others were left out."""
-    work = Work()
+    work = JobProgress()
     for task in plan.tasks:
         if task.fold < folds[task.label]:
             rows = len(plan.context.folds[task.fold].valid)
@@ -192,7 +192,7 @@ def test_a_fold_that_got_less_than_half_as_far_as_another_is_left_out() -> None:
     first, second = plan.tasks
 
     def left(*epochs: int) -> set[int]:
-        work = Work()
+        work = JobProgress()
         for task, done in zip((first, second), epochs, strict=True):
             valid, history = np.full((20, 3), 1 / 3, np.float32), [{"valid_loss": 1.0}] * done
             work.fits[task.key] = Fit(task, valid, history, 1.0, {}, reused=False, complete=done == 10)
@@ -252,7 +252,7 @@ def test_time_is_kept_for_the_end_and_more_on_a_slow_start(plan: Plan, monkeypat
     spec = spec_of("data: digits\nmembers: {a: svm, b: logistic, c: random_forest}\nexecution: {executor: local}")
 
     def kept(seconds: float, startup: float, reused: int = 0) -> float:
-        ending = Ending(Budget(seconds, time.monotonic()))
+        ending = ClosingTime(Budget(seconds, time.monotonic()))
         ending.measure("local", startup)
         assert ending.budget is not None
         return budgeting.seconds_after_training(spec, plan, ending.budget, ending, reused=reused)
@@ -265,7 +265,7 @@ def test_time_is_kept_for_the_end_and_more_on_a_slow_start(plan: Plan, monkeypat
 
 
 def test_the_end_leaves_out_what_there_is_no_time_for_and_says_so() -> None:
-    free, tight = Ending(None), Ending(Budget(60.0, time.monotonic() - 50), slow=2.0, closing=4.0)
+    free, tight = ClosingTime(None), ClosingTime(Budget(60.0, time.monotonic() - 50), slow=2.0, closing=4.0)
 
     assert free.has_time_for("report.html", 1e9) and free.left_out == []
     assert tight.has_time_for("train_dev", 2.0), "4 of the 6 seconds that are left"
@@ -274,7 +274,7 @@ def test_the_end_leaves_out_what_there_is_no_time_for_and_says_so() -> None:
 
 
 def test_pictures_are_drawn_as_long_as_there_is_time(tmp_path: Path) -> None:
-    ending = Ending(Budget(60.0, time.monotonic() - 50), closing=9.0)
+    ending = ClosingTime(Budget(60.0, time.monotonic() - 50), closing=9.0)
 
     def drawn() -> Iterator[Path]:
         for number in range(9):
@@ -359,14 +359,14 @@ def test_what_was_given_up_goes_on_to_the_bits_of_the_undisturbed_job(
 def test_ray_is_not_started_where_it_would_take_more_time_than_its_workers_save(
     left: float, slow: float, workers: int, here: bool
 ) -> None:
-    ending = Ending(Budget(1000.0, time.monotonic() - 1000 + left), slow=slow)
+    ending = ClosingTime(Budget(1000.0, time.monotonic() - 1000 + left), slow=slow)
 
     # nine seconds times `slow` until workers begin: of 30 s they have 3, which two of them do not make up for
     assert ending.is_too_short_for_ray(workers) is here
 
 
 def test_a_job_with_little_time_is_trained_in_this_process(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ending, "is_too_short_for_ray", lambda ending, workers: True)
+    monkeypatch.setattr(ClosingTime, "is_too_short_for_ray", lambda ending, workers: True)
     plain = here.run(QUICK)
 
     monkeypatch.delattr("quorate.execution.workplace.start_ray")

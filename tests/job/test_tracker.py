@@ -15,11 +15,11 @@ from tests.jobs import NET, Here
 from tests.tiny import LAPTOP
 
 from quorate.execution.events import Failed, Fitted, OutOfTime, Started
-from quorate.job.tracker import Mirror
+from quorate.job.tracker import Tracker
 from quorate.plan.opening import open_data
 from quorate.plan.planner import make_plan
 from quorate.report.page.values import values_of
-from quorate.report.run_report import Known, read_run
+from quorate.report.run_report import RunInputs, read_run
 from quorate.runs.folder import RunFolder
 from quorate.spec import load_job
 from quorate.tracking.histories import histories
@@ -118,7 +118,7 @@ def sure(proba: NDArray[np.float32]) -> NDArray[np.float64]:
 def test_worth_is_what_the_ensemble_loses_without_the_member(here: Here, written: Written) -> None:
     job = load_job(here.job_file)
     context = open_data(job)
-    run = read_run(RunFolder(here.newest_run()), Known.of(job.spec, context.train, context.test))
+    run = read_run(RunFolder(here.newest_run()), RunInputs.of(job.spec, context.train, context.test))
     values = values_of(run)
 
     assert len(values.without) >= 2
@@ -196,7 +196,7 @@ def test_a_member_that_fails_is_a_failed_run(here: Here, tmp_path: Path) -> None
     job = load_job(here.job_file)
     context = open_data(job)
     plan = make_plan(job.spec, context, LAPTOP)
-    mirror = Mirror(Journal(tmp_path / "journal.jsonl"), job.spec, plan, run="mirrored-1")
+    mirror = Tracker(Journal(tmp_path / "journal.jsonl"), job.spec, plan, run="mirrored-1")
     first, second = plan.of("cnn.1")
     lost = plan.of("cnn.2")[0]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from tests.tiny import LAPTOP, plan_of, tiny_data
 
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
-from quorate.job.tracker import Mirror
-from quorate.job.training import Work, train
+from quorate.job.tracker import Tracker
+from quorate.job.training import JobProgress, train
 from quorate.plan.planner import FitTask, Plan, PredictTask, Resources, Unit, predict_key
 from quorate.report.progress import Screen
 from quorate.results.results import Results
@@ -23,7 +23,7 @@ from quorate.spec import file as jobfile
 from quorate.spec import job as spec
 from quorate.store import open_store
 from quorate.tracking.journal import Journal
-from quorate.training.run import Hardware
+from quorate.training.context import Hardware
 
 MEMBERS = "{n: {kind: net, arch: mlp, epochs: 2}}"
 JOB = f"data: digits\nmembers: {MEMBERS}\n"
@@ -62,12 +62,12 @@ def result(plan: Plan, task: FitTask, *losses: float, complete: bool) -> Fitted:
     return Fitted(task, valid, [epoch(loss) for loss in losses], {"a": b"weights"}, 1.0, complete)
 
 
-def kept(plan: Plan, events: Sequence[Event], folder: Path) -> Work:
+def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
     """What `train` keeps of these events."""
     job = spec.validate(jobfile.parse(JOB, name="job.yaml"), base=folder)
     run, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
-    work, results = Work(), Results(open_store(str(folder / "store")))
-    mirror = Mirror(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
+    work, results = JobProgress(), Results(open_store(str(folder / "store")))
+    mirror = Tracker(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
     units = [Unit((task,)) for task in plan.tasks]
     screen = Screen(console, console)
     train(units, plan, work, results, Scripted(events), mirror, run, job.spec.execution, screen)

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 from tests.jobs import Here
 
-from quorate.compress.distillation import Lesson, distill, student_job
+from quorate.compress.distillation import DistillationSettings, distill, student_job
 from quorate.compress.pruning import prune, receipt
 from quorate.diagnostics.evidence import gather_evidence
 from quorate.ensemble.paired import read_groups, standard_error
@@ -110,7 +110,10 @@ def test_diagnosis_pruning_and_distilling_leave_the_same_rows_out(here: Here, tm
         assert found.valid is not None and found.valid.rows == 125
         assert found.valid.value == pytest.approx(1 - row["oof"]["accuracy"], abs=1e-6)
     distilled = distill(
-        reopen(run), student_job(run, arch="{kind: mlp, hidden: [8]}", epochs=3, overrides=()), Lesson(), tmp_path / "s"
+        reopen(run),
+        student_job(run, arch="{kind: mlp, hidden: [8]}", epochs=3, overrides=()),
+        DistillationSettings(),
+        tmp_path / "s",
     )
     assert distilled["teaching"]["rows_with_teacher"] <= 125
     assert "rare" not in set(visits()["label"].iloc[np.flatnonzero(np.isfinite(losses_of(tmp_path / "s")))])

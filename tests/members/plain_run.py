@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quorate.data.dataset import Images
-from quorate.training.run import Metrics, Numerics, Signal, State
+from quorate.training.context import Metrics, Numerics, Signal, State
 from quorate.training.state import pack_state, unpack_state
 
 

@@ -176,7 +176,7 @@ def test_validation_figures_count_all_rows_the_same():
 def test_a_network_that_draws_balanced_rows_goes_on_from_a_checkpoint_with_the_same_bits():
     from tests.members.plain_run import PlainRun
 
-    from quorate.training.run import Signal
+    from quorate.training.context import Signal
 
     configuration = {**CONFIGURATIONS["mlp"], "sampling": "balanced", "class_weight": {"class 1": 2}}
     whole = trained(configuration, WEIGHTED, SKEWED)

@@ -20,8 +20,8 @@ from quorate.members.backbone import Extractor, _prepared, prepare
 from quorate.members.svm import Svm
 from quorate.plan.planner import Plan, PlanError, derive_seed, make_plan, predict_key
 from quorate.registry import ARCHS, MEMBERS
+from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import hub_digest
-from quorate.training.run import Hardware, Numerics
 
 NET = "{kind: net, arch: mlp, epochs: 2}"
 

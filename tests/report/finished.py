@@ -14,7 +14,7 @@ from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.metrics import scores
 from quorate.registry import COMBINERS
 from quorate.report.curve_findings import Curves
-from quorate.report.page.run import Recipe, Run, Split
+from quorate.report.page.run import Reproduction, RunData, Split
 
 KINDS = ("svm", "random_forest", "net", "logistic", "knn")
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
@@ -32,7 +32,7 @@ def finished(
     curves: bool = True,
     status: Sequence[str] | None = None,
     seed: int = 0,
-) -> Run:
+) -> RunData:
     """Members that are the more often right the greater `sharpness` is; the ensemble is their tempered mean."""
     random = np.random.default_rng(seed)
     weights = weights if weights is not None else [1 / len(members)] * len(members)
@@ -67,13 +67,13 @@ def finished(
     board = {"run": "made-up-1", "job": "made-up", "tasks": tasks, "ensemble": ensemble, "members": board_rows}
     pixels = random.integers(0, 255, (rows, 6, 6, 1)).astype(np.uint8)
     params = COMBINERS.get(combiner).Params(kind=combiner)
-    return Run(
+    return RunData(
         board=board,
         class_names=tuple(classes),
         oof=oof,
         test=tested,
-        facts=(("Run", "made-up-1"), ("Classes", str(len(classes)))),
-        recipe=Recipe("name: made-up\n", ("quorate train job.yaml",), (("seed", "0"),)),
+        facts=(("RunData", "made-up-1"), ("Classes", str(len(classes)))),
+        recipe=Reproduction("name: made-up\n", ("quorate train job.yaml",), (("seed", "0"),)),
         curves={members[-1]: _curves()} if curves else {},
         combiner=COMBINERS.get(combiner)(params),
         data={"oof": Dataset(ArrayImages(pixels), oof.y, tuple(classes))},

@@ -6,22 +6,22 @@ import io
 
 from rich.console import Console
 
-from quorate.report.columns import UNLIMITED, Column, Fitted, fit
+from quorate.report.columns import UNLIMITED, FittedTable, TableColumn, fit
 
 NAMES = ["convolutional_network_with_seed_a", "convolutional_network_with_seed_b"]
 
 
-def made(width: int) -> Fitted:
+def made(width: int) -> FittedTable:
     columns = [
-        Column("member", NAMES, justify="left"),
-        Column("loss", ["0.1234", "0.5678"]),
-        Column("less", ["1.2345", "6.7890"], 1),
-        Column("least", ["a longer text", "another"], 2),
+        TableColumn("member", NAMES, justify="left"),
+        TableColumn("loss", ["0.1234", "0.5678"]),
+        TableColumn("less", ["1.2345", "6.7890"], 1),
+        TableColumn("least", ["a longer text", "another"], 2),
     ]
     return fit(columns, width=width, box=None, padding=(0, 0, 0, 1))
 
 
-def shown(fitted: Fitted, width: int) -> str:
+def shown(fitted: FittedTable, width: int) -> str:
     text = io.StringIO()
     Console(width=width, color_system=None, file=text).print(fitted.table)
     return text.getvalue()

@@ -12,7 +12,7 @@ from tests.report.finished import Parsed, addresses, finished, said
 
 from quorate.ensemble.intervals import figures
 from quorate.report.page.page import _marked, page, sections_of
-from quorate.report.page.run import Run
+from quorate.report.page.run import RunData
 from quorate.report.page.section import listed, signed
 from quorate.report.page.values import LEAST_ROWS, values_of
 
@@ -21,16 +21,16 @@ QUOTES = "\"quotes\" & 'apostrophes' 👕 " + "very " * 40 + "long"
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
+def run() -> RunData:
     return finished()
 
 
 @pytest.fixture(scope="module")
-def parsed(run: Run) -> Parsed:
+def parsed(run: RunData) -> Parsed:
     return Parsed(page(run))
 
 
-def test_the_figures_are_those_of_the_leaderboard(run: Run, parsed: Parsed) -> None:
+def test_the_figures_are_those_of_the_leaderboard(run: RunData, parsed: Parsed) -> None:
     for split in ("oof", "test"):
         for metric, value in run.board["ensemble"][split].items():
             assert parsed.figures[f"{split}-{metric}"] == f"{value:.4f}"
@@ -40,14 +40,14 @@ def test_the_figures_are_those_of_the_leaderboard(run: Run, parsed: Parsed) -> N
             assert f"{value:.4f}" in parsed.text, (row["name"], metric)
 
 
-def test_the_intervals_are_those_of_an_evaluation(run: Run, parsed: Parsed) -> None:
+def test_the_intervals_are_those_of_an_evaluation(run: RunData, parsed: Parsed) -> None:
     assert run.test is not None
     found = figures(run.test.ensemble, run.test.y)["nll"]
 
     assert f"{found.low:.4f} to {found.high:.4f}" in parsed.text
 
 
-def test_every_part_is_there_with_headings_in_order(run: Run, parsed: Parsed) -> None:
+def test_every_part_is_there_with_headings_in_order(run: RunData, parsed: Parsed) -> None:
     ids = [section.id for section in sections_of(run, values_of(run))]
 
     assert ids == [
@@ -70,7 +70,7 @@ def test_the_page_has_landmarks_a_title_and_words_for_every_chart(parsed: Parsed
     assert len(parsed.values("img", "alt")) == parsed.tags.count("img")
 
 
-def test_the_page_loads_nothing_and_its_policy_forbids_it(run: Run) -> None:
+def test_the_page_loads_nothing_and_its_policy_forbids_it(run: RunData) -> None:
     text = page(run)
 
     assert not addresses(text)
@@ -81,7 +81,7 @@ def test_the_page_loads_nothing_and_its_policy_forbids_it(run: Run) -> None:
 @pytest.mark.parametrize("name", [NASTY, QUOTES, "{{ 7 * 7 }}\n</title><h1>"])
 def test_names_of_users_are_text_whatever_they_are(name: str) -> None:
     hostile = finished(classes=("cat", name, "eel"), members=("svm", name, "cnn"))
-    hostile = replace(hostile, board={**hostile.board, "job": name, "run": name}, facts=(("Run", name),))
+    hostile = replace(hostile, board={**hostile.board, "job": name, "run": name}, facts=(("RunData", name),))
 
     text = page(hostile)
 
@@ -115,7 +115,7 @@ def test_better_is_said_with_its_interval_where_it_is_clear() -> None:
     assert f"{signed(lead.nll)}, 95 % interval {signed(lead.nll - 1.96 * lead.nll_error)}" in sentence
 
 
-def test_the_worth_of_members_is_what_worth_says(run: Run) -> None:
+def test_the_worth_of_members_is_what_worth_says(run: RunData) -> None:
     from quorate.ensemble.worth import Worth
 
     values = values_of(run, patience=math.inf)
@@ -180,7 +180,7 @@ def test_a_combiner_that_refuses_fewer_members_is_told_of() -> None:
     ],
     ids=["one member", "two classes", "40", "120", "guarded", "perfect", "guessing", "nothing to be had", "few rows"],
 )
-def test_odd_runs_have_a_page_too(odd: Run) -> None:
+def test_odd_runs_have_a_page_too(odd: RunData) -> None:
     parsed = Parsed(page(odd))
 
     assert "nan" not in parsed.text.lower().split()
@@ -218,7 +218,7 @@ def test_mistakes_show_pictures_of_out_of_fold_rows_or_say_why_not() -> None:
     assert "The data cannot be had again, so rows are numbers only." in text
 
 
-def test_prediction_times_are_drawn_where_there_are_any(run: Run) -> None:
+def test_prediction_times_are_drawn_where_there_are_any(run: RunData) -> None:
     assert "Error against prediction time" not in page(run)
     timed = [{**row, "predict_ms": 0.5 * (m + 1)} for m, row in enumerate(run.board["members"])]
 
@@ -248,5 +248,5 @@ def test_code_in_sentences_is_marked_and_what_users_write_stays_text() -> None:
     assert str(_marked("`<b>` & <i>")) == "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"
 
 
-def test_no_remark_of_the_page_shows_backticks(run: Run, parsed: Parsed) -> None:
+def test_no_remark_of_the_page_shows_backticks(run: RunData, parsed: Parsed) -> None:
     assert "`" not in page(run).partition('<section id="repeat"')[0].partition("</style>")[2]

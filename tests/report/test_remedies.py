@@ -10,7 +10,7 @@ import pytest
 
 from quorate.registry import MEMBERS
 from quorate.report.diagnosis import Evidence, diagnose, error_rate, exactly, first_to_do
-from quorate.report.remedies import Recipe, against_bias, against_spread, against_variance
+from quorate.report.remedies import MemberTraits, against_bias, against_spread, against_variance
 
 KINDS = [name for name in MEMBERS.names() if MEMBERS.get(name).__module__.startswith("quorate.")]
 WORDS = {"timm/NAME", "hub"}
@@ -18,7 +18,7 @@ JOB = {"groups", "time"}
 """Keys of a job's `data`, which is advice for every kind."""
 
 
-def all_advice(recipe: Recipe) -> str:
+def all_advice(recipe: MemberTraits) -> str:
     return " ".join(advise(recipe) for advise in (against_bias, against_variance, against_spread))
 
 
@@ -30,7 +30,7 @@ def keys_in(advice: str) -> set[str]:
 @pytest.mark.parametrize("images", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_advice_names_keys_of_the_kind_only(kind: str, images: bool) -> None:
-    keys = keys_in(all_advice(Recipe(kind, {}, images)))
+    keys = keys_in(all_advice(MemberTraits(kind, {}, images)))
 
     assert keys <= set(MEMBERS.get(kind).Params.model_fields) | JOB
     assert keys - JOB, "each built-in kind has advice of its own"
@@ -38,14 +38,14 @@ def test_advice_names_keys_of_the_kind_only(kind: str, images: bool) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "net"])
 def test_augmentation_and_dropout_are_advice_for_networks_alone(kind: str) -> None:
-    advice = all_advice(Recipe(kind, {}, images=True))
+    advice = all_advice(MemberTraits(kind, {}, images=True))
 
     assert not re.search("augment|dropout|weight_decay|epochs", advice)
 
 
 def test_no_advice_weighs_classes() -> None:
     """docs/data.md: without a reason to prefer recall over log-loss, leave class weights out."""
-    assert "class_weight" not in " ".join(all_advice(Recipe(kind, {}, True)) for kind in ["", *KINDS])
+    assert "class_weight" not in " ".join(all_advice(MemberTraits(kind, {}, True)) for kind in ["", *KINDS])
     page = Path(__file__).parents[2] / "platform" / "quorate" / "report"
     assert not [path for path in page.rglob("*.py") if "class_weight: balanced" in path.read_text(encoding="utf-8")]
 
@@ -61,14 +61,14 @@ def test_no_advice_weighs_classes() -> None:
 def test_networks_on_images_are_offered_pretrained_weights_and_augmentation(
     params: dict[str, Any], images: bool, pretrained: bool, augmented: bool
 ) -> None:
-    advice = against_variance(Recipe("net", params, images))
+    advice = against_variance(MemberTraits("net", params, images))
 
     assert ("`weights: hub`" in advice) == pretrained
     assert ("`augment`" in advice) == augmented
 
 
 def test_a_kind_of_a_users_own_has_general_advice() -> None:
-    assert keys_in(all_advice(Recipe("my_package:forest", {}, True))) <= JOB
+    assert keys_in(all_advice(MemberTraits("my_package:forest", {}, True))) <= JOB
 
 
 def test_a_diagnosis_gives_the_advice_of_the_member() -> None:
@@ -78,7 +78,7 @@ def test_a_diagnosis_gives_the_advice_of_the_member() -> None:
         exactly(0.0),
         train=error_rate(0, 1000),
         valid=error_rate(150, 1000),
-        recipe=Recipe("random_forest"),
+        recipe=MemberTraits("random_forest"),
     )
 
     first = first_to_do(diagnose(known))

@@ -13,9 +13,9 @@ from tests.jobs import Here
 from tests.tables import customers as some_customers
 
 from quorate.bundle import Bundle
-from quorate.data.source import Opened
+from quorate.data.source import OpenedData
 from quorate.errors import UserError
-from quorate.scoring.labelled_files import Labelled, read_labelled
+from quorate.scoring.labelled_files import LabelledRows, read_labelled
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def with_classes(bundle: Bundle, *names: str) -> Bundle:
     return other
 
 
-def names_of(labelled: Labelled) -> list[str]:
+def names_of(labelled: LabelledRows) -> list[str]:
     return [name for names, _ in labelled.rows for name in names]
 
 
@@ -127,7 +127,9 @@ def test_an_ensemble_that_does_not_know_its_label_asks_for_it(tables: Bundle, tm
 
 
 @pytest.mark.parametrize("kind", [np.int32, str])
-def test_labels_of_an_archive_are_the_class_names(images: Bundle, digits: Opened, tmp_path: Path, kind: type) -> None:
+def test_labels_of_an_archive_are_the_class_names(
+    images: Bundle, digits: OpenedData, tmp_path: Path, kind: type
+) -> None:
     pixels, y = digits.train.x.take(np.arange(25)), digits.train.y[:25]
     np.savez(tmp_path / "a.npz", images=pixels, labels=y.astype(kind))
 
@@ -194,7 +196,7 @@ def test_an_archive_without_usable_labels_is_refused(
         read_labelled(tmp_path / "a.npz", images)
 
 
-def test_folders_are_the_labels_of_the_pictures_in_them(images: Bundle, digits: Opened, tmp_path: Path) -> None:
+def test_folders_are_the_labels_of_the_pictures_in_them(images: Bundle, digits: OpenedData, tmp_path: Path) -> None:
     pixels, y = digits.train.x.take(np.arange(12)), digits.train.y[:12]
     for i, label in enumerate(y):
         (tmp_path / str(label)).mkdir(exist_ok=True)

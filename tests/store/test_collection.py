@@ -16,7 +16,7 @@ from quorate.execution.events import Checkpointed, Fitted
 from quorate.plan.planner import FitTask
 from quorate.results.results import Results
 from quorate.store import LocalBackend, Store
-from quorate.store.collection import Rules, by_kind, by_space, collect, take_stock
+from quorate.store.collection import RetentionRules, by_kind, by_space, collect, take_stock
 
 HOUR, DAY = 3600, 86400
 
@@ -98,7 +98,7 @@ def test_work_that_lacks_a_blob_is_none_that_a_job_finds_and_goes_with_the_garba
 
     # when
     spaces = by_space(take_stock(place.store))
-    done = collect(place.store, Rules())
+    done = collect(place.store, RetentionRules())
 
     # then
     assert (spaces["fits"].count, spaces["without a blob"].count) == (3, 1)
@@ -116,7 +116,7 @@ def test_garbage_goes_once_it_is_an_hour_old_and_finished_work_stays(place: Plac
         (place.root / name).write_bytes(b"123")
         age(place.root / name, HOUR + 10)
 
-    done = collect(place.store, Rules())
+    done = collect(place.store, RetentionRules())
 
     assert {reason: (share.count, share.size) for reason, share in done.shares.items()} == {
         "unnamed blobs": (1, 3),
@@ -133,7 +133,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing(place: Place) -> None:
     place.store.put(b"garbage")
     place.results.keep_checkpoint(Checkpointed(place.tasks[0], b"state"))
     place.grow_old()
-    rules, before = Rules(older_than=DAY, max_size=20_000), names(place.backend)
+    rules, before = RetentionRules(older_than=DAY, max_size=20_000), names(place.backend)
 
     said = collect(place.store, rules, dry_run=True)
 
@@ -146,11 +146,11 @@ def test_checkpoints_of_finished_tasks_go_and_the_others_when_they_are_asked_for
     for task in (finished, other):
         place.results.keep_checkpoint(Checkpointed(task, f"state of {task}".encode()))
 
-    collect(place.store, Rules())
+    collect(place.store, RetentionRules())
 
     assert place.results.checkpoint(finished) is None
     assert place.results.checkpoint(other) == f"state of {other}".encode()
-    done = collect(place.store, Rules(checkpoints=True))
+    done = collect(place.store, RetentionRules(checkpoints=True))
     assert place.results.checkpoint(other) is None
     assert list(done.shares) == ["checkpoints"]
     assert by_space(take_stock(place.store))["unnamed blobs"].count == 0
@@ -161,7 +161,7 @@ def test_what_was_not_used_for_a_time_goes_with_its_blobs(place: Place) -> None:
     used = place.tasks[1]
     assert place.results.find(used)
 
-    collect(place.store, Rules(older_than=9 * DAY))
+    collect(place.store, RetentionRules(older_than=9 * DAY))
 
     assert [place.has(task) for task in place.tasks] == [task is used for task in place.tasks]
     assert place.results.find(used), "its blobs are all there"
@@ -176,7 +176,7 @@ def test_a_blob_that_another_task_names_stays(place: Place) -> None:
     place.grow_old(10 * DAY)
     place.results.find(second)
 
-    collect(place.store, Rules(older_than=DAY))
+    collect(place.store, RetentionRules(older_than=DAY))
 
     assert not place.has(first)
     assert place.results.find(second)
@@ -189,7 +189,7 @@ def test_above_a_size_the_least_recently_used_goes_first(place: Place) -> None:
         age(place.root / name, 30 * DAY)
     one = take_stock(place.store).size / 4
 
-    done = collect(place.store, Rules(max_size=int(2.5 * one)))
+    done = collect(place.store, RetentionRules(max_size=int(2.5 * one)))
 
     assert [place.has(task) for task in place.tasks] == [True, True, False, False]
     assert done.after == place.on_disk() <= 2.5 * one
@@ -200,7 +200,7 @@ def test_what_was_used_within_the_hour_stays_even_above_the_size(place: Place) -
     place.grow_old()
     place.results.find(place.tasks[0])
 
-    done = collect(place.store, Rules(max_size=0, older_than=0))
+    done = collect(place.store, RetentionRules(max_size=0, older_than=0))
 
     assert [place.has(task) for task in place.tasks] == [True, False, False, False]
     assert done.after == place.on_disk() > 0
@@ -212,12 +212,12 @@ def test_what_a_running_job_needs_stays_however_old_it_is(place: Place) -> None:
     with place.store.lease("job", waiting=lambda holder: None, keys=[needed.key]):
         place.grow_old()
 
-        collect(place.store, Rules(max_size=0, checkpoints=True))
+        collect(place.store, RetentionRules(max_size=0, checkpoints=True))
 
         assert [place.has(task) for task in place.tasks] == [True, False, False, False]
         assert place.results.checkpoint(needed) == b"state"
     place.grow_old()
-    collect(place.store, Rules(max_size=0))
+    collect(place.store, RetentionRules(max_size=0))
     assert not place.has(needed)
 
 
@@ -226,7 +226,7 @@ def test_a_blob_put_again_is_young_again(place: Place) -> None:
     age(place.root / f"blobs/{name[:2]}/{name}", 2 * HOUR)
 
     place.store.put(b"twice")
-    collect(place.store, Rules())
+    collect(place.store, RetentionRules())
 
     assert place.store.get(name) == b"twice"
 
@@ -237,7 +237,7 @@ def test_beside_a_job_that_finds_and_commits_nothing_is_ever_half_there(place: P
         # given: old results that are being collected, and a job that needs them just then
         place.grow_old()
         other = Store(LocalBackend(place.root))
-        collector = threading.Thread(target=collect, args=(other, Rules(max_size=0)))
+        collector = threading.Thread(target=collect, args=(other, RetentionRules(max_size=0)))
         collector.start()
         time.sleep(turn % 10 * 0.001)
 
@@ -264,7 +264,7 @@ def test_a_manifest_of_another_space_keeps_its_blobs(place: Place) -> None:
     place.store.commit("features", "cd" * 32, {"nested": {"arrays": [blob]}})
     place.grow_old()
 
-    collect(place.store, Rules())
+    collect(place.store, RetentionRules())
 
     assert place.store.get(blob) == b"features"
     assert by_space(take_stock(place.store))["features"].count == 1

@@ -25,7 +25,7 @@ from tests.tables import CUSTOMERS
 from tests.tracking.runs import write_bundle
 
 from quorate.bundle import Bundle
-from quorate.tracking.model import Shown, register
+from quorate.tracking.model import VersionPage, register
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_version_says_what_it_is_and_has_its_metrics_once(client: MlflowClient
     experiment_id = client.create_experiment("digits")
     run_id = client.create_run(experiment_id).info.run_id
     client.log_metric(run_id, "oof_nll", 0.25, timestamp=5, step=0)
-    shown = Shown("digits-1", "| member |", {"oof_nll": 0.25}, ("confusion-oof.png",))
+    shown = VersionPage("digits-1", "| member |", {"oof_nll": 0.25}, ("confusion-oof.png",))
     bundle = write_bundle(tmp_path / "a", np.ones(9))
 
     for _ in range(2):  # the second time as after a crash

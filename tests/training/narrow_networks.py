@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.registry import MEMBERS
-from quorate.training.run import Hardware, Numerics, Signal
+from quorate.training.context import Hardware, Numerics, Signal
 
 HERE = "tests.training.narrow_networks"
 

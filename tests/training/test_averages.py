@@ -19,8 +19,8 @@ from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
 from quorate.training.averages import Averages, Swa, average
+from quorate.training.context import Numerics, Signal
 from quorate.training.loop import fit_network
-from quorate.training.run import Numerics, Signal
 from quorate.training.schedules import CosineParams, snapshot_epochs
 
 TRAIN, VALID = tiny_data(rows=50), tiny_data(rows=20, seed=1)

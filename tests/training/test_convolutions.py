@@ -15,8 +15,8 @@ from torch import nn
 
 from quorate.data.signature import ImageSignature
 from quorate.registry import MEMBERS
+from quorate.training.context import Hardware
 from quorate.training.convolutions import NarrowStrided, has_narrow_strided
-from quorate.training.run import Hardware
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from quorate.data.standardize import fit_standardizer
 from quorate.training.augment import Augment
+from quorate.training.context import Numerics
 from quorate.training.feed import PixelFeed, labels_of, split_batches, training_order
-from quorate.training.run import Numerics
 
 DATA = tiny_data(rows=50, shape=(8, 6, 3))
 

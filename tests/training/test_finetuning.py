@@ -17,8 +17,8 @@ from torchvision import models
 from quorate.members.net import Net, NetParams
 from quorate.registry import ARCHS
 from quorate.training.backbone import feature_width, head_names, head_parameters, stages_of, without_head
+from quorate.training.context import Numerics, Signal
 from quorate.training.finetuning import Finetune, freezing, slower_backbone
-from quorate.training.run import Numerics, Signal
 from quorate.training.weights import WeightsError, load_weights, read_weights
 
 CNN = {"kind": "small_cnn", "width": 8}

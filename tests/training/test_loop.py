@@ -17,10 +17,10 @@ from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature
 from quorate.data.standardize import Standardizer
 from quorate.members.net import Net, NetParams
+from quorate.training.context import Diverged, Numerics, Signal
 from quorate.training.curves import Tally
 from quorate.training.feed import PixelFeed, labels_of
-from quorate.training.loop import Labelled, Recipe, Training, evaluate, fit_network, predict
-from quorate.training.run import Diverged, Numerics, Signal
+from quorate.training.loop import Labelled, LoopSettings, Training, evaluate, fit_network, predict
 from quorate.training.schedules import Constant, ConstantParams
 from quorate.training.stopping import EarlyStopping
 
@@ -36,8 +36,8 @@ def labelled(data: Dataset) -> Labelled:
     return feed, labels_of(data, Numerics())
 
 
-def recipe(*, lr: float = 0.1, epochs: int = 1, **rest) -> Recipe:
-    return Recipe(
+def recipe(*, lr: float = 0.1, epochs: int = 1, **rest) -> LoopSettings:
+    return LoopSettings(
         epochs=epochs,
         optimizer=lambda network: torch.optim.SGD(network.parameters(), lr=lr),
         schedule=lambda optimizer, epochs, steps: Constant.build(
@@ -52,7 +52,7 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
 
 
-def fit(network: nn.Module, asked: Recipe, run: PlainRun | None = None, *, valid: Dataset = VALID):
+def fit(network: nn.Module, asked: LoopSettings, run: PlainRun | None = None, *, valid: Dataset = VALID):
     world = run if run is not None else PlainRun(numerics=Numerics(batch_size=60))
     return fit_network(
         network, train=labelled(TRAIN), valid=labelled(valid), n_classes=3, recipe=asked, run=world

@@ -12,8 +12,8 @@ from torch.nn import functional
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
 from quorate.training.augment import Augment
-from quorate.training.loop import Recipe, training_loss
-from quorate.training.mixing import Mixed, mix
+from quorate.training.loop import LoopSettings, training_loss
+from quorate.training.mixing import MixedBatch, mix
 
 CLASSES = 5
 
@@ -24,7 +24,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def mixed(
     kinds: dict, *, seed: int = 0, n: int = 6, weight: torch.Tensor | None = None, **memory
-) -> tuple[torch.Tensor, torch.Tensor, Mixed]:
+) -> tuple[torch.Tensor, torch.Tensor, MixedBatch]:
     """A batch of images of one value each, no two alike, its labels, and what became of both."""
     values = torch.arange(1, n + 1).float()
     x = values[:, None, None, None].expand(n, 2, 20, 20).contiguous(**memory)
@@ -137,11 +137,11 @@ def test_without_mixing_the_loss_is_the_usual_one():
     rows, y, logits = torch.arange(6), torch.arange(6) % CLASSES, torch.randn(6, CLASSES, generator=generator(2))
     hard = functional.one_hot(y, CLASSES).float()
 
-    loss = Mixed(torch.zeros(6), hard, hard * weight[:, None]).loss(logits, 0.1)
+    loss = MixedBatch(torch.zeros(6), hard, hard * weight[:, None]).loss(logits, 0.1)
 
     nothing: dict = {"epochs": 1, "optimizer": None, "schedule": None}
     torch.testing.assert_close(
-        loss, training_loss(logits, y, rows, Recipe(**nothing, weight=weight, label_smoothing=0.1))
+        loss, training_loss(logits, y, rows, LoopSettings(**nothing, weight=weight, label_smoothing=0.1))
     )
 
 

@@ -12,8 +12,8 @@ from torch import nn
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
 from quorate.registry import ARCHS
+from quorate.training.context import Numerics
 from quorate.training.normalization import groups_of
-from quorate.training.run import Numerics
 
 BATCH = (nn.BatchNorm1d, nn.BatchNorm2d)
 ARCH = {"mlp": {"hidden": [32, 16]}, "small_cnn": {"width": 8}, "small_resnet": {"width": 8}}

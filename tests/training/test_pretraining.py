@@ -18,15 +18,15 @@ from quorate.data.standardize import Standardizer
 from quorate.execution.estimates import epochs_of
 from quorate.members.base import load_member
 from quorate.members.net import Net, NetParams
-from quorate.plan.planner import Context, make_plan
+from quorate.plan.planner import JobData, make_plan
 from quorate.registry import ARCHS, PRETRAININGS
+from quorate.training.context import Diverged, Numerics, Signal
 from quorate.training.curves import with_labels
 from quorate.training.feed import PixelFeed
 from quorate.training.pretraining import phase
 from quorate.training.pretraining.autoencoder import Autoencoder, AutoencoderParams
 from quorate.training.pretraining.simclr import SimclrParams, _Contrast, nt_xent
-from quorate.training.pretraining.views import Views
-from quorate.training.run import Diverged, Numerics, Signal
+from quorate.training.pretraining.views import ViewSettings
 
 CNN = {"kind": "small_cnn", "width": 8}
 TRAIN, VALID = tiny_data(rows=60), tiny_data(rows=30, seed=1)
@@ -78,7 +78,7 @@ def test_nt_xent_of_views_that_tell_nothing_is_the_logarithm_of_the_others():
 
 def test_a_view_is_the_crop_of_torchvision_resized():
     image = torch.rand(3, 2, 12, 12, generator=seeded())
-    views = Views(least_area=0.3, jitter=0)
+    views = ViewSettings(least_area=0.3, jitter=0)
 
     found = views(image, seeded(1))
 
@@ -92,7 +92,7 @@ def test_a_view_is_the_crop_of_torchvision_resized():
 
 
 def test_crops_lie_in_the_image_and_have_the_areas_and_ratios_that_were_asked_for():
-    left, top, wide, high = Views(least_area=0.2).boxes(4000, seeded()).T
+    left, top, wide, high = ViewSettings(least_area=0.2).boxes(4000, seeded()).T
 
     assert left.min() >= 0 and top.min() >= 0 and (left + wide).max() <= 1 + 1e-6 and (top + high).max() <= 1 + 1e-6
     inside = (wide < 1) & (high < 1)
@@ -104,17 +104,17 @@ def test_crops_lie_in_the_image_and_have_the_areas_and_ratios_that_were_asked_fo
 def test_a_mirror_turns_half_of_the_rows():
     ramp = torch.linspace(0, 1, 16).expand(400, 1, 16, 16)
 
-    view = Views(least_area=1, jitter=0, mirror=True)(ramp, seeded())
+    view = ViewSettings(least_area=1, jitter=0, mirror=True)(ramp, seeded())
 
     turned = view[:, 0, 8, 2] > view[:, 0, 8, 13]
     assert 160 < int(turned.sum()) < 240
-    still = Views(least_area=1, jitter=0)(ramp, seeded())
+    still = ViewSettings(least_area=1, jitter=0)(ramp, seeded())
     assert not bool((still[:, 0, 8, 2] > still[:, 0, 8, 13]).any())
 
 
 def test_jitter_changes_mean_and_contrast_of_each_row_within_its_bounds_and_nothing_else():
     x = torch.randn(300, 1, 8, 8, generator=seeded())
-    still, jittered = (Views(least_area=0.5, jitter=jitter)(x, seeded(3)) for jitter in (0, 0.4))
+    still, jittered = (ViewSettings(least_area=0.5, jitter=jitter)(x, seeded(3)) for jitter in (0, 0.4))
 
     mean, deviation = (still.mean((1, 2, 3)), still.std((1, 2, 3)))
     contrast = jittered.std((1, 2, 3)) / deviation
@@ -127,7 +127,7 @@ def test_jitter_changes_mean_and_contrast_of_each_row_within_its_bounds_and_noth
 
 def test_noise_has_the_deviation_that_was_asked_for():
     x = torch.linspace(-3, 3, 64).reshape(1, 1, 8, 8).repeat(200, 1, 1, 1)
-    noisy, still = (Views(least_area=1, jitter=0, noise=noise)(x, seeded()) for noise in (0.3, 0))
+    noisy, still = (ViewSettings(least_area=1, jitter=0, noise=noise)(x, seeded()) for noise in (0.3, 0))
 
     assert float((noisy - still).std() / still[0].std()) == pytest.approx(0.3, rel=0.03)
 
@@ -227,7 +227,7 @@ def test_every_image_is_seen_once_in_an_epoch():
         PixelFeed(images, standardize=Standardizer("none"), numerics=Numerics(), size=None)
         for images in (TRAIN.x, MORE)
     ]
-    pool, counting = phase.Pool(feeds), Counting()
+    pool, counting = phase.JoinedFeeds(feeds), Counting()
     progress = phase._Progress(counting, SimclrParams(epochs=1, batch_size=32), steps=4, seed=1)
 
     phase._train(progress, pool, PlainRun(), reserve=lambda pace: 0.0)
@@ -343,7 +343,7 @@ def test_under_a_deadline_it_ends_in_time_for_the_training_and_can_be_gone_on_fr
 
 def keyed(member: str, unlabelled: Images | None = None):
     plan = plan_of(f"{{m: {member}}}")
-    spec_plan = Context(plan.context.train, None, plan.context.folds, {}, unlabelled)
+    spec_plan = JobData(plan.context.train, None, plan.context.folds, {}, unlabelled)
     return make_plan(spec_of(f"seed: 0\ndata: digits\nmembers: {{m: {member}}}\n"), spec_plan, LAPTOP).tasks[0]
 
 

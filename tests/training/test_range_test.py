@@ -12,10 +12,10 @@ from torch import nn
 
 from quorate.data.sources.digits import Digits, DigitsParams
 from quorate.data.standardize import fit_standardizer
+from quorate.training.context import Numerics
 from quorate.training.feed import PixelFeed, labels_of
-from quorate.training.loop import Recipe
+from quorate.training.loop import LoopSettings
 from quorate.training.range_test import RangeTest, Sweep, keep, log_spaced, read, sweep_network
-from quorate.training.run import Numerics
 
 
 def descend(curvatures: list[float], rates: np.ndarray, *, noise: float, seed: int = 0) -> RangeTest:
@@ -94,7 +94,7 @@ def test_a_backbone_that_joins_later_is_there_from_the_first_rate_on() -> None:
     numerics = Numerics(batch_size=32)
     feed = PixelFeed(data.x, standardize=fit_standardizer(data.x, "feature"), numerics=numerics, size=None)
     labels, asked = labels_of(data, numerics), []
-    recipe = Recipe(
+    recipe = LoopSettings(
         epochs=7,
         optimizer=lambda net: torch.optim.SGD(net.parameters(), lr=0.1),
         schedule=lambda *_: pytest.fail("the schedule is replaced"),
@@ -135,7 +135,7 @@ def test_each_batch_is_trained_at_its_rate_and_groups_keep_their_proportion() ->
         weight, bias = net.parameters()
         return Watched([{"params": [weight], "lr": 0.5}, {"params": [bias], "lr": 0.05}])
 
-    recipe = Recipe(epochs=1, optimizer=optimizer, schedule=lambda *_: pytest.fail("the schedule is replaced"))
+    recipe = LoopSettings(epochs=1, optimizer=optimizer, schedule=lambda *_: pytest.fail("the schedule is replaced"))
     test = sweep_network(
         network,
         rates=rates,

@@ -13,7 +13,7 @@ from tests.tiny import tiny_data
 
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
-from quorate.training.run import Numerics, Signal
+from quorate.training.context import Numerics, Signal
 
 TRAIN, VALID = tiny_data(rows=100), tiny_data(rows=30, seed=1)
 STEPS = 4  # of 32, 32, 32 and 4 rows

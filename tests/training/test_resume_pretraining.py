@@ -11,7 +11,7 @@ from tests.training.test_resume import check_same
 from quorate.data.dataset import ArrayImages
 from quorate.data.signature import ImageSignature
 from quorate.members.net import Net, NetParams
-from quorate.training.run import Numerics, Signal
+from quorate.training.context import Numerics, Signal
 
 TRAIN, VALID = tiny_data(rows=70), tiny_data(rows=30, seed=1)
 UNLABELLED = ArrayImages(tiny_data(rows=26, seed=2).x.pixels)

@@ -11,7 +11,7 @@ from tests.members.plain_run import PlainRun
 from tests.training.test_resume import STEPS, check_same, fit_with
 
 from quorate.registry import OPTIMIZERS, SCHEDULES
-from quorate.training.run import Signal
+from quorate.training.context import Signal
 
 RESNET = {"kind": "small_resnet", "width": 8, "norm": "group"}
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from quorate.training.augment import Augment
 from quorate.training.distillation import taught
-from quorate.training.loop import Recipe, training_loss
+from quorate.training.loop import LoopSettings, training_loss
 from quorate.training.mixing import mix
 
 K = 3
@@ -21,7 +21,7 @@ def some_proba(rows: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.ones(K), rows)
 
 
-def whole_loss(asked: Recipe, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def whole_loss(asked: LoopSettings, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The loss of all rows in one batch, as the loop takes it."""
     rows = torch.arange(len(y))
     assert asked.soft is not None

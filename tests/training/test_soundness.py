@@ -10,7 +10,7 @@ from tests.execution.jobs import CNN, fitted, plan_of, run
 
 from quorate.execution.events import Failed, Reported
 from quorate.execution.local import LocalExecutor
-from quorate.job.training import Heard
+from quorate.job.training import AttemptHistory
 from quorate.training import loop
 from quorate.training.soundness import difference, unsound
 
@@ -62,7 +62,7 @@ def test_a_result_is_given_up_where_an_earlier_attempt_had_other_figures():
     result = next(iter(fitted(events).values()))
     first = next(event for event in events if isinstance(event, Reported) and event.task.key == result.task.key)
 
-    same, other = Heard(), Heard()
+    same, other = AttemptHistory(), AttemptHistory()
     same.judge(first)
     other.judge(replace(first, metrics={**first.metrics, "grad_norm": 5.85e9}))
 

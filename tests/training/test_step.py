@@ -12,7 +12,7 @@ from tests.members.plain_run import PlainRun
 from tests.training.test_loop import TRAIN, fit, linear, recipe
 from torch import nn
 
-from quorate.training.run import Numerics, Signal
+from quorate.training.context import Numerics, Signal
 from quorate.training.step import Constraints, matrices, penalty, take_step
 
 

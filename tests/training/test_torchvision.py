@@ -14,7 +14,7 @@ from torchvision import models
 from quorate.members.net import Net
 from quorate.members.net_params import NetParams, profile
 from quorate.plan.planner import PlanError
-from quorate.training.archs.torchvision import Torchvision, TorchvisionArchParams
+from quorate.training.archs.torchvision import TorchvisionArch, TorchvisionArchParams
 
 SHUFFLE = "torchvision/shufflenet_v2_x0_5"
 
@@ -45,7 +45,7 @@ LARGE = {"densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_
 
 def build(name: str, *, size: int = 32, channels: int = 3, n_classes: int = 5, dropout: float = 0.0) -> nn.Module:
     params = TorchvisionArchParams(kind=f"torchvision/{name}")
-    return Torchvision.build(params, shape=(size, size, channels), n_classes=n_classes, dropout=dropout)
+    return TorchvisionArch.build(params, shape=(size, size, channels), n_classes=n_classes, dropout=dropout)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_dropout_is_the_rate_that_was_asked_for(name):
 
 def pretrained(name: str, weights: dict, *, size: int = 32, channels: int = 3, n_classes: int = 5) -> nn.Module:
     params = TorchvisionArchParams(kind=f"torchvision/{name}")
-    return Torchvision.pretrained(
+    return TorchvisionArch.pretrained(
         params, shape=(size, size, channels), n_classes=n_classes, dropout=0.0, weights=weights
     )
 

@@ -6,14 +6,14 @@ import numpy as np
 
 from quorate.data.dataset import ArrayImages, JoinedImages
 from quorate.training.augment import Augment
-from quorate.training.views import Views
+from quorate.training.views import ViewedImages
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
 AUGMENT = Augment.model_validate({"crop": 2, "mirror": True})
 
 
-def views(count: int = 4, *, augment: Augment = AUGMENT, seed: int = 5) -> Views:
-    return Views(ArrayImages(PIXELS), augment, count, seed)
+def views(count: int = 4, *, augment: Augment = AUGMENT, seed: int = 5) -> ViewedImages:
+    return ViewedImages(ArrayImages(PIXELS), augment, count, seed)
 
 
 def test_a_view_is_the_same_whenever_and_beside_whatever_it_is_taken() -> None:
@@ -53,7 +53,7 @@ def test_a_mixture_lies_between_its_image_and_one_of_the_others() -> None:
 
 
 def test_views_are_known_by_all_that_they_are_drawn_from() -> None:
-    others = [views(seed=6), views(3), views(augment=Augment()), Views(ArrayImages(PIXELS[::-1]), AUGMENT, 4, 5)]
+    others = [views(seed=6), views(3), views(augment=Augment()), ViewedImages(ArrayImages(PIXELS[::-1]), AUGMENT, 4, 5)]
 
     assert views().digest() == views().digest()
     assert len({views().digest(), *(other.digest() for other in others)}) == 5

@@ -17,7 +17,7 @@ from quorate.data.dataset import Dataset
 from quorate.members.base import load_member
 from quorate.members.net import Net, NetParams
 from quorate.registry import ARCHS
-from quorate.training.run import Numerics
+from quorate.training.context import Numerics
 from quorate.training.weights import WeightsError, read_weights
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}

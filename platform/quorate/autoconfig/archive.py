@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from quorate.autoconfig.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
-from quorate.autoconfig.source import Source
+from quorate.autoconfig.source import DataLocation
 from quorate.data.dataset import Pixels
 from quorate.data.labels import encode_labels
 from quorate.data.source import DataError
@@ -22,7 +22,7 @@ _LABELS = ("labels", "train", "y")
 """What arrays of labels are called, the surest first."""
 
 
-def look_at_archive(source: Source) -> Fingerprint:
+def look_at_archive(source: DataLocation) -> Fingerprint:
     """Rows, classes, sizes and repeated images; raises `UserError` for arrays that are no images with labels."""
     images, labels = _find(source.train)
     pixels, given = read_images(source.train, images), read_labels(source.train, labels)

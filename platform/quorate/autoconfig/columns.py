@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, Hashes, TableFacts, repeats_of
-from quorate.autoconfig.source import Source
+from quorate.autoconfig.source import DataLocation
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
 from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
@@ -34,7 +34,7 @@ _ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rowname
 _NEARLY_ALL = 0.95
 
 
-def look_at_table(source: Source, label: str | None = None) -> Fingerprint:
+def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint:
     """Rows, classes, columns and repeated rows; raises `UserError` where no column can be the label."""
     separator = _separator(source.train) if source.kind == "csv" else ","
     format = ParquetFormat() if source.kind == "parquet" else format_of(source.train, separator=separator)
@@ -98,7 +98,7 @@ def _separator(path: Path) -> str:
     return max(",;\t|", key=lambda mark: (first.count(mark), mark == ","))
 
 
-def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, source: Source) -> tuple[str, str]:
+def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, source: DataLocation) -> tuple[str, str]:
     """The label column, and why it is thought to be that where nobody named it."""
     names = list(frame.columns)
     if given is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.autoconfig.source import Source
+from quorate.autoconfig.source import DataLocation
 from quorate.data.signature import ColumnKind
 
 Hashes = NDArray[np.uint64]
@@ -92,7 +92,7 @@ class TableFacts:
 class Fingerprint:
     """The data in figures."""
 
-    source: Source
+    source: DataLocation
     classes: Mapping[str, int]
     """Training rows of each class, in the order of the class names."""
     test_rows: int | None

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from quorate.autoconfig.fingerprint import Fingerprint, Hashes, ImageFacts, Range, repeats_of
-from quorate.autoconfig.source import Source
+from quorate.autoconfig.source import DataLocation
 from quorate.data.folders import ClassFolders, class_folders
 from quorate.data.images import OWN, ImageError, decode_image, size_of
 from quorate.errors import UserError
@@ -68,7 +68,7 @@ class _Look:
         return np.array([picture.hash for picture in self.good], np.uint64)
 
 
-def look_at_folder(source: Source) -> Fingerprint:
+def look_at_folder(source: DataLocation) -> Fingerprint:
     """Rows, classes, sizes, colour, repeated and corrupt files; raises `UserError` where no picture can be used."""
     train = _look(source.train)
     test = _look(source.test) if source.test else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from quorate.autoconfig.fingerprint import ImageFacts
-from quorate.autoconfig.selection import Candidate
+from quorate.autoconfig.selection import MemberCandidate
 from quorate.data.signature import ImageSignature
 
 LARGE = 64
@@ -31,7 +31,7 @@ def are_photographs(facts: ImageFacts) -> bool:
 
 def image_candidates(
     facts: ImageFacts, signature: ImageSignature, *, rows: int, twice: bool, hub: bool
-) -> tuple[Candidate, ...]:
+) -> tuple[MemberCandidate, ...]:
     """Candidates for `rows` training rows, the most useful first.
 
     `twice` says whether each class has two training rows in every fold; `hub` whether weights can be downloaded.
@@ -77,7 +77,9 @@ def augmentation(facts: ImageFacts, signature: ImageSignature) -> dict[str, Any]
     return {"mirror": True, "crop": crop} if are_photographs(facts) else {"crop": crop}
 
 
-def _for_large_images(signature: ImageSignature, rows: int, augment: dict[str, Any], hub: bool) -> Iterator[Candidate]:
+def _for_large_images(
+    signature: ImageSignature, rows: int, augment: dict[str, Any], hub: bool
+) -> Iterator[MemberCandidate]:
     few, many = wanted_epochs(rows)
     own = {**batch_size(rows), "schedule": "one_cycle"}
     side = min(signature.shape[:2])
@@ -86,25 +88,27 @@ def _for_large_images(signature: ImageSignature, rows: int, augment: dict[str, A
         for name, arch in (("resnet18", "timm/resnet18"), ("mobilenet", "timm/mobilenetv3_large_100")):
             form = {**weights, "arch": arch, **batch_size(rows)}
             why = "starts from ImageNet weights, downloaded when training starts"
-            yield Candidate(name, why, (form,), epochs=(2, 8), copies=2, core=name == "resnet18")
+            yield MemberCandidate(name, why, (form,), epochs=(2, 8), copies=2, core=name == "resnet18")
     rates: list[tuple[Any, float]] = [("timm/resnet18", 0.05), ("timm/resnet10t", 0.05)]
     if side <= LARGE:  # beyond, they cost more than they give: they shrink the image late
         rates += [({"kind": "small_resnet", "width": width}, 0.1) for width in (16, 8)]
     forms = tuple({"kind": "net", "arch": arch, **own, "lr": lr, "augment": augment} for arch, lr in rates)
     why = "residual network from scratch, the largest that leaves time for others"
-    yield Candidate("resnet", why, forms, epochs=(few, many), copies=3, core=not hub)
+    yield MemberCandidate("resnet", why, forms, epochs=(few, many), copies=3, core=not hub)
     small = {"size": 64} if side > 64 else {}
     forms = tuple(
         {"kind": "net", "arch": _cnn(width), **small, **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
         for width in (32, 16, 8)
     )
-    yield Candidate("cnn", "another architecture errs elsewhere", forms, epochs=(few, many), copies=3, core=not hub)
+    yield MemberCandidate(
+        "cnn", "another architecture errs elsewhere", forms, epochs=(few, many), copies=3, core=not hub
+    )
 
 
-def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, Any]) -> Iterator[Candidate]:
+def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, Any]) -> Iterator[MemberCandidate]:
     epochs = wanted_epochs(rows)
     own = {**batch_size(rows), "schedule": "one_cycle"}
-    yield Candidate(
+    yield MemberCandidate(
         "cnn",
         "convolutions suit images",
         tuple(
@@ -116,7 +120,7 @@ def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, A
         core=True,
     )
     resnets = ({"width": 16, "blocks": 2}, {"width": 16}, {"width": 8})
-    yield Candidate(
+    yield MemberCandidate(
         "resnet",
         "residual blocks, another architecture",
         tuple(
@@ -128,23 +132,23 @@ def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, A
     )
     if signature.size <= FLAT:
         form = {"kind": "net", "arch": "mlp", **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
-        yield Candidate("mlp", "a network that does not know of neighbours", (form,), epochs=epochs, copies=2)
+        yield MemberCandidate("mlp", "a network that does not know of neighbours", (form,), epochs=epochs, copies=2)
 
 
-def _on_pixels(rows: int, twice: bool) -> Iterator[Candidate]:
+def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     forests = ({"trees": 300}, {"trees": 100})
-    yield Candidate(
+    yield MemberCandidate(
         "forest", "errs differently from networks", tuple({"kind": "random_forest", **form} for form in forests)
     )
-    yield Candidate(
+    yield MemberCandidate(
         "extra_trees", "trees with drawn thresholds", tuple({"kind": "extra_trees", **form} for form in forests)
     )
-    yield Candidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},))
+    yield MemberCandidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},))
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "C": 10, "calibration": "temperature"}
-        yield Candidate("svm", f"strong below {SVM_ROWS:,} rows; its cost is quadratic in them", (form,))
+        yield MemberCandidate("svm", f"strong below {SVM_ROWS:,} rows; its cost is quadratic in them", (form,))
     if rows < KNN_ROWS:
-        yield Candidate("knn", "the nearest training images vote", ({"kind": "knn"},))
+        yield MemberCandidate("knn", "the nearest training images vote", ({"kind": "knn"},))
 
 
 def _cnn(width: int) -> Any:

@@ -6,11 +6,11 @@ from quorate.autoconfig.archive import look_at_archive
 from quorate.autoconfig.columns import look_at_table
 from quorate.autoconfig.fingerprint import Fingerprint, TableFacts
 from quorate.autoconfig.folder import look_at_folder
-from quorate.autoconfig.source import Source
+from quorate.autoconfig.source import DataLocation
 from quorate.errors import UserError
 
 
-def look_at(source: Source, *, label: str | None = None) -> Fingerprint:
+def look_at(source: DataLocation, *, label: str | None = None) -> Fingerprint:
     """The fingerprint of the data; raises `UserError` where nothing can be learned from them."""
     if label is not None and source.kind not in ("csv", "parquet"):
         raise UserError(f"--label names a column of a table, and {source.train} is no table; leave it out")

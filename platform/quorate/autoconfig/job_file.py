@@ -23,19 +23,19 @@ _RESERVED = {"true", "false", "null"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class CommentedEntry:
     """A key with its value, or the entries below it, and the rule that chose it."""
 
     key: str
     value: Any = None
     """A scalar, or a list or mapping that is written in one line."""
-    below: tuple[Entry, ...] = ()
+    below: tuple[CommentedEntry, ...] = ()
     why: str = ""
     off: bool = False
     """Written as a comment, ready to be taken in."""
 
 
-def as_yaml(entries: Sequence[Entry], indent: int = 0) -> str:
+def as_yaml(entries: Sequence[CommentedEntry], indent: int = 0) -> str:
     """Lines of YAML; a comment that has no room beside its line stands above it."""
     return "".join(line.rstrip() + "\n" for entry in entries for line in _lines(entry, indent))
 
@@ -86,7 +86,7 @@ def write_checked(path: Path, text: str, check: Callable[[Path], None]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _lines(entry: Entry, indent: int) -> Iterator[str]:
+def _lines(entry: CommentedEntry, indent: int) -> Iterator[str]:
     start = " " * indent
     if entry.off:
         above, *block = list(_lines(replace(entry, off=False), 0))

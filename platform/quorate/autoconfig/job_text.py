@@ -9,9 +9,9 @@ from typing import Any
 
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts, TableFacts
 from quorate.autoconfig.image_members import are_large, augmentation, pretrained
-from quorate.autoconfig.job_file import Entry, as_yaml, comment
-from quorate.autoconfig.rules import IMBALANCED, TEST_PART, Choices
-from quorate.autoconfig.selection import Chosen
+from quorate.autoconfig.job_file import CommentedEntry, as_yaml, comment
+from quorate.autoconfig.rules import IMBALANCED, TEST_PART, JobChoices
+from quorate.autoconfig.selection import ChosenMember
 from quorate.autoconfig.summary import column_lines, in_words, some
 from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
@@ -20,20 +20,24 @@ _SHORT = 3
 """A member with so few keys is written in one line."""
 
 
-def job_text(fingerprint: Fingerprint, choices: Choices, *, base: Path, budget: str, hub: bool) -> str:
+def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budget: str, hub: bool) -> str:
     """The whole file, for the folder `base`; raises `UserError` for paths that cannot stand in one."""
     parts = [
         _head(fingerprint),
-        as_yaml([Entry("name", choices.name), Entry("seed", 0)]),
-        as_yaml([Entry("data", below=tuple(_data(fingerprint, choices, base)))]),
+        as_yaml([CommentedEntry("name", choices.name), CommentedEntry("seed", 0)]),
+        as_yaml([CommentedEntry("data", below=tuple(_data(fingerprint, choices, base)))]),
         as_yaml([_validation(choices)]),
         *_members(fingerprint, choices, hub),
         as_yaml(
-            [Entry("combiner", "calibrated_greedy", why="a temperature for each member, greedy selection, a last one")]
+            [
+                CommentedEntry(
+                    "combiner", "calibrated_greedy", why="a temperature for each member, greedy selection, a last one"
+                )
+            ]
         ),
         as_yaml(
             [
-                Entry(
+                CommentedEntry(
                     "execution",
                     {"budget": budget},
                     why="ends in time with the best ensemble so far; started again, goes on",
@@ -58,61 +62,65 @@ def _head(fingerprint: Fingerprint) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _data(fingerprint: Fingerprint, choices: Choices, base: Path) -> Iterator[Entry]:
+def _data(fingerprint: Fingerprint, choices: JobChoices, base: Path) -> Iterator[CommentedEntry]:
     facts, source = fingerprint.facts, fingerprint.source
-    yield Entry("kind", source.kind)
-    yield Entry("train", _path(source.train, base))
+    yield CommentedEntry("kind", source.kind)
+    yield CommentedEntry("train", _path(source.train, base))
     if source.test is not None:
-        yield Entry("test", _path(source.test, base), why=choices.why_test)
+        yield CommentedEntry("test", _path(source.test, base), why=choices.why_test)
     elif choices.held_out:
-        yield Entry("test", {"fraction": TEST_PART}, why=choices.why_test)
+        yield CommentedEntry("test", {"fraction": TEST_PART}, why=choices.why_test)
     else:
-        yield Entry("test", None, why=choices.why_test)
+        yield CommentedEntry("test", None, why=choices.why_test)
     if isinstance(facts, ImageFacts):
         yield from _pictures(facts, choices, source.train, base, sampled=bool(fingerprint.partly))
     else:
         yield from _table(facts)
 
 
-def _pictures(facts: ImageFacts, choices: Choices, train: Path, base: Path, *, sampled: bool) -> Iterator[Entry]:
+def _pictures(
+    facts: ImageFacts, choices: JobChoices, train: Path, base: Path, *, sampled: bool
+) -> Iterator[CommentedEntry]:
     if choices.size is not None:
-        yield Entry("size", choices.size, why=choices.why_size)
+        yield CommentedEntry("size", choices.size, why=choices.why_size)
         colour = "the pictures have colour" if facts.channels == 3 else "hardly any picture has colour"
-        yield Entry("channels", facts.channels, why=colour)
+        yield CommentedEntry("channels", facts.channels, why=colour)
         if facts.corrupt:
             names = some([Path(line.partition(": ")[0]).name for line in facts.corrupt], 3)
             what = "file is" if len(facts.corrupt) == 1 else "files are"
             why = f"{len(facts.corrupt):,} of {facts.files:,} {what} corrupt: {names}"
-            yield Entry("on_corrupt", "skip", why=why)
+            yield CommentedEntry("on_corrupt", "skip", why=why)
         elif sampled:
-            yield Entry("on_corrupt", "skip", why="not all files were looked at; corrupt ones are counted when opened")
+            yield CommentedEntry(
+                "on_corrupt", "skip", why="not all files were looked at; corrupt ones are counted when opened"
+            )
         return
     for key, name in zip(("images", "labels"), facts.arrays, strict=True):
         if name != key:
-            yield Entry(key, _free(name), why=f"the array with the {key}")
+            yield CommentedEntry(key, _free(name), why=f"the array with the {key}")
     if facts.class_file:
-        yield Entry("classes", _path(train.parent / "classes.txt", base), why="names of the integer labels")
+        yield CommentedEntry("classes", _path(train.parent / "classes.txt", base), why="names of the integer labels")
 
 
-def _table(facts: TableFacts) -> Iterator[Entry]:
+def _table(facts: TableFacts) -> Iterator[CommentedEntry]:
     if facts.separator != ",":
-        yield Entry("separator", facts.separator, why="the mark that the first line has most often")
-    yield Entry("label", _free(facts.label), why=f"a guess: {facts.guess}" if facts.guess else "")
+        yield CommentedEntry("separator", facts.separator, why="the mark that the first line has most often")
+    yield CommentedEntry("label", _free(facts.label), why=f"a guess: {facts.guess}" if facts.guess else "")
     ignored = [column for column in facts.columns if column.ignore]
     if ignored:
-        below = tuple(Entry(column.name, "ignore", why=column.ignore) for column in ignored)
-        yield Entry("columns", below=below, why="take a line away to learn from the column")
+        below = tuple(CommentedEntry(column.name, "ignore", why=column.ignore) for column in ignored)
+        yield CommentedEntry("columns", below=below, why="take a line away to learn from the column")
 
 
-def _validation(choices: Choices) -> Entry:
+def _validation(choices: JobChoices) -> CommentedEntry:
     split = choices.validation
     value: dict[str, Any] = {"scheme": "kfold", "folds": split.folds}
     if split.folds == 1:
         value = {"scheme": "holdout", "fraction": split.fraction}
-    return Entry("validation", value, why=split.why)
+    return CommentedEntry("validation", value, why=split.why)
 
 
-def _members(fingerprint: Fingerprint, choices: Choices, hub: bool) -> Iterator[str]:
+def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterator[str]:
     facts, team = fingerprint.facts, choices.team
     notes = ["Networks have the epochs, and members the copies, for which there is time by their own estimates."]
     if not team.complete:
@@ -133,7 +141,7 @@ def _members(fingerprint: Fingerprint, choices: Choices, hub: bool) -> Iterator[
         signature = ImageSignature((size, choices.size or facts.width.median, facts.channels))
         why = "ImageNet weights are downloaded when training starts; the hub did not answer when this file was written"
         params = pretrained(signature, augmentation(facts, signature))
-        blocks.append(as_yaml([_member(Chosen("pretrained", why, params, 0.0), off=True)], 2))
+        blocks.append(as_yaml([_member(ChosenMember("pretrained", why, params, 0.0), off=True)], 2))
     for one in team.left_out:
         what = (
             f"left out: {one.name} ({one.params['kind']}), {one.why}; about {one.fit_seconds:,.0f} core seconds a fold"
@@ -142,13 +150,15 @@ def _members(fingerprint: Fingerprint, choices: Choices, hub: bool) -> Iterator[
     yield "".join(comment(note) for note in notes) + "members:\n" + "\n".join(blocks)
 
 
-def _member(one: Chosen, *, off: bool = False) -> Entry:
+def _member(one: ChosenMember, *, off: bool = False) -> CommentedEntry:
     params = dict(one.params)
     if "copies" in params:
         params = {"kind": params.pop("kind"), "copies": params.pop("copies"), **params}
     if len(params) <= _SHORT and not any(isinstance(value, dict) for value in params.values()):
-        return Entry(one.name, params, why=one.why, off=off)
-    return Entry(one.name, below=tuple(Entry(key, value) for key, value in params.items()), why=one.why, off=off)
+        return CommentedEntry(one.name, params, why=one.why, off=off)
+    return CommentedEntry(
+        one.name, below=tuple(CommentedEntry(key, value) for key, value in params.items()), why=one.why, off=off
+    )
 
 
 def _path(path: Path, base: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
 from quorate.autoconfig.image_members import are_large, image_candidates
-from quorate.autoconfig.selection import Candidate, Machine, Room, Team, choose_team
+from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingRoom, choose_team
 from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 
@@ -43,7 +43,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Choices:
+class JobChoices:
     """What the job file will say, as far as rules decide it."""
 
     name: str
@@ -54,11 +54,11 @@ class Choices:
     """The side of the crop for files; None where the data have their own."""
     why_size: str
     validation: Validation
-    team: Team
+    team: MemberSelection
     train_rows: int
 
 
-def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> Choices:
+def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> JobChoices:
     """A job that suits the data and that is estimated to end within `seconds` on `machine`.
 
     Of all splits and image sizes the best is taken for which the members that matter have time. `hub` says whether
@@ -68,19 +68,19 @@ def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: b
     left = 1 - TEST_PART if held_out else 1.0
     rows, rarest = math.ceil(fingerprint.rows * left), max(2, math.floor(fingerprint.rarest[1] * left))
     options = _options(fingerprint, rows, rarest)
-    best: tuple[Validation, int | None, Team] | None = None
+    best: tuple[Validation, int | None, MemberSelection] | None = None
     for validation, size in options:
         signature = _signature(fingerprint, size)
         in_fold = max(2, int(rows * validation.part))
         n_classes = len(fingerprint.classes)
-        room = Room(signature, in_fold, validation.folds, n_classes, machine, seconds)
+        room = TrainingRoom(signature, in_fold, validation.folds, n_classes, machine, seconds)
         twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
         best = (validation, size, choose_team(_candidates(fingerprint, signature, in_fold, twice, hub), room))
         if best[2].complete:
             break
     assert best is not None
     validation, size, team = best
-    return Choices(
+    return JobChoices(
         _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, team, rows
     )
 
@@ -152,7 +152,7 @@ def _signature(fingerprint: Fingerprint, size: int | None) -> Signature:
 
 def _candidates(
     fingerprint: Fingerprint, signature: Signature, rows: int, twice: bool, hub: bool
-) -> tuple[Candidate, ...]:
+) -> tuple[MemberCandidate, ...]:
     facts = fingerprint.facts
     if isinstance(facts, ImageFacts):
         assert isinstance(signature, ImageSignature)

@@ -35,7 +35,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MemberCandidate:
     """A member that may be in the job, in several forms, the best first and the cheapest last."""
 
     name: str
@@ -50,7 +50,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Room:
+class TrainingRoom:
     """What the members are trained on, and the time for it."""
 
     signature: Signature
@@ -73,7 +73,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenMember:
     """A member of the job, with the core seconds of one fit."""
 
     name: str
@@ -87,14 +87,14 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Team:
+class MemberSelection:
     """The members of a job, and those for which there is no time."""
 
-    members: tuple[Chosen, ...]
-    left_out: tuple[Chosen, ...] = ()
+    members: tuple[ChosenMember, ...]
+    left_out: tuple[ChosenMember, ...] = ()
     complete: bool = True
     """Whether all that the job needs are in it."""
-    room: Room | None = field(default=None, repr=False)
+    room: TrainingRoom | None = field(default=None, repr=False)
 
     @property
     def fits(self) -> list[float]:
@@ -109,14 +109,14 @@ class Team:
         return AROUND + makespan([], [(seconds, share) for seconds in sorted(self.fits, reverse=True)])
 
 
-def choose_team(candidates: Sequence[Candidate], room: Room) -> Team:
+def choose_team(candidates: Sequence[MemberCandidate], room: TrainingRoom) -> MemberSelection:
     """The candidates, in their order, as long as there is time; then more epochs, then more copies.
 
     A network is planned with a usual number of epochs, between the least and the wanted ones; those that the job needs
     may have the least. Where there is time for none, the cheapest is taken.
     """
     usual = {candidate.name: _usual(candidate, room) for candidate in candidates}
-    chosen: list[tuple[Candidate, Chosen]] = []
+    chosen: list[tuple[MemberCandidate, ChosenMember]] = []
     left = room.core_seconds
     for candidate in candidates:
         tries = [usual[candidate.name]]
@@ -132,26 +132,30 @@ def choose_team(candidates: Sequence[Candidate], room: Room) -> Team:
     complete = not any(candidate.core and candidate.name not in names for candidate in candidates)
     if not chosen:
         cheapest = min(out, key=lambda one: one.fit_seconds)
-        return Team((cheapest,), tuple(one for one in out if one is not cheapest), False, room)
+        return MemberSelection((cheapest,), tuple(one for one in out if one is not cheapest), False, room)
     members = _more_epochs(chosen, room, left)
     left = room.core_seconds - sum(one.fit_seconds * room.folds for one in members)
-    return Team(tuple(_more_copies([candidate for candidate, _ in chosen], members, room, left)), out, complete, room)
+    return MemberSelection(
+        tuple(_more_copies([candidate for candidate, _ in chosen], members, room, left)), out, complete, room
+    )
 
 
-def _usual(candidate: Candidate, room: Room) -> Chosen:
+def _usual(candidate: MemberCandidate, room: TrainingRoom) -> ChosenMember:
     """The candidate in its best form that leaves time for others, with a usual number of epochs."""
     few, many = candidate.epochs or (0, 0)
     for form in candidate.forms:
         params = {**form, "epochs": round((few * many) ** 0.5)} if candidate.epochs else dict(form)
         if room.machine.gpus and candidate.epochs:
             params["gpus"] = 1
-        one = Chosen(candidate.name, candidate.why, params, _fit_seconds(params, room))
+        one = ChosenMember(candidate.name, candidate.why, params, _fit_seconds(params, room))
         if one.fit_seconds * room.folds <= ONE_MEMBER * room.core_seconds:
             break
     return one
 
 
-def _more_epochs(members: Sequence[tuple[Candidate, Chosen]], room: Room, left: float) -> list[Chosen]:
+def _more_epochs(
+    members: Sequence[tuple[MemberCandidate, ChosenMember]], room: TrainingRoom, left: float
+) -> list[ChosenMember]:
     """The same part of the way to the wanted epochs for every network, as far as the time that is left goes."""
     networks = [(candidate.epochs[1], one) for candidate, one in members if candidate.epochs]
     more = sum(_with_epochs(one, many, room).fit_seconds - one.fit_seconds for many, one in networks) * room.folds
@@ -166,12 +170,14 @@ def _more_epochs(members: Sequence[tuple[Candidate, Chosen]], room: Room, left: 
     return grown
 
 
-def _with_epochs(one: Chosen, epochs: int, room: Room) -> Chosen:
+def _with_epochs(one: ChosenMember, epochs: int, room: TrainingRoom) -> ChosenMember:
     params = {**one.params, "epochs": epochs}
     return replace(one, params=params, fit_seconds=_fit_seconds(params, room))
 
 
-def _more_copies(candidates: list[Candidate], members: list[Chosen], room: Room, left: float) -> list[Chosen]:
+def _more_copies(
+    candidates: list[MemberCandidate], members: list[ChosenMember], room: TrainingRoom, left: float
+) -> list[ChosenMember]:
     copies = [1] * len(members)
     while True:
         added = False
@@ -187,7 +193,7 @@ def _more_copies(candidates: list[Candidate], members: list[Chosen], room: Room,
     ]
 
 
-def _fit_seconds(params: Params, room: Room) -> float:
+def _fit_seconds(params: Params, room: TrainingRoom) -> float:
     kind = MEMBERS.get(params["kind"])
     read = kind.Params.model_validate(params)
     try:

@@ -47,7 +47,7 @@ _MENDS = {
 
 
 @dataclass(frozen=True)
-class Source:
+class DataLocation:
     """Where the rows are; `notes` says what lies beside them and is not used."""
 
     kind: SourceKind
@@ -62,7 +62,7 @@ class Source:
         return own if own not in ("train", "training", "data") else self.train.absolute().parent.name
 
 
-def find_source(data: Path, test: Path | None = None) -> Source:
+def find_source(data: Path, test: Path | None = None) -> DataLocation:
     """What `data` holds; `test` replaces what lies beside it. Raises `UserError` that names the fix."""
     for path in filter(None, (data, test)):
         if not path.exists():
@@ -84,7 +84,7 @@ def _stem(path: Path) -> str:
     return path.name[: len(path.name) - len(_ending(path))] if not path.is_dir() else path.name
 
 
-def _file(path: Path) -> Source:
+def _file(path: Path) -> DataLocation:
     kind = _ENDINGS.get(_ending(path))
     if kind is None:
         if path.suffix.lower() in SUFFIXES | _OTHER_PICTURES:
@@ -92,11 +92,11 @@ def _file(path: Path) -> Source:
         mend = _MENDS.get(path.suffix.lower())
         raise UserError(f"{path} is of an unknown form; " + (mend or f"Quorate reads {_KNOWN}"))
     if _stem(path) != "train":
-        return Source(kind, path)
+        return DataLocation(kind, path)
     return _with_tests(kind, path, (entry for entry in path.parent.iterdir() if entry.is_file()))
 
 
-def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> Source:
+def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> DataLocation:
     """`train` with what of its neighbours is called like test rows of the same kind."""
     named = {
         _stem(path): path
@@ -107,10 +107,10 @@ def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> Source
     notes = tuple(
         f"{path} is not used: the members' validation rows are split off the training rows" for path in rest if path
     )
-    return Source(kind, train, first, notes)
+    return DataLocation(kind, train, first, notes)
 
 
-def _in_folder(folder: Path) -> Source:
+def _in_folder(folder: Path) -> DataLocation:
     entries = sorted(path for path in folder.iterdir() if not is_debris(path.name))
     files = [path for path in entries if path.is_file() and _ending(path) in _ENDINGS]
     train = [path for path in files if _stem(path) == "train"]
@@ -124,14 +124,14 @@ def _in_folder(folder: Path) -> Source:
             return replace(found, kind=inner.kind)
         return inner
     if len(files) == 1:
-        return Source(_ENDINGS[_ending(files[0])], files[0])
+        return DataLocation(_ENDINGS[_ending(files[0])], files[0])
     if files and all(_ENDINGS[_ending(path)] == "parquet" for path in files):
-        return Source("parquet", folder)
+        return DataLocation("parquet", folder)
     if files:
         listed = ", ".join(path.name for path in files[:10])
         raise UserError(f"{folder} has several files of rows ({listed}); name the one to learn from")
     if _some(folder, "*/*"):
-        return Source("image_folder", folder)
+        return DataLocation("image_folder", folder)
     raise _nothing(folder)
 
 

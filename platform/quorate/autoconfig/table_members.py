@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quorate.autoconfig.image_members import batch_size
-from quorate.autoconfig.selection import Candidate
+from quorate.autoconfig.selection import MemberCandidate
 
 SVM_ROWS = 5_000
 """The cost of an SVM is quadratic in the rows, and on larger tables trees are better."""
@@ -15,14 +15,14 @@ _STEPS = 500_000
 """Rows in all epochs together that the network wants."""
 
 
-def table_candidates(*, rows: int, twice: bool) -> tuple[Candidate, ...]:
+def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
     """Candidates for `rows` training rows, the most useful first; `twice` says whether each class has two of them in
     every fold."""
     leaf = 5 if rows >= 2000 else 2
     boosting = {"kind": "gradient_boosting"}
     wanted = min(40, max(5, round(_STEPS / rows)))
     candidates = [
-        Candidate(
+        MemberCandidate(
             "boosting",
             "the strongest kind on most tables; slow rate, few leaves, some features for each split",
             (
@@ -32,8 +32,8 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[Candidate, ...]:
             copies=3,
             core=True,
         ),
-        Candidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},)),
-        Candidate(
+        MemberCandidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},)),
+        MemberCandidate(
             "extra_trees",
             "trees with drawn thresholds",
             tuple(
@@ -41,13 +41,13 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[Candidate, ...]:
                 for trees in (300, 100)
             ),
         ),
-        Candidate(
+        MemberCandidate(
             "boosting_small",
             "many shallow trees with a penalty",
             ({**boosting, "leaves": 7, "l2": 1.0, "max_features": 0.5},),
             copies=2,
         ),
-        Candidate(
+        MemberCandidate(
             "mlp",
             "a network with embeddings for categories",
             (
@@ -64,7 +64,7 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[Candidate, ...]:
             epochs=(max(2, wanted // 4), wanted),
             copies=2,
         ),
-        Candidate(
+        MemberCandidate(
             "forest",
             "bagged trees",
             tuple({"kind": "random_forest", "trees": trees, "min_samples_leaf": leaf} for trees in (300, 100)),
@@ -78,10 +78,12 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[Candidate, ...]:
             "l2": 10.0,
             "max_features": 0.3,
         }
-        candidates.append(Candidate("boosting_deep", "fewer, larger trees with a penalty", ({**boosting, **form},)))
+        candidates.append(
+            MemberCandidate("boosting_deep", "fewer, larger trees with a penalty", ({**boosting, **form},))
+        )
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "calibration": "temperature"}
         candidates.insert(
-            2, Candidate("svm", f"smooth borders; only below {SVM_ROWS:,} rows, its cost is quadratic", (form,))
+            2, MemberCandidate("svm", f"smooth borders; only below {SVM_ROWS:,} rows, its cost is quadratic", (form,))
         )
     return tuple(candidates)

@@ -29,7 +29,7 @@ from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.arrays import Mask
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.conformal import Conformal
-from quorate.ensemble.member_proba import Answered, ask_for_rows
+from quorate.ensemble.member_proba import MemberProba, ask_for_rows
 from quorate.ensemble.uncertainty import Doubt, scattered
 from quorate.errors import UserError, naming
 from quorate.json_text import json_text
@@ -191,7 +191,7 @@ class Bundle:
                 found[name] = proba
         return found
 
-    def _ask(self, name: str, folds: Sequence[Member], inputs: Inputs) -> Answered:
+    def _ask(self, name: str, folds: Sequence[Member], inputs: Inputs) -> MemberProba:
         def ask(rows: NDArray[np.int64]) -> Proba:
             some = inputs if len(rows) == len(inputs) else inputs.subset(rows)
             proba: Proba = np.mean([fold.predict_proba(some) for fold in folds], axis=0, dtype=np.float32)

@@ -59,7 +59,7 @@ def distill(
 
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "student")
-    from quorate.compress.distillation import Lesson, student_job
+    from quorate.compress.distillation import DistillationSettings, student_job
     from quorate.compress.distillation import distill as distilled
     from quorate.runs.finished import reopen
 
@@ -76,7 +76,7 @@ def distill(
         def ask(view: int, views: int) -> None:
             status.update(f"the ensemble looks at the images: view {view}/{views}")
 
-        lesson = Lesson(temperature=temperature, hard=hard, views=views, plain=plain)
+        lesson = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
         found = distilled(reopen(folder), job, lesson, target, ask=ask, watch=watch)
     if json:
         typer.echo(json_text(found))

@@ -13,7 +13,7 @@ from quorate.json_text import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from quorate.doctor.finding import Finding
+    from quorate.doctor.check import CheckResult
 
 SECONDS = 70.0
 """All checks run at once, and none is waited for any longer."""
@@ -30,15 +30,15 @@ def doctor(
 ) -> None:
     """Check versions, processors, memory, disks, GPUs, tracking and ports; code 1 where something needs mending."""
     from quorate.doctor import machine, services, software
-    from quorate.doctor.finding import Finding, run_checks
+    from quorate.doctor.check import CheckResult, run_checks
     from quorate.errors import UserError
     from quorate.store.opening import root_of
 
-    def disks() -> Iterator[Finding]:
+    def disks() -> Iterator[CheckResult]:
         try:
             yield machine.disk("store", root_of(store or store_uri()))
         except UserError as error:
-            yield Finding("store", "problem", str(error), "name a folder that all workers share")
+            yield CheckResult("store", "problem", str(error), "name a folder that all workers share")
         yield machine.disk("runs", runs_folder())
 
     checks = (
@@ -67,7 +67,7 @@ def doctor(
     raise typer.Exit(1 if problems else 0)
 
 
-def _say(finding: Finding) -> None:
+def _say(finding: CheckResult) -> None:
     color = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": typer.colors.RED}[finding.level]
     typer.echo(f"{typer.style(f'{finding.level:8}', fg=color)}{finding.what}: {finding.said}")
     if finding.mend:

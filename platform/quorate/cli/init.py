@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quorate.autoconfig.fingerprint import Fingerprint
-    from quorate.autoconfig.rules import Choices
+    from quorate.autoconfig.rules import JobChoices
 
 _HUB = ("huggingface.co", 443)
 _HUB_SECONDS = 2.0
@@ -146,7 +146,9 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
         console.print(columns)
 
 
-def _say_what_next(choices: Choices, output: Path, cores: int, budget: str, seconds: float, console: Console) -> None:
+def _say_what_next(
+    choices: JobChoices, output: Path, cores: int, budget: str, seconds: float, console: Console
+) -> None:
     from quorate.quantities import say_seconds
 
     team = choices.team
@@ -172,7 +174,7 @@ def _say_what_next(choices: Choices, output: Path, cores: int, budget: str, seco
     console.print(f"  quorate train {output}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _as_json(fingerprint: Fingerprint, choices: Choices, output: Path, seconds: float) -> dict[str, object]:
+def _as_json(fingerprint: Fingerprint, choices: JobChoices, output: Path, seconds: float) -> dict[str, object]:
     from quorate.autoconfig.summary import as_json
 
     team = choices.team

@@ -14,7 +14,7 @@ from quorate.json_text import json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quorate.spec.catalogue import Entry
+    from quorate.spec.catalogue import KindEntry
 
 
 def list_kinds(
@@ -75,7 +75,7 @@ def list_kinds(
         console.print(f"nothing is called like {match!r}", highlight=False, markup=False)
 
 
-def _matching(entry: Entry, text: str | None) -> Entry | None:
+def _matching(entry: KindEntry, text: str | None) -> KindEntry | None:
     """The entry if its name holds `text`, a family with those of its names that do."""
     from dataclasses import replace
 
@@ -85,7 +85,7 @@ def _matching(entry: Entry, text: str | None) -> Entry | None:
     return replace(entry, family=names) if names or text.lower() in entry.name.lower() else None
 
 
-def _table(name: str, kinds: list[Entry], *, listed: bool) -> Table:
+def _table(name: str, kinds: list[KindEntry], *, listed: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 

@@ -43,9 +43,9 @@ def predict(
 ) -> None:
     """Score images or rows with the ensemble of a run: the class and the probability of every class."""
     from quorate.scoring.output import check_output, write_scores
-    from quorate.scoring.uncertainty import Asked, doubts_of
+    from quorate.scoring.uncertainty import UncertaintyOptions, doubts_of
 
-    asked = Asked(uncertainty, coverage, by_class, max_error)
+    asked = UncertaintyOptions(uncertainty, coverage, by_class, max_error)
     asked.check()
     if output is not None:
         check_output(output, inputs)

@@ -19,7 +19,7 @@ from quorate.json_text import json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quorate.runs.comparison import Versus
+    from quorate.runs.comparison import RunDifference
 
 _STATES = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}
 """The colours of states."""
@@ -53,7 +53,7 @@ def list_runs(json: JsonOption = False) -> None:
     from rich.text import Text
 
     from quorate.quantities import say_bytes, say_seconds
-    from quorate.report.columns import Column, fit
+    from quorate.report.columns import TableColumn, fit
 
     console = make_console()
     if not runs:
@@ -61,16 +61,16 @@ def list_runs(json: JsonOption = False) -> None:
         return
     states = [Text(run.state, style=_STATES.get(run.state, "")) for run in runs]
     columns = [
-        Column("run", [run.name for run in runs], justify="left"),
-        Column("started", [run.started.replace("T", " ")[:16] for run in runs], 5, justify="left"),
-        Column("state", states, justify="left"),
-        Column("data", [run.data for run in runs], 7, justify="left"),
-        Column("members", ["" if run.members is None else str(run.members) for run in runs], 6),
-        Column("oof NLL", [_said(run.oof_nll) for run in runs]),
-        Column("test NLL", [_said(run.test_nll) for run in runs], 1),
-        Column("test acc.", [_said(run.test_accuracy) for run in runs], 4),
-        Column("took", ["" if run.seconds is None else say_seconds(run.seconds) for run in runs], 2),
-        Column("size", [say_bytes(run.size) for run in runs], 3),
+        TableColumn("run", [run.name for run in runs], justify="left"),
+        TableColumn("started", [run.started.replace("T", " ")[:16] for run in runs], 5, justify="left"),
+        TableColumn("state", states, justify="left"),
+        TableColumn("data", [run.data for run in runs], 7, justify="left"),
+        TableColumn("members", ["" if run.members is None else str(run.members) for run in runs], 6),
+        TableColumn("oof NLL", [_said(run.oof_nll) for run in runs]),
+        TableColumn("test NLL", [_said(run.test_nll) for run in runs], 1),
+        TableColumn("test acc.", [_said(run.test_accuracy) for run in runs], 4),
+        TableColumn("took", ["" if run.seconds is None else say_seconds(run.seconds) for run in runs], 2),
+        TableColumn("size", [say_bytes(run.size) for run in runs], 3),
     ]
     console.print(fit(columns, width=console.width, box=None, padding=(0, 1, 0, 0)).table)
 
@@ -147,7 +147,7 @@ def _side_by_side(title: str, rows: dict[str, Any], runs: Sequence[str], say: Ca
     return table
 
 
-def _judged(versus: Versus, first: str) -> str:
+def _judged(versus: RunDifference, first: str) -> str:
     """The paired difference in words, as the champion is judged by it."""
     from quorate.ensemble.paired import Z
 

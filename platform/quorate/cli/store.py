@@ -15,7 +15,7 @@ from quorate.json_text import json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quorate.store.collection import Share
+    from quorate.store.collection import Usage
 
 StoreOption = Annotated[
     str | None,
@@ -78,9 +78,9 @@ def collect(
     """Remove what nothing refers to, checkpoints of finished tasks, and what the options say; jobs may go on."""
     from quorate.quantities import read_bytes, read_seconds, say_bytes
     from quorate.store import find_store
-    from quorate.store.collection import Rules, collect
+    from quorate.store.collection import RetentionRules, collect
 
-    rules = Rules(
+    rules = RetentionRules(
         checkpoints=checkpoints,
         older_than=None if older_than is None else _read(read_seconds, "--older-than", older_than),
         max_size=None if max_size is None else int(_read(read_bytes, "--max-size", max_size)),
@@ -111,14 +111,14 @@ def _read(read: Callable[[str], float], option: str, text: str) -> float:
         raise UserError(f"{option}: {error}") from None
 
 
-def _plain(shares: Mapping[str, Share]) -> dict[str, dict[str, float]]:
+def _plain(shares: Mapping[str, Usage]) -> dict[str, dict[str, float]]:
     return {
         name: {"count": share.count, "bytes": share.size, "fit_seconds": round(share.seconds, 2)}
         for name, share in shares.items()
     }
 
 
-def _table(title: str, shares: Mapping[str, Share], *, training: bool = False) -> Table:
+def _table(title: str, shares: Mapping[str, Usage], *, training: bool = False) -> Table:
     from rich.table import Table
 
     from quorate.quantities import say_bytes, say_seconds

@@ -161,7 +161,7 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     from quorate.job.run import plan_job
     from quorate.job.training import find_finished
     from quorate.plan.opening import open_data
-    from quorate.report.columns import Column, fit
+    from quorate.report.columns import TableColumn, fit
     from quorate.results.results import Results
     from quorate.store import open_store
 
@@ -226,7 +226,7 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     heads = ("member", "kind", "fold", "precision", "threads", "resources", "est. s", "state")
     ranks = (0, 3, 0, 4, 5, 2, 1, 0)
     columns = [
-        Column(head, cells, rank, justify="right" if head in ("fold", "threads", "est. s") else "left")
+        TableColumn(head, cells, rank, justify="right" if head in ("fold", "threads", "est. s") else "left")
         for head, rank, cells in zip(heads, ranks, zip(*about, strict=True), strict=True)
     ]
     console.print(fit(columns, width=console.width, pad_edge=False).table)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.bundle import read_manifest
-from quorate.compress.lesson import VIEWS, Material, Progress, out_of_fold, varied
+from quorate.compress.teacher_targets import VIEWS, Progress, TeacherTargets, out_of_fold, varied
 from quorate.data.dataset import Dataset, Images, Rows
 from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows, make_folds
 from quorate.data.table import Table
-from quorate.diagnostics.first_fold import Aside
+from quorate.diagnostics.first_fold import DetachedContext
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import crossfitted_temperature, parts_of
@@ -25,23 +25,23 @@ from quorate.ensemble.intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
 from quorate.errors import UserError
 from quorate.execution.workplace import Workplace
-from quorate.job.bundle_files import Alone, pack_alone, unseen_file
+from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file
 from quorate.job.run import plan_job
 from quorate.json_text import json_text
 from quorate.members.base import Member, files_of
 from quorate.members.net import Net
 from quorate.members.net_params import NetParams
 from quorate.plan.planner import FitTask, assets_of, derive_seed
-from quorate.runs.finished import Finished
+from quorate.runs.finished import FinishedRun
 from quorate.runs.folder import RunFolder
 from quorate.scoring.output import writing
 from quorate.spec import Job, ValidationSpec, load_job
 from quorate.spec.file import Override
 from quorate.training.augment import Augment
+from quorate.training.context import Diverged, Metrics
 from quorate.training.curves import with_labels
 from quorate.training.distillation import taught
-from quorate.training.loop import Recipe, Trained, fit_network
-from quorate.training.run import Diverged, Metrics
+from quorate.training.loop import LoopSettings, TrainingResult, fit_network
 
 NAME = "student"
 FIGURES = "distillation.json"
@@ -62,7 +62,7 @@ Watch = Callable[[str, int, int, Metrics], None]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillationSettings:
     """How a student is taught."""
 
     temperature: float = TEMPERATURE
@@ -100,9 +100,9 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
 
 
 def distill(
-    run: Finished,
+    run: FinishedRun,
     job: Job,
-    lesson: Lesson,
+    lesson: DistillationSettings,
     output: Path,
     *,
     ask: Progress = lambda *seen: None,
@@ -123,7 +123,7 @@ def distill(
     material = _material(run, task, fold.train, lesson, ask)
     hard = lesson.hard if lesson.hard is not None else HARD if material.views else HARD_OUT_OF_FOLD
 
-    def teach(network: Any, *, recipe: Recipe, **given: Any) -> Trained:
+    def teach(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
         if material.views:  # varied already
             recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
         asked = taught(
@@ -136,7 +136,7 @@ def distill(
         )
         return fit_network(network, recipe=asked, **given)
 
-    def learn(who: str, rows: Dataset, loop: Callable[..., Trained], more: Images | None) -> _Pupil:
+    def learn(who: str, rows: Dataset, loop: Callable[..., TrainingResult], more: Images | None) -> _Pupil:
         return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
     more = run.context.unlabelled
@@ -167,7 +167,7 @@ def distill(
     losses: Floats = np.full(len(data), np.nan)
     losses[fold.valid] = row_nll(student.held, held.y)
     figures = next(row for row in compared if row["name"] == NAME)
-    alone = Alone(
+    alone = SingleNetwork(
         name=NAME,
         folds={0: files},
         temperature=student.temperature,
@@ -207,10 +207,10 @@ class _Pupil:
         cls,
         who: str,
         task: FitTask,
-        run: Finished,
+        run: FinishedRun,
         train: Dataset,
         held: Dataset,
-        loop: Callable[..., Trained],
+        loop: Callable[..., TrainingResult],
         watch: Watch,
         *,
         unlabelled: Images | None,
@@ -225,7 +225,7 @@ class _Pupil:
             watch(who, seen, epochs, metrics)
             return True
 
-        aside = Aside(task.seed, task.numerics, on_epoch)
+        aside = DetachedContext(task.seed, task.numerics, on_epoch)
         aside.unlabelled = unlabelled
         member = Net(task.params, signature=train.signature, n_classes=train.n_classes)
         member.loop = loop
@@ -265,7 +265,9 @@ def _is_set(params: NetParams, name: str) -> bool:
     return bool(getattr(params, name) != type(params).model_fields[name].default)
 
 
-def _material(run: Finished, task: FitTask, rows: Rows, lesson: Lesson, ask: Progress) -> Material:
+def _material(
+    run: FinishedRun, task: FitTask, rows: Rows, lesson: DistillationSettings, ask: Progress
+) -> TeacherTargets:
     assert isinstance(task.params, NetParams), "checked by student_job"
     if isinstance(run.context.train.x, Table) or not lesson.views:
         return out_of_fold(run, rows)
@@ -274,7 +276,7 @@ def _material(run: Finished, task: FitTask, rows: Rows, lesson: Lesson, ask: Pro
     return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
 
 
-def _split(run: Finished) -> Fold:
+def _split(run: FinishedRun) -> Fold:
     """The student's training rows and those held out: a tenth, stratified, with out-of-fold probabilities.
 
     Held-out rows of a class that no row is left to train on are left out, as the student cannot know it.
@@ -292,7 +294,7 @@ def _split(run: Finished) -> Fold:
     return Fold(fold.train, fold.valid[learnable])
 
 
-def _whole_split(run: Finished) -> Fold:
+def _whole_split(run: FinishedRun) -> Fold:
     """The same with all held-out rows."""
     data, known = run.context.train, np.flatnonzero(run.known)
     if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
@@ -316,7 +318,7 @@ def _whole_split(run: Finished) -> Fold:
     return Fold(np.flatnonzero(rest), held)
 
 
-def _teachers(run: Finished, held: Rows) -> list[dict[str, Any]]:
+def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
     """The ensemble, and its best member as it stands in the leaderboard, on the same rows.
 
     Members that do not cover these rows, as one with failed folds, are passed over.
@@ -341,7 +343,7 @@ def _row(pupil: _Pupil) -> dict[str, Any]:
     return row
 
 
-def _against(run: Finished, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
+def _against(run: FinishedRun, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
     """The student less the ensemble, and less the plain network, on the test rows or else on those held out."""
     mine, y = student.judged
     on_held = run.test is None or student.test is None
@@ -369,7 +371,7 @@ def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return shares
 
 
-def _sizes(run: Finished, student: _Pupil, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _sizes(run: FinishedRun, student: _Pupil, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Models and bytes of the ensemble's bundle and of the student."""
     manifest = read_manifest(run.folder.bundle)
     places = [place for entry in manifest["members"] for place in entry["folds"]]
@@ -389,7 +391,7 @@ def _sizes(run: Finished, student: _Pupil, files: Mapping[str, bytes]) -> dict[s
     }
 
 
-def _notes(run: Finished, task: FitTask, material: Material) -> list[str]:
+def _notes(run: FinishedRun, task: FitTask, material: TeacherTargets) -> list[str]:
     notes: list[str] = []
     again = run.job.spec.production.refit and material.views > 0
     if run.test is None and (again or len(run.context.folds) > 1):

@@ -16,7 +16,7 @@ from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Receipt
-from quorate.ensemble.worth import Pruned, Worth
+from quorate.ensemble.worth import PrunedEnsemble, Worth
 from quorate.errors import UserError
 from quorate.job.bundle_files import losses_file, unseen_file
 from quorate.plan.planner import derive_seed, recipes_of
@@ -27,7 +27,7 @@ MOST_ROWS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class OofRows:
     """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels (N,), and which rows depend
     on each other and which count in choices, `learnable` (N,)."""
 
@@ -39,7 +39,7 @@ class Rows:
     learnable: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, folder: RunFolder) -> Rows:
+    def of(cls, folder: RunFolder) -> OofRows:
         """Raises `RunError` where the run does not have them."""
         saved = folder.arrays("oof.npz")
         learnable = saved.get("learnable", np.ones(len(saved["y"]), bool))  # runs of older versions count all rows
@@ -47,9 +47,9 @@ class Rows:
             saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"], Dependence.saved(saved), learnable
         )
 
-    def take(self, names: tuple[str, ...]) -> Rows:
+    def take(self, names: tuple[str, ...]) -> OofRows:
         places = [self.names.index(name) for name in names]
-        return Rows(list(names), self.proba[places], self.mask[places], self.y, self.dependence, self.learnable)
+        return OofRows(list(names), self.proba[places], self.mask[places], self.y, self.dependence, self.learnable)
 
 
 def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
@@ -61,7 +61,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
     if len(names) < 2:
         raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
-    spec, rows, board = folder.spec(), Rows.of(folder).take(names), folder.board()
+    spec, rows, board = folder.spec(), OofRows.of(folder).take(names), folder.board()
     covered = np.flatnonzero(rows.mask.all(axis=0) & rows.learnable)
     if len(covered) > MOST_ROWS:
         drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
@@ -81,13 +81,13 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     return Receipt(names, prices, fitted, steps, len(covered))
 
 
-def prune(folder: RunFolder, found: Receipt, step: Pruned, out: Path) -> dict[str, Any]:
+def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) -> dict[str, Any]:
     """Write the bundle of the members that a step leaves to `out`, and give its figures; raises `UserError`.
 
     The members are combined anew on all out-of-fold rows, and the estimate is cross-fitted.
     """
     spec, names = folder.spec(), tuple(found.names[m] for m in step.left)
-    rows = Rows.of(folder).take(names)
+    rows = OofRows.of(folder).take(names)
     manifest = verified_manifest(folder.bundle)
     assembly = assemble(
         proba=rows.proba,
@@ -153,6 +153,6 @@ def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDA
     saved = folder.arrays_if_any("test.npz")
     if saved is None:
         return None
-    every = Rows.of(folder).names
+    every = OofRows.of(folder).names
     places = [every.index(name) for name in names]
     return (saved["proba"][places], saved["y"]) if tested_members(saved)[places].all() else None

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.compress.soup_candidates import Candidates, Ingredient
+from quorate.compress.soup_candidates import SoupCandidate, SoupCandidates
 from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import FoldsError, latest_rows, learnable_rows, whole_groups
 from quorate.ensemble.arrays import Floats, Proba
@@ -20,12 +20,12 @@ from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll, rounded, row_nll, scores
 from quorate.ensemble.soup import GreedySoup, greedy_soup
 from quorate.errors import UserError
-from quorate.job.bundle_files import Alone, pack_alone, unseen_file
+from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file
 from quorate.json_text import json_text
 from quorate.members.base import Member, files_of, member_of
 from quorate.members.net import Net
 from quorate.plan.planner import derive_seed
-from quorate.runs.finished import Finished
+from quorate.runs.finished import FinishedRun
 from quorate.scoring.output import writing
 
 NAME = "soup"
@@ -52,7 +52,7 @@ class FoldSoup:
 
 
 def make_soup(
-    run: Finished, candidates: Candidates, output: Path, *, watch: Watch = lambda fold, folds: None
+    run: FinishedRun, candidates: SoupCandidates, output: Path, *, watch: Watch = lambda fold, folds: None
 ) -> dict[str, Any]:
     """Average the candidates' weights fold by fold and write the bundle of the member `soup`; gives the figures.
 
@@ -92,7 +92,7 @@ def make_soup(
         "size": {"models": len(soups), "bytes": sum(len(blob) for each in files.values() for blob in each.values())},
         "notes": [*run.notes, *_borrowed(run)],
     }
-    alone = Alone(
+    alone = SingleNetwork(
         name=NAME,
         folds=files,
         temperature=temperature,
@@ -107,7 +107,7 @@ def make_soup(
     return found
 
 
-def _borrowed(run: Finished) -> Iterator[str]:
+def _borrowed(run: FinishedRun) -> Iterator[str]:
     """That the ingredients' figures on the test rows may be of other models than those that are souped."""
     if run.test is not None and (production := run.board["ensemble"].get("production")):
         yield (
@@ -116,7 +116,7 @@ def _borrowed(run: Finished) -> Iterator[str]:
         )
 
 
-def _soup_of_fold(run: Finished, chosen: Sequence[Ingredient], number: int) -> FoldSoup:
+def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int) -> FoldSoup:
     data, fold = run.context.train, run.context.folds[number]
     rows = fold.valid[learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]]
     if len(rows) < 2:
@@ -160,7 +160,7 @@ def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], 
 
 
 def _compared(
-    run: Finished, chosen: Sequence[Ingredient], soups: Sequence[FoldSoup], on_test: Proba | None
+    run: FinishedRun, chosen: Sequence[SoupCandidate], soups: Sequence[FoldSoup], on_test: Proba | None
 ) -> Iterator[dict[str, Any]]:
     """The best ingredient on the rows of the choice, the soup, and the plain average of all ingredients."""
     y = run.context.train.y
@@ -201,7 +201,7 @@ def _optimism(compared: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _fold_json(soup: FoldSoup, chosen: Sequence[Ingredient], y: NDArray[np.int64]) -> dict[str, Any]:
+def _fold_json(soup: FoldSoup, chosen: Sequence[SoupCandidate], y: NDArray[np.int64]) -> dict[str, Any]:
     def loss(proba: Proba, half: NDArray[np.int64]) -> float:
         return round(nll(proba[half], y[half]), 6)
 

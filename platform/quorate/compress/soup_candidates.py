@@ -17,7 +17,7 @@ from quorate.members.base import HEADER
 from quorate.members.net_params import NetParams
 from quorate.plan.planner import FitTask, Plan, identity_of
 from quorate.results.results import Results
-from quorate.runs.finished import Finished
+from quorate.runs.finished import FinishedRun
 from quorate.store import Store
 
 MOST_REASONS = 15
@@ -27,7 +27,7 @@ Files = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, eq=False)
-class Ingredient:
+class SoupCandidate:
     """One network of the ensemble, with the files of each fold's model."""
 
     label: str
@@ -38,15 +38,15 @@ class Ingredient:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class SoupCandidates:
     """Networks that can be averaged, and why others cannot."""
 
-    chosen: tuple[Ingredient, ...]
+    chosen: tuple[SoupCandidate, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Reason by member."""
 
 
-def find_ingredients(run: Finished, store: Store, members: Sequence[str] | None = None) -> Candidates:
+def find_ingredients(run: FinishedRun, store: Store, members: Sequence[str] | None = None) -> SoupCandidates:
     """The largest group of the run's networks that can be averaged, among `members` where some are named.
 
     Raises `UserError` that says why no two can, or why one of the named ones cannot.
@@ -54,7 +54,7 @@ def find_ingredients(run: Finished, store: Store, members: Sequence[str] | None 
     plan = plan_job(run.job, run.context, Workplace("local", None, lambda executor: None))
     labels = _named(plan, members) if members is not None else list(plan.labels)
     results, places = Results(store), _places(run)
-    networks: list[Ingredient] = []
+    networks: list[SoupCandidate] = []
     unfit: dict[str, str] = {}
     for label in labels:
         tasks = plan.of(label)
@@ -67,12 +67,12 @@ def find_ingredients(run: Finished, store: Store, members: Sequence[str] | None 
         elif "loader" in json.loads(next(iter(folds.values()))[HEADER]):
             unfit[label] = "it was saved as ONNX, whose weights are not averaged"
         else:
-            networks.append(Ingredient(label, tasks[0].params, _start(tasks[0], run), folds))
+            networks.append(SoupCandidate(label, tasks[0].params, _start(tasks[0], run), folds))
     most = set().union(*(network.folds for network in networks))
     for network in [one for one in networks if set(one.folds) != most]:
         unfit[network.label] = f"it has models of {len(network.folds)} of {len(most)} folds only"
         networks.remove(network)
-    groups: list[list[Ingredient]] = []
+    groups: list[list[SoupCandidate]] = []
     for network in networks:
         group = next((group for group in groups if why_not(group[0], network) is None), None)
         groups.append([network]) if group is None else group.append(network)
@@ -81,10 +81,10 @@ def find_ingredients(run: Finished, store: Store, members: Sequence[str] | None 
     if len(largest) < 2 or refused:
         raise UserError("\n  ".join([_nothing_to_average(run, labels, named=refused), *_reasons(networks, unfit)]))
     others = {network.label: f"it has {why_not(largest[0], network)}" for network in networks if network not in largest}
-    return Candidates(tuple(largest), unfit | others)
+    return SoupCandidates(tuple(largest), unfit | others)
 
 
-def why_not(one: Ingredient, other: Ingredient) -> str | None:
+def why_not(one: SoupCandidate, other: SoupCandidate) -> str | None:
     """Why the weights of two networks cannot be averaged: what the second has other; None where they can."""
     a, b = one.params, other.params
     if identity_of(a.arch) != identity_of(b.arch):
@@ -112,11 +112,11 @@ def _named(plan: Plan, members: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _places(run: Finished) -> frozenset[str]:
+def _places(run: FinishedRun) -> frozenset[str]:
     return frozenset(place for entry in read_manifest(run.folder.bundle)["members"] for place in entry["folds"])
 
 
-def _files(task: FitTask, results: Results, run: Finished, places: frozenset[str]) -> Files | None:
+def _files(task: FitTask, results: Results, run: FinishedRun, places: frozenset[str]) -> Files | None:
     """The files of a fold's model, from the store or else from the bundle."""
     if (fit := results.find(task)) is not None:
         return results.files(fit)
@@ -127,7 +127,7 @@ def _files(task: FitTask, results: Results, run: Finished, places: frozenset[str
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def _start(task: FitTask, run: Finished) -> str:
+def _start(task: FitTask, run: FinishedRun) -> str:
     """What the weights began as: a file's content, the hub's, or those of the run that gives the network."""
     params = task.params
     assert isinstance(params, NetParams)
@@ -138,7 +138,7 @@ def _start(task: FitTask, run: Finished) -> str:
     return hashlib.sha256(run.context.assets[str(params.weights)]).hexdigest()
 
 
-def _nothing_to_average(run: Finished, labels: Sequence[str], *, named: bool) -> str:
+def _nothing_to_average(run: FinishedRun, labels: Sequence[str], *, named: bool) -> str:
     if named:
         return f"the weights of {', '.join(labels)} cannot all be averaged; leave some out of --members:"
     return (
@@ -147,7 +147,7 @@ def _nothing_to_average(run: Finished, labels: Sequence[str], *, named: bool) ->
     )
 
 
-def _reasons(networks: Sequence[Ingredient], unfit: Mapping[str, str]) -> list[str]:
+def _reasons(networks: Sequence[SoupCandidate], unfit: Mapping[str, str]) -> list[str]:
     reasons = [f"{label}: {reason}" for label, reason in unfit.items()]
     for one, other in combinations(networks, 2):
         if (reason := why_not(one, other)) is not None:

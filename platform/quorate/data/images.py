@@ -19,7 +19,7 @@ from quorate.errors import UserError
 
 
 @dataclass(frozen=True)
-class Accepted:
+class DecodingRules:
     """Which files are decoded: Pillow's names of their formats, and the largest picture in pixels."""
 
     formats: tuple[str, ...]
@@ -28,10 +28,10 @@ class Accepted:
     """The formats in words."""
 
 
-SERVED = Accepted(("JPEG", "PNG"), 16_000_000, "JPEG or PNG")
+SERVED = DecodingRules(("JPEG", "PNG"), 16_000_000, "JPEG or PNG")
 """Pictures in requests. A small file can unpack to hundreds of megabytes, and anybody can send one."""
 
-OWN = Accepted(
+OWN = DecodingRules(
     ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000"),
     178_956_970,
     "JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000",
@@ -89,7 +89,7 @@ class ImageError(UserError):
 
 
 def decode_image(
-    data: bytes, *, shape: tuple[int, int, int], resize: int | None = None, accepted: Accepted = SERVED
+    data: bytes, *, shape: tuple[int, int, int], resize: int | None = None, accepted: DecodingRules = SERVED
 ) -> NDArray[np.uint8]:
     """Pixels of a picture file, fitted to `shape` (H, W, C); its content tells its format.
 
@@ -118,12 +118,12 @@ def read_image(path: Path, *, shape: tuple[int, int, int], resize: int | None = 
     return decode_image(path.read_bytes(), shape=shape, resize=resize, accepted=OWN)
 
 
-def size_of(data: bytes, *, accepted: Accepted = OWN) -> tuple[int, int]:
+def size_of(data: bytes, *, accepted: DecodingRules = OWN) -> tuple[int, int]:
     """Width and height as the header of a picture has them, before it is turned upright; raises `ImageError`."""
     return _open(data, accepted).size
 
 
-def _open(data: bytes, accepted: Accepted) -> Image.Image:
+def _open(data: bytes, accepted: DecodingRules) -> Image.Image:
     """The picture with its size checked in the header, before any pixel is unpacked."""
     if not data:
         raise ImageError("the file is empty")
@@ -140,7 +140,7 @@ def _open(data: bytes, accepted: Accepted) -> Image.Image:
     return image
 
 
-def _too_large(size: str, accepted: Accepted) -> ImageError:
+def _too_large(size: str, accepted: DecodingRules) -> ImageError:
     fix = "" if accepted is SERVED else "; save it smaller, at the size that is trained on or somewhat above"
     return ImageError(f"the picture has {size}, more than {accepted.max_pixels:,}{fix}")
 

@@ -11,7 +11,7 @@ import pandas as pd
 from quorate.data.dataset import Dataset
 from quorate.data.in_memory import as_inputs, infer_inputs
 from quorate.data.labels import encode_labels, plain_labels
-from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out
+from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out
 from quorate.errors import UserError
 from quorate.registry.own_code import OwnCodeError, said
 from quorate.spec.own_params import own_values, params_of, require_class
@@ -35,7 +35,7 @@ class OwnData:
         self.__module__ = source.__module__
         self._kind, self._call = kind, call
 
-    def open(self, params: DataParams) -> Opened:
+    def open(self, params: DataParams) -> OpenedData:
         """The rows; raises `DataError` where the user's code raises or gives something else."""
         try:
             given = self._call(params)
@@ -51,13 +51,13 @@ class OwnData:
             return opened
         if opened.test is not None:
             raise DataError(f"{self._kind} gives test rows of its own; leave test out", "test")
-        return Opened(*hold_out(opened.train, split), opened.notes)
+        return OpenedData(*hold_out(opened.train, split), opened.notes)
 
-    def _opened(self, given: object) -> Opened:
-        if isinstance(given, Opened):
+    def _opened(self, given: object) -> OpenedData:
+        if isinstance(given, OpenedData):
             return given
         if isinstance(given, Dataset):
-            return Opened(given, None)
+            return OpenedData(given, None)
         if not isinstance(given, tuple) or len(given) not in (2, 4):
             shape = f"a tuple of {len(given)}" if isinstance(given, tuple) else f"a {type(given).__name__}"
             raise DataError(f"{self._kind} gives {shape}; it should give {_FORM}")
@@ -67,10 +67,10 @@ class OwnData:
             encoded, names = encode_labels(y)
             train = Dataset(x, encoded, names)
             if len(given) == 2:
-                return Opened(train, None)
+                return OpenedData(train, None)
             test_x, test_y = as_inputs(given[2], train.signature), _labels(given[3])
             _check_rows(len(test_x), len(test_y), "test rows")
-            return Opened(train, Dataset(test_x, encode_labels(test_y, names, "names")[0], names))
+            return OpenedData(train, Dataset(test_x, encode_labels(test_y, names, "names")[0], names))
         except (ValueError, TypeError, IndexError) as error:
             raise DataError(f"{self._kind} gives rows that cannot be used: {error}") from error
 

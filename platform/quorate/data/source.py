@@ -64,7 +64,7 @@ class RoleParams(DataParams):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedData:
     """Data as they were found: `notes` tells the user what was skipped or chosen."""
 
     train: Dataset
@@ -121,7 +121,7 @@ def note_unlabelled(images: Images) -> str:
     return f"{len(images):,} unlabelled images, for members with the key pretrain"
 
 
-def first_rows(opened: Opened, limit: int | None) -> Opened:
+def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
     """The first `limit` training rows, and the whole test set.
 
     Where these lack a class, as in a folder whose images come class by class, it is the first rows of each class,

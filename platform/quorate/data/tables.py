@@ -19,7 +19,7 @@ from quorate.data.labels import class_positions
 from quorate.data.number_texts import look_for_numbers
 from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.signature import ColumnKind, TableSignature
-from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, read_roles
+from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, read_roles
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
@@ -52,7 +52,7 @@ class TableParams(RoleParams):
     """Texts that mean a missing value."""
 
 
-def open_table(params: TableParams, format: Format) -> Opened:
+def open_table(params: TableParams, format: Format) -> OpenedData:
     """The rows of `train` and `test`; raises `DataError` with the key that is to blame."""
     train = _File(params.train, format, "train", params, text=_texts(params))
     signature, notes = _features(train, params)
@@ -60,13 +60,13 @@ def open_table(params: TableParams, format: Format) -> Opened:
     y, class_names = _labels(train, params.label)
     data = Dataset(x, y, class_names, **read_roles(params, train.column, train.place))
     if isinstance(params.test, TestSplit):
-        return Opened(*hold_out(data, params.test), notes)
+        return OpenedData(*hold_out(data, params.test), notes)
     if params.test is None:
-        return Opened(data, None, notes)
+        return OpenedData(data, None, notes)
     test = _File(params.test, format, "test", params, text={params.label, *signature.names("categorical")})
     x = _typed(test, signature, key="test")
     y, _ = _labels(test, params.label, class_names)
-    return Opened(data, Dataset(x, y, class_names), notes)
+    return OpenedData(data, Dataset(x, y, class_names), notes)
 
 
 def read_table(

@@ -22,7 +22,7 @@ def _names_as_text(value: object) -> object:
     return {str(name): weight for name, weight in value.items()} if isinstance(value, Mapping) else value
 
 
-class WeightedParams(MemberParams):
+class WeightingParams(MemberParams):
     """What every member of Quorate's own takes; `weighs` and `resamples` of its class say whether it can."""
 
     class_weight: (
@@ -41,13 +41,13 @@ class WeightedParams(MemberParams):
     once for the others."""
 
     @model_validator(mode="after")
-    def _balances_once(self) -> WeightedParams:
+    def _balances_once(self) -> WeightingParams:
         if self.class_weight == "balanced" and self.sampling == "balanced":
             raise ValueError("class_weight: balanced and sampling: balanced do the same twice; leave one out")
         return self
 
 
-def row_weights(data: Dataset, params: WeightedParams) -> Weights | None:
+def row_weights(data: Dataset, params: WeightingParams) -> Weights | None:
     """The weight of each training row, or None where all count the same.
 
     `balanced` is scikit-learn's: the weight of all rows / (number of present classes x weight of the class).
@@ -83,7 +83,7 @@ def balanced_rows(y: NDArray[np.int64], *, seed: int) -> Rows:
 
 def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
     """Raise `ValueError` where the member of this kind cannot weigh or draw the rows of `data` as it is asked to."""
-    asked = params if isinstance(params, WeightedParams) else WeightedParams(kind=params.kind)
+    asked = params if isinstance(params, WeightingParams) else WeightingParams(kind=params.kind)
     if isinstance(asked.class_weight, Mapping):
         for name in asked.class_weight:
             if name not in data.class_names:

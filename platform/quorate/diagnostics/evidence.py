@@ -19,11 +19,11 @@ from quorate.members.base import load_member
 from quorate.plan.opening import open_data
 from quorate.report.curve_findings import Curves
 from quorate.report.diagnosis import Estimate, Evidence, error_rate, error_rate_of_groups, exactly, mean_loss
-from quorate.report.remedies import Recipe
+from quorate.report.remedies import MemberTraits
 from quorate.runs.folder import RunFolder
 from quorate.spec import load_job
 from quorate.tracking import journal
-from quorate.tracking.histories import Recorded, histories
+from quorate.tracking.histories import MemberHistory, histories
 
 SAMPLE = 2000
 """Training rows, of all folds together, that the final weights are asked about."""
@@ -37,7 +37,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainingAnswers:
     """What the final weights say of training rows of their own folds, by member and of the ensemble."""
 
     proba: dict[str, Proba] = field(default_factory=dict)
@@ -100,22 +100,22 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
                 test=estimate(test["proba"][m], test["y"], test.get("groups")) if test and row["test"] else None,
                 folds=_folds(curves, rows) if measure == "error" else (),
                 curves=curves if curves is not None and curves.epochs > 1 else None,
-                recipe=Recipe(row["kind"], params, images),
+                recipe=MemberTraits(row["kind"], params, images),
             )
         )
     return parts
 
 
-def training_answers(folder: RunFolder) -> Trained:
+def training_answers(folder: RunFolder) -> TrainingAnswers:
     """Ask the bundle's fold models about rows that they were trained on, the same rows for all members of a fold."""
     try:
         manifest = verified_manifest(folder.bundle)
         job = load_job(folder.path / "job.json")
         context = open_data(job)
     except (UserError, OSError) as error:
-        return Trained(note=f"the training rows cannot be had again ({_short(error)})")
+        return TrainingAnswers(note=f"the training rows cannot be had again ({_short(error)})")
     if context.train.fingerprint != manifest["data"]["fingerprint"]:
-        return Trained(note="the data have changed since the run, so its training rows cannot be asked about")
+        return TrainingAnswers(note="the data have changed since the run, so its training rows cannot be asked about")
     entries = manifest["members"]
     combination = Combination.from_json(manifest["combination"])
     random = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def training_answers(folder: RunFolder) -> Trained:
             try:
                 answers[m] = load_member(folder.bundle / place).predict_proba(asked.x)
             except (ValueError, KeyError, OSError, RuntimeError) as error:
-                return Trained(note=f"the member {entry['name']} cannot be asked ({_short(error)})")
+                return TrainingAnswers(note=f"the member {entry['name']} cannot be asked ({_short(error)})")
             present[m] = True
             proba.setdefault(entry["name"], []).append(answers[m])
             labels.setdefault(entry["name"], []).append(asked.y)
@@ -146,7 +146,7 @@ def training_answers(folder: RunFolder) -> Trained:
             proba.setdefault("ensemble", []).append(combination.apply(answers, present))
             labels.setdefault("ensemble", []).append(asked.y)
             groups.setdefault("ensemble", []).append(clusters)
-    return Trained(
+    return TrainingAnswers(
         {name: np.concatenate(some) for name, some in proba.items()},
         {name: np.concatenate(some) for name, some in labels.items()},
         {name: np.concatenate(some) for name, some in groups.items()},
@@ -167,7 +167,7 @@ Estimates = Callable[[Proba, Labels, Labels | None], Estimate]
 _ESTIMATES: Mapping[str, Estimates] = {"error": _error, "loss": _loss}
 
 
-def _of(trained: Trained, name: str, estimate: Estimates) -> Estimate | None:
+def _of(trained: TrainingAnswers, name: str, estimate: Estimates) -> Estimate | None:
     if name not in trained.proba:
         return None
     return estimate(trained.proba[name], trained.y[name], trained.groups.get(name))
@@ -185,7 +185,7 @@ def _from_history(curves: Curves | None, measure: str, *, rows: int) -> tuple[Es
     return exactly(value), note  # its noise is not recorded
 
 
-def _curves(label: str, recorded: Mapping[str, Recorded]) -> Curves | None:
+def _curves(label: str, recorded: Mapping[str, MemberHistory]) -> Curves | None:
     """Those of one copy's folds."""
     found = recorded.get(label.partition(".")[0])
     if found is None:

@@ -16,11 +16,11 @@ from quorate.plan.opening import open_data
 from quorate.plan.planner import FitTask
 from quorate.registry import MEMBERS, did_you_mean
 from quorate.spec import Job, MemberParams
-from quorate.training.run import Metrics, Numerics, Signal, State
+from quorate.training.context import Metrics, Numerics, Signal, State
 
 
 @dataclass(frozen=True)
-class Subject:
+class FirstFold:
     """The fit task of a member's first copy and fold, and the rows that it would train on."""
 
     task: FitTask
@@ -34,7 +34,7 @@ class Subject:
         return made
 
 
-def open_subject(job: Job, member: str) -> Subject:
+def open_subject(job: Job, member: str) -> FirstFold:
     """The member of a job by its name; raises `UserError` where there is none, or where it cannot be planned."""
     names = list(job.spec.members)
     if member not in job.spec.members:
@@ -44,11 +44,11 @@ def open_subject(job: Job, member: str) -> Subject:
     context = open_data(job)
     plan = plan_job(job, context, Workplace("local", None, lambda executor: None))
     task = next(task for task in plan.tasks if task.member == member)
-    return Subject(task, context.train.take(context.folds[task.fold].train))
+    return FirstFold(task, context.train.take(context.folds[task.fold].train))
 
 
 @dataclass
-class Aside:
+class DetachedContext:
     """A run that keeps nothing; `on_epoch` sees each epoch's figures and says whether to go on."""
 
     seed: int

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from quorate.diagnostics.first_fold import Aside, Subject
+from quorate.diagnostics.first_fold import DetachedContext, FirstFold
 from quorate.errors import UserError
 from quorate.members.net import Net
 from quorate.spec import Job
-from quorate.training.loop import Trained
-from quorate.training.range_test import RangeTest, Reading, log_spaced, read, sweep_network
+from quorate.training.loop import TrainingResult
+from quorate.training.range_test import RangeTest, RateRange, log_spaced, read, sweep_network
 
 _ROWS_TO_VALIDATE = 2
 """The loop validates after each epoch, of which the test has no use."""
@@ -21,7 +21,7 @@ _NEAR = 3.0
 
 
 @dataclass(frozen=True)
-class Found:
+class RangeTestResult:
     """A range test of one member."""
 
     member: str
@@ -29,7 +29,7 @@ class Found:
     """The job's own."""
     batch_size: int
     test: RangeTest
-    reading: Reading
+    reading: RateRange
 
     def to_json(self) -> dict[str, Any]:
         r = self.reading
@@ -59,30 +59,30 @@ def check_networks(job: Job, member: str) -> None:
         raise UserError(f"{member} is of the kind {params.kind}: the range test is for networks (kind: net), {those}")
 
 
-def find_rate(subject: Subject, *, low: float, high: float, steps: int) -> Found:
+def find_rate(subject: FirstFold, *, low: float, high: float, steps: int) -> RangeTestResult:
     """The range test of a network on its first fold's training rows, from its own seed, with its own optimizer."""
     task, rates = subject.task, log_spaced(low, high, steps)
     member = subject.untrained()
     assert isinstance(member, Net), "checked by check_networks"
     tests: list[RangeTest] = []
 
-    def loop(network: Any, **given: Any) -> Trained:
+    def loop(network: Any, **given: Any) -> TrainingResult:
         tests.append(sweep_network(network, rates=rates, lr=member.params.lr, **given))
-        return Trained([], dict)
+        return TrainingResult([], dict)
 
     member.loop = loop
     few = subject.train.take(np.arange(min(_ROWS_TO_VALIDATE, len(subject.train))))
     try:
-        member.fit(subject.train, few, Aside(task.seed, task.numerics))
+        member.fit(subject.train, few, DetachedContext(task.seed, task.numerics))
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"{task.member} cannot be trained: {error}") from error
     (test,) = tests
-    return Found(task.member, member.params.lr, task.numerics.batch_size, test, read(test, steps))
+    return RangeTestResult(task.member, member.params.lr, task.numerics.batch_size, test, read(test, steps))
 
 
-def sentences(found: Found) -> list[str]:
+def sentences(found: RangeTestResult) -> list[str]:
     """What the test says of rates in general, and of the job's own."""
     r, tried = found.reading, f"{say(found.test.rates[0])} to {say(found.test.rates[-1])}"
     if not r.learns or r.suggested is None or r.least is None:
@@ -103,7 +103,7 @@ def sentences(found: Found) -> list[str]:
     return [*said, own_rate(found.rate, r)]
 
 
-def own_rate(rate: float, r: Reading) -> str:
+def own_rate(rate: float, r: RateRange) -> str:
     """How the job's own rate compares."""
     assert r.suggested is not None and r.least is not None
     own = f"the job's own rate, {say(rate)}, "

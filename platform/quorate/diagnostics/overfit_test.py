@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Rows
 from quorate.data.table import Table
-from quorate.diagnostics.first_fold import Aside, Subject
+from quorate.diagnostics.first_fold import DetachedContext, FirstFold
 from quorate.errors import UserError
 from quorate.members.learner import Learner
 from quorate.members.net import Net
 from quorate.members.net_params import NetParams
 from quorate.spec import MemberParams
-from quorate.training.run import Diverged, Metrics
+from quorate.training.context import Diverged, Metrics
 from quorate.training.schedules import ConstantParams
 
 LOSS_BOUND = 0.05
@@ -63,7 +63,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Memory:
+class OverfitTest:
     """How a member did, and what it means."""
 
     member: str
@@ -83,7 +83,7 @@ class Memory:
         return {**asdict(self), "memorized": self.attempt.memorized, "bound": LOSS_BOUND, "says": list(sentences(self))}
 
 
-def memorize(subject: Subject, *, rows: int, epochs: int) -> Memory:
+def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
     """Train a member on about `rows` class-balanced rows of its first fold until it has them by heart.
 
     A network is trained without augmentation, dropout, decay, smoothing and schedule for at most `epochs`
@@ -105,7 +105,7 @@ def memorize(subject: Subject, *, rows: int, epochs: int) -> Memory:
                     break
     else:
         attempt = _train(subject, few, params)
-    return Memory(
+    return OverfitTest(
         member=subject.task.member,
         kind=subject.task.kind,
         rows=len(few),
@@ -154,7 +154,7 @@ def plain(params: NetParams, *, epochs: int, lr: float | None = None) -> NetPara
     return params.model_copy(update={**update, "epochs": epochs, "lr": lr or params.lr})
 
 
-def sentences(memory: Memory) -> Iterator[str]:
+def sentences(memory: OverfitTest) -> Iterator[str]:
     """What was seen, and what it means."""
     done, few = memory.attempt, f"{memory.rows} rows of {memory.classes} classes"
     network = done.rate is not None
@@ -192,7 +192,7 @@ def sentences(memory: Memory) -> Iterator[str]:
         yield "labels and rows: look at some of them (`quorate augment`, or the files); rows may not show their class"
 
 
-def _of_learners(memory: Memory) -> Iterator[str]:
+def _of_learners(memory: OverfitTest) -> Iterator[str]:
     if not memory.contradictions:
         yield (
             f"a member of the kind {memory.kind} that cannot tell its own training rows apart is too simple or too "
@@ -201,7 +201,7 @@ def _of_learners(memory: Memory) -> Iterator[str]:
         )
 
 
-def _train(subject: Subject, few: Dataset, params: MemberParams) -> Attempt:
+def _train(subject: FirstFold, few: Dataset, params: MemberParams) -> Attempt:
     seen: list[Metrics] = []
     rate = params.lr if isinstance(params, NetParams) else None
 
@@ -213,7 +213,7 @@ def _train(subject: Subject, few: Dataset, params: MemberParams) -> Attempt:
     numerics = replace(numerics, batch_size=min(numerics.batch_size, len(few)))
     try:
         # The rows are the validation rows too: they are measured without augmentation, in the mode that predicts.
-        member = subject.untrained(params).fit(few, few, Aside(subject.task.seed, numerics, on_epoch))
+        member = subject.untrained(params).fit(few, few, DetachedContext(subject.task.seed, numerics, on_epoch))
     except Diverged:
         last = seen[-1] if seen else {"valid_accuracy": 0.0, "valid_loss": float("inf")}
         return Attempt(False, last["valid_accuracy"], last["valid_loss"], len(seen), rate, diverged=True)

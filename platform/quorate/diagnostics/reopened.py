@@ -5,30 +5,32 @@ from __future__ import annotations
 from quorate.bundle import BundleError, read_manifest
 from quorate.errors import UserError
 from quorate.plan.opening import open_data
-from quorate.report.run_report import Known
+from quorate.report.run_report import RunInputs
 from quorate.runs.folder import RunFolder
 from quorate.spec import JobSpec, load_job
 
 
-def reopen(folder: RunFolder) -> Known:
+def reopen(folder: RunFolder) -> RunInputs:
     """As far as they can be had; `note` says what is missing and why."""
     try:
         job = load_job(folder.path / "job.json")
     except (UserError, OSError) as error:
         note = f"The job cannot be read again ({_first_line(error)}), so its rows cannot be shown."
-        return Known(_spec(folder), note=note)
+        return RunInputs(_spec(folder), note=note)
     try:
         context = open_data(job)
     except (UserError, OSError) as error:
-        return Known(job.spec, note=f"The data cannot be had again ({_first_line(error)}), so rows are numbers only.")
+        return RunInputs(
+            job.spec, note=f"The data cannot be had again ({_first_line(error)}), so rows are numbers only."
+        )
     try:
         fingerprint = read_manifest(folder.bundle)["data"]["fingerprint"]
     except BundleError as error:
         note = f"Whether the data are the same cannot be told ({_first_line(error)}), so rows are numbers only."
-        return Known(job.spec, note=note)
+        return RunInputs(job.spec, note=note)
     if context.train.fingerprint != fingerprint:
-        return Known(job.spec, note="The data have changed since the run, so rows are numbers only.")
-    return Known.of(job.spec, context.train, context.test)
+        return RunInputs(job.spec, note="The data have changed since the run, so rows are numbers only.")
+    return RunInputs.of(job.spec, context.train, context.test)
 
 
 def _spec(folder: RunFolder) -> JobSpec | None:

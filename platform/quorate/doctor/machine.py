@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from quorate.doctor.finding import Finding
+from quorate.doctor.check import CheckResult
 from quorate.execution.session import socket_problem
 from quorate.quantities import say_bytes
 
@@ -29,7 +29,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _SHARED = Path("/dev/shm")  # noqa: S108 - the place, not a file in it
 
 
-def processors() -> Iterator[Finding]:
+def processors() -> Iterator[CheckResult]:
     """The CPU, its instruction sets, and how many cores we may use."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -43,19 +43,19 @@ def processors() -> Iterator[Finding]:
     known = [name for name in _SETS if name in flags]
     fast = "fast" if {"avx512_bf16", "amx_bf16"} & set(flags) else "not faster than float32"
     model = fields.get("model name") or platform.processor() or platform.machine()
-    yield Finding("CPU", "ok", f"{model}; {', '.join(known) or 'no AVX2'}; bfloat16 {fast}")
+    yield CheckResult("CPU", "ok", f"{model}; {', '.join(known) or 'no AVX2'}; bfloat16 {fast}")
     seen = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else seen
     quota = cpu_quota()
     if quota is not None and quota < usable:
         mend = f"--set execution.workers={max(1, int(quota))} keeps more tasks than that from sharing them"
-        yield Finding("cores", "note", f"{usable} seen, but this container may use {quota:g} of them; {mend}")
+        yield CheckResult("cores", "note", f"{usable} seen, but this container may use {quota:g} of them; {mend}")
     else:
-        yield Finding("cores", "ok", f"{usable}" if usable == seen else f"{usable} of {seen}")
+        yield CheckResult("cores", "ok", f"{usable}" if usable == seen else f"{usable} of {seen}")
     yield _threads(usable)
 
 
-def memory() -> Iterator[Finding]:
+def memory() -> Iterator[CheckResult]:
     """Memory, the container's limit, and the shared memory that Ray keeps objects in."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
@@ -67,64 +67,64 @@ def memory() -> Iterator[Finding]:
     )
     if min(most, free) < LEAST_MEMORY:
         said += "; little for Ray: `--executor local` takes less"
-        yield Finding("memory", "note", said)
+        yield CheckResult("memory", "note", said)
     else:
-        yield Finding("memory", "ok", said)
+        yield CheckResult("memory", "ok", said)
     if _SHARED.is_dir():
         yield _shared_memory(most)
 
 
-def _shared_memory(most: int) -> Finding:
+def _shared_memory(most: int) -> CheckResult:
     room, wanted = shutil.disk_usage(_SHARED).free, int(OBJECT_STORE * most)
     if room >= wanted:
-        return Finding(str(_SHARED), "ok", f"{say_bytes(room)} free")
+        return CheckResult(str(_SHARED), "ok", f"{say_bytes(room)} free")
     said = (
         f"{say_bytes(room)} free, Ray would take {say_bytes(wanted)}: it keeps objects in /tmp then, which is "
         "slower; in Docker give --shm-size"
     )
-    return Finding(str(_SHARED), "note", said)
+    return CheckResult(str(_SHARED), "note", said)
 
 
-def disk(what: str, folder: Path) -> Finding:
+def disk(what: str, folder: Path) -> CheckResult:
     """Whether `folder`, or the nearest one above it that exists, can be written and has room."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Finding(what, "problem", f"{there} cannot be written", "change its owner, or choose another folder")
+        return CheckResult(what, "problem", f"{there} cannot be written", "change its owner, or choose another folder")
     free = shutil.disk_usage(there).free
     said = f"{folder}: {say_bytes(free)} free"
     if free < LEAST_DISK:
-        return Finding(
+        return CheckResult(
             what, "problem", said, "make room: `quorate store collect --max-size SIZE`, `quorate runs remove`"
         )
-    return Finding(what, "ok", said)
+    return CheckResult(what, "ok", said)
 
 
-def temporary() -> Iterator[Finding]:
+def temporary() -> Iterator[CheckResult]:
     """Whether temporary files have a place, and whether its name is short enough for Ray's sockets."""
     given = os.environ.get("TMPDIR")
     try:
         used = Path(tempfile.gettempdir())
     except FileNotFoundError:
         mend = "make room, or set TMPDIR to a folder that can be written"
-        yield Finding("temporary files", "problem", "no folder for temporary files can be written", mend)
+        yield CheckResult("temporary files", "problem", "no folder for temporary files can be written", mend)
         return
     if given and used != Path(os.path.abspath(given)):  # noqa: PTH100 - without `..`, as tempfile does it
         said = f"TMPDIR={given} cannot be written; Python takes {used}, and Ray fails"
-        yield Finding("temporary files", "problem", said, "make that folder, or set TMPDIR to another one")
+        yield CheckResult("temporary files", "problem", said, "make that folder, or set TMPDIR to another one")
     else:
         yield disk("temporary files", used)
     if problem := socket_problem():
         said, _, mend = problem.partition(": ")
-        yield Finding("Ray's sockets", "problem", said, mend)
+        yield CheckResult("Ray's sockets", "problem", said, mend)
 
 
-def open_files() -> Finding:
+def open_files() -> CheckResult:
     """How many files and sockets a process may have open."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= LEAST_FILES:
-        return Finding("open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed")
+        return CheckResult("open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed")
     mend = f"`ulimit -n {LEAST_FILES}` in this shell" if most == resource.RLIM_INFINITY or most >= LEAST_FILES else ""
-    return Finding(
+    return CheckResult(
         "open files",
         "problem",
         f"{limit:,} allowed, and Ray needs about {LEAST_FILES:,}",
@@ -155,13 +155,13 @@ def memory_limit() -> int | None:
     return None
 
 
-def _threads(cores: int) -> Finding:
+def _threads(cores: int) -> CheckResult:
     given = os.environ.get("OMP_NUM_THREADS")
     if given is None:
-        return Finding("OMP_NUM_THREADS", "ok", "not set; each fit task sets its own threads (`cpus`)")
+        return CheckResult("OMP_NUM_THREADS", "ok", "not set; each fit task sets its own threads (`cpus`)")
     if not given.isdigit() or int(given) < 1:
-        return Finding("OMP_NUM_THREADS", "problem", f"{given!r} is no number of threads", "unset OMP_NUM_THREADS")
+        return CheckResult("OMP_NUM_THREADS", "problem", f"{given!r} is no number of threads", "unset OMP_NUM_THREADS")
     if int(given) > cores:
         said = f"{given} threads on {cores} cores are slower than {cores}"
-        return Finding("OMP_NUM_THREADS", "problem", said, "unset OMP_NUM_THREADS")
-    return Finding("OMP_NUM_THREADS", "ok", given)
+        return CheckResult("OMP_NUM_THREADS", "problem", said, "unset OMP_NUM_THREADS")
+    return CheckResult("OMP_NUM_THREADS", "ok", given)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from quorate.doctor.finding import Finding
+from quorate.doctor.check import CheckResult
 from quorate.doctor.machine import disk
 from quorate.execution.session import token_path
 from quorate.tracking.position import public
@@ -31,7 +31,7 @@ _LISTENING = "0A"
 _TRACKING_SCHEMES = ("file", "postgresql", "mysql", "mssql", "databricks")
 
 
-def tracking() -> Iterator[Finding]:
+def tracking() -> Iterator[CheckResult]:
     """Whether the place that MLflow's runs go to can take them."""
     uri = default_uri()
     if uri.startswith(SQLITE):
@@ -40,33 +40,35 @@ def tracking() -> Iterator[Finding]:
         yield _server(uri)
     elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
         mend = "set MLFLOW_TRACKING_URI to one of sqlite:///FILE, http://HOST:PORT, postgresql://…"
-        yield Finding("tracking", "problem", f"{public(uri)}: MLflow knows no {scheme!r}", mend)
+        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow knows no {scheme!r}", mend)
     else:
-        yield Finding(
+        yield CheckResult(
             "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it takes records"
         )
 
 
-def _sqlite(path: Path) -> Finding:
+def _sqlite(path: Path) -> CheckResult:
     if not path.exists():
         room = disk("tracking", path.parent)
-        return room if room.level == "problem" else Finding("tracking", "ok", f"{path} will be made by the first job")
+        return (
+            room if room.level == "problem" else CheckResult("tracking", "ok", f"{path} will be made by the first job")
+        )
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-        return Finding(
+        return CheckResult(
             "tracking", "problem", f"{path} cannot be written", "change its owner, or set MLFLOW_TRACKING_URI"
         )
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1)) as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
-        return Finding("tracking", "note", f"{path} is in use: {error}")
+        return CheckResult("tracking", "note", f"{path} is in use: {error}")
     except sqlite3.DatabaseError as error:
         mend = "move it away; jobs make a new one, and `quorate sync RUN` sends their runs to it again"
-        return Finding("tracking", "problem", f"{path} is no sound database: {error}", mend)
-    return Finding("tracking", "ok", str(path))
+        return CheckResult("tracking", "problem", f"{path} is no sound database: {error}", mend)
+    return CheckResult("tracking", "ok", str(path))
 
 
-def _server(uri: str) -> Finding:
+def _server(uri: str) -> CheckResult:
     shown, later = (
         public(uri),
         "start it or correct MLFLOW_TRACKING_URI; jobs run without, and `quorate sync RUN` sends later",
@@ -78,48 +80,48 @@ def _server(uri: str) -> Finding:
             status = int(answer.status)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            return Finding(
+            return CheckResult(
                 "tracking", "note", f"{shown} answers and wants credentials (MLFLOW_TRACKING_USERNAME, _PASSWORD)"
             )
-        return Finding("tracking", "problem", f"{shown} answers {error.code} at /health", later)
+        return CheckResult("tracking", "problem", f"{shown} answers {error.code} at /health", later)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return Finding("tracking", "problem", f"{shown} does not answer: {reason}", later)
-    return Finding("tracking", "ok", f"{shown} answers ({status})")
+        return CheckResult("tracking", "problem", f"{shown} does not answer: {reason}", later)
+    return CheckResult("tracking", "ok", f"{shown} answers ({status})")
 
 
-def ports() -> Iterator[Finding]:
+def ports() -> Iterator[CheckResult]:
     """Who listens where our commands want to."""
     listening = _listeners()
     for port, (user, otherwise) in PORTS.items():
         found = listening.get(port)
         if found is None and not _answers(port):
-            yield Finding(f"port {port}", "ok", f"free ({user})")
+            yield CheckResult(f"port {port}", "ok", f"free ({user})")
             continue
         address, inode = found or ("127.0.0.1", "")
         who = _owner(inode)
         said = f"{who} listens on {address}:{port} ({user}" + (f"; {otherwise})" if otherwise else ")")
-        yield Finding(f"port {port}", "note", said)
+        yield CheckResult(f"port {port}", "note", said)
 
 
-def ray_token() -> Iterator[Finding]:
+def ray_token() -> Iterator[CheckResult]:
     """The file with the token that lets programs run code on a local Ray."""
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(given) if given else token_path()
     if path is None:
         said = "the home folder is missing or cannot be written; each command on Ray makes a token of its own"
-        yield Finding("Ray's token", "note", said)
+        yield CheckResult("Ray's token", "note", said)
         return
     try:
         mode = path.stat().st_mode & 0o777
     except FileNotFoundError:
-        yield Finding("Ray's token", "ok", f"{path} will be made by the first job on Ray")
+        yield CheckResult("Ray's token", "ok", f"{path} will be made by the first job on Ray")
         return
     if mode & 0o077:
         said = f"{path} has mode {mode:04o}: others may read it and run code on your Ray"
-        yield Finding("Ray's token", "problem", said, f"chmod 600 {path}")
+        yield CheckResult("Ray's token", "problem", said, f"chmod 600 {path}")
     else:
-        yield Finding("Ray's token", "ok", f"{path} has mode {mode:04o}")
+        yield CheckResult("Ray's token", "ok", f"{path} has mode {mode:04o}")
 
 
 def _answers(port: int) -> bool:

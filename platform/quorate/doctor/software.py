@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from quorate import __version__
-from quorate.doctor.finding import Finding
+from quorate.doctor.check import CheckResult
 from quorate.registry.extras import install_command, requirements
 
 LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "numpy", "pandas", "pydantic", "skops")
@@ -32,30 +32,30 @@ print(json.dumps({
 """
 
 
-def versions() -> Iterator[Finding]:
+def versions() -> Iterator[CheckResult]:
     """Python, quorate, and the libraries that decide results."""
     lowest, above = PYTHONS
     python = platform.python_version()
     if lowest <= sys.version_info[:2] < above:
-        yield Finding("python", "ok", f"{python} at {sys.executable}")
+        yield CheckResult("python", "ok", f"{python} at {sys.executable}")
     else:
         mend = f"make an environment with Python {lowest[0]}.{lowest[1]} to {above[0]}.{above[1] - 1}"
-        yield Finding("python", "problem", f"{python} is not supported", mend)
-    yield Finding("quorate", "ok", __version__)
+        yield CheckResult("python", "problem", f"{python} is not supported", mend)
+    yield CheckResult("quorate", "ok", __version__)
     found = {name: _version(name) for name in LIBRARIES}
     if missing := [name for name, number in found.items() if number is None]:
-        yield Finding(
+        yield CheckResult(
             "libraries", "problem", f"{', '.join(missing)} not installed", "install quorate with its dependencies"
         )
-    yield Finding("libraries", "ok", ", ".join(f"{name} {number}" for name, number in found.items() if number))
+    yield CheckResult("libraries", "ok", ", ".join(f"{name} {number}" for name, number in found.items() if number))
 
 
-def extras() -> Iterator[Finding]:
+def extras() -> Iterator[CheckResult]:
     """What can be installed beside: the extras of the package, but for those of its developers."""
     try:
         about = metadata("quorate")
     except PackageNotFoundError:
-        yield Finding(
+        yield CheckResult(
             "extras", "note", "quorate runs from its source and is not installed; install it: pip install -e ."
         )
         return
@@ -67,19 +67,19 @@ def extras() -> Iterator[Finding]:
         if missing:
             wanted = [line for name, line in zip(names, requirements(extra), strict=True) if name in missing]
             said = f"without {', '.join(missing)}; to install: {install_command(wanted)}"
-            yield Finding(f"extra {extra}", "note", said)
+            yield CheckResult(f"extra {extra}", "note", said)
         else:
-            yield Finding(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in names))
+            yield CheckResult(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in names))
 
 
-def torch_and_gpus() -> Iterator[Finding]:
+def torch_and_gpus() -> Iterator[CheckResult]:
     """Whether torch, torchvision and timm import together, and the GPUs that torch sees."""
     command = [sys.executable, "-c", _ASK_TORCH]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         said = f"torch did not import and count its GPUs within {IMPORT_SECONDS:.0f} s"
-        yield Finding("torch", "problem", said, "see whether nvidia-smi answers, and how fast this disk is")
+        yield CheckResult("torch", "problem", said, "see whether nvidia-smi answers, and how fast this disk is")
         return
     if done.returncode != 0:
         if done.returncode < 0:
@@ -88,23 +88,23 @@ def torch_and_gpus() -> Iterator[Finding]:
             ended = f"it ended with code {done.returncode}"
         last = (done.stderr.strip().splitlines() or [ended])[-1]
         mend = "install torch and torchvision of one release from one index, then timm"
-        yield Finding("torch", "problem", f"torch, torchvision and timm do not import together: {last}", mend)
+        yield CheckResult("torch", "problem", f"torch, torchvision and timm do not import together: {last}", mend)
         return
     found = json.loads(done.stdout.splitlines()[-1])
-    yield Finding("torch", "ok", f"imports; built for {'CUDA ' + found['cuda'] if found['cuda'] else 'CPUs'}")
+    yield CheckResult("torch", "ok", f"imports; built for {'CUDA ' + found['cuda'] if found['cuda'] else 'CPUs'}")
     driver = _driver()
     if found["gpus"]:
         named = ", ".join(f"{name} ({size / (1 << 30):.0f} GiB)" for name, size in found["gpus"])
         fast = "bfloat16" if found["bf16"] else "no bfloat16"
-        yield Finding("GPUs", "ok", f"{named}; {fast}; driver {driver or 'unknown'}")
+        yield CheckResult("GPUs", "ok", f"{named}; {fast}; driver {driver or 'unknown'}")
     elif driver is not None:
         mend = (
             "install a torch built for CUDA" if not found["cuda"] else "install a torch whose CUDA this driver can run"
         )
         said = f"the NVIDIA driver {driver} is there, but torch sees no GPU"
-        yield Finding("GPUs", "problem", said, mend + ", or look at CUDA_VISIBLE_DEVICES")
+        yield CheckResult("GPUs", "problem", said, mend + ", or look at CUDA_VISIBLE_DEVICES")
     else:
-        yield Finding("GPUs", "ok", "none; members train on the CPU")
+        yield CheckResult("GPUs", "ok", "none; members train on the CPU")
 
 
 def _driver() -> str | None:

@@ -20,7 +20,7 @@ from quorate.registry import CALIBRATIONS, COMBINERS, KindParams, kind_of
 P_co = TypeVar("P_co", bound=KindParams, covariant=True)
 
 
-class Calibrated(KindParams):
+class CalibratingParams(KindParams):
     """The parameters of a combiner that calibrates."""
 
     calibration: kind_of(CALIBRATIONS) = "temperature"  # type: ignore[valid-type]
@@ -29,7 +29,7 @@ class Calibrated(KindParams):
     """Of the pooled probabilities: an average of calibrated members is not sure enough of itself."""
 
 
-class Choosing(Calibrated):
+class WeighingParams(CalibratingParams):
     """The parameters of a combiner that chooses how much each member weighs."""
 
     copies: Literal["together", "apart"] = "together"
@@ -91,11 +91,11 @@ class Combiner(ABC, Generic[P_co]):
         return pooled
 
 
-class Equal(Combiner[P_co]):
+class EqualWeightCombiner(Combiner[P_co]):
     """Every member counts the same, calibrated as the parameters say; kinds differ in how they pool."""
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        assert isinstance(self.params, Calibrated), "a combiner that calibrates"
+        assert isinstance(self.params, CalibratingParams), "a combiner that calibrates"
         members, kind = len(proba), self.params.kind
         calibrations = fit_each(self.params.calibration, proba=proba, y=y)
         combination = Combination(kind, np.full(members, 1 / members), calibrations)

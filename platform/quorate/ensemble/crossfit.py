@@ -18,14 +18,14 @@ Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Positions of the rows to fit on, and of those held out."""
 
 
-class Fitted(Protocol):
+class FittedModel(Protocol):
     """What was fitted: probabilities (M, n, K) of members to those of the ensemble (n, K)."""
 
     def apply(self, proba: Proba) -> Floats: ...
 
 
 class Fits(Protocol):
-    def __call__(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Fitted: ...
+    def __call__(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> FittedModel: ...
 
 
 def parts_of(y: Labels, *, splits: int, seed: int, dependence: Dependence = INDEPENDENT) -> Iterator[Split]:

@@ -18,7 +18,7 @@ HOPELESS = 31
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
+class MemberProba:
     """Probabilities (n, K), NaN in the rows that are not among those `answered` (n,), and the first error."""
 
     proba: NDArray[np.float32]
@@ -26,7 +26,7 @@ class Answered:
     error: Exception | None = None
 
 
-def ask_for_rows(ask: Callable[[Rows], NDArray[np.float32]], *, rows: int, classes: int) -> Answered:
+def ask_for_rows(ask: Callable[[Rows], NDArray[np.float32]], *, rows: int, classes: int) -> MemberProba:
     """Ask a member for all rows at once; if it raises, ask for halves, down to the single rows that it cannot answer.
 
     `ask` gives (m, K) for the positions (m,) of rows. A row with a probability that is not finite is not answered.
@@ -48,4 +48,4 @@ def ask_for_rows(ask: Callable[[Rows], NDArray[np.float32]], *, rows: int, class
             answers += 1
     answered: Mask = np.asarray(np.isfinite(proba).all(axis=1), dtype=bool)
     proba[~answered] = np.nan
-    return Answered(proba, answered, error)
+    return MemberProba(proba, answered, error)

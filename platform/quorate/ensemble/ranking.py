@@ -10,7 +10,7 @@ from quorate.ensemble.arrays import Floats, Mask
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
+class RankedWeights:
     """The weight of positive and of negative rows at each distinct score, in each of B samples (B, distinct).
 
     The highest score comes first.
@@ -20,7 +20,7 @@ class Ranked:
     negative: Floats
 
 
-def rank(*, score: Floats, positive: Mask, weights: Floats) -> Ranked:
+def rank(*, score: Floats, positive: Mask, weights: Floats) -> RankedWeights:
     """Rows in descending order of their `score` (N,); `weights` (B, N) count them in each of B samples."""
     steps = np.diff(score)
     assert (steps <= 0).all(), "rows are sorted once, not for every sample"
@@ -28,10 +28,10 @@ def rank(*, score: Floats, positive: Mask, weights: Floats) -> Ranked:
     if (steps == 0).any():
         starts = np.flatnonzero(np.r_[True, steps != 0])
         found, others = (np.add.reduceat(each, starts, axis=1) for each in (found, others))
-    return Ranked(found, others)
+    return RankedWeights(found, others)
 
 
-def roc_auc(ranked: Ranked) -> Floats:
+def roc_auc(ranked: RankedWeights) -> Floats:
     """(B,): the chance that a positive row scores above a negative one, ties counted half.
 
     NaN where a sample lacks a class. This is the Mann-Whitney statistic (Hanley and McNeil, 1982).
@@ -41,7 +41,7 @@ def roc_auc(ranked: Ranked) -> Floats:
     return _share(np.einsum("bn,bn->b", ranked.positive, worse), positives * negatives)
 
 
-def average_precision(ranked: Ranked) -> Floats:
+def average_precision(ranked: RankedWeights) -> Floats:
     """(B,): the mean over positive rows of the precision among the rows that score at least as high.
 
     NaN where a sample has no positive row.

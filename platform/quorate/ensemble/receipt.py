@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.worth import Pruned
+from quorate.ensemble.worth import PrunedEnsemble
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Goal:
     """By how much the out-of-fold log-loss may rise, the standard error of its paired difference included: of many
     ensembles on few rows, some look better than they are."""
 
-    def met(self, step: Pruned) -> bool:
+    def met(self, step: PrunedEnsemble) -> bool:
         if self.members is not None:
             return len(step.left) <= self.members
         if self.milliseconds is not None:
@@ -36,12 +36,12 @@ class Receipt:
     milliseconds: Floats
     """Of each member for one row, on this machine."""
     fit_seconds: Floats
-    steps: tuple[Pruned, ...]
+    steps: tuple[PrunedEnsemble, ...]
     """From the whole ensemble to a single member."""
     rows: int
     """Out-of-fold rows that the losses were told from."""
 
-    def chosen(self, goal: Goal) -> Pruned | None:
+    def chosen(self, goal: Goal) -> PrunedEnsemble | None:
         """The fastest step that keeps a loss, the largest that keeps the other goals; None where none does."""
         meeting = [step for step in self.steps if goal.met(step)]
         if not meeting:

@@ -17,7 +17,7 @@ from quorate.registry import KindParams
 
 
 @dataclass(frozen=True)
-class Change:
+class EnsembleChange:
     """What an ensemble loses or gains against another on the same rows, with standard errors of the paired difference.
 
     A rise of `nll`, in nats, is a loss; a rise of `accuracy` a gain.
@@ -30,7 +30,7 @@ class Change:
 
 
 @dataclass(frozen=True, eq=False)
-class Estimated:
+class EnsembleEstimate:
     """The cross-fitted log-losses (N,) of an ensemble, and whether it is right (N,)."""
 
     losses: Floats
@@ -38,20 +38,20 @@ class Estimated:
     groups: Labels | None = None
     """Which rows (N,) belong together, for the standard errors."""
 
-    def against(self, other: Estimated) -> Change:
+    def against(self, other: EnsembleEstimate) -> EnsembleChange:
         losses = paired_difference(self.losses, other.losses, groups=self.groups)
         right = paired_difference(self.right.astype(np.float64), other.right.astype(np.float64), groups=self.groups)
-        return Change(losses.mean, losses.standard_error, right.mean, right.standard_error)
+        return EnsembleChange(losses.mean, losses.standard_error, right.mean, right.standard_error)
 
 
 @dataclass(frozen=True, eq=False)
-class Pruned:
+class PrunedEnsemble:
     """An ensemble of the members that are `left`, by position, and what it changes against the whole one."""
 
     left: tuple[int, ...]
     cost: float
-    estimate: Estimated
-    change: Change
+    estimate: EnsembleEstimate
+    change: EnsembleChange
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Worth:
         parts = list(parts_of(y, splits=splits, seed=seed, dependence=dependence))
         return cls(proba, y, combiner, parts, seed, dependence)
 
-    def estimate(self, members: Sequence[int]) -> Estimated:
+    def estimate(self, members: Sequence[int]) -> EnsembleEstimate:
         """The ensemble of these members, fitted anew on each part's other rows."""
         proba = self.proba[list(members)]
         found = crossfitted(
@@ -91,15 +91,17 @@ class Worth:
             seed=self.seed,
             dependence=self.dependence,
         )
-        return Estimated(row_nll(found, self.y), np.asarray(found.argmax(axis=1) == self.y), self.dependence.groups)
+        return EnsembleEstimate(
+            row_nll(found, self.y), np.asarray(found.argmax(axis=1) == self.y), self.dependence.groups
+        )
 
-    def without_each(self) -> list[Change]:
+    def without_each(self) -> list[EnsembleChange]:
         """What the ensemble changes without each of its members: a rise of the log-loss is what the member is worth."""
         everyone = range(len(self.proba))
         whole = self.estimate(everyone)
         return [self.estimate([m for m in everyone if m != gone]).against(whole) for gone in everyone]
 
-    def eliminate(self, costs: Floats, *, by_cost: bool = True) -> Iterator[Pruned]:
+    def eliminate(self, costs: Floats, *, by_cost: bool = True) -> Iterator[PrunedEnsemble]:
         """Smaller and smaller ensembles, the whole one first, the last one of a single member.
 
         Each time the member goes whose loss costs least for what it saves of `costs` (M,) (least of all, unless
@@ -107,14 +109,16 @@ class Worth:
         """
         left = tuple(range(len(self.proba)))
         whole = self.estimate(left)
-        step = Pruned(left, float(costs.sum()), whole, whole.against(whole))
+        step = PrunedEnsemble(left, float(costs.sum()), whole, whole.against(whole))
         yield step
         while len(left) > 1:
             trials = []
             for gone in left:
                 rest = tuple(m for m in left if m != gone)
                 estimate = self.estimate(rest)
-                trials.append((gone, Pruned(rest, float(costs[list(rest)].sum()), estimate, estimate.against(whole))))
+                trials.append(
+                    (gone, PrunedEnsemble(rest, float(costs[list(rest)].sum()), estimate, estimate.against(whole)))
+                )
             before = step.change.nll
             _, step = min(trials, key=lambda trial: _price(trial[1].change.nll - before, costs[trial[0]], by_cost))
             left = step.left

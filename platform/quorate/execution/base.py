@@ -8,8 +8,8 @@ from typing import Protocol
 
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Event, Failed
-from quorate.plan.planner import Context, FitTask, Resources, Task, Unit
-from quorate.training.run import Hardware
+from quorate.plan.planner import FitTask, JobData, Resources, Task, Unit
+from quorate.training.context import Hardware
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Executor(Protocol):
         self,
         units: Sequence[Unit],
         *,
-        context: Context,
+        context: JobData,
         sources: Sources,
         policy: Policy,
         agenda: Agenda | None = None,

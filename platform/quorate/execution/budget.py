@@ -52,7 +52,8 @@ class Agenda:
         units, now = list(waiting), time.monotonic()
         busy = sum(self.estimates.seconds_left(task, now) * self.share(task) for task in self.estimates.running())
         waits = [
-            Wait(round_of(tasks[0]), sum(map(self.estimates.seconds, tasks)), self.share(tasks[0])) for tasks in units
+            QueuedUnit(round_of(tasks[0]), sum(map(self.estimates.seconds, tasks)), self.share(tasks[0]))
+            for tasks in units
         ]
         return [units[i] for i in in_rounds(waits, room=self.budget.training_left() - busy)]
 
@@ -92,7 +93,7 @@ class Agenda:
 
 
 @dataclass(frozen=True)
-class Wait:
+class QueuedUnit:
     """A unit in the queue: its round, estimated seconds, and the share of all workers that it holds."""
 
     round: int
@@ -100,7 +101,7 @@ class Wait:
     share: float
 
 
-def in_rounds(waits: Sequence[Wait], *, room: float) -> list[int]:
+def in_rounds(waits: Sequence[QueuedUnit], *, room: float) -> list[int]:
     """The positions of `waits` in the order in which they are to begin.
 
     Rounds come one after another, so that each member has its first fold before any has its second. A round that fits

@@ -8,7 +8,7 @@ from typing import Literal
 from quorate.data.features import Matrix
 from quorate.members.base import Proba
 from quorate.plan.planner import FeatureTask, FitTask, PredictTask, Task
-from quorate.training.run import Metrics
+from quorate.training.context import Metrics
 
 Status = Literal["failed", "diverged", "lost"]
 

@@ -10,8 +10,8 @@ from quorate.execution.base import Attempts, Policy, Sources, longest_first
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Event, Failed, OutOfTime, Stopped
 from quorate.execution.stream import Control, assign, stream, this_hardware
-from quorate.plan.planner import Context, Resources, Task, Unit
-from quorate.training.run import Hardware
+from quorate.plan.planner import JobData, Resources, Task, Unit
+from quorate.training.context import Hardware
 
 
 class LocalExecutor:
@@ -33,7 +33,7 @@ class LocalExecutor:
         self,
         units: Sequence[Unit],
         *,
-        context: Context,
+        context: JobData,
         sources: Sources,
         policy: Policy,
         agenda: Agenda | None = None,

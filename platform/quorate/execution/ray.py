@@ -19,8 +19,8 @@ from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event, Failed, Fitted, OutOfTime, Started, Stopped
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
 from quorate.execution.worker_signals import cause_of_death
-from quorate.plan.planner import Context, Resources, Task, Unit
-from quorate.training.run import Hardware
+from quorate.plan.planner import JobData, Resources, Task, Unit
+from quorate.training.context import Hardware
 
 _REFRESH_SECONDS = 1.0
 _TAIL_LINES = 20
@@ -36,7 +36,7 @@ _GRACE_SECONDS = 20.0
 class Worker:
     """Runs tasks one after another; `control` is answered while one is running."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: JobData) -> None:
         self._context = context
         self._control = Control()
 
@@ -108,7 +108,7 @@ class RayExecutor:
         self,
         units: Sequence[Unit],
         *,
-        context: Context,
+        context: JobData,
         sources: Sources,
         policy: Policy,
         agenda: Agenda | None = None,

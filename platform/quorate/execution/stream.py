@@ -40,11 +40,11 @@ from quorate.execution.events import (
 )
 from quorate.execution.interim import Interim
 from quorate.members.backbone import extractor
-from quorate.members.base import Member, Proba, Several, files_of, member_of
-from quorate.plan.planner import Context, FeatureTask, FitTask, PredictTask, Task, predict_key
+from quorate.members.base import Member, MultiViewMember, Proba, files_of, member_of
+from quorate.plan.planner import FeatureTask, FitTask, JobData, PredictTask, Task, predict_key
 from quorate.registry import MEMBERS
+from quorate.training.context import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.curves import with_labels
-from quorate.training.run import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.state import StateError, pack_state, unpack_state
 
 _COST_OF_CHECKPOINTS = 0.02
@@ -113,7 +113,7 @@ class Control:
 
 
 def stream(
-    assignment: Assignment, context: Context, control: Control, *, over: Callable[[], bool] | None = None
+    assignment: Assignment, context: JobData, control: Control, *, over: Callable[[], bool] | None = None
 ) -> Iterator[Event]:
     """The events of one task, the last one being `Fitted`, `Predicted`, `Featured`, `Failed`, `Stopped` or `OutOfTime`.
 
@@ -168,7 +168,7 @@ def at_work() -> set[threading.Thread]:
 
 
 def _fit(
-    assignment: Assignment, task: FitTask, context: Context, control: Control, emit: Callable[[Event], None]
+    assignment: Assignment, task: FitTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
     started = time.perf_counter()
     torch.set_num_threads(task.numerics.threads)  # counts for the calling thread
@@ -191,7 +191,7 @@ def _fit(
     def results(member: Member, *, complete: bool) -> Fitted:
         """Of the task and the others of its run."""
         seconds = spent + time.perf_counter() - started
-        views = [(other, cast(Several, member).view(other.view)) for other in task.others]
+        views = [(other, cast(MultiViewMember, member).view(other.view)) for other in task.others]
         others = [result(other, view, seconds=0.0, complete=complete) for other, view in views if view is not None]
         done = result(task, member, seconds=seconds, complete=complete, others=tuple(others))
         return replace(done, ending=spent + time.perf_counter() - started - seconds)
@@ -230,12 +230,12 @@ def _predict_in_time(
         assert done.predict_ms is not None and control.due is not None
         if _SAFETY * done.predict_ms * len(test) / 1e3 > most * (control.due - time.monotonic()):
             return
-        chosen = cast(Several, member).view(view) if view else member
+        chosen = cast(MultiViewMember, member).view(view) if view else member
         assert chosen is not None, "it has given validation rows"
         emit(Predicted(PredictTask(predict_key(task.key, test), task), _checked(chosen.predict_proba(test.x))))
 
 
-def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: Callable[[Event], None]) -> None:
+def _predict(assignment: Assignment, task: PredictTask, context: JobData, emit: Callable[[Event], None]) -> None:
     assert assignment.files is not None and context.test is not None
     torch.set_num_threads(task.fit.numerics.threads)
     emit(Started(task, assignment.attempt, f"{socket.gethostname()}:{os.getpid()}", assignment.log))
@@ -244,7 +244,7 @@ def _predict(assignment: Assignment, task: PredictTask, context: Context, emit: 
 
 
 def _extract(
-    assignment: Assignment, task: FeatureTask, context: Context, control: Control, emit: Callable[[Event], None]
+    assignment: Assignment, task: FeatureTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
     started = time.perf_counter()
     torch.set_num_threads(task.numerics.threads)
@@ -269,7 +269,7 @@ class _TaskRun:
         task: FitTask,
         restored: State | None,
         spent: float,
-        context: Context,
+        context: JobData,
         checkpoint_seconds: float,
         control: Control,
         emit: Callable[[Event], None],

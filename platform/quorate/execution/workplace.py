@@ -11,7 +11,7 @@ from quorate.execution.base import Executor
 from quorate.execution.session import start_ray
 from quorate.execution.stream import this_hardware
 from quorate.plan.planner import Resources
-from quorate.training.run import Hardware
+from quorate.training.context import Hardware
 
 
 class Workplace:

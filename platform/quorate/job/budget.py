@@ -18,7 +18,7 @@ from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import OutOfTime
-from quorate.job.training import Shares, Work, seconds_to_quorum
+from quorate.job.training import JobProgress, WorkerShares, seconds_to_quorum
 from quorate.plan.planner import Plan, Resources, Unit
 from quorate.registry import COMBINERS
 from quorate.report.budget import ranges, say_time
@@ -54,7 +54,7 @@ _SAFETY = 1.5
 
 
 @dataclass
-class Ending:
+class ClosingTime:
     """What the end of a job may still do by the time that is left, and what was left out; without a budget all is done.
 
     `slow` says how many times longer things take than where the figures above were measured, `closing` are the seconds
@@ -95,7 +95,7 @@ class Ending:
             yield path
 
 
-def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: Ending, *, reused: int) -> float:
+def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: ClosingTime, *, reused: int) -> float:
     """What the job needs once training is over, `reused` fit tasks being there already."""
     members, test = len(plan.labels), plan.context.test
     combining = combining_seconds(
@@ -125,7 +125,7 @@ def train_dev_seconds(plan: Plan) -> float:
     return passes * len(plan.context.train_dev) / max(len(plan.context.folds[0].train), 1)
 
 
-def leave_out_beginnings(plan: Plan, work: Work) -> None:
+def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
     """Count folds as out of time where a network got less than half as far as in its furthest one.
 
     Their predictions would stand beside much better ones under one temperature and weight, and spoil the member. The
@@ -146,7 +146,7 @@ def _trained(fit: Fit) -> float:
 
 
 @dataclass(frozen=True)
-class Turnout:
+class Attendance:
     """The `members` (M,) that make the ensemble, and the `folds` (F,) on whose rows they are combined."""
 
     members: NDArray[np.bool_]
@@ -157,7 +157,7 @@ class Turnout:
     """Whether time, and no failure, left fewer than that."""
 
 
-def turnout(plan: Plan, work: Work, quorum: QuorumSpec) -> Turnout:
+def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
     """Who makes the ensemble: members with all folds, or as many as the job says, unless the budget left some out.
 
     Then, where the job does not say how many folds a member needs, those with the folds that enough members share.
@@ -171,15 +171,15 @@ def turnout(plan: Plan, work: Work, quorum: QuorumSpec) -> Turnout:
     need = quorum.of(len(plan.labels))
     if quorum.folds is not None:
         enough = coverage(mask_by_fold=finished, need_folds=quorum.folds) & (status != "diverged")
-        usual = Turnout(enough, everywhere, need)
+        usual = Attendance(enough, everywhere, need)
     else:
         folds = _shared_folds(plan, sound, need) if work.late else everywhere
-        usual = Turnout(np.all(sound[:, folds], axis=1), folds, need)
+        usual = Attendance(np.all(sound[:, folds], axis=1), folds, need)
     enough_members, enough_able = np.count_nonzero(usual.members) >= need, np.count_nonzero(~broken) >= need
     if not work.late or enough_members or not enough_able or not sound.any():
         return usual
     folds = _shared_folds(plan, sound, 1)
-    return Turnout(np.all(sound[:, folds], axis=1), folds, need, short=True)
+    return Attendance(np.all(sound[:, folds], axis=1), folds, need, short=True)
 
 
 def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray[np.bool_]:
@@ -195,10 +195,10 @@ def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray
     return common_folds(finished=finished, need=need, enough=enough)
 
 
-def what_was_needed(spec: JobSpec, plan: Plan, work: Work, executor: Executor, budget: Budget) -> str:
+def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Executor, budget: Budget) -> str:
     """How much time the quorum, and the first member, would have taken."""
     need = spec.quorum.of(len(plan.labels))
-    shares = Shares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
+    shares = WorkerShares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
 
     def in_all(seconds: float) -> str:
         return say_time(max(budget.startup + budget.reserve + seconds, budget.seconds))
@@ -213,7 +213,9 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: Work, executor: Executor, b
     )
 
 
-def budget_part(budget: Budget, plan: Plan, work: Work, there: Turnout, tested: NDArray[np.bool_]) -> dict[str, Any]:
+def budget_part(
+    budget: Budget, plan: Plan, work: JobProgress, there: Attendance, tested: NDArray[np.bool_]
+) -> dict[str, Any]:
     """The leaderboard's `budget`: what was left out or stopped; `tested` (M,) are members that have predicted the test
     rows.
 
@@ -242,7 +244,7 @@ def budget_part(budget: Budget, plan: Plan, work: Work, there: Turnout, tested: 
     }
 
 
-def with_ending(board: dict[str, Any], ending: Ending) -> dict[str, Any]:
+def with_ending(board: dict[str, Any], ending: ClosingTime) -> dict[str, Any]:
     """The leaderboard with what the end of the job has left out, and with the time that it has used by now."""
     assert ending.budget is not None
     part = {"used_seconds": round(ending.budget.used(), 1), "left_out": list(ending.left_out)}
@@ -260,7 +262,7 @@ def _stopped(fit: Fit) -> dict[str, Any]:
     }
 
 
-def _not_counted(plan: Plan, work: Work, there: Turnout) -> Iterator[dict[str, str]]:
+def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[dict[str, str]]:
     """Members that time left without a place in the ensemble."""
     for m, label in enumerate(plan.labels):
         if there.members[m] or work.status(plan, label) != "out of time":
@@ -271,7 +273,7 @@ def _not_counted(plan: Plan, work: Work, there: Turnout) -> Iterator[dict[str, s
         yield {"member": label, "reason": f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"}
 
 
-def _untested(plan: Plan, work: Work, tested: NDArray[np.bool_]) -> Iterator[str]:
+def _untested(plan: Plan, work: JobProgress, tested: NDArray[np.bool_]) -> Iterator[str]:
     """Members that have models for which time left no test predictions."""
     for m, label in enumerate(plan.labels):
         if not tested[m] and any(task.key in work.fits for task in plan.of(label)):

@@ -81,7 +81,7 @@ def member_sizes(production: Production, results: Results) -> dict[str, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Alone:
+class SingleNetwork:
     """One network as an ensemble of its own: what a bundle of it says."""
 
     name: str
@@ -99,7 +99,7 @@ class Alone:
     """What `unseen_file` makes of those rows; without it there are no conformal sets."""
 
 
-def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: Alone, notes: Mapping[str, bytes]) -> Path:
+def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork, notes: Mapping[str, bytes]) -> Path:
     """Write the bundle of one network to `folder`, with the files `notes` beside it."""
     files = dict(notes) | {LOSSES: losses_file(alone.row_losses, data.groups)} | known_file(data.x)
     if alone.unseen is not None:

@@ -15,7 +15,7 @@ from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.execution.events import Event, Failed, Featured, OutOfTime, Stopped
 from quorate.members.backbone import Backbone, Extractor, prepare
-from quorate.plan.planner import Context, FeatureTask, FitTask, Plan, Task, Unit, backbone_of
+from quorate.plan.planner import FeatureTask, FitTask, JobData, Plan, Task, Unit, backbone_of
 from quorate.results.results import Results
 
 
@@ -55,11 +55,11 @@ class Extraction:
                 if task.key == event.task.key:
                     self.lost.setdefault(task.backbone, event)
 
-    def before(self) -> Context:
+    def before(self) -> JobData:
         """What feature tasks read."""
         return replace(self.plan.context, backbones=self.weights)
 
-    def after(self) -> Context:
+    def after(self) -> JobData:
         """What the other tasks read: rows that know their features."""
         context = self.plan.context
         test = None if context.test is None else self._with_features(context.test, "test")
@@ -111,7 +111,7 @@ def find_features(plan: Plan, units: Sequence[Unit], results: Results) -> Extrac
 
 
 @dataclass(frozen=True)
-class Summary:
+class FeatureSummary:
     """The feature tasks of one frozen network for one part of the images."""
 
     backbone: Backbone
@@ -127,7 +127,7 @@ class Summary:
         return sum(task.stop - task.start for task in self.tasks)
 
 
-def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Summary]:
+def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[FeatureSummary]:
     """What a plan asks of frozen networks, in the order of the plan."""
     parts = dict.fromkeys((task.backbone, task.part) for task in plan.features)
     found = []
@@ -135,7 +135,7 @@ def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Summa
         tasks = tuple(task for task in plan.features if (task.backbone, task.part) == (backbone, part))
         left = [task for task in tasks if not finished(task)]
         images = "training images" if part == "train" else "test images"
-        found.append(Summary(backbone, images, tasks, len(tasks) - len(left), sum(task.cost for task in left)))
+        found.append(FeatureSummary(backbone, images, tasks, len(tasks) - len(left), sum(task.cost for task in left)))
     return found
 
 

@@ -14,7 +14,7 @@ from quorate.ensemble.assemble import Assembly
 from quorate.json_text import json_text
 from quorate.plan.planner import Plan
 from quorate.report.leaderboard import as_text
-from quorate.results.oof import Gathered
+from quorate.results.oof import OofPredictions
 from quorate.runs.folder import BOARD, RunFolder
 
 
@@ -22,7 +22,7 @@ def write_end(
     folder: RunFolder,
     board: dict[str, Any],
     plan: Plan,
-    gathered: Gathered,
+    gathered: OofPredictions,
     assembly: Assembly,
     test: NDArray[np.float64] | None,
 ) -> None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import rounded, scores
-from quorate.job.training import Work
+from quorate.job.training import JobProgress
 from quorate.plan.planner import Plan
-from quorate.results.oof import Gathered
+from quorate.results.oof import OofPredictions
 from quorate.results.results import Fit
 from quorate.spec import JobSpec
 
@@ -23,8 +23,8 @@ from quorate.spec import JobSpec
 def make_board(
     spec: JobSpec,
     plan: Plan,
-    work: Work,
-    gathered: Gathered,
+    work: JobProgress,
+    gathered: OofPredictions,
     assembly: Assembly,
     combination: Combination,
     test: NDArray[np.float64] | None,
@@ -100,7 +100,7 @@ def make_board(
     }
 
 
-def oof_hash(plan: Plan, gathered: Gathered) -> str:
+def oof_hash(plan: Plan, gathered: OofPredictions) -> str:
     """SHA-256 over the members in the order of their names, whatever their order in the job file."""
     content = hashlib.sha256()
     for m in np.argsort(plan.labels):

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from quorate.data.folds import Fold, Folds, learnable_rows
 from quorate.ensemble.metrics import nll
-from quorate.job.training import Work
+from quorate.job.training import JobProgress
 from quorate.members.base import Proba
-from quorate.plan.planner import ALL_ROWS, Context, FitTask, Plan, make_plan
+from quorate.plan.planner import ALL_ROWS, FitTask, JobData, Plan, make_plan
 from quorate.results.results import Fit
 from quorate.spec import JobSpec, MemberParams
-from quorate.training.run import Hardware
+from quorate.training.context import Hardware
 from quorate.training.stopping import badness
 
 WATCHED = 500
@@ -54,7 +54,7 @@ class Production:
         return bool(fits) and all(fit.task.key in self.tests for fit in fits)
 
 
-def from_folds(plan: Plan, work: Work, *, best: int | None) -> Production:
+def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production:
     """All fold models of each member, or the `best` by their own validation rows (log-loss).
 
     Only rows of classes that the fold trains on count; a fold without such rows comes last.
@@ -81,7 +81,7 @@ def from_folds(plan: Plan, work: Work, *, best: int | None) -> Production:
     return Production(fits, work.tests, note)
 
 
-def refit_plan(spec: JobSpec, plan: Plan, work: Work, labels: Sequence[str], hardware: Hardware) -> Plan:
+def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[str], hardware: Hardware) -> Plan:
     """A fit task on all rows for each run that gives one of the members called `labels`.
 
     A network that stopped early is trained for the mean of its folds' best epochs.
@@ -89,7 +89,7 @@ def refit_plan(spec: JobSpec, plan: Plan, work: Work, labels: Sequence[str], har
     train = plan.context.train
     watched = plan.context.folds[0].valid[:WATCHED]
     whole = Folds((Fold(np.arange(len(train)), watched),), "all rows")
-    context: Context = replace(plan.context, folds=whole)
+    context: JobData = replace(plan.context, folds=whole)
     members = {name: _as_long(name, params, plan, work) for name, params in spec.members.items()}
     everyone = make_plan(spec.model_copy(update={"members": members}), context, hardware, first_fold=ALL_ROWS)
     wanted = {task.key for task in everyone.runs if any(part.label in labels for part in task.all)}
@@ -98,7 +98,7 @@ def refit_plan(spec: JobSpec, plan: Plan, work: Work, labels: Sequence[str], har
     return Plan(tuple(kept), context, features)
 
 
-def refitted(plan: Plan, again: Plan, before: Production, work: Work, labels: Sequence[str]) -> Production:
+def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, labels: Sequence[str]) -> Production:
     """The refits that there are; a member whose refit failed keeps its fold models."""
     fits: dict[str, Sequence[Fit]] = dict(before.fits)
     failed, stopping = [], []
@@ -121,7 +121,7 @@ def refitted(plan: Plan, again: Plan, before: Production, work: Work, labels: Se
     return Production(fits, {**before.tests, **work.tests}, note)
 
 
-def _as_long(name: str, params: MemberParams, plan: Plan, work: Work) -> MemberParams:
+def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> MemberParams:
     """`params` without early stopping, for as many epochs as were best in the folds.
 
     As they are where copies vary, and where a schedule does not fit into so few: `refitted` says so.

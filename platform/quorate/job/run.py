@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from quorate.bundle import needs, read_manifest
-from quorate.data.source import Opened
+from quorate.data.source import OpenedData
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
@@ -26,8 +26,8 @@ from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.budget import (
     TRAIN_DEV,
-    Ending,
-    Turnout,
+    Attendance,
+    ClosingTime,
     budget_part,
     leave_out_beginnings,
     seconds_after_training,
@@ -42,15 +42,15 @@ from quorate.job.features import BackboneError, summaries
 from quorate.job.final_files import write_board, write_end
 from quorate.job.leaderboard import make_board
 from quorate.job.production import from_folds, refit_plan, refitted
-from quorate.job.tracker import Mirror
+from quorate.job.tracker import Tracker
 from quorate.job.train_dev import score_train_dev
-from quorate.job.training import Work, find_finished, train, units_left
+from quorate.job.training import JobProgress, find_finished, train, units_left
 from quorate.plan.opening import open_data
-from quorate.plan.planner import Context, Plan, PlanError, backbone_of, derive_seed, digest, make_plan, recipes_of
+from quorate.plan.planner import JobData, Plan, PlanError, backbone_of, derive_seed, digest, make_plan, recipes_of
 from quorate.report.pictures import draw
 from quorate.report.progress import Screen
-from quorate.report.run_report import REPORT, Known, seconds_needed, write_report_and_worth
-from quorate.results.oof import Gathered, gather
+from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_worth
+from quorate.results.oof import OofPredictions, gather
 from quorate.results.results import Results
 from quorate.runs.crashes import ended_without_a_word, recorded
 from quorate.runs.folder import RunFolder
@@ -89,7 +89,7 @@ def run_job(
     *,
     console: Console,
     stop: StopRequest,
-    data: Opened | None = None,
+    data: OpenedData | None = None,
     errors: Console | None = None,
 ) -> dict[str, Any]:
     """Run a job and give its leaderboard; `data` are rows in memory, used instead of what the job names.
@@ -101,13 +101,13 @@ def run_job(
     started = time.monotonic()
     spec, results = job.spec, Results(options.store)
     budget = _budget(spec, options.began if options.began is not None else started)
-    ending = Ending(budget)
+    ending = ClosingTime(budget)
     screen = Screen(console, errors or console)
     context = open_data(job, partial(_say_note, console), data)
     opening = time.monotonic() - started
     with _workplace(options, stop, urgent=budget is not None) as place:
         plan = plan_job(job, context, place)
-        work = Work(fits=find_finished(plan, results))
+        work = JobProgress(fits=find_finished(plan, results))
         if (crashed := ended_without_a_word(options.runs, spec.name)) is not None:
             console.print(crashed, style="yellow", markup=False, highlight=False, soft_wrap=True)
         folder = RunFolder.create(options.runs, job)
@@ -149,7 +149,7 @@ def run_job(
             if spec.production.refit:
                 weighted = [plan.labels[m] for m in np.flatnonzero(combination.weights)]
                 again = refit_plan(spec, plan, work, weighted, place.hardware())
-                later = Work(fits=find_finished(again, results))
+                later = JobProgress(fits=find_finished(again, results))
                 console.print(f"on all rows: {_count(len(again.tasks), 'fit task')}, {len(later.fits)} reused")
                 mirror.reused(later.fits.values())
                 if units := units_left(again, later, results):
@@ -186,7 +186,7 @@ def run_job(
                 write_board(folder, board := with_ending(board, ending))
             mirror.finished(board, folder, bundle, member_sizes(production, results))
             if reported:
-                known = Known.of(spec, context.train, context.test)
+                known = RunInputs.of(spec, context.train, context.test)
                 path = folder.path / REPORT
                 report, worth = write_report_and_worth(folder, path, known, quick=budget is not None)
                 mirror.report(report)
@@ -194,7 +194,7 @@ def run_job(
     return board
 
 
-def plan_job(job: Job, context: Context, place: Workplace) -> Plan:
+def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
     """The plan for what the job runs on; raises `SpecError` for members that could never run there."""
     try:
         plan = make_plan(job.spec, context, place.hardware())
@@ -236,8 +236,8 @@ def _budget(spec: JobSpec, began: float) -> Budget | None:
 def _counted(
     job: Job,
     plan: Plan,
-    work: Work,
-    there: Turnout,
+    work: JobProgress,
+    there: Attendance,
     place: Workplace,
     budget: Budget | None,
 ) -> list[int]:
@@ -253,7 +253,7 @@ def _counted(
     return [int(i) for i in np.flatnonzero(there.members)]
 
 
-def _assemble(job: Job, plan: Plan, gathered: Gathered, members: list[int]) -> Assembly:
+def _assemble(job: Job, plan: Plan, gathered: OofPredictions, members: list[int]) -> Assembly:
     labels = [plan.labels[i] for i in members]
     try:
         return assemble(
@@ -284,11 +284,11 @@ def _workplace(options: Options, stop: StopRequest, *, urgent: bool) -> Workplac
 
 
 @contextmanager
-def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, ending: Ending) -> Iterator[Mirror]:
+def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, ending: ClosingTime) -> Iterator[Tracker]:
     """The journal of the run, closed with the job's status, and the process that sends it to MLflow."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
-    mirror = Mirror(journal, job.spec, plan, run=folder.name)
+    mirror = Tracker(journal, job.spec, plan, run=folder.name)
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
         yield mirror
@@ -303,7 +303,7 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, ending: 
         _say_tracking(console, shipper, most=max(0.0, min(ending.left(), _WAIT_FOR_SHIPPER)))
 
 
-def _say_plan(console: Console, plan: Plan, work: Work, folder: RunFolder) -> None:
+def _say_plan(console: Console, plan: Plan, work: JobProgress, folder: RunFolder) -> None:
     total, reused = len(plan.tasks), len(work.fits)
     members, folds = _count(len(plan.labels), "member"), _count(len(plan.context.folds), "fold")
     counts = f"{members} x {folds} = {_count(total, 'fit task')}, {reused} reused"

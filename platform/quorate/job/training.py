@@ -22,14 +22,14 @@ from quorate.execution.events import (
     Started,
 )
 from quorate.job.features import Extraction, find_features
-from quorate.job.tracker import Mirror
+from quorate.job.tracker import Tracker
 from quorate.members.base import Proba
-from quorate.plan.planner import Context, FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit, predict_key
+from quorate.plan.planner import FeatureTask, FitTask, JobData, Plan, PredictTask, Resources, Task, Unit, predict_key
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Fit, Results
 from quorate.runs.folder import RunFolder
 from quorate.spec import ExecutionSpec
-from quorate.training.run import Metrics
+from quorate.training.context import Metrics
 from quorate.training.soundness import difference
 
 _PACKING = 1.5
@@ -37,7 +37,7 @@ _PACKING = 1.5
 
 
 @dataclass
-class Work:
+class JobProgress:
     """What is done of a plan, by the key of the fit task."""
 
     fits: dict[str, Fit] = field(default_factory=dict)
@@ -67,7 +67,7 @@ def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = 
     return {fit.task.key: fit for fit in found if fit is not None}
 
 
-def units_left(plan: Plan, work: Work, results: Results) -> list[Unit]:
+def units_left(plan: Plan, work: JobProgress, results: Results) -> list[Unit]:
     """What is still to be run; test predictions that the store has are taken from there."""
     units = [Unit((task,)) for task in plan.runs if any(part.key not in work.fits for part in task.all)]
     return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
@@ -76,10 +76,10 @@ def units_left(plan: Plan, work: Work, results: Results) -> list[Unit]:
 def train(
     units: Sequence[Unit],
     plan: Plan,
-    work: Work,
+    work: JobProgress,
     results: Results,
     executor: Executor,
-    mirror: Mirror,
+    mirror: Tracker,
     folder: RunFolder,
     spec: ExecutionSpec,
     screen: Screen,
@@ -94,7 +94,7 @@ def train(
     every = [*(Unit((task,)) for task in extraction.missing), *units]
     policy = Policy(spec.retries, spec.lost_workers, spec.checkpoint_seconds, spec.workers)
     sources = Sources(results.checkpoint, lambda task: results.files(work.fits[task.key]))
-    shares = Shares(every, executor, spec.workers)
+    shares = WorkerShares(every, executor, spec.workers)
     for fit in work.fits.values():
         if not fit.task.view:
             work.estimates.reused(fit.task, fit.seconds)
@@ -102,9 +102,9 @@ def train(
     watch = Watch(screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     begun: set[str] = set()
     so_far: dict[str, Fitted] = {}
-    heard = Heard()
+    heard = AttemptHistory()
 
-    def run(chosen: Sequence[Unit], context: Context) -> Iterator[Event]:
+    def run(chosen: Sequence[Unit], context: JobData) -> Iterator[Event]:
         return executor.run(chosen, context=context, sources=sources, policy=policy, agenda=agenda)
 
     with watch.shown():
@@ -156,7 +156,7 @@ def train(
 
 
 def _in_turn(
-    extraction: Extraction, units: Sequence[Unit], run: Callable[[Sequence[Unit], Context], Iterator[Event]]
+    extraction: Extraction, units: Sequence[Unit], run: Callable[[Sequence[Unit], JobData], Iterator[Event]]
 ) -> Iterator[Event]:
     """The events of the features that are missing, then those of `units`; the caller has dealt with one when it asks
     for the next."""
@@ -168,7 +168,7 @@ def _in_turn(
         yield from run(ready, extraction.after())
 
 
-class Heard:
+class AttemptHistory:
     """The figures of each epoch as the first attempt at a fit gave them, to hold against those of later attempts."""
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ class Heard:
         return event
 
 
-class Shares:
+class WorkerShares:
     """The part of all workers that a task holds: one by the number of its size that run at the same time."""
 
     def __init__(self, units: Sequence[Unit], executor: Executor, most: int | None) -> None:
@@ -209,7 +209,7 @@ class Shares:
         return self._shares.get(task.resources, 1.0)
 
 
-def seconds_to_quorum(plan: Plan, work: Work, *, need: int, share: Shares) -> float:
+def seconds_to_quorum(plan: Plan, work: JobProgress, *, need: int, share: WorkerShares) -> float:
     """Estimated seconds of training until `need` members have a fold more than none, the quickest ones first."""
     firsts = [min(plan.of(label), key=round_of) for label in plan.labels]
     missing = [task for task in firsts if task.key not in work.fits and task.key not in work.failures]
@@ -224,7 +224,7 @@ def _fits_of(task: FitTask | PredictTask) -> tuple[FitTask, ...]:
     return task.all if isinstance(task, FitTask) else (task.fit,)
 
 
-def _keep(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
+def _keep(event: Fitted, plan: Plan, work: JobProgress, results: Results) -> None:
     """Keep a result and the others of its run; a run that was stopped early may lack some of them."""
     for part in event.all:
         _keep_one(part, plan, work, results)
@@ -233,7 +233,7 @@ def _keep(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
             work.late[task.key] = OutOfTime(task, True, "its run was stopped before it came to it")
 
 
-def _keep_one(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
+def _keep_one(event: Fitted, plan: Plan, work: JobProgress, results: Results) -> None:
     work.failures.pop(event.task.key, None)
     if event.complete:
         work.fits[event.task.key] = results.keep(event)
@@ -246,7 +246,7 @@ def _keep_one(event: Fitted, plan: Plan, work: Work, results: Results) -> None:
             results.keep_prediction(predict_key(event.task.key, plan.context.test), event.test)
 
 
-def _missing_predictions(plan: Plan, work: Work, results: Results) -> Iterator[PredictTask]:
+def _missing_predictions(plan: Plan, work: JobProgress, results: Results) -> Iterator[PredictTask]:
     """Take the stored test predictions of reused fits; give tasks for those that are not there."""
     if plan.context.test is None:
         return

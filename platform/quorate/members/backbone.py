@@ -25,9 +25,9 @@ from quorate.data.standardize import Standardizer
 from quorate.members.net_params import Profile
 from quorate.registry import ARCHS, Spec
 from quorate.spec import ExistingPath
+from quorate.training.context import Device, Numerics
 from quorate.training.feed import PixelFeed
 from quorate.training.hub import from_hub
-from quorate.training.run import Device, Numerics
 from quorate.training.weights import read_weights
 
 VERSION = 1

@@ -20,7 +20,7 @@ from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.data.standardize import Scheme
 from quorate.data.table import Table
 from quorate.members.backbone import Backbone, Extractor, extractor, prepare
-from quorate.training.run import Run
+from quorate.training.context import TaskContext
 
 _WEIGHTS = "backbone.safetensors"
 _SCALER = "scaler.skops"
@@ -67,7 +67,7 @@ class BackboneFeatures:
 
 
 def fit_any_features(
-    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, run: Run
+    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, run: TaskContext
 ) -> Features:
     """Features of the training rows `x`: of a backbone where there is one, else pixels or columns."""
     if backbone is None:
@@ -118,7 +118,7 @@ def vectors_of(x: Inputs, extract: Extractor) -> Matrix:
     return known[extract.identity]
 
 
-def _weights_for(x: Images, backbone: Backbone, run: Run) -> bytes:
+def _weights_for(x: Images, backbone: Backbone, run: TaskContext) -> bytes:
     """The network's tensors: beside the images, or made of the file that the job names."""
     if isinstance(x, ExtractedImages):
         for found in x.found:

@@ -19,7 +19,7 @@ from quorate.errors import UserError
 from quorate.registry import MEMBERS
 from quorate.registry.own_code import check_allowed
 from quorate.spec import MemberParams
-from quorate.training.run import Hardware, Numerics, Run
+from quorate.training.context import Hardware, Numerics, TaskContext
 
 Proba = NDArray[np.float32]
 
@@ -52,7 +52,7 @@ class Member(Protocol):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         """Estimated seconds of one fit on one core, for rows that `numerics` accepts."""
 
-    def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
         """Learn from `train`; `valid` may decide when to stop."""
 
     def predict_proba(self, x: Inputs) -> Proba:
@@ -65,7 +65,7 @@ class Member(Protocol):
     def load(cls, folder: Path) -> Self: ...
 
 
-class Several(Member, Protocol):
+class MultiViewMember(Member, Protocol):
     """A member whose one run gives others too: the same network with other weights."""
 
     @classmethod

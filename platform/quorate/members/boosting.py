@@ -20,7 +20,7 @@ from quorate.members.held_out import hold_out
 from quorate.members.learner import Learner, LearnerParams
 from quorate.registry.extras import how_to_install
 from quorate.registry.parameter_names import named
-from quorate.training.run import Run
+from quorate.training.context import TaskContext
 
 
 def _patience_alone(value: object) -> object:
@@ -80,7 +80,7 @@ class PackageParams(BoostingParams):
 
 
 @dataclass(frozen=True)
-class Part:
+class BoostingRows:
     """Features (n, width), positions in the fold's classes (n,), and weights (n,) or None."""
 
     x: Matrix
@@ -104,7 +104,7 @@ class Boosting(Learner):
         """The columns of features that hold categories; they are the last."""
         return list(range(self.features.width - len(self.features.cardinalities), self.features.width))
 
-    def boost(self, train: Part, held: Part | None, *, seed: int, threads: int) -> None:
+    def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
         """Fit `self.model`, until `held` gets no better where it is given."""
         raise AssertionError("each kind has its own")
 
@@ -114,7 +114,7 @@ class Boosting(Learner):
     def read_booster(self, folder: Path) -> None:
         super().read_model(folder, {})
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: Run) -> None:
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
         p, seed = self.params, run.seed % 2**31
         self._classes, y = np.unique(train.y, return_inverse=True)
         kept, held = np.arange(len(y)), np.arange(0)
@@ -123,8 +123,8 @@ class Boosting(Learner):
         if p.sampling:
             kept = kept[balanced_rows(y[kept], seed=seed)]
 
-        def part(rows: NDArray[np.int64]) -> Part:
-            return Part(x[rows], y[rows], None if weight is None else weight[rows])
+        def part(rows: NDArray[np.int64]) -> BoostingRows:
+            return BoostingRows(x[rows], y[rows], None if weight is None else weight[rows])
 
         self.boost(part(kept), part(held) if len(held) else None, seed=seed, threads=run.numerics.threads)
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from quorate.data.features import Matrix
 from quorate.data.signature import Signature
-from quorate.members.boosting import Boosting, PackageParams, Part, boosting_cost
+from quorate.members.boosting import Boosting, BoostingRows, PackageParams, boosting_cost
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
@@ -44,7 +44,7 @@ class Catboost(Boosting):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         return 2 * boosting_cost(params, size=signature.size, rows=rows, n_classes=n_classes)
 
-    def boost(self, train: Part, held: Part | None, *, seed: int, threads: int) -> None:
+    def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
         import catboost
 
         p, k = self.params, len(self.classes)
@@ -92,7 +92,7 @@ class Catboost(Boosting):
         )
         self.model = _read(self._content)
 
-    def _rows(self, x: Matrix, part: Part | None = None) -> Any:
+    def _rows(self, x: Matrix, part: BoostingRows | None = None) -> Any:
         import catboost
 
         data: Any = x

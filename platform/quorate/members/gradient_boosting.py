@@ -12,7 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.utils.validation import check_array
 
 from quorate.data.signature import Signature
-from quorate.members.boosting import Boosting, BoostingParams, Part, boosting_cost
+from quorate.members.boosting import Boosting, BoostingParams, BoostingRows, boosting_cost
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
@@ -45,7 +45,7 @@ class GradientBoosting(Boosting):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         return boosting_cost(params, size=signature.size, rows=rows, n_classes=n_classes)
 
-    def boost(self, train: Part, held: Part | None, *, seed: int, threads: int) -> None:
+    def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
         p = self.params
         self.model = HistGradientBoostingClassifier(
             learning_rate=p.learning_rate,

@@ -16,16 +16,16 @@ from quorate.data.dataset import Dataset, Inputs
 from quorate.data.features import Encoding, Features, Matrix
 from quorate.data.signature import Signature
 from quorate.data.standardize import Scheme, check_scheme
-from quorate.data.weighting import WeightedParams, Weights, balanced_rows, row_weights
+from quorate.data.weighting import WeightingParams, Weights, balanced_rows, row_weights
 from quorate.members import backbone
 from quorate.members.backbone_features import fit_any_features, load_any_features
 from quorate.members.base import Proba, read_header, write_header
-from quorate.training.run import Hardware, Numerics, Run
+from quorate.training.context import Hardware, Numerics, TaskContext
 
 MODEL = "model.skops"
 
 
-class LearnerParams(WeightedParams):
+class LearnerParams(WeightingParams):
     """What every scikit-learn member takes."""
 
     standardize: Scheme = "feature"
@@ -69,7 +69,7 @@ class Learner:
         """An unfitted estimator with `predict_proba`, for training labels `y`."""
         raise AssertionError("each kind makes its own")
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: Run) -> None:
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
         """Fit `self.model` on the features `x` of the rows `train`, which count as `weight` (N,) says."""
         y, seed = train.y, run.seed % 2**32
         if self.params.sampling:
@@ -109,7 +109,7 @@ class Learner:
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         raise AssertionError("each kind knows its own")
 
-    def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
         started = time.perf_counter()
         p = self.params
         self.features = fit_any_features(

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from quorate.data.features import Matrix
 from quorate.data.signature import Signature
-from quorate.members.boosting import Boosting, PackageParams, Part, boosting_cost, both_classes
+from quorate.members.boosting import Boosting, BoostingRows, PackageParams, boosting_cost, both_classes
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
@@ -46,7 +46,7 @@ class Lightgbm(Boosting):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         return 0.8 * boosting_cost(params, size=signature.size, rows=rows, n_classes=n_classes)
 
-    def boost(self, train: Part, held: Part | None, *, seed: int, threads: int) -> None:
+    def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
         import lightgbm
 
         p, k = self.params, len(self.classes)
@@ -66,7 +66,7 @@ class Lightgbm(Boosting):
             "verbosity": -1,
         }
 
-        def rows(part: Part) -> lightgbm.Dataset:
+        def rows(part: BoostingRows) -> lightgbm.Dataset:
             return lightgbm.Dataset(
                 part.x, part.y, weight=part.weight, categorical_feature=self.categories, params=options
             )

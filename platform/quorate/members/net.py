@@ -24,16 +24,16 @@ from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export, 
 from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.registry.own_code import package_of
 from quorate.training.averages import Weights, average
+from quorate.training.context import Device, Hardware, Numerics, TaskContext
 from quorate.training.feed import Feed, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing, slower_backbone
 from quorate.training.groups import parameter_groups
 from quorate.training.hub import from_hub
 from quorate.training.initializations import initialize
-from quorate.training.loop import History, Recipe, Trained, fit_network, predict
+from quorate.training.loop import History, LoopSettings, TrainingResult, fit_network, predict
 from quorate.training.memory import footprint, largest_batch
 from quorate.training.pace import schedule_of
-from quorate.training.pretraining.phase import Phase, pretrain
-from quorate.training.run import Device, Hardware, Numerics, Run
+from quorate.training.pretraining.phase import PretrainingResult, pretrain
 from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
@@ -60,7 +60,7 @@ class Net:
         self.n_classes = n_classes
         self.history: History = []
         self.finished = True
-        self.loop: Callable[..., Trained] = fit_network  # a check trains with one of its own
+        self.loop: Callable[..., TrainingResult] = fit_network  # a check trains with one of its own
         self.network: nn.Module | None = None
         self._others: Callable[[], dict[str, Weights]] = dict
         self.features: Features
@@ -117,7 +117,7 @@ class Net:
         passes = PRETRAININGS.get(params.pretrain.kind).passes
         return float(passes * rows * params.pretrain.epochs * (3 * flops / 20e9 + 2e-4))
 
-    def fit(self, train: Dataset, valid: Dataset, run: Run) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
         torch.set_num_threads(run.numerics.threads)
         torch.manual_seed(run.seed)
         if isinstance(train.x, Table):
@@ -139,7 +139,7 @@ class Net:
                 SAMPLE_ROWS
             )
         p = self.params
-        recipe = Recipe(
+        recipe = LoopSettings(
             epochs=p.epochs,
             optimizer=self._optimizer,
             schedule=lambda optimizer, epochs, steps: schedule_of(
@@ -181,7 +181,7 @@ class Net:
         self._others = lambda: others  # averages cost a pass over the training rows
         return self._of(others[name]) if name in others else None
 
-    def _with(self, weights: Weights, before: History, trained: Trained) -> Self:
+    def _with(self, weights: Weights, before: History, trained: TrainingResult) -> Self:
         """A copy of this member in the middle of its training, as it would be if that ended now."""
         other = self._of(weights)
         others = trained.others()
@@ -268,7 +268,7 @@ class Net:
         member.network = network.to(memory_format=memory).eval()
         return member
 
-    def _start(self, run: Run) -> nn.Module:
+    def _start(self, run: TaskContext) -> nn.Module:
         """The network before training: fresh, or with the weights that were asked for."""
         p, arch = self.params, ARCHS.get(self.params.arch.kind)
         if p.weights is None:
@@ -304,11 +304,11 @@ class Net:
         )
         return optimizer
 
-    def _pretrain(self, network: nn.Module, train: Dataset, run: Run) -> Phase:
+    def _pretrain(self, network: nn.Module, train: Dataset, run: TaskContext) -> PretrainingResult:
         """What is learned without labels, from the fold's training images and the job's unlabelled ones."""
         p, shape = self.params, self._shape()
         if p.pretrain is None or isinstance(shape, TableShape):
-            return Phase([], run)
+            return PretrainingResult([], run)
         images = [train.x] if run.unlabelled is None else [train.x, run.unlabelled]
         feeds = [self._feed(part) for part in images]
         rows = len(train) * p.epochs

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Scheme, check_scheme
-from quorate.data.weighting import WeightedParams
+from quorate.data.weighting import WeightingParams
 from quorate.members.starting_point import check_head, check_weights, count_stages, least_size
 from quorate.registry import ARCHS, INITIALIZATIONS, OPTIMIZERS, PRETRAININGS, SCHEDULES, KindParams, kind_of
 from quorate.registry.own_code import OwnCodeError
@@ -24,12 +24,12 @@ from quorate.registry.parameter_names import named
 from quorate.spec import ExistingPath
 from quorate.training.augment import Augment
 from quorate.training.averages import Swa
+from quorate.training.context import Device, MemoryFormat
 from quorate.training.convolutions import NarrowStrided, has_narrow_strided
 from quorate.training.finetuning import Finetune
 from quorate.training.groups import Decayed, tells_layers
 from quorate.training.initializations import DefaultParams
 from quorate.training.own import OwnArch
-from quorate.training.run import Device, MemoryFormat
 from quorate.training.schedule import TimedParams
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.stopping import EarlyStopping
@@ -41,7 +41,7 @@ def _with_patience(value: object) -> object:
     return {"patience": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-class NetParams(WeightedParams):
+class NetParams(WeightingParams):
     kind: Literal["net"] = "net"
     arch: kind_of(ARCHS)  # type: ignore[valid-type]
     """Architecture: `mlp`, `small_cnn`, `small_resnet`, `timm/NAME` or `torchvision/NAME`."""

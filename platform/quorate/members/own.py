@@ -18,7 +18,7 @@ from quorate.members.saved_learner import LOADER, TRIAL_CLASSES, check_savable, 
 from quorate.registry.own_code import OwnCodeError, package_of, said
 from quorate.spec import MemberParams
 from quorate.spec.own_params import own_values, params_of, require_class
-from quorate.training.run import Hardware, Numerics
+from quorate.training.context import Hardware, Numerics
 
 _FORM = "build(*, neighbours: int = 5) -> an unfitted scikit-learn classifier"
 _GIVEN = ("seed", "random_state", "n_classes")

@@ -22,8 +22,8 @@ from quorate.errors import UserError
 from quorate.members.base import Proba, read_header
 from quorate.registry.extras import how_to_install
 from quorate.registry.own_code import said
+from quorate.training.context import Numerics
 from quorate.training.feed import Feed, MatrixFeed, PixelFeed
-from quorate.training.run import Numerics
 from quorate.training.tta import Tta, averaged
 
 LOADER = "onnx"
@@ -38,7 +38,7 @@ _NAMES: dict[str, Any] = {"input_names": ["x"], "output_names": ["logits"], "ops
 
 
 @dataclass(frozen=True)
-class Exported:
+class OnnxExport:
     """A network as ONNX, or the reason why there is none."""
 
     content: bytes | None
@@ -46,7 +46,7 @@ class Exported:
     reason: str = ""
 
 
-def export(network: nn.Module, sample: torch.Tensor) -> Exported:
+def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
     """`network` as ONNX, checked on the rows of `sample` (n, ...) as float32 inputs on the CPU.
 
     The tracing exporter takes a fifth of a second and does not see branches on values; where its network
@@ -63,14 +63,14 @@ def export(network: nn.Module, sample: torch.Tensor) -> Exported:
             parts = [answer(sample.numpy()), answer(sample[:1].numpy())]
             difference = max(float(np.abs(part - expected[: len(part)]).max()) for part in parts)
         except ModuleNotFoundError as error:
-            return Exported(None, np.inf, f"{error.name} is not installed: {how_to_install('onnx')}")
+            return OnnxExport(None, np.inf, f"{error.name} is not installed: {how_to_install('onnx')}")
         except Exception as error:  # noqa: BLE001  (what cannot be exported fails in many ways)
             reasons.append(f"it cannot be exported: {said(error)[:300]}")
             continue
         if difference <= MOST_DIFFERENCE:
-            return Exported(content, difference)
+            return OnnxExport(content, difference)
         reasons.append(f"its probabilities differ by {difference:.1g} as ONNX")
-    return Exported(None, np.inf, reasons[-1])
+    return OnnxExport(None, np.inf, reasons[-1])
 
 
 class SavedNetwork:

@@ -20,7 +20,7 @@ from quorate.members.estimator_recipe import CLASS, build
 from quorate.members.learner import LearnerParams
 from quorate.members.saved_learner import SavedLearner, check_savable
 from quorate.registry import MEMBERS
-from quorate.training.run import Hardware, Numerics, Run
+from quorate.training.context import Hardware, Numerics, TaskContext
 
 
 def _recipe(value: object) -> object:
@@ -79,7 +79,7 @@ class Sklearn(SavedLearner):
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
         return build(self.params.estimator, seed=seed)
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: Run) -> None:
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
         if weight is not None:
             _check_weighs(self.estimator(seed=0, y=train.y), self.params.estimator)
         super().learn(x, train, weight=weight, run=run)

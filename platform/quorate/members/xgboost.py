@@ -13,7 +13,7 @@ from pydantic import Field
 
 from quorate.data.features import Matrix
 from quorate.data.signature import Signature
-from quorate.members.boosting import Boosting, PackageParams, Part, boosting_cost, both_classes
+from quorate.members.boosting import Boosting, BoostingRows, PackageParams, boosting_cost, both_classes
 from quorate.members.learner import LearnerParams
 from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
@@ -46,7 +46,7 @@ class Xgboost(Boosting):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         return 0.8 * boosting_cost(params, size=signature.size, rows=rows, n_classes=n_classes)
 
-    def boost(self, train: Part, held: Part | None, *, seed: int, threads: int) -> None:
+    def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
         import xgboost
 
         p, k = self.params, len(self.classes)
@@ -85,7 +85,7 @@ class Xgboost(Boosting):
         check_json(json.loads(content), features=self.features.width, classes=len(self.classes))
         self.model = xgboost.Booster(params={"nthread": max(1, int(self.params.cpus))}, model_file=bytearray(content))
 
-    def _rows(self, x: Matrix, part: Part | None = None) -> Any:
+    def _rows(self, x: Matrix, part: BoostingRows | None = None) -> Any:
         import xgboost
 
         width, categories = self.features.width, len(self.features.cardinalities)

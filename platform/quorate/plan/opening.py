@@ -8,13 +8,13 @@ import numpy as np
 
 from quorate.data.dataset import Dataset
 from quorate.data.folds import FoldsError, make_folds
-from quorate.data.source import DataError, Opened, TestSplit, first_rows, hold_out
-from quorate.plan.planner import Context, assets_of, derive_seed
+from quorate.data.source import DataError, OpenedData, TestSplit, first_rows, hold_out
+from quorate.plan.planner import JobData, assets_of, derive_seed
 from quorate.registry import DATASETS
 from quorate.spec import Job
 
 
-def open_data(job: Job, say: Callable[[str], None] | None = None, data: Opened | None = None) -> Context:
+def open_data(job: Job, say: Callable[[str], None] | None = None, data: OpenedData | None = None) -> JobData:
     """The rows, folds and files of a job; `data` are rows in memory, used instead of what the job names.
 
     Notes on the data and warnings go to `say`. Raises `SpecError` with the place in the job file.
@@ -37,7 +37,7 @@ def open_data(job: Job, say: Callable[[str], None] | None = None, data: Opened |
         raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
     if (best := spec.production.best) is not None and best > len(folds):
         raise job.error((("production", "folds"), f"the best {best} are asked for, but there are {len(folds)} folds"))
-    context = Context(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
+    context = JobData(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
     validated = np.unique(np.concatenate([fold.valid for fold in folds.folds]))
     if (counting := int(context.learnable[validated].sum())) < 2:
         message = f"only {counting} of the {len(validated):,} validated rows count, too few to combine members"
@@ -48,7 +48,7 @@ def open_data(job: Job, say: Callable[[str], None] | None = None, data: Opened |
     return context
 
 
-def _set_aside(job: Job, opened: Opened) -> tuple[Dataset, Dataset | None]:
+def _set_aside(job: Job, opened: OpenedData) -> tuple[Dataset, Dataset | None]:
     """The rows to train and validate on, and those of `validation.train_dev`: split as a test set would be."""
     fraction = job.spec.validation.train_dev
     if not fraction:

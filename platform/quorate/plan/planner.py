@@ -25,8 +25,8 @@ from quorate.registry import MEMBERS, KindParams, own_reference
 from quorate.registry.own_code import said, source_digest
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.augment import Augment
+from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import HubError, hub_digest
-from quorate.training.run import Hardware, Numerics
 
 _PLACE_ONLY = {"copies", "cpus", "gpus", "memory"}
 """Parameters that say how many and where, not what; threads and device are part of the numerics."""
@@ -154,7 +154,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Context:
+class JobData:
     """What every task of a job may read: rows, folds, and files that members start from."""
 
     train: Dataset
@@ -202,7 +202,7 @@ class Plan:
     """All fit tasks of a job, in the order of the job file."""
 
     tasks: tuple[FitTask, ...]
-    context: Context
+    context: JobData
     features: tuple[FeatureTask, ...] = ()
     """What frozen networks are asked for before members can learn from it."""
 
@@ -221,7 +221,7 @@ class Plan:
         return tuple(task for task in self.tasks if task.label == label)
 
 
-def make_plan(spec: JobSpec, context: Context, hardware: Hardware, *, first_fold: int = 0) -> Plan:
+def make_plan(spec: JobSpec, context: JobData, hardware: Hardware, *, first_fold: int = 0) -> Plan:
     """`members x copies x folds` fit tasks, and what else their runs give; their seeds, numerics, keys and costs."""
     folds = {number: _fold_hash(fold) for number, fold in enumerate(context.folds.folds, start=first_fold)}
     tasks = tuple(
@@ -256,7 +256,7 @@ def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
     return hub_digest(params.arch, expected_shape(params, signature))
 
 
-def _feature_tasks(tasks: Sequence[FitTask], context: Context) -> Iterator[FeatureTask]:
+def _feature_tasks(tasks: Sequence[FitTask], context: JobData) -> Iterator[FeatureTask]:
     """Pieces of the training and test rows for each frozen network."""
     backbones = dict.fromkeys(filter(None, (backbone_of(task.params) for task in tasks)))
     for backbone in backbones:
@@ -277,7 +277,7 @@ def _feature_tasks(tasks: Sequence[FitTask], context: Context) -> Iterator[Featu
 
 
 def _tasks(
-    job_seed: int, name: str, params: MemberParams, context: Context, folds: Mapping[int, str], hardware: Hardware
+    job_seed: int, name: str, params: MemberParams, context: JobData, folds: Mapping[int, str], hardware: Hardware
 ) -> Iterator[FitTask]:
     kind, resources = MEMBERS.get(params.kind), Resources(params.cpus, params.gpus, params.memory)
     resolved = None
@@ -323,7 +323,7 @@ class _Resolved:
     cost: float
 
 
-def _resolve(name: str, params: MemberParams, context: Context, hardware: Hardware) -> _Resolved:
+def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardware) -> _Resolved:
     """Raises `PlanError` where the member cannot learn from these rows."""
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]

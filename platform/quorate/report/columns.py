@@ -17,7 +17,7 @@ _RULER = Console(width=UNLIMITED)
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column with all its cells; those with the highest `rank` are left out first, those of rank 0 never."""
 
     head: str
@@ -27,14 +27,14 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedTable:
     """A table, and the heads of the columns that do not fit."""
 
     table: Table
     left_out: tuple[str, ...]
 
 
-def fit(columns: Sequence[Column], *, width: int, styles: Sequence[str] = (), **look: Any) -> Fitted:
+def fit(columns: Sequence[TableColumn], *, width: int, styles: Sequence[str] = (), **look: Any) -> FittedTable:
     """A table of `columns` in at most `width` characters; `look` is handed to rich's `Table`.
 
     Where even the columns of rank 0 are too wide, their first one, which holds names, goes on in a second line.
@@ -44,7 +44,7 @@ def fit(columns: Sequence[Column], *, width: int, styles: Sequence[str] = (), **
         table = _table(kept, styles, look)
         droppable = max(kept, key=lambda column: column.rank)
         if natural_width(table) <= width or not droppable.rank:
-            return Fitted(table, tuple(column.head for column in columns if column in gone))
+            return FittedTable(table, tuple(column.head for column in columns if column in gone))
         kept.remove(droppable)
         gone.append(droppable)
 
@@ -54,7 +54,7 @@ def natural_width(table: Table) -> int:
     return _RULER.measure(table).maximum
 
 
-def _table(columns: Sequence[Column], styles: Sequence[str], look: dict[str, Any]) -> Table:
+def _table(columns: Sequence[TableColumn], styles: Sequence[str], look: dict[str, Any]) -> Table:
     table = Table(**look)
     for place, column in enumerate(columns):
         broken: Literal["fold", "ellipsis"] = "ellipsis" if place else "fold"

@@ -64,7 +64,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Said:
+class CurveFinding:
     """One reading of curves."""
 
     name: str
@@ -72,29 +72,33 @@ class Said:
     sentence: str
 
 
-def read_curves(curves: Curves) -> Said:
+def read_curves(curves: Curves) -> CurveFinding:
     """The first rule that holds."""
     if curves.epochs < 3:
-        return Said("short", False, f"{curves.epochs} epochs are too few to tell")
+        return CurveFinding("short", False, f"{curves.epochs} epochs are too few to tell")
     return next(said for rule in RULES if (said := rule(curves)) is not None)
 
 
-def not_learning(curves: Curves) -> Said | None:
+def not_learning(curves: Curves) -> CurveFinding | None:
     loss = curves.mean("train_loss")
     if np.isfinite(loss).all() and loss[1:].min() <= NOT_LEARNING * loss[0]:
         return None
-    return Said("not learning", True, "the training loss does not fall: rate too high or far too low, see lr-find")
+    return CurveFinding(
+        "not learning", True, "the training loss does not fall: rate too high or far too low, see lr-find"
+    )
 
 
-def unsteady(curves: Curves) -> Said | None:
+def unsteady(curves: Curves) -> CurveFinding | None:
     """Of each copy and fold by itself: their mean would hide it."""
     shares = [(np.diff(loss) > JUMP * loss[:-1]).mean() for loss in curves.each("valid_loss") if len(loss) > 1]
     if np.mean(shares) <= UNSTEADY:
         return None
-    return Said("unsteady", True, "the validation loss jumps up and down: rate too high, or too few rows in a batch")
+    return CurveFinding(
+        "unsteady", True, "the validation loss jumps up and down: rate too high, or too few rows in a batch"
+    )
 
 
-def overfitting(curves: Curves) -> Said | None:
+def overfitting(curves: Curves) -> CurveFinding | None:
     """The rise after the best epoch is to be clear of the folds' noise: two standard errors of their paired rises."""
     loss, best, epochs = curves.mean("valid_loss"), curves.best, curves.epochs
     if curves.restored:
@@ -104,14 +108,14 @@ def overfitting(curves: Curves) -> Said | None:
     if epochs - 1 - best < max(2, epochs // 10) or rises.mean() <= max(RISE * loss[best], noise):
         return None
     if not _less_accurate(curves):
-        return Said(
+        return CurveFinding(
             "too sure",
             False,
             f"the validation loss rises from {loss[best]:.3f} in epoch {best + 1} of {epochs} to {loss[-1]:.3f}, and "
             "the accuracy does not fall: the network becomes overconfident, which its temperature corrects",
         )
     where = f"best epoch {best + 1} of {epochs}, the validation loss then rises from {loss[best]:.3f} to {loss[-1]:.3f}"
-    return Said("overfitting", True, f"overfitting: {where}")
+    return CurveFinding("overfitting", True, f"overfitting: {where}")
 
 
 def _less_accurate(curves: Curves) -> bool:
@@ -125,25 +129,35 @@ def _less_accurate(curves: Curves) -> bool:
     return bool(falls.mean() > noise)
 
 
-def still_falling(curves: Curves) -> Said | None:
+def still_falling(curves: Curves) -> CurveFinding | None:
     loss, epochs = curves.mean("valid_loss"), curves.epochs
     last = max(1, epochs // 5)
     before, end = loss[-2 * last : -last].mean(), loss[-last:].mean()
     if curves.best < epochs - last or before - end <= FALL * before:
         return None
-    return Said("still falling", True, f"not converged: the validation loss still falls at the end, {loss[-1]:.3f}")
+    return CurveFinding(
+        "still falling", True, f"not converged: the validation loss still falls at the end, {loss[-1]:.3f}"
+    )
 
 
-def settled(curves: Curves) -> Said | None:
+def settled(curves: Curves) -> CurveFinding | None:
     loss, best = curves.mean("valid_loss"), curves.best
     if curves.restored:
         first, last = min(curves.bests) + 1, max(curves.bests) + 1
         which = f"epoch {first}" if first == last else f"epochs {first} to {last}"
-        return Said("settled", False, f"settled: best {which}, validation loss {loss[-1]:.3f} with these weights")
-    return Said(
+        return CurveFinding(
+            "settled", False, f"settled: best {which}, validation loss {loss[-1]:.3f} with these weights"
+        )
+    return CurveFinding(
         "settled", False, f"settled: best epoch {best + 1} of {curves.epochs}, validation loss {loss[best]:.3f}"
     )
 
 
-RULES: tuple[Callable[[Curves], Said | None], ...] = (not_learning, unsteady, overfitting, still_falling, settled)
+RULES: tuple[Callable[[Curves], CurveFinding | None], ...] = (
+    not_learning,
+    unsteady,
+    overfitting,
+    still_falling,
+    settled,
+)
 """In this order; the last one always holds."""

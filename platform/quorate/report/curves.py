@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from quorate.report.curve_findings import Curves, Said, read_curves
+from quorate.report.curve_findings import CurveFinding, Curves, read_curves
 
 mpl.use("Agg")
 mpl.rcParams["svg.hashsalt"] = "quorate"  # the same curves give the same file
@@ -84,7 +84,7 @@ def sheet(stem: Path, members: Mapping[str, Curves], *, ensemble: float | None) 
     every = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, name in zip(every, shown, strict=False):
         curves = members[name]
-        said = read_curves(curves) if curves.epochs > 1 else Said("level", False, "")
+        said = read_curves(curves) if curves.epochs > 1 else CurveFinding("level", False, "")
         if curves.epochs > 1:
             _lines(axes, curves, "train_loss", TRAIN)
             _lines(axes, curves, "valid_loss", VALID)
@@ -227,7 +227,7 @@ def _legend(figure: Figure, ensemble: float | None, *, left_out: int) -> None:
         figure.suptitle(f"the best {MOST} of {MOST + left_out} members", fontsize=10)
 
 
-def _colour(said: Said) -> str:
+def _colour(said: CurveFinding) -> str:
     return "#b3261e" if said.problem else "0.1"
 
 

@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from quorate.ensemble.intervals import Z, wilson, wilson_of_groups
 from quorate.ensemble.paired import standard_error
 from quorate.report.curve_findings import Curves, read_curves
-from quorate.report.remedies import Recipe, against_bias, against_spread, against_variance
+from quorate.report.remedies import MemberTraits, against_bias, against_spread, against_variance
 
 LEAST = {"error": 0.005, "loss": 0.01}
 """A smaller gap (half a per cent of the rows, a hundredth of a nat) is left alone, however clear it is."""
@@ -52,7 +52,7 @@ class Evidence:
     folds: tuple[tuple[float, float], ...] = ()
     """(rows, error) of each fold on its validation rows, where the measure is `error`."""
     curves: Curves | None = None
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: MemberTraits = field(default_factory=MemberTraits)
     """What advice depends on."""
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from quorate.ensemble.paired import Z
 from quorate.report.budget import as_lines
-from quorate.report.columns import UNLIMITED, Column, fit
+from quorate.report.columns import UNLIMITED, TableColumn, fit
 
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS = ("accuracy", "nll", "ece", "brier")
@@ -44,17 +44,19 @@ def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
     rows = [*members, ensemble]
     splits = ("oof", "test") if any(row.get("test") for row in rows) else ("oof",)
     columns = [
-        Column("\nmember", [*(row["name"] for row in members), "ensemble"], justify="left"),
-        Column("\nkind", [*(row["kind"] for row in members), ""], 12, justify="left"),
+        TableColumn("\nmember", [*(row["name"] for row in members), "ensemble"], justify="left"),
+        TableColumn("\nkind", [*(row["kind"] for row in members), ""], 12, justify="left"),
         *(
-            Column(f"{split}\n{_SHORT[metric]}", [_figure(row, split, metric) for row in rows], _RANKS[split, metric])
+            TableColumn(
+                f"{split}\n{_SHORT[metric]}", [_figure(row, split, metric) for row in rows], _RANKS[split, metric]
+            )
             for split in splits
             for metric in METRICS
         ),
-        Column("\nweight", [*(_number(row["weight"], 3) for row in members), ""], 1),
-        Column("\nT", [_number(row["temperature"], 2) for row in rows], 8),
-        Column("\nfit s", [*(_number(row["fit_seconds"], 1) for row in members), ""], 9),
-        Column("\nstatus", [*(_status(row, wide=wide) for row in members), ""], 2, justify="left"),
+        TableColumn("\nweight", [*(_number(row["weight"], 3) for row in members), ""], 1),
+        TableColumn("\nT", [_number(row["temperature"], 2) for row in rows], 8),
+        TableColumn("\nfit s", [*(_number(row["fit_seconds"], 1) for row in members), ""], 9),
+        TableColumn("\nstatus", [*(_status(row, wide=wide) for row in members), ""], 2, justify="left"),
     ]
     fitted = fit(
         columns,

@@ -8,14 +8,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from quorate.training.range_test import RangeTest, Reading
+from quorate.training.range_test import RangeTest, RateRange
 
 mpl.use("Agg")
 
 _TOO_LOW, _TOO_HIGH = "0.85", "#f4c7c3"
 
 
-def range_picture(path: Path, test: RangeTest, reading: Reading, *, title: str, own: float) -> None:
+def range_picture(path: Path, test: RangeTest, reading: RateRange, *, title: str, own: float) -> None:
     """Loss against rate on a logarithmic axis: what is too low grey, what is too high red, the suggestion marked."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from quorate.ensemble.paired import Z
 from quorate.ensemble.receipt import Receipt
-from quorate.ensemble.worth import Change, Pruned
+from quorate.ensemble.worth import EnsembleChange, PrunedEnsemble
 
 
-def as_table(found: Receipt, chosen: Pruned | None = None) -> Table:
+def as_table(found: Receipt, chosen: PrunedEnsemble | None = None) -> Table:
     """One row for each ensemble, from all members to a single one; the `chosen` one is bold."""
     whole = found.steps[0]
     table = Table(title="one member after another", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
@@ -38,7 +38,7 @@ def as_table(found: Receipt, chosen: Pruned | None = None) -> Table:
     return table
 
 
-def as_lines(found: Receipt, chosen: Pruned | None, written: Mapping[str, Any] | None) -> Iterator[str]:
+def as_lines(found: Receipt, chosen: PrunedEnsemble | None, written: Mapping[str, Any] | None) -> Iterator[str]:
     """What can be dropped for how much; what was written, and what it is worth."""
     whole = found.steps[0]
     if chosen is None:
@@ -70,7 +70,7 @@ def _offer(found: Receipt) -> str:
     return f"drop {', '.join(gone)}: {_saved(least, whole)}, a log-loss within noise (quorate prune --loss {most:g})"
 
 
-def _saved(step: Pruned, whole: Pruned) -> str:
+def _saved(step: PrunedEnsemble, whole: PrunedEnsemble) -> str:
     change = step.change
     return (
         f"{1 - step.cost / whole.cost:.0%} faster, OOF NLL {change.nll:+.4f} ± {Z * change.nll_error:.4f}, accuracy "
@@ -78,7 +78,7 @@ def _saved(step: Pruned, whole: Pruned) -> str:
     )
 
 
-def _figures(change: Change) -> tuple[str, str, str, str]:
+def _figures(change: EnsembleChange) -> tuple[str, str, str, str]:
     return (
         f"{change.nll:+.4f}",
         f"{Z * change.nll_error:.4f}",

@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MemberTraits:
     """What advice depends on: the kind of a member, its values as the job has them, and what it learns from."""
 
     kind: str = ""
@@ -83,23 +83,23 @@ _ENSEMBLE = Remedy(
 )
 
 
-def against_bias(recipe: Recipe) -> str:
+def against_bias(recipe: MemberTraits) -> str:
     """What lowers the training error."""
     return f"{_remedy(recipe).bias}; check that the target is realistic"
 
 
-def against_variance(recipe: Recipe) -> str:
+def against_variance(recipe: MemberTraits) -> str:
     """What brings the validation error nearer to the training error."""
     return _remedy(recipe).variance
 
 
-def against_spread(recipe: Recipe) -> str:
+def against_spread(recipe: MemberTraits) -> str:
     """What makes folds more alike."""
     steadier = "training is unsteady (a lower `lr`, more `epochs`), or " if recipe.kind == "net" else ""
     return f"{steadier}folds hold different rows (`groups`, `time`), or there are few rows"
 
 
-def _remedy(recipe: Recipe) -> Remedy:
+def _remedy(recipe: MemberTraits) -> Remedy:
     if not recipe.kind:
         return _ENSEMBLE
     if recipe.kind == "net":
@@ -110,7 +110,7 @@ def _remedy(recipe: Recipe) -> Remedy:
     return found
 
 
-def _network(recipe: Recipe) -> Remedy:
+def _network(recipe: MemberTraits) -> Remedy:
     """Pretrained weights and augmentation are for images, and advice only where the member has none."""
     pretrained = "pretrained weights (`arch: timm/NAME` with `weights: hub`)"
     start = [pretrained] if recipe.images and not recipe.params.get("weights") else []

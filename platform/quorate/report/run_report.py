@@ -15,11 +15,11 @@ from quorate.data.dataset import Dataset
 from quorate.data.signature import signature_from_json
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
-from quorate.ensemble.worth import Change
+from quorate.ensemble.worth import EnsembleChange
 from quorate.plan.planner import derive_seed, recipes_of
 from quorate.quantities import say_seconds
 from quorate.report.page.page import page
-from quorate.report.page.run import Recipe, Run, Split
+from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
 from quorate.runs.folder import RunFolder
@@ -36,7 +36,7 @@ QUICK = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class RunInputs:
     """The job and the rows of a run, as far as they can be had (again)."""
 
     spec: JobSpec | None = None
@@ -46,7 +46,7 @@ class Known:
     """Why something is missing."""
 
     @classmethod
-    def of(cls, spec: JobSpec, train: Dataset, test: Dataset | None) -> Known:
+    def of(cls, spec: JobSpec, train: Dataset, test: Dataset | None) -> RunInputs:
         return cls(spec, {"oof": train} | ({"test": test} if test is not None else {}))
 
 
@@ -55,15 +55,15 @@ def seconds_needed(combining: float) -> float:
     return SECONDS + OF_COMBINING * combining
 
 
-def write_report(folder: RunFolder, path: Path, known: Known, *, quick: bool = False) -> Path:
+def write_report(folder: RunFolder, path: Path, known: RunInputs, *, quick: bool = False) -> Path:
     """The report of a finished run as `path`, there whole or not at all; raises `UserError` for a damaged run."""
     written, _ = write_report_and_worth(folder, path, known, quick=quick)
     return written
 
 
 def write_report_and_worth(
-    folder: RunFolder, path: Path, known: Known, *, quick: bool = False
-) -> tuple[Path, dict[str, Change]]:
+    folder: RunFolder, path: Path, known: RunInputs, *, quick: bool = False
+) -> tuple[Path, dict[str, EnsembleChange]]:
     """As `write_report`, with what the ensemble loses without each member that the report asks about, by its name."""
     run = read_run(folder, known)
     values = values_of(run, patience=QUICK if quick else PATIENCE)
@@ -77,7 +77,7 @@ def write_report_and_worth(
     return path, {run.label(place): change for place, change in zip(values.members, values.without, strict=False)}
 
 
-def read_run(folder: RunFolder, known: Known) -> Run:
+def read_run(folder: RunFolder, known: RunInputs) -> RunData:
     """All that the page is made of."""
     board, manifest = folder.board(), _manifest(folder)
     oof = _oof(folder, board)
@@ -88,13 +88,15 @@ def read_run(folder: RunFolder, known: Known) -> Run:
         combiner = combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes)
     class_names = _class_names(manifest, known.data, oof.ensemble.shape[1])
     test = _test(folder, board)
-    return Run(
+    return RunData(
         board=board,
         class_names=class_names,
         oof=oof,
         test=test,
         facts=tuple(_facts(board, manifest, known.spec, told, oof, test)),
-        recipe=Recipe(_job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))),
+        recipe=Reproduction(
+            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))
+        ),
         curves=recorded_curves(folder) if told else {},
         combiner=combiner,
         seed=derive_seed(known.spec.seed if known.spec is not None else manifest.get("seed", 0), "combiner"),
@@ -143,7 +145,7 @@ def _class_names(manifest: Mapping[str, Any], data: Mapping[str, Dataset], count
 
 
 @dataclass(frozen=True)
-class _Told:
+class _JournalFacts:
     """What the journal says of the run beside its curves."""
 
     params: Mapping[str, str]
@@ -154,7 +156,7 @@ class _Told:
     hosts: tuple[str, ...]
 
 
-def _journal(folder: RunFolder) -> _Told | None:
+def _journal(folder: RunFolder) -> _JournalFacts | None:
     path = folder.path / journal.NAME
     if not path.is_file():
         return None
@@ -173,7 +175,7 @@ def _journal(folder: RunFolder) -> _Told | None:
             digests[record["context"]] = record["digest"]
         elif record["kind"] == "tags" and (host := _host(record["tags"])):
             hosts[host] = None
-    return _Told(params, digests, tuple(numerics), tuple(hosts))
+    return _JournalFacts(params, digests, tuple(numerics), tuple(hosts))
 
 
 def _host(tags: Mapping[str, str]) -> str:
@@ -186,11 +188,11 @@ def _facts(
     board: Mapping[str, Any],
     manifest: Mapping[str, Any],
     spec: JobSpec | None,
-    told: _Told | None,
+    told: _JournalFacts | None,
     oof: Split,
     test: Split | None,
 ) -> Iterator[tuple[str, str]]:
-    yield "Run", board["run"]
+    yield "RunData", board["run"]
     if manifest:
         yield "Finished", f"{manifest['created'].replace('T', ' ').removesuffix('Z')[:16]} UTC"
     yield "It took", say_seconds(board["seconds"])
@@ -222,7 +224,9 @@ def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
     return int(manifest["data"]["rows"]) if manifest else len(oof)
 
 
-def _ledger(board: Mapping[str, Any], manifest: Mapping[str, Any], told: _Told | None) -> Iterator[tuple[str, str]]:
+def _ledger(
+    board: Mapping[str, Any], manifest: Mapping[str, Any], told: _JournalFacts | None
+) -> Iterator[tuple[str, str]]:
     if "seed" in manifest:
         yield "seed", str(manifest["seed"])
     elif told is not None:

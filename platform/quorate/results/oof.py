@@ -15,7 +15,7 @@ from quorate.results.results import Fit
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class OofPredictions:
     """What M members predict for N training rows and n test rows.
 
     `proba` (M, N, K) is zero where `mask` (M, N) is False; `folds` (M, F) tells the finished folds;
@@ -34,7 +34,7 @@ class Gathered:
 
 def gather(
     plan: Plan, fits: Mapping[str, Fit], tests: Mapping[str, Proba], *, counting: NDArray[np.bool_] | None = None
-) -> Gathered:
+) -> OofPredictions:
     """Put the folds of each member together; `fits` and `tests` are by the key of the fit task.
 
     A row that several repeats validate gets the average of its predictions, and counts as covered
@@ -67,4 +67,4 @@ def gather(
     counted = [fold for number, fold in enumerate(folds.folds) if counting is None or counting[number]]
     learnable = learnable_rows(data.y, counted, weight=data.weight)
     proba = np.where(mask[..., None], total / np.maximum(times, 1)[..., None], 0).astype(np.float32)
-    return Gathered(proba, mask, finished, test.astype(np.float32) if rows else None, tested, learnable)
+    return OofPredictions(proba, mask, finished, test.astype(np.float32) if rows else None, tested, learnable)

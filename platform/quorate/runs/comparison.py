@@ -18,7 +18,7 @@ _PARTS = ("data", "validation", "members", "combiner", "seed", "quorum")
 
 
 @dataclass(frozen=True)
-class Versus:
+class RunDifference:
     """One run against the first: its cross-fitted losses minus the first one's, or why they cannot be compared."""
 
     run: str
@@ -38,7 +38,7 @@ class Comparison:
     """Out-of-fold log-loss of each member as it is."""
     parameters: dict[str, list[Any]]
     """What differs, by its path in the job file."""
-    versus: list[Versus]
+    versus: list[RunDifference]
 
 
 def compare(runs: Sequence[RunFolder]) -> Comparison:
@@ -61,16 +61,18 @@ def compare(runs: Sequence[RunFolder]) -> Comparison:
     )
 
 
-def _against(run: RunFolder, first: RunFolder) -> Versus:
+def _against(run: RunFolder, first: RunFolder) -> RunDifference:
     mine, other = (read_manifest(folder.bundle)["data"]["fingerprint"] for folder in (run, first))
     if mine != other:
-        return Versus(run.name, None, "trained on different rows")
+        return RunDifference(run.name, None, "trained on different rows")
     try:
         losses = [read_losses(folder.bundle / LOSSES) for folder in (run, first)]
         groups = read_groups(run.bundle / LOSSES)
-        return Versus(run.name, paired_difference(losses[0], losses[1], groups=groups), test=_on_test(run, first))
+        return RunDifference(
+            run.name, paired_difference(losses[0], losses[1], groups=groups), test=_on_test(run, first)
+        )
     except (OSError, ValueError, KeyError) as error:
-        return Versus(run.name, None, str(error))
+        return RunDifference(run.name, None, str(error))
 
 
 def _on_test(run: RunFolder, first: RunFolder) -> dict[str, Figure] | None:

@@ -11,13 +11,13 @@ from quorate.bundle import read_manifest
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.errors import UserError
 from quorate.plan.opening import open_data
-from quorate.plan.planner import Context
+from quorate.plan.planner import JobData
 from quorate.runs.folder import RunFolder, tested_members
 from quorate.spec import Job, load_job
 
 
 @dataclass(frozen=True, eq=False)
-class TestAnswers:
+class TestPredictions:
     """What M members and the ensemble have said of the n test rows, which are still the same."""
 
     __test__ = False  # pytest: not a test class
@@ -31,7 +31,7 @@ class TestAnswers:
 
 
 @dataclass(frozen=True, eq=False)
-class Finished:
+class FinishedRun:
     """A run, its job and its rows; `proba` (M, N, K), `mask` (M, N) and `ensemble` (N, K) are out-of-fold.
 
     `ensemble` is cross-fitted, and NaN in the rows that not every member covers.
@@ -39,13 +39,13 @@ class Finished:
 
     folder: RunFolder
     job: Job
-    context: Context
+    context: JobData
     board: dict[str, Any]
     members: tuple[str, ...]
     proba: Proba
     mask: Mask
     ensemble: Floats
-    test: TestAnswers | None
+    test: TestPredictions | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -55,7 +55,7 @@ class Finished:
         return known
 
 
-def reopen(folder: RunFolder) -> Finished:
+def reopen(folder: RunFolder) -> FinishedRun:
     """The run with its data as they are now; raises `UserError` where they are others, or the run is not whole."""
     manifest, board = read_manifest(folder.bundle), folder.board()
     saved = folder.arrays("oof.npz")
@@ -77,19 +77,19 @@ def reopen(folder: RunFolder) -> Finished:
         raise UserError(f"{folder.path / 'oof.npz'} is not of this run's rows; start the job again")
     test, notes = _test_answers(folder, context)
     names = tuple(map(str, saved["members"]))
-    return Finished(
+    return FinishedRun(
         folder, job, context, board, names, saved["proba"], saved["mask"], saved["ensemble"], test, tuple(notes)
     )
 
 
-def _test_answers(folder: RunFolder, context: Context) -> tuple[TestAnswers | None, list[str]]:
+def _test_answers(folder: RunFolder, context: JobData) -> tuple[TestPredictions | None, list[str]]:
     saved = folder.arrays_if_any("test.npz")
     if context.test is None or saved is None:
         return None, []
     known = saved.get("fingerprint", context.test.fingerprint)  # older runs do not know theirs
     if str(known) != context.test.fingerprint or not np.array_equal(saved["y"], context.test.y):
         return None, ["the test rows have changed since the run, so nothing is compared on them"]
-    return TestAnswers(saved["proba"], saved["ensemble"], tested_members(saved)), []
+    return TestPredictions(saved["proba"], saved["ensemble"], tested_members(saved)), []
 
 
 def _listed(names: Any) -> str:

@@ -13,8 +13,8 @@ from quorate.ensemble.evaluation import by_class, confident_mistakes
 from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
 from quorate.scoring.inputs import unreadable_files
-from quorate.scoring.labelled_files import Labelled
-from quorate.scoring.score import Answers
+from quorate.scoring.labelled_files import LabelledRows
+from quorate.scoring.score import ScoredRows
 
 MISTAKES = 10
 """The most confident mistakes that are named."""
@@ -22,7 +22,7 @@ FEW_GROUPS = 20
 """Below, cluster-robust errors are clearly too small (Cameron and Miller, 2015, section VI, name 20 to 50 as few)."""
 
 
-def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -> dict[str, Any]:
+def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: ScoredRows) -> dict[str, Any]:
     """Figures with intervals, by member, by class, the confusion matrix and the worst mistakes.
 
     Members are scored as they are, before they are tempered and weighed. Numbers are rounded to six digits.
@@ -65,7 +65,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: Labelled, answers: Answers) -
     }
 
 
-def _against_best(answers: Answers, labelled: Labelled, losses: dict[str, float]) -> dict[str, Any] | None:
+def _against_best(answers: ScoredRows, labelled: LabelledRows, losses: dict[str, float]) -> dict[str, Any] | None:
     """The ensemble less the member of least log-loss on these very rows, which favours that member."""
     if len(losses) < 2:
         return None
@@ -74,7 +74,7 @@ def _against_best(answers: Answers, labelled: Labelled, losses: dict[str, float]
     return {"member": best, **{name: _rounded(figure.to_json()) for name, figure in found.items()}}
 
 
-def _notes(labelled: Labelled, classes: list[dict[str, Any]], answers: Answers) -> list[str]:
+def _notes(labelled: LabelledRows, classes: list[dict[str, Any]], answers: ScoredRows) -> list[str]:
     notes = list(labelled.notes)
     if labelled.unreadable:
         total = len(labelled.y) + len(labelled.unreadable)

@@ -46,7 +46,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class InputRows:
     """Rows in chunks, what was left out in sentences, and the pictures that cannot be read, known at the end."""
 
     chunks: Iterator[Chunk]
@@ -57,7 +57,7 @@ class Rows:
         return self.chunks
 
 
-def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> Rows:
+def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> InputRows:
     """The rows of all inputs; raises `UserError` with the files that no rows can come from.
 
     A bundle of images takes pictures, folders of them and `.npz` archives, and reads the pictures
@@ -71,7 +71,7 @@ def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> Rows:
         return _images(inputs, bundle)
     for path in inputs:
         check_table(path, signature)
-    return Rows(_tables(inputs, bundle, signature))
+    return InputRows(_tables(inputs, bundle, signature))
 
 
 def check_table(path: Path, signature: TableSignature) -> None:
@@ -161,7 +161,7 @@ def separator_of(path: Path, bundle: Bundle) -> str | None:
     return separator if ".csv" in path.name.lower() else None
 
 
-def _images(inputs: Sequence[Path], bundle: Bundle) -> Rows:
+def _images(inputs: Sequence[Path], bundle: Bundle) -> InputRows:
     pictures: list[Path] = []
     archives: list[Path] = []
     wrong: list[Path] = []
@@ -182,7 +182,7 @@ def _images(inputs: Sequence[Path], bundle: Bundle) -> Rows:
             f"expected a picture ({OWN.names}), a folder of them, or an .npz archive"
         )
     unreadable: list[Unreadable] = []
-    return Rows(_each(pictures, archives, bundle, unreadable), tuple(notes), unreadable)
+    return InputRows(_each(pictures, archives, bundle, unreadable), tuple(notes), unreadable)
 
 
 def _each(

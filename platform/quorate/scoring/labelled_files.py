@@ -37,7 +37,7 @@ from quorate.scoring.inputs import (
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledRows:
     """Rows in chunks, their labels int64 (N,) as positions in the class names, and how many rows had none.
 
     `groups` int64 (N,) says which rows belong together, where the table has the column that the job names.
@@ -52,12 +52,12 @@ class Labelled:
     unreadable: list[Unreadable] = field(default_factory=list)
     """Pictures that cannot be read, known when all rows have been read."""
 
-    def readable(self) -> Labelled:
+    def readable(self) -> LabelledRows:
         """The same with the labels of the pictures alone that could be read; rows of pictures have no groups."""
         return replace(self, y=np.delete(self.y, [row.position for row in self.unreadable]))
 
 
-def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> Labelled:
+def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> LabelledRows:
     """The labelled rows at `path`; raises `UserError`.
 
     `label` names the column of a table, or the array of an archive; left out, it is the column that
@@ -79,7 +79,7 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
     return _archive(path, bundle, signature, label or array_name(bundle, "labels"))
 
 
-def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | None) -> Labelled:
+def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | None) -> LabelledRows:
     label = label or bundle.manifest.get("data", {}).get("label")
     if label is None:
         raise UserError("which column holds the classes? The ensemble does not say: name it with --label")
@@ -105,7 +105,7 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
     except RoleError as error:
         where = path if error.row is None else f"{path}, {format.place(path, int(kept[error.row]))}"
         raise UserError(f"{where}, column {column!r}: {error}") from None
-    return Labelled(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept), groups)
+    return LabelledRows(split_table(path, table.subset(kept), kept), y, len(frame) - len(kept), groups)
 
 
 def _texts(path: Path, values: pd.Series[Any], label: str, bundle: Bundle) -> list[str]:
@@ -116,15 +116,15 @@ def _texts(path: Path, values: pd.Series[Any], label: str, bundle: Bundle) -> li
     return [texts[code] for code in codes]
 
 
-def _folder(path: Path, bundle: Bundle) -> Labelled:
+def _folder(path: Path, bundle: Bundle) -> LabelledRows:
     found = class_folders(path)
     pictures = found.pictures
     y = _positions([picture.parent.name for picture in pictures], lambda i: str(pictures[i]), bundle)
     unreadable: list[Unreadable] = []
-    return Labelled(read_pictures(pictures, bundle, unreadable), y, notes=found.notes, unreadable=unreadable)
+    return LabelledRows(read_pictures(pictures, bundle, unreadable), y, notes=found.notes, unreadable=unreadable)
 
 
-def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) -> Labelled:
+def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) -> LabelledRows:
     try:
         labels = read_labels(path, label)
     except DataError as error:
@@ -133,7 +133,7 @@ def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) 
     count = sum(len(names) for names, _ in rows)
     if labels.shape != (count,):
         raise UserError(f"{path}: {count} images but labels of shape {labels.shape}; one label a row is needed")
-    return Labelled(rows, _encoded(labels, lambda i: f"{path}, row {i + 1}", bundle, _coding(bundle)))
+    return LabelledRows(rows, _encoded(labels, lambda i: f"{path}, row {i + 1}", bundle, _coding(bundle)))
 
 
 def _positions(labels: Sequence[str], place: Callable[[int], str], bundle: Bundle) -> NDArray[np.int64]:

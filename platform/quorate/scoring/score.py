@@ -23,7 +23,7 @@ _LONGEST = 80
 
 
 @dataclass(frozen=True)
-class Answers:
+class ScoredRows:
     """What an ensemble says of N rows."""
 
     names: list[str]
@@ -39,7 +39,7 @@ class Answers:
     """A sentence for each column with values that are unlike those of the training rows."""
 
 
-def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: bool = False) -> Answers:
+def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: bool = False) -> ScoredRows:
     """Predict chunk by chunk; raises `UserError` where there are no rows, or too few members answer."""
     names: list[str] = []
     whole: list[NDArray[np.float64]] = []
@@ -67,7 +67,7 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: 
         raise UserError("there are no rows to score")
     answered = {name: np.concatenate(parts) for name, parts in each.items() if name not in lost}
     doubt_of_all = joined(doubts) if doubts else None
-    return Answers(names, np.concatenate(whole), answered, tuple(lost), doubt_of_all, unfamiliar.notes(len(names)))
+    return ScoredRows(names, np.concatenate(whole), answered, tuple(lost), doubt_of_all, unfamiliar.notes(len(names)))
 
 
 class _Unfamiliar:
@@ -94,7 +94,7 @@ class _Unfamiliar:
         )
 
 
-def scores_of(answers: Answers, bundle: Bundle) -> pd.DataFrame:
+def scores_of(answers: ScoredRows, bundle: Bundle) -> pd.DataFrame:
     """One row an input: `input`, `class`, and a column of probabilities for each class."""
     classes = np.array(bundle.class_names)
     table = pd.DataFrame(answers.proba, columns=[f"p({name})" for name in classes])

@@ -14,7 +14,7 @@ from quorate.bundle import Bundle
 from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.conformal import Conformal
 from quorate.errors import UserError
-from quorate.scoring.score import Answers
+from quorate.scoring.score import ScoredRows
 
 T = TypeVar("T", Conformal, RiskCoverage)
 
@@ -24,7 +24,7 @@ ENTROPIES = ("entropy", "aleatoric", "epistemic", "variation_ratio")
 
 
 @dataclass(frozen=True)
-class Asked:
+class UncertaintyOptions:
     """What is asked for beside the probabilities."""
 
     uncertainty: bool = False
@@ -45,7 +45,7 @@ class Asked:
             raise UserError("--by-class is for sets of classes; give --coverage with it, such as --coverage 0.9")
 
 
-def doubts_of(answers: Answers, bundle: Bundle, asked: Asked) -> tuple[pd.DataFrame, list[str]]:
+def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) -> tuple[pd.DataFrame, list[str]]:
     """Columns beside the scores, one row an input, and what there is to say of them.
 
     Raises `UserError` where the bundle does not have what they are made from.
@@ -79,13 +79,13 @@ def doubts_of(answers: Answers, bundle: Bundle, asked: Asked) -> tuple[pd.DataFr
     return pd.DataFrame(found, index=range(len(answers.names))), notes
 
 
-def sets_of(proba: NDArray[np.float64], bundle: Bundle, asked: Asked) -> NDArray[np.bool_]:
+def sets_of(proba: NDArray[np.float64], bundle: Bundle, asked: UncertaintyOptions) -> NDArray[np.bool_]:
     """The classes (n, K) in the conformal set of each row of probabilities (n, K); raises `UserError`."""
     assert asked.coverage is not None, "asked for"
     return _needed(bundle.conformal, bundle).sets(proba, coverage=asked.coverage, by_class=asked.by_class)
 
 
-def _always_in(bundle: Bundle, asked: Asked) -> NDArray[np.bool_]:
+def _always_in(bundle: Bundle, asked: UncertaintyOptions) -> NDArray[np.bool_]:
     """The classes (K,) that nothing leaves out of a set."""
     assert asked.coverage is not None, "asked for"
     thresholds = _needed(bundle.conformal, bundle).thresholds(

@@ -54,7 +54,7 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
     max_constructor_retry_count=1,
     logging_config=QUIET,
 )
-class Ensemble:
+class EnsembleReplica:
     """All members of one version in one process; its single thread predicts, its event loop stays free."""
 
     def __init__(
@@ -106,7 +106,7 @@ def _predict(model: Model, rows: Rows, members: bool) -> Scores:
     )
 
 
-class Pinned:
+class PinnedVersion:
     """One version of the ensemble as the front calls it, through its application's handle."""
 
     def __init__(self, handle: Any, model: ModelInfo, *, timeout_s: float) -> None:
@@ -123,15 +123,15 @@ class Pinned:
         return described
 
 
-class Current:
+class CurrentVersion:
     """The version that answers the requests that come now."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._pinned: Pinned | None = None
+        self._pinned: PinnedVersion | None = None
 
     @property
-    def current(self) -> Pinned:
+    def current(self) -> PinnedVersion:
         assert self._pinned is not None, "the front answers only after its first `switch`"
         return self._pinned
 
@@ -140,7 +140,7 @@ class Current:
         handle = serve.get_app_handle(application)
         described = await ask(handle, "describe", timeout_s=self._timeout_s)
         model = ModelInfo.of(described, described["version"])
-        self._pinned = Pinned(handle, model, timeout_s=self._timeout_s)
+        self._pinned = PinnedVersion(handle, model, timeout_s=self._timeout_s)
 
 
 async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> Any:
@@ -184,7 +184,7 @@ class FrontReplica:
     """Holds the HTTP interface; its user configuration names the application that answers."""
 
     def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int) -> None:
-        self._backend = Current(timeout_s=limits.request_timeout_s)
+        self._backend = CurrentVersion(timeout_s=limits.request_timeout_s)
         self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
@@ -229,7 +229,7 @@ def deploy(
     job = read_manifest(folder)["job"]
     application = application_name(job, version)
     # decorated, they are deployments, which mypy cannot see
-    ensemble_kind: Any = Ensemble
+    ensemble_kind: Any = EnsembleReplica
     front_kind: Any = FrontReplica
     ensemble = ensemble_kind.options(
         num_replicas=replicas,

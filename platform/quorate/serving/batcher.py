@@ -24,7 +24,7 @@ class QueueFull(RuntimeError):
 
 
 @dataclass(frozen=True, eq=False)
-class Waiting:
+class QueuedRequest:
     """One request: its rows, the model that they are for, whether it wants each member's probabilities, since when,
     and its answer."""
 
@@ -49,7 +49,7 @@ class Batcher:
         self._wait_s = wait_s
         self._max_queued_rows = max_queued_rows
         self._concurrency = concurrency
-        self._queue: deque[Waiting] = deque()
+        self._queue: deque[QueuedRequest] = deque()
         self._queued_rows = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._full = asyncio.Event()
@@ -59,7 +59,7 @@ class Batcher:
         if self._queue and self._queued_rows + len(rows) > self._max_queued_rows:
             raise QueueFull(f"{self._queued_rows} rows are waiting, and at most {self._max_queued_rows} may")
         loop = asyncio.get_running_loop()
-        waiting = Waiting(rows, call, members, loop.time(), loop.create_future())
+        waiting = QueuedRequest(rows, call, members, loop.time(), loop.create_future())
         self._queue.append(waiting)
         self._queued_rows += len(rows)
         if self._queued_rows >= self._max_rows:
@@ -90,8 +90,8 @@ class Batcher:
             except TimeoutError:
                 return
 
-    def _take(self) -> list[Waiting]:
-        batch: list[Waiting] = []
+    def _take(self) -> list[QueuedRequest]:
+        batch: list[QueuedRequest] = []
         count = 0
         while self._queue and (
             not batch or (self._queue[0].call == batch[0].call and count + len(self._queue[0].rows) <= self._max_rows)
@@ -103,7 +103,7 @@ class Batcher:
                 count += len(waiting.rows)
         return batch
 
-    async def _answer(self, batch: list[Waiting]) -> None:
+    async def _answer(self, batch: list[QueuedRequest]) -> None:
         rows: Rows = batch[0].rows if len(batch) == 1 else np.concatenate([waiting.rows for waiting in batch])
         try:
             scores = await batch[0].call(rows, any(waiting.members for waiting in batch))
@@ -127,7 +127,7 @@ class Batcher:
             start = stop
 
 
-def _fail(batch: list[Waiting], error: Exception) -> None:
+def _fail(batch: list[QueuedRequest], error: Exception) -> None:
     for waiting in batch:
         if not waiting.scores.done():
             waiting.scores.set_exception(error)

@@ -48,7 +48,7 @@ class Version(Protocol):
     async def describe(self) -> dict[str, Any]: ...
 
 
-class Backend(Protocol):
+class VersionSource(Protocol):
     """Where the front finds the version that answers."""
 
     @property
@@ -63,7 +63,9 @@ class Front:
     `concurrency` is how many batches the model takes at a time.
     """
 
-    def __init__(self, backend: Backend, *, limits: Limits, token: bytes | None = None, concurrency: int = 1) -> None:
+    def __init__(
+        self, backend: VersionSource, *, limits: Limits, token: bytes | None = None, concurrency: int = 1
+    ) -> None:
         self._backend = backend
         self._limits = limits
         self._token = token

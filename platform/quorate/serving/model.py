@@ -17,7 +17,7 @@ BUNDLE = "quorate.bundle:Bundle.load"
 """Where models come from unless told otherwise."""
 
 
-class Prediction(Protocol):
+class ServedPrediction(Protocol):
     """Averaged probabilities (n, K), and those of each member if asked."""
 
     @property
@@ -41,7 +41,7 @@ class Model(Protocol):
     @property
     def manifest(self) -> Mapping[str, Any]: ...
 
-    def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> Prediction: ...
+    def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> ServedPrediction: ...
 
     def calibrated(self, members: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.float64]]:
         """The members' probabilities of a prediction (n, K), each by its own calibration."""

@@ -49,7 +49,7 @@ _BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("
 
 
 @dataclass(frozen=True)
-class Entry:
+class KindEntry:
     """One kind, or a family of them such as `timm/NAME`."""
 
     name: str
@@ -72,35 +72,35 @@ class Parameter:
     meaning: str
 
 
-def entries(what: str) -> Iterator[Entry]:
+def entries(what: str) -> Iterator[KindEntry]:
     """The kinds of the registry called `what` (a key of `REGISTRIES`), by name."""
     for name in REGISTRIES[what].names():
         family = name.endswith("/")
         try:
             kind = REGISTRIES[what].get(f"{name}NAME" if family else name)
         except OwnCodeError as error:
-            yield Entry(name, f"cannot be used: {error}", "an installed package")
+            yield KindEntry(name, f"cannot be used: {error}", "an installed package")
             continue
         names = [f"{name}{member}" for member in kind.names()] if family and hasattr(kind, "names") else []
         missing = _missing(kind.Params)
         origin = "not installed" if missing else _origin(kind)
-        yield Entry(f"{name}NAME" if family else name, description_of(kind), origin, names, missing)
+        yield KindEntry(f"{name}NAME" if family else name, description_of(kind), origin, names, missing)
 
 
-def entry(what: str, name: str) -> Entry:
+def entry(what: str, name: str) -> KindEntry:
     """The kind called `name`, of a family or a user's own too; raises `UnknownKind` and `OwnCodeError`.
 
     Raises `UserError` where `name` is of a family, such as `timm/`, that has no such name.
     """
     kind = REGISTRIES[what].get(name)
     if missing := _missing(kind.Params):
-        return Entry(name, description_of(kind), "not installed", missing=missing)
+        return KindEntry(name, description_of(kind), "not installed", missing=missing)
     try:
         kind.Params.model_validate({"kind": name})
     except ValidationError as error:
         if wrong := [str(details["ctx"]["error"]) for details in error.errors() if details["loc"] == ("kind",)]:
             raise UserError(wrong[0]) from None
-    return Entry(name, description_of(kind), _origin(kind))
+    return KindEntry(name, description_of(kind), _origin(kind))
 
 
 def parameters(what: str, name: str) -> list[Parameter]:

@@ -22,7 +22,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Piece:
+class StoredWork:
     """One manifest with the blobs that it names."""
 
     entry: Entry
@@ -33,16 +33,16 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Stock:
+class Inventory:
     """Everything in a store; blobs by their SHA-256."""
 
-    pieces: list[Piece]
+    pieces: list[StoredWork]
     blobs: dict[str, Entry]
     damaged: list[Entry]
     torn: list[Entry]
     rest: list[Entry]
 
-    def is_whole(self, piece: Piece) -> bool:
+    def is_whole(self, piece: StoredWork) -> bool:
         """Whether every blob is there; what lacks one is found by no job."""
         return piece.blobs <= self.blobs.keys()
 
@@ -54,7 +54,7 @@ class Stock:
 
 
 @dataclass
-class Share:
+class Usage:
     """How many there are, how many bytes they take, and the seconds of training that are in them."""
 
     count: int = 0
@@ -66,7 +66,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Rules:
+class RetentionRules:
     """What may go beside garbage: every checkpoint, work unused for so many seconds, what is above so many bytes."""
 
     checkpoints: bool = False
@@ -75,21 +75,21 @@ class Rules:
 
 
 @dataclass
-class Collected:
+class Collection:
     """What went (or would go), by reason, and the store's bytes before and after."""
 
     before: int
     after: int
-    shares: dict[str, Share] = field(default_factory=dict)
+    shares: dict[str, Usage] = field(default_factory=dict)
 
     def add(self, reason: str, size: int) -> None:
-        self.shares.setdefault(reason, Share()).add(size)
+        self.shares.setdefault(reason, Usage()).add(size)
         self.after -= size
 
 
-def take_stock(store: Store) -> Stock:
+def take_stock(store: Store) -> Inventory:
     """Look at everything once; a manifest that is damaged is set aside on the way."""
-    stock = Stock([], {}, [], list(store.backend.torn()), [])
+    stock = Inventory([], {}, [], list(store.backend.torn()), [])
     for entry in store.backend.entries(""):
         space, _, rest = entry.name.partition("/")
         if space == "blobs":
@@ -102,38 +102,38 @@ def take_stock(store: Store) -> Stock:
             key = rest.rpartition("/")[2].removesuffix(".json")
             manifest = store.find(space, key)
             if manifest is not None:
-                stock.pieces.append(Piece(entry, space, key, manifest, frozenset(_blobs_of(manifest))))
+                stock.pieces.append(StoredWork(entry, space, key, manifest, frozenset(_blobs_of(manifest))))
     order = {space: number for number, space in enumerate(_SPACES)}
     stock.pieces.sort(key=lambda piece: order.get(piece.space, len(order)))
     return stock
 
 
-def by_space(stock: Stock) -> dict[str, Share]:
+def by_space(stock: Inventory) -> dict[str, Usage]:
     """Sizes by what things are; a blob that several manifests name counts for the first of them."""
-    shares = {space: Share() for space in _SPACES}
+    shares = {space: Usage() for space in _SPACES}
     for piece, size in _sized(stock.pieces, stock):
         if stock.is_whole(piece):
-            shares.setdefault(piece.space, Share()).add(size, piece.manifest.get("seconds", 0.0))
+            shares.setdefault(piece.space, Usage()).add(size, piece.manifest.get("seconds", 0.0))
         else:
-            shares.setdefault(_BROKEN, Share()).add(size)
+            shares.setdefault(_BROKEN, Usage()).add(size)
     named = {blob for piece in stock.pieces for blob in piece.blobs}
     unnamed = [entry for name, entry in stock.blobs.items() if name not in named]
     for what, entries in (("unnamed blobs", unnamed), ("damaged", stock.damaged), ("torn writes", stock.torn)):
-        shares[what] = Share(len(entries), sum(entry.size for entry in entries))
+        shares[what] = Usage(len(entries), sum(entry.size for entry in entries))
     return shares
 
 
-def by_kind(stock: Stock) -> dict[str, Share]:
+def by_kind(stock: Inventory) -> dict[str, Usage]:
     """Finished fit tasks by the kind of their member."""
-    shares: dict[str, Share] = {}
+    shares: dict[str, Usage] = {}
     finished = [piece for piece in stock.pieces if piece.space == "fits" and stock.is_whole(piece)]
     for piece, size in _sized(finished, stock):
-        share = shares.setdefault(piece.manifest.get("kind", "unknown"), Share())
+        share = shares.setdefault(piece.manifest.get("kind", "unknown"), Usage())
         share.add(size, piece.manifest.get("seconds", 0.0))
     return dict(sorted(shares.items()))
 
 
-def collect(store: Store, rules: Rules, *, dry_run: bool = False) -> Collected:
+def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Collection:
     """Remove garbage and what `rules` let go, while jobs may run on the store.
 
     Use is the time of a manifest's file, which is touched whenever a job finds it. What the holder of
@@ -142,7 +142,7 @@ def collect(store: Store, rules: Rules, *, dry_run: bool = False) -> Collected:
     """
     begun = time.monotonic()
     stock, backend = take_stock(store), store.backend
-    done = Collected(stock.size, stock.size)
+    done = Collection(stock.size, stock.size)
     uses = Counter(blob for piece in stock.pieces for blob in piece.blobs)
     free = {blob: entry.size for blob, entry in stock.blobs.items() if blob not in uses}
 
@@ -151,7 +151,7 @@ def collect(store: Store, rules: Rules, *, dry_run: bool = False) -> Collected:
         looked = time.monotonic() - begun
         return entry.idle >= grace if dry_run else backend.remove_idle(entry.name, grace + looked)
 
-    def let_go(piece: Piece, reason: str, grace: float) -> None:
+    def let_go(piece: StoredWork, reason: str, grace: float) -> None:
         if not remove(piece.entry, grace):
             return
         uses.subtract(piece.blobs)
@@ -187,7 +187,7 @@ def collect(store: Store, rules: Rules, *, dry_run: bool = False) -> Collected:
     return done
 
 
-def _sized(pieces: list[Piece], stock: Stock) -> Iterator[tuple[Piece, int]]:
+def _sized(pieces: list[StoredWork], stock: Inventory) -> Iterator[tuple[StoredWork, int]]:
     """Each piece with its bytes, those of blobs that no earlier piece named included."""
     seen: set[str] = set()
     for piece in pieces:

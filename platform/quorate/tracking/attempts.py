@@ -34,7 +34,7 @@ class UnreachableError(RuntimeError):
     """The server takes nothing now; everything waits in the journal."""
 
 
-class Attempts:
+class PatientClient:
     """Calls with patience: an outage raises, a refusal is returned, so that it stops nothing behind it."""
 
     def __init__(self, client: MlflowClient) -> None:

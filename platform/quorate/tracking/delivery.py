@@ -21,7 +21,7 @@ from mlflow.utils.validation import (
     MAX_TAG_VAL_LENGTH,
 )
 
-from quorate.tracking.attempts import Attempts, UnreachableError, first_line
+from quorate.tracking.attempts import PatientClient, UnreachableError, first_line
 from quorate.tracking.journal import Record
 from quorate.tracking.position import Position
 from quorate.tracking.ranking import view
@@ -48,7 +48,7 @@ class Delivery:
         self._client = client
         self._folder = folder
         self._header = header
-        self._attempt = Attempts(client)
+        self._attempt = PatientClient(client)
         self._unsure = True  # a run may exist that `position` does not know: look before creating one
         self.position = position
 
@@ -222,11 +222,11 @@ class Delivery:
         self._client.log_artifact(run_id, str(self._existing(record["path"])), record["folder"] or None)
 
     def _model(self, run_id: str, record: Record) -> None:
-        from quorate.tracking.model import Shown, register  # imports pandas and more: only where a model comes
+        from quorate.tracking.model import VersionPage, register  # imports pandas and more: only where a model comes
 
         bundle = self._existing(record["bundle"])
         experiment_id = self.position.experiment_id
-        shown = Shown(
+        shown = VersionPage(
             run=record.get("run", ""),
             note=record.get("note", ""),
             metrics={key: float(value) for key, value in record.get("metrics", {}).items()},

@@ -11,7 +11,7 @@ from quorate.tracking.journal import Record
 
 
 @dataclass
-class Recorded:
+class MemberHistory:
     """What the journal has of one member."""
 
     kind: str
@@ -21,9 +21,9 @@ class Recorded:
     """By the name of the fit task, such as `cnn.2 fold 1`; figures of one epoch after the other."""
 
 
-def histories(path: Path) -> dict[str, Recorded]:
+def histories(path: Path) -> dict[str, MemberHistory]:
     """By the member's name, in the order in which they began; an epoch that was trained twice counts as it was last."""
-    members: dict[str, Recorded] = {}
+    members: dict[str, MemberHistory] = {}
     names: dict[str, tuple[str, str]] = {}
     epochs: dict[str, dict[int, dict[str, float]]] = {}
     for record in records(path):
@@ -31,7 +31,7 @@ def histories(path: Path) -> dict[str, Recorded]:
             tags = record["tags"]
             # journals of former versions have one record for all copies of a member, named after the member
             name = tags.get("quorate.recipe", record["name"])
-            members.setdefault(name, Recorded(tags.get("quorate.kind", ""), _stops(record)))
+            members.setdefault(name, MemberHistory(tags.get("quorate.kind", ""), _stops(record)))
         elif record["kind"] == "run" and record["params"].get("view"):
             continue  # it has the curves of the run that it came with
         elif record["kind"] == "run" and record["tags"].get("quorate.level") == "fold":

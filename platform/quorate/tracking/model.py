@@ -61,7 +61,7 @@ _BEFORE = {"moved": WON, "kept": LOST}
 
 
 @dataclass(frozen=True)
-class Shown:
+class VersionPage:
     """What the page of a registered version shows of the run that it comes from."""
 
     run: str = ""
@@ -74,7 +74,7 @@ class Shown:
 
 
 def register(
-    client: MlflowClient, *, run_id: str, experiment_id: str, bundle: Path, name: str, shown: Shown | None = None
+    client: MlflowClient, *, run_id: str, experiment_id: str, bundle: Path, name: str, shown: VersionPage | None = None
 ) -> None:
     """Log `bundle` in the run, register it under `name`, and move the alias if it beats the champion.
 
@@ -86,7 +86,7 @@ def register(
         "quorate.bundle": hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest(),
         "quorate.fingerprint": str(manifest["data"]["fingerprint"]),
     }
-    shown = shown or Shown()
+    shown = shown or VersionPage()
     figures = {key: f"{value:.5g}" for key, value in shown.metrics.items() if key.endswith(("_nll", "_accuracy"))}
     _ensure_registered_model(client, name)
     version = _find_version(client, name, tags["quorate.bundle"])
@@ -124,7 +124,7 @@ def _show_metrics(client: MlflowClient, *, run_id: str, model_id: str, metrics: 
         client.log_batch(run_id, metrics=tied)
 
 
-def _description(shown: Shown, said: Mapping[str, str], *, experiment_id: str, run_id: str) -> str:
+def _description(shown: VersionPage, said: Mapping[str, str], *, experiment_id: str, run_id: str) -> str:
     """The page of a version, as Markdown: the decision, the leaderboard, the run's pictures."""
     parts = [f"An ensemble trained by Quorate. It **{said[DECISION]}**: {said['quorate.champion.reason']}."]
     if shown.run:

@@ -40,7 +40,7 @@ class LockedError(RuntimeError):
 
 
 @dataclass(slots=True)
-class Sending:
+class Shipment:
     """One run folder on its way to one server."""
 
     folder: Path
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return 1
             where = position.load(folder, uri, header["run"])
             before = where.sent
-            sending = Sending(folder, uri, header, where)
+            sending = Shipment(folder, uri, header, where)
             if options.follow:
                 os.nice(10)
                 _prepare(uri)
@@ -165,7 +165,7 @@ def _summary(uri: str, where: position.Position, sent: int, left: int) -> str:
     return line
 
 
-def _follow(sending: Sending, parent: Parent) -> None:
+def _follow(sending: Shipment, parent: Parent) -> None:
     """Send about every second, until the journal's end is sent or the job is gone."""
     from quorate.tracking.attempts import UnreachableError
 
@@ -196,7 +196,7 @@ def _sleep(seconds: float, path: Path, parent: Parent, *, until_closed: bool) ->
         time.sleep(0.1)
 
 
-def _one_pass(sending: Sending) -> None:
+def _one_pass(sending: Shipment) -> None:
     from quorate.tracking.attempts import UnreachableError
 
     for attempt in range(TRIES):

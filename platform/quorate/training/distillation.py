@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quorate.training.loop import Recipe
+from quorate.training.loop import LoopSettings
 from quorate.training.soft_labels import SoftLabels
 
 
 def taught(
-    recipe: Recipe,
+    recipe: LoopSettings,
     proba: NDArray[np.floating[Any]],
     *,
     temperature: float,
     hard: float,
     device: str,
     labelled: NDArray[np.bool_] | None = None,
-) -> Recipe:
+) -> LoopSettings:
     """The recipe with a teacher's probabilities (N, K) of its training rows; NaN in the rows that it says nothing of.
 
     The loss of a row is (1 - hard) T^2 KL(teacher || network), both softened by the temperature T, and `hard` times

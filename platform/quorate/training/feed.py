@@ -14,7 +14,7 @@ from quorate.data.dataset import Dataset, Images
 from quorate.data.standardize import Standardizer
 from quorate.data.weighting import balanced_rows
 from quorate.training.augment import Augment
-from quorate.training.run import Numerics
+from quorate.training.context import Numerics
 
 _IN_MEMORY = 4 << 30
 

@@ -15,16 +15,16 @@ from torch.optim import Optimizer
 
 from quorate.training.augment import Augment
 from quorate.training.averages import Averages, Swa, Weights, copy_of
+from quorate.training.context import Diverged, Numerics, Signal, State, TaskContext
 from quorate.training.curves import Tally
 from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.mc_dropout import ThinnedNetwork
-from quorate.training.mixing import Mixed, mix
-from quorate.training.run import Diverged, Numerics, Run, Signal, State
+from quorate.training.mixing import MixedBatch, mix
 from quorate.training.schedule import Schedule, WatchesEpochs
 from quorate.training.soft_labels import SoftLabels
 from quorate.training.soundness import unsound
 from quorate.training.step import Constraints, penalty, take_step
-from quorate.training.stopping import Best, EarlyStopping, badness
+from quorate.training.stopping import BestEpoch, EarlyStopping, badness
 
 History = list[dict[str, float]]
 """One dictionary of figures an epoch."""
@@ -34,7 +34,7 @@ Labelled = tuple[Feed, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LoopSettings:
     """What the loop is asked to do; `schedule` takes (optimizer, epochs, steps an epoch)."""
 
     epochs: int
@@ -62,7 +62,7 @@ class Recipe:
     """An epoch takes one of so many equal parts of the training rows, one part after the other."""
     prepare: Callable[[int], None] | None = None
     """Called with the number of each epoch, from 0, once the network is in training mode: freezes what is frozen."""
-    so_far: Callable[[Weights, Trained], object] | None = None
+    so_far: Callable[[Weights, TrainingResult], object] | None = None
     """Makes a member of the best weights so far and of what a run that ends now would give besides."""
 
     @property
@@ -74,12 +74,12 @@ class Recipe:
 class Training:
     """Everything that changes while a network trains, as one state that can be saved and restored."""
 
-    def __init__(self, network: nn.Module, *, n_classes: int, recipe: Recipe, steps: int, seed: int) -> None:
+    def __init__(self, network: nn.Module, *, n_classes: int, recipe: LoopSettings, steps: int, seed: int) -> None:
         self.network = network
         self.optimizer = recipe.optimizer(network)
         self.schedule = recipe.schedule(self.optimizer, recipe.epochs, steps)
         self.history: History = []
-        self.best = Best()
+        self.best = BestEpoch()
         self.averages = Averages(network, ema=recipe.ema, swa=recipe.swa, epochs=recipe.epochs)
         self.snapshots: dict[str, Weights] = {}
         self.epoch = self.step = 0
@@ -94,7 +94,7 @@ class Training:
         own = labels[first : first + size]
         return first + training_order(own, seed=self._seed, epoch=self.epoch, balanced=balanced)
 
-    def close_epoch(self, figures: dict[str, float], recipe: Recipe) -> bool:
+    def close_epoch(self, figures: dict[str, float], recipe: LoopSettings) -> bool:
         """Keep the epoch's figures, and its weights if they are asked for; go to the next epoch.
 
         Whether what the run gives has become better, or other than it was.
@@ -103,7 +103,7 @@ class Training:
         stopping = recipe.early_stopping or EarlyStopping()
         found = badness(figures, stopping.metric)
         if better := found < self.best.loss - stopping.min_delta:
-            self.best = Best(found, self.epoch, copy_of(self.network))
+            self.best = BestEpoch(found, self.epoch, copy_of(self.network))
         self.averages.after_epoch(self.network, self.epoch)
         if self.epoch in recipe.snapshots:
             self.snapshots[f"cycle{recipe.snapshots.index(self.epoch) + 1}"] = copy_of(self.network)
@@ -145,7 +145,7 @@ class Training:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.history = saved["history"]
-        self.best = Best(**saved["best"])
+        self.best = BestEpoch(**saved["best"])
         self.averages.restore(saved["averages"])
         self.snapshots = saved["snapshots"]
         self.epoch, self.step, self._seconds_before = saved["epoch"], saved["step"], saved["seconds"]
@@ -158,7 +158,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What a run gives beside the network: one dictionary of figures an epoch, and other weights by their name."""
 
     history: History
@@ -167,8 +167,8 @@ class Trained:
 
 
 def fit_network(
-    network: nn.Module, *, train: Labelled, valid: Labelled, n_classes: int, recipe: Recipe, run: Run
-) -> Trained:
+    network: nn.Module, *, train: Labelled, valid: Labelled, n_classes: int, recipe: LoopSettings, run: TaskContext
+) -> TrainingResult:
     """Train `network` in place.
 
     With early stopping the weights of the best epoch are restored. Without it those of the last epoch
@@ -189,7 +189,7 @@ def fit_network(
 
     def so_far() -> object:
         assert recipe.so_far is not None
-        return recipe.so_far(training.best.weights, Trained(training.history, others))
+        return recipe.so_far(training.best.weights, TrainingResult(training.history, others))
 
     signal = Signal.CONTINUE
     while signal is not Signal.STOP and training.epoch < recipe.epochs:
@@ -212,10 +212,10 @@ def fit_network(
     found = others() if signal is not Signal.STOP else None  # before the best weights: both see the same random state
     if training.best.weights and (stopping or signal is Signal.STOP):
         network.load_state_dict(training.best.weights)
-    return Trained(training.history, others if found is None else lambda: found)
+    return TrainingResult(training.history, others if found is None else lambda: found)
 
 
-def _train_epoch(training: Training, train: Labelled, recipe: Recipe, run: Run) -> Signal:
+def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run: TaskContext) -> Signal:
     """The batches of one epoch from `training.step` on; STOP when the world asked to stop in between."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
@@ -259,7 +259,9 @@ def _hold_rate(optimizer: Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr"] / highest if highest > 0 else lr
 
 
-def _mixed(x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe, training: Training) -> Mixed | None:
+def _mixed(
+    x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: LoopSettings, training: Training
+) -> MixedBatch | None:
     """The batch with its rows mixed, None where the recipe does not ask for it."""
     if recipe.augment is None or not (kinds := recipe.augment.mixing):
         return None
@@ -270,7 +272,7 @@ def _mixed(x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe,
 
 
 def _loss(
-    logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe, mixed: Mixed | None
+    logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: LoopSettings, mixed: MixedBatch | None
 ) -> torch.Tensor:
     """Of the labels, and of what a teacher says where there is one."""
     loss = training_loss(logits, y, rows, recipe) if mixed is None else mixed.loss(logits, recipe.label_smoothing)
@@ -281,7 +283,7 @@ def _loss(
     return loss + recipe.soft.loss(logits, targets)
 
 
-def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: LoopSettings) -> torch.Tensor:
     """Mean of the rows' cross-entropies, each times its weight.
 
     The weights have a mean of 1 over the fold, not over the batch: a batch of rows that count little

@@ -13,7 +13,7 @@ from quorate.training.random_transforms import seeded
 
 
 @dataclass(frozen=True)
-class Mixed:
+class MixedBatch:
     """A batch of mixed rows."""
 
     x: torch.Tensor
@@ -50,7 +50,7 @@ def mix(
     weight: torch.Tensor | None,
     generator: torch.Generator,
     soft: torch.Tensor | None = None,
-) -> Mixed:
+) -> MixedBatch:
     """Mix the batch `x` (n, C, H, W) of classes `y` (n,) by one of `kinds`, each as likely.
 
     `weight` (n,) are of the rows, and so are `soft` (n, K), what a teacher says of them.
@@ -68,4 +68,4 @@ def mix(
             mixed, targets = AUGMENTATIONS.get(chosen.kind).build(chosen)(x, targets)
             x = mixed if mixed.stride() == x.stride() else torch.empty_like(x).copy_(mixed)
     split = targets.split(n_classes, dim=1)
-    return Mixed(x, split[0], split[len(weighted)], None if soft is None else split[-1])
+    return MixedBatch(x, split[0], split[len(weighted)], None if soft is None else split[-1])

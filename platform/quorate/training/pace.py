@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from quorate.registry import SCHEDULES, KindParams
 from quorate.training.momentum import RisingMomentum
 from quorate.training.optimizers import SgdParams
-from quorate.training.schedule import Schedule, Together
+from quorate.training.schedule import CombinedSchedule, Schedule
 
 
 def schedule_of(rate: KindParams, step: KindParams, optimizer: Optimizer, *, epochs: int, steps: int) -> Schedule:
@@ -18,5 +18,5 @@ def schedule_of(rate: KindParams, step: KindParams, optimizer: Optimizer, *, epo
     schedule: Schedule = SCHEDULES.get(rate.kind).build(rate, optimizer, epochs=epochs, steps=steps)
     if isinstance(step, SgdParams) and step.momentum_warmup is not None:
         rising = RisingMomentum(optimizer, step.momentum_warmup, momentum=step.momentum, steps=steps)
-        return Together(schedule, rising)
+        return CombinedSchedule(schedule, rising)
     return schedule

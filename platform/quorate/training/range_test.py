@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from quorate.data.dataset import Images
-from quorate.training.loop import Labelled, Recipe, fit_network
-from quorate.training.run import Diverged, Metrics, Numerics, Run, Signal, State
+from quorate.training.context import Diverged, Metrics, Numerics, Signal, State, TaskContext
+from quorate.training.loop import Labelled, LoopSettings, fit_network
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class RangeTest:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RateRange:
     """What a range test says of rates; None where it does not tell."""
 
     learns: bool
@@ -97,7 +97,7 @@ def keep(steps: int) -> float:
     return 1 - 1 / max(1.0, steps / 20)
 
 
-def read(test: RangeTest, steps: int) -> Reading:
+def read(test: RangeTest, steps: int) -> RateRange:
     """What the test says, of `steps` that were planned.
 
     An average lags behind what it averages by its mean age, `keep / (1 - keep)` steps: where the loss
@@ -108,18 +108,18 @@ def read(test: RangeTest, steps: int) -> Reading:
     diverges = float(test.rates[-1]) if test.diverged else None
     beginning = losses[: max(3, steps // 10)]
     if len(smoothed) < 3:
-        return Reading(False, None, None, None, None, None, diverges)
+        return RateRange(False, None, None, None, None, None, diverges)
     start, noise = float(np.mean(beginning)), float(np.std(beginning))
     least = int(np.argmin(smoothed))
     fall = start - float(smoothed[least])
     if fall <= max(2 * noise, 0.02 * start):
-        return Reading(False, None, None, None, None, None, diverges)
+        return RateRange(False, None, None, None, None, None, diverges)
     lag = round(keep(steps) / (1 - keep(steps)))
     moves = np.flatnonzero(smoothed[: least + 1] > start - max(PART * fall, noise))
     rises = least + np.flatnonzero(smoothed[least:] > smoothed[least] + PART * fall)
     rise = int(rises[0]) if rises.size else len(rates) - 1 if test.diverged else None
     slope = np.gradient(smoothed[: least + 1], np.log(rates[: least + 1])) if least else np.zeros(1)
-    return Reading(
+    return RateRange(
         learns=True,
         suggested=float(rates[least]) / BELOW_LEAST,
         steepest=float(rates[int(np.argmin(slope))]),
@@ -138,8 +138,8 @@ def sweep_network(
     train: Labelled,
     valid: Labelled,
     n_classes: int,
-    recipe: Recipe,
-    run: Run,
+    recipe: LoopSettings,
+    run: TaskContext,
 ) -> RangeTest:
     """Train `network` by the loop itself, one batch at each rate; `lr` is the rate that the recipe's optimizer has.
 
@@ -169,7 +169,7 @@ def sweep_network(
 class _Watched:
     """A run that takes the loss of each batch from the state that a checkpoint would have, and ends with the sweep."""
 
-    def __init__(self, run: Run, sweep: Sweep, rows: int) -> None:
+    def __init__(self, run: TaskContext, sweep: Sweep, rows: int) -> None:
         self._run, self._sweep, self._rows = run, sweep, rows
         self._sum = self._seen = 0.0
 

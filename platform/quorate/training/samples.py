@@ -12,9 +12,9 @@ from quorate.data.dataset import Dataset
 from quorate.data.standardize import Standardizer
 from quorate.data.table import Table
 from quorate.training.augment import Augment
+from quorate.training.context import Numerics
 from quorate.training.feed import PixelFeed
 from quorate.training.mixing import mix
-from quorate.training.run import Numerics
 from quorate.training.tta import Tta, variant
 
 

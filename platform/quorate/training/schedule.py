@@ -31,7 +31,7 @@ class WatchesEpochs(Protocol):
         """Called after the last `step` of each epoch with what the history keeps of it."""
 
 
-class Together:
+class CombinedSchedule:
     """Several schedules as one; each has its own part of the optimizer's settings."""
 
     def __init__(self, *schedules: Schedule) -> None:

@@ -26,7 +26,7 @@ class EarlyStopping(Spec):
 
 
 @dataclass
-class Best:
+class BestEpoch:
     """The weights of the best epoch; `loss` is what they were judged by, the less the better."""
 
     loss: float = math.inf

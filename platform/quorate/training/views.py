@@ -14,7 +14,7 @@ from quorate.training.augment import Augment
 
 
 @dataclass(frozen=True, eq=False)
-class Views(Subsets):
+class ViewedImages(Subsets):
     """`count` views of N images, one view of all after the other: position v N + i is view v of image i.
 
     Views of odd numbers are mixtures: of a view of image i and one of another image, in a share drawn from (0, 1)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from quorate.data.frames import CsvFormat
-from quorate.data.source import Opened
+from quorate.data.source import OpenedData
 from quorate.data.tables import TableParams, open_table
 from quorate.registry import DATASETS
 
@@ -25,5 +25,5 @@ class Csv:
     Params = CsvParams
 
     @staticmethod
-    def open(params: CsvParams) -> Opened:
+    def open(params: CsvParams) -> OpenedData:
         return open_table(params, CsvFormat(params.separator, params.missing))

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.labels import encode_labels
-from quorate.data.source import DataParams, Opened, TestSplit, hold_out
+from quorate.data.source import DataParams, OpenedData, TestSplit, hold_out
 from quorate.registry import DATASETS
 
 
@@ -26,9 +26,9 @@ class Digits:
     Params = DigitsParams
 
     @staticmethod
-    def open(params: DigitsParams) -> Opened:
+    def open(params: DigitsParams) -> OpenedData:
         pixels, labels = load_digits(return_X_y=True)
         scaled = (pixels.reshape(-1, 8, 8, 1) * 15.9375).astype(np.uint8)  # 0..16 to 0..255
         y, names = encode_labels(labels)
         data = Dataset(ArrayImages(scaled), y, names)
-        return Opened(*hold_out(data, params.test)) if params.test else Opened(data, None)
+        return OpenedData(*hold_out(data, params.test)) if params.test else OpenedData(data, None)

@@ -18,7 +18,7 @@ from quorate.data.folders import PictureFolder, class_folders, listed, pictures_
 from quorate.data.images import ImageError, read_image
 from quorate.data.labels import encode_labels
 from quorate.data.roles import groups_of
-from quorate.data.source import DataError, DataParams, Opened, TestSplit, hold_out, note_unlabelled
+from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled
 from quorate.registry import DATASETS
 from quorate.spec import Bytes, ExistingPath
 
@@ -65,18 +65,18 @@ class ImageFolder:
     Params = ImageFolderParams
 
     @staticmethod
-    def open(params: ImageFolderParams) -> Opened:
+    def open(params: ImageFolderParams) -> OpenedData:
         train, notes = _read(params.train, params, None, "train")
         more = None
         if params.unlabelled:
             more, _, skipped = _pictures(params.unlabelled, params, "unlabelled")
             notes = (*notes, *skipped, note_unlabelled(more))
         if isinstance(params.test, TestSplit):
-            return Opened(*hold_out(train, params.test), notes, more)
+            return OpenedData(*hold_out(train, params.test), notes, more)
         if params.test is None:
-            return Opened(train, None, notes, more)
+            return OpenedData(train, None, notes, more)
         test, skipped = _read(params.test, params, train.class_names, "test")
-        return Opened(train, test, notes + skipped, more)
+        return OpenedData(train, test, notes + skipped, more)
 
 
 def _read(

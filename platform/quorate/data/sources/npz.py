@@ -15,7 +15,7 @@ from quorate.data.dataset import ArrayImages, Dataset, Pixels
 from quorate.data.in_memory import as_images
 from quorate.data.labels import LabelCoding, LabelError, coding_of, encode_labels, plain_labels
 from quorate.data.signature import ImageSignature
-from quorate.data.source import DataError, Opened, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
+from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
 from quorate.registry import DATASETS
 from quorate.spec import ExistingPath
 
@@ -43,19 +43,19 @@ class Npz:
     Params = NpzParams
 
     @staticmethod
-    def open(params: NpzParams) -> Opened:
+    def open(params: NpzParams) -> OpenedData:
         names = read_class_names(params.classes) if params.classes else None
         train = _read(params.train, params, names, "train")
         more = _unlabelled(params.unlabelled, params, train) if params.unlabelled else None
         notes = (note_unlabelled(more),) if more else ()
         if isinstance(params.test, TestSplit):
-            return Opened(*hold_out(train, params.test), notes, more)
+            return OpenedData(*hold_out(train, params.test), notes, more)
         if params.test is None:
-            return Opened(train, None, notes, more)
+            return OpenedData(train, None, notes, more)
         test = _read(params.test, params, list(train.class_names), "test", train.labels_are)
         if test.signature != train.signature:
             raise DataError(f"the test set has {test.signature} (HxWxC), the training set {train.signature}", "test")
-        return Opened(train, test, notes, more)
+        return OpenedData(train, test, notes, more)
 
 
 def read_class_names(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from quorate.data.frames import ParquetFormat
-from quorate.data.source import Opened
+from quorate.data.source import OpenedData
 from quorate.data.tables import TableParams, open_table
 from quorate.registry import DATASETS
 
@@ -21,5 +21,5 @@ class Parquet:
     Params = ParquetParams
 
     @staticmethod
-    def open(params: ParquetParams) -> Opened:
+    def open(params: ParquetParams) -> OpenedData:
         return open_table(params, ParquetFormat(params.missing))

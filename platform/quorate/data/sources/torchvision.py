@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ValidationInfo, field_validator
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.labels import LabelCoding
-from quorate.data.source import DataError, DataParams, Opened
+from quorate.data.source import DataError, DataParams, OpenedData
 from quorate.registry import DATASETS, did_you_mean
 
 _FLAG = ({"train": True}, {"train": False})
@@ -61,7 +61,7 @@ class TorchvisionParams(DataParams):
 
 
 @DATASETS.register("torchvision/")
-class Torchvision:
+class TorchvisionData:
     """Pictures with labels as torchvision has them, its own training and test part."""
 
     Params = TorchvisionParams
@@ -71,7 +71,7 @@ class Torchvision:
         return list(SETS)
 
     @staticmethod
-    def open(params: TorchvisionParams) -> Opened:
+    def open(params: TorchvisionParams) -> OpenedData:
         name = params.kind.removeprefix("torchvision/")
         train, test = (_read(name, options, params) for options in SETS[name])
         known = np.unique(train[1])
@@ -83,7 +83,7 @@ class Torchvision:
         both = [
             Dataset(ArrayImages(x), np.searchsorted(known, y), names, labels_are=coding) for x, y, _ in (train, test)
         ]
-        return Opened(train=both[0], test=both[1])
+        return OpenedData(train=both[0], test=both[1])
 
 
 def _read(

@@ -9,13 +9,13 @@ from pydantic import Field
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
+from quorate.ensemble.combiner import Combiner, WeighingParams, with_final_calibration
 from quorate.ensemble.objectives import Objective
 from quorate.ensemble.selection import greedy_selection
 from quorate.registry import COMBINERS
 
 
-class CalibratedGreedyParams(Choosing):
+class CalibratedGreedyParams(WeighingParams):
     kind: str = "calibrated_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)

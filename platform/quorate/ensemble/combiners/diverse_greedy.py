@@ -13,7 +13,7 @@ from pydantic import Field
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Candidate, Combination
-from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
+from quorate.ensemble.combiner import Combiner, WeighingParams, with_final_calibration
 from quorate.ensemble.crossfit import crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll
@@ -21,7 +21,7 @@ from quorate.ensemble.selection import greedy_selection
 from quorate.registry import COMBINERS
 
 
-class DiverseGreedyParams(Choosing):
+class DiverseGreedyParams(WeighingParams):
     kind: str = "diverse_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)

@@ -8,16 +8,16 @@ import numpy as np
 
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import log_proba, softmax
-from quorate.ensemble.combiner import Calibrated, Equal
+from quorate.ensemble.combiner import CalibratingParams, EqualWeightCombiner
 from quorate.registry import COMBINERS
 
 
-class GeometricParams(Calibrated):
+class GeometricParams(CalibratingParams):
     kind: str = "geometric"
 
 
 @COMBINERS.register("geometric")
-class Geometric(Equal[GeometricParams]):
+class Geometric(EqualWeightCombiner[GeometricParams]):
     """The logarithmic opinion pool (Heskes 1998): the mean of the members' log-probabilities."""
 
     Params = GeometricParams

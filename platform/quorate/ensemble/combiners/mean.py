@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from quorate.ensemble.combiner import Calibrated, Equal
+from quorate.ensemble.combiner import CalibratingParams, EqualWeightCombiner
 from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 
 
-class MeanParams(Calibrated):
+class MeanParams(CalibratingParams):
     kind: str = "mean"
     calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
     """Of each member, before pooling."""
@@ -15,7 +15,7 @@ class MeanParams(Calibrated):
 
 
 @COMBINERS.register("mean")
-class Mean(Equal[MeanParams]):
+class Mean(EqualWeightCombiner[MeanParams]):
     """Soft voting."""
 
     Params = MeanParams

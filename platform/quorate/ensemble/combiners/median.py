@@ -8,16 +8,16 @@ import numpy as np
 
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import normalized_rows
-from quorate.ensemble.combiner import Calibrated, Equal
+from quorate.ensemble.combiner import CalibratingParams, EqualWeightCombiner
 from quorate.registry import COMBINERS
 
 
-class MedianParams(Calibrated):
+class MedianParams(CalibratingParams):
     kind: str = "median"
 
 
 @COMBINERS.register("median")
-class Median(Equal[MedianParams]):
+class Median(EqualWeightCombiner[MedianParams]):
     """The median of each class's probabilities, rows scaled to sum to 1 (Kittler et al. 1998, section 3)."""
 
     Params = MedianParams

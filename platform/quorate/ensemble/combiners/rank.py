@@ -8,18 +8,18 @@ import numpy as np
 from scipy.stats import rankdata
 
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.combiner import Calibrated, Equal, with_an_undecided_voter
+from quorate.ensemble.combiner import CalibratingParams, EqualWeightCombiner, with_an_undecided_voter
 from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 
 
-class RankParams(Calibrated):
+class RankParams(CalibratingParams):
     kind: str = "rank"
     calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
     """Of each member, before it ranks."""
 
 
 @COMBINERS.register("rank")
-class Rank(Equal[RankParams]):
+class Rank(EqualWeightCombiner[RankParams]):
     """The classes' mean ranks as shares (Ho et al. 1994); equal probabilities share their ranks."""
 
     Params = RankParams

@@ -7,18 +7,18 @@ from collections.abc import Iterable
 import numpy as np
 
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.combiner import Calibrated, Equal, with_an_undecided_voter
+from quorate.ensemble.combiner import CalibratingParams, EqualWeightCombiner, with_an_undecided_voter
 from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 
 
-class VoteParams(Calibrated):
+class VoteParams(CalibratingParams):
     kind: str = "vote"
     calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
     """Of each member, before it votes."""
 
 
 @COMBINERS.register("vote")
-class Vote(Equal[VoteParams]):
+class Vote(EqualWeightCombiner[VoteParams]):
     """The share of the members that name each class; one more voter divides its vote among all classes."""
 
     Params = VoteParams

@@ -7,12 +7,12 @@ from functools import partial
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
-from quorate.ensemble.combiner import Choosing, Combiner, with_final_calibration
+from quorate.ensemble.combiner import Combiner, WeighingParams, with_final_calibration
 from quorate.ensemble.simplex import optimal_weights
 from quorate.registry import COMBINERS
 
 
-class WeightedParams(Choosing):
+class WeightedParams(WeighingParams):
     kind: str = "weighted"
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from quorate import __version__
-from quorate.report.page.run import Run
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Section, signed
 from quorate.report.page.sections import (
     calibration,
@@ -34,7 +34,7 @@ _FILES = Path(__file__).parent / "templates"
 _CODE = re.compile(r"`([^`]+)`")
 
 
-def page(run: Run, values: Values | None = None) -> str:
+def page(run: RunData, values: Values | None = None) -> str:
     """The whole file; what members are worth is counted here unless `values` are given."""
     sections = list(sections_of(run, values or values_of(run)))
     style, script = (_text(name) for name in ("page.css", "page.js"))
@@ -53,7 +53,7 @@ def page(run: Run, values: Values | None = None) -> str:
     )
 
 
-def sections_of(run: Run, values: Values) -> Iterator[Section]:
+def sections_of(run: RunData, values: Values) -> Iterator[Section]:
     """The parts that this run has something for, in their order."""
     made = (
         summary.section(run, values),

@@ -45,7 +45,7 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class Reproduction:
     """How to have the run again."""
 
     job: str
@@ -56,7 +56,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RunData:
     """A finished run, as `quorate.report.run_report` reads it from its folder."""
 
     board: Mapping[str, Any]
@@ -65,7 +65,7 @@ class Run:
     test: Split | None
     facts: tuple[tuple[str, str], ...]
     """What it ran on and when: a name and a value each."""
-    recipe: Recipe
+    recipe: Reproduction
     curves: Mapping[str, Curves] = field(default_factory=dict)
     combiner: Combiner[KindParams] | None = None
     """Of the job, or the one that it chose; None where it cannot be had."""

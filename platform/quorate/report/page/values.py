@@ -18,9 +18,9 @@ from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import Change, Estimated, Pruned, Worth
+from quorate.ensemble.worth import EnsembleChange, EnsembleEstimate, PrunedEnsemble, Worth
 from quorate.registry import KindParams
-from quorate.report.page.run import Run, Split
+from quorate.report.page.run import RunData, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
 LEAST = 0.0005
@@ -31,28 +31,28 @@ PATIENCE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Best:
+class BestMember:
     """The best member alone, cross-fitted with a temperature or as it is, whichever is better."""
 
     place: int
     """In `oof.members`."""
     tempered: bool
     nll: float
-    lead: Change
+    lead: EnsembleChange
     """Of the ensemble over it, on the out-of-fold rows: a fall of the log-loss is a gain."""
-    test_lead: Change | None
+    test_lead: EnsembleChange | None
 
 
 @dataclass(frozen=True, eq=False)
 class Values:
     """The weighing members' worth; positions are in `oof.members`."""
 
-    best: Best
+    best: BestMember
     members: tuple[int, ...] = ()
     """Those that were asked about, the heaviest first."""
-    without: tuple[Change, ...] = ()
+    without: tuple[EnsembleChange, ...] = ()
     """What the ensemble changes without each."""
-    path: tuple[Pruned, ...] = ()
+    path: tuple[PrunedEnsemble, ...] = ()
     """Smaller and smaller ensembles; `left` are positions in `members`."""
     rows: int = 0
     """On so many rows."""
@@ -60,7 +60,7 @@ class Values:
     """What was left out, and why."""
 
 
-def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
+def values_of(run: RunData, *, patience: float = PATIENCE) -> Values:
     """Equal inputs give equal figures unless the combiner is so slow that only a sample of the rows was asked."""
     best = best_single(run)
     everyone = run.weighing
@@ -77,7 +77,9 @@ def values_of(run: Run, *, patience: float = PATIENCE) -> Values:
         return Values(best, notes=(f"The combiner cannot do with fewer members: {error}.",))
 
 
-def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[KindParams], patience: float) -> Values:
+def _taken_away(
+    run: RunData, best: BestMember, everyone: list[int], combiner: Combiner[KindParams], patience: float
+) -> Values:
     """The worth of the members at these places, on as many rows as there is time for."""
     asked, notes = everyone[:MOST_MEMBERS], []
     if len(everyone) > len(asked):
@@ -113,7 +115,7 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
         notes.append("This combiner is too slow to take members away one by one.")
         return Values(best, tuple(asked), rows=len(rows), notes=tuple(notes))
     without = tuple(worth.without_each())
-    steps: tuple[Pruned, ...] = ()
+    steps: tuple[PrunedEnsemble, ...] = ()
     if path <= patience:
         steps = tuple(worth.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
     else:
@@ -121,16 +123,16 @@ def _taken_away(run: Run, best: Best, everyone: list[int], combiner: Combiner[Ki
     return Values(best, tuple(asked), without, steps, len(rows), tuple(notes))
 
 
-def best_single(run: Run) -> Best:
+def best_single(run: RunData) -> BestMember:
     """The member that the leaderboard calls the best, and the ensemble against it."""
     oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed, dependence=run.oof.dependence))
     temperatures = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
     found = assemble.best_single(oof.proba, oof.y, parts, "nll", temperatures)
     lead = estimated(oof.ensemble, oof).against(estimated(found.proba, oof))
-    return Best(found.member, found.tempered, found.loss, lead, _test_lead(run, found.member, found.tempered))
+    return BestMember(found.member, found.tempered, found.loss, lead, _test_lead(run, found.member, found.tempered))
 
 
-def _test_lead(run: Run, place: int, tempered: bool) -> Change | None:
+def _test_lead(run: RunData, place: int, tempered: bool) -> EnsembleChange | None:
     test, member = run.test, run.oof.members[place]
     if test is None or member not in test.members:
         return None
@@ -140,12 +142,12 @@ def _test_lead(run: Run, place: int, tempered: bool) -> Change | None:
     return estimated(test.ensemble, test).against(estimated(alone, test))
 
 
-def estimated(proba: Proba, split: Split) -> Estimated:
+def estimated(proba: Proba, split: Split) -> EnsembleEstimate:
     right = np.asarray(proba.argmax(axis=1) == split.y)
-    return Estimated(row_nll(proba, split.y), right, split.dependence.groups)
+    return EnsembleEstimate(row_nll(proba, split.y), right, split.dependence.groups)
 
 
-def matters(change: Change) -> bool:
+def matters(change: EnsembleChange) -> bool:
     """Whether a change of the log-loss is clear of the noise, and not too small for anybody to mind."""
     return clear(change.nll, change.nll_error) and abs(change.nll) >= LEAST
 

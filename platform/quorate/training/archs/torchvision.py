@@ -27,7 +27,7 @@ class TorchvisionArchParams(KindParams):
 
 
 @ARCHS.register("torchvision/")
-class Torchvision:
+class TorchvisionArch:
     """The classifiers of torchvision.models, input and head adapted to the data."""
 
     Params = TorchvisionArchParams

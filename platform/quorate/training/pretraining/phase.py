@@ -17,10 +17,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from quorate.data.dataset import Images
 from quorate.registry import PRETRAININGS
 from quorate.training.backbone import feature_width, without_head
+from quorate.training.context import Diverged, Metrics, Signal, State, TaskContext
 from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.loop import History, autocast
 from quorate.training.pretraining.objective import Objective, PretrainParams
-from quorate.training.run import Diverged, Metrics, Run, Signal, State
 
 _SEED = 0x5EED_0F_1A7E
 """Sets the draws of this phase apart from those of the training with the same seed."""
@@ -29,18 +29,18 @@ _WEIGHT_DECAY = 1e-6
 
 
 @dataclass
-class Phase:
+class PretrainingResult:
     """How a pretraining ended; `run` is the run of the training that follows."""
 
     history: History
-    run: Run
+    run: TaskContext
     stopped: bool = False
     """The world asked to stop: there is no training now."""
     whole: bool = True
     """False where the deadline cut it short."""
 
 
-class Pool:
+class JoinedFeeds:
     """The images of several feeds as one."""
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
@@ -67,8 +67,8 @@ def pretrain(
     feeds: Sequence[Feed],
     shape: tuple[int, int, int],
     training_rows: int,
-    run: Run,
-) -> Phase:
+    run: TaskContext,
+) -> PretrainingResult:
     """Train `network` without its head in place, by the kind of `params`, on the images of `feeds`.
 
     Under a deadline it ends early enough for a training on `training_rows` rows, all epochs together. Raises
@@ -76,8 +76,8 @@ def pretrain(
     """
     if run.restored is not None and run.restored.get("phase") != "pretraining":
         before: History = run.restored.get("pretrained", [])
-        return Phase(before, _After(run, before, restored=run.restored))
-    pool = Pool(feeds)
+        return PretrainingResult(before, _After(run, before, restored=run.restored))
+    pool = JoinedFeeds(feeds)
     passes = PRETRAININGS.get(params.kind).passes
     with without_head(network) as encoder:
         width = feature_width(encoder, pool.batch(torch.arange(min(2, len(pool)))))
@@ -88,7 +88,7 @@ def pretrain(
             progress.restore(run.restored)
         signal, cut = _train(progress, pool, run, reserve=lambda pace: pace / passes * training_rows)
         left = copy.deepcopy(progress.state()) if cut else None
-    return Phase(progress.history, _After(run, progress.history, kept=left), signal is Signal.STOP, not cut)
+    return PretrainingResult(progress.history, _After(run, progress.history, kept=left), signal is Signal.STOP, not cut)
 
 
 class _Progress:
@@ -153,7 +153,9 @@ class _Progress:
             torch.cuda.set_rng_state(saved["cuda_random"])
 
 
-def _train(progress: _Progress, pool: Pool, run: Run, *, reserve: Callable[[float], float]) -> tuple[Signal, bool]:
+def _train(
+    progress: _Progress, pool: JoinedFeeds, run: TaskContext, *, reserve: Callable[[float], float]
+) -> tuple[Signal, bool]:
     """All epochs that are left; whether the world asked to stop, and whether the deadline ended it.
 
     `reserve` gives the seconds to keep for the training from those of one image here.
@@ -188,7 +190,7 @@ def _train(progress: _Progress, pool: Pool, run: Run, *, reserve: Callable[[floa
     return Signal.CONTINUE, False
 
 
-def _must_end(run: Run, reserve: float) -> bool:
+def _must_end(run: TaskContext, reserve: float) -> bool:
     return run.deadline is not None and time.monotonic() + reserve >= run.deadline
 
 
@@ -214,7 +216,7 @@ class _After:
     """
 
     def __init__(
-        self, run: Run, pretrained: History, *, restored: State | None = None, kept: State | None = None
+        self, run: TaskContext, pretrained: History, *, restored: State | None = None, kept: State | None = None
     ) -> None:
         self._run, self._pretrained, self._kept = run, pretrained, kept
         self.seed, self.numerics, self.restored = run.seed, run.numerics, restored

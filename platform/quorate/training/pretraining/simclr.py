@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from quorate.registry import PRETRAININGS
 from quorate.training.pretraining.objective import Objective, PretrainParams
-from quorate.training.pretraining.views import Views
+from quorate.training.pretraining.views import ViewSettings
 
 
 class SimclrParams(PretrainParams):
@@ -54,7 +54,7 @@ class _Contrast(Objective):
             nn.Linear(width, params.projection),
         )
         self.temperature = params.temperature
-        self.views = Views(params.least_area, params.mirror, params.jitter, params.noise)
+        self.views = ViewSettings(params.least_area, params.mirror, params.jitter, params.noise)
 
     def loss(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         both = torch.cat([self.views(x, generator), self.views(x, generator)])

@@ -13,7 +13,7 @@ _RATIO = math.log(4 / 3)
 
 
 @dataclass(frozen=True)
-class Views:
+class ViewSettings:
     """What two views of one image may differ in."""
 
     least_area: float = 0.2

@@ -13,7 +13,7 @@ from quorate.ensemble.calibration_error import BrierParts, brier_parts, classwis
 from quorate.ensemble.evaluation import reliability
 from quorate.ensemble.metrics import ECE_BINS, ece
 from quorate.ensemble.paired import Z
-from quorate.report.page.run import Run
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import Axes, drawing, rule
 
@@ -24,7 +24,7 @@ MANY_ROWS = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class CalibrationFigures:
     """The calibration of one prediction of the rows."""
 
     title: str
@@ -41,7 +41,7 @@ class Measured:
         return self.confidence - self.accuracy
 
 
-def section(run: Run) -> Section:
+def section(run: RunData) -> Section:
     before, after = _measured("before", _pool(run), run.oof.y), _measured("after", run.oof.ensemble, run.oof.y)
     shown = [before, after]
     charts = [
@@ -63,7 +63,7 @@ def section(run: Run) -> Section:
     )
 
 
-def _pool(run: Run) -> Proba:
+def _pool(run: RunData) -> Proba:
     """The weighted mean of the members as they are, on the out-of-fold rows."""
     own = run.weighing
     weights = np.array([run.weights[run.oof.members[place]] for place in own])
@@ -73,16 +73,18 @@ def _pool(run: Run) -> Proba:
     return pooled
 
 
-def _measured(title: str, proba: Proba, y: Labels) -> Measured:
+def _measured(title: str, proba: Proba, y: Labels) -> CalibrationFigures:
     p = normalized_rows(proba)
     confidence, right = p.max(axis=1), p.argmax(axis=1) == y
     error = float((confidence - right).std(ddof=1) / np.sqrt(len(y)))
     parts = brier_parts(proba, y)
     mean = float(confidence.mean())
-    return Measured(title, ece(proba, y), classwise_ece(proba, y), parts, mean, float(right.mean()), error)
+    return CalibrationFigures(title, ece(proba, y), classwise_ece(proba, y), parts, mean, float(right.mean()), error)
 
 
-def _remarks(run: Run, before: Measured, after: Measured, tested: Measured | None = None) -> Iterator[Remark]:
+def _remarks(
+    run: RunData, before: CalibrationFigures, after: CalibrationFigures, tested: CalibrationFigures | None = None
+) -> Iterator[Remark]:
     change = f"The calibration error goes from {before.ece:.4f} to {after.ece:.4f}"
     noise = float(np.sqrt(after.accuracy * (1 - after.accuracy) / len(run.oof)))
     if np.isclose(before.ece, after.ece, rtol=0, atol=1e-9):
@@ -102,7 +104,9 @@ def _remarks(run: Run, before: Measured, after: Measured, tested: Measured | Non
         yield _taken_at_its_word("test rows", tested, note, "they are unlike the training rows", folds)
 
 
-def _taken_at_its_word(rows: str, found: Measured, cautious: Callable[[str], Remark], sure: str, unsure: str) -> Remark:
+def _taken_at_its_word(
+    rows: str, found: CalibrationFigures, cautious: Callable[[str], Remark], sure: str, unsure: str
+) -> Remark:
     """Confidence against accuracy; `sure` and `unsure` say what follows, and `cautious` how grave the latter is."""
     words = f"on the {rows} the mean confidence is {percent(found.confidence)}, and {percent(found.accuracy)} are right"
     if abs(found.gap) <= Z * found.gap_error or abs(found.gap) < MATTERS:
@@ -112,7 +116,7 @@ def _taken_at_its_word(rows: str, found: Measured, cautious: Callable[[str], Rem
     return cautious(f"The ensemble is too cautious: {words}; {unsure}.")
 
 
-def _chart(proba: Proba, y: Labels, measured: Measured, title: str) -> Chart:
+def _chart(proba: Proba, y: Labels, measured: CalibrationFigures, title: str) -> Chart:
     found = reliability(proba, y)
     axes = Axes.of((0, 1), (0, 1), width=380, height=310, bottom=92, y_label="right of them", percent="xy")
     width = 1 / ECE_BINS

@@ -14,7 +14,7 @@ from quorate.ensemble.evaluation import by_class
 from quorate.ensemble.intervals import wilson
 from quorate.ensemble.metrics import confusion_matrix
 from quorate.report.page.heat import Cell, level
-from quorate.report.page.run import Run, Split
+from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import clip, drawing, rectangle, rule, text
 
@@ -28,7 +28,7 @@ RARE = 0.05
 
 
 @dataclass(frozen=True)
-class Confused:
+class Confusion:
     """Rows of one class that were taken for another."""
 
     true: str
@@ -39,18 +39,18 @@ class Confused:
 
 
 @dataclass(frozen=True, eq=False)
-class Matrix:
+class ConfusionMatrix:
     """The confusions on the rows of one split, as a table or a picture."""
 
     words: str
     cells: list[list[Cell]]
     recalls: list[str]
     picture: Markup | None
-    pairs: list[Confused]
+    pairs: list[Confusion]
     wrong: int
 
 
-def section(run: Run) -> Section:
+def section(run: RunData) -> Section:
     matrices = [_matrix(split, run.class_names) for split in run.splits]
     return Section(
         "confusion",
@@ -62,7 +62,7 @@ def section(run: Run) -> Section:
     )
 
 
-def _matrix(split: Split, names: Sequence[str]) -> Matrix:
+def _matrix(split: Split, names: Sequence[str]) -> ConfusionMatrix:
     counts = confusion_matrix(split.ensemble, split.y, len(names))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cells, picture = [], None
@@ -72,7 +72,9 @@ def _matrix(split: Split, names: Sequence[str]) -> Matrix:
         picture = _picture(counts, shares, names, split.words)
     found = by_class(counts)
     recalls = ["–" if each.recall is None else percent(each.recall) for each in found]
-    return Matrix(split.words, cells, recalls, picture, _pairs(counts, names), int(counts.sum() - np.trace(counts)))
+    return ConfusionMatrix(
+        split.words, cells, recalls, picture, _pairs(counts, names), int(counts.sum() - np.trace(counts))
+    )
 
 
 def _cell(count: int, share: float, diagonal: bool) -> Cell:
@@ -80,12 +82,12 @@ def _cell(count: int, share: float, diagonal: bool) -> Cell:
     return Cell(str(count) if count else "·", style, percent(float(share)))
 
 
-def _pairs(counts: NDArray[np.int64], names: Sequence[str]) -> list[Confused]:
+def _pairs(counts: NDArray[np.int64], names: Sequence[str]) -> list[Confusion]:
     off = counts - np.diag(np.diag(counts))
     order = np.argsort(-off, axis=None, kind="stable")[:PAIRS]
     places = [divmod(int(place), len(names)) for place in order]
     return [
-        Confused(names[i], names[j], int(off[i, j]), float(off[i, j] / counts[i].sum()))
+        Confusion(names[i], names[j], int(off[i, j]), float(off[i, j] / counts[i].sum()))
         for i, j in places
         if off[i, j] > 0
     ]
@@ -117,7 +119,7 @@ def _picture(counts: NDArray[np.int64], shares: NDArray[np.float64], names: Sequ
     return drawing(left + whole + 8, top + whole + 8, label, *parts, style="natural")
 
 
-def _remarks(run: Run, matrix: Matrix) -> Iterator[Remark]:
+def _remarks(run: RunData, matrix: ConfusionMatrix) -> Iterator[Remark]:
     if not matrix.pairs:
         yield good("No row was taken for another class.")
         return

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quorate.report.curve_findings import Curves, Said, read_curves
-from quorate.report.page.run import Run
+from quorate.report.curve_findings import CurveFinding, Curves, read_curves
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note
 from quorate.report.page.svg import Axes, drawing, log_span, rule, span
 
@@ -24,7 +24,7 @@ TO_DO = {
 }
 
 
-def section(run: Run) -> Section | None:
+def section(run: RunData) -> Section | None:
     with_epochs = {name: curves for name, curves in run.curves.items() if curves.epochs > 1}
     without = [name for name in dict.fromkeys(n.partition(".")[0] for n in run.names) if name not in with_epochs]
     if not with_epochs:
@@ -50,7 +50,7 @@ def section(run: Run) -> Section | None:
     )
 
 
-def _remarks(said: dict[str, Said]) -> Iterator[Remark]:
+def _remarks(said: dict[str, CurveFinding]) -> Iterator[Remark]:
     problems = dict.fromkeys(each.name for each in said.values() if each.problem)
     for problem in problems:
         names = [name for name, each in said.items() if each.name == problem]
@@ -82,7 +82,7 @@ def _bounds(shown: list[Curves]) -> tuple[tuple[float, float], bool]:
     return (0.0, span(known)[1]), False
 
 
-def _chart(name: str, curves: Curves, said: Said, bounds: tuple[tuple[float, float], bool]) -> Chart:
+def _chart(name: str, curves: Curves, said: CurveFinding, bounds: tuple[tuple[float, float], bool]) -> Chart:
     (low, high), log = bounds
     last = max(map(len, curves.histories))
     axes = Axes.of(

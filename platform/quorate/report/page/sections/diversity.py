@@ -10,7 +10,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.diversity import Ambiguity, Pairs, brier_ambiguity, pairs
 from quorate.report.page.heat import Cell, level
-from quorate.report.page.run import Run
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Remark, Section, act, good, note, percent
 
 MOST, MOST_ROWS = 24, 200_000
@@ -22,7 +22,7 @@ LITTLE, MUCH = 0.03, 0.1
 
 
 @dataclass(frozen=True)
-class Matrix:
+class PairMatrix:
     """One measure of all pairs."""
 
     title: str
@@ -30,7 +30,7 @@ class Matrix:
     cells: list[list[Cell]]
 
 
-def section(run: Run) -> Section | None:
+def section(run: RunData) -> Section | None:
     """None for one member."""
     shown = _shown(run)
     if len(shown) < 2:
@@ -49,12 +49,12 @@ def section(run: Run) -> Section | None:
         {
             "names": names,
             "matrices": [
-                Matrix(
+                PairMatrix(
                     "Disagreement",
                     "Share of the rows for which two members predict different classes, in per cent.",
                     _cells(found.disagreement, names, per_cent=True),
                 ),
-                Matrix(
+                PairMatrix(
                     "Correlation of errors",
                     "Correlation of being right on the same rows: the lower, the better the two complement each other.",
                     _cells(found.correlation, names, per_cent=False),
@@ -66,14 +66,14 @@ def section(run: Run) -> Section | None:
     )
 
 
-def _shown(run: Run) -> list[int]:
+def _shown(run: RunData) -> list[int]:
     """The members that weigh most, in the order of the leaderboard."""
     members = run.oof.members
     heaviest = sorted(range(len(members)), key=lambda place: -run.weights[members[place]])[:MOST]
     return sorted(heaviest)
 
 
-def _ambiguity(run: Run) -> Ambiguity | None:
+def _ambiguity(run: RunData) -> Ambiguity | None:
     own = run.weighing
     if len(own) < 2:
         return None

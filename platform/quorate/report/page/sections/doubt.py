@@ -10,7 +10,7 @@ import numpy as np
 from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.conformal import Conformal
 from quorate.ensemble.intervals import wilson
-from quorate.report.page.run import Run, Split
+from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import Axes, drawing, span
 
@@ -23,7 +23,7 @@ FEW = 50
 
 
 @dataclass(frozen=True)
-class Answered:
+class CoverageRow:
     """What remains wrong where the least confident rows are left to people."""
 
     coverage: float
@@ -34,7 +34,7 @@ class Answered:
 
 
 @dataclass(frozen=True, eq=False)
-class Sets:
+class SetSizes:
     """The conformal sets of rows, by how many classes they hold."""
 
     words: str
@@ -48,7 +48,7 @@ class Sets:
     """Between what the coverage lies for a threshold that so many unseen rows have set."""
 
 
-def section(run: Run) -> Section:
+def section(run: RunData) -> Section:
     split = run.test if run.test is not None else run.oof
     found = RiskCoverage.of(proba=split.ensemble, y=split.y)
     table = [_answered(found, share, len(split)) for share in ANSWERED]
@@ -70,29 +70,29 @@ def section(run: Run) -> Section:
     )
 
 
-def _answered(found: RiskCoverage, share: float, rows: int) -> Answered:
+def _answered(found: RiskCoverage, share: float, rows: int) -> CoverageRow:
     place = int(np.argmax(found.coverage >= share - 1e-9))
     count = round(float(found.coverage[place]) * rows)
     risk = float(found.risk[place])
     low, high = wilson(round(risk * count), max(count, 1))
-    return Answered(float(found.coverage[place]), float(found.confidence[place]), risk, low, high)
+    return CoverageRow(float(found.coverage[place]), float(found.confidence[place]), risk, low, high)
 
 
-def _sets(run: Run) -> Sets:
+def _sets(run: RunData) -> SetSizes:
     promise = Conformal.of(proba=run.oof.ensemble, y=run.oof.y)
     split: Split = run.test if run.test is not None else run.oof
     members = promise.sets(split.ensemble, coverage=COVERAGE)
     sizes = members.sum(axis=1)
     shares = [(int(size), float((sizes == size).mean())) for size in range(int(sizes.max()) + 1)]
     if run.test is None:
-        return Sets(split.words, shares, float(sizes.mean()), None)
+        return SetSizes(split.words, shares, float(sizes.mean()), None)
     held = members[np.arange(len(split)), split.y]
     low, high = wilson(int(held.sum()), len(split))
     promised = promise.reach(coverage=COVERAGE)
-    return Sets(split.words, shares, float(sizes.mean()), float(held.mean()), low, high, promised)
+    return SetSizes(split.words, shares, float(sizes.mean()), float(held.mean()), low, high, promised)
 
 
-def _remarks(run: Run, found: RiskCoverage, table: list[Answered], sets: Sets) -> Iterator[Remark]:
+def _remarks(run: RunData, found: RiskCoverage, table: list[CoverageRow], sets: SetSizes) -> Iterator[Remark]:
     whole, most = table[0], table[2]
     if whole.risk == 0:
         yield good("No row is wrong: nothing needs to be left to people.")
@@ -140,7 +140,7 @@ def _remarks(run: Run, found: RiskCoverage, table: list[Answered], sets: Sets) -
         )
 
 
-def _risk_chart(run: Run) -> Chart:
+def _risk_chart(run: RunData) -> Chart:
     curves = [(split, RiskCoverage.of(proba=split.ensemble, y=split.y)) for split in run.splits]
     drawn = []
     for split, found in curves:
@@ -166,7 +166,7 @@ def _risk_chart(run: Run) -> Chart:
     return Chart(drawing(axes.width, axes.height, label, *parts), tuple(legend), caption, title="Risk and coverage")
 
 
-def _sets_chart(sets: Sets) -> Chart:
+def _sets_chart(sets: SetSizes) -> Chart:
     shown = sets.sizes[:12]
     rest = sum(share for _, share in sets.sizes[12:])
     bars = [(str(size), share) for size, share in shown] + ([("more", rest)] if rest else [])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quorate.report.page.run import Run
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Remark, Section, act, good, listed, many, note, percent
 
 SURE, UNSURE = 1.5, 0.67
@@ -15,7 +15,7 @@ SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 
 
 @dataclass(frozen=True)
-class Column:
+class SortableColumn:
     """`key` leads to a row's value; numbers have so many `digits`."""
 
     title: str
@@ -37,7 +37,7 @@ class Column:
         return str(value) if self.digits is None else f"{value:.{self.digits}f}"
 
 
-def section(run: Run) -> Section:
+def section(run: RunData) -> Section:
     rows = sorted(run.board["members"], key=lambda row: row["oof"]["nll"] if row["oof"] else float("inf"))
     columns = list(_columns(run))
     return Section(
@@ -56,22 +56,22 @@ def section(run: Run) -> Section:
     )
 
 
-def _columns(run: Run) -> Iterator[Column]:
-    yield Column("member", ("name",), first="ascending")
+def _columns(run: RunData) -> Iterator[SortableColumn]:
+    yield SortableColumn("member", ("name",), first="ascending")
     for split in run.splits:
         for name, short in SHORT.items():
             first = "descending" if name == "accuracy" else "ascending"
-            yield Column(f"{'OOF' if split.name == 'oof' else 'test'} {short}", (split.name, name), 4, first)
-    yield Column("weight", ("weight",), 3, "descending")
-    yield Column("T", ("temperature",), 2, "ascending")
-    yield Column("fit s", ("fit_seconds",), 1, "ascending")
+            yield SortableColumn(f"{'OOF' if split.name == 'oof' else 'test'} {short}", (split.name, name), 4, first)
+    yield SortableColumn("weight", ("weight",), 3, "descending")
+    yield SortableColumn("T", ("temperature",), 2, "ascending")
+    yield SortableColumn("fit s", ("fit_seconds",), 1, "ascending")
     if any(row.get("predict_ms") is not None for row in run.board["members"]):
-        yield Column("predict ms", ("predict_ms",), 2, "ascending")
-    yield Column("kind", ("kind",), first="ascending")
-    yield Column("status", ("status",), first="ascending")
+        yield SortableColumn("predict ms", ("predict_ms",), 2, "ascending")
+    yield SortableColumn("kind", ("kind",), first="ascending")
+    yield SortableColumn("status", ("status",), first="ascending")
 
 
-def _remarks(run: Run) -> Iterator[Remark]:
+def _remarks(run: RunData) -> Iterator[Remark]:
     rows = run.board["members"]
     for status in dict.fromkeys(row["status"] for row in rows if row["status"] != "ok"):
         names = listed([row["name"] for row in rows if row["status"] == status])

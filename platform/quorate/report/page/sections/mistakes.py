@@ -15,7 +15,7 @@ from quorate.data.dataset import Dataset, FileImages, Images, RowsOf
 from quorate.data.table import Table
 from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.evaluation import confident_mistakes
-from quorate.report.page.run import Run, Split
+from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent
 
 MOST, VOTES, SIDE = 12, 12, 168
@@ -25,7 +25,7 @@ VALUES = 40
 
 
 @dataclass(frozen=True)
-class Vote:
+class MemberVote:
     """What one member says of a row."""
 
     member: str
@@ -46,7 +46,7 @@ class Mistake:
     confidence: float
     of_true: float
     """The probability of the true class."""
-    votes: tuple[Vote, ...]
+    votes: tuple[MemberVote, ...]
     picture: str = ""
     """As a `data:` address."""
     width: int = 0
@@ -62,7 +62,7 @@ class Mistake:
         return len({vote.named for vote in self.votes}) > 1
 
 
-def section(run: Run) -> Section:
+def section(run: RunData) -> Section:
     split = run.test if run.test is not None else run.oof
     places = confident_mistakes(split.ensemble, split.y, MOST)
     data = run.data.get(split.name)
@@ -78,7 +78,7 @@ def section(run: Run) -> Section:
     )
 
 
-def _remarks(run: Run, split: Split, found: Sequence[Mistake]) -> Iterator[Remark]:
+def _remarks(run: RunData, split: Split, found: Sequence[Mistake]) -> Iterator[Remark]:
     wrong = split.ensemble.argmax(axis=1) != split.y
     count = int(wrong.sum())
     if not count:
@@ -104,7 +104,7 @@ def _remarks(run: Run, split: Split, found: Sequence[Mistake]) -> Iterator[Remar
         yield note(f"The surest mistake has a confidence of {percent(most)}: there, probability is no safeguard.")
 
 
-def _mistake(run: Run, split: Split, place: int, data: Dataset | None) -> Mistake:
+def _mistake(run: RunData, split: Split, place: int, data: Dataset | None) -> Mistake:
     row, names = int(split.rows[place]), run.class_names
     p = normalized_rows(split.ensemble[place : place + 1])[0]
     own = sorted(range(len(split.members)), key=lambda m: -run.weights[split.members[m]])[:VOTES]
@@ -116,11 +116,11 @@ def _mistake(run: Run, split: Split, place: int, data: Dataset | None) -> Mistak
     return _seen(plain, data, row)
 
 
-def _vote(run: Run, split: Split, member: int, place: int) -> Vote:
+def _vote(run: RunData, split: Split, member: int, place: int) -> MemberVote:
     p = normalized_rows(split.proba[member, place : place + 1])[0]
     named = int(p.argmax())
     name = run.names[split.members[member]]
-    return Vote(name, run.class_names[named], float(p[named]), named == int(split.y[place]))
+    return MemberVote(name, run.class_names[named], float(p[named]), named == int(split.y[place]))
 
 
 def _seen(plain: Mistake, data: Dataset, row: int) -> Mistake:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import Pruned
+from quorate.ensemble.worth import PrunedEnsemble
 from quorate.quantities import say_seconds
-from quorate.report.page.run import Run
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, matters
@@ -20,7 +20,7 @@ WORTH_SAVING, LONG = 0.3, 30.0
 
 
 @dataclass(frozen=True)
-class Step:
+class PruningStep:
     """One ensemble of the path, against the whole one."""
 
     count: int
@@ -35,7 +35,7 @@ class Step:
     """Whether it is within the noise of the whole one."""
 
 
-def section(run: Run, values: Values) -> Section | None:
+def section(run: RunData, values: Values) -> Section | None:
     """None where there is one member only."""
     if len(run.oof.members) < 2:
         return None
@@ -52,7 +52,7 @@ def section(run: Run, values: Values) -> Section | None:
     )
 
 
-def _steps(run: Run, values: Values) -> Iterator[Step]:
+def _steps(run: RunData, values: Values) -> Iterator[PruningStep]:
     before: set[int] = set()
     for step in values.path:
         gone = before - set(step.left)
@@ -62,11 +62,11 @@ def _steps(run: Run, values: Values) -> Iterator[Step]:
         losses, right = step.estimate.losses, step.estimate.right
         within = not matters(step.change) or step.change.nll < 0
         mean = float(losses.mean())
-        yield Step(len(left), label, listed(left, 8), step.cost, float(right.mean()), mean, change, within)
+        yield PruningStep(len(left), label, listed(left, 8), step.cost, float(right.mean()), mean, change, within)
         before = set(step.left)
 
 
-def _remarks(run: Run, values: Values, steps: Sequence[Step]) -> Iterator[Remark]:
+def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iterator[Remark]:
     if len(steps) < 2:
         alone = len(run.weighing) == 1
         name = run.label(run.weighing[0])
@@ -104,7 +104,7 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else say_seconds(seconds)
 
 
-def _path(path: Sequence[Pruned]) -> Iterator[Chart]:
+def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:
     """The log-loss and the accuracy of each number of members, with the interval of the difference to the whole."""
     if len(path) < 2:
         return
@@ -136,7 +136,7 @@ def _path(path: Sequence[Pruned]) -> Iterator[Chart]:
         yield Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)
 
 
-def _costs(run: Run, values: Values) -> Iterator[Chart]:
+def _costs(run: RunData, values: Values) -> Iterator[Chart]:
     yield _cost(run, values, run.seconds, "fit seconds", "Error against fit seconds", paths=True)
     found = [row.get("predict_ms") for row in run.board["members"]]
     if any(each is not None for each in found):
@@ -144,7 +144,7 @@ def _costs(run: Run, values: Values) -> Iterator[Chart]:
         yield _cost(run, values, milliseconds, "prediction ms a row", "Error against prediction time", paths=False)
 
 
-def _cost(run: Run, values: Values, costs: np.ndarray, x_label: str, title: str, *, paths: bool) -> Chart:
+def _cost(run: RunData, values: Values, costs: np.ndarray, x_label: str, title: str, *, paths: bool) -> Chart:
     """Members as they are and the ensembles of the path: error rate against what they cost, on a logarithmic scale."""
     oof = run.oof
     alone = []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from quorate.report.page.run import Run
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Section
 
 
-def section(run: Run) -> Section:
+def section(run: RunData) -> Section:
     return Section(
         "repeat",
         "How to repeat it",

@@ -9,10 +9,10 @@ import numpy as np
 
 from quorate.ensemble.intervals import Figure, figures
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import Change
-from quorate.report.page.run import Run, Split
+from quorate.ensemble.worth import EnsembleChange
+from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
-from quorate.report.page.values import Best, Values, clear
+from quorate.report.page.values import BestMember, Values, clear
 
 RESAMPLED = 10_000_000
 """Rows that are drawn for the intervals, all resamples together."""
@@ -27,24 +27,24 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Lead:
+class EnsembleGain:
     """The ensemble against its best member, in words and figures."""
 
     split: str
-    nll: Change
+    nll: EnsembleChange
     verdict: str
 
 
-def section(run: Run, values: Values) -> Section:
+def section(run: RunData, values: Values) -> Section:
     found = {split.name: _figures(split) for split in run.splits}
     measured = [
         {"title": title, "of": [found[split.name].get(name) for split in run.splits], "name": name}
         for name, title in TITLES.items()
         if name in found["oof"]
     ]
-    leads = [Lead("out-of-fold rows", values.best.lead, _verdict(values.best.lead, lower=True))]
+    leads = [EnsembleGain("out-of-fold rows", values.best.lead, _verdict(values.best.lead, lower=True))]
     if values.best.test_lead is not None:
-        leads.append(Lead("test rows", values.best.test_lead, _verdict(values.best.test_lead, lower=True)))
+        leads.append(EnsembleGain("test rows", values.best.test_lead, _verdict(values.best.test_lead, lower=True)))
     alone = run.label(values.best.place)
     return Section(
         "summary",
@@ -69,17 +69,17 @@ def _figures(split: Split) -> dict[str, Figure]:
     return figures(split.ensemble, split.y, groups=split.dependence.groups, resamples=resamples)
 
 
-def _is_alone(run: Run) -> bool:
+def _is_alone(run: RunData) -> bool:
     return int((run.weights > 0).sum()) == 1
 
 
-def _verdict(change: Change, *, lower: bool) -> str:
+def _verdict(change: EnsembleChange, *, lower: bool) -> str:
     if not clear(change.nll, change.nll_error):
         return "no clear difference"
     return "the ensemble is better" if (change.nll < 0) == lower else "the member is better"
 
 
-def _remarks(run: Run, values: Values, found: dict[str, dict[str, Figure]]) -> list[Remark]:
+def _remarks(run: RunData, values: Values, found: dict[str, dict[str, Figure]]) -> list[Remark]:
     alone, best = run.label(values.best.place), values.best
     if len(run.names) == 1:
         said = [note(f"The job has one member, {alone}: there is nothing to combine.")]
@@ -93,7 +93,7 @@ def _remarks(run: Run, values: Values, found: dict[str, dict[str, Figure]]) -> l
     return [*_against_guessing(run, found["oof"]["accuracy"]), *said, *_between_splits(run, found)]
 
 
-def _against(alone: str, best: Best) -> Remark:
+def _against(alone: str, best: BestMember) -> Remark:
     change, test = best.lead, best.test_lead
     low, high = change.nll - Z * change.nll_error, change.nll + Z * change.nll_error
     if not math.isfinite(change.nll_error):
@@ -116,7 +116,7 @@ def _against(alone: str, best: Best) -> Remark:
     return good(f"The ensemble has a lower log-loss than its best member, {alone} ({interval}){confirmed}.")
 
 
-def _between_splits(run: Run, found: dict[str, dict[str, Figure]]) -> list[Remark]:
+def _between_splits(run: RunData, found: dict[str, dict[str, Figure]]) -> list[Remark]:
     """Whether test rows are like training rows, from intervals that do not meet."""
     if run.test is None:
         return [note("There are no test rows: the out-of-fold figures are the best estimate that there is.")]
@@ -133,7 +133,7 @@ def _between_splits(run: Run, found: dict[str, dict[str, Figure]]) -> list[Remar
     return [good(f"{values}: the two agree within their intervals.")]
 
 
-def _from_board(run: Run) -> list[Remark]:
+def _from_board(run: RunData) -> list[Remark]:
     said = []
     if run.board["ensemble"].get("note"):
         said.append(note(_sentence(run.board["ensemble"]["note"])))
@@ -159,7 +159,7 @@ def _sentence(words: str) -> str:
     return whole if whole.endswith(".") else f"{whole}."
 
 
-def _against_guessing(run: Run, accuracy: Figure) -> list[Remark]:
+def _against_guessing(run: RunData, accuracy: Figure) -> list[Remark]:
     """Whether it is better than to name the most frequent class of all."""
     guessed = int(np.bincount(run.oof.y).max()) / len(run.oof)
     if accuracy.low is None or accuracy.low > guessed:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import Change
-from quorate.report.page.run import Run
+from quorate.ensemble.worth import EnsembleChange
+from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Scale, clip, drawing, rule, span, text
 from quorate.report.page.values import LEAST, Values, matters
 
 
 @dataclass(frozen=True)
-class Valued:
+class MemberWorth:
     """A member, its weight, its price, and what happens without it."""
 
     name: str
@@ -24,7 +24,7 @@ class Valued:
     seconds: float
     share: float
     """Of the fit seconds of all members."""
-    change: Change | None
+    change: EnsembleChange | None
 
     @property
     def verdict(self) -> str:
@@ -35,7 +35,7 @@ class Valued:
         return "missed" if self.change.nll > 0 else "in the way"
 
 
-def section(run: Run, values: Values) -> Section:
+def section(run: RunData, values: Values) -> Section:
     valued = list(_valued(run, values))
     idle = [name for name, weight in zip(run.names, run.weights, strict=True) if not weight]
     return Section(
@@ -49,17 +49,17 @@ def section(run: Run, values: Values) -> Section:
     )
 
 
-def _valued(run: Run, values: Values) -> Iterator[Valued]:
+def _valued(run: RunData, values: Values) -> Iterator[MemberWorth]:
     total = max(float(run.seconds.sum()), 1e-9)
     for place in run.weighing:
         member = run.oof.members[place]
         asked = values.members.index(place) if place in values.members and values.without else None
         change = values.without[asked] if asked is not None else None
         seconds = float(run.seconds[member])
-        yield Valued(run.names[member], float(run.weights[member]), seconds, seconds / total, change)
+        yield MemberWorth(run.names[member], float(run.weights[member]), seconds, seconds / total, change)
 
 
-def _remarks(run: Run, values: Values, valued: Sequence[Valued]) -> Iterator[Remark]:
+def _remarks(run: RunData, values: Values, valued: Sequence[MemberWorth]) -> Iterator[Remark]:
     if len(valued) < 2:
         yield note(f"The ensemble is {valued[0].name} alone: there is nobody to leave out.")
         return
@@ -88,7 +88,7 @@ def _remarks(run: Run, values: Values, valued: Sequence[Valued]) -> Iterator[Rem
         )
 
 
-def _chart(valued: Sequence[Valued]) -> Chart | None:
+def _chart(valued: Sequence[MemberWorth]) -> Chart | None:
     asked = [each for each in valued if each.change is not None]
     if not asked:
         return None

@@ -64,7 +64,7 @@ class Diverged(RuntimeError):
     """The loss is not a finite number any more, or the figures of a training cannot be right."""
 
 
-class Run(Protocol):
+class TaskContext(Protocol):
     """A member's only way to the world."""
 
     @property

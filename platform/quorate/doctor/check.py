@@ -12,7 +12,7 @@ Level = Literal["ok", "note", "problem"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What was looked at, what was found, and for a problem what mends it."""
 
     what: str
@@ -21,10 +21,10 @@ class Finding:
     mend: str = ""
 
 
-Check = Callable[[], Iterable[Finding]]
+Check = Callable[[], Iterable[CheckResult]]
 
 
-def run_checks(checks: Iterable[Check], *, seconds: float) -> Iterator[Finding]:
+def run_checks(checks: Iterable[Check], *, seconds: float) -> Iterator[CheckResult]:
     """The findings of all checks in their order; one that has not ended after `seconds` is a problem itself.
 
     Each has a daemon thread: a file system or a driver that hangs must not hang the command.
@@ -34,19 +34,19 @@ def run_checks(checks: Iterable[Check], *, seconds: float) -> Iterator[Finding]:
     for check, thread, found in started:
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            yield Finding(_name(check), "problem", f"no answer within {seconds:.0f} s", "look why it hangs")
+            yield CheckResult(_name(check), "problem", f"no answer within {seconds:.0f} s", "look why it hangs")
         else:
             yield from found
 
 
-def _start(check: Check) -> tuple[threading.Thread, list[Finding]]:
-    found: list[Finding] = []
+def _start(check: Check) -> tuple[threading.Thread, list[CheckResult]]:
+    found: list[CheckResult] = []
 
     def look() -> None:
         try:
             found.extend(check())
         except Exception as error:  # noqa: BLE001 - one check that cannot be made must not stop the others
-            found.append(Finding(_name(check), "note", f"cannot be checked: {type(error).__name__}: {error}"))
+            found.append(CheckResult(_name(check), "note", f"cannot be checked: {type(error).__name__}: {error}"))
 
     thread = threading.Thread(target=look, name=_name(check), daemon=True)
     thread.start()

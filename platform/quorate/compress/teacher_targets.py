@@ -11,9 +11,9 @@ from quorate.bundle import Bundle
 from quorate.data.dataset import ArrayImages, Dataset, Images, JoinedImages, Rows
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats, Mask
-from quorate.runs.finished import Finished
+from quorate.runs.finished import FinishedRun
 from quorate.training.augment import Augment
-from quorate.training.views import Views
+from quorate.training.views import ViewedImages
 
 VIEWS = 10
 IN_MEMORY = 2 << 30
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class TeacherTargets:
     """Rows to learn from, with the ensemble's probabilities of each (n, K): NaN where it says nothing."""
 
     data: Dataset
@@ -45,14 +45,14 @@ class Material:
         return int(np.isfinite(self.proba).all(axis=1).sum())
 
 
-def out_of_fold(run: Finished, rows: Rows) -> Material:
+def out_of_fold(run: FinishedRun, rows: Rows) -> TeacherTargets:
     """The rows as they are, with the cross-fitted probabilities: no model behind a row's has seen that row."""
-    return Material(run.context.train.take(rows), run.ensemble[rows], np.ones(len(rows), bool))
+    return TeacherTargets(run.context.train.take(rows), run.ensemble[rows], np.ones(len(rows), bool))
 
 
 def varied(
-    run: Finished, rows: Rows, augment: Augment, *, views: int, seed: int, watch: Progress = lambda *seen: None
-) -> Material:
+    run: FinishedRun, rows: Rows, augment: Augment, *, views: int, seed: int, watch: Progress = lambda *seen: None
+) -> TeacherTargets:
     """Views of these images and of the job's unlabelled ones, each with what the whole ensemble says of that view.
 
     Teacher and student see the same views, and half of these are mixtures of two images: function matching (Beyer et
@@ -62,7 +62,7 @@ def varied(
     data, extra = run.context.train.take(rows), run.context.unlabelled
     assert not isinstance(data.x, Table), "tables have no views"
     images: Images = data.x if extra is None else JoinedImages((data.x, extra))
-    seen = Views(images, augment, views, seed)
+    seen = ViewedImages(images, augment, views, seed)
     size = len(images) * int(np.prod(images.shape))
     teacher, answers, parts = Bundle.load(run.folder.bundle, allow_code=True), [], list[Images]()
     for number, rows_of_view in enumerate(np.arange(len(seen)).reshape(views, -1)):
@@ -77,7 +77,7 @@ def varied(
     weight = data.weight
     if weight is not None:
         weight = np.concatenate([weight, np.ones(len(images) - len(data), np.float32)])
-    return Material(
+    return TeacherTargets(
         Dataset(
             JoinedImages(tuple(parts)),
             np.tile(y, views),
