@@ -33,7 +33,7 @@ from quorate.errors import UserError
 from quorate.estimator import DEFAULT_MEMBERS, EnsembleClassifier
 from quorate.job.run import JobFailed
 from quorate.loading import Ensemble
-from quorate.plan.planner import derive_seed
+from quorate.plan.identity import derive_seed
 from quorate.spec import ValidationSpec
 
 ROOT = Path(__file__).parents[1]

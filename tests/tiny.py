@@ -11,7 +11,8 @@ from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
-from quorate.plan.planner import JobData, Plan, make_plan
+from quorate.plan.planner import make_plan
+from quorate.plan.tasks import JobData, Plan
 from quorate.spec import JobSpec
 from quorate.spec import file as jobfile
 from quorate.spec import job as spec

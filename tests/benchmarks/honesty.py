@@ -28,7 +28,7 @@ from quorate.data.folds import make_folds
 from quorate.data.table import Table
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.metrics import accuracy, nll
-from quorate.plan.planner import derive_seed
+from quorate.plan.identity import derive_seed
 from quorate.registry import COMBINERS, DATASETS, MEMBERS
 from quorate.spec import ValidationSpec
 

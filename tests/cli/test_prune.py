@@ -20,7 +20,7 @@ from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
 from quorate.ensemble.receipt import Goal, Receipt
 from quorate.ensemble.worth import EnsembleChange, EnsembleEstimate, PrunedEnsemble
-from quorate.plan.planner import derive_seed
+from quorate.plan.identity import derive_seed
 from quorate.registry import COMBINERS
 from quorate.report.page.values import best_single
 from quorate.report.receipt import as_lines

@@ -15,7 +15,8 @@ from quorate.execution.budget import Agenda
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted
 from quorate.execution.stream import this_hardware
 from quorate.plan.opening import open_data
-from quorate.plan.planner import FitTask, Plan, Unit, make_plan
+from quorate.plan.planner import make_plan
+from quorate.plan.tasks import FitTask, Plan, Unit
 from quorate.spec import file as jobfile
 from quorate.spec import job as spec
 

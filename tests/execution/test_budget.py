@@ -10,7 +10,7 @@ from tests.tiny import plan_of
 
 from quorate.execution.budget import Agenda, Budget, QueuedUnit, in_rounds
 from quorate.execution.estimates import Estimates
-from quorate.plan.planner import FitTask, PredictTask, Task
+from quorate.plan.tasks import FitTask, PredictTask, Task
 
 
 def agenda(*, left: float, share: float = 1.0) -> Agenda:

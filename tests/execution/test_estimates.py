@@ -11,7 +11,7 @@ from tests.tiny import plan_of
 
 from quorate.execution.estimates import Estimates, epochs_of, makespan
 from quorate.execution.events import Failed, Fitted, OutOfTime, Predicted, Reported, Started
-from quorate.plan.planner import FitTask, Plan, PredictTask
+from quorate.plan.tasks import FitTask, Plan, PredictTask
 
 NET = "{kind: net, arch: mlp, epochs: 10}"
 

@@ -13,7 +13,7 @@ from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, ta
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.execution.local import LocalExecutor
-from quorate.plan.planner import Unit
+from quorate.plan.tasks import Unit
 
 
 def test_every_task_starts_reports_its_epochs_and_ends(executor: Executor) -> None:

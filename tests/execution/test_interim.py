@@ -16,7 +16,7 @@ from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Report
 from quorate.execution.interim import SHARE, Interim
 from quorate.execution.stream import Assignment, Control, stream
 from quorate.members.base import member_of
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 
 ONE_FOLD = {"scheme": "holdout", "fraction": 0.3}
 TTA = {"augment": {"mirror": True}, "passes": 3}

@@ -13,7 +13,7 @@ from quorate.data.dataset import ArrayImages
 from quorate.execution.base import Executor
 from quorate.execution.events import Event, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 
 PRETRAINED = {
     "kind": "net",

@@ -22,7 +22,7 @@ from quorate.job import budget as budgeting
 from quorate.job.budget import ClosingTime, turnout
 from quorate.job.run import JobFailed
 from quorate.job.training import JobProgress
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 from quorate.registry import DATASETS
 from quorate.report.leaderboard import as_table
 from quorate.results.results import Fit

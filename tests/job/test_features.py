@@ -24,7 +24,8 @@ from quorate.job.features import find_features
 from quorate.job.run import JobFailed, Options, run_job
 from quorate.members.backbone import Extractor
 from quorate.plan.opening import open_data
-from quorate.plan.planner import Plan, Unit, make_plan
+from quorate.plan.planner import make_plan
+from quorate.plan.tasks import Plan, Unit
 from quorate.registry import ARCHS
 from quorate.results.results import Results
 from quorate.spec import load_job

@@ -16,7 +16,7 @@ from quorate.data.source import first_rows
 from quorate.ensemble.metrics import nll
 from quorate.job.production import _best_epoch
 from quorate.members.logistic import Logistic
-from quorate.plan.planner import derive_seed
+from quorate.plan.identity import derive_seed
 from quorate.registry import DATASETS
 from quorate.spec import ValidationSpec
 from quorate.spec.file import SpecError

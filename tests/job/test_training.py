@@ -15,7 +15,8 @@ from tests.tiny import LAPTOP, plan_of, tiny_data
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
 from quorate.job.tracker import Tracker
 from quorate.job.training import JobProgress, train
-from quorate.plan.planner import FitTask, Plan, PredictTask, Resources, Unit, predict_key
+from quorate.plan.identity import predict_key
+from quorate.plan.tasks import FitTask, Plan, PredictTask, Resources, Unit
 from quorate.report.progress import Screen
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder

@@ -21,7 +21,8 @@ from quorate.data.extracted import Extracted, ExtractedImages
 from quorate.data.features import scaling
 from quorate.members.backbone import Backbone, Extractor, prepare
 from quorate.members.base import load_member
-from quorate.plan.planner import PlanError, assets_of
+from quorate.plan.identity import assets_of
+from quorate.plan.planner import PlanError
 from quorate.registry import MEMBERS
 
 COLOUR = tiny_data(rows=48, shape=(16, 16, 3))

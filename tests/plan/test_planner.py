@@ -18,7 +18,9 @@ from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.members.backbone import Extractor, _prepared, prepare
 from quorate.members.svm import Svm
-from quorate.plan.planner import Plan, PlanError, derive_seed, make_plan, predict_key
+from quorate.plan.identity import derive_seed, predict_key
+from quorate.plan.planner import PlanError, make_plan
+from quorate.plan.tasks import Plan
 from quorate.registry import ARCHS, MEMBERS
 from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import hub_digest

@@ -29,7 +29,7 @@ from quorate.members import own
 from quorate.members.base import HEADER, load_member
 from quorate.members.saved_learner import SavedLearner
 from quorate.plan.opening import open_data
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 from quorate.registry import ARCHS, COMBINERS, MEMBERS, REGISTRIES, own_code
 from quorate.spec import Job, load_job
 from quorate.spec.file import SpecError

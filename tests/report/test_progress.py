@@ -14,7 +14,7 @@ from tests.tiny import plan_of
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates
 from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started
-from quorate.plan.planner import ALL_ROWS, FitTask, Plan, Unit
+from quorate.plan.tasks import ALL_ROWS, FitTask, Plan, Unit
 from quorate.report.progress import Screen, Watch
 
 

@@ -13,7 +13,7 @@ from tests.store.contents import age, names
 from tests.tiny import plan_of
 
 from quorate.execution.events import Checkpointed, Fitted
-from quorate.plan.planner import FitTask
+from quorate.plan.tasks import FitTask
 from quorate.results.results import Results
 from quorate.store import LocalBackend, Store
 from quorate.store.collection import RetentionRules, by_kind, by_space, collect, take_stock

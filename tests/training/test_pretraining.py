@@ -18,7 +18,8 @@ from quorate.data.standardize import Standardizer
 from quorate.execution.estimates import epochs_of
 from quorate.members.base import load_member
 from quorate.members.net import Net, NetParams
-from quorate.plan.planner import JobData, make_plan
+from quorate.plan.planner import make_plan
+from quorate.plan.tasks import JobData
 from quorate.registry import ARCHS, PRETRAININGS
 from quorate.training.context import Diverged, Numerics, Signal
 from quorate.training.curves import with_labels

@@ -31,7 +31,8 @@ from quorate.json_text import json_text
 from quorate.members.base import Member, files_of
 from quorate.members.net import Net
 from quorate.members.net_params import NetParams
-from quorate.plan.planner import FitTask, assets_of, derive_seed
+from quorate.plan.identity import assets_of, derive_seed
+from quorate.plan.tasks import FitTask
 from quorate.runs.finished import FinishedRun
 from quorate.runs.folder import RunFolder
 from quorate.scoring.output import writing

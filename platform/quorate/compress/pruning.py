@@ -19,7 +19,8 @@ from quorate.ensemble.receipt import Receipt
 from quorate.ensemble.worth import PrunedEnsemble, Worth
 from quorate.errors import UserError
 from quorate.job.bundle_files import losses_file, unseen_file
-from quorate.plan.planner import derive_seed, recipes_of
+from quorate.plan.identity import derive_seed
+from quorate.plan.planner import recipes_of
 from quorate.runs.folder import RunFolder, tested_members
 
 MOST_ROWS = 20_000

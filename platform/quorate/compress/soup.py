@@ -24,7 +24,7 @@ from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file
 from quorate.json_text import json_text
 from quorate.members.base import Member, files_of, member_of
 from quorate.members.net import Net
-from quorate.plan.planner import derive_seed
+from quorate.plan.identity import derive_seed
 from quorate.runs.finished import FinishedRun
 from quorate.scoring.output import writing
 

@@ -15,7 +15,8 @@ from quorate.execution.workplace import Workplace
 from quorate.job.run import plan_job
 from quorate.members.base import HEADER
 from quorate.members.net_params import NetParams
-from quorate.plan.planner import FitTask, Plan, identity_of
+from quorate.plan.identity import identity_of
+from quorate.plan.tasks import FitTask, Plan
 from quorate.results.results import Results
 from quorate.runs.finished import FinishedRun
 from quorate.store import Store

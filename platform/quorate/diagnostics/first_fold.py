@@ -13,7 +13,7 @@ from quorate.execution.workplace import Workplace
 from quorate.job.run import plan_job
 from quorate.members.base import Member
 from quorate.plan.opening import open_data
-from quorate.plan.planner import FitTask
+from quorate.plan.tasks import FitTask
 from quorate.registry import MEMBERS, did_you_mean
 from quorate.spec import Job, MemberParams
 from quorate.training.context import Metrics, Numerics, Signal, State

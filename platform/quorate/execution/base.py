@@ -8,7 +8,7 @@ from typing import Protocol
 
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Event, Failed
-from quorate.plan.planner import FitTask, JobData, Resources, Task, Unit
+from quorate.plan.tasks import FitTask, JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from quorate.execution.estimates import Estimates, epochs_of
-from quorate.plan.planner import FitTask, Task
+from quorate.plan.tasks import FitTask, Task
 
 _TRANSIT_SECONDS = 1.0
 """For the result of a network that stops at its deadline to be sent and kept."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
-from quorate.plan.planner import FeatureTask, FitTask, PredictTask, Task, pretraining_of
+from quorate.plan.planner import pretraining_of
+from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 
 Load = tuple[float, float]
 """Seconds that something takes, and the share of all workers that it holds meanwhile."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from quorate.data.features import Matrix
 from quorate.members.base import Proba
-from quorate.plan.planner import FeatureTask, FitTask, PredictTask, Task
+from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 from quorate.training.context import Metrics
 
 Status = Literal["failed", "diverged", "lost"]

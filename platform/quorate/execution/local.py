@@ -10,7 +10,7 @@ from quorate.execution.base import Attempts, Policy, Sources, longest_first
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Event, Failed, OutOfTime, Stopped
 from quorate.execution.stream import Control, assign, stream, this_hardware
-from quorate.plan.planner import JobData, Resources, Task, Unit
+from quorate.plan.tasks import JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
 
 

@@ -19,7 +19,7 @@ from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event, Failed, Fitted, OutOfTime, Started, Stopped
 from quorate.execution.stream import Assignment, Control, assign, stream, this_hardware
 from quorate.execution.worker_signals import cause_of_death
-from quorate.plan.planner import JobData, Resources, Task, Unit
+from quorate.plan.tasks import JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
 
 _REFRESH_SECONDS = 1.0

@@ -41,7 +41,8 @@ from quorate.execution.events import (
 from quorate.execution.interim import Interim
 from quorate.members.backbone import extractor
 from quorate.members.base import Member, MultiViewMember, Proba, files_of, member_of
-from quorate.plan.planner import FeatureTask, FitTask, JobData, PredictTask, Task, predict_key
+from quorate.plan.identity import predict_key
+from quorate.plan.tasks import FeatureTask, FitTask, JobData, PredictTask, Task
 from quorate.registry import MEMBERS
 from quorate.training.context import Diverged, Hardware, Metrics, Signal, State
 from quorate.training.curves import with_labels

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from quorate.execution.base import Executor
 from quorate.execution.session import start_ray
 from quorate.execution.stream import this_hardware
-from quorate.plan.planner import Resources
+from quorate.plan.tasks import Resources
 from quorate.training.context import Hardware
 
 

@@ -19,7 +19,7 @@ from quorate.execution.budget import Budget
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import OutOfTime
 from quorate.job.training import JobProgress, WorkerShares, seconds_to_quorum
-from quorate.plan.planner import Plan, Resources, Unit
+from quorate.plan.tasks import Plan, Resources, Unit
 from quorate.registry import COMBINERS
 from quorate.report.budget import ranges, say_time
 from quorate.results.results import Fit

@@ -26,7 +26,7 @@ from quorate.ensemble.combination import Combination, one_member
 from quorate.ensemble.conformal import Conformal
 from quorate.job.production import Production
 from quorate.members.base import HEADER
-from quorate.plan.planner import ALL_ROWS, Plan
+from quorate.plan.tasks import ALL_ROWS, Plan
 from quorate.results.results import Results
 from quorate.spec import JobSpec
 

@@ -15,7 +15,8 @@ from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.execution.events import Event, Failed, Featured, OutOfTime, Stopped
 from quorate.members.backbone import Backbone, Extractor, prepare
-from quorate.plan.planner import FeatureTask, FitTask, JobData, Plan, Task, Unit, backbone_of
+from quorate.plan.planner import backbone_of
+from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Task, Unit
 from quorate.results.results import Results
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
 from quorate.json_text import json_text
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 from quorate.report.leaderboard import as_text
 from quorate.results.oof import OofPredictions
 from quorate.runs.folder import BOARD, RunFolder

@@ -14,7 +14,7 @@ from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import rounded, scores
 from quorate.job.training import JobProgress
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 from quorate.results.oof import OofPredictions
 from quorate.results.results import Fit
 from quorate.spec import JobSpec

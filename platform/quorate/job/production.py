@@ -13,7 +13,8 @@ from quorate.data.folds import Fold, Folds, learnable_rows
 from quorate.ensemble.metrics import nll
 from quorate.job.training import JobProgress
 from quorate.members.base import Proba
-from quorate.plan.planner import ALL_ROWS, FitTask, JobData, Plan, make_plan
+from quorate.plan.planner import make_plan
+from quorate.plan.tasks import ALL_ROWS, FitTask, JobData, Plan
 from quorate.results.results import Fit
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware

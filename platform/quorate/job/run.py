@@ -45,8 +45,10 @@ from quorate.job.production import from_folds, refit_plan, refitted
 from quorate.job.tracker import Tracker
 from quorate.job.train_dev import score_train_dev
 from quorate.job.training import JobProgress, find_finished, train, units_left
+from quorate.plan.identity import derive_seed, digest
 from quorate.plan.opening import open_data
-from quorate.plan.planner import JobData, Plan, PlanError, backbone_of, derive_seed, digest, make_plan, recipes_of
+from quorate.plan.planner import PlanError, backbone_of, make_plan, recipes_of
+from quorate.plan.tasks import JobData, Plan
 from quorate.report.pictures import draw
 from quorate.report.progress import Screen
 from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_worth

@@ -11,7 +11,7 @@ from typing import Any
 from quorate.data.signature import ImageSignature, Signature
 from quorate.ensemble.worth import EnsembleChange
 from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
-from quorate.plan.planner import ALL_ROWS, FitTask, Plan
+from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
 from quorate.runs.folder import RunFolder

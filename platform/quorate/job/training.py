@@ -24,7 +24,8 @@ from quorate.execution.events import (
 from quorate.job.features import Extraction, find_features
 from quorate.job.tracker import Tracker
 from quorate.members.base import Proba
-from quorate.plan.planner import FeatureTask, FitTask, JobData, Plan, PredictTask, Resources, Task, Unit, predict_key
+from quorate.plan.identity import predict_key
+from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Fit, Results
 from quorate.runs.folder import RunFolder

@@ -9,7 +9,8 @@ import numpy as np
 from quorate.data.dataset import Dataset
 from quorate.data.folds import FoldsError, make_folds
 from quorate.data.source import DataError, OpenedData, TestSplit, first_rows, hold_out
-from quorate.plan.planner import JobData, assets_of, derive_seed
+from quorate.plan.identity import assets_of, derive_seed
+from quorate.plan.tasks import JobData
 from quorate.registry import DATASETS
 from quorate.spec import Job
 

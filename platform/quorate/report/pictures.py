@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 from quorate.report.curve_findings import Curves, History
 from quorate.report.curves import member_curves, sheet
 from quorate.report.plots import confusion

@@ -16,7 +16,7 @@ from rich.text import Text
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates, epochs_of, makespan
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
-from quorate.plan.planner import ALL_ROWS, FeatureTask, FitTask, Task, Unit
+from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Task, Unit
 from quorate.quantities import say_seconds
 
 _WIDE = 100

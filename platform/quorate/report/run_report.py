@@ -16,7 +16,8 @@ from quorate.data.signature import signature_from_json
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.worth import EnsembleChange
-from quorate.plan.planner import derive_seed, recipes_of
+from quorate.plan.identity import derive_seed
+from quorate.plan.planner import recipes_of
 from quorate.quantities import say_seconds
 from quorate.report.page.page import page
 from quorate.report.page.run import Reproduction, RunData, Split

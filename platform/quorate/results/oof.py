@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quorate.data.folds import learnable_rows
 from quorate.members.base import Proba
-from quorate.plan.planner import Plan
+from quorate.plan.tasks import Plan
 from quorate.results.results import Fit
 
 

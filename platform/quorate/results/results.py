@@ -11,7 +11,7 @@ import numpy as np
 from quorate.data.features import Matrix
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
-from quorate.plan.planner import FeatureTask, FitTask, PredictTask
+from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.store import Damaged, Manifest, Store
 
 

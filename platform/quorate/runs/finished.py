@@ -11,7 +11,7 @@ from quorate.bundle import read_manifest
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.errors import UserError
 from quorate.plan.opening import open_data
-from quorate.plan.planner import JobData
+from quorate.plan.tasks import JobData
 from quorate.runs.folder import RunFolder, tested_members
 from quorate.spec import Job, load_job
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quorate.errors import UserError, naming
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
-from quorate.plan.planner import FeatureTask, PredictTask
+from quorate.plan.tasks import FeatureTask, PredictTask
 from quorate.spec import Job, JobSpec, spec_of_run
 
 BOARD = "leaderboard.json"

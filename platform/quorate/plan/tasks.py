@@ -1,0 +1,191 @@
+"""The tasks of a plan, what each of them holds while it runs, and the data that all of them read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.data.dataset import Dataset, Images
+from quorate.data.folds import Folds, Unlearnable, learnable_rows, unlearnable_classes
+from quorate.members.backbone import Backbone
+from quorate.spec import MemberParams
+from quorate.training.context import Numerics
+
+ALL_ROWS = -1
+"""The number of the fold whose task trains on all rows; it is the last, and only, one of its context."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one unit holds while it runs: cores, accelerators (fractions share one), bytes."""
+
+    cpus: float = 1
+    gpus: float = 0
+    memory: int = 0
+
+    def __str__(self) -> str:
+        parts = [f"{self.cpus:g} cpu" + "s" * (self.cpus != 1)]
+        parts += [f"{self.gpus:g} gpu" + "s" * (self.gpus != 1)] if self.gpus else []
+        parts += [f"{self.memory / 2**30:.1f} GiB"] if self.memory else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """One member, one copy, one fold; `key` is the hash of all that decides its result."""
+
+    key: str
+    member: str
+    copy: int
+    fold: int
+    label: str
+    """The member's name in the ensemble: `cnn`, or `cnn.2` for the second of several copies."""
+    params: MemberParams
+    seed: int
+    numerics: Numerics
+    cost: float
+    """Estimated seconds."""
+    resources: Resources = field(default_factory=Resources)
+    view: str = ""
+    """Which of the members that one run gives: empty for the one that is run, `ema` for example for another."""
+    others: tuple[FitTask, ...] = ()
+    """What the same run gives beside."""
+
+    @property
+    def all(self) -> tuple[FitTask, ...]:
+        """This task and what the same run gives beside."""
+        return (self, *self.others)
+
+    @property
+    def kind(self) -> str:
+        return self.params.kind
+
+    @property
+    def part(self) -> str:
+        """`fold 3`, or `all rows`."""
+        return "all rows" if self.fold == ALL_ROWS else f"fold {self.fold + 1}"
+
+    def __str__(self) -> str:
+        view = f", {self.view}" if self.view else ""
+        return f"member {self.member}, copy {self.copy + 1}{view}, {self.part}"
+
+
+@dataclass(frozen=True)
+class PredictTask:
+    """Probabilities of one finished fit task on other rows."""
+
+    key: str
+    fit: FitTask
+    cost: float = 1.0
+
+    @property
+    def resources(self) -> Resources:
+        return self.fit.resources
+
+    def __str__(self) -> str:
+        return f"prediction of {self.fit}"
+
+
+@dataclass(frozen=True)
+class FeatureTask:
+    """The vectors that a frozen network makes of some rows, for all members that learn from them."""
+
+    key: str
+    backbone: Backbone
+    part: Literal["train", "test"]
+    start: int
+    stop: int
+    numerics: Numerics
+    cost: float
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def label(self) -> str:
+        """Which network."""
+        return self.backbone.arch
+
+    def __str__(self) -> str:
+        rows = f"{'training' if self.part == 'train' else 'test'} rows {self.start + 1:,} to {self.stop:,}"
+        return f"features of {self.label}, {rows}"
+
+
+Task = FitTask | PredictTask | FeatureTask
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One or more tasks that run on one device, one after another."""
+
+    tasks: tuple[Task, ...]
+
+    @property
+    def cost(self) -> float:
+        return sum(task.cost for task in self.tasks)
+
+    @property
+    def resources(self) -> Resources:
+        return self.tasks[0].resources
+
+
+@dataclass(frozen=True)
+class JobData:
+    """What every task of a job may read: rows, folds, and files that members start from."""
+
+    train: Dataset
+    test: Dataset | None
+    folds: Folds
+    assets: dict[str, bytes] = field(default_factory=dict)
+    unlabelled: Images | None = None
+    backbones: dict[Backbone, bytes] = field(default_factory=dict)
+    """The tensors of the frozen networks that are asked for features, as safetensors."""
+    train_dev: Dataset | None = None
+    """Rows like the training rows that no task sees: the finished ensemble is scored on them."""
+
+    @cached_property
+    def unlearnable(self) -> list[Unlearnable]:
+        """The classes with rows that no model of their fold can be right about."""
+        data = self.train
+        return unlearnable_classes(data.y, self.folds.folds, weight=data.weight, groups=data.groups)
+
+    @cached_property
+    def learnable(self) -> NDArray[np.bool_]:
+        """The rows (N,) that count in choices: those of a class that all of their folds train on."""
+        return learnable_rows(self.train.y, self.folds.folds, weight=self.train.weight)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be known of the rows and folds before training."""
+        return [one.said(self.train.class_names[one.label]) for one in self.unlearnable]
+
+    @cached_property
+    def unlabelled_digest(self) -> str | None:
+        """SHA-256 of the unlabelled images."""
+        return self.unlabelled.digest() if self.unlabelled is not None else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All fit tasks of a job, in the order of the job file."""
+
+    tasks: tuple[FitTask, ...]
+    context: JobData
+    features: tuple[FeatureTask, ...] = ()
+    """What frozen networks are asked for before members can learn from it."""
+
+    @property
+    def runs(self) -> tuple[FitTask, ...]:
+        """The tasks that are run; the others come with them."""
+        return tuple(task for task in self.tasks if not task.view)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The ensemble's members, copies apart, in the order of the job file."""
+        return tuple(dict.fromkeys(task.label for task in self.tasks))
+
+    def of(self, label: str) -> tuple[FitTask, ...]:
+        """The tasks of one member, one for each fold."""
+        return tuple(task for task in self.tasks if task.label == label)
