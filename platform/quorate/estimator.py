@@ -161,7 +161,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weight 0 counts as not given, everywhere. With `groups` (n,) no group is both trained and
         validated on; with `time` (n,), numbers or dates, rows are validated by models of earlier ones.
 
-        Raises `ValueError` for input that cannot be used, `quorate.job.run.JobFailed` where fewer members
+        Raises `ValueError` for input that cannot be used, `quorate.job.ensemble.JobFailed` where fewer members
         could be trained than the quorum needs.
         """
         labels = self._check_labels(y)

@@ -13,8 +13,10 @@ from rich.console import Console
 from tests.tiny import LAPTOP, plan_of, tiny_data
 
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
+from quorate.execution.interrupt import StopRequest
+from quorate.execution.workplace import Workplace
 from quorate.job.tracker import Tracker
-from quorate.job.training import JobProgress, train
+from quorate.job.training import JobProgress, Trainer, train
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, Plan, PredictTask, Resources, Unit
 from quorate.report.progress import Screen
@@ -68,10 +70,10 @@ def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
     job = spec.validate(jobfile.parse(JOB, name="job.yaml"), base=folder)
     run, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
     work, results = JobProgress(), Results(open_store(str(folder / "store")))
-    mirror = Tracker(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
-    units = [Unit((task,)) for task in plan.tasks]
-    screen = Screen(console, console)
-    train(units, plan, work, results, Scripted(events), mirror, run, job.spec.execution, screen)
+    tracker = Tracker(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
+    units, place = [Unit((task,)) for task in plan.tasks], Workplace("local", None, lambda executor: None)
+    trainer = Trainer(job, place, results, tracker, run, Screen(console, console), StopRequest())
+    train(units, plan, work, Scripted(events), trainer)
     assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)
     return work
 

@@ -24,7 +24,7 @@ from quorate.bundle import Bundle, BundleError
 from quorate.data.dataset import ArrayImages
 from quorate.data.signature import ImageSignature
 from quorate.execution.workplace import Workplace
-from quorate.job.run import plan_job
+from quorate.job.planning import plan_job
 from quorate.members import own
 from quorate.members.base import HEADER, load_member
 from quorate.members.saved_learner import SavedLearner

@@ -100,7 +100,7 @@ def _check(draft: Path, *, opened: bool) -> None:
     """Load the job as `quorate train` will, open its data and make its plan; raises `UserError`."""
     from quorate.errors import UserError
     from quorate.execution.workplace import Workplace
-    from quorate.job.run import plan_job
+    from quorate.job.planning import plan_job
     from quorate.plan.opening import open_data
     from quorate.spec import load_job
     from quorate.spec.file import SpecError

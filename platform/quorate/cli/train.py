@@ -158,7 +158,7 @@ def _say_what_next(board: dict[str, Any], console: Console) -> None:
 def _show_plan(job: Job, store: str, address: str | None, console: Console, *, as_json: bool) -> None:
     from quorate.execution.workplace import Workplace
     from quorate.job.features import summaries
-    from quorate.job.run import plan_job
+    from quorate.job.planning import plan_job
     from quorate.job.training import find_finished
     from quorate.plan.opening import open_data
     from quorate.report.columns import TableColumn, fit

@@ -26,7 +26,7 @@ from quorate.ensemble.metrics import rounded, row_nll, scores
 from quorate.errors import UserError
 from quorate.execution.workplace import Workplace
 from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file
-from quorate.job.run import plan_job
+from quorate.job.planning import plan_job
 from quorate.json_text import json_text
 from quorate.members.base import Member, files_of
 from quorate.members.net import Net

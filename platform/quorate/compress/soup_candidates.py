@@ -12,7 +12,7 @@ from typing import Any
 from quorate.bundle import read_manifest
 from quorate.errors import UserError, did_you_mean
 from quorate.execution.workplace import Workplace
-from quorate.job.run import plan_job
+from quorate.job.planning import plan_job
 from quorate.members.base import HEADER
 from quorate.members.net_params import NetParams
 from quorate.plan.identity import identity_of

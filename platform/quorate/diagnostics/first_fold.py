@@ -10,7 +10,7 @@ from typing import Any
 from quorate.data.dataset import Dataset, Images
 from quorate.errors import UserError
 from quorate.execution.workplace import Workplace
-from quorate.job.run import plan_job
+from quorate.job.planning import plan_job
 from quorate.members.base import Member
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import FitTask

@@ -18,12 +18,13 @@ from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import OutOfTime
+from quorate.execution.workplace import Workplace
 from quorate.job.training import JobProgress, WorkerShares, seconds_to_quorum
 from quorate.plan.tasks import Plan, Resources, Unit
 from quorate.registry import COMBINERS
 from quorate.report.budget import ranges, say_time
 from quorate.results.results import Fit
-from quorate.spec import ExecutionSpec, JobSpec, QuorumSpec
+from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
@@ -93,6 +94,33 @@ class ClosingTime:
         """As many of the pictures as there is time for."""
         while self.has_time_for(PICTURES, _PICTURE) and (path := next(drawn, None)) is not None:
             yield path
+
+
+def open_executor(
+    place: Workplace,
+    job: Job,
+    plan: Plan,
+    work: JobProgress,
+    closing: ClosingTime,
+    opening: float,
+    say: Callable[[str], None],
+) -> Executor:
+    """The executor of the job; under a budget, without Ray if its start takes too much of the time.
+
+    Reading the data took `opening` seconds, which say nothing of how busy the machine is. The budget learns what
+    comes after training.
+    """
+    budget, spec = closing.budget, job.spec
+    closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
+    if place.starts_ray and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
+        say("little time: the members are trained in this process, without Ray")
+        place.stay_in_this_process()
+    executor = place.executor()
+    if budget is not None:
+        closing.measure(executor.name, budget.used() - opening)
+        budget.reserve = seconds_after_training(spec, plan, budget, closing, reused=len(work.fits))
+        budget.startup = budget.used()
+    return executor
 
 
 def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: ClosingTime, *, reused: int) -> float:

@@ -20,10 +20,10 @@ from quorate.bundle import KNOWN, LOSSES, UNSEEN, write_bundle
 from quorate.data.dataset import Dataset, Inputs
 from quorate.data.known_values import KnownValues
 from quorate.data.table import Table
-from quorate.ensemble.assemble import Assembly
 from quorate.ensemble.calibrations.temperature import Temperature
-from quorate.ensemble.combination import Combination, one_member
+from quorate.ensemble.combination import one_member
 from quorate.ensemble.conformal import Conformal
+from quorate.job.ensemble import JobEnsemble
 from quorate.job.production import Production
 from quorate.members.base import HEADER
 from quorate.plan.tasks import ALL_ROWS, Plan
@@ -40,12 +40,12 @@ def pack_bundle(
     spec: JobSpec,
     plan: Plan,
     production: Production,
-    assembly: Assembly,
-    combination: Combination,
+    ensemble: JobEnsemble,
     board: dict[str, Any],
     results: Results,
 ) -> Path:
     """Write the bundle of a job to `folder`; raises `Damaged` where the store lost a member meanwhile."""
+    assembly, combination = ensemble.assembly, ensemble.combination
     files: dict[str, bytes] = {}
     members = []
     for m, label in enumerate(plan.labels):

@@ -3,19 +3,95 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
+from quorate.bundle import needs, read_manifest
 from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
+from quorate.job.budget import TRAIN_DEV, Attendance, ClosingTime, budget_part, train_dev_seconds, with_ending
+from quorate.job.bundle_files import member_sizes, pack_bundle
+from quorate.job.ensemble import JobEnsemble
+from quorate.job.leaderboard import make_board
+from quorate.job.production import Production
+from quorate.job.tracker import Tracker
+from quorate.job.train_dev import score_train_dev
+from quorate.job.training import JobProgress
 from quorate.json_text import json_text
 from quorate.plan.tasks import Plan
 from quorate.report.leaderboard import as_text
+from quorate.report.pictures import draw
+from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_worth
 from quorate.results.oof import OofPredictions
+from quorate.results.results import Results
 from quorate.runs.folder import BOARD, RunFolder
+from quorate.spec import Job
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A job whose ensemble is made, and what its run folder is written from."""
+
+    job: Job
+    plan: Plan
+    work: JobProgress
+    gathered: OofPredictions
+    there: Attendance
+    ensemble: JobEnsemble
+    production: Production
+
+    @property
+    def test(self) -> NDArray[np.float64] | None:
+        """The ensemble's probabilities (n, K) of the test rows; None unless each weighted member has predicted them."""
+        gathered, combination = self.gathered, self.ensemble.combination
+        if gathered.test is None or not gathered.tested[self.ensemble.weighted].all():
+            return None
+        return combination.apply(gathered.test)
+
+
+def finish(
+    ending: Ending,
+    folder: RunFolder,
+    results: Results,
+    tracker: Tracker,
+    closing: ClosingTime,
+    console: Console,
+    *,
+    started: float,
+    pictures: bool,
+) -> dict[str, Any]:
+    """Write the bundle, the leaderboard, the plots and the report, as far as there is time; return the leaderboard."""
+    spec, plan, work, production = ending.job.spec, ending.plan, ending.work, ending.production
+    board = make_board(spec, plan, work, ending.gathered, ending.ensemble, ending.test)
+    board["ensemble"]["production"] = production.note or None
+    board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
+    if closing.budget is not None:
+        board["budget"] = budget_part(closing.budget, plan, work, ending.there, ending.gathered.tested)
+    bundle = pack_bundle(folder.path / "bundle", spec, plan, production, ending.ensemble, board, results)
+    for need in needs(read_manifest(bundle)):
+        console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    train_dev = plan.context.train_dev
+    if train_dev is not None and closing.has_time_for(TRAIN_DEV, train_dev_seconds(plan)):
+        board = score_train_dev(board, bundle, train_dev, folder.path)
+    write_end(folder, board, plan, ending.gathered, ending.ensemble.assembly, ending.test)
+    if pictures:
+        tracker.pictures(closing.pictures(draw(folder, plan, work.fits)))
+    reported = pictures and closing.has_time_for(REPORT, seconds_needed(ending.ensemble.seconds))
+    if closing.budget is not None:
+        write_board(folder, board := with_ending(board, closing))
+    tracker.finished(board, folder, bundle, member_sizes(production, results))
+    if reported:
+        known = RunInputs.of(spec, plan.context.train, plan.context.test)
+        path, worth = write_report_and_worth(folder, folder.path / REPORT, known, quick=closing.budget is not None)
+        tracker.report(path)
+        tracker.worth(worth, board)
+    return board
 
 
 def write_end(

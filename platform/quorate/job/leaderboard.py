@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.ensemble.assemble import Assembly
-from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import rounded, scores
+from quorate.job.ensemble import JobEnsemble
 from quorate.job.training import JobProgress
 from quorate.plan.tasks import Plan
 from quorate.results.oof import OofPredictions
@@ -25,18 +23,16 @@ def make_board(
     plan: Plan,
     work: JobProgress,
     gathered: OofPredictions,
-    assembly: Assembly,
-    combination: Combination,
+    ensemble: JobEnsemble,
     test: NDArray[np.float64] | None,
-    names: Sequence[str],
 ) -> dict[str, Any]:
     """The leaderboard as JSON; figures are rounded to six digits.
 
-    Members are scored on the rows that they cover and that count, as they are; the ensemble's out-of-fold figures
-    are cross-fitted. `unlearnable` says which rows do not count, by class. `names` are those of the members that were
-    combined. `predict_ms` are milliseconds a row in batches, where the member was fitted. `oof_sha256` is the hash of
-    all members' out-of-fold probabilities by name.
+    Members are scored on the rows that they cover and that count, as they are. The ensemble's out-of-fold figures are
+    cross-fitted. `unlearnable` gives the rows that do not count, by class. `predict_ms` are milliseconds per row in
+    batches, where the member was fitted. `oof_sha256` is the hash of all members' out-of-fold probabilities by name.
     """
+    assembly, combination, names = ensemble.assembly, ensemble.combination, ensemble.names
     trained = [fit for fit in work.fits.values() if not fit.reused]
     tasks = {
         "total": len(plan.tasks),
@@ -65,7 +61,7 @@ def make_board(
                 "test": rounded(scores(gathered.test[m], target.y)) if tested else None,  # type: ignore[index, union-attr]
             }
         )
-    ensemble = {
+    combined = {
         "combiner": combination.kind,
         "temperature": _number(combination.temperature),
         "oof": rounded(assembly.scores),
@@ -85,7 +81,7 @@ def make_board(
     return {
         "job": spec.name,
         "tasks": tasks,
-        "ensemble": ensemble,
+        "ensemble": combined,
         "members": members,
         "unlearnable": [
             {

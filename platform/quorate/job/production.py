@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
+from rich.console import Console
 
 from quorate.data.folds import Fold, Folds, learnable_rows
 from quorate.ensemble.metrics import nll
-from quorate.job.training import JobProgress
+from quorate.job.training import JobProgress, Trainer
 from quorate.members.base import Proba
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import ALL_ROWS, FitTask, JobData, Plan
+from quorate.results.oof import OofPredictions
 from quorate.results.results import Fit
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware
@@ -49,10 +51,40 @@ class Production:
                 found[m] += self.tests[fit.task.key] / np.float64(len(fits))
         return found.astype(np.float32)
 
+    def answers(self, plan: Plan, folds: OofPredictions) -> OofPredictions:
+        """The predictions of the `folds`, those of the test rows by the models that stand for each member."""
+        if not self.note:
+            return folds
+        tested = np.array([self.tested(label) for label in plan.labels])
+        return replace(folds, test=self.test(plan.labels, folds.test), tested=tested)
+
     def tested(self, label: str) -> bool:
         """Whether all models of the member have predicted the test rows."""
         fits = self.fits.get(label, ())
         return bool(fits) and all(fit.task.key in self.tests for fit in fits)
+
+
+def production_models(
+    trainer: Trainer, plan: Plan, work: JobProgress, weighted: Sequence[int], console: Console
+) -> Production:
+    """The models that stand for each member, as the job's `production` says; refits are trained for this.
+
+    `weighted` are the positions of the members with a weight: only these are trained again.
+    """
+    spec = trainer.job.spec
+    production = from_folds(plan, work, best=spec.production.best)
+    if spec.production.refit:
+        labels = [plan.labels[m] for m in weighted]
+        again = refit_plan(spec, plan, work, labels, trainer.place.hardware())
+        later = JobProgress.found(again, trainer.results)
+        count = len(again.tasks)
+        console.print(f"on all rows: {count} fit task{'s' * (count != 1)}, {len(later.fits)} reused")
+        trainer.tracker.reused(later.fits.values())
+        trainer.complete(again, later)
+        production = refitted(plan, again, production, later, labels)
+    if production.note:
+        console.print(production.note, markup=False, highlight=False)
+    return production
 
 
 def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production:

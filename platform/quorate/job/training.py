@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
@@ -21,7 +22,10 @@ from quorate.execution.events import (
     SoFar,
     Started,
 )
-from quorate.job.features import Extraction, find_features
+from quorate.execution.interrupt import StopRequest
+from quorate.execution.workplace import Workplace
+from quorate.job.features import BackboneError, Extraction, find_features
+from quorate.job.planning import without_backbone
 from quorate.job.tracker import Tracker
 from quorate.members.base import Proba
 from quorate.plan.identity import predict_key
@@ -29,7 +33,7 @@ from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, PredictTask,
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Fit, Results
 from quorate.runs.folder import RunFolder
-from quorate.spec import ExecutionSpec
+from quorate.spec import Job
 from quorate.training.context import Metrics
 from quorate.training.soundness import difference
 
@@ -50,6 +54,11 @@ class JobProgress:
     """What frozen networks still owe."""
     estimates: Estimates = field(default_factory=Estimates)
 
+    @classmethod
+    def found(cls, plan: Plan, results: Results) -> Self:
+        """What the store already has."""
+        return cls(fits=find_finished(plan, results))
+
     def status(self, plan: Plan, label: str) -> str:
         """`ok`, or why the member is not whole."""
         tasks = plan.of(label)
@@ -60,6 +69,46 @@ class JobProgress:
             return "out of time"
         whole = all(self.fits[task.key].complete for task in tasks if task.key in self.fits)
         return "ok" if whole else "stopped early"
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Runs what a plan lacks; every training of a job goes through it."""
+
+    job: Job
+    place: Workplace
+    results: Results
+    tracker: Tracker
+    folder: RunFolder
+    screen: Screen
+    stop: StopRequest
+
+    def take_finished(self, plan: Plan, work: JobProgress) -> None:
+        """Take what another process has finished since the store was asked."""
+        meanwhile = find_finished(plan, self.results, but=work.fits)
+        work.fits |= meanwhile
+        self.tracker.reused(meanwhile.values())
+
+    def complete(
+        self,
+        plan: Plan,
+        work: JobProgress,
+        budget: Budget | None = None,
+        open_executor: Callable[[], Executor] | None = None,
+    ) -> None:
+        """Run what is missing, on an executor that is opened only for that; under a budget, as far as it goes.
+
+        Raises `SpecError` where the weights of a frozen network are not available, `Interrupted` when asked to stop.
+        """
+        if units := units_left(plan, work, self.results):
+            executor = (open_executor or self.place.executor)()
+            self.stop.attach(executor)
+            try:
+                train(units, plan, work, executor, self, budget)
+            except BackboneError as error:
+                raise without_backbone(self.job, plan, error) from None
+        self.stop.attach(None)
+        self.stop.check()
 
 
 def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
@@ -78,12 +127,8 @@ def train(
     units: Sequence[Unit],
     plan: Plan,
     work: JobProgress,
-    results: Results,
     executor: Executor,
-    mirror: Tracker,
-    folder: RunFolder,
-    spec: ExecutionSpec,
-    screen: Screen,
+    trainer: Trainer,
     budget: Budget | None = None,
 ) -> None:
     """Run `units` and keep what they give as it comes; under a budget, as far as it goes.
@@ -91,6 +136,7 @@ def train(
     The features that they need are computed before, as far as the store does not have them; raises `BackboneError`
     where a frozen network's weights cannot be had.
     """
+    results, spec = trainer.results, trainer.job.spec.execution
     extraction = find_features(plan, units, results)
     every = [*(Unit((task,)) for task in extraction.missing), *units]
     policy = Policy(spec.retries, spec.lost_workers, spec.checkpoint_seconds, spec.workers)
@@ -100,7 +146,7 @@ def train(
         if not fit.task.view:
             work.estimates.reused(fit.task, fit.seconds)
     agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
-    watch = Watch(screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
+    watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     begun: set[str] = set()
     so_far: dict[str, Fitted] = {}
     heard = AttemptHistory()
@@ -112,7 +158,7 @@ def train(
         for given in _in_turn(extraction, units, run):
             # of a network that is out of time stands what it would have given before
             event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
-            folder.log(event)
+            trainer.folder.log(event)
             extraction.on(event)
             if isinstance(event, Checkpointed):
                 results.keep_checkpoint(event)
@@ -151,7 +197,7 @@ def train(
                     work.late[part.key] = event
                     work.fits.pop(part.key, None)
             if not isinstance(event, OutOfTime) or event.task.key in begun:
-                mirror.on(event)
+                trainer.tracker.on(event)
             watch.on(event)
     work.features_left = extraction.missing
 

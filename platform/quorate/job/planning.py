@@ -1,0 +1,40 @@
+"""Plans a job for the place where it runs, with errors that point at the job file."""
+
+from __future__ import annotations
+
+from quorate.execution.workplace import Workplace
+from quorate.job.features import BackboneError
+from quorate.plan.planner import PlanError, backbone_of, make_plan
+from quorate.plan.tasks import JobData, Plan
+from quorate.spec import Job
+from quorate.spec.file import SpecError
+
+
+def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
+    """The plan for what the job runs on; raises `SpecError` for members that could never run there."""
+    try:
+        plan = make_plan(job.spec, context, place.hardware())
+    except PlanError as error:
+        raise job.error((("members", error.member), str(error))) from None
+    if job.spec.quorum.members > len(plan.labels):
+        needed = f"{job.spec.quorum.members} members are needed, and the job has {len(plan.labels)}"
+        raise job.error((("quorum", "members"), needed))
+    too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
+    lacking = {task.backbone: task.resources for task in plan.features if not place.slots(task.resources)}
+    for member, backbone in ((task.member, backbone_of(task.params)) for task in plan.tasks):
+        if backbone is not None and backbone in lacking:
+            too_large[member] = lacking[backbone]
+    if too_large:
+        raise job.error(
+            *(
+                (("members", name), f"asks for {resources}, more than any node has; lower cpus, gpus or memory")
+                for name, resources in too_large.items()
+            )
+        )
+    return plan
+
+
+def without_backbone(job: Job, plan: Plan, error: BackboneError) -> SpecError:
+    """The error for a frozen network that is not available, at the members that learn from it."""
+    names = dict.fromkeys(task.member for task in plan.tasks if backbone_of(task.params) == error.backbone)
+    return job.error(*((("members", name, "features"), str(error)) for name in names))
