@@ -20,12 +20,12 @@ from quorate.data.table import Table
 from quorate.data.weighting import row_weights
 from quorate.members.base import Proba, read_header, write_header
 from quorate.members.net_params import NetParams, check_classes, check_inputs, expected_shape, profile
-from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export, feed_of
+from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export
 from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
 from quorate.registry.own_code import package_of
 from quorate.training.averages import Weights, average
 from quorate.training.context import Device, Hardware, Numerics, TaskContext
-from quorate.training.feed import Feed, labels_of, split_batches, training_order
+from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing, slower_backbone
 from quorate.training.groups import parameter_groups
 from quorate.training.hub import from_hub

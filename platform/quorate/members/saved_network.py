@@ -16,14 +16,13 @@ import torch
 from torch import nn
 
 from quorate.data.dataset import Inputs
-from quorate.data.features import Features, PixelFeatures, load_features
-from quorate.data.table import Table
+from quorate.data.features import Features, load_features
 from quorate.errors import UserError
 from quorate.members.base import Proba, read_header
 from quorate.registry.extras import how_to_install
 from quorate.registry.own_code import said
 from quorate.training.context import Numerics
-from quorate.training.feed import Feed, MatrixFeed, PixelFeed
+from quorate.training.feed import feed_of
 from quorate.training.tta import Tta, averaged
 
 LOADER = "onnx"
@@ -99,14 +98,6 @@ def load(folder: Path) -> SavedNetwork:
     params = header["params"]
     tta = Tta.model_validate(params["tta"]) if params.get("tta") is not None else None
     return SavedNetwork((folder / NETWORK).read_bytes(), features, size=params["size"], tta=tta)
-
-
-def feed_of(x: Inputs, features: Features, *, numerics: Numerics, size: int | None) -> Feed:
-    """Rows as a network takes them."""
-    if isinstance(x, Table):
-        return MatrixFeed(features(x), numerics=numerics)
-    assert isinstance(features, PixelFeatures), "inputs are checked at the door"
-    return PixelFeed(x, standardize=features.standardizer, numerics=numerics, size=size)
 
 
 class _Session:

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from quorate.data.dataset import Dataset, Images
+from quorate.data.dataset import Dataset, Images, Inputs
+from quorate.data.features import Features, PixelFeatures
 from quorate.data.standardize import Standardizer
+from quorate.data.table import Table
 from quorate.data.weighting import balanced_rows
 from quorate.training.augment import Augment
 from quorate.training.context import Numerics
@@ -152,3 +154,11 @@ def split_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
 def labels_of(data: Dataset, numerics: Numerics) -> torch.Tensor:
     """int64 (N,) on the numerics' device."""
     return torch.from_numpy(np.array(data.y)).to(numerics.device)
+
+
+def feed_of(x: Inputs, features: Features, *, numerics: Numerics, size: int | None) -> Feed:
+    """The rows of images or of a table as batches for a network."""
+    if isinstance(x, Table):
+        return MatrixFeed(features(x), numerics=numerics)
+    assert isinstance(features, PixelFeatures), "inputs are checked at the door"
+    return PixelFeed(x, standardize=features.standardizer, numerics=numerics, size=size)
