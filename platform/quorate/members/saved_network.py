@@ -22,7 +22,7 @@ from quorate.members.base import Proba, read_header
 from quorate.registry.extras import how_to_install
 from quorate.registry.own_code import said
 from quorate.training.context import Numerics
-from quorate.training.feed import feed_of
+from quorate.training.feed import Feed, feed_of
 from quorate.training.tta import Tta, averaged
 
 LOADER = "onnx"
