@@ -13,7 +13,7 @@ import numpy as np
 from quorate.data.dataset import Dataset, Images
 from quorate.data.signature import Signature
 from quorate.errors import UserError
-from quorate.members.base import Proba, write_header
+from quorate.members.base import Member, Proba, write_header
 from quorate.registry import MEMBERS
 from quorate.spec import MemberParams
 from quorate.training.context import Diverged, Hardware, Numerics, Signal, TaskContext
@@ -29,7 +29,7 @@ class OddParams(MemberParams):
 
 
 @MEMBERS.register("odd")
-class Odd:
+class Odd(Member):
     """Predicts the class frequencies, or does what `what` says."""
 
     Params: ClassVar[type[MemberParams]] = OddParams

@@ -93,9 +93,9 @@ def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
                     f"(the classes are {', '.join(classes[:20])}{', …' * (len(classes) > 20)})"
                 )
     weights = "class_weight" if asked.class_weight else "the data's weights" if _differ(data) else None
-    if weights and not getattr(kind, "weighs", True):
+    if weights and not kind.weighs:
         raise ValueError(f"{params.kind} cannot weigh its rows as {weights} would have it; {_those_that('weighs')} can")
-    if asked.sampling and not getattr(kind, "resamples", True):
+    if asked.sampling and not kind.resamples:
         raise ValueError(
             f"sampling: {params.kind} holds rows out by itself, and rows that are drawn twice would be on both sides; "
             f"take class_weight, or one of {_those_that('resamples')}"
@@ -108,4 +108,4 @@ def _differ(data: Dataset) -> bool:
 
 
 def _those_that(can: str) -> str:
-    return ", ".join(name for name in MEMBERS.names() if getattr(MEMBERS.get(name), can, False))
+    return ", ".join(name for name in MEMBERS.names() if getattr(MEMBERS.get(name), can))

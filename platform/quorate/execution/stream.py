@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from quorate.execution.events import (
 )
 from quorate.execution.interim import Interim
 from quorate.members.backbone import extractor
-from quorate.members.base import Member, MultiViewMember, Proba, files_of, member_of
+from quorate.members.base import Member, Proba, files_of, member_of
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, PredictTask, Task
 from quorate.registry import MEMBERS
@@ -192,7 +192,7 @@ def _fit(
     def results(member: Member, *, complete: bool) -> Fitted:
         """Of the task and the others of its run."""
         seconds = spent + time.perf_counter() - started
-        views = [(other, cast(MultiViewMember, member).view(other.view)) for other in task.others]
+        views = [(other, member.view(other.view)) for other in task.others]
         others = [result(other, view, seconds=0.0, complete=complete) for other, view in views if view is not None]
         done = result(task, member, seconds=seconds, complete=complete, others=tuple(others))
         return replace(done, ending=spent + time.perf_counter() - started - seconds)
@@ -215,7 +215,7 @@ def _fit(
         done = interim.last(member, due - time.monotonic())
         member = interim.member or member
     else:
-        done = results(member, complete=not run.stopped and getattr(member, "finished", True))
+        done = results(member, complete=not run.stopped and member.finished)
     emit(done)
     if context.test is not None and not test_now:
         most = 1.0 if run.stopped else assignment.for_tests
@@ -231,7 +231,7 @@ def _predict_in_time(
         assert done.predict_ms is not None and control.due is not None
         if _SAFETY * done.predict_ms * len(test) / 1e3 > most * (control.due - time.monotonic()):
             return
-        chosen = cast(MultiViewMember, member).view(view) if view else member
+        chosen = member.view(view) if view else member
         assert chosen is not None, "it has given validation rows"
         emit(Predicted(PredictTask(predict_key(task.key, test), task), _checked(chosen.predict_proba(test.x))))
 

@@ -30,14 +30,20 @@ HEADER = "member.json"
 class Member(Protocol):
     """One classifier of one fold.
 
-    `history` holds a dictionary of figures for each epoch after `fit`; `finished` is False where the
-    world asked it to stop before its time.
+    After `fit`, `history` holds a dictionary of metrics per epoch. What has a default here is an optional ability: a
+    class that does not inherit from `Member` gets the default when it is adopted as a kind.
     """
 
     Params: ClassVar[type[MemberParams]]
     version: ClassVar[int]
     """Raised by hand when the same seed and data give other results than before."""
+    weighs: ClassVar[bool] = True
+    """Whether it uses the weights of the training rows."""
+    resamples: ClassVar[bool] = True
+    """Whether training rows may occur more than once; an inner cross-validation would have them on both sides."""
     history: list[dict[str, float]]
+    finished: bool = True
+    """False if the task context stopped the training before its end."""
 
     def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None: ...
 
@@ -64,16 +70,23 @@ class Member(Protocol):
     @classmethod
     def load(cls, folder: Path) -> Self: ...
 
-
-class MultiViewMember(Member, Protocol):
-    """A member whose one run gives others too: the same network with other weights."""
+    @classmethod
+    def pretraining_cost(cls, params: Any, *, signature: Signature, rows: int) -> float:
+        """Estimated seconds, on one core, of the pretraining on this number of unlabelled rows."""
+        return 0.0
 
     @classmethod
     def views(cls, params: Any) -> tuple[str, ...]:
-        """Names of the others, which such parameters give."""
+        """Names of the other members that one fit with these parameters produces, such as averages of the weights."""
+        return ()
 
     def view(self, name: str) -> Member | None:
-        """One of `views` after `fit`; None where the run was stopped before it came to it."""
+        """One of `views`, after `fit`; None if the training was stopped before it existed."""
+        return None
+
+
+OPTIONAL = ("weighs", "resamples", "finished", "pretraining_cost", "views", "view")
+"""The abilities that `Member` has a default for."""
 
 
 def write_header(folder: Path, *, params: MemberParams, **rest: Any) -> None:

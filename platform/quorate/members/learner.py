@@ -19,7 +19,7 @@ from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightingParams, Weights, balanced_rows, row_weights
 from quorate.members import backbone
 from quorate.members.backbone_features import fit_any_features, load_any_features
-from quorate.members.base import Proba, read_header, write_header
+from quorate.members.base import Member, Proba, read_header, write_header
 from quorate.training.context import Hardware, Numerics, TaskContext
 
 MODEL = "model.skops"
@@ -37,7 +37,7 @@ class LearnerParams(WeightingParams):
     see below. `standardize` then scales its numbers."""
 
 
-class Learner:
+class Learner(Member):
     """A scikit-learn classifier on standardized pixels, or on the encoded columns of a table."""
 
     Params: ClassVar[type[LearnerParams]] = LearnerParams

@@ -18,7 +18,7 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
 from quorate.data.weighting import row_weights
-from quorate.members.base import Proba, read_header, write_header
+from quorate.members.base import Member, Proba, read_header, write_header
 from quorate.members.net_params import NetParams, check_classes, check_inputs, expected_shape, profile
 from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export
 from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
@@ -46,7 +46,7 @@ AVERAGING_BATCH = 256
 
 
 @MEMBERS.register("net")
-class Net:
+class Net(Member):
     """A network trained by the loop of `quorate.training`."""
 
     Params = NetParams
@@ -59,7 +59,6 @@ class Net:
         self.signature = signature
         self.n_classes = n_classes
         self.history: History = []
-        self.finished = True
         self.loop: Callable[..., TrainingResult] = fit_network  # a check trains with one of its own
         self.network: nn.Module | None = None
         self._others: Callable[[], dict[str, Weights]] = dict

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from quorate.data.signature import Signature
-from quorate.members.base import HEADER, Member, read_header, write_header
+from quorate.members.base import HEADER, OPTIONAL, Member, read_header, write_header
 from quorate.members.learner import Learner, LearnerParams
 from quorate.members.saved_learner import LOADER, TRIAL_CLASSES, check_savable, trial_labels, untrusted_types
 from quorate.registry.own_code import OwnCodeError, package_of, said
@@ -82,6 +82,7 @@ def _of_class(kind: str, found: type) -> type[Member]:
     reachable = package_of(found.__module__)
     defaults: dict[str, Any] = {"version": 1, "cost": classmethod(_cost), "numerics": classmethod(_numerics)}
     missing = {name: value for name, value in defaults.items() if not _has(found, name)}
+    missing |= {name: vars(Member)[name] for name in OPTIONAL if not hasattr(found, name)}
     own: Any = found
     if issubclass(found, Learner) and found.write_model is Learner.write_model:
         missing["numerics"] = classmethod(_savable_numerics(found, kind))

@@ -99,7 +99,7 @@ def _tasks(
     for copy in range(params.copies):
         if resolved is None or params.vary:
             resolved = _resolve(name, params.of_copy(copy), context, hardware)
-        views = kind.views(resolved.params) if hasattr(kind, "views") else ()
+        views = kind.views(resolved.params)
         label = name if params.copies == 1 else f"{name}.{copy + 1}"
         for fold, fold_hash in folds.items():
             seed, numerics = derive_seed(job_seed, name, copy, fold), resolved.numerics[fold]
@@ -163,8 +163,7 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
             own["hub"] = from_hub
         if unlabelled is not None:
             own["unlabelled"] = context.unlabelled_digest
-            if hasattr(kind, "pretraining_cost"):
-                cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
+            cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
     except HubError as error:
         raise PlanError(name, str(error)) from error
     except (RuntimeError, ValueError, AssertionError) as error:
