@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
-from quorate.plan.planner import pretraining_of
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 
 Load = tuple[float, float]
@@ -132,9 +131,7 @@ def epochs_of(task: Task) -> int | None:
     """The epochs that a task reports one by one, so that it can end between them; None where it cannot end early."""
     if not isinstance(task, FitTask):
         return None
-    epochs: int | None = getattr(task.params, "epochs", None)
-    before: int = getattr(pretraining_of(task.params), "epochs", 0)
-    return epochs + before if epochs is not None else None
+    return task.params.most_epochs
 
 
 def makespan(running: Sequence[Load], waiting: Sequence[Load]) -> float:

@@ -15,7 +15,6 @@ from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.execution.events import Event, Failed, Featured, OutOfTime, Stopped
 from quorate.members.backbone import Backbone, Extractor, prepare
-from quorate.plan.planner import backbone_of
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Task, Unit
 from quorate.results.results import Results
 
@@ -144,7 +143,9 @@ def _asks(task: Task) -> Backbone | None:
     """The frozen network whose features a fit or a prediction needs."""
     if isinstance(task, FeatureTask):
         return None
-    return backbone_of(task.params if isinstance(task, FitTask) else task.fit.params)
+    fit = task if isinstance(task, FitTask) else task.fit
+    backbone: Backbone | None = fit.params.frozen_backbone
+    return backbone
 
 
 def _weights(backbone: Backbone, plan: Plan) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quorate.execution.workplace import Workplace
 from quorate.job.features import BackboneError
-from quorate.plan.planner import PlanError, backbone_of, make_plan
+from quorate.plan.planner import PlanError, make_plan
 from quorate.plan.tasks import JobData, Plan
 from quorate.spec import Job
 from quorate.spec.file import SpecError
@@ -21,7 +21,7 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
         raise job.error((("quorum", "members"), needed))
     too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
     lacking = {task.backbone: task.resources for task in plan.features if not place.slots(task.resources)}
-    for member, backbone in ((task.member, backbone_of(task.params)) for task in plan.tasks):
+    for member, backbone in ((task.member, task.params.frozen_backbone) for task in plan.tasks):
         if backbone is not None and backbone in lacking:
             too_large[member] = lacking[backbone]
     if too_large:
@@ -36,5 +36,5 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
 
 def without_backbone(job: Job, plan: Plan, error: BackboneError) -> SpecError:
     """The error for a frozen network that is not available, at the members that learn from it."""
-    names = dict.fromkeys(task.member for task in plan.tasks if backbone_of(task.params) == error.backbone)
+    names = dict.fromkeys(task.member for task in plan.tasks if task.params.frozen_backbone == error.backbone)
     return job.error(*((("members", name, "features"), str(error)) for name in names))

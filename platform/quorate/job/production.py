@@ -137,7 +137,7 @@ def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, lab
     failed, stopping = [], []
     for label in labels:
         (task,) = again.of(label)
-        if getattr(task.params, "early_stopping", None) is not None:
+        if task.params.stopping_metric is not None:
             stopping.append(label)
         if task.key in work.fits:
             fits[label] = [work.fits[task.key]]
@@ -159,11 +159,11 @@ def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> 
 
     As they are where copies vary, and where a schedule does not fit into so few: `refitted` says so.
     """
-    stopping = getattr(params, "early_stopping", None)
-    if stopping is None or params.vary:
+    metric = params.stopping_metric
+    if metric is None or params.vary:
         return params
     histories = [work.fits[task.key].history for task in plan.runs if task.member == name and task.key in work.fits]
-    best = [_best_epoch(history, stopping.metric) for history in histories]
+    best = [_best_epoch(history, metric) for history in histories]
     epochs = max(1, round(float(np.mean(best)))) if best else params.model_dump()["epochs"]
     try:
         return type(params).model_validate(
@@ -180,4 +180,4 @@ def _best_epoch(history: Sequence[dict[str, float]], metric: Any) -> int:
 
 
 def _asks(tasks: Sequence[FitTask], feature: Any) -> bool:
-    return any(getattr(task.params, "features", None) == feature.backbone for task in tasks)
+    return any(task.params.frozen_backbone == feature.backbone for task in tasks)

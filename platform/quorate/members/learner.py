@@ -36,6 +36,10 @@ class LearnerParams(WeightingParams):
     """Learn from what a frozen network of timm makes of each image, rather than from pixels: `timm/NAME`, or a mapping;
     see below. `standardize` then scales its numbers."""
 
+    @property
+    def frozen_backbone(self) -> backbone.Backbone | None:
+        return self.features
+
 
 class Learner(Member):
     """A scikit-learn classifier on standardized pixels, or on the encoded columns of a table."""

@@ -108,6 +108,18 @@ class NetParams(WeightingParams):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` takes bfloat16 for training where the hardware is faster with it; predictions are float32."""
 
+    @property
+    def most_epochs(self) -> int:
+        return self.epochs + (self.pretrain.epochs if self.pretrain is not None else 0)
+
+    @property
+    def stopping_metric(self) -> str | None:
+        return self.early_stopping.metric if self.early_stopping is not None else None
+
+    @property
+    def pretraining(self) -> KindParams | None:
+        return self.pretrain
+
     @model_validator(mode="before")
     @classmethod
     def _snapshots_come_with_their_schedule(cls, given: Any) -> Any:

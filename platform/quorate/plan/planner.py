@@ -9,7 +9,7 @@ from typing import Any
 from quorate.data import features
 from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.weighting import check_weighting
-from quorate.members.backbone import Backbone, check_backbone, identity_of_backbone, trial
+from quorate.members.backbone import check_backbone, identity_of_backbone, trial
 from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Resources
@@ -21,11 +21,6 @@ from quorate.training.hub import HubError, hub_digest
 
 _FEATURE_ROWS = 512
 """Rows of a feature task: few enough for workers to share them evenly, and to lose little when one is stopped."""
-
-
-def pretraining_of(params: MemberParams) -> Any:
-    """What a member learns before its training, from unlabelled images too; None for most."""
-    return getattr(params, "pretrain", None)
 
 
 class PlanError(ValueError):
@@ -58,12 +53,6 @@ def _recipe(members: Mapping[str, MemberParams], name: str, *rest: str) -> str:
     return ".".join([name, *(rest if params.copies == 1 or params.vary else rest[1:])])
 
 
-def backbone_of(params: MemberParams) -> Backbone | None:
-    """The frozen network from whose features a member learns."""
-    backbone: Backbone | None = getattr(params, "features", None)
-    return backbone
-
-
 def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
     """SHA-256 of the weights of a hub that a member starts from; None where it does not. Raises `HubError`."""
     if not isinstance(params, NetParams) or params.weights != "hub":
@@ -73,7 +62,7 @@ def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
 
 def _feature_tasks(tasks: Sequence[FitTask], context: JobData) -> Iterator[FeatureTask]:
     """Pieces of the training and test rows for each frozen network."""
-    backbones = dict.fromkeys(filter(None, (backbone_of(task.params) for task in tasks)))
+    backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
     for backbone in backbones:
         for part, data in (("train", context.train), ("test", context.test)):
             if data is None:
@@ -142,7 +131,7 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
     """Raises `PlanError` where the member cannot learn from these rows."""
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
-    unlabelled = context.unlabelled if pretraining_of(params) is not None else None
+    unlabelled = context.unlabelled if params.pretraining is not None else None
     sources = own_sources(params)
     own: dict[str, Any] = {"own": sources} if sources else {}
     try:
@@ -151,7 +140,7 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
         raise PlanError(name, str(error)) from error
     try:
         numerics = [kind.numerics(params, signature=signature, rows=n, hardware=hardware) for n in rows]
-        backbone = backbone_of(params)
+        backbone = params.frozen_backbone
         seen = signature if backbone is None else check_backbone(backbone, signature)
         cost = kind.cost(params, signature=seen, rows=rows[0], n_classes=data.n_classes)
         if backbone is not None:

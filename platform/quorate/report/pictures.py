@@ -57,7 +57,7 @@ def _curves_of(plan: Plan, fits: Mapping[str, Fit]) -> dict[str, Curves]:
     found: dict[str, tuple[list[History], bool]] = {}
     for task in plan.runs:
         if task.key in fits:
-            stopping = getattr(task.params, "early_stopping", None) is not None
+            stopping = task.params.stopping_metric is not None
             found.setdefault(task.member, ([], stopping))[0].append(fits[task.key].history)
     return _sound(found)
 

@@ -143,6 +143,26 @@ class MemberParams(KindParams):
                     values[copy % len(values)] = str(file)  # as the job file's own folder has it
         return self
 
+    @property
+    def most_epochs(self) -> int | None:
+        """Epochs that the member reports one by one, at most; None for a kind that cannot end between epochs."""
+        return None
+
+    @property
+    def stopping_metric(self) -> str | None:
+        """The validation metric that decides when the member stops; None for a kind that always trains to its end."""
+        return None
+
+    @property
+    def pretraining(self) -> KindParams | None:
+        """What the member learns from images without labels before its training."""
+        return None
+
+    @property
+    def frozen_backbone(self) -> Any:
+        """The frozen network (`members.backbone.Backbone`) whose feature vectors the member learns from, or None."""
+        return None
+
     def of_copy(self, copy: int) -> Self:
         """The parameters of one copy, from 0, with its values of `vary`."""
         return type(self).model_validate(self._given(copy)) if self.vary else self
