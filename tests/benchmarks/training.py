@@ -20,6 +20,7 @@ from quorate.data.dataset import ArrayImages, Dataset
 from quorate.execution.session import KEEPS_MEMORY
 from quorate.execution.stream import this_hardware
 from quorate.members.net import Net, NetParams
+from quorate.members.net_start import first_network
 from quorate.training.context import Metrics, Numerics, Signal, State
 
 ROWS = 1280
@@ -71,7 +72,11 @@ def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], 
         torch.set_num_threads(1)
         torch.manual_seed(0)
         member = Net(params, signature=data.signature, n_classes=10)
-        network = member._start(_Run(numerics)).to(memory_format=torch.channels_last).train()
+        network = (
+            first_network(member.params, shape=member._shape(), n_classes=member.n_classes, run=_Run(numerics))
+            .to(memory_format=torch.channels_last)
+            .train()
+        )
         optimizer = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-3)
         pixels = torch.from_numpy(data.x.take(np.arange(ROWS))).permute(0, 3, 1, 2)
         y = torch.from_numpy(data.y)

@@ -21,6 +21,7 @@ from torch import nn
 
 from quorate.data.dataset import Dataset
 from quorate.data.weighting import balanced_rows
+from quorate.members.net_start import build_network
 from quorate.registry import MEMBERS
 
 SKEWED = tiny_table(rows=200, seed=4).take(np.r_[0:90, 90:200:3])
@@ -146,7 +147,7 @@ def test_a_network_weighs_each_rows_cross_entropy(smoothing):
     torch.manual_seed(1)
     fresh = type(weighted)(weighted.params, signature=data.signature, n_classes=3)
     fresh.features = weighted.features
-    network = fresh._build().train()
+    network = build_network(fresh.params, shape=fresh._shape(), n_classes=fresh.n_classes).train()
     x = torch.from_numpy(weighted.features(data.x).reshape(16, 8, 8, 1)).permute(0, 3, 1, 2)
     logits, y = network(x), torch.from_numpy(data.y)
     if smoothing == 0:

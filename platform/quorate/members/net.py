@@ -19,26 +19,23 @@ from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
 from quorate.data.weighting import row_weights
 from quorate.members.base import Member, Proba, read_header, write_header
-from quorate.members.net_params import NetParams, check_classes, check_inputs, expected_shape, profile
+from quorate.members.net_params import NetParams, check_classes, expected_shape
+from quorate.members.net_planning import net_numerics, pretraining_cost, training_cost
+from quorate.members.net_start import build_network, first_network, optimizer_of
 from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export
-from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, PRETRAININGS, SCHEDULES
+from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.registry.own_code import package_of
 from quorate.training.averages import Weights, average
-from quorate.training.context import Device, Hardware, Numerics, TaskContext
+from quorate.training.context import Hardware, Numerics, TaskContext
 from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
-from quorate.training.finetuning import freezing, slower_backbone
-from quorate.training.groups import parameter_groups
-from quorate.training.hub import from_hub
-from quorate.training.initializations import initialize
+from quorate.training.finetuning import freezing
 from quorate.training.loop import History, LoopSettings, TrainingResult, fit_network, predict
-from quorate.training.memory import footprint, largest_batch
 from quorate.training.pace import schedule_of
 from quorate.training.pretraining.phase import PretrainingResult, pretrain
 from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
 from quorate.training.tta import averaged
-from quorate.training.weights import load_weights, read_weights
 
 _WEIGHTS = "weights.safetensors"
 AVERAGING_BATCH = 256
@@ -68,60 +65,25 @@ class Net(Member):
 
     @classmethod
     def numerics(cls, params: NetParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        check_inputs(params, signature)
-        convolutional = ARCHS.get(params.arch.kind).convolutional
-        device: Device = "cuda" if params.gpus > 0 else "cpu"
-        # Measured on a CPU with avx512_bf16: below 16 pixels the conversions cost more than they give,
-        # and grouped convolutions took twice as long in bfloat16.
-        shape = expected_shape(params, signature)
-        small = isinstance(shape, TableShape) or min(shape[:2]) < 16
-        seen = profile(params.arch, shape)
-        suits = convolutional and not small and not seen.grouped
-        worth_it = hardware.fast_bfloat16 and (device == "cuda" or suits)
-        chosen = ("bfloat16" if worth_it else "float32") if params.precision == "auto" else params.precision
-        return Numerics(
-            precision=chosen,
-            memory_format=seen.memory_format(convolutional=convolutional, device=device),
-            threads=max(1, int(params.cpus)),
-            device=device,
-            batch_size=cls._batch_size(params, shape, rows=rows, hardware=hardware),
-        )
-
-    @classmethod
-    def _batch_size(cls, params: NetParams, shape: Shape, *, rows: int, hardware: Hardware) -> int:
-        if params.batch_size != "auto":
-            return min(params.batch_size, rows)
-        arch = ARCHS.get(params.arch.kind)
-        found = footprint(lambda: arch.build(params.arch, shape=shape, n_classes=2, dropout=params.dropout), shape)
-        share = params.gpus if params.gpus else params.cpus / hardware.cores
-        steps_of = rows // params.accumulate  # an epoch keeps its steps, of several batches each
-        return largest_batch(found, memory=int(min(share, 1) * hardware.memory), rows=steps_of)
+        return net_numerics(params, signature=signature, rows=rows, hardware=hardware)
 
     @classmethod
     def cost(cls, params: NetParams, *, signature: Signature, rows: int, n_classes: int) -> float:
         check_classes(params, n_classes)
-        flops = profile(params.arch, expected_shape(params, signature)).flops
-        # A pass back costs two forward; on one core 20 Gflop/s were measured, .2 ms an image, 2 ms a step on tables.
-        batch = 64 if params.batch_size == "auto" else params.batch_size
-        beside = 2e-4 if isinstance(signature, ImageSignature) else 2e-3 / min(batch, rows)
-        training = float(rows * params.epochs * (3 * flops / 20e9 + beside))
-        return training + cls.pretraining_cost(params, signature=signature, rows=rows)
+        return training_cost(params, signature=signature, rows=rows) + pretraining_cost(
+            params, signature=signature, rows=rows
+        )
 
     @classmethod
     def pretraining_cost(cls, params: NetParams, *, signature: Signature, rows: int) -> float:
-        """Estimated seconds that the pretraining takes for so many images, labelled or not."""
-        if params.pretrain is None:
-            return 0.0
-        flops = profile(params.arch, expected_shape(params, signature)).flops
-        passes = PRETRAININGS.get(params.pretrain.kind).passes
-        return float(passes * rows * params.pretrain.epochs * (3 * flops / 20e9 + 2e-4))
+        return pretraining_cost(params, signature=signature, rows=rows)
 
     def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
         torch.set_num_threads(run.numerics.threads)
         torch.manual_seed(run.seed)
         if isinstance(train.x, Table):
             self.features = self._columns(train.x)
-        network = self._start(run)
+        network = first_network(self.params, shape=self._shape(), n_classes=self.n_classes, run=run)
         if not isinstance(train.x, Table):
             self.features = PixelFeatures(self._standardizer(network, train.x), train.x.signature)
         device = torch.device(run.numerics.device)
@@ -140,7 +102,7 @@ class Net(Member):
         p = self.params
         recipe = LoopSettings(
             epochs=p.epochs,
-            optimizer=self._optimizer,
+            optimizer=lambda network: optimizer_of(p, network),
             schedule=lambda optimizer, epochs, steps: schedule_of(
                 p.schedule, p.optimizer, optimizer, epochs=epochs, steps=steps
             ),
@@ -258,50 +220,15 @@ class Net(Member):
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features
         with torch.device("meta"):
-            network = member._build()
+            network = build_network(params, shape=member._shape(), n_classes=member.n_classes)
         if network.state_dict().keys() != {name for name, _ in (*network.named_parameters(), *network.named_buffers())}:
-            network = member._build()  # some buffers are computed and not saved
+            # some buffers are computed and not saved
+            network = build_network(params, shape=member._shape(), n_classes=member.n_classes)
         network.load_state_dict(load_file(folder / _WEIGHTS), assign=True)
         member._device = Numerics(memory_format=header["memory_format"])
         memory = torch.channels_last if header["memory_format"] == "channels_last" else torch.contiguous_format
         member.network = network.to(memory_format=memory).eval()
         return member
-
-    def _start(self, run: TaskContext) -> nn.Module:
-        """The network before training: fresh, or with the weights that were asked for."""
-        p, arch = self.params, ARCHS.get(self.params.arch.kind)
-        if p.weights is None:
-            fresh = self._build()
-            initialize(fresh, p.init)
-            return fresh
-        if p.weights == "hub":
-            return from_hub(p.arch, shape=self._shape(), n_classes=self.n_classes, dropout=p.dropout)
-        weights = read_weights(run.asset(Path(p.weights)))
-        if hasattr(arch, "pretrained"):
-            network: nn.Module = arch.pretrained(
-                p.arch,
-                shape=self._shape(),
-                n_classes=self.n_classes,
-                dropout=p.dropout,
-                weights=weights,
-            )
-            return network
-        network = self._build()
-        load_weights(network, weights, source=str(p.weights), arch=p.arch.kind)
-        return network
-
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """With the weights in groups of their own rates and decays, where these were asked for."""
-        p, finetune = self.params, self.params.finetune
-        groups = parameter_groups(
-            network, lr=p.lr, weight_decay=p.weight_decay, decay=p.decay, layer_decay=p.layer_decay
-        )
-        if finetune is not None and finetune.freeze != "backbone" and finetune.backbone_lr != 1:
-            groups = slower_backbone(groups, network, lr=p.lr, factor=finetune.backbone_lr)
-        optimizer: torch.optim.Optimizer = OPTIMIZERS.get(p.optimizer.kind).build(
-            p.optimizer, groups, lr=p.lr, weight_decay=p.weight_decay
-        )
-        return optimizer
 
     def _pretrain(self, network: nn.Module, train: Dataset, run: TaskContext) -> PretrainingResult:
         """What is learned without labels, from the fold's training images and the job's unlabelled ones."""
@@ -338,13 +265,6 @@ class Net(Member):
             return expected_shape(self.params, self.signature)
         cardinalities = self.features.cardinalities
         return TableShape(self.features.width - len(cardinalities), cardinalities)
-
-    def _build(self) -> nn.Module:
-        p = self.params
-        network: nn.Module = ARCHS.get(p.arch.kind).build(
-            p.arch, shape=self._shape(), n_classes=self.n_classes, dropout=p.dropout
-        )
-        return network
 
 
 def _to_predict(params: NetParams) -> NetParams:

@@ -1,0 +1,62 @@
+"""Makes the network and the optimizer with which a training begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from quorate.members.net_params import NetParams
+from quorate.registry import ARCHS, OPTIMIZERS
+from quorate.training.context import TaskContext
+from quorate.training.finetuning import slower_backbone
+from quorate.training.groups import parameter_groups
+from quorate.training.hub import from_hub
+from quorate.training.initializations import initialize
+from quorate.training.shapes import Shape
+from quorate.training.weights import load_weights, read_weights
+
+
+def first_network(params: NetParams, *, shape: Shape, n_classes: int, run: TaskContext) -> nn.Module:
+    """The network before training: new, or with the weights that the parameters name."""
+    p, arch = params, ARCHS.get(params.arch.kind)
+    if p.weights is None:
+        fresh = build_network(params, shape=shape, n_classes=n_classes)
+        initialize(fresh, p.init)
+        return fresh
+    if p.weights == "hub":
+        return from_hub(p.arch, shape=shape, n_classes=n_classes, dropout=p.dropout)
+    weights = read_weights(run.asset(Path(p.weights)))
+    if hasattr(arch, "pretrained"):
+        network: nn.Module = arch.pretrained(
+            p.arch,
+            shape=shape,
+            n_classes=n_classes,
+            dropout=p.dropout,
+            weights=weights,
+        )
+        return network
+    network = build_network(params, shape=shape, n_classes=n_classes)
+    load_weights(network, weights, source=str(p.weights), arch=p.arch.kind)
+    return network
+
+
+def build_network(params: NetParams, *, shape: Shape, n_classes: int) -> nn.Module:
+    """A network of the architecture with torch's own initialization."""
+    network: nn.Module = ARCHS.get(params.arch.kind).build(
+        params.arch, shape=shape, n_classes=n_classes, dropout=params.dropout
+    )
+    return network
+
+
+def optimizer_of(params: NetParams, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer, with groups of weights that have learning rates and decays of their own if these are set."""
+    p, finetune = params, params.finetune
+    groups = parameter_groups(network, lr=p.lr, weight_decay=p.weight_decay, decay=p.decay, layer_decay=p.layer_decay)
+    if finetune is not None and finetune.freeze != "backbone" and finetune.backbone_lr != 1:
+        groups = slower_backbone(groups, network, lr=p.lr, factor=finetune.backbone_lr)
+    optimizer: torch.optim.Optimizer = OPTIMIZERS.get(p.optimizer.kind).build(
+        p.optimizer, groups, lr=p.lr, weight_decay=p.weight_decay
+    )
+    return optimizer
