@@ -164,7 +164,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises `ValueError` for input that cannot be used, `quorate.job.ensemble.JobFailed` where fewer members
         could be trained than the quorum needs.
         """
-        labels = self._check_labels(y)
+        labels = _checked_labels(self, y)
         rows = self._check_rows(X, fitting=True)
         check_consistent_length(rows, labels, groups, time)
         inputs = infer_inputs(rows)
@@ -244,11 +244,6 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.allow_nan = True
         return tags
 
-    def _check_labels(self, y: ArrayLike) -> NDArray[Any]:
-        labels: NDArray[Any] = validate_data(self, y=python_labels(y))
-        check_classification_targets(labels)
-        return labels
-
     def _check_rows(self, X: Any, *, fitting: bool) -> Any:
         """Rows that scikit-learn's conventions allow, and how many features and of which names they have."""
         array = as_array(X)
@@ -265,7 +260,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if 0 in X.shape:
                 raise ValueError(f"Found array with shape={X.shape} while a minimum of 1 row and 1 column is required.")
             return validate_data(self, X, reset=fitting, skip_check_array=True)
-        kind = "numeric" if fitting or not self._has_categories() else None
+        kind = "numeric" if fitting or not _has_categories(self.bundle_.signature) else None
         return validate_data(self, X, reset=fitting, dtype=kind, ensure_all_finite="allow-nan")
 
     def _as_fitted(self, X: Any) -> Inputs:
@@ -277,10 +272,6 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if isinstance(rows, pd.DataFrame):
                 rows = rows.set_axis(signature.names(), axis=1)
         return as_inputs(rows, signature)
-
-    def _has_categories(self) -> bool:
-        signature = self.bundle_.signature
-        return isinstance(signature, TableSignature) and bool(signature.names("categorical"))
 
     def _job(self, signature: Signature) -> Job:
         """The job of these parameters; raises `SpecError`, a `ValueError` that names every wrong one."""
@@ -316,6 +307,16 @@ class _NoSignals(StopRequest):
 
     def install(self) -> None:
         return
+
+
+def _checked_labels(estimator: EnsembleClassifier, y: ArrayLike) -> NDArray[Any]:
+    labels: NDArray[Any] = validate_data(estimator, y=python_labels(y))
+    check_classification_targets(labels)
+    return labels
+
+
+def _has_categories(signature: Signature) -> bool:
+    return isinstance(signature, TableSignature) and bool(signature.names("categorical"))
 
 
 def _plain(value: Any) -> Any:
