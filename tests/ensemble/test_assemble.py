@@ -271,7 +271,7 @@ def test_no_common_row_is_an_error_that_counts_what_each_member_covers():
     proba, y = sample(0, skills=(1.0, 1.0))
     mask = np.array([np.arange(300) < 100, np.arange(300) >= 100])
 
-    with pytest.raises(ValueError, match=r"0 rows in common.*of 300: svm 100, cnn 200"):
+    with pytest.raises(ValueError, match=r"0 rows are covered by all.*of 300: svm 100, cnn 200"):
         assemble(proba=proba, mask=mask, y=y, combiner=combiner("mean"), seed=0, names=["svm", "cnn"])
 
 
@@ -280,7 +280,7 @@ def test_a_class_without_common_rows_is_an_error_that_names_it():
     mask = full(proba)
     mask[0, y == 2] = False
 
-    with pytest.raises(ValueError, match="hold no row of class 2"):
+    with pytest.raises(ValueError, match="include no row of class 2"):
         assemble(proba=proba, mask=mask, y=y, combiner=combiner("mean"), seed=0)
 
 

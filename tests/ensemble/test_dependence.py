@@ -332,7 +332,10 @@ def test_the_gain_over_the_best_member_has_the_error_of_groups():
 def test_too_few_rows_that_count_are_an_error_that_says_what_to_do():
     proba, y, _ = with_rows_of_an_unknown_class(0)
 
-    with pytest.raises(ValueError, match=r"^1 of the 120 rows that all members cover are of classes that the models"):
+    with pytest.raises(
+        ValueError,
+        match=r"^too few rows to combine the members: of the 120 rows that all members cover, 1 have a class",
+    ):
         assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("mean"), seed=0, learnable=np.arange(120) < 1)
 
 

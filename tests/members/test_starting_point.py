@@ -122,7 +122,7 @@ def test_a_corrupt_file_is_refused(name, content, tmp_path):
 
     message = refused(f"arch: timm/test_resnet, size: 32, weights: {name}", base=tmp_path)
 
-    assert re.search(rf"/{name} (is not a readable weights file: |holds more than tensors and is not read)", message)
+    assert re.search(rf"/{name} (is not a readable weights file: |contains more than tensors and is not read)", message)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -144,7 +144,9 @@ def test_gradual_unfreezing_that_would_not_reach_the_first_stage_is_refused(tmp_
 
     message = refused(f"epochs: 5, {asked}", base=tmp_path)
 
-    assert "unfreeze: gradual needs 6 epochs for the 5 stages of this network, and there are 5; raise epochs" in message
+    assert (
+        "unfreeze: gradual requires 6 epochs for the 5 stages of this network, but epochs is 5; raise epochs" in message
+    )
     plan_of(f"{{m: {{kind: net, epochs: 6, {asked}}}}}", base=tmp_path, data=COLOUR)
 
 

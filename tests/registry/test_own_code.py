@@ -284,7 +284,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"data": "alone:rows"},
         r"the module alone cannot be imported: ModuleNotFoundError: No module named 'nowhere' \(.*alone.py:1\)",
     ),
-    "not a function": ({"members": net("mine.networks:number")}, "it is a int; a function is needed: build"),
+    "not a function": ({"members": net("mine.networks:number")}, "it is a int; it must be a function: build"),
     "parameter missing": (
         {"members": net("mine.networks:lost")},
         r"it does not take n_classes; it should look like build\(shape, n_classes",
@@ -318,10 +318,10 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
         {"members": net("mine.networks:fails")},
         r"mine.networks:fails raises ZeroDivisionError: division by zero \(.*networks.py:\d+\)",
     ),
-    "no network": ({"members": net("mine.networks:nothing")}, "gives None, not a torch.nn.Module"),
+    "no network": ({"members": net("mine.networks:nothing")}, "returned None, not a torch.nn.Module"),
     "other logits": (
         {"members": net("mine.networks:wide")},
-        r"gives \(1, 7\) for one row of \(1, 8, 8\); \(1, 2\) is needed, a logit for each of 2 classes",
+        r"returned \(1, 7\) for one row of \(1, 8, 8\); it must return \(1, 2\), one logit for each of 2 classes",
     ),
     "tables": ({"data": "mine.rows:table", "members": net()}, "does not take tables of 4 columns"),
     "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "mine.scikit:margins has no predict_proba; take a"),

@@ -80,7 +80,7 @@ WRONG = {
         NET + "    augment: [mirror]\n",
         6,
         "members.cnn.augment",
-        "should be a mapping of augmentations to what they take, but is ['mirror']",
+        "must be a mapping from augmentations to their parameters, not ['mirror']",
     ),
     "areas": (
         NET + "    augment: {erase: {least: 0.5}}\n",
@@ -92,13 +92,13 @@ WRONG = {
         NET + "    augment: {rotation: {degrees: 10, step: 90}}\n",
         6,
         "members.cnn.augment.rotation",
-        "a step of 90 is beyond the greatest angle, 10; raise degrees",
+        "a step of 90 is beyond the maximum angle, 10; raise degrees",
     ),
     "mixing at prediction": (
         NET + "    tta: {augment: {cutmix: 1}}\n",
         6,
         "members.cnn.tta",
-        "cutmix would mix the rows that are to be predicted; leave it out",
+        "cutmix would mix the rows to predict; leave it out",
     ),
     "a single pass": (
         NET + "    tta: {augment: {mirror: true}, passes: 1}\n",
@@ -394,7 +394,7 @@ WRONG = {
         NET + "    epochs: 4\n    optimizer: {kind: sgd, momentum_warmup: {}}\n",
         3,
         "members.cnn",
-        "optimizer.momentum_warmup.epochs is 5, more than the 4 of the training; lower it or raise epochs",
+        "optimizer.momentum_warmup.epochs is 5, more than the 4 epochs of the training; lower it or raise epochs",
     ),
     "initialization kind": (
         NET + "    init: he\n",
@@ -472,7 +472,7 @@ WRONG = {
         NET + "    optimizer: {kind: sgd, momentum: 0, nesterov: true}\n",
         6,
         "members.cnn.optimizer",
-        "nesterov needs a momentum above 0",
+        "nesterov requires a momentum above 0",
     ),
 }
 

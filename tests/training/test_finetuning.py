@@ -116,7 +116,9 @@ def test_all_stages_of_a_gradual_unfreezing_need_their_epochs():
     finetune = Finetune(head_epochs=2, unfreeze="gradual", stage_epochs=3)
 
     finetune.check_stages(5, 15)
-    with pytest.raises(ValueError, match="gradual needs 15 epochs for the 5 stages of this network, and there are 14"):
+    with pytest.raises(
+        ValueError, match="gradual requires 15 epochs for the 5 stages of this network, but epochs is 14"
+    ):
         finetune.check_stages(5, 14)
     Finetune(head_epochs=2).check_stages(5, 3)
 

@@ -44,7 +44,9 @@ def test_the_batch_is_the_largest_power_of_two_that_fits_and_leaves_eight_steps(
 
 
 def test_what_never_fits_is_refused_with_both_figures() -> None:
-    with pytest.raises(ValueError, match=r"a step of two rows takes 2.0 GiB, and there are 1.0; choose a smaller"):
+    with pytest.raises(
+        ValueError, match=r"a step of two rows takes 2.0 GiB, but 1.0 GiB are available; choose a smaller"
+    ):
         largest_batch(Footprint(fixed=2**30, row=2**29), memory=2**30, rows=100)
 
 

@@ -78,7 +78,7 @@ class Malicious:
 def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path):
     torch.save({"a.weight": torch.zeros(1), "x": Malicious(tmp_path / "owned")}, tmp_path / "w.pth")
 
-    with pytest.raises(WeightsError, match=r"w\.pth holds more than tensors and is not read; save its state_dict"):
+    with pytest.raises(WeightsError, match=r"w\.pth contains more than tensors and is not read; save its state_dict"):
         read_weights(tmp_path / "w.pth")
 
     assert not (tmp_path / "owned").exists()
@@ -97,7 +97,7 @@ def test_a_whole_pickled_network_is_refused(tmp_path):
 def test_a_file_without_named_tensors_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "w.pth")
 
-    with pytest.raises(WeightsError, match="does not hold a mapping of names to tensors"):
+    with pytest.raises(WeightsError, match="does not contain a mapping of names to tensors"):
         read_weights(tmp_path / "w.pth")
 
 

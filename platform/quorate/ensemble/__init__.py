@@ -1,1 +1,1 @@
-"""Ensemble mathematics on probabilities: metrics, calibration, combiners and an honest estimate of them."""
+"""Ensemble mathematics on probabilities: metrics, calibration, combiners, and cross-fitted estimates of all of them."""

@@ -1,4 +1,4 @@
-"""Rows that an ensemble leaves to people: how often it is wrong on those that it answers."""
+"""Risk-coverage analysis: the error rate on the rows that an ensemble answers if it abstains from the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from quorate.ensemble.calibration import normalized_rows
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """Error rates of the most confident rows: `risk` (P,) where a share `coverage` (P,) is answered, rising.
+    """Error rates `risk` (P,) of the most confident rows, by the fraction `coverage` (P,) of rows answered, ascending.
 
-    `confidence` (P,) is the least one that is answered; rows of equal confidence are answered together.
+    `confidence` (P,) is the lowest confidence that is answered. Rows of equal confidence are answered together.
     """
 
     coverage: Floats
@@ -23,13 +23,15 @@ class RiskCoverage:
 
     @classmethod
     def of(cls, *, proba: Proba, y: Labels) -> RiskCoverage:
-        """From probabilities (N, K) and labels (N,) (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017)."""
+        """Compute the curve from probabilities (N, K) and labels (N,) (El-Yaniv and Wiener 2010; Geifman and El-Yaniv
+        2017)."""
         p = normalized_rows(proba)
         return cls.of_answers(confidence=p.max(axis=1), right=p.argmax(axis=1) == y)
 
     @classmethod
     def of_answers(cls, *, confidence: Floats, right: Mask) -> RiskCoverage:
-        """From the probability of each row's predicted class (N,), and whether it is the label (N,)."""
+        """Compute the curve from each row's confidence (N,), the probability of its predicted class, and correctness
+        (N,)."""
         order = np.argsort(-confidence, kind="stable")
         confidence, errors = confidence[order], (~right[order]).cumsum()
         last = np.r_[np.flatnonzero(np.diff(confidence)), len(confidence) - 1]
@@ -38,15 +40,16 @@ class RiskCoverage:
 
     @property
     def area(self) -> float:
-        """AURC: the mean risk over all coverages, each row a step; the lower the better."""
+        """AURC: the mean risk over the coverages of all rows. Lower is better."""
         return float(np.diff(self.coverage, prepend=0.0) @ self.risk)
 
     def confidence_for(self, risk: float) -> float | None:
-        """The least confidence to answer at so that the error rate was at most `risk`; None where none was."""
+        """Return the lowest confidence to answer at with an error rate of at most `risk`; None if there is none."""
         enough = np.flatnonzero(self.risk <= risk)
         return float(self.confidence[enough[-1]]) if enough.size else None
 
     def at(self, confidence: float) -> tuple[float, float]:
-        """Share of the rows answered from `confidence` on, and their error rate; (0, 0) where there are none."""
+        """Return the fraction of rows with at least this `confidence`, and their error rate; (0, 0) if there are
+        none."""
         answered = np.flatnonzero(self.confidence >= confidence)
         return (float(self.coverage[answered[-1]]), float(self.risk[answered[-1]])) if answered.size else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""The array types of the ensemble mathematics; docstrings give the shapes (M members, N rows, K classes)."""
+"""Array types of the ensemble mathematics. Docstrings give the shapes (M members, N rows, K classes)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Proba: TypeAlias = NDArray[np.floating[Any]]  # probabilities as they arrive: float32 or float64
+Proba: TypeAlias = NDArray[np.floating[Any]]  # probabilities, float32 or float64
 Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.integer[Any]]
 Mask: TypeAlias = NDArray[np.bool_]

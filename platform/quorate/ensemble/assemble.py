@@ -1,8 +1,8 @@
-"""From out-of-fold probabilities to the ensemble, with an estimate of its quality that has not seen its rows.
+"""Build an ensemble from out-of-fold probabilities, with a cross-fitted estimate of its quality.
 
-The weights and temperatures are fitted on all rows; what they are worth is estimated by fitting them
-on some parts of the rows and applying them to the others. The ensemble's estimate is never worse than
-that of its best single member, by the combiner's objective: when it would be, that member is the ensemble.
+The weights and temperatures are fitted on all rows. For the estimate, they are fitted on some parts of the rows and
+applied to the others. The ensemble's estimate is never worse than that of its best single member, by the combiner's
+objective: if the combination is worse, that member becomes the ensemble.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from quorate.registry import KindParams
 class Assembly:
     """An ensemble and its cross-fitted estimate.
 
-    `crossfit_proba` (N, K) and `row_losses` (N,) are NaN outside `rows` (N,), the rows that every
-    member covers and that count; `scores` are over those rows. `best_single` is the member of least cross-fitted
-    loss, calibrated or not, whichever is better. `guarded` says that this member took the place
-    of the combination, and `reason` why; `combiner_nll` is what the combination itself would have had.
-    A guarded estimate is the best of 2 M candidates on the same rows, thus slightly optimistic where
-    many members are equally good; `combiner_nll` never is.
+    `rows` (N,) are the rows that every member covers and that count. `crossfit_proba` (N, K) and `row_losses` (N,) are
+    NaN outside `rows`, and `scores` are over `rows`. `best_single` is the member with the lowest cross-fitted loss,
+    calibrated or uncalibrated. `guarded` is true if this member replaced the combination; `reason` explains why, and
+    `combiner_nll` is the log-loss of the combination itself. A guarded estimate is the best of 2 M candidates on the
+    same rows, so it is slightly optimistic if many members are equally good; `combiner_nll` never is.
     """
 
     combination: Combination
@@ -47,11 +46,11 @@ class Assembly:
     best_single: int
     best_single_nll: float
     gain: Difference
-    """How much less the log-loss is than the best single member's, in nats."""
+    """The best single member's log-loss minus the ensemble's, in nats."""
     guarded: bool
     reason: str | None
     candidates: tuple[Candidate, ...] = ()
-    """What the combiner has chosen from, if it has."""
+    """The candidates that the combiner chose from, if any."""
 
 
 def assemble(
@@ -66,13 +65,13 @@ def assemble(
     dependence: Dependence = INDEPENDENT,
     learnable: Mask | None = None,
 ) -> Assembly:
-    """The ensemble of members with out-of-fold probabilities (M, N, K), where `mask` (M, N), for labels (N,).
+    """Combine members with out-of-fold probabilities (M, N, K) on the rows in `mask` (M, N), for labels (N,).
 
-    `splits` is the number of cross-fitting parts, fewer where the rarest class has fewer rows;
-    `names` of the members make messages readable; `dependence` says which rows are fitted on or held out together.
-    Only rows that are `learnable` (N,), all where it is left out, count: on a row whose class was in no training row
-    of its fold every member is wrong, the most when it is best elsewhere, so such rows decide nothing.
-    Raises ValueError when too few rows, or not all classes, are covered by every member.
+    `splits` is the number of cross-fitting parts; there are fewer if the rarest class has fewer rows. `names` are the
+    members' names in messages. `dependence` gives the rows that must be in the same part. Only `learnable` (N,) rows
+    count; by default all of them. If the class of a row was in no training row of its fold, every member is wrong on
+    that row, and a better member is more wrong, so such rows must not count. Raises ValueError if too few rows, or not
+    all classes, are covered by every member.
     """
     names = names or [f"member {number}" for number in range(len(proba))]
     rows = _counting_rows(mask, y, names, learnable)
@@ -120,9 +119,9 @@ def _counting_rows(mask: Mask, y: Labels, names: Sequence[str], learnable: Mask 
     counting: Mask = rows & learnable
     if np.count_nonzero(counting) < 2:
         raise ValueError(
-            f"{np.count_nonzero(counting)} of the {np.count_nonzero(rows)} rows that all members cover are of classes "
-            "that the models of their fold could learn, too few to combine the members; change validation.folds or the "
-            "seed, or add rows of these classes"
+            f"too few rows to combine the members: of the {np.count_nonzero(rows)} rows that all members cover, "
+            f"{np.count_nonzero(counting)} have a class that was in the training rows of their fold; change "
+            "validation.folds or the seed, or add rows of these classes"
         )
     return counting
 
@@ -132,13 +131,13 @@ def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:
     if np.count_nonzero(rows) < 2:
         covered = ", ".join(f"{name} {count}" for name, count in zip(names, mask.sum(axis=1), strict=True))
         raise ValueError(
-            f"the members have {np.count_nonzero(rows)} rows in common, too few to combine them; "
+            f"too few rows to combine the members: {np.count_nonzero(rows)} rows are covered by all of them; "
             f"rows covered, of {len(y)}: {covered}"
         )
     lost = np.setdiff1d(y, y[rows])
     if lost.size:
         raise ValueError(
-            f"the {np.count_nonzero(rows)} rows that all members cover hold no row of class "
+            f"the {np.count_nonzero(rows)} rows that all members cover include no row of class "
             f"{', '.join(map(str, lost))}; leave out the members with missing folds or train those folds"
         )
     return rows
@@ -146,12 +145,12 @@ def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class Single:
-    """The best member by its cross-fitted loss, as it is or tempered."""
+    """The best member by its cross-fitted loss, uncalibrated or with a temperature."""
 
     member: int
     tempered: bool
     searched: float
-    """The loss with what decides between equals."""
+    """The loss with a tie-break between equal members."""
     loss: float
     proba: Floats
 
@@ -159,7 +158,7 @@ class Single:
 def _temperatures(
     combiner: Combiner[KindParams], combination: Combination, proba: Proba, y: Labels
 ) -> Sequence[Calibration]:
-    """A temperature for each member, fitted on all rows: the combiner's own where it has them."""
+    """Return a temperature per member, fitted on all rows; the combiner's own if it uses temperatures."""
     if getattr(getattr(combiner.params, "calibration", None), "kind", None) == "temperature":
         return combination.calibrations
     return fit_each(KindParams(kind="temperature"), proba=proba, y=y)
@@ -168,9 +167,11 @@ def _temperatures(
 def best_single(
     proba: Proba, y: Labels, parts: Sequence[Split], objective: Objective, temperatures: Sequence[Calibration]
 ) -> Single:
-    """The best of members (M, N, K) as they are and tempered; `temperatures` are those fitted on all rows."""
+    """Find the best of members (M, N, K), uncalibrated and calibrated by temperature; `temperatures` are fitted on all
+    rows."""
     best = min((_as_it_is(member, raw, y, objective) for member, raw in enumerate(proba)), key=lambda one: one.searched)
-    # Fitted on its own rows a temperature looks better than cross-fitted: where even so it falls short, nobody asks.
+    # A temperature looks better on the rows it was fitted on than cross-fitted. If it is not better than the best even
+    # there, its cross-fitted loss need not be computed.
     hopes = [search_loss(objective, member, y) for member in calibrated(temperatures, proba)]
     for member in np.argsort(hopes, kind="stable").tolist():
         if hopes[member] >= best.searched:
@@ -188,7 +189,7 @@ def _as_it_is(member: int, raw: Proba, y: Labels, objective: Objective) -> Singl
 
 
 def _on_all_rows(values: Floats, rows: Mask) -> Floats:
-    """`values` of the covered rows at their place among all rows, NaN elsewhere."""
+    """Return the `values` of the covered rows at their positions among all rows, with NaN elsewhere."""
     spread = np.full((len(rows), *values.shape[1:]), np.nan)
     spread[rows] = values
     return spread

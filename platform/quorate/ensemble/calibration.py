@@ -1,7 +1,7 @@
-"""Temperature scaling of probabilities: one number that makes a classifier less, or more, sure of itself.
+"""Temperature scaling of probabilities: one number that lowers or raises a classifier's confidence.
 
-Guo et al. 2017, "On calibration of modern neural networks", section 4.2, with log-probabilities as
-logits: softmax(log p / T) is the same whether p came from a network, a forest or an average.
+Guo et al. 2017, "On calibration of modern neural networks", section 4.2, with log-probabilities as logits: softmax(log
+p / T) is the same whether p came from a network, a forest or an average.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ COLDEST, HOTTEST = 0.05, 20.0
 WORTH_CHANGING = 1e-10  # nats per row; a smaller gain leaves the temperature at exactly 1
 STEPS = 60
 CLOSE = 1e-4
-"""Of 1 / T: the error after so short a step of Newton's method is of its square."""
+"""Relative step in 1 / T at which the search ends. Newton's method converges quadratically, so the remaining error is
+of the order of this number squared."""
 MANY_ROWS, SKIP = 20_000, 8
-"""Of many rows, every so many tell where to begin."""
+"""From `MANY_ROWS` rows on, every `SKIP`-th row is used to find the starting point."""
 BLOCK = 8192
 
 
 def apply_temperature(*, proba: Proba, temperature: float) -> Floats:
     """softmax(log p / T) of probabilities (N, K); rows sum to 1."""
-    logits = log_proba(np.ascontiguousarray(proba.T))  # rows side by side: sums over few classes are fast
+    logits = log_proba(np.ascontiguousarray(proba.T))  # contiguous rows per class: sums over few classes are fast
     logits /= temperature
     logits -= logits.max(axis=0)
     np.exp(logits, out=logits)
@@ -35,12 +36,12 @@ def apply_temperature(*, proba: Proba, temperature: float) -> Floats:
 
 
 def fit_temperature(*, proba: Proba, y: Labels) -> float:
-    """The T in [0.05, 20] of least log-loss on probabilities (N, K) and labels (N,).
+    """Return the T in [0.05, 20] with the lowest log-loss on probabilities (N, K) and labels (N,).
 
-    1.0 where no temperature matters: no rows, uniform rows, or a gain below 1e-10 nats per row.
+    Returns 1.0 if the temperature makes no difference: no rows, uniform rows, or a gain below 1e-10 nats per row.
 
-    The loss is convex in 1 / T: Newton's method finds the root of its slope within a shrinking bracket; a step
-    that would leave it goes to the bound first, and halves the bracket, in the logarithm, from then on.
+    The loss is convex in 1 / T. Newton's method finds the root of its slope within a shrinking bracket. The first step
+    that would leave the bracket goes to its bound; later ones halve the bracket on a logarithmic scale.
     """
     if len(y) == 0:
         return 1.0
@@ -55,13 +56,13 @@ def fit_temperature(*, proba: Proba, y: Labels) -> float:
 
 
 def log_proba(proba: Proba) -> Floats:
-    """Natural logarithms, float64, of probabilities of any shape, at least log 1e-12."""
+    """Return the natural logarithms, in float64, of probabilities of any shape, at least log 1e-12."""
     wide = np.maximum(proba, SMALLEST_PROBA, dtype=np.float64)
     return np.log(wide, out=wide)
 
 
 def softmax(logits: Floats) -> Floats:
-    """Softmax of the rows of `logits` (N, K), in place."""
+    """Compute the softmax of the rows of `logits` (N, K) in place."""
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)
@@ -69,7 +70,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def normalized_rows(proba: Proba) -> Floats:
-    """Float64 rows (N, K) that sum to 1; uniform where a row is all zero."""
+    """Return float64 rows (N, K) that sum to 1; a row of zeros becomes uniform."""
     wide = proba.astype(np.float64)
     total = wide.sum(axis=1, keepdims=True)
     wide[total[:, 0] <= 0] = 1.0
@@ -79,7 +80,7 @@ def normalized_rows(proba: Proba) -> Floats:
 
 @dataclass(frozen=True)
 class _Loss:
-    """The mean log-loss at one temperature, with its first and second derivative by 1 / T."""
+    """The mean log-loss at one temperature, with its first and second derivatives with respect to 1 / T."""
 
     value: float
     slope: float
@@ -88,9 +89,9 @@ class _Loss:
 
 @dataclass(frozen=True, eq=False)
 class _Losses:
-    """Log-probabilities less the greatest of their row: `gaps` (K, N) of each class, `true` (N,) of the label.
+    """Log-probabilities minus the maximum of their row: `gaps` (K, N) of each class, `true` (N,) of the label.
 
-    With the rows side by side the sums over the classes run over whole arrays, in blocks that stay in the cache.
+    The classes are on the first axis, so the sums over them run over whole arrays, in blocks that fit in the cache.
     """
 
     gaps: Floats
@@ -103,7 +104,7 @@ class _Losses:
         return cls(gaps, gaps[y, np.arange(len(y))])
 
     def every(self, step: int) -> _Losses:
-        """Those of every so many rows."""
+        """Select every `step`-th row."""
         return _Losses(np.ascontiguousarray(self.gaps[:, ::step]), self.true[::step])
 
     def __call__(self, inverse: float) -> _Loss:
@@ -121,7 +122,7 @@ class _Losses:
 
 
 def _minimum(losses: _Losses, inverse: float) -> float:
-    """The 1 / T of least loss, searched from `inverse` on."""
+    """Find the 1 / T with the lowest loss, starting at `inverse`."""
     bounds, tried = [1 / HOTTEST, 1 / COLDEST], [False, False]
     for _ in range(STEPS):
         here = losses(inverse)
@@ -132,7 +133,7 @@ def _minimum(losses: _Losses, inverse: float) -> float:
         target = inverse - here.slope / here.curvature if here.curvature > 0 else math.copysign(math.inf, -here.slope)
         newton = bounds[0] <= target <= bounds[1]
         if not newton:
-            # At a bound that was not looked at is the minimum, or it is on this side of it.
+            # The minimum is at a bound that was not tried yet, or inside the bracket.
             target = math.sqrt(bounds[0] * bounds[1]) if tried[1 - side] else bounds[1 - side]
         moved, inverse = abs(target - inverse), target
         if moved <= CLOSE * inverse and (newton or tried[1 - side]):

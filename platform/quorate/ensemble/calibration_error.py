@@ -1,4 +1,4 @@
-"""How far probabilities are from what happens: other calibration errors, and the Brier score in its parts."""
+"""More calibration errors, and the decomposition of the Brier score."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from quorate.ensemble.metrics import ECE_BINS
 
 
 def ece_equal_mass(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
-    """Expected calibration error of the top class over bins of as many rows each.
+    """Expected calibration error of the top class over bins with equal numbers of rows.
 
     Nguyen and O'Connor 2015, "Posterior calibration and exploratory analysis", section 4.1. Rows of equal confidence
-    share a bin, so that fewer bins than asked for can remain.
+    share a bin, so there can be fewer bins than `bins`.
     """
     p = normalized_rows(proba)
     return _gap(p.max(axis=1), p.argmax(axis=1) == y, bins)
 
 
 def classwise_ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
-    """Mean over the classes of the calibration error of each class's own probability, in bins of equal mass.
+    """Mean over the classes of the calibration error of each class's probability, in bins with equal numbers of rows.
 
-    Kull et al. 2019, "Beyond temperature scaling", equation 3. Unlike the top class's, it sees classes whose
-    probabilities are wrong where they are not the largest.
+    Kull et al. 2019, "Beyond temperature scaling", equation 3. Unlike the error of the top class, it also measures
+    probabilities of classes that are not the most probable one.
     """
     p = normalized_rows(proba)
     return float(np.mean([_gap(p[:, k], y == k, bins) for k in range(p.shape[1])]))
@@ -37,11 +37,12 @@ class BrierParts:
     """The Brier score as reliability - resolution + uncertainty."""
 
     reliability: float
-    """How far the probabilities are from the frequencies (0 is calibrated)."""
+    """Distance of the probabilities from the observed frequencies (0 is perfectly calibrated)."""
     resolution: float
-    """How much the frequencies differ from bin to bin, with what the probabilities tell within the bins."""
+    """Differences of the observed frequencies between the bins, and the information in the probabilities within the
+    bins."""
     uncertainty: float
-    """What is lost by predicting the classes' frequencies for every row."""
+    """The Brier score of predicting the class frequencies for every row."""
 
     @property
     def score(self) -> float:
@@ -49,11 +50,11 @@ class BrierParts:
 
 
 def brier_parts(proba: Proba, y: Labels, bins: int = ECE_BINS) -> BrierParts:
-    """The parts of the multiclass Brier score, summed over the classes, each in bins of equal mass.
+    """Decompose the multiclass Brier score, summed over the classes, each in bins with equal numbers of rows.
 
-    Murphy 1973, "A new vector partition of the probability score", for probabilities that differ within a bin
-    extended by their variance and covariance there (Stephenson et al. 2008, "Two extra components in the Brier score
-    decomposition", equation 4), which are counted as resolution: so the parts give the score exactly.
+    Murphy 1973, "A new vector partition of the probability score". Probabilities differ within a bin, so their variance
+    and covariance there (Stephenson et al. 2008, "Two extra components in the Brier score decomposition", equation 4)
+    are added to the resolution. The parts then sum to the score exactly.
     """
     p = normalized_rows(proba)
     parts = np.sum([_parts(p[:, k], np.asarray(y == k, np.float64), bins) for k in range(p.shape[1])], axis=0)
@@ -78,6 +79,6 @@ def _gap(confidence: Floats, right: NDArray[np.bool_], bins: int) -> float:
 
 
 def _equal_mass(values: Floats, bins: int) -> NDArray[np.int64]:
-    """The bin of each value (N,), numbered without gaps."""
+    """Return the bin of each value (N,), numbered without gaps."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
     return np.unique(np.digitize(values, edges, right=True), return_inverse=True)[1].astype(np.int64)

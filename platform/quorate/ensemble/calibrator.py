@@ -1,4 +1,4 @@
-"""What every calibration is: a pure fit from probabilities and labels to a map of probabilities onto better ones."""
+"""Base classes of calibrations: fitted on probabilities and labels, they map probabilities to calibrated ones."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ P_co = TypeVar("P_co", bound=KindParams, covariant=True)
 
 
 class Calibration(ABC):
-    """A fitted map of probabilities; frozen, and as JSON in a bundle."""
+    """A fitted, immutable map from probabilities to calibrated ones, stored as JSON in a bundle."""
 
     kind: ClassVar[str]
 
     @abstractmethod
     def apply(self, proba: Proba) -> Floats:
-        """Probabilities (n, K) as better ones; rows sum to 1."""
+        """Calibrate probabilities (n, K); rows of the result sum to 1."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """The numbers that `from_json` takes."""
+        """Return the values that `from_json` takes."""
 
     @classmethod
     @abstractmethod
@@ -37,7 +37,7 @@ class Calibration(ABC):
 
 @dataclass(frozen=True)
 class Calibrator(ABC, Generic[P_co]):
-    """A kind of calibration with its parameters; registered in `quorate.registry.CALIBRATIONS`."""
+    """A kind of calibration with its parameters, registered in `quorate.registry.CALIBRATIONS`."""
 
     Params: ClassVar[type[KindParams]]
     Fitted: ClassVar[type[Calibration]]
@@ -45,7 +45,7 @@ class Calibrator(ABC, Generic[P_co]):
 
     @abstractmethod
     def fit(self, *, proba: Proba, y: Labels) -> Calibration:
-        """The calibration of probabilities (N, K) for labels (N,); equal inputs give equal bits."""
+        """Fit a calibration to probabilities (N, K) and labels (N,). Equal inputs give bit-identical results."""
 
 
 def calibrator_of(params: KindParams) -> Calibrator[KindParams]:
@@ -54,19 +54,19 @@ def calibrator_of(params: KindParams) -> Calibrator[KindParams]:
 
 
 def fit_each(params: KindParams, *, proba: Proba, y: Labels) -> tuple[Calibration, ...]:
-    """The calibration of each member of (M, N, K), as the kind of `params` makes it."""
+    """Fit a calibration of the kind in `params` to each member of (M, N, K)."""
     calibrator = calibrator_of(params)
     return tuple(in_threads(lambda member: calibrator.fit(proba=member, y=y), proba, numbers=proba.size))
 
 
 def calibrated(calibrations: Sequence[Calibration], proba: Proba) -> Iterator[Floats]:
-    """Each member of (M, N, K), calibrated, one after another."""
+    """Yield each member of (M, N, K), calibrated."""
     places = range(len(proba))
     return in_threads(lambda place: calibrations[place].apply(proba[place]), places, numbers=proba.size)
 
 
 def calibration_from_json(values: Mapping[str, Any]) -> Calibration:
-    """What `{"kind": ..., **to_json()}` was; raises `ValueError` for an unknown kind."""
+    """Rebuild a calibration from `{"kind": ..., **to_json()}`; raises `ValueError` for an unknown kind."""
     made: Calibration = CALIBRATIONS.get(values["kind"]).Fitted.from_json(values)
     return made
 
@@ -76,9 +76,9 @@ def calibration_to_json(calibration: Calibration) -> dict[str, Any]:
 
 
 def true_class_proba(members: Iterable[Proba], y: Labels) -> Floats:
-    """The probability (M, N) that each of the members, (N, K), gives to the label, at least 1e-12.
+    """Return the probability (M, N) of the label from each of the members, (N, K), at least 1e-12.
 
-    It is all that log-loss needs of a member, so a search over weights runs on K times less memory.
+    The log-loss needs nothing else of a member, so a search over weights uses 1 / K of the memory.
     """
     rows = np.arange(len(y))
     true = np.array([member[rows, y] for member in members], np.float64)

@@ -1,4 +1,4 @@
-"""How one of several candidates is chosen by their losses on rows held out."""
+"""Choose one of several candidates by their held-out losses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from quorate.ensemble.paired import standard_error
 def simplest_within_one_error(
     names: Sequence[str], losses: Sequence[float], pieces: Sequence[Floats], *, groups: Labels | None = None
 ) -> tuple[Candidate, ...]:
-    """Candidates, the simplest first, with their losses; the first within one standard error of the best is chosen.
+    """Choose the first candidate within one standard error of the best; the simplest candidate comes first.
 
-    `pieces` are losses of single rows, which may be of `groups`, or of parts of the rows; from them comes the standard
+    `pieces` are losses of single rows, which may belong to `groups`, or of parts of the rows. They give the standard
     error of the paired difference to the best candidate (Breiman et al. 1984, section 3.4.3, the one standard error
-    rule). Where they cannot give one, as for rows of one group, the best candidate is chosen.
+    rule). If there is no standard error, as for rows of one group, the best candidate is chosen.
     """
     best = int(np.argmin(losses))
     errors = [standard_error(each - pieces[best], groups=groups) for each in pieces]

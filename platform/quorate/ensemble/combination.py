@@ -1,4 +1,4 @@
-"""A fitted ensemble: the weights and calibrations that turn members' probabilities into one prediction."""
+"""A fitted ensemble: the weights and calibrations that combine members' probabilities into one prediction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ AS_IT_IS = Temperature(1.0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that a combiner had the choice of, with its cross-fitted loss.
+    """A candidate that a combiner could choose, with its cross-fitted loss.
 
-    `error` is the standard error of the loss's difference to the best candidate's; None where none is known.
+    `error` is the standard error of the difference between its loss and the best candidate's; None if unknown.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Combination:
-    """What a combiner learned.
+    """The result of fitting a combiner.
 
-    `weights` (M,) sum to 1; `calibrations` (M) are of each member before pooling, `calibration` of the pooled
-    probabilities. `candidates` are what a combiner has chosen from, if it has.
+    `weights` (M,) sum to 1. `calibrations` (M) are applied to the members before pooling, and `calibration` to the
+    pooled probabilities. `candidates` are the candidates that a combiner chose from, if any.
     """
 
     kind: str
@@ -51,20 +51,19 @@ class Combination:
 
     @property
     def temperatures(self) -> list[float | None]:
-        """Of each member; None where it is calibrated otherwise."""
+        """The temperature of each member; None if it has another calibration."""
         return [temperature_of(calibration) for calibration in self.calibrations]
 
     @property
     def temperature(self) -> float | None:
-        """Of the pooled probabilities; None where they are calibrated otherwise."""
+        """The temperature of the pooled probabilities; None if they have another calibration."""
         return temperature_of(self.calibration)
 
     def apply(self, proba: Proba, present: Mask | None = None) -> Floats:
-        """One prediction (n, K) from the members' probabilities (M, n, K); rows sum to 1.
+        """Return one prediction (n, K) from the members' probabilities (M, n, K); rows sum to 1.
 
-        Members absent from `present` (M,) are never read and the others' weights are scaled to sum
-        to 1; where the present ones weigh nothing, each of them counts the same. Raises ValueError
-        when nobody is present.
+        Members absent from `present` (M,) are never read, and the other weights are scaled to sum to 1. If the present
+        members have no weight, they get equal weights. Raises ValueError if no member is present.
         """
         used, weights = self._used(present)
         members = (self.calibrations[member].apply(proba[member]) for member in used)
@@ -72,12 +71,13 @@ class Combination:
         return pooled if self.calibration == AS_IT_IS else self.calibration.apply(pooled)
 
     def doubt(self, proba: Proba, present: Mask | None = None) -> Doubt:
-        """How sure the calibrated members are of each row, all together and between them; as `apply`."""
+        """Return the uncertainty of the calibrated members for each row, in total and by source; arguments as in
+        `apply`."""
         used, weights = self._used(present)
         return doubt(members=[self.calibrations[member].apply(proba[member]) for member in used], weights=weights)
 
     def _used(self, present: Mask | None) -> tuple[list[int], Floats]:
-        """The members that are read, and their weights."""
+        """Return the members that are read, and their weights."""
         here = np.ones(len(self.weights), dtype=bool) if present is None else np.asarray(present, dtype=bool)
         if not here.any():
             raise ValueError("no member is present: an ensemble needs at least one to predict")
@@ -88,14 +88,14 @@ class Combination:
         return used.tolist(), weights[used] / weights[used].sum()
 
     def of(self, members: Sequence[int]) -> Combination:
-        """The ensemble of these members alone; their weights are scaled to sum to 1."""
+        """Return the ensemble of these members alone; their weights are scaled to sum to 1."""
         weights = self.weights[list(members)]
         return Combination(
             self.kind, weights / weights.sum(), [self.calibrations[m] for m in members], self.calibration
         )
 
     def among(self, members: Sequence[int], total: int) -> Combination:
-        """The same ensemble as one of `total` members, of which those at the positions `members` are its own."""
+        """Return the same ensemble with `total` members; its own members are at the positions `members`."""
         weights: Floats = np.zeros(total)
         calibrations: list[Calibration] = [AS_IT_IS] * total
         for member, weight, calibration in zip(members, self.weights, self.calibrations, strict=True):
@@ -103,8 +103,11 @@ class Combination:
         return Combination(self.kind, weights, calibrations, self.calibration, candidates=self.candidates)
 
     def to_json(self) -> dict[str, Any]:
-        """As a bundle keeps it: a user's own kind that pools as all do is not needed to predict, one that does
-        not is named as what the bundle requires."""
+        """Return the form stored in a bundle.
+
+        A user's own kind with the default pooling is not needed for prediction and is stored as `mean`. A kind with its
+        own pooling is stored as a requirement of the bundle.
+        """
         reference = COMBINERS.reference(self.kind)
         pooling: dict[str, str] = {}
         if reference is not None:
@@ -133,7 +136,7 @@ def temperature_of(calibration: Calibration) -> float | None:
 
 
 def one_member(*, member: int, members: int, calibration: Calibration = AS_IT_IS) -> Combination:
-    """The ensemble of `members` that is member number `member` alone, calibrated."""
+    """Return the ensemble of `members` members in which member number `member` has all the weight, calibrated."""
     weights: Floats = np.zeros(members)
     weights[member] = 1.0
     calibrations: list[Calibration] = [AS_IT_IS] * members

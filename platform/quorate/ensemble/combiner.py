@@ -1,4 +1,4 @@
-"""What every combiner is: a pure fit from out-of-fold probabilities and labels to a `Combination`."""
+"""Base classes of combiners: fitted on out-of-fold probabilities and labels, they give a `Combination`."""
 
 from __future__ import annotations
 
@@ -21,67 +21,68 @@ P_co = TypeVar("P_co", bound=KindParams, covariant=True)
 
 
 class CalibratingParams(KindParams):
-    """The parameters of a combiner that calibrates."""
+    """Parameters of a combiner that calibrates."""
 
     calibration: kind_of(CALIBRATIONS) = "temperature"  # type: ignore[valid-type]
-    """Of each member, before pooling."""
+    """Calibration of each member before pooling."""
     final: kind_of(CALIBRATIONS) = "temperature"  # type: ignore[valid-type]
-    """Of the pooled probabilities: an average of calibrated members is not sure enough of itself."""
+    """Calibration of the pooled probabilities: an average of calibrated members is underconfident."""
 
 
 class WeighingParams(CalibratingParams):
-    """The parameters of a combiner that chooses how much each member weighs."""
+    """Parameters of a combiner that chooses the members' weights."""
 
     copies: Literal["together", "apart"] = "together"
-    """Whether copies of one recipe, without `vary`, count the same: they differ in their seed alone, and what tells
-    them apart on the rows at hand is mostly noise. `apart` weighs each on its own."""
+    """`together` gives the copies of one recipe (without `vary`) equal weights, because their differences on these rows
+    are mostly noise of the seed; `apart` weights each copy on its own."""
 
 
 @dataclass(frozen=True)
 class Combiner(ABC, Generic[P_co]):
-    """A kind of combiner with its parameters; registered in `quorate.registry.COMBINERS`."""
+    """A kind of combiner with its parameters, registered in `quorate.registry.COMBINERS`."""
 
     Params: ClassVar[type[KindParams]]
     simplicity: ClassVar[int] = 100
-    """Its place among combiners that are equally good: the lower one is preferred."""
+    """Rank among combiners that are equally good; the lower one is preferred."""
     params: P_co
     recipes: tuple[str, ...] | None = None
-    """Of each member, what it is a copy of; None where nothing is known of that."""
+    """The recipe of each member, shared by its copies; None if unknown."""
 
     @abstractmethod
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
-        """The combination for probabilities (M, N, K) and labels (N,); equal inputs give equal bits."""
+        """Fit a combination to probabilities (M, N, K) and labels (N,). Equal inputs give bit-identical results."""
 
     def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
-        """As `fit`, for rows that may belong together or follow each other.
+        """Fit like `fit`, on rows that may belong together or follow each other in time.
 
-        A kind that splits the rows itself overrides it and splits them by `dependence`: otherwise what it chooses is
-        judged on rows whose relatives it has seen.
+        A kind that splits the rows itself must override this and split them by `dependence`. Otherwise it evaluates its
+        choices on rows that depend on the rows it was fitted on.
         """
         return self.fit(proba=proba, y=y, seed=seed)
 
     def of(self, members: Sequence[int]) -> Self:
-        """The combiner for these of its members alone."""
+        """Return the combiner for these of its members alone."""
         if self.recipes is None:
             return self
         return replace(self, recipes=tuple(self.recipes[member] for member in members))
 
     def weigh(self, members: Iterable[Floats], choose: Callable[..., Floats]) -> Floats:
-        """The weights (M,) that `choose(members=…)` gives to calibrated members, or to recipes and so to copies."""
+        """Return the weights (M,) that `choose(members=…)` gives to calibrated members, or to recipes and thus their
+        copies."""
         if self.recipes is None or getattr(self.params, "copies", "apart") == "apart":
             return choose(members=members)
         return divided(choose(members=together(members, self.recipes)), self.recipes)
 
     @property
     def objective(self) -> Objective:
-        """What the combination is asked to be good at."""
+        """The metric that the combination optimizes."""
         return getattr(self.params, "objective", "nll")
 
     @staticmethod
     def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:
-        """The calibrated `members`, each (n, K), as one (n, K); `weights` are positive and sum to 1.
+        """Pool the calibrated `members`, each (n, K), into one (n, K); `weights` are positive and sum to 1.
 
-        The arithmetic mean, read member by member; a kind that pools otherwise overrides it.
+        The default is the arithmetic mean, computed member by member. A kind with another pooling overrides it.
         """
         pooled: Floats | None = None
         for weight, proba in zip(weights, members, strict=True):
@@ -92,7 +93,7 @@ class Combiner(ABC, Generic[P_co]):
 
 
 class EqualWeightCombiner(Combiner[P_co]):
-    """Every member counts the same, calibrated as the parameters say; kinds differ in how they pool."""
+    """A combiner with equal weights, calibrated by the parameters. Kinds differ in their pooling."""
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         assert isinstance(self.params, CalibratingParams), "a combiner that calibrates"
@@ -108,7 +109,7 @@ def combiner_of(
     *,
     recipes: Sequence[str] | None = None,
 ) -> Combiner[KindParams]:
-    """The combiner with these parameters, or the one that it has chosen among a leaderboard's `candidates`.
+    """Create the combiner with these parameters, or the one that it chose among a leaderboard's `candidates`.
 
     `recipes` are those of its members.
     """
@@ -119,7 +120,8 @@ def combiner_of(
 
 
 def with_an_undecided_voter(shares: Floats, *, voters: int) -> Floats:
-    """Shares of votes (n, K) once one more voter has divided its vote among all classes: none is left at 0."""
+    """Add one voter whose vote is divided among all classes to shares of votes (n, K), so that no class is left at
+    0."""
     pooled: Floats = (voters * shares + 1 / shares.shape[1]) / (voters + 1)
     return pooled
 
@@ -127,10 +129,10 @@ def with_an_undecided_voter(shares: Floats, *, voters: int) -> Floats:
 def with_final_calibration(
     combination: Combination, *, proba: Proba, y: Labels, final: KindParams | None = None
 ) -> Combination:
-    """`combination` with the calibration that its pooled probabilities need, a temperature when left out.
+    """Add a calibration of the pooled probabilities to `combination`; by default a temperature.
 
-    An average of calibrated members is underconfident (Rahaman and Thiery 2021, "Uncertainty
-    quantification and deep ensembles"), so it is calibrated once more after pooling.
+    An average of calibrated members is underconfident (Rahaman and Thiery 2021, "Uncertainty quantification and deep
+    ensembles"), so it is calibrated once more after pooling.
     """
     calibrator = calibrator_of(final or KindParams(kind="temperature"))
     pooled = replace(combination, calibration=AS_IT_IS).apply(proba)

@@ -1,4 +1,4 @@
-"""How long combining will take, by combining a little first."""
+"""Estimate how long combining takes from two small trials."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MEMBERS, _CLASSES, _ROWS = 8, 50, 128
 
 
 def combining_seconds(*, combiner: Combiner[KindParams], members: int, rows: int, n_classes: int) -> float:
-    """Estimated seconds of `assemble` for `members` with probabilities (rows, n_classes), on this machine.
+    """Estimate the seconds that `assemble` takes for `members` with probabilities (rows, n_classes), on this machine.
 
-    Made-up members are combined on few rows and on four times as many; the line through both is followed to `rows`.
-    It was .7 to 1.2 times the truth for 5 to 40 members and up to 39,000 rows.
+    It combines synthetic members on few rows and on four times as many, and extrapolates linearly to `rows`. The
+    estimate was 0.7 to 1.2 times the actual time for 5 to 40 members and up to 39,000 rows.
     """
     few, classes = min(members, _MEMBERS), min(n_classes, _CLASSES)
     small = max(_ROWS, 4 * classes)
@@ -32,7 +32,7 @@ def _time(combiner: Combiner[KindParams], members: int, rows: int, n_classes: in
     random = np.random.default_rng(0)
     y = np.arange(rows) % n_classes
     logits = random.normal(size=(members, rows, n_classes))
-    logits[:, np.arange(rows), y] += 2.5  # right about four times in five, as members are
+    logits[:, np.arange(rows), y] += 2.5  # right about four times in five, like typical members
     proba = np.exp(logits)
     proba /= proba.sum(axis=2, keepdims=True)
     begun = time.perf_counter()

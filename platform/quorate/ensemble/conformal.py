@@ -1,4 +1,4 @@
-"""Sets of classes that hold the true one as often as asked for, whatever the probabilities are worth."""
+"""Conformal prediction: sets of classes that contain the true class with a chosen frequency."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from quorate.ensemble.calibration import normalized_rows
 
 @dataclass(frozen=True, eq=False)
 class Conformal:
-    """What the label got of probability, on rows that the ensemble had not seen: `true` (N,) and the labels `y` (N,).
+    """The probability of the label on rows that the ensemble was not fitted on: `true` (N,) and the labels `y` (N,).
 
-    Sets of the least size on average ("least ambiguous", Sadinle et al. 2019, equations 5 and 8): a class is in when
-    its probability is at least as great as the label's was in all but a share of 1 - coverage of those rows.
-    Rows that come like those are covered with at least the chosen probability (Vovk et al. 2005; Lei et al. 2018,
-    theorem 2.2), by `by_class` for each class of its own.
+    The sets have the smallest average size ("least ambiguous", Sadinle et al. 2019, equations 5 and 8). A class is in
+    the set if its probability is at least as high as the label's was in all but a fraction 1 - coverage of those rows.
+    For new rows from the same distribution the set contains the label with at least the chosen probability (Vovk et al.
+    2005; Lei et al. 2018, theorem 2.2). `by_class` guarantees this for each class separately.
     """
 
     true: Floats
@@ -28,26 +28,28 @@ class Conformal:
 
     @classmethod
     def of(cls, *, proba: Proba, y: Labels) -> Conformal:
-        """From probabilities (N, K) that are estimates for rows not seen."""
+        """Create it from probabilities (N, K) estimated for rows that the ensemble was not fitted on."""
         return cls(normalized_rows(proba)[np.arange(len(y)), y], y)
 
     def thresholds(self, *, coverage: float, n_classes: int, by_class: bool = False) -> Floats:
-        """The least probability (K,) with which each class is in a set; 0, so always in, where rows are too few."""
+        """Return the lowest probability (K,) at which each class is in a set; 0, so always in the set, with too few
+        rows."""
         if not by_class:
             return np.full(n_classes, _threshold(self.true, coverage))
         return np.array([_threshold(self.true[self.y == k], coverage) for k in range(n_classes)])
 
     def sets(self, proba: Proba, *, coverage: float, by_class: bool = False) -> Mask:
-        """The classes (n, K) in each row's set; none may be, where no class is probable enough."""
+        """Return the classes (n, K) in each row's set. A set is empty if no class is probable enough."""
         p = normalized_rows(proba)
         members: Mask = p >= self.thresholds(coverage=coverage, n_classes=p.shape[1], by_class=by_class)
         return members
 
     def reach(self, *, coverage: float, by_class: bool = False) -> tuple[float, float]:
-        """Between what the coverage itself lies in 95 of 100 draws of so many rows to set the threshold by.
+        """Return the range in which the actual coverage lies in 95 of 100 draws of the rows that set the threshold.
 
-        With n of them and the k-th greatest as threshold it is Beta(k, n + 1 - k) distributed over the draws (Vovk,
-        2012, "Conditional validity of inductive conformal predictors"). By `by_class` of the rarest class.
+        With n rows and the k-th greatest probability as the threshold, the coverage is Beta(k, n + 1 - k) distributed
+        over the draws (Vovk, 2012, "Conditional validity of inductive conformal predictors"). With `by_class`, it is
+        the range of the rarest class.
         """
         rows = int(np.unique(self.y, return_counts=True)[1].min()) if by_class else len(self.true)
         rank = _rank(rows, coverage)
@@ -57,7 +59,8 @@ class Conformal:
         return float(low), float(high)
 
     def to_arrays(self) -> dict[str, Any]:
-        """Every bit: where probabilities are few, as of votes, a threshold rounded up leaves many rows out."""
+        """Return the exact values: if there are few distinct probabilities, as for votes, a rounded threshold excludes
+        many rows."""
         return {"true": self.true, "y": self.y.astype(np.int32)}
 
     @classmethod
@@ -70,7 +73,7 @@ def _rank(rows: int, coverage: float) -> int:
 
 
 def _threshold(true: Floats, coverage: float) -> float:
-    """The ceil((n + 1) coverage)-th greatest probability; 0 where there are fewer rows than that."""
+    """Return the ceil((n + 1) coverage)-th greatest probability; 0 if there are fewer rows."""
     rank = _rank(len(true), coverage)
     if rank > len(true):
         return 0.0

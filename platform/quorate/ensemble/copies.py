@@ -1,4 +1,4 @@
-"""Copies of one recipe: members that differ in their seed alone, and so count the same."""
+"""Copies of one recipe: members that differ only in their seed, and so have equal weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from quorate.ensemble.arrays import Floats
 
 
 def together(members: Iterable[Floats], recipes: Sequence[str]) -> Iterator[Floats]:
-    """The mean of the copies of each recipe, in the order of their last ones; `recipes` (M,) are those of the members.
+    """Yield the mean of the copies of each recipe, in the order of their last copies; `recipes` (M,) are the members'.
 
-    No more is held than the sums of recipes of which copies are still to come.
+    It keeps only the sums of the recipes that have further copies to come.
     """
     counts, sums = Counter(recipes), dict[str, Floats]()
     left = counts.copy()
@@ -25,7 +25,7 @@ def together(members: Iterable[Floats], recipes: Sequence[str]) -> Iterator[Floa
 
 
 def divided(weights: Floats, recipes: Sequence[str]) -> Floats:
-    """The weights of the recipes, in the order of their last copies, divided among these: (M,)."""
+    """Divide the weights of the recipes, in the order of their last copies, among the copies: (M,)."""
     counts = Counter(recipes)
     last = {recipe: place for place, recipe in enumerate(recipes)}
     ordered = sorted(last, key=last.__getitem__)

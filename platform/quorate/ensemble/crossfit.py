@@ -1,4 +1,4 @@
-"""Estimates that have not seen their rows: whatever is fitted is fitted on some parts and applied to the other."""
+"""Cross-fitting: estimate each part of the rows with a fit on the other parts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""Positions of the rows to fit on, and of those held out."""
+"""Positions of the rows to fit on, and of the held-out rows."""
 
 
 class FittedModel(Protocol):
-    """What was fitted: probabilities (M, n, K) of members to those of the ensemble (n, K)."""
+    """The result of a fit: it maps the members' probabilities (M, n, K) to the ensemble's (n, K)."""
 
     def apply(self, proba: Proba) -> Floats: ...
 
@@ -29,11 +29,11 @@ class Fits(Protocol):
 
 
 def parts_of(y: Labels, *, splits: int, seed: int, dependence: Dependence = INDEPENDENT) -> Iterator[Split]:
-    """At most `splits` parts, fewer where the rarest class has fewer rows; stratified unless one has a single row.
+    """Split the rows into at most `splits` parts, fewer if the rarest class has fewer rows.
 
-    No group is in two parts. Rows in time are parted into blocks that follow each other, with as many rows each as
-    equal times allow; what is fitted for a block has seen the rows before and after it. Where all rows are of one
-    group or time, they are parted as if they were independent.
+    The parts are stratified unless a class has a single row. Each group is in one part. Rows with times are split into
+    consecutive blocks with as equal numbers of rows as ties allow; the fit for a block uses the rows before and after
+    it. If all rows have the same group or time, they are split as if they were independent.
     """
     rarest = int(np.unique(y, return_counts=True)[1].min())
     state = seed % 2**32
@@ -54,19 +54,19 @@ def parts_of(y: Labels, *, splits: int, seed: int, dependence: Dependence = INDE
 
 def _whole_groups(y: Labels, groups: Labels, *, parts: int, state: int) -> Iterator[Split]:
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
-    balanced = y if np.bincount(y).max() >= parts else np.zeros_like(y)  # it refuses where every class is rarer
+    balanced = y if np.bincount(y).max() >= parts else np.zeros_like(y)  # it fails if every class is rarer
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # some class is rarer
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than parts
         splits = list(splitter.split(np.zeros(len(y)), balanced, groups))
     yield from ((fit_rows, held) for fit_rows, held in splits if len(held))  # large groups can leave a part empty
 
 
 def _blocks(time: Floats, *, parts: int) -> Iterator[Split]:
-    """Blocks of rows in the order of `time`; two times or more give two blocks or more."""
+    """Split rows into blocks in the order of `time`; with two or more distinct times there are at least two blocks."""
     _, moment, counts = np.unique(time, return_inverse=True, return_counts=True)
     before = np.cumsum(counts) - counts  # rows earlier than each of the times
     block = np.minimum(before * parts // len(time), parts - 1)
-    if block[-1] == block[0]:  # nearly all rows are of the last time
+    if block[-1] == block[0]:  # nearly all rows have the last time
         block[1:] += 1
     place = block[moment]
     for number in np.unique(block):
@@ -74,7 +74,7 @@ def _blocks(time: Floats, *, parts: int) -> Iterator[Split]:
 
 
 def crossfitted_temperature(proba: Proba, y: Labels, parts: Sequence[Split]) -> Floats:
-    """Probabilities (N, K) of one member, each part of the rows tempered as is best for the others."""
+    """Return one member's probabilities (N, K), each part calibrated with the temperature fitted on the other parts."""
     estimate = np.empty(proba.shape)
     for fit_rows, held in parts:
         temperature = fit_temperature(proba=proba[fit_rows], y=y[fit_rows])
@@ -91,10 +91,10 @@ def crossfitted(
     seed: int,
     dependence: Dependence = INDEPENDENT,
 ) -> Floats:
-    """Predictions (N, K) for members (M, N, K), each row's by what was fitted without its part."""
+    """Return predictions (N, K) for members (M, N, K), each part predicted by a fit on the other parts."""
     estimate = np.empty(proba.shape[1:])
     for fit_rows, held in parts:
-        # `take` is ten times as fast as an index here
+        # `take` is ten times as fast as indexing here
         fitted = fit(proba=proba.take(fit_rows, axis=1), y=y[fit_rows], seed=seed, dependence=dependence.take(fit_rows))
         estimate[held] = fitted.apply(proba.take(held, axis=1))
     return estimate

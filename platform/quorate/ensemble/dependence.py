@@ -1,4 +1,4 @@
-"""Which rows depend on each other, so that no row is estimated from rows that depend on it."""
+"""Dependence between rows, so that no row is estimated from rows that depend on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quorate.ensemble.arrays import Floats, Labels
 
 @dataclass(frozen=True, eq=False)
 class Dependence:
-    """Rows (N,) that belong to the same one of the `groups`, or are neighbours in `time`; at most one of the two."""
+    """The `groups` (N,) of rows that belong together, or their positions in `time` (N,); at most one of the two."""
 
     groups: Labels | None = None
     time: Floats | None = None
@@ -24,11 +24,11 @@ class Dependence:
 
     @classmethod
     def saved(cls, arrays: Mapping[str, NDArray[Any]]) -> Dependence:
-        """The dependence that a run's saved arrays hold; none if they hold neither groups nor time."""
+        """Read the dependence from a run's saved arrays; none if they contain neither groups nor time."""
         return cls(arrays.get("groups"), arrays.get("time"))
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Dependence:
-        """The dependence of a subset of rows, given by positions or as a mask."""
+        """Return the dependence of a subset of rows, given by positions or as a mask."""
         return Dependence(
             None if self.groups is None else self.groups[rows], None if self.time is None else self.time[rows]
         )

@@ -1,4 +1,4 @@
-"""How much members differ: in pairs, all together, and what an average gains by it.
+"""Diversity of members: in pairs, of all members together, and its contribution to an average.
 
 The measures of Kuncheva and Whitaker 2003, "Measures of diversity in classifier ensembles and their relationship with
 the ensemble accuracy", on the rows (N,) that all members cover.
@@ -19,23 +19,25 @@ class Pairs:
     """Measures of each pair of members, symmetric (M, M)."""
 
     disagreement: Floats
-    """Share of the rows for which the two predict different classes; 0 on the diagonal."""
+    """Fraction of the rows for which the two predict different classes; 0 on the diagonal."""
     double_fault: Floats
-    """Share of the rows that both get wrong; on the diagonal a member's own error rate."""
+    """Fraction of the rows that both get wrong; on the diagonal the member's own error rate."""
     q: Floats
-    """Yule's Q of being right: 1 where the same rows are wrong, 0 independent, -1 never the same; NaN undefined."""
+    """Yule's Q of correctness: 1 if the same rows are wrong, 0 if independent, -1 if never the same; NaN if
+    undefined."""
     correlation: Floats
-    """Of being right, -1 to 1; NaN where a member is always right, or never."""
+    """Correlation of correctness, -1 to 1; NaN if a member is always right or always wrong."""
     kappa: Floats
-    """Cohen's agreement on being right beyond chance, at most 1; NaN where a member is always right, or never."""
+    """Cohen's kappa, the agreement on correctness beyond chance, at most 1; NaN if a member is always right or always
+    wrong."""
 
 
 def pairs(*, proba: Proba, y: Labels) -> Pairs:
-    """The measures of all pairs of members (M, N, K) for labels (N,)."""
+    """Compute the measures of all pairs of members (M, N, K) for labels (N,)."""
     predicted = proba.argmax(axis=2)
     right = (predicted == y).astype(np.float64)
     rows = len(y)
-    both = right @ right.T / rows  # shares of the rows, as are all below
+    both = right @ right.T / rows  # fractions of the rows, like all below
     neither = (1 - right) @ (1 - right).T / rows
     only_first = right @ (1 - right).T / rows
     only_second = only_first.T
@@ -54,10 +56,11 @@ def pairs(*, proba: Proba, y: Labels) -> Pairs:
 
 
 def kohavi_wolpert_variance(right: Mask) -> float:
-    """Mean over the rows of p (1 - p), with p the share of the members (M, N) that are right; at most 1/4.
+    """Return the mean over the rows of p (1 - p), where p is the fraction of the members (M, N) that are right; at most
+    1/4.
 
-    Kohavi and Wolpert 1996, "Bias plus variance decomposition for zero-one loss functions". It is
-    (M - 1) / (2 M) of the mean share of rows that just one of a pair gets right.
+    Kohavi and Wolpert 1996, "Bias plus variance decomposition for zero-one loss functions". It is (M - 1) / (2 M) times
+    the mean fraction of rows that exactly one of a pair gets right.
     """
     share = right.mean(axis=0)
     return float((share * (1 - share)).mean())
@@ -65,12 +68,12 @@ def kohavi_wolpert_variance(right: Mask) -> float:
 
 @dataclass(frozen=True)
 class Ambiguity:
-    """What an average owes to its members' differences: its loss is their mean loss less the ambiguity."""
+    """The decomposition of an average's loss: the mean loss of its members minus the ambiguity."""
 
     members: float
-    """Mean loss of the members, weighted."""
+    """Weighted mean loss of the members."""
     ambiguity: float
-    """Never negative."""
+    """Loss saved by averaging; never negative."""
 
     @property
     def ensemble(self) -> float:
@@ -78,7 +81,8 @@ class Ambiguity:
 
 
 def brier_ambiguity(*, proba: Proba, weights: Floats, y: Labels) -> Ambiguity:
-    """Of the arithmetic mean and the Brier score: the ambiguity is the members' weighted variance about their mean.
+    """Decompose the Brier score of the arithmetic mean; the ambiguity is the members' weighted variance around their
+    mean.
 
     Krogh and Vedelsby 1995, "Neural network ensembles, cross validation, and active learning", equation 6.
     """
@@ -91,10 +95,10 @@ def brier_ambiguity(*, proba: Proba, weights: Floats, y: Labels) -> Ambiguity:
 
 
 def nll_ambiguity(*, proba: Proba, weights: Floats, y: Labels) -> Ambiguity:
-    """Of the geometric mean and the log-loss: the ambiguity is the weighted divergence of the mean from the members.
+    """Decompose the log-loss of the geometric mean; the ambiguity is the weighted mean of KL(mean || member).
 
-    Heskes 1998, "Selecting weighting factors in logarithmic opinion pools", equation 9: the mean of
-    KL(mean || member), for any label the same.
+    Heskes 1998, "Selecting weighting factors in logarithmic opinion pools", equation 9. The ambiguity does not depend
+    on the labels.
     """
     logs = np.log(np.maximum([normalized_rows(member) for member in proba], 1e-12))
     pooled = np.tensordot(weights, logs, axes=1)

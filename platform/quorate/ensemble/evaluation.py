@@ -1,4 +1,4 @@
-"""What else there is to say of probabilities (N, K) against labels (N,): by class, by confidence, by row."""
+"""Further evaluation of probabilities (N, K) against labels (N,): by class, by confidence, by row."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from quorate.ensemble.metrics import ECE_BINS, top_class
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How one class is found; None where there is nothing to divide by."""
+    """Metrics of one class; None if the denominator is zero."""
 
     precision: float | None
-    """Share of the rows predicted as this class that are of it."""
+    """Fraction of the rows predicted as this class that belong to it."""
     recall: float | None
-    """Share of the rows of this class that were predicted as it."""
+    """Fraction of the rows of this class that are predicted as it."""
     f1: float | None
     support: int
-    """Rows of this class."""
+    """Number of rows of this class."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Rows in bins of equal width by their confidence; NaN where a bin is empty."""
+    """Rows in bins of equal width by their confidence; NaN for an empty bin."""
 
     confidence: Floats
     """Mean probability of the predicted class (bins,)."""
@@ -35,7 +35,7 @@ class Reliability:
 
 
 def by_class(counts: NDArray[np.int64]) -> list[ClassFigures]:
-    """The figures of each class from a confusion matrix (labels, predictions)."""
+    """Compute the metrics of each class from a confusion matrix (labels, predictions)."""
     right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     return [
         ClassFigures(
@@ -49,7 +49,7 @@ def by_class(counts: NDArray[np.int64]) -> list[ClassFigures]:
 
 
 def reliability(proba: Proba, y: Labels, bins: int = ECE_BINS) -> Reliability:
-    """Confidence against accuracy in the bins of the expected calibration error."""
+    """Compute confidence and accuracy in the bins of the expected calibration error."""
     confidence, right, place = top_class(proba, y, bins)
     counts = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -59,7 +59,7 @@ def reliability(proba: Proba, y: Labels, bins: int = ECE_BINS) -> Reliability:
 
 
 def confident_mistakes(proba: Proba, y: Labels, most: int) -> NDArray[np.int64]:
-    """Positions of at most `most` rows that are predicted wrong, the most confident first."""
+    """Return the positions of at most `most` rows with a wrong prediction, the most confident first."""
     wrong = np.flatnonzero(proba.argmax(axis=1) != y)
     confidence = proba[wrong].max(axis=1)
     return wrong[np.argsort(-confidence, kind="stable")[:most]].astype(np.int64)

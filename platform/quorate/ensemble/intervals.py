@@ -1,4 +1,4 @@
-"""Figures of an ensemble, and differences of two, with the 95 % intervals that so many test rows allow."""
+"""Metrics of an ensemble, and differences between two ensembles, with 95 % confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from quorate.ensemble.ranking import average_precision, rank, roc_auc
 LEVEL = 0.95
 RESAMPLES = 1000
 Z = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
+"""The 97.5 % quantile of the normal distribution."""
 
 _CELLS = 400_000
-"""Numbers in the table of one chunk of resamples."""
+"""Maximum number of values in the table of one chunk of resamples."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure and its interval; None where the rows cannot tell, as for one class only."""
+    """A value and its interval; None if the rows do not determine them, as with one class only."""
 
     value: float | None
     low: float | None
@@ -34,28 +34,28 @@ class Figure:
 
     @property
     def holds_zero(self) -> bool:
-        """Whether a difference is within its noise."""
+        """Whether the interval contains zero, so that the difference is within its noise."""
         return self.low is None or self.high is None or self.low <= 0 <= self.high
 
 
 def figures(
     proba: Proba, y: Labels, *, groups: Labels | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Figure]:
-    """accuracy, nll, ece and brier of probabilities (N, K); for two classes roc_auc and average_precision too.
+    """Compute accuracy, nll, ece and brier of probabilities (N, K); for two classes also roc_auc and average_precision.
 
-    The interval of the accuracy is Wilson's (1927), the others' are percentiles of `resamples`
-    bootstrap samples of the rows (Efron, 1979). A sample adds noise of its own to the calibration
-    error, which is made of absolute values and grows by it, often beyond the value itself: its samples
-    are moved so that their mean is the value. The second class is the positive one.
+    The interval of the accuracy is Wilson's (1927). The others are percentiles of `resamples` bootstrap samples of the
+    rows (Efron, 1979). The calibration error is a sum of absolute values, so the noise of a bootstrap sample raises it,
+    often beyond the value itself; its samples are shifted so that their mean is the value. The second class is the
+    positive one.
 
-    With `groups` (N,) whole groups are drawn, and Wilson's interval is that of as many independent rows as would have
-    the accuracy's cluster-robust error. All limits but the accuracy's are None where there is one group.
+    With `groups` (N,) whole groups are drawn. Wilson's interval then uses the number of independent rows that would
+    give the cluster-robust error of the accuracy. With one group, all limits except those of the accuracy are None.
     """
     found = metrics.scores(proba, y)
     answers = proba.argmax(axis=1) == y
     accuracy = wilson_of_groups(answers, groups)
     if proba.shape[1] == 2:
-        order = np.argsort(-proba[:, 1], kind="stable")  # as ranking figures need them
+        order = np.argsort(-proba[:, 1], kind="stable")  # the ranking metrics need this order
         proba, y, groups = proba[order], y[order], None if groups is None else groups[order]
     drawn = _bootstrap(proba, y, groups, resamples, seed)
     whole = _rankings(proba, y, np.ones((1, len(y))))
@@ -74,15 +74,15 @@ def paired(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """accuracy, nll and brier of the first probabilities (N, K) less those of the second, on the same rows.
+    """Return accuracy, nll and brier of the first probabilities (N, K) minus those of the second, on the same rows.
 
-    Percentiles of bootstrap samples of the rows, which both are asked about: what they find equally hard does not widen
-    the interval (Efron and Tibshirani, 1993, chapter 16). With `groups` (N,) whole groups are drawn (the cluster
-    bootstrap; Davison and Hinkley, 1997, section 3.8); the limits are None where there is one group. Raises
-    `ValueError` for other shapes.
+    The intervals are percentiles of bootstrap samples of the rows. Both ensembles are scored on the same samples, so
+    differences in difficulty between rows do not widen the interval (Efron and Tibshirani, 1993, chapter 16). With
+    `groups` (N,) whole groups are drawn (the cluster bootstrap; Davison and Hinkley, 1997, section 3.8); with one group
+    the limits are None. Raises `ValueError` if the shapes differ.
     """
     if first.shape != second.shape:
-        raise ValueError(f"the shapes are {first.shape} and {second.shape}")
+        raise ValueError(f"the probabilities must have the same shape, not {first.shape} and {second.shape}")
     by_row = {
         "accuracy": (first.argmax(axis=1) == y).astype(np.float64) - (second.argmax(axis=1) == y),
         "nll": metrics.row_nll(first, y) - metrics.row_nll(second, y),
@@ -100,7 +100,7 @@ def paired(
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson, 1927)."""
+    """Return the 95 % score interval of a proportion (Wilson, 1927)."""
     return _wilson(right / total, total)
 
 
@@ -112,24 +112,26 @@ def _wilson(share: float, total: float) -> tuple[float, float]:
 
 
 def wilson_of_groups(right: Mask, groups: Labels | None) -> tuple[float, float]:
-    """The 95 % interval of the share of rows (N,) that are `right`, of `groups` (N,).
+    """Return the 95 % interval of the fraction of rows (N,) that are `right`, with `groups` (N,).
 
-    Wilson's for the effective number of rows: as many independent rows as would give the share its cluster-robust
-    standard error, at most N (Dean and Pagano, 2015, "Evaluating confidence interval methods for binomial proportions
-    in clustered surveys"). Where the error is 0, as when all rows are right, or unknown, it is the number of groups.
+    This is Wilson's interval for the effective number of rows: the number of independent rows, at most N, that would
+    give the fraction its cluster-robust standard error (Dean and Pagano, 2015, "Evaluating confidence interval methods
+    for binomial proportions in clustered surveys"). If the error is 0, as when all rows are right, or unknown, the
+    number of groups is used.
     """
     if groups is None:
         return wilson(int(right.sum()), len(right))
     share, count = float(right.mean()), len(np.unique(groups))
     error = standard_error(right.astype(np.float64), groups=groups)
-    # Like the variance of a row's answer, without the factor G / (G - 1): groups of one row each count as N rows.
+    # Like the variance of one row's correctness, without the factor G / (G - 1): groups of one row each count as N
+    # rows.
     variance = error**2 * (count - 1) / count
     effective = share * (1 - share) / variance if 0 < error < np.inf else count
     return _wilson(share, min(effective, len(right)))
 
 
 def _bootstrap(proba: Proba, y: Labels, groups: Labels | None, resamples: int, seed: int) -> dict[str, Floats]:
-    """The figures of each resample (resamples,), NaN where there is one group."""
+    """Compute the metrics of each resample (resamples,); NaN with one group."""
     n, rng, place = len(y), np.random.default_rng(seed), _places(len(y), groups)
     parts = np.column_stack([metrics.row_nll(proba, y), metrics.row_brier(proba, y), metrics.row_gaps(proba, y)])
     chunks: dict[str, list[Floats]] = {}
@@ -146,26 +148,27 @@ def _bootstrap(proba: Proba, y: Labels, groups: Labels | None, resamples: int, s
 
 
 def _places(rows: int, groups: Labels | None) -> NDArray[np.intp]:
-    """The number of each row's group (N,), from 0; each row is one where there are no groups."""
+    """Return the number of each row's group (N,), from 0; without groups each row is its own group."""
     return np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]
 
 
 def _means(weights: Floats, table: Floats) -> Floats:
-    """The weighted means (B, columns) of a table's rows (N, columns), by `weights` (B, N)."""
+    """Return the means (B, columns) of a table's rows (N, columns), weighted by `weights` (B, N)."""
     means: Floats = weights @ table / weights.sum(axis=1, keepdims=True)
     return means
 
 
 def _chunks(resamples: int, n: int) -> list[int]:
-    """How many resamples of n rows are drawn at once."""
+    """Return the numbers of resamples of n rows that are drawn at once."""
     at_once = max(1, _CELLS // n)
     return [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
 
 
 def _draw(rng: np.random.Generator, samples: int, place: NDArray[np.intp]) -> Floats:
-    """How often each row (N,), whose group has the number `place` (N,), is in each bootstrap sample (samples, N).
+    """Return how often each row (N,) is in each bootstrap sample (samples, N); `place` (N,) is the row's group number.
 
-    A sample has as many groups as there are; so it has N rows on average, and just N where groups are equally large.
+    Each sample draws as many groups as there are. It has N rows on average, and exactly N if the groups are equally
+    large.
     """
     n = int(place.max()) + 1
     drawn = rng.integers(0, n, (samples, n)) + np.arange(samples)[:, None] * n
@@ -174,7 +177,7 @@ def _draw(rng: np.random.Generator, samples: int, place: NDArray[np.intp]) -> Fl
 
 
 def _rankings(proba: Proba, y: Labels, weights: Floats) -> dict[str, Floats]:
-    """What only two classes have, of rows in the order of their scores, for each of the samples `weights` (B, N)."""
+    """Compute the metrics for two classes, for rows sorted by score, for each of the samples `weights` (B, N)."""
     if proba.shape[1] != 2:
         return {}
     ranked = rank(score=proba[:, 1].astype(np.float64), positive=np.asarray(y == 1), weights=weights)

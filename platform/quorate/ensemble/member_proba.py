@@ -1,4 +1,4 @@
-"""The probabilities of one member for all rows that it can answer."""
+"""Probabilities of one member for all rows that it can predict."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from quorate.ensemble.arrays import Mask
 Rows = NDArray[np.int64]
 
 HOPELESS = 31
-"""Stop after this number of failures without a single answer: all rows, halves, quarters, eighths, sixteenths."""
+"""Number of failures without any success after which to stop: all rows, halves, quarters, eighths and sixteenths."""
 
 
 @dataclass(frozen=True, eq=False)
 class MemberProba:
-    """Probabilities (n, K), NaN in the rows that are not among those `answered` (n,), and the first error."""
+    """Probabilities (n, K), NaN in the rows that are not `answered` (n,), and the first error."""
 
     proba: NDArray[np.float32]
     answered: Mask
@@ -27,9 +27,9 @@ class MemberProba:
 
 
 def ask_for_rows(ask: Callable[[Rows], NDArray[np.float32]], *, rows: int, classes: int) -> MemberProba:
-    """Ask a member for all rows at once; if it raises, ask for halves, down to the single rows that it cannot answer.
+    """Request predictions for all rows at once; after an error, request halves, down to the single rows that fail.
 
-    `ask` gives (m, K) for the positions (m,) of rows. A row with a probability that is not finite is not answered.
+    `ask` returns (m, K) for the positions (m,) of rows. A row with a non-finite probability counts as not answered.
     """
     proba = np.full((rows, classes), np.nan, np.float32)
     error: Exception | None = None

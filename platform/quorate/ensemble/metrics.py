@@ -1,4 +1,4 @@
-"""What probabilities (N, K) are worth against labels (N,): accuracy, losses and calibration error."""
+"""Metrics of probabilities (N, K) against labels (N,): accuracy, losses and calibration error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ECE_BINS = 15
 
 
 def accuracy(proba: Proba, y: Labels) -> float:
-    """Share of rows whose most probable class is the label."""
+    """Return the fraction of rows whose most probable class is the label."""
     return float((proba.argmax(axis=1) == y).mean())
 
 
@@ -43,7 +43,7 @@ def ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
 
 
 def row_gaps(proba: Proba, y: Labels, bins: int = ECE_BINS) -> Floats:
-    """What each row adds to its bin of the calibration error (N, bins): whether it is right, less its confidence."""
+    """Return each row's term in its bin of the calibration error (N, bins): correctness (0 or 1) minus confidence."""
     confidence, right, bin_of_row = top_class(proba, y, bins)
     gaps = np.zeros((len(y), bins))
     gaps[np.arange(len(y)), bin_of_row] = right - confidence
@@ -51,7 +51,7 @@ def row_gaps(proba: Proba, y: Labels, bins: int = ECE_BINS) -> Floats:
 
 
 def top_class(proba: Proba, y: Labels, bins: int) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
-    """Of each row (N,): the predicted class's probability, whether it is the label, and its bin (low, high]."""
+    """Return for each row (N,) the predicted class's probability, whether it is the label, and its bin (low, high]."""
     normalized = _normalized(proba)
     confidence: Floats = normalized.max(axis=1)
     right = normalized.argmax(axis=1) == y
@@ -80,19 +80,19 @@ def confusion_matrix(proba: Proba, y: Labels, n_classes: int) -> NDArray[np.int6
 
 
 def macro_precision(proba: Proba, y: Labels) -> float:
-    """Mean precision of the classes seen in labels or predictions; 0 for a class never predicted."""
+    """Mean precision of the classes that have labels or predictions; 0 for a class that is never predicted."""
     counts = confusion_matrix(proba, y, proba.shape[1])
     return _macro(counts, of=counts.sum(axis=0))
 
 
 def macro_recall(proba: Proba, y: Labels) -> float:
-    """Mean recall of the classes seen in labels or predictions; 0 for a class without rows."""
+    """Mean recall of the classes that have labels or predictions; 0 for a class without rows."""
     counts = confusion_matrix(proba, y, proba.shape[1])
     return _macro(counts, of=counts.sum(axis=1))
 
 
 def scores(proba: Proba, y: Labels) -> dict[str, float]:
-    """The four numbers of every table: accuracy, nll, ece and brier."""
+    """Return the four standard metrics: accuracy, nll, ece and brier."""
     return {
         "accuracy": accuracy(proba, y),
         "nll": nll(proba, y),
@@ -105,7 +105,7 @@ F = TypeVar("F", float, float | None)
 
 
 def rounded(figures: Mapping[str, F]) -> dict[str, F]:
-    """To the six digits that leaderboards and manifests have; None stays."""
+    """Round to six digits, as in leaderboards and manifests; None stays."""
     return {name: value if value is None else round(value, 6) for name, value in figures.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a combiner may be asked to be good at: each objective as a loss of probabilities (N, K) for labels (N,)."""
+"""Objectives of combiners, each as a loss of probabilities (N, K) for labels (N,)."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ NAMES: Mapping[Objective, str] = {
     "macro_f1": "loss 1 - macro F1",
     "auc": "loss 1 - AUC",
 }
-"""The losses as people call them."""
+"""Names of the losses in messages."""
 
 OF_ROWS: frozenset[Objective] = frozenset({"nll", "brier", "accuracy", "balanced_accuracy"})
-"""Those that are the mean of a loss of each row."""
+"""Objectives that are the mean of a loss per row."""
 
 TIE_BREAK = 1e-4
-"""Of the log-loss, added where an objective counts right answers: it decides between ensembles that have as many."""
+"""Weight of the log-loss that is added to objectives that count correct rows; it decides between ties."""
 
 
 def loss(objective: Objective, proba: Proba, y: Labels) -> float:
-    """The lower the better: the objective itself, or one less it where more is better."""
+    """Return the objective as a loss (lower is better): a score that is better when higher is subtracted from 1."""
     return LOSSES[objective](proba, y)
 
 
 def search_loss(objective: Objective, proba: Proba, y: Labels) -> float:
-    """`loss` for a search among ensembles, of which many would be equal."""
+    """Return `loss` with a tie-break, for a search among ensembles with many equal losses."""
     found = loss(objective, proba, y)
     return found if objective in ("nll", "brier") else found + TIE_BREAK * metrics.nll(proba, y)
 
 
 def row_losses(objective: Objective, proba: Proba, y: Labels, parts: Sequence[NDArray[np.intp]]) -> Floats:
-    """Losses of which `loss` is the mean: of the rows (N,), or of `parts` of the rows where a row has none."""
+    """Return losses whose mean is `loss`: one per row (N,), or one per part in `parts` if rows have none of their
+    own."""
     match objective:
         case "nll":
             return metrics.row_nll(proba, y)
@@ -67,15 +68,15 @@ def balanced_accuracy(proba: Proba, y: Labels) -> float:
 
 
 def macro_f1(proba: Proba, y: Labels) -> float:
-    """Mean F1 of the classes that have rows or predictions; 0 for one without a right prediction."""
+    """Mean F1 of the classes that have rows or predictions; 0 for a class without correct predictions."""
     found = by_class(metrics.confusion_matrix(proba, y, proba.shape[1]))
     return float(np.mean([figures.f1 for figures in found if figures.f1 is not None]))
 
 
 def macro_auc(proba: Proba, y: Labels) -> float:
-    """Mean area under the ROC curves, each class against the others; of two classes the second's alone.
+    """Mean area under the ROC curves, each class against the others; with two classes that of the second alone.
 
-    Classes of no row, or of all, are left out; .5 where no class is left.
+    Classes with no rows, or with all of them, are left out; 0.5 if no class remains.
     """
     classes = [1] if proba.shape[1] == 2 else range(proba.shape[1])
     areas = [_auc(proba[:, k].astype(np.float64), y == k) for k in classes]

@@ -1,4 +1,4 @@
-"""Users' own combiners: a function that gives weights, or a class as the built-in ones."""
+"""Users' own combiners: a function that returns weights, or a subclass of `Combiner`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _FORM = "weights(proba, y, *, power: float = 1.0) -> an array (members,)"
 
 
 def adopt_combiner(kind: str, found: Any) -> type[Combiner[KindParams]]:
-    """A combiner of a subclass of `Combiner`, or of a function of the calibrated probabilities and the labels."""
+    """Make a combiner kind from a subclass of `Combiner`, or from a function of calibrated probabilities and labels."""
     if isinstance(found, type):
         require_class(
             found, base=KindParams, names=("fit", "pool"), kind=kind, ignored=Combiner if found is Combiner else object
         )
         if not issubclass(found, Combiner):
-            raise OwnCodeError(f"the class {found.__name__} is no subclass of quorate.ensemble.combiner.Combiner")
+            raise OwnCodeError(f"the class {found.__name__} is not a subclass of quorate.ensemble.combiner.Combiner")
         return found
     if not callable(found):
-        raise OwnCodeError(f"it is a {type(found).__name__}; a function is needed: {_FORM}")
+        raise OwnCodeError(f"it is a {type(found).__name__}; it must be a function: {_FORM}")
     require_parameters(found, ("proba", "y"), form=_FORM)
     return _of_function(kind, found)
 
@@ -49,7 +49,7 @@ def _of_function(kind: str, function: Any) -> type[Combiner[KindParams]]:
                 or (weights < 0).any()
                 or not weights.any()
             ):
-                raise OwnCodeError(f"{kind} gives {weights}; a weight >= 0 for each of {len(proba)} members is needed")
+                raise OwnCodeError(f"{kind} gave {weights}; a weight >= 0 for each of {len(proba)} members is needed")
             combination = Combination(kind, weights / weights.sum(), calibrations)
             return with_final_calibration(combination, proba=proba, y=y)
 

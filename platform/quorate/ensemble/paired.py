@@ -1,4 +1,4 @@
-"""The difference of two ensembles' losses on the same rows, with its standard error."""
+"""Paired difference of two ensembles' losses on the same rows, with its standard error."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Z = 1.96
-"""Standard errors that a mean difference must exceed to count: two-sided 95 % of a normal distribution."""
+"""Number of standard errors that a significant mean difference exceeds: two-sided 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean over the rows that both cover of the first one's loss minus the second one's."""
+    """The mean of the first loss minus the second, over the rows that both cover."""
 
     mean: float
     standard_error: float
-    """Infinite where all rows are of one group: nothing says how much another group would differ."""
+    """Infinite if all rows belong to one group: the variation between groups is unknown."""
     rows: int
 
 
 def paired_difference(
     first: NDArray[np.float64], second: NDArray[np.float64], *, groups: NDArray[np.integer] | None = None
 ) -> Difference:
-    """Compare losses (N,) row by row, NaN where a row is not covered; raises `ValueError` for fewer than two pairs.
+    """Compare losses (N,) row by row, NaN for a row that is not covered; raises `ValueError` for fewer than two pairs.
 
-    With `groups` (N,) the standard error counts groups, not rows, as independent.
+    With `groups` (N,) the standard error treats groups, not rows, as independent.
     """
     if first.shape != second.shape:
-        raise ValueError(f"there are losses for {first.size} and for {second.size} rows")
+        raise ValueError(f"the number of losses must be the same, not {first.size} and {second.size}")
     both = ~np.isnan(first) & ~np.isnan(second)
     pairs = (first - second)[both]
     if pairs.size < 2:
@@ -41,11 +41,11 @@ def paired_difference(
 
 
 def standard_error(values: NDArray[np.float64], *, groups: NDArray[np.integer] | None = None) -> float:
-    """Of the mean of `values` (N,); infinite where there is one value, or one group.
+    """Return the standard error of the mean of `values` (N,); infinite with one value or one group.
 
-    With `groups` (N,) it is cluster-robust (Liang and Zeger, 1986, for a mean): the root of
-    G / (G - 1) times the sum of the G groups' squared sums of deviations, divided by N. Where each row is a group of
-    its own, this is the usual standard error. A normal interval of it is too narrow for few groups.
+    With `groups` (N,) it is cluster-robust (Liang and Zeger, 1986, for a mean): the root of G / (G - 1) times the sum
+    of the G groups' squared sums of deviations, divided by N. If each row is its own group, this is the usual standard
+    error. A normal interval with this standard error is too narrow for few groups.
     """
     if groups is None:
         return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else math.inf
@@ -57,12 +57,12 @@ def standard_error(values: NDArray[np.float64], *, groups: NDArray[np.integer] |
 
 
 def read_losses(path: Path) -> NDArray[np.float64]:
-    """The cross-fitted out-of-fold log-loss of every row (N,), from a bundle's `losses.npz`."""
+    """Read the cross-fitted out-of-fold log-loss of every row (N,) from a bundle's `losses.npz`."""
     with np.load(path, allow_pickle=False) as arrays:
         return np.asarray(arrays["loss"], dtype=np.float64)
 
 
 def read_groups(path: Path) -> NDArray[np.int64] | None:
-    """Which rows (N,) belong together, from a bundle's `losses.npz`; None where nothing says so."""
+    """Read the group of each row (N,) from a bundle's `losses.npz`; None if it has no groups."""
     with np.load(path, allow_pickle=False) as arrays:
         return np.asarray(arrays["groups"], dtype=np.int64) if "groups" in arrays else None

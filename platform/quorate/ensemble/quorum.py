@@ -1,4 +1,4 @@
-"""Which members cover enough folds to count, and whether enough of them do."""
+"""Check that enough members cover enough folds."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from quorate.ensemble.arrays import Mask
 
 
 class QuorumError(ValueError):
-    """Too few members count for the ensemble to be made; the message names those that are missing."""
+    """Too few members cover enough folds for the ensemble; the message names the missing ones."""
 
 
 def coverage(*, mask_by_fold: Mask, need_folds: int) -> Mask:
-    """The members (M,) that finished at least `need_folds` of their folds, from (M, F)."""
+    """Return the members (M,) that finished at least `need_folds` of their folds, from (M, F)."""
     enough: Mask = np.count_nonzero(mask_by_fold, axis=1) >= need_folds
     return enough
 
 
 def common_folds(*, finished: Mask, need: int, enough: Callable[[Mask], bool]) -> Mask:
-    """The folds (F,) on which an ensemble is made where time ran out, from (M, F): who has finished all of them counts.
+    """Choose the folds (F,) for an ensemble after time ran out, from (M, F); a member counts if it finished all of
+    them.
 
-    Members are worth more than rows once there are rows enough to weigh them: all members that have a fold keep their
-    place as long as the folds that they share are `enough`. Otherwise those that hold the others back are left out one
-    by one, down to `need` members; of the folds shared on the way, the first that are enough are taken, else the most.
-    All folds where fewer than `need` members share one.
+    Once there are enough rows to fit the weights, more members are better than more rows. So all members with a
+    finished fold are kept while the folds that they share are `enough`. Otherwise the members that limit the shared
+    folds most are dropped one by one, down to `need` members. The first set of shared folds that is enough is chosen,
+    or the largest one. Returns all folds if fewer than `need` members share one.
     """
     here: Mask = np.any(finished, axis=1)
     best = np.zeros(finished.shape[1], dtype=bool)
@@ -40,7 +41,8 @@ def common_folds(*, finished: Mask, need: int, enough: Callable[[Mask], bool]) -
 
 
 def _hindrance(finished: Mask, here: Mask) -> int:
-    """Of those that are `here`, the one without whom the others share most folds, and of these who has fewest."""
+    """Return the member of `here` whose removal adds most shared folds, and among equals the one with the fewest
+    folds."""
     lacking = np.count_nonzero(~finished[here], axis=0)
     alone = np.count_nonzero(~finished & (lacking == 1), axis=1)
     order = np.lexsort((np.count_nonzero(finished, axis=1), -alone, ~here))
@@ -48,7 +50,7 @@ def _hindrance(finished: Mask, here: Mask) -> int:
 
 
 def check_quorum(*, counted: Mask, need: int, names: Sequence[str]) -> None:
-    """Raises QuorumError unless at least `need` of the members called `names` count."""
+    """Raise QuorumError unless at least `need` of the members called `names` count."""
     present = int(np.count_nonzero(counted))
     if present >= need:
         return

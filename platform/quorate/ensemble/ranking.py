@@ -1,4 +1,4 @@
-"""How well scores (N,) rank rows of two classes: area under the ROC curve, and average precision."""
+"""Ranking metrics of scores (N,) for two classes: area under the ROC curve, and average precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RankedWeights:
 
 
 def rank(*, score: Floats, positive: Mask, weights: Floats) -> RankedWeights:
-    """Rows in descending order of their `score` (N,); `weights` (B, N) count them in each of B samples."""
+    """Rank rows sorted by descending `score` (N,); `weights` (B, N) are their counts in each of B samples."""
     steps = np.diff(score)
     assert (steps <= 0).all(), "rows are sorted once, not for every sample"
     found, others = weights * positive, weights * ~positive
@@ -32,9 +32,9 @@ def rank(*, score: Floats, positive: Mask, weights: Floats) -> RankedWeights:
 
 
 def roc_auc(ranked: RankedWeights) -> Floats:
-    """(B,): the chance that a positive row scores above a negative one, ties counted half.
+    """Return the probability (B,) that a positive row scores above a negative one; ties count half.
 
-    NaN where a sample lacks a class. This is the Mann-Whitney statistic (Hanley and McNeil, 1982).
+    NaN for a sample that lacks a class. This is the Mann-Whitney statistic (Hanley and McNeil, 1982).
     """
     positives, negatives = ranked.positive.sum(axis=1), ranked.negative.sum(axis=1)
     worse = negatives[:, None] - ranked.negative.cumsum(axis=1) + ranked.negative / 2
@@ -42,9 +42,9 @@ def roc_auc(ranked: RankedWeights) -> Floats:
 
 
 def average_precision(ranked: RankedWeights) -> Floats:
-    """(B,): the mean over positive rows of the precision among the rows that score at least as high.
+    """Return the mean (B,) over positive rows of the precision among the rows that score at least as high.
 
-    NaN where a sample has no positive row.
+    NaN for a sample without a positive row.
     """
     found = ranked.positive.cumsum(axis=1)
     seen = found + ranked.negative.cumsum(axis=1)

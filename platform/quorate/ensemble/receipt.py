@@ -1,4 +1,4 @@
-"""The receipt of an ensemble: what its members cost, and what smaller ones would be worth."""
+"""The receipt of an ensemble: the cost of its members, and the quality of smaller ensembles."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from quorate.ensemble.worth import PrunedEnsemble
 
 @dataclass(frozen=True)
 class Goal:
-    """What the smaller ensemble has to keep to; exactly one of them."""
+    """The requirement on the smaller ensemble; exactly one field is set."""
 
     members: int | None = None
     milliseconds: float | None = None
-    """For a request of one row."""
+    """Maximum time for a request of one row."""
     loss: float | None = None
-    """By how much the out-of-fold log-loss may rise, the standard error of its paired difference included: of many
+    """Maximum increase of the out-of-fold log-loss, including the standard error of its paired difference: of many
     ensembles on few rows, some look better than they are."""
 
     def met(self, step: PrunedEnsemble) -> bool:
@@ -30,19 +30,19 @@ class Goal:
 
 @dataclass(frozen=True, eq=False)
 class Receipt:
-    """The members that weigh something, their prices, and the ensembles that are left as one after another goes."""
+    """The members with a positive weight, their costs, and the ensembles left after each step of removing a member."""
 
     names: tuple[str, ...]
     milliseconds: Floats
-    """Of each member for one row, on this machine."""
+    """Prediction time of each member for one row, on this machine."""
     fit_seconds: Floats
     steps: tuple[PrunedEnsemble, ...]
     """From the whole ensemble to a single member."""
     rows: int
-    """Out-of-fold rows that the losses were told from."""
+    """Number of out-of-fold rows behind the losses."""
 
     def chosen(self, goal: Goal) -> PrunedEnsemble | None:
-        """The fastest step that keeps a loss, the largest that keeps the other goals; None where none does."""
+        """Return the fastest step that meets a loss, or the largest that meets another goal; None if there is none."""
         meeting = [step for step in self.steps if goal.met(step)]
         if not meeting:
             return None

@@ -1,4 +1,4 @@
-"""Greedy ensemble selection: which members to average, and how often each."""
+"""Greedy ensemble selection: choose which members to average, and how often each."""
 
 from __future__ import annotations
 
@@ -27,16 +27,15 @@ def greedy_selection(
     seed: int = 0,
     most_rows: int = MOST_ROWS,
 ) -> Floats:
-    """Weights (M,) for calibrated `members`, each (N, K), by forward selection with replacement.
+    """Return weights (M,) for calibrated `members`, each (N, K), by forward selection with replacement.
 
-    Caruana et al. 2004, "Ensemble selection from libraries of models", section 2.1: in each round the
-    member whose addition lowers the loss of the average most joins; the best prefix of the rounds is
-    kept; ties go to members already in, which keeps the ensemble small. Above `most_rows` rows a
-    sample of them, drawn by `seed`, decides.
+    Caruana et al. 2004, "Ensemble selection from libraries of models", section 2.1. Each round adds the member that
+    lowers the loss of the average most. The best prefix of the rounds is kept. Ties go to members that are already
+    selected, which keeps the ensemble small. Above `most_rows` rows, a sample drawn with `seed` is used.
 
-    With `diversity` d the loss of the average less d times its ambiguity decides: the ambiguity is the mean
-    log-loss of those in it less the log-loss of their average, never negative (Wood et al. 2023, "A unified theory
-    of diversity in ensemble learning"). The best prefix is that of the loss alone.
+    With `diversity` d, the criterion is the loss of the average minus d times its ambiguity. The ambiguity is the mean
+    log-loss of the selected members minus the log-loss of their average, and is never negative (Wood et al. 2023, "A
+    unified theory of diversity in ensemble learning"). The best prefix is chosen by the loss alone.
     """
     if len(y) > most_rows:
         rows = np.sort(np.random.default_rng(seed).choice(len(y), most_rows, replace=False))
@@ -57,7 +56,7 @@ def greedy_selection(
 def _joining_order(
     candidates: Callable[[], Floats], join: Callable[[int], None], losses: Floats, *, rounds: int, diversity: float
 ) -> list[int]:
-    """The member that joins in each round; `losses` (M,) are the log-losses of each alone."""
+    """Return the member that is added in each round; `losses` (M,) are the log-losses of the single members."""
     inside: Mask = np.zeros(len(losses), dtype=bool)
     order: list[int] = []
     total = 0.0
@@ -78,25 +77,25 @@ def _joining_order(
 class _LogLoss:
     """Log-losses of growing averages, from the probabilities of the true class (M, N) alone.
 
-    The logarithm is most of the work, and one of a product of 16 rows serves them all: with every
-    factor in [1e-12, 101] the product stays far inside float64.
+    The logarithm takes most of the time, so one logarithm is taken of the product of 16 rows: with every factor in
+    [1e-12, 101] the product stays far inside the range of float64.
     """
 
     def __init__(self, true: Floats) -> None:
         self._true, self._grouped = true, _grouped(true)
         self._total = np.zeros(self._grouped.shape[1:])
-        self._total.reshape(-1)[true.shape[1] :] = 1.0  # padding rows: log 1 = 0, whoever joins
+        self._total.reshape(-1)[true.shape[1] :] = 1.0  # padding rows: log 1 = 0 for every member
         self._halves = np.array_split(np.arange(len(true)), THREADS)
         self._size = 0
 
     def candidates(self) -> Floats:
-        """The log-loss of the average with each member added (M,)."""
+        """Return the log-loss of the average with each member added (M,)."""
         losses: Floats = np.concatenate(list(in_threads(self._sums, self._halves, numbers=self._true.size)))
         losses += np.log(self._size + 1)
         return losses
 
     def _sums(self, members: NDArray[np.intp]) -> Floats:
-        """The log-losses of the sums with each of these members added."""
+        """Return the log-losses of the sums with each of these members added."""
         total, losses = np.empty_like(self._total), np.empty(len(members))
         for place, member in enumerate(members):
             np.add(self._total, self._grouped[member], out=total)
@@ -108,7 +107,7 @@ class _LogLoss:
         self._size += 1
 
     def prefixes(self, order: Sequence[int]) -> list[float]:
-        """The log-loss of the average of the first, the first two, … in `order`."""
+        """Return the log-loss of the average of the first, the first two, … members in `order`."""
         total, losses = np.zeros(self._true.shape[1]), []
         for size, member in enumerate(order, start=1):
             total += self._true[member]
@@ -117,7 +116,7 @@ class _LogLoss:
 
 
 class _AnyLoss:
-    """The same of any objective, from whole probabilities."""
+    """The same as `_LogLoss` for any objective, from whole probabilities."""
 
     def __init__(self, members: Sequence[Floats], y: Labels, objective: Objective) -> None:
         self._members, self._y, self._objective = members, y, objective
@@ -138,7 +137,7 @@ class _AnyLoss:
 
 
 def _grouped(true: Floats) -> Floats:
-    """(M, N) as (M, 16, ceil(N / 16)), padded with zeros."""
+    """Reshape (M, N) to (M, 16, ceil(N / 16)), padded with zeros."""
     n_members, n_rows = true.shape
     columns = -(-n_rows // GROUP)
     padded = np.zeros((n_members, GROUP * columns))

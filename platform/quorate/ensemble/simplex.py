@@ -1,4 +1,4 @@
-"""The weights of least log-loss among all weighted means of members."""
+"""Weights with the lowest log-loss among all weighted means of members."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from quorate.ensemble.arrays import Floats, Labels
 from quorate.ensemble.calibrator import true_class_proba
 
 STEPS = 100
-GAP = 1e-9  # nats above the optimum, at most, where the search ends if float64 lets it come so far
-RIDGE = 1e-9  # of the mean curvature: makes members that predict the same no obstacle
+GAP = 1e-9  # nats above the optimum at which the search ends, unless the precision of float64 ends it earlier
+RIDGE = 1e-9  # as a fraction of the mean curvature; keeps the problem solvable if members predict the same
 
 
 def optimal_weights(*, members: Iterable[Floats], y: Labels) -> Floats:
-    """Weights (M,), >= 0 and summing to 1, of least log-loss for calibrated members, each (N, K).
+    """Return the weights (M,), >= 0 with sum 1, with the lowest log-loss for calibrated members, each (N, K).
 
-    A convex problem: -mean(log(w · p)) over the simplex, which equals -mean(log(x · p)) + sum(x) over
-    x >= 0 (scaling x can only help until it sums to 1). Sequential quadratic programming (Kim et al.
-    2020, "A fast algorithm for maximum likelihood estimation of mixture proportions", section 2):
-    each step solves the quadratic model by nonnegative least squares, then backtracks. By convexity
-    the loss is within max(u) - 1 of its optimum, with u the mean of p / (w · p) by member.
+    The problem is convex: minimize -mean(log(w · p)) over the simplex. This equals minimizing -mean(log(x · p)) +
+    sum(x) over x >= 0, because the optimal scale of x gives the sum 1. It is solved by sequential quadratic programming
+    (Kim et al. 2020, "A fast algorithm for maximum likelihood estimation of mixture proportions", section 2): each step
+    solves the quadratic model by nonnegative least squares, then backtracks. By convexity the loss is within max(u) - 1
+    of its optimum, where u is the mean of p / (w · p) by member.
     """
     true = true_class_proba(members, y)
     weights = np.full(len(true), 1 / len(true))
@@ -43,7 +43,7 @@ def optimal_weights(*, members: Iterable[Floats], y: Labels) -> Floats:
 
 
 def _minimum_of_model(curvature: Floats, linear: Floats) -> Floats:
-    """The z >= 0 of least z' curvature z / 2 - linear' z."""
+    """Return the z >= 0 that minimizes z' curvature z / 2 - linear' z."""
     ridge = RIDGE * np.trace(curvature) / len(curvature)
     factor = np.linalg.cholesky(curvature + ridge * np.eye(len(curvature)))
     target: Floats = nnls(factor.T, solve_triangular(factor, linear, lower=True))[0]
@@ -51,7 +51,7 @@ def _minimum_of_model(curvature: Floats, linear: Floats) -> Floats:
 
 
 def _backtracked(true: Floats, weights: Floats, target: Floats, *, decrease: float) -> float:
-    """The first step of 1, 1/2, 1/4, … that lowers the loss enough (Armijo), or 0 where none does."""
+    """Return the first step of 1, 1/2, 1/4, … that lowers the loss enough (Armijo), or 0 if there is none."""
     step = 1.0
     start = _loss(true, weights)
     while step > 1e-12:
@@ -62,5 +62,5 @@ def _backtracked(true: Floats, weights: Floats, target: Floats, *, decrease: flo
 
 
 def _loss(true: Floats, weights: Floats) -> float:
-    with np.errstate(divide="ignore"):  # all-zero weights: an infinite loss, refused by the search
+    with np.errstate(divide="ignore"):  # all-zero weights give an infinite loss, which the search rejects
         return float(weights.sum() - np.log(weights @ true).mean())

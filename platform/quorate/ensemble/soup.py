@@ -1,4 +1,4 @@
-"""The greedy choice of whose weights are averaged: a model stays in where the average does not get worse by it."""
+"""Greedy soup: choose the models whose weights are averaged, keeping a model if the average does not get worse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class GreedySoup:
-    """The ingredients in the order in which they were tried, those that were taken, and the average's loss."""
+    """The ingredients in the order in which they were tried, those that were kept, and the loss of their average."""
 
     order: tuple[int, ...]
     taken: tuple[int, ...]
@@ -18,10 +18,10 @@ class GreedySoup:
 
 
 def greedy_soup(*, losses: Sequence[float], loss_of: Callable[[tuple[int, ...]], float]) -> GreedySoup:
-    """Wortsman et al. 2022, "Model soups", recipe 1.
+    """Choose ingredients greedily (Wortsman et al. 2022, "Model soups", recipe 1).
 
-    `losses` are of each ingredient alone, `loss_of` gives that of the average of several, all on the same rows. The
-    first ingredient is the best one; among equals the earlier is tried first.
+    `losses` are those of each ingredient alone; `loss_of` returns the loss of the average of several, all on the same
+    rows. The ingredients are tried from the lowest loss to the highest; among equals the earlier one is tried first.
     """
     order = tuple(np.argsort(np.asarray(losses, np.float64), kind="stable").tolist())
     taken, best = order[:1], float(losses[order[0]])

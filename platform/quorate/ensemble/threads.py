@@ -1,4 +1,4 @@
-"""Work on many numbers in two threads: NumPy leaves the interpreter to others while it counts."""
+"""Run work on large arrays in two threads: NumPy releases the interpreter lock while it computes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ THREADS = 2
 
 
 def in_threads(do: Callable[[Any], T], items: Sequence[Any] | Any, *, numbers: int) -> Iterator[T]:
-    """`do` of each item, in their order; one after another where there are few `numbers` in all."""
+    """Yield `do(item)` for each item, in order; without threads if the total of `numbers` is small."""
     if numbers < MANY:
         yield from map(do, items)
         return

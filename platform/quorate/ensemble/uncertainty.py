@@ -1,4 +1,4 @@
-"""How sure an ensemble is of each row, and whether its doubt is in the data or between its members."""
+"""Uncertainty of an ensemble for each row, split into the part in the data and the disagreement of the members."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from quorate.ensemble.calibration import normalized_rows
 
 @dataclass(frozen=True, eq=False)
 class Doubt:
-    """Of each row (n,): entropies in nats, at most log K, and a share."""
+    """Uncertainty of each row (n,): entropies in nats, at most log K, and a fraction."""
 
     entropy: Floats
-    """Of the members' weighted mean: aleatoric + epistemic."""
+    """Entropy of the members' weighted mean: aleatoric + epistemic."""
     aleatoric: Floats
-    """The members' mean entropy: what each of them finds undecided."""
+    """The members' mean entropy: the uncertainty within each member."""
     epistemic: Floats
-    """The mutual information of the class and the member: what they disagree about, never negative."""
+    """The mutual information of the class and the member: the members' disagreement, never negative."""
     variation_ratio: Floats
-    """Weighted share of the members that name another class than most do (Freeman, 1965)."""
+    """Weighted fraction of the members that predict another class than the majority (Freeman, 1965)."""
 
 
 def doubt(*, members: Sequence[Proba] | Proba, weights: Floats) -> Doubt:
-    """Of calibrated members (M, n, K) with weights (M,) that sum to 1.
+    """Compute the uncertainty of calibrated members (M, n, K) with weights (M,) that sum to 1.
 
     Depeweg et al. 2018, "Decomposition of uncertainty in Bayesian deep learning", equations 3 and 4.
     """
@@ -45,12 +45,12 @@ def doubt(*, members: Sequence[Proba] | Proba, weights: Floats) -> Doubt:
 
 
 def joined(parts: Sequence[Doubt]) -> Doubt:
-    """Of the rows of all parts, in their order."""
+    """Concatenate the rows of all parts, in order."""
     return Doubt(*(np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(Doubt)))
 
 
 def scattered(whole: Doubt | None, part: Doubt, rows: NDArray[np.int64], *, total: int) -> Doubt:
-    """`whole`, of `total` rows, with `part` at the positions `rows`; without a `whole` the other rows are NaN."""
+    """Write `part` to the positions `rows` of `whole`, with `total` rows; without a `whole` the other rows are NaN."""
     filled = []
     for field in fields(Doubt):
         values = np.full(total, np.nan) if whole is None else vars(whole)[field.name]
@@ -60,7 +60,7 @@ def scattered(whole: Doubt | None, part: Doubt, rows: NDArray[np.int64], *, tota
 
 
 def entropy(proba: Proba) -> Floats:
-    """Shannon entropy of each row (n, K), in nats."""
+    """Return the Shannon entropy of each row (n, K), in nats."""
     p = np.asarray(proba, np.float64)
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
     found: Floats = -(p * logs).sum(axis=1)

@@ -1,4 +1,5 @@
-"""What each member is worth, and which can go for how much: combinations fitted anew without them, cross-fitted."""
+"""Measure what each member contributes and which members can be removed, with cross-fitted combinations without
+them."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from quorate.registry import KindParams
 
 @dataclass(frozen=True)
 class EnsembleChange:
-    """What an ensemble loses or gains against another on the same rows, with standard errors of the paired difference.
+    """The change of an ensemble relative to another on the same rows, with standard errors of the paired difference.
 
-    A rise of `nll`, in nats, is a loss; a rise of `accuracy` a gain.
+    A rise of `nll`, in nats, is a loss; a rise of `accuracy` is a gain.
     """
 
     nll: float
@@ -31,12 +32,12 @@ class EnsembleChange:
 
 @dataclass(frozen=True, eq=False)
 class EnsembleEstimate:
-    """The cross-fitted log-losses (N,) of an ensemble, and whether it is right (N,)."""
+    """The cross-fitted log-losses (N,) of an ensemble, and whether each row is right (N,)."""
 
     losses: Floats
     right: Mask
     groups: Labels | None = None
-    """Which rows (N,) belong together, for the standard errors."""
+    """The group of each row (N,), for the standard errors."""
 
     def against(self, other: EnsembleEstimate) -> EnsembleChange:
         losses = paired_difference(self.losses, other.losses, groups=self.groups)
@@ -46,7 +47,7 @@ class EnsembleEstimate:
 
 @dataclass(frozen=True, eq=False)
 class PrunedEnsemble:
-    """An ensemble of the members that are `left`, by position, and what it changes against the whole one."""
+    """An ensemble of the members that are `left`, by position, and its change relative to the whole ensemble."""
 
     left: tuple[int, ...]
     cost: float
@@ -76,12 +77,12 @@ class Worth:
         splits: int = 5,
         dependence: Dependence = INDEPENDENT,
     ) -> Worth:
-        """With the parts of the rows that `assemble` has for the same labels, seed and dependence."""
+        """Create it with the parts of the rows that `assemble` uses for the same labels, seed and dependence."""
         parts = list(parts_of(y, splits=splits, seed=seed, dependence=dependence))
         return cls(proba, y, combiner, parts, seed, dependence)
 
     def estimate(self, members: Sequence[int]) -> EnsembleEstimate:
-        """The ensemble of these members, fitted anew on each part's other rows."""
+        """Estimate the ensemble of these members, fitted anew for each part on the other rows."""
         proba = self.proba[list(members)]
         found = crossfitted(
             self.combiner.of(members).fit_dependent,
@@ -96,16 +97,16 @@ class Worth:
         )
 
     def without_each(self) -> list[EnsembleChange]:
-        """What the ensemble changes without each of its members: a rise of the log-loss is what the member is worth."""
+        """Return the change from removing each member; the rise of the log-loss is the member's contribution."""
         everyone = range(len(self.proba))
         whole = self.estimate(everyone)
         return [self.estimate([m for m in everyone if m != gone]).against(whole) for gone in everyone]
 
     def eliminate(self, costs: Floats, *, by_cost: bool = True) -> Iterator[PrunedEnsemble]:
-        """Smaller and smaller ensembles, the whole one first, the last one of a single member.
+        """Yield smaller and smaller ensembles, from the whole one to a single member (backward elimination).
 
-        Each time the member goes whose loss costs least for what it saves of `costs` (M,) (least of all, unless
-        `by_cost`); where some can go for nothing, the one that saves most (backward elimination).
+        Each step removes the member whose removal raises the loss least per unit of `costs` (M,) saved (or simply
+        least, without `by_cost`). If removing some members does not raise the loss, the one that saves most is removed.
         """
         left = tuple(range(len(self.proba)))
         whole = self.estimate(left)
@@ -126,7 +127,7 @@ class Worth:
 
 
 def _price(loss: float, saved: float, by_cost: bool) -> tuple[bool, float]:
-    """What is least for the member that should go first."""
+    """Return the sort key of a removal; the lowest key is removed first."""
     if not by_cost:
         return (False, loss)
     return (False, -saved) if loss <= 0 else (True, loss / max(saved, 1e-12))

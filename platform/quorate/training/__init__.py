@@ -1,1 +1,1 @@
-"""The PyTorch training loop and what varies in it; free of Ray and MLflow."""
+"""The PyTorch training loop and its components; independent of Ray and MLflow."""

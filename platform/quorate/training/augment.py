@@ -1,4 +1,4 @@
-"""How training images are varied: the augmentations of a job file, in the order in which they are applied."""
+"""Augmentation of training images: the augmentations of a job file, in the order in which they are applied."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefin
 from quorate.registry import AUGMENTATIONS, InvalidParams, KindParams
 
 _SWITCHES: dict[object, bool] = {"true": True, "false": False, "0": False}
-"""What a variable of the environment holds where `true`, `false` or 0 is meant."""
+"""Values of environment variables that stand for `true`, `false` or 0."""
 
 
 class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
-    """Augmentations by name, in their order.
+    """Augmentations by name, in order.
 
-    A job file has a mapping: `true` stands for a kind's defaults, a number or a text for its main
-    parameter, a mapping for all of them; `false` or 0 leaves it out.
+    A job file has a mapping. `true` uses a kind's defaults, a number or text sets its main parameter, and a mapping
+    sets all of its parameters; `false` or 0 leaves the kind out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,7 +43,7 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
         if isinstance(value, tuple | Augment):
             return value
         if not isinstance(value, Mapping):
-            raise ValueError(f"should be a mapping of augmentations to what they take, but is {value!r}")
+            raise ValueError(f"must be a mapping from augmentations to their parameters, not {value!r}")
         steps: list[KindParams] = []
         wrong: list[InitErrorDetails] = []
         for name, given in value.items():
@@ -64,39 +64,39 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "object", "kindsOf": AUGMENTATIONS.what}  # `spec.schema` puts the kinds in its place
+        return {"type": "object", "kindsOf": AUGMENTATIONS.what}  # `spec.schema` replaces this by the kinds
 
     def __bool__(self) -> bool:
         return bool(self.root)
 
     def __str__(self) -> str:
-        """As a job file would have it: `crop: 2, mirror: true`."""
+        """Format it like in a job file: `crop: 2, mirror: true`."""
         return ", ".join(f"{step.kind}: {_said(step)}" for step in self.root)
 
     @property
     def mixing(self) -> tuple[KindParams, ...]:
-        """Those that mix the rows of a batch, and their labels."""
+        """The augmentations that mix the rows of a batch, and their labels."""
         return tuple(step for step in self.root if AUGMENTATIONS.get(step.kind).mixes)
 
     @property
     def flags(self) -> dict[str, Any] | None:
-        """`crop` and `mirror` as the mapping of their first form; None where there is anything else."""
+        """`crop` and `mirror` as a mapping in their original form; None if there is anything else."""
         flags: dict[str, Any] = {}
         for step in self.root:
             chosen = _chosen(step)
             if step.kind == "mirror" and not chosen:
                 flags["mirror"] = True
             elif step.kind == "crop":
-                flags["crop"] = getattr(step, "pixels")  # noqa: B009  (of no type that this module knows)
+                flags["crop"] = getattr(step, "pixels")  # noqa: B009  (this module does not know its type)
             else:
                 return None
         return flags
 
     def __call__(self, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None = None) -> torch.Tensor:
-        """uint8 (n, H, W, C) to the same; all draws derive from the CPU generator `generator`.
+        """Map uint8 (n, H, W, C) to the same shape; all draws derive from the CPU generator `generator`.
 
-        With `shared`, the number of a pass over the data, every image gets the same draw, whatever n.
-        What mixes rows is left to `quorate.training.mixing`.
+        With `shared`, the number of a pass over the data, every image gets the same draw, for any n. Augmentations that
+        mix rows are applied by `quorate.training.mixing`.
         """
         for step in self.root:
             kind = AUGMENTATIONS.get(step.kind)
@@ -105,7 +105,7 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
         return pixels
 
     def check(self, shape: tuple[int, int, int]) -> None:
-        """Raise `ValueError` where images of that shape (H, W, C) cannot be varied so."""
+        """Raise `ValueError` if these augmentations cannot be applied to images of shape (H, W, C)."""
         for step in self.root:
             check = getattr(AUGMENTATIONS.get(step.kind), "check", None)
             try:
@@ -116,7 +116,7 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
 
 
 def _step(name: str, given: Any, info: ValidationInfo) -> KindParams | None:
-    """The parameters of one augmentation, None where it is left out."""
+    """Parse the parameters of one augmentation; None if it is left out."""
     kind = AUGMENTATIONS.get(name)
     model: type[KindParams] = kind.Params
     if isinstance(given, str):
@@ -139,7 +139,7 @@ def _step(name: str, given: Any, info: ValidationInfo) -> KindParams | None:
 
 
 def _crop_first(steps: list[KindParams]) -> tuple[KindParams, ...]:
-    """A crop after a mirror goes before it: the shifts are as likely either way, and so the draws have one order."""
+    """Move a crop that follows a mirror before it: the shifts are symmetric, so both orders are equivalent."""
     for place in range(len(steps) - 1):
         if [step.kind for step in steps[place : place + 2]] == ["mirror", "crop"]:
             steps[place : place + 2] = reversed(steps[place : place + 2])
@@ -147,7 +147,7 @@ def _crop_first(steps: list[KindParams]) -> tuple[KindParams, ...]:
 
 
 def _chosen(step: KindParams) -> dict[str, Any]:
-    """The parameters that are not at their defaults."""
+    """Return the parameters that differ from their defaults."""
     fields = type(step).model_fields
     return {name: value for name, value in step if name != "kind" and value != fields[name].default}
 

@@ -1,4 +1,4 @@
-"""Averages of the weights that one run passes through, and its snapshots: more members at the cost of one."""
+"""Averages of the weights along one run, and its snapshots: additional members from a single training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Swa(Spec):
     """Stochastic weight averaging (Izmailov et al., 2018): the mean of the weights at the ends of the last epochs."""
 
     start: float = Field(0.75, ge=0, lt=1)
-    """Part of the epochs after which averaging begins (the paper's three quarters)."""
+    """Fraction of the epochs after which averaging begins (three quarters in the paper)."""
     lr: float | None = Field(None, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
-    """Constant learning rate from there on; the schedule's when left out."""
+    """Constant learning rate from there on; by default that of the schedule."""
 
     def first_epoch(self, epochs: int) -> int:
-        """The first epoch, from 0, whose end is averaged."""
+        """Return the first epoch, from 0, whose final weights are averaged."""
         return min(int(self.start * epochs + 1e-9), epochs - 1)
 
 
 class Averages:
-    """The running averages of one training."""
+    """The running averages of one training run."""
 
     def __init__(self, network: nn.Module, *, ema: float | None, swa: Swa | None, epochs: int) -> None:
         self._models: dict[str, AveragedModel] = {}
@@ -46,15 +46,15 @@ class Averages:
             self._models["ema"].update_parameters(network)
 
     def after_epoch(self, network: nn.Module, epoch: int) -> None:
-        """`epoch` counts from 0."""
+        """Update the averages at the end of `epoch`, counted from 0."""
         if "swa" in self._models and epoch >= self._swa_from:
             self._models["swa"].update_parameters(network)
 
     def weights(self, network: nn.Module, batches: Callable[[], Iterable[torch.Tensor]]) -> dict[str, Weights]:
-        """The averaged weights by name, batch normalization's statistics estimated anew on the training rows.
+        """Return the averaged weights by name, with batch normalization statistics estimated anew on the training rows.
 
-        `batches` gives these rows as they are; an average that no epoch has reached is left out. Normalizations that
-        are frozen in `network` keep their statistics: what comes after them was trained on these.
+        `batches` yields these rows without augmentation. An average without any epoch is left out. Normalizations that
+        are frozen in `network` keep their statistics, because the layers after them were trained with these.
         """
         trained = {name for name, part in network.named_modules() if isinstance(part, _BatchNorm) and _is_trained(part)}
         found = {}
@@ -78,7 +78,7 @@ def _is_trained(normalization: _BatchNorm) -> bool:
 
 @torch.no_grad()
 def _estimate_statistics(network: nn.Module, names: Set[str], batches: Iterable[torch.Tensor]) -> None:
-    """The plain mean over the batches for the normalizations with these names, in training mode."""
+    """Compute the plain mean over the batches for the normalizations with these names, in training mode."""
     network.train()
     momentums = {}
     for name, part in network.named_modules():
@@ -97,9 +97,10 @@ def _estimate_statistics(network: nn.Module, names: Set[str], batches: Iterable[
 
 
 def average(network: nn.Module, weights: Sequence[Weights], batches: Iterable[torch.Tensor]) -> None:
-    """Give `network` the mean of several `weights`, its batch normalizations the statistics of `batches`.
+    """Set `network` to the mean of several `weights`, with batch normalization statistics from `batches`.
 
-    Counters, which are whole numbers, are the first's. Statistics that all have alike were frozen, and stay.
+    Counters are whole numbers and are taken from the first weights. Statistics that are equal in all weights were
+    frozen and stay.
     """
     first, *others = weights
     mean = {
@@ -119,7 +120,7 @@ def _normalizations(network: nn.Module) -> list[str]:
 
 
 def _differ(name: str, weights: Sequence[Weights]) -> bool:
-    """Whether the statistics of the normalization of this name are not the same in all weights."""
+    """Return whether the statistics of this normalization differ between the weights."""
     first, *others = (each[f"{name}.running_mean"] for each in weights)
     return any(not torch.equal(first, other) for other in others)
 

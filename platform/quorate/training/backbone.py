@@ -1,4 +1,4 @@
-"""The parts of a network: its head, which gives the logits, and the stages of the backbone below it."""
+"""The parts of a network: its head, which computes the logits, and the stages of the backbone below it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 _DOMINANT = 0.9
-"""A part that holds more than this share of the backbone's weights is a wrapper: its own parts are the stages."""
+"""A part with more than this fraction of the backbone's weights is a wrapper: its own parts are the stages."""
 
 
 def head_names(network: nn.Module) -> list[str]:
-    """The names of the layers that give the logits: what timm calls the classifier, else the last layer.
+    """Return the names of the layers that compute the logits: timm's classifier, otherwise the last layer.
 
-    Raises `ValueError` where there is none.
+    Raises `ValueError` if there is none.
     """
     known = network.get_classifier() if hasattr(network, "get_classifier") else None  # type: ignore[operator]
     heads = list(known) if isinstance(known, tuple | list | nn.ModuleList) else [known]
@@ -25,15 +25,15 @@ def head_names(network: nn.Module) -> list[str]:
         return names
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     if not layers or not layers[-1]:
-        raise ValueError("the network has no last layer that could be told from its backbone")
+        raise ValueError("the network has no last layer that is distinct from its backbone")
     return layers[-1:]
 
 
 def renew_head(network: nn.Module) -> None:
-    """Draw the head's weights as torch draws a layer's: logits are small at first, whatever the number of classes.
+    """Initialize the head's weights with torch's default, so that logits are small at first for any number of classes.
 
-    Families of networks that draw a head's weights by its outputs (EfficientNet, MobileNet) begin with logits in
-    the tens where a thousand classes became a few, and the first epochs go by with unlearning them.
+    Some network families initialize the head by its number of outputs (EfficientNet, MobileNet). When a thousand
+    classes are replaced by a few, their logits start in the tens, and the first epochs are spent on reducing them.
     """
     for name in head_names(network):
         for part in network.get_submodule(name).modules():
@@ -42,19 +42,19 @@ def renew_head(network: nn.Module) -> None:
 
 
 def head_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of the head."""
+    """Return the weights of the head."""
     return [parameter for name in head_names(network) for parameter in network.get_submodule(name).parameters()]
 
 
 def stages_of(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The weights of the backbone in stages, from the input to the head, which is left out.
+    """Return the weights of the backbone in stages, from the input to the head, without the head.
 
-    They are timm's coarse groups where the network tells them, else its parts; what has vectors only, such
+    The stages are timm's coarse groups if the network defines them, otherwise its parts. A part with only vectors, such
     as a normalization, belongs to the stage before it.
     """
     head = {id(parameter) for parameter in head_parameters(network)}
     if hasattr(network, "group_matcher"):
-        from timm.models import group_parameters  # whoever has a network of timm has paid for the import
+        from timm.models import group_parameters  # timm is already imported for any network of timm
 
         named = dict(network.named_parameters())
         groups = group_parameters(network, network.group_matcher(coarse=True))  # type: ignore[operator]
@@ -84,7 +84,7 @@ def _parts(module: nn.Module, head: set[int], total: int) -> Iterator[list[nn.Pa
 
 @contextmanager
 def without_head(network: nn.Module) -> Iterator[nn.Module]:
-    """While this lasts, `network` gives what its head would take: features (n, width)."""
+    """Within this context, `network` returns the input of its head: features (n, width)."""
     heads = {name: network.get_submodule(name) for name in head_names(network)}
     for name in heads:
         network.set_submodule(name, nn.Identity())
@@ -97,10 +97,11 @@ def without_head(network: nn.Module) -> Iterator[nn.Module]:
 
 @torch.no_grad()
 def feature_width(encoder: nn.Module, x: torch.Tensor) -> int:
-    """How many features the network `without_head` gives for each row of `x`; raises `ValueError` for maps."""
+    """Return the number of features per row of `x` from the network `without_head`; raises `ValueError` for feature
+    maps."""
     training = encoder.training
     features = encoder.eval()(x)
     encoder.train(training)
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
-        raise ValueError("the network does not pool its features to one vector a row below its last layer")
+        raise ValueError("the network does not pool its features to one vector per row before its last layer")
     return features.shape[1]

@@ -1,4 +1,4 @@
-"""What a member may ask of the world while it trains, and what the world may ask of it."""
+"""The interface between a member in training and its environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = dict[str, Any]
 """A full training state: a tree of JSON values, torch tensors and NumPy arrays."""
 
 Metrics = Mapping[str, float]
-"""One epoch's figures, such as `train_loss` and `valid_accuracy`."""
+"""The metrics of one epoch, such as `train_loss` and `valid_accuracy`."""
 
 Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -23,21 +23,21 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one worker runs on, as far as it decides a plan."""
+    """The properties of a worker's hardware that a plan depends on."""
 
     cores: int
     gpus: int
     fast_bfloat16: bool
     """Whether the device multiplies bfloat16 faster than float32."""
     cpu: str
-    """The CPU's name: equal bits are promised on equal CPU types."""
+    """The CPU's name: results are bit-identical on equal CPU types only."""
     memory: int = 8 << 30
-    """Bytes of one GPU where there are some, else of the machine."""
+    """Memory in bytes of one GPU, or of the machine if it has none."""
 
 
 @dataclass(frozen=True)
 class Numerics:
-    """Everything beside seed, data and parameters that decides the bits of a fit task."""
+    """The numerical settings that, besides seed, data and parameters, determine the exact bits of a fit task."""
 
     precision: Precision = "float32"
     memory_format: MemoryFormat = "contiguous"
@@ -51,36 +51,36 @@ class Numerics:
 
 
 class Signal(enum.Enum):
-    """The answer to a report."""
+    """The reply to a report."""
 
     CONTINUE = "continue"
     CHECKPOINT = "checkpoint"
-    """The state was taken and kept; go on."""
+    """The state was saved; continue."""
     STOP = "stop"
-    """The state was taken and kept; return now with the best that there is."""
+    """The state was saved; return now with the best model so far."""
 
 
 class Diverged(RuntimeError):
-    """The loss is not a finite number any more, or the figures of a training cannot be right."""
+    """The loss is no longer finite, or the metrics of a training run are impossible."""
 
 
 class TaskContext(Protocol):
-    """A member's only way to the world."""
+    """A member's only connection to its environment."""
 
     @property
     def seed(self) -> int:
-        """Derived from (job, member, copy, fold)."""
+        """The seed derived from (job, member, copy, fold)."""
 
     @property
     def numerics(self) -> Numerics: ...
 
     @property
     def deadline(self) -> float | None:
-        """When to end, on the clock of `time.monotonic`, in seconds."""
+        """Time to end at, on the clock of `time.monotonic`, in seconds."""
 
     @property
     def restored(self) -> State | None:
-        """State of the newest checkpoint, to go on from."""
+        """The state of the newest checkpoint, to resume from."""
 
     @property
     def unlabelled(self) -> Images | None:
@@ -89,11 +89,12 @@ class TaskContext(Protocol):
     def report(
         self, metrics: Metrics | None, state: Callable[[], State], so_far: Callable[[], object] | None = None
     ) -> Signal:
-        """Say how it goes: `metrics` at the end of an epoch, None in between.
+        """Report progress: `metrics` at the end of an epoch, None in between.
 
-        `state` is called only when a checkpoint is due. `so_far` gives the member as it would be if it ended now. It is
-        given where that has become better, and called where a deadline may come before the next epoch has ended.
+        `state` is called only when a checkpoint is due. `so_far` returns the member as it would be if training ended
+        now. It is passed when that member has improved, and called when a deadline may pass before the end of the next
+        epoch.
         """
 
     def asset(self, path: Path) -> Path:
-        """A local copy of a file that the job file names, wherever this runs."""
+        """Return a local copy of a file that the job file names, on any machine."""

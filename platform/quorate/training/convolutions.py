@@ -1,4 +1,4 @@
-"""Find the convolutions that oneDNN computes wrongly when their images lie channels last."""
+"""Find the convolutions that oneDNN computes wrongly on channels-last images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 SAFE_CHANNELS = 16
-"""Least input channels of a strided 1x1 convolution that may run channels last on a CPU.
+"""Minimum number of input channels of a strided 1x1 convolution that may run channels last on a CPU.
 
 oneDNN copies the pixels that such a convolution reads into a workspace of (pixels x channels) numbers, but steps
 through it by its channel block: 16 with AVX-512, 8 with AVX2. With fewer channels the gradient of the weights is
@@ -19,15 +19,15 @@ docs/architecture.md, which `tests.benchmarks.convolutions` measures.
 
 
 def is_narrow_strided(*, channels: int, kernel: tuple[int, ...], stride: tuple[int, ...], groups: int) -> bool:
-    """Whether a convolution writes beyond its workspace; `channels` are those that are strided over.
+    """Return whether a convolution writes beyond its workspace; `channels` are the strided ones.
 
-    They are the input channels of a convolution and the output channels of a transposed one.
+    These are the input channels of a convolution, and the output channels of a transposed convolution.
     """
     return groups == 1 and set(kernel) == {1} and max(stride) > 1 and channels < SAFE_CHANNELS
 
 
 def has_narrow_strided(network: nn.Module) -> bool:
-    """Whether one of the layers is a strided 1x1 convolution of few channels."""
+    """Return whether one of the layers is a strided 1x1 convolution with few channels."""
     return any(
         is_narrow_strided(
             channels=layer.out_channels if layer.transposed else layer.in_channels,
@@ -41,7 +41,7 @@ def has_narrow_strided(network: nn.Module) -> bool:
 
 
 class NarrowStrided(TorchDispatchMode):
-    """Looks for such convolutions among all that are computed, in layers or by functions, while it is entered."""
+    """A context that detects such convolutions among all that are computed, in layers or by functions."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""One epoch's figures from summed losses and a confusion matrix."""
+"""Compute one epoch's metrics from summed losses and a confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ _SUMS = ("loss", "confusion", "steps", "norms")
 
 
 def with_labels(history: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
-    """The epochs of a history that were trained on labels: all but those of a pretraining, which come first."""
+    """Return the epochs of a history that were trained on labels: all except those of a pretraining, which come
+    first."""
     return [figures for figures in history if "pretrain_loss" not in figures]
 
 
 class Tally:
-    """Sums loss and hits over the batches of an epoch, on the device, without waiting for it."""
+    """Accumulate losses and a confusion matrix over an epoch's batches, on the device, without synchronization."""
 
     def __init__(self, n_classes: int, device: torch.device | str) -> None:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
@@ -24,7 +25,7 @@ class Tally:
         self.norms = torch.zeros((), dtype=torch.float64, device=device)
 
     def add_step(self, norm: torch.Tensor) -> None:
-        """`norm` is that of the gradients, a scalar."""
+        """Add the norm of the gradients of one step, a scalar."""
         self.steps += 1
         self.norms += norm.detach().double()
 
@@ -33,7 +34,7 @@ class Tally:
         return float(self.norms / self.steps.clamp(min=1))
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> None:
-        """`loss` is the batch's mean; `logits` (n, K); `y` (n,)."""
+        """Add a batch with mean loss `loss`, `logits` (n, K) and `y` (n,)."""
         self.loss += loss.detach().double() * len(y)
         k = len(self.confusion)
         cell = y * k + logits.detach().argmax(1)
@@ -47,10 +48,10 @@ class Tally:
             getattr(self, name).copy_(state[name])
 
     def figures(self, prefix: str) -> dict[str, float]:
-        """Mean loss in nats, accuracy, and precision and recall averaged over the classes that occur.
+        """Return mean loss in nats, accuracy, and precision and recall averaged over the classes that occur.
 
-        A class that is never predicted has precision 0, one that has no rows recall 0, as
-        scikit-learn's `average="macro"`, `zero_division=0`.
+        A class that is never predicted has precision 0, and one without rows has recall 0, as in scikit-learn with
+        `average="macro"` and `zero_division=0`.
         """
         confusion = self.confusion.double().cpu()
         right, true, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a network learns from a teacher's probabilities beside the labels."""
+"""Knowledge distillation: train a network on a teacher's probabilities in addition to the labels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def taught(
     device: str,
     labelled: NDArray[np.bool_] | None = None,
 ) -> LoopSettings:
-    """The recipe with a teacher's probabilities (N, K) of its training rows; NaN in the rows that it says nothing of.
+    """Add a teacher's probabilities (N, K) of the training rows to the recipe; NaN in rows without predictions.
 
-    The loss of a row is (1 - hard) T^2 KL(teacher || network), both softened by the temperature T, and `hard` times
-    the cross-entropy with its label (Hinton et al., 2015, section 2: the factor T^2 keeps the share of the soft
-    labels in the gradient whatever T). A row without a teacher is learned from its label alone, one that is not
-    `labelled` (N,; all are by default) from the teacher alone. Weights of rows, smoothing and mixing are the recipe's
-    own.
+    The loss of a row is (1 - hard) T^2 KL(teacher || network), with both softened by the temperature T, plus `hard`
+    times the cross-entropy with its label (Hinton et al., 2015, section 2: the factor T^2 makes the contribution of the
+    soft labels to the gradient independent of T). A row without a teacher is trained on its label alone. A row that is
+    not `labelled` (N,; all are by default) is trained on the teacher alone. Row weights, smoothing and mixing are those
+    of the recipe.
     """
     known = np.isfinite(proba).all(axis=1)
     weight = torch.ones(len(proba)) if recipe.weight is None else recipe.weight.cpu()

@@ -44,7 +44,7 @@ class PixelFeed:
     def batch(
         self, rows: torch.Tensor, augment: Augment | None = None, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """The images at positions `rows`, augmented if asked, standardized and resized."""
+        """Return the images at positions `rows`, augmented on request, standardized and resized."""
         if self._pixels is not None:
             pixels = self._pixels[rows.to(self._device)]
         else:
@@ -56,12 +56,12 @@ class PixelFeed:
         return self._prepare(pixels)
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
-        """All images in their order."""
+        """Yield all images in order."""
         for rows in torch.arange(len(self)).split(size):
             yield self.batch(rows)
 
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> PixelFeed:
-        """The same images after `change`, which maps uint8 (n, H, W, C) to the same."""
+        """Return a feed of the same images after `change`, which maps uint8 (n, H, W, C) to the same shape."""
         other = copy.copy(self)
         other._change = change
         return other
@@ -75,7 +75,7 @@ class PixelFeed:
         return shift.permute(2, 0, 1).to(self._device), scale.permute(2, 0, 1).to(self._device)
 
     def _linear(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """What is added to flattened pixels times the matrix, to whiten them."""
+        """Whitening as an affine map of flattened pixels: the vector to add first, and the matrix to multiply with."""
         mean, matrix = self._standardize.mean, self._standardize.matrix
         if mean is None or matrix is None:
             return None
@@ -118,11 +118,11 @@ class MatrixFeed:
     def batch(
         self, rows: torch.Tensor, augment: Augment | None = None, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """The rows at positions `rows`; there is nothing to augment."""
+        """Return the rows at positions `rows`; tables have no augmentation."""
         return self._x[rows.to(self._x.device)]
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
-        """All rows in their order."""
+        """Yield all rows in order."""
         yield from self._x.split(size)
 
 
@@ -130,9 +130,9 @@ Feed = PixelFeed | MatrixFeed
 
 
 def training_order(labels: torch.Tensor, *, seed: int, epoch: int, balanced: bool = False) -> torch.Tensor:
-    """The order of the rows with these labels (n,) in one epoch, from (seed, epoch) alone.
+    """Return the order of the rows with these labels (n,) in one epoch, determined by (seed, epoch) alone.
 
-    Every row once, or `balanced`: as many rows, each class equally often.
+    Every row occurs once; with `balanced` the same number of rows is drawn, each class equally often.
     """
     seed = (seed ^ 0x5DEECE66D) + epoch
     if balanced:
@@ -141,7 +141,7 @@ def training_order(labels: torch.Tensor, *, seed: int, epoch: int, balanced: boo
 
 
 def split_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Batches of `size` rows; a last row that would be alone joins those before it.
+    """Split into batches of `size` rows; a single last row joins the batch before it.
 
     Batch normalization cannot train on a single row.
     """
@@ -152,13 +152,13 @@ def split_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
 
 
 def labels_of(data: Dataset, numerics: Numerics) -> torch.Tensor:
-    """int64 (N,) on the numerics' device."""
+    """Return the labels as int64 (N,) on the numerics' device."""
     return torch.from_numpy(np.array(data.y)).to(numerics.device)
 
 
 def feed_of(x: Inputs, features: Features, *, numerics: Numerics, size: int | None) -> Feed:
-    """The rows of images or of a table as batches for a network."""
+    """Create the batches of a network from the rows of images or of a table."""
     if isinstance(x, Table):
         return MatrixFeed(features(x), numerics=numerics)
-    assert isinstance(features, PixelFeatures), "inputs are checked at the door"
+    assert isinstance(features, PixelFeatures), "inputs are checked earlier"
     return PixelFeed(x, standardize=features.standardizer, numerics=numerics, size=size)

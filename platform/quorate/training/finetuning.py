@@ -1,4 +1,5 @@
-"""Fine-tuning of pretrained weights: what is frozen in which epoch, and a smaller rate below the head."""
+"""Fine-tuning of pretrained weights: which parts are frozen in which epoch, and a lower learning rate below the
+head."""
 
 from __future__ import annotations
 
@@ -17,12 +18,12 @@ class Finetune(Spec):
     """How a network that starts from pretrained weights is trained."""
 
     freeze: Literal["none", "backbone"] = "none"
-    """`backbone` trains the head alone, on features that stay as they are."""
+    """`backbone` freezes the backbone and trains only the head."""
     head_epochs: int = Field(0, ge=0)
-    """Epochs in which the head is trained alone, before the backbone joins it."""
+    """Epochs in which only the head is trained, before the backbone is trained too."""
     unfreeze: Literal["all", "gradual"] = "all"
-    """After `head_epochs`: the whole backbone at once, or stage by stage from the last one backwards
-    (Howard and Ruder, 2018)."""
+    """After `head_epochs`: the whole backbone at once, or stage by stage from the last one backwards (Howard and Ruder,
+    2018)."""
     stage_epochs: int = Field(1, ge=1)
     """Epochs from one stage to the next with `unfreeze: gradual`."""
     backbone_lr: float = Field(0.1, gt=0, le=1)
@@ -31,15 +32,13 @@ class Finetune(Spec):
     @model_validator(mode="after")
     def _has_an_order(self) -> Finetune:
         if self.freeze == "backbone" and (self.head_epochs or self.unfreeze == "gradual"):
-            raise ValueError(
-                "freeze: backbone trains the head alone in every epoch; leave head_epochs and unfreeze out"
-            )
+            raise ValueError("freeze: backbone trains only the head in every epoch; leave out head_epochs and unfreeze")
         if self.unfreeze == "gradual" and not self.head_epochs:
             raise ValueError("unfreeze: gradual begins with the head alone; set head_epochs to 1 or more")
         return self
 
     def check_epochs(self, epochs: int) -> None:
-        """Raise `ValueError` where the backbone's turn would never come."""
+        """Raise `ValueError` if the backbone would never be trained."""
         if self.head_epochs >= epochs:
             raise ValueError(
                 f"finetune.head_epochs is {self.head_epochs} of {epochs} epochs, so the backbone would never be "
@@ -47,16 +46,16 @@ class Finetune(Spec):
             )
 
     def check_stages(self, stages: int, epochs: int) -> None:
-        """Raise `ValueError` where gradual unfreezing would not reach the first stage."""
+        """Raise `ValueError` if gradual unfreezing would not reach the first stage."""
         needed = self.head_epochs + (stages - 1) * self.stage_epochs + 1
         if self.unfreeze == "gradual" and needed > epochs:
             raise ValueError(
-                f"unfreeze: gradual needs {needed} epochs for the {stages} stages of this network, and there are "
+                f"unfreeze: gradual requires {needed} epochs for the {stages} stages of this network, but epochs is "
                 f"{epochs}; raise epochs, lower finetune.stage_epochs or head_epochs, or write unfreeze: all"
             )
 
     def trained_stages(self, epoch: int, stages: int) -> int:
-        """How many stages, the last ones, are trained in `epoch` (from 0)."""
+        """Return the number of stages, counted from the last one, that are trained in `epoch` (from 0)."""
         if self.freeze == "backbone" or epoch < self.head_epochs:
             return 0
         if self.unfreeze == "all":
@@ -65,10 +64,10 @@ class Finetune(Spec):
 
 
 def freezing(network: nn.Module, finetune: Finetune) -> Callable[[int], None]:
-    """What prepares `network`, in training mode, for an epoch: a function of the epoch alone.
+    """Return a function of the epoch that prepares `network`, in training mode, for that epoch.
 
-    A frozen weight has no gradient, so that no optimizer touches it; a batch normalization over frozen
-    features keeps their statistics.
+    A frozen weight has no gradient, so no optimizer changes it. A batch normalization over frozen features keeps their
+    statistics.
     """
     stages = stages_of(network)
 
@@ -89,9 +88,9 @@ def freezing(network: nn.Module, finetune: Finetune) -> Callable[[int], None]:
 def slower_backbone(
     weights: Iterable[nn.Parameter | dict[str, Any]], network: nn.Module, *, lr: float, factor: float
 ) -> list[dict[str, Any]]:
-    """The optimizer's groups of `weights` with the rate `factor` * `lr` for all but the head, which comes first.
+    """Return the optimizer's groups of `weights`: the head first, then the rest with learning rate `factor` * `lr`.
 
-    `weights` are parameters, or groups of them with options of their own, which are kept.
+    `weights` are parameters, or groups of them; the groups' own options are kept.
     """
     given = list(weights)
     plain = [weight for weight in given if isinstance(weight, nn.Parameter)]

@@ -1,4 +1,4 @@
-"""Groups of a network's parameters that are decayed, or learn, otherwise than the rest; by timm."""
+"""Parameter groups with their own weight decay or learning rate, made by timm."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ Decayed = Literal["all", "weights"]
 def parameter_groups(
     network: nn.Module, *, lr: float, weight_decay: float, decay: Decayed = "all", layer_decay: float = 1.0
 ) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
-    """What torch's optimizers take: all parameters, or groups of them, that of the highest rate first.
+    """Return the argument of torch's optimizers: all parameters, or groups, starting with the highest learning rate.
 
-    With `decay` of `weights`, parameters of one dimension (biases, norms), and those that the network itself
-    names in `no_weight_decay()`, are not decayed. `layer_decay` is the rate of a layer over that of the next
-    one, the last one having `lr` (Clark et al., 2020; Bao et al., 2022); it needs a network that tells its layers.
+    With `decay` of `weights`, there is no weight decay for one-dimensional parameters (biases, norms) and for those
+    that the network lists in `no_weight_decay()`. `layer_decay` is the ratio of a layer's learning rate to that of the
+    next layer; the last layer uses `lr` (Clark et al., 2020; Bao et al., 2022). It requires a network with a known
+    order of layers.
     """
     if decay == "all" and layer_decay == 1:
         return network.parameters()
@@ -41,15 +42,14 @@ def parameter_groups(
 
 
 def tells_layers(network: nn.Module) -> bool:
-    """Whether the order of its layers can be known: timm's networks say it, a sequence has it."""
+    """Return whether the order of its layers is known: timm's networks define it, and a sequence has one."""
     return hasattr(network, "group_matcher") or isinstance(network, nn.Sequential)
 
 
 def _layers_of(network: nn.Module) -> Any:
-    """timm's matcher from a parameter to its layer.
+    """Return timm's function from a parameter to its layer.
 
-    In a sequence a layer begins with each part that has a matrix of weights: a norm belongs to the convolution
-    before it.
+    In a sequence each part with a weight matrix begins a new layer: a norm belongs to the convolution before it.
     """
     if hasattr(network, "group_matcher"):
         matcher: Any = network.group_matcher
@@ -64,10 +64,10 @@ def _layers_of(network: nn.Module) -> Any:
 
 
 class _Layered:
-    """A network as timm's grouping sees it."""
+    """A network in the form that timm's grouping expects."""
 
     def __init__(self, network: nn.Module) -> None:
-        assert tells_layers(network), "refused when the job was planned"
+        assert tells_layers(network), "rejected when the job was planned"
         self.named_parameters = network.named_parameters
         self._matcher = _layers_of(network)
 

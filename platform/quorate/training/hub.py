@@ -1,4 +1,4 @@
-"""Weights that a hub offers for an architecture: fetched, and known by their content."""
+"""Pretrained weights from a hub: download them, and identify them by their content."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from quorate.training.backbone import head_names
 from quorate.training.shapes import Shape
 
 _CLASSES = 2
-"""Of the network that is built to read the weights; its head is not among them."""
+"""Number of classes of the network that is built to read the weights; the head is not part of them."""
 
 
 class HubError(UserError):
-    """The hub does not give the weights of an architecture."""
+    """The hub cannot provide the weights of an architecture."""
 
 
 def from_hub(arch: KindParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
-    """A network with the hub's weights, or with those of its cache on this machine; raises `HubError`."""
+    """Build a network with the hub's weights, or with those in this machine's cache; raises `HubError`."""
     try:
         network: nn.Module = ARCHS.get(arch.kind).pretrained(
             arch, shape=shape, n_classes=n_classes, dropout=dropout, weights=None
         )
-    except Exception as error:  # each hub has its own errors for networks, caches and rights
+    except Exception as error:  # each hub has its own errors for networks, caches and permissions
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise HubError(
             f"the weights of {arch.kind} cannot be loaded from the hub: {lines[0]}; "
@@ -39,9 +39,9 @@ def from_hub(arch: KindParams, *, shape: Shape, n_classes: int, dropout: float) 
 
 @functools.lru_cache(maxsize=64)
 def hub_digest(arch: KindParams, shape: Shape) -> str:
-    """SHA-256 of the weights that the hub gives for images of `shape`, without the head; raises `HubError`."""
+    """Return the SHA-256 of the hub's weights for images of `shape`, without the head; raises `HubError`."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # layers that the hub has no weights for are drawn, and are to be the same each time
+        torch.manual_seed(0)  # layers without hub weights are drawn, the same each time
         network = from_hub(arch, shape=shape, n_classes=_CLASSES, dropout=0.0)
     try:
         heads = tuple(f"{name}." for name in head_names(network))

@@ -1,6 +1,6 @@
-"""Initializations that a job file can name: what the weights of convolutions and linear layers begin as.
+"""Initializations that a job file can name: initial weights of convolutions and linear layers.
 
-The fans are those of one output: its inputs times the kernel's size. A group of a grouped convolution is a
+The fan-in of an output is its number of inputs times the kernel's size. A group of a grouped convolution counts as a
 layer of its own.
 """
 
@@ -17,9 +17,9 @@ from quorate.registry import INITIALIZATIONS, KindParams
 
 @torch.no_grad()
 def initialize(network: nn.Module, params: KindParams) -> None:
-    """Draw the weights of convolutions and linear layers anew from torch's own stream, and set their biases to 0.
+    """Draw the weights of convolutions and linear layers from torch's own random stream, and set their biases to 0.
 
-    Norms and embeddings stay as they are, with `default` everything does.
+    Norms and embeddings are not changed. With `default` nothing is changed.
     """
     kind = INITIALIZATIONS.get(params.kind)
     if kind is Default:
@@ -38,13 +38,13 @@ class DefaultParams(KindParams):
 
 @INITIALIZATIONS.register("default")
 class Default:
-    """As the architecture does it; torch's own layers draw uniformly with a variance of 1 / (3 fan_in)."""
+    """The architecture's own initialization; torch's own layers draw uniformly with a variance of 1 / (3 fan_in)."""
 
     Params = DefaultParams
 
     @staticmethod
     def fill(params: DefaultParams, weight: torch.Tensor) -> None:
-        """Nothing is filled."""
+        """Leave the weights unchanged."""
 
 
 class XavierUniformParams(KindParams):
@@ -125,12 +125,12 @@ class LecunNormal:
 class OrthogonalParams(KindParams):
     kind: Literal["orthogonal"] = "orthogonal"
     gain: float = Field(1.0, gt=0, le=100)
-    """Length of the rows; the root of 2 keeps the variance through ReLUs."""
+    """Norm of the rows; the square root of 2 keeps the variance through ReLUs."""
 
 
 @INITIALIZATIONS.register("orthogonal")
 class Orthogonal:
-    """A random matrix, an output a row, whose rows (or columns, the fewer) are orthogonal (Saxe et al., 2014)."""
+    """A random matrix, one output per row, whose rows (or columns, if fewer) are orthogonal (Saxe et al., 2014)."""
 
     Params = OrthogonalParams
 

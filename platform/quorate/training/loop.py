@@ -1,4 +1,4 @@
-"""The training loop: epochs of batches, validated, reported, resumable at any batch."""
+"""The training loop: epochs of batches, validated, reported, and resumable at any batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from quorate.training.step import Constraints, penalty, take_step
 from quorate.training.stopping import BestEpoch, EarlyStopping, badness
 
 History = list[dict[str, float]]
-"""One dictionary of figures an epoch."""
+"""One dictionary of metrics per epoch."""
 
 Labelled = tuple[Feed, torch.Tensor]
 """Rows and their labels, int64 (N,), on the device."""
@@ -35,7 +35,7 @@ Labelled = tuple[Feed, torch.Tensor]
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """What the loop is asked to do; `schedule` takes (optimizer, epochs, steps an epoch)."""
+    """The settings of the loop; `schedule` takes (optimizer, epochs, steps per epoch)."""
 
     epochs: int
     optimizer: Callable[[nn.Module], Optimizer]
@@ -45,29 +45,29 @@ class LoopSettings:
     label_smoothing: float = 0.0
     constraints: Constraints = field(default_factory=Constraints)
     accumulate: int = 1
-    """Batches whose gradients make one step."""
+    """Number of batches whose gradients are added up for one step."""
     ema: float | None = None
-    """Decay of the exponential moving average of the weights, for each step."""
+    """Decay of the exponential moving average of the weights, per step."""
     swa: Swa | None = None
     snapshots: tuple[int, ...] = ()
-    """Epochs, from 0, at the end of which the weights are kept."""
+    """Epochs, from 0, after which the weights are kept."""
     weight: torch.Tensor | None = None
-    """Of each training row's label, float32 (N,) with a mean of 1 (of less beside `soft`), on the device; None counts
-    all the same."""
+    """Weight of each training row's label, float32 (N,) on the device. The mean is 1 (less in addition to `soft`); None
+    gives all rows equal weights."""
     soft: SoftLabels | None = None
-    """What a teacher says of each training row, learned beside its label."""
+    """A teacher's predictions for the training rows, learned in addition to the labels."""
     balanced: bool = False
     """Whether each epoch draws the classes equally often."""
     parts: int = 1
-    """An epoch takes one of so many equal parts of the training rows, one part after the other."""
+    """Number of equal parts of the training rows; each epoch uses one part, in turn."""
     prepare: Callable[[int], None] | None = None
-    """Called with the number of each epoch, from 0, once the network is in training mode: freezes what is frozen."""
+    """Called with the number of each epoch, from 0, once the network is in training mode; freezes parameters."""
     so_far: Callable[[Weights, TrainingResult], object] | None = None
-    """Makes a member of the best weights so far and of what a run that ends now would give besides."""
+    """Makes a member from the best weights so far and from the other results of a run that would end now."""
 
     @property
     def gives_others(self) -> bool:
-        """Whether the run gives other weights besides the network's."""
+        """Whether the run also returns other weights than those of the network."""
         return self.ema is not None or self.swa is not None or bool(self.snapshots)
 
 
@@ -88,16 +88,16 @@ class Training:
         self._open_epoch()
 
     def order(self, labels: torch.Tensor, *, balanced: bool, parts: int = 1) -> torch.Tensor:
-        """The rows of this epoch in their order, as many as there are labels in one of the parts."""
+        """Return the rows of this epoch in order; their number is that of the labels in one of the parts."""
         size = len(labels) // parts
         first = self.epoch % parts * size
         own = labels[first : first + size]
         return first + training_order(own, seed=self._seed, epoch=self.epoch, balanced=balanced)
 
     def close_epoch(self, figures: dict[str, float], recipe: LoopSettings) -> bool:
-        """Keep the epoch's figures, and its weights if they are asked for; go to the next epoch.
+        """Store the epoch's metrics, and its weights if required; advance to the next epoch.
 
-        Whether what the run gives has become better, or other than it was.
+        Returns whether the result of the run has improved or changed.
         """
         self.history.append(figures)
         stopping = recipe.early_stopping or EarlyStopping()
@@ -112,7 +112,7 @@ class Training:
         return better or recipe.gives_others
 
     def seconds(self) -> float:
-        """Seconds spent in this epoch, interruptions left out."""
+        """Seconds spent in this epoch, without interruptions."""
         return self._seconds_before + time.perf_counter() - self._since
 
     def _open_epoch(self) -> None:
@@ -159,11 +159,11 @@ class Training:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run gives beside the network: one dictionary of figures an epoch, and other weights by their name."""
+    """The result of a run besides the network: one dictionary of metrics per epoch, and other weights by name."""
 
     history: History
     others: Callable[[], dict[str, Weights]]
-    """`ema`, `swa`, and `cycle1`, `cycle2` ... for the snapshots before the last one, as far as the run has come."""
+    """`ema`, `swa`, and `cycle1`, `cycle2` ... for the snapshots before the last one, if the run reached them."""
 
 
 def fit_network(
@@ -171,9 +171,9 @@ def fit_network(
 ) -> TrainingResult:
     """Train `network` in place.
 
-    With early stopping the weights of the best epoch are restored. Without it those of the last epoch
-    stay, unless the world asks to stop: then the best so far are taken, and averages are made once somebody asks for
-    them. Raises `Diverged`.
+    With early stopping, the weights of the best epoch are restored. Otherwise those of the last epoch stay, unless the
+    run is told to stop: then the best weights so far are used, and averages are computed on first use. Raises
+    `Diverged`.
     """
     batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), run.numerics.batch_size))
     steps = -(-batches // recipe.accumulate)
@@ -216,7 +216,7 @@ def fit_network(
 
 
 def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run: TaskContext) -> Signal:
-    """The batches of one epoch from `training.step` on; STOP when the world asked to stop in between."""
+    """Train the batches of one epoch from `training.step` on; return STOP if a report was answered with it."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
     batches = split_batches(
@@ -253,7 +253,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run:
 
 
 def _hold_rate(optimizer: Optimizer, lr: float) -> None:
-    """Set the highest rate to `lr`, those of other groups in proportion."""
+    """Set the highest learning rate to `lr`, and those of other groups in proportion."""
     highest = max(group["lr"] for group in optimizer.param_groups)
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr"] / highest if highest > 0 else lr
@@ -262,7 +262,7 @@ def _hold_rate(optimizer: Optimizer, lr: float) -> None:
 def _mixed(
     x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: LoopSettings, training: Training
 ) -> MixedBatch | None:
-    """The batch with its rows mixed, None where the recipe does not ask for it."""
+    """Return the batch with its rows mixed, or None if the recipe does not mix them."""
     if recipe.augment is None or not (kinds := recipe.augment.mixing):
         return None
     weight = None if recipe.weight is None else recipe.weight[rows.to(y.device)]
@@ -274,7 +274,7 @@ def _mixed(
 def _loss(
     logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: LoopSettings, mixed: MixedBatch | None
 ) -> torch.Tensor:
-    """Of the labels, and of what a teacher says where there is one."""
+    """Return the loss on the labels, and on a teacher's predictions if there are any."""
     loss = training_loss(logits, y, rows, recipe) if mixed is None else mixed.loss(logits, recipe.label_smoothing)
     if recipe.soft is None:
         return loss
@@ -284,10 +284,10 @@ def _loss(
 
 
 def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, recipe: LoopSettings) -> torch.Tensor:
-    """Mean of the rows' cross-entropies, each times its weight.
+    """Return the mean of the rows' cross-entropies, each multiplied by its weight.
 
-    The weights have a mean of 1 over the fold, not over the batch: a batch of rows that count little
-    makes a small step.
+    The weights have a mean of 1 over the fold, not over the batch: a batch of rows with small weights makes a small
+    step.
     """
     if recipe.weight is None:
         return functional.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
@@ -299,7 +299,8 @@ def training_loss(logits: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, rec
 def evaluate(
     network: nn.Module, feed: Feed, labels: torch.Tensor, *, n_classes: int, numerics: Numerics
 ) -> dict[str, float]:
-    """Loss, accuracy, macro precision and recall on labelled rows that all count the same, as trained in precision."""
+    """Return loss, accuracy, macro precision and recall on labelled rows with equal weights, in the training
+    precision."""
     network.eval()
     tally = Tally(n_classes, labels.device)
     size = max(256, numerics.batch_size)
@@ -312,9 +313,9 @@ def evaluate(
 
 @torch.inference_mode()
 def predict(network: nn.Module, feed: Feed, *, size: int = 256, passes: int = 0) -> torch.Tensor:
-    """Class probabilities, float32 (N, K) on the CPU; always computed in float32.
+    """Return class probabilities, float32 (N, K) on the CPU; always computed in float32.
 
-    With `passes` they are averaged over so many networks with dropped units (`ThinnedNetwork`).
+    With `passes` they are averaged over that number of networks with dropped units (`ThinnedNetwork`).
     """
     network.eval()
     thinned = [ThinnedNetwork(number) for number in range(passes)]
@@ -334,7 +335,7 @@ def _proba(network: nn.Module, x: torch.Tensor, thinned: Sequence[ThinnedNetwork
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where the plan resolved it, else nothing."""
+    """Use bfloat16 if the plan chose it; otherwise do nothing."""
     if numerics.precision == "bfloat16":
         return torch.autocast(numerics.device, dtype=torch.bfloat16)
     return contextlib.nullcontext()

@@ -14,10 +14,10 @@ _SEED = 0x5EED
 
 
 class ThinnedNetwork(TorchFunctionMode):
-    """Within it, dropout drops at prediction too: pass number `number` drops the same units for every row.
+    """A context in which dropout is active at prediction: pass number `number` drops the same units for every row.
 
-    A mask for each row would make a prediction depend on its place in the batch; one network drawn for
-    a pass is also what the paper averages over. Layers that drop whole maps drop single values here.
+    A mask per row would make a prediction depend on its place in the batch. One network per pass is also what the paper
+    averages over. Layers that drop whole maps drop single values here.
     """
 
     def __init__(self, number: int) -> None:
@@ -27,7 +27,7 @@ class ThinnedNetwork(TorchFunctionMode):
         self._next = 0
 
     def start(self) -> None:
-        """Before each batch: its first dropout is the network's first one."""
+        """Start a batch: its first dropout is the network's first one."""
         self._next = 0
 
     def __torch_function__(

@@ -1,4 +1,4 @@
-"""How much memory a training step of a network takes, told before there is any: for batch sizes that fit."""
+"""Estimate the memory of a network's training step, to choose batch sizes that fit."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from torch import nn
 from quorate.training.shapes import Shape, TableShape
 
 _STATES = 4
-"""Of the weights' size: themselves, their gradients, and two moments of the optimizer."""
+"""Multiples of the weights' size: the weights, their gradients, and two moments of the optimizer."""
 _WORKSPACE = 1.5
-"""What layers need to compute, gradients of activations and loose blocks, by the size of what is kept for them."""
+"""Memory for activations, gradients of activations and fragmentation, relative to the tensors kept for the backward
+pass."""
 _PART = 0.8
-"""Of the memory that may be taken."""
+"""Fraction of the memory that may be used."""
 LEAST_STEPS = 8
-"""An epoch of fewer steps trains badly, whatever the memory."""
+"""Minimum number of steps per epoch; with fewer, an epoch trains badly, whatever the memory."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of a training step: those of the weights and their kin, and those of each row."""
+    """Memory in bytes of a training step: a constant for the weights and optimizer, and an amount per row."""
 
     fixed: int
     row: int
@@ -33,7 +34,8 @@ class Footprint:
 
 
 def footprint(build: Callable[[], nn.Module], shape: Shape) -> Footprint:
-    """Measure what autograd keeps of batches of two and of four rows, on torch's `meta` device: nothing is computed."""
+    """Measure what autograd keeps for batches of two and four rows, on torch's `meta` device, without computing
+    anything."""
     with torch.device("meta"):
         network = build().train()
         weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
@@ -42,13 +44,13 @@ def footprint(build: Callable[[], nn.Module], shape: Shape) -> Footprint:
 
 
 def largest_batch(found: Footprint, *, memory: int, rows: int) -> int:
-    """The largest power of two of rows that fits into `memory` bytes and leaves an epoch `LEAST_STEPS` steps.
+    """Return the largest power of two of rows that fits in `memory` bytes and leaves `LEAST_STEPS` steps per epoch.
 
-    Raises `ValueError` where not even two rows fit.
+    Raises `ValueError` if not even two rows fit.
     """
     if found.of(2) > _PART * memory:
         raise ValueError(
-            f"a step of two rows takes {found.of(2) / 2**30:.1f} GiB, and there are {memory / 2**30:.1f}; "
+            f"a step of two rows takes {found.of(2) / 2**30:.1f} GiB, but {memory / 2**30:.1f} GiB are available; "
             "choose a smaller network or a smaller size"
         )
     size = 2
@@ -58,14 +60,14 @@ def largest_batch(found: Footprint, *, memory: int, rows: int) -> int:
 
 
 def _kept(network: nn.Module, x: torch.Tensor) -> int:
-    """Bytes of the distinct tensors that a pass forward keeps for the one back."""
+    """Return the bytes of the distinct tensors that a forward pass keeps for the backward pass."""
     weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
     kept: dict[int, tuple[int, torch.Tensor]] = {}
 
     def keep(tensor: torch.Tensor) -> Any:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
-            kept[storage._cdata] = (storage.nbytes(), tensor)  # held, so that no other storage takes its name
+            kept[storage._cdata] = (storage.nbytes(), tensor)  # kept alive, so that no other storage gets its address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -19,22 +19,22 @@ class MixedBatch:
     x: torch.Tensor
     """float32 (n, C, H, W)"""
     shares: torch.Tensor
-    """Of the classes in each row, float32 (n, K); a row sums to 1."""
+    """Fractions of the classes in each row, float32 (n, K); each row sums to 1."""
     weighted: torch.Tensor
-    """The shares, each times the weight of the row that it is from."""
+    """The fractions, each multiplied by the weight of its original row."""
     soft: torch.Tensor | None = None
-    """The soft labels of the rows, mixed in the same proportions; None where there are none."""
+    """The rows' soft labels, mixed in the same proportions; None if there are none."""
 
     @property
     def y(self) -> torch.Tensor:
-        """The class with the greatest share, int64 (n,): what training accuracy is counted against."""
+        """The class with the largest fraction, int64 (n,), used for the training accuracy."""
         return self.shares.argmax(dim=1)
 
     def loss(self, logits: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-        """Mean of the cross-entropies of all parts, each times its share and its row's weight.
+        """Return the mean of the cross-entropies of all parts, each multiplied by its fraction and its row's weight.
 
-        Cross-entropy is linear in the target, so this is the mean over the parts of what each of them would
-        have alone, smoothing included (Zhang et al., 2018).
+        Cross-entropy is linear in the target, so this is the mean of the losses that the parts would have alone,
+        including smoothing (Zhang et al., 2018).
         """
         spread = self.weighted.sum(dim=1, keepdim=True) / logits.shape[1]
         targets = (1 - label_smoothing) * self.weighted + label_smoothing * spread
@@ -51,14 +51,13 @@ def mix(
     generator: torch.Generator,
     soft: torch.Tensor | None = None,
 ) -> MixedBatch:
-    """Mix the batch `x` (n, C, H, W) of classes `y` (n,) by one of `kinds`, each as likely.
+    """Mix the batch `x` (n, C, H, W) of classes `y` (n,) by one of `kinds`, chosen with equal probability.
 
-    `weight` (n,) are of the rows, and so are `soft` (n, K), what a teacher says of them.
-
-    A row is mixed with the one before it, as torchvision does: the order of a batch is random.
+    `weight` (n,) and a teacher's predictions `soft` (n, K) belong to the rows. Each row is mixed with the one before
+    it, as in torchvision: the order of a batch is random.
     """
     shares = functional.one_hot(y, n_classes).to(x.dtype)
-    # whatever is said of the rows is mixed in one go, beside each other
+    # all targets of the rows are mixed together, side by side in one array
     weighted = [] if weight is None else [shares * weight[:, None]]
     parts = [shares, *weighted, *([] if soft is None else [soft.to(x.dtype)])]
     targets = torch.cat(parts, dim=1)

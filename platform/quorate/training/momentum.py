@@ -1,4 +1,4 @@
-"""A momentum that rises in the beginning of a training."""
+"""A momentum that rises at the beginning of a training run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from quorate.registry import Spec
 
 
 class MomentumWarmup(Spec):
-    """A momentum that is lower in the beginning, while gradients are large and change direction (Hinton, 2012)."""
+    """A lower momentum at the beginning, while gradients are large and change direction (Hinton, 2012)."""
 
     start: float = Field(0.5, gt=0, lt=1)
     """The momentum of the first step."""
     epochs: int = Field(5, ge=1)
-    """Epochs in which it rises along a line to `momentum`."""
+    """Epochs in which it rises linearly to `momentum`."""
 
 
 class RisingMomentum:
-    """Sets the momentum of every group of an optimizer, from the count of steps alone."""
+    """Sets the momentum of every group of an optimizer, from the number of steps alone."""
 
     def __init__(self, optimizer: Optimizer, warmup: MomentumWarmup, *, momentum: float, steps: int) -> None:
         self._optimizer = optimizer

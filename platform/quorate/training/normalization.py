@@ -1,4 +1,4 @@
-"""What stands between a built-in network's weights and its activations: batch, group, or no normalization."""
+"""Normalization layers of the built-in networks: batch, group, or none."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _GROUPS, _LEAST = 8, 4
 
 
 def norm_layers(norm: Norm, channels: int, batch: type[nn.Module]) -> list[nn.Module]:
-    """The layers after a convolution or a linear layer of so many channels; `batch` is what `batch` stands for.
+    """Return the layers after a convolution or linear layer with that number of `channels`.
 
-    Without any the layer before needs a bias, which a normalization would take away again.
+    `batch` is the layer class of batch normalization. Without a normalization the layer before needs a bias; with one,
+    the normalization would remove the bias.
     """
     if norm == "none":
         return []
@@ -22,8 +23,8 @@ def norm_layers(norm: Norm, channels: int, batch: type[nn.Module]) -> list[nn.Mo
 
 
 def groups_of(channels: int) -> int:
-    """The most groups of equal size, at most 8 and of at least 4 channels each; else 1.
+    """Return the largest number of equal groups, at most 8 and with at least 4 channels each; otherwise 1.
 
-    A group of few values loses them: of a single one nothing remains but 0.
+    Normalization removes information from small groups: a group of a single value is always 0.
     """
     return max((n for n in range(1, _GROUPS + 1) if channels % n == 0 and channels // n >= _LEAST), default=1)

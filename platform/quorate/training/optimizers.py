@@ -1,4 +1,4 @@
-"""Optimizers that a job file can name: torch's own."""
+"""Optimizers that a job file can name, all from torch."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class SgdParams(TimedParams):
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Part of the last step that is kept (Polyak, 1964)."""
+    """Fraction of the last step that is kept (Polyak, 1964)."""
     nesterov: bool = False
     """Nesterov's variant (Sutskever et al., 2013)."""
     momentum_warmup: MomentumWarmup | None = None
-    """A lower momentum in the beginning; see below."""
+    """A lower momentum at the beginning; see below."""
 
     @model_validator(mode="after")
     def _needs_momentum(self) -> SgdParams:
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError("nesterov requires a momentum above 0")
         warmup = self.momentum_warmup
         if warmup and warmup.start >= self.momentum:
             raise ValueError(
@@ -42,8 +42,8 @@ class SgdParams(TimedParams):
     def check_epochs(self, epochs: int) -> None:
         if self.momentum_warmup and self.momentum_warmup.epochs > epochs:
             raise ValueError(
-                f"optimizer.momentum_warmup.epochs is {self.momentum_warmup.epochs}, more than the {epochs} of the "
-                "training; lower it or raise epochs"
+                f"optimizer.momentum_warmup.epochs is {self.momentum_warmup.epochs}, more than the {epochs} epochs of "
+                "the training; lower it or raise epochs"
             )
 
 
@@ -63,16 +63,16 @@ class Sgd:
 class AdagradParams(KindParams):
     kind: Literal["adagrad"] = "adagrad"
     lr_decay: float = Field(0.0, ge=0, le=1)
-    """The rate of step t, counted from 0, is `lr / (1 + t * lr_decay)`."""
+    """The learning rate of step t, counted from 0, is `lr / (1 + t * lr_decay)`."""
     initial_accumulator_value: float = Field(0.0, ge=0, le=1e6)
-    """What the sums of squared gradients begin with."""
+    """Initial value of the sums of squared gradients."""
     eps: float = Field(1e-10, gt=0, le=1)
-    """Added to the root of the sums, so that nothing is divided by 0."""
+    """Added to the root of the sums to avoid division by 0."""
 
 
 @OPTIMIZERS.register("adagrad")
 class Adagrad:
-    """Each weight's rate is divided by the root of its summed squared gradients (Duchi et al., 2011)."""
+    """Divides each weight's learning rate by the root of its summed squared gradients (Duchi et al., 2011)."""
 
     Params = AdagradParams
 
@@ -91,14 +91,15 @@ class Adagrad:
 class AdadeltaParams(KindParams):
     kind: Literal["adadelta"] = "adadelta"
     rho: float = Field(0.9, ge=0, lt=1)
-    """Part of the averages of squared gradients and squared steps that is kept."""
+    """Fraction of the averages of squared gradients and squared steps that is kept."""
     eps: float = Field(1e-6, gt=0, le=1)
-    """Added below both roots; it decides the size of the first steps."""
+    """Added below both roots; it determines the size of the first steps."""
 
 
 @OPTIMIZERS.register("adadelta")
 class Adadelta:
-    """Steps in the proportion of recent steps to recent gradients (Zeiler, 2012); `lr` is a factor, 1 in the paper."""
+    """Steps in proportion to the ratio of recent steps to recent gradients (Zeiler, 2012); `lr` is a factor, 1 in the
+    paper."""
 
     Params = AdadeltaParams
 
@@ -110,18 +111,18 @@ class Adadelta:
 class RmspropParams(KindParams):
     kind: Literal["rmsprop"] = "rmsprop"
     alpha: float = Field(0.99, ge=0, lt=1)
-    """Part of the average of squared gradients that is kept."""
+    """Fraction of the average of squared gradients that is kept."""
     eps: float = Field(1e-8, gt=0, le=1)
-    """Added to the root of the average, so that nothing is divided by 0."""
+    """Added to the root of the average to avoid division by 0."""
     momentum: float = Field(0.0, ge=0, lt=1)
-    """Part of the last step that is kept."""
+    """Fraction of the last step that is kept."""
     centered: bool = False
-    """Divide by the estimated standard deviation of the gradients in place of their root mean square."""
+    """Divide by the estimated standard deviation of the gradients instead of their root mean square."""
 
 
 @OPTIMIZERS.register("rmsprop")
 class Rmsprop:
-    """Each weight's gradient is divided by its recent root mean square (Tieleman and Hinton, 2012)."""
+    """Divides each weight's gradient by its recent root mean square (Tieleman and Hinton, 2012)."""
 
     Params = RmspropParams
 
@@ -139,12 +140,12 @@ class Rmsprop:
 
 
 class MomentsParams(KindParams):
-    """What `adam` and `adamw` take."""
+    """Parameters of `adam` and `adamw`."""
 
     betas: tuple[Share, Share] = (0.9, 0.999)
-    """Parts of the averages of gradients and of squared gradients that are kept."""
+    """Fractions of the averages of gradients and of squared gradients that are kept."""
     eps: float = Field(1e-8, gt=0, le=1)
-    """Added to the root of the second average, so that nothing is divided by 0."""
+    """Added to the root of the second average to avoid division by 0."""
     amsgrad: bool = False
     """Divide by the largest second average so far (Reddi et al., 2018)."""
 
@@ -155,7 +156,7 @@ class AdamParams(MomentsParams):
 
 @OPTIMIZERS.register("adam")
 class Adam:
-    """Averages of gradients over roots of averages of their squares (Kingma and Ba, 2015)."""
+    """Averages of gradients divided by the roots of averages of their squares (Kingma and Ba, 2015)."""
 
     Params = AdamParams
 
@@ -172,7 +173,8 @@ class AdamwParams(MomentsParams):
 
 @OPTIMIZERS.register("adamw")
 class Adamw:
-    """Adam whose weight decay shrinks the weights and stays out of the gradients (Loshchilov and Hutter, 2019)."""
+    """Adam with a weight decay that shrinks the weights and is not part of the gradients (Loshchilov and Hutter,
+    2019)."""
 
     Params = AdamwParams
 

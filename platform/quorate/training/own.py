@@ -23,7 +23,7 @@ _INITIALIZATION = "fill(weight, *, gain: float = 1.0), which fills the tensor in
 
 
 class OwnArch:
-    """An architecture of a user's own: `call(params, given)` makes the network."""
+    """A user's own architecture: `call(params, given)` builds the network."""
 
     own = True
 
@@ -40,17 +40,17 @@ class OwnArch:
             self.pretrained = source.pretrained
 
     def build(self, params: KindParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:
-        """The network; raises `OwnCodeError` where the user's code raises or gives something else."""
+        """Build the network; raises `OwnCodeError` if the user's code raises or returns something else."""
         given = {"shape": shape, "n_classes": n_classes, "dropout": dropout}
         network = _called(self._kind, lambda: self._call(params, given))
         if not isinstance(network, nn.Module):
-            raise OwnCodeError(f"{self._kind} gives {_type(network)}, not a torch.nn.Module")
+            raise OwnCodeError(f"{self._kind} returned {_type(network)}, not a torch.nn.Module")
         return network
 
     def trial(self, params: KindParams, *, shape: Shape, n_classes: int) -> nn.Module:
-        """A network that has classified one row, on the device `meta` where its code allows that.
+        """Return a network that has classified one row, on the device `meta` if its code allows that.
 
-        Raises `OwnCodeError` where it cannot, or gives logits of another shape.
+        Raises `OwnCodeError` if it cannot, or if its logits have the wrong shape.
         """
         try:
             with torch.device("meta"):
@@ -66,16 +66,16 @@ class OwnArch:
         with torch.no_grad():
             logits = _called(f"the network of {self._kind}", lambda: network(x))
         if not isinstance(logits, torch.Tensor):
-            raise OwnCodeError(f"the network of {self._kind} gives {_type(logits)}, not a tensor")
+            raise OwnCodeError(f"the network of {self._kind} returned {_type(logits)}, not a tensor")
         if logits.shape != (1, n_classes):
             raise OwnCodeError(
-                f"the network of {self._kind} gives {tuple(logits.shape)} for one row of {tuple(x.shape[1:])}; "
-                f"(1, {n_classes}) is needed, a logit for each of {n_classes} classes"
+                f"the network of {self._kind} returned {tuple(logits.shape)} for one row of {tuple(x.shape[1:])}; "
+                f"it must return (1, {n_classes}), one logit for each of {n_classes} classes"
             )
 
 
 class OwnStep:
-    """An optimizer or a schedule of a user's own."""
+    """A user's own optimizer or schedule."""
 
     def __init__(self, kind: str, source: Any, params: type[KindParams], gives: type, first: str) -> None:
         self.Params = params
@@ -84,7 +84,7 @@ class OwnStep:
         self._kind, self._source, self._gives, self._first = kind, source, gives, first
 
     def build(self, params: KindParams, first: Any, **given: Any) -> Any:
-        """What the user's code makes of the weights or the optimizer; raises `OwnCodeError`."""
+        """Build the optimizer from the weights, or the schedule from the optimizer; raises `OwnCodeError`."""
         if hasattr(self._source, "build"):
             made = _called(self._kind, lambda: self._source.build(params, first, **given))
         else:
@@ -92,13 +92,13 @@ class OwnStep:
             made = _called(self._kind, lambda: self._source(**values))
         if not isinstance(made, self._gives):
             raise OwnCodeError(
-                f"{self._kind} gives {_type(made)}, not a {self._gives.__module__}.{self._gives.__name__}"
+                f"{self._kind} returned {_type(made)}, not a {self._gives.__module__}.{self._gives.__name__}"
             )
         return made
 
 
 class OwnInitialization:
-    """An initialization of a user's own: fills one layer's weight in place."""
+    """A user's own initialization: fills one layer's weight in place."""
 
     def __init__(self, kind: str, source: Any, params: type[KindParams]) -> None:
         self.Params = params
@@ -107,7 +107,7 @@ class OwnInitialization:
         self._kind, self._source = kind, source
 
     def fill(self, params: KindParams, weight: torch.Tensor) -> None:
-        """Raises `OwnCodeError` where the user's code raises."""
+        """Fill `weight`; raises `OwnCodeError` if the user's code raises."""
         if isinstance(self._source, type):
             of_class: Any = self._source
             _called(self._kind, lambda: of_class.fill(params, weight))
@@ -117,7 +117,7 @@ class OwnInitialization:
 
 
 def adopt_initialization(kind: str, found: Any) -> OwnInitialization:
-    """An initialization of `fill(weight, ...)`, or of a class."""
+    """Make an initialization kind from `fill(weight, ...)`, or from a class."""
     if isinstance(found, type):
         require_class(found, base=KindParams, names=("fill",), kind=kind)
         of_class: Any = found
@@ -128,7 +128,8 @@ def adopt_initialization(kind: str, found: Any) -> OwnInitialization:
 
 
 def adopt_arch(kind: str, found: Any) -> OwnArch:
-    """An architecture of `build(shape, n_classes, ...)`, of an `nn.Module` with such a constructor, or of a class."""
+    """Make an architecture kind from `build(shape, n_classes, ...)`, from such an `nn.Module` class, or from a
+    class."""
     if isinstance(found, type) and not issubclass(found, nn.Module):
         require_class(found, base=KindParams, names=("build",), kind=kind)
         of_class: Any = found
@@ -139,22 +140,22 @@ def adopt_arch(kind: str, found: Any) -> OwnArch:
 
 
 def adopt_optimizer(kind: str, found: Any) -> OwnStep:
-    """An optimizer of `build(weights, *, lr, weight_decay, ...)`, or of a class."""
+    """Make an optimizer kind from `build(weights, *, lr, weight_decay, ...)`, or from a class."""
     given = ("weights", "lr", "weight_decay")
     return _adopt_step(kind, found, "optimizer", given, ("weights", "lr"), _OPTIMIZER, Optimizer)
 
 
 def adopt_schedule(kind: str, found: Any) -> OwnStep:
-    """A schedule of `build(optimizer, *, epochs, steps, ...)`, or of a class."""
+    """Make a schedule kind from `build(optimizer, *, epochs, steps, ...)`, or from a class."""
     return _adopt_step(
         kind, found, "schedule", ("optimizer", "epochs", "steps"), ("optimizer",), _SCHEDULE, LRScheduler
     )
 
 
 def adopt_pretraining(kind: str, found: Any) -> Any:
-    """A pretraining of a class with `Params`, `build`, `passes` and `convolutional`."""
+    """Make a pretraining kind from a class with `Params`, `build`, `passes` and `convolutional`."""
     if not isinstance(found, type):
-        raise OwnCodeError(f"it is {_type(found)}; a class is needed, with Params, build, passes and convolutional")
+        raise OwnCodeError(f"it is {_type(found)}; it must be a class with Params, build, passes and convolutional")
     require_class(found, base=PretrainParams, names=("build", "passes"), kind=kind)
     return found
 
@@ -172,7 +173,7 @@ def _adopt_step(
 
 def _require_function(found: Any, names: Iterable[str], form: str) -> None:
     if not callable(found):
-        raise OwnCodeError(f"it is {_type(found)}; a function is needed: {form}")
+        raise OwnCodeError(f"it is {_type(found)}; it must be a function: {form}")
     require_parameters(found, names, form=form)
 
 

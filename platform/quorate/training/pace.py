@@ -1,4 +1,4 @@
-"""What the training loop steps beside the optimizer: the schedule of the rate, and that of the momentum."""
+"""The schedules that the training loop steps besides the optimizer: learning rate and momentum."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from quorate.training.schedule import CombinedSchedule, Schedule
 
 
 def schedule_of(rate: KindParams, step: KindParams, optimizer: Optimizer, *, epochs: int, steps: int) -> Schedule:
-    """The schedule with the parameters `rate` for the optimizer that was made of the parameters `step`.
+    """Create the schedule with the parameters `rate` for the optimizer created from the parameters `step`.
 
-    A training has so many `epochs` with so many `steps` each.
+    The training has `epochs` epochs with `steps` steps each.
     """
     schedule: Schedule = SCHEDULES.get(rate.kind).build(rate, optimizer, epochs=epochs, steps=steps)
     if isinstance(step, SgdParams) and step.momentum_warmup is not None:

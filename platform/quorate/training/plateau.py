@@ -1,4 +1,4 @@
-"""Lowers the rate when a validation figure stands still; torch's rule, asked once an epoch."""
+"""Lower the learning rate when a validation metric stops improving: torch's rule, applied once per epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIGURES = Literal["valid_loss", "valid_accuracy", "valid_precision", "valid_reca
 
 
 class ReduceOnPlateau:
-    """torch's `ReduceLROnPlateau` with a relative threshold, and a warm-up before it whose epochs do not count."""
+    """torch's `ReduceLROnPlateau` with a relative threshold, after a warm-up whose epochs do not count."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ReduceOnPlateau:
         )
 
     def step(self) -> None:
-        if self._warmup is not None:  # after its end it leaves the rate alone
+        if self._warmup is not None:  # after its end it does not change the learning rate
             self._warmup.step()
 
     def end_epoch(self, figures: Mapping[str, float]) -> None:

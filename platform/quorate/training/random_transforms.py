@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 ROWS = 4
-"""Images that share one draw: a transform of torchvision draws once a call, and a call for each image is slow."""
+"""Images that share one draw: a transform of torchvision draws once per call, and one call per image is slow."""
 
 _LOCK = threading.Lock()
 """The transforms draw from torch's one global stream, and a service predicts in several threads."""
@@ -20,9 +20,10 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 def drawn(
     transform: Transform, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
 ) -> torch.Tensor:
-    """uint8 (n, H, W, C) to the same through `transform`, which takes (n, C, H, W) and draws from torch's own stream.
+    """Map uint8 (n, H, W, C) to the same shape by `transform`, which takes (n, C, H, W) and draws from torch's own
+    stream.
 
-    With `shared`, the number of a pass, one draw is for all images.
+    With `shared`, the number of a pass, all images get the same draw.
     """
     images = pixels.permute(0, 3, 1, 2)
     groups = (images,) if shared is not None else images.split(ROWS)
@@ -32,7 +33,7 @@ def drawn(
 
 @contextlib.contextmanager
 def seeded(generator: torch.Generator) -> Iterator[None]:
-    """Torch's stream on the CPU starts from a number that `generator` gives, and is as before in the end."""
+    """Seed torch's CPU stream with a number from `generator`, and restore the stream at the end."""
     seed = int(torch.randint(2**62, (), generator=generator))
     with _LOCK, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

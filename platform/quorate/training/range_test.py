@@ -1,4 +1,4 @@
-"""The learning rate range test (Smith, 2017): one batch at each of many rising rates, and what the losses say."""
+"""The learning rate range test (Smith, 2017): train one batch at each of many rising learning rates."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from quorate.training.loop import Labelled, LoopSettings, fit_network
 Floats = NDArray[np.float64]
 
 DIVERGED = 4.0
-"""The test ends where the smoothed loss is so many times its least value (as fastai does)."""
+"""The test ends when the smoothed loss exceeds its minimum by this factor (as in fastai)."""
 PART = 0.1
-"""Of the whole fall of the loss: above it something moves, and a rise by it is no accident."""
+"""Fraction of the total fall of the loss: a smaller fall is no progress, and a larger rise is no accident."""
 BELOW_LEAST = 10.0
-"""The suggestion is the rate of the least loss divided by this (Smith, 2017: an order of magnitude below)."""
+"""The suggestion is the learning rate of the minimum loss divided by this (Smith, 2017: an order of magnitude
+below)."""
 
 
 @dataclass(frozen=True, eq=False)
 class RangeTest:
-    """Losses in nats at rising rates, as far as the test went; all (n,)."""
+    """Losses in nats at rising learning rates, up to where the test ended; all (n,)."""
 
     rates: Floats
     losses: Floats
     smoothed: Floats
     diverged: bool
-    """Whether it ended before the last rate."""
+    """Whether it ended before the last learning rate."""
 
 
 @dataclass(frozen=True)
 class RateRange:
-    """What a range test says of rates; None where it does not tell."""
+    """The learning rates that a range test finds; None for those that it does not determine."""
 
     learns: bool
     """Whether the loss fell by more than its noise."""
@@ -50,17 +51,17 @@ class RateRange:
     steepest: float | None
     """Where the smoothed loss falls fastest."""
     least: float | None
-    """Where the smoothed loss is least."""
+    """Where the smoothed loss is lowest."""
     too_low: float | None
-    """Below this rate nothing moves."""
+    """Below this learning rate the loss does not change."""
     too_high: float | None
-    """From this rate on the loss rises."""
+    """From this learning rate on, the loss rises."""
     diverges: float | None
     """Where the test had to end."""
 
 
 class Sweep:
-    """Takes one loss after another at rising rates, and says when to end."""
+    """Collects the losses at rising learning rates and decides when to end."""
 
     def __init__(self, rates: Floats) -> None:
         self.rates = rates
@@ -70,7 +71,7 @@ class Sweep:
         self._average = 0.0
 
     def add(self, loss: float) -> bool:
-        """Whether to go on after the loss at the next rate."""
+        """Add the loss at the next learning rate; return whether to continue."""
         self._average = self._keep * self._average + (1 - self._keep) * loss
         smoothed = self._average / (1 - self._keep ** (len(self._losses) + 1))
         self._losses.append(loss)
@@ -88,20 +89,20 @@ class Sweep:
 
 
 def log_spaced(low: float, high: float, steps: int) -> Floats:
-    """`steps` rates from `low` to `high`, each the same multiple of the one before."""
+    """Return `steps` learning rates from `low` to `high` with a constant ratio."""
     return np.geomspace(low, high, steps)
 
 
 def keep(steps: int) -> float:
-    """What the exponential average keeps of itself, so that it runs over about a twentieth of the test."""
+    """Return the decay of the exponential average, chosen to span about a twentieth of the test."""
     return 1 - 1 / max(1.0, steps / 20)
 
 
 def read(test: RangeTest, steps: int) -> RateRange:
-    """What the test says, of `steps` that were planned.
+    """Evaluate a test for which `steps` steps were planned.
 
-    An average lags behind what it averages by its mean age, `keep / (1 - keep)` steps: where the loss
-    begins to rise is moved back by so many.
+    An exponential average lags behind its values by its mean age, `keep / (1 - keep)` steps. The start of the rise of
+    the loss is moved back by this number of steps.
     """
     finite = np.isfinite(test.smoothed)
     rates, smoothed, losses = test.rates[finite], test.smoothed[finite], test.losses[finite]
@@ -141,10 +142,11 @@ def sweep_network(
     recipe: LoopSettings,
     run: TaskContext,
 ) -> RangeTest:
-    """Train `network` by the loop itself, one batch at each rate; `lr` is the rate that the recipe's optimizer has.
+    """Train `network` with the training loop, one batch at each learning rate; `lr` is that of the recipe's optimizer.
 
-    The schedule is replaced, and a warm-up of the momentum with it; rates of parameter groups keep their proportions
-    to `lr`. What the recipe freezes is as in its last epoch all along: one network is tested.
+    The schedule is replaced, including a warm-up of the momentum. The learning rates of parameter groups keep their
+    proportions to `lr`. The parameters that the recipe freezes in its last epoch are frozen throughout, so that one
+    network is tested.
     """
     sweep, rows = Sweep(rates), len(train[0])
     watched = _Watched(run, sweep, rows)
@@ -167,7 +169,7 @@ def sweep_network(
 
 
 class _Watched:
-    """A run that takes the loss of each batch from the state that a checkpoint would have, and ends with the sweep."""
+    """A run context that reads each batch's loss from the state for a checkpoint, and ends with the sweep."""
 
     def __init__(self, run: TaskContext, sweep: Sweep, rows: int) -> None:
         self._run, self._sweep, self._rows = run, sweep, rows

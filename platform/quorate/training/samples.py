@@ -1,4 +1,4 @@
-"""Some images of a dataset and what augmentation makes of them, as a person wants to see them."""
+"""Sample images of a dataset with their augmented versions, for display."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from quorate.training.tta import Tta, variant
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of `rows`, from 0 to 1, in columns: the first are the originals."""
+    """Images of `rows`, from 0 to 1, in columns: the first column has the originals."""
 
     columns: tuple[NDArray[np.float32], ...]
     """Each (n, H, W, C)."""
     shares: tuple[NDArray[np.float32] | None, ...]
-    """Of the classes in each image, (n, K), for a column whose rows were mixed with each other."""
+    """Fractions of the classes in each image, (n, K), for a column with mixed rows."""
     y: NDArray[np.int64]
     """The class of each row (n,)."""
 
 
 def samples(data: Dataset, augment: Augment | Tta, *, rows: int, draws: int, size: int | None, seed: int) -> Samples:
-    """So many `rows` of `data`, the classes in turn, and so many `draws` of each.
+    """Return `rows` rows of `data`, taken from the classes in turn, with `draws` augmented versions of each.
 
-    Each image is drawn on its own, as in training where it is in another batch each time. Of
-    test-time augmentation the columns are the passes, at most `draws` of them beside the originals.
+    Each image is drawn on its own, as in training, where it is in another batch each time. For test-time augmentation
+    the columns are the passes, at most `draws` of them in addition to the originals.
     """
-    assert not isinstance(data.x, Table), "checked at the door"
+    assert not isinstance(data.x, Table), "checked earlier"
     feed = PixelFeed(data.x, standardize=Standardizer("none"), numerics=Numerics(), size=size)
     chosen = _in_turn(data.y, rows)
     y = data.y[chosen.numpy()]
@@ -61,7 +61,7 @@ def samples(data: Dataset, augment: Augment | Tta, *, rows: int, draws: int, siz
 
 
 def _in_turn(y: NDArray[np.int64], count: int) -> torch.Tensor:
-    """The first row of each class, then the second of each, and so on."""
+    """Return the first row of each class, then the second of each, and so on."""
     turn = np.zeros(len(y), np.int64)
     for label in np.unique(y):
         of_class = np.flatnonzero(y == label)

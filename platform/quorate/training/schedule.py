@@ -1,4 +1,4 @@
-"""What a schedule is to the training loop, and what all schedules of a job file have in common."""
+"""The interface of schedules in the training loop, and the shared parameters of all schedules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quorate.registry import KindParams
 
 
 class Schedule(Protocol):
-    """Sets the optimizer's rates, or whatever else varies with time; torch's schedulers are such."""
+    """Sets the optimizer's learning rates, or another value that varies with time, like torch's schedulers."""
 
     def step(self) -> None:
         """Called after each step of the optimizer."""
@@ -25,14 +25,14 @@ class Schedule(Protocol):
 
 @runtime_checkable
 class WatchesEpochs(Protocol):
-    """A schedule that goes by the figures of the epochs."""
+    """A schedule that depends on the metrics of the epochs."""
 
     def end_epoch(self, figures: Mapping[str, float]) -> None:
-        """Called after the last `step` of each epoch with what the history keeps of it."""
+        """Called after the last `step` of each epoch with the metrics of that epoch."""
 
 
 class CombinedSchedule:
-    """Several schedules as one; each has its own part of the optimizer's settings."""
+    """Several schedules as one; each sets its own part of the optimizer's settings."""
 
     def __init__(self, *schedules: Schedule) -> None:
         self._schedules = schedules
@@ -56,18 +56,18 @@ class CombinedSchedule:
 
 
 class TimedParams(KindParams):
-    """Parameters that count epochs, and can be wrong for a training of so many."""
+    """Parameters that count epochs, and can be invalid for the number of epochs of a training."""
 
     def check_epochs(self, epochs: int) -> None:
-        """Raise `ValueError` where a training of so many epochs cannot do what is asked."""
+        """Raise `ValueError` if the parameters are impossible with this number of epochs."""
 
 
 class ScheduleParams(TimedParams):
     warmup: int = Field(0, ge=0)
-    """Epochs at the beginning in which the rate rises along a line to the schedule's first rate; the schedule has the
-    epochs after them."""
+    """Epochs at the beginning in which the learning rate rises linearly to the schedule's first learning rate; the
+    schedule uses the remaining epochs."""
     warmup_start: float = Field(0.1, gt=0, lt=1)
-    """Part of the schedule's first rate at which the warm-up begins."""
+    """Fraction of the schedule's first learning rate at which the warm-up begins."""
 
     def check_epochs(self, epochs: int) -> None:
         if self.warmup >= epochs:
@@ -77,16 +77,17 @@ class ScheduleParams(TimedParams):
         self.check_after_warmup(epochs - self.warmup)
 
     def check_after_warmup(self, epochs: int) -> None:
-        """Raise `ValueError` where so many epochs are too few."""
+        """Raise `ValueError` if there are too few epochs after the warm-up."""
 
     def too_few(self, epochs: int, reason: str, mend: str) -> ValueError:
-        """The error of `check_after_warmup`."""
+        """Create the error of `check_after_warmup`."""
         after = " after the warm-up" if self.warmup else ""
         return ValueError(f"schedule {self.kind}: {reason} in the {_epochs(epochs)}{after}; {mend}")
 
 
 def warmed(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LRScheduler:
-    """`schedule` after a linear warm-up of `params.warmup` epochs with so many steps each; itself without one."""
+    """Add a linear warm-up of `params.warmup` epochs with `steps` steps each to `schedule`; without one, return it
+    unchanged."""
     if not params.warmup:
         return schedule
     rise = warmup_of(params, optimizer, steps=steps)
@@ -94,7 +95,7 @@ def warmed(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, 
 
 
 def warmup_of(params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LinearLR:
-    """From `warmup_start` times the present rates to all of them."""
+    """Rise from `warmup_start` times the current learning rates to all of them."""
     return LinearLR(optimizer, start_factor=params.warmup_start, total_iters=params.warmup * steps)
 
 

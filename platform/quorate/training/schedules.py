@@ -1,4 +1,4 @@
-"""Learning rate schedules that a job file can name: torch's own, stepped once a batch."""
+"""Learning rate schedules that a job file can name: mostly torch's own, stepped once per batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConstantParams(ScheduleParams):
 
 @SCHEDULES.register("constant")
 class Constant:
-    """The same rate throughout."""
+    """The same learning rate throughout."""
 
     Params = ConstantParams
 
@@ -34,7 +34,7 @@ class StepParams(ScheduleParams):
     every: int = Field(10, ge=1)
     """Epochs between two steps."""
     factor: float = Field(0.1, gt=0, lt=1)
-    """What the rate is multiplied with at each step."""
+    """Factor by which the learning rate is multiplied at each step."""
 
     def check_after_warmup(self, epochs: int) -> None:
         if self.every >= epochs:
@@ -45,7 +45,7 @@ class StepParams(ScheduleParams):
 
 @SCHEDULES.register("step")
 class Step:
-    """The rate falls by a factor every few epochs."""
+    """The learning rate falls by a factor every few epochs."""
 
     Params = StepParams
 
@@ -58,12 +58,12 @@ class Step:
 class ExponentialParams(ScheduleParams):
     kind: Literal["exponential"] = "exponential"
     factor: float = Field(0.9, gt=0, lt=1)
-    """What the rate is multiplied with in the course of each epoch, a little at each batch."""
+    """Factor by which the learning rate is multiplied over each epoch, a little at each batch."""
 
 
 @SCHEDULES.register("exponential")
 class Exponential:
-    """The rate falls by the same part in each epoch, without steps."""
+    """The learning rate falls by the same fraction in each epoch, without steps."""
 
     Params = ExponentialParams
 
@@ -75,12 +75,13 @@ class Exponential:
 class InverseTimeParams(ScheduleParams):
     kind: Literal["inverse_time"] = "inverse_time"
     half: float = Field(5, gt=0, le=100_000)
-    """Epochs until the rate is half of `lr`; it is a third after twice as many, a quarter after three times."""
+    """Epochs until the learning rate is half of `lr`; it is a third after twice as many, a quarter after three
+    times."""
 
 
 @SCHEDULES.register("inverse_time")
 class InverseTime:
-    """The rate falls as 1/t (Robbins and Monro, 1951): fast at first, then ever more slowly."""
+    """The learning rate falls as 1/t (Robbins and Monro, 1951): fast at first, then ever more slowly."""
 
     Params = InverseTimeParams
 
@@ -93,25 +94,26 @@ class InverseTime:
 class PlateauParams(ScheduleParams):
     kind: Literal["plateau"] = "plateau"
     metric: FIGURES = "valid_loss"
-    """The figure that is watched: it should fall if it is a loss, rise if it is not."""
+    """The metric to watch; a loss should fall, other metrics should rise."""
     factor: float = Field(0.1, gt=0, lt=1)
-    """What the rate is multiplied with; this and the next three are as in torch's `ReduceLROnPlateau`."""
+    """Factor by which the learning rate is multiplied; this and the next three parameters are those of torch's
+    `ReduceLROnPlateau`."""
     patience: int = Field(10, ge=0)
-    """Epochs without improvement that are borne; the rate falls after the next one."""
+    """Number of epochs without improvement that are allowed; the learning rate falls after the next one."""
     threshold: float = Field(1e-4, ge=0, lt=1)
-    """Least relative change of the figure that counts as an improvement."""
+    """Minimum relative change of the metric that counts as an improvement."""
     least: float = Field(0.0, ge=0, le=100)
-    """The rate never falls below this."""
+    """Minimum learning rate."""
 
     def check_after_warmup(self, epochs: int) -> None:
-        if self.patience + 2 >= epochs:  # the first epoch sets the mark, and one has to come after the fall
+        if self.patience + 2 >= epochs:  # the first epoch sets the reference, and one must follow the fall
             reason = f"with patience: {self.patience} the rate cannot fall"
             raise self.too_few(epochs, reason, "lower patience, or take constant")
 
 
 @SCHEDULES.register("plateau")
 class Plateau:
-    """The rate falls by a factor when a validation figure has not improved for a while."""
+    """The learning rate falls by a factor when a validation metric has not improved for a while."""
 
     Params = PlateauParams
 
@@ -131,9 +133,10 @@ class Plateau:
 class CosineParams(ScheduleParams):
     kind: Literal["cosine"] = "cosine"
     cycles: int = Field(1, ge=1, le=1000)
-    """How often the rate falls; with more than one it jumps back to `lr` at the end of an epoch (warm restarts)."""
+    """Number of times that the learning rate falls; with more than one it jumps back to `lr` at the end of an epoch
+    (warm restarts)."""
     end: float = Field(0.0, ge=0, lt=1)
-    """Part of `lr` at which each cycle ends."""
+    """Fraction of `lr` at which each cycle ends."""
 
     def check_after_warmup(self, epochs: int) -> None:
         if self.cycles > epochs:
@@ -142,7 +145,7 @@ class CosineParams(ScheduleParams):
 
 @SCHEDULES.register("cosine")
 class Cosine:
-    """The rate falls along half a cosine, once or in cycles (Loshchilov and Hutter, 2017)."""
+    """The learning rate falls along half a cosine, once or in cycles (Loshchilov and Hutter, 2017)."""
 
     Params = CosineParams
 
@@ -152,7 +155,8 @@ class Cosine:
         starts = [0, *ends[:-1]]
 
         def part(step: int) -> float:
-            """Of `lr` in this step; the last step of all is followed by one at the end of its cycle."""
+            """Return the fraction of `lr` in this step; the very last step is followed by one at the end of its
+            cycle."""
             start, end = next((a, b) for a, b in zip(starts, ends, strict=True) if step < b or b == ends[-1])
             return params.end + (1 - params.end) * (1 + math.cos(math.pi * (step - start) / (end - start))) / 2
 
@@ -160,29 +164,30 @@ class Cosine:
 
 
 def snapshot_epochs(params: CosineParams, epochs: int) -> tuple[int, ...]:
-    """The epochs, from 0, at whose ends the cycles before the last one end (Huang et al., 2017)."""
+    """Return the epochs, from 0, at the end of each cycle except the last (Huang et al., 2017)."""
     ends = cycle_ends(epochs - params.warmup, params.cycles)
     return tuple(params.warmup + end - 1 for end in ends[:-1])
 
 
 def cycle_ends(epochs: int, cycles: int) -> list[int]:
-    """How many epochs are over at the end of each cycle: cycles of whole epochs that differ by one at most."""
+    """Return the number of epochs completed at the end of each cycle; cycles are whole epochs and differ by at most
+    one."""
     return [epochs * (cycle + 1) // cycles for cycle in range(cycles)]
 
 
 class OneCycleParams(ScheduleParams):
     kind: Literal["one_cycle"] = "one_cycle"
     rise: float = Field(0.3, gt=0, lt=1)
-    """Part of the training in which the rate rises to `lr`; it falls in the rest."""
+    """Fraction of the training in which the learning rate rises to `lr`; it falls in the rest."""
     start: float = Field(25, gt=1, allow_inf_nan=False)
-    """The first rate is `lr / start`."""
+    """The first learning rate is `lr / start`."""
     end: float = Field(1e4, gt=1, allow_inf_nan=False)
-    """The last rate is the first one divided by `end`."""
+    """The last learning rate is the first one divided by `end`."""
 
 
 @SCHEDULES.register("one_cycle")
 class OneCycle:
-    """Up to `lr` and down again along cosines (Smith and Topin, 2018)."""
+    """The learning rate rises to `lr` and falls again along cosines (Smith and Topin, 2018)."""
 
     Params = OneCycleParams
 

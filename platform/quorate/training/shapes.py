@@ -1,4 +1,4 @@
-"""What a network takes: an image's (H, W, C), or numbers and categories of a table."""
+"""The input shapes of networks: an image's (H, W, C), or the numbers and categories of a table."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TableShape:
-    """A float32 row of so many `numbers`, followed by one code below each of `cardinalities`."""
+    """A float32 row of `numbers` numbers, followed by one code below each of `cardinalities`."""
 
     numbers: int
     cardinalities: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
-        """Values of one row."""
+        """Number of values in one row."""
         return self.numbers + len(self.cardinalities)
 
 

@@ -1,4 +1,4 @@
-"""What a teacher says of the training rows, and the loss of a network that learns from it."""
+"""A teacher's predictions for the training rows, and the loss of a network that learns from them."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 _SMALLEST = 1e-12
-"""Where the logarithm of a probability is cut off, as in the ensemble's calibration."""
+"""Lower bound of a probability before its logarithm is taken, as in the ensemble's calibration."""
 
 
 @dataclass(frozen=True, eq=False)
 class SoftLabels:
-    """A teacher's softened probabilities of each training row, each row times what it counts."""
+    """A teacher's softened probabilities of each training row, multiplied by the weight of the row."""
 
     targets: torch.Tensor
-    """float32 (N, K) on the device; the sum of a row is its weight, 0 where the teacher says nothing."""
+    """float32 (N, K) on the device; a row sums to its weight, 0 without a prediction of the teacher."""
     temperature: float
-    """By which the network's logits are softened, as the teacher's were."""
+    """Temperature that softens the network's logits, as it did the teacher's."""
 
     @classmethod
     def softened(
         cls, proba: NDArray[np.floating[Any]], *, temperature: float, weight: torch.Tensor, device: str
     ) -> SoftLabels:
-        """softmax(log p / T) of probabilities (N, K), times the `weight` (N,) of each row."""
+        """Compute softmax(log p / T) of probabilities (N, K), multiplied by the `weight` (N,) of each row."""
         logits = torch.from_numpy(np.array(proba, np.float64)).clamp(min=_SMALLEST).log() / temperature
         return cls((logits.softmax(dim=1) * weight.double().cpu()[:, None]).float().to(device), temperature)
 
     def of(self, rows: torch.Tensor) -> torch.Tensor:
-        """The targets (n, K) of the rows at these positions."""
+        """Return the targets (n, K) of the rows at these positions."""
         return self.targets[rows.to(self.targets.device)]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean over the rows of weight times KL(teacher || network), both softened, from `logits` (n, K).
+        """Return the mean of weight times KL(teacher || network) over the rows, both softened, from `logits` (n, K).
 
-        Of mixed rows `targets` (n, K) are mixed too. The gradient is that of the cross-entropy with them, which is
-        linear in them: the mean over the parts of what each part would have alone.
+        For mixed rows `targets` (n, K) are mixed too. The gradient is that of the cross-entropy, which is linear in the
+        targets, so it is the mean of the gradients that the parts would have alone.
         """
         weight = targets.sum(dim=1)
         teacher = targets / weight.clamp(min=_SMALLEST)[:, None]

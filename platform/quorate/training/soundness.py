@@ -9,22 +9,25 @@ from statistics import median
 Figures = Mapping[str, float]
 
 ABSURD_NORM = 1e8
-"""A mean gradient norm above this, times 1 + the training loss, is not computed from the loss (an assumption).
+"""Maximum plausible mean gradient norm, divided by 1 + the training loss (an assumption).
 
-Overwritten memory has given 5.85e9 with an ordinary loss."""
+Overwritten memory has given 5.85e9 with an ordinary loss.
+"""
 ABSURD_JUMP = 1e6
-"""An epoch's gradient norm is not this much above the median of the epochs before it while the loss stays (an
-assumption): the spikes of warm-ups and of high rates are hundreds of times as high, and the loss shows them."""
+"""Maximum plausible ratio of an epoch's gradient norm to the median of the epochs before it at an unchanged loss (an
+assumption): spikes from warm-ups and high learning rates are hundreds of times as high, and the loss shows them."""
 ORDINARY_NORM = 1e4
-"""Norms up to this one are never called absurd, however small those before were (an assumption)."""
+"""Norms up to this value always count as plausible, even if those before were small (an assumption)."""
 SAME = 10.0
-"""Two attempts at a fit give an epoch's loss and gradient norm within this factor (an assumption).
+"""Maximum ratio between an epoch's losses, or gradient norms, in two attempts at a fit (an assumption).
 
-On one CPU type with one thread they are equal; other processors and accelerators round differently."""
+On one CPU type with one thread they are equal; other processors and accelerators round differently.
+"""
 
 
 def unsound(figures: Figures, history: Sequence[Figures]) -> str | None:
-    """What is wrong with an epoch's finite losses and gradient norm, given the epochs before it; None where nothing."""
+    """Describe what is wrong with an epoch's finite losses and gradient norm, given the epochs before; None if nothing
+    is."""
     norm, loss = figures["grad_norm"], figures["train_loss"]
     if not math.isfinite(norm):
         return f"the gradient norm is {norm}"
@@ -43,7 +46,7 @@ def unsound(figures: Figures, history: Sequence[Figures]) -> str | None:
 
 
 def difference(first: Figures, second: Figures) -> str | None:
-    """How two attempts at the same epoch differ by more than rounding; None where they do not."""
+    """Describe how two attempts at the same epoch differ by more than rounding; None if they do not."""
     for name in ("train_loss", "grad_norm"):
         one, other = abs(first.get(name, 0.0)), abs(second.get(name, 0.0))
         least, most = min(one, other), max(one, other)

@@ -1,4 +1,4 @@
-"""Training states as bytes: tensors in safetensors, everything else as JSON; never pickle."""
+"""Training states as bytes: tensors in safetensors, everything else as JSON, and never pickle."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class StateError(ValueError):
 
 
 def pack_state(state: State) -> bytes:
-    """A tree of dicts, lists, tuples, JSON scalars, tensors and arrays as one safetensors file."""
+    """Pack a tree of dicts, lists, tuples, JSON scalars, tensors and arrays into one safetensors file."""
     tensors: dict[str, torch.Tensor] = {}
     tree = json.dumps(_flatten(state, tensors))
     return save(tensors, metadata={"tree": tree})
 
 
 def unpack_state(content: bytes) -> State:
-    """The inverse of `pack_state`; raises `StateError`."""
+    """Invert `pack_state`; raises `StateError`."""
     try:
         (size,) = struct.unpack_from("<Q", content)
         tree = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["tree"])

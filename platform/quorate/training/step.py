@@ -1,4 +1,4 @@
-"""One step of the optimizer: gradients of one or several batches, clipped, with what is asked of the weights."""
+"""One step of the optimizer: gradients of one or several batches, with clipping and constraints on the weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a step is held to beside the loss."""
+    """Constraints of a step in addition to the loss."""
 
     clip_norm: float | None = None
-    """Greatest L2 norm of all gradients together (Pascanu et al., 2013)."""
+    """Maximum L2 norm of all gradients together (Pascanu et al., 2013)."""
     l1: float = 0.0
     """Factor of the sum of the weights' magnitudes (Tibshirani, 1996)."""
     max_norm: float | None = None
-    """Greatest L2 norm of the weights into one unit (Srivastava et al., 2014, section 5.1)."""
+    """Maximum L2 norm of the weights into one unit (Srivastava et al., 2014, section 5.1)."""
 
 
 def matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of layers that are trained: of two dimensions or more, so neither biases nor normalizations.
+    """Return the trained weights of layers with two or more dimensions, so without biases and normalizations.
 
-    What the network itself names in `no_weight_decay()`, such as embeddings of positions, is no layer.
+    Parameters that the network lists in `no_weight_decay()`, such as position embeddings, are not included.
     """
     spared = set(getattr(network, "no_weight_decay", tuple)())
     named = network.named_parameters()
@@ -31,14 +31,14 @@ def matrices(network: nn.Module) -> list[nn.Parameter]:
 
 
 def penalty(network: nn.Module, constraints: Constraints) -> torch.Tensor | None:
-    """What is added to the loss, a scalar; None for nothing."""
+    """Return the term that is added to the loss, a scalar; None if there is none."""
     if not constraints.l1:
         return None
     return constraints.l1 * torch.stack([weight.abs().sum() for weight in matrices(network)]).sum()
 
 
 def take_step(network: nn.Module, optimizer: torch.optim.Optimizer, constraints: Constraints) -> torch.Tensor:
-    """Step along the gradients that are there; gives their L2 norm before clipping, a scalar."""
+    """Make a step with the current gradients; return their L2 norm before clipping, a scalar."""
     gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if constraints.clip_norm is not None:

@@ -1,4 +1,4 @@
-"""When training ends before its last epoch, and which epoch's weights were the best."""
+"""Early stopping: when training ends before its last epoch, and which epoch's weights are the best."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Metric = Literal["loss", "accuracy", "precision", "recall"]
 
 
 class EarlyStopping(Spec):
-    """End when a figure of the validation rows has not improved for a while; the best epoch is restored."""
+    """Stop when a validation metric has not improved for a while; the best epoch's weights are restored."""
 
     metric: Metric = "loss"
-    """Which figure: the log-loss in nats, or accuracy, macro precision or macro recall."""
+    """The metric: the log-loss in nats, or accuracy, macro precision or macro recall."""
     patience: int = Field(5, ge=1)
     """Epochs without improvement after which training ends."""
     min_delta: float = Field(0.0, ge=0, allow_inf_nan=False)
-    """Least improvement that counts, in the figure's unit."""
+    """Minimum improvement that counts, in the metric's unit."""
 
 
 @dataclass
 class BestEpoch:
-    """The weights of the best epoch; `loss` is what they were judged by, the less the better."""
+    """The weights of the best epoch; `loss` is the criterion, and lower is better."""
 
     loss: float = math.inf
     epoch: int = -1
@@ -35,6 +35,6 @@ class BestEpoch:
 
 
 def badness(figures: dict[str, float], metric: Metric) -> float:
-    """An epoch's figure, turned so that less is better."""
+    """Return an epoch's metric with its sign chosen so that lower is better."""
     value = figures[f"valid_{metric}"]
     return value if metric == "loss" else -value

@@ -1,4 +1,4 @@
-"""Test-time augmentation: probabilities averaged over the images as they are and varied in fixed ways."""
+"""Test-time augmentation: average the probabilities of the original images and of fixed variants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quorate.training.augment import Augment
 from quorate.training.feed import Feed, PixelFeed
 
 _SEED = 0x7A55
-"""Of the first pass; the next numbers are those of the others, the same wherever a network predicts."""
+"""Seed of the first pass; the other passes use the following numbers, the same in every prediction."""
 
 
 class Tta(Spec):
@@ -23,22 +23,22 @@ class Tta(Spec):
     augment: Augment
     """How images are varied; as `augment` of training, without `mixup` and `cutmix`."""
     passes: int = Field(4, ge=2, le=256)
-    """How many probabilities are averaged; the first are those of the image as it is."""
+    """Number of predictions that are averaged; the first is that of the original image."""
 
     @model_validator(mode="after")
     def _varies_single_images(self) -> Tta:
         if not self.augment:
             raise ValueError("augment is empty; name an augmentation such as `mirror: true`, or leave tta out")
         if mixing := [step.kind for step in self.augment.mixing]:
-            raise ValueError(f"{' and '.join(mixing)} would mix the rows that are to be predicted; leave it out")
+            raise ValueError(f"{' and '.join(mixing)} would mix the rows to predict; leave it out")
         return self
 
 
 def averaged(answer: Callable[[Feed], NDArray[np.float32]], feed: Feed, tta: Tta | None) -> NDArray[np.float32]:
-    """What `answer` gives for the rows of `feed`, float32 (N, K), averaged over the passes of `tta`."""
+    """Average the results of `answer` for the rows of `feed`, float32 (N, K), over the passes of `tta`."""
     if tta is None:
         return answer(feed)
-    assert isinstance(feed, PixelFeed), "refused when the job was planned"
+    assert isinstance(feed, PixelFeed), "rejected when the job was planned"
     total = answer(feed)
     for number in range(1, tta.passes):
         total = total + answer(feed.changed(variant(tta.augment, number)))
@@ -46,5 +46,5 @@ def averaged(answer: Callable[[Feed], NDArray[np.float32]], feed: Feed, tta: Tta
 
 
 def variant(augment: Augment, number: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """One draw for all images, from the number of the pass alone."""
+    """Return a change with one draw for all images, determined by the number of the pass alone."""
     return lambda pixels: augment(pixels, torch.Generator().manual_seed(_SEED + number), shared=number)

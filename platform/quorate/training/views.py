@@ -1,4 +1,4 @@
-"""Varied images in advance: several views of each, and mixtures of two, the same whenever they are taken."""
+"""Images augmented in advance: several views of each, and mixtures of two, the same at every access."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from quorate.training.augment import Augment
 class ViewedImages(Subsets):
     """`count` views of N images, one view of all after the other: position v N + i is view v of image i.
 
-    Views of odd numbers are mixtures: of a view of image i and one of another image, in a share drawn from (0, 1)
-    (Zhang et al., 2018, with alpha = 1). Every image is drawn from (seed, position) alone.
+    Views with odd numbers are mixtures of a view of image i and one of another image, with a fraction drawn from (0, 1)
+    (Zhang et al., 2018, with alpha = 1). Every image is determined by (seed, position) alone.
     """
 
     images: Images
@@ -35,7 +35,7 @@ class ViewedImages(Subsets):
 
     @property
     def mixed(self) -> NDArray[np.bool_]:
-        """Which positions (count N,) hold mixtures, whose labels say nothing."""
+        """Return which positions (count N,) have mixtures, whose labels are meaningless."""
         return np.repeat(np.arange(self.count) % 2 == 1, len(self.images))
 
     def take(self, rows: Rows) -> Pixels:

@@ -1,4 +1,4 @@
-"""Reads a user's own weights file; the only place where `torch.load` is called."""
+"""Read a user's own weights file; the only place where `torch.load` is called."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from quorate.training.backbone import head_names
 
 
 class WeightsError(UserError):
-    """The weights cannot be used, with the reason."""
+    """The weights cannot be used; the message gives the reason."""
 
 
 def read_weights(path: Path, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:
-    """Tensors by name from a `.safetensors`, `.pth` or `.pt` file; raises `WeightsError`.
+    """Return tensors by name from a `.safetensors`, `.pth` or `.pt` file; raises `WeightsError`.
 
-    A checkpoint that holds its weights under `state_dict` or `model` is understood. With `shapes_only` the tensors
-    are on the device `meta`, and their values are not read.
+    The weights of a checkpoint may be under the key `state_dict` or `model`. With `shapes_only` the tensors are on the
+    device `meta`, and their values are not read.
     """
     try:
         if path.suffix == ".safetensors":
@@ -29,15 +29,15 @@ def read_weights(path: Path, *, shapes_only: bool = False) -> dict[str, torch.Te
         content = torch.load(path, map_location="meta" if shapes_only else "cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} is not a readable weights file: {error}") from None
-    except Exception as error:  # noqa: BLE001  (a file of anything makes the unpickler raise anything)
+    except Exception as error:  # noqa: BLE001  (the unpickler may raise anything on an invalid file)
         if type(error).__name__ == "UnpicklingError":
-            raise WeightsError(f"{path} holds more than tensors and is not read; save its state_dict") from None
+            raise WeightsError(f"{path} contains more than tensors and is not read; save its state_dict") from None
         raise WeightsError(f"{path} is not a readable weights file ({type(error).__name__}: {error})") from None
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(f"{path} does not hold a mapping of names to tensors; save the network's state_dict")
+        raise WeightsError(f"{path} does not contain a mapping of names to tensors; save the network's state_dict")
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
@@ -48,9 +48,9 @@ def _shapes(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], *, source: str, arch: str) -> None:
-    """Give `network` these weights; a head of another shape stays fresh. Raises `WeightsError` where they do not fit.
+    """Load these weights into `network`; a head of another shape keeps its initial weights.
 
-    `source` and `arch` are named in the message.
+    `source` and `arch` are named in the message. Raises `WeightsError` if the weights do not fit.
     """
     own = network.state_dict()
     try:

@@ -1,4 +1,4 @@
-"""Beta calibration: bends a probability's curve at both ends, where one slope is not enough."""
+"""Beta calibration: bends the calibration curve at both ends, for probabilities that one slope cannot correct."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from quorate.registry import CALIBRATIONS, KindParams
 class BetaParams(KindParams):
     kind: str = "beta"
     ridge: float = Field(default=1.0, ge=0)
-    """Strength, in rows, of the L2 penalty that holds each class at no change: it counts ridge / (2 N)."""
+    """Strength, in rows, of the L2 penalty that keeps each class near no change: it counts ridge / (2 N)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Beta(Calibration):
-    """Of each class, 1 / (1 + exp(-(a log p - b log(1 - p) + c))), rows scaled to sum to 1.
+    """Per class 1 / (1 + exp(-(a log p - b log(1 - p) + c))), with rows scaled to sum to 1.
 
-    `coefficients` (K, 3) are a, b, c (Kull et al. 2017, "Beta calibration", equation 8); a and b are never negative,
-    so that the order of the rows stays.
+    `coefficients` (K, 3) are a, b, c (Kull et al. 2017, "Beta calibration", equation 8). a and b are never negative, so
+    the order of the rows is kept.
     """
 
     kind: ClassVar[str] = "beta"
@@ -49,12 +49,12 @@ class Beta(Calibration):
 
 @CALIBRATIONS.register("beta")
 class BetaCalibration(Calibrator[BetaParams]):
-    """Three numbers for each class against the others."""
+    """Beta calibration with three numbers per class, each class against the others."""
 
     Params, Fitted = BetaParams, Beta
 
     def fit(self, *, proba: Proba, y: Labels) -> Beta:
-        """The coefficients by class; a class without rows keeps its probabilities, as nothing is known of it."""
+        """Fit the coefficients per class; a class without rows keeps its probabilities."""
         features = _features(proba)
         fitted = [
             _logistic(features[:, k], np.asarray(y == k, np.float64), self.params.ridge) for k in range(proba.shape[1])
@@ -63,7 +63,7 @@ class BetaCalibration(Calibrator[BetaParams]):
 
 
 def _features(proba: Proba) -> Floats:
-    """log p, -log(1 - p) and 1, (N, K, 3)."""
+    """Return log p, -log(1 - p) and 1, (N, K, 3)."""
     p = normalized_rows(proba)
     up = np.log(np.maximum(p, SMALLEST_PROBA))
     down = -np.log(np.maximum(1 - p, SMALLEST_PROBA))
@@ -74,7 +74,7 @@ _NEUTRAL = np.array([1.0, 1.0, 0.0])
 
 
 def _logistic(x: Floats, target: Floats, ridge: float) -> Floats:
-    """The coefficients (3,) of least log-loss, the first two never negative."""
+    """Return the coefficients (3,) with the lowest log-loss, the first two never negative."""
     if not target.any():
         return _NEUTRAL
     strength = ridge / len(x)

@@ -1,4 +1,4 @@
-"""Isotonic calibration: any rising curve, for thousands of rows."""
+"""Isotonic calibration: any nondecreasing curve, for thousands of rows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class IsotonicParams(KindParams):
 
 @dataclass(frozen=True, eq=False)
 class Isotonic(Calibration):
-    """Of each class, a rising curve through `points` of probability and calibrated probability, each (2, n).
+    """Per class a nondecreasing curve through `points` of probability and calibrated probability, each (2, n).
 
-    Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates",
-    section 5: each class against the others, rows scaled to sum to 1.
+    Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates", section 5:
+    each class against the others, with rows scaled to sum to 1.
     """
 
     kind: ClassVar[str] = "isotonic"
@@ -45,14 +45,15 @@ class Isotonic(Calibration):
 
 @CALIBRATIONS.register("isotonic")
 class IsotonicCalibration(Calibrator[IsotonicParams]):
-    """A rising curve for each class against the others; wants a thousand rows and more."""
+    """Isotonic calibration with one nondecreasing curve per class against the others; requires a thousand rows or
+    more."""
 
     Params, Fitted = IsotonicParams, Isotonic
 
     def fit(self, *, proba: Proba, y: Labels) -> Isotonic:
-        """The curves, drawn to the uniform distribution by one row: no class ever gets a probability of 0.
+        """Fit the curves, mixed with one row of the uniform distribution so that no class gets a probability of 0.
 
-        A class without rows keeps its probabilities, as nothing is known of it.
+        A class without rows keeps its probabilities.
         """
         p, k = normalized_rows(proba), proba.shape[1]
         shrink = 1 / (len(y) + 1)

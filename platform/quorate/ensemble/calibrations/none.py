@@ -14,7 +14,7 @@ class NoneParams(KindParams):
 
 @CALIBRATIONS.register("none")
 class NoCalibration(Calibrator[NoneParams]):
-    """Probabilities as they are: a temperature of 1."""
+    """No calibration: a temperature of 1."""
 
     Params, Fitted = NoneParams, Temperature
 

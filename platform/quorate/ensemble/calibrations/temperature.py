@@ -1,4 +1,4 @@
-"""Temperature scaling, the default: one number, which cannot overfit and changes no member's order of the classes."""
+"""Temperature scaling, the default: one number that barely overfits and keeps each row's order of the classes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Temperature(Calibration):
 
 @CALIBRATIONS.register("temperature")
 class TemperatureScaling(Calibrator[TemperatureParams]):
-    """One number that makes a member more, or less, sure of itself."""
+    """Temperature scaling: one number that lowers or raises a member's confidence."""
 
     Params, Fitted = TemperatureParams, Temperature
 

@@ -1,4 +1,4 @@
-"""Vector scaling: a slope and a shift for each class, where classes are wrong in ways of their own."""
+"""Vector scaling: a slope and a shift per class, for classes that are miscalibrated in different ways."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from quorate.registry import CALIBRATIONS, KindParams
 class VectorParams(KindParams):
     kind: str = "vector"
     ridge: float = Field(default=10.0, ge=0)
-    """Strength, in rows, of the L2 penalty that holds slopes at 1 and shifts at 0: it counts ridge / (2 N)."""
+    """Strength, in rows, of the L2 penalty that keeps slopes near 1 and shifts near 0: it counts ridge / (2 N)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Vector(Calibration):
-    """softmax(w log p + b), with `slope` w and `shift` b for each class (Guo et al. 2017, section 4.2)."""
+    """softmax(w log p + b), with `slope` w and `shift` b per class (Guo et al. 2017, section 4.2)."""
 
     kind: ClassVar[str] = "vector"
     slope: Floats
@@ -43,15 +43,15 @@ class Vector(Calibration):
 
 @CALIBRATIONS.register("vector")
 class VectorScaling(Calibrator[VectorParams]):
-    """A slope and a shift for each class; many rows a class are needed."""
+    """Vector scaling with a slope and a shift per class; requires many rows per class."""
 
     Params, Fitted = VectorParams, Vector
 
     def fit(self, *, proba: Proba, y: Labels) -> Vector:
-        """The convex loss -mean(log p of the label) + ridge / (2 N) (|w - 1|² + |b|²), by L-BFGS.
+        """Minimize the convex loss -mean(log p of the label) + ridge / (2 N) (|w - 1|² + |b|²) by L-BFGS.
 
-        A class without rows is left out of the softmax and keeps slope 1 and shift 0: that no row is of it here says
-        nothing of how probable it is elsewhere.
+        A class without rows is left out of the softmax and keeps slope 1 and shift 0: the missing rows give no evidence
+        of how probable it is elsewhere.
         """
         slopes, shifts = np.ones(proba.shape[1]), np.zeros(proba.shape[1])
         seen, y = np.unique(y, return_inverse=True)

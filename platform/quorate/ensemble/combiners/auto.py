@@ -1,4 +1,4 @@
-"""The combiner chosen by what each is worth on rows that it has not seen."""
+"""Choose the combiner by its cross-fitted loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AutoParams(KindParams):
     kind: str = "auto"
 
     objective: Objective = "nll"
-    """What the combination is to be good at; candidates that take an objective and do not name one take this."""
+    """The metric that the combination optimizes; candidates that take an objective and do not set one use this one."""
     candidates: tuple[kind_of(COMBINERS), ...] = Field(  # type: ignore[valid-type]
         default=(
             "best_single",
@@ -36,14 +36,14 @@ class AutoParams(KindParams):
         ),
         min_length=1,
     )
-    """What is chosen from."""
+    """The combiners to choose from."""
 
     @field_validator("candidates")
     @classmethod
     def _with_the_objective(cls, candidates: tuple[KindParams, ...], info: ValidationInfo) -> tuple[KindParams, ...]:
-        """Done once, when the job is read: a run's own file then names each candidate's objective."""
+        """Set each candidate's objective once, when the job is read; a run's own file then contains it."""
         objective = info.data.get("objective")
-        if objective is None:  # it is wrong, and said to be
+        if objective is None:  # the objective is invalid; pydantic reports that
             return candidates
         return tuple(
             each.model_copy(update={"objective": objective})

@@ -1,4 +1,4 @@
-"""The best member alone, once each is calibrated."""
+"""The best single member after each one is calibrated."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class BestSingleParams(KindParams):
     kind: str = "best_single"
 
     calibration: kind_of(CALIBRATIONS) = "temperature"  # type: ignore[valid-type]
-    """Of each member."""
+    """Calibration of each member."""
     objective: Objective = "nll"
-    """What the member is best at."""
+    """The metric by which the best member is chosen."""
 
 
 @COMBINERS.register("best_single")
 class BestSingle(Combiner[BestSingleParams]):
-    """Calibrated members, then all the weight on one."""
+    """Calibrate the members, then give all the weight to one."""
 
     Params = BestSingleParams
     simplicity = 0

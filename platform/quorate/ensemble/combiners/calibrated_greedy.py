@@ -19,14 +19,14 @@ class CalibratedGreedyParams(WeighingParams):
     kind: str = "calibrated_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)
-    """Rounds of selection, 25 to 100; each adds one member, once more or for the first time."""
+    """Number of rounds of selection, 25 to 100; each adds one member, which may have been added before."""
     objective: Objective = "nll"
-    """What members are selected for."""
+    """The metric that the selection optimizes."""
 
 
 @COMBINERS.register("calibrated_greedy")
 class CalibratedGreedy(Combiner[CalibratedGreedyParams]):
-    """Calibrated members, greedy selection with replacement, the mean calibrated again."""
+    """Calibrate the members, select greedily with replacement, and calibrate the mean again."""
 
     Params = CalibratedGreedyParams
     simplicity = 7

@@ -1,4 +1,4 @@
-"""Greedy selection that rewards disagreement, as far as that pays on rows held out."""
+"""Greedy selection that rewards disagreement, with the size of the reward chosen on held-out rows."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class DiverseGreedyParams(WeighingParams):
     kind: str = "diverse_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)
-    """Rounds of selection, 25 to 100."""
+    """Number of rounds of selection, 25 to 100."""
     diversity: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 0.1, 0.3, 1.0), min_length=1)
-    """How much the members' ambiguity counts beside the log-loss of their average; the best is found by
-    cross-validation, the least of equal ones."""
+    """Candidate weights of the members' ambiguity relative to the log-loss of their average; cross-validation chooses
+    the best, and the smallest among equals."""
 
 
 @COMBINERS.register("diverse_greedy")

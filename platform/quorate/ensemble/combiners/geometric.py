@@ -1,4 +1,4 @@
-"""The geometric mean: a class that one member rules out is out, whatever the others say."""
+"""The geometric mean: if one member rules out a class, the ensemble does too."""
 
 from __future__ import annotations
 

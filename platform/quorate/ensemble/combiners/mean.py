@@ -1,4 +1,4 @@
-"""The plain mean: every member counts the same, nothing is calibrated."""
+"""The plain mean: equal weights, and no calibration by default."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 class MeanParams(CalibratingParams):
     kind: str = "mean"
     calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
-    """Of each member, before pooling."""
+    """Calibration of each member before pooling."""
     final: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
-    """Of the pooled probabilities."""
+    """Calibration of the pooled probabilities."""
 
 
 @COMBINERS.register("mean")
 class Mean(EqualWeightCombiner[MeanParams]):
-    """Soft voting."""
+    """Soft voting: the mean of the members' probabilities."""
 
     Params = MeanParams
     simplicity = 1

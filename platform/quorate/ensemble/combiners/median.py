@@ -1,4 +1,4 @@
-"""The median: members far from the others have no pull."""
+"""The median: members far from the others have no influence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MedianParams(CalibratingParams):
 
 @COMBINERS.register("median")
 class Median(EqualWeightCombiner[MedianParams]):
-    """The median of each class's probabilities, rows scaled to sum to 1 (Kittler et al. 1998, section 3)."""
+    """The median of each class's probabilities, with rows scaled to sum to 1 (Kittler et al. 1998, section 3)."""
 
     Params = MedianParams
     simplicity = 3

@@ -1,4 +1,4 @@
-"""Borda counts: each member ranks the classes."""
+"""Borda count: each member ranks the classes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 class RankParams(CalibratingParams):
     kind: str = "rank"
     calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
-    """Of each member, before it ranks."""
+    """Calibration of each member before it ranks."""
 
 
 @COMBINERS.register("rank")
 class Rank(EqualWeightCombiner[RankParams]):
-    """The classes' mean ranks as shares (Ho et al. 1994); equal probabilities share their ranks."""
+    """The classes' mean ranks as fractions (Ho et al. 1994); equal probabilities share their ranks."""
 
     Params = RankParams
     simplicity = 5
@@ -32,7 +32,7 @@ class Rank(EqualWeightCombiner[RankParams]):
 
 
 def _points(proba: Floats) -> Floats:
-    """0 for the last class, K - 1 for the first, scaled so that a row sums to 1."""
+    """Return 0 for the last class to K - 1 for the first, scaled so that a row sums to 1."""
     k = proba.shape[1]
     points: Floats = (rankdata(proba, axis=1) - 1) / (k * (k - 1) / 2)
     return points

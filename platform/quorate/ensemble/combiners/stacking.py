@@ -1,4 +1,4 @@
-"""Stacking: a multinomial regression on the members' log-probabilities, held near their geometric mean."""
+"""Stacking: a multinomial regression on the members' log-probabilities, kept near their geometric mean."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ class StackingParams(KindParams):
     kind: str = "stacking"
 
     ridge: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(3.0, 30.0, 300.0, 3000.0, 30000.0), min_length=1)
-    """Strengths, in rows, of the L2 penalty that holds the coefficients at those of the calibrated geometric mean; the
-    strongest within one standard error of the best is taken, by cross-validation."""
+    """Strengths, in rows, of the L2 penalty that keeps the coefficients near those of the calibrated geometric mean;
+    cross-validation chooses the strongest within one standard error of the best."""
 
 
 @COMBINERS.register("stacking")
 class Stacking(Combiner[StackingParams]):
-    """softmax over k of b_k + sum over m of w_mk log p_mk (Wolpert 1992), a coefficient for each member and class.
+    """softmax over k of b_k + sum over m of w_mk log p_mk (Wolpert 1992), with a coefficient per member and class.
 
-    As it is a geometric mean of members with a vector scaling each, a lost member is left out of it as of any other.
+    This is a geometric mean of members with a vector scaling each, so a missing member is left out as in other
+    combiners.
     """
 
     Params = StackingParams
@@ -74,7 +75,7 @@ class Stacking(Combiner[StackingParams]):
 
 
 def _fitted(proba: Proba, y: Labels, ridge: float) -> Combination:
-    """A class without rows is left out of the regression and keeps its neutral coefficients."""
+    """Fit the regression; a class without rows is left out and keeps its neutral coefficients."""
     members, classes = len(proba), proba.shape[2]
     inverses = [1 / fit_temperature(proba=member, y=y) for member in proba]
     every, shifts = np.repeat(np.array(inverses)[:, None] / members, classes, axis=1), np.zeros(classes)

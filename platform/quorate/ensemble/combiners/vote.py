@@ -1,4 +1,4 @@
-"""Plurality voting: each member names one class."""
+"""Plurality voting: each member votes for one class."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from quorate.registry import CALIBRATIONS, COMBINERS, kind_of
 class VoteParams(CalibratingParams):
     kind: str = "vote"
     calibration: kind_of(CALIBRATIONS) = "none"  # type: ignore[valid-type]
-    """Of each member, before it votes."""
+    """Calibration of each member before it votes."""
 
 
 @COMBINERS.register("vote")
 class Vote(EqualWeightCombiner[VoteParams]):
-    """The share of the members that name each class; one more voter divides its vote among all classes."""
+    """The fraction of the members that vote for each class; one more voter divides its vote among all classes."""
 
     Params = VoteParams
     simplicity = 4

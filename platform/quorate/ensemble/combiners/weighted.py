@@ -1,4 +1,4 @@
-"""The weighted mean of least log-loss: every member is calibrated, all weights are found at once."""
+"""The weighted mean with the lowest log-loss: every member is calibrated, and all weights are optimized together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WeightedParams(WeighingParams):
 
 @COMBINERS.register("weighted")
 class Weighted(Combiner[WeightedParams]):
-    """Calibrated members, the optimal weights on the simplex, the mean calibrated again."""
+    """Calibrate the members, find the optimal weights on the simplex, and calibrate the mean again."""
 
     Params = WeightedParams
     simplicity = 6

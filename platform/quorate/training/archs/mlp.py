@@ -18,15 +18,15 @@ from quorate.training.shapes import Shape, TableShape
 class MlpParams(KindParams):
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((256, 128), min_length=1)
-    """Units of each hidden layer."""
+    """Number of units of each hidden layer."""
     norm: Norm = "batch"
-    """What follows each hidden layer: `batch` or `group` normalization, or `none`; then the layer has a bias."""
+    """Normalization after each hidden layer: `batch`, `group`, or `none`, which gives the layer a bias."""
 
     @model_validator(mode="after")
     def _leaves_something(self) -> MlpParams:
         if self.norm == "group" and 1 in self.hidden:
             raise ValueError(
-                "norm: group would make a hidden layer of 1 unit always 0; take batch, none, or more units"
+                "norm: group would make a hidden layer of 1 unit always 0; choose batch, none, or more units"
             )
         return self
 
@@ -55,16 +55,16 @@ class Mlp:
 
 
 class Columns(nn.Module):
-    """Numbers as they are, and an embedding for each category: (n, numbers + categories) to (n, width)."""
+    """Numbers unchanged, and an embedding for each category: (n, numbers + categories) to (n, width)."""
 
     def __init__(self, shape: TableShape) -> None:
         super().__init__()
         self.numbers = shape.numbers
-        # The rule of thumb of fastai for the width of an embedding.
+        # fastai's rule of thumb for the width of an embedding.
         widths = [min(50, round(1.6 * count**0.56)) for count in shape.cardinalities]
         tables = [nn.Embedding(count, width) for count, width in zip(shape.cardinalities, widths, strict=True)]
         for table in tables:
-            nn.init.zeros_(table.weight[:2])  # missing and unknown: no row may ever have trained them
+            nn.init.zeros_(table.weight[:2])  # missing and unknown: possibly no row trains them
         self.embeddings = nn.ModuleList(tables)
         self.width = shape.numbers + sum(widths)
 

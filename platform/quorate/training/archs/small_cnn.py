@@ -1,4 +1,4 @@
-"""Three convolutions for images of 8 to 64 pixels."""
+"""A network of three convolutions for images of 8 to 64 pixels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from quorate.training.normalization import Norm, norm_layers
 class SmallCnnParams(KindParams):
     kind: Literal["small_cnn"] = "small_cnn"
     width: int = Field(32, ge=1, le=1024)
-    """Channels of the first convolution; the next two have twice as many."""
+    """Number of channels of the first convolution; the next two have twice as many."""
     norm: Norm = "batch"
-    """What follows each convolution: `batch` or `group` normalization, or `none`; then the convolution has a bias."""
+    """Normalization after each convolution: `batch`, `group`, or `none`, which gives the convolution a bias."""
 
 
 @ARCHS.register("small_cnn")
 class SmallCnn:
-    """Convolution, normalization and ReLU three times, halved twice, then a linear layer."""
+    """Convolution, normalization and ReLU three times, with two halvings of the image, then a linear layer."""
 
     Params = SmallCnnParams
     convolutional = True

@@ -1,4 +1,4 @@
-"""A residual network for small images (He et al., 2016, section 4.2), with a free width and depth."""
+"""A residual network for small images (He et al., 2016, section 4.2), with configurable width and depth."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from quorate.training.normalization import Norm, norm_layers
 class SmallResnetParams(KindParams):
     kind: Literal["small_resnet"] = "small_resnet"
     width: int = Field(16, ge=1, le=1024)
-    """Channels of the first stage; each of the next two doubles them and halves the image."""
+    """Number of channels of the first stage; each of the next two stages doubles them and halves the image."""
     blocks: int = Field(1, ge=1, le=50)
-    """Residual blocks in each of the three stages."""
+    """Number of residual blocks in each of the three stages."""
     norm: Norm = "batch"
-    """What follows each convolution: `batch` or `group` normalization, or `none`; then the convolution has a bias."""
+    """Normalization after each convolution: `batch`, `group`, or `none`, which gives the convolution a bias."""
 
 
 @ARCHS.register("small_resnet")
 class SmallResnet:
-    """Three stages of basic blocks, global average pooling, a linear layer."""
+    """Three stages of basic blocks, global average pooling, and a linear layer."""
 
     Params = SmallResnetParams
     convolutional = True
@@ -50,7 +50,7 @@ class SmallResnet:
 
 
 def _convolution(before: int, after: int, kernel: int, stride: int, norm: Norm) -> list[nn.Module]:
-    """A convolution that keeps the image's size, or halves it, with its normalization."""
+    """Return a convolution that keeps the image's size, or halves it, with its normalization."""
     convolution = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=norm == "none")
     return [convolution, *norm_layers(norm, after, nn.BatchNorm2d)]
 

@@ -1,4 +1,4 @@
-"""Every architecture of timm as `timm/NAME`, with any number of channels."""
+"""Every architecture of timm as `timm/NAME`, for any number of channels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quorate.training.backbone import renew_head
 
 class TimmParams(KindParams):
     drop_path: float = Field(0.0, ge=0, lt=1)
-    """Probability of leaving out a residual branch (stochastic depth), where the architecture has it."""
+    """Probability of dropping a residual branch (stochastic depth), in architectures that support it."""
 
     @field_validator("kind")
     @classmethod
@@ -29,7 +29,7 @@ class TimmParams(KindParams):
 
 @ARCHS.register("timm/")
 class Timm:
-    """PyTorch Image Models (Wightman), input and head adapted to the data."""
+    """PyTorch Image Models (Wightman), with input and head adapted to the data."""
 
     Params = TimmParams
     convolutional = True
@@ -37,7 +37,7 @@ class Timm:
 
     @staticmethod
     def names() -> list[str]:
-        """What the family has, for `quorate list`."""
+        """List the family's architectures, for `quorate list`."""
         return list(timm.list_models())
 
     @staticmethod
@@ -53,10 +53,10 @@ class Timm:
         dropout: float,
         weights: Mapping[str, torch.Tensor] | None,
     ) -> nn.Module:
-        """The network with `weights` in timm's key names, or with those of the hub where there are none.
+        """Build the network with `weights` in timm's key names, or with those of the hub if there are none.
 
-        timm fits the first convolution to the channels and leaves a head of other classes out; 0 is no head.
-        Raises `ValueError` where the weights are of another architecture.
+        timm adapts the first convolution to the channels and drops a head with other classes; 0 classes gives no head.
+        Raises `ValueError` if the weights belong to another architecture.
         """
         overlay = {"state_dict": dict(weights)} if weights is not None else None
         try:
@@ -65,7 +65,7 @@ class Timm:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"the weights do not fit {params.kind}: {reason}") from None
         names = network.state_dict().keys()
-        if weights is not None and 2 * len(names & weights.keys()) < len(names):  # timm lets some of them pass
+        if weights is not None and 2 * len(names & weights.keys()) < len(names):  # timm accepts some of them
             found = f"only {len(names & weights.keys())} of its {len(names)} tensors are in the file"
             raise ValueError(f"the weights do not fit {params.kind}: {found}")
         if n_classes not in (0, network.pretrained_cfg["num_classes"]):  # type: ignore[index]
@@ -80,7 +80,7 @@ def _create(
     if params.drop_path:
         options["drop_path_rate"] = params.drop_path
     config = timm.get_pretrained_cfg(name.split(".")[0])
-    if config is not None and config.fixed_input_size:  # transformers and their kin are built for one size
+    if config is not None and config.fixed_input_size:  # transformers and similar networks are built for one size
         options["img_size"] = shape[:2]
     network: nn.Module = timm.create_model(name, in_chans=shape[2], num_classes=n_classes, drop_rate=dropout, **options)
     return network

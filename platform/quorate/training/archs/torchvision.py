@@ -1,4 +1,4 @@
-"""Every classifier of torchvision as `torchvision/NAME`, with any number of channels."""
+"""Every classifier of torchvision as `torchvision/NAME`, for any number of channels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TorchvisionArchParams(KindParams):
 
 @ARCHS.register("torchvision/")
 class TorchvisionArch:
-    """The classifiers of torchvision.models, input and head adapted to the data."""
+    """The classifiers of torchvision.models, with input and head adapted to the data."""
 
     Params = TorchvisionArchParams
     convolutional = True
@@ -56,10 +56,11 @@ class TorchvisionArch:
         dropout: float,
         weights: Mapping[str, torch.Tensor] | None,
     ) -> nn.Module:
-        """The network with `weights` in torchvision's key names, or its default ones, downloaded, where there are none.
+        """Build the network with `weights` in torchvision's key names, or with its default ones, downloaded, if there
+        are none.
 
-        The first convolution is fitted to the channels; a head of other classes stays fresh. Raises
-        `ValueError` where the weights are of another architecture.
+        The first convolution is adapted to the channels; a head with other classes keeps its initial weights. Raises
+        `ValueError` if the weights belong to another architecture.
         """
         name = _name(params.kind)
         if weights is None:
@@ -97,7 +98,7 @@ def _create(name: str, shape: tuple[int, int, int], n_classes: int) -> nn.Module
 
 
 def _take_channels(network: nn.Module, channels: int) -> None:
-    """Make the first convolution anew where the images are not of three channels."""
+    """Replace the first convolution if the images do not have three channels."""
     name, first = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
     if channels == first.in_channels:
         return
@@ -113,13 +114,13 @@ def _take_channels(network: nn.Module, channels: int) -> None:
 
 
 def _head(network: nn.Module) -> str:
-    """The name of the last layer, which gives the logits."""
+    """Return the name of the last layer, which computes the logits."""
     layers: list[str] = [name for name, part in network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
     return layers[-1]
 
 
 def _drop_out(network: nn.Module, rate: float) -> None:
-    """Give the network's own dropout this rate; where it has none, put one before the last layer."""
+    """Set the rate of the network's own dropout; if it has none, insert one before the last layer."""
     own = [part for part in network.modules() if isinstance(part, nn.Dropout) and part.p > 0]
     for part in own:
         part.p = rate

@@ -1,4 +1,4 @@
-"""Images turned, shifted, scaled and sheared at once."""
+"""Random affine transforms: rotation, shift, scale and shear at once."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from quorate.training.random_transforms import drawn
 class AffineParams(KindParams):
     kind: Literal["affine"] = "affine"
     degrees: float = Field(10, ge=0, le=180)
-    """Greatest angle of a turn in degrees, either way."""
+    """Maximum rotation in degrees, in either direction."""
     translate: float = Field(0.1, ge=0, lt=1)
-    """Greatest shift, as a part of the side."""
+    """Maximum shift, as a fraction of the side."""
     scale: float = Field(0.1, ge=0, lt=1)
-    """Greatest change of the size: 0.1 is from nine tenths to eleven tenths."""
+    """Maximum change of the size: 0.1 gives factors from 0.9 to 1.1."""
     shear: float = Field(5, ge=0, lt=90)
-    """Greatest angle of the shear along the rows in degrees, either way."""
+    """Maximum angle of the shear along the rows in degrees, in either direction."""
     fill: int = Field(0, ge=0, le=255)
-    """Pixel value of what is uncovered."""
+    """Value of the uncovered pixels."""
 
 
 @AUGMENTATIONS.register("affine")
 class Affine:
-    """torchvision's RandomAffine: turns, shifts, scales and shears."""
+    """torchvision's RandomAffine: rotates, shifts, scales and shears."""
 
     Params = AffineParams
     main = "degrees"
@@ -37,7 +37,7 @@ class Affine:
     @staticmethod
     def check(params: AffineParams, shape: tuple[int, int, int]) -> None:
         if min(shape[:2]) < 2:
-            raise ValueError("an image of one row or column cannot be turned; leave it out")
+            raise ValueError("an image of one row or column cannot be rotated; leave it out")
 
     @staticmethod
     def apply(

@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation and hue, changed in random order."""
+"""Random changes of brightness, contrast, saturation and hue, in random order."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from quorate.training.random_transforms import drawn
 class ColorParams(KindParams):
     kind: Literal["color"] = "color"
     strength: float = Field(0.2, ge=0, le=1)
-    """Greatest change, as a part, of brightness, contrast and saturation where these are left out."""
+    """Maximum change, as a fraction, of brightness, contrast and saturation that are not set themselves."""
     brightness: float | None = Field(None, ge=0, le=1)
-    """Greatest change of the brightness: 0.2 is from four fifths to six fifths."""
+    """Maximum change of the brightness: 0.2 gives factors from 0.8 to 1.2."""
     contrast: float | None = Field(None, ge=0, le=1)
-    """Greatest change of the contrast, as a part."""
+    """Maximum change of the contrast, as a fraction."""
     saturation: float | None = Field(None, ge=0, le=1)
-    """Greatest change of the saturation, as a part; 0 for grey images."""
+    """Maximum change of the saturation, as a fraction; 0 for grey images."""
     hue: float = Field(0, ge=0, le=0.5)
-    """Greatest turn of the hue, as a part of the circle; 0.05 is visible, 0.5 exchanges all colours."""
+    """Maximum shift of the hue, as a fraction of the circle; 0.05 is visible, 0.5 changes all colours."""
 
     def strengths(self) -> dict[str, float]:
-        """What torchvision's ColorJitter takes."""
+        """Return the arguments of torchvision's ColorJitter."""
         given = {"brightness": self.brightness, "contrast": self.contrast, "saturation": self.saturation}
         filled = {name: self.strength if value is None else value for name, value in given.items()}
         return {**filled, "hue": self.hue}
@@ -44,7 +44,7 @@ class Color:
     def check(params: ColorParams, shape: tuple[int, int, int]) -> None:
         strengths = params.strengths()
         if shape[2] not in (1, 3):
-            raise ValueError(f"colours are of 3 channels, and these images have {shape[2]}; leave it out")
+            raise ValueError(f"colours need 3 channels, and these images have {shape[2]}; leave it out")
         if shape[2] == 1 and (strengths["saturation"] or strengths["hue"]):
             raise ValueError(
                 "images of one channel have no colour; leave it out, or change brightness and contrast alone: "

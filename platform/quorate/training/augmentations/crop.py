@@ -1,4 +1,4 @@
-"""Random crops of padded images: shifts of whole pixels."""
+"""Random crops of padded images: shifts by whole pixels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from quorate.registry import AUGMENTATIONS, KindParams
 class CropParams(KindParams):
     kind: Literal["crop"] = "crop"
     pixels: int = Field(4, ge=1, le=256)
-    """Greatest shift in pixels, down and to the right; what is uncovered repeats the edge. 4 is the padding of He et
-    al. (2016) for sides of 32; an eighth of the side is much."""
+    """Maximum shift in pixels, vertically and horizontally, in either direction; uncovered pixels repeat the edge. 4 is
+    the padding of He et al. (2016) for sides of 32; an eighth of the side is a large shift."""
 
 
 @AUGMENTATIONS.register("crop")
 class Crop:
-    """Shifts each image by up to so many pixels (He et al., 2016)."""
+    """Shifts each image by up to `pixels` pixels (He et al., 2016)."""
 
     Params = CropParams
     main = "pixels"

@@ -1,4 +1,4 @@
-"""CutMix: a rectangle of one image in another, the labels in proportion to the areas."""
+"""CutMix: paste a rectangle of one image into another, and mix the labels in proportion to the areas."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from quorate.registry import AUGMENTATIONS, KindParams
 class CutmixParams(KindParams):
     kind: Literal["cutmix"] = "cutmix"
     alpha: float = Field(1, ge=0.01, le=100)
-    """The share of the first image is drawn from Beta(alpha, alpha); 1 makes all shares alike (Yun et al., 2019)."""
+    """The fraction of the first image is drawn from Beta(alpha, alpha); 1 makes all fractions equally likely (Yun et
+    al., 2019)."""
     probability: float = Field(1, gt=0, le=1)
-    """Part of the batches that are mixed (Yun et al. take 0.5 for CIFAR, 1 for ImageNet)."""
+    """Fraction of the batches that are mixed (Yun et al. use 0.5 for CIFAR, 1 for ImageNet)."""
 
 
 @AUGMENTATIONS.register("cutmix")
 class Cutmix:
-    """torchvision's CutMix: a rectangle comes from another image, and so much of the label (Yun et al., 2019)."""
+    """torchvision's CutMix: a rectangle comes from another image, with a proportional part of the label (Yun et al.,
+    2019)."""
 
     Params = CutmixParams
     main = "alpha"

@@ -1,4 +1,4 @@
-"""Images bent by a smooth random field."""
+"""Elastic distortion of images by a smooth random field."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from quorate.training.random_transforms import drawn
 class ElasticParams(KindParams):
     kind: Literal["elastic"] = "elastic"
     alpha: float = Field(50, gt=0, le=10_000)
-    """Strength, as torchvision has it: pixels move by about 0.08 alpha / sigma; at most by half of alpha."""
+    """Strength, as defined by torchvision: pixels move by about 0.08 alpha / sigma; at most by half of alpha."""
     sigma: float = Field(4, ge=0.5, le=256)
-    """Smoothness of the field in pixels, the deviation of a normal distribution (Simard et al., 2003, take 4)."""
+    """Smoothness of the field in pixels: the standard deviation of a normal distribution (Simard et al., 2003, use
+    4)."""
     fill: int = Field(0, ge=0, le=255)
-    """Pixel value of what is uncovered."""
+    """Value of the uncovered pixels."""
 
 
 @AUGMENTATIONS.register("elastic")
@@ -50,5 +51,6 @@ class Elastic:
 
 
 def _reach(sigma: float) -> int:
-    """Pixels to each side of torchvision's kernel; they are padded by reflection, which needs a longer side."""
+    """Return the pixels on each side of torchvision's kernel; they are padded by reflection, which needs a longer
+    side."""
     return (int(8 * sigma + 1) | 1) // 2

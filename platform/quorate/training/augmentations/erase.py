@@ -1,4 +1,4 @@
-"""Random rectangles taken out of images: random erasing, and cutout as a case of it."""
+"""Random erasing of rectangles, with cutout as a special case."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from quorate.training.random_transforms import drawn
 class EraseParams(KindParams):
     kind: Literal["erase"] = "erase"
     probability: float = Field(0.5, gt=0, le=1)
-    """Part of the images that lose a rectangle."""
+    """Fraction of the images that lose a rectangle."""
     least: float = Field(0.02, gt=0, lt=1)
-    """Least area of the rectangle, as a part of the image's (Zhong et al., 2020)."""
+    """Minimum area of the rectangle, as a fraction of the image (Zhong et al., 2020)."""
     most: float = Field(0.33, gt=0, lt=1)
-    """Greatest area of the rectangle, as a part of the image's."""
+    """Maximum area of the rectangle, as a fraction of the image."""
     aspect: float = Field(0.3, gt=0, le=1)
-    """Least ratio of height to width; the greatest is its inverse, and 1 gives squares."""
+    """Minimum ratio of height to width; the maximum is its inverse, and 1 gives squares."""
     fill: Annotated[int, Field(ge=0, le=255)] | Literal["noise"] = 0
-    """Pixel value of the rectangle, or `noise` for a random value in each pixel."""
+    """Value of the rectangle's pixels, or `noise` for a random value in each pixel."""
 
     @model_validator(mode="after")
     def _least_is_least(self) -> EraseParams:
@@ -34,7 +34,7 @@ class EraseParams(KindParams):
 
 @AUGMENTATIONS.register("erase")
 class Erase:
-    """torchvision's RandomErasing: a random rectangle is lost (Zhong et al., 2020; DeVries and Taylor, 2017)."""
+    """torchvision's RandomErasing: erases a random rectangle (Zhong et al., 2020; DeVries and Taylor, 2017)."""
 
     Params = EraseParams
     main = "probability"

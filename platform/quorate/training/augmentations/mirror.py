@@ -1,4 +1,4 @@
-"""Mirrored images."""
+"""Random mirroring of images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quorate.registry import AUGMENTATIONS, KindParams
 class MirrorParams(KindParams):
     kind: Literal["mirror"] = "mirror"
     direction: Literal["horizontal", "vertical", "both"] = "horizontal"
-    """Which sides are exchanged: left and right, top and bottom, or each of the two on its own."""
+    """Which sides are exchanged: left and right, top and bottom, or each of the two independently."""
 
 
 @AUGMENTATIONS.register("mirror")
@@ -27,7 +27,8 @@ class Mirror:
     def apply(
         params: MirrorParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
     ) -> torch.Tensor:
-        """A pass of a given number is mirrored where that is odd (the second direction where its half is)."""
+        """Apply it; with `shared`, bit 0 of the pass number mirrors along the first axis, and bit 1 along the
+        second."""
         axes = {"horizontal": [2], "vertical": [1], "both": [2, 1]}[params.direction]
         for place, axis in enumerate(axes):
             if shared is None:

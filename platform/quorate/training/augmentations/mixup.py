@@ -14,15 +14,15 @@ from quorate.registry import AUGMENTATIONS, KindParams
 class MixupParams(KindParams):
     kind: Literal["mixup"] = "mixup"
     alpha: float = Field(0.2, ge=0.01, le=100)
-    """The share of the first image is drawn from Beta(alpha, alpha): small values mix little (Zhang et al., 2018, take
-    0.1 to 0.4 for ImageNet, 1 for CIFAR)."""
+    """The fraction of the first image is drawn from Beta(alpha, alpha): small values mix little (Zhang et al., 2018,
+    use 0.1 to 0.4 for ImageNet, 1 for CIFAR)."""
     probability: float = Field(1, gt=0, le=1)
-    """Part of the batches that are mixed."""
+    """Fraction of the batches that are mixed."""
 
 
 @AUGMENTATIONS.register("mixup")
 class Mixup:
-    """torchvision's MixUp: each image is a mean of two, its label as well (Zhang et al., 2018)."""
+    """torchvision's MixUp: each image is a mean of two, and so is its label (Zhang et al., 2018)."""
 
     Params = MixupParams
     main = "alpha"

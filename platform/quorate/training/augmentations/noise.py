@@ -13,12 +13,12 @@ from quorate.registry import AUGMENTATIONS, KindParams
 class NoiseParams(KindParams):
     kind: Literal["noise"] = "noise"
     deviation: float = Field(0.05, gt=0, le=1)
-    """Standard deviation, as a part of the range from black to white."""
+    """Standard deviation, as a fraction of the range from black to white."""
 
 
 @AUGMENTATIONS.register("noise")
 class Noise:
-    """Adds normal noise to every value of every pixel, each image its own."""
+    """Adds independent normal noise to every value of every pixel."""
 
     Params = NoiseParams
     main = "deviation"

@@ -12,20 +12,20 @@ from quorate.registry import AUGMENTATIONS, KindParams
 from quorate.training.random_transforms import drawn
 
 LEVELS = 31
-"""Magnitudes are counted from 0 to 30, as by Cubuk et al."""
+"""Number of magnitudes, counted from 0 to 30 as by Cubuk et al."""
 
 
 class RandAugmentParams(KindParams):
     kind: Literal["randaugment"] = "randaugment"
     magnitude: int = Field(9, ge=0, lt=LEVELS)
-    """Strength of the operations, from 0 to 30 (Cubuk et al., 2020, take 9 for ImageNet's ResNet-50)."""
+    """Strength of the operations, from 0 to 30 (Cubuk et al., 2020, use 9 for ImageNet's ResNet-50)."""
     operations: int = Field(2, ge=1, le=10)
-    """How many are applied, one after another."""
+    """Number of operations that are applied one after another."""
 
 
 @AUGMENTATIONS.register("randaugment")
 class RandAugment:
-    """torchvision's RandAugment: so many operations of one magnitude (Cubuk et al., 2020)."""
+    """torchvision's RandAugment: `operations` operations of one magnitude (Cubuk et al., 2020)."""
 
     Params = RandAugmentParams
     main = "magnitude"
@@ -49,6 +49,6 @@ class RandAugment:
 
 
 def check_channels(shape: tuple[int, int, int]) -> None:
-    """Raise `ValueError` for images that are neither grey nor of three colours: some operations are of colours."""
+    """Raise `ValueError` for images without 1 or 3 channels: some operations change colours."""
     if shape[2] not in (1, 3):
-        raise ValueError(f"its operations take 1 or 3 channels, and these images have {shape[2]}; leave it out")
+        raise ValueError(f"its operations need 1 or 3 channels, and these images have {shape[2]}; leave it out")

@@ -1,4 +1,4 @@
-"""Images turned about their middle."""
+"""Random rotation of images around their centre."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from quorate.training.random_transforms import drawn
 class RotationParams(KindParams):
     kind: Literal["rotation"] = "rotation"
     degrees: float = Field(15, gt=0, le=180)
-    """Greatest angle in degrees, either way."""
+    """Maximum angle in degrees, in either direction."""
     step: float | None = Field(None, gt=0, le=180)
-    """Only whole multiples of so many degrees, such as 90 where no side is up; any angle when left out."""
+    """Only whole multiples of this number of degrees, such as 90 for images without an upright direction; by default
+    any angle."""
     fill: int = Field(0, ge=0, le=255)
-    """Pixel value of what is uncovered."""
+    """Value of the uncovered pixels."""
 
     @model_validator(mode="after")
     def _a_step_fits(self) -> RotationParams:
         if self.step is not None and self.step > self.degrees:
-            raise ValueError(f"a step of {self.step:g} is beyond the greatest angle, {self.degrees:g}; raise degrees")
+            raise ValueError(f"a step of {self.step:g} is beyond the maximum angle, {self.degrees:g}; raise degrees")
         return self
 
 
 @AUGMENTATIONS.register("rotation")
 class Rotation:
-    """Turns images by a random angle."""
+    """Rotates images by a random angle."""
 
     Params = RotationParams
     main = "degrees"
@@ -40,7 +41,7 @@ class Rotation:
     @staticmethod
     def check(params: RotationParams, shape: tuple[int, int, int]) -> None:
         if min(shape[:2]) < 2:
-            raise ValueError("an image of one row or column cannot be turned; leave it out")
+            raise ValueError("an image of one row or column cannot be rotated; leave it out")
 
     @staticmethod
     def apply(
@@ -56,7 +57,7 @@ class Rotation:
 
 
 def _angle(params: RotationParams) -> float:
-    """Degrees; of a full circle of steps each angle comes once."""
+    """Draw an angle in degrees; if the steps cover a full circle, each angle is counted once."""
     if params.step is None:
         return float(torch.empty(()).uniform_(-params.degrees, params.degrees))
     steps = int(params.degrees / params.step + 1e-9)

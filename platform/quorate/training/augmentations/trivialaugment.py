@@ -1,4 +1,4 @@
-"""TrivialAugment: one operation of a random strength."""
+"""TrivialAugment: one operation of random strength."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class TrivialAugmentParams(KindParams):
 
 @AUGMENTATIONS.register("trivialaugment")
 class TrivialAugment:
-    """torchvision's TrivialAugmentWide: one operation of any strength, nothing to tune (Müller and Hutter, 2021)."""
+    """torchvision's TrivialAugmentWide: one operation of random strength, without parameters (Müller and Hutter,
+    2021)."""
 
     Params = TrivialAugmentParams
     main = None

@@ -1,1 +1,1 @@
-"""Pretraining without labels: one module for each kind, and the phase that runs it before the training."""
+"""Pretraining without labels: one module per kind, and the phase that runs it before the training."""

@@ -1,4 +1,4 @@
-"""A denoising autoencoder: features from which an image can be drawn whole after a part of it was hidden."""
+"""A denoising autoencoder: learn features that restore a damaged image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AutoencoderParams(PretrainParams):
     masked: float = Field(0.25, ge=0, lt=1)
     """Probability that a pixel of the input is hidden (Vincent et al., 2008)."""
     noise: float = Field(0.0, ge=0, le=2)
-    """Deviation of Gaussian noise on the input, in units of the standardized pixels."""
+    """Standard deviation of Gaussian noise on the input, in units of the standardized pixels."""
 
 
 @PRETRAININGS.register("autoencoder")
@@ -46,12 +46,13 @@ class _Restoration(Objective):
         self.masked, self.noise = params.masked, params.noise
 
     def loss(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error of the restored pixels, all of them, in standardized units."""
+        """Return the mean squared error of all restored pixels, in standardized units."""
         restored = self.decoder(self.encoder(self.damaged(x, generator)))
         return functional.mse_loss(restored.float(), x)
 
     def damaged(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """`x` (n, C, H, W) with hidden pixels at 0, in most schemes the mean of standardized images, and noise."""
+        """Set hidden pixels of `x` (n, C, H, W) to 0, which is usually the mean of standardized images, and add
+        noise."""
         if self.masked:
             kept = torch.rand(len(x), 1, *x.shape[2:], generator=generator) >= self.masked
             x = x * kept.to(x.device)
@@ -61,7 +62,7 @@ class _Restoration(Objective):
 
 
 class _Matrix(nn.Sequential):
-    """Features to images through one hidden layer."""
+    """Map features to images through one hidden layer."""
 
     def __init__(self, width: int, shape: tuple[int, int, int]) -> None:
         height, wide, channels = shape
@@ -75,7 +76,7 @@ class _Matrix(nn.Sequential):
 
 
 class _Drawing(nn.Module):
-    """Features to a small map, doubled by convolutions until it has the size of the image."""
+    """Map features to a small feature map, which convolutions double until it has the size of the image."""
 
     def __init__(self, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a kind of pretraining takes and gives."""
+"""The interface of a kind of pretraining."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from quorate.registry.parameter_names import named
 
 
 class PretrainParams(KindParams):
-    """What every pretraining takes."""
+    """Parameters of every pretraining."""
 
     epochs: int = Field(20, ge=1, le=100_000)
-    """Passes over the fold's training images and the unlabelled ones, before the `epochs` of the training."""
+    """Number of passes over the fold's training images and the unlabelled ones, before the `epochs` of the training."""
     batch_size: int = Field(256, ge=8, le=1_000_000)
-    """Images of one step."""
+    """Number of images per step."""
     lr: float = Field(1e-3, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
-    """Highest learning rate of AdamW, which falls to 0 along a cosine."""
+    """Maximum learning rate of AdamW, which falls to 0 along a cosine."""
 
 
 class Objective(nn.Module):
-    """An encoder with what is put on it to learn without labels; the encoder alone is kept."""
+    """An encoder with additional layers for learning without labels; only the encoder is kept."""
 
     def loss(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The loss of images (n, C, H, W) as the network takes them; draws come from the CPU generator."""
+        """Return the loss of images (n, C, H, W) in the form that the network takes; draws come from the CPU
+        generator."""
         raise NotImplementedError
 
 
 class Pretraining(Protocol):
-    """A registered kind."""
+    """A registered kind of pretraining."""
 
     Params: ClassVar[type[PretrainParams]]
     passes: ClassVar[float]
-    """What one image costs, in passes of the network forth and back."""
+    """Cost of one image, in forward and backward passes of the network."""
     convolutional: ClassVar[bool]
     """Whether it is for convolutional architectures only."""
 
     @staticmethod
     def build(params: Any, *, encoder: nn.Module, width: int, shape: tuple[int, int, int]) -> Objective:
-        """The objective of an `encoder` that gives (n, width) features of images of `shape` (H, W, C)."""
+        """Build the objective of an `encoder` that returns (n, width) features of images of `shape` (H, W, C)."""

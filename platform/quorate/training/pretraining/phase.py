@@ -1,4 +1,4 @@
-"""The phase before the training in which a network learns from images without their labels."""
+"""The pretraining phase: before the training, a network learns from images without their labels."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from quorate.training.loop import History, autocast
 from quorate.training.pretraining.objective import Objective, PretrainParams
 
 _SEED = 0x5EED_0F_1A7E
-"""Sets the draws of this phase apart from those of the training with the same seed."""
+"""Makes the draws of this phase differ from those of the training with the same seed."""
 _WEIGHT_DECAY = 1e-6
 """As in SimCLR (Chen et al., 2020)."""
 
 
 @dataclass
 class PretrainingResult:
-    """How a pretraining ended; `run` is the run of the training that follows."""
+    """How a pretraining ended; `run` is the run context of the training that follows."""
 
     history: History
     run: TaskContext
     stopped: bool = False
-    """The world asked to stop: there is no training now."""
+    """Whether a report was answered with STOP: there is no training now."""
     whole: bool = True
-    """False where the deadline cut it short."""
+    """False if the deadline ended it early."""
 
 
 class JoinedFeeds:
-    """The images of several feeds as one."""
+    """The images of several feeds as one feed."""
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
         self._feeds = [feed for feed in feeds if len(feed)]
@@ -50,7 +50,7 @@ class JoinedFeeds:
         return sum(map(len, self._feeds))
 
     def batch(self, rows: torch.Tensor) -> torch.Tensor:
-        """The images at positions `rows`, those of the first feed first."""
+        """Return the images at positions `rows`; those of the first feed come first."""
         parts, before = [], 0
         for feed in self._feeds:
             own = rows[(rows >= before) & (rows < before + len(feed))] - before
@@ -69,10 +69,9 @@ def pretrain(
     training_rows: int,
     run: TaskContext,
 ) -> PretrainingResult:
-    """Train `network` without its head in place, by the kind of `params`, on the images of `feeds`.
+    """Pretrain `network` without its head in place, by the kind of `params`, on the images of `feeds`.
 
-    Under a deadline it ends early enough for a training on `training_rows` rows, all epochs together. Raises
-    `Diverged`.
+    With a deadline it ends early enough for all epochs of a training on `training_rows` rows. Raises `Diverged`.
     """
     if run.restored is not None and run.restored.get("phase") != "pretraining":
         before: History = run.restored.get("pretrained", [])
@@ -156,9 +155,9 @@ class _Progress:
 def _train(
     progress: _Progress, pool: JoinedFeeds, run: TaskContext, *, reserve: Callable[[float], float]
 ) -> tuple[Signal, bool]:
-    """All epochs that are left; whether the world asked to stop, and whether the deadline ended it.
+    """Train the remaining epochs; return STOP if a report was answered with it, and whether the deadline ended it.
 
-    `reserve` gives the seconds to keep for the training from those of one image here.
+    `reserve` returns the seconds to keep for the training, given the seconds per image here.
     """
     begun, done = time.monotonic(), 0
     while progress.epoch < progress.params.epochs:
@@ -209,10 +208,10 @@ def _steps(rows: int, params: PretrainParams) -> int:
 
 
 class _After:
-    """The run as the training sees it: its states tell that the pretraining is over, and its figures.
+    """The run context of the training: its states record that the pretraining is over, and its metrics.
 
-    Where the deadline cut the pretraining short, checkpoints are the state in which it was left, so that a
-    later run with more time goes on there.
+    If the deadline ended the pretraining early, checkpoints keep the state at that point, so that a later run with more
+    time continues there.
     """
 
     def __init__(

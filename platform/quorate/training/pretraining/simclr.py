@@ -1,4 +1,5 @@
-"""SimCLR: two views of one image have features alike, views of different images do not (Chen et al., 2020)."""
+"""SimCLR: learn similar features for two views of one image and different ones for different images (Chen et al.,
+2020)."""
 
 from __future__ import annotations
 
@@ -17,17 +18,17 @@ from quorate.training.pretraining.views import ViewSettings
 class SimclrParams(PretrainParams):
     kind: Literal["simclr"] = "simclr"
     temperature: float = Field(0.5, gt=0, le=10)
-    """Divides the similarities; smaller values weigh the most similar other images more."""
+    """Divisor of the similarities; smaller values give more weight to the most similar other images."""
     projection: int = Field(64, ge=2, le=4096)
-    """Width of the projection head's output; the head is thrown away after the pretraining."""
+    """Width of the projection head's output; the head is discarded after the pretraining."""
     least_area: float = Field(0.2, gt=0, le=1)
-    """Part of an image that a view shows at least; the rest is cropped, and the crop resized."""
+    """Minimum fraction of the image in a view; the rest is cropped, and the crop is resized."""
     mirror: bool = False
     """Whether views are mirrored left to right with probability one half."""
     jitter: float = Field(0.4, ge=0, lt=1)
-    """Most change of a view's contrast (as a factor) and brightness (in the image's deviation)."""
+    """Maximum change of a view's contrast (as a factor) and brightness (in standard deviations of the image)."""
     noise: float = Field(0.0, ge=0, le=2)
-    """Deviation of Gaussian noise on a view, in the image's own deviation."""
+    """Standard deviation of Gaussian noise on a view, in standard deviations of the image."""
 
 
 @PRETRAININGS.register("simclr")
@@ -65,7 +66,7 @@ class _Contrast(Objective):
 def nt_xent(first: torch.Tensor, second: torch.Tensor, *, temperature: float) -> torch.Tensor:
     """Normalized temperature-scaled cross-entropy of two views (n, d) of the same rows (Chen et al., 2020, eq. 1).
 
-    Each of the 2n views has to find its partner among the 2n - 1 others by their cosine similarity.
+    The loss trains each of the 2n views to identify its partner among the 2n - 1 others by cosine similarity.
     """
     z = functional.normalize(torch.cat([first, second]), dim=1)
     with torch.autocast(z.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""Random views of whole batches of images: crop, mirror, brightness, contrast and noise, each row on its own."""
+"""Random views of batches of images: crop, mirror, brightness, contrast and noise, independent for each row."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import torch
 from torch.nn import functional
 
 _RATIO = math.log(4 / 3)
-"""Widest ratio of a crop's sides, as in torchvision's RandomResizedCrop."""
+"""Maximum ratio of a crop's sides (its logarithm), as in torchvision's RandomResizedCrop."""
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What two views of one image may differ in."""
+    """The differences between two views of one image."""
 
     least_area: float = 0.2
-    """Part of the image's area that a crop has at least."""
+    """Minimum fraction of the image's area in a crop."""
     mirror: bool = False
     jitter: float = 0.4
-    """Most change of brightness (in the image's own deviation) and of contrast (as a factor)."""
+    """Maximum change of brightness (in standard deviations of the image) and of contrast (as a factor)."""
     noise: float = 0.0
-    """Deviation of Gaussian noise, in the image's own deviation."""
+    """Standard deviation of Gaussian noise, in standard deviations of the image."""
 
     def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """One view of each of (n, C, H, W), of that shape; draws come from the CPU generator."""
+        """Return one view of each of (n, C, H, W), with the same shape; draws come from the CPU generator."""
         view = functional.grid_sample(
             x, self._grid(x, generator), mode="bilinear", padding_mode="border", align_corners=False
         )
@@ -43,7 +43,7 @@ class ViewSettings:
         return view.contiguous(memory_format=torch.channels_last if dense else torch.contiguous_format)
 
     def boxes(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """(n, 4) crops as left, top, width and height, in parts of the image, which holds all of them."""
+        """Return (n, 4) crops within the image as left, top, width and height, in fractions of the image."""
         area = torch.empty(n).uniform_(self.least_area, 1, generator=generator)
         ratio = torch.empty(n).uniform_(-_RATIO, _RATIO, generator=generator).exp()
         size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).clamp(max=1)
