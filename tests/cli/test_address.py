@@ -14,7 +14,7 @@ def test_an_address_without_ray_is_refused(tmp_path, more):
     done = here.command("train", "job.yaml", "--store", "store", "--address", "head:6379", *more)
 
     assert done.returncode == 2
-    assert "--address head:6379 names a Ray cluster, and the executor is local" in done.stderr + done.stdout
+    assert "--address head:6379 requires the executor ray, but the executor is local" in done.stderr + done.stdout
     assert "give --executor ray" in done.stderr + done.stdout and not (tmp_path / "runs").exists()
 
 

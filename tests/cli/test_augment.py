@@ -48,7 +48,7 @@ def test_a_sheet_is_drawn_the_same_each_time(command: Command, tmp_path: Path) -
     command("job.yaml", "cnn", "-o", "large.png", "--rows", "3", "--draws", "4")
 
     sheet, again, large = (matplotlib.image.imread(tmp_path / f"{name}.png") for name in ("sheet", "again", "large"))
-    assert (code, said) == (0, "sheet.png: 3 training images, augmented as for cnn\n")
+    assert (code, said) == (0, "sheet.png: 3 training images with the augmentation of cnn\n")
     np.testing.assert_array_equal(sheet, again)
     assert large.shape[1] > sheet.shape[1] > 300
     assert sheet[..., :3].std() > 0.1
@@ -68,14 +68,14 @@ def test_passes_and_mixed_rows_are_drawn_too(command: Command, tmp_path: Path) -
         (["job.yaml", "cnm"], "the job has no member 'cnm'; did you mean 'cnn'? (choose from cnn, mixed, colourful, "),
         (
             ["job.yaml", "svm"],
-            "members.svm: svm learns without augmentation, only networks do; choose cnn or mixed or ",
+            "members.svm: only networks use augmentation, and this member is of kind svm; choose cnn or mixed or ",
         ),
-        (["job.yaml", "plain"], "it has no augment, so that there is nothing to show; such as `augment: {crop: 2}`"),
-        (["job.yaml", "mixed", "--tta"], "it has no tta, so that there is nothing to show; such as `tta: {augment: "),
+        (["job.yaml", "plain"], "augment is not set, so there is nothing to draw; set it, e.g. `augment: {crop: 2}`"),
+        (["job.yaml", "mixed", "--tta"], "tta is not set, so there is nothing to draw; set it, e.g. `tta: {augment: "),
         (["job.yaml", "colourful"], "members.colourful: augment.color: images of one channel have no colour"),
         (
             ["job.yaml", "cnn", "-o", "sheet.bmp"],
-            "cannot draw sheet.bmp; the name should end with .png, .jpg, .pdf, .svg",
+            "cannot draw sheet.bmp; the file name must end with one of .png, .jpg, .pdf, .svg",
         ),
         (["job.yaml", "cnn", "-o", "nowhere/sheet.png"], "cannot write nowhere/sheet.png: No such file"),
         (["job.yaml", "cnn", "--set", "members.cnn.augment.crop=9"], "augment.crop: shifts of 9 pixels leave nothing"),
@@ -101,7 +101,7 @@ def test_tables_have_no_sheet(command: Command, tmp_path: Path) -> None:
     code, _, said = command("table.yaml", "cnn")
 
     assert code == 2
-    assert "augmentation is for images, and these are tables of " in said
+    assert "augmentation requires images; the training data are tables of " in said
 
 
 def test_the_images_of_a_sheet_are_of_the_classes_in_turn_and_the_first_column_is_as_it_was() -> None:

@@ -70,7 +70,7 @@ def test_curves_are_drawn_with_the_run_and_again(here: Here, quorate: Quorate, t
     code, out, _ = quorate("curves", "-o", str(tmp_path / "again"))
 
     assert code == 0
-    assert "4 pictures are in" in out
+    assert "wrote 4 pictures to" in out
     assert {path.name for path in (tmp_path / "again").iterdir()} == names
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (plots / name).read_bytes(), name
@@ -96,19 +96,25 @@ def test_diagnose_says_what_to_do_next(here: Here, quorate: Quorate) -> None:
         (("lr-find", "missing.yaml", "mlp"), "cannot read the job file"),
         (("lr-find", "job.yaml", "cnn"), "the job has no member 'cnn' (its members: mlp, bayes)"),
         (("lr-find", "job.yaml", "bayes"), "bayes is of the kind naive_bayes: the range test is for networks"),
-        (("lr-find", "job.yaml", "mlp", "--from", "1", "--to", "0.1"), "--from 1 --to 0.1: rates are above 0"),
-        (("lr-find", "job.yaml", "mlp", "--from", "0"), "rates are above 0"),
-        (("lr-find", "job.yaml", "mlp", "-o", "lr.gif"), "-o lr.gif: the ending must be one of .png, .svg, .pdf"),
-        (("lr-find", "job.yaml", "mlp", "-o", "no/lr.png"), "-o no/lr.png: there is no folder"),
+        (
+            ("lr-find", "job.yaml", "mlp", "--from", "1", "--to", "0.1"),
+            "--from 1 --to 0.1: learning rates must be above 0",
+        ),
+        (("lr-find", "job.yaml", "mlp", "--from", "0"), "learning rates must be above 0"),
+        (
+            ("lr-find", "job.yaml", "mlp", "-o", "lr.gif"),
+            "-o lr.gif: the file name must end with one of .png, .svg, .pdf",
+        ),
+        (("lr-find", "job.yaml", "mlp", "-o", "no/lr.png"), "-o no/lr.png: the folder "),
         (("lr-find", "job.yaml", "mlp", "--set", "members.mlp.lrr=1"), "did you mean 'lr'"),
         (("overfit", "job.yaml", "mpl"), "did you mean 'mlp'?"),
         (("overfit", "job.yaml", "mlp", "--rows", "1"), "--rows"),
         (("curves", "--run", "nothing"), "there is no run 'nothing'"),
         (("curves", "-o", "job.yaml"), "-o job.yaml: this is a file; name a folder"),
         (("diagnose", "--run", "nothing"), "there is no run 'nothing'"),
-        (("diagnose", "--target", "98"), "--target 98: an accuracy is from 0 to 1"),
-        (("diagnose", "--target-loss", "-1"), "--target-loss -1: a log-loss is 0 or more"),
-        (("diagnose", "--target", "0.9", "--target-loss", "0.1"), "give --target or --target-loss"),
+        (("diagnose", "--target", "98"), "--target 98: an accuracy must be between 0 and 1"),
+        (("diagnose", "--target-loss", "-1"), "--target-loss -1: a log-loss must be finite and at least 0"),
+        (("diagnose", "--target", "0.9", "--target-loss", "0.1"), "give either --target or --target-loss"),
     ],
 )
 def test_what_the_user_can_mend_ends_with_2(quorate: Quorate, arguments: tuple[str, ...], words: str) -> None:

@@ -40,7 +40,7 @@ def full(*_: object) -> None:
         (errno.EROFS, 2, ("read-only", "choose another folder")),
         (errno.EMFILE, 1, ("too many open files", "ulimit -n")),
         (errno.ENOMEM, 1, ("out of memory", "execution.workers")),
-        (errno.EAGAIN, 1, ("no more processes", "ulimit -u")),
+        (errno.EAGAIN, 1, ("limit of processes", "ulimit -u")),
         (errno.EIO, 1, ("input/output error",)),
     ],
 )

@@ -128,11 +128,11 @@ def test_a_user_s_own_kind_is_shown_from_the_present_folder(command: Command, tm
         (("store", "show", "--store", "s3://bucket"), "stores are folders here"),
         (("store", "collect", "--store", ".", "--max-size", "much"), "--max-size: 'much'"),
         (("store", "collect", "--store", ".", "--older-than", "30"), "--older-than: '30' has no unit; write '30s'"),
-        (("store", "--json", "collect"), "put the options behind `collect`"),
+        (("store", "--json", "collect"), "put the options after `collect`"),
         (("runs", "compare", "one"), "at least two runs"),
         (("runs", "compare", "one", "two"), "there is no run 'one'"),
         (("runs", "remove", "one"), "there is no run 'one'"),
-        (("runs", "--json", "list"), "put --json behind `list`"),
+        (("runs", "--json", "list"), "put --json after `list`"),
     ],
 )
 def test_what_the_user_can_mend_ends_with_code_2(
@@ -406,7 +406,7 @@ def test_the_store_is_shown_and_collected(command: Command, three_runs: Here, tm
         if path.is_file():
             age(path, 40 * 86400)
     _, dry, _ = command(tmp_path, "store", "collect", "--older-than", "30d", "--dry-run")
-    assert "would go" in dry and "unused fits" in dry
+    assert "would be removed" in dry and "unused fits" in dry
     assert json.loads(command(tmp_path, "store", "show", "--json")[1])["bytes"] == shown["bytes"]
     _, limited, _ = command(tmp_path, "store", "collect", "--max-size", "300KiB", "--json")
     assert json.loads(limited)["after"] <= 300 * 1024

@@ -269,7 +269,7 @@ def test_a_budget_that_the_cheapest_job_exceeds_is_told(init: Init, tmp_path: Pa
     code, out, _ = init("digits.npz", "--budget", "1s")
 
     assert code == 0
-    assert "That is more than the budget" in out
+    assert "This is more than the budget" in out
     assert "1 members" not in out
 
 
@@ -334,7 +334,7 @@ def test_a_file_that_is_there_is_kept_without_force_and_where_init_fails(init: I
     failed, _, _ = init("bad.csv", "--force")
 
     assert (refused, failed) == (2, 2)
-    assert "job.yaml is there already" in err
+    assert "job.yaml exists" in err
     assert (tmp_path / "job.yaml").read_text() == "mine"
     assert init("digits.npz", "--force")[0] == 0
     assert load_job(tmp_path / "job.yaml").spec.name == "digits"
@@ -432,7 +432,7 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (arrays(images=U8, labels=np.array([0, 0, 0, 1, 1, 2])), (), "the class 2 has a single row"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label names a column of a table"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("--budget", "soon"), "--budget: 'soon' is no time"),
-        (arrays(images=U8, labels=np.arange(6) % 2), ("-o", "no/job.yaml"), "there is no folder no"),
+        (arrays(images=U8, labels=np.arange(6) % 2), ("-o", "no/job.yaml"), "the folder no does not exist"),
         (file("data.npz"), (), "is no .npz archive, or cut short; save images and labels with numpy.savez"),
         (table({"a": [1, 2, 3, 4], "kind": list("xyxy")}), ("--label", "kid"), "did you mean 'kind'?"),
         (table({"a": [1, 2, 3], "price": [1.5, 2.5, 3.25]}), (), "that is a quantity, and Quorate classifies"),

@@ -189,7 +189,7 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
     assert "test: NLL" in said and "measured again:" in said
     assert (run / "pruned-1" / "manifest.json").is_file()
     code, _, wrong = quorate_in(run, "prune", "--run", str(run), "--members", "1")
-    assert code == 2 and "is there already; name another folder with -o, or remove it" in wrong
+    assert code == 2 and "exists; choose another folder with -o, or remove it" in wrong
 
 
 def stepped(*changes: EnsembleChange) -> Receipt:
@@ -239,12 +239,12 @@ def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--members", "2", "--loss", "0.1"], "three goals; give one of them"),
-        (["--members", "0"], "--members 0: an ensemble has at least one"),
-        (["--loss=-1"], "--loss -1: nats by which the log-loss may rise are needed"),
-        (["--max-latency", "5"], "--max-latency 5: a time with its unit is needed, such as 5ms or 0.2s"),
-        (["--max-latency", "0.00001ms"], "no ensemble of these members answers within 1e-05 ms: the fastest"),
-        (["-o", "somewhere"], "-o is for a smaller bundle; say which"),
+        (["--members", "2", "--loss", "0.1"], "give only one of --members"),
+        (["--members", "0"], "--members 0: an ensemble needs at least 1 member"),
+        (["--loss=-1"], "--loss -1: the rise of the log-loss must be finite"),
+        (["--max-latency", "5"], "--max-latency 5: give a time above 0 with its unit, e.g. 5ms or 0.2s"),
+        (["--max-latency", "0.00001ms"], "no ensemble of these members predicts a row within 1e-05 ms: the fastest"),
+        (["-o", "somewhere"], "-o requires a goal"),
     ],
 )
 def test_goals_that_are_none_are_refused(given: list[str], words: str, quorate_in: InFolder, run: Path) -> None:

@@ -83,7 +83,7 @@ def test_under_a_short_budget_there_is_none_and_the_command_writes_it_later(
     code, out, _ = quorate_in(tmp_path, "report")
 
     assert code == 0
-    assert out.startswith(f"the report of {here.newest_run().name} is in ")
+    assert out.startswith(f"wrote the report of {here.newest_run().name} to ")
     assert (here.newest_run() / REPORT).exists()
 
 
@@ -93,7 +93,7 @@ def test_the_command_writes_the_same_page_where_it_is_asked_to(here: Here, quora
     code, out, err = quorate_in(here.folder, "report", "--run", here.newest_run().name, "-o", str(output))
 
     assert (code, err) == (0, "")
-    assert f"is in {output} (" in out
+    assert f" to {output} (" in out
     own = (here.newest_run() / REPORT).read_text()
     assert output.read_text() == own.replace(str(here.newest_run()), f"runs/{here.newest_run().name}")
     assert not list(tmp_path.glob(".*")), "nothing is left beside it"

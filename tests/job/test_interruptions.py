@@ -65,7 +65,7 @@ def test_an_interrupted_command_ends_in_time_and_goes_on(
 
     assert process.returncode == 128 + number, output + errors
     assert time.monotonic() - begun < 10
-    assert "the same command goes on" in output
+    assert "run the same command to continue" in output
     assert "Traceback" not in output + errors
     again = here.command("train", "job.yaml", "--executor", "local", "--store", "store", "--json")
     assert again.returncode == 0, again.stderr

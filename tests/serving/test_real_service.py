@@ -150,7 +150,7 @@ def test_a_signal_before_the_ensemble_is_served_ends_the_command_with_its_code(
         output, errors = service.communicate(timeout=30)
         assert service.returncode == 128 + number, output + errors
         assert "Traceback" not in output + errors
-        assert "stopped before it was served" in errors
+        assert "stopped before the service was ready" in errors
     finally:
         if service.poll() is None:
             service.terminate()

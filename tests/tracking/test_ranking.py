@@ -103,4 +103,4 @@ def test_the_command_prints_where_the_newest_members_are(
     ui()
 
     page = address(server, "3", "digits-1")
-    assert f"members of digits-1, the best one first: {page}\n" in capsys.readouterr().out
+    assert f"members of digits-1, best first: {page}\n" in capsys.readouterr().out

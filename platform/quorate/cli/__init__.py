@@ -1,4 +1,4 @@
-"""The command `quorate`; each command imports what it needs when it runs, so that help is quick."""
+"""The command line `quorate`. Each command imports its modules when it runs, so that help is fast."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version and end.")) -> None:
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
     if version:
         typer.echo(f"quorate {__version__}")
         raise typer.Exit
@@ -84,8 +84,8 @@ app.add_typer(store.app, name="store")
 
 
 def main() -> None:
-    """Run the command line; an error of the user's or of the machine's ends with its code and without a traceback."""
-    # Pillow warns of pictures above 89 megapixels; which are read is decided in quorate.data.images
+    """Run the command line. An error of the user or of the machine gives an exit code and no traceback."""
+    # Pillow warns about images above 89 megapixels; quorate.data.images decides which images are read
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     environment.prepare_streams()
     with _plain_errors():

@@ -1,4 +1,4 @@
-"""`quorate augment`: a sheet of what a member's augmentation makes of the training images."""
+"""`quorate augment`: draw training images with a member's augmentation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def augment(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A .png, .jpg, .pdf or .svg.")] = Path(
         "augment.png"
     ),
-    rows: Annotated[int, typer.Option(min=1, max=64, help="How many images.")] = 8,
-    draws: Annotated[int, typer.Option(min=1, max=32, help="How many draws of each.")] = 6,
-    tta: Annotated[bool, typer.Option("--tta", help="Show the passes of test-time augmentation.")] = False,
+    rows: Annotated[int, typer.Option(min=1, max=64, help="Number of images.")] = 8,
+    draws: Annotated[int, typer.Option(min=1, max=32, help="Number of augmented draws per image.")] = 6,
+    tta: Annotated[bool, typer.Option("--tta", help="Show the passes of test-time augmentation instead.")] = False,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -27,19 +27,19 @@ def augment(
         ),
     ] = None,
 ) -> None:
-    """Draw training images beside what a member's augmentation makes of them."""
+    """Draw training images next to augmented versions of them."""
     from quorate.errors import UserError
     from quorate.plan.opening import open_data
     from quorate.report.contact_sheet import FORMATS, contact_sheet
     from quorate.spec import load_job
 
     if output.suffix.lower() not in FORMATS:
-        raise UserError(f"cannot draw {output}; the name should end with {', '.join(FORMATS)}")
+        raise UserError(f"cannot draw {output}; the file name must end with one of {', '.join(FORMATS)}")
     job = load_job(job_file, override or [])
     params, chosen = _chosen(job, member, tta=tta)
     data = open_data(job).train
     if data.signature.kind != "image":
-        raise job.error((("members", member), f"augmentation is for images, and these are {data.signature}"))
+        raise job.error((("members", member), f"augmentation requires images; the training data are {data.signature}"))
     try:
         (chosen.augment if tta else chosen).check(data.signature.shape)
     except ValueError as error:
@@ -48,11 +48,11 @@ def augment(
         contact_sheet(output, data, chosen, member=member, rows=rows, draws=draws, size=params.size, seed=job.spec.seed)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}") from None
-    typer.echo(f"{output}: {min(rows, len(data))} training images, augmented as for {member}")
+    typer.echo(f"{output}: {min(rows, len(data))} training images with the augmentation of {member}")
 
 
 def _chosen(job: Job, name: str, *, tta: bool) -> tuple[Any, Any]:
-    """The member's parameters, and what varies its images; raises `UserError`."""
+    """The member's parameters and its augmentation (with `tta`, its test-time augmentation); raises `UserError`."""
     from quorate.errors import UserError, did_you_mean
 
     members = job.spec.members
@@ -64,12 +64,14 @@ def _chosen(job: Job, name: str, *, tta: bool) -> tuple[Any, Any]:
     params: Any = members[name]
     if not hasattr(params, "augment"):
         fitting = [other for other, its in members.items() if hasattr(its, "augment")]
-        mend = f"choose {' or '.join(fitting)}" if fitting else "this job has none"
-        raise job.error((("members", name), f"{params.kind} learns without augmentation, only networks do; {mend}"))
+        fix = f"choose {' or '.join(fitting)}" if fitting else "this job has no network"
+        raise job.error(
+            (("members", name), f"only networks use augmentation, and this member is of kind {params.kind}; {fix}")
+        )
     chosen = params.tta if tta else params.augment
     if not chosen:
         key, example = (
             ("tta", "tta: {augment: {mirror: true}, passes: 2}") if tta else ("augment", "augment: {crop: 2}")
         )
-        raise job.error((("members", name), f"it has no {key}, so that there is nothing to show; such as `{example}`"))
+        raise job.error((("members", name), f"{key} is not set, so there is nothing to draw; set it, e.g. `{example}`"))
     return params, chosen

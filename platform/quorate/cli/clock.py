@@ -1,4 +1,4 @@
-"""When this command began, the start of Python and its imports counted in."""
+"""The time at which this command started, including the start of Python and its imports."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _first = True
 
 
 def began() -> float:
-    """On the clock of `time.monotonic`: the start of the process, or now where it has run a command before."""
+    """The start of the process, in seconds of `time.monotonic`; now, if this process ran a command before."""
     global _first
     first, _first = _first, False
     return process_start() if first else time.monotonic()
 
 
 def process_start() -> float:
-    """On the clock of `time.monotonic`; where the system does not tell, when this module was imported."""
+    """The start of the process, in seconds of `time.monotonic`; the import of this module if the system cannot tell."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

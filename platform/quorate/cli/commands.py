@@ -1,4 +1,4 @@
-"""Commands whose help shows no type for flags, as these take no value."""
+"""Typer commands whose help shows no value type for flags, because flags take no value."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
 class Command(TyperCommand):
-    """A command."""
+    """A command without value types for flags."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _flags_without_type(super().get_params(ctx))
 
 
 class Group(TyperGroup):
-    """A group of commands."""
+    """A group of commands without value types for flags."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _flags_without_type(super().get_params(ctx))

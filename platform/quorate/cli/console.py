@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def make_console(*, stderr: bool = False, highlight: bool = True, quiet: bool = False) -> Console:
-    """As wide as the terminal, or as COLUMNS says; in a pipe or a file, lines are as long as they are.
+    """A console as wide as the terminal, or as COLUMNS if set; lines in a pipe or a file are not broken.
 
-    Text is printed as it is: names of classes, columns and files may hold what rich takes for markup or emoji.
+    Markup and emoji are off: names of classes, columns and files may contain text that rich would interpret.
     """
     from rich.console import Console
 

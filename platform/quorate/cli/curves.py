@@ -1,4 +1,4 @@
-"""`quorate curves`: the learning curves of a run as pictures."""
+"""`quorate curves`: draw the learning curves of a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from quorate.cli.options import runs_folder
 def curves(
     run: Annotated[
         str | None,
-        typer.Option("--run", help="A run folder or its name, finished or not; the newest run when left out."),
+        typer.Option("--run", help="A run folder or its name, finished or not. Default: the newest run."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A folder for the pictures; the run's own when left out.")
+        Path | None,
+        typer.Option("-o", "--output", help="A folder for the pictures. Default: plots/ in the run folder."),
     ] = None,
 ) -> None:
-    """Draw the learning curves of each member, and of all on one sheet, as PNG and SVG."""
+    """Draw the learning curves of each member, and of all members on one sheet, as PNG and SVG."""
     from quorate.errors import UserError
     from quorate.runs.folder import RunFolder
     from quorate.scoring.output import check_output_folder, writing
@@ -34,5 +35,5 @@ def curves(
         place.mkdir(exist_ok=True)
         drawn = redraw(folder, place)
     if not drawn:
-        raise UserError(f"no member of {folder.name} has epochs to draw (yet)")
-    typer.echo(f"{len(drawn)} pictures are in {place}; curves.png has all members")
+        raise UserError(f"no member of {folder.name} has learning curves (yet)")
+    typer.echo(f"wrote {len(drawn)} pictures to {place}; curves.png shows all members")

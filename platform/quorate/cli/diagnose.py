@@ -1,4 +1,4 @@
-"""`quorate diagnose`: what to do next, from the errors of a finished run."""
+"""`quorate diagnose`: analyse the errors of a finished run and suggest the next step."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from quorate.json_text import json_text
 def diagnose(
     run: Annotated[
         str | None,
-        typer.Option("--run", help="A run folder or its name; the newest finished run when left out."),
+        typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
     ] = None,
     target: Annotated[
         float | None,
-        typer.Option("--target", metavar="ACCURACY", help="The accuracy that is possible, such as people's: 0 to 1."),
+        typer.Option(
+            "--target", metavar="ACCURACY", help="The accuracy that is possible, e.g. human accuracy: 0 to 1."
+        ),
     ] = None,
     target_loss: Annotated[
-        float | None, typer.Option("--target-loss", metavar="NATS", help="The log-loss to reach, instead of that.")
+        float | None,
+        typer.Option("--target-loss", metavar="NATS", help="The log-loss to reach, instead of an accuracy."),
     ] = None,
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Say whether bias, variance or unlike test rows hold a run back, and what to do next."""
+    """Find out whether bias, variance or a data mismatch limits a run, and suggest the next step."""
     from quorate.errors import UserError
 
     if target is not None and target_loss is not None:
-        raise UserError("give --target or --target-loss; one of them is measured against")
+        raise UserError("give either --target or --target-loss, not both")
     if target is not None and not 0 <= target <= 1:
-        raise UserError(f"--target {target:g}: an accuracy is from 0 to 1, such as 0.98")
+        raise UserError(f"--target {target:g}: an accuracy must be between 0 and 1, e.g. 0.98")
     if target_loss is not None and not 0 <= target_loss < float("inf"):
-        raise UserError(f"--target-loss {target_loss:g}: a log-loss is 0 or more nats")
+        raise UserError(f"--target-loss {target_loss:g}: a log-loss must be finite and at least 0 (nats)")
     from quorate.runs.folder import RunFolder
 
     folder = RunFolder.find(run, runs_folder())

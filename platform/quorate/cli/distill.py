@@ -1,4 +1,4 @@
-"""`quorate distill`: one student network instead of an ensemble."""
+"""`quorate distill`: train one student network to replace an ensemble."""
 
 from __future__ import annotations
 
@@ -25,15 +25,20 @@ def distill(
     run: RunOption = None,
     output: OutputOption = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Passes over the rows; 40 when left out.")
+        int | None, typer.Option(min=1, max=100_000, help="Passes over the training rows. Default: 40.")
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0.1, max=100, help="Softens what teacher and student say, in the loss.")
+        float,
+        typer.Option(
+            min=0.1, max=100, help="Temperature of the teacher's and the student's probabilities in the loss."
+        ),
     ] = 2.0,
     hard: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="The label's part of the loss, the ensemble has the rest; 0.1, or 0.5 without views."
+            min=0,
+            max=1,
+            help="Weight of the labels in the loss; the teacher has the rest. Default: 0.1, or 0.5 without views.",
         ),
     ] = None,
     views: Annotated[
@@ -41,11 +46,11 @@ def distill(
         typer.Option(
             min=0,
             max=1000,
-            help="Of each image that the ensemble is asked about; 0: its out-of-fold probabilities, as for tables.",
+            help="Augmented views of each image to predict. 0 uses the out-of-fold probabilities, as for tables.",
         ),
     ] = 10,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Train the same network on the labels alone too, to compare.")
+        bool, typer.Option("--plain", help="Also train the same network on the labels only, for comparison.")
     ] = False,
     override: Annotated[
         list[str] | None,
@@ -54,7 +59,7 @@ def distill(
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train one network on what a run's ensemble says of its training rows, and write its bundle."""
+    """Train one network on the predictions of a run's ensemble for the training rows, and write its bundle."""
     from quorate.runs.folder import RunFolder
 
     folder = RunFolder.find(run, runs_folder())
@@ -74,7 +79,7 @@ def distill(
             status.update(f"{who}: epoch {epoch}/{epochs}, {said}")
 
         def ask(view: int, views: int) -> None:
-            status.update(f"the ensemble looks at the images: view {view}/{views}")
+            status.update(f"the ensemble predicts the images: view {view}/{views}")
 
         lesson = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
         found = distilled(reopen(folder), job, lesson, target, ask=ask, watch=watch)

@@ -1,4 +1,4 @@
-"""`quorate doctor`: what this machine has, what is wrong with it, and how to fix it."""
+"""`quorate doctor`: check this machine and print problems with their fixes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ if TYPE_CHECKING:
     from quorate.doctor.check import CheckResult
 
 SECONDS = 70.0
-"""All checks run at once, and none is waited for any longer."""
+"""Time limit of the checks, which all run at the same time."""
 
 
 def doctor(
     store: Annotated[
         str | None,
-        typer.Option(
-            metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
-        ),
+        typer.Option(metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check versions, processors, memory, disks, GPUs, tracking and ports; code 1 where something needs mending."""
+    """Check versions, processors, memory, disks, GPUs, tracking and ports. The exit code is 1 if there is a problem."""
     from quorate.doctor import machine, services, software
     from quorate.doctor.check import CheckResult, run_checks
     from quorate.errors import UserError

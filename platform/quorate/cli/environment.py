@@ -1,4 +1,4 @@
-"""The streams of the command and the errors of the machine: full disks, permissions, limits, closed pipes."""
+"""Set up the standard streams, and explain errors of the machine: full disks, permissions, limits, closed pipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quorate.cli.options import runs_folder, store_uri
 from quorate.errors import naming
 
 LITTLE = 1 << 20
-"""Free bytes below which a disk is named as the full one: an assumption, a block or two more than nothing."""
+"""Free bytes below which a disk counts as full: an assumption."""
 
 OUTPUT = "the standard output"
 
@@ -26,19 +26,19 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LIMITS = {
     errno.EMFILE: "too many open files for one process; raise the limit (`ulimit -n 4096`), or use fewer workers "
     "(`--set execution.workers=1`)",
-    errno.ENFILE: "too many open files on this machine; end other programs, or ask its administrator for more",
-    errno.EAGAIN: "no more processes or threads may be started; raise the limit (`ulimit -u`), or use fewer workers "
+    errno.ENFILE: "too many open files on this machine; end other programs, or ask an administrator to raise it",
+    errno.EAGAIN: "the limit of processes and threads is reached; raise the limit (`ulimit -u`), or use fewer workers "
     "(`--set execution.workers=1`)",
     errno.ENOMEM: "the machine is out of memory; end other programs, or use fewer workers "
     "(`--set execution.workers=1`)",
-    errno.EIO: "the disk has an input/output error; look at the system's log (`dmesg`)",
-    errno.ESTALE: "the network file system has lost the file; start the same command again",
+    errno.EIO: "the disk reports an input/output error; check the system log (`dmesg`)",
+    errno.ESTALE: "the network file system no longer has the file; run the same command again",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
 
 
 class Output(io.TextIOWrapper):
-    """The standard output: its errors name it, and a reader that is gone ends the command as SIGPIPE would."""
+    """The standard output: errors carry its name, and a closed pipe ends the command as SIGPIPE would."""
 
     def write(self, text: str, /) -> int:
         with _own_errors():
@@ -62,8 +62,8 @@ def _own_errors() -> Iterator[None]:
 def prepare_streams() -> None:
     """Make the standard streams safe to write to.
 
-    A stream that the caller closed becomes /dev/null: the next file that is opened would get its number, and what is
-    printed would end in that file. Characters that the terminal's encoding lacks are replaced instead of raising.
+    A stream that the caller closed becomes /dev/null. Otherwise the next opened file would get its number, and printed
+    text would go to that file. Characters that the encoding of the terminal lacks are replaced instead of raising.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -85,14 +85,14 @@ def prepare_streams() -> None:
 
 
 def flush_streams() -> None:
-    """Write what is buffered, so that a stream that cannot be written is an error of this command."""
+    """Flush both streams, so that a write error is an error of this command."""
     for stream in (sys.stdout, sys.stderr):
         if not stream.closed:
             stream.flush()
 
 
 def give_up_output() -> None:
-    """Send what the streams cannot take to /dev/null, so that the interpreter can end."""
+    """Redirect streams that cannot be written to /dev/null, so that the interpreter can exit."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()
@@ -108,7 +108,7 @@ def _discard(number: int) -> None:
 
 
 def in_words(error: OSError) -> tuple[str, int] | None:
-    """What is wrong with the machine and what to do, with the exit code; None where the machine is not at fault."""
+    """The problem of the machine and its fix, with the exit code; None if the machine is not the cause."""
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
     if error.errno in _FULL:
         quota = "the disk quota is used up" if error.errno == errno.EDQUOT else "no space is left on the disk"
@@ -117,7 +117,7 @@ def in_words(error: OSError) -> tuple[str, int] | None:
         where = f"{place} cannot be written: {quota}" if place else f"{quota}{_full_places()}"
         fix = (
             "make room (`quorate store collect --max-size SIZE`, `quorate runs remove RUN`) or choose another disk "
-            "(QUORATE_STORE, QUORATE_RUNS, TMPDIR), and start the command again: finished work is kept"
+            "(QUORATE_STORE, QUORATE_RUNS, TMPDIR), and run the command again: finished work is kept"
         )
         return f"{where}; {fix}", 1
     if error.errno in _FORBIDDEN:
@@ -139,7 +139,7 @@ def _above(path: Path) -> Iterator[Path]:
 
 
 def _full_places() -> str:
-    """The folders that this command writes to and whose disks are full, where there are any."""
+    """The folders of this command that are on a full disk, as a phrase; empty if there are none."""
     places = {"runs": runs_folder(), "store": Path(store_uri().removeprefix("file://"))}
     try:
         places["TMPDIR"] = Path(tempfile.gettempdir())

@@ -1,4 +1,4 @@
-"""`quorate evaluate`: what an ensemble is worth on labelled rows."""
+"""`quorate evaluate`: measure an ensemble on labelled rows."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--label",
-            help="Column of a table, or array of an .npz, with the classes; that of the training data or "
-            "'labels' when left out.",
+            help="Column of a table, or array of an .npz, with the classes. Default: as in the training data, or "
+            "'labels'.",
         ),
     ] = None,
     output: Annotated[
@@ -39,7 +39,7 @@ def evaluate(
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Measure the ensemble of a run on labelled rows: figures with intervals, classes, mistakes, members."""
+    """Measure the ensemble of a run on labelled rows: metrics with intervals, classes, mistakes, members."""
     from quorate.scoring.output import check_output_folder
 
     if output is not None:
@@ -76,5 +76,5 @@ def evaluate(
     for part in as_tables(found):
         console.print(part)
     if output is not None:
-        console.print(f"figures, scores and pictures are in {output}")
+        console.print(f"wrote figures, scores and pictures to {output}")
     raise typer.Exit(code)

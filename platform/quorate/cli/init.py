@@ -1,4 +1,4 @@
-"""`quorate init`: looks at data and writes a job that suits them."""
+"""`quorate init`: inspect data and write a job file for them."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ def init(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="An .npz with images and labels, a folder of class folders, a CSV or Parquet file, or a folder with "
-            "train and test in it.",
+            help="An .npz with images and labels, a folder of class folders, a CSV or Parquet file, or a folder that "
+            "contains train and test.",
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The job file.")] = Path("job.yaml"),
-    budget: Annotated[
-        str, typer.Option(metavar="TIME", help="Time that the job may take, such as 300s, 30m or 2h.")
-    ] = "30m",
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The job file to write.")] = Path(
+        "job.yaml"
+    ),
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Time for the job, e.g. 300s, 30m or 2h.")] = "30m",
     label: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="The column of a table with the classes; guessed when left out."),
+        typer.Option(metavar="COLUMN", help="The column of a table with the classes. Default: guessed."),
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Test rows; what lies beside DATA, or a part of it, when left out."),
+        typer.Option(metavar="DATA", help="Test rows. Default: test data next to DATA, or else a part of DATA."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing job file.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Look at data, print what they are, and write a commented job that suits them."""
+    """Inspect data, print a summary, and write a commented job file for them."""
 
     from quorate.errors import UserError
     from quorate.quantities import read_seconds
@@ -57,7 +57,7 @@ def init(
     except ValueError as error:
         raise UserError(f"--budget: {error}") from None
     if seconds <= 0:
-        raise UserError("--budget: a job needs some time")
+        raise UserError("--budget: the time must be above 0")
     _check_output(output, force=force)
 
     from quorate.autoconfig.fingerprint import ImageFacts
@@ -91,13 +91,13 @@ def _check_output(output: Path, *, force: bool) -> None:
     if output.is_dir():
         raise UserError(f"{output} is a folder; name a file with -o")
     if output.exists() and not force:
-        raise UserError(f"{output} is there already; choose another file with -o, or write over it with --force")
+        raise UserError(f"{output} exists; choose another file with -o, or overwrite it with --force")
     if not output.parent.is_dir():
-        raise UserError(f"there is no folder {output.parent}; make it, or choose another file with -o")
+        raise UserError(f"the folder {output.parent} does not exist; create it, or choose another file with -o")
 
 
 def _check(draft: Path, *, opened: bool) -> None:
-    """Load the job as `quorate train` will, open its data and make its plan; raises `UserError`."""
+    """Load the job as `quorate train` does, open its data and make its plan; raises `UserError`."""
     from quorate.errors import UserError
     from quorate.execution.workplace import Workplace
     from quorate.job.planning import plan_job
@@ -111,7 +111,7 @@ def _check(draft: Path, *, opened: bool) -> None:
             plan_job(job, open_data(job), Workplace("local", None, lambda executor: None))
     except SpecError as error:
         problems = "\n".join(problem.message for problem in error.problems)
-        raise UserError(f"no job was written, for it would not run: {problems}") from None
+        raise UserError(f"wrote no job file, because the job would not run: {problems}") from None
 
 
 def _hub_answers() -> bool:
@@ -156,7 +156,7 @@ def _say_what_next(
     members = "1 member" if count == 1 else f"{count} members"
     folds = choices.validation.folds
     console.print(
-        f"\n{output} is written: {members} x {folds} fold{'s' * (folds > 1)} = {len(team.fits)} fit tasks, "
+        f"\nwrote {output}: {members} x {folds} fold{'s' * (folds > 1)} = {len(team.fits)} fit tasks, "
         f"about {say_seconds(team.seconds)} on {cores} core{'s' * (cores > 1)} (budget {budget.strip()}). Next:\n",
         highlight=False,
         markup=False,
@@ -164,8 +164,8 @@ def _say_what_next(
     )
     if team.seconds > seconds:
         console.print(
-            "That is more than the budget: this is the cheapest job for these data. Give it more time, or say what to "
-            f"end with: `quorate train {output} --budget {budget.strip()}` stops in time.\n",
+            "This is more than the budget, although it is the cheapest job for these data. Allow more time, or set a "
+            f"time limit: `quorate train {output} --budget {budget.strip()}` stops in time.\n",
             style="yellow",
             highlight=False,
             markup=False,

@@ -1,4 +1,4 @@
-"""`quorate leaderboard`: the figures of a finished run."""
+"""`quorate leaderboard`: show the metrics of a finished run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from quorate.json_text import json_text
 
 
 def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
-    """Show members and ensemble: out-of-fold and test figures, weights, temperatures, seconds."""
+    """Show members and ensemble: out-of-fold and test metrics, weights, temperatures, seconds."""
     from quorate.runs.folder import RunFolder
 
     board = RunFolder.find(run, runs_folder()).board()

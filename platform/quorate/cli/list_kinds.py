@@ -1,4 +1,4 @@
-"""`quorate list`: what a job file can choose from."""
+"""`quorate list`: list the kinds that a job file can use, and their keys."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ def list_kinds(
         str | None,
         typer.Argument(
             metavar="[members|archs|augmentations|combiners|datasets|initializations|optimizers|pretrainings|schedules]",
-            help="What to list; all when left out.",
+            help="What to list. Default: everything.",
         ),
     ] = None,
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="Show what this kind takes, e.g. `members svm`.")
+        str | None, typer.Argument(metavar="[KIND]", help="Show the keys of this kind, e.g. `members svm`.")
     ] = None,
     match: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help="Names that hold TEXT, those of families too, e.g. `archs --match resnet10`."
+            metavar="TEXT",
+            help="List only names that contain TEXT, including names in families, e.g. `archs --match resnet10`.",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the kinds that a job file can name, or what one of them takes."""
+    """List the kinds that a job file can use, or the keys of one kind."""
     from quorate.errors import UserError
     from quorate.registry import did_you_mean
     from quorate.registry.extras import how_to_install
@@ -53,7 +54,7 @@ def list_kinds(
         look_in(Path())
     if what is not None and kind is not None:
         if match is not None:
-            raise UserError("--match is for lists; leave it out, or leave the kind out")
+            raise UserError("--match works for lists only; leave out --match or the kind")
         _show_kind(what, kind, as_json=json)
         return
     found = {
@@ -72,11 +73,11 @@ def list_kinds(
         said = f"{missing} is not installed: {how_to_install('boosting', missing)}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
     if not any(found.values()):
-        console.print(f"nothing is called like {match!r}", highlight=False, markup=False)
+        console.print(f"no name contains {match!r}", highlight=False, markup=False)
 
 
 def _matching(entry: KindEntry, text: str | None) -> KindEntry | None:
-    """The entry if its name holds `text`, a family with those of its names that do."""
+    """The entry if its name contains `text`; a family keeps only the names that contain it."""
     from dataclasses import replace
 
     if text is None:
@@ -94,7 +95,7 @@ def _table(name: str, kinds: list[KindEntry], *, listed: bool) -> Table:
     table.add_column()
     table.add_column(no_wrap=True)
     for entry in kinds:
-        count = f" ({len(entry.family):,} names; see them with --match TEXT)" if entry.family and not listed else ""
+        count = f" ({len(entry.family):,} names; search with --match TEXT)" if entry.family and not listed else ""
         table.add_row(Text(f"  {entry.name}"), Text(entry.description + count), Text(entry.origin, style="dim"))
         for member in entry.family if listed else ():
             table.add_row(Text(f"    {member}"))

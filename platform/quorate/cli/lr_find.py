@@ -1,4 +1,4 @@
-"""`quorate lr-find`: the learning rate range test of a network."""
+"""`quorate lr-find`: run the learning rate range test of a network."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ def lr_find(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .png, .svg or .pdf file for the picture.")
     ] = None,
-    low: Annotated[float, typer.Option("--from", metavar="RATE", help="The lowest rate.")] = 1e-6,
-    high: Annotated[float, typer.Option("--to", metavar="RATE", help="The highest rate.")] = 10.0,
-    steps: Annotated[int, typer.Option(min=10, max=100_000, help="How many rates, one batch each.")] = 100,
+    low: Annotated[float, typer.Option("--from", metavar="RATE", help="The lowest learning rate.")] = 1e-6,
+    high: Annotated[float, typer.Option("--to", metavar="RATE", help="The highest learning rate.")] = 10.0,
+    steps: Annotated[
+        int, typer.Option(min=10, max=100_000, help="Number of learning rates; each trains on one batch.")
+    ] = 100,
     override: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Test a network at rising learning rates and suggest one; nothing is kept."""
+    """Train a network at rising learning rates and suggest one. Nothing is stored."""
     from quorate.errors import UserError
 
     check_picture(output)
     if not 0 < low < high < float("inf"):
-        raise UserError(f"--from {low:g} --to {high:g}: rates are above 0, and the highest is above the lowest")
+        raise UserError(f"--from {low:g} --to {high:g}: learning rates must be above 0, and --to must be above --from")
     job = read_job(job_file, override)
     from quorate.diagnostics.first_fold import open_subject
     from quorate.diagnostics.lr_range_test import check_networks, find_rate, sentences
@@ -49,6 +51,6 @@ def lr_find(
         for sentence in sentences(found):
             typer.echo(sentence)
         if output is not None:
-            typer.echo(f"the picture is in {output}")
+            typer.echo(f"wrote the picture to {output}")
     if not found.reading.learns:
         raise typer.Exit(1)

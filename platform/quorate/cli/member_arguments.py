@@ -1,4 +1,4 @@
-"""What the commands that ask one member of a job share: their arguments, and where pictures may go."""
+"""Arguments of the commands that work on one member of a job, and the check of their picture file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 JobArgument = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)]
 MemberArgument = Annotated[
-    str, typer.Argument(metavar="MEMBER", help="A member of the job by its name.", show_default=False)
+    str, typer.Argument(metavar="MEMBER", help="Name of a member of the job.", show_default=False)
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -29,14 +29,14 @@ def read_job(job_file: Path, override: list[str] | None) -> Job:
 
 
 def check_picture(path: Path | None) -> None:
-    """Raise `UserError` before any work where no picture could be written to `path`."""
+    """Raise `UserError` if no picture can be written to `path`, before any work is done."""
     from quorate.errors import UserError
 
     if path is None:
         return
     if path.suffix.lower() not in PICTURES:
-        raise UserError(f"-o {path}: the ending must be one of {', '.join(PICTURES)}")
+        raise UserError(f"-o {path}: the file name must end with one of {', '.join(PICTURES)}")
     if path.is_dir():
-        raise UserError(f"-o {path}: this is a folder; name a file")
+        raise UserError(f"-o {path} is a folder; give a file name")
     if not path.absolute().parent.is_dir():
-        raise UserError(f"-o {path}: there is no folder {path.absolute().parent}")
+        raise UserError(f"-o {path}: the folder {path.absolute().parent} does not exist")

@@ -1,4 +1,4 @@
-"""What the commands share that make one network from an ensemble: where it goes, progress, and being interrupted."""
+"""Output folder, progress and interruption of the commands that turn an ensemble into one network."""
 
 from __future__ import annotations
 
@@ -17,27 +17,25 @@ if TYPE_CHECKING:
 
 OutputOption = Annotated[
     Path | None,
-    typer.Option(
-        "-o", "--output", help="A new folder for the bundle; one in the run's folder, named as the member, if left out."
-    ),
+    typer.Option("-o", "--output", help="A new folder for the bundle. Default: a folder in the run folder."),
 ]
 
 
 def output_folder(given: Path | None, usual: Path) -> Path:
-    """Where the bundle goes; raises `UserError` before any work where something is there already."""
+    """The folder for the bundle; raises `UserError` if it exists, before any work is done."""
     from quorate.errors import UserError
     from quorate.scoring.output import check_output_folder
 
     path = given if given is not None else usual
     if path.exists():
-        raise UserError(f"{path} is there already; name another folder with -o, or remove it")
+        raise UserError(f"{path} exists; choose another folder with -o, or remove it")
     check_output_folder(path)
     return path
 
 
 @contextmanager
 def making(target: Path) -> Iterator[Status]:
-    """A line of progress where somebody looks; a signal ends the command with nothing written."""
+    """Show a status line in a terminal; a signal ends the command and nothing is written."""
 
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
@@ -53,7 +51,7 @@ def making(target: Path) -> Iterator[Status]:
 
 
 def tell(parts: Iterable[Any], target: Path) -> None:
-    """Print tables and sentences, and what can be done with the bundle."""
+    """Print tables and sentences, then the commands that use the bundle."""
 
     console = make_console(highlight=False)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Where commands keep and find things, and the options that several of them share."""
+"""Locations of runs and the store, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ __all__ = ["AllowCodeOption", "JsonOption", "RunOption", "bundle_folder", "runs_
 
 RunOption = Annotated[
     str | None,
-    typer.Option(
-        "--run", help="A run folder or its name, or an MLflow model URI; the newest finished run when left out."
-    ),
+    typer.Option("--run", help="A run folder or its name, or an MLflow model URI. Default: the newest finished run."),
 ]
 
 
 def _refuse_code(context: typer.Context, allowed: bool) -> bool:
-    """Refuse for the rest of the command to import code that a run names, unless it is allowed."""
+    """Unless allowed, refuse to import code that a run names, until the command ends."""
     if not allowed and not context.resilient_parsing:
-        # the root's context ends with the command also where another option cannot be read
+        # the root's context ends with the command, even if parsing another option fails
         context.find_root().with_resource(own_code.refused())
     return allowed
 
@@ -32,7 +30,7 @@ AllowCodeOption = Annotated[
     bool,
     typer.Option(
         "--allow-code",
-        help="Import the user's own code that the run names as module:name; only for runs that you trust.",
+        help="Import your own code that the run names as module:name. Use it only for runs that you trust.",
         callback=_refuse_code,
     ),
 ]
@@ -40,5 +38,5 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def store_uri() -> str:
-    """`.quorate/store` in the present folder, or QUORATE_STORE."""
+    """QUORATE_STORE, or `.quorate/store` in the current folder."""
     return os.environ.get("QUORATE_STORE", ".quorate/store")

@@ -1,4 +1,4 @@
-"""`quorate overfit`: whether a member can learn a few rows by heart."""
+"""`quorate overfit`: check whether a member can memorize a few rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from quorate.json_text import json_text
 def overfit(
     job_file: JobArgument,
     member: MemberArgument,
-    rows: Annotated[int, typer.Option(min=4, max=100_000, help="Rows to learn by heart, class-balanced.")] = 32,
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Most epochs that a network has for it.")] = 300,
+    rows: Annotated[int, typer.Option(min=4, max=100_000, help="Number of rows to memorize, class-balanced.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of epochs of a network.")] = 300,
     override: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a member on a few rows until it has them by heart, and say whether it can; nothing is kept."""
+    """Train a member until it memorizes a few rows, and report whether it can. Nothing is stored."""
     job = read_job(job_file, override)
     from quorate.diagnostics.first_fold import open_subject
     from quorate.diagnostics.overfit_test import memorize, sentences

@@ -1,4 +1,4 @@
-"""`quorate predict`: offline scores of images and of rows of tables."""
+"""`quorate predict`: score images or table rows offline."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="INPUT…",
-            help="Images, folders of images, .npz archives; CSV or Parquet files for an ensemble of tables.",
+            help="Images, folders of images or .npz archives; CSV or Parquet files for tables.",
             show_default=False,
         ),
     ],
     run: RunOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A .csv, .parquet or .npz file; standard output when left out."),
+        typer.Option("-o", "--output", help="A .csv, .parquet or .npz file. Default: standard output."),
     ] = None,
     uncertainty: Annotated[
         bool,
@@ -31,9 +31,11 @@ def predict(
     ] = False,
     coverage: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Add the set of classes that holds the true one so often, such as 0.9."),
+        typer.Option(
+            metavar="SHARE", help="Add the set of classes that contains the true class with this probability, e.g. 0.9."
+        ),
     ] = None,
-    by_class: Annotated[bool, typer.Option("--by-class", help="Cover each class so often on its own.")] = False,
+    by_class: Annotated[bool, typer.Option("--by-class", help="Apply --coverage to each class separately.")] = False,
     max_error: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Mark the rows that can be answered with at most this error rate."),
@@ -41,7 +43,7 @@ def predict(
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Score images or rows with the ensemble of a run: the class and the probability of every class."""
+    """Predict images or table rows with the ensemble of a run: the class and the probability of each class."""
     from quorate.scoring.output import check_output, write_scores
     from quorate.scoring.uncertainty import UncertaintyOptions, doubts_of
 
@@ -62,7 +64,7 @@ def predict(
         typer.echo(f"note: {note}", err=True)
     answers = ask(bundle, rows, doubt=uncertainty)
     for name in answers.lost:
-        typer.echo(f"the member {name} did not answer for some rows and is left out there", err=True)
+        typer.echo(f"member {name} failed on some rows; their predictions do not include it", err=True)
     for note in answers.notes:
         typer.echo(f"note: {note}", err=True)
     doubts, notes = doubts_of(answers, bundle, asked)
@@ -74,7 +76,7 @@ def predict(
         typer.echo(unreadable_files(rows.unreadable, len(scores)), err=True)
     if output is not None:
         write_scores(output, scores, bundle.class_names)
-        typer.echo(f"{len(scores)} rows to {output}")
+        typer.echo(f"wrote {len(scores)} rows to {output}")
     elif json:
         typer.echo(json_text(records_of(scores)))
     else:

@@ -1,4 +1,4 @@
-"""`quorate prune`: what members cost and are worth, and a smaller ensemble."""
+"""`quorate prune`: show the cost and value of each member, and write a smaller ensemble."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ if TYPE_CHECKING:
 def prune(
     run: Annotated[
         str | None,
-        typer.Option("--run", help="A run folder or its name; the newest finished run when left out."),
+        typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
     ] = None,
-    members: Annotated[int | None, typer.Option(metavar="N", help="Keep so many members.")] = None,
+    members: Annotated[int | None, typer.Option(metavar="N", help="Keep this number of members.")] = None,
     max_latency: Annotated[
         str | None,
-        typer.Option("--max-latency", metavar="TIME", help="Answer a row within this time on this machine: 5ms."),
+        typer.Option(
+            "--max-latency", metavar="TIME", help="Maximum prediction time per row on this machine, e.g. 5ms."
+        ),
     ] = None,
     loss: Annotated[
         float | None,
         typer.Option(
-            metavar="NATS", help="Let the out-of-fold log-loss rise by so much at most, its error included: 0.001."
+            metavar="NATS", help="Maximum rise of the out-of-fold log-loss, including its standard error, e.g. 0.001."
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Where the bundle goes; into the run when left out."),
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Folder for the bundle. Default: a folder in the run folder."
+        ),
     ] = None,
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what each member costs and is worth; with a goal, write the smaller bundle that meets it."""
+    """Show the cost and value of each member. With a goal, write the smaller bundle that meets it."""
     from quorate.errors import UserError
     from quorate.runs.folder import RunFolder
 
     goal = _goal(members, max_latency, loss)
     folder = RunFolder.find(run, runs_folder())
     if goal is None and output is not None:
-        raise UserError("-o is for a smaller bundle; say which, with --members, --max-latency or --loss")
+        raise UserError("-o requires a goal: give --members, --max-latency or --loss")
     if output is not None:
         output_folder(output, output)
 
@@ -55,14 +59,14 @@ def prune(
     from quorate.report.receipt import as_lines, as_table
     from quorate.scoring.output import writing
 
-    with make_console(stderr=True).status("combining without one member after another"):
+    with make_console(stderr=True).status("removing one member after another"):
         found = pruning.receipt(folder, by_cost=members is None)
     step = found.chosen(goal) if goal is not None else None
     if goal is not None and step is None:
         least = min(one.cost for one in found.steps)
         raise UserError(
-            f"no ensemble of these members answers within {goal.milliseconds:g} ms: the fastest on the way takes "
-            f"{least:.3g} ms on this machine; allow more, or train faster members"
+            f"no ensemble of these members predicts a row within {goal.milliseconds:g} ms: the fastest one takes "
+            f"{least:.3g} ms on this machine; allow more time, or train faster members"
         )
     written = None
     if step is not None and len(step.left) < len(found.names):
@@ -79,21 +83,21 @@ def prune(
 
 
 def _goal(members: int | None, max_latency: str | None, loss: float | None) -> Goal | None:
-    """Raises `UserError` for more than one, and for what no ensemble could meet."""
+    """The goal, if one is given; raises `UserError` for several goals and for invalid values."""
     from quorate.ensemble.receipt import Goal
     from quorate.errors import UserError
 
     given = [value for value in (members, max_latency, loss) if value is not None]
     if len(given) > 1:
-        raise UserError("--members, --max-latency and --loss are three goals; give one of them")
+        raise UserError("give only one of --members, --max-latency and --loss")
     if members is not None and members < 1:
-        raise UserError(f"--members {members}: an ensemble has at least one")
+        raise UserError(f"--members {members}: an ensemble needs at least 1 member")
     if loss is not None and not 0 <= loss < float("inf"):
-        raise UserError(f"--loss {loss:g}: nats by which the log-loss may rise are needed, such as 0.001")
+        raise UserError(f"--loss {loss:g}: the rise of the log-loss must be finite and at least 0 (nats), e.g. 0.001")
     milliseconds = None
     if max_latency is not None:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*", max_latency)
         if match is None or not float(match[1]):
-            raise UserError(f"--max-latency {max_latency}: a time with its unit is needed, such as 5ms or 0.2s")
+            raise UserError(f"--max-latency {max_latency}: give a time above 0 with its unit, e.g. 5ms or 0.2s")
         milliseconds = float(match[1]) * (1 if match[2] == "ms" else 1000)
     return Goal(members, milliseconds, loss) if given else None

@@ -1,4 +1,4 @@
-"""`quorate report`: a finished run as one HTML file."""
+"""`quorate report`: write the report of a finished run as one HTML file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from quorate.cli.options import AllowCodeOption, runs_folder
 def report(
     run: Annotated[
         str | None,
-        typer.Option("--run", help="A run folder or its name; the newest finished run when left out."),
+        typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE.html", help="Where to; `report.html` in the run's folder if left out."
+            "-o", "--output", metavar="FILE.html", help="The file to write. Default: report.html in the run folder."
         ),
     ] = None,
     allow_code: AllowCodeOption = False,
 ) -> None:
-    """Write the report of a finished run: one HTML file to look at, without anything from elsewhere."""
+    """Write the report of a finished run: one HTML file that loads nothing from other places."""
     from quorate.runs.folder import RunFolder
     from quorate.scoring.output import check_output, writing
 
@@ -40,4 +40,4 @@ def report(
         write_report(folder, path, opened)
     if opened.note:
         typer.echo(opened.note, err=True)
-    typer.echo(f"the report of {folder.name} is in {path} ({say_bytes(path.stat().st_size)})")
+    typer.echo(f"wrote the report of {folder.name} to {path} ({say_bytes(path.stat().st_size)})")

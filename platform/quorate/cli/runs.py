@@ -1,4 +1,4 @@
-"""`quorate runs`: what has been run, side by side, and removed."""
+"""`quorate runs`: list, compare and remove runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _STATES = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}
 """The colours of states."""
 
-app = typer.Typer(cls=Group, help="List runs, compare them, or remove them.")
+app = typer.Typer(cls=Group, help="List, compare or remove runs.")
 
 RunsArgument = Annotated[
     list[str], typer.Argument(metavar="RUN…", help="Run folders or their names.", show_default=False)
@@ -38,12 +38,12 @@ def _list_by_default(context: typer.Context, json: JsonOption = False) -> None:
     elif json:
         from quorate.errors import UserError
 
-        raise UserError(f"put --json behind `{context.invoked_subcommand}`")
+        raise UserError(f"put --json after `{context.invoked_subcommand}`")
 
 
 @app.command("list", cls=Command)
 def list_runs(json: JsonOption = False) -> None:
-    """List the runs, the newest first: how each ended, its figures and its size."""
+    """List the runs, newest first, with state, metrics and size."""
     from quorate.runs.history import past_runs
 
     runs = past_runs(runs_folder())
@@ -57,7 +57,7 @@ def list_runs(json: JsonOption = False) -> None:
 
     console = make_console()
     if not runs:
-        console.print(f"there is no run in {runs_folder().absolute()}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"no runs in {runs_folder().absolute()}", highlight=False, markup=False, soft_wrap=True)
         return
     states = [Text(run.state, style=_STATES.get(run.state, "")) for run in runs]
     columns = [
@@ -77,7 +77,7 @@ def list_runs(json: JsonOption = False) -> None:
 
 @app.command(cls=Command)
 def compare(runs: RunsArgument, json: JsonOption = False) -> None:
-    """Compare finished runs with the first: figures, what their jobs say differently, and the noise between them."""
+    """Compare finished runs with the first one: metrics, job differences, and paired differences with noise."""
     from quorate.errors import UserError
     from quorate.report.columns import natural_width
     from quorate.runs.comparison import compare
@@ -103,7 +103,7 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
     for table in tables:
         console.print(table)
     if not found.parameters:
-        console.print("the jobs are the same")
+        console.print("the jobs are identical")
     for versus in found.versus:
         console.print(_judged(versus, found.runs[0]), highlight=False, markup=False, soft_wrap=True)
 
@@ -111,9 +111,9 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
 @app.command(cls=Command)
 def remove(
     runs: RunsArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove runs that are over; the store's finished work and what MLflow has stay."""
+    """Remove runs that have ended. The store and the records in MLflow are kept."""
     from quorate.errors import UserError
     from quorate.quantities import say_bytes
     from quorate.runs.history import removable, size_of, unsent
@@ -122,7 +122,7 @@ def remove(
     folders = list({folder.path: folder for folder in (removable(run, runs_folder()) for run in runs)}.values())
     if not yes:
         if not sys.stdin.isatty():
-            raise UserError("nobody is there to ask; give --yes")
+            raise UserError("cannot ask for confirmation, because the standard input is not a terminal; give --yes")
         for folder in folders:
             lost = (
                 f", {left} records not yet in MLflow (quorate sync {folder.name})" if (left := unsent(folder)) else ""
@@ -148,7 +148,7 @@ def _side_by_side(title: str, rows: dict[str, Any], runs: Sequence[str], say: Ca
 
 
 def _judged(versus: RunDifference, first: str) -> str:
-    """The paired difference in words, as the champion is judged by it."""
+    """The paired difference in words; the choice of a champion uses the same test."""
     from quorate.ensemble.paired import Z
 
     if versus.difference is None:

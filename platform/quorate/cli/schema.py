@@ -1,4 +1,4 @@
-"""`quorate schema`: the JSON Schema of job files."""
+"""`quorate schema`: print the JSON Schema of job files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 
 def schema(
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A file; standard output when left out.")
+        Path | None, typer.Option("-o", "--output", help="The file to write. Default: standard output.")
     ] = None,
 ) -> None:
-    """Print the JSON Schema (2020-12) of job files, with the kinds of installed packages; editors complete with it."""
+    """Print the JSON Schema (2020-12) of job files, including the kinds of installed packages, for use in editors."""
     from quorate.errors import UserError
     from quorate.spec.schema import job_schema
 
@@ -26,4 +26,4 @@ def schema(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}") from None
-    typer.echo(f"put this first in a job file: # yaml-language-server: $schema={output}")
+    typer.echo(f"make this the first line of a job file: # yaml-language-server: $schema={output}")

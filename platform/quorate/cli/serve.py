@@ -1,4 +1,4 @@
-"""`quorate serve`: the ensemble behind an HTTP service."""
+"""`quorate serve`: serve an ensemble over HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from quorate.cli.options import AllowCodeOption, RunOption, bundle_folder
 
 def serve(
     run: RunOption = None,
-    host: Annotated[str, typer.Option(help="Address to bind; others than loopback need a token.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to bind. Addresses other than loopback require a token.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8000,
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients must send.")] = None,
     allow_code: AllowCodeOption = False,
@@ -28,5 +30,5 @@ def serve(
         typer.echo(f"error: {failure}", err=True)
         raise typer.Exit(1) from None
     except Interrupted as interrupted:
-        typer.echo("stopped before it was served", err=True)
+        typer.echo("stopped before the service was ready", err=True)
         raise typer.Exit(128 + interrupted.signum) from None

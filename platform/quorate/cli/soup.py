@@ -1,4 +1,4 @@
-"""`quorate soup`: the mean of several networks' weights instead of an ensemble."""
+"""`quorate soup`: average the weights of several networks to replace an ensemble."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ def soup(
         typer.Option(
             "--members",
             metavar="A,B,…",
-            help="Networks to choose from; a name stands for its copies and views. All that fit when left out.",
+            help="Networks to choose from; a name includes its copies and views. Default: all suitable networks.",
         ),
     ] = None,
     output: OutputOption = None,
-    store: Annotated[str | None, typer.Option(help="The store of the run; QUORATE_STORE when left out.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="The store of the run. Default: QUORATE_STORE, or .quorate/store.")
+    ] = None,
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Average the weights of a run's networks, fold by fold and greedily, and write the bundle of the result."""
+    """Average the weights of a run's networks greedily in each fold, and write the bundle of the result."""
     from quorate.errors import UserError
     from quorate.runs.folder import RunFolder
 
     names = None if members is None else [name.strip() for name in members.split(",") if name.strip()]
     if names is not None and not names:
-        raise UserError("--members is empty; name two networks or more, or leave it out")
+        raise UserError("--members is empty; name at least two networks, or leave it out")
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "soup")
     from quorate.compress.soup import make_soup

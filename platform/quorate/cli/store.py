@@ -1,4 +1,4 @@
-"""`quorate store`: what is kept of finished work, and what of it can go."""
+"""`quorate store`: inspect and garbage-collect a store."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
+        "--store", metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."
     ),
 ]
 
-app = typer.Typer(cls=Group, help="Show what the store keeps, or remove what is not needed.")
+app = typer.Typer(cls=Group, help="Inspect or garbage-collect the store.")
 
 
 @app.callback(invoke_without_command=True)
@@ -34,12 +34,12 @@ def _show_by_default(context: typer.Context, store: StoreOption = None, json: Js
     elif store is not None or json:
         from quorate.errors import UserError
 
-        raise UserError(f"put the options behind `{context.invoked_subcommand}`")
+        raise UserError(f"put the options after `{context.invoked_subcommand}`")
 
 
 @app.command(cls=Command)
 def show(store: StoreOption = None, json: JsonOption = False) -> None:
-    """Show the store's size by what it holds and by kind of member."""
+    """Show the size of the store, by type of content and by kind of member."""
     from quorate.quantities import say_bytes
     from quorate.store import find_store
     from quorate.store.collection import by_kind, by_space, take_stock
@@ -62,20 +62,23 @@ def show(store: StoreOption = None, json: JsonOption = False) -> None:
 @app.command(cls=Command)
 def collect(
     store: StoreOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     max_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Remove the least recently used until the store is at most so big."),
+        typer.Option(
+            metavar="SIZE", help="Remove the least recently used entries until the store has at most this size."
+        ),
     ] = None,
     older_than: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Remove what no job has used for so long, e.g. 30d or 12h.")
+        str | None,
+        typer.Option(metavar="TIME", help="Remove entries that no job has used for this time, e.g. 30d or 12h."),
     ] = None,
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Remove the checkpoints of unfinished tasks too.")
+        bool, typer.Option("--checkpoints", help="Also remove the checkpoints of unfinished fit tasks.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Remove what nothing refers to, checkpoints of finished tasks, and what the options say; jobs may go on."""
+    """Remove unreferenced data, checkpoints of finished tasks, and what the options select. Jobs may be running."""
     from quorate.quantities import read_bytes, read_seconds, say_bytes
     from quorate.store import find_store
     from quorate.store.collection import RetentionRules, collect
@@ -93,13 +96,13 @@ def collect(
 
     console = make_console()
     if done.shares:
-        console.print(_table("would go" if dry_run else "removed", done.shares))
-    verb = "would go" if dry_run else "removed"
+        console.print(_table("would be removed" if dry_run else "removed", done.shares))
+    verb = "would be removed" if dry_run else "removed"
     console.print(
         f"{say_bytes(done.before - done.after)} {verb}, {say_bytes(done.after)} kept", highlight=False, markup=False
     )
     if rules.max_size is not None and done.after > rules.max_size:
-        console.print("the rest is in use: by a running job, or within the last hour", highlight=False)
+        console.print("the rest is in use by a running job, or was used within the last hour", highlight=False)
 
 
 def _read(read: Callable[[str], float], option: str, text: str) -> float:

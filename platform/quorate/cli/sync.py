@@ -1,4 +1,4 @@
-"""`quorate sync`: send what a run could not send to MLflow."""
+"""`quorate sync`: send the remaining records of a run to MLflow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from quorate.cli.options import runs_folder
 
 def sync(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A run folder or its name.", show_default=False)
+        str | None,
+        typer.Argument(metavar="RUN", help="A run folder or its name. Default: the newest run.", show_default=False),
     ] = None,
 ) -> None:
-    """Send the records of a run that MLflow does not have yet; each arrives once, however often this runs."""
+    """Send the records of a run that MLflow does not have yet. Repeating the command sends no record twice."""
     from quorate.runs.folder import RunFolder
     from quorate.tracking.shipper_process import default_uri
     from quorate.tracking.shipper_process import sync as send

@@ -27,32 +27,33 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. members.cnn.epochs=3; repeatable."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
     executor: Annotated[
-        str | None, typer.Option(metavar="ray|local", help="Where fit tasks run; as the job file says when left out.")
+        str | None,
+        typer.Option(metavar="ray|local", help="Where fit tasks run. Default: execution.executor of the job file."),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; a local Ray when left out.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster. Default: start Ray on this machine.")
+    ] = None,
     store: Annotated[
         str | None,
-        typer.Option(
-            metavar="URI", help="Where finished work is kept; QUORATE_STORE, or .quorate/store, when left out."
-        ),
+        typer.Option(metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Override the job's seed.")] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Time for the whole command, such as 300s, 20m or 2h; makes the best of it."),
+        typer.Option(metavar="TIME", help="Time limit of the whole command, e.g. 300s, 20m or 2h."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the leaderboard only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the leaderboard.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Train an ensemble; finished fit tasks are reused, interrupted ones go on."""
+    """Train an ensemble. Finished fit tasks are reused, and interrupted ones continue from their checkpoints."""
 
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
 
     since, shown = began(), make_console(stderr=json)
-    # `shown` has what was asked for, `said` what is said on the way there.
+    # `shown` prints the result, `said` prints progress.
     said, errors = (make_console(quiet=True), make_console(stderr=True)) if quiet else (shown, shown)
     stop = StopRequest()
     stop.install()
@@ -65,7 +66,7 @@ def train(
         _run(job, store or store_uri(), address, (shown, said, errors), stop, since, as_json=json)
     except Interrupted as interrupted:
         errors.print(
-            f"interrupted ({interrupted}); finished tasks and checkpoints are kept, the same command goes on",
+            f"interrupted ({interrupted}); finished tasks and checkpoints are kept; run the same command to continue",
             highlight=False,
         )
         errors.file.flush()
@@ -93,8 +94,8 @@ def _check_options(job: Job, address: str | None) -> None:
 
     if address is not None and job.spec.execution.executor == "local":
         raise UserError(
-            f"--address {address} names a Ray cluster, and the executor is local, which trains in this process; "
-            "leave --address out, or give --executor ray"
+            f"--address {address} requires the executor ray, but the executor is local; "
+            "leave out --address, or give --executor ray"
         )
 
 
@@ -135,7 +136,7 @@ def _run(
             for line in as_lines(board["budget"], board["run"]) if "budget" in board else ():
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             _say_what_next(board, said)
-    if at_work() - before:  # what was given up would crash in the end of the interpreter: seen with SVC and torch
+    if at_work() - before:  # abandoned threads can crash the interpreter at exit: seen with SVC and torch
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -167,7 +168,7 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
 
     context = open_data(job, lambda note: console.print(note, style="yellow", markup=False, highlight=False))
     with Workplace(job.spec.execution.executor, address, lambda executor: None) as place:
-        plan = plan_job(job, context, place)  # on a cluster with its hardware, which decides numerics and keys
+        plan = plan_job(job, context, place)  # on a cluster, its hardware decides numerics and keys
     results = Results(open_store(store))
     done, features = find_finished(plan, results), summaries(plan, results.has_features)
     tasks = [
@@ -234,5 +235,5 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     if len(done) < len(tasks):
         left += sum(part.seconds for part in features)
     console.print(
-        f"{context.folds.reason}; {len(tasks)} fit tasks, {len(done)} finished; about {left:.0f} core seconds to go"
+        f"{context.folds.reason}; {len(tasks)} fit tasks, {len(done)} finished; about {left:.0f} core seconds left"
     )

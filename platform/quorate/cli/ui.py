@@ -1,4 +1,4 @@
-"""`quorate ui`: MLflow's user interface on the tracking store in use."""
+"""`quorate ui`: open the MLflow user interface."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 5000,
 ) -> None:
-    """Open MLflow's user interface on MLFLOW_TRACKING_URI, or on mlflow.db in this folder."""
+    """Open the MLflow user interface on MLFLOW_TRACKING_URI, or on mlflow.db in this folder."""
     from quorate.tracking.shipper_process import default_uri
 
     uri = default_uri()
@@ -36,10 +36,10 @@ def ui(
 
 
 def run_group(command: list[str]) -> int:
-    """Run a command in a process group of its own, and end the whole group with it or with this process.
+    """Run a command in its own process group, and end the whole group when the command or this process ends.
 
-    MLflow starts a server and its workers, which would go on serving where only their parent ends. Gives the
-    command's exit code, 128 + N where signal N ended this process's wait.
+    MLflow starts a server and its workers, which keep running if only their parent ends. Returns the exit code of the
+    command, or 128 + N if signal N ended the wait.
     """
     asked: list[int] = []
     group = 0
@@ -50,7 +50,9 @@ def run_group(command: list[str]) -> int:
             _signal_group(group, signal.SIGTERM)
 
     stopping = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it: the end of the terminal is no reason
+    if (
+        signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    ):  # nohup ignores SIGHUP: keep running after the terminal closes
         stopping.append(signal.SIGHUP)
     before = {number: signal.signal(number, on_signal) for number in stopping}
     try:
@@ -70,7 +72,7 @@ def run_group(command: list[str]) -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], asked: list[int]) -> int:
-    """Wait for the end of the process; once the group is asked to end, `GRACE_SECONDS` at most."""
+    """Wait for the process to end, at most `GRACE_SECONDS` after a signal."""
     while not asked:
         try:
             return process.wait(timeout=0.5)
@@ -88,7 +90,7 @@ def _signal_group(group: int, signum: int) -> None:
 
 
 def _say_members(uri: str, server: str) -> None:
-    """The addresses of the newest run's members at this tracking server, if one of the runs here was sent to it."""
+    """Print where this tracking server shows the members of the newest run, if a run of this folder was sent to it."""
     from quorate.cli.options import runs_folder
     from quorate.tracking.ranking import address, newest
 
@@ -96,5 +98,5 @@ def _say_members(uri: str, server: str) -> None:
     if found is None:
         return
     run, experiment_id = found
-    typer.echo(f"members of {run}, the best one first: {address(server, experiment_id, run)}")
+    typer.echo(f"members of {run}, best first: {address(server, experiment_id, run)}")
     typer.echo(f"the same members as charts: {address(server, experiment_id, run, charts=True)}")
