@@ -161,7 +161,7 @@ class NetParams(WeightingParams):
                 part.check_epochs(self.epochs)
         if self.weights is not None and self.init.kind != "default":
             raise ValueError(f"init: {self.init.kind} would overwrite the weights that are read; leave one of them out")
-        if self.weights == "hub" and not hasattr(ARCHS.get(self.arch.kind), "pretrained"):
+        if self.weights == "hub" and not ARCHS.get(self.arch.kind).loads_weights:
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
             )

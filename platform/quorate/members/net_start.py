@@ -28,7 +28,7 @@ def first_network(params: NetParams, *, shape: Shape, n_classes: int, run: TaskC
     if p.weights == "hub":
         return from_hub(p.arch, shape=shape, n_classes=n_classes, dropout=p.dropout)
     weights = read_weights(run.asset(Path(p.weights)))
-    if hasattr(arch, "pretrained"):
+    if arch.loads_weights:
         network: nn.Module = arch.pretrained(
             p.arch,
             shape=shape,

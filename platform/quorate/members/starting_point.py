@@ -57,7 +57,7 @@ def check_weights(arch: KindParams, shape: ImageShape, path: Path) -> None:
 def _check_weights(arch: KindParams, shape: ImageShape, path: Path, changed: int, size: int) -> None:
     kind = ARCHS.get(arch.kind)
     weights = read_weights(path, shapes_only=True)
-    if not hasattr(kind, "pretrained"):
+    if not kind.loads_weights:
         network, _ = _trial(arch, shape)
         try:
             with warnings.catch_warnings():

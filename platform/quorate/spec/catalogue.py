@@ -81,7 +81,7 @@ def entries(what: str) -> Iterator[KindEntry]:
         except OwnCodeError as error:
             yield KindEntry(name, f"cannot be used: {error}", "an installed package")
             continue
-        names = [f"{name}{member}" for member in kind.names()] if family and hasattr(kind, "names") else []
+        names = [f"{name}{member}" for member in kind.names()] if family else []
         missing = _missing(kind.Params)
         origin = "not installed" if missing else _origin(kind)
         yield KindEntry(f"{name}NAME" if family else name, description_of(kind), origin, names, missing)

@@ -107,10 +107,8 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
     def check(self, shape: tuple[int, int, int]) -> None:
         """Raise `ValueError` if these augmentations cannot be applied to images of shape (H, W, C)."""
         for step in self.root:
-            check = getattr(AUGMENTATIONS.get(step.kind), "check", None)
             try:
-                if check is not None:
-                    check(step, shape)
+                AUGMENTATIONS.get(step.kind).check(step, shape)
             except ValueError as error:
                 raise ValueError(f"{step.kind}: {error}") from None
 

@@ -36,7 +36,8 @@ class OwnArch:
         self.__doc__ = source.__doc__
         self.__module__ = source.__module__
         self._kind, self._call = kind, call
-        if hasattr(source, "pretrained"):
+        self.loads_weights = hasattr(source, "pretrained")
+        if self.loads_weights:
             self.pretrained = source.pretrained
 
     def build(self, params: KindParams, *, shape: Shape, n_classes: int, dropout: float) -> nn.Module:

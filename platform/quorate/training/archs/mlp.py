@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from quorate.registry import ARCHS, KindParams
+from quorate.training.contracts import Architecture
 from quorate.training.normalization import Norm, norm_layers
 from quorate.training.shapes import Shape, TableShape
 
@@ -32,7 +33,7 @@ class MlpParams(KindParams):
 
 
 @ARCHS.register("mlp")
-class Mlp:
+class Mlp(Architecture):
     """Linear layers with a normalization, ReLU and dropout; categories of tables are embedded."""
 
     Params = MlpParams

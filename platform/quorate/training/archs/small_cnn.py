@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from quorate.registry import ARCHS, KindParams
+from quorate.training.contracts import Architecture
 from quorate.training.normalization import Norm, norm_layers
 
 
@@ -20,7 +21,7 @@ class SmallCnnParams(KindParams):
 
 
 @ARCHS.register("small_cnn")
-class SmallCnn:
+class SmallCnn(Architecture):
     """Convolution, normalization and ReLU three times, with two halvings of the image, then a linear layer."""
 
     Params = SmallCnnParams

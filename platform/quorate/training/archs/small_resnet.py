@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from quorate.registry import ARCHS, KindParams
+from quorate.training.contracts import Architecture
 from quorate.training.normalization import Norm, norm_layers
 
 
@@ -24,7 +25,7 @@ class SmallResnetParams(KindParams):
 
 
 @ARCHS.register("small_resnet")
-class SmallResnet:
+class SmallResnet(Architecture):
     """Three stages of basic blocks, global average pooling, and a linear layer."""
 
     Params = SmallResnetParams

@@ -12,6 +12,7 @@ from torch import nn
 
 from quorate.registry import ARCHS, KindParams, did_you_mean
 from quorate.training.backbone import renew_head
+from quorate.training.contracts import Architecture
 
 
 class TimmParams(KindParams):
@@ -28,12 +29,13 @@ class TimmParams(KindParams):
 
 
 @ARCHS.register("timm/")
-class Timm:
+class Timm(Architecture):
     """PyTorch Image Models (Wightman), with input and head adapted to the data."""
 
     Params = TimmParams
     convolutional = True
     takes = frozenset({"image"})
+    loads_weights = True
 
     @staticmethod
     def names() -> list[str]:

@@ -14,6 +14,7 @@ from torchvision import models
 
 from quorate.registry import ARCHS, KindParams, did_you_mean
 from quorate.training.backbone import renew_head
+from quorate.training.contracts import Architecture
 
 
 class TorchvisionArchParams(KindParams):
@@ -27,12 +28,13 @@ class TorchvisionArchParams(KindParams):
 
 
 @ARCHS.register("torchvision/")
-class TorchvisionArch:
+class TorchvisionArch(Architecture):
     """The classifiers of torchvision.models, with input and head adapted to the data."""
 
     Params = TorchvisionArchParams
     convolutional = True
     takes = frozenset({"image"})
+    loads_weights = True
 
     @staticmethod
     def names() -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
@@ -27,12 +28,11 @@ class AffineParams(KindParams):
 
 
 @AUGMENTATIONS.register("affine")
-class Affine:
+class Affine(Augmentation):
     """torchvision's RandomAffine: rotates, shifts, scales and shears."""
 
     Params = AffineParams
     main = "degrees"
-    mixes = False
 
     @staticmethod
     def check(params: AffineParams, shape: tuple[int, int, int]) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
@@ -33,12 +34,11 @@ class ColorParams(KindParams):
 
 
 @AUGMENTATIONS.register("color")
-class Color:
+class Color(Augmentation):
     """torchvision's ColorJitter: brightness, contrast, saturation and hue in random order."""
 
     Params = ColorParams
     main = "strength"
-    mixes = False
 
     @staticmethod
     def check(params: ColorParams, shape: tuple[int, int, int]) -> None:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 
 
 class CropParams(KindParams):
@@ -18,12 +19,11 @@ class CropParams(KindParams):
 
 
 @AUGMENTATIONS.register("crop")
-class Crop:
+class Crop(Augmentation):
     """Shifts each image by up to `pixels` pixels (He et al., 2016)."""
 
     Params = CropParams
     main = "pixels"
-    mixes = False
 
     @staticmethod
     def check(params: CropParams, shape: tuple[int, int, int]) -> None:

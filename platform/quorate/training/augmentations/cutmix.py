@@ -9,6 +9,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 
 
 class CutmixParams(KindParams):
@@ -21,7 +22,7 @@ class CutmixParams(KindParams):
 
 
 @AUGMENTATIONS.register("cutmix")
-class Cutmix:
+class Cutmix(Augmentation):
     """torchvision's CutMix: a rectangle comes from another image, with a proportional part of the label (Yun et al.,
     2019)."""
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
@@ -24,12 +25,11 @@ class ElasticParams(KindParams):
 
 
 @AUGMENTATIONS.register("elastic")
-class Elastic:
+class Elastic(Augmentation):
     """torchvision's ElasticTransform: a smooth random field moves every pixel (Simard et al., 2003)."""
 
     Params = ElasticParams
     main = "alpha"
-    mixes = False
 
     @staticmethod
     def check(params: ElasticParams, shape: tuple[int, int, int]) -> None:

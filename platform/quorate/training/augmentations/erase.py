@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
@@ -33,12 +34,11 @@ class EraseParams(KindParams):
 
 
 @AUGMENTATIONS.register("erase")
-class Erase:
+class Erase(Augmentation):
     """torchvision's RandomErasing: erases a random rectangle (Zhong et al., 2020; DeVries and Taylor, 2017)."""
 
     Params = EraseParams
     main = "probability"
-    mixes = False
 
     @staticmethod
     def check(params: EraseParams, shape: tuple[int, int, int]) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 
 
 class MirrorParams(KindParams):
@@ -16,12 +17,11 @@ class MirrorParams(KindParams):
 
 
 @AUGMENTATIONS.register("mirror")
-class Mirror:
+class Mirror(Augmentation):
     """Mirrors each image with probability one half."""
 
     Params = MirrorParams
     main = "direction"
-    mixes = False
 
     @staticmethod
     def apply(

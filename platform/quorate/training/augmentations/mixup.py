@@ -9,6 +9,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 
 
 class MixupParams(KindParams):
@@ -21,7 +22,7 @@ class MixupParams(KindParams):
 
 
 @AUGMENTATIONS.register("mixup")
-class Mixup:
+class Mixup(Augmentation):
     """torchvision's MixUp: each image is a mean of two, and so is its label (Zhang et al., 2018)."""
 
     Params = MixupParams

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 
 
 class NoiseParams(KindParams):
@@ -17,12 +18,11 @@ class NoiseParams(KindParams):
 
 
 @AUGMENTATIONS.register("noise")
-class Noise:
+class Noise(Augmentation):
     """Adds independent normal noise to every value of every pixel."""
 
     Params = NoiseParams
     main = "deviation"
-    mixes = False
 
     @staticmethod
     def apply(

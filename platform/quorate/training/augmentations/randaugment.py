@@ -9,6 +9,7 @@ from pydantic import Field
 from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 LEVELS = 31
@@ -24,12 +25,11 @@ class RandAugmentParams(KindParams):
 
 
 @AUGMENTATIONS.register("randaugment")
-class RandAugment:
+class RandAugment(Augmentation):
     """torchvision's RandAugment: `operations` operations of one magnitude (Cubuk et al., 2020)."""
 
     Params = RandAugmentParams
     main = "magnitude"
-    mixes = False
 
     @staticmethod
     def check(params: RandAugmentParams, shape: tuple[int, int, int]) -> None:

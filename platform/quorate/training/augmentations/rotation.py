@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import rotate
 
 from quorate.registry import AUGMENTATIONS, KindParams
+from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
@@ -31,12 +32,11 @@ class RotationParams(KindParams):
 
 
 @AUGMENTATIONS.register("rotation")
-class Rotation:
+class Rotation(Augmentation):
     """Rotates images by a random angle."""
 
     Params = RotationParams
     main = "degrees"
-    mixes = False
 
     @staticmethod
     def check(params: RotationParams, shape: tuple[int, int, int]) -> None:

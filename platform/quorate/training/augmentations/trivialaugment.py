@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from quorate.registry import AUGMENTATIONS, KindParams
 from quorate.training.augmentations.randaugment import check_channels
+from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
@@ -17,13 +18,12 @@ class TrivialAugmentParams(KindParams):
 
 
 @AUGMENTATIONS.register("trivialaugment")
-class TrivialAugment:
+class TrivialAugment(Augmentation):
     """torchvision's TrivialAugmentWide: one operation of random strength, without parameters (Müller and Hutter,
     2021)."""
 
     Params = TrivialAugmentParams
     main = None
-    mixes = False
 
     @staticmethod
     def check(params: TrivialAugmentParams, shape: tuple[int, int, int]) -> None:

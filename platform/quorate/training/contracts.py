@@ -1,0 +1,33 @@
+"""The contracts of architectures and augmentations, with the defaults of their optional abilities."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar
+
+
+class Architecture:
+    """A kind of network: `build(params, *, shape, n_classes, dropout)` returns a `torch.nn.Module`."""
+
+    convolutional: ClassVar[bool] = False
+    """Whether channels-last memory and bfloat16 suit it."""
+    takes: ClassVar[Collection[str]] = frozenset({"image"})
+    """The kinds of signature that it accepts: `image`, `table`."""
+    loads_weights: ClassVar[bool] = False
+    """Whether it has `pretrained(params, *, shape, n_classes, dropout, weights)`, which adapts weights to the data."""
+
+    @staticmethod
+    def names() -> Sequence[str]:
+        """Names in the family, for a kind that is registered as one, such as `timm/`."""
+        return ()
+
+
+class Augmentation:
+    """A kind of augmentation: `apply(params, pixels, generator, *, shared)` varies a batch of uint8 images."""
+
+    mixes: ClassVar[bool] = False
+    """Whether it mixes rows with each other, and so their labels too."""
+
+    @staticmethod
+    def check(params: Any, shape: tuple[int, int, int]) -> None:
+        """Raise `ValueError` if it cannot be applied to images of shape (H, W, C)."""
