@@ -43,7 +43,7 @@ def test_lr_find_suggests_a_rate_and_draws_it_and_keeps_nothing_else(here: Here,
     assert code == 0
     assert "suggested: " in out
     assert "too low below" in out
-    assert "the job's own rate, 0.05, " in out
+    assert "the learning rate of the job, 0.05, " in out
     assert sorted(here.folder.rglob("*")) == sorted([*before, here.folder / "lr.png"])
     code, out, _ = quorate("lr-find", "job.yaml", "mlp", "--json", "--steps", "60", "--set", "members.mlp.lr=0.5")
     assert json.loads(out)["rate"] == 0.5
@@ -95,7 +95,7 @@ def test_diagnose_says_what_to_do_next(here: Here, quorate: Quorate) -> None:
     [
         (("lr-find", "missing.yaml", "mlp"), "cannot read the job file"),
         (("lr-find", "job.yaml", "cnn"), "the job has no member 'cnn' (its members: mlp, bayes)"),
-        (("lr-find", "job.yaml", "bayes"), "bayes is of the kind naive_bayes: the range test is for networks"),
+        (("lr-find", "job.yaml", "bayes"), "bayes is of kind naive_bayes, but the range test requires a network"),
         (
             ("lr-find", "job.yaml", "mlp", "--from", "1", "--to", "0.1"),
             "--from 1 --to 0.1: learning rates must be above 0",

@@ -110,8 +110,8 @@ def test_every_choice_stands_beside_its_rule_and_the_fingerprint_above(init: Ini
     text = (tmp_path / "job.yaml").read_text()
     assert code == 0
     assert "# training rows     1,797 in digits.npz" in text
-    assert re.search(r"test: \{fraction: 0.2\} +# held out by class: 1,797 rows, 500 or more", text)
-    assert "1,438 training rows, below 20,000: each row is predicted by members that have not seen it" in text
+    assert re.search(r"test: \{fraction: 0.2\} +# held out, stratified by class: 1,797 rows, at least 500", text)
+    assert "1,438 training rows, below 20,000: each row is predicted by models trained without it" in text
     assert "budget: 5m" in text
     members = text[text.index("members:") : text.index("combiner:")]
     assert len(re.findall(r"^  [a-z_]+:", members, re.MULTILINE)) == members.count("# ")
@@ -132,7 +132,7 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
     assert code == 0, err
     assert "2 of 38" in out
     assert "dog3.png: not a JPEG, PNG, WebP" in " ".join(out.split())
-    assert "training rows that repeat another: 1 (2.8%); with another label than their twin: 2" in out
+    assert "training rows that repeat another one: 1 (2.8%); duplicates with different labels: 2" in out
     text = (tmp_path / "job.yaml").read_text()
     assert re.search(r"on_corrupt: skip +# 2 of 38 files are corrupt: dog3.png, eel1.png", text)
     assert "size: 20" in text
@@ -148,7 +148,7 @@ def test_a_class_of_a_single_picture_is_named_with_the_mend(init: Init, tmp_path
     code, _, err = init("pets")
 
     assert code == 2
-    assert "the class eel has a single picture (those that cannot be decoded do not count)" in err
+    assert "the class eel has only one picture (without corrupt files)" in err
     assert "add pictures to its folder, or move it out" in err
     assert not (tmp_path / "job.yaml").exists()
     (tmp_path / "pets/eel").rename(tmp_path / "eel")
@@ -205,7 +205,7 @@ def test_identifiers_constants_dates_and_empty_columns_are_ignored_with_the_reas
     text = (tmp_path / "job.yaml").read_text()
     assert re.search(r"number: ignore +# a different number in every row", text)
     assert re.search(r"site: ignore +# the same value in every row", text)
-    assert re.search(r"when: ignore +# dates are no features; `time: when` would", text)
+    assert re.search(r"when: ignore +# dates cannot be features; use `time: when`", text)
     board = smoke(tmp_path / "job.yaml", "validation.folds=2")
     assert board["tasks"]["failed"] == 0
 
@@ -219,7 +219,7 @@ def test_test_rows_beside_the_training_rows_are_tested_on_and_their_leak_is_told
     code, out, err = init("photos")
 
     assert code == 0, err
-    assert "test rows that are training rows too: 1, a leak" in out
+    assert "test rows that are also training rows: 1, a leak" in out
     spec = load_job(tmp_path / "job.yaml").spec
     assert spec.data.train == data / "train"
     assert spec.data.test == data / "val"
@@ -237,7 +237,7 @@ def test_a_test_table_without_labels_is_not_tested_on(init: Init, tmp_path: Path
 
     assert code == 0, err
     assert "Result (a guess: test.csv does not have it" in out
-    assert "has no column 'Result': its rows can be scored, not tested on" in out
+    assert "has no column 'Result': its rows can be predicted, but not used as test rows" in out
     assert load_job(tmp_path / "job.yaml").spec.data.test.fraction == 0.2
 
 
@@ -410,39 +410,43 @@ U8 = np.zeros((6, 4, 4), np.uint8)
 @pytest.mark.parametrize(
     ("write", "arguments", "expected"),
     [
-        (lambda here: "nothing", (), "there is no nothing"),
+        (lambda here: "nothing", (), "nothing does not exist"),
         (file("data.xlsx"), (), "save the sheet as CSV"),
-        (file("data.foo"), (), "of an unknown form; Quorate reads an .npz"),
+        (file("data.foo"), (), "an unknown format; Quorate reads an .npz"),
         (
             file("pets/cat/a.heic"),
             (),
-            "a.heic is of a format that is not read; save the pictures as JPEG, PNG",
+            "a.heic has an unsupported format; save the pictures as JPEG, PNG",
         ),
-        (file("pets/readme.md"), (), "holds no data that Quorate can read (it holds readme.md)"),
+        (file("pets/readme.md"), (), "contains no data that Quorate can read (it contains readme.md)"),
         (all_corrupt, (), "none of the 3 pictures in pets can be decoded"),
-        (one_class, (), "all rows are of the class 'cat'; a classifier needs two"),
-        (unknown_class, (), "has the classes fox, which pets/train has not"),
+        (one_class, (), "all rows have the class 'cat'; a classifier needs"),
+        (unknown_class, (), "has the classes fox, but pets/train does not"),
         (loose, (), "put the pictures of each class into a folder"),
-        (deeper, (), "name the folder whose folders are the classes, for example pets/all"),
-        (arrays(images=U8), (), "no array with a label for each"),
-        (arrays(images=U8 / 2, labels=np.arange(6) % 2), (), "images are uint8 (0..255); scale and convert"),
+        (deeper, (), "give the folder that contains the class folders, e.g. pets/all"),
+        (arrays(images=U8), (), "no array has a label for each"),
+        (arrays(images=U8 / 2, labels=np.arange(6) % 2), (), "images must be uint8 (0..255); scale and convert"),
         (arrays(x=np.zeros((6, 3)), y=np.arange(6)), (), "numbers in columns are a table"),
-        (arrays(images=U8, labels=np.arange(6) / 2), (), "Quorate classifies, so make classes of them"),
-        (arrays(images=U8, labels=np.zeros(6, int)), (), "all rows are of the class '0'"),
-        (arrays(images=U8, labels=np.array([0, 0, 0, 1, 1, 2])), (), "the class 2 has a single row"),
-        (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label names a column of a table"),
+        (arrays(images=U8, labels=np.arange(6) / 2), (), "Quorate is for classification: convert them to classes"),
+        (arrays(images=U8, labels=np.zeros(6, int)), (), "all rows have the class '0'"),
+        (arrays(images=U8, labels=np.array([0, 0, 0, 1, 1, 2])), (), "the class 2 has only one row"),
+        (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label is for tables"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("--budget", "soon"), "--budget: 'soon' is no time"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("-o", "no/job.yaml"), "the folder no does not exist"),
         (file("data.npz"), (), "is no .npz archive, or cut short; save images and labels with numpy.savez"),
         (table({"a": [1, 2, 3, 4], "kind": list("xyxy")}), ("--label", "kid"), "did you mean 'kind'?"),
-        (table({"a": [1, 2, 3], "price": [1.5, 2.5, 3.25]}), (), "that is a quantity, and Quorate classifies"),
+        (
+            table({"a": [1, 2, 3], "price": [1.5, 2.5, 3.25]}),
+            (),
+            "this is a quantity, but Quorate is for classification",
+        ),
         (table({"a": range(500), "price": range(500)}), (), "500 different numbers in 500 rows"),
-        (table({"a": range(200), "b": [f"t{i}" for i in range(200)]}), (), "name it with --label"),
+        (table({"a": range(200), "b": [f"t{i}" for i in range(200)]}), (), "give it with --label"),
         (table({"a": [1, 2, 3, 4], "b": ["x", "y", None, "x"]}), (), "1 of 4 rows have no label in the column 'b'"),
-        (table({"a": [1, 2, 1], "b": ["x", "y", "x"]}), (), "the class y has a single row"),
+        (table({"a": [1, 2, 1], "b": ["x", "y", "x"]}), (), "the class y has only one row"),
         (parquet([[0], [1], [0], [1]]), (), "the label 'label' holds ndarray; classes are integers or text"),
         (parquet([b"\xc8", b"\xc9", b"\xc8", b"\xc9"]), (), "the label 'label' holds bytes that are not UTF-8 text"),
-        (table({"a": [1, 1, 1, 1], "b": list("xyxy")}), (), "no column to learn from besides the label 'b'"),
+        (table({"a": [1, 1, 1, 1], "b": list("xyxy")}), (), "no usable feature besides the label 'b'"),
         (file("data.csv", "a,b\n"), (), "has no rows"),
         (table({"a": [1, 2, float("inf"), 3], "b": list("xyxy")}), (), "line 4: the numeric column 'a' holds inf"),
     ],

@@ -52,9 +52,9 @@ def test_distill_writes_a_bundle_that_other_commands_take(quorate: Command, tmp_
 
     assert code == 0, err
     lines = out.splitlines()
-    assert "216 rows taught, 24 held out" in lines[0]
+    assert "216 rows trained on, 24 held out" in lines[0]
     assert max(map(len, lines[:10])) <= 80
-    for words in ("ensemble (the teacher)", "student (mlp)", "plain (labels alone)", "instead of", "on the test rows"):
+    for words in ("ensemble (teacher)", "student (mlp)", "plain (labels only)", "instead of", "on the test rows"):
         assert words in out
     assert f"quorate serve --run {folder}" in out
     usable(quorate, folder, labelled)
@@ -93,7 +93,7 @@ def test_soup_writes_a_bundle_that_other_commands_take(
     code, out, err = quorate("soup", "--store", store, "-o", str(folder))
 
     assert code == 0, err
-    for words in ("2 ingredients, slow, fast", "(best alone)", "soup, calibrated", "the choice's optimism is"):
+    for words in ("2 ingredients, slow, fast", "(best alone)", "soup, calibrated", "the optimism of the choice is"):
         assert words in " ".join(out.split())
     assert "left out: fresh: it has other starting weights" in out
     usable(quorate, folder, labelled)
@@ -114,8 +114,8 @@ def test_soup_writes_a_bundle_that_other_commands_take(
         (("distill", "--student", "mlp", "--temperature", "0"), "--temperature"),
         (("distill", "--student", "mlp", "--epochs", "0"), "--epochs"),
         (("soup", "--run", "nothing"), "there is no run 'nothing'"),
-        (("soup", "--members", "slow,mlp", "--store", "store"), "--members mlp: the run has no such member"),
-        (("soup", "--members", "slow,svm", "--store", "store"), "svm: it is no network (kind svm)"),
+        (("soup", "--members", "slow,mlp", "--store", "store"), "--members mlp: the run has no member with this name"),
+        (("soup", "--members", "slow,svm", "--store", "store"), "svm: it is not a network (kind svm)"),
         (("soup", "--members", ","), "--members is empty"),
     ],
 )

@@ -184,7 +184,7 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
     code, said, _ = quorate_in(run, "prune", "--run", str(run), "--members", "1", columns=120)
 
     assert code == 0
-    assert "ms a row" in said and "OOF NLL" in said
+    assert "ms per row" in said and "OOF NLL" in said
     assert "faster, OOF NLL +" in said
     assert "test: NLL" in said and "measured again:" in said
     assert (run / "pruned-1" / "manifest.json").is_file()
@@ -233,7 +233,7 @@ def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[En
 def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
     (line,) = as_lines(stepped(EnsembleChange(0.02, 0.001, -0.01, 0.002)), None, None)
 
-    assert line.startswith("every member is worth more than noise")
+    assert line.startswith("every member improves the ensemble beyond the noise")
 
 
 @pytest.mark.parametrize(
@@ -285,4 +285,4 @@ def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tmp_path: Pa
     code, _, said = quorate_in(tmp_path, "prune")
 
     assert code == 2
-    assert "the member linear alone; there is nothing to prune" in said
+    assert "only the member linear, so there is nothing to prune" in said

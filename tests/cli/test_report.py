@@ -135,7 +135,7 @@ def test_rows_that_changed_are_numbers_and_the_page_says_so(copied: Here) -> Non
 
     text = write_report(RunFolder(run), run / REPORT, reopen(RunFolder(run))).read_text()
 
-    assert "The data have changed since the run, so rows are numbers only." in text
+    assert "The data have changed since the run, so rows are shown by number only." in text
     assert "data:image/png" not in text
 
 

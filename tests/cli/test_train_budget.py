@@ -93,7 +93,7 @@ def test_quiet_json_is_json_and_failures_are_errors(command, here, capfd):
     captured = capfd.readouterr()
     assert json.loads(captured.out)["tasks"]["failed"] == 2
     assert captured.err.count("failed: RuntimeError: this member always raises") == 2
-    assert "is tried again" not in captured.err
+    assert "will be retried" not in captured.err
 
 
 def test_a_job_below_its_quorum_for_want_of_time_ends_with_code_1(command, here, capfd):

@@ -217,7 +217,7 @@ def test_held_out_rows_that_a_refit_has_learned_from_are_told(tmp_path: Path) ->
 
     views, rows = (taught(run, tmp_path / f"student{views}", views=views)["notes"] for views in (1, 0))
 
-    assert "the ensemble's models were trained again on all rows, and the student from them" in views[0]
+    assert "it learned from models of the ensemble that were trained again on all rows" in views[0]
     assert not any("optimistic" in note for note in rows)
 
 
@@ -257,7 +257,7 @@ def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Pat
         "held_out": 30,
     }
     assert found["notes"] == [
-        "150 of 270 rows have no out-of-fold prediction of the ensemble and are learned from their label alone; "
+        "150 of 270 rows have no out-of-fold prediction of the ensemble and are learned from their labels only; "
         "validation.scheme: kfold covers all rows"
     ]
 
@@ -270,8 +270,8 @@ def test_a_table_is_distilled_too(customers: Here, tmp_path: Path) -> None:
     assert [row["name"] for row in found["compared"]] == ["ensemble", found["compared"][1]["name"], "student"]
     assert all("test" not in row for row in found["compared"])
     assert found["notes"] == [
-        "the held-out figures of the student are a little optimistic: the ensemble's models of other folds have "
-        "learned from these rows, and the student from them; only test rows are new to all"
+        "the held-out metrics of the student are slightly optimistic: it learned from models of the ensemble that were "
+        "trained in other folds on these rows; only test rows are unseen by all models"
     ]
     assert len(Bundle.load(tmp_path / "student").predict(run.context.train.x).proba) == 240
 
@@ -312,9 +312,9 @@ def test_the_share_of_the_gain_by_hand(figures: dict[str, Any], kept: dict[str, 
         ("{kind: mlp", (), "is not valid YAML"),
         ("mlp", ("lrr=1",), "--set lrr=1: members.student.lrr: unknown key 'lrr'; did you mean 'lr'"),
         ("mlp", ("lr=x",), "--set lr=x: members.student.lr: should be a valid number"),
-        ("mlp", ("kind=svm",), "--set kind=svm: a student is a network (kind net); leave it out"),
-        ("mlp", ("copies=2",), "copies=…: this gives several members"),
-        ("mlp", ("ema=0.9",), "ema=…: this gives several members"),
+        ("mlp", ("kind=svm",), "--set kind=svm: a student is always a network (kind net); leave it out"),
+        ("mlp", ("copies=2",), "copies=…: this creates several members"),
+        ("mlp", ("ema=0.9",), "ema=…: this creates several members"),
         ("mlp", ("epochs",), "expected KEY=VALUE"),
     ],
 )

@@ -42,7 +42,7 @@ def test_members_from_the_same_weights_are_found_and_the_others_left_out_with_th
 
     assert [one.label for one in found.chosen] == ["slow", "fast"]
     assert found.left_out == {
-        "svm": "it is no network (kind svm)",
+        "svm": "it is not a network (kind svm)",
         "other": "it has another architecture (mlp with hidden: [8], not mlp with hidden: [16])",
         "fresh": "it has other starting weights",
     }
@@ -167,7 +167,7 @@ def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
 
     found = make_soup(replace(run, board=board), found_in(run, teachers), tmp_path / "soup")
 
-    assert found["notes"][-1].endswith("as the run's bundle does: each member is trained again")
+    assert found["notes"][-1].endswith("the run's bundle: each member is trained again")
 
 
 def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
@@ -178,7 +178,7 @@ def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
     with pytest.raises(UserError) as raised:
         find_ingredients(run, empty, ["svm", "other"])
     assert set(bundled) == set(run.members)
-    assert "svm: it is no network" in str(raised.value)
+    assert "svm: it is not a network" in str(raised.value)
 
     copy = tmp_path / "copy"
     shutil.copytree(run.folder.path, copy)
@@ -202,8 +202,8 @@ def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: FinishedRun, t
         found_in(run, teachers, ["slow", "other", "fresh", "svm"])
 
     assert str(raised.value).splitlines() == [
-        "the weights of slow, other, fresh, svm cannot all be averaged; leave some out of --members:",
-        "  svm: it is no network (kind svm)",
+        "the weights of slow, other, fresh, svm cannot all be averaged; remove some from --members:",
+        "  svm: it is not a network (kind svm)",
         "  slow and other: other has another architecture (mlp with hidden: [8], not mlp with hidden: [16])",
         "  slow and fresh: fresh has other starting weights",
         "  other and fresh: fresh has another architecture (mlp with hidden: [16], not mlp with hidden: [8])",
@@ -211,5 +211,5 @@ def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: FinishedRun, t
 
 
 def test_an_unknown_member_is_answered_with_the_nearest(run: FinishedRun, teachers: Here) -> None:
-    with pytest.raises(UserError, match=r"--members slwo: the run has no such member; did you mean 'slow'\?"):
+    with pytest.raises(UserError, match=r"--members slwo: the run has no member with this name; did you mean 'slow'\?"):
         found_in(run, teachers, ["slwo", "fast"])

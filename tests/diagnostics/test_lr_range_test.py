@@ -45,11 +45,13 @@ def test_rates_that_are_all_too_high_are_said_to_be(job: Job) -> None:
     found = find_rate(open_subject(job, "mlp"), low=1e5, high=1e8, steps=20)
 
     assert not found.reading.learns
-    assert "try --from with a lower rate" in sentences(found)[0]
+    assert "try a lower --from" in sentences(found)[0]
 
 
 def test_a_member_without_a_rate_is_refused(job: Job) -> None:
-    with pytest.raises(UserError, match=r"svm is of the kind svm: the range test is for networks .* take one of mlp"):
+    with pytest.raises(
+        UserError, match=r"svm is of kind svm, but the range test requires a network .* choose one of mlp"
+    ):
         check_networks(job, "svm")
 
 
@@ -69,6 +71,6 @@ def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
 
     assert words in own_rate(rate, reading)
     said = sentences(RangeTestResult("cnn", rate, 64, test, reading))
-    assert said[0] == "suggested: 0.02, a tenth of 0.2, where the loss is least"
-    assert said[1] == "too low below 0.0001: nothing moves in so few steps"
-    assert said[2] == "too high from 0.4: the loss rises, and ends the test at 1"
+    assert said[0] == "suggested: 0.02, a tenth of 0.2, where the loss is lowest"
+    assert said[1] == "too low below 0.0001: the loss does not change within the test"
+    assert said[2] == "too high from 0.4: the loss rises, and the test ends at 1"

@@ -101,9 +101,9 @@ def test_contradicting_rows_are_the_reason_that_is_given(subjects: dict[str, Fir
     found = memorize(FirstFold(first.task, twice), rows=4, epochs=5)
 
     assert not found.attempt.memorized
-    assert not found.others, "no rate mends it"
-    assert any("4 of these rows are equal to a row with another label" in said for said in sentences(found))
-    assert any("more than 0.500 of them right" in said for said in sentences(found))
+    assert not found.others, "no learning rate helps"
+    assert any("4 of these rows are equal to a row with a different label" in said for said in sentences(found))
+    assert any("accuracy above 0.500" in said for said in sentences(found))
 
 
 def test_a_member_that_is_not_there_is_asked_for_again(tmp_path: Path) -> None:

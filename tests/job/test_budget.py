@@ -84,7 +84,7 @@ def test_what_a_short_budget_cut_off_goes_on_to_the_bits_of_the_undisturbed_job(
     whole = here.run(LONG)
 
     # then
-    assert "cnn fold" in here.said and "goes on, from its checkpoint" in here.said
+    assert "cnn fold" in here.said and "continues from its checkpoint" in here.said
     assert whole["tasks"]["reused"] >= 1
     assert whole["oof_sha256"] == undisturbed["oof_sha256"]
     assert whole["ensemble"] == undisturbed["ensemble"]
@@ -346,7 +346,7 @@ def test_what_was_given_up_goes_on_to_the_bits_of_the_undisturbed_job(
 
     assert cut["members"][0]["status"] != "ok" and cut["oof_sha256"] != undisturbed["oof_sha256"]
     assert whole["tasks"]["reused"] == 0, "what was cut off is kept under no key"
-    assert "goes on, from its checkpoint" in here.said
+    assert "continues from its checkpoint" in here.said
     assert whole["oof_sha256"] == undisturbed["oof_sha256"]
     assert whole["ensemble"] == undisturbed["ensemble"] and "budget" not in whole
     assert whole["members"][0]["test"] is not None

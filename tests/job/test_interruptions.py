@@ -70,7 +70,7 @@ def test_an_interrupted_command_ends_in_time_and_goes_on(
     again = here.command("train", "job.yaml", "--executor", "local", "--store", "store", "--json")
     assert again.returncode == 0, again.stderr
     assert here.board()["oof_sha256"] == undisturbed
-    assert "goes on, from its checkpoint" in again.stderr
+    assert "continues from its checkpoint" in again.stderr
 
 
 @pytest.mark.chaos
@@ -87,7 +87,7 @@ def test_a_killed_driver_leaves_work_that_its_second_start_goes_on_with(
 
     again = here.command("train", "job.yaml", "--executor", executor, "--store", "store", "--json")
     assert again.returncode == 0, again.stderr
-    assert "goes on, from its checkpoint" in again.stderr
+    assert "continues from its checkpoint" in again.stderr
     assert here.board()["oof_sha256"] == undisturbed
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE], "the driver's death leaves nobody"
@@ -104,7 +104,7 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing(here: Here, undisturbed: s
     _, errors = process.communicate(timeout=200)
 
     assert process.returncode == 0, errors
-    assert "is tried again" in errors
+    assert "will be retried" in errors
     assert here.board()["oof_sha256"] == undisturbed
     assert here.board()["tasks"]["failed"] == 0
 

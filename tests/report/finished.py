@@ -77,7 +77,7 @@ def finished(
         curves={members[-1]: _curves()} if curves else {},
         combiner=COMBINERS.get(combiner)(params),
         data={"oof": Dataset(ArrayImages(pixels), oof.y, tuple(classes))},
-        data_note="The data cannot be had again, so rows are numbers only.",
+        data_note="The data cannot be opened again, so rows are shown by number only.",
     )
 
 

@@ -39,11 +39,11 @@ def test_what_was_left_out_and_stopped_is_named():
         "them with labels",
         "  not in the ensemble: forest, which has 4 of 5 folds and lacks fold 5",
         "  combined on 1 of 5 folds, 270 of 1,347 rows",
-        "  no time for the test rows: cnn.1; `quorate evaluate DATA --run digits-1`, or a start without a budget, "
-        "gives the missing figures",
-        "  no time for the figures of the train-dev rows: a start without a budget gives them",
+        "  no time for the test rows: cnn.1; `quorate evaluate DATA --run digits-1` or a start without a budget "
+        "computes them",
+        "  no time for the metrics on the train-dev rows: start the job without a budget to get them",
         "  no time for all pictures: `quorate curves --run digits-1` draws the learning curves",
-        "  no time for the report: `quorate report --run digits-1` makes it",
+        "  no time for the report: `quorate report --run digits-1` writes it",
         "  start the job again with more time to continue from here",
     ]
 

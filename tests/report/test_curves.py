@@ -42,9 +42,9 @@ def test_a_member_has_every_figure_in_two_formats(tmp_path: Path) -> None:
         "overfitting: best epoch",
         "gradient norm",
         "learning rate",
-        "seconds an epoch",
+        "seconds per epoch",
         "validation precision (macro)",
-        f"best epoch {curves.best + 1} (least validation loss)",
+        f"best epoch {curves.best + 1} (lowest validation loss)",
     ):
         assert words in texts(svg), words
 

@@ -80,7 +80,7 @@ def test_a_train_dev_split_tells_unlike_rows_from_choices_that_were_fitted() -> 
 
     assert "mismatch" in problems(unlike) and "selection" not in problems(unlike)
     assert "selection" in problems(fitted) and "mismatch" not in problems(fitted)
-    assert "`validation: {train_dev: 0.1}` tells which" in unknown.advice
+    assert "`validation: {train_dev: 0.1}` distinguishes the two" in unknown.advice
 
 
 def test_below_the_target_nothing_is_a_problem() -> None:

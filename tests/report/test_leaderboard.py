@@ -42,7 +42,7 @@ def test_the_gain_over_the_best_single_member_is_said_with_its_noise() -> None:
 
     beyond, within, none = said(), said(gain=-0.004), said(error=0.0)
 
-    assert "the ensemble against svm alone: oof NLL -0.0200 ± 0.0098 (95 %)" in beyond and "noise" not in beyond
+    assert "the ensemble compared with svm alone: oof NLL -0.0200 ± 0.0098 (95 %)" in beyond and "noise" not in beyond
     assert "oof NLL +0.0040 ± 0.0098 (95 %), within noise" in within
     assert "against" not in none
 

@@ -100,7 +100,7 @@ def test_better_is_not_said_where_the_interval_holds_0() -> None:
 
     assert abs(values.best.lead.nll) < 1.96 * values.best.lead.nll_error
     (sentence, *_) = said(sections, "summary")
-    assert "cannot be told" in sentence and "holds 0" in sentence
+    assert "do not show whether" in sentence and "contains 0" in sentence
     assert "the ensemble is better" not in page(alike)
 
 
@@ -137,7 +137,7 @@ def test_a_slow_combiner_is_asked_about_a_sample_and_the_page_says_so() -> None:
     assert any("a sample of" in note for note in values.notes)
 
 
-def test_of_many_members_the_heaviest_are_asked() -> None:
+def test_of_many_members_those_with_the_largest_weights_are_tested() -> None:
     names = [f"m{number}" for number in range(15)]
     weights = np.linspace(1, 2, 15)
     run = finished(members=names, weights=(weights / weights.sum()).tolist(), rows=90, test=0, combiner="mean")
@@ -146,7 +146,7 @@ def test_of_many_members_the_heaviest_are_asked() -> None:
 
     assert len(values.members) == 12
     assert run.label(values.members[0]) == "m14"
-    assert any("the 12 heaviest" in note for note in values.notes)
+    assert any("the 12 members with the largest weights" in note for note in values.notes)
 
 
 def test_a_combiner_that_refuses_fewer_members_is_told_of() -> None:
@@ -161,7 +161,7 @@ def test_a_combiner_that_refuses_fewer_members_is_told_of() -> None:
 
     values = values_of(replace(run, combiner=Demanding(run.combiner.params)))
 
-    assert values.notes == ("The combiner cannot do with fewer members: three members or more.",)
+    assert values.notes == ("The combiner does not work with fewer members: three members or more.",)
     assert "three members or more" in page(replace(run, combiner=Demanding(run.combiner.params)))
 
 
@@ -200,7 +200,7 @@ def test_members_that_failed_are_named_with_what_to_do() -> None:
 
     sentences = said(sections_of(run, values_of(run)), "leaderboard")
 
-    assert "forest: diverged; lower the learning rate, or clip the gradient." in sentences
+    assert "forest: diverged; lower the learning rate, or clip gradients." in sentences
 
 
 def test_guessing_is_called_guessing() -> None:
@@ -215,7 +215,7 @@ def test_mistakes_show_pictures_of_out_of_fold_rows_or_say_why_not() -> None:
     assert page(seen).count("data:image/png;base64,") == 12
     text = page(unseen)
     assert "data:image/png" not in text
-    assert "The data cannot be had again, so rows are numbers only." in text
+    assert "The data cannot be opened again, so rows are shown by number only." in text
 
 
 def test_prediction_times_are_drawn_where_there_are_any(run: RunData) -> None:

@@ -125,7 +125,7 @@ def test_failures_are_counted_and_go_where_errors_go(plan):
     again = Failed(task, 1, "failed", "it broke [here]", final=False)
 
     shown.see(Started(task, 1, "here:1"), again)
-    assert "is tried again: it broke [here]" in shown.text.getvalue()
+    assert "failed, will be retried: it broke [here]" in shown.text.getvalue()
     assert "0 of 6 fit tasks done" in shown.picture()[-1]
     shown.see(Started(task, 2, "here:1"), replace(again, attempt=2, final=True, tail="Traceback\nline"))
 
@@ -161,7 +161,7 @@ def test_without_a_terminal_there_is_a_line_for_each_task_and_none_for_an_epoch(
     assert len(lines) == 3
     assert "[1/6]" in lines[0] and "svm fold 1 fitted in 3.2 s, validation loss 0.2500, accuracy 0.8750" in lines[0]
     assert "cnn.1 fold 1 stopped after 7 of 20 epochs, 7.5 s, validation loss 0.2500" in lines[1]
-    assert "svm fold 2 given up: it was too slow" in lines[2]
+    assert "svm fold 2 stopped: it was too slow" in lines[2]
 
 
 def test_a_quiet_screen_shows_failures_only(plan):

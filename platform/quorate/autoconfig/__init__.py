@@ -1,1 +1,1 @@
-"""From a look at the data to a first job file: the fingerprint, the rules, the commented YAML."""
+"""Inspect data and write a first job file: the fingerprint, the rules, the commented YAML."""

@@ -1,4 +1,4 @@
-"""A look at images and labels in an `.npz` archive."""
+"""Inspect images and labels in an `.npz` archive."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from quorate.data.sources.npz import Header, objects_error, read_headers, read_i
 from quorate.errors import UserError
 
 MOST_ROWS = 300_000
-"""Of these the content is hashed; a second or two for small images."""
+"""Maximum number of images that are hashed; takes a second or two for small images."""
 
 _LABELS = ("labels", "train", "y")
-"""What arrays of labels are called, the surest first."""
+"""Usual names of label arrays, most reliable first."""
 
 
 def look_at_archive(source: DataLocation) -> Fingerprint:
-    """Rows, classes, sizes and repeated images; raises `UserError` for arrays that are no images with labels."""
+    """Rows, classes, sizes and repeated images; raises `UserError` if the arrays are not images with labels."""
     images, labels = _find(source.train)
     pixels, given = read_images(source.train, images), read_labels(source.train, labels)
     names = _class_names(source.train.parent / "classes.txt", given)
@@ -69,15 +69,15 @@ def _find(path: Path) -> tuple[str, str]:
         if floats:
             x = floats[0].name
             raise UserError(
-                f"{path}: {x} is {floats[0].dtype}, but images are uint8 (0..255); scale and convert them:\n"
+                f"{path}: {x} is {floats[0].dtype}, but images must be uint8 (0..255); scale and convert them:\n"
                 f"  {x} = (255.0 * ({x} - {x}.min()) / ({x}.max() - {x}.min())).round().astype('uint8')"
             )
         if [a for a in arrays if len(a.shape) == 2]:
             raise UserError(
-                f"{path} holds no images ({listed}); numbers in columns are a table, save them so:\n"
+                f"{path} contains no images ({listed}); numbers in columns are a table, save them as CSV:\n"
                 "  pandas.DataFrame(x).add_prefix('x').assign(label=y).to_csv('data.csv', index=False)"
             )
-        raise UserError(f"{path} holds no images, uint8 (N, H, W) or (N, H, W, C); it holds {listed}")
+        raise UserError(f"{path} contains no images, uint8 (N, H, W) or (N, H, W, C); it contains {listed}")
     rows = [a for a in arrays if a.shape == images.shape[:1]]
     labels = _best([a for a in rows if a.dtype.kind in "iubUS"], _LABELS)
     if labels is None:
@@ -87,19 +87,21 @@ def _find(path: Path) -> tuple[str, str]:
             try:
                 read_labels(path, given.name)
             except DataError as error:
-                raise UserError(f"{error}; Quorate classifies, so make classes of them: integers or text") from None
+                raise UserError(
+                    f"{error}; Quorate is for classification: convert them to classes (integers or text)"
+                ) from None
             return images.name, given.name
         if objects := [a.name for a in rows if a.dtype.hasobject]:
             raise objects_error(path, objects[0])
         raise UserError(
-            f"{path}: there are {images.shape[0]:,} images and no array with a label for each ({listed}); add one:\n"
+            f"{path}: no array has a label for each of the {images.shape[0]:,} images ({listed}); add one:\n"
             f"  numpy.savez('{path.name}', images={images.name}, labels=labels)"
         )
     return images.name, labels.name
 
 
 def _best(arrays: list[Header], words: tuple[str, ...]) -> Header | None:
-    """The array whose name is, or holds, the earliest of `words`; else the first."""
+    """The array whose name equals or contains the first matching word of `words`; otherwise the first array."""
     for word in words:
         for match in (lambda name, word=word: name == word, lambda name, word=word: word in name.lower()):
             if found := [array for array in arrays if match(array.name)]:
@@ -108,7 +110,7 @@ def _best(arrays: list[Header], words: tuple[str, ...]) -> Header | None:
 
 
 def _class_names(path: Path, labels: np.ndarray) -> list[str] | None:
-    """The names in `path` if there is one for each of the integer labels."""
+    """The names in `path`, if it has one for each integer label; otherwise None."""
     if labels.dtype.kind not in "iu" or not path.is_file() or not len(labels):
         return None
     try:

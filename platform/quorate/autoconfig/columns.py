@@ -1,4 +1,4 @@
-"""A look at the columns of a table: their kinds, what is missing, what is no feature, and which one is the label."""
+"""Inspect the columns of a table: kinds, missing values, columns that are not features, and the label."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from quorate.errors import UserError
 from quorate.registry import did_you_mean
 
 LABELS = ("label", "labels", "target", "class", "y", "outcome", "income", "species", "diagnosis", "survived")
-"""What label columns are often called, the surest first."""
+"""Usual names of label columns, most reliable first."""
 
 MANY = 100
-"""Numbers with more different values than this, and few rows of each, are measured rather than classes."""
+"""Numbers with more different values than this, and few rows of each, count as a quantity instead of classes."""
 
 _FEW_ROWS = 20
 _ID_ROWS = 50
-"""In fewer rows different values say little."""
+"""Minimum number of rows for the check whether a column has a different value in each row."""
 _ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rownames?)$|^unnamed", re.IGNORECASE)
 _NEARLY_ALL = 0.95
 
 
 def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint:
-    """Rows, classes, columns and repeated rows; raises `UserError` where no column can be the label."""
+    """Rows, classes, columns and repeated rows; raises `UserError` if no column can be the label."""
     separator = _separator(source.train) if source.kind == "csv" else ","
     format = ParquetFormat() if source.kind == "parquet" else format_of(source.train, separator=separator)
     frame = _frame(format, source.train)
@@ -43,27 +43,30 @@ def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint
     name, guess = _label(frame, test, label, source)
     notes = source.notes
     if test is not None and name not in test:
-        notes += (f"{source.test} has no column {name!r}: its rows can be scored, not tested on, and are left out",)
+        notes += (
+            f"{source.test} has no column {name!r}: its rows can be predicted, but not used as test rows; it is left "
+            "out",
+        )
         source, test = replace(source, test=None), None
     if is_numeric_dtype(frame[name].dtype) and source.kind == "csv":
-        texts = format.read(source.train, text={name})[name]  # 01 and 1 are two classes, as in training
+        texts = format.read(source.train, text={name})[name]  # 01 and 1 are different classes, as in training
     else:
         texts = frame[name]
     try:
         codes, spelled = distinct_texts(texts, as_written=are_names(texts))
     except ValueError as error:
         raise UserError(f"{source.train}: the label {name!r} {error}; classes are integers or text") from None
-    y, names = pd.factorize(np.array([*spelled, None], object)[codes])  # two spellings of one value are one class
+    y, names = pd.factorize(np.array([*spelled, None], object)[codes])  # different spellings of one value are one class
     classes = _classes(frame[name], pd.Series(y).map(dict(enumerate(names))), name, guess, source.train)
     columns = tuple(_column(frame[column]) for column in frame if column != name)
     features = [column.name for column in columns if not column.ignore]
     if not features:
         ignored = "; ".join(f"{column.name}: {column.ignore}" for column in columns)
-        raise UserError(f"{source.train} has no column to learn from besides the label {name!r} ({ignored or 'none'})")
+        raise UserError(f"{source.train} has no usable feature besides the label {name!r} ({ignored or 'none'})")
     if test is not None and (lacking := [column for column in features if column not in test]):
         raise UserError(
-            f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; name another test table "
-            "with --test"
+            f"{source.test} lacks the columns {', '.join(lacking[:5])} of {source.train}; choose another "
+            "test table with --test"
         )
     return Fingerprint(
         source,
@@ -89,7 +92,7 @@ def _bytes(path: Path) -> int:
 
 
 def _separator(path: Path) -> str:
-    """The mark that the first line has most often, a comma where it has none."""
+    """The most frequent separator in the first line; a comma if there is none."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", errors="replace") as file:
             first = str(file.readline(1 << 20))
@@ -99,7 +102,7 @@ def _separator(path: Path) -> str:
 
 
 def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, source: DataLocation) -> tuple[str, str]:
-    """The label column, and why it is thought to be that where nobody named it."""
+    """The label column, and the reason for the guess; the reason is empty if the user named it."""
     names = list(frame.columns)
     if given is not None:
         if given not in names:
@@ -118,15 +121,15 @@ def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, so
 
 
 def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: str, path: Path) -> dict[str, int]:
-    """Rows of each class, by the labels as text; raises `UserError` where the values are no classes."""
-    other = "; if another column holds the classes, name it with --label" if guess else ""
+    """Number of rows per class, by label text; raises `UserError` if the values are not classes."""
+    other = "; if another column holds the classes, give it with --label" if guess else ""
     missing = int(values.isna().sum())
     if missing == len(values):
         raise UserError(f"{path}: the label column {name!r} has no values{other}")
     if missing:
         raise UserError(
             f"{path}: {missing:,} of {len(values):,} rows have no label in the column {name!r} (texts such as NA and "
-            f"null mean a missing value); fill it in or remove these rows{other}"
+            f"null count as missing); add the labels or remove these rows{other}"
         )
     counts = texts.value_counts()
     fractions = is_float_dtype(values.dtype) and bool((values % 1 != 0).any())
@@ -134,14 +137,14 @@ def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: st
     if fractions or (numbers and len(counts) > MANY and len(values) / len(counts) < _FEW_ROWS):
         examples = ", ".join(map(str, values.unique()[:3]))
         raise UserError(
-            f"{path}: the label {name!r} holds {len(counts):,} different numbers in {len(values):,} rows ({examples}, "
-            "…): that is a quantity, and Quorate classifies; make classes of it (for example low, middle and high)"
-            f"{other}"
+            f"{path}: the label {name!r} holds {len(counts):,} different numbers in {len(values):,} rows "
+            f"({examples}, …): this is a quantity, but Quorate is for classification; convert it to classes, e.g. "
+            f"low, middle and high{other}"
         )
     if len(counts) > MANY and len(counts) > len(values) / 2:
         raise UserError(
-            f"{path}: the label {name!r} has {len(counts):,} different texts in {len(values):,} rows: they name rows "
-            f"rather than classes{other}"
+            f"{path}: the label {name!r} has {len(counts):,} different texts in {len(values):,} rows: they identify "
+            f"rows and are not classes{other}"
         )
     order = sorted(counts.index, key=int) if all(re.fullmatch(r"-?(0|[1-9]\d*)", text) for text in counts.index) else ()
     return {str(text): int(counts[text]) for text in order or sorted(counts.index)}
@@ -155,7 +158,7 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
         distinct = int(values.nunique())
         kind = infer_signature(values.to_frame(), {}).columns[0].kind
     except (ColumnError, TypeError) as error:
-        problem = error.problem if isinstance(error, ColumnError) else "holds lists or the like"
+        problem = error.problem if isinstance(error, ColumnError) else "holds lists or other objects"
         return ColumnFacts(name, None, missing, 0, _no_feature(name, problem))
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")
@@ -167,26 +170,26 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
 def _no_feature(name: str, problem: str) -> str:
     held = problem.partition(f"{name!r} holds ")[2]
     if held.startswith("dates"):
-        return f"dates are no features; `time: {name}` would order the rows by them"
+        return f"dates cannot be features; use `time: {name}` to order the rows by them"
     if "where the other" in problem:
         return f"{held or problem}; correct these cells, or add their texts to `missing`"
     return held or problem
 
 
 def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
-    """Why a column names its rows rather than describes them; empty where it does not."""
+    """Why a column counts as an identifier of rows; empty if it does not."""
     rows = int(values.notna().sum())
     if rows < _ID_ROWS:
         return "an identifier by its name" if distinct == rows == len(values) and _ID_NAME.search(name) else ""
     if is_integer_dtype(values.dtype) and distinct == rows:
-        return "a different number in every row, as an identifier has"
+        return "a different number in every row, like an identifier"
     text = not pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
     if text and distinct >= _NEARLY_ALL * rows:
-        return "another text in nearly every row, as names and free text have"
+        return "a different text in nearly every row, like names or free text"
     return ""
 
 
 def _hashes(frame: pd.DataFrame) -> Hashes:
-    """Equal values give equal hashes, whatever the categories of the frame they stand in."""
+    """Hashes of the rows; equal values give equal hashes, independent of the categories of the frame."""
     plain = frame.astype({name: object for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)})
     return np.asarray(pd.util.hash_pandas_object(plain, index=False), np.uint64)

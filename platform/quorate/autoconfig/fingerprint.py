@@ -1,4 +1,4 @@
-"""What is to be known of the data before a job can be planned for them."""
+"""The fingerprint of the data: the facts from which a job is planned."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from quorate.autoconfig.source import DataLocation
 from quorate.data.signature import ColumnKind
 
 Hashes = NDArray[np.uint64]
-"""One for each row, of its content."""
+"""One hash of the content per row."""
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows with the same content: `train` repeat an earlier training row, `test` are training rows too, `labels` have
-    a twin with another label."""
+    """Numbers of repeated rows: `train` repeat an earlier training row, `test` are also training rows, `labels` have a
+    duplicate with a different label."""
 
     train: int
     test: int
@@ -28,7 +28,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Range:
-    """Of all pictures, in pixels."""
+    """Minimum, median and maximum over all pictures, in pixels."""
 
     least: int
     median: int
@@ -44,53 +44,53 @@ class Range:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the pictures are like."""
+    """The facts about pictures."""
 
     height: Range
     width: Range
     short: Range
     """The shorter side."""
     channels: int
-    """3 where there is colour, else 1; arrays have what they have."""
+    """3 for files with colour, otherwise 1; for arrays, their number of channels."""
     grey: float
-    """Part of the pictures without colour."""
+    """Share of the pictures without colour."""
     files: int = 0
-    """Picture files in all, those included that cannot be decoded; 0 for arrays."""
+    """Number of picture files, including corrupt ones; 0 for arrays."""
     corrupt: tuple[str, ...] = ()
-    """Files that cannot be decoded, and why."""
+    """Files that cannot be decoded, with the reason."""
     arrays: tuple[str, str] = ("images", "labels")
     """Names of the arrays of pictures and labels in an archive."""
     class_file: bool = False
-    """Whether `classes.txt` beside the archive names its integer labels."""
+    """Whether `classes.txt` next to the archive names its integer labels."""
 
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """One column; `ignore` says why it is no feature, where it is none."""
+    """The facts about one column; `ignore` is the reason why it is not a feature, or empty."""
 
     name: str
     kind: ColumnKind | None
     missing: float
-    """Part of the rows without a value."""
+    """Share of the rows without a value."""
     distinct: int
     ignore: str = ""
 
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What the columns are like."""
+    """The facts about the columns of a table."""
 
     label: str
     guess: str
-    """Why this column is taken for the label; empty where it was named."""
+    """The reason for the guess of the label column; empty if the user named it."""
     columns: tuple[ColumnFacts, ...]
-    """All but the label."""
+    """All columns except the label."""
     separator: str = ","
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The data in figures."""
+    """The facts about the data."""
 
     source: DataLocation
     classes: Mapping[str, int]
@@ -100,7 +100,7 @@ class Fingerprint:
     repeats: Repeats
     facts: ImageFacts | TableFacts
     partly: tuple[str, ...] = ()
-    """What was looked at in part only."""
+    """Checks that used only a part of the data."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -109,17 +109,17 @@ class Fingerprint:
 
     @property
     def rarest(self) -> tuple[str, int]:
-        """The class with the fewest training rows, and how many."""
+        """The class with the fewest training rows, and their number."""
         return min(((name, count) for name, count in self.classes.items() if count), key=lambda pair: pair[1])
 
     @property
     def imbalance(self) -> float:
-        """Rows of the largest class by those of the smallest."""
+        """Ratio of the rows of the largest class to those of the smallest."""
         return max(self.classes.values()) / self.rarest[1]
 
 
 def repeats_of(train: Hashes, y: NDArray[np.int64], test: Hashes | None) -> Repeats:
-    """Rows of equal hashes; `y` (N,) are the labels of `train`."""
+    """Count rows with equal hashes; `y` (N,) are the labels of `train`."""
     groups = pd.Series(y).groupby(train)
     labels = int((groups.transform("nunique") > 1).sum())
     across = 0 if test is None else int(np.isin(test, train).sum())

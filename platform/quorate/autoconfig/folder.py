@@ -1,4 +1,4 @@
-"""A look at photographs in class folders: every file decoded, or a sample of very many."""
+"""Inspect pictures in class folders. All files are decoded, or a sample if there are very many."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from quorate.data.images import OWN, ImageError, decode_image, size_of
 from quorate.errors import UserError
 
 MOST_FILES = 20_000
-"""Decoded at most, a minute or two of photographs; of more a sample is drawn."""
+"""Maximum number of decoded files, a minute or two for photographs; for more files, a sample is drawn."""
 
 NAMED = 10
-"""Corrupt files that are named."""
+"""Maximum number of corrupt files that are named."""
 
 _MOSTLY = 0.99
 _SAME = 3
-"""Red, green and blue of a grey JPEG differ by so little."""
+"""Maximum difference of red, green and blue in a grey JPEG."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Look:
     found: ClassFolders
     seen: list[_Picture]
     counts: Counter[str]
-    """Files of each class, without those that are known to be corrupt."""
+    """Number of files per class, without known corrupt files."""
     sizes: int
 
     @property
@@ -69,15 +69,15 @@ class _Look:
 
 
 def look_at_folder(source: DataLocation) -> Fingerprint:
-    """Rows, classes, sizes, colour, repeated and corrupt files; raises `UserError` where no picture can be used."""
+    """Rows, classes, sizes, colour, repeated and corrupt files; raises `UserError` if no picture is usable."""
     train = _look(source.train)
     test = _look(source.test) if source.test else None
     looks = [look for look in (train, test) if look]
     classes = {name: train.counts[name] for name in sorted(train.counts) if train.counts[name]}
     if test and (unknown := sorted(name for name, count in test.counts.items() if count and name not in classes)):
         raise UserError(
-            f"{test.root} has the classes {', '.join(unknown[:5])}, which {train.root} has not; rename or remove them, "
-            "or name another test folder with --test"
+            f"{test.root} has the classes {', '.join(unknown[:5])}, but {train.root} does not; rename or remove them, "
+            "or choose another test folder with --test"
         )
     names = list(classes)
     y = np.array([names.index(picture.path.parent.name) for picture in train.good], np.int64)
@@ -86,7 +86,7 @@ def look_at_folder(source: DataLocation) -> Fingerprint:
     )
     grey = float(np.mean([picture.grey for look in looks for picture in look.good]))
     lost = [name for name in train.counts if name not in classes]
-    notes = [f"no picture of the class {name} can be decoded: it is left out" for name in lost]
+    notes = [f"no picture of the class {name} can be decoded; the class is left out" for name in lost]
     notes += [note for look in looks for note in look.found.notes]
     return Fingerprint(
         source,

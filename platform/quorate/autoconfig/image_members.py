@@ -1,4 +1,4 @@
-"""Which members suit images: by their size and their number."""
+"""Choose candidate members for images by size and number of images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from quorate.autoconfig.selection import MemberCandidate
 from quorate.data.signature import ImageSignature
 
 LARGE = 64
-"""Pixels of the shorter side from which networks for large images are taken; with colour they are photographs."""
+"""Pixels of the shorter side from which images count as large; large images with colour count as photographs."""
 FLAT = 4096
-"""Most values of an image for members that see each pixel as a column."""
+"""Maximum number of values per image for members that use each pixel as a column."""
 SVM_ROWS = 20_000
-"""The cost of an SVM is quadratic in the rows."""
+"""Number of rows below which an SVM is used, because its cost is quadratic in the rows."""
 KNN_ROWS = 10_000
 _STEPS = 600_000
-"""Images in all epochs together that a network from scratch wants."""
+"""Number of images over all epochs for a network from scratch."""
 
 
 def are_large(facts: ImageFacts) -> bool:
@@ -25,16 +25,16 @@ def are_large(facts: ImageFacts) -> bool:
 
 
 def are_photographs(facts: ImageFacts) -> bool:
-    """Whether left and right can be exchanged, as far as sizes and colours tell."""
+    """Whether mirroring keeps the class, judged by size and colour."""
     return are_large(facts) and facts.channels == 3
 
 
 def image_candidates(
     facts: ImageFacts, signature: ImageSignature, *, rows: int, twice: bool, hub: bool
 ) -> tuple[MemberCandidate, ...]:
-    """Candidates for `rows` training rows, the most useful first.
+    """Candidates for `rows` training rows, most useful first.
 
-    `twice` says whether each class has two training rows in every fold; `hub` whether weights can be downloaded.
+    `twice`: whether each class has two training rows in every fold. `hub`: whether weights can be downloaded.
     """
     augment = augmentation(facts, signature)
     if are_large(facts):
@@ -47,13 +47,13 @@ def image_candidates(
 
 
 def wanted_epochs(rows: int) -> tuple[int, int]:
-    """The least and the wanted epochs of a network from scratch: fewer where there are more rows."""
+    """Minimum and desired number of epochs of a network from scratch; more rows need fewer epochs."""
     wanted = min(40, max(10, round(_STEPS / rows)))
     return max(2, wanted // 4), wanted
 
 
 def batch_size(rows: int) -> dict[str, int]:
-    """Smaller than the default where there are few rows, so that an epoch has steps enough."""
+    """A batch size below the default for few rows, so that an epoch has enough steps."""
     return {} if rows >= 1000 else {"batch_size": 32 if rows >= 300 else 16}
 
 
@@ -90,10 +90,10 @@ def _for_large_images(
             why = "starts from ImageNet weights, downloaded when training starts"
             yield MemberCandidate(name, why, (form,), epochs=(2, 8), copies=2, core=name == "resnet18")
     rates: list[tuple[Any, float]] = [("timm/resnet18", 0.05), ("timm/resnet10t", 0.05)]
-    if side <= LARGE:  # beyond, they cost more than they give: they shrink the image late
+    if side <= LARGE:  # too expensive for larger images, because they shrink the image late
         rates += [({"kind": "small_resnet", "width": width}, 0.1) for width in (16, 8)]
     forms = tuple({"kind": "net", "arch": arch, **own, "lr": lr, "augment": augment} for arch, lr in rates)
-    why = "residual network from scratch, the largest that leaves time for others"
+    why = "residual network from scratch, the largest that leaves time for other members"
     yield MemberCandidate("resnet", why, forms, epochs=(few, many), copies=3, core=not hub)
     small = {"size": 64} if side > 64 else {}
     forms = tuple(
@@ -101,7 +101,7 @@ def _for_large_images(
         for width in (32, 16, 8)
     )
     yield MemberCandidate(
-        "cnn", "another architecture errs elsewhere", forms, epochs=(few, many), copies=3, core=not hub
+        "cnn", "another architecture makes different mistakes", forms, epochs=(few, many), copies=3, core=not hub
     )
 
 
@@ -132,18 +132,18 @@ def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, A
     )
     if signature.size <= FLAT:
         form = {"kind": "net", "arch": "mlp", **own, "lr": 0.05, "dropout": 0.2, "augment": augment}
-        yield MemberCandidate("mlp", "a network that does not know of neighbours", (form,), epochs=epochs, copies=2)
+        yield MemberCandidate("mlp", "a network without convolutions", (form,), epochs=epochs, copies=2)
 
 
 def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     forests = ({"trees": 300}, {"trees": 100})
     yield MemberCandidate(
-        "forest", "errs differently from networks", tuple({"kind": "random_forest", **form} for form in forests)
+        "forest", "makes different mistakes than networks", tuple({"kind": "random_forest", **form} for form in forests)
     )
     yield MemberCandidate(
-        "extra_trees", "trees with drawn thresholds", tuple({"kind": "extra_trees", **form} for form in forests)
+        "extra_trees", "trees with random thresholds", tuple({"kind": "extra_trees", **form} for form in forests)
     )
-    yield MemberCandidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},))
+    yield MemberCandidate("logistic", "linear, fast, well calibrated", ({"kind": "logistic"},))
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "C": 10, "calibration": "temperature"}
         yield MemberCandidate("svm", f"strong below {SVM_ROWS:,} rows; its cost is quadratic in them", (form,))

@@ -1,4 +1,4 @@
-"""From a path to its fingerprint, and the refusal of what no classifier can learn from."""
+"""Compute the fingerprint of data, and reject data from which no classifier can learn."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from quorate.errors import UserError
 
 
 def look_at(source: DataLocation, *, label: str | None = None) -> Fingerprint:
-    """The fingerprint of the data; raises `UserError` where nothing can be learned from them."""
+    """The fingerprint of the data; raises `UserError` if no classifier can learn from them."""
     if label is not None and source.kind not in ("csv", "parquet"):
-        raise UserError(f"--label names a column of a table, and {source.train} is no table; leave it out")
+        raise UserError(f"--label is for tables, but {source.train} is not a table; leave it out")
     if source.kind == "npz":
         fingerprint = look_at_archive(source)
     elif source.kind == "image_folder":
@@ -25,29 +25,31 @@ def look_at(source: DataLocation, *, label: str | None = None) -> Fingerprint:
 
 
 def _check_classes(fingerprint: Fingerprint) -> None:
-    """A class is both trained and validated on, so it needs two rows."""
+    """Raise `UserError` unless there are two classes with two rows each, for training and validation."""
     classes = {name: count for name, count in fingerprint.classes.items() if count}
     train, facts = fingerprint.source.train, fingerprint.facts
     table = isinstance(facts, TableFacts)
     guess = table and facts.guess  # type: ignore[union-attr]
-    other = "; if another column holds the classes, name it with --label" if guess else ""
+    other = "; if another column holds the classes, give it with --label" if guess else ""
     if len(classes) < 2:
         (only,) = classes
         where = f" in the column {facts.label!r}" if isinstance(facts, TableFacts) else ""
-        raise UserError(f"{train}: all rows are of the class {only!r}{where}; a classifier needs two classes{other}")
+        raise UserError(
+            f"{train}: all rows have the class {only!r}{where}; a classifier needs at least two classes{other}"
+        )
     single = [name for name, count in classes.items() if count == 1]
     if not single:
         return
     named = ", ".join(single[:5]) + (f" and {len(single) - 5} more" if len(single) > 5 else "")
     many = len(single) > 1
     if fingerprint.source.kind == "image_folder":
-        what = "have a single picture each" if many else "has a single picture"
-        mend = "add pictures to the folders, or move them out" if many else "add pictures to its folder, or move it out"
+        what = "have only one picture each" if many else "has only one picture"
+        fix = "add pictures to the folders, or move them out" if many else "add pictures to its folder, or move it out"
     else:
-        what = "have a single row each" if many else "has a single row"
-        mend = "add rows, give these rows another class, or remove them"
-    broken = " (those that cannot be decoded do not count)" if getattr(facts, "corrupt", ()) else ""
+        what = "have only one row each" if many else "has only one row"
+        fix = "add rows, give these rows another class, or remove them"
+    broken = " (without corrupt files)" if getattr(facts, "corrupt", ()) else ""
     raise UserError(
-        f"{train}: the class{'es' if many else ''} {named} {what}{broken}, which cannot be both learned from and "
-        f"validated on; {mend}{other}"
+        f"{train}: the class{'es' if many else ''} {named} {what}{broken}, but training and validation need "
+        f"one each; {fix}{other}"
     )

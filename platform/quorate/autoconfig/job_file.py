@@ -1,4 +1,4 @@
-"""A job file whose every choice stands beside its rule, written as a whole or not at all."""
+"""Format a job file with a comment next to each choice, and write it atomically."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from quorate.errors import UserError
 
 WIDTH = 118
 _COLUMN = 44
-"""Where comments begin."""
+"""Column at which comments begin."""
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*|[0-9]+[smhd]")
 _RESERVED = {"true", "false", "null"}
 
 
 @dataclass(frozen=True)
 class CommentedEntry:
-    """A key with its value, or the entries below it, and the rule that chose it."""
+    """A key with its value or the entries below it, and the rule as a comment."""
 
     key: str
     value: Any = None
-    """A scalar, or a list or mapping that is written in one line."""
+    """A scalar, or a list or mapping that is written on one line."""
     below: tuple[CommentedEntry, ...] = ()
     why: str = ""
     off: bool = False
-    """Written as a comment, ready to be taken in."""
+    """Whether the entry is commented out."""
 
 
 def as_yaml(entries: Sequence[CommentedEntry], indent: int = 0) -> str:
-    """Lines of YAML; a comment that has no room beside its line stands above it."""
+    """Lines of YAML; a comment that does not fit on its line is written above it."""
     return "".join(line.rstrip() + "\n" for entry in entries for line in _lines(entry, indent))
 
 
 def comment(text: str, indent: int = 0, *, head: str = "") -> str:
-    """Lines of a comment, under one another behind `head`."""
+    """Lines of a comment, wrapped and indented after `head`."""
     start = " " * indent + "# "
     after = start + " " * len(head)
     return (
@@ -51,7 +51,7 @@ def comment(text: str, indent: int = 0, *, head: str = "") -> str:
 
 
 def flow(value: Any) -> str:
-    """A value in one line, as a job file writes it."""
+    """A value on one line of YAML."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{flow(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -63,9 +63,9 @@ def flow(value: Any) -> str:
 
 
 def write_checked(path: Path, text: str, check: Callable[[Path], None]) -> None:
-    """Put `text` at `path` once `check` has accepted a file with it, which lies in the same folder.
+    """Write `text` to a draft in the folder of `path`, call `check` on it, then move it to `path`.
 
-    Whatever `check` raises leaves `path` as it was. Raises `UserError` where the folder cannot be written.
+    If `check` raises, `path` is unchanged. Raises `UserError` if the folder is not writable.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix or ".yaml", dir=path.parent)
@@ -110,6 +110,6 @@ def _lines(entry: CommentedEntry, indent: int) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """In double quotes, as JSON, which YAML reads alike."""
+    """Text in double quotes as JSON, which YAML reads in the same way."""
     shown = json.dumps(text, ensure_ascii=not text.isprintable())
     return shown.replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""The job file's text: the fingerprint as its head, then what the rules chose."""
+"""The text of the job file: the fingerprint as a header comment, then the choices of the rules."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
 
 _SHORT = 3
-"""A member with so few keys is written in one line."""
+"""Maximum number of keys of a member that is written on one line."""
 
 
 def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budget: str, hub: bool) -> str:
-    """The whole file, for the folder `base`; raises `UserError` for paths that cannot stand in one."""
+    """The whole file, for the folder `base`; raises `UserError` for paths that a job file cannot contain."""
     parts = [
         _head(fingerprint),
         as_yaml([CommentedEntry("name", choices.name), CommentedEntry("seed", 0)]),
@@ -31,7 +31,9 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
         as_yaml(
             [
                 CommentedEntry(
-                    "combiner", "calibrated_greedy", why="a temperature for each member, greedy selection, a last one"
+                    "combiner",
+                    "calibrated_greedy",
+                    why="a temperature per member, greedy selection, a final temperature",
                 )
             ]
         ),
@@ -40,7 +42,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 CommentedEntry(
                     "execution",
                     {"budget": budget},
-                    why="ends in time with the best ensemble so far; started again, goes on",
+                    why="ends in time with the best ensemble so far; a restart continues",
                 )
             ]
         ),
@@ -49,7 +51,10 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
 
 
 def _head(fingerprint: Fingerprint) -> str:
-    lines = ["# Written by quorate init. Each choice stands with its rule: change what you know better.", "#"]
+    lines = [
+        "# Written by quorate init. A comment gives the rule behind each choice; change what you know better.",
+        "#",
+    ]
     for what, said in in_words(fingerprint):
         lines += comment(said, head=f"{what:<18}").splitlines()
     if isinstance(fingerprint.facts, TableFacts):
@@ -83,7 +88,7 @@ def _pictures(
 ) -> Iterator[CommentedEntry]:
     if choices.size is not None:
         yield CommentedEntry("size", choices.size, why=choices.why_size)
-        colour = "the pictures have colour" if facts.channels == 3 else "hardly any picture has colour"
+        colour = "the pictures have colour" if facts.channels == 3 else "almost no picture has colour"
         yield CommentedEntry("channels", facts.channels, why=colour)
         if facts.corrupt:
             names = some([Path(line.partition(": ")[0]).name for line in facts.corrupt], 3)
@@ -92,7 +97,7 @@ def _pictures(
             yield CommentedEntry("on_corrupt", "skip", why=why)
         elif sampled:
             yield CommentedEntry(
-                "on_corrupt", "skip", why="not all files were looked at; corrupt ones are counted when opened"
+                "on_corrupt", "skip", why="not all files were checked; corrupt files are counted when the job runs"
             )
         return
     for key, name in zip(("images", "labels"), facts.arrays, strict=True):
@@ -104,12 +109,12 @@ def _pictures(
 
 def _table(facts: TableFacts) -> Iterator[CommentedEntry]:
     if facts.separator != ",":
-        yield CommentedEntry("separator", facts.separator, why="the mark that the first line has most often")
+        yield CommentedEntry("separator", facts.separator, why="the most frequent separator in the first line")
     yield CommentedEntry("label", _free(facts.label), why=f"a guess: {facts.guess}" if facts.guess else "")
     ignored = [column for column in facts.columns if column.ignore]
     if ignored:
         below = tuple(CommentedEntry(column.name, "ignore", why=column.ignore) for column in ignored)
-        yield CommentedEntry("columns", below=below, why="take a line away to learn from the column")
+        yield CommentedEntry("columns", below=below, why="remove a line to use its column as a feature")
 
 
 def _validation(choices: JobChoices) -> CommentedEntry:
@@ -122,30 +127,30 @@ def _validation(choices: JobChoices) -> CommentedEntry:
 
 def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterator[str]:
     facts, team = fingerprint.facts, choices.team
-    notes = ["Networks have the epochs, and members the copies, for which there is time by their own estimates."]
+    notes = ["The numbers of epochs and copies fit into the budget by the cost estimates of the members."]
     if not team.complete:
-        notes = ["The budget is short for these data: what fits into it is here. A longer one makes a better job."]
+        notes = [
+            "The budget is short for these data: only members that fit into it are used. More time allows a better job."
+        ]
     if fingerprint.imbalance > IMBALANCED:
         notes.append(
-            f"The largest class has {fingerprint.imbalance:.0f} times the rows of the smallest. Members stay "
-            "unweighted: weights bend the probabilities and cost log-loss. Where the recall of rare classes matters "
-            "more, add `class_weight: balanced` to members."
+            f"The largest class has {fingerprint.imbalance:.0f} times the rows of the smallest. Members have no class "
+            "weights, because weights distort the probabilities and cost log-loss. If the recall of rare classes "
+            "matters more, add `class_weight: balanced` to the members."
         )
     if isinstance(facts, ImageFacts) and not are_large(facts):
         notes.append(
-            "Add `mirror: true` to `augment` where left and right can be exchanged (not for digits or letters)."
+            "Add `mirror: true` to `augment` if mirroring an image keeps its class (not for digits or letters)."
         )
     blocks = [as_yaml([_member(one)], 2) for one in team.members]
     if isinstance(facts, ImageFacts) and are_large(facts) and not hub:
         size = choices.size or facts.height.median
         signature = ImageSignature((size, choices.size or facts.width.median, facts.channels))
-        why = "ImageNet weights are downloaded when training starts; the hub did not answer when this file was written"
+        why = "ImageNet weights, downloaded when training starts; the hub did not answer when this file was written"
         params = pretrained(signature, augmentation(facts, signature))
         blocks.append(as_yaml([_member(ChosenMember("pretrained", why, params, 0.0), off=True)], 2))
     for one in team.left_out:
-        what = (
-            f"left out: {one.name} ({one.params['kind']}), {one.why}; about {one.fit_seconds:,.0f} core seconds a fold"
-        )
+        what = f"left out: {one.name} ({one.params['kind']}), {one.why}; {one.fit_seconds:,.0f} core seconds per fold"
         blocks.append(comment(what, 2))
     yield "".join(comment(note) for note in notes) + "members:\n" + "\n".join(blocks)
 
@@ -162,7 +167,7 @@ def _member(one: ChosenMember, *, off: bool = False) -> CommentedEntry:
 
 
 def _path(path: Path, base: Path) -> str:
-    """As seen from the job file's folder, so that the two can be moved together."""
+    """The path relative to the folder of the job file, so that both can be moved together."""
     whole, folder = os.path.abspath(path), os.path.abspath(base)  # noqa: PTH100 - without `..`, links as they are
     text = os.path.relpath(whole, folder)
     if not os.path.exists(os.path.join(folder, text)):  # noqa: PTH110, PTH118 - `..` behind a link leads elsewhere
@@ -170,11 +175,11 @@ def _path(path: Path, base: Path) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise UserError(f"the path {str(path)!r} is not UTF-8, which job files are; rename it") from None
+        raise UserError(f"the path {str(path)!r} is not UTF-8, but job files must be UTF-8; rename it") from None
     return _free(text)
 
 
 def _free(text: str) -> str:
     if "${" in text:
-        raise UserError(f"{text!r} holds '${{', which begins a variable in a job file; rename it")
+        raise UserError(f"{text!r} contains '${{', which starts a variable in a job file; rename it")
     return text

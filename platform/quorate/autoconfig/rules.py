@@ -1,4 +1,4 @@
-"""From a fingerprint to a job: what is held out, the folds, the image size and the members, each with its rule."""
+"""The rules that turn a fingerprint into a job: test rows, folds, image size and members."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 
 TEST_ROWS, TEST_RAREST = 500, 10
-"""Rows in all and rows of the rarest class from which a part is held out for the test."""
+"""Minimum number of rows, and of rows of the rarest class, from which a test set is held out."""
 TEST_PART = 0.2
 MANY_IMAGES, MANY_ROWS = 20_000, 100_000
-"""Training rows from which one fold is enough, of images and of tables (whose members train in seconds)."""
+"""Training rows from which one fold is enough, for images and for tables (whose members train in seconds)."""
 FOLDS, FEWER_FOLDS = 5, 3
 HOLDOUT_ROWS = 1_000
-"""Training rows from which one holdout fold tells something."""
+"""Training rows from which one holdout fold is informative."""
 SIZES = (224, 160, 128, 96, 64, 48, 32)
-"""Sides of large images; 224 is what most backbones were made for."""
+"""Sides of large images in pixels; most backbones were designed for 224."""
 IMBALANCED = 20
-"""Rows of the largest class by those of the smallest, above which the job file speaks of weights."""
+"""Ratio of the largest to the smallest class above which the job file has a comment on class weights."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,24 @@ class Validation:
     folds: int
     why: str
     fraction: float = 0.1
-    """Of a holdout fold, which is one."""
+    """Fraction of a holdout fold; used only if `folds` is 1."""
 
     @property
     def part(self) -> float:
-        """Of the training rows that a fold trains on."""
+        """Share of the training rows that a fold trains on."""
         return 1 - self.fraction if self.folds == 1 else 1 - 1 / self.folds
 
 
 @dataclass(frozen=True)
 class JobChoices:
-    """What the job file will say, as far as rules decide it."""
+    """The choices of the rules for the job file."""
 
     name: str
     held_out: bool
-    """Whether a part of the rows is held out for the test."""
+    """Whether a part of the rows is held out as test rows."""
     why_test: str
     size: int | None
-    """The side of the crop for files; None where the data have their own."""
+    """The side of the crop for files in pixels; None if the data have a fixed size."""
     why_size: str
     validation: Validation
     team: MemberSelection
@@ -59,10 +59,10 @@ class JobChoices:
 
 
 def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> JobChoices:
-    """A job that suits the data and that is estimated to end within `seconds` on `machine`.
+    """Choose a job for the data that is estimated to end within `seconds` on `machine`.
 
-    Of all splits and image sizes the best is taken for which the members that matter have time. `hub` says whether
-    weights can be downloaded.
+    Takes the best split and image size for which all core members fit into the time. `hub`: whether weights can be
+    downloaded.
     """
     held_out, why_test = _test(fingerprint)
     left = 1 - TEST_PART if held_out else 1.0
@@ -87,17 +87,17 @@ def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: b
 
 def _test(fingerprint: Fingerprint) -> tuple[bool, str]:
     if fingerprint.source.test is not None:
-        return False, "predicted and scored at the end; it decides nothing"
+        return False, "predicted and scored at the end; does not affect the ensemble"
     rarest, count = fingerprint.rarest
     if fingerprint.rows < TEST_ROWS:
-        return False, f"none: {fingerprint.rows:,} rows are below {TEST_ROWS}, cross-validation uses them all"
+        return False, f"none: {fingerprint.rows:,} rows are below {TEST_ROWS}; cross-validation uses all of them"
     if count < TEST_RAREST:
         return False, f"none: the class {rarest} has {count} rows, below {TEST_RAREST}"
-    return True, f"held out by class: {fingerprint.rows:,} rows, {TEST_ROWS} or more"
+    return True, f"held out, stratified by class: {fingerprint.rows:,} rows, at least {TEST_ROWS}"
 
 
 def _options(fingerprint: Fingerprint, rows: int, rarest: int) -> list[tuple[Validation, int | None]]:
-    """Splits and image sizes, the best first; halving the size costs as much as two steps to fewer folds."""
+    """Splits and image sizes, best first; halving the size counts as two steps to fewer folds."""
     splits = _splits(fingerprint, rows, rarest)
     sizes = _sizes(fingerprint)
     pairs = [
@@ -113,12 +113,12 @@ def _splits(fingerprint: Fingerprint, rows: int, rarest: int) -> list[Validation
     many = MANY_IMAGES if isinstance(fingerprint.facts, ImageFacts) else MANY_ROWS
     fraction = 0.1 if rows >= 5000 else 0.2
     if rows >= many and rarest >= 2:
-        return [Validation(1, f"{rows:,} training rows, {many:,} or more: one fold tells enough", 0.1)]
-    below = f"{rows:,} training rows, below {many:,}: each row is predicted by members that have not seen it"
+        return [Validation(1, f"{rows:,} training rows, at least {many:,}: one fold is enough", 0.1)]
+    below = f"{rows:,} training rows, below {many:,}: each row is predicted by models trained without it"
     most = min(FOLDS, rarest)
     why = below if most == FOLDS else f"the rarest class, {name}, has {rarest} training rows, and each fold needs one"
     splits = [Validation(most, why)]
-    short = "more would not fit into the budget"
+    short = "more do not fit into the budget"
     if most > FEWER_FOLDS:
         splits.append(Validation(FEWER_FOLDS, short))
     if rows >= HOLDOUT_ROWS and rarest >= TEST_RAREST:
@@ -140,7 +140,7 @@ def _why_size(fingerprint: Fingerprint, size: int | None, options: list[tuple[Va
     short = fingerprint.facts.short.median
     if size == max(other for _, other in options if other):
         return f"the shorter sides have a median of {short} pixels"
-    return f"the shorter sides have a median of {short} pixels; networks on larger images would not fit into the budget"
+    return f"the shorter sides have a median of {short} pixels; networks on larger images do not fit into the budget"
 
 
 def _signature(fingerprint: Fingerprint, size: int | None) -> Signature:

@@ -1,4 +1,4 @@
-"""Which members fit into a budget: each kind's own estimate of its cost, added up."""
+"""Select the members that fit into a budget, by the cost estimates of their kinds."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from quorate.execution.estimates import makespan
 from quorate.registry import MEMBERS
 
 Params = Mapping[str, Any]
-"""A member as the job file writes it."""
+"""Parameters of a member, as in the job file."""
 
 PART = 0.6
-"""Of the budget that is planned for: the estimates are rough, and this machine may be slower than theirs."""
+"""Share of the budget that is planned for, because the estimates are rough and this machine may be slower."""
 AROUND = 20.0
-"""Seconds to start, to combine and to report."""
+"""Seconds for the start, for combining and for the report."""
 ONE_MEMBER = 0.35
-"""Of the plan that one member may take in the form in which it is still worth its while."""
+"""Maximum share of the planned time for one member; above it, a cheaper form is tried."""
 GPU_CORES = 20.0
-"""Cores that an accelerator is taken to be worth for a network: an assumption, not a measurement."""
+"""Number of cores that a GPU replaces for a network: an assumption, not a measurement."""
 _EACH = 0.3
-"""Seconds to hand over one fit task and to keep its result."""
+"""Overhead of one fit task in seconds."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the plan is for."""
+    """The machine that the job is planned for."""
 
     cores: int
     gpus: int = 0
@@ -36,22 +36,22 @@ class Machine:
 
 @dataclass(frozen=True)
 class MemberCandidate:
-    """A member that may be in the job, in several forms, the best first and the cheapest last."""
+    """A possible member of the job, in several forms, from the best to the cheapest."""
 
     name: str
     why: str
     forms: tuple[Params, ...]
     epochs: tuple[int, int] | None = None
-    """The least that are worth training, and as many as are wanted; None for what has no epochs."""
+    """Minimum and desired number of epochs; None for kinds without epochs."""
     copies: int = 1
-    """Most that are wanted, if there is time."""
+    """Maximum number of copies, if there is time."""
     core: bool = False
-    """Whether the job is not worth its while without it."""
+    """Whether the job needs this member."""
 
 
 @dataclass(frozen=True)
 class TrainingRoom:
-    """What the members are trained on, and the time for it."""
+    """The data that members are trained on, and the time for it."""
 
     signature: Signature
     rows: int
@@ -60,7 +60,7 @@ class TrainingRoom:
     n_classes: int
     machine: Machine
     seconds: float
-    """The budget."""
+    """The budget in seconds."""
 
     @property
     def core_seconds(self) -> float:
@@ -68,13 +68,13 @@ class TrainingRoom:
 
     @property
     def longest(self) -> float:
-        """What one fit may take."""
+        """Maximum seconds of one fit task."""
         return max(PART * (self.seconds - AROUND), 0.2 * self.seconds)
 
 
 @dataclass(frozen=True)
 class ChosenMember:
-    """A member of the job, with the core seconds of one fit."""
+    """A member of the job, with the core seconds of one fit task."""
 
     name: str
     why: str
@@ -88,32 +88,32 @@ class ChosenMember:
 
 @dataclass(frozen=True)
 class MemberSelection:
-    """The members of a job, and those for which there is no time."""
+    """The members of a job, and the candidates for which there is no time."""
 
     members: tuple[ChosenMember, ...]
     left_out: tuple[ChosenMember, ...] = ()
     complete: bool = True
-    """Whether all that the job needs are in it."""
+    """Whether all core members are included."""
     room: TrainingRoom | None = field(default=None, repr=False)
 
     @property
     def fits(self) -> list[float]:
-        """Core seconds of every fit task."""
+        """Core seconds of each fit task."""
         folds = self.room.folds if self.room else 1
         return [chosen.fit_seconds for chosen in self.members for _ in range(folds * chosen.copies)]
 
     @property
     def seconds(self) -> float:
-        """Until all is done, start and end included."""
+        """Estimated duration of the job in seconds, including start and end."""
         share = 1 / (self.room.machine.cores if self.room else 1)
         return AROUND + makespan([], [(seconds, share) for seconds in sorted(self.fits, reverse=True)])
 
 
 def choose_team(candidates: Sequence[MemberCandidate], room: TrainingRoom) -> MemberSelection:
-    """The candidates, in their order, as long as there is time; then more epochs, then more copies.
+    """Take the candidates in their order as long as there is time; then add epochs, then copies.
 
-    A network is planned with a usual number of epochs, between the least and the wanted ones; those that the job needs
-    may have the least. Where there is time for none, the cheapest is taken.
+    A network is planned with a number of epochs between the minimum and the desired one; core members may have the
+    minimum. If no candidate fits, the cheapest one is taken.
     """
     usual = {candidate.name: _usual(candidate, room) for candidate in candidates}
     chosen: list[tuple[MemberCandidate, ChosenMember]] = []
@@ -141,7 +141,7 @@ def choose_team(candidates: Sequence[MemberCandidate], room: TrainingRoom) -> Me
 
 
 def _usual(candidate: MemberCandidate, room: TrainingRoom) -> ChosenMember:
-    """The candidate in its best form that leaves time for others, with a usual number of epochs."""
+    """The candidate in its best form that leaves time for others, with a medium number of epochs."""
     few, many = candidate.epochs or (0, 0)
     for form in candidate.forms:
         params = {**form, "epochs": round((few * many) ** 0.5)} if candidate.epochs else dict(form)
@@ -156,7 +156,7 @@ def _usual(candidate: MemberCandidate, room: TrainingRoom) -> ChosenMember:
 def _more_epochs(
     members: Sequence[tuple[MemberCandidate, ChosenMember]], room: TrainingRoom, left: float
 ) -> list[ChosenMember]:
-    """The same part of the way to the wanted epochs for every network, as far as the time that is left goes."""
+    """Add epochs within the time that is left, by the same share of the desired increase for every network."""
     networks = [(candidate.epochs[1], one) for candidate, one in members if candidate.epochs]
     more = sum(_with_epochs(one, many, room).fit_seconds - one.fit_seconds for many, one in networks) * room.folds
     part = min(1.0, left / more) if more > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What a path holds: the kind of data, the training rows, and the test rows beside them."""
+"""Find the data at a path: the kind of data, the training rows, and test rows next to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quorate.errors import UserError
 SourceKind = Literal["npz", "image_folder", "csv", "parquet"]
 
 TESTS = ("test", "val", "valid", "validation", "dev")
-"""What files and folders of test rows are called, the best first."""
+"""Usual names of files and folders with test rows, most reliable first."""
 
 _ENDINGS: dict[str, SourceKind] = {
     ".npz": "npz",
@@ -28,7 +28,7 @@ _ENDINGS: dict[str, SourceKind] = {
 }
 _OTHER_PICTURES = {".heic", ".heif", ".svg", ".pdf", ".psd", ".dng", ".cr2", ".nef", ".arw"}
 _KNOWN = (
-    "an .npz with images and labels, a folder with a folder of pictures for each class, or a table "
+    "an .npz with images and labels, a folder with one folder of pictures per class, or a table "
     "(.csv, .tsv, .csv.gz, .parquet)"
 )
 _MENDS = {
@@ -37,18 +37,18 @@ _MENDS = {
     ".xls": "save the sheet as CSV in UTF-8",
     ".json": "turn it into CSV or Parquet, for example pandas.read_json(...).to_parquet('data.parquet')",
     ".jsonl": "turn it into CSV or Parquet, for example pandas.read_json(..., lines=True).to_parquet('data.parquet')",
-    ".zip": "unpack it and name the folder",
-    ".tar": "unpack it and name the folder",
-    ".gz": "unpack it and name what was in it",
-    ".tgz": "unpack it and name the folder",
-    ".txt": "a table with the columns' names in its first line is to be called .csv (commas) or .tsv (tabulators)",
-    ".data": "put the columns' names in a first line and rename it to .csv",
+    ".zip": "unpack it and give the folder",
+    ".tar": "unpack it and give the folder",
+    ".gz": "unpack it and give the content",
+    ".tgz": "unpack it and give the folder",
+    ".txt": "rename a table with column names in its first line to .csv (commas) or .tsv (tabs)",
+    ".data": "add a first line with the column names, and rename the file to .csv",
 }
 
 
 @dataclass(frozen=True)
 class DataLocation:
-    """Where the rows are; `notes` says what lies beside them and is not used."""
+    """The location of the rows; `notes` names neighbouring data that are not used."""
 
     kind: SourceKind
     train: Path
@@ -57,22 +57,22 @@ class DataLocation:
 
     @property
     def name(self) -> str:
-        """What a person would call these data."""
+        """A name for the data."""
         own = _stem(self.train)
         return own if own not in ("train", "training", "data") else self.train.absolute().parent.name
 
 
 def find_source(data: Path, test: Path | None = None) -> DataLocation:
-    """What `data` holds; `test` replaces what lies beside it. Raises `UserError` that names the fix."""
+    """Find the data at `data`; `test` replaces test rows next to it. Raises `UserError` that names the fix."""
     for path in filter(None, (data, test)):
         if not path.exists():
-            raise UserError(f"there is no {path}")
+            raise UserError(f"{path} does not exist")
     found = _in_folder(data) if data.is_dir() else _file(data)
     if test is None:
         return found
     own = _in_folder(test) if test.is_dir() else _file(test)
     if own.kind != found.kind:
-        raise UserError(f"--test {test} is {own.kind}, but {data} is {found.kind}; both are to be of one kind")
+        raise UserError(f"--test {test} is {own.kind}, but {data} is {found.kind}; both must be of the same kind")
     return replace(found, test=own.train, notes=())
 
 
@@ -88,25 +88,25 @@ def _file(path: Path) -> DataLocation:
     kind = _ENDINGS.get(_ending(path))
     if kind is None:
         if path.suffix.lower() in SUFFIXES | _OTHER_PICTURES:
-            raise UserError(f"{path} is one picture; name the folder that has a folder of pictures for each class")
+            raise UserError(
+                f"{path} is a single picture; give the folder that contains one folder of pictures per class"
+            )
         mend = _MENDS.get(path.suffix.lower())
-        raise UserError(f"{path} is of an unknown form; " + (mend or f"Quorate reads {_KNOWN}"))
+        raise UserError(f"{path} has an unknown format; " + (mend or f"Quorate reads {_KNOWN}"))
     if _stem(path) != "train":
         return DataLocation(kind, path)
     return _with_tests(kind, path, (entry for entry in path.parent.iterdir() if entry.is_file()))
 
 
 def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> DataLocation:
-    """`train` with what of its neighbours is called like test rows of the same kind."""
+    """The location of `train`, with neighbours of the same kind that have a usual name of test rows."""
     named = {
         _stem(path): path
         for path in sorted(beside)
         if not is_debris(path.name) and (kind == "image_folder" or _ENDINGS.get(_ending(path)) == kind)
     }
     first, *rest = [*(named[name] for name in TESTS if name in named), None]
-    notes = tuple(
-        f"{path} is not used: the members' validation rows are split off the training rows" for path in rest if path
-    )
+    notes = tuple(f"{path} is not used: validation rows are split from the training rows" for path in rest if path)
     return DataLocation(kind, train, first, notes)
 
 
@@ -129,14 +129,14 @@ def _in_folder(folder: Path) -> DataLocation:
         return DataLocation("parquet", folder)
     if files:
         listed = ", ".join(path.name for path in files[:10])
-        raise UserError(f"{folder} has several files of rows ({listed}); name the one to learn from")
+        raise UserError(f"{folder} contains several data files ({listed}); give the one with the training rows")
     if _some(folder, "*/*"):
         return DataLocation("image_folder", folder)
     raise _nothing(folder)
 
 
 def _some(folder: Path, pattern: str, endings: Iterable[str] | None = None) -> Path | None:
-    """A picture, or a file of one of these endings, that is not left by a tool."""
+    """A picture, or a file with one of these endings, ignoring files left by tools."""
     for path in sorted(folder.glob(pattern)):
         if any(is_debris(part) for part in path.relative_to(folder).parts) or not path.is_file():
             continue
@@ -148,15 +148,15 @@ def _some(folder: Path, pattern: str, endings: Iterable[str] | None = None) -> P
 def _nothing(folder: Path) -> UserError:
     if direct := _some(folder, "*"):
         return UserError(
-            f"{folder} holds pictures ({direct.name}, …) but no folders; put the pictures of each class into a folder "
-            "of its own that has the class's name"
+            f"{folder} contains pictures ({direct.name}, …) but no folders; put the pictures of each class into a "
+            "folder with the name of the class"
         )
     if deeper := _some(folder, "*/*/*"):
         return UserError(
-            f"the pictures below {folder} lie deeper, as {deeper.relative_to(folder)}; name the folder whose folders "
-            f"are the classes, for example {deeper.parents[1]}"
+            f"the pictures below {folder} are nested deeper, e.g. {deeper.relative_to(folder)}; give the folder that "
+            f"contains the class folders, e.g. {deeper.parents[1]}"
         )
     if other := _some(folder, "*/*", _OTHER_PICTURES) or _some(folder, "*", _OTHER_PICTURES):
-        return UserError(f"{other} is of a format that is not read; save the pictures as {OWN.names}")
+        return UserError(f"{other} has an unsupported format; save the pictures as {OWN.names}")
     held = ", ".join(path.name for path in islice(sorted(folder.iterdir()), 8)) or "nothing"
-    return UserError(f"{folder} holds no data that Quorate can read (it holds {held}); expected {_KNOWN}")
+    return UserError(f"{folder} contains no data that Quorate can read (it contains {held}); expected {_KNOWN}")

@@ -1,4 +1,4 @@
-"""A fingerprint in words, for the screen and for the comments of the job file."""
+"""A fingerprint as text, for the terminal and for the comments of the job file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from quorate.autoconfig.folder import NAMED
 from quorate.quantities import say_bytes
 
 SHOWN = 40
-"""Columns that are listed, and classes that are counted one by one."""
+"""Maximum number of columns and of classes that are listed."""
 
 Row = tuple[str, str]
-"""What it is, and what was found."""
+"""A topic and the finding."""
 
 
 def in_words(fingerprint: Fingerprint) -> list[Row]:
-    """The fingerprint, a line for each fact."""
+    """The fingerprint, one line per fact."""
     return [(what, clean(said)) for what, said in _rows(fingerprint)]
 
 
@@ -29,7 +29,10 @@ def _rows(fingerprint: Fingerprint) -> Iterator[Row]:
         yield "test rows", f"{fingerprint.test_rows:,} in {source.test}"
     yield "size", say_bytes(fingerprint.bytes)
     if isinstance(facts, TableFacts):
-        yield "label", facts.label + (f" (a guess: {facts.guess}; another: --label COLUMN)" if facts.guess else "")
+        yield (
+            "label",
+            facts.label + (f" (a guess: {facts.guess}; choose another with --label COLUMN)" if facts.guess else ""),
+        )
     yield "classes", _classes(fingerprint)
     if isinstance(facts, ImageFacts):
         yield from _images(facts)
@@ -37,7 +40,7 @@ def _rows(fingerprint: Fingerprint) -> Iterator[Row]:
         yield "columns", _columns(facts)
     yield "repeated rows", _repeats(fingerprint)
     for note in fingerprint.partly:
-        yield "looked at in part", note
+        yield "checked in part", note
     for note in fingerprint.notes:
         yield "note", note
 
@@ -74,13 +77,13 @@ def as_json(fingerprint: Fingerprint) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """One line that every terminal and every YAML reader takes."""
+    """The text on one line, with only characters that terminals and YAML readers accept."""
     printable = "".join(mark if mark.isprintable() else "�" for mark in " ".join(text.split()))
     return printable.encode("utf-8", "replace").decode("utf-8")
 
 
 def some(names: Sequence[str], most: int = NAMED) -> str:
-    """The first of them, and how many more there are."""
+    """The first `most` names, and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -119,12 +122,12 @@ def _repeats(fingerprint: Fingerprint) -> str:
     table = isinstance(fingerprint.facts, TableFacts)
     parts = []
     if repeats.train:
-        parts.append(f"training rows that repeat another: {repeats.train:,} ({repeats.train / total:.1%})")
+        parts.append(f"training rows that repeat another one: {repeats.train:,} ({repeats.train / total:.1%})")
     if repeats.labels:
-        parts.append(f"with another label than their twin: {repeats.labels:,}")
+        parts.append(f"duplicates with different labels: {repeats.labels:,}")
     if repeats.test:
-        leak = "" if table else ", a leak that flatters the test figures"
-        parts.append(f"test rows that are training rows too: {repeats.test:,}{leak}")
+        leak = "" if table else ", a leak that makes the test metrics too optimistic"
+        parts.append(f"test rows that are also training rows: {repeats.test:,}{leak}")
     return "; ".join(parts) or "none"
 
 

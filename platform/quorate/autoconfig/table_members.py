@@ -1,4 +1,4 @@
-"""Which members suit tables: boosted trees first, and kinds that err differently."""
+"""Choose candidate members for tables: boosted trees first, then kinds that make different mistakes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from quorate.autoconfig.image_members import batch_size
 from quorate.autoconfig.selection import MemberCandidate
 
 SVM_ROWS = 5_000
-"""The cost of an SVM is quadratic in the rows, and on larger tables trees are better."""
+"""Number of rows below which an SVM is used: its cost is quadratic in the rows, and trees are better on more rows."""
 DEEP_ROWS = 5_000
-"""Rows from which trees of many leaves pay."""
+"""Number of rows from which trees with many leaves are used."""
 _STEPS = 500_000
-"""Rows in all epochs together that the network wants."""
+"""Number of rows over all epochs for the network."""
 
 
 def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
-    """Candidates for `rows` training rows, the most useful first; `twice` says whether each class has two of them in
-    every fold."""
+    """Candidates for `rows` training rows, most useful first; `twice`: whether each class has two of them in every
+    fold."""
     leaf = 5 if rows >= 2000 else 2
     boosting = {"kind": "gradient_boosting"}
     wanted = min(40, max(5, round(_STEPS / rows)))
     candidates = [
         MemberCandidate(
             "boosting",
-            "the strongest kind on most tables; slow rate, few leaves, some features for each split",
+            "the strongest kind on most tables; low learning rate, few leaves, some features per split",
             (
                 {**boosting, "learning_rate": 0.05, "leaves": 15, "max_features": 0.5},
                 {**boosting, "learning_rate": 0.2, "leaves": 15, "max_features": 0.5, "iterations": 200},
@@ -32,10 +32,10 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
             copies=3,
             core=True,
         ),
-        MemberCandidate("logistic", "linear, quick, well calibrated", ({"kind": "logistic"},)),
+        MemberCandidate("logistic", "linear, fast, well calibrated", ({"kind": "logistic"},)),
         MemberCandidate(
             "extra_trees",
-            "trees with drawn thresholds",
+            "trees with random thresholds",
             tuple(
                 {"kind": "extra_trees", "trees": trees, "min_samples_leaf": leaf, "max_features": 0.5}
                 for trees in (300, 100)
@@ -84,6 +84,11 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "calibration": "temperature"}
         candidates.insert(
-            2, MemberCandidate("svm", f"smooth borders; only below {SVM_ROWS:,} rows, its cost is quadratic", (form,))
+            2,
+            MemberCandidate(
+                "svm",
+                f"smooth decision boundaries; only below {SVM_ROWS:,} rows, because its cost is quadratic",
+                (form,),
+            ),
         )
     return tuple(candidates)

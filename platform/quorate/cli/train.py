@@ -42,7 +42,9 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Override the job's seed.")] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Time limit of the whole command, e.g. 300s, 20m or 2h."),
+        typer.Option(
+            metavar="TIME", help="Time limit of the command, e.g. 20m. It ends with the best ensemble so far."
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the leaderboard.")] = False,
     json: JsonOption = False,

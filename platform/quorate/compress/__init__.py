@@ -1,1 +1,1 @@
-"""Makes a finished ensemble smaller: fewer members, one student network, or one average of weights."""
+"""Make a finished ensemble smaller: prune members, distil a student network, or average weights."""

@@ -1,4 +1,4 @@
-"""Distils a finished run: one student network learns what its ensemble says, and becomes a bundle of its own."""
+"""Distil a finished run: train one student network on the predictions of its ensemble, and write its bundle."""
 
 from __future__ import annotations
 
@@ -47,43 +47,44 @@ from quorate.training.loop import LoopSettings, TrainingResult, fit_network
 NAME = "student"
 FIGURES = "distillation.json"
 HELD_OUT = 0.1
-"""Part of the rows that the student never learns from."""
+"""Share of the rows that the student is not trained on."""
 EPOCHS = 40
 TEMPERATURE = 2.0
 HARD = 0.1
-"""Of views, about which the ensemble is hardly ever wrong: it has learned from these images."""
+"""Weight of the labels with views. It is low, because the ensemble was trained on these images and is rarely wrong."""
 HARD_OUT_OF_FOLD = 0.5
-"""Out-of-fold probabilities are wrong about some rows, so the label has more to say: best or near it on Adult."""
+"""Weight of the labels with out-of-fold probabilities. It is higher, because these are wrong for some rows: best or
+nearly best on Adult."""
 
 _RECIPE: Mapping[str, Any] = {"kind": "net", "schedule": "one_cycle", "lr": 0.05, "epochs": EPOCHS}
-"""What a student takes where nothing else is asked for."""
+"""Default parameters of a student."""
 
 Watch = Callable[[str, int, int, Metrics], None]
-"""Sees who is trained, the epoch from 1, how many there are, and the epoch's figures."""
+"""Called with the name of the network, the epoch (from 1), the number of epochs, and the metrics of the epoch."""
 
 
 @dataclass(frozen=True)
 class DistillationSettings:
-    """How a student is taught."""
+    """Settings of a distillation."""
 
     temperature: float = TEMPERATURE
-    """By which the probabilities of teacher and student are softened in the loss."""
+    """Temperature of the teacher's and the student's probabilities in the loss."""
     hard: float | None = None
-    """The label's part of the loss, 0 to 1; what suits the material when left out."""
+    """Weight of the labels in the loss, 0 to 1; None for the default of the teacher's targets."""
     views: int = VIEWS
-    """Of each image, that the ensemble is asked about, no more than there are epochs; 0 takes its out-of-fold
-    probabilities, as for tables."""
+    """Number of augmented views per image that the ensemble predicts, at most the number of epochs; 0 uses its
+    out-of-fold probabilities, as for tables."""
     plain: bool = False
-    """Whether the same network is trained on the labels alone too, to compare."""
+    """Whether the same network is also trained on the labels only, for comparison."""
 
 
 def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: Sequence[str]) -> Job:
     """The run's job with the student as its only member; `overrides` are `KEY=VALUE` of a network.
 
-    Images are varied as those of the run's best network were. Raises `SpecError` that names the option.
+    Images are augmented as for the best network of the run. Raises `SpecError` that names the option.
     """
     if kind := next((text for text in overrides if text.startswith("kind=")), None):
-        raise UserError(f"--set {kind}: a student is a network (kind net); leave it out")
+        raise UserError(f"--set {kind}: a student is always a network (kind net); leave it out")
     option = f"--student {arch}"
     form = dict(_RECIPE) | _augment_of_best(folder)
     given = [Override("quorum={}"), Override(f"members={json.dumps({NAME: form})}", option)]
@@ -93,10 +94,12 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
     given += [Override(f"members.{NAME}.{text}", f"--set {text}") for text in overrides]
     job = load_job(folder.path / "job.json", given)
     params = job.spec.members[NAME]
-    assert isinstance(params, NetParams), "its kind is not for the user to set"
+    assert isinstance(params, NetParams), "its kind cannot be set"
     several = [name for name in ("copies", "ema", "swa", "snapshots") if _is_set(params, name)]
     if several:
-        raise UserError(f"--set {several[0]}=…: this gives several members, and the student is one; leave it out")
+        raise UserError(
+            f"--set {several[0]}=…: this creates several members, but the student must be one; leave it out"
+        )
     return job
 
 
@@ -109,13 +112,13 @@ def distill(
     ask: Progress = lambda *seen: None,
     watch: Watch = lambda *seen: None,
 ) -> dict[str, Any]:
-    """Train the student of `job` on what the run's ensemble says and write its bundle; gives the figures.
+    """Train the student of `job` on the predictions of the run's ensemble, write its bundle, and return the metrics.
 
-    Of images, the teacher is the whole ensemble on the views that the student learns from. Of tables, it is the
-    cross-fitted out-of-fold probabilities: no model behind a row's has seen that row; rows without them are learned
-    from their label alone. A tenth of the rows is held out for the student's temperature and its estimate, which is
-    cross-fitted. With several folds the estimate is not quite free: models of the teacher have learned from the
-    held-out rows. Raises `UserError`.
+    For images, the whole ensemble predicts the views that the student is trained on. For tables, the targets are the
+    cross-fitted out-of-fold probabilities, which come from models that have not seen the row. Rows without them are
+    learned from their labels only. A tenth of the rows is held out for the temperature and the estimate of the student,
+    which is cross-fitted. With several folds the estimate is slightly optimistic, because models of the teacher were
+    trained on the held-out rows. Raises `UserError`.
     """
     data, fold = run.context.train, _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
@@ -125,7 +128,7 @@ def distill(
     hard = lesson.hard if lesson.hard is not None else HARD if material.views else HARD_OUT_OF_FOLD
 
     def teach(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
-        if material.views:  # varied already
+        if material.views:  # already augmented
             recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
         asked = taught(
             recipe,
@@ -141,7 +144,7 @@ def distill(
         return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
     more = run.context.unlabelled
-    student = learn(NAME, material.data, teach, None if material.views else more)  # views are of these too
+    student = learn(NAME, material.data, teach, None if material.views else more)  # the views include these images
     plain = learn("plain", train, fit_network, more) if lesson.plain else None
     compared = [*_teachers(run, fold.valid), *(_row(pupil) for pupil in (student, plain) if pupil)]
     files = files_of(cast(Member, student.network))
@@ -191,14 +194,14 @@ class _Pupil:
     network: Net
     temperature: float
     held: Floats
-    """Cross-fitted: each part of the held-out rows by the temperature of the others."""
+    """Cross-fitted: each part of the held-out rows uses the temperature of the other parts."""
     test: Floats | None
     y: NDArray[np.int64]
     y_test: NDArray[np.int64] | None
 
     @property
     def judged(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Probabilities and labels of the test rows, or else of those held out."""
+        """Probabilities and labels of the test rows, or of the held-out rows without test rows."""
         if self.test is None or self.y_test is None:
             return self.held, self.y
         return self.test, self.y_test
@@ -253,7 +256,7 @@ class _Pupil:
 
 
 def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
-    """The augmentation of the network of least out-of-fold loss, where the run has one."""
+    """The augmentation of the network with the lowest out-of-fold loss, if the run has a network."""
     spec = load_job(folder.path / "job.json").spec
     rows = [row for row in folder.board()["members"] if row["kind"] == "net" and row["oof"]]
     if not rows:
@@ -273,30 +276,30 @@ def _material(
     if isinstance(run.context.train.x, Table) or not lesson.views:
         return out_of_fold(run, rows)
     seed = derive_seed(run.job.spec.seed, NAME, "views")
-    views = min(lesson.views, task.params.epochs)  # an epoch takes one of each image
+    views = min(lesson.views, task.params.epochs)  # an epoch uses one view of each image
     return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
 
 
 def _split(run: FinishedRun) -> Fold:
-    """The student's training rows and those held out: a tenth, stratified, with out-of-fold probabilities.
+    """The training rows of the student and the held-out rows: a stratified tenth with out-of-fold probabilities.
 
-    Held-out rows of a class that no row is left to train on are left out, as the student cannot know it.
-    No group is on both sides, and where rows have a time the latest are held out. Where no more than a tenth have
-    out-of-fold probabilities, as with `scheme: holdout`, these are the ones: no member has learned from them. So they
-    are where those beyond a tenth are too few for each class to have one.
+    Held-out rows are left out if no training row has their class. No group is on both sides, and if rows have a time,
+    the latest ones are held out. If at most a tenth of the rows have out-of-fold probabilities, as with
+    `scheme: holdout`, exactly these are held out, because no member was trained on them. The same applies if the rows
+    beyond a tenth are too few to have one per class.
     """
     data, fold = run.context.train, _whole_split(run)
     learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
     if np.count_nonzero(learnable) < 2:
         raise UserError(
-            f"{np.count_nonzero(learnable)} of the {len(fold.valid):,} rows that are held out from the student are of "
-            "classes that it is trained on, too few to score it; add rows, or groups, of each class"
+            f"only {np.count_nonzero(learnable)} of the {len(fold.valid):,} rows held out from the student have a "
+            "class that it is trained on, but scoring it requires 2; add rows, or groups, of each class"
         )
     return Fold(fold.train, fold.valid[learnable])
 
 
 def _whole_split(run: FinishedRun) -> Fold:
-    """The same with all held-out rows."""
+    """As `_split`, with all held-out rows."""
     data, known = run.context.train, np.flatnonzero(run.known)
     if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
         return Fold(np.flatnonzero(~run.known), known)
@@ -308,8 +311,8 @@ def _whole_split(run: FinishedRun) -> Fold:
         (fold,) = make_folds(data.y[known], holdout, seed, groups=groups, time=time).folds
     except FoldsError as error:
         raise UserError(
-            f"a tenth of the {len(known):,} rows that the ensemble has out-of-fold predictions of is held out from the "
-            f"student, which these do not allow: {error}"
+            f"cannot hold out a tenth of the {len(known):,} rows with out-of-fold predictions of the ensemble from the "
+            f"student: {error}"
         ) from None
     held: Rows = known[fold.valid]
     rest = np.ones(len(data), bool)
@@ -320,9 +323,9 @@ def _whole_split(run: FinishedRun) -> Fold:
 
 
 def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
-    """The ensemble, and its best member as it stands in the leaderboard, on the same rows.
+    """The metrics of the ensemble and of its best member by the leaderboard, on the same rows.
 
-    Members that do not cover these rows, as one with failed folds, are passed over.
+    Members that do not cover these rows, for example because of failed folds, are skipped.
     """
     y, test = run.context.train.y, run.context.test
     found = [{"name": "ensemble", "held_out": rounded(scores(run.ensemble[held], y[held]))}]
@@ -345,7 +348,7 @@ def _row(pupil: _Pupil) -> dict[str, Any]:
 
 
 def _against(run: FinishedRun, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
-    """The student less the ensemble, and less the plain network, on the test rows or else on those held out."""
+    """Student minus ensemble and student minus plain network, on the test rows or else the held-out rows."""
     mine, y = student.judged
     on_held = run.test is None or student.test is None
     others = {"ensemble": run.ensemble[held] if run.test is None or student.test is None else run.test.ensemble}
@@ -361,7 +364,7 @@ def _against(run: FinishedRun, student: _Pupil, plain: _Pupil | None, held: Rows
 
 
 def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of what the ensemble gains over the plain network, the student's share; None where the ensemble gains nothing."""
+    """The student's share of the gain of the ensemble over the plain network; None if the ensemble gains nothing."""
     by_name = {row["name"]: row for row in compared}
     rows = "test" if "test" in by_name["plain"] else "held_out"
     ensemble, student, plain = (by_name[name][rows] for name in ("ensemble", NAME, "plain"))
@@ -398,21 +401,21 @@ def _notes(run: FinishedRun, task: FitTask, material: TeacherTargets) -> list[st
     if run.test is None and (again or len(run.context.folds) > 1):
         # measured over six splits of 2,000 Fashion-MNIST rows with several folds: .02 nats
         notes.append(
-            "the held-out figures of the student are a little optimistic: the ensemble's models "
-            f"{'were trained again on all rows' if again else 'of other folds have learned from these rows'}, and the "
-            "student from them; only test rows are new to all"
+            "the held-out metrics of the student are slightly optimistic: it learned from models of the ensemble "
+            f"that were trained {'again on all rows' if again else 'in other folds on these rows'}; only test rows "
+            "are unseen by all models"
         )
     rows = len(material.data)
     if without := rows - material.answered:
         notes.append(
             f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble and are learned from their "
-            "label alone; validation.scheme: kfold covers all rows"
+            "labels only; validation.scheme: kfold covers all rows"
         )
     assert isinstance(task.params, NetParams)
     watches = task.params.schedule.kind == "plateau"
     if task.params.early_stopping is not None or watches:
         notes.append(
-            f"{'schedule: plateau' if watches else 'early_stopping'} looks at the held-out rows, so the student's "
+            f"{'schedule: plateau' if watches else 'early_stopping'} uses the held-out rows, so the student's "
             "estimate on them is optimistic"
         )
     return notes

@@ -1,4 +1,4 @@
-"""A finished ensemble's receipt, and smaller bundles of it: which members can go, what that costs and what it saves."""
+"""Compute the cost and value of an ensemble's members, and write bundles with fewer members."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from quorate.plan.planner import recipes_of
 from quorate.runs.folder import RunFolder, tested_members
 
 MOST_ROWS = 20_000
-"""Of more rows, so many drawn by the job's seed tell what members are worth."""
+"""Maximum number of rows for the value of members; of more rows, a sample is drawn with the seed of the job."""
 
 
 @dataclass(frozen=True, eq=False)
 class OofRows:
-    """What a run keeps of its members: probabilities (M, N, K) where `mask` (M, N), labels (N,), and which rows depend
-    on each other and which count in choices, `learnable` (N,)."""
+    """The out-of-fold data of a run: probabilities (M, N, K) where `mask` (M, N), labels (N,), the dependence of rows,
+    and `learnable` (N,), the rows that count in choices."""
 
     names: list[str]
     proba: NDArray[np.float32]
@@ -41,9 +41,9 @@ class OofRows:
 
     @classmethod
     def of(cls, folder: RunFolder) -> OofRows:
-        """Raises `RunError` where the run does not have them."""
+        """Read them from a run; raises `RunError` if the run does not have them."""
         saved = folder.arrays("oof.npz")
-        learnable = saved.get("learnable", np.ones(len(saved["y"]), bool))  # runs of older versions count all rows
+        learnable = saved.get("learnable", np.ones(len(saved["y"]), bool))  # runs of older versions use all rows
         return cls(
             saved["members"].tolist(), saved["proba"], saved["mask"], saved["y"], Dependence.saved(saved), learnable
         )
@@ -54,14 +54,14 @@ class OofRows:
 
 
 def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
-    """What each member of a finished run costs, and the smaller ensembles; raises `UserError`.
+    """The cost of each member of a finished run, and the smaller ensembles; raises `UserError`.
 
-    With `by_cost` members go by what they are worth for each millisecond, else by what they are worth.
+    With `by_cost`, members are removed by their value per millisecond, otherwise by their value.
     """
     bundle = Bundle.load(folder.bundle, allow_code=True)
     names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
     if len(names) < 2:
-        raise UserError(f"the ensemble of {folder.name} is the member {names[0]} alone; there is nothing to prune")
+        raise UserError(f"the ensemble of {folder.name} has only the member {names[0]}, so there is nothing to prune")
     spec, rows, board = folder.spec(), OofRows.of(folder).take(names), folder.board()
     covered = np.flatnonzero(rows.mask.all(axis=0) & rows.learnable)
     if len(covered) > MOST_ROWS:
@@ -83,9 +83,9 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
 
 
 def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) -> dict[str, Any]:
-    """Write the bundle of the members that a step leaves to `out`, and give its figures; raises `UserError`.
+    """Write the bundle of the remaining members of a step to `out`, and return its metrics; raises `UserError`.
 
-    The members are combined anew on all out-of-fold rows, and the estimate is cross-fitted.
+    The members are combined again on all out-of-fold rows, and the estimate is cross-fitted.
     """
     spec, names = folder.spec(), tuple(found.names[m] for m in step.left)
     rows = OofRows.of(folder).take(names)
@@ -150,7 +150,7 @@ def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) ->
 
 
 def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """The members' probabilities (M, n, K) for the test rows, and the labels; None unless each has predicted them."""
+    """Probabilities (M, n, K) and labels (n,) of the test rows; None unless all members have predicted them."""
     saved = folder.arrays_if_any("test.npz")
     if saved is None:
         return None

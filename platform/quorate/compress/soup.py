@@ -1,4 +1,4 @@
-"""Makes a soup of a finished run's networks: the mean of their weights, fold by fold, as a bundle of its own."""
+"""Average the weights of a finished run's networks fold by fold (a model soup), and write the bundle."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from quorate.scoring.output import writing
 NAME = "soup"
 FIGURES = "soup.json"
 Watch = Callable[[int, int], None]
-"""Sees the fold that is souped, from 1, and how many there are."""
+"""Called with the current fold, from 1, and the number of folds."""
 
 
 @dataclass(frozen=True, eq=False)
 class FoldSoup:
-    """The soup of one fold; all probabilities are of `rows`, the fold's validation rows that count in choices.
+    """The soup of one fold. All probabilities are for `rows`, the validation rows of the fold that count in choices.
 
-    It was chosen on the half `choice` of them and is estimated on the half `estimate`.
+    The soup was chosen on the half `choice` of the rows and is estimated on the half `estimate`.
     """
 
     fold: int
@@ -54,10 +54,10 @@ class FoldSoup:
 def make_soup(
     run: FinishedRun, candidates: SoupCandidates, output: Path, *, watch: Watch = lambda fold, folds: None
 ) -> dict[str, Any]:
-    """Average the candidates' weights fold by fold and write the bundle of the member `soup`; gives the figures.
+    """Average the candidates' weights fold by fold and write the bundle of the member `soup`; returns the metrics.
 
-    Each fold's choice is made on one seeded half of its validation rows; what stands for the soup's quality is from
-    the other half, which also gives its temperature (cross-fitted for the estimate). Raises `UserError`.
+    Each fold chooses on one seeded half of its validation rows. The other half gives the estimate of the soup and its
+    temperature (cross-fitted for the estimate). Raises `UserError`.
     """
     data, test, chosen = run.context.train, run.context.test, candidates.chosen
     numbers = sorted(chosen[0].folds)
@@ -108,11 +108,11 @@ def make_soup(
 
 
 def _borrowed(run: FinishedRun) -> Iterator[str]:
-    """That the ingredients' figures on the test rows may be of other models than those that are souped."""
+    """A note if the test metrics of the ingredients come from other models than those that are averaged."""
     if run.test is not None and (production := run.board["ensemble"].get("production")):
         yield (
-            "the soup is of all fold models; the ingredients and their ensemble have answered the test rows as the "
-            f"run's bundle does: {production}"
+            "the soup uses all fold models; the test metrics of the ingredients and their ensemble come from the "
+            f"models of the run's bundle: {production}"
         )
 
 
@@ -121,8 +121,8 @@ def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int
     rows = fold.valid[learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]]
     if len(rows) < 2:
         raise UserError(
-            f"{len(rows)} of the {len(fold.valid)} validation rows of fold {number + 1} are of classes that the fold "
-            "trains on, too few to choose on and to estimate on; change validation.folds or the seed of the job"
+            f"only {len(rows)} of the {len(fold.valid)} validation rows of fold {number + 1} have a class that the "
+            "fold trains on, but a soup requires 2; change validation.folds or the seed of the job"
         )
     train, valid = data.take(fold.train), data.take(rows)
     models = [cast(Net, member_of(one.folds[number])) for one in chosen]
@@ -143,7 +143,7 @@ def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int
 
 
 def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the rows to choose on, and to estimate on: by class, in whole groups, or by time."""
+    """Positions of the rows to choose on and of those to estimate on: stratified, in whole groups, or by time."""
     try:
         if valid.time is not None:
             halves: tuple[Any, Any] = latest_rows(valid.time, 0.5)
@@ -153,8 +153,8 @@ def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], 
             halves = next(parts_of(valid.y, splits=2, seed=seed))
     except (FoldsError, ValueError) as error:
         raise UserError(
-            f"the {len(valid)} validation rows of fold {number + 1} cannot be halved, one half to choose on and one to "
-            f"estimate on: {error}"
+            f"cannot split the {len(valid)} validation rows of fold {number + 1} into one half to choose on and one "
+            f"half to estimate on: {error}"
         ) from None
     return halves
 
@@ -193,7 +193,7 @@ def _compared(
 
 
 def _optimism(compared: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What the soup gains over the best ingredient, in nats, on the rows of the choice and on the others."""
+    """The gain of the soup over the best ingredient, in nats, on the rows of the choice and on the others."""
     best, soup = compared[:2]
     gains = {half: best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")}
     return rounded({f"gain_on_{half}": gain for half, gain in gains.items()}) | {

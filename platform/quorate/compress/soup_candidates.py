@@ -1,4 +1,4 @@
-"""Which networks of a finished run began from the same weights, so that their mean is a network again, and why not."""
+"""Find the networks of a finished run whose weights can be averaged: those that started from the same weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from quorate.runs.finished import FinishedRun
 from quorate.store import Store
 
 MOST_REASONS = 15
-"""Pairs whose reason a refusal names."""
+"""Maximum number of reasons in an error message."""
 
 Files = Mapping[str, bytes]
 
@@ -34,23 +34,23 @@ class SoupCandidate:
     label: str
     params: NetParams
     start: str
-    """Which weights it began from: equal for equal ones."""
+    """Identifier of the starting weights; equal for equal weights."""
     folds: Mapping[int, Files]
 
 
 @dataclass(frozen=True)
 class SoupCandidates:
-    """Networks that can be averaged, and why others cannot."""
+    """Networks that can be averaged, and the reasons why others cannot."""
 
     chosen: tuple[SoupCandidate, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Reason by member."""
+    """Reasons by member."""
 
 
 def find_ingredients(run: FinishedRun, store: Store, members: Sequence[str] | None = None) -> SoupCandidates:
-    """The largest group of the run's networks that can be averaged, among `members` where some are named.
+    """The largest group of the run's networks that can be averaged, among `members` if given.
 
-    Raises `UserError` that says why no two can, or why one of the named ones cannot.
+    Raises `UserError` with the reasons if no two networks can be averaged, or if one of `members` cannot.
     """
     plan = plan_job(run.job, run.context, Workplace("local", None, lambda executor: None))
     labels = _named(plan, members) if members is not None else list(plan.labels)
@@ -60,18 +60,18 @@ def find_ingredients(run: FinishedRun, store: Store, members: Sequence[str] | No
     for label in labels:
         tasks = plan.of(label)
         if not isinstance(tasks[0].params, NetParams):
-            unfit[label] = f"it is no network (kind {tasks[0].kind})"
+            unfit[label] = f"it is not a network (kind {tasks[0].kind})"
             continue
         folds = {task.fold: files for task in tasks if (files := _files(task, results, run, places)) is not None}
         if not folds:
-            unfit[label] = "its weights are neither in the store nor in the run's bundle; start the job again"
+            unfit[label] = "its weights are neither in the store nor in the bundle of the run; run the job again"
         elif "loader" in json.loads(next(iter(folds.values()))[HEADER]):
-            unfit[label] = "it was saved as ONNX, whose weights are not averaged"
+            unfit[label] = "it was saved as ONNX, and ONNX weights cannot be averaged"
         else:
             networks.append(SoupCandidate(label, tasks[0].params, _start(tasks[0], run), folds))
     most = set().union(*(network.folds for network in networks))
     for network in [one for one in networks if set(one.folds) != most]:
-        unfit[network.label] = f"it has models of {len(network.folds)} of {len(most)} folds only"
+        unfit[network.label] = f"it has models for only {len(network.folds)} of {len(most)} folds"
         networks.remove(network)
     groups: list[list[SoupCandidate]] = []
     for network in networks:
@@ -86,7 +86,7 @@ def find_ingredients(run: FinishedRun, store: Store, members: Sequence[str] | No
 
 
 def why_not(one: SoupCandidate, other: SoupCandidate) -> str | None:
-    """Why the weights of two networks cannot be averaged: what the second has other; None where they can."""
+    """Why the weights of two networks cannot be averaged: the difference of the second one; None if they can."""
     a, b = one.params, other.params
     if identity_of(a.arch) != identity_of(b.arch):
         return f"another architecture ({_said(b.arch)}, not {_said(a.arch)})"
@@ -99,14 +99,14 @@ def why_not(one: SoupCandidate, other: SoupCandidate) -> str | None:
 
 
 def _named(plan: Plan, members: Sequence[str]) -> list[str]:
-    """The members of those names; the name of a job's member stands for its copies and views."""
+    """The members with these names; the name of a job's member includes its copies and views."""
     found: dict[str, None] = {}
     for name in members:
         own = [name] if name in plan.labels else list(dict.fromkeys(t.label for t in plan.tasks if t.member == name))
         if not own:
             known = list(plan.labels)
             raise UserError(
-                f"--members {name}: the run has no such member{did_you_mean(name, known)} (its members: "
+                f"--members {name}: the run has no member with this name{did_you_mean(name, known)} (its members: "
                 f"{', '.join(known)})"
             )
         found |= dict.fromkeys(own)
@@ -118,7 +118,7 @@ def _places(run: FinishedRun) -> frozenset[str]:
 
 
 def _files(task: FitTask, results: Results, run: FinishedRun, places: frozenset[str]) -> Files | None:
-    """The files of a fold's model, from the store or else from the bundle."""
+    """The files of a fold's model, from the store, or from the bundle if the store does not have them."""
     if (fit := results.find(task)) is not None:
         return results.files(fit)
     place = f"members/{task.label}/{task.fold}"
@@ -129,7 +129,7 @@ def _files(task: FitTask, results: Results, run: FinishedRun, places: frozenset[
 
 
 def _start(task: FitTask, run: FinishedRun) -> str:
-    """What the weights began as: a file's content, the hub's, or those of the run that gives the network."""
+    """Identifier of the starting weights: the hash of a file, the hub, or the copy that trained the network."""
     params = task.params
     assert isinstance(params, NetParams)
     if params.weights is None or params.pretrain is not None:
@@ -141,10 +141,10 @@ def _start(task: FitTask, run: FinishedRun) -> str:
 
 def _nothing_to_average(run: FinishedRun, labels: Sequence[str], *, named: bool) -> str:
     if named:
-        return f"the weights of {', '.join(labels)} cannot all be averaged; leave some out of --members:"
+        return f"the weights of {', '.join(labels)} cannot all be averaged; remove some from --members:"
     return (
-        f"the run {run.folder.name} has no two networks whose weights can be averaged; members that start from the "
-        "same `weights`, or views of one (ema, swa, snapshots), can:"
+        f"the run {run.folder.name} has no two networks whose weights can be averaged; this requires members that "
+        "start from the same `weights`, or views of one member (ema, swa, snapshots):"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a student is taught: rows, and what the ensemble of a finished run says of them."""
+"""The training targets of a student: rows with predictions of the ensemble of a finished run."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from quorate.training.views import ViewedImages
 
 VIEWS = 10
 IN_MEMORY = 2 << 30
-"""Bytes of views that are drawn once and kept; above they are drawn again in each epoch."""
+"""Maximum size in bytes of views that are kept in memory; larger ones are drawn again in each epoch."""
 
 Progress = Callable[[int, int], None]
-"""Sees how many views the ensemble has looked at, and how many there are."""
+"""Called with the number of views that the ensemble has predicted, and their total number."""
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherTargets:
-    """Rows to learn from, with the ensemble's probabilities of each (n, K): NaN where it says nothing."""
+    """Training rows with the ensemble's probabilities (n, K); NaN for rows without a prediction."""
 
     data: Dataset
     proba: Floats
     labelled: Mask
-    """Rows (n,) whose label is to be learned too."""
+    """Rows (n,) whose labels are also used."""
     views: int = 0
-    """Of each image, one after the other; 0 for rows as they are."""
+    """Number of views per image, stored one view after another; 0 for rows without augmentation."""
 
     @property
     def rows(self) -> int:
-        """Those of an epoch: of the images, each once."""
+        """Number of rows of an epoch: each image once."""
         return len(self.data) // max(self.views, 1)
 
     @property
     def answered(self) -> int:
-        """How many rows the ensemble says something of."""
+        """Number of rows with a prediction of the ensemble."""
         return int(np.isfinite(self.proba).all(axis=1).sum())
 
 
 def out_of_fold(run: FinishedRun, rows: Rows) -> TeacherTargets:
-    """The rows as they are, with the cross-fitted probabilities: no model behind a row's has seen that row."""
+    """The rows with cross-fitted probabilities, which come from models that have not seen the row."""
     return TeacherTargets(run.context.train.take(rows), run.ensemble[rows], np.ones(len(rows), bool))
 
 
 def varied(
     run: FinishedRun, rows: Rows, augment: Augment, *, views: int, seed: int, watch: Progress = lambda *seen: None
 ) -> TeacherTargets:
-    """Views of these images and of the job's unlabelled ones, each with what the whole ensemble says of that view.
+    """Views of these images and of the job's unlabelled images, each with the prediction of the whole ensemble.
 
-    Teacher and student see the same views, and half of these are mixtures of two images: function matching (Beyer et
-    al., 2022, "Knowledge distillation: a good teacher is patient and consistent"). Mixtures and unlabelled images are
-    learned from the ensemble alone.
+    Teacher and student use the same views, and half of them are mixtures of two images: function matching (Beyer et
+    al., 2022, "Knowledge distillation: a good teacher is patient and consistent"). Mixtures and unlabelled images have
+    only the ensemble as their target.
     """
     data, extra = run.context.train.take(rows), run.context.unlabelled
     assert not isinstance(data.x, Table), "tables have no views"
@@ -72,7 +72,7 @@ def varied(
         parts.append(drawn if views * size <= IN_MEMORY else view)
         watch(number + 1, views)
     own = np.arange(len(images)) < len(data)
-    guess = answers[0].argmax(axis=1)  # in place of the labels that the unlabelled images lack
+    guess = answers[0].argmax(axis=1)  # placeholder labels for unlabelled images
     y = np.concatenate([data.y, guess[len(data) :]])
     weight = data.weight
     if weight is not None:

@@ -1,1 +1,1 @@
-"""Questions to a job's members and runs that train no ensemble: rates, memory, what to do next."""
+"""Checks of members and runs: learning rate range test, overfit test, and evidence for a diagnosis."""

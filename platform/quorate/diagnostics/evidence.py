@@ -1,4 +1,4 @@
-"""The errors of a finished run's ensemble and members on training, validation, train-dev and test rows."""
+"""Compute the errors of a finished run's ensemble and members on training, validation, train-dev and test rows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from quorate.tracking import journal
 from quorate.tracking.histories import MemberHistory, histories
 
 SAMPLE = 2000
-"""Training rows, of all folds together, that the final weights are asked about."""
+"""Number of training rows over all folds that the final weights predict."""
 RUNNING = (
-    "its training error is the running one of the last epoch, with augmentation and dropout, not that of the final "
-    "weights"
+    "the training error is the running error of the last epoch, with augmentation and dropout, and not the error of "
+    "the final weights"
 )
 
 Proba = NDArray[np.floating[Any]]
@@ -38,22 +38,22 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TrainingAnswers:
-    """What the final weights say of training rows of their own folds, by member and of the ensemble."""
+    """Predictions of the final weights for training rows of their own folds, by member and for the ensemble."""
 
     proba: dict[str, Proba] = field(default_factory=dict)
     y: dict[str, Labels] = field(default_factory=dict)
     groups: dict[str, Labels] = field(default_factory=dict)
-    """Of the answers: the groups of the rows, or the rows where these have none."""
+    """Groups of the predicted rows; if rows have no groups, each row is its own group."""
     note: str = ""
-    """Why they were not asked."""
+    """Why there are no predictions; empty if there are."""
 
 
 def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[Evidence]:
-    """The ensemble's first, then its members' in the order of the leaderboard; raises `RunError` for no finished run.
+    """Evidence on the ensemble, then on its members in leaderboard order; raises `RunError` if the run is not finished.
 
-    `measure` is `error` (the share of wrong rows) or `loss` (nats). Training errors are of the fold models in the
-    bundle on up to `SAMPLE` rows that they were trained on; where these cannot be had, of the journal's last
-    epoch.
+    `measure` is `error` (the share of wrong rows) or `loss` (nats). Training errors are those of the fold models in
+    the bundle on up to `SAMPLE` rows that they were trained on. If these are not available, the last epoch of the
+    journal is used.
     """
     board = folder.board()
     estimate = _ESTIMATES[measure]
@@ -64,7 +64,7 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
     spec, images = folder.spec(), read_manifest(folder.bundle)["input"]["kind"] == "image"
     known = np.isfinite(oof["ensemble"]).all(axis=1)
     groups = oof.get("groups")
-    learnable = oof.get("learnable", np.ones(len(oof["y"]), bool))  # runs of older versions count all rows
+    learnable = oof.get("learnable", np.ones(len(oof["y"]), bool))  # runs of older versions use all rows
     whole = Evidence(
         name="ensemble",
         measure=measure,
@@ -107,15 +107,15 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
 
 
 def training_answers(folder: RunFolder) -> TrainingAnswers:
-    """Ask the bundle's fold models about rows that they were trained on, the same rows for all members of a fold."""
+    """Predict rows with the fold models that were trained on them; all members of a fold predict the same rows."""
     try:
         manifest = verified_manifest(folder.bundle)
         job = load_job(folder.path / "job.json")
         context = open_data(job)
     except (UserError, OSError) as error:
-        return TrainingAnswers(note=f"the training rows cannot be had again ({_short(error)})")
+        return TrainingAnswers(note=f"the training rows cannot be opened again ({_short(error)})")
     if context.train.fingerprint != manifest["data"]["fingerprint"]:
-        return TrainingAnswers(note="the data have changed since the run, so its training rows cannot be asked about")
+        return TrainingAnswers(note="the data have changed since the run, so its training rows are not available")
     entries = manifest["members"]
     combination = Combination.from_json(manifest["combination"])
     random = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
     for number, fold in enumerate(context.folds.folds):
         rows: Rows = np.sort(random.choice(fold.train, min(each, len(fold.train)), replace=False))
         asked = context.train.take(rows)
-        clusters = asked.groups if asked.groups is not None else rows  # the models of several folds answer a row
+        clusters = asked.groups if asked.groups is not None else rows  # models of several folds predict the same row
         answers = np.zeros((len(entries), len(rows), context.train.n_classes), np.float32)
         present = np.zeros(len(entries), bool)
         for m, entry in enumerate(entries):
@@ -136,7 +136,7 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
             try:
                 answers[m] = load_member(folder.bundle / place).predict_proba(asked.x)
             except (ValueError, KeyError, OSError, RuntimeError) as error:
-                return TrainingAnswers(note=f"the member {entry['name']} cannot be asked ({_short(error)})")
+                return TrainingAnswers(note=f"member {entry['name']} cannot predict ({_short(error)})")
             present[m] = True
             proba.setdefault(entry["name"], []).append(answers[m])
             labels.setdefault(entry["name"], []).append(asked.y)
@@ -162,7 +162,7 @@ def _loss(proba: Proba, y: Labels, groups: Labels | None) -> Estimate:
 
 
 Estimates = Callable[[Proba, Labels, Labels | None], Estimate]
-"""An estimate from probabilities (n, K), labels (n,) and the rows' groups (n,), where they have some."""
+"""An estimate from probabilities (n, K), labels (n,) and the groups of rows (n,), if any."""
 
 _ESTIMATES: Mapping[str, Estimates] = {"error": _error, "loss": _loss}
 
@@ -174,10 +174,10 @@ def _of(trained: TrainingAnswers, name: str, estimate: Estimates) -> Estimate | 
 
 
 def _from_history(curves: Curves | None, measure: str, *, rows: int) -> tuple[Estimate | None, str]:
-    """The last epoch's training figures; those of members without epochs are of the finished member."""
+    """Training metrics of the last epoch; for members without epochs, those of the finished member."""
     name = "train_accuracy" if measure == "error" else "train_loss"
     if curves is None or not np.isfinite(curves.mean(name)[-1:]).all() or not rows:
-        return None, "its training error is not known"
+        return None, "the training error is unknown"
     value = float(curves.mean(name)[-1])
     note = RUNNING if curves.epochs > 1 else ""
     if measure == "error":
@@ -186,7 +186,7 @@ def _from_history(curves: Curves | None, measure: str, *, rows: int) -> tuple[Es
 
 
 def _curves(label: str, recorded: Mapping[str, MemberHistory]) -> Curves | None:
-    """Those of one copy's folds."""
+    """The curves of the folds of one copy."""
     found = recorded.get(label.partition(".")[0])
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""One member of a job with its first fold's training rows, ready to be trained in this process and forgotten."""
+"""Open one member of a job with the training rows of its first fold, for training in this process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from quorate.training.context import Metrics, Numerics, Signal, State
 
 @dataclass(frozen=True)
 class FirstFold:
-    """The fit task of a member's first copy and fold, and the rows that it would train on."""
+    """The fit task of a member's first copy and fold, and its training rows."""
 
     task: FitTask
     train: Dataset
 
     def untrained(self, params: MemberParams | None = None) -> Any:
-        """A new member, with other parameters where some are given."""
+        """A new untrained member, with `params` instead of its own parameters if given."""
         made: Member = MEMBERS.get(self.task.kind)(
             params or self.task.params, signature=self.train.signature, n_classes=self.train.n_classes
         )
@@ -35,7 +35,7 @@ class FirstFold:
 
 
 def open_subject(job: Job, member: str) -> FirstFold:
-    """The member of a job by its name; raises `UserError` where there is none, or where it cannot be planned."""
+    """The member of a job by its name; raises `UserError` if it does not exist or cannot be planned."""
     names = list(job.spec.members)
     if member not in job.spec.members:
         raise UserError(
@@ -49,7 +49,7 @@ def open_subject(job: Job, member: str) -> FirstFold:
 
 @dataclass
 class DetachedContext:
-    """A run that keeps nothing; `on_epoch` sees each epoch's figures and says whether to go on."""
+    """A task context that stores nothing; `on_epoch` gets the metrics of each epoch and returns whether to continue."""
 
     seed: int
     numerics: Numerics

@@ -1,4 +1,4 @@
-"""Which learning rates suit a network: the range test on a member of a job, and what to make of it."""
+"""Run the learning rate range test on a member of a job, and describe the result."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from quorate.training.loop import TrainingResult
 from quorate.training.range_test import RangeTest, RateRange, log_spaced, read, sweep_network
 
 _ROWS_TO_VALIDATE = 2
-"""The loop validates after each epoch, of which the test has no use."""
+"""Number of validation rows: the loop validates after each epoch, but the test does not use the result."""
 _NEAR = 3.0
-"""A rate is as good as the suggestion within this factor of it: the test tells no more."""
+"""Within this factor, a learning rate counts as good as the suggestion: the test is not more precise."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RangeTestResult:
 
     member: str
     rate: float
-    """The job's own."""
+    """The learning rate of the job."""
     batch_size: int
     test: RangeTest
     reading: RateRange
@@ -51,16 +51,18 @@ class RangeTestResult:
 
 
 def check_networks(job: Job, member: str) -> None:
-    """Raise `UserError` where the member is there and has no learning rate that a batch could test."""
+    """Raise `UserError` if the member exists and is not a network."""
     networks = [name for name, params in job.spec.members.items() if params.kind == "net"]
     params = job.spec.members.get(member)
     if params is not None and member not in networks:
-        those = f"take one of {', '.join(networks)}" if networks else "and this job has none"
-        raise UserError(f"{member} is of the kind {params.kind}: the range test is for networks (kind: net), {those}")
+        those = f"choose one of {', '.join(networks)}" if networks else "and this job has none"
+        raise UserError(
+            f"{member} is of kind {params.kind}, but the range test requires a network (kind: net); {those}"
+        )
 
 
 def find_rate(subject: FirstFold, *, low: float, high: float, steps: int) -> RangeTestResult:
-    """The range test of a network on its first fold's training rows, from its own seed, with its own optimizer."""
+    """Run the range test of a network on the training rows of its first fold, with its own seed and optimizer."""
     task, rates = subject.task, log_spaced(low, high, steps)
     member = subject.untrained()
     assert isinstance(member, Net), "checked by check_networks"
@@ -83,39 +85,39 @@ def find_rate(subject: FirstFold, *, low: float, high: float, steps: int) -> Ran
 
 
 def sentences(found: RangeTestResult) -> list[str]:
-    """What the test says of rates in general, and of the job's own."""
+    """The result of the test in sentences, and the learning rate of the job compared with it."""
     r, tried = found.reading, f"{say(found.test.rates[0])} to {say(found.test.rates[-1])}"
     if not r.learns or r.suggested is None or r.least is None:
         why = (
-            f"it diverged at {say(r.diverges)}: try --from with a lower rate"
+            f"it diverged at {say(r.diverges)}: try a lower --from"
             if r.diverges is not None
-            else "no rate moves it: try a higher --to or more --steps; look at labels, standardization and architecture"
+            else "no rate changes it: try a higher --to or more --steps; check labels, standardization and architecture"
         )
-        return [f"the loss did not fall by more than its noise between the rates {tried}; {why}"]
-    said = [f"suggested: {say(r.suggested)}, a tenth of {say(r.least)}, where the loss is least"]
+        return [f"the loss did not fall by more than its noise for learning rates from {tried}; {why}"]
+    said = [f"suggested: {say(r.suggested)}, a tenth of {say(r.least)}, where the loss is lowest"]
     if r.too_low is not None:
-        said.append(f"too low below {say(r.too_low)}: nothing moves in so few steps")
+        said.append(f"too low below {say(r.too_low)}: the loss does not change within the test")
     if r.too_high is not None:
-        end = f", and ends the test at {say(r.diverges)}" if r.diverges is not None else ""
+        end = f", and the test ends at {say(r.diverges)}" if r.diverges is not None else ""
         said.append(f"too high from {say(r.too_high)}: the loss rises{end}")
     else:
-        said.append(f"no rate up to {say(found.test.rates[-1])} is too high")
+        said.append(f"no learning rate up to {say(found.test.rates[-1])} is too high")
     return [*said, own_rate(found.rate, r)]
 
 
 def own_rate(rate: float, r: RateRange) -> str:
-    """How the job's own rate compares."""
+    """The learning rate of the job compared with the suggestion."""
     assert r.suggested is not None and r.least is not None
-    own = f"the job's own rate, {say(rate)}, "
+    own = f"the learning rate of the job, {say(rate)}, "
     if r.too_high is not None and rate >= r.too_high:
         return own + f"is too high: set lr to {say(r.suggested)}"
     if r.too_low is not None and rate < r.too_low:
         return own + f"is too low: set lr to {say(r.suggested)}"
     factor = rate / r.suggested
     if factor > _NEAR:
-        return own + f"is {factor:.1f} times the suggestion, below what is too high: fit for a schedule that lowers it"
+        return own + f"is {factor:.1f} times the suggestion and not too high: suitable with a schedule that lowers it"
     if factor < 1 / _NEAR:
-        return own + f"is the suggestion divided by {1 / factor:.1f}: it learns, slower than it could"
+        return own + f"is the suggestion divided by {1 / factor:.1f}: the network learns more slowly than it could"
     return own + "is as good as the suggestion"
 
 

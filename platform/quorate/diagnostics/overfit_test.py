@@ -1,4 +1,4 @@
-"""Whether a member can learn a few rows by heart, the first check of any network, and what it means if not."""
+"""Check whether a member can memorize a few rows, and explain the result if it cannot."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from quorate.training.context import Diverged, Metrics
 from quorate.training.schedules import ConstantParams
 
 LOSS_BOUND = 0.05
-"""Nats: the mean probability of the right class is then about .95 or more. A network that has all rows right only just
-is not done."""
+"""Loss in nats below which rows count as memorized: the mean probability of the true class is then about .95 or more.
+A high accuracy alone is not enough."""
 _FACTORS, _USUAL = (0.1, 10.0), (1e-2, 1e-3)
-"""Parts of the job's rate, and rates that suit most networks: tried where the job's fails, to tell a wrong rate from
-all else."""
+"""Factors of the job's learning rate, and rates that suit most networks. They are tried if the job's rate fails, to
+distinguish a wrong learning rate from other causes."""
 
 _PLAIN: dict[str, Any] = {
     "dropout": 0.0,
@@ -44,50 +44,50 @@ _PLAIN: dict[str, Any] = {
     "tta": None,
     "pretrain": None,
 }
-"""What a network's parameters are without all that keeps it from learning by heart; those that it has are taken."""
+"""Parameter values that switch off everything that prevents memorizing; applied if the network has the parameter."""
 _DROPS = ("dropout", "drop_rate", "drop_path", "drop_path_rate")
-"""What architectures may drop by a parameter of their own."""
+"""Dropout parameters of architectures."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One training on the few rows; figures are of the last epoch, on these rows, without augmentation."""
+    """One training on the few rows, with metrics of the last epoch on these rows, without augmentation."""
 
     memorized: bool
     accuracy: float
     loss: float
     epochs: int
     rate: float | None = None
-    """The learning rate; None for members that have none."""
+    """The learning rate; None for members without one."""
     diverged: bool = False
 
 
 @dataclass(frozen=True)
 class OverfitTest:
-    """How a member did, and what it means."""
+    """The result of the test for one member."""
 
     member: str
     kind: str
     rows: int
     classes: int
-    """How many the rows are of."""
+    """Number of classes of the rows."""
     attempt: Attempt
     others: tuple[Attempt, ...]
-    """At other learning rates, where the job's own failed."""
+    """Attempts with other learning rates, if that of the job failed."""
     contradictions: int
-    """Rows that another row equals under another label."""
+    """Number of rows that are equal to a row with a different label."""
     best_possible: float
-    """The highest accuracy that contradictions leave."""
+    """The highest accuracy that is possible with these contradictions."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "memorized": self.attempt.memorized, "bound": LOSS_BOUND, "says": list(sentences(self))}
 
 
 def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
-    """Train a member on about `rows` class-balanced rows of its first fold until it has them by heart.
+    """Train a member on about `rows` class-balanced rows of its first fold until it has memorized them.
 
-    A network is trained without augmentation, dropout, decay, smoothing and schedule for at most `epochs`
-    epochs; every other kind as the job has it. Raises `UserError` where it cannot be trained at all.
+    A network is trained without augmentation, dropout, decay, smoothing and schedule for at most `epochs` epochs; every
+    other kind as in the job. Raises `UserError` if the member cannot be trained.
     """
     few = balanced_subset(subject.train, rows=rows, seed=subject.task.seed)
     contradictions, possible = contradicting(few)
@@ -118,9 +118,9 @@ def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
 
 
 def balanced_subset(data: Dataset, *, rows: int, seed: int) -> Dataset:
-    """At most `rows` different rows, each class equally often as far as it has rows, two of a class at least.
+    """At most `rows` different rows, with equal numbers per class if the classes have enough rows.
 
-    Where there are more than `rows / 2` classes, so many are drawn.
+    If there are more than `rows / 2` classes, `rows / 2` of them are drawn.
     """
     random = np.random.default_rng(seed)
     classes = random.permutation(np.unique(data.y))[: max(2, rows // 2)]
@@ -133,7 +133,7 @@ def balanced_subset(data: Dataset, *, rows: int, seed: int) -> Dataset:
 
 
 def contradicting(data: Dataset) -> tuple[int, float]:
-    """How many rows equal a row of another class, and the highest accuracy that any classifier can have then."""
+    """Number of rows that are equal to a row of another class, and the highest accuracy that is then possible."""
     groups: dict[bytes, list[int]] = {}
     for content, label in zip(_contents(data), data.y, strict=True):
         groups.setdefault(content, []).append(int(label))
@@ -143,7 +143,7 @@ def contradicting(data: Dataset) -> tuple[int, float]:
 
 
 def plain(params: NetParams, *, epochs: int, lr: float | None = None) -> NetParams:
-    """The parameters of a network that may learn by heart."""
+    """The parameters of a network without regularization, augmentation and schedule."""
     fields, arch = type(params).model_fields, params.arch
     update = {name: value for name, value in _PLAIN.items() if name in fields}
     update |= {"augment": fields["augment"].get_default(call_default_factory=True), "schedule": ConstantParams()}
@@ -155,19 +155,21 @@ def plain(params: NetParams, *, epochs: int, lr: float | None = None) -> NetPara
 
 
 def sentences(memory: OverfitTest) -> Iterator[str]:
-    """What was seen, and what it means."""
+    """The result in sentences, with an explanation if the rows were not memorized."""
     done, few = memory.attempt, f"{memory.rows} rows of {memory.classes} classes"
     network = done.rate is not None
     after = f" after {done.epochs} epoch{'s' * (done.epochs != 1)}" if network else ""
-    figures = f"accuracy {done.accuracy:.3f}, loss {done.loss:.4f} on the rows that it learned"
+    figures = f"accuracy {done.accuracy:.3f}, loss {done.loss:.4f} on the training rows"
     if done.memorized:
         yield f"{memory.member} has memorized {few}{after}: {figures}"
         return
-    yield f"{memory.member} has not memorized {few}{after}: {figures}" + (", it diverged" if done.diverged else "")
+    yield f"{memory.member} has not memorized {few}{after}: {figures}" + (
+        "; the training diverged" if done.diverged else ""
+    )
     if memory.contradictions:
         yield (
-            f"labels: {memory.contradictions} of these rows are equal to a row with another label, so that no "
-            f"classifier has more than {memory.best_possible:.3f} of them right; look for rows that are labelled twice"
+            f"labels: {memory.contradictions} of these rows are equal to a row with a different label, so no "
+            f"classifier can have an accuracy above {memory.best_possible:.3f}; look for rows with two labels"
         )
     if not network:
         yield from _of_learners(memory)
@@ -178,26 +180,26 @@ def sentences(memory: OverfitTest) -> Iterator[str]:
         what = "too high" if better.rate < done.rate else "too low"
         yield (
             f"learning rate: {done.rate:g} is {what}: at {better.rate:g} the rows were memorized after {better.epochs} "
-            f"epochs; set lr near that, or ask `quorate lr-find`"
+            f"epochs; set lr close to that, or run `quorate lr-find`"
         )
     elif memory.others and done.accuracy == 1:
-        yield "all rows are right and the loss still falls: more --epochs will do, or a higher lr"
+        yield "all rows are right and the loss still falls: use more --epochs or a higher lr"
     elif memory.others:
         rates = ", ".join(f"{other.rate:g} (accuracy {other.accuracy:.3f})" for other in memory.others)
-        yield f"learning rate: it is not that alone, as these fail too: {rates}"
+        yield f"learning rate: not the only cause, because these fail too: {rates}"
         yield (
-            "architecture: it may be too small, or lose the input on the way (a `size` too small, frozen weights, a "
-            "`standardize` that does not suit); try a wider one"
+            "architecture: it may be too small, or lose information from the input (a small `size`, frozen weights, an "
+            "unsuitable `standardize`); try a wider one"
         )
-        yield "labels and rows: look at some of them (`quorate augment`, or the files); rows may not show their class"
+        yield "labels and rows: check some of them (`quorate augment`, or the files); rows may not show their class"
 
 
 def _of_learners(memory: OverfitTest) -> Iterator[str]:
     if not memory.contradictions:
         yield (
-            f"a member of the kind {memory.kind} that cannot tell its own training rows apart is too simple or too "
-            "regularized for them, which is expected of kinds that average (neighbours, naive Bayes, forests with "
-            "large leaves); for others regularize less, and look at labels and `standardize`"
+            f"a member of kind {memory.kind} that cannot separate its own training rows is too simple or too "
+            "regularized for them. This is expected for kinds that average (neighbours, naive Bayes, forests with "
+            "large leaves); for others, regularize less, and check labels and `standardize`"
         )
 
 
@@ -212,7 +214,7 @@ def _train(subject: FirstFold, few: Dataset, params: MemberParams) -> Attempt:
     numerics = subject.task.numerics
     numerics = replace(numerics, batch_size=min(numerics.batch_size, len(few)))
     try:
-        # The rows are the validation rows too: they are measured without augmentation, in the mode that predicts.
+        # The rows are also the validation rows, which are scored without augmentation, in prediction mode.
         member = subject.untrained(params).fit(few, few, DetachedContext(subject.task.seed, numerics, on_epoch))
     except Diverged:
         last = seen[-1] if seen else {"valid_accuracy": 0.0, "valid_loss": float("inf")}
@@ -230,7 +232,7 @@ def _train(subject: FirstFold, few: Dataset, params: MemberParams) -> Attempt:
 
 
 def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The classes that a member gives its rows, without a calibration that so few rows could not fit."""
+    """The classes that a member predicts, without a calibration that cannot be fitted on few rows."""
     calibrated = getattr(member.model, "calibrated_classifiers_", None) if isinstance(member, Learner) else None
     if calibrated is None:
         classes: NDArray[np.int64] = proba.argmax(axis=1)

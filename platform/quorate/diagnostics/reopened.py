@@ -1,4 +1,4 @@
-"""The job and the rows of a finished run, had again from where the job found them."""
+"""Open the job and the data of a finished run again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from quorate.spec import JobSpec, load_job
 
 
 def reopen(folder: RunFolder) -> RunInputs:
-    """As far as they can be had; `note` says what is missing and why."""
+    """The job and its data, if available; `note` says what is missing and why."""
     try:
         job = load_job(folder.path / "job.json")
     except (UserError, OSError) as error:
@@ -21,20 +21,20 @@ def reopen(folder: RunFolder) -> RunInputs:
         context = open_data(job)
     except (UserError, OSError) as error:
         return RunInputs(
-            job.spec, note=f"The data cannot be had again ({_first_line(error)}), so rows are numbers only."
+            job.spec, note=f"The data cannot be opened again ({_first_line(error)}), so rows are shown by number only."
         )
     try:
         fingerprint = read_manifest(folder.bundle)["data"]["fingerprint"]
     except BundleError as error:
-        note = f"Whether the data are the same cannot be told ({_first_line(error)}), so rows are numbers only."
+        note = f"The data cannot be compared with the run ({_first_line(error)}), so rows are shown by number only."
         return RunInputs(job.spec, note=note)
     if context.train.fingerprint != fingerprint:
-        return RunInputs(job.spec, note="The data have changed since the run, so rows are numbers only.")
+        return RunInputs(job.spec, note="The data have changed since the run, so rows are shown by number only.")
     return RunInputs.of(job.spec, context.train, context.test)
 
 
 def _spec(folder: RunFolder) -> JobSpec | None:
-    """What the job says, where only its files are gone."""
+    """The job specification of the run, if only its files are missing."""
     try:
         return folder.spec()
     except UserError:

@@ -1,1 +1,1 @@
-"""What `quorate doctor` looks at: this machine, what is installed, and what answers."""
+"""The checks of `quorate doctor`: this machine, installed software, and services."""

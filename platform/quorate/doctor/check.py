@@ -1,4 +1,4 @@
-"""A finding about this machine, and checks that run beside each other and are given up in time."""
+"""The result of a check, and a runner that runs checks in parallel with a time limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Level = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was looked at, what was found, and for a problem what mends it."""
+    """What was checked, what was found, and the fix of a problem."""
 
     what: str
     level: Level
@@ -25,16 +25,16 @@ Check = Callable[[], Iterable[CheckResult]]
 
 
 def run_checks(checks: Iterable[Check], *, seconds: float) -> Iterator[CheckResult]:
-    """The findings of all checks in their order; one that has not ended after `seconds` is a problem itself.
+    """The results of all checks in their order. A check that has not ended after `seconds` is reported as a problem.
 
-    Each has a daemon thread: a file system or a driver that hangs must not hang the command.
+    Each check has a daemon thread, so that a hanging file system or driver does not block the command.
     """
     started = [(check, *_start(check)) for check in checks]
     deadline = time.monotonic() + seconds
     for check, thread, found in started:
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            yield CheckResult(_name(check), "problem", f"no answer within {seconds:.0f} s", "look why it hangs")
+            yield CheckResult(_name(check), "problem", f"no answer within {seconds:.0f} s", "find out why it hangs")
         else:
             yield from found
 
@@ -45,7 +45,7 @@ def _start(check: Check) -> tuple[threading.Thread, list[CheckResult]]:
     def look() -> None:
         try:
             found.extend(check())
-        except Exception as error:  # noqa: BLE001 - one check that cannot be made must not stop the others
+        except Exception as error:  # noqa: BLE001 - a check that fails must not stop the others
             found.append(CheckResult(_name(check), "note", f"cannot be checked: {type(error).__name__}: {error}"))
 
     thread = threading.Thread(target=look, name=_name(check), daemon=True)

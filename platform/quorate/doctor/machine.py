@@ -1,4 +1,4 @@
-"""Processors, memory and disks of this machine, and the limits of the container that we may be in."""
+"""Check processors, memory and disks of this machine, and the limits of a container."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from quorate.quantities import say_bytes
 
 GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
-"""Ray with two workers that have imported torch takes about 2 GiB."""
+"""Free memory in bytes below which there is a note: Ray with two workers that import torch takes about 2 GiB."""
 LEAST_DISK = 1 * GIB
 LEAST_FILES = 256
-"""Open files of one process: with 48 Ray does not start on two cores, with 64 it does; more is for more workers, an
-assumption."""
+"""Open files of one process that Ray needs. On two cores Ray does not start with 48, but does with 64. The rest is for
+more workers: an assumption."""
 OBJECT_STORE = 0.3
-"""Part of the memory that Ray gives its object store in /dev/shm by default."""
+"""Share of the memory that Ray uses for its object store in /dev/shm by default."""
 
 _SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -30,7 +30,7 @@ _SHARED = Path("/dev/shm")  # noqa: S108 - the place, not a file in it
 
 
 def processors() -> Iterator[CheckResult]:
-    """The CPU, its instruction sets, and how many cores we may use."""
+    """Check the CPU, its instruction sets, and the number of usable cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -48,25 +48,27 @@ def processors() -> Iterator[CheckResult]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else seen
     quota = cpu_quota()
     if quota is not None and quota < usable:
-        mend = f"--set execution.workers={max(1, int(quota))} keeps more tasks than that from sharing them"
-        yield CheckResult("cores", "note", f"{usable} seen, but this container may use {quota:g} of them; {mend}")
+        mend = f"--set execution.workers={max(1, int(quota))} limits the number of parallel tasks to that"
+        yield CheckResult(
+            "cores", "note", f"{usable} visible, but this container may use only {quota:g} of them; {mend}"
+        )
     else:
         yield CheckResult("cores", "ok", f"{usable}" if usable == seen else f"{usable} of {seen}")
     yield _threads(usable)
 
 
 def memory() -> Iterator[CheckResult]:
-    """Memory, the container's limit, and the shared memory that Ray keeps objects in."""
+    """Check memory, the limit of the container, and the shared memory for Ray's objects."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     limit = memory_limit()
     bounded = limit is not None and limit < total
     most = min(total, limit) if limit is not None else total
     said = f"{say_bytes(total)}, {say_bytes(free)} free" + (
-        f"; this container may use {say_bytes(most)}" if bounded else ""
+        f"; this container may use only {say_bytes(most)}" if bounded else ""
     )
     if min(most, free) < LEAST_MEMORY:
-        said += "; little for Ray: `--executor local` takes less"
+        said += "; this is little for Ray, and `--executor local` needs less"
         yield CheckResult("memory", "note", said)
     else:
         yield CheckResult("memory", "ok", said)
@@ -79,14 +81,14 @@ def _shared_memory(most: int) -> CheckResult:
     if room >= wanted:
         return CheckResult(str(_SHARED), "ok", f"{say_bytes(room)} free")
     said = (
-        f"{say_bytes(room)} free, Ray would take {say_bytes(wanted)}: it keeps objects in /tmp then, which is "
-        "slower; in Docker give --shm-size"
+        f"{say_bytes(room)} free, but Ray uses up to {say_bytes(wanted)}: it stores objects in /tmp instead, which is "
+        "slower; in Docker set --shm-size"
     )
     return CheckResult(str(_SHARED), "note", said)
 
 
 def disk(what: str, folder: Path) -> CheckResult:
-    """Whether `folder`, or the nearest one above it that exists, can be written and has room."""
+    """Check that `folder`, or its nearest existing parent, is writable and has free space."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return CheckResult(what, "problem", f"{there} cannot be written", "change its owner, or choose another folder")
@@ -100,17 +102,17 @@ def disk(what: str, folder: Path) -> CheckResult:
 
 
 def temporary() -> Iterator[CheckResult]:
-    """Whether temporary files have a place, and whether its name is short enough for Ray's sockets."""
+    """Check that the folder for temporary files is writable and its name short enough for Ray's sockets."""
     given = os.environ.get("TMPDIR")
     try:
         used = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        mend = "make room, or set TMPDIR to a folder that can be written"
-        yield CheckResult("temporary files", "problem", "no folder for temporary files can be written", mend)
+        mend = "make room, or set TMPDIR to a writable folder"
+        yield CheckResult("temporary files", "problem", "no folder for temporary files is writable", mend)
         return
     if given and used != Path(os.path.abspath(given)):  # noqa: PTH100 - without `..`, as tempfile does it
-        said = f"TMPDIR={given} cannot be written; Python takes {used}, and Ray fails"
-        yield CheckResult("temporary files", "problem", said, "make that folder, or set TMPDIR to another one")
+        said = f"TMPDIR={given} cannot be written; Python uses {used} instead, and Ray fails"
+        yield CheckResult("temporary files", "problem", said, "create that folder, or set TMPDIR to another one")
     else:
         yield disk("temporary files", used)
     if problem := socket_problem():
@@ -119,7 +121,7 @@ def temporary() -> Iterator[CheckResult]:
 
 
 def open_files() -> CheckResult:
-    """How many files and sockets a process may have open."""
+    """Check the limit of open files and sockets of a process."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= LEAST_FILES:
         return CheckResult("open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed")
@@ -158,10 +160,12 @@ def memory_limit() -> int | None:
 def _threads(cores: int) -> CheckResult:
     given = os.environ.get("OMP_NUM_THREADS")
     if given is None:
-        return CheckResult("OMP_NUM_THREADS", "ok", "not set; each fit task sets its own threads (`cpus`)")
+        return CheckResult("OMP_NUM_THREADS", "ok", "not set; each fit task sets its own number of threads (`cpus`)")
     if not given.isdigit() or int(given) < 1:
-        return CheckResult("OMP_NUM_THREADS", "problem", f"{given!r} is no number of threads", "unset OMP_NUM_THREADS")
+        return CheckResult(
+            "OMP_NUM_THREADS", "problem", f"{given!r} is not a number of threads", "unset OMP_NUM_THREADS"
+        )
     if int(given) > cores:
-        said = f"{given} threads on {cores} cores are slower than {cores}"
+        said = f"{given} threads on {cores} cores are slower than {cores} threads"
         return CheckResult("OMP_NUM_THREADS", "problem", said, "unset OMP_NUM_THREADS")
     return CheckResult("OMP_NUM_THREADS", "ok", given)

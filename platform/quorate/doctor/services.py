@@ -1,4 +1,4 @@
-"""What answers: the tracking store, who listens on the usual ports, and Ray's token."""
+"""Check the tracking store, the default ports, and Ray's token."""
 
 from __future__ import annotations
 
@@ -18,41 +18,39 @@ from quorate.tracking.position import public
 from quorate.tracking.shipper_process import SQLITE, default_uri
 
 SECONDS = 5.0
-"""Patience with a server."""
+"""Timeout of a server in seconds."""
 PORTS = {
-    8000: ("`quorate serve`", "give it another --port"),
-    5000: ("`quorate ui`", "give it another --port"),
+    8000: ("`quorate serve`", "use another --port"),
+    5000: ("`quorate ui`", "use another --port"),
     6379: ("a Ray cluster", "`quorate train` joins it only with --address"),
     8265: ("Ray's dashboard", ""),
 }
-"""Default ports: who takes it, and what to do where something else has it."""
+"""Default ports with their user, and what to do if another process uses the port."""
 
 _LISTENING = "0A"
 _TRACKING_SCHEMES = ("file", "postgresql", "mysql", "mssql", "databricks")
 
 
 def tracking() -> Iterator[CheckResult]:
-    """Whether the place that MLflow's runs go to can take them."""
+    """Check that the MLflow tracking store accepts runs."""
     uri = default_uri()
     if uri.startswith(SQLITE):
         yield _sqlite(Path(uri.removeprefix(SQLITE)))
     elif uri.startswith(("http://", "https://")):
         yield _server(uri)
     elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
-        mend = "set MLFLOW_TRACKING_URI to one of sqlite:///FILE, http://HOST:PORT, postgresql://…"
-        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow knows no {scheme!r}", mend)
+        mend = "set MLFLOW_TRACKING_URI to sqlite:///FILE, http://HOST:PORT or postgresql://…"
+        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow does not support {scheme!r}", mend)
     else:
         yield CheckResult(
-            "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it takes records"
+            "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it accepts records"
         )
 
 
 def _sqlite(path: Path) -> CheckResult:
     if not path.exists():
         room = disk("tracking", path.parent)
-        return (
-            room if room.level == "problem" else CheckResult("tracking", "ok", f"{path} will be made by the first job")
-        )
+        return room if room.level == "problem" else CheckResult("tracking", "ok", f"the first job creates {path}")
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return CheckResult(
             "tracking", "problem", f"{path} cannot be written", "change its owner, or set MLFLOW_TRACKING_URI"
@@ -63,15 +61,16 @@ def _sqlite(path: Path) -> CheckResult:
     except sqlite3.OperationalError as error:
         return CheckResult("tracking", "note", f"{path} is in use: {error}")
     except sqlite3.DatabaseError as error:
-        mend = "move it away; jobs make a new one, and `quorate sync RUN` sends their runs to it again"
-        return CheckResult("tracking", "problem", f"{path} is no sound database: {error}", mend)
+        mend = "move it away; jobs create a new one, and `quorate sync RUN` sends their runs again"
+        return CheckResult("tracking", "problem", f"{path} is not a valid database: {error}", mend)
     return CheckResult("tracking", "ok", str(path))
 
 
 def _server(uri: str) -> CheckResult:
     shown, later = (
         public(uri),
-        "start it or correct MLFLOW_TRACKING_URI; jobs run without, and `quorate sync RUN` sends later",
+        "start it or correct MLFLOW_TRACKING_URI; jobs run without it, and `quorate sync RUN` sends their records "
+        "later",
     )
     host = uri.partition("://")[2].rpartition("@")[2]  # a password in the address is for MLflow
     address = f"{uri.partition('://')[0]}://{host.rstrip('/')}/health"
@@ -81,7 +80,7 @@ def _server(uri: str) -> CheckResult:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return CheckResult(
-                "tracking", "note", f"{shown} answers and wants credentials (MLFLOW_TRACKING_USERNAME, _PASSWORD)"
+                "tracking", "note", f"{shown} answers and requires credentials (MLFLOW_TRACKING_USERNAME, _PASSWORD)"
             )
         return CheckResult("tracking", "problem", f"{shown} answers {error.code} at /health", later)
     except (OSError, ValueError) as error:
@@ -91,7 +90,7 @@ def _server(uri: str) -> CheckResult:
 
 
 def ports() -> Iterator[CheckResult]:
-    """Who listens where our commands want to."""
+    """Check which processes listen on the default ports."""
     listening = _listeners()
     for port, (user, otherwise) in PORTS.items():
         found = listening.get(port)
@@ -105,20 +104,20 @@ def ports() -> Iterator[CheckResult]:
 
 
 def ray_token() -> Iterator[CheckResult]:
-    """The file with the token that lets programs run code on a local Ray."""
+    """Check the permissions of the token file; the token allows programs to run code on a local Ray."""
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(given) if given else token_path()
     if path is None:
-        said = "the home folder is missing or cannot be written; each command on Ray makes a token of its own"
+        said = "the home folder is missing or cannot be written; each command on Ray creates its own token"
         yield CheckResult("Ray's token", "note", said)
         return
     try:
         mode = path.stat().st_mode & 0o777
     except FileNotFoundError:
-        yield CheckResult("Ray's token", "ok", f"{path} will be made by the first job on Ray")
+        yield CheckResult("Ray's token", "ok", f"the first job on Ray creates {path}")
         return
     if mode & 0o077:
-        said = f"{path} has mode {mode:04o}: others may read it and run code on your Ray"
+        said = f"{path} has mode {mode:04o}: other users can read it and run code on your Ray"
         yield CheckResult("Ray's token", "problem", said, f"chmod 600 {path}")
     else:
         yield CheckResult("Ray's token", "ok", f"{path} has mode {mode:04o}")
@@ -131,9 +130,9 @@ def _answers(port: int) -> bool:
 
 
 def _listeners() -> dict[int, tuple[str, str]]:
-    """Address and socket's inode by port, as Linux lists them; empty elsewhere."""
+    """Address and socket inode by port, from /proc; empty on other systems than Linux."""
     found: dict[int, tuple[str, str]] = {}
-    for table, anywhere in (("tcp6", "[::]"), ("tcp", "0.0.0.0")):  # noqa: S104 - what is shown, not bound
+    for table, anywhere in (("tcp6", "[::]"), ("tcp", "0.0.0.0")):  # noqa: S104 - shown, not bound
         try:
             lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
         except OSError:
@@ -153,7 +152,7 @@ def _dotted(address: str) -> str:
 
 
 def _owner(inode: str) -> str:
-    """The process that has the socket open, where we may see it."""
+    """The process that has the socket open, if it is visible."""
     for entry in Path("/proc").glob("[0-9]*/fd/*") if inode else ():
         try:
             if str(entry.readlink()) == f"socket:[{inode}]":

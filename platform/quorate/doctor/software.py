@@ -1,4 +1,4 @@
-"""What is installed: versions, extras, and whether torch works and sees the GPUs."""
+"""Check installed versions and extras, and whether torch works and finds the GPUs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "n
 PYTHONS = ((3, 11), (3, 14))
 IMPORT_SECONDS = 60.0
 
-# Imported in another process: torch takes seconds, and a broken driver may hang or end the process that asks it.
+# Imported in another process: torch takes seconds, and a broken driver may hang or kill the process.
 _ASK_TORCH = """
 import json, torch, torchvision, timm
 count = torch.cuda.device_count()
@@ -33,13 +33,13 @@ print(json.dumps({
 
 
 def versions() -> Iterator[CheckResult]:
-    """Python, quorate, and the libraries that decide results."""
+    """Check the versions of Python, quorate, and the libraries that affect results."""
     lowest, above = PYTHONS
     python = platform.python_version()
     if lowest <= sys.version_info[:2] < above:
         yield CheckResult("python", "ok", f"{python} at {sys.executable}")
     else:
-        mend = f"make an environment with Python {lowest[0]}.{lowest[1]} to {above[0]}.{above[1] - 1}"
+        mend = f"create an environment with Python {lowest[0]}.{lowest[1]} to {above[0]}.{above[1] - 1}"
         yield CheckResult("python", "problem", f"{python} is not supported", mend)
     yield CheckResult("quorate", "ok", __version__)
     found = {name: _version(name) for name in LIBRARIES}
@@ -51,7 +51,7 @@ def versions() -> Iterator[CheckResult]:
 
 
 def extras() -> Iterator[CheckResult]:
-    """What can be installed beside: the extras of the package, but for those of its developers."""
+    """Check the extras of the package, except the one for developers."""
     try:
         about = metadata("quorate")
     except PackageNotFoundError:
@@ -66,20 +66,20 @@ def extras() -> Iterator[CheckResult]:
         missing = [name for name in names if _version(name) is None]
         if missing:
             wanted = [line for name, line in zip(names, requirements(extra), strict=True) if name in missing]
-            said = f"without {', '.join(missing)}; to install: {install_command(wanted)}"
+            said = f"not installed: {', '.join(missing)}; to install: {install_command(wanted)}"
             yield CheckResult(f"extra {extra}", "note", said)
         else:
             yield CheckResult(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in names))
 
 
 def torch_and_gpus() -> Iterator[CheckResult]:
-    """Whether torch, torchvision and timm import together, and the GPUs that torch sees."""
+    """Check that torch, torchvision and timm can be imported together, and list the GPUs that torch finds."""
     command = [sys.executable, "-c", _ASK_TORCH]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         said = f"torch did not import and count its GPUs within {IMPORT_SECONDS:.0f} s"
-        yield CheckResult("torch", "problem", said, "see whether nvidia-smi answers, and how fast this disk is")
+        yield CheckResult("torch", "problem", said, "check whether nvidia-smi answers, and how fast this disk is")
         return
     if done.returncode != 0:
         if done.returncode < 0:
@@ -88,7 +88,7 @@ def torch_and_gpus() -> Iterator[CheckResult]:
             ended = f"it ended with code {done.returncode}"
         last = (done.stderr.strip().splitlines() or [ended])[-1]
         mend = "install torch and torchvision of one release from one index, then timm"
-        yield CheckResult("torch", "problem", f"torch, torchvision and timm do not import together: {last}", mend)
+        yield CheckResult("torch", "problem", f"torch, torchvision and timm cannot be imported together: {last}", mend)
         return
     found = json.loads(done.stdout.splitlines()[-1])
     yield CheckResult("torch", "ok", f"imports; built for {'CUDA ' + found['cuda'] if found['cuda'] else 'CPUs'}")
@@ -99,10 +99,12 @@ def torch_and_gpus() -> Iterator[CheckResult]:
         yield CheckResult("GPUs", "ok", f"{named}; {fast}; driver {driver or 'unknown'}")
     elif driver is not None:
         mend = (
-            "install a torch built for CUDA" if not found["cuda"] else "install a torch whose CUDA this driver can run"
+            "install a torch built for CUDA"
+            if not found["cuda"]
+            else "install a torch whose CUDA version this driver supports"
         )
-        said = f"the NVIDIA driver {driver} is there, but torch sees no GPU"
-        yield CheckResult("GPUs", "problem", said, mend + ", or look at CUDA_VISIBLE_DEVICES")
+        said = f"the NVIDIA driver {driver} is installed, but torch finds no GPU"
+        yield CheckResult("GPUs", "problem", said, mend + ", or check CUDA_VISIBLE_DEVICES")
     else:
         yield CheckResult("GPUs", "ok", "none; members train on the CPU")
 

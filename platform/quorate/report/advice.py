@@ -1,4 +1,4 @@
-"""A diagnosis of a run, as JSON and as lines for people."""
+"""A diagnosis of a run as JSON and as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SPLITS = (("train", "training"), ("valid", "validation"), ("train_dev", "train-
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What is known of the ensemble or of a member, and what the rules make of it."""
+    """The evidence on the ensemble or on a member, and the findings of the rules."""
 
     evidence: Evidence
     findings: tuple[Finding, ...]
@@ -51,10 +51,10 @@ def as_json(found: Sequence[Diagnosis], *, run: str, given: bool) -> dict[str, A
 
 
 def as_lines(found: Sequence[Diagnosis], *, run: str, given: bool) -> Iterator[Table | Text]:
-    """Figures of all, what the ensemble needs first and why, then what each member has of its own."""
+    """The metrics, then the findings and the next step for the ensemble and for each member."""
     whole = found[0].evidence
     target = say(whole.target, whole.measure)
-    without = "" if given else " (none was given; --target ACCURACY says what is possible, such as people's)"
+    without = "" if given else " (the default; set --target ACCURACY to what is possible, e.g. human accuracy)"
     yield Text(f"{run}: {whole.measure} against a target of {target}{without}", style="bold")
     yield _figures(found)
     for note in dict.fromkeys(each.evidence.train_note for each in found if each.evidence.train_note):
@@ -75,7 +75,7 @@ def _said(each: Diagnosis) -> Iterator[Text]:
     if first is None:
         e = each.evidence
         reached = e.valid is not None and e.valid.value <= e.target.value
-        yield Text("  the target is reached" if reached else "  nothing stands out of the noise")
+        yield Text("  the target is reached" if reached else "  no problem beyond the noise")
     else:
         yield Text(f"  next: {first.advice}", style="bold")
 

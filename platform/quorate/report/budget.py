@@ -1,4 +1,4 @@
-"""What a budget allowed and what it left out, in a few lines."""
+"""Describe in a few lines what a budget left out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from itertools import groupby
 from typing import Any
 
 _LEFT_OUT = {
-    "report.html": "no time for the report: `quorate report --run {run}` makes it",
+    "report.html": "no time for the report: `quorate report --run {run}` writes it",
     "pictures": "no time for all pictures: `quorate curves --run {run}` draws the learning curves",
-    "train_dev": "no time for the figures of the train-dev rows: a start without a budget gives them",
+    "train_dev": "no time for the metrics on the train-dev rows: start the job without a budget to get them",
 }
-"""By what a leaderboard's `left_out` names."""
+"""Messages by the entries of a leaderboard's `left_out`."""
 
 
 def as_lines(part: Mapping[str, Any], run: str) -> list[str]:
-    """The lines of a leaderboard's `budget`; `run` is the name of the run."""
+    """The lines for a leaderboard's `budget`; `run` is the name of the run."""
     lines = [f"budget {say_time(part['seconds'])}, used {say_time(part['used_seconds'])}"]
     if below := part.get("below_quorum"):
         lines.append(f"  below the quorum: {below['members']} of {below['needed']} members were ready in time")
@@ -29,8 +29,8 @@ def as_lines(part: Mapping[str, Any], run: str) -> list[str]:
         lines.append(f"  combined on {folds}{part['rows']:,} of {part['of_rows']:,} rows")
     if untested := part.get("untested"):
         lines.append(
-            f"  no time for the test rows: {', '.join(untested)}; `quorate evaluate DATA --run {run}`, or a start "
-            "without a budget, gives the missing figures"
+            f"  no time for the test rows: {', '.join(untested)}; `quorate evaluate DATA --run {run}` or a start "
+            "without a budget computes them"
         )
     lines += [f"  {_LEFT_OUT[what].format(run=run)}" for what in part.get("left_out", ())]
     if left_out or stopped:

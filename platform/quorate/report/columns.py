@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: the least important columns are left out before a name or a figure is broken."""
+"""Fit tables to a terminal by leaving out the least important columns; names and numbers are never broken."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 UNLIMITED = 10_000
-"""The width of a file or a pipe, where nothing has to be cut: wider than any table here."""
+"""Width of a file or a pipe in characters: wider than any table."""
 
 _RULER = Console(width=UNLIMITED)
 
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column with all its cells; those with the highest `rank` are left out first, those of rank 0 never."""
+    """A column with its cells. Columns with the highest `rank` are left out first; rank 0 is never left out."""
 
     head: str
     cells: Sequence[str | Text]
@@ -37,7 +37,7 @@ class FittedTable:
 def fit(columns: Sequence[TableColumn], *, width: int, styles: Sequence[str] = (), **look: Any) -> FittedTable:
     """A table of `columns` in at most `width` characters; `look` is handed to rich's `Table`.
 
-    Where even the columns of rank 0 are too wide, their first one, which holds names, goes on in a second line.
+    If the columns of rank 0 are too wide, the first one, which holds names, continues on a second line.
     """
     kept, gone = list(columns), []
     while True:

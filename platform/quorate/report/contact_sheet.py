@@ -1,4 +1,4 @@
-"""A sheet of images beside what augmentation makes of them."""
+"""Draw a sheet of images next to augmented versions of them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def contact_sheet(
 ) -> None:
     """Draw `rows` images, the classes in turn: originals in the first column, then draws or passes of each.
 
-    Images are shown at `size` pixels, as the network gets them. Where labels are mixed, the shares stand
-    below an image.
+    Images are shown at `size` pixels, the input size of the network. If labels are mixed, their shares are below
+    the image.
     """
     drawn = samples(data, augment, rows=rows, draws=draws, size=size, seed=seed)
     names = data.class_names

@@ -1,4 +1,4 @@
-"""What learning curves say: not learning, unsteady, overfitting, not done yet, or settled."""
+"""Classify learning curves: not learning, unsteady, overfitting, still falling, or settled."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 History = Sequence[Mapping[str, float]]
-"""One dictionary of figures an epoch."""
+"""One dictionary of metrics per epoch."""
 
 NOT_LEARNING = 0.97
-"""A training loss that keeps more than this part of its first epoch's value does not fall."""
+"""The training loss counts as not falling if it stays above this share of its value in the first epoch."""
 JUMP, UNSTEADY = 0.2, 0.15
-"""Validation losses that rise by more than the one part from one epoch to the next, in more than the other part of the
-epochs."""
+"""Curves are unsteady if the validation loss rises by more than the share `JUMP` from one epoch to the next, in more
+than the share `UNSTEADY` of the epochs."""
 RISE = 0.05
-"""A validation loss that ends by more than this part above its least is rising."""
+"""The validation loss counts as rising if it ends above its minimum by more than this share."""
 FALL = 0.05
-"""A validation loss that falls by more than this part in the last fifth of the epochs is still falling."""
+"""The validation loss is still falling if it falls by more than this share in the last fifth of the epochs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,31 +31,31 @@ class Curves:
 
     histories: tuple[History, ...]
     restored: bool = False
-    """Whether the weights of the best epoch were restored in the end, as early stopping does."""
+    """Whether early stopping restored the weights of the best epoch."""
 
     @cached_property
     def epochs(self) -> int:
-        """Epochs that all have; with restored weights, that any has."""
+        """The shortest number of epochs; with restored weights, the longest."""
         return (max if self.restored else min)(map(len, self.histories), default=0)
 
     def each(self, name: str) -> list[Floats]:
-        """A figure of every copy and fold, NaN where it is not there."""
+        """A metric of every copy and fold, NaN where it is missing."""
         return [np.array([epoch.get(name, math.nan) for epoch in history], np.float64) for history in self.histories]
 
     def mean(self, name: str) -> Floats:
-        """Their mean over `epochs`; what ended sooner with restored weights goes on with the figures of those."""
+        """The mean over copies and folds. Shorter histories with restored weights continue with their best epoch."""
         every = zip(self.each(name), self.bests, strict=True)
         return np.asarray(np.mean([self._filled(values, best) for values, best in every], axis=0))
 
     @cached_property
     def best(self) -> int:
-        """The epoch, from 0, in which the mean validation loss is least."""
+        """The epoch, counted from 0, with the lowest mean validation loss."""
         loss = self.mean("valid_loss")
         return int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
 
     @cached_property
     def bests(self) -> tuple[int, ...]:
-        """The same of every copy and fold for itself."""
+        """The best epoch of each copy and fold."""
         losses = self.each("valid_loss")
         return tuple(int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0 for loss in losses)
 
@@ -75,7 +75,7 @@ class CurveFinding:
 def read_curves(curves: Curves) -> CurveFinding:
     """The first rule that holds."""
     if curves.epochs < 3:
-        return CurveFinding("short", False, f"{curves.epochs} epochs are too few to tell")
+        return CurveFinding("short", False, f"{curves.epochs} epochs are too few for a conclusion")
     return next(said for rule in RULES if (said := rule(curves)) is not None)
 
 
@@ -84,22 +84,26 @@ def not_learning(curves: Curves) -> CurveFinding | None:
     if np.isfinite(loss).all() and loss[1:].min() <= NOT_LEARNING * loss[0]:
         return None
     return CurveFinding(
-        "not learning", True, "the training loss does not fall: rate too high or far too low, see lr-find"
+        "not learning",
+        True,
+        "the training loss does not fall: the learning rate is too high or far too low, see lr-find",
     )
 
 
 def unsteady(curves: Curves) -> CurveFinding | None:
-    """Of each copy and fold by itself: their mean would hide it."""
+    """Each copy and fold is checked separately, because their mean would hide jumps."""
     shares = [(np.diff(loss) > JUMP * loss[:-1]).mean() for loss in curves.each("valid_loss") if len(loss) > 1]
     if np.mean(shares) <= UNSTEADY:
         return None
     return CurveFinding(
-        "unsteady", True, "the validation loss jumps up and down: rate too high, or too few rows in a batch"
+        "unsteady",
+        True,
+        "the validation loss jumps up and down: the learning rate is too high, or the batches are too small",
     )
 
 
 def overfitting(curves: Curves) -> CurveFinding | None:
-    """The rise after the best epoch is to be clear of the folds' noise: two standard errors of their paired rises."""
+    """The rise after the best epoch must exceed two standard errors of the paired rises of the folds."""
     loss, best, epochs = curves.mean("valid_loss"), curves.best, curves.epochs
     if curves.restored:
         return None
@@ -119,8 +123,8 @@ def overfitting(curves: Curves) -> CurveFinding | None:
 
 
 def _less_accurate(curves: Curves) -> bool:
-    """Whether fewer validation rows are right in the end than in the epoch of the least loss, beyond two standard
-    errors over copies and folds; taken for so where no accuracy is recorded."""
+    """Whether the validation accuracy at the end is below that of the epoch with the lowest loss by more than two
+    standard errors over copies and folds; True if no accuracy is recorded."""
     best, last = curves.best, curves.epochs - 1
     falls = np.array([values[best] - values[last] for values in curves.each("valid_accuracy")])
     if not np.isfinite(falls).all():
@@ -160,4 +164,4 @@ RULES: tuple[Callable[[Curves], CurveFinding | None], ...] = (
     still_falling,
     settled,
 )
-"""In this order; the last one always holds."""
+"""Applied in this order; the last one always applies."""

@@ -1,4 +1,4 @@
-"""Learning curves as pictures: one of each member, and all members on one sheet."""
+"""Draw learning curves: one picture per member, and one sheet for all members."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ mpl.rcParams["svg.hashsalt"] = "quorate"  # the same curves give the same file
 TRAIN, VALID, BEST, ENSEMBLE = "C0", "C1", "C2", "0.25"
 FORMATS = (".png", ".svg")
 MOST = 60
-"""Members on one sheet."""
+"""Maximum number of members on one sheet."""
 _DPI = 110
 _LEFT, _RIGHT, _GAP = 0.06, 0.985, 0.06
-"""Of a member's picture, in widths of the figure."""
+"""Margins and gap of a member's picture, in widths of the figure."""
 _MUCH = 8
-"""From this ratio of the highest to the lowest loss on, a logarithmic scale shows more."""
+"""Ratio of the highest to the lowest loss from which the scale is logarithmic."""
 
 Floats = NDArray[np.float64]
 
 
 def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
-    """Every figure of every epoch: copies and folds thin, their mean thick, the best epoch marked.
+    """Draw all metrics by epoch: copies and folds thin, their mean thick, the best epoch marked.
 
     Writes `stem` with each ending of `FORMATS`.
     """
@@ -60,7 +60,7 @@ def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
 
 
 def _beside(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
-    """So many places with room for the labels of an axis between them."""
+    """`count` places in a row with room for axis labels between them."""
     if count:
         width = (_RIGHT - _LEFT - (count - 1) * _GAP) / count
         cells = row.subgridspec(1, count, wspace=_GAP / width)
@@ -68,9 +68,9 @@ def _beside(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
 
 
 def sheet(stem: Path, members: Mapping[str, Curves], *, ensemble: float | None) -> list[Path]:
-    """The losses of all members side by side on one scale; `ensemble` is its cross-fitted log-loss, a line.
+    """Draw the losses of all members on one scale, with the cross-fitted log-loss of the `ensemble` as a line.
 
-    Members without epochs are levels. At most `MOST` members, the best ones.
+    Members without epochs are horizontal lines. At most `MOST` members are drawn, the best ones.
     """
     ranked = sorted(members, key=lambda name: float(members[name].mean("valid_loss")[members[name].best]))
     shown = [name for name in members if name in set(ranked[:MOST])]
@@ -145,7 +145,7 @@ def _gradient(axes: Axes, curves: Curves) -> None:
 def _seconds(axes: Axes, curves: Curves) -> None:
     _lines(axes, curves, "seconds", "0.4")
     axes.set_ylim(bottom=0)
-    _finish(axes, curves, "seconds an epoch")
+    _finish(axes, curves, "seconds per epoch")
 
 
 def _lines(axes: Axes, curves: Curves, name: str, colour: str, label: str | None = None) -> None:
@@ -160,19 +160,19 @@ def _lines(axes: Axes, curves: Curves, name: str, colour: str, label: str | None
 
 
 def _mark_best(axes: Axes, curves: Curves, name: str = "valid_loss") -> None:
-    """The epoch whose weights count: of the mean, or with restored weights of each copy and fold."""
+    """Mark the best epoch of the mean; with restored weights, that of each copy and fold."""
     if curves.restored:
         points = [(best + 1, values[best]) for best, values in zip(curves.bests, curves.each(name), strict=True)]
         axes.plot(*zip(*points, strict=True), "o", color=BEST, markersize=4, label="best epochs, restored")
         return
     best = curves.best
     axes.axvline(best + 1, color=BEST, linewidth=1, linestyle="-.")
-    label = f"best epoch {best + 1} (least validation loss)"
+    label = f"best epoch {best + 1} (lowest validation loss)"
     axes.plot(best + 1, curves.mean(name)[best], "o", color=BEST, markersize=6, label=label)
 
 
 def _scale(axes: Axes, drawn: Iterable[Curves], ensemble: float | None) -> None:
-    """What the losses of validation span fills the picture, on a logarithmic scale where that is much."""
+    """Scale the axis to the validation losses, logarithmic if they span a large ratio."""
     losses = np.concatenate([curves.mean("valid_loss") for curves in drawn] + [np.array([ensemble or math.nan])])
     losses = losses[np.isfinite(losses) & (losses > 0)]
     if not losses.size:
@@ -182,7 +182,7 @@ def _scale(axes: Axes, drawn: Iterable[Curves], ensemble: float | None) -> None:
         axes.set_yscale("log")
         axes.set_ylim(0.25 * low, 1.3 * high)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,)))
-        axes.yaxis.set_minor_locator(NullLocator())  # their ticks take as long to draw as all else
+        axes.yaxis.set_minor_locator(NullLocator())  # drawing minor ticks takes as long as everything else
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axes.set_ylim(0, 1.1 * high)
@@ -232,7 +232,7 @@ def _colour(said: CurveFinding) -> str:
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Each canvas writes by itself: `savefig` would draw the figure twice for every file."""
+    """Write with each canvas directly, because `savefig` would draw the figure twice per file."""
     picture, drawing = (stem.with_name(stem.name + ending) for ending in FORMATS)
     FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
     FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})  # type: ignore[no-untyped-call]

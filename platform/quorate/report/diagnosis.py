@@ -1,8 +1,7 @@
-"""What to do next, from the errors on training, validation and test rows: a table of rules, each a pure function.
+"""Diagnose a run from its errors on training, validation and test rows; each rule is a pure function.
 
-The order of the questions is Ng's (Machine Learning Yearning, 2018): is it wrong on what it learned (bias), on
-rows that it did not see (variance), on rows of elsewhere (mismatch)? A difference whose interval holds zero
-is noise and no problem.
+The order follows Ng (Machine Learning Yearning, 2018): errors on training rows (bias), on unseen rows (variance),
+and on rows from another source (mismatch). A difference whose interval contains 0 is noise and not a problem.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from quorate.report.curve_findings import Curves, read_curves
 from quorate.report.remedies import MemberTraits, against_bias, against_spread, against_variance
 
 LEAST = {"error": 0.005, "loss": 0.01}
-"""A smaller gap (half a per cent of the rows, a hundredth of a nat) is left alone, however clear it is."""
+"""Smaller gaps (half a per cent of the rows, a hundredth of a nat) are ignored, even if they are significant."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean error (0 is best) with its 95 % interval; `rows` 0 is known exactly."""
+    """A mean error (0 is best) with its 95 % interval; `rows` is 0 for exact values."""
 
     value: float
     low: float
@@ -37,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is known of the ensemble or of one member."""
+    """The measured errors of the ensemble or of one member."""
 
     name: str
     measure: str
@@ -45,20 +44,20 @@ class Evidence:
     target: Estimate
     train: Estimate | None = None
     train_note: str = ""
-    """Why `train` is not of the final weights without augmentation; empty where it is."""
+    """Why `train` was not measured with the final weights and without augmentation; empty if it was."""
     valid: Estimate | None = None
     train_dev: Estimate | None = None
     test: Estimate | None = None
     folds: tuple[tuple[float, float], ...] = ()
-    """(rows, error) of each fold on its validation rows, where the measure is `error`."""
+    """(rows, error) of each fold on its validation rows, if the measure is `error`."""
     curves: Curves | None = None
     recipe: MemberTraits = field(default_factory=MemberTraits)
-    """What advice depends on."""
+    """The properties that advice depends on."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found; `gap` is the difference that it rests on."""
+    """The result of one rule; `gap` is the difference that it is based on."""
 
     rule: str
     problem: bool
@@ -88,7 +87,7 @@ def mean_loss(losses: NDArray[np.float64], groups: NDArray[np.int64] | None = No
 
 
 def exactly(value: float) -> Estimate:
-    """A number without noise, such as a target."""
+    """An exact number, such as a target."""
     return Estimate(value, value, value, 0)
 
 
@@ -101,14 +100,14 @@ def minus(a: Estimate, b: Estimate) -> Estimate:
 
 
 def bias(e: Evidence) -> Finding | None:
-    """Training error against the target."""
+    """Training error minus the target."""
     if e.train is None:
         return None
     return _gap("bias", e, minus(e.train, e.target), "training", "the target", against_bias(e.recipe))
 
 
 def variance(e: Evidence) -> Finding | None:
-    """Validation error against training error."""
+    """Validation error minus training error."""
     if e.train is None or e.valid is None:
         return None
     base, against = _above(e, e.train, "training")
@@ -116,22 +115,24 @@ def variance(e: Evidence) -> Finding | None:
 
 
 def selection(e: Evidence) -> Finding | None:
-    """Error on train-dev rows against validation, which decided when to stop and whom to trust."""
+    """Train-dev error minus validation error; the validation rows decided early stopping and weights."""
     if e.train_dev is None or e.valid is None:
         return None
-    advice = "choices were fitted to the validation rows: more of them (folds, repeats), fewer choices"
+    advice = "choices overfit the validation rows: use more of them (folds, repeats), or make fewer choices"
     base, against = _above(e, e.valid, "validation")
     return _gap("selection", e, minus(e.train_dev, base), "train-dev", against, advice)
 
 
 def mismatch(e: Evidence) -> Finding | None:
-    """Test error against rows like the training rows: train-dev where there are some, else validation."""
+    """Test error minus the error on rows like the training rows: train-dev if available, otherwise validation."""
     like = e.train_dev or e.valid
     if e.test is None or like is None:
         return None
-    advice = "training and test rows differ: look at the mistakes (`quorate evaluate`), train on rows like the test's"
+    advice = (
+        "training and test rows differ: look at the mistakes (`quorate evaluate`), train on rows like the test rows"
+    )
     if e.train_dev is None:
-        advice += "; or choices were fitted to the validation rows: `validation: {train_dev: 0.1}` tells which"
+        advice += "; or choices overfit the validation rows: `validation: {train_dev: 0.1}` distinguishes the two"
     base, against = _above(e, like, "train-dev" if e.train_dev else "validation")
     return _gap("mismatch", e, minus(e.test, base), "test", against, advice)
 
@@ -147,22 +148,22 @@ def spread(e: Evidence) -> Finding | None:
     statistic = float((rows * (errors - common) ** 2).sum() / (common * (1 - common)))
     differ = statistic > float(chi2.ppf(0.95, len(rows) - 1))
     sentence = f"folds have errors from {_percent(errors.min())} to {_percent(errors.max())}, " + (
-        "more apart than chance explains" if differ else "no more apart than chance explains"
+        "more different than chance explains" if differ else "no more different than chance explains"
     )
     return Finding("spread", differ, None, sentence, against_spread(e.recipe) if differ else "")
 
 
 _NEXT = {
     "still falling": "more `epochs`, or a higher `lr`",
-    "overfitting": "`early_stopping`, which restores the best epoch; then as for variance",
-    "unsteady": "a lower `lr` or a larger `batch_size`; a schedule that ends low",
+    "overfitting": "`early_stopping`, which restores the best epoch; then the advice against variance",
+    "unsteady": "a lower `lr`, a larger `batch_size`, or a schedule that ends with a low learning rate",
     "not learning": "`quorate lr-find`, then `quorate overfit`",
 }
-"""By what the curves say; only networks have curves."""
+"""Advice by the finding on the curves; only networks have curves."""
 
 
 def training(e: Evidence) -> Finding | None:
-    """What the learning curves say."""
+    """The finding on the learning curves."""
     if e.curves is None or e.curves.epochs < 2:
         return None
     said = read_curves(e.curves)
@@ -173,12 +174,12 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (bias, variance, selec
 
 
 def diagnose(evidence: Evidence) -> list[Finding]:
-    """What every rule finds, in their order."""
+    """The findings of all rules, in their order."""
     return [found for rule in RULES if (found := rule(evidence)) is not None]
 
 
 def first_to_do(findings: Sequence[Finding]) -> Finding | None:
-    """A problem of training itself, as gaps mean little before that is mended; else the one with the largest gap."""
+    """A problem of training itself, because gaps mean little until it is fixed; otherwise the largest gap."""
     problems = [found for found in findings if found.problem]
     own = next((found for found in problems if found.rule == "training"), None)
     return own or max(problems, key=lambda found: found.gap.value if found.gap else 0.0, default=None)
@@ -202,11 +203,11 @@ def _gap(rule: str, e: Evidence, gap: Estimate, of: str, against: str, advice: s
         return Finding(rule, True, gap, what, advice)
     if gap.low <= 0 <= gap.high:
         return Finding(rule, False, gap, f"{what}, within the noise")
-    return Finding(rule, False, gap, f"{what}, {'too small to matter' if gap.value > 0 else 'it is less'}")
+    return Finding(rule, False, gap, f"{what}, {'too small to matter' if gap.value > 0 else 'which is not a problem'}")
 
 
 def _above(e: Evidence, estimate: Estimate, name: str) -> tuple[Estimate, str]:
-    """What an error is measured against: another error, or the target where that is reached."""
+    """The reference of an error: another error, or the target if that error is below it."""
     return (estimate, name) if estimate.value >= e.target.value else (e.target, "the target")
 
 

@@ -1,4 +1,4 @@
-"""An evaluation as tables for people."""
+"""An evaluation as tables and text."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NAMES = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",
 }
-"""Figures as people call them, in the order in which they are shown."""
+"""Names of metrics, in display order."""
 
 LARGEST_MATRIX = 12
-"""Classes up to which the confusion matrix is printed; above, it is a picture."""
+"""Maximum number of classes for a printed confusion matrix; with more, it is only a picture."""
 
 
 def as_tables(found: dict[str, Any]) -> Iterator[Table | Text]:
@@ -30,14 +30,14 @@ def as_tables(found: dict[str, Any]) -> Iterator[Table | Text]:
     yield Text(f"{found['run'] or found['job']} on {found['data']}: {found['rows']:,} rows", style="bold")
     yield _figures(found)
     if found["members"]:
-        yield Text("Members beside the ensemble")
+        yield Text("Members and ensemble")
         yield _members(found)
     if against := found["against_best"]:
-        yield Text(f"the ensemble less its best member here, {against['member']}: {differences(against)}")
+        yield Text(f"the ensemble minus its best member here, {against['member']}: {differences(against)}")
     yield Text("Classes")
     yield _classes(found)
     if len(found["classes"]) <= LARGEST_MATRIX:
-        yield Text("Confusion: true classes down, predicted ones across")
+        yield Text("Confusion matrix: rows are true classes, columns are predicted classes")
         yield _confusion(found)
     if found["mistakes"]:
         yield Text("Most confident mistakes")

@@ -1,4 +1,4 @@
-"""An evaluation as a folder of files: figures, scores and pictures."""
+"""Write an evaluation to a folder: metrics, scores and pictures."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from quorate.report.leaderboard import METRICS
 
 
 def as_frame(board: Mapping[str, Any]) -> pd.DataFrame:
-    """One row for the ensemble, then the members by out-of-fold log-loss; NaN for what is not known.
+    """One row for the ensemble, then the members by out-of-fold log-loss; unknown values are NaN.
 
     Columns: name, kind (the ensemble's is its combiner), status, weight, temperature, then accuracy,
     nll (nats), ece and brier as `oof_` and, where there are test rows, `test_`; fit_seconds. The
-    ensemble's out-of-fold figures are cross-fitted.
+    ensemble's out-of-fold metrics are cross-fitted.
     """
     ensemble = board["ensemble"]
     whole = {"name": "ensemble", "kind": ensemble["combiner"], "status": "ok", "temperature": ensemble["temperature"]}

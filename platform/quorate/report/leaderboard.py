@@ -1,4 +1,4 @@
-"""The leaderboard: members and ensemble with their figures, as JSON for scripts and as a table for people."""
+"""The leaderboard as text: a table of members and ensemble, and a Markdown table for MLflow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS = ("accuracy", "nll", "ece", "brier")
 """Shown in this order, out-of-fold and on the test rows."""
 _WIDE = 120
-"""From this width on, in characters, columns are further apart and a status is not shortened."""
+"""Width in characters from which columns have more space and a status is not shortened."""
 _RANKS = {
     ("oof", "nll"): 0,
     ("test", "nll"): 3,
@@ -30,14 +30,14 @@ _RANKS = {
     ("oof", "brier"): 13,
     ("test", "brier"): 14,
 }
-"""Which figures a narrow terminal shows: those with the highest rank are left out first."""
+"""In a narrow terminal, metrics with the highest rank are left out first."""
 
 
 def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
     """A table of a leaderboard, members by out-of-fold log-loss, the ensemble last.
 
-    Columns that do not fit into `width` characters are left out, the least important first, and the caption names
-    them; names and figures are whole.
+    Columns that do not fit into `width` characters are left out, the least important first, and named in the caption.
+    Names and numbers are never broken.
     """
     wide = width >= _WIDE
     ensemble, members = board["ensemble"], sorted(board["members"], key=_by_loss)
@@ -82,21 +82,21 @@ def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
 
 
 def _gain(best: dict[str, Any]) -> str:
-    """What the ensemble has over its best single member, and whether that is more than noise."""
+    """The difference of the ensemble to its best single member, and whether it is noise."""
     if not best.get("error"):
         return ""
     gain, half = best["gain"], Z * best["error"]
     said = f"{'-' if gain > 0 else '+'}{abs(gain):.4f} ± {half:.4f}"
     noise = "" if abs(gain) > half else ", within noise"
-    return f"the ensemble against {best['name']} alone: oof NLL {said} (95 %){noise}"
+    return f"the ensemble compared with {best['name']} alone: oof NLL {said} (95 %){noise}"
 
 
 def choices(board: dict[str, Any]) -> Table | None:
-    """What the combiner has chosen from, with cross-fitted losses; None where there was no choice."""
+    """The candidates of the combiner with cross-fitted losses; None if there was no choice."""
     found = board["ensemble"].get("candidates")
     if not found:
         return None
-    table = Table(title="the combiner chose from", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table = Table(title="candidates of the combiner", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
     for column in ("cross-fitted loss", "to the best", "± error", ""):
         table.add_column(column, justify="right")
@@ -122,7 +122,7 @@ def as_text(board: dict[str, Any], *, width: int = UNLIMITED) -> str:
 
 
 def as_markdown(board: dict[str, Any], *, most: int = 30) -> str:
-    """The ensemble and its best members, at most `most`, as a Markdown table: what MLflow shows on the job's page."""
+    """The ensemble and at most `most` members as a Markdown table, which MLflow shows on the page of the job."""
     ensemble, metrics = board["ensemble"], METRICS[:-1]
     splits = [split for split in ("oof", "test") if ensemble[split]]
     members = sorted(board["members"], key=_by_loss)
@@ -140,7 +140,7 @@ def as_markdown(board: dict[str, Any], *, most: int = 30) -> str:
 
 
 def _status(row: dict[str, Any], *, wide: bool) -> Text:
-    """How a member ended; where time left folds out, how many there are."""
+    """The status of a member; if it is out of time, with its number of folds."""
     status = str(row["status"])
     style = {"ok": "", "out of time": "yellow", "stopped early": "yellow"}.get(status, "red")
     if status == "out of time":

@@ -1,4 +1,4 @@
-"""One network that was made from an ensemble, beside the ensemble: tables for people."""
+"""Tables that compare one network made from an ensemble with the ensemble."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def comparison(
     title: str,
     brief: Sequence[str] = (),
 ) -> Table:
-    """Accuracy, log-loss and calibration error of each of `rows` on the `splits` (key to heading) that are there.
+    """Accuracy, log-loss and calibration error of each of `rows` on the available `splits` (key to heading).
 
-    Of the `brief` ones the log-loss alone, so that it fits a terminal of 80 columns.
+    For the `brief` splits only the log-loss is shown, so that the table fits a terminal of 80 columns.
     """
     there = {key: heading for key, heading in splits.items() if any(row.get(key) for row in rows)}
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    table.add_column("", overflow="fold")  # gives way rather than a figure
+    table.add_column("", overflow="fold")  # names are broken before numbers are
     shown = [(key, name) for key in there for name in _SHORT if name == "nll" or key not in brief]
     headed: set[str] = set()
     for key, name in shown:
-        heading = "" if key in headed else there[key]  # once, above the first of its figures
+        heading = "" if key in headed else there[key]  # only above the first metric of the split
         headed.add(key)
         table.add_column(f"{heading}\n{_SHORT[name]}", justify="right", no_wrap=True)
     for row in rows:
@@ -44,22 +44,22 @@ def comparison(
 
 
 def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
-    """The figures of a distillation: a table, and what was kept, in sentences."""
+    """The result of a distillation: a table, and sentences on the kept gain."""
     teaching, size = found["teaching"], found["size"]
-    whats = {"ensemble": "the teacher", "student": found["student"]["kind"], "plain": "labels alone"}
-    rows = [{**row, "what": whats.get(row["name"], "the best member")} for row in found["compared"]]
+    whats = {"ensemble": "teacher", "student": found["student"]["kind"], "plain": "labels only"}
+    rows = [{**row, "what": whats.get(row["name"], "best member")} for row in found["compared"]]
     splits = {"held_out": "held out", "test": "test"}
-    title = f"{found['run']}: {teaching['rows']:,} rows taught, {teaching['held_out']:,} held out"
+    title = f"{found['run']}: {teaching['rows']:,} rows trained on, {teaching['held_out']:,} held out"
     yield comparison(rows, splits, bold="student", title=title)
     own, whole = size["student"], size["ensemble"]
     yield Text(
-        f"the student: one model of {own['parameters']:,} parameters, {say_bytes(own['bytes'])}, instead of "
-        f"{whole['models']} of {say_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
+        f"student: one model with {own['parameters']:,} parameters, {say_bytes(own['bytes'])}, instead of "
+        f"{whole['models']} models, {say_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
     )
     against = found["against"]
     for name, said in (("plain", "plain network"), ("ensemble", "ensemble")):
         if name in against:
-            yield Text(f"the student less the {said}, {splits[against['rows']]}: {differences(against[name])}")
+            yield Text(f"student minus {said}, {splits[against['rows']]}: {differences(against[name])}")
     if found["kept"]:
         yield Text(_kept(found["kept"], splits))
     for note in found["notes"]:
@@ -67,10 +67,10 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
 
 
 def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
-    """The figures of a soup: what was taken in each fold, and what it is worth."""
+    """The result of a soup: the networks taken in each fold, and the metrics."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), title_justify="left")
     table.title = f"{found['run']}: {len(found['ingredients'])} ingredients, {', '.join(found['ingredients'])}"
-    for heading in ("\nfold", "\ntaken, the best first"):
+    for heading in ("\nfold", "\ntaken, best first"):
         table.add_column(heading, overflow="fold")
     for half in _HALVES.values():
         for who in ("best", "soup"):
@@ -85,13 +85,15 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     choice, size = found["choice"], found["size"]
     if any(len(fold["taken"]) > 1 for fold in found["folds"]):
         yield Text(
-            f"the soup's log-loss is {_less(choice['gain_on_choice'])} than the best ingredient's on the rows of the "
-            f"choice, {_less(choice['gain_on_estimate'])} on the others: the choice's optimism is "
-            f"{choice['optimism']:+.4f}"
+            f"the log-loss of the soup is {_less(choice['gain_on_choice'])} than that of the best ingredient on the "
+            f"rows of the choice, and {_less(choice['gain_on_estimate'])} on the other rows: the optimism of the "
+            f"choice is {choice['optimism']:+.4f}"
         )
     else:
-        yield Text("no average was as good as the best ingredient alone, which is the soup", style="yellow")
-    yield Text(f"{size['models']} models, one a fold, {say_bytes(size['bytes'])}")
+        yield Text(
+            "no average was as good as the best ingredient alone, so the soup is that ingredient", style="yellow"
+        )
+    yield Text(f"{size['models']} models, one per fold, {say_bytes(size['bytes'])}")
     for member, reason in found["left_out"].items():
         yield Text(f"left out: {member}: {reason}")
     for note in found["notes"]:
@@ -110,11 +112,11 @@ def _kept(kept: Mapping[str, Any], splits: Mapping[str, str]) -> str:
     shares = {said: kept[name] for name, said in (("accuracy", "accuracy"), ("nll", "log-loss"))}
     gained = {said: share for said, share in shares.items() if share is not None}
     if not gained:
-        return f"{rows} the ensemble gains nothing over the plain network: the labels alone teach as well"
+        return f"{rows} the ensemble gains nothing over the plain network: training on the labels only is as good"
     parts = [f"{max(share, 0):.0%} of the gain in {said}" for said, share in gained.items()]
     worse = [said for said, share in gained.items() if share < 0]
-    warning = f"; in {' and '.join(worse)} it is worse than the plain network" if worse else ""
-    return f"{rows} the student keeps {' and '.join(parts)} that the ensemble has over the plain network{warning}"
+    warning = f"; its {' and '.join(worse)} is worse than that of the plain network" if worse else ""
+    return f"{rows} the student keeps {' and '.join(parts)} of the ensemble over the plain network{warning}"
 
 
 def _number(value: float | None) -> str:

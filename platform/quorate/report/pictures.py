@@ -1,4 +1,4 @@
-"""Draws the pictures of a run into a folder, when it ends and again whenever somebody asks."""
+"""Draw the pictures of a run into a folder, at its end or later."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def draw(folder: RunFolder, plan: Plan, fits: Mapping[str, Fit]) -> Iterator[Pat
 
 
 def draw_curves(folder: Path, members: Mapping[str, Curves], *, ensemble: float | None) -> Iterator[Path]:
-    """`curves-NAME` of each member that has epochs, and `curves` of all, where one has."""
+    """Draw `curves-NAME` for each member with epochs, and `curves` for all members if any has epochs."""
     with_epochs = {name: curves for name, curves in members.items() if max(map(len, curves.histories)) > 1}
     for name, curves in with_epochs.items():
         yield from member_curves(folder / f"curves-{name}", name, curves)
@@ -43,13 +43,13 @@ def draw_curves(folder: Path, members: Mapping[str, Curves], *, ensemble: float 
 
 
 def recorded_curves(folder: RunFolder) -> dict[str, Curves]:
-    """The curves of a run by member, as its journal has them."""
+    """The curves of a run by member, read from its journal."""
     recorded = histories(folder.path / journal.NAME)
     return _sound({name: (list(found.histories.values()), found.restored) for name, found in recorded.items()})
 
 
 def redraw(folder: RunFolder, output: Path) -> list[Path]:
-    """Draw the curves of a run again, one that goes on or failed too."""
+    """Draw the curves of a run again, even if it is running or has failed."""
     return list(draw_curves(output, recorded_curves(folder), ensemble=_ensemble_loss(folder)))
 
 
@@ -63,7 +63,7 @@ def _curves_of(plan: Plan, fits: Mapping[str, Fit]) -> dict[str, Curves]:
 
 
 def _sound(found: Mapping[str, tuple[list[History], bool]]) -> dict[str, Curves]:
-    """Without what has no losses to draw."""
+    """The curves without histories that have no losses."""
     kept = {
         name: Curves(tuple(history for history in map(with_labels, all_) if history), restored)
         for name, (all_, restored) in found.items()

@@ -1,4 +1,4 @@
-"""Pictures of a job: learning curves of a member, confusion matrix and calibration of the ensemble."""
+"""Draw confusion matrices and reliability diagrams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ mpl.use("Agg")
 def confusion(
     path: Path, proba: NDArray[np.floating], y: NDArray[np.int64], class_names: Sequence[str], title: str
 ) -> None:
-    """Rows are the true classes, columns the predicted ones; colours are shares of each row."""
+    """Draw a confusion matrix: rows are true classes, columns predicted classes, colours shares of the row."""
     k = len(class_names)
     matrix = confusion_matrix(proba, y, k)
     side = min(4 + 0.35 * k, 20)
@@ -39,7 +39,7 @@ def confusion(
 
 
 def reliability_diagram(path: Path, found: Reliability, title: str) -> None:
-    """Accuracy against confidence, where the diagonal is perfect calibration, above the rows in each bin."""
+    """Draw accuracy against confidence (the diagonal is perfect calibration) above the number of rows per bin."""
     bins = len(found.counts)
     edges = np.linspace(0, 1, bins + 1)
     figure = Figure(figsize=(5, 6), layout="constrained")

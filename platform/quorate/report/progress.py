@@ -1,4 +1,4 @@
-"""Live progress of a job: a line for each running task in a terminal, plain lines elsewhere."""
+"""Progress of a job: a live line per running task in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Task, Unit
 from quorate.quantities import say_seconds
 
 _WIDE = 100
-"""From so many columns on, a task's line has a bar."""
+"""Terminal width in columns from which the line of a task has a progress bar."""
 _NARROW = 72
-"""Below so many columns, those of the tasks' lines are as narrow as what is in them."""
+"""Terminal width in columns below which the columns of the lines have no minimum width."""
 
 
 @dataclass(frozen=True)
 class Screen:
-    """Where progress goes, and where failures go."""
+    """The consoles for progress and for failures."""
 
     out: Console
     errors: Console
@@ -35,7 +35,7 @@ class Screen:
 
 @dataclass
 class _Row:
-    """A running task as its line shows it."""
+    """The state of a running task for its line."""
 
     task: Task
     worker: str
@@ -46,9 +46,9 @@ class _Row:
 
 
 class Watch:
-    """Shows events as they come; `share` is the part of all workers that a task holds.
+    """Show events as they arrive; `share` is the share of all workers that a task occupies.
 
-    A terminal is drawn by a thread of rich's, which works on copies of what the events change.
+    A thread of rich draws the terminal. It works on copies of the state that events change.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Watch:
 
     @contextmanager
     def shown(self) -> Iterator[Watch]:
-        """While this lasts, the running tasks are on the screen."""
+        """Context in which the terminal shows the running tasks."""
         if not self._live:
             yield self
             return
@@ -81,7 +81,7 @@ class Watch:
             yield self
 
     def on(self, event: Event) -> None:
-        """One event, after the estimates have taken it in."""
+        """Handle one event; the estimates must be updated before."""
         task = event.task
         if isinstance(event, Started):
             self._begin(task, event)
@@ -103,10 +103,10 @@ class Watch:
         elif isinstance(event, OutOfTime):
             self._end(task, count=False)
             if event.begun:
-                self._say(f"{_name(task)} given up: {event.message}")
+                self._say(f"{_name(task)} stopped: {event.message}")
 
     def seconds_left(self) -> float | None:
-        """About how long the tasks still take, as the workers share them; None while that is a guess."""
+        """Estimated seconds until all tasks are done on the workers; None as long as there is no estimate."""
         if not self._estimates.known:
             return None
         now = time.monotonic()
@@ -116,7 +116,7 @@ class Watch:
         return left if self._budget is None else min(left, max(self._budget.training_left(), 0.0))
 
     def picture(self) -> RenderableType:
-        """What a terminal shows: a line for each running task and one for the whole."""
+        """The content of the terminal: one line per running task, and a summary."""
         rows, now, wide = self._running(), time.monotonic(), self._out.width >= _WIDE
         room = max(self._out.height - 4, 1)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -136,7 +136,7 @@ class Watch:
         return list(self._rows.values())
 
     def _whole(self) -> str:
-        """The line below the tasks."""
+        """The summary line below the tasks."""
         reused = f" ({self._reused} reused)" if self._reused else ""
         failed = f", {self._failed} failed" if self._failed else ""
         left = "; ".join(self._left())
@@ -153,7 +153,7 @@ class Watch:
         self._waiting.pop(task.key, None)
         self._rows[task.key] = _Row(task, event.worker, time.monotonic())
         if event.restored:
-            self._out.print(f"{_name(task)} goes on, from its checkpoint", markup=False, highlight=False)
+            self._out.print(f"{_name(task)} continues from its checkpoint", markup=False, highlight=False)
 
     def _end(self, task: Task, *, count: bool = True) -> None:
         self._rows.pop(task.key, None)
@@ -168,7 +168,7 @@ class Watch:
         else:
             self._waiting[task.key] = task
         where = self._errors if event.final else self._out
-        what = "failed" if event.final else "is tried again"
+        what = "failed" if event.final else "failed, will be retried"
         line = f"{event.task}, attempt {event.attempt}: {what}: {event.message}"
         where.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
         if event.final and event.status != "diverged":
@@ -193,7 +193,7 @@ def _fitted(event: Fitted) -> str:
 
 
 def _rows(task: Task) -> str:
-    """Which rows a task's figures are of: one that trains on all has no others."""
+    """The rows that a task is scored on; a task that trains on all rows has no validation rows."""
     return "training" if isinstance(task, FitTask) and task.fold == ALL_ROWS else "validation"
 
 

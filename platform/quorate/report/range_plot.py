@@ -1,4 +1,4 @@
-"""The picture of a learning rate range test."""
+"""Draw a learning rate range test."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TOO_LOW, _TOO_HIGH = "0.85", "#f4c7c3"
 
 
 def range_picture(path: Path, test: RangeTest, reading: RateRange, *, title: str, own: float) -> None:
-    """Loss against rate on a logarithmic axis: what is too low grey, what is too high red, the suggestion marked."""
+    """Draw loss against learning rate: too low rates are grey, too high ones red, the suggestion is marked."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     finite = np.isfinite(test.losses)
     axes.plot(test.rates[finite], test.losses[finite], ".", color="0.6", markersize=4, label="one batch")
     axes.plot(test.rates, test.smoothed, color="C0", linewidth=2, label="smoothed")
     low, high = float(test.rates[0]), float(test.rates[-1]) * 1.15
-    lines = [(own, "0.3", ":", f"the job's rate {own:.2g}")]
+    lines = [(own, "0.3", ":", f"learning rate of the job {own:.2g}")]
     if reading.suggested is not None:
         lines.append((reading.suggested, "C2", "-", f"suggested {reading.suggested:.2g}"))
     for rate, colour, style, label in lines:
@@ -35,7 +35,7 @@ def range_picture(path: Path, test: RangeTest, reading: RateRange, *, title: str
         axes.axvspan(reading.too_high, high, color=_TOO_HIGH, label=f"too high, from {reading.too_high:.2g}")
     if reading.least is not None:
         least = float(np.nanmin(test.smoothed))
-        axes.plot(reading.least, least, "o", color="C0", markersize=7, label=f"least loss, at {reading.least:.2g}")
+        axes.plot(reading.least, least, "o", color="C0", markersize=7, label=f"lowest loss, at {reading.least:.2g}")
     axes.set(xscale="log", xlim=(low, high), ylim=_limits(test), xlabel="learning rate", ylabel="loss (nats)")
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3, which="major")
@@ -44,7 +44,7 @@ def range_picture(path: Path, test: RangeTest, reading: RateRange, *, title: str
 
 
 def _limits(test: RangeTest) -> tuple[float, float]:
-    """The losses before they explode fill the picture."""
+    """Limits of the loss axis, chosen for the losses before they diverge."""
     finite = test.losses[np.isfinite(test.losses)]
     if not finite.size:
         return 0.0, 1.0

@@ -1,4 +1,4 @@
-"""What an ensemble's members cost and are worth, as a table and in sentences."""
+"""The cost and value of an ensemble's members, as a table and in sentences."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from quorate.ensemble.worth import EnsembleChange, PrunedEnsemble
 
 
 def as_table(found: Receipt, chosen: PrunedEnsemble | None = None) -> Table:
-    """One row for each ensemble, from all members to a single one; the `chosen` one is bold."""
+    """One row per ensemble, from all members to a single one; the `chosen` ensemble is bold."""
     whole = found.steps[0]
-    table = Table(title="one member after another", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table = Table(
+        title="removing one member after another", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1)
+    )
     table.add_column("without", overflow="fold")
-    for column in ("left", "ms a row", "of all", "OOF NLL", "±", "accuracy", "±"):
+    for column in ("members", "ms per row", "of all", "OOF NLL", "±", "accuracy", "±"):
         table.add_column(column, justify="right", no_wrap=True)
     before = set(whole.left)
     for step in found.steps:
@@ -39,35 +41,37 @@ def as_table(found: Receipt, chosen: PrunedEnsemble | None = None) -> Table:
 
 
 def as_lines(found: Receipt, chosen: PrunedEnsemble | None, written: Mapping[str, Any] | None) -> Iterator[str]:
-    """What can be dropped for how much; what was written, and what it is worth."""
+    """The members that can be dropped and the effect; or the bundle that was written and its metrics."""
     whole = found.steps[0]
     if chosen is None:
         yield _offer(found)
         return
     if written is None:
-        yield "the whole ensemble meets that; nothing is written"
+        yield "the full ensemble meets the goal; nothing was written"
         return
-    yield f"left: {', '.join(written['members'])}; {_saved(chosen, whole)}"
+    yield f"remaining: {', '.join(written['members'])}; {_saved(chosen, whole)}"
     after, before = written["metrics"]["test"], written["before"]["test"]
     if after and before:
         yield (
             f"test: NLL {before['nll']:.4f} before, {after['nll']:.4f} now; accuracy {before['accuracy']:.4f} before, "
             f"{after['accuracy']:.4f} now"
         )
-    yield f"measured again: {written['predict_ms']:.3g} ms a row, {whole.cost:.3g} before"
+    yield f"measured again: {written['predict_ms']:.3g} ms per row, {whole.cost:.3g} before"
     yield f"{written['bundle']}"
 
 
 def _offer(found: Receipt) -> str:
-    """The fastest ensemble whose log-loss is within noise of the whole one's, and the command that takes it."""
+    """The fastest ensemble whose log-loss is within the noise of the full one, and the command that writes it."""
     whole = found.steps[0]
     free = [step for step in found.steps[1:] if step.change.nll <= Z * step.change.nll_error < math.inf]
     if not free:
-        return "every member is worth more than noise; --members, --max-latency or --loss say what may go all the same"
+        return (
+            "every member improves the ensemble beyond the noise; --members, --max-latency or --loss remove some anyway"
+        )
     least = min(free, key=lambda step: step.cost)
     gone = [name for m, name in enumerate(found.names) if m not in least.left]
     most = math.ceil(max(least.change.nll + least.change.nll_error, 0.0) * 1e4) / 1e4
-    return f"drop {', '.join(gone)}: {_saved(least, whole)}, a log-loss within noise (quorate prune --loss {most:g})"
+    return f"drop {', '.join(gone)}: {_saved(least, whole)}, log-loss within the noise (quorate prune --loss {most:g})"
 
 
 def _saved(step: PrunedEnsemble, whole: PrunedEnsemble) -> str:

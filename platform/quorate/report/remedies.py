@@ -1,7 +1,7 @@
-"""What helps a member against bias, variance and unsteady folds: advice by its kind.
+"""Advice against bias, variance and differing folds, by kind of member.
 
-The keys in backticks are keys of that kind. Class weights are no advice here: they bend the probabilities and cost
-log-loss (docs/data.md).
+Names in backticks are keys of that kind. Class weights are not recommended here, because they distort the
+probabilities and cost log-loss (docs/data.md).
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class MemberTraits:
-    """What advice depends on: the kind of a member, its values as the job has them, and what it learns from."""
+    """The properties that advice depends on: the kind of a member, its parameters, and its type of data."""
 
     kind: str = ""
-    """Empty for the ensemble."""
+    """Kind of member; empty for the ensemble."""
     params: Mapping[str, Any] = field(default_factory=dict)
     images: bool = False
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What helps a kind against each problem, in words."""
+    """Advice for a kind, by problem."""
 
     bias: str
     variance: str
 
 
-_PIXELS = "learn from a frozen network's vectors (`features: timm/NAME`)"
-_BOOSTED = "`patience`, which stops where the held-out loss is least, a smaller `learning_rate`"
+_PIXELS = "train on the features of a frozen network (`features: timm/NAME`)"
+_BOOSTED = "`patience`, which stops at the lowest held-out loss, a smaller `learning_rate`"
 _FOREST = Remedy(
     bias="smaller leaves (`min_samples_leaf`), another kind of member",
-    variance="more rows, larger leaves (`min_samples_leaf`), fewer columns for each split (`max_features`); a "
+    variance="more rows, larger leaves (`min_samples_leaf`), fewer columns per split (`max_features`); a "
     "forest fits its training rows exactly by design",
 )
 _KINDS: Mapping[str, Remedy] = {
@@ -60,13 +60,13 @@ _KINDS: Mapping[str, Remedy] = {
         variance="more rows, a smaller `C` or `gamma`",
     ),
     "logistic": Remedy(
-        bias="a larger `C`; a linear model cannot do more, other kinds of members can",
+        bias="a larger `C`; if this does not help, another kind of member, because this one is linear",
         variance="more rows, a smaller `C`",
     ),
     "knn": Remedy(bias="fewer `neighbours`", variance="more rows, more `neighbours`"),
     "sklearn": Remedy(
-        bias="a more flexible `estimator`, or less regularization of it",
-        variance="more rows, a simpler `estimator`, or more regularization of it",
+        bias="a more flexible or less regularized `estimator`",
+        variance="more rows, a simpler or more regularized `estimator`",
     ),
     "naive_bayes": Remedy(
         bias="another kind of member: naive Bayes assumes independent columns",
@@ -78,25 +78,25 @@ _OTHER = Remedy(
     variance="more rows, a simpler model, more regularization",
 )
 _ENSEMBLE = Remedy(
-    bias="better members: see the advice for each of them below",
-    variance="more rows, copies of the best member and other kinds of members; see the advice for each of them below",
+    bias="better members: see their advice below",
+    variance="more rows, copies of the best member and other kinds of members; see also their advice below",
 )
 
 
 def against_bias(recipe: MemberTraits) -> str:
-    """What lowers the training error."""
+    """Advice that lowers the training error."""
     return f"{_remedy(recipe).bias}; check that the target is realistic"
 
 
 def against_variance(recipe: MemberTraits) -> str:
-    """What brings the validation error nearer to the training error."""
+    """Advice that brings the validation error closer to the training error."""
     return _remedy(recipe).variance
 
 
 def against_spread(recipe: MemberTraits) -> str:
-    """What makes folds more alike."""
-    steadier = "training is unsteady (a lower `lr`, more `epochs`), or " if recipe.kind == "net" else ""
-    return f"{steadier}folds hold different rows (`groups`, `time`), or there are few rows"
+    """Possible reasons for differing folds."""
+    steadier = "training is unstable (try a lower `lr` or more `epochs`), or " if recipe.kind == "net" else ""
+    return f"{steadier}folds contain different kinds of rows (`groups`, `time`), or there are few rows"
 
 
 def _remedy(recipe: MemberTraits) -> Remedy:
@@ -111,7 +111,7 @@ def _remedy(recipe: MemberTraits) -> Remedy:
 
 
 def _network(recipe: MemberTraits) -> Remedy:
-    """Pretrained weights and augmentation are for images, and advice only where the member has none."""
+    """Advice for networks; pretrained weights are suggested only for images and members without them."""
     pretrained = "pretrained weights (`arch: timm/NAME` with `weights: hub`)"
     start = [pretrained] if recipe.images and not recipe.params.get("weights") else []
     augment = recipe.params.get("augment")

@@ -1,4 +1,4 @@
-"""Writes the report of a finished run: one HTML file, when the run ends and again whenever somebody asks."""
+"""Write the report of a finished run as one HTML file, at its end or later."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from quorate.tracking.histories import records
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
-"""What must be left of a budget for a report: so many seconds, and so many times what combining took."""
+"""Time of a budget that a report requires: seconds, plus a multiple of the time that combining took."""
 QUICK = 2.0
-"""Seconds for taking members away one by one, where a budget runs."""
+"""Time limit of removing members under a budget, in seconds."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunInputs:
-    """The job and the rows of a run, as far as they can be had (again)."""
+    """The job and the rows of a run, if they are available."""
 
     spec: JobSpec | None = None
     data: Mapping[str, Dataset] = field(default_factory=dict)
-    """By the name of the split: `oof` for the training rows, `test`."""
+    """Datasets by split: `oof` (the training rows) and `test`."""
     note: str = ""
-    """Why something is missing."""
+    """Why something is missing; empty if nothing is."""
 
     @classmethod
     def of(cls, spec: JobSpec, train: Dataset, test: Dataset | None) -> RunInputs:
@@ -52,12 +52,12 @@ class RunInputs:
 
 
 def seconds_needed(combining: float) -> float:
-    """What must be left of a budget for a report; `combining` is what making the ensemble took."""
+    """Seconds of a budget that a report requires; `combining` is the time of making the ensemble."""
     return SECONDS + OF_COMBINING * combining
 
 
 def write_report(folder: RunFolder, path: Path, known: RunInputs, *, quick: bool = False) -> Path:
-    """The report of a finished run as `path`, there whole or not at all; raises `UserError` for a damaged run."""
+    """Write the report of a finished run to `path` atomically; raises `UserError` for a damaged run."""
     written, _ = write_report_and_worth(folder, path, known, quick=quick)
     return written
 
@@ -65,7 +65,7 @@ def write_report(folder: RunFolder, path: Path, known: RunInputs, *, quick: bool
 def write_report_and_worth(
     folder: RunFolder, path: Path, known: RunInputs, *, quick: bool = False
 ) -> tuple[Path, dict[str, EnsembleChange]]:
-    """As `write_report`, with what the ensemble loses without each member that the report asks about, by its name."""
+    """As `write_report`; also returns the change of the ensemble without each tested member, by name."""
     run = read_run(folder, known)
     values = values_of(run, patience=QUICK if quick else PATIENCE)
     text = page(run, values)
@@ -79,7 +79,7 @@ def write_report_and_worth(
 
 
 def read_run(folder: RunFolder, known: RunInputs) -> RunData:
-    """All that the page is made of."""
+    """Read the input of the page."""
     board, manifest = folder.board(), _manifest(folder)
     oof = _oof(folder, board)
     told = _journal(folder)
@@ -133,7 +133,7 @@ def _test(folder: RunFolder, board: Mapping[str, Any]) -> Split | None:
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any]:
-    """Of the bundle; empty where it was removed or is of another version, as a report can do without."""
+    """The manifest of the bundle; empty if it was removed or has another version. A report does not require it."""
     try:
         return read_manifest(folder.bundle)
     except BundleError:
@@ -147,12 +147,12 @@ def _class_names(manifest: Mapping[str, Any], data: Mapping[str, Dataset], count
 
 @dataclass(frozen=True)
 class _JournalFacts:
-    """What the journal says of the run beside its curves."""
+    """Facts in the journal of the run, without the curves."""
 
     params: Mapping[str, str]
-    """Of the job."""
+    """Parameters of the job."""
     digests: Mapping[str, str]
-    """Fingerprints of the data by their context, `training` or `testing`."""
+    """Fingerprints of the data by context, `training` or `testing`."""
     numerics: tuple[str, ...]
     hosts: tuple[str, ...]
 
@@ -180,8 +180,8 @@ def _journal(folder: RunFolder) -> _JournalFacts | None:
 
 
 def _host(tags: Mapping[str, str]) -> str:
-    """The machine of a fit task; empty where these tags do not say it."""
-    before = tags.get("quorate.worker", "")  # journals of former versions: `HOST:PROCESS`
+    """The machine of a fit task; empty if the tags do not contain it."""
+    before = tags.get("quorate.worker", "")  # journals of earlier versions: `HOST:PROCESS`
     return tags.get("quorate.host") or before.rpartition(":")[0] or before
 
 
@@ -193,10 +193,10 @@ def _facts(
     oof: Split,
     test: Split | None,
 ) -> Iterator[tuple[str, str]]:
-    yield "RunData", board["run"]
+    yield "Run", board["run"]
     if manifest:
         yield "Finished", f"{manifest['created'].replace('T', ' ').removesuffix('Z')[:16]} UTC"
-    yield "It took", say_seconds(board["seconds"])
+    yield "Duration", say_seconds(board["seconds"])
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
         yield "Data", f"{kind}{signature_from_json(manifest['input'])}"
@@ -212,7 +212,7 @@ def _facts(
     weighing = sum(bool(row["weight"]) for row in board["members"])
     yield (
         "Members",
-        f"{len(board['members'])}, of which {weighing} weigh something" if weighing > 1 else f"{len(board['members'])}",
+        f"{len(board['members'])}, {weighing} with weight above 0" if weighing > 1 else f"{len(board['members'])}",
     )
     yield "Combined by", board["ensemble"]["combiner"]
     tasks = board["tasks"]
@@ -221,7 +221,7 @@ def _facts(
 
 
 def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
-    """Training rows of the job, those without an out-of-fold prediction among them."""
+    """Training rows of the job, including those without an out-of-fold prediction."""
     return int(manifest["data"]["rows"]) if manifest else len(oof)
 
 
@@ -235,7 +235,7 @@ def _ledger(
     if told is not None:
         for context, digest in told.digests.items():
             yield f"fingerprint of the {'training' if context == 'training' else 'test'} data (SHA-256)", digest
-    yield "all members' out-of-fold predictions (SHA-256)", board["oof_sha256"]
+    yield "out-of-fold predictions of all members (SHA-256)", board["oof_sha256"]
     if versions := manifest.get("versions"):
         yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
     if told is not None and told.numerics:
@@ -247,9 +247,9 @@ def _ledger(
 def _commands(folder: RunFolder) -> Iterator[str]:
     run = folder.path
     yield f"quorate train {run / 'job.json'}       # the same job again"
-    yield f"quorate report --run {run}         # this page, anew"
-    yield f"quorate diagnose --run {run}       # what holds it back, and what to do next"
-    yield f"quorate evaluate DATA --run {run}  # other rows whose class is known"
+    yield f"quorate report --run {run}         # write this page again"
+    yield f"quorate diagnose --run {run}       # what limits it, and what to do next"
+    yield f"quorate evaluate DATA --run {run}  # other rows with known classes"
     yield f"quorate predict FILES --run {run}"
     yield f"quorate serve --run {run}"
 

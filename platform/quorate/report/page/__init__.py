@@ -1,1 +1,1 @@
-"""The page of a finished run: one HTML file with everything that a person looks at to understand it."""
+"""The report page of a finished run: one HTML file with its metrics, charts, mistakes and recommendations."""

@@ -1,4 +1,4 @@
-"""Shades of a matrix: few levels with a class name each, so that figures in them keep their contrast in both themes."""
+"""Shades of matrix cells: a few levels with one CSS class each, so that numbers stay readable in both themes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LEVELS = 7
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a cell, how it is shaded, and what it says when pointed at."""
+    """The text of a cell, its CSS classes, and its tooltip."""
 
     words: str
     style: str
@@ -17,5 +17,5 @@ class Cell:
 
 
 def level(share: float) -> str:
-    """`h0` to `h7` of a share from 0 to 1; nothing but 0 itself is `h0`."""
+    """`h0` to `h7` for a share from 0 to 1; only 0 itself is `h0`."""
     return f"h{min(int(share * LEVELS) + 1, LEVELS) if share > 0 else 0}"

@@ -1,4 +1,4 @@
-"""A finished run as one HTML file that needs nothing from elsewhere."""
+"""Render a finished run as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def page(run: RunData, values: Values | None = None) -> str:
-    """The whole file; what members are worth is counted here unless `values` are given."""
+    """The whole file as text. The value of the members is computed here unless `values` are given."""
     sections = list(sections_of(run, values or values_of(run)))
     style, script = (_text(name) for name in ("page.css", "page.js"))
     return (
@@ -54,7 +54,7 @@ def page(run: RunData, values: Values | None = None) -> str:
 
 
 def sections_of(run: RunData, values: Values) -> Iterator[Section]:
-    """The parts that this run has something for, in their order."""
+    """The sections that have content for this run, in their order."""
     made = (
         summary.section(run, values),
         leaderboard.section(run),
@@ -96,7 +96,7 @@ def _fixed(value: float | None, digits: int = 4, sign: bool = False) -> str:
 
 
 def _marked(sentence: str) -> Markup:
-    """Text with what stands in backticks as code."""
+    """Escaped text, with parts in backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped before
 
 
@@ -109,7 +109,7 @@ def _text(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy under which nothing is loaded, and no script or style counts but these."""
+    """A content security policy that loads nothing and allows only this script and this style sheet."""
     own = {"style-src": style, "script-src": script}
     allowed = [f"{name} '{_digest(content)}'" for name, content in own.items()]
     return "; ".join(["default-src 'none'", "img-src data:", *allowed, "base-uri 'none'", "form-action 'none'"])

@@ -1,4 +1,4 @@
-"""What a page is made of: a finished run as arrays and figures, already read."""
+"""The input of the report page: a finished run as arrays and metrics."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from quorate.report.curve_findings import Curves
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows (n,) that the ensemble and the `members` have answered."""
+    """Rows (n,) with predictions of the ensemble and of the `members`."""
 
     name: str
-    """`oof` or `test`, as leaderboards call it."""
+    """`oof` or `test`, as in leaderboards."""
     members: tuple[int, ...]
     """Positions in the leaderboard."""
     proba: Proba
-    """Of these members (M, n, K), as they are."""
+    """Predictions of these members (M, n, K), before temperatures."""
     ensemble: Proba
-    """Of the ensemble (n, K)."""
+    """Predictions of the ensemble (n, K)."""
     y: Labels
     rows: NDArray[np.int64]
     """Positions (n,) in the data, counted from 0."""
@@ -46,7 +46,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Reproduction:
-    """How to have the run again."""
+    """How to reproduce the run."""
 
     job: str
     """The job file."""
@@ -64,36 +64,36 @@ class RunData:
     oof: Split
     test: Split | None
     facts: tuple[tuple[str, str], ...]
-    """What it ran on and when: a name and a value each."""
+    """Pairs of name and value: machine, times, data."""
     recipe: Reproduction
     curves: Mapping[str, Curves] = field(default_factory=dict)
     combiner: Combiner[KindParams] | None = None
-    """Of the job, or the one that it chose; None where it cannot be had."""
+    """The combiner of the job, or the one that it chose; None if it cannot be loaded."""
     seed: int = 0
-    """Of the combiner."""
+    """Seed of the combiner."""
     data: Mapping[str, Dataset] = field(default_factory=dict)
-    """By the name of the split, where they could be opened again."""
+    """Datasets by the name of the split, if they could be opened again."""
     data_note: str = ""
-    """Why they could not."""
+    """Why they could not be opened."""
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the members, in the order of the leaderboard."""
+        """Names of the members, in the order of the leaderboard."""
         return [str(row["name"]) for row in self.board["members"]]
 
     @cached_property
     def weights(self) -> Floats:
-        """Of all members of the leaderboard."""
+        """Weights of all members of the leaderboard."""
         return np.array([float(row["weight"] or 0.0) for row in self.board["members"]])
 
     @cached_property
     def seconds(self) -> Floats:
-        """That the members took to fit, all folds together."""
+        """Fit time of each member over all folds, in seconds."""
         return np.array([float(row["fit_seconds"] or 0.0) for row in self.board["members"]])
 
     @cached_property
     def weighing(self) -> list[int]:
-        """Positions in `oof.members` of those that weigh something, the heaviest first."""
+        """Positions in `oof.members` of the members with weight above 0, the largest weight first."""
         own = [place for place, member in enumerate(self.oof.members) if self.weights[member] > 0]
         return sorted(own, key=lambda place: -self.weights[self.oof.members[place]])
 

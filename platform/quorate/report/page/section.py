@@ -1,4 +1,4 @@
-"""What every part of the page is: figures for its template, charts, and remarks that follow from the figures."""
+"""The sections of the page: values for the template, charts, and remarks derived from the metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Tone = Literal["good", "note", "act"]
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing that the figures of this run say; `act` is something to do about it."""
+    """One conclusion from the metrics of this run; the tone `act` marks a recommendation."""
 
     tone: Tone
     sentence: str
@@ -21,7 +21,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its legend (class name and words) and what stands below it."""
+    """A drawing with its legend (CSS class and text) and its caption."""
 
     drawing: Markup
     legend: tuple[tuple[str, str], ...] = ()
@@ -32,12 +32,12 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; `template` draws it from `values`."""
+    """A section of the page; `template` renders it from `values`."""
 
     id: str
     title: str
     intro: str
-    """What it shows and how it is read."""
+    """What the section shows and how to read it."""
     remarks: Sequence[Remark] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def listed(words: Sequence[str], most: int = 6) -> str:
-    """`a, b and c`; of many the first, and how many more."""
+    """`a, b and c`; for more than `most` words, the first ones and the number of the others."""
     if len(words) > most:
         return f"{', '.join(words[:most])} and {len(words) - most} more"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -1,6 +1,6 @@
-"""Charts as inline SVG: pure functions from numbers to text, coloured by the page's style sheet alone.
+"""Charts as inline SVG: pure functions from numbers to text.
 
-Every mark carries class names and no colours, so that charts follow the page into dark mode and onto paper.
+Marks have CSS classes and no colours. The style sheet of the page colours them, also in dark mode and in print.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Points = Iterable[tuple[float, float]]
 Anchor = Literal["start", "middle", "end"]
 
 LETTER = 6.8
-"""Width of a letter of a label, about, in units of the drawing."""
+"""Approximate width of a letter of a label, in units of the drawing."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers from `low` to `high` as places from `start` to `end`."""
+    """Map numbers from `low` to `high` to positions from `start` to `end`."""
 
     low: float
     high: float
@@ -60,7 +60,7 @@ def _powers(low: float, high: float, count: int) -> list[float]:
 
 
 def span(values: Iterable[float], *, zero: bool = False, room: float = 0.06) -> tuple[float, float]:
-    """The least and the greatest finite number with some room around them; from 0 if so wished."""
+    """The smallest and the largest finite number with some room around them; with `zero`, the range starts at 0."""
     known = [value for value in values if math.isfinite(value)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     low = min(low, 0.0) if zero else low
@@ -69,7 +69,7 @@ def span(values: Iterable[float], *, zero: bool = False, room: float = 0.06) -> 
 
 
 def log_span(values: Iterable[float]) -> tuple[float, float]:
-    """The same of numbers above 0, for a logarithmic scale."""
+    """As `span`, for numbers above 0 on a logarithmic scale."""
     known = [value for value in values if math.isfinite(value) and value > 0]
     low, high = (min(known), max(known)) if known else (0.1, 1.0)
     room = max((high / low) ** 0.08, 1.15)
@@ -78,7 +78,7 @@ def log_span(values: Iterable[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Axes:
-    """A drawing of `width` x `height` with scales inside its margins, and their names."""
+    """A drawing of `width` x `height` with two scales inside its margins and their labels."""
 
     x: Scale
     y: Scale
@@ -87,7 +87,7 @@ class Axes:
     x_label: str = ""
     y_label: str = ""
     percent: str = ""
-    """Which of the scales, `x`, `y` or both, are shares that are written in per cent."""
+    """The scales (`x`, `y` or `xy`) whose ticks are written in per cent."""
 
     @classmethod
     def of(
@@ -109,7 +109,7 @@ class Axes:
         return cls(across, up, width, height, x_label, y_label, percent)
 
     def frame(self, *, whole: str = "", ticks: str = "xy", x_count: int = 5) -> str:
-        """Grid, `ticks` of the axes and their names; those of the axes in `whole` are integers."""
+        """Grid, `ticks` of the axes and axis labels; ticks of the axes in `whole` are integers."""
         left, right, low, high = self.x.start, self.x.end, self.y.start, self.y.end
         parts = []
         for value, said in self._said(self.y, "y", whole, 5):
@@ -128,7 +128,7 @@ class Axes:
         return "".join(parts)
 
     def line(self, points: Points, style: str) -> str:
-        """A line through finite points; it breaks where one is missing."""
+        """A line through the finite points, with a gap where a point is missing."""
         return "".join(
             f'<polyline class="line {style}" points="{" ".join(f"{n(self.x(x))},{n(self.y(y))}" for x, y in run)}"/>'
             for run in _runs(points)
@@ -136,7 +136,7 @@ class Axes:
         )
 
     def steps(self, points: Sequence[tuple[float, float]], style: str) -> str:
-        """A staircase: each value holds from the point before on."""
+        """A step line: each value applies from the previous point on."""
         stairs: list[tuple[float, float]] = []
         for x, y in points:
             if stairs:
@@ -151,13 +151,13 @@ class Axes:
         )
 
     def whisker(self, x: float, low: float, high: float, style: str) -> str:
-        """An interval of y at x, with feet."""
+        """A vertical interval at x, with end marks."""
         place, bottom, top = self.x(x), self.y(low), self.y(high)
         feet = "".join(rule(place - 3, end, place + 3, end, f"whisker {style}") for end in (bottom, top))
         return rule(place, bottom, place, top, f"whisker {style}") + feet
 
     def bar(self, left: float, right: float, high: float, style: str, title: str = "", low: float | None = None) -> str:
-        """A bar from the foot of the axes, or from `low`, up to `high`."""
+        """A bar from the bottom of the axes, or from `low`, up to `high`."""
         foot = self.y.start if low is None else self.y(low)
         top = self.y(high)
         x, width = self.x(left), self.x(right) - self.x(left)
@@ -173,7 +173,7 @@ class Axes:
 
 
 def drawing(width: float, height: float, label: str, *parts: str, style: str = "") -> Markup:
-    """An SVG that says in words what it shows."""
+    """An SVG with a text description of what it shows."""
     whole = "".join(parts)
     return Markup(  # noqa: S704 - every text in it went through `escape`
         f'<svg class="{" ".join(filter(None, ("chart", style)))}" viewBox="0 0 {n(width)} {n(height)}" '
@@ -196,7 +196,7 @@ def text(x: float, y: float, content: str, style: str, anchor: Anchor = "start",
 def names(
     axes: Axes, named: Sequence[tuple[float, float, str]], *, style: str = "name", most: int = 24
 ) -> Iterator[str]:
-    """Labels beside points, each where it hits no point and no label before it; left out where there is no room."""
+    """Labels next to points. A label that would overlap a point or an earlier label is left out."""
     taken = [(axes.x(x) - 4, axes.y(y) - 4, axes.x(x) + 4, axes.y(y) + 4) for x, y, _ in named]
     for x, y, full in named[:most]:
         label = clip(full, 22)
@@ -216,7 +216,7 @@ def names(
 
 
 def clip(words: str, most: int) -> str:
-    """At most `most` characters, with an ellipsis in the middle, since names often differ at the end."""
+    """At most `most` characters, with an ellipsis in the middle, because names often differ at the end."""
     if len(words) <= most:
         return words
     end = (most - 1) // 2
@@ -224,7 +224,7 @@ def clip(words: str, most: int) -> str:
 
 
 def n(value: float) -> str:
-    """A coordinate with one digit at most."""
+    """A coordinate with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 

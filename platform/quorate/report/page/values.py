@@ -1,4 +1,4 @@
-"""What members are worth, counted once for all parts of the page, in a time that a reader will wait."""
+"""Compute the value of each member once for all sections of the page, in limited time."""
 
 from __future__ import annotations
 
@@ -24,66 +24,71 @@ from quorate.report.page.run import RunData, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
 LEAST = 0.0005
-"""A smaller change of the log-loss, in nats, is left alone, however clear it is."""
+"""Smaller changes of the log-loss, in nats, are ignored, even if they are significant."""
 TRIALS = (LEAST_ROWS, 4 * LEAST_ROWS)
 PATIENCE = 10.0
-"""Seconds that taking members away may take; a sample of the rows is asked where all would take longer."""
+"""Time limit of removing members, in seconds; if all rows would take longer, a sample of them is used."""
 
 
 @dataclass(frozen=True, eq=False)
 class BestMember:
-    """The best member alone, cross-fitted with a temperature or as it is, whichever is better."""
+    """The best single member, with a cross-fitted temperature or without one, whichever is better."""
 
     place: int
-    """In `oof.members`."""
+    """Position in `oof.members`."""
     tempered: bool
     nll: float
     lead: EnsembleChange
-    """Of the ensemble over it, on the out-of-fold rows: a fall of the log-loss is a gain."""
+    """Ensemble minus this member, on the out-of-fold rows; a negative log-loss is a gain."""
     test_lead: EnsembleChange | None
 
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """The weighing members' worth; positions are in `oof.members`."""
+    """The value of the members with weight; positions refer to `oof.members`."""
 
     best: BestMember
     members: tuple[int, ...] = ()
-    """Those that were asked about, the heaviest first."""
+    """The members that were removed in turn, the largest weight first."""
     without: tuple[EnsembleChange, ...] = ()
-    """What the ensemble changes without each."""
+    """The change of the ensemble without each member."""
     path: tuple[PrunedEnsemble, ...] = ()
-    """Smaller and smaller ensembles; `left` are positions in `members`."""
+    """Ensembles of decreasing size; `left` holds positions in `members`."""
     rows: int = 0
-    """On so many rows."""
+    """Number of rows that were used."""
     notes: Sequence[str] = ()
-    """What was left out, and why."""
+    """What was left out and why."""
 
 
 def values_of(run: RunData, *, patience: float = PATIENCE) -> Values:
-    """Equal inputs give equal figures unless the combiner is so slow that only a sample of the rows was asked."""
+    """The value of the members. Equal inputs give equal results, unless a slow combiner limits the rows to a sample."""
     best = best_single(run)
     everyone = run.weighing
     if run.combiner is None:
-        return Values(best, notes=("The job's combiner cannot be loaded here, so members cannot be taken away.",))
+        return Values(
+            best,
+            notes=("The value of members is not available, because the combiner of the job cannot be loaded here.",),
+        )
     if len(everyone) < 2:
         return Values(best)
     if (groups := run.oof.dependence.groups) is not None and len(np.unique(groups)) < 2:
-        said = "All out-of-fold rows are of one group, so the worth of members cannot be compared with its noise."
+        said = "All out-of-fold rows belong to one group, so the noise of the members' value is unknown."
         return Values(best, notes=(said,))
     try:
         return _taken_away(run, best, everyone, run.combiner, patience)
-    except ValueError as error:  # users' own combiners may ask for certain members
-        return Values(best, notes=(f"The combiner cannot do with fewer members: {error}.",))
+    except ValueError as error:  # combiners of users may require certain members
+        return Values(best, notes=(f"The combiner does not work with fewer members: {error}.",))
 
 
 def _taken_away(
     run: RunData, best: BestMember, everyone: list[int], combiner: Combiner[KindParams], patience: float
 ) -> Values:
-    """The worth of the members at these places, on as many rows as there is time for."""
+    """The value of the members at these positions, on as many rows as the time allows."""
     asked, notes = everyone[:MOST_MEMBERS], []
     if len(everyone) > len(asked):
-        notes.append(f"Of the {len(everyone)} members that weigh something, the {len(asked)} heaviest were asked.")
+        notes.append(
+            f"Only the {len(asked)} members with the largest weights are shown; {len(everyone)} members have weight."
+        )
     y, proba = run.oof.y, run.oof.proba[asked]
     rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)
 
@@ -96,35 +101,35 @@ def _taken_away(
             dependence=run.oof.dependence.take(some),
         )
 
-    # The line through few rows and some more is followed to all.
+    # The time for all rows is extrapolated linearly from two smaller trials.
     few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
     first, second = (_seconds(worth_on(trial)) for trial in (few, some))
     slope = max(second - first, 0.0) / max(len(some) - len(few), 1)
     each = second + slope * (len(rows) - len(some))
     alone, path = each * (len(asked) + 1), each * len(asked) * (len(asked) + 1) / 3
     if alone + path > patience:
-        # Halves, so that a little more or less of time gives the same figures.
+        # Halving keeps the results equal under small variations of the time.
         fewer = len(rows) >> math.ceil(math.log2((alone + path) / patience))
         sample = rows[_sample(y[rows], max(fewer, LEAST_ROWS), seed=run.seed)]
         alone, path = (seconds * len(sample) / len(rows) for seconds in (alone, path))
         rows = sample
     worth = worth_on(rows)
     if len(rows) < len(y):
-        notes.append(f"Members were taken away on a sample of {len(rows):,} of the {len(y):,} rows.")
+        notes.append(f"Members were removed on a sample of {len(rows):,} of the {len(y):,} rows.")
     if alone > patience:
-        notes.append("This combiner is too slow to take members away one by one.")
+        notes.append("This combiner is too slow to remove each member in turn.")
         return Values(best, tuple(asked), rows=len(rows), notes=tuple(notes))
     without = tuple(worth.without_each())
     steps: tuple[PrunedEnsemble, ...] = ()
     if path <= patience:
         steps = tuple(worth.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
     else:
-        notes.append("This combiner is too slow to take away one member after another.")
+        notes.append("This combiner is too slow to remove one member after another.")
     return Values(best, tuple(asked), without, steps, len(rows), tuple(notes))
 
 
 def best_single(run: RunData) -> BestMember:
-    """The member that the leaderboard calls the best, and the ensemble against it."""
+    """The best member of the leaderboard, compared with the ensemble."""
     oof, parts = run.oof, list(parts_of(run.oof.y, splits=5, seed=run.seed, dependence=run.oof.dependence))
     temperatures = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
     found = assemble.best_single(oof.proba, oof.y, parts, "nll", temperatures)
@@ -148,17 +153,17 @@ def estimated(proba: Proba, split: Split) -> EnsembleEstimate:
 
 
 def matters(change: EnsembleChange) -> bool:
-    """Whether a change of the log-loss is clear of the noise, and not too small for anybody to mind."""
+    """Whether a change of the log-loss is significant and not negligible."""
     return clear(change.nll, change.nll_error) and abs(change.nll) >= LEAST
 
 
 def clear(mean: float, error: float) -> bool:
-    """Whether the 95 % interval of a difference leaves out 0."""
+    """Whether the 95 % interval of a difference excludes 0."""
     return math.isfinite(error) and abs(mean) > Z * error
 
 
 def _seconds(worth: Worth) -> float:
-    """How long one ensemble takes to fit and to estimate."""
+    """Seconds to fit and estimate one ensemble."""
     worth.estimate([0])  # the first call imports
     begun = time.perf_counter()
     worth.estimate(range(len(worth.proba)))
@@ -166,7 +171,7 @@ def _seconds(worth: Worth) -> float:
 
 
 def _sample(y: Labels, most: int, *, seed: int) -> NDArray[np.int64]:
-    """At most so many rows (n,), the same for the same seed; each class with its share, and with one row at least."""
+    """A stratified sample of at most `most` rows (n,), with at least one row per class; deterministic per seed."""
     if len(y) <= most:
         return np.arange(len(y))
     order = np.random.default_rng(seed).permutation(len(y))

@@ -1,1 +1,1 @@
-"""The parts of the page: each makes figures, charts and remarks of a run, and a template lays them out."""
+"""The sections of the page. Each computes values, charts and remarks of a run for its template."""

@@ -1,4 +1,4 @@
-"""Whether probabilities can be taken at their word, before and after calibration."""
+"""The section on calibration: reliability diagrams before and after calibration."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from quorate.report.page.section import Chart, Remark, Section, act, good, many,
 from quorate.report.page.svg import Axes, drawing, rule
 
 MATTERS = 0.005
-"""A mean confidence that is nearer to the accuracy than this is left alone, however clear the difference is."""
+"""Smaller differences between mean confidence and accuracy are ignored, even if they are significant."""
 MANY_ROWS = 1000
-"""From so many rows on, a calibration of more parameters than one can be fitted."""
+"""Number of rows from which a calibration with more than one parameter can be fitted."""
 
 
 @dataclass(frozen=True, eq=False)
 class CalibrationFigures:
-    """The calibration of one prediction of the rows."""
+    """The calibration of one set of predictions."""
 
     title: str
     ece: float
@@ -55,16 +55,16 @@ def section(run: RunData) -> Section:
     return Section(
         "calibration",
         "Calibration",
-        "Of the rows that were predicted with, say, 80 %, are 80 % right? Then the points lie on the diagonal. Below "
-        "it the ensemble is too sure, above it too cautious. The bars below count the rows. Where a point stands for "
-        "few rows, its interval is wide.",
+        "If predictions are calibrated, 80 % of the rows with a confidence of 80 % are right, and the points lie on "
+        "the diagonal. Below it the ensemble is overconfident, above it underconfident. The bars at the bottom show "
+        "the number of rows. A point with few rows has a wide interval.",
         list(_remarks(run, *shown)),
         {"charts": charts, "measured": shown, "rows": len(run.oof), "bins": ECE_BINS},
     )
 
 
 def _pool(run: RunData) -> Proba:
-    """The weighted mean of the members as they are, on the out-of-fold rows."""
+    """The weighted mean of the members before their temperatures, on the out-of-fold rows."""
     own = run.weighing
     weights = np.array([run.weights[run.oof.members[place]] for place in own])
     pooled = np.zeros(run.oof.ensemble.shape)
@@ -85,40 +85,48 @@ def _measured(title: str, proba: Proba, y: Labels) -> CalibrationFigures:
 def _remarks(
     run: RunData, before: CalibrationFigures, after: CalibrationFigures, tested: CalibrationFigures | None = None
 ) -> Iterator[Remark]:
-    change = f"The calibration error goes from {before.ece:.4f} to {after.ece:.4f}"
+    change = f"Calibration changes the calibration error (ECE) from {before.ece:.4f} to {after.ece:.4f}"
     noise = float(np.sqrt(after.accuracy * (1 - after.accuracy) / len(run.oof)))
     if np.isclose(before.ece, after.ece, rtol=0, atol=1e-9):
-        yield note("The ensemble is a member as it is: nothing was calibrated, as its log-loss would not have gained.")
+        yield note(
+            "The ensemble is a single member without a temperature: calibration would not have lowered its log-loss."
+        )
     elif abs(after.ece - before.ece) < noise:
-        yield note(f"{change}, less than the noise of {many(len(run.oof), 'row')}: calibration had little to do.")
+        yield note(f"{change}, less than the noise of {many(len(run.oof), 'row')}: the mean was already calibrated.")
     elif after.ece < before.ece:
-        yield good(f"{change} by calibrating.")
+        yield good(f"{change}.")
     else:
-        yield note(f"{change}: the mean was calibrated as it is. The log-loss, which is fitted, may still gain by it.")
-    more = "try a final calibration of another kind (`final: beta` or `isotonic`)"
+        yield note(
+            f"{change}: the mean was already calibrated. Calibration minimizes the log-loss, which may still be lower."
+        )
+    more = "try another final calibration (`final: beta` or `isotonic`)"
     if len(run.oof) < MANY_ROWS:
-        more = f"{many(len(run.oof), 'row')} are few to calibrate on, more would mend it"
+        more = f"{many(len(run.oof), 'row')} are few for calibration, and more rows would help"
     yield _taken_at_its_word("out-of-fold rows", after, act, more, more)
     if tested is not None:
-        folds = "a mean of several folds, which answers them, is more cautious than each of these and more often right"
-        yield _taken_at_its_word("test rows", tested, note, "they are unlike the training rows", folds)
+        folds = "test predictions average several folds, which lowers the confidence and raises the accuracy"
+        yield _taken_at_its_word("test rows", tested, note, "the test rows differ from the training rows", folds)
 
 
 def _taken_at_its_word(
     rows: str, found: CalibrationFigures, cautious: Callable[[str], Remark], sure: str, unsure: str
 ) -> Remark:
-    """Confidence against accuracy; `sure` and `unsure` say what follows, and `cautious` how grave the latter is."""
-    words = f"on the {rows} the mean confidence is {percent(found.confidence)}, and {percent(found.accuracy)} are right"
+    """Compare confidence with accuracy. `sure` and `unsure` explain a gap; `cautious` is the tone for `unsure`."""
+    words = (
+        f"on the {rows}, the mean confidence is {percent(found.confidence)} and the accuracy {percent(found.accuracy)}"
+    )
     if abs(found.gap) <= Z * found.gap_error or abs(found.gap) < MATTERS:
-        return good(f"Probabilities can be taken at their word: {words}, within the noise or half a point.")
+        return good(
+            f"The probabilities are calibrated: {words}; the difference is within the noise or below half a point."
+        )
     if found.gap > 0:
-        return act(f"The ensemble is too sure: {words}; {sure}.")
-    return cautious(f"The ensemble is too cautious: {words}; {unsure}.")
+        return act(f"The ensemble is overconfident: {words}; {sure}.")
+    return cautious(f"The ensemble is underconfident: {words}; {unsure}.")
 
 
 def _chart(proba: Proba, y: Labels, measured: CalibrationFigures, title: str) -> Chart:
     found = reliability(proba, y)
-    axes = Axes.of((0, 1), (0, 1), width=380, height=310, bottom=92, y_label="right of them", percent="xy")
+    axes = Axes.of((0, 1), (0, 1), width=380, height=310, bottom=92, y_label="accuracy", percent="xy")
     width = 1 / ECE_BINS
     parts = [axes.frame(), axes.line([(0, 0), (1, 1)], "plain dash")]
     seen = np.flatnonzero(found.counts)
@@ -130,13 +138,13 @@ def _chart(proba: Proba, y: Labels, measured: CalibrationFigures, title: str) ->
     parts.append(axes.line([(float(found.confidence[k]), float(found.accuracy[k])) for k in seen], "c1"))
     for place in seen.tolist():
         share, sure = float(found.accuracy[place]), float(found.confidence[place])
-        title_ = f"{percent(sure)} sure, {percent(share)} right, {many(int(found.counts[place]), 'row')}"
+        title_ = f"confidence {percent(sure)}, accuracy {percent(share)}, {many(int(found.counts[place]), 'row')}"
         parts.append(axes.dot(sure, share, "c1", title_))
     foot, most = axes.height - 34, int(found.counts.max())
     for place in seen.tolist():
         tall = 34 * int(found.counts[place]) / most
         x = axes.x(place * width)
-        title_ = f"{many(int(found.counts[place]), 'row')} from {percent(place * width, 0)} on"
+        title_ = f"{many(int(found.counts[place]), 'row')} with a confidence from {percent(place * width, 0)}"
         parts.append(
             f'<rect class="bar plain" x="{x + 0.5:.1f}" y="{foot - tall:.1f}" '
             f'width="{axes.x(width) - axes.x(0) - 1:.1f}" height="{max(tall, 0.6):.1f}"><title>{title_}</title></rect>'
@@ -144,11 +152,13 @@ def _chart(proba: Proba, y: Labels, measured: CalibrationFigures, title: str) ->
     parts.append(rule(axes.x.start, foot, axes.x.end, foot, "axis"))
     parts.append(
         f'<text class="label" x="{(axes.x.start + axes.x.end) / 2:.0f}" y="{axes.height - 10:.0f}" '
-        'text-anchor="middle">confidence, and rows with it</text>'
+        'text-anchor="middle">confidence, and number of rows</text>'
     )
     label = (
-        f"Reliability diagram. {title}: mean confidence {percent(measured.confidence)}, {percent(measured.accuracy)} "
-        f"right, calibration error {measured.ece:.4f}."
+        f"Reliability diagram. {title}: mean confidence {percent(measured.confidence)}, accuracy "
+        f"{percent(measured.accuracy)}, calibration error {measured.ece:.4f}."
     )
-    caption = f"ECE {measured.ece:.4f}; {percent(measured.confidence)} sure, {percent(measured.accuracy)} right."
+    caption = (
+        f"ECE {measured.ece:.4f}; confidence {percent(measured.confidence)}, accuracy {percent(measured.accuracy)}."
+    )
     return Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)

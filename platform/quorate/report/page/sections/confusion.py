@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The section on confusions between classes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from quorate.report.page.section import Remark, Section, act, good, many, note, 
 from quorate.report.page.svg import clip, drawing, rectangle, rule, text
 
 AS_TABLE, AS_PICTURE, PAIRS = 20, 100, 12
-"""Classes up to which the matrix has numbers, and is drawn; confusions that are listed."""
+"""Maximum number of classes for a matrix with numbers and for a drawn one; number of confusions listed."""
 
 STANDS_OUT, LEAST = 0.2, 10
-"""A pair of classes is something to do from this part of the mistakes and so many rows on."""
+"""A pair of classes is reported from this share of the mistakes and this number of rows on."""
 RARE = 0.05
-"""A class is found clearly less often than all where chance would give so little so rarely."""
+"""Significance level of a recall that is lower than the overall accuracy."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Rows of one class that were taken for another."""
+    """Rows of one class that were predicted as another one."""
 
     true: str
     predicted: str
@@ -55,8 +55,8 @@ def section(run: RunData) -> Section:
     return Section(
         "confusion",
         "Confusions",
-        "Each row of the matrix is a true class, each column what was predicted; the diagonal is right. The darker a "
-        "cell, the larger its part of the rows of its true class.",
+        "Each row of the matrix is a true class, each column a predicted class; the diagonal is right. The darker a "
+        "cell, the larger its share of the rows of the true class.",
         list(_remarks(run, matrices[0])),
         {"matrices": matrices, "names": run.class_names},
     )
@@ -104,7 +104,7 @@ def _picture(counts: NDArray[np.int64], shares: NDArray[np.float64], names: Sequ
         kind = "hit" if i == j else "miss"
         shade = level(share if i == j else min(2.5 * share, 1))
         title = (
-            f"{names[i]} taken for {names[j]}: {counts[i, j]} ({percent(share)})"
+            f"{names[i]} predicted as {names[j]}: {counts[i, j]} ({percent(share)})"
             if i != j
             else (f"{names[i]}: {counts[i, i]} right ({percent(share)})")
         )
@@ -121,7 +121,7 @@ def _picture(counts: NDArray[np.int64], shares: NDArray[np.float64], names: Sequ
 
 def _remarks(run: RunData, matrix: ConfusionMatrix) -> Iterator[Remark]:
     if not matrix.pairs:
-        yield good("No row was taken for another class.")
+        yield good("All rows are predicted correctly.")
         return
     first = matrix.pairs[0]
     both = sum(pair.rows for pair in matrix.pairs if {pair.true, pair.predicted} == {first.true, first.predicted})
@@ -129,8 +129,8 @@ def _remarks(run: RunData, matrix: ConfusionMatrix) -> Iterator[Remark]:
     pair = f"“{clip(first.true, 40)}” and “{clip(first.predicted, 40)}”"
     if len(run.class_names) > 2 and share >= STANDS_OUT and both >= LEAST:
         yield act(
-            f"{percent(share, 0)} of the {many(matrix.wrong, 'mistake')} are between {pair} ({both}): look at their "
-            "rows and labels, or collect what tells the two apart."
+            f"{percent(share, 0)} of the {many(matrix.wrong, 'mistake')} are between {pair} ({both}): check their "
+            "rows and labels, or collect data that distinguish the two classes."
         )
     elif len(run.class_names) > 2:
         yield note(f"No pair of classes stands out: the most frequent, {pair}, is {percent(share, 0)} of the mistakes.")
@@ -140,17 +140,18 @@ def _remarks(run: RunData, matrix: ConfusionMatrix) -> Iterator[Remark]:
     for k in np.argsort(np.diag(counts) / np.maximum(counts.sum(axis=1), 1), kind="stable")[:1].tolist():
         support, right = int(counts[k].sum()), int(counts[k, k])
         low, high = wilson(right, max(support, 1))
-        # The worst of so many classes is low by chance too: its tail counts as often as there are classes.
+        # Bonferroni correction: the lowest of many recalls is low by chance too.
         if support and binom.cdf(right, support, overall) * len(counts) < RARE:
             few = support < 0.5 * len(split) / len(run.class_names)
             todo = (
-                "it is rare: collect more of its rows, or choose a lower threshold for it where its recall matters most"
+                "it is rare: collect more of its rows, or use a lower threshold for it if its recall matters most"
                 if few
-                else "look at its rows first"
+                else "check its rows first"
             )
             yield act(
-                f"“{clip(run.class_names[k], 60)}” is found least: {percent(right / support)} of its {support:,} rows "
-                f"(95 % interval {percent(low)} to {percent(high)}), {percent(overall)} of all; {todo}."
+                f"“{clip(run.class_names[k], 60)}” has the lowest recall: {percent(right / support)} of its "
+                f"{support:,} rows (95 % interval {percent(low)} to {percent(high)}), against {percent(overall)} of "
+                f"all rows; {todo}."
             )
         else:
-            yield good("No class is found clearly less often than the others.")
+            yield good("No class has a clearly lower recall than the others.")

@@ -1,4 +1,4 @@
-"""The learning curves of all members side by side, and what each of them says."""
+"""The section on learning curves: all members on one scale, each with its finding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from quorate.report.page.section import Chart, Remark, Section, act, good, liste
 from quorate.report.page.svg import Axes, drawing, log_span, rule, span
 
 MOST, THIN, POINTS = 24, 10, 120
-"""Members that are drawn, thin lines of each, and points of a line."""
+"""Maximum number of members drawn, of thin lines per member, and of points per line."""
 MUCH = 8
-"""From this ratio of the highest to the lowest loss on, a logarithmic scale shows more."""
+"""Ratio of the highest to the lowest loss from which the scale is logarithmic."""
 TO_DO = {
-    "not learning": "find a rate with `quorate lr-find`, and try `quorate overfit`",
-    "unsteady": "lower the learning rate or enlarge the batch",
+    "not learning": "find a learning rate with `quorate lr-find`, and run `quorate overfit`",
+    "unsteady": "lower the learning rate, or raise the batch size",
     "overfitting": "stop early (`early_stopping`), or regularize more (`weight_decay`, `dropout`)",
     "still falling": "train for more epochs",
 }
@@ -36,15 +36,15 @@ def section(run: RunData) -> Section | None:
     charts = [_chart(name, curves, said[name], bounds) for name, curves in shown.items()]
     notes = []
     if without:
-        notes.append(f"No epochs, thus no curves: {listed(without, 12)}.")
+        notes.append(f"Members without epochs have no curves: {listed(without, 12)}.")
     if len(shown) < len(with_epochs):
-        notes.append(f"The best {len(shown)} of {len(with_epochs)} members are drawn.")
+        notes.append(f"Only the best {len(shown)} of {len(with_epochs)} members are drawn.")
     return Section(
         "curves",
         "Learning curves",
-        "The loss after each epoch, on the same scale for all members: thin lines are copies and folds, thick ones "
-        "their mean. A gap between the curves is what was learned by heart; a validation curve that still falls at "
-        "its end wants more epochs, one that rises fewer. The mark is the best epoch.",
+        "The loss after each epoch, on the same scale for all members. Thin lines are copies and folds, thick lines "
+        "are their mean. A gap between training and validation shows memorization. If the validation curve still "
+        "falls at the end, train for more epochs; if it rises, for fewer. The mark shows the best epoch.",
         list(_remarks(said)),
         {"charts": charts, "notes": notes},
     )
@@ -58,10 +58,10 @@ def _remarks(said: dict[str, CurveFinding]) -> Iterator[Remark]:
         yield act(f"{listed(names)}: {problem}; {todo}.")
     settled = [name for name, each in said.items() if each.name == "settled"]
     if settled:
-        yield good(f"{listed(settled)}: settled, the number of epochs suits.")
+        yield good(f"{listed(settled)}: settled; the number of epochs is right.")
     short = [name for name, each in said.items() if each.name == "short"]
     if short:
-        yield note(f"{listed(short)}: too few epochs to tell.")
+        yield note(f"{listed(short)}: too few epochs for a conclusion.")
 
 
 def _least(curves: Curves) -> float:
@@ -69,7 +69,7 @@ def _least(curves: Curves) -> float:
 
 
 def _bounds(shown: list[Curves]) -> tuple[tuple[float, float], bool]:
-    """Of the losses, and whether their scale is logarithmic."""
+    """Bounds of the losses, and whether their scale is logarithmic."""
     valid = np.concatenate([curves.mean("valid_loss") for curves in shown])
     train = np.concatenate([curves.mean("train_loss") for curves in shown])
     known = np.concatenate([valid, train[np.isfinite(train)]])
@@ -110,7 +110,7 @@ def _chart(name: str, curves: Curves, said: CurveFinding, bounds: tuple[tuple[fl
         marked = f"best epoch {curves.best + 1}"
     loss = _least(curves)
     label = (
-        f"Learning curves of {name}: the validation loss is least, {loss:.3f}, after epoch {curves.best + 1} of "
+        f"Learning curves of {name}: the lowest validation loss is {loss:.3f}, after epoch {curves.best + 1} of "
         f"{last}. {said.sentence}."
     )
     legend = (("line c1", "training"), ("line c2", "validation"), ("dot c3", marked))
@@ -120,7 +120,7 @@ def _chart(name: str, curves: Curves, said: CurveFinding, bounds: tuple[tuple[fl
 
 
 def _points(values: np.ndarray) -> list[tuple[float, float]]:
-    """A point for each epoch; of many epochs some, the last one among them."""
+    """A point per epoch; for many epochs a subset that includes the last one."""
     step = max(1, math.ceil(len(values) / POINTS))
     places = sorted({*range(0, len(values), step), len(values) - 1})
     return [(place + 1.0, float(values[place])) for place in places]

@@ -1,4 +1,4 @@
-"""Whether the members differ, and what that gains."""
+"""The section on diversity: how the members differ, and the gain from it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from quorate.report.page.run import RunData
 from quorate.report.page.section import Remark, Section, act, good, note, percent
 
 MOST, MOST_ROWS = 24, 200_000
-"""Members of a matrix, and rows that it is counted on."""
+"""Maximum number of members in a matrix, and of rows that it uses."""
 ALIKE = 0.9
-"""Members whose mistakes are correlated so much are nearly one."""
+"""Correlation of mistakes from which two members count as nearly identical."""
 LITTLE, MUCH = 0.03, 0.1
-"""Parts of the members' mean Brier score that an ambiguity is less or more than."""
+"""Shares of the members' mean Brier score below and above which an ambiguity counts as small or large."""
 
 
 @dataclass(frozen=True)
 class PairMatrix:
-    """One measure of all pairs."""
+    """One measure for all pairs of members."""
 
     title: str
     caption: str
@@ -31,7 +31,7 @@ class PairMatrix:
 
 
 def section(run: RunData) -> Section | None:
-    """None for one member."""
+    """The section; None for a single member."""
     shown = _shown(run)
     if len(shown) < 2:
         return None
@@ -43,8 +43,8 @@ def section(run: RunData) -> Section | None:
         "diversity",
         "Diversity",
         "Members that make the same mistakes cannot correct each other. Disagreement is the share of rows for which "
-        "two members predict different classes; the correlation is that of being right: 1 where two fail on the same "
-        "rows, 0 where one's mistakes say nothing of the other's.",
+        "two members predict different classes. The correlation compares where members are right: it is 1 if two "
+        "members fail on the same rows, and 0 if their mistakes are unrelated.",
         list(_remarks(names, found, gain, [run.weights[run.oof.members[place]] for place in shown])),
         {
             "names": names,
@@ -56,7 +56,8 @@ def section(run: RunData) -> Section | None:
                 ),
                 PairMatrix(
                     "Correlation of errors",
-                    "Correlation of being right on the same rows: the lower, the better the two complement each other.",
+                    "Correlation of being right on the same rows. The lower, the better two members complement each "
+                    "other.",
                     _cells(found.correlation, names, per_cent=False),
                 ),
             ],
@@ -67,7 +68,7 @@ def section(run: RunData) -> Section | None:
 
 
 def _shown(run: RunData) -> list[int]:
-    """The members that weigh most, in the order of the leaderboard."""
+    """The members with the largest weights, in the order of the leaderboard."""
     members = run.oof.members
     heaviest = sorted(range(len(members)), key=lambda place: -run.weights[members[place]])[:MOST]
     return sorted(heaviest)
@@ -96,7 +97,7 @@ def _cell(value: float, first: str, second: str, bounds: tuple[float, float], di
     if diagonal:
         return Cell("", "none", first)
     if not np.isfinite(value):
-        return Cell("–", "none", f"{first} and {second}: undefined, as one of the two is always right")
+        return Cell("–", "none", f"{first} and {second}: undefined, because one of them is always right")
     said = f"{100 * value:.1f}" if per_cent else f"{value:.2f}"
     low, high = bounds
     shade = level(max((float(value) - low) / max(high - low, 1e-9), 0.0))
@@ -107,19 +108,19 @@ def _remarks(names: Sequence[str], found: Pairs, gain: Ambiguity | None, weights
     upper = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     known = [(i, j) for i, j in upper if np.isfinite(found.correlation[i, j])]
     if not known:
-        yield note("Too few mistakes to say whether the members make the same ones.")
+        yield note("There are too few mistakes to compare the members.")
     else:
         i, j = max(known, key=lambda pair: found.correlation[pair])
         value, differ = found.correlation[i, j], percent(float(found.disagreement[i, j]))
         if value >= ALIKE:
             yield act(
-                f"{names[i]} and {names[j]} make nearly the same mistakes (correlation {value:.2f}, {differ} of the "
-                "rows differ): one of them adds little."
+                f"{names[i]} and {names[j]} make nearly the same mistakes (correlation {value:.2f}, different "
+                f"classes for {differ} of the rows): one of them adds little."
             )
         else:
             yield good(
-                f"No two members make the same mistakes: the most alike, {names[i]} and {names[j]}, have a correlation "
-                f"of {value:.2f}."
+                f"No two members make the same mistakes: the most similar, {names[i]} and {names[j]}, have a "
+                f"correlation of {value:.2f}."
             )
         i, j = min(known, key=lambda pair: found.correlation[pair])
         if len(known) > 1:
@@ -130,12 +131,12 @@ def _remarks(names: Sequence[str], found: Pairs, gain: Ambiguity | None, weights
     if gain is not None and gain.members > 0:
         share = gain.ambiguity / gain.members
         words = (
-            f"the members' mean Brier score is {gain.members:.4f}, that of their weighted mean {gain.ensemble:.4f}: "
-            f"their differences gain {percent(share)}"
+            f"the mean Brier score of the members is {gain.members:.4f}, and the Brier score of their weighted mean is "
+            f"{gain.ensemble:.4f}, {percent(share)} lower"
         )
         if share < LITTLE:
-            yield act(f"Little is gained by averaging: {words}. Add a member of another kind.")
+            yield act(f"Averaging gains little: {words}. Add a member of another kind.")
         elif share < MUCH:
             yield note(f"Averaging gains something: {words}.")
         else:
-            yield good(f"Averaging gains much: {words}.")
+            yield good(f"Averaging gains a lot: {words}.")

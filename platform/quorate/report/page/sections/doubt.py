@@ -1,4 +1,4 @@
-"""What it gains to leave doubtful rows to people: risk against coverage, and sets of classes with a promise."""
+"""The section on uncertain rows: risk-coverage curves and conformal sets."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from quorate.report.page.svg import Axes, drawing, span
 COVERAGE = 0.9
 ANSWERED = (1.0, 0.95, 0.9, 0.8, 0.5)
 POINTS = 160
-"""Of a curve."""
+"""Maximum number of points of a curve."""
 FEW = 50
-"""Rows; the risk of fewer is all noise, and is not drawn."""
+"""Number of rows below which the risk is not drawn, because it is mostly noise."""
 
 
 @dataclass(frozen=True)
 class CoverageRow:
-    """What remains wrong where the least confident rows are left to people."""
+    """The error rate if the least confident rows are left to people."""
 
     coverage: float
     confidence: float
@@ -35,17 +35,17 @@ class CoverageRow:
 
 @dataclass(frozen=True, eq=False)
 class SetSizes:
-    """The conformal sets of rows, by how many classes they hold."""
+    """The conformal sets of rows, by number of classes."""
 
     words: str
     sizes: list[tuple[int, float]]
     mean: float
     covered: float | None
-    """Share of the rows whose class is in its set; None where the promise was made on the same rows."""
+    """Share of the rows whose set contains the true class; None if the threshold was set on the same rows."""
     low: float = 0.0
     high: float = 0.0
     promised: tuple[float, float] = (0.0, 1.0)
-    """Between what the coverage lies for a threshold that so many unseen rows have set."""
+    """Range of the coverage for a threshold that was set on this number of unseen rows."""
 
 
 def section(run: RunData) -> Section:
@@ -56,9 +56,8 @@ def section(run: RunData) -> Section:
     return Section(
         "doubt",
         "When in doubt",
-        "If the ensemble answers only the rows that it is most sure of and leaves the others to people, how often is "
-        "it wrong? And where a set of classes may be the answer: how many does it take to hold the true one in "
-        f"{percent(COVERAGE, 0)} of the rows?",
+        "How often is the ensemble wrong if it answers only its most confident rows and leaves the others to people? "
+        f"And how many classes must a set contain to include the true class in {percent(COVERAGE, 0)} of the rows?",
         list(_remarks(run, found, table, sets)),
         {
             "charts": [_risk_chart(run), _sets_chart(sets)],
@@ -95,48 +94,48 @@ def _sets(run: RunData) -> SetSizes:
 def _remarks(run: RunData, found: RiskCoverage, table: list[CoverageRow], sets: SetSizes) -> Iterator[Remark]:
     whole, most = table[0], table[2]
     if whole.risk == 0:
-        yield good("No row is wrong: nothing needs to be left to people.")
+        yield good("All rows are right: no row needs to be left to people.")
     elif most.high < whole.risk:
         yield good(
-            f"Leaving the least sure {percent(1 - most.coverage, 0)} of the rows to people (confidence below "
+            f"Leaving the least confident {percent(1 - most.coverage, 0)} of the rows to people (confidence below "
             f"{most.confidence:.2f}) lowers the error rate from {percent(whole.risk)} to {percent(most.risk)}."
         )
     else:
         yield note(
-            f"Leaving the least sure {percent(1 - most.coverage, 0)} of the rows to people does not clearly lower the "
-            f"error rate ({percent(whole.risk)} to {percent(most.risk)})."
+            f"Leaving the least confident {percent(1 - most.coverage, 0)} of the rows to people does not clearly "
+            f"lower the error rate ({percent(whole.risk)} to {percent(most.risk)})."
         )
     aim = whole.risk / 4
     needed = found.confidence_for(aim) if whole.risk else None
     if needed is not None and whole.risk > 0:
         coverage, _ = found.at(needed)
         yield note(
-            f"For a quarter of the errors, answer from a confidence of {needed:.2f} on: {percent(coverage, 0)} of the "
-            "rows."
+            f"To reduce the error rate to a quarter, answer only rows with a confidence of at least {needed:.2f}, "
+            f"{percent(coverage, 0)} of the rows."
         )
     sure = sum(share for size, share in sets.sizes if size == 1)
     empty = sum(share for size, share in sets.sizes if size == 0)
     least, most_of_it = (percent(share) for share in sets.promised)
     if sets.covered is not None and sets.high < sets.promised[0]:
         yield act(
-            f"The sets hold the true class in {percent(sets.covered)} of the test rows, clearly less than the "
-            f"{least} to {most_of_it} that {many(len(run.oof), 'unseen row')} promise for {percent(COVERAGE, 0)}: the "
-            "test rows are unlike the training rows, or the mean of several folds, which answers them, is more "
-            "cautious than each. Set the threshold on rows of their kind."
+            f"The sets contain the true class in {percent(sets.covered)} of the test rows, clearly less than the "
+            f"{least} to {most_of_it} expected for {percent(COVERAGE, 0)} with {many(len(run.oof), 'unseen row')}. "
+            "Either the test rows differ from the training rows, or the mean of several folds, which predicts the "
+            "test rows, is less confident than each fold. Set the threshold on rows like the test rows."
         )
     elif sets.covered is not None:
         yield good(
-            f"The sets hold the true class in {percent(sets.covered)} of the test rows (95 % interval "
-            f"{percent(sets.low)} to {percent(sets.high)}); asked for are {percent(COVERAGE, 0)}, for which "
-            f"{many(len(run.oof), 'unseen row')} promise {least} to {most_of_it}. They have {sets.mean:.2f} classes on "
-            "average."
+            f"The sets contain the true class in {percent(sets.covered)} of the test rows (95 % interval "
+            f"{percent(sets.low)} to {percent(sets.high)}). The target is {percent(COVERAGE, 0)}; with "
+            f"{many(len(run.oof), 'unseen row')}, {least} to {most_of_it} are expected. The sets have {sets.mean:.2f} "
+            "classes on average."
         )
     else:
-        yield note(f"The sets have {sets.mean:.2f} classes on average; test rows would show whether the promise holds.")
+        yield note(f"The sets have {sets.mean:.2f} classes on average; test rows are needed to check their coverage.")
     if empty > 0.01:
         yield note(
-            f"{percent(sure, 0)} of the sets hold one class and {percent(empty, 0)} none: the ensemble is right more "
-            f"often than in {percent(COVERAGE, 0)} of the rows, so ask for more, such as 99 %."
+            f"{percent(sure, 0)} of the sets contain one class and {percent(empty, 0)} none: the ensemble is right "
+            f"in more than {percent(COVERAGE, 0)} of the rows, so use a higher coverage, e.g. 99 %."
         )
 
 
@@ -152,7 +151,7 @@ def _risk_chart(run: RunData) -> Chart:
         (0, 1),
         (0, span([0, high or 0.01])[1]),
         x_label="share of the rows answered",
-        y_label="wrong among them",
+        y_label="error rate",
         percent="xy",
     )
     parts = [axes.frame()]
@@ -162,7 +161,7 @@ def _risk_chart(run: RunData) -> Chart:
         legend.append((f"line {style}", f"{split.words} (area {found.area:.4f})"))
     whole = curves[-1][1]
     label = f"Risk against coverage: {percent(float(whole.risk[-1]))} of all rows are wrong; area {whole.area:.4f}."
-    caption = "The area under the curve (AURC) is the mean error rate over all shares; less is better."
+    caption = "The area under the curve (AURC) is the mean error rate over all shares; lower is better."
     return Chart(drawing(axes.width, axes.height, label, *parts), tuple(legend), caption, title="Risk and coverage")
 
 
@@ -188,7 +187,9 @@ def _sets_chart(sets: SetSizes) -> Chart:
         f'<text class="label" x="{(axes.x.start + axes.x.end) / 2:.0f}" y="{axes.y.start + 33:.0f}" '
         'text-anchor="middle">classes in the set</text>'
     )
-    label = f"Conformal sets at {percent(COVERAGE, 0)}: " + ", ".join(f"{percent(s)} hold {said}" for said, s in bars)
-    title = f"Sets that hold the class in {percent(COVERAGE, 0)}"
-    caption = f"On the {sets.words}; the least probability for a class to be in was set on the out-of-fold rows."
+    label = f"Conformal sets at {percent(COVERAGE, 0)}: " + ", ".join(
+        f"{percent(s)} contain {said}" for said, s in bars
+    )
+    title = f"Sets for a coverage of {percent(COVERAGE, 0)}"
+    caption = f"On the {sets.words}; the probability threshold of the sets was fitted on the out-of-fold rows."
     return Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)

@@ -1,4 +1,4 @@
-"""Members and ensemble with their figures, to be sorted by any of them."""
+"""The leaderboard section: a sortable table of members and the ensemble."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from quorate.report.page.run import RunData
 from quorate.report.page.section import Remark, Section, act, good, listed, many, note, percent
 
 SURE, UNSURE = 1.5, 0.67
-"""From these temperatures on, a member is much too sure of itself, or not nearly sure enough."""
+"""Temperatures from which a member counts as strongly overconfident or underconfident."""
 SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 
 
 @dataclass(frozen=True)
 class SortableColumn:
-    """`key` leads to a row's value; numbers have so many `digits`."""
+    """A column; `path` holds the keys to a row's value, and `digits` the number of decimals."""
 
     title: str
     path: tuple[str, ...]
     digits: int | None = None
     first: str = ""
-    """The order of a first click: the best at the top."""
+    """The sort order of the first click: the best value on top."""
 
     def of(self, row: Mapping[str, Any]) -> Any:
         value: Any = row
@@ -43,9 +43,9 @@ def section(run: RunData) -> Section:
     return Section(
         "leaderboard",
         "Leaderboard",
-        "Members as they are, before temperature and weight, on the rows that they cover; the ensemble is "
-        "cross-fitted. Of accuracy more is better, of NLL, ECE and Brier score less. T is the temperature: above 1 the "
-        "member was too sure of itself. A button in the head sorts.",
+        "Members before temperature and weight, on the rows that they cover; the ensemble is cross-fitted. A high "
+        "accuracy is good; NLL, ECE and Brier score should be low. T is the temperature: above 1, the member was "
+        "overconfident. Click a column heading to sort.",
         list(_remarks(run)),
         {
             "columns": columns,
@@ -76,36 +76,39 @@ def _remarks(run: RunData) -> Iterator[Remark]:
     for status in dict.fromkeys(row["status"] for row in rows if row["status"] != "ok"):
         names = listed([row["name"] for row in rows if row["status"] == status])
         what = {
-            "failed": "the last lines of the log are in the run's folder, in logs/",
-            "diverged": "lower the learning rate, or clip the gradient",
-            "out of time": "a start with more time goes on from there",
-            "stopped early": "a start with more time trains them to their end",
-        }.get(status, "see the run's folder, in logs/")
+            "failed": "see the log in logs/ of the run folder",
+            "diverged": "lower the learning rate, or clip gradients",
+            "out of time": "start the job again with more time to continue",
+            "stopped early": "start the job again with more time to train them to the end",
+        }.get(status, "see logs/ in the run folder")
         yield act(f"{names}: {status}; {what}.")
     idle = [row for row in rows if not row["weight"] and row["status"] == "ok"]
     if idle and len(rows) > 1:
         share = sum(row["fit_seconds"] for row in idle) / max(float(run.seconds.sum()), 1e-9)
         yield note(
-            f"{listed([row['name'] for row in idle])} {'weighs' if len(idle) == 1 else 'weigh'} nothing and took "
-            f"{percent(share, 0)} of the fit seconds: the ensemble would be the same without."
+            f"{listed([row['name'] for row in idle])} {'has' if len(idle) == 1 else 'have'} weight 0 and took "
+            f"{percent(share, 0)} of the fit time: the ensemble would be the same without "
+            f"{'it' if len(idle) == 1 else 'them'}."
         )
     if len(rows) > 1 and not idle and all(row["status"] == "ok" for row in rows):
-        yield good(f"All {len(rows)} members were trained in full, and each weighs something.")
+        yield good(f"All {len(rows)} members were trained to the end, and each has a weight above 0.")
     sure = [row["name"] for row in rows if row["temperature"] is not None and row["temperature"] >= SURE]
     unsure = [row["name"] for row in rows if row["temperature"] is not None and row["temperature"] <= UNSURE]
     if sure:
         yield note(
-            f"{listed(sure)} {'is' if len(sure) == 1 else 'are'} far too sure (T from {SURE:g} on); the temperature "
-            "mends it here. Label smoothing, mixup or more regularization would before."
+            f"{listed(sure)} {'is' if len(sure) == 1 else 'are'} strongly overconfident (T of {SURE:g} or more). "
+            "The temperature corrects this. Label smoothing, mixup or more regularization can prevent it."
         )
     if unsure:
         yield note(
-            f"{listed(unsure)} {'is' if len(unsure) == 1 else 'are'} far too cautious (T up to {UNSURE:g}), as "
-            "averages of trees are; the temperature mends it."
+            f"{listed(unsure)} {'is' if len(unsure) == 1 else 'are'} strongly underconfident (T of {UNSURE:g} or "
+            "less), as averages of trees often are. The temperature corrects this."
         )
     candidates = run.board["ensemble"].get("candidates") or []
     chosen = [each for each in candidates if each["chosen"]]
     if chosen:
         best = min(candidates, key=lambda each: each["loss"])
-        why = "the best" if best["chosen"] else f"the simplest within one standard error of the best, {best['name']}"
+        why = (
+            "the best" if best["chosen"] else f"the simplest one within one standard error of the best, {best['name']}"
+        )
         yield note(f"Of {many(len(candidates), 'combiner')}, {chosen[0]['name']} was chosen: {why}.")

@@ -1,4 +1,4 @@
-"""The mistakes that the ensemble is most sure of, with every member's vote."""
+"""The section on the most confident mistakes, with the vote of each member."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent
 
 MOST, VOTES, SIDE = 12, 12, 168
-"""Mistakes that are shown, votes of each, and pixels of the longer side of a picture."""
+"""Maximum number of mistakes, of votes per mistake, and of pixels on the longer side of a picture."""
 VALUES = 40
-"""Of a row of a table."""
+"""Values of a row of a table."""
 
 
 @dataclass(frozen=True)
 class MemberVote:
-    """What one member says of a row."""
+    """The prediction of one member for a row."""
 
     member: str
     named: str
     proba: float
-    """Of the class that it names."""
+    """Probability of the predicted class."""
     right: bool
 
 
@@ -40,7 +40,7 @@ class Mistake:
     """A row that was predicted wrong."""
 
     number: int
-    """Its place in the data, counted from 0."""
+    """Position in the data, counted from 0."""
     true: str
     predicted: str
     confidence: float
@@ -48,17 +48,17 @@ class Mistake:
     """The probability of the true class."""
     votes: tuple[MemberVote, ...]
     picture: str = ""
-    """As a `data:` address."""
+    """A `data:` address."""
     width: int = 0
     height: int = 0
     source: str = ""
-    """The file that it came from."""
+    """Name of the file of the row."""
     values: tuple[tuple[str, str], ...] = ()
-    """Of a row of a table."""
+    """Values of a row of a table."""
 
     @property
     def divided(self) -> bool:
-        """Whether the members name more than one class."""
+        """Whether the members predict different classes."""
         return len({vote.named for vote in self.votes}) > 1
 
 
@@ -70,9 +70,9 @@ def section(run: RunData) -> Section:
     return Section(
         "mistakes",
         "The worst mistakes",
-        f"The {split.words} that are predicted wrong with the most confidence, and what each member says of them. "
-        "Where all members agree against the label, the label may be wrong; where they are divided, a better "
-        "combination or one more member could help.",
+        f"The {split.words} with the most confident wrong predictions, and the prediction of each member. If all "
+        "members agree on another class than the label, the label may be wrong. If they disagree, a better "
+        "combination or an additional member may help.",
         list(_remarks(run, split, found)),
         {"mistakes": found, "note": "" if data is not None else run.data_note, "words": split.words},
     )
@@ -82,26 +82,29 @@ def _remarks(run: RunData, split: Split, found: Sequence[Mistake]) -> Iterator[R
     wrong = split.ensemble.argmax(axis=1) != split.y
     count = int(wrong.sum())
     if not count:
-        yield good(f"Not one of the {many(len(split), 'row')} is predicted wrong.")
+        yield good(f"All {many(len(split), 'row')} are predicted correctly.")
         return
     if len(split.members) > 1:
         named = split.proba[:, wrong].argmax(axis=2)
         somebody = float((named == split.y[wrong]).any(axis=0).mean())
         low = percent(somebody, 0)
-        said = f"In {low} of the {many(count, 'mistake')} at least one member is right"
+        said = f"At least one member is right in {low} of the {many(count, 'mistake')}"
         if somebody >= 0.5:
-            yield note(f"{said}: the members know more than their combination makes of it.")
+            yield note(f"{said}: a better combination of these members may help.")
         else:
-            yield note(f"{said}; in the others no combination of these members can help, only other members or data.")
+            yield note(f"{said}. For the other mistakes, only other members or more data can help.")
         agreed = [each for each in found if not each.divided]
         if len(agreed) >= max(2, len(found) // 3):
             yield act(
-                f"In {len(agreed)} of the {len(found)} worst mistakes all members agree against the label: look at "
-                "these labels first."
+                f"In {len(agreed)} of the {len(found)} worst mistakes, all members agree on another class than the "
+                "label: check these labels first."
             )
     most = float(split.ensemble[wrong].max())
     if most > 0.99:
-        yield note(f"The surest mistake has a confidence of {percent(most)}: there, probability is no safeguard.")
+        yield note(
+            f"The most confident mistake has a confidence of {percent(most)}: a threshold on the confidence cannot "
+            "catch it."
+        )
 
 
 def _mistake(run: RunData, split: Split, place: int, data: Dataset | None) -> Mistake:
@@ -152,7 +155,7 @@ def _source(images: Images, row: int) -> str:
 
 
 def as_address(pixels: NDArray[np.uint8]) -> tuple[str, int, int]:
-    """An image (H, W, C) as a `data:` address with its size: small ones in whole pixels, large ones made smaller."""
+    """An image (H, W, C) as a `data:` address with its size: small images are lossless, large ones are reduced."""
     channels = pixels.shape[2]
     flat = (
         pixels[:, :, :3]

@@ -1,4 +1,4 @@
-"""How good fewer members would be, and what quality costs in seconds."""
+"""The section on smaller ensembles: quality against cost."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, matters
 
 WORTH_SAVING, LONG = 0.3, 30.0
-"""A smaller ensemble is something to do from this part of the fit seconds on, where these are as many in all."""
+"""A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this long."""
 
 
 @dataclass(frozen=True)
 class PruningStep:
-    """One ensemble of the path, against the whole one."""
+    """One smaller ensemble, compared with the full one."""
 
     count: int
     gone: str
-    """The member that left for it."""
+    """The member that was removed in this step."""
     left: str
     seconds: float
     accuracy: float
     nll: float
     change: str
     within: bool
-    """Whether it is within the noise of the whole one."""
+    """Whether the difference to the full ensemble is within the noise."""
 
 
 def section(run: RunData, values: Values) -> Section | None:
-    """None where there is one member only."""
+    """The section; None for a single member."""
     if len(run.oof.members) < 2:
         return None
     steps = list(_steps(run, values))
@@ -44,9 +44,9 @@ def section(run: RunData, values: Values) -> Section | None:
     return Section(
         "price",
         "Fewer members, less cost",
-        "From the whole ensemble, one member after another leaves: each time the one whose loss costs least for the "
-        "seconds that it saves. The combiner is fitted anew each time, cross-fitted. A smaller ensemble within the "
-        "interval of the whole one is as good as these rows can tell.",
+        "One member after another is removed from the full ensemble: each time the member whose removal costs least "
+        "per second saved. The combiner is fitted again each time, with cross-fitting. If the interval of the "
+        "difference to the full ensemble contains 0, these rows show no difference in quality.",
         list(_remarks(run, values, steps)),
         {"steps": steps, "charts": charts},
     )
@@ -71,9 +71,9 @@ def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iter
         alone = len(run.weighing) == 1
         name = run.label(run.weighing[0])
         yield note(
-            f"{name} has all the weight: there is no smaller ensemble."
+            f"{name} has all the weight, so there is no smaller ensemble."
             if alone
-            else "Members could not be taken away here; the part above says why."
+            else "Members could not be removed here; the previous section gives the reason."
         )
         return
     whole = steps[0]
@@ -82,7 +82,7 @@ def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iter
     if least.count < whole.count:
         saved = 1 - least.seconds / max(whole.seconds, 1e-9)
         some = len(values.members) < len(run.weighing)
-        everyone = f"the {whole.count} heaviest" if some else f"all {whole.count}"
+        everyone = f"the {whole.count} members with the largest weights" if some else f"all {whole.count}"
         say = act if saved >= WORTH_SAVING and whole.seconds >= LONG else note
         which = f"{least.left} alone is" if least.count == 1 else f"{least.count} of the members, {least.left}, are"
         yield say(
@@ -90,12 +90,12 @@ def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iter
             f"{_seconds(whole.seconds)}, {percent(saved, 0)} less."
         )
     else:
-        yield good("Every smaller ensemble is clearly worse: all members earn their place.")
+        yield good("Every smaller ensemble is clearly worse: all members contribute.")
     dearest = max(range(len(run.names)), key=lambda m: run.seconds[m])
     share = float(run.seconds[dearest] / max(run.seconds.sum(), 1e-9))
     if share >= 0.5 and len(run.names) > 2:
         yield note(
-            f"{run.names[dearest]} takes {percent(share, 0)} of all fit seconds, with a weight of "
+            f"{run.names[dearest]} takes {percent(share, 0)} of the total fit time, with a weight of "
             f"{run.weights[dearest]:.3f}."
         )
 
@@ -105,7 +105,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:
-    """The log-loss and the accuracy of each number of members, with the interval of the difference to the whole."""
+    """Log-loss and accuracy by number of members, with the interval of the difference to the full ensemble."""
     if len(path) < 2:
         return
     for title, y_label in (("Log-loss by number of members", "NLL"), ("Accuracy by number of members", "accuracy")):
@@ -132,7 +132,7 @@ def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:
             parts.append(axes.dot(count, value, "c1", f"{count} members: {said}"))
         first, last = points[0][1], points[-1][1]
         label = f"{title}: {first:.4f} with {len(path)} members, {last:.4f} with one."
-        caption = "The dashed line is the whole ensemble; whiskers are 95 % intervals of the difference to it."
+        caption = "The dashed line is the full ensemble; whiskers are 95 % intervals of the difference to it."
         yield Chart(drawing(axes.width, axes.height, label, *parts), (), caption, title=title)
 
 
@@ -141,11 +141,11 @@ def _costs(run: RunData, values: Values) -> Iterator[Chart]:
     found = [row.get("predict_ms") for row in run.board["members"]]
     if any(each is not None for each in found):
         milliseconds = np.array([np.nan if each is None else float(each) for each in found])
-        yield _cost(run, values, milliseconds, "prediction ms a row", "Error against prediction time", paths=False)
+        yield _cost(run, values, milliseconds, "prediction ms per row", "Error against prediction time", paths=False)
 
 
 def _cost(run: RunData, values: Values, costs: np.ndarray, x_label: str, title: str, *, paths: bool) -> Chart:
-    """Members as they are and the ensembles of the path: error rate against what they cost, on a logarithmic scale."""
+    """Error rate against cost, on a logarithmic scale: single members and smaller ensembles."""
     oof = run.oof
     alone = []
     for place, member in enumerate(oof.members):
@@ -180,5 +180,5 @@ def _cost(run: RunData, values: Values, costs: np.ndarray, x_label: str, title: 
         legend.insert(1, ("line c1", "smaller ensembles"))
     said = [f"{name} {percent(y)} at {x:.2f}" for x, y, name in [(total, error, "ensemble"), *alone][:12]]
     label = f"{title}: {'; '.join(said)}"
-    caption = "Lower is better, further left is cheaper."
+    caption = "Points further down are better, points further left are cheaper."
     return Chart(drawing(axes.width, axes.height, label, *parts), tuple(legend), caption, title=title)

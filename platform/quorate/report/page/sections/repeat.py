@@ -1,4 +1,4 @@
-"""How to have the run again, and what to do with it."""
+"""The section on reproducing and using the run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ def section(run: RunData) -> Section:
     return Section(
         "repeat",
         "How to repeat it",
-        "The same job on the same data and the same type of processor gives the same bits, member by member. Finished "
-        "work is taken from the store, so a repetition there takes seconds; another store trains anew.",
+        "The same job on the same data and the same type of processor gives bitwise identical members. Finished work "
+        "is taken from the store, so repeating the job takes seconds. With another store, the job trains again.",
         (),
         {"recipe": run.recipe},
     )

@@ -1,4 +1,4 @@
-"""What the ensemble gives, how sure that is, and whether it beats its best member."""
+"""The summary section: metrics with intervals, and the comparison with the best member."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quorate.report.page.section import Remark, Section, act, good, many, note, 
 from quorate.report.page.values import BestMember, Values, clear
 
 RESAMPLED = 10_000_000
-"""Rows that are drawn for the intervals, all resamples together."""
+"""Total number of rows drawn for the bootstrap intervals, over all resamples."""
 TITLES = {
     "accuracy": "Accuracy",
     "nll": "Log-loss (NLL)",
@@ -28,7 +28,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class EnsembleGain:
-    """The ensemble against its best member, in words and figures."""
+    """The ensemble compared with its best member on one split."""
 
     split: str
     nll: EnsembleChange
@@ -49,9 +49,9 @@ def section(run: RunData, values: Values) -> Section:
     return Section(
         "summary",
         "In short",
-        "Every training row was predicted by models that had not seen it (out of fold), and what combines them was "
-        "fitted without it (cross-fitted). The range behind a figure is its 95 % interval: what as many other rows of "
-        "the same kind could have given.",
+        "Each training row is predicted by models that were trained without it (out of fold), and the combiner was "
+        "fitted without it (cross-fitted). The range below a metric is its 95 % interval: the range that is "
+        "plausible for as many other rows of the same kind.",
         [*_remarks(run, values, found), *_from_board(run)],
         {
             "measured": measured,
@@ -82,12 +82,12 @@ def _verdict(change: EnsembleChange, *, lower: bool) -> str:
 def _remarks(run: RunData, values: Values, found: dict[str, dict[str, Figure]]) -> list[Remark]:
     alone, best = run.label(values.best.place), values.best
     if len(run.names) == 1:
-        said = [note(f"The job has one member, {alone}: there is nothing to combine.")]
+        said = [note(f"The job has only one member, {alone}, so there is nothing to combine.")]
     elif _is_alone(run) and run.board["ensemble"].get("note"):
-        said = []  # the note of the leaderboard says it with its figures
+        said = []  # the note of the leaderboard gives the same information with numbers
     elif _is_alone(run):
         only = run.names[int(run.weights.argmax())]
-        said = [note(f"The ensemble is {only} alone: no combination was better on rows that it had not seen.")]
+        said = [note(f"The ensemble is {only} alone: no combination was better on unseen rows.")]
     else:
         said = [_against(alone, best)]
     return [*_against_guessing(run, found["oof"]["accuracy"]), *said, *_between_splits(run, found)]
@@ -98,39 +98,46 @@ def _against(alone: str, best: BestMember) -> Remark:
     low, high = change.nll - Z * change.nll_error, change.nll + Z * change.nll_error
     if not math.isfinite(change.nll_error):
         return note(
-            f"Whether the ensemble beats its best member, {alone}, is unknown: all rows are of one group, so the "
-            f"variation between groups is unknown (difference of the log-loss {signed(change.nll)})."
+            f"It is unknown whether the ensemble beats its best member, {alone}: all rows belong to one "
+            f"group, so the variation between groups is unknown (difference of the log-loss {signed(change.nll)})."
         )
     interval = f"difference {signed(change.nll)}, 95 % interval {signed(low)} to {signed(high)}"
     if not clear(change.nll, change.nll_error):
         return note(
-            f"Whether the ensemble beats its best member, {alone}, cannot be told from these rows: the interval of the "
-            f"log-loss holds 0 ({interval}). The member alone is simpler and cheaper."
+            f"These rows do not show whether the ensemble beats its best member, {alone}: the interval of the "
+            f"log-loss contains 0 ({interval}). The member alone is simpler and cheaper."
         )
     if change.nll > 0:
         return act(f"The best member, {alone}, has a lower log-loss than the ensemble ({interval}): use it alone.")
     confirmed = ""
     if test is not None:
         same = clear(test.nll, test.nll_error) and test.nll < 0
-        confirmed = "; the test rows confirm it" if same else "; the test rows cannot confirm it"
+        confirmed = "; the test rows confirm it" if same else "; the test rows do not confirm it"
     return good(f"The ensemble has a lower log-loss than its best member, {alone} ({interval}){confirmed}.")
 
 
 def _between_splits(run: RunData, found: dict[str, dict[str, Figure]]) -> list[Remark]:
-    """Whether test rows are like training rows, from intervals that do not meet."""
+    """Compare test rows with training rows: intervals that do not overlap show a difference."""
     if run.test is None:
-        return [note("There are no test rows: the out-of-fold figures are the best estimate that there is.")]
+        return [note("There are no test rows, so the out-of-fold metrics are the best estimate.")]
     oof, test = found["oof"]["accuracy"], found["test"]["accuracy"]
     assert oof.value is not None and test.value is not None and oof.low is not None and test.high is not None
     assert oof.high is not None and test.low is not None
-    values = f"{percent(test.value)} of the test rows are right, {percent(oof.value)} of the out-of-fold rows"
+    values = f"The accuracy is {percent(test.value)} on the test rows and {percent(oof.value)} on the out-of-fold rows"
     if test.high < oof.low:
         return [
-            act(f"{values}, and the intervals do not meet: the test rows are unlike the training rows. Look at both.")
+            act(
+                f"{values}, and the intervals do not overlap: the test rows differ from the training rows. Compare "
+                "both."
+            )
         ]
     if test.low > oof.high:
-        return [note(f"{values}: the test rows are easier, or the whole ensemble is better than that of fewer folds.")]
-    return [good(f"{values}: the two agree within their intervals.")]
+        return [
+            note(
+                f"{values}: the test rows are easier, or the ensemble of all folds is better than that of fewer folds."
+            )
+        ]
+    return [good(f"{values}: they agree within their intervals.")]
 
 
 def _from_board(run: RunData) -> list[Remark]:
@@ -144,8 +151,8 @@ def _from_board(run: RunData) -> list[Remark]:
         early = many(len(budget["stopped_early"]), "fit task")
         said.append(
             act(
-                f"The budget of {budget['seconds']:.0f} s left out {late} and stopped {early} early; the same job with "
-                "more time goes on from there."
+                f"The budget of {budget['seconds']:.0f} s left out {late} and stopped {early} early; start "
+                "the same job with more time to continue."
             )
         )
     if budget and (below := budget.get("below_quorum")):
@@ -160,13 +167,13 @@ def _sentence(words: str) -> str:
 
 
 def _against_guessing(run: RunData, accuracy: Figure) -> list[Remark]:
-    """Whether it is better than to name the most frequent class of all."""
+    """Compare the ensemble with a constant prediction of the most frequent class."""
     guessed = int(np.bincount(run.oof.y).max()) / len(run.oof)
     if accuracy.low is None or accuracy.low > guessed:
         return []
     return [
         act(
-            f"To name the most frequent class of all is right in {percent(guessed)} of the rows: the ensemble is not "
-            "clearly better. Look at the data, the labels and the learning curves."
+            f"Always predicting the most frequent class is right in {percent(guessed)} of the rows, and the ensemble "
+            "is not clearly better. Check the data, the labels and the learning curves."
         )
     ]

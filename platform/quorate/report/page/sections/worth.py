@@ -1,4 +1,4 @@
-"""What each member is worth: what the ensemble loses without it, and what it costs."""
+"""The section on the value of each member: the change of the ensemble without it, and its cost."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from quorate.report.page.values import LEAST, Values, matters
 
 @dataclass(frozen=True)
 class MemberWorth:
-    """A member, its weight, its price, and what happens without it."""
+    """A member with its weight, its cost, and the change of the ensemble without it."""
 
     name: str
     weight: float
     seconds: float
     share: float
-    """Of the fit seconds of all members."""
+    """Share of the total fit time."""
     change: EnsembleChange | None
 
     @property
     def verdict(self) -> str:
         if self.change is None:
-            return "not asked"
+            return "not tested"
         if not matters(self.change):
             return "within the noise" if abs(self.change.nll) >= LEAST else "no difference"
-        return "missed" if self.change.nll > 0 else "in the way"
+        return "needed" if self.change.nll > 0 else "harmful"
 
 
 def section(run: RunData, values: Values) -> Section:
@@ -40,10 +40,10 @@ def section(run: RunData, values: Values) -> Section:
     idle = [name for name, weight in zip(run.names, run.weights, strict=True) if not weight]
     return Section(
         "worth",
-        "What each member is worth",
-        "The combiner is fitted anew without the member, on the same rows, cross-fitted: a rise of the log-loss (NLL) "
-        "is what the member is worth. ± is the standard error of the paired difference; what is smaller than two of "
-        "them is noise.",
+        "Value of each member",
+        "The combiner is fitted again without the member, on the same rows, with cross-fitting. The rise of the "
+        "log-loss (NLL) is the value of the member. ± is the standard error of the paired difference; a change of "
+        "less than two standard errors is noise.",
         list(_remarks(run, values, valued)),
         {"valued": valued, "chart": _chart(valued), "notes": values.notes, "idle": idle, "rows": values.rows},
     )
@@ -61,30 +61,30 @@ def _valued(run: RunData, values: Values) -> Iterator[MemberWorth]:
 
 def _remarks(run: RunData, values: Values, valued: Sequence[MemberWorth]) -> Iterator[Remark]:
     if len(valued) < 2:
-        yield note(f"The ensemble is {valued[0].name} alone: there is nobody to leave out.")
+        yield note(f"The ensemble is {valued[0].name} alone, so no member can be left out.")
         return
     asked = [each for each in valued if each.change is not None]
-    missed = [each for each in asked if each.verdict == "missed"]
+    missed = [each for each in asked if each.verdict == "needed"]
     noise = [each for each in asked if each.verdict in ("within the noise", "no difference")]
-    harm = [each for each in asked if each.verdict == "in the way"]
+    harm = [each for each in asked if each.verdict == "harmful"]
     if missed:
         top = max(missed, key=lambda each: each.change.nll if each.change else 0.0)
         assert top.change is not None
         yield good(
-            f"{top.name} is worth most: without it the log-loss rises by {top.change.nll:.4f} ± "
+            f"{top.name} has the highest value: without it, the log-loss rises by {top.change.nll:.4f} ± "
             f"{top.change.nll_error:.4f}."
         )
     if harm:
         yield act(
-            f"Without {listed([each.name for each in harm])} the ensemble is better: "
+            f"The ensemble is better without {listed([each.name for each in harm])}: "
             f"leave {'it' if len(harm) == 1 else 'them'} out of the job."
         )
     if noise:
         share = sum(each.share for each in noise)
-        each_of = "" if len(noise) == 1 else " (each by itself, not all at once)"
+        each_of = "" if len(noise) == 1 else " (each alone, not all together)"
         yield note(
-            f"Without {listed([each.name for each in noise])} nothing changes beyond the noise{each_of}; "
-            f"{'it takes' if len(noise) == 1 else 'they take'} {percent(share, 0)} of the fit seconds."
+            f"Leaving out {listed([each.name for each in noise])} changes nothing beyond the noise{each_of}; "
+            f"{'it takes' if len(noise) == 1 else 'they take'} {percent(share, 0)} of the fit time."
         )
 
 
@@ -106,7 +106,7 @@ def _chart(valued: Sequence[MemberWorth]) -> Chart | None:
         change, y = each.change, top + tall * number + tall / 2
         assert change is not None
         first, last = sorted((scale(0), scale(change.nll)))
-        style = {"missed": "c1", "in the way": "c2"}.get(each.verdict, "plain")
+        style = {"needed": "c1", "harmful": "c2"}.get(each.verdict, "plain")
         said = f"without {each.name}: NLL {signed(change.nll)} ± {change.nll_error:.4f}"
         parts.append(text(left - 8, y + 4, clip(each.name, 18), "name", "end", each.name))
         parts.append(
@@ -116,11 +116,11 @@ def _chart(valued: Sequence[MemberWorth]) -> Chart | None:
         ends_ = (scale(change.nll - Z * change.nll_error), scale(change.nll + Z * change.nll_error))
         parts.append(rule(ends_[0], y, ends_[1], y, "whisker ink"))
     parts.append(text((left + width) / 2, foot + 34, "change of the log-loss without it", "label", "middle"))
-    label = "What the log-loss changes without each member: " + "; ".join(
+    label = "Change of the log-loss without each member: " + "; ".join(
         f"{each.name} {signed(each.change.nll)}" for each in asked if each.change
     )
     return Chart(
         drawing(width, foot + 42, label, *parts, style="wide"),
         (),
-        "Lines are 95 % intervals; grey is within the noise.",
+        "Lines are 95 % intervals; grey bars are within the noise.",
     )

@@ -1,11 +1,11 @@
-// Sorts tables by the buttons in their heads, and shows one of several panels at a time. The page is whole without it.
+// Sorts tables by the buttons in their headings, and shows one of several panels at a time. The page is complete without it.
 (() => {
   "use strict";
   const number = (text) => (text === "" ? NaN : Number(text));
 
   const compare = (a, b, sign) => {
     const x = number(a), y = number(b);
-    if (a === "" || b === "") return (a === "") - (b === ""); // what is not known comes last, whatever the order
+    if (a === "" || b === "") return (a === "") - (b === ""); // unknown values come last in both orders
     if (!Number.isNaN(x) && !Number.isNaN(y)) return sign * (x - y);
     return sign * a.localeCompare(b, "en", { numeric: true });
   };
