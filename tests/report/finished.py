@@ -72,7 +72,7 @@ def finished(
         class_names=tuple(classes),
         oof=oof,
         test=tested,
-        facts=(("RunData", "made-up-1"), ("Classes", str(len(classes)))),
+        facts=(("Run", "made-up-1"), ("Classes", str(len(classes)))),
         recipe=Reproduction("name: made-up\n", ("quorate train job.yaml",), (("seed", "0"),)),
         curves={members[-1]: _curves()} if curves else {},
         combiner=COMBINERS.get(combiner)(params),

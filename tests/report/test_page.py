@@ -81,7 +81,7 @@ def test_the_page_loads_nothing_and_its_policy_forbids_it(run: RunData) -> None:
 @pytest.mark.parametrize("name", [NASTY, QUOTES, "{{ 7 * 7 }}\n</title><h1>"])
 def test_names_of_users_are_text_whatever_they_are(name: str) -> None:
     hostile = finished(classes=("cat", name, "eel"), members=("svm", name, "cnn"))
-    hostile = replace(hostile, board={**hostile.board, "job": name, "run": name}, facts=(("RunData", name),))
+    hostile = replace(hostile, board={**hostile.board, "job": name, "run": name}, facts=(("Run", name),))
 
     text = page(hostile)
 
