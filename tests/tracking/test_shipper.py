@@ -164,10 +164,10 @@ def test_the_shipper_of_a_dead_job_sends_the_rest_and_ends(uri: str, tmp_path: P
     program = f"""
 import os, signal
 from pathlib import Path
-from quorate.tracking import live
+from quorate.tracking import shipper_process
 from quorate.tracking.journal import Journal
 run = Path({str(run)!r})
-following = live.start_shipper(run, {uri!r})
+following = shipper_process.start_shipper(run, {uri!r})
 notes = Journal(run / "journal.jsonl")
 notes.run("job", name="job", parent=None, tags={{}}, params={{}}, start_ms=1)
 notes.metrics("job", 0, {{"loss": 1.0}})
