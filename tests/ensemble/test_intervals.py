@@ -77,7 +77,7 @@ def test_what_both_find_hard_does_not_widen_a_paired_interval():
     assert not found["nll"].holds_zero
     assert found["nll"].high - found["nll"].low < 0.5 * (alone["nll"].high - alone["nll"].low)
     assert paired(proba, proba, y)["nll"].holds_zero
-    with pytest.raises(ValueError, match="shapes"):
+    with pytest.raises(ValueError, match="same shape"):
         paired(proba, proba[:, :3], y)
 
 

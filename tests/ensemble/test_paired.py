@@ -32,7 +32,7 @@ def test_rows_that_one_of_them_does_not_cover_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "message"), [([1.0, 2.0, 3.0], "for 2 and for 3 rows"), ([1.0, np.nan], "only 1 rows")]
+    ("second", "message"), [([1.0, 2.0, 3.0], "must be the same, not 2 and 3"), ([1.0, np.nan], "only 1 rows")]
 )
 def test_losses_that_do_not_pair_are_refused(second: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -145,7 +145,7 @@ def test_what_could_not_be_used_is_refused_before_training(estimator: Any, said:
 
 def test_a_classifier_that_cannot_weigh_rows_says_so() -> None:
     members = {"m": {"kind": "sklearn", "estimator": "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"}}
-    said = r"LinearDiscriminantAnalysis cannot count some rows more than others: its fit takes no sample_weight"
+    said = r"LinearDiscriminantAnalysis cannot weight rows: its fit takes no sample_weight"
 
     with pytest.raises(ValueError, match=said):
         EnsembleClassifier({"m": {**members["m"], "class_weight": "balanced"}}, validation={"folds": 2}).fit(X, Y)

@@ -48,7 +48,7 @@ def test_a_backbone_whose_least_input_is_larger_names_the_least_size_that_works(
     message = refused(f"arch: {arch}")
 
     plan_of(f"{{m: {{kind: net, arch: {arch}, size: {size}}}}}", data=COLOUR)
-    assert message.endswith(f"the least size above that {arch} takes is {size}: set size: {size}")
+    assert message.endswith(f"the smallest larger size that {arch} takes is {size}: set size: {size}")
     assert least_size(kind.Params(kind=arch), (8, 8, 3)) == size
     if arch != "timm/test_vit":  # the others are large
         return
@@ -61,7 +61,7 @@ def test_a_backbone_whose_least_input_is_larger_names_the_least_size_that_works(
 
 
 def test_a_size_that_was_asked_for_and_is_too_small_is_named():
-    assert "the size is 40, and the least size above that torchvision/vit_b_32 takes is 64" in refused(
+    assert "the size is 40, and the smallest larger size that torchvision/vit_b_32 takes is 64" in refused(
         "arch: torchvision/vit_b_32, size: 40"
     )
 

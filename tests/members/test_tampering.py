@@ -116,7 +116,7 @@ def test_a_boosting_that_points_outside_its_arrays_is_refused(field, value, tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda model: model._predictors[1].pop(), "a round has not a tree for each class"),
+        (lambda model: model._predictors[1].pop(), "a round does not have one tree per class"),
         (lambda model: model._bin_mapper.bin_thresholds_.pop(), "it is made for other columns"),
         (lambda model: model._bin_mapper.bin_thresholds_[0].__setitem__(0, 1e9), "it has a category beyond 255"),
         (
@@ -296,5 +296,5 @@ def test_a_member_of_an_unknown_kind_is_refused(tmp_path):
 def test_the_svm_says_when_a_class_is_too_small_for_its_calibration():
     lonely = DATA.take(np.array([0, 3, 6, 9, 1, 4, 7, 2]))  # one row of the class 2
 
-    with pytest.raises(ValueError, match="a class has one row in this fold; the SVM's calibration needs two"):
+    with pytest.raises(ValueError, match="a class has one row in this fold; the SVM's calibration requires two"):
         trained({"kind": "svm"}, lonely, DATA)

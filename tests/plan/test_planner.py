@@ -154,7 +154,7 @@ def test_labels_of_one_class_are_not_mixed():
     one = tiny_data(classes=1)
 
     plan_of("{m: {kind: net, arch: mlp, augment: {noise: 0.1}}}", data=one)
-    with pytest.raises(PlanError, match=r"augment\.cutmix mixes labels, and there is one class only; leave it out"):
+    with pytest.raises(PlanError, match=r"augment\.cutmix mixes labels, but there is only one class; leave it out"):
         plan_of("{m: {kind: net, arch: mlp, augment: {cutmix: 1}}}", data=one)
 
 

@@ -175,7 +175,7 @@ WRONG = {
         "data: digits\nmembers:\n  a: {kind: svm, features: resnet18}\n",
         3,
         "members.a.features",
-        "features come from a network of timm, and 'resnet18' is none: write timm/NAME",
+        "features must come from a network of timm, and 'resnet18' is none: write timm/NAME",
     ),
     "features of an unknown network": (
         "data: digits\nmembers:\n  a: {kind: svm, features: timm/resnet18x}\n",
@@ -311,7 +311,7 @@ WRONG = {
         NET.replace("mlp", "timm/resnet10t") + "    weights: hub\n    init: he_normal\n",
         3,
         "members.cnn",
-        "init: he_normal would overwrite the weights that are read; leave one of them out",
+        "init: he_normal would overwrite the loaded weights; leave out one of them",
     ),
     "warm-up": (
         NET + "    epochs: 3\n    schedule: {kind: cosine, warmup: 3}\n",
@@ -418,7 +418,7 @@ WRONG = {
         "data: digits\nmembers:\n  cnn:\n    kind: net\n    arch: {kind: mlp, norm: group, hidden: [8, 1]}\n",
         5,
         "members.cnn.arch",
-        "norm: group would make a hidden layer of 1 unit always 0; take batch, none, or more units",
+        "norm: group would make a hidden layer of 1 unit always 0; choose batch, none, or more units",
     ),
     "head epochs": (
         NET + "    epochs: 3\n    pretrain: autoencoder\n    finetune: {head_epochs: 3}\n",
@@ -430,13 +430,13 @@ WRONG = {
         NET + "    layer_decay: 0.8\n    pretrain: autoencoder\n    finetune: {}\n",
         3,
         "members.cnn",
-        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the rate below the head; leave ",
+        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the learning rate below the head; ",
     ),
     "nothing to tune": (
         NET + "    finetune: {freeze: backbone}\n",
         3,
         "members.cnn",
-        "finetune needs something to start from: add weights or pretrain, or leave it out",
+        "finetune requires initial weights: add weights or pretrain, or leave it out",
     ),
     "gradual": (
         NET + "    pretrain: autoencoder\n    finetune: {unfreeze: gradual}\n",
@@ -448,7 +448,7 @@ WRONG = {
         NET + "    pretrain: autoencoder\n    finetune: {freeze: backbone, head_epochs: 2}\n",
         7,
         "members.cnn.finetune",
-        "freeze: backbone trains the head alone in every epoch; leave head_epochs and unfreeze out",
+        "freeze: backbone trains only the head in every epoch; leave out head_epochs and unfreeze",
     ),
     "contrast": (
         NET + "    pretrain: simclr\n",

@@ -133,5 +133,5 @@ def test_an_optimizer_of_ones_own_gets_the_groups():
 def test_an_architecture_that_does_not_tell_its_layers_is_refused_when_the_job_is_planned():
     members = "{m: {kind: net, arch: torchvision/resnet18, size: 32, layer_decay: 0.7}}"
 
-    with pytest.raises(PlanError, match=r"layer_decay is 0\.7, and torchvision/resnet18 does not tell the order of"):
+    with pytest.raises(PlanError, match=r"layer_decay is 0\.7, but the order of the layers of torchvision/resnet18 is"):
         plan_of(members, data=tiny_data())

@@ -1,4 +1,4 @@
-"""Frozen networks of timm: what a job file says of one, what it takes, its weights, and the vectors that it gives."""
+"""Frozen networks of timm as feature extractors: parameters, checks, weights, and the feature vectors."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ from quorate.training.hub import from_hub
 from quorate.training.weights import read_weights
 
 VERSION = 1
-"""Raised by hand when the same images and weights give other vectors than before."""
+"""Raised by hand when the same images and weights give different vectors than before."""
 
 _FAMILY = "timm/"
 _SIZES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
-"""Sides that are tried where one is too small, to name one that is not."""
+"""Sides to try if an image is too small, to suggest one that is large enough."""
 
 
 class Backbone(Spec):
-    """A frozen network of timm, whose pooled features members learn from."""
+    """A frozen network of timm whose pooled features members learn from."""
 
     arch: str
     """The network, as `timm/NAME`; its last layer is left out."""
     weights: Literal["hub"] | ExistingPath = "hub"
     """The weights that timm offers (`hub`), or a .safetensors or .pth file in timm's key names."""
     size: int | None = Field(None, ge=4, le=4096)
-    """Side to which images are resized before the network; as they are when left out."""
+    """Side to which images are resized before the network; by default they are not resized."""
     batch_size: int = Field(64, ge=1, le=100_000)
-    """Images of one pass."""
+    """Number of images per pass."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Accelerators that the computation holds; without one it runs on one core."""
+    """Number of accelerators for the computation; without one it uses one core."""
 
     @field_validator("arch")
     @classmethod
     def _is_in_timm(cls, arch: str) -> str:
         if not arch.startswith(_FAMILY) or arch == _FAMILY:
-            raise ValueError(f"features come from a network of timm, and {arch!r} is none: write timm/NAME")
+            raise ValueError(f"features must come from a network of timm, and {arch!r} is none: write timm/NAME")
         ARCHS.get(arch).Params(kind=arch)
         return arch
 
@@ -68,7 +68,8 @@ class Backbone(Spec):
         return weights
 
     def numerics(self, shape: tuple[int, int, int]) -> Numerics:
-        """What decides the bits of its vectors for images of `shape` (H, W, C), besides weights and images."""
+        """The settings that, besides weights and images, determine the exact vectors for images of `shape` (H, W,
+        C)."""
         device: Device = "cuda" if self.gpus else "cpu"
         convolutional = ARCHS.get(self.arch).convolutional
         memory_format = trial(self, shape).profile.memory_format(convolutional=convolutional, device=device)
@@ -80,22 +81,22 @@ def _named(value: object) -> object:
 
 
 Features = Annotated[Backbone, BeforeValidator(_named, json_schema_input_type=str | Backbone)]
-"""A backbone, or its bare name where the defaults serve."""
+"""A backbone, or only its name to use the defaults."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a network is for images of one shape, found without computing anything."""
+    """The properties of a network for images of one shape, found without computing anything."""
 
     width: int
-    """Numbers of its vector."""
+    """Number of values in its vector."""
     profile: Profile
 
 
 def check_backbone(backbone: Backbone, signature: Signature) -> Signature:
-    """What the vectors are, as a table of numbers.
+    """Return the signature of the vectors, as a table of numbers.
 
-    Raises `ValueError` where such rows cannot be taken, or where the weights are of another architecture.
+    Raises `ValueError` if the backbone cannot take such rows, or if the weights belong to another architecture.
     """
     if signature.kind == "table":
         raise ValueError(f"features is for images, and these are {signature}; leave it out")
@@ -106,12 +107,12 @@ def check_backbone(backbone: Backbone, signature: Signature) -> Signature:
 
 
 def vectors(width: int) -> TableSignature:
-    """Vectors as a table of numbers."""
+    """Return the signature of vectors as a table of numbers."""
     return TableSignature(tuple(Column(f"feature {i}", "numeric") for i in range(width)))
 
 
 def trial(backbone: Backbone, shape: tuple[int, int, int]) -> Trial:
-    """Raises `ValueError`, with a size that would do, where images of `shape` (H, W, C) are too small."""
+    """Run a trial; raises `ValueError`, with a suitable size, if images of `shape` (H, W, C) are too small."""
     seen = _shape(backbone, shape)
     try:
         return _trial(backbone.arch, seen)
@@ -131,9 +132,9 @@ def trial(backbone: Backbone, shape: tuple[int, int, int]) -> Trial:
 
 
 def identity_of_backbone(backbone: Backbone, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What decides its vectors for images of `shape`, besides the images, for keys: weights by their content.
+    """Return everything but the images that determines the vectors for images of `shape`, for keys: weights by content.
 
-    Raises `HubError` where the hub does not give its weights.
+    Raises `HubError` if the hub cannot provide its weights.
     """
     if isinstance(backbone.weights, Path):
         content = _content(backbone.weights, backbone.weights.stat().st_mtime_ns)
@@ -144,26 +145,27 @@ def identity_of_backbone(backbone: Backbone, shape: tuple[int, int, int]) -> dic
 
 
 def prepare(backbone: Backbone, shape: tuple[int, int, int], *, weights: Path | None = None) -> bytes:
-    """The network's tensors for images of `shape` as safetensors: its last layer left out, its first one adapted.
+    """Return the network's tensors for images of `shape` as safetensors, without the last layer and with the first
+    adapted.
 
-    `weights` is where its file lies on this machine, if not where the job file says. Raises `ValueError` where they do
-    not fit, and `HubError` where the hub does not give them.
+    `weights` is the path of the weights file on this machine, if it differs from the path in the job file. Raises
+    `ValueError` if the weights do not fit, and `HubError` if the hub cannot provide them.
     """
     path = weights or (backbone.weights if isinstance(backbone.weights, Path) else None)
     return _prepared(backbone.arch, path, path.stat().st_mtime_ns if path else 0, _shape(backbone, shape))
 
 
 class Extractor:
-    """A frozen network that makes a vector of each image."""
+    """A frozen network that computes a vector for each image."""
 
     def __init__(self, backbone: Backbone, shape: tuple[int, int, int], weights: bytes, numerics: Numerics) -> None:
-        """For images of `shape` (H, W, C); `weights` as `prepare` gives them. The network is made when it is needed."""
+        """For images of `shape` (H, W, C); `weights` are the result of `prepare`. The network is built on first use."""
         self.backbone, self.shape, self.weights, self.numerics = backbone, shape, weights, numerics
         self.width = _trial(backbone.arch, _shape(backbone, shape)).width
 
     @functools.cached_property
     def identity(self) -> str:
-        """Hash of all that decides its vectors."""
+        """Hash of everything that determines its vectors."""
         b = self.backbone
         told = [
             VERSION,
@@ -177,7 +179,7 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, images: Images, *, stop: Callable[[], bool] = lambda: False) -> NDArray[np.float32] | None:
-        """float32 (n, width); None where `stop`, asked before each batch, says so."""
+        """Return float32 (n, width); None if `stop`, called before each batch, returns true."""
         network, standardizer = self.ready
         feed = PixelFeed(images, standardize=standardizer, numerics=self.numerics, size=self.backbone.size)
         matrix = np.empty((len(images), self.width), np.float32)
@@ -191,9 +193,9 @@ class Extractor:
 
     @functools.cached_property
     def ready(self) -> tuple[nn.Module, Standardizer]:
-        """The network on its device, and what its pixels are standardized by.
+        """The network on its device, and the standardizer of its pixels.
 
-        Raises `ValueError` where the weights do not fit.
+        Raises `ValueError` if the weights do not fit.
         """
         network = _loaded(self.backbone.arch, _shape(self.backbone, self.shape), self.weights)
         last = self.numerics.memory_format == "channels_last"
@@ -204,12 +206,12 @@ class Extractor:
 
 @functools.lru_cache(maxsize=2)
 def extractor(backbone: Backbone, shape: tuple[int, int, int], weights: bytes, numerics: Numerics) -> Extractor:
-    """One network for all members and tasks of a process that use it."""
+    """Return one shared network for all members and tasks of a process that use it."""
     return Extractor(backbone, shape, weights, numerics)
 
 
 def _shape(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """What the network gets."""
+    """Return the shape of the network's input."""
     return (backbone.size, backbone.size, shape[2]) if backbone.size else shape
 
 
@@ -254,7 +256,7 @@ def _prepared(arch: str, path: Path | None, modified: int, shape: tuple[int, int
     kind = ARCHS.get(arch)
     params = kind.Params(kind=arch)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # parts that the weights do not have are the same each time
+        torch.manual_seed(0)  # parts without weights are the same each time
         if path is None:
             network = from_hub(params, shape=shape, n_classes=0, dropout=0.0)
         else:
@@ -270,7 +272,7 @@ def _content(path: Path, modified: int) -> str:
 
 
 def _standardizer(network: nn.Module, channels: int) -> Standardizer:
-    """The mean and deviation that the network was trained with; one channel takes their averages."""
+    """Use the mean and deviation of the network's training; images with one channel use their averages."""
     config: Mapping[str, Any] = getattr(network, "pretrained_cfg", None) or {}
     mean, std = (config.get(name) or default for name, default in (("mean", (0.5,) * 3), ("std", (0.5,) * 3)))
     if len(mean) == channels:

@@ -27,8 +27,8 @@ _SCALER = "scaler.skops"
 _TRUSTED = ("numpy.dtype",)
 
 _computed: weakref.WeakKeyDictionary[Images, dict[str, Matrix]] = weakref.WeakKeyDictionary()
-"""Vectors of images that are still in use, by the network's identity: an ensemble asks for them once for each of its
-members and folds."""
+"""Vectors of images that are still in use, by the network's identity: an ensemble requests them once per member and
+fold."""
 
 
 class BackboneFeatures:
@@ -48,7 +48,7 @@ class BackboneFeatures:
         (folder / _WEIGHTS).write_bytes(self.extract.weights)
         if self.scaler is not None:
             skops.io.dump(self.scaler, folder / _SCALER, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
-        backbone = self.extract.backbone.model_copy(update={"weights": "hub"})  # the file beside this one has them
+        backbone = self.extract.backbone.model_copy(update={"weights": "hub"})  # the saved file has the weights
         return {
             "input": self.signature.to_json(),
             "backbone": backbone.model_dump(mode="json"),
@@ -69,10 +69,10 @@ class BackboneFeatures:
 def fit_any_features(
     x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, run: TaskContext
 ) -> Features:
-    """Features of the training rows `x`: of a backbone where there is one, else pixels or columns."""
+    """Create the features of the training rows `x`: of a backbone if there is one, otherwise pixels or columns."""
     if backbone is None:
         return fit_features(x, standardize=standardize, encoding=encoding)
-    assert not isinstance(x, Table), "inputs are checked at the door"
+    assert not isinstance(x, Table), "inputs are checked earlier"
     extract = extractor(backbone, x.shape, _weights_for(x, backbone, run), backbone.numerics(x.shape))
     matrix = vectors_of(x, extract)
     scaler, width = _fit_scaler(matrix, standardize), extract.width
@@ -82,7 +82,7 @@ def fit_any_features(
 
 
 def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
-    """What `save` wrote, of whatever features; raises `ValueError` where the parts do not fit together."""
+    """Load the features that `save` wrote, of any type; raises `ValueError` if the parts do not fit together."""
     if "backbone" not in saved:
         return load_features(folder, saved)
     import skops.io
@@ -92,10 +92,10 @@ def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
         raise ValueError("the saved features are inconsistent: a backbone takes images")
     backbone = Backbone.model_validate({**saved["backbone"], "gpus": 0})
     numerics = backbone.numerics(signature.shape)
-    if "memory_format" in saved:  # older ones have what the architecture says
+    if "memory_format" in saved:  # older files lack it and use the architecture's format
         numerics = replace(numerics, memory_format=saved["memory_format"])
     extract = extractor(backbone, signature.shape, (folder / _WEIGHTS).read_bytes(), numerics)
-    _ = extract.ready  # weights that do not fit are refused now
+    _ = extract.ready  # reject weights that do not fit now
     scaler = skops.io.load(folder / _SCALER, trusted=list(_TRUSTED)) if saved["scaled"] else None
     width = extract.width if scaler is None else scaler.transform(np.zeros((1, extract.width), np.float32)).shape[1]
     if width != saved["width"]:
@@ -104,8 +104,8 @@ def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
 
 
 def vectors_of(x: Inputs, extract: Extractor) -> Matrix:
-    """What the network makes of each row: known already, or computed once for these images."""
-    assert not isinstance(x, Table), "inputs are checked at the door"
+    """Return the network's vector for each row, computed once per set of images."""
+    assert not isinstance(x, Table), "inputs are checked earlier"
     if isinstance(x, ExtractedImages):
         for found in x.found:
             if found.identity == extract.identity:
@@ -119,7 +119,7 @@ def vectors_of(x: Inputs, extract: Extractor) -> Matrix:
 
 
 def _weights_for(x: Images, backbone: Backbone, run: TaskContext) -> bytes:
-    """The network's tensors: beside the images, or made of the file that the job names."""
+    """Return the network's tensors: stored with the images, or made from the weights file of the job."""
     if isinstance(x, ExtractedImages):
         for found in x.found:
             if found.backbone == backbone:

@@ -1,4 +1,4 @@
-"""The contract of a member: fit on one fold, predict probabilities, save, load."""
+"""The interface of a member: fit on one fold, predict probabilities, save, load."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Member(Protocol):
 
     Params: ClassVar[type[MemberParams]]
     version: ClassVar[int]
-    """Raised by hand when the same seed and data give other results than before."""
+    """Raised by hand when the same seed and data give different results than before."""
     weighs: ClassVar[bool] = True
     """Whether it uses the weights of the training rows."""
     resamples: ClassVar[bool] = True
@@ -49,23 +49,23 @@ class Member(Protocol):
 
     @classmethod
     def numerics(cls, params: Any, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-        """What the plan fixes for this member on that hardware.
+        """Return the numerical settings that the plan fixes for this member on that hardware.
 
-        Raises `ValueError` where the kind, with these parameters, cannot learn from such rows.
+        Raises `ValueError` if the kind, with these parameters, cannot learn from such rows.
         """
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        """Estimated seconds of one fit on one core, for rows that `numerics` accepts."""
+        """Estimate the seconds of one fit on one core, for rows that `numerics` accepts."""
 
     def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
-        """Learn from `train`; `valid` may decide when to stop."""
+        """Learn from `train`; `valid` may be used to decide when to stop."""
 
     def predict_proba(self, x: Inputs) -> Proba:
-        """float32 (N, K), in the order of the class names even where the fold missed a class."""
+        """Return float32 (N, K), in the order of the class names, including classes that are missing in the fold."""
 
     def save(self, folder: Path) -> None:
-        """Write everything that `load` needs, and nothing that executes."""
+        """Write everything that `load` needs, and nothing that is executed."""
 
     @classmethod
     def load(cls, folder: Path) -> Self: ...
@@ -90,7 +90,7 @@ OPTIONAL = ("weighs", "resamples", "finished", "pretraining_cost", "views", "vie
 
 
 def write_header(folder: Path, *, params: MemberParams, **rest: Any) -> None:
-    """Write the member's kind, parameters and whatever else `load` needs as JSON."""
+    """Write the member's kind, parameters and the other data that `load` needs as JSON."""
     content = {"kind": params.kind, "params": params.model_dump(mode="json"), **rest}
     (folder / HEADER).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -101,26 +101,25 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 _LOADERS = {"learner": "quorate.members.saved_learner", "onnx": "quorate.members.saved_network"}
-"""What loads members of users' own kinds without the users' code, by the header's `loader`."""
+"""Modules that load members of users' own kinds without the users' code, by the header's `loader`."""
 
 
 def load_member(folder: Path) -> Member:
-    """The member that `save` wrote into `folder`, or one that predicts the same.
+    """Load the member that `save` wrote into `folder`, or one with the same predictions.
 
-    Raises `ValueError` for an unknown kind, `UserError` where the package that the member needs is
-    not to be had.
+    Raises `ValueError` for an unknown kind, and `UserError` if a package that the member requires is not available.
     """
     header = read_header(folder)
     loader = header.get("loader")
     if loader is not None:
         if loader not in _LOADERS:
-            raise ValueError(f"the loader {loader!r} is unknown (this version knows {', '.join(_LOADERS)})")
+            raise ValueError(f"unknown loader {loader!r} (this version has {', '.join(_LOADERS)})")
         predictor: Member = importlib.import_module(_LOADERS[loader]).load(folder)
         return predictor
     for reference in references_in(header):
         check_allowed(reference)
     package = header.get("requires")
-    # the part before the first dot: find_spec imports the packages that a name lies in
+    # only the part before the first dot: find_spec imports the parent packages of a dotted name
     if package is not None and importlib.util.find_spec(str(package).partition(".")[0]) is None:
         raise UserError(f"it needs the package {package}; install it, or put its folder on PYTHONPATH")
     member: Member = MEMBERS.get(header["kind"]).load(folder)
@@ -128,7 +127,7 @@ def load_member(folder: Path) -> Member:
 
 
 def references_in(header: Mapping[str, Any]) -> list[str]:
-    """The users' own kinds, as `module:name`, that loading a member with this header imports."""
+    """Return the users' own kinds, as `module:name`, that loading a member with this header imports."""
     return [] if header.get("loader") is not None else sorted(set(_own_kinds(header)))
 
 
@@ -145,7 +144,7 @@ def _own_kinds(value: Any) -> Iterator[str]:
 
 
 def files_of(member: Member) -> dict[str, bytes]:
-    """What `save` writes, by path below the member's folder."""
+    """Return the files that `save` writes, by path relative to the member's folder."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as name:
         folder = Path(name)
         member.save(folder)
@@ -155,7 +154,7 @@ def files_of(member: Member) -> dict[str, bytes]:
 
 
 def member_of(files: Mapping[str, bytes]) -> Member:
-    """The member with these files; raises as `load_member` does."""
+    """Load the member with these files; raises the same errors as `load_member`."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as name:
         for path, content in files.items():
             (Path(name) / path).write_bytes(content)

@@ -1,4 +1,4 @@
-"""What boosted trees share: parameters, rows held out to know when to stop, the classes of the fold."""
+"""Shared parts of boosted trees: parameters, held-out rows for early stopping, and the classes of the fold."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from quorate.training.context import TaskContext
 
 
 def _patience_alone(value: object) -> object:
-    """The rounds of `early_stopping: {patience: 30}`, as networks write it."""
+    """Extract the rounds from `early_stopping: {patience: 30}`, the form used for networks."""
     return value["patience"] if isinstance(value, Mapping) and value.keys() == {"patience"} else value
 
 
 class BoostingParams(LearnerParams):
-    """What boosted trees take."""
+    """Parameters of boosted trees."""
 
     standardize: Scheme = "none"
-    """Trees do not need it."""
+    """Trees do not need standardization."""
     iterations: int = Field(
         1000,
         ge=1,
@@ -48,7 +48,7 @@ class BoostingParams(LearnerParams):
             "num_trees",
         ),
     )
-    """Most rounds of boosting; each adds a tree, or one for each class where these are three or more."""
+    """Maximum number of boosting rounds; each adds one tree, or one tree per class with three or more classes."""
     learning_rate: float = Field(0.1, gt=0, le=1, validation_alias=named("learning_rate", "lr", "eta"))
     """Factor of each tree's contribution."""
     patience: Annotated[
@@ -61,15 +61,15 @@ class BoostingParams(LearnerParams):
         30,
         validation_alias=named("patience", "early_stopping", "early_stopping_rounds", "n_iter_no_change", "od_wait"),
     )
-    """Rounds without improvement on the rows held out after which boosting ends; `null` runs all rounds and
+    """Number of rounds without improvement on the held-out rows after which boosting stops; `null` runs all rounds and
     holds nothing out."""
     held_out: float = Field(0.1, gt=0, lt=1, validation_alias=named("held_out", "validation_fraction"))
-    """Part of the fold's training rows that is held out for `patience`; the fold's validation rows decide
-    nothing, so that its predictions for them stay honest."""
+    """Fraction of the fold's training rows that is held out for `patience`; the fold's validation rows are not used for
+    stopping, so their predictions stay unbiased."""
 
 
 class PackageParams(BoostingParams):
-    """What kinds take whose package has the kind's name and is an extra of Quorate."""
+    """Parameters of kinds that need a package with the kind's name, an extra of Quorate."""
 
     @model_validator(mode="after")
     def _package_is_there(self) -> PackageParams:
@@ -89,7 +89,7 @@ class BoostingRows:
 
 
 class Boosting(Learner):
-    """Trees that each correct the sum of those before (Friedman, 2001)."""
+    """A sequence of trees, each of which corrects the sum of those before (Friedman, 2001)."""
 
     Params: ClassVar[type[LearnerParams]] = BoostingParams
     encoding: ClassVar[Encoding] = "ordinal"
@@ -101,11 +101,11 @@ class Boosting(Learner):
 
     @property
     def categories(self) -> list[int]:
-        """The columns of features that hold categories; they are the last."""
+        """The columns of features that hold categories; they come last."""
         return list(range(self.features.width - len(self.features.cardinalities), self.features.width))
 
     def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
-        """Fit `self.model`, until `held` gets no better where it is given."""
+        """Fit `self.model`; with `held`, stop when it no longer improves."""
         raise AssertionError("each kind has its own")
 
     def write_booster(self, folder: Path) -> None:
@@ -138,13 +138,13 @@ class Boosting(Learner):
 
 
 def both_classes(proba: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """(n, 2) from the probabilities (n,) of the second of two classes; (n, k) as it is."""
+    """Return (n, 2) from the probabilities (n,) of the second of two classes, and (n, k) unchanged."""
     return np.column_stack([1 - proba, proba]) if proba.ndim == 1 else proba
 
 
 def boosting_cost(params: Any, *, size: int, rows: int, n_classes: int) -> float:
-    """Seconds of one fit of `gradient_boosting` on one core, for rows of `size` values."""
+    """Estimate the seconds of one fit of `gradient_boosting` on one core, for rows of `size` values."""
     trees = params.iterations * (n_classes if n_classes > 2 else 1)
-    # Half of the rounds where the rows held out may end them. Measured with 31 leaves: .47 s for 100 trees on 16,000
-    # rows of 14 columns, 2.3 s for 50 trees on 3,600 rows of 784, .36 s for 200 trees on 1,000 rows of 64.
+    # Half of the rounds if held-out rows may end them. Measured with 31 leaves: .47 s for 100 trees on 16,000 rows of
+    # 14 columns, 2.3 s for 50 trees on 3,600 rows of 784, .36 s for 200 trees on 1,000 rows of 64.
     return float(trees * (0.5 if params.patience else 1) * (5e-4 + 2e-8 * rows * size))

@@ -21,16 +21,16 @@ from quorate.registry.parameter_names import named
 
 _MODEL = "model.json"
 _MISSING = -1
-"""What a missing or unknown category is called."""
+"""Name of a missing or unknown category."""
 
 
 class CatboostParams(PackageParams):
     needs_package: ClassVar[str] = "catboost"
     kind: Literal["catboost"] = "catboost"
     depth: int = Field(6, ge=1, le=16, validation_alias=named("depth", "max_depth"))
-    """Levels of a tree; all nodes of a level split alike."""
+    """Number of levels of a tree; all nodes of a level use the same split."""
     l2: float = Field(3.0, ge=0, validation_alias=named("l2", "l2_leaf_reg", "reg_lambda"))
-    """L2 penalty of the leaves' values."""
+    """L2 penalty on the leaf values."""
 
 
 @MEMBERS.register("catboost")
@@ -69,7 +69,7 @@ class Catboost(Boosting):
             path = Path(folder) / _MODEL
             fitted.save_model(str(path), format="json", pool=rows)
             self._content = path.read_bytes()
-        # The JSON has the last bits of some numbers otherwise: what is saved is what predicts.
+        # The JSON differs in the last bits of some numbers: use the saved model for predictions.
         self.model = _read(self._content)
 
     def model_proba(self, x: Matrix) -> NDArray[np.floating[Any]]:
@@ -119,7 +119,7 @@ def _read(content: bytes) -> Any:
 
 
 def check_json(content: Any, *, numbers: int, categories: int, classes: int) -> None:
-    """Raise `ValueError` where a tree's leaves or splits do not match what it is made for."""
+    """Raise `ValueError` if a tree's leaves or splits do not match the model's inputs."""
     try:
         info, trees = content["features_info"], content["oblivious_trees"]
         statistics = [part for statistic in info.get("ctrs", ()) for part in statistic["elements"]]

@@ -13,16 +13,16 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 
 CLASS = "class"
-"""The key that names the class where an estimator is itself a parameter."""
+"""The key of the class in an estimator that is itself a parameter."""
 
 _PACKAGE = "sklearn"
 
 
 def describe(estimator: BaseEstimator | Kernel) -> dict[str, Any]:
-    """The recipe of an unfitted estimator: its class, and the parameters that differ from their defaults.
+    """Return the recipe of an unfitted estimator: its class, and the parameters that differ from their defaults.
 
-    Estimators within it, such as the steps of a pipeline, are recipes themselves. Raises `ValueError` for a class
-    from outside scikit-learn, and for parameters that a job file cannot hold, such as arrays and functions.
+    Nested estimators, such as the steps of a pipeline, become recipes too. Raises `ValueError` for a class from outside
+    scikit-learn, and for parameters that a job file cannot represent, such as arrays and functions.
     """
     path = _public_path(type(estimator))
     defaults = {name: p.default for name, p in inspect.signature(type(estimator)).parameters.items()}
@@ -32,10 +32,10 @@ def describe(estimator: BaseEstimator | Kernel) -> dict[str, Any]:
 
 
 def build(recipe: Mapping[str, Any], *, seed: int) -> BaseEstimator:
-    """The estimator of a recipe; every `random_state` that the recipe leaves out is drawn from `seed`.
+    """Build the estimator of a recipe; each `random_state` that the recipe does not set is drawn from `seed`.
 
-    Neighbours are searched without a tree where the choice is left to scikit-learn (`algorithm: auto`): a bundle holds
-    no search trees, and the neighbours are the same.
+    If scikit-learn chooses the neighbour search (`algorithm: auto`), it is set to brute force: a bundle cannot store
+    search trees, and the neighbours are the same.
 
     Raises `ValueError` for a class that scikit-learn does not have, and for parameters that the class does not take.
     """
@@ -65,7 +65,7 @@ def _build(recipe: Mapping[str, Any]) -> BaseEstimator | Kernel:
 
 
 def find_class(path: object) -> type[BaseEstimator | Kernel]:
-    """The class of scikit-learn at `path`, an estimator or a kernel of Gaussian processes; raises `ValueError`."""
+    """Return the class of scikit-learn at `path`, an estimator or a Gaussian process kernel; raises `ValueError`."""
     module, _, name = str(path).rpartition(".")
     if module.partition(".")[0] != _PACKAGE:
         raise ValueError(
@@ -82,7 +82,7 @@ def find_class(path: object) -> type[BaseEstimator | Kernel]:
 
 
 def _public_path(found: type) -> str:
-    """The path by which users import the class; scikit-learn defines its classes in private modules."""
+    """Return the path by which users import the class; scikit-learn defines its classes in private modules."""
     parts = found.__module__.split(".")
     if parts[0] != _PACKAGE:
         raise ValueError(
@@ -116,8 +116,8 @@ def _plain(value: Any, place: str) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) and key != CLASS for key in value):
         return {key: _plain(item, f"{place}.{key}") for key, item in value.items()}
     raise ValueError(
-        f"{place} is a {type(value).__name__}, which a job cannot hold (numbers, text, lists, mappings with text as "
-        "keys and estimators can be held); make the estimator in a function of yours: {'kind': 'my_module:build'}"
+        f"{place} is a {type(value).__name__}, which a job cannot hold (valid are numbers, text, lists, mappings "
+        "with text as keys, and estimators); make the estimator in a function of yours: {'kind': 'my_module:build'}"
     )
 
 
@@ -127,5 +127,5 @@ def _built(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     items = [_built(item) for item in value]
-    # (name, estimator) of a pipeline, a vote or a stack; a file knows lists only
+    # (name, estimator) of a pipeline, a vote or a stack; a file has only lists
     return tuple(items) if items and isinstance(items[0], str) and len(items) in (2, 3) else items

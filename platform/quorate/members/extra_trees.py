@@ -20,13 +20,13 @@ class ExtraTreesParams(ForestParams):
 
 @MEMBERS.register("extra_trees")
 class ExtraTrees(Forest):
-    """Trees on all rows whose thresholds are drawn at random (Geurts et al., 2006)."""
+    """Trees on all rows with random thresholds (Geurts et al., 2006)."""
 
     Params: ClassVar[type[LearnerParams]] = ExtraTreesParams
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        # Thresholds that are drawn need no sorting, but the trees get deeper: .5 (images) to .95 (tables) was measured.
+        # Random thresholds need no sorting, but the trees get deeper: .5 (images) to .95 (tables) was measured.
         return 0.7 * super().cost(params, signature=signature, rows=rows, n_classes=n_classes)
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:

@@ -1,4 +1,4 @@
-"""What forests of trees share: parameters, costs, and the check of a loaded tree."""
+"""Shared parts of forests: parameters, costs, and the check of a loaded tree."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from quorate.registry.parameter_names import named
 
 
 class ForestParams(LearnerParams):
-    """What forests take."""
+    """Parameters of forests."""
 
     standardize: Scheme = "none"
-    """Trees do not need it."""
+    """Trees do not need standardization."""
     trees: int = Field(300, ge=1, le=100_000, validation_alias=named("trees", "n_estimators"))
     """Number of trees."""
     max_depth: int | None = Field(None, ge=1)
-    """Most levels of a tree; without bound when left out."""
+    """Maximum depth of a tree; by default unlimited."""
     min_samples_leaf: int = Field(1, ge=1)
-    """Least rows of a leaf."""
+    """Minimum number of rows per leaf."""
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
-    """Features that are tried at each split: a rule, or the part of them."""
+    """Features that are tried at each split: a rule, or a fraction of them."""
 
 
 class Forest(Learner):
@@ -43,7 +43,7 @@ class Forest(Learner):
         return float(params.trees / 300 * 12 * rows * np.log2(rows) / (8000 * 13) * features / 28)
 
     def options(self, *, seed: int) -> dict[str, Any]:
-        """What scikit-learn's forests take by the same names."""
+        """Return the arguments of scikit-learn's forests."""
         p = self.params
         return {
             "n_estimators": p.trees,
@@ -51,7 +51,7 @@ class Forest(Learner):
             "min_samples_leaf": p.min_samples_leaf,
             "max_features": p.max_features,
             "random_state": seed,
-            "n_jobs": 1,  # more threads add the trees' votes in an order that varies
+            "n_jobs": 1,  # more threads add the trees' votes in a varying order
         }
 
     def check(self) -> None:
@@ -61,7 +61,7 @@ class Forest(Learner):
 
 
 def check_tree(tree: Any, *, features: int) -> None:
-    """Raise `ValueError` where following the tree's indices would leave its arrays or never end."""
+    """Raise `ValueError` if following the tree's indices would leave its arrays or never end."""
     nodes = np.arange(tree.node_count)
     left, right = tree.children_left, tree.children_right
     leaf = left == -1

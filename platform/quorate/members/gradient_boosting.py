@@ -21,13 +21,13 @@ from quorate.registry.parameter_names import named
 class GradientBoostingParams(BoostingParams):
     kind: Literal["gradient_boosting"] = "gradient_boosting"
     leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "max_leaf_nodes"))
-    """Most leaves of a tree."""
+    """Maximum number of leaves per tree."""
     min_samples_leaf: int = Field(20, ge=1)
-    """Least rows of a leaf."""
+    """Minimum number of rows per leaf."""
     l2: float = Field(0.0, ge=0, validation_alias=named("l2", "l2_regularization"))
-    """L2 penalty of the leaves' values."""
+    """L2 penalty on the leaf values."""
     max_features: float = Field(1.0, gt=0, le=1)
-    """Part of the features that is tried at each split."""
+    """Fraction of the features that is tried at each split."""
 
 
 @MEMBERS.register("gradient_boosting")
@@ -62,8 +62,8 @@ class GradientBoosting(Boosting):
         watched: dict[str, Any] = {}
         if held is not None:
             watched = {"X_val": held.x, "y_val": held.y, "sample_weight_val": held.weight}
-        # scikit-learn cannot bin a column of missing values only, where the rows held out have all values of the fold.
-        # With any number instead it is a column of equal values, which no tree splits.
+        # scikit-learn cannot bin a column with only missing values, which occurs if all its values are in the held-out
+        # rows. With any number instead it is a constant column, which no tree splits.
         empty = np.isnan(train.x).all(axis=0)
         x = np.where(empty, np.float32(0), train.x) if empty.any() else train.x
         self.model.fit(x, train.y, sample_weight=train.weight, **watched)
@@ -73,7 +73,7 @@ class GradientBoosting(Boosting):
 
 
 def check_boosting(model: HistGradientBoostingClassifier, *, width: int) -> None:
-    """Raise `ValueError` where a loaded model for `width` columns is inconsistent and would crash the process."""
+    """Raise `ValueError` if a loaded model for `width` columns is inconsistent and would crash the process."""
     _check_preparation(model, width=width)
     for k, categorical in enumerate(model._bin_mapper.is_categorical_):
         known = model._bin_mapper.bin_thresholds_[k]
@@ -81,13 +81,13 @@ def check_boosting(model: HistGradientBoostingClassifier, *, width: int) -> None
             raise ValueError("the saved boosting is inconsistent: it has a category beyond 255")
     trees = [tree for round_ in model._predictors for tree in round_]
     if any(len(round_) != len(model._baseline_prediction.T) for round_ in model._predictors):
-        raise ValueError("the saved boosting is inconsistent: a round has not a tree for each class")
+        raise ValueError("the saved boosting is inconsistent: a round does not have one tree per class")
     for tree in trees:
         check_nodes(tree.nodes, tree.raw_left_cat_bitsets, features=width)
 
 
 def _check_preparation(model: Any, *, width: int) -> None:
-    """What comes before the trees is scikit-learn's own, and gives them as many columns as they may look at."""
+    """Check that the preprocessing is scikit-learn's own and gives the trees as many columns as they use."""
     if model._preprocessor is not None:
         _, prepare, _ = model._preprocessor.transformers_[1]
         if not isinstance(prepare.func, functools.partial) or prepare.func.func is not check_array:
@@ -99,7 +99,7 @@ def _check_preparation(model: Any, *, width: int) -> None:
 
 
 def check_nodes(nodes: NDArray[np.void], sets: NDArray[np.uint32], *, features: int) -> None:
-    """Raise `ValueError` where following the tree's indices would leave its arrays or never end."""
+    """Raise `ValueError` if following the tree's indices would leave its arrays or never end."""
     at = np.arange(len(nodes))
     children = [nodes[side].astype(np.int64) for side in ("left", "right")]
     inside = np.all([(at < child) & (child < len(nodes)) for child in children], axis=0)

@@ -1,4 +1,4 @@
-"""Rows of a fold's own training part that are held out from it, to see when boosting has learned enough."""
+"""Hold out rows of a fold's training rows, to decide when boosting stops."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from quorate.data.dataset import Rows
 def hold_out(
     y: NDArray[np.int64], *, fraction: float, seed: int, groups: NDArray[np.int64] | None = None
 ) -> tuple[Rows, Rows]:
-    """(positions to learn from, positions held out), both sorted.
+    """Return (positions to learn from, positions held out), both sorted.
 
-    Held out are about `fraction` of the rows, stratified by class; with `groups` (N,) whole groups, drawn
-    at random. Each class keeps a row to learn from, so that few rows or groups may hold out none.
+    About `fraction` of the rows are held out, stratified by class; with `groups` (N,) whole groups, drawn at random.
+    Each class keeps a row to learn from, so few rows or groups can result in no held-out rows.
     """
     random = np.random.default_rng(seed)
     held = _by_class(y, fraction, random) if groups is None else _by_group(y, groups, fraction, random)

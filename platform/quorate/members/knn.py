@@ -18,9 +18,9 @@ from quorate.registry.parameter_names import named
 class KnnParams(LearnerParams):
     kind: Literal["knn"] = "knn"
     neighbours: int = Field(15, ge=1, validation_alias=named("neighbours", "neighbors", "n_neighbors"))
-    """Training rows that vote; at most as many as the fold has."""
+    """Number of training rows that vote; at most as many as the fold has."""
     votes: Literal["distance", "equal"] = "distance"
-    """`distance` lets the nearer ones count more, by one over the distance."""
+    """`distance` weights each vote by one over the distance; `equal` weights all votes equally."""
 
 
 @MEMBERS.register("knn")
@@ -32,7 +32,8 @@ class Knn(Learner):
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        # Quadratic, for the figures compare all rows: .5 s for 3,600 of 784 features, 1.7 s for 16,000 of 14 columns.
+        # Quadratic: computing the metrics compares all rows. .5 s for 3,600 of 784 features, 1.7 s for 16,000 of 14
+        # columns.
         return float(0.01 + 2 * (rows / 8000) ** 2 * (0.2 + signature.size / 784))
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:

@@ -1,4 +1,4 @@
-"""What members made of scikit-learn estimators share: features, classes, skops files with an allow-list."""
+"""Shared parts of members with scikit-learn estimators: features, classes, and skops files with an allow-list."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ MODEL = "model.skops"
 
 
 class LearnerParams(WeightingParams):
-    """What every scikit-learn member takes."""
+    """Parameters of every scikit-learn member."""
 
     standardize: Scheme = "feature"
-    """Statistics of the fold's training rows: of each pixel or column (`feature`), channel, or of each sample;
-    `quantile` maps the columns of a table to normal distributions, `robust` takes median and interquartile range;
-    `zca` and `pca` whiten images, `pca` tables too."""
+    """Statistics of the fold's training rows: of each pixel or column (`feature`), of each channel, or of each sample;
+    `quantile` maps the columns of a table to normal distributions, `robust` uses median and interquartile range; `zca`
+    and `pca` whiten images, `pca` also tables."""
     features: backbone.Features | None = None
-    """Learn from what a frozen network of timm makes of each image, rather than from pixels: `timm/NAME`, or a mapping;
-    see below. `standardize` then scales its numbers."""
+    """Use the features of a frozen network of timm instead of pixels: `timm/NAME`, or a mapping; see below.
+    `standardize` then scales these features."""
 
     @property
     def frozen_backbone(self) -> backbone.Backbone | None:
@@ -47,13 +47,13 @@ class Learner(Member):
     Params: ClassVar[type[LearnerParams]] = LearnerParams
     version: ClassVar[int] = 2
     encoding: ClassVar[Encoding] = "onehot"
-    """How this kind takes the categories of tables."""
+    """How this kind encodes the categories of tables."""
     trusted: ClassVar[tuple[str, ...]] = ()
-    """Types beyond skops' own that a saved model of this kind may hold; never read from a file."""
+    """Types that a saved model of this kind may contain besides skops' own; never read from a file."""
     weighs: ClassVar[bool] = True
     """Whether the estimator's `fit` takes `sample_weight`."""
     resamples: ClassVar[bool] = True
-    """Whether rows may be drawn more than once: not where an inner cross-validation would see them twice."""
+    """Whether rows may be drawn more than once; false if an inner cross-validation would see a row in both parts."""
 
     def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None:
         self.params = params
@@ -65,16 +65,16 @@ class Learner(Member):
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """The classes that the fold's training rows have, in the order of the model's probabilities."""
+        """The classes of the fold's training rows, in the order of the model's probabilities."""
         classes: NDArray[np.int64] = self.model.classes_
         return classes
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
-        """An unfitted estimator with `predict_proba`, for training labels `y`."""
+        """Return an unfitted estimator with `predict_proba`, for training labels `y`."""
         raise AssertionError("each kind makes its own")
 
     def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
-        """Fit `self.model` on the features `x` of the rows `train`, which count as `weight` (N,) says."""
+        """Fit `self.model` on the features `x` of the rows `train`, with weights `weight` (N,)."""
         y, seed = train.y, run.seed % 2**32
         if self.params.sampling:
             rows = balanced_rows(y, seed=seed)
@@ -83,25 +83,25 @@ class Learner(Member):
         self.model.fit(x, y, **({} if weight is None else {"sample_weight": weight}))
 
     def model_proba(self, x: Matrix) -> NDArray[np.floating[Any]]:
-        """Probabilities (N, `len(self.classes)`) of features."""
+        """Return the probabilities (N, `len(self.classes)`) for features."""
         proba: NDArray[np.floating[Any]] = self.model.predict_proba(x)
         return proba
 
     def write_model(self, folder: Path) -> dict[str, Any]:
-        """Write the model's files; gives what `read_model` needs beside them."""
+        """Write the model's files; return the other data that `read_model` needs."""
         import skops.io  # imports every estimator of scikit-learn: seconds
 
         skops.io.dump(self.model, folder / MODEL, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
         return {}
 
     def read_model(self, folder: Path, saved: dict[str, Any]) -> None:
-        """Make the model of the files that `write_model` wrote."""
+        """Restore the model from the files that `write_model` wrote."""
         import skops.io
 
         self.model = skops.io.load(folder / MODEL, trusted=list(self.trusted))
 
     def check(self) -> None:
-        """Raise `ValueError` where a loaded model is inconsistent and would crash the process."""
+        """Raise `ValueError` if a loaded model is inconsistent and would crash the process."""
 
     @classmethod
     def numerics(cls, params: LearnerParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
@@ -111,7 +111,7 @@ class Learner(Member):
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        raise AssertionError("each kind knows its own")
+        raise AssertionError("each kind has its own")
 
     def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
         started = time.perf_counter()
@@ -133,7 +133,7 @@ class Learner(Member):
     def save(self, folder: Path) -> None:
         write_header(
             folder,
-            params=self.params.model_copy(update={"features": None}),  # what is left of it is with the features
+            params=self.params.model_copy(update={"features": None}),  # the features store the rest
             n_classes=self.n_classes,
             features=self.features.save(folder),
             **self.write_model(folder),
@@ -151,7 +151,7 @@ class Learner(Member):
         return member
 
     def _proba(self, x: Matrix) -> Proba:
-        """Columns for all classes of the job; one that the fold missed has probability 0."""
+        """Return columns for all classes of the job; a class that is missing in the fold has probability 0."""
         proba = np.zeros((len(x), self.n_classes), np.float32)
         proba[:, self.classes] = self.model_proba(x)
         return proba

@@ -23,22 +23,22 @@ class LightgbmParams(PackageParams):
     needs_package: ClassVar[str] = "lightgbm"
     kind: Literal["lightgbm"] = "lightgbm"
     leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "num_leaves"))
-    """Most leaves of a tree."""
+    """Maximum number of leaves per tree."""
     min_samples_leaf: int = Field(
         20, ge=1, validation_alias=named("min_samples_leaf", "min_data_in_leaf", "min_child_samples")
     )
-    """Least rows of a leaf."""
+    """Minimum number of rows per leaf."""
     l2: float = Field(0.0, ge=0, validation_alias=named("l2", "lambda_l2", "reg_lambda"))
-    """L2 penalty of the leaves' values."""
+    """L2 penalty on the leaf values."""
     rows: float = Field(1.0, gt=0, le=1, validation_alias=named("rows", "bagging_fraction", "subsample"))
-    """Part of the rows that each tree sees."""
+    """Fraction of the rows used for each tree."""
     columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "feature_fraction", "colsample_bytree"))
-    """Part of the features that each tree sees."""
+    """Fraction of the features used for each tree."""
 
 
 @MEMBERS.register("lightgbm")
 class Lightgbm(Boosting):
-    """Leaf-wise boosted trees (Ke et al., 2017); saved as LightGBM's text."""
+    """Leaf-wise boosted trees (Ke et al., 2017); saved in LightGBM's text format."""
 
     Params: ClassVar[type[LearnerParams]] = LightgbmParams
 
@@ -62,7 +62,7 @@ class Lightgbm(Boosting):
             "seed": seed,
             "num_threads": threads,
             "deterministic": True,
-            "force_row_wise": True,  # else the faster of two ways is measured, and they differ in their last bits
+            "force_row_wise": True,  # otherwise it measures which of two methods is faster; their last bits differ
             "verbosity": -1,
         }
 
@@ -92,7 +92,7 @@ class Lightgbm(Boosting):
 
 
 def check_text(text: str, *, features: int, classes: int) -> None:
-    """Raise `ValueError` where following a tree's indices would leave its arrays or never end."""
+    """Raise `ValueError` if following a tree's indices would leave its arrays or never end."""
     trees = text.split("end of trees")[0].split("\nTree=")
     head, *bodies = [dict(line.split("=", 1) for line in tree.splitlines() if "=" in line) for tree in trees]
     per_round = classes if classes > 2 else 1

@@ -18,9 +18,9 @@ from quorate.registry.parameter_names import named
 class LogisticParams(LearnerParams):
     kind: Literal["logistic"] = "logistic"
     C: float = Field(1.0, gt=0)
-    """Inverse of the L2 penalty's strength; scikit-learn's default."""
+    """Inverse of the strength of the L2 penalty; scikit-learn's default."""
     max_iter: int = Field(1000, ge=1, validation_alias=named("max_iter", "iterations", "epochs"))
-    """Most steps of L-BFGS."""
+    """Maximum number of L-BFGS steps."""
 
 
 @MEMBERS.register("logistic")

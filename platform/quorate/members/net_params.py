@@ -1,4 +1,4 @@
-"""What a network takes from a job file, and what follows from it before anything is trained."""
+"""The parameters of networks in a job file, and the checks and estimates before training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from quorate.training.tta import Tta
 
 
 def _with_patience(value: object) -> object:
-    """`early_stopping: 10` (or `patience: 10`) is short for `{patience: 10}`."""
+    """Expand `early_stopping: 10` (or `patience: 10`) to `{patience: 10}`."""
     return {"patience": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -46,67 +46,72 @@ class NetParams(WeightingParams):
     arch: kind_of(ARCHS)  # type: ignore[valid-type]
     """Architecture: `mlp`, `small_cnn`, `small_resnet`, `timm/NAME` or `torchvision/NAME`."""
     epochs: int = Field(20, ge=1, le=100_000, validation_alias=named("epochs", "max_epochs", "num_epochs"))
-    """Passes over the training rows."""
+    """Number of passes over the training rows."""
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] | Literal["auto"] = 64
-    """Rows of one batch; `auto` takes the largest power of two that fits in memory and leaves an epoch eight steps."""
+    """Number of rows per batch; `auto` uses the largest power of two that fits in memory and leaves at least eight
+    steps per epoch."""
     lr: float = Field(1e-2, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
-    """Learning rate; the highest one where the schedule varies it."""
+    """Learning rate; the maximum if the schedule varies it."""
     optimizer: kind_of(OPTIMIZERS) = Field("sgd", validate_default=True)  # type: ignore[valid-type]
-    """What turns gradients into steps; see the optimizers below."""
+    """The update rule for the weights; see the optimizers below."""
     schedule: kind_of(SCHEDULES) = Field("constant", validate_default=True)  # type: ignore[valid-type]
     """How the learning rate varies; see the schedules below."""
     weight_decay: float = Field(1e-3, ge=0, lt=1)
-    """L2 penalty's factor, as torch's optimizers take it."""
+    """Factor of the L2 penalty, as in torch's optimizers."""
     decay: Decayed = "all"
-    """Which parameters `weight_decay` is for: `all`, or `weights` without biases, norms and others of one dimension."""
+    """Parameters that `weight_decay` applies to: `all`, or `weights` (no biases, norms and other one-dimensional
+    parameters)."""
     layer_decay: float = Field(1.0, gt=0, le=1)
-    """Rate of each layer over that of the next one; the last layer has `lr`, with 1 all have. For fine-tuning."""
+    """Ratio of each layer's learning rate to that of the next layer; the last layer uses `lr`, and 1 gives all layers
+    the same. For fine-tuning."""
     init: kind_of(INITIALIZATIONS) = DefaultParams()  # type: ignore[valid-type]
-    """What the weights begin as; see the initializations below."""
+    """Initial values of the weights; see the initializations below."""
     dropout: float = Field(0.0, ge=0, lt=1, validation_alias=named("dropout", "drop_rate"))
-    """Probability of dropping a unit before the last layer (every hidden layer of `mlp`)."""
+    """Probability of dropping a unit before the last layer (in `mlp`: in every hidden layer)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Part of each label that is spread over all classes (Szegedy et al., 2016)."""
+    """Fraction of each label that is spread over all classes (Szegedy et al., 2016)."""
     clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """Greatest L2 norm of all gradients together; larger ones are scaled down to it."""
+    """Maximum L2 norm of all gradients together; larger gradients are scaled down."""
     accumulate: int = Field(1, ge=1, le=10_000)
-    """Batches whose gradients make one step: as a batch so many times larger, in the memory of one."""
+    """Number of batches whose gradients are added up for one step: like a batch that many times larger, with the memory
+    of one."""
     l1: float = Field(0.0, ge=0, allow_inf_nan=False)
-    """Factor of an L1 penalty on the weights of layers, biases and normalizations left out."""
+    """Factor of an L1 penalty on the weights of layers, without biases and normalizations."""
     max_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """Greatest L2 norm of the weights into one unit, restored after each step (3 or 4 are usual, with dropout)."""
+    """Maximum L2 norm of the weights into one unit, enforced after each step (3 or 4 are usual, with dropout)."""
     ema: float | None = Field(None, gt=0, lt=1)
-    """Decay, for each step, of a moving average of the weights (0.999 is usual): a second member `NAME.ema`."""
+    """Decay per step of a moving average of the weights (0.999 is usual): a second member `NAME.ema`."""
     swa: Swa | None = None
     """Average of the last epochs' weights: a second member `NAME.swa`; see below."""
     snapshots: int = Field(1, ge=1, le=100)
-    """Members from one run: the rate falls along a cosine in so many cycles, and the weights at the end of each but
-    the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
+    """Number of members from one run: the learning rate falls along a cosine in this number of cycles, and the weights
+    at the end of each cycle but the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
     mc_dropout: int = Field(0, ge=0, le=1000)
-    """Monte Carlo dropout: predictions are averaged over so many networks with units dropped; 0 drops none."""
+    """Monte Carlo dropout: number of networks with dropped units over which predictions are averaged; 0 turns it
+    off."""
     early_stopping: Annotated[
         EarlyStopping | None,
         BeforeValidator(_with_patience, json_schema_input_type=EarlyStopping | Annotated[int, Field(ge=1)] | None),
     ] = Field(None, validation_alias=named("early_stopping", "patience"))
-    """When to end before the last epoch: a mapping, or the patience in epochs alone; see below."""
+    """When to stop before the last epoch: a mapping, or the patience in epochs alone; see below."""
     augment: Augment = Augment()
     """How training images are varied; see below."""
     tta: Tta | None = None
     """Test-time augmentation: predict several variants of each image and average; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
-    """`auto` takes the backbone's own mean and deviation with `weights`, else those of each channel;
-    on tables `quantile`."""
+    """`auto` uses the mean and standard deviation of the backbone with `weights`, otherwise those of each channel; on
+    tables it uses `quantile`."""
     size: int | None = Field(None, ge=4, le=4096)
-    """Side to which images are resized before the network; as they are when left out."""
+    """Side to which images are resized before the network; by default they are not resized."""
     weights: Literal["hub"] | ExistingPath | None = None
     """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file in the
     architecture's key names."""
     pretrain: kind_of(PRETRAININGS) | None = None  # type: ignore[valid-type]
     """Learn from images without their labels first; see the pretrainings below."""
     finetune: Finetune | None = None
-    """How the weights that the network starts from are trained on; all alike when left out. See below."""
+    """How the initial weights are fine-tuned; by default all parts are trained alike. See below."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto` takes bfloat16 for training where the hardware is faster with it; predictions are float32."""
+    """`auto` uses bfloat16 for training if the hardware is faster with it; predictions use float32."""
 
     @property
     def most_epochs(self) -> int:
@@ -146,21 +151,21 @@ class NetParams(WeightingParams):
             )
         if self.early_stopping and (self.swa or self.snapshots > 1):
             several = "swa" if self.swa else "snapshots"
-            raise ValueError(f"{several} needs all epochs, and early_stopping ends before them; leave one of them out")
+            raise ValueError(f"{several} needs all epochs, but early_stopping can end before; leave out one of them")
         if self.snapshots > 1 and getattr(self.schedule, "cycles", 1) != self.snapshots:
             raise ValueError(
-                f"snapshots: {self.snapshots} are taken at the ends of cycles; leave schedule out, or take "
+                f"snapshots: {self.snapshots} are taken at the ends of cycles; leave schedule out, or write "
                 f"{{kind: cosine, cycles: {self.snapshots}}}"
             )
         if self.mc_dropout and not self.dropout:
-            raise ValueError("mc_dropout averages over dropped units, and dropout is 0; set dropout, 0.2 for example")
+            raise ValueError("mc_dropout averages over dropped units, but dropout is 0; set dropout, such as 0.2")
         if isinstance(self.weights, Path) and not self.weights.is_file():
             raise ValueError(f"weights: {self.weights} is not a file")
         for part in (self.optimizer, self.schedule):
             if isinstance(part, TimedParams):
                 part.check_epochs(self.epochs)
         if self.weights is not None and self.init.kind != "default":
-            raise ValueError(f"init: {self.init.kind} would overwrite the weights that are read; leave one of them out")
+            raise ValueError(f"init: {self.init.kind} would overwrite the loaded weights; leave out one of them")
         if self.weights == "hub" and not ARCHS.get(self.arch.kind).loads_weights:
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
@@ -178,12 +183,12 @@ class NetParams(WeightingParams):
             )
         if self.finetune is not None:
             if self.weights is None and kind is None:
-                raise ValueError("finetune needs something to start from: add weights or pretrain, or leave it out")
+                raise ValueError("finetune requires initial weights: add weights or pretrain, or leave it out")
             self.finetune.check_epochs(self.epochs)
             if self.layer_decay < 1 and self.finetune.freeze == "none" and self.finetune.backbone_lr < 1:
                 raise ValueError(
                     f"layer_decay: {self.layer_decay:g} and finetune.backbone_lr: {self.finetune.backbone_lr:g} would "
-                    "both lower the rate below the head; leave layer_decay out, or write finetune: {backbone_lr: 1}"
+                    "both lower the learning rate below the head; leave out layer_decay, or set backbone_lr to 1"
                 )
         return self
 
@@ -192,7 +197,7 @@ _TYPICAL_CARDINALITY = 16
 
 
 def expected_shape(params: NetParams, signature: Signature) -> Shape:
-    """What the network will take, as far as it is known before its columns are encoded."""
+    """Return the shape of the network's input, if it is known before the columns are encoded."""
     if isinstance(signature, ImageSignature):
         return (params.size, params.size, signature.shape[2]) if params.size else signature.shape
     categories = len(signature.names("categorical"))
@@ -200,7 +205,7 @@ def expected_shape(params: NetParams, signature: Signature) -> Shape:
 
 
 def check_inputs(params: NetParams, signature: Signature) -> None:
-    """Raise `ValueError` where the network cannot take such rows, or parameters have no meaning for them."""
+    """Raise `ValueError` if the network cannot take such rows, or if parameters do not apply to them."""
     if signature.kind not in ARCHS.get(params.arch.kind).takes:
         names = [f"{name}NAME" if name.endswith("/") else name for name in ARCHS.names()]
         fitting = [name for name in names if signature.kind in ARCHS.get(name).takes]
@@ -219,13 +224,13 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
         _check_start(params, signature)
     if params.layer_decay < 1 and not profile(params.arch, expected_shape(params, signature)).layered:
         raise ValueError(
-            f"layer_decay is {params.layer_decay:g}, and {params.arch.kind} does not tell the order of its layers; "
-            "leave it out, or take an architecture of timm or a built-in one"
+            f"layer_decay is {params.layer_decay:g}, but the order of the layers of {params.arch.kind} is not known; "
+            "leave it out, or use an architecture of timm or a built-in one"
         )
 
 
 def _check_start(params: NetParams, signature: Signature) -> None:
-    """Raise `ValueError` where the network cannot take images of that size, or start from what it is to start from."""
+    """Raise `ValueError` if the network cannot take images of that size, or cannot start from the given weights."""
     shape = expected_shape(params, signature)
     assert not isinstance(shape, TableShape)
     try:
@@ -237,9 +242,9 @@ def _check_start(params: NetParams, signature: Signature) -> None:
         if side is None:
             raise
         reason = (str(error).strip().splitlines() or [repr(error)])[0].rstrip(".")
-        has = f"the size is {params.size}" if params.size else "they come as they are"
+        has = f"the size is {params.size}" if params.size else "they are not resized"
         raise ValueError(
-            f"{reason}; {has}, and the least size above that {params.arch.kind} takes is {side}: set size: {side}"
+            f"{reason}; {has}, and the smallest larger size that {params.arch.kind} takes is {side}: set size: {side}"
         ) from error
     if isinstance(params.weights, Path):
         check_weights(params.arch, shape, params.weights)
@@ -250,7 +255,7 @@ def _check_start(params: NetParams, signature: Signature) -> None:
 
 
 def check_augment(params: NetParams, signature: ImageSignature) -> None:
-    """Raise `ValueError` where images of that signature cannot be varied as `augment` and `tta` say."""
+    """Raise `ValueError` if `augment` and `tta` cannot be applied to images of that signature."""
     named = {"augment": params.augment, "tta.augment": params.tta.augment if params.tta is not None else Augment()}
     for name, augment in named.items():
         try:
@@ -260,31 +265,32 @@ def check_augment(params: NetParams, signature: ImageSignature) -> None:
 
 
 def check_classes(params: NetParams, n_classes: int) -> None:
-    """Raise `ValueError` where labels are to be mixed, and there is nothing to mix."""
+    """Raise `ValueError` if labels are to be mixed, but there is only one class."""
     if n_classes < 2 and (mixing := [step.kind for step in params.augment.mixing]):
-        raise ValueError(f"augment.{mixing[0]} mixes labels, and there is one class only; leave it out")
+        raise ValueError(f"augment.{mixing[0]} mixes labels, but there is only one class; leave it out")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What one image costs in a pass forward, and which convolutions there are."""
+    """The cost of a forward pass for one image, and the types of convolutions."""
 
     flops: int
     grouped: bool
-    """Whether some are grouped."""
+    """Whether there are grouped convolutions."""
     narrow_strided: bool
-    """Whether some are strided 1x1 convolutions of few channels, which must not run channels last on a CPU."""
+    """Whether there are strided 1x1 convolutions with few channels, which must not run channels last on a CPU."""
     layered: bool
-    """Whether the network tells the order of its layers."""
+    """Whether the order of the network's layers is known."""
 
     def memory_format(self, *, convolutional: bool, device: Device) -> MemoryFormat:
-        """How images lie in memory: channels last is faster for convolutions, where they are sound in it."""
+        """Choose the memory format of images: channels last is faster for convolutions, if they are computed correctly
+        in it."""
         sound = device == "cuda" or not self.narrow_strided
         return "channels_last" if convolutional and sound else "contiguous"
 
     @classmethod
     def measure(cls, classify: Callable[[], nn.Module]) -> Profile:
-        """The profile of the network that `classify` gives after it has classified one row with it."""
+        """Measure the network that `classify` returns after classifying one row with it."""
         with FlopCounterMode(display=False) as counter, NarrowStrided() as narrow:
             network = classify()
         return cls(

@@ -1,4 +1,4 @@
-"""Users' own members: a function that makes a scikit-learn estimator, or a class that fulfils `Member`."""
+"""Users' own members: a function that makes a scikit-learn estimator, or a class that implements `Member`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FORM = "build(*, neighbours: int = 5) -> an unfitted scikit-learn classifier"
 _GIVEN = ("seed", "random_state", "n_classes")
 _METHODS = ("fit", "predict_proba", "save", "load")
 _LEARNER_LOADS = ("predict_proba", "load", "model_proba", "read_model", "write_model", "check", "_proba")
-"""What a kind may not have of its own where Quorate is to load it without the kind's code."""
+"""Methods that a kind must not override if Quorate is to load it without the kind's code."""
 
 
 class OwnLearner(Learner):
-    """A scikit-learn classifier that a user's function makes, on the features of every learner.
+    """A scikit-learn classifier that a user's function makes, with the features of all learners.
 
-    The function may ask by name for `seed` (or `random_state`) and `n_classes`; what else it takes stands
-    in the job file.
+    The function may have parameters named `seed` (or `random_state`) and `n_classes`; its other parameters are set in
+    the job file.
     """
 
     version: ClassVar[int] = 1
@@ -50,12 +50,12 @@ class OwnLearner(Learner):
         except Exception as error:  # a user's code may raise anything
             raise OwnCodeError(f"{cls.kind} raises {said(error)}") from error
         if not isinstance(made, BaseEstimator):
-            raise OwnCodeError(f"{cls.kind} gives a {type(made).__name__}; give an unfitted scikit-learn classifier")
+            raise OwnCodeError(f"{cls.kind} returned a {type(made).__name__}, not an unfitted scikit-learn classifier")
         return made
 
 
 def adopt_member(kind: str, found: Any) -> type[Member]:
-    """A member of a class with `Params`, a subclass of `Learner` among them, or of a function."""
+    """Make a member kind from a class with `Params` (also a subclass of `Learner`), or from a function."""
     if not isinstance(found, type):
         return _of_function(kind, found)
     names = ("estimator",) if issubclass(found, Learner) else _METHODS
@@ -65,7 +65,7 @@ def adopt_member(kind: str, found: Any) -> type[Member]:
 
 def _of_function(kind: str, function: Any) -> type[Member]:
     if not callable(function):
-        raise OwnCodeError(f"it is a {type(function).__name__}; a class or a function is needed: {_FORM}")
+        raise OwnCodeError(f"it is a {type(function).__name__}; it must be a class or a function: {_FORM}")
     params = params_of(function, what="member kind", kind=kind, base=LearnerParams, given=_GIVEN)
     options = {
         name: getattr(function, name)
@@ -78,7 +78,7 @@ def _of_function(kind: str, function: Any) -> type[Member]:
 
 
 def _of_class(kind: str, found: type) -> type[Member]:
-    """The class with what every member has: a version, a cost, numerics, and what its bundle needs."""
+    """Add what every member has to the class: a version, a cost, numerics, and the requirements of its bundle."""
     reachable = package_of(found.__module__)
     defaults: dict[str, Any] = {"version": 1, "cost": classmethod(_cost), "numerics": classmethod(_numerics)}
     missing = {name: value for name, value in defaults.items() if not _has(found, name)}
@@ -102,14 +102,14 @@ def _of_class(kind: str, found: type) -> type[Member]:
 
 
 def _has(found: type, name: str) -> bool:
-    """Whether the class has it, other than from what only says that it should."""
+    """Return whether the class has an implementation of its own, not that of the protocol."""
     return getattr(found, name, None) not in (None, getattr(Member, name, None)) and not (
         name == "cost" and issubclass(found, Learner) and found.cost.__func__ is Learner.cost.__func__  # type: ignore[attr-defined]
     )
 
 
 def _way_back(found: type, folder: Path, *, package: str, kind: str) -> dict[str, str]:
-    """How a bundle loads what was saved: by Quorate alone, or with the user's package."""
+    """Return how a bundle loads the saved member: by Quorate alone, or with the user's package."""
     needed = {"requires": package}
     if not issubclass(found, Learner):
         return needed | {"reason": "its class saves and loads itself"}
@@ -127,19 +127,19 @@ def _way_back(found: type, folder: Path, *, package: str, kind: str) -> dict[str
 
 
 def _same(found: type, name: str) -> bool:
-    """Whether a class method, bound anew at each look, is `Learner`'s."""
+    """Return whether a class method is that of `Learner`; it is bound anew at each access."""
     return getattr(getattr(found, name), "__func__", found) is getattr(getattr(Learner, name), "__func__", Learner)
 
 
 def _cost(cls: Any, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-    """A guess where nobody knows: a microsecond for each value of each row and class."""
+    """A guess for unknown costs: a microsecond for each value of each row and class."""
     return float(1e-6 * rows * signature.size * n_classes)
 
 
 def _savable_numerics(found: type[Learner], kind: str) -> Callable[..., Numerics]:
-    """`numerics` that also refuses a classifier that could not be saved once it is trained.
+    """Make a `numerics` that also rejects a classifier that could not be saved after training.
 
-    It fits a trial for the first of the members and folds that have the same parameters.
+    It fits a trial once for all members and folds with the same parameters.
     """
     passed: set[tuple[str, Signature]] = set()
 

@@ -1,4 +1,4 @@
-"""Loads a scikit-learn classifier of a user's own kind without that kind: nothing but scikit-learn is trusted."""
+"""Load a scikit-learn classifier of a user's own kind without that kind; only scikit-learn is trusted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from quorate.members.gradient_boosting import check_boosting
 from quorate.members.learner import MODEL, Learner
 
 LOADER = "learner"
-"""Names this module in a member's header."""
+"""Name of this module in a member's header."""
 
 _KERNELS = (
     "CompoundKernel",
@@ -52,12 +52,12 @@ _TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.utils._bunch.Bunch",
 )
-"""What estimators hold beyond skops' own types, as far as a damaged one is noticed by `check`."""
+"""Types in estimators besides skops' own, limited to those that `check` can validate."""
 
 
 _TRIAL_ROWS, _TRIAL_COLUMNS, TRIAL_CLASSES = 60, 8, 3
 _TRIAL_PARAMS = {"n_estimators": 2, "max_iter": 2, "n_jobs": 1}
-"""The most trees, rounds and processes of a trial: what a bundle holds does not depend on their number."""
+"""Maximum numbers of trees, rounds and processes in a trial: the content of a bundle does not depend on them."""
 _SEARCH_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
 """Compiled code follows their indices without a check."""
 _BRUTE = "set its algorithm to brute, which searches without a tree"
@@ -68,7 +68,7 @@ _OTHER_WAYS = (
 
 
 class SavedLearner(Learner):
-    """A fitted classifier; it predicts and no more."""
+    """A fitted classifier that can only predict."""
 
     trusted: ClassVar[tuple[str, ...]] = _TRUSTED
 
@@ -84,7 +84,7 @@ class SavedLearner(Learner):
 
 
 def load(folder: Path) -> SavedLearner:
-    """What `Learner.save` wrote, whatever its kind; raises `ValueError` for types that are not trusted."""
+    """Load what `Learner.save` wrote, for any kind; raises `ValueError` for types that are not trusted."""
     header = read_header(folder)
     features = load_any_features(folder, header["features"])
     member = SavedLearner(None, signature=features.signature, n_classes=header["n_classes"])
@@ -95,7 +95,7 @@ def load(folder: Path) -> SavedLearner:
 
 
 def untrusted_types(folder: Path) -> list[str]:
-    """The types in a model that was just saved which `load` would not trust."""
+    """Return the types in a newly saved model that `load` would not trust."""
     import skops.io
 
     found: list[str] = skops.io.get_untrusted_types(file=folder / MODEL)
@@ -103,16 +103,16 @@ def untrusted_types(folder: Path) -> list[str]:
 
 
 def trial_labels() -> NDArray[np.int64]:
-    """The labels (n,) of the rows that `check_savable` learns from."""
+    """Return the labels (n,) of the rows that `check_savable` learns from."""
     return np.arange(_TRIAL_ROWS) % TRIAL_CLASSES
 
 
 def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -> None:
-    """Raise `UserError` where a bundle could not hold the fitted `estimator`, before anything is trained.
+    """Raise `UserError` if a bundle could not store the fitted `estimator`, before anything is trained.
 
-    A copy with few trees and rounds learns from a few random rows of three classes and is saved; if it cannot learn so,
-    a copy as it is. A classifier that cannot learn from these rows is judged by what it is before it is fitted.
-    `trusted` are types that a bundle may hold besides scikit-learn's.
+    A copy with few trees and rounds is fitted on a few random rows of three classes and saved. If that fails, an
+    unchanged copy is tried. A classifier that cannot learn from these rows is checked unfitted. `trusted` are types
+    that a bundle may contain besides scikit-learn's.
     """
     import skops.io
 
@@ -143,7 +143,7 @@ def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -
 
 
 def _small(estimator: Any) -> Any:
-    """A copy with few trees and rounds, also in the estimators within it."""
+    """Return a copy with few trees and rounds, also in nested estimators."""
     copy = clone(estimator)
     for place, value in copy.get_params(deep=True).items():
         name = place.rpartition("__")[2]
@@ -153,7 +153,7 @@ def _small(estimator: Any) -> Any:
 
 
 def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
-    """`value` and what it is made of: attributes, and what containers hold."""
+    """Yield `value` and its parts: attributes, and the items of containers."""
     if id(value) in seen or isinstance(value, str | bytes | int | float):
         return
     seen.add(id(value))

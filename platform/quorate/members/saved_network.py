@@ -1,4 +1,4 @@
-"""Networks of users' own architectures as ONNX: written and checked at the fit, loaded without the user's code."""
+"""Networks of users' own architectures as ONNX: exported and checked at the fit, loaded without the user's code."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from quorate.training.feed import Feed, feed_of
 from quorate.training.tta import Tta, averaged
 
 LOADER = "onnx"
-"""Names this module in a member's header."""
+"""Name of this module in a member's header."""
 NETWORK = "network.onnx"
 MOST_DIFFERENCE = 1e-4
-"""Greatest difference of a probability from PyTorch's that an exported network may show."""
+"""Maximum difference between a probability of an exported network and PyTorch's."""
 SAMPLE_ROWS = 64
 _OPSET = 18
 _BATCH = 256
@@ -46,11 +46,10 @@ class OnnxExport:
 
 
 def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
-    """`network` as ONNX, checked on the rows of `sample` (n, ...) as float32 inputs on the CPU.
+    """Export `network` as ONNX, checked on the rows of `sample` (n, ...) as float32 inputs on the CPU.
 
-    The tracing exporter takes a fifth of a second and does not see branches on values; where its network
-    differs, that of `torch.export` is tried, which takes seconds. A difference is taken on all rows and on
-    the first alone.
+    The tracing exporter takes a fifth of a second and does not see branches on values. If its network differs, that of
+    `torch.export` is tried, which takes seconds. The difference is measured on all rows, and on the first row alone.
     """
     reasons = []
     sample = sample if len(sample) > 1 else torch.cat([sample, sample])
@@ -63,7 +62,7 @@ def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
             difference = max(float(np.abs(part - expected[: len(part)]).max()) for part in parts)
         except ModuleNotFoundError as error:
             return OnnxExport(None, np.inf, f"{error.name} is not installed: {how_to_install('onnx')}")
-        except Exception as error:  # noqa: BLE001  (what cannot be exported fails in many ways)
+        except Exception as error:  # noqa: BLE001  (exports fail in many ways)
             reasons.append(f"it cannot be exported: {said(error)[:300]}")
             continue
         if difference <= MOST_DIFFERENCE:
@@ -73,7 +72,7 @@ def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
 
 
 class SavedNetwork:
-    """A trained network in ONNX Runtime, one thread; it predicts and no more."""
+    """A trained network in ONNX Runtime, with one thread, that can only predict."""
 
     def __init__(self, content: bytes, features: Features, *, size: int | None, tta: Tta | None = None) -> None:
         self.history: list[dict[str, float]] = []
@@ -83,7 +82,7 @@ class SavedNetwork:
         self._answer = _Session(content)
 
     def predict_proba(self, x: Inputs) -> Proba:
-        """float32 (N, K)"""
+        """Return float32 (N, K)."""
         feed = feed_of(x, self.features, numerics=Numerics(), size=self._size)
         return averaged(self._of, feed, self._tta)
 
@@ -92,7 +91,7 @@ class SavedNetwork:
 
 
 def load(folder: Path) -> SavedNetwork:
-    """The network of a member's folder; raises `UserError` where ONNX Runtime is not installed."""
+    """Load the network of a member's folder; raises `UserError` if ONNX Runtime is not installed."""
     header = read_header(folder)
     features = load_features(folder, header["features"])
     params = header["params"]
@@ -101,7 +100,7 @@ def load(folder: Path) -> SavedNetwork:
 
 
 class _Session:
-    """Class probabilities of float32 inputs."""
+    """Computes class probabilities of float32 inputs."""
 
     def __init__(self, content: bytes) -> None:
         try:
@@ -151,7 +150,7 @@ def _exported(network: nn.Module, sample: torch.Tensor, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither the exporters' warnings nor their notes."""
+    """Suppress the exporters' warnings and notes."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -24,15 +24,15 @@ from quorate.training.context import Hardware, Numerics, TaskContext
 
 
 def _recipe(value: object) -> object:
-    """The path of a class alone is a recipe without parameters."""
+    """Make a recipe without parameters from the path of a class."""
     return {CLASS: value} if isinstance(value, str) else value
 
 
 class SklearnParams(LearnerParams):
     kind: Literal["sklearn"] = "sklearn"
     estimator: Annotated[dict[str, Any], BeforeValidator(_recipe, json_schema_input_type=str | dict[str, Any])]
-    """The classifier: the path of its class (`sklearn.neural_network.MLPClassifier`), or a mapping with the key
-    `class` and the parameters of the class; a parameter that is an estimator is such a mapping too."""
+    """The classifier: the path of its class (`sklearn.neural_network.MLPClassifier`), or a mapping with the key `class`
+    and the parameters of the class; a parameter that is an estimator is also such a mapping."""
     encoding: Literal["onehot", "ordinal"] = "onehot"
     """How the categories of tables become numbers: columns of 0 and 1, or one number each, which suits trees."""
 
@@ -46,7 +46,7 @@ class SklearnParams(LearnerParams):
 
 
 _SAVABLE: set[str] = set()
-"""Recipes whose estimator is known to be savable: a plan asks for each fold of each member."""
+"""Recipes whose estimator is known to be savable: a plan checks each fold of each member."""
 
 
 @MEMBERS.register("sklearn")
@@ -73,7 +73,8 @@ class Sklearn(SavedLearner):
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        # An assumption: classifiers range over orders of magnitude. It orders the queue and decides nothing else.
+        # An assumption: the cost of classifiers ranges over orders of magnitude. It only affects the order of the
+        # queue.
         return float(1e-6 * rows * signature.size * n_classes)
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
@@ -88,6 +89,6 @@ class Sklearn(SavedLearner):
 def _check_weighs(estimator: Any, recipe: Mapping[str, Any]) -> None:
     if not has_fit_parameter(estimator, "sample_weight"):
         raise UserError(
-            f"{recipe[CLASS]} cannot count some rows more than others: its fit takes no sample_weight; leave out "
-            "class_weight and the weights of the data, or take another classifier"
+            f"{recipe[CLASS]} cannot weight rows: its fit takes no sample_weight; leave out class_weight and the "
+            "weights of the data, or use another classifier"
         )

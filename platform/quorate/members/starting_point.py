@@ -1,4 +1,4 @@
-"""What a network starts from, looked at when the job is planned: sizes, weights files, pretraining, fine-tuning."""
+"""Check the starting point of a network when the job is planned: sizes, weights files, pretraining, fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ImageShape = tuple[int, int, int]
 
 _SIDES = (8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)
 _CANNOT = (RuntimeError, ValueError, AssertionError)
-"""What networks raise where an image is too small for them."""
+"""Errors of networks for images that are too small."""
 
 
 def least_size(arch: KindParams, shape: ImageShape) -> int | None:
-    """The least side above that of `shape` which the architecture takes; None where there is none up to 512."""
+    """Return the smallest side above that of `shape` that the architecture takes; None if there is none up to 512."""
     below = max(shape[:2])
     for side in _SIDES:
         if side <= below:
             continue
         if _takes(arch, side, shape[2]):
-            while side - below > 1:  # what the network cannot take, and what it can, come nearer to each other
+            while side - below > 1:  # bisect between a side that fails and one that works
                 middle = (below + side) // 2
                 below, side = (below, middle) if _takes(arch, middle, shape[2]) else (middle, side)
             return side
@@ -48,7 +48,7 @@ def _takes(arch: KindParams, side: int, channels: int) -> bool:
 
 
 def check_weights(arch: KindParams, shape: ImageShape, path: Path) -> None:
-    """Raise `WeightsError` or `ValueError` where the file cannot be read, or is of another architecture."""
+    """Raise `WeightsError` or `ValueError` if the file cannot be read, or belongs to another architecture."""
     standing = path.stat()
     _check_weights(arch, shape, path, standing.st_mtime_ns, standing.st_size)
 
@@ -67,15 +67,15 @@ def _check_weights(arch: KindParams, shape: ImageShape, path: Path, changed: int
             raise WeightsError(" ".join(str(error).split())) from None
         return
     if isinstance(kind, OwnArch):
-        return  # what a user's code does with the tensors is its own affair
+        return  # a user's code may do anything with the tensors
     try:
         with torch.device("meta"):
             _start(kind, arch, shape, weights)
-    except (RuntimeError, ValueError):  # `meta` may be at fault: what it refuses is tried with values
+    except (RuntimeError, ValueError):  # `meta` may be the cause: try again with values
         try:
             _start(kind, arch, shape, read_weights(path))
         except ValueError as error:
-            raise WeightsError(f"{path.name} is of another architecture: {error}") from None
+            raise WeightsError(f"{path.name} belongs to another architecture: {error}") from None
 
 
 def _start(kind: Any, arch: KindParams, shape: ImageShape, weights: dict[str, torch.Tensor]) -> None:
@@ -86,13 +86,13 @@ def _start(kind: Any, arch: KindParams, shape: ImageShape, weights: dict[str, to
 
 @functools.lru_cache(maxsize=64)
 def count_stages(arch: KindParams, shape: ImageShape) -> int:
-    """The stages of the backbone that gradual unfreezing goes through."""
+    """Return the number of backbone stages that gradual unfreezing goes through."""
     return len(stages_of(_trial(arch, shape)[0]))
 
 
 @functools.lru_cache(maxsize=64)
 def check_head(arch: KindParams, shape: ImageShape, *, pretrain: bool) -> None:
-    """Raise `ValueError` where the network has no head, or to `pretrain`, no vector of features below it."""
+    """Raise `ValueError` if the network has no head or, with `pretrain`, no vector of features below it."""
     network, device = _trial(arch, shape)
     head_names(network)
     if pretrain:
@@ -101,7 +101,7 @@ def check_head(arch: KindParams, shape: ImageShape, *, pretrain: bool) -> None:
 
 
 def _trial(arch: KindParams, shape: ImageShape) -> tuple[nn.Module, torch.device]:
-    """A network of two classes, on the device `meta` where its code allows that, and the device."""
+    """Return a network of two classes, on the device `meta` if its code allows that, and the device."""
     kind = ARCHS.get(arch.kind)
     if isinstance(kind, OwnArch):
         network = kind.trial(arch, shape=shape, n_classes=2)

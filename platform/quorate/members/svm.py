@@ -20,21 +20,21 @@ class SvmParams(LearnerParams):
     C: float = Field(1.0, gt=0)
     """Weight of the errors against the margin; scikit-learn's default."""
     kernel: Literal["rbf", "linear", "poly", "sigmoid"] = "rbf"
-    """The kernel, as scikit-learn names it."""
+    """The kernel, as named by scikit-learn."""
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
     """Kernel coefficient; `scale` is 1 / (features x variance)."""
     degree: int = Field(3, ge=1, le=20)
     """Degree of the polynomial kernel."""
     calibration: Literal["sigmoid", "temperature"] = "sigmoid"
-    """From decision values of an inner cross-validation to probabilities: Platt (1999), one class
-    against the rest, or one temperature (Guo et al., 2017)."""
+    """Calibration of the decision values of an inner cross-validation: Platt (1999), one class against the rest, or one
+    temperature (Guo et al., 2017)."""
     calibration_folds: int = Field(3, ge=2, le=20)
-    """Folds of the inner cross-validation; fewer where the rarest class is smaller."""
+    """Number of folds of the inner cross-validation; fewer if the rarest class is smaller."""
 
 
 @MEMBERS.register("svm")
 class Svm(Learner):
-    """scikit-learn's SVC; the probabilities come from held-out decision values, not from libsvm's own."""
+    """scikit-learn's SVC, with probabilities from held-out decision values, not from libsvm's own."""
 
     Params: ClassVar[type[LearnerParams]] = SvmParams
     resamples: ClassVar[bool] = False
@@ -54,7 +54,7 @@ class Svm(Learner):
         machine = SVC(C=p.C, kernel=p.kernel, gamma=p.gamma, degree=p.degree, cache_size=500, random_state=seed)
         folds = min(p.calibration_folds, int(np.bincount(y)[np.unique(y)].min()))
         if folds < 2:
-            raise ValueError("a class has one row in this fold; the SVM's calibration needs two of each class")
+            raise ValueError("a class has one row in this fold; the SVM's calibration requires two of each class")
         return CalibratedClassifierCV(machine, method=p.calibration, cv=folds, ensemble=False)
 
     def check(self) -> None:

@@ -25,15 +25,15 @@ class XgboostParams(PackageParams):
     needs_package: ClassVar[str] = "xgboost"
     kind: Literal["xgboost"] = "xgboost"
     max_depth: int = Field(6, ge=1, le=30)
-    """Most levels of a tree."""
+    """Maximum depth of a tree."""
     min_child_weight: float = Field(1.0, ge=0)
-    """Least sum of second derivatives in a leaf, as XGBoost counts its rows."""
+    """Minimum sum of second derivatives in a leaf, XGBoost's measure of its rows."""
     l2: float = Field(1.0, ge=0, validation_alias=named("l2", "lambda", "reg_lambda"))
-    """L2 penalty of the leaves' values."""
+    """L2 penalty on the leaf values."""
     rows: float = Field(1.0, gt=0, le=1, validation_alias=named("rows", "subsample"))
-    """Part of the rows that each tree sees."""
+    """Fraction of the rows used for each tree."""
     columns: float = Field(1.0, gt=0, le=1, validation_alias=named("columns", "colsample_bytree"))
-    """Part of the features that each tree sees."""
+    """Fraction of the features used for each tree."""
 
 
 @MEMBERS.register("xgboost")
@@ -100,7 +100,7 @@ class Xgboost(Boosting):
 
 
 def check_json(content: Any, *, features: int, classes: int) -> None:
-    """Raise `ValueError` where following a tree's indices would leave its arrays or never end."""
+    """Raise `ValueError` if following a tree's indices would leave its arrays or never end."""
     try:
         learner = content["learner"]
         booster, shape = learner["gradient_booster"], learner["learner_model_param"]
