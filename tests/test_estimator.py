@@ -400,7 +400,7 @@ def test_verbose_says_what_the_command_says(
         ({"validation": {"folds": 1}}, "validation.folds: should be greater than or equal to 2, but is 1"),
         ({"executor": "dask"}, "execution.executor: 'dask' is not one of 'ray' or 'local'"),
         ({"budget": "soon"}, r"execution.budget: .*'soon'"),
-        ({"name": "my job"}, "name: use letters, digits"),
+        ({"name": "my job"}, "name: use at most 100 letters, digits"),
         ({"tracking": True}, "tracking=True needs folder="),
         ({"random_state": "seven"}, "seven"),
     ],
@@ -482,7 +482,7 @@ def test_a_loaded_ensemble_takes_the_columns_in_any_order_and_says_which_is_miss
     np.testing.assert_array_equal(loaded.predict_proba(X[X.columns[::-1]]), kept.predict_proba(X))
     with pytest.raises(UserError, match="the column 'mean radius' is missing"):
         loaded.predict_proba(X.drop(columns="mean radius"))
-    with pytest.raises(UserError, match=r"tables of 30 columns .* are needed, as \(n, 30\); this is ndarray of shape"):
+    with pytest.raises(UserError, match=r"tables of 30 columns .* are required, as \(n, 30\); this is ndarray of"):
         loaded.predict_proba(X.to_numpy()[:, :5])
 
 

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: numbers that it has no word for are null."""
+"""Write JSON that every parser accepts: NaN and infinities become null."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def json_text(value: Any, *, indent: int | None = 1) -> str:
-    """`value` as JSON (RFC 8259): NaN and the infinities, which it does not know, become null, as "not known"."""
+    """Return `value` as JSON (RFC 8259); NaN and infinities, which JSON does not have, become null."""
     return json.dumps(_known(value), indent=indent, allow_nan=False)
 
 

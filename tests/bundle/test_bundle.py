@@ -352,7 +352,7 @@ def test_members_are_calibrated_as_the_ensemble_reads_them(folder, trained):
 
 
 def test_no_rows_are_an_error_of_the_caller(folder):
-    with pytest.raises(ValueError, match="there is nothing to see"):
+    with pytest.raises(ValueError, match="are empty"):
         Bundle.load(folder).predict(ROWS[:0])
     with pytest.raises(ValueError, match="there are no rows to predict"):
         Bundle.load(folder).predict(ArrayImages(ROWS).subset(np.arange(0)))

@@ -68,8 +68,8 @@ def test_sets_hold_the_true_class_as_often_as_asked(
     covered = [label in json.loads(chosen) for label, chosen in zip(true, found["set"], strict=True)]
     assert np.mean(covered) >= 0.88
     of = "the rows of each class" if more else "rows"
-    assert f"sets hold the true class of 90% of {of} like the training rows" in said
-    assert re.search(r"unseen rows promise \d+\.\d% to \d+\.\d%", said)
+    assert f"sets contain the true class of 90% of {of} like the training rows" in said
+    assert re.search(r"unseen rows, expect \d+\.\d% to \d+\.\d%", said)
     assert "in every set" not in said
 
 
@@ -81,8 +81,8 @@ def test_classes_that_no_set_can_leave_out_are_named(
     found, said = scores(quorate_in, tmp_path, *asked)
 
     # 40 rows of each class: the first coverage that they cannot promise is 40 / 41
-    assert "sets hold the true class of 99.5% of the rows of each class" in said
-    assert "in every set, because too few rows were not seen to leave them out of any: 0, 1, 2, 3" in said
+    assert "sets contain the true class of 99.5% of the rows of each class" in said
+    assert "in every set, because there are too few unseen rows to leave them out: 0, 1, 2, 3" in said
     assert all(len(json.loads(chosen)) == 10 for chosen in found["set"])
 
 
@@ -121,9 +121,9 @@ def test_an_archive_of_scores_has_the_same_columns(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--coverage", "90"], "--coverage 90: a share between 0 and 1 is needed"),
-        (["--max-error", "0"], "--max-error 0: a share between 0 and 1 is needed"),
-        (["--by-class"], "--by-class is for sets of classes; give --coverage with it"),
+        (["--coverage", "90"], "--coverage 90: the value must be between 0 and 1"),
+        (["--max-error", "0"], "--max-error 0: the value must be between 0 and 1"),
+        (["--by-class"], "--by-class applies to sets of classes; add --coverage"),
     ],
 )
 def test_shares_that_are_none_are_refused(
@@ -147,7 +147,7 @@ def test_a_program_gets_doubt_and_sets_too(tiny_bundle: Path, digits: Path) -> N
 
     assert list(doubt) == ["entropy", "aleatoric", "epistemic", "variation_ratio"] and len(doubt) == 50
     assert sets[np.arange(1797), np.load(digits)["labels"]].mean() >= 0.94
-    with pytest.raises(UserError, match="a share between 0 and 1"):
+    with pytest.raises(UserError, match="must be between 0 and 1"):
         ensemble.predict_sets(images[:2], coverage=2)
 
 
@@ -155,5 +155,5 @@ def test_a_bundle_without_unseen_rows_says_so(tiny_bundle: Path) -> None:
     bundle = Bundle.load(tiny_bundle)
     bundle._unseen = None
 
-    with pytest.raises(UserError, match="has no figures of rows that it had not seen; ask the ensemble"):
+    with pytest.raises(UserError, match="has no statistics of unseen rows; use the ensemble"):
         quorate.scoring.uncertainty.sets_of(np.eye(10), bundle, UncertaintyOptions(coverage=0.9))

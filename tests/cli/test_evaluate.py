@@ -122,7 +122,7 @@ def test_a_class_that_never_occurs_and_rows_without_labels_are_told(command: Com
     assert found["ensemble"]["roc_auc"] == {"value": None, "low": None, "high": None}
     assert found["classes"][0]["recall"] is None
     assert f"note: {missing} rows without a label were left out" in output
-    assert "note: no row is of the class no: nothing is known of its recall" in output
+    assert "note: no row has the class no, so its recall is unknown" in output
 
 
 def test_the_folder_holds_figures_scores_and_pictures(command: Command, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_images_are_evaluated_as_the_job_tested_them(
     [
         (("evaluate", "nothing.csv"), "there is no nothing.csv"),
         (("evaluate", "new.csv", "--label", "jobs"), "did you mean 'job'"),
-        (("evaluate", "new.csv", "--label", "job"), "is no class"),
+        (("evaluate", "new.csv", "--label", "job"), "is not a class"),
         (("evaluate", "new.csv", "-o", "new.csv"), "this is a file; name a folder"),
         (("evaluate", "new.csv", "-o", "no/such"), "there is no folder"),
         (("evaluate", "job.yaml"), "takes tables of 4 columns"),

@@ -431,9 +431,9 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (arrays(images=U8, labels=np.zeros(6, int)), (), "all rows have the class '0'"),
         (arrays(images=U8, labels=np.array([0, 0, 0, 1, 1, 2])), (), "the class 2 has only one row"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label is for tables"),
-        (arrays(images=U8, labels=np.arange(6) % 2), ("--budget", "soon"), "--budget: 'soon' is no time"),
+        (arrays(images=U8, labels=np.arange(6) % 2), ("--budget", "soon"), "--budget: 'soon' is not a time"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("-o", "no/job.yaml"), "the folder no does not exist"),
-        (file("data.npz"), (), "is no .npz archive, or cut short; save images and labels with numpy.savez"),
+        (file("data.npz"), (), "is not a complete .npz archive; save images and labels with numpy.savez"),
         (table({"a": [1, 2, 3, 4], "kind": list("xyxy")}), ("--label", "kid"), "did you mean 'kind'?"),
         (
             table({"a": [1, 2, 3], "price": [1.5, 2.5, 3.25]}),

@@ -139,4 +139,4 @@ def test_an_archive_that_cannot_be_used_ends_before_any_picture_is_scored(here: 
     code, output, errors = quorate_in(here, "predict", "new", "small.NPZ")
 
     assert (code, output) == (2, "")
-    assert errors == "error: small.NPZ holds images of 5x6x3, the ensemble takes images of 6x6x3\n"
+    assert errors == "error: small.NPZ holds images of 5x6x3, but the ensemble takes images of 6x6x3\n"

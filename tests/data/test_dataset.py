@@ -91,7 +91,7 @@ def test_labels_of_any_type_become_positions_in_the_class_names(labels, names, y
     [
         ([0, 3], "the label 3 is outside 0..1, the positions of the 2 class names"),
         ([0, -1], "the label -1 is outside 0..1"),
-        (["a", "c", "d"], r"row 2: the label 'c' is no class \(nor d\).*the classes are a, b"),
+        (["a", "c", "d"], r"row 2: the label 'c' is not a class \(nor d\).*the classes are a, b"),
     ],
 )
 def test_labels_without_a_name_are_refused(labels, message):
@@ -165,6 +165,6 @@ def test_a_limit_that_would_lose_a_class_takes_the_first_rows_of_each_in_proport
         "'b', 'c'",
     )
     assert set(first_rows(OpenedData(sorted_rows, None), 3).train.y) == {0, 1, 2}
-    with pytest.raises(DataError, match="2 rows cannot show all 3 classes") as caught:
+    with pytest.raises(DataError, match="2 rows cannot contain all 3 classes") as caught:
         first_rows(OpenedData(sorted_rows, None), 2)
     assert caught.value.key == "limit"

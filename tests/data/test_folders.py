@@ -138,7 +138,7 @@ def test_a_folder_of_loose_pictures_is_told_what_is_missing(tmp_path: Path) -> N
         class_folders(tmp_path)
 
     assert str(caught.value) == (
-        f"{tmp_path} has no folders with pictures; one folder for each class is needed\n"
+        f"{tmp_path} has no folders with pictures; it needs one folder per class\n"
         f"  {tmp_path}: 1 picture outside the class folders: not read, such as 0.png"
     )
 
@@ -168,8 +168,8 @@ def test_a_class_called_like_a_folder_of_tools_is_read_and_named(
     root = tmp_path / "photos"
     path = write(f"{name}/0.png")
     said = (
-        f"{root}: pictures in folders called {name.lower()} are read, such as {path}; {who} into such folders: move "
-        "the folder away if these are not your pictures"
+        f"{root}: pictures in folders called {name.lower()} are read, such as {path}; {who} into such folders; if "
+        "these are not your pictures, move the folder away"
     )
 
     opened = ImageFolder.open(ImageFolderParams(train=root, size=6))

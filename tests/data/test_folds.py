@@ -1,4 +1,4 @@
-"""Folds are stratified, grouped or in the order of time, disjoint, and the same for the same seed."""
+"""Folds are stratified, grouped or in time order, disjoint, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def test_a_class_that_does_not_occur_is_no_hindrance():
     ("counts", "spec", "message"),
     [
         ([20, 3], {"folds": 5}, "5 folds, but the rarest class has 3 rows; set validation.folds to 3 or less"),
-        ([20, 1], {"folds": 5}, "5 folds, but the rarest class has one row; add rows of it or remove the class"),
-        ([20, 1], {"scheme": "holdout"}, "the rarest class has one row; a stratified holdout needs two of each"),
+        ([20, 1], {"folds": 5}, "5 folds, but the rarest class has 1 row; add rows of this class or remove it"),
+        ([20, 1], {"scheme": "holdout"}, "the rarest class has 1 row; a stratified holdout needs at least 2"),
         ([20, 2], {"scheme": "holdout", "fraction": 0.01}, "cannot hold out 0.01 of 22 rows: "),
-        ([20], {}, "all training rows are of one class; a classifier needs two or more"),
+        ([20], {}, "all training rows have the same class; a classifier needs at least two"),
     ],
     ids=str,
 )
@@ -186,8 +186,7 @@ def test_folds_in_the_order_of_time_are_those_of_scikit_learn():
         np.testing.assert_array_equal(fold.train, np.sort(order[train]))
         np.testing.assert_array_equal(fold.valid, np.sort(order[valid]))
     assert made.reason == (
-        "4 folds in the order of time, each trained on all before it; "
-        "20% of the rows, the earliest, are never validated"
+        "4 folds in time order, each trained on all earlier rows; 20% of the rows, the earliest, are never validated"
     )
 
 
@@ -233,17 +232,17 @@ def test_the_order_of_time_needs_no_luck():
             {"groups": GROUPS % 4},
             {"folds": 5},
             "folds",
-            "5 folds, but the rows are of 4 groups; set validation.folds to 4",
+            "5 folds, but the rows have only 4 groups; set validation.folds to 4",
         ),
-        ({"groups": GROUPS * 0}, {}, "folds", "all rows are of one group; leave `groups` out of data"),
-        ({"groups": GROUPS * 0}, {"scheme": "holdout"}, "scheme", "all rows are of one group; two or more are needed"),
-        ({"groups": (Y > 0) * 1, "y": (Y > 0) * 1}, {"folds": 2}, "folds", "rows of fold 1 are of one class"),
-        ({"time": TIME}, {"repeats": 2}, "repeats", "split in one way only; leave repeats out"),
+        ({"groups": GROUPS * 0}, {}, "folds", "all rows belong to one group; leave `groups` out of data"),
+        ({"groups": GROUPS * 0}, {"scheme": "holdout"}, "scheme", "all rows belong to one group; at least two"),
+        ({"groups": (Y > 0) * 1, "y": (Y > 0) * 1}, {"folds": 2}, "folds", "rows of fold 1 have the same class"),
+        ({"time": TIME}, {"repeats": 2}, "repeats", "split in only one way; leave repeats out"),
         ({"time": TIED * 0}, {"scheme": "holdout"}, "scheme", "all rows have the same time"),
-        ({"time": TIED % 3}, {"folds": 5}, "folds", "need more times than the 3 different ones of 105 rows"),
-        ({"time": TIME}, {"folds": 200}, "folds", "need more times than the 105 different ones of 105 rows"),
-        ({"time": Y * 1000 + TIME}, {"folds": 2}, "folds", "all training rows of fold 1 are of one class"),
-        ({"time": TIME, "groups": GROUPS}, {}, "scheme", "either by groups or by time; choose one"),
+        ({"time": TIED % 3}, {"folds": 5}, "folds", "require more than the 3 different times of the 105 rows"),
+        ({"time": TIME}, {"folds": 200}, "folds", "require more than the 105 different times of the 105 rows"),
+        ({"time": Y * 1000 + TIME}, {"folds": 2}, "folds", "all training rows of fold 1 have the same class"),
+        ({"time": TIME, "groups": GROUPS}, {}, "scheme", "by groups or by time, not by both"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -202,5 +202,5 @@ def test_a_photograph_of_24_megapixels_is_read_and_is_what_pillow_makes_of_all_i
 def test_a_picture_beyond_every_limit_is_refused_with_its_size_and_the_way_out() -> None:
     header = encode(Image.new("1", (8, 8)), "PPM").replace(b"8 8", b"20000 20000")
 
-    with pytest.raises(ImageError, match="the picture has 400,000,000 pixels, more than 178,956,970; save it smaller"):
+    with pytest.raises(ImageError, match="the picture has 400,000,000 pixels, more than 178,956,970; save a smaller"):
         decoded(header, 8, 8, 3)

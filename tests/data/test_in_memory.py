@@ -94,8 +94,8 @@ def with_one(value: Any) -> list[Any]:
         ([*TEXT.tolist()[:-2], None, np.nan], r"y\[38\] is missing \(and 1 more\)"),
         (pd.Series(with_one(None)).astype("Int64"), r"y\[39\] is missing"),
         (pd.Series(TEXT).where(Y == 1, None), r"is missing \(and \d+ more\)"),
-        (with_one("1"), "y holds int and str; labels are of one type"),
-        (np.array(with_one("1"), object), "y holds int and str; labels are of one type"),
+        (with_one("1"), "y holds int and str; labels must have one type"),
+        (np.array(with_one("1"), object), "y holds int and str; labels must have one type"),
         (Y[:-1], "inconsistent numbers of samples"),
         (np.zeros(40, int), "all rows are of one class, '0'"),
         (ROWS[:, 0], "Unknown label type: continuous"),
@@ -184,10 +184,10 @@ FIRST = IMAGES.transpose(0, 3, 1, 2)
         (IMAGES.astype(np.int64), r"int64 .*values from 0 to 255: images"),
         (IMAGES - 300.0, r"its values are from -300 to -45: scale them to 0..255 first"),
         (IMAGES > 99, r"bool .*values from 0 to 1"),
-        ([*IMAGES[:-1], IMAGES[0, :5]], "the rows of X differ in shape; all images are of one size"),
+        ([*IMAGES[:-1], IMAGES[0, :5]], "the rows of X differ in shape; all images must have the same size"),
         (ROWS[:, 0], "Expected 2D array, got 1D array instead"),
         (ROWS[:0], "0 sample"),
-        (IMAGES[:0], "there is nothing to see"),
+        (IMAGES[:0], "are empty"),
         (pd.DataFrame({"a": []}), r"shape=\(0, 1\) while a minimum of 1"),
         (pd.DataFrame({"a": [[1, 2]] * 40}), "the column 'a' holds list"),
         (pd.DataFrame({"a": [datetime.date(2024, 1, 1)] * 40}), "the column 'a' holds dates"),
@@ -210,5 +210,5 @@ def test_sparse_rows_are_refused_as_by_scikit_learn() -> None:
 def test_one_image_instead_of_a_batch_is_told_the_fix() -> None:
     ensemble = fit(IMAGES)
 
-    with pytest.raises(ValueError, match=r"this is one image of shape \(6, 6, 3\); give a batch of it: image\[None\]"):
+    with pytest.raises(ValueError, match=r"this is one image of shape \(6, 6, 3\); pass a batch: image\[None\]"):
         ensemble.predict(IMAGES[0])

@@ -53,7 +53,7 @@ def test_rows_that_are_too_early_to_be_validated_have_no_say_in_the_combination(
 
     board = here.run(job(tmp_path, time="day", columns={"family": "ignore"}, test={"fraction": 0.25}))
 
-    assert "3 folds in the order of time, each trained on all before it" in here.said
+    assert "3 folds in time order, each trained on all earlier rows" in here.said
     with np.load(here.newest_run() / "oof.npz") as saved:
         proba, mask, y, ensemble = saved["proba"], saved["mask"], saved["y"], saved["ensemble"]
     days = people["day"].sort_values()
@@ -82,12 +82,12 @@ def test_groups_and_a_table_make_a_job_from_file_to_leaderboard(people, tmp_path
 @pytest.mark.parametrize(
     ("data", "validation", "place", "message"),
     [
-        ({"time": "day"}, {"repeats": 2}, "validation.repeats", "rows in the order of time are split in one way only"),
+        ({"time": "day"}, {"repeats": 2}, "validation.repeats", "rows in time order can be split in only one way"),
         (
             {"groups": "family", "columns": {"day": "ignore"}},
             {"folds": 90},
             "validation.folds",
-            "90 folds, but the rows are of 40 groups",
+            "90 folds, but the rows have only 40 groups",
         ),
         ({}, {}, "data.columns", "the column 'day' holds dates"),
         ({"columns": {"dday": "ignore"}}, {}, "data.columns", "did you mean 'day'?"),

@@ -48,7 +48,7 @@ def test_what_is_known_survives_the_file() -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(ValueError, match="schema 2 of known values"):
+    with pytest.raises(ValueError, match="known values have schema 2"):
         KnownValues.from_bytes(b'{"schema": 2, "columns": {}}', SIGNATURE)
 
 

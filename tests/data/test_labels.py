@@ -88,10 +88,10 @@ def test_a_part_of_the_rows_has_labels_of_the_same_coding(archive: Any, tmp_path
     ("labels", "said"),
     [
         ([0.0, np.nan, 1.0], "row 2: the label is missing"),
-        ([0.0, 0.5, 1.0], "row 2: labels of type float64; integers or text are needed"),
+        ([0.0, 0.5, 1.0], "row 2: labels have the type float64; integers or text are required"),
         (["a", "b", ""], "row 3: the label is empty"),
         ([b"a", b"\xff", b"b"], r"the label b'\\xff' is not text in UTF-8"),
-        (np.array(["2020-01-01"] * 3, "datetime64[D]"), "labels of type datetime64"),
+        (np.array(["2020-01-01"] * 3, "datetime64[D]"), "labels have the type datetime64"),
     ],
     ids=str,
 )
@@ -101,7 +101,7 @@ def test_labels_that_are_none_are_refused(labels: Any, said: str) -> None:
 
 
 def test_integers_for_classes_with_names_are_refused_with_the_fix() -> None:
-    with pytest.raises(LabelError, match=r"row 1: the label 1 is an integer, but the classes .*\(cat, dog\); give"):
+    with pytest.raises(LabelError, match=r"row 1: the label 1 is an integer, but the classes .*\(cat, dog\); use"):
         encode_labels(np.array([1, 0]), ["cat", "dog"], "names")
 
 
@@ -109,7 +109,7 @@ def test_integers_for_classes_with_names_are_refused_with_the_fix() -> None:
     ("content", "said"),
     [
         (b"cat\ndog\ncat\n", "names these classes twice: cat"),
-        (b"\n \n", "is empty; one class name a line is needed"),
+        (b"\n \n", "is empty; it must have one class name per line"),
         (b"caf\xe9\n", "cannot be read as text in UTF-8"),
     ],
 )

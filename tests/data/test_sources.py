@@ -85,21 +85,21 @@ def test_a_test_part_can_be_held_out_of_an_archive(archive):
 @pytest.mark.parametrize(
     ("arrays", "key", "message"),
     [
-        ({"images": PIXELS / 255}, "images", "images is float64; uint8 (0..255) is needed: scale and convert it"),
-        ({"images": PIXELS[:, :, 0, 0]}, "images", "images has shape (12, 8); (N, H, W) or (N, H, W, C) is needed"),
+        ({"images": PIXELS / 255}, "images", "images is float64; uint8 (0..255) is required: scale and convert it"),
+        ({"images": PIXELS[:, :, 0, 0]}, "images", "images has shape (12, 8); (N, H, W) or (N, H, W, C) is required"),
         ({"images": PIXELS[:0], "labels": LABELS[:0]}, "images", "has shape (0, 8, 8, 1)"),
-        ({"labels": LABELS[:5]}, "train", "12 images but labels of shape (5,); one label a row is needed"),
+        ({"labels": LABELS[:5]}, "train", "12 images but labels of shape (5,); one label per row is required"),
         ({"labels": np.eye(12, dtype=int)}, "train", "labels of shape (12, 12)"),
-        ({"labels": LABELS / 2}, "labels", "labels of type float64; integers or text are needed"),
+        ({"labels": LABELS / 2}, "labels", "labels have the type float64; integers or text are required"),
         (
             {"labels": np.array([None] * 12)},
             None,
-            "the array 'labels' holds Python objects, which are not read; save text as",
+            "the array 'labels' holds Python objects, which are not loaded; save text as",
         ),
         (
             {"images": np.zeros((12, 3, 20, 20), np.uint8)},
             "images",
-            "look like (n, C, H, W); (n, H, W, C) is needed: images.transpose(0, 2, 3, 1)",
+            "look like (n, C, H, W); (n, H, W, C) is required: images.transpose(0, 2, 3, 1)",
         ),
     ],
     ids=str,
@@ -128,8 +128,8 @@ def test_files_that_are_no_archive_are_refused(archive, tmp_path):
     for name, message in (
         ("single.npy", "is a single array; save images and labels with numpy.savez"),
         ("empty.npz", "is empty; save images and labels with numpy.savez"),
-        ("text.npz", "is no .npz archive, or cut short; save images and labels with numpy.savez"),
-        ("cut.npz", "is no .npz archive, or cut short"),
+        ("text.npz", "is not a complete .npz archive; save images and labels with numpy.savez"),
+        ("cut.npz", "is not a complete .npz archive"),
     ):
         with pytest.raises(DataError, match=f"{name} {message}"):
             opened(tmp_path / name)
@@ -144,7 +144,7 @@ def test_test_rows_that_do_not_fit_the_training_rows_are_refused(archive, tmp_pa
     ):
         opened(archive(), test=other_size)
     with pytest.raises(
-        DataError, match=r"label\.npz: row 3: the label '3' is no class .*classes are 0, 1, 2"
+        DataError, match=r"label\.npz: row 3: the label '3' is not a class .*classes are 0, 1, 2"
     ) as caught:
         opened(archive(), test=other_label)
     assert caught.value.key == "test"
@@ -222,7 +222,7 @@ def test_a_test_folder_is_read_in_the_classes_of_the_training_folder(folder, tmp
     np.testing.assert_array_equal(found.test.y, [2])
     (other / "newt").mkdir()
     Image.open(folder / "owl" / "0.png").save(other / "newt" / "x.png")
-    with pytest.raises(DataError, match=r"the label 'newt' is no class .*the classes are cat, dog, owl") as caught:
+    with pytest.raises(DataError, match=r"the label 'newt' is not a class .*the classes are cat, dog, owl") as caught:
         pictures(folder, test=other)
     assert caught.value.key == "test"
 
@@ -262,7 +262,7 @@ def test_files_that_cannot_be_decoded_can_be_skipped_and_are_counted(folder, in_
 
 def test_folders_without_any_picture_are_refused(tmp_path):
     (tmp_path / "cat").mkdir()
-    with pytest.raises(DataError, match="has no folders with pictures; one folder for each class is needed"):
+    with pytest.raises(DataError, match="has no folders with pictures; it needs one folder per class"):
         pictures(tmp_path)
 
     (tmp_path / "cat" / "0.png").write_bytes(b"x")
@@ -327,7 +327,7 @@ def test_an_archive_gives_weights_groups_and_times(archive):
     ("values", "key", "message"),
     [
         (None, "weight", "has no array 'more', only images, labels"),
-        (np.ones(5), "weight", "more has shape (5,); one value for each of 12 rows"),
+        (np.ones(5), "weight", "more has shape (5,); 12 values are required"),
         (np.linspace(-1, 1, 12), "weight", "row 1: more: the weight '-1.0' is negative"),
         (np.full(12, np.nan), "time", "row 1: more: a time is missing"),
         (np.array(["noon"] * 12), "time", "the time 'noon' is neither a number nor a date such as 2024-12-31"),
@@ -382,8 +382,8 @@ def test_a_test_part_of_grouped_pictures_is_a_whole_group(folder):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (r"\d", r"'\\\\d' has no group; put what names the group in \(parentheses\)"),
-        (r"(", r"'\(' is no regular expression: "),
+        (r"\d", r"'\\\\d' has no group; put the part that names the group in \(parentheses\)"),
+        (r"(", r"'\(' is not a regular expression: "),
     ],
 )
 def test_patterns_that_name_no_group_are_refused(pattern, message, folder):
@@ -392,7 +392,7 @@ def test_patterns_that_name_no_group_are_refused(pattern, message, folder):
 
 
 def test_a_picture_without_a_group_is_named(folder):
-    with pytest.raises(DataError, match=r"'/\(\[01\]\)' finds no group in 'cat/2.JPEG' below ") as caught:
+    with pytest.raises(DataError, match=r"'/\(\[01\]\)' matches no group in 'cat/2.JPEG' below ") as caught:
         pictures(folder, groups="/([01])")
     assert caught.value.key == "groups"
 

@@ -57,12 +57,12 @@ def test_a_kind_that_is_given_goes_before_the_values():
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        (pd.to_datetime(["2024-01-02"]), "the column 'x' holds dates or durations, which are no features"),
+        (pd.to_datetime(["2024-01-02"]), "the column 'x' holds dates or durations, which are not features"),
         ([datetime.date(2024, 1, 2), None], "holds dates"),
         (["2024-01-02", "2024-01-03 12:00:00", None], "holds dates"),
         (["31/12/2024", "1.2.2024"], "holds dates"),
         (pd.Categorical(["2024-01-02T00:00:00Z"]), "holds dates"),
-        ([[1], [2, 3]], "the column 'x' holds list; a column is numbers, truth values or text"),
+        ([[1], [2, 3]], "the column 'x' holds list; it must hold numbers, truth values or text"),
         (np.array([1, "a", None], dtype=object), "holds int and str"),
     ],
     ids=str,
@@ -244,9 +244,9 @@ def test_a_missing_column_is_named_beside_those_that_are_there():
 def test_a_name_that_stands_twice_is_refused():
     twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
 
-    with pytest.raises(ColumnError, match="the column 'a' stands 2 times"):
+    with pytest.raises(ColumnError, match="the column 'a' occurs 2 times"):
         infer_signature(twice, {})
-    with pytest.raises(ColumnError, match="the column 'a' stands 2 times"):
+    with pytest.raises(ColumnError, match="the column 'a' occurs 2 times"):
         Table.of(twice, TableSignature((Column("a", "numeric"),)))
 
 

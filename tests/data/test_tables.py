@@ -169,7 +169,7 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
     assert opened.notes == (
         f"{path}: the column 'c' has the same value in every row and is left out",
         f"{path}: the column 'e' has no values and is left out",
-        f"{path}: the column 'id' has another text in every row; if it only names them, "
+        f"{path}: the column 'id' has a different text in every row; if it only names the rows, "
         "leave it out with columns: {id: ignore}",
     )
 
@@ -376,16 +376,16 @@ def test_rows_to_predict_are_held_to_the_same_numbers_and_must_be_there(write):
         (PEOPLE, {"label": "incme"}, "label", "has no column 'incme'; did you mean 'income'? (there are age, work,"),
         (PEOPLE, {"weight": "w"}, "weight", "has no column 'w' (there are"),
         (PEOPLE, {"columns": {"agee": "numeric"}}, "columns", "has no column 'agee'; did you mean 'age'?"),
-        (PEOPLE, {"groups": "income"}, "groups", "the column 'income' is the label already"),
-        (PEOPLE, {"weight": "age", "columns": {"age": "numeric"}}, "columns", "'age' is the weight and no feature"),
+        (PEOPLE, {"groups": "income"}, "groups", "the column 'income' is already the label"),
+        (PEOPLE, {"weight": "age", "columns": {"age": "numeric"}}, "columns", "'age' is the weight and not a feature"),
         (PEOPLE, {"columns": {"work": "numeric"}}, "columns", "train.csv, line 2: the numeric column 'work' holds "),
         (PEOPLE, {"weight": "age"}, "weight", "train.csv, line 4: age: a weight is missing; fill it in"),
         (PEOPLE, {"weight": "work"}, "weight", "line 3: work: a weight is missing"),
-        (PEOPLE, {"groups": "work"}, "groups", "line 3: work: the group is missing; give a row that stands alone"),
+        (PEOPLE, {"groups": "work"}, "groups", "line 3: work: the group is missing; give a row that belongs to no"),
         (PEOPLE, {"time": "work"}, "time", "line 3: work: the time is missing"),
         (PEOPLE, {"time": "member"}, "time", "line 2: member: the time 'yes' is neither a number nor a date"),
         ("a,b,income\n", {}, "train", "train.csv has no rows"),
-        ("", {}, "train", "train.csv is empty; a first line with the columns' names is needed"),
+        ("", {}, "train", "train.csv is empty; its first line must contain the column names"),
         ("a,a,income\n1,2,x\n", {}, "train", "train.csv has two columns named 'a'; give each its own name"),
         ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name, and holds '2' in line 2; name it in the first"),
         (
@@ -401,23 +401,33 @@ def test_rows_to_predict_are_held_to_the_same_numbers_and_must_be_there(write):
         (b"a,income\n1,x\n2,\xff\n", {}, "train", "train.csv, line 3 is not UTF-8; save the file in UTF-8"),
         (b"a,income\n1,x\n\x00\x01,\x02\xfe\n", {}, "train", "is not UTF-8"),
         ("a,income\n1,x\n2,\n3,?\n", {}, "label", "line 3: the label 'income' is missing (and in 1 more); fill it in"),
-        ("a,income\n1,0.5\n2,1.5\n", {}, "label", "numbers with fractions, such as 0.5; classes are integers or text"),
-        ("a,income\n1,x\n1,y\n", {}, "train", "has no column to learn from beside 'income'"),
+        (
+            "a,income\n1,0.5\n2,1.5\n",
+            {},
+            "label",
+            "numbers with fractions, such as 0.5; classes must be integers or text",
+        ),
+        ("a,income\n1,x\n1,y\n", {}, "train", "has no feature columns besides 'income'"),
         (
             "a,d,income\n1,2024-01-02,x\n2,2024-01-03,y\n",
             {},
             "columns",
-            "the column 'd' holds dates or durations, which are no feat",
+            "the column 'd' holds dates or durations, which are not feat",
         ),
         ("a,w,income\n1,-1,x\n2,1,y\n", {"weight": "w"}, "weight", "line 2: w: the weight '-1' is negative"),
         ("a,w,income\n1,0,x\n2,0,y\n", {"weight": "w"}, "weight", "train.csv: w: all weights are 0"),
         ("a,w,income\n1,1e39,x\n2,1,y\n", {"weight": "w"}, "weight", "line 2: w: a weight is '1e+39', more than 1e+30"),
-        ("a,w,income\n1,1,x\n2,1x,y\n", {"weight": "w"}, "weight", "line 3: w: a weight is '1x', which is no finite"),
+        (
+            "a,w,income\n1,1,x\n2,1x,y\n",
+            {"weight": "w"},
+            "weight",
+            "line 3: w: a weight is '1x', which is not a finite",
+        ),
         (
             "a,t,income\n1,1,x\n2,inf,y\n",
             {"time": "t"},
             "time",
-            "line 3: t: a time is 'inf', which is no finite number",
+            "line 3: t: a time is 'inf', which is not a finite number",
         ),
         (
             "a,t,income\n1,31.12.2024,x\n2,32.12.2024,y\n3,01.01.2025,x\n",
@@ -431,7 +441,7 @@ def test_rows_to_predict_are_held_to_the_same_numbers_and_must_be_there(write):
             "time",
             "t: dates such as '03/04/2024' can be read in more than one way (month-day-year or day-month-year)",
         ),
-        ("a,w,income\n1,inf,x\n2,0,y\n", {"weight": "w"}, "weight", "a weight is 'inf', which is no finite number"),
+        ("a,w,income\n1,inf,x\n2,0,y\n", {"weight": "w"}, "weight", "a weight is 'inf', which is not a finite number"),
     ],
     ids=str,
 )
@@ -488,7 +498,7 @@ def test_a_folder_is_no_csv_file(tmp_path):
 @pytest.mark.parametrize(
     ("data", "place", "message"),
     [
-        ("label: y, groups: g, time: t", "data.time", "split either by groups or by time; choose one"),
+        ("label: y, groups: g, time: t", "data.time", "split by groups or by time, not by both"),
         ("label: y, columns: {a: number}", "data.columns.a", "'number' is not one of"),
         ("label: y, separator: ';;'", "data.separator", "at most 1 character"),
         ("lable: y", "data.lable", "did you mean 'label'?"),
@@ -566,11 +576,11 @@ def test_parquet_folders_dates_nulls_and_texts_for_missing_values_are_read(tmp_p
 @pytest.mark.parametrize(
     ("columns", "key", "message"),
     [
-        ({"a": [[1], [2]], "income": ["x", "y"]}, "columns", "the column 'a' holds ndarray; a column is numbers"),
+        ({"a": [[1], [2]], "income": ["x", "y"]}, "columns", "the column 'a' holds ndarray; it must hold numbers"),
         (
             {"a": [{"b": 1}, {"b": 2}], "income": ["x", "y"]},
             "columns",
-            "'a' holds dict; a column is numbers, truth values",
+            "'a' holds dict; it must hold numbers, truth values",
         ),
         (
             {"a": [b"\xff", b"a"], "income": ["x", "y"]},
@@ -580,7 +590,7 @@ def test_parquet_folders_dates_nulls_and_texts_for_missing_values_are_read(tmp_p
         (
             {"a": [1, 2], "income": [[1], [2]]},
             "label",
-            "the label 'income' holds ndarray; classes are integers or text",
+            "the label 'income' holds ndarray; classes must be integers or text",
         ),
         ({"a": [1, 2], "income": ["x", None]}, "label", "row 2: the label 'income' is missing"),
         ({"a": [1, 2], "income": [0.5, 1.0]}, "label", "numbers with fractions"),
@@ -599,7 +609,7 @@ def test_parquet_columns_that_cannot_be_used_are_refused(columns, key, message, 
 
 
 def test_files_that_are_not_parquet_are_refused(write, tmp_path):
-    with pytest.raises(DataError, match="is not readable as Parquet: ") as caught:
+    with pytest.raises(DataError, match="cannot be read as Parquet: ") as caught:
         parquet(write(PEOPLE))
     assert caught.value.key == "train"
     pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "twice.parquet")
@@ -631,7 +641,7 @@ def test_rows_to_predict_that_do_not_fit_are_refused_with_their_place(write):
         read_table(write("zip,age\n1,2\n1,old\n", "rows.csv"), SIGNATURE)
     with pytest.raises(UserError, match=r"rows\.csv: the column 'zip' is missing"):
         read_table(write("zap,age\n1,2\n", "rows.csv"), SIGNATURE)
-    with pytest.raises(FrameError, match=r"rows\.txt: a table is expected to end in \.csv"):
+    with pytest.raises(FrameError, match=r"rows\.txt: the name of a table must end in \.csv"):
         read_table(write("zap,age\n1,2\n", "rows.txt"), SIGNATURE)
 
 

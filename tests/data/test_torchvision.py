@@ -101,7 +101,7 @@ def test_files_that_are_not_there_are_asked_for(tmp_path):
         opened("MNIST", tmp_path)
 
     assert str(caught.value).startswith(f"MNIST cannot be read from {tmp_path}: Dataset not found.")
-    assert str(caught.value).endswith("set download: true, or name the folder that torchvision has filled")
+    assert str(caught.value).endswith("set download: true, or set root to the folder of torchvision's data sets")
     assert caught.value.key == "root"
 
 

@@ -114,12 +114,12 @@ def test_rows_can_be_fewer_than_classes():
         ),
         (
             "{kind: knn, class_weight: balanced}",
-            "knn cannot weigh its rows as class_weight would have it; .*logistic, .*net, .*sklearn, svm.* can",
+            "knn cannot use sample weights \\(class_weight\\); .*logistic, .*net, .*sklearn, svm.* can",
         ),
         (
             "{kind: svm, sampling: balanced}",
-            "sampling: svm holds rows out by itself, and rows that are drawn twice would be on both sides; "
-            "take class_weight, or one of .*random_forest",
+            "sampling: svm holds rows out itself, and rows that are drawn twice would be on both sides; "
+            "use class_weight, or one of .*random_forest",
         ),
     ],
 )
@@ -131,7 +131,7 @@ def test_what_a_kind_cannot_is_refused_by_the_plan(member, message):
 
 
 def test_a_kind_that_cannot_weigh_is_refused_where_the_data_have_weights():
-    message = "knn cannot weigh its rows as the data's weights would have it"
+    message = r"knn cannot use sample weights \(the data's weights\)"
 
     with pytest.raises(PlanError, match=message):
         plan_of("{m: knn}", data=weighted(tiny_data()))
@@ -153,7 +153,7 @@ def test_weights_that_are_all_the_same_are_none():
         ("{kind: svm, sampling: balance}", "'balance' is not one of 'balanced'; did you mean 'balanced'?"),
         (
             "{kind: logistic, sampling: balanced, class_weight: balanced}",
-            "class_weight: balanced and sampling: balanced do the same twice; leave one out",
+            "class_weight: balanced and sampling: balanced do the same; leave one out",
         ),
     ],
 )

@@ -222,7 +222,7 @@ def test_a_table_without_any_variance_is_left_as_zeros():
         (
             "{m: {kind: svm, standardize: pca}}",
             tiny_data(rows=6, shape=(64, 65, 1)),
-            "standardize: pca takes at most 4,096 values a row, and images of 64x65x1 have 4,160; choose feature or "
+            "standardize: pca takes at most 4,096 values per row, but images of 64x65x1 have 4,160; choose feature or "
             "none, or smaller images (`size` of the data)",
         ),
         (

@@ -142,10 +142,10 @@ def test_the_best_epoch_is_by_the_metric_that_was_watched() -> None:
     [
         ({"production": {"folds": "best 4"}}, "the best 4 are asked for, but there are 3 folds"),
         ({"production": {"folds": "best"}}, "production.folds"),
-        ({"production": {"folds": "best 2", "refit": True}}, "refit takes the place of the fold models"),
+        ({"production": {"folds": "best 2", "refit": True}}, "refit replaces the fold models"),
         (
             {"production": {"refit": True}, "execution": {"executor": "local", "budget": "60s"}},
-            "production.refit takes as long as it takes; leave it out, or leave the budget out",
+            "production.refit cannot be used with a budget; leave out production.refit or the budget",
         ),
     ],
 )

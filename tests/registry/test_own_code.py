@@ -270,10 +270,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"members": net("mine.network:linear")},
         r"there is no module mine.network; did you mean 'networks'\? \(looked in .*mine\)",
     ),
-    "no package": ({"members": net("mine.networks.more:x")}, "mine.networks is no package"),
+    "no package": ({"members": net("mine.networks.more:x")}, "mine.networks is not a package"),
     "no attribute": (
         {"members": net("mine.networks:liner")},
-        r"mine.networks has no 'liner'; did you mean 'linear'\? \(it is .*networks.py\)",
+        r"mine.networks has no 'liner'; did you mean 'linear'\? \(imported from .*networks.py\)",
     ),
     "not a reference": ({"members": net("mine.networks:")}, "not of the form module:name"),
     "raises on import": (
@@ -291,7 +291,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "arguments without a name": (
         {"members": net("mine.networks:stars")},
-        r"the parameter \*\*rest cannot be given by name",
+        r"the parameter \*\*rest cannot be passed by name",
     ),
     "annotation": ({"members": net("mine.networks:unreadable")}, "its signature cannot be read: NameError: .*Wdith"),
     "unknown key": (
@@ -325,13 +325,13 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tables": ({"data": "mine.rows:table", "members": net()}, "does not take tables of 4 columns"),
     "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "mine.scikit:margins has no predict_proba; take a"),
-    "floats": ({"data": "mine.rows:floats"}, "gives rows that cannot be used"),
-    "labels": ({"data": "mine.rows:short"}, "9 rows and 4 labels; one label a row is needed"),
-    "no labels": ({"data": "mine.rows:single"}, r"gives a ndarray; it should give \(x, y\)"),
+    "floats": ({"data": "mine.rows:floats"}, "returns rows that cannot be used"),
+    "labels": ({"data": "mine.rows:short"}, "9 rows and 4 labels; one label per row is required"),
+    "no labels": ({"data": "mine.rows:single"}, r"returns a ndarray; it must return \(x, y\)"),
     "data that raise": ({"data": "mine.rows:fails"}, r"raises KeyError: 'missing' \(.*rows.py:\d+\)"),
     "two tests": (
         {"data": {"kind": "mine.rows:both", "test": {"fraction": 0.5}}},
-        "gives test rows of its own; leave test out",
+        "returns its own test rows; leave test out",
     ),
 }
 """What the plan says."""
@@ -372,7 +372,7 @@ def test_a_module_with_the_name_of_another_one_is_refused_rather_than_mistaken_f
 
     _, message = mistake(job_of, here, members=net("yaml:build"))
 
-    assert "yaml.py has the name of another module" in message
+    assert "yaml.py has the same name as another module" in message
 
 
 def test_parameters_come_from_the_annotations_of_the_function(here: Here) -> None:

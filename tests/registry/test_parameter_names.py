@@ -71,7 +71,7 @@ def test_an_alias_is_the_same_parameter(alias: str, field: str) -> None:
         (
             f"{NET}, copies: 2, vary: {{lr: [0.1, 0.2], learning_rate: [0.1, 0.2]}}",
             "members.m.vary",
-            "lr stands twice, by two of its names; keep one of them",
+            "lr is given under two of its names; keep one of them",
         ),
     ],
 )

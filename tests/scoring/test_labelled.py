@@ -94,10 +94,10 @@ def test_a_table_without_rows_is_refused(tables: Bundle, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["yes", "Yes", "no"], r"rows.csv, line 3: the label 'Yes' is no class; did you mean 'yes'\?"),
+        (["yes", "Yes", "no"], r"rows.csv, line 3: the label 'Yes' is not a class; did you mean 'yes'\?"),
         (
             ["1", "0", "yes"],
-            r"rows.csv, line 2: the label '1' is no class \(nor 0\).*classes are no, yes",
+            r"rows.csv, line 2: the label '1' is not a class \(nor 0\).*classes are no, yes",
         ),
         ([None, "?", ""], r"rows.csv: no row has a label in the column 'bought'"),
     ],
@@ -184,7 +184,7 @@ def test_a_bundle_that_does_not_say_what_integers_are_goes_by_its_class_names(im
     [
         ({}, "has no array 'labels', only images"),
         ({"labels": [1, 2]}, "3 images but labels of shape"),
-        ({"labels": [0.5, 1, 2]}, "labels of type float64"),
+        ({"labels": [0.5, 1, 2]}, "labels have the type float64"),
     ],
 )
 def test_an_archive_without_usable_labels_is_refused(
@@ -212,10 +212,10 @@ def test_folders_are_the_labels_of_the_pictures_in_them(images: Bundle, digits: 
 
 def test_folders_and_files_of_other_kinds_are_refused(images: Bundle, tables: Bundle, tmp_path: Path) -> None:
     (tmp_path / "eleven").mkdir()
-    with pytest.raises(UserError, match="has no folders with pictures; one folder for each class"):
+    with pytest.raises(UserError, match="has no folders with pictures; it needs one folder per class"):
         read_labelled(tmp_path, images)
     Image.new("L", (8, 8)).save(tmp_path / "eleven" / "a.png")
-    with pytest.raises(UserError, match=r"eleven/a.png: the label 'eleven' is no class"):
+    with pytest.raises(UserError, match=r"eleven/a.png: the label 'eleven' is not a class"):
         read_labelled(tmp_path, images)
     pd.DataFrame({"a": [1]}).to_csv(tmp_path / "rows.csv")
     with pytest.raises(UserError, match=r"takes images of 8x8x1; expected an .npz archive with images and labels"):

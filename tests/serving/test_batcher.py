@@ -212,7 +212,7 @@ def test_a_full_queue_refuses_and_takes_again_when_it_is_empty() -> None:
         await asyncio.sleep(0.01)
         second = asyncio.create_task(shared.submit(rows(1, 2, 3)))
         await asyncio.sleep(0)
-        with pytest.raises(QueueFull, match="3 rows are waiting, and at most 4 may"):
+        with pytest.raises(QueueFull, match="3 rows are waiting, and the maximum is 4"):
             await shared.submit(rows(4, 5))
         await asyncio.gather(first, second)
         return await shared.submit(rows(4, 5))

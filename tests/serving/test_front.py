@@ -275,7 +275,7 @@ def test_values_unlike_the_training_rows_and_other_keys_are_warned_of() -> None:
 
     (answer,) = ask("POST", "/v1/predict", Columns(), json={"inputs": rows})
 
-    far = "the number is far outside of the range of the training rows"
+    far = "the number is far outside the range of the training rows"
     assert answer.json()["warnings"] == [
         {"field": "shoe", "message": "the ensemble has no such column; the key is ignored"},
         {"row": 1, "column": "age", "value": 500, "message": far},

@@ -32,7 +32,7 @@ def test_a_token_is_read_without_the_space_around_it(tmp_path: Path) -> None:
 def test_a_short_or_missing_token_is_refused_with_the_mend(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("short")
 
-    with pytest.raises(ValueError, match=r"has 5 characters; give at least 16, such as `openssl"):
+    with pytest.raises(ValueError, match=r"has 5 characters; use at least 16, for example with `openssl"):
         read_token(tmp_path / "token")
     with pytest.raises(ValueError, match="cannot read the token file"):
         read_token(tmp_path / "none")
@@ -98,14 +98,14 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
 
-    with pytest.raises(ValueError, match=r"is no bundle|is no manifest|cannot be read|has schema None"):
+    with pytest.raises(ValueError, match=r"is no bundle|is not the manifest|cannot be read|has schema None"):
         servable(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (('"image"', '"text"'), "inputs of kind 'text' are unknown"),
+        (('"image"', '"text"'), "unknown kind of inputs 'text'"),
         (('"uint8"', '"float32"'), "images of type 'float32'"),
     ],
 )

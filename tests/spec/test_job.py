@@ -163,7 +163,7 @@ WRONG = {
         "data:\n  kind: npz\n  train: rows.npz\nmembers: {a: svm}\n",
         3,
         "data.train",
-        "there is no 'rows.npz', neither from the job file's folder nor",
+        "there is no 'rows.npz', neither in the job file's folder nor in",
     ),
     "features on a net": (
         NET + "    features: timm/resnet18\n",
@@ -244,17 +244,22 @@ WRONG = {
         GOOD + "validation: {train_dev: 0.1}\n",
         4,
         "validation",
-        "train_dev: 0.1 tells rows like the training rows from test rows of elsewhere, and the test rows are a part of",
+        "train_dev: 0.1 requires a test set that is separate from the training rows, but the test rows are a part of",
     ),
     "train-dev without a test": (
         "data: {kind: digits, test: null}\nmembers: {a: svm}\nvalidation:\n  train_dev: 0.1\n",
         3,
         "validation",
-        "and there are no test rows; name a file in data.test, or leave train_dev out",
+        "but there are no test rows; name a file in data.test, or leave train_dev out",
     ),
     "all train-dev": (GOOD + "validation: {train_dev: 1}\n", 4, "validation.train_dev", "should be less than 1"),
     "folds": (GOOD + "validation: {folds: 1}\n", 4, "validation.folds", "should be greater than or equal to 2"),
-    "quorum": (GOOD + "quorum: {members: 1.5}\n", 4, "quorum.members", "neither a part (up to 1.0) nor a whole number"),
+    "quorum": (
+        GOOD + "quorum: {members: 1.5}\n",
+        4,
+        "quorum.members",
+        "neither a fraction (at most 1.0)",
+    ),
     "scheme": (
         GOOD + "validation: {scheme: kfld}\n",
         4,
@@ -265,7 +270,7 @@ WRONG = {
         "data: digits\nmembers:\n  n: {kind: net, arch: small_cnn, copies: 2, vary: {lr.x: [1]}}\n",
         3,
         "members.n",
-        "vary: lr.x: lr is 0.01, which has no keys of its own",
+        "vary: lr.x: lr is 0.01, which has no keys",
     ),
     "unknown key in vary": (
         "data: digits\nmembers:\n  n: {kind: net, arch: small_cnn, copies: 2, vary: {arch.widht: [4, 8]}}\n",
@@ -285,14 +290,19 @@ WRONG = {
         "members.n.arch.hidden.0",
         "should be greater than or equal to 1, but is 0",
     ),
-    "long name": (GOOD + f"name: {'a' * 101}\n", 4, "name", "100 at most"),
-    "long member name": (f"data: digits\nmembers:\n  {'a' * 101}: svm\n", 3, f"members.{'a' * 101}", "100 at most"),
-    "name": (GOOD + "name: a b\n", 4, "name", "use letters, digits, '-' and '_'"),
+    "long name": (GOOD + f"name: {'a' * 101}\n", 4, "name", "at most 100 letters"),
+    "long member name": (
+        f"data: digits\nmembers:\n  {'a' * 101}: svm\n",
+        3,
+        f"members.{'a' * 101}",
+        "at most 100 letters",
+    ),
+    "name": (GOOD + "name: a b\n", 4, "name", "use at most 100 letters, digits, '-' and '_'"),
     "member name": (
         "data: digits\nmembers:\n  b: svm\n  a.b: svm\n",
         4,
         "members.a.b",
-        "the member name 'a.b' may hold letters, digits, '-' and '_' only",
+        "the member name 'a.b' is not valid; use at most 100 letters",
     ),
     # what does not go together
     "patience": (

@@ -111,7 +111,7 @@ def test_a_store_is_opened_at_a_path_or_a_file_uri(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("uri", "message"), [("s3://bucket/x", "stores are folders here"), ("/dev/null/x", "cannot write there")]
+    ("uri", "message"), [("s3://bucket/x", "a store must be a folder"), ("/dev/null/x", "cannot write there")]
 )
 def test_a_place_that_is_no_folder_is_refused(uri, message):
     with pytest.raises(UserError, match=f"--store {uri}: {message}"):

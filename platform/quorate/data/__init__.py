@@ -1,1 +1,1 @@
-"""Datasets, their sources, folds and standardization."""
+"""Open data, and split and standardize it."""

@@ -1,4 +1,4 @@
-"""What members learn from: rows and labels, read-only, known by the hash of their content."""
+"""Define datasets: read-only rows and labels, identified by the hash of their content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Images(Protocol):
-    """A sequence of images of one shape; `take` gives rows as uint8 (n, H, W, C)."""
+    """A sequence of images of one shape; `take` returns rows as uint8 (n, H, W, C)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -36,14 +36,14 @@ class Images(Protocol):
     def take(self, rows: Rows) -> Pixels: ...
 
     def subset(self, rows: Rows) -> Images:
-        """The images of these rows."""
+        """Return the images of these rows."""
 
     def digest(self) -> str:
-        """SHA-256 of the content."""
+        """Return the SHA-256 of the content."""
 
 
 class Subsets:
-    """What every sequence of images has: its signature, and subsets without a copy."""
+    """A base of image sequences that provides the signature, and subsets without a copy."""
 
     @property
     def signature(self: Images) -> ImageSignature:
@@ -99,7 +99,7 @@ class FileImages(Subsets):
 
 @dataclass(frozen=True, eq=False)
 class RowsOf(Subsets):
-    """Some rows of other images, without a copy."""
+    """A subset of other images, without a copy."""
 
     images: Images
     rows: Rows
@@ -122,7 +122,7 @@ class RowsOf(Subsets):
 
 @dataclass(frozen=True, eq=False)
 class JoinedImages(Subsets):
-    """The images of several sequences of one shape, one after the other."""
+    """Several sequences of images of one shape, concatenated."""
 
     parts: Sequence[Images]
 
@@ -150,16 +150,16 @@ class JoinedImages(Subsets):
 
 
 Inputs = Images | Table
-"""What members predict from."""
+"""The input of a member: images or a table."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Rows `x` with labels `y`, int64 (N,), that index `class_names`.
 
-    `weight` float32 (N,) says how much a row counts in training; `groups` int64 (N,) which rows belong
-    together (no group is both trained and validated on); `time` float64 (N,) orders them. `labels_are` says
-    what the integers were that `y` was made from; rows that come later are labelled alike.
+    `weight` float32 (N,) is the weight of each row in training. `groups` int64 (N,) is the group of each row: no
+    group is in both the training and the validation rows of a fold. `time` float64 (N,) orders the rows.
+    `labels_are` says what the integers were that `y` was made from; later rows are labelled in the same way.
     """
 
     x: Inputs
@@ -178,7 +178,7 @@ class Dataset:
 
     @property
     def signature(self) -> Signature:
-        """What one row is."""
+        """The signature of one row."""
         return self.x.signature
 
     @property
@@ -197,11 +197,11 @@ class Dataset:
 
     @cached_property
     def rows_digest(self) -> str:
-        """SHA-256 of the rows alone, whatever their labels."""
+        """SHA-256 of the rows without their labels."""
         return self.x.digest()
 
     def take(self, rows: Rows) -> Dataset:
-        """The dataset of these rows; images are not copied."""
+        """Return the dataset of these rows; images are not copied."""
         parts = {name: values[rows] for name, values in self._per_row().items()}
         return Dataset(self.x.subset(rows), self.y[rows], self.class_names, **parts, labels_are=self.labels_are)
 

@@ -1,4 +1,4 @@
-"""Dates and clock times in text, by a list of formats."""
+"""Parse dates and clock times in text, with a list of formats."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FORMATS = (
     *("%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%Y-%b", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%b, %Y", "%B, %Y"),
     *("%b %d", "%B %d", "%d %b", "%d %B", "%d-%b"),
 )
-"""What stands before a clock time. Month names are English ones, as `strptime` has them without a locale."""
+"""Formats of the text before a clock time. Month names are English, as in `strptime` without a locale."""
 _CLOCK = re.compile(
     r"(?P<date>.*?)(?:^|[ T:]|, ?)"
     r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:[.,]\d+)?))?"
@@ -38,13 +38,13 @@ _CLOCK = re.compile(
 _QUARTER = re.compile(r"(\d{4})[- ]?Q([1-4])", re.IGNORECASE)
 _DURATION = re.compile(r"-?\d+ days?(,? [+-]?\d{1,2}:\d\d:\d\d(\.\d+)?)?", re.IGNORECASE)
 _NEARLY_ALL = 0.9
-"""Part of the texts that are dates in a column of dates; the rest are typing errors. An assumption."""
+"""Minimum fraction of dates among the texts of a column of dates; the rest are typing errors. An assumption."""
 _SAMPLE = 50
-"""Texts that say whether a column is worth a closer look."""
+"""Number of texts that are checked first; all texts are checked if at least half of these are dates."""
 
 
 class DatesError(ValueError):
-    """Texts cannot be read as dates; `text` is the first that is to blame, or None where it is all of them."""
+    """Texts cannot be read as dates; `text` is the first wrong one, or None if all of them are."""
 
     def __init__(self, problem: str, text: str | None = None) -> None:
         super().__init__(problem)
@@ -52,7 +52,7 @@ class DatesError(ValueError):
 
 
 def are_dates(texts: Sequence[str]) -> bool:
-    """Whether nearly all of these distinct texts are dates, clock times or durations, in whatever formats."""
+    """Return whether nearly all of these distinct texts are dates, clock times or durations, in any formats."""
     sample = texts[:_SAMPLE]
     if sum(map(_is_dated, sample)) < len(sample) / 2:
         return False
@@ -73,9 +73,9 @@ def _part_of_dates(texts: Sequence[str]) -> float:
 
 
 def date_seconds(texts: Sequence[str]) -> Seconds:
-    """Seconds since 1970 in UTC of each text, or since midnight where all are clock times.
+    """Return the seconds since 1970 in UTC of each text, or since midnight if all are clock times.
 
-    Raises `DatesError` where some text is no date, and where day and month cannot be told apart.
+    Raises `DatesError` if a text is not a date, or if day and month cannot be distinguished.
     """
     cleaned = [clean_text(text) for text in texts]
     whole = pd.to_datetime(pd.Series(cleaned, dtype=object), format="ISO8601", utc=True, errors="coerce")
@@ -103,14 +103,14 @@ def date_seconds(texts: Sequence[str]) -> Seconds:
 
 
 def _is_dated(text: str) -> bool:
-    """Digits, and something between them: a number alone is no date."""
+    """Return whether the text has digits with something between them: a number alone is not a date."""
     return (bool(re.search(r"\d", text)) and not re.fullmatch(r"\s*[+-]?[\d.]*\s*", text)) or bool(
         re.fullmatch(r"\s*\d{1,4}\.\d{1,2}\.\d{1,4}\s*", text)
     )
 
 
 def _split(texts: Sequence[str]) -> tuple[pd.Series[str], Seconds]:
-    """What stands before the clock times, and the seconds since midnight in UTC (NaN without a clock time)."""
+    """Return the text before each clock time, and the seconds since midnight in UTC (NaN without a clock time)."""
     parts, seconds = list(texts), np.full(len(texts), np.nan)
     for i, text in enumerate(texts):
         found = _CLOCK.fullmatch(text)
@@ -133,7 +133,7 @@ def _offset(zone: str | None) -> int:
 
 
 def _days(parts: pd.Series[str], format: str) -> Seconds:
-    """Seconds since 1970 of the date parts, NaN where one has another format."""
+    """Return the seconds since 1970 of the date parts, NaN for those in another format."""
     if format == "ISO8601":
         parts = parts.str.replace(_QUARTER, lambda found: f"{found[1]}-{3 * int(found[2]) - 2:02}", regex=True)
         parts = parts.where(parts.map(_is_dated))
@@ -143,7 +143,7 @@ def _days(parts: pd.Series[str], format: str) -> Seconds:
 
 
 def seconds_since_1970(dates: pd.Series[Any]) -> Seconds:
-    """Of moments in UTC."""
+    """Return the seconds since 1970 of times in UTC."""
     seconds: Any = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     return np.asarray(seconds, np.float64)
 

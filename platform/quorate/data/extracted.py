@@ -1,4 +1,4 @@
-"""Images that know what a frozen network made of them, so that nobody has to ask it again."""
+"""Keep the features that a frozen network computed for images, so that they are computed only once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from quorate.data.signature import ImageSignature
 
 @dataclass(frozen=True, eq=False)
 class Extracted:
-    """The vectors (N, width) of all rows, float32, and the network that they come from."""
+    """The feature vectors (N, width) of all rows, float32, and the network that computed them."""
 
     backbone: Hashable
-    """The network as the job file names it."""
+    """The network's name in the job file."""
     identity: str
-    """Hash of all that decides its vectors, as a saved member knows it."""
+    """Hash of everything that determines the vectors; a saved member stores it too."""
     matrix: NDArray[np.float32]
     weights: bytes
     """The network's tensors as safetensors."""
@@ -27,12 +27,12 @@ class Extracted:
 
 @dataclass(frozen=True, eq=False)
 class ExtractedImages:
-    """Images with the vectors of one or more networks; a subset slices them when it is asked."""
+    """Images with the feature vectors of one or more networks; a subset slices the vectors on request."""
 
     images: Images
     found: tuple[Extracted, ...]
     rows: Rows | None = None
-    """Which rows of `found` these are; all in their order when None."""
+    """The positions of these images in the rows of `found`; None means all rows in order."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,5 +56,5 @@ class ExtractedImages:
         return self.images.digest()
 
     def matrix(self, found: Extracted) -> NDArray[np.float32]:
-        """The vectors of these rows."""
+        """Return the feature vectors of these rows."""
         return found.matrix if self.rows is None else found.matrix[self.rows]

@@ -1,4 +1,4 @@
-"""Rows as a matrix of numbers, by what was fitted on the training rows of one fold: pixels or columns."""
+"""Convert pixels or columns to a matrix of numbers, with statistics of the training rows of one fold."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ from quorate.data.table import Table
 Encoding = Literal["onehot", "ordinal", "index"]
 """How categories become numbers.
 
-`onehot`: a column for each category, of which rare ones share one. `ordinal`: the position of the
-category, below 254 because rare ones share one, NaN where it is missing or unknown, numbers with
-their gaps: for trees. `index`: 0 for missing and 1 for unknown categories, the known ones from 2 on:
-for embeddings.
+- `onehot`: one column per category; rare categories share one.
+- `ordinal`, for trees: the position of the category, below 254 because rare categories share one; NaN for missing and
+  unknown categories. Numbers keep their missing values.
+- `index`, for embeddings: 0 for missing and 1 for unknown categories, 2 and above for known ones.
 """
 
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
 VERSION = 2
-"""Part of the keys of fit tasks on tables: raise it where the same columns give other features."""
+"""Part of the keys of fit tasks on tables; increment it when the same columns give other features."""
 
 _ENCODER = "encoder.skops"
 _FARTHEST = 1e15
-"""Features are clipped to it, either way: float32 holds its square, and the sum of many squares. Numbers of the
-training rows come near it only under `robust` and `none`."""
+"""Maximum absolute value of a feature; larger ones are clipped, so that float32 can represent the sum of many squares.
+The numbers of training rows come near it only with `robust` and `none`."""
 _MOST_CATEGORIES = 64
-"""One-hot columns of one column; the rarer categories share the last."""
+"""Maximum number of one-hot columns per column; the rarer categories share the last."""
 _MOST_CODES = 254
-"""Codes of one column for trees: scikit-learn's gradient boosting takes 255."""
+"""Maximum number of codes per column for trees; scikit-learn's gradient boosting accepts 255."""
 _QUANTILES = 1000
 _VARIANCE = 0.9999
-"""Part of the variance that the principal components of a table carry; the rest, such as columns that follow from
-others, would be blown up by whitening."""
+"""Fraction of the variance that the principal components of a table keep. Whitening would amplify the rest, such as
+columns that are functions of others."""
 _MISSING_AND_UNKNOWN = 2
-"""Codes before those of the known categories."""
+"""Number of codes before those of the known categories."""
 _TRUSTED = ("numpy.dtype",)
-"""What an encoder holds beyond skops' own types."""
+"""Types in an encoder besides those that skops trusts."""
 
 
 class Features(Protocol):
@@ -71,19 +71,19 @@ class Features(Protocol):
 
     @property
     def signature(self) -> Signature:
-        """What one row is."""
+        """The signature of one row."""
 
     @property
     def width(self) -> int: ...
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Numbers of distinct codes of the last columns, where these are categories; () for pixels and `onehot`."""
+        """Number of distinct codes of each of the last columns, which are categories; () for pixels and `onehot`."""
 
     def __call__(self, x: Inputs) -> Matrix: ...
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write what is large to `folder`; gives the rest as JSON."""
+        """Write the large parts to `folder`; returns the rest as JSON."""
 
 
 class PixelFeatures:
@@ -108,29 +108,31 @@ class PixelFeatures:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where numeric columns lie in the training rows of a fold, and how wide: (x - shift) / scale, in float64.
+    """Location and scale of numeric columns in the training rows of a fold: (x - shift) / scale, in float64.
 
-    Members compute in float32, and some of them with absolute thresholds: seconds since 1970 would lose their last
-    digits, and nanometres in metres would be constant. A column that has no two values in these rows gives 0 where
-    there is a value; one that has none at all gives 0 for every row.
+    Members compute in float32, and some of them use absolute thresholds. Without an origin, seconds since 1970 would
+    lose their last digits, and lengths of nanometres given in metres would be constant. A column without two different
+    values in these rows gives 0 for each value. A column without any value gives 0 for every row.
     """
 
     shift: Vector
     """float64 (columns,): the median of the distinct values."""
     scale: Vector
-    """float64 (columns,): the power of two nearest to the median distance from there, inf for equal values. Powers of
-    two change no digit."""
+    """float64 (columns,): the power of two closest to the median distance from `shift`, inf if all values are equal.
+    Powers of two change no digit."""
     empty: NDArray[np.bool_]
-    """(columns,): without any value."""
+    """bool (columns,): columns without any value."""
 
     @classmethod
     def of(cls, numbers: NDArray[np.float64], *, shifted: NDArray[np.bool_]) -> Origin:
-        """Of the training rows (n, columns), NaN where a value is missing; columns that are not `shifted` stay as they
-        are where they have two values or more."""
+        """Fit to training rows (n, columns) with NaN for missing values.
+
+        Columns that are not `shifted` stay as they are if they have at least two different values.
+        """
         width = numbers.shape[1]
         shift, scale, empty = np.zeros(width), np.ones(width), np.zeros(width, bool)
         for i in range(width):
-            # Of the distinct values: a number that half of the rows share, such as 0 for "never", is one of many.
+            # Distinct values: a number that half of the rows share, such as 0 for "never", counts once.
             distinct = np.unique(numbers[~np.isnan(numbers[:, i]), i])
             empty[i] = not len(distinct)
             if len(distinct) < 2:
@@ -142,7 +144,7 @@ class Origin:
         return cls(shift, scale, empty)
 
     def __call__(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, columns) without columns of missing values only."""
+        """Return the shifted and scaled numbers (n, columns); no column has only missing values."""
         with np.errstate(over="ignore"):
             moved: NDArray[np.float64] = np.clip((numbers - self.shift) / self.scale, -_FARTHEST, _FARTHEST)
         moved[:, self.empty] = 0
@@ -200,13 +202,13 @@ class TableFeatures:
 
 
 def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Features:
-    """Statistics and categories of the training rows `x`.
+    """Fit the statistics and categories of the training rows `x`.
 
-    Numbers are moved to their `Origin` first, but for those that a member takes raw: `none`, without trees.
-    `standardize` scales them; on tables `channel` and `feature` are the same, `quantile` maps each
-    column to a normal distribution by its ranks, `robust` takes median and interquartile range, `pca` makes
-    principal components of unit variance of the scaled numbers, whose gaps are filled for trees too;
-    `sample` and `zca` are refused by the plan.
+    Numbers are first shifted and scaled by their `Origin`, except with `none` for members other than trees, which use
+    them raw. Then `standardize` scales them. On tables, `channel` and `feature` are the same; `quantile` maps each
+    column to a normal distribution by its ranks; `robust` uses the median and the interquartile range; `pca` gives
+    principal components of unit variance of the scaled numbers, with missing values filled in for trees too. The plan
+    refuses `sample` and `zca`.
     """
     if not isinstance(x, Table):
         return PixelFeatures(fit_standardizer(x, standardize), x.signature)
@@ -222,7 +224,7 @@ def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Featu
         parts.append(("categories", _categories(encoding), categories))
     encoder = ColumnTransformer(parts, sparse_threshold=0.0)
     with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.filterwarnings("ignore", category=RuntimeWarning)  # columns without any value have no mean
+        warnings.filterwarnings("ignore", category=RuntimeWarning)  # the mean of columns without a value
         width = encoder.fit_transform(rows).shape[1]
     cardinalities: tuple[int, ...] = ()
     if categories and encoding != "onehot":
@@ -236,7 +238,7 @@ def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Featu
 
 
 def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
-    """What `save` wrote; the encoder may hold scikit-learn's own types only."""
+    """Load what `save` wrote; the encoder can contain only types of scikit-learn."""
     import skops.io
 
     signature = signature_from_json(saved["input"])
@@ -250,20 +252,20 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
         encoding=saved["encoding"],
         width=saved["width"],
         cardinalities=tuple(saved["cardinalities"]),
-        origin=Origin.from_json(saved["origin"]) if "origin" in saved else None,  # of version 1: none
+        origin=Origin.from_json(saved["origin"]) if "origin" in saved else None,  # version 1 has none
     )
 
 
 def _respell(encoder: ColumnTransformer, signature: TableSignature) -> None:
     """Spell the categories of a fitted encoder as tables do: earlier versions wrote 1.0 and TRUE for 1 and True.
 
-    Raises `ValueError` where the encoder has two categories that are one value.
+    Raises `ValueError` if two categories of the encoder are the same value.
     """
     if not (names := signature.names("categorical")):
         return
     as_written = {column.name: column.as_written for column in signature.columns}
     for name, categories in zip(names, encoder.named_transformers_["categories"].categories_, strict=True):
-        held = [place for place, category in enumerate(categories) if isinstance(category, str)]  # not the NaN
+        held = [place for place, category in enumerate(categories) if isinstance(category, str)]  # without NaN
         spelled = [plain_text(categories[place], as_written=as_written[name]) for place in held]
         if twice := next((text for text, count in Counter(spelled).items() if count > 1), None):
             first, second, *_ = [repr(categories[i]) for i, text in zip(held, spelled, strict=True) if text == twice]
@@ -283,7 +285,7 @@ def _numbers(standardize: Scheme, *, rows: int, keep_missing: bool, varies: bool
 
 
 def scaling(standardize: Scheme, *, rows: int, varies: bool = True) -> list[Any]:
-    """Unfitted steps that scale a matrix of so many rows; `varies` says whether any two of them differ."""
+    """Return unfitted steps that scale a matrix with `rows` rows; `varies` says whether any two of them differ."""
     if standardize == "none":
         return []
     if standardize == "robust":
@@ -295,7 +297,7 @@ def scaling(standardize: Scheme, *, rows: int, varies: bool = True) -> list[Any]
                 n_quantiles=min(_QUANTILES, rows), output_distribution="normal", subsample=100_000, random_state=0
             )
         )
-    # After the quantiles too: a value that many rows share, such as 0 and 1 of booleans, is sent to +-5.2 by them.
+    # Also after the quantiles, which map a value that many rows share, such as 0 and 1 of booleans, to +-5.2.
     steps.append(StandardScaler())
     if standardize == "pca" and varies:
         steps.append(PCA(_VARIANCE, whiten=True, svd_solver="covariance_eigh"))
@@ -324,7 +326,7 @@ def _categories(encoding: Encoding) -> Any:
 
 
 def _origin(table: Table, *, raw: bool) -> Origin | None:
-    """Where the numbers lie; `raw` ones stay as they are, and so do truth values."""
+    """Return the origin of the numbers; `raw` numbers and truth values stay as they are."""
     names = table.signature.names("numeric", "boolean")
     if not names:
         return None
@@ -333,8 +335,10 @@ def _origin(table: Table, *, raw: bool) -> Origin | None:
 
 
 def _plain(table: Table, origin: Origin | None) -> pd.DataFrame:
-    """Numbers about their origin, and categories as plain text, NaN where missing, which scikit-learn's encoders take
-    whatever pandas' version."""
+    """Return numbers relative to their origin, and categories as Python text with NaN for missing values.
+
+    scikit-learn's encoders accept such text with every version of pandas.
+    """
     columns: dict[str, Any] = {name: table.frame[name].astype(object) for name in table.signature.names("categorical")}
     if origin is not None:
         names = table.signature.names("numeric", "boolean")

@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures: one rule for training, `init`, `predict` and `evaluate`."""
+"""Find the pictures in a folder, with the same rules for training, `init`, `predict` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OF_FORMAT = {
     "JPEG2000": (".jp2", ".j2k"),
 }
 SUFFIXES = frozenset(suffix for form in OWN.formats for suffix in _OF_FORMAT[form])
-"""Endings of the formats in `images.OWN`, in lower case."""
+"""File name extensions of the formats in `images.OWN`, in lower case."""
 
 _USUAL = {".jpg", ".jpeg", ".png"}
 _DEBRIS = {
@@ -41,29 +41,29 @@ _DEBRIS = {
     "system volume information": "Windows' index",
     "thumbs.db": "Windows' thumbnails",
 }
-"""Names in lower case of what tools leave in folders, besides hidden names (`.DS_Store`, `.ipynb_checkpoints`)."""
+"""Lower-case names that tools create in folders, besides hidden names (`.DS_Store`, `.ipynb_checkpoints`)."""
 
 _MAYBE_CLASSES = {"lost+found": "fsck puts pieces of files", "recycler": "old versions of Windows put deleted files"}
-"""Folders of these names, in lower case, that hold pictures are read, and named: a class may be called so."""
+"""Lower-case names of folders that tools create, but that are read and reported: they may be names of classes."""
 
 _NO_PICTURE = (".bak", ".crdownload", ".orig", ".part", ".tmp", "~", "_original")
-"""Endings of copies and of unfinished downloads: not read, whatever their content."""
+"""Endings of copies and unfinished downloads, which are never read."""
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
-"""How JPEG, PNG and GIF files start. A file of another ending that starts so, or as WebP and AVIF do, is a picture.
+"""First bytes of JPEG, PNG and GIF files. A file with these, or those of WebP or AVIF, is a picture whatever its name.
 
-Not so TIFF: cameras' raw files start alike.
+TIFF is left out, because raw files of cameras start in the same way.
 """
 _LISTED = 3
 
 
 def is_debris(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or was left by a tool: it is no data."""
+    """Return whether a file or folder of this name is hidden or was created by a tool: it is not data."""
     return name.startswith(".") or name.lower() in _DEBRIS
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file has the ending of a picture, or the content of one."""
+    """Return whether a file has the extension or the content of a picture."""
     name = path.name.lower()
     if name.endswith(_NO_PICTURE):
         return False
@@ -80,10 +80,10 @@ class PictureFolder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is left out, and what is read besides JPEG and PNG, in sentences."""
+        """Sentences on what is left out, and on pictures that are neither JPEG nor PNG."""
         notes = [
-            f"{self.root}: pictures in folders called {name} are read, such as {path}; {who} into such folders: move "
-            "the folder away if these are not your pictures"
+            f"{self.root}: pictures in folders called {name} are read, such as {path}; {who} into such folders; if "
+            "these are not your pictures, move the folder away"
             for name, who in _MAYBE_CLASSES.items()
             if (path := _first_in(name, self.pictures, self.root)) is not None
         ]
@@ -98,14 +98,14 @@ class PictureFolder:
 
 @dataclass(frozen=True)
 class ClassFolders(PictureFolder):
-    """`ROOT/CLASS/FILE`: the pictures of each class, and what belongs to no class."""
+    """`ROOT/CLASS/FILE`: the pictures of each class, and pictures without a class."""
 
     empty: list[str] = field(default_factory=list)
-    """Folders without a picture, which make no class."""
+    """Folders without pictures, which are not classes."""
     loose: list[Path] = field(default_factory=list)
-    """Pictures outside of the class folders."""
+    """Pictures outside the class folders."""
     deeper: list[Path] = field(default_factory=list)
-    """Pictures in folders of the class folders."""
+    """Pictures in subfolders of the class folders."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ class ClassFolders(PictureFolder):
 
 
 def pictures_below(root: Path) -> PictureFolder:
-    """All pictures below `root`, at any depth; linked folders are followed. Raises `DataError` where there are none."""
+    """Find all pictures below `root`, at any depth, following links. Raises `DataError` if there are none."""
     pictures, others = _split(sorted(path for path, _ in _walk(root, 1)))
     found = PictureFolder(root, pictures, others)
     if not pictures:
@@ -130,7 +130,7 @@ def pictures_below(root: Path) -> PictureFolder:
 
 
 def class_folders(root: Path) -> ClassFolders:
-    """The pictures in the folders of `root`, each of which is a class; raises `DataError` where there are none."""
+    """Find the pictures in the folders of `root`, which are the classes; raises `DataError` if there are none."""
     by_depth: dict[int, list[Path]] = {}
     folders: list[str] = []
     for path, depth in _walk(root, 1, folders):
@@ -148,16 +148,16 @@ def class_folders(root: Path) -> ClassFolders:
         deeper=deeper,
     )
     if not pictures:
-        raise DataError(_problem(found, f"{root} has no folders with pictures; one folder for each class is needed"))
+        raise DataError(_problem(found, f"{root} has no folders with pictures; it needs one folder per class"))
     return found
 
 
 def _walk(
     folder: Path, depth: int, folders: list[str] | None = None, above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[tuple[Path, int]]:
-    """Files below `folder` with their depth, without what tools left; `folders` takes the names of its own folders.
+    """Yield the files below `folder` with their depth, except files of tools; adds its subfolders' names to `folders`.
 
-    Links are followed, but for those to a folder `above`, which would go round in a circle.
+    Links are followed, except links to a folder `above`, which would form a cycle.
     """
     try:
         found = folder.stat()
@@ -181,18 +181,18 @@ def _walk(
 
 
 def _holds_pictures(folder: Path, above: frozenset[tuple[int, int]]) -> bool:
-    """Whether there is a picture below a folder; `lost+found` may be one that only the superuser can read."""
+    """Return whether there is a picture below a folder; only the superuser may be able to read `lost+found`."""
     return os.access(folder, os.R_OK | os.X_OK) and any(is_picture(path) for path, _ in _walk(folder, 1, None, above))
 
 
 def _first_in(name: str, pictures: Sequence[Path], root: Path) -> Path | None:
-    """The first picture in a folder of this name, whatever its case, below `root`."""
+    """Return the first picture below `root` in a folder of this name, ignoring case."""
     inside = (path for path in pictures if name in map(str.lower, path.relative_to(root).parts[:-1]))
     return next(inside, None)
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a link leads to a pipe, a socket or a device; one that leads nowhere is a file that cannot be read."""
+    """Return whether a link points to a pipe, a socket or a device. A broken link counts as an unreadable file."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -200,7 +200,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Pictures and other files."""
+    """Return the pictures and the other files."""
     pictures: list[Path] = []
     others: list[Path] = []
     for path in paths:
@@ -219,7 +219,7 @@ def _starts_as_picture(path: Path) -> bool:
 
 
 def _by_ending(paths: Sequence[Path], *, named: bool = False) -> str:
-    """`2 .heic (a.heic, b.heic), 1 .txt (notes.txt)`, the most frequent ending first."""
+    """List files by extension, most frequent first: `2 .heic (a.heic, b.heic), 1 .txt (notes.txt)`."""
     by_ending: dict[str, list[str]] = {}
     for path in paths:
         by_ending.setdefault(path.suffix.lower() or "without an ending", []).append(path.name)
@@ -230,12 +230,12 @@ def _by_ending(paths: Sequence[Path], *, named: bool = False) -> str:
 
 
 def _problem(found: PictureFolder, message: str) -> str:
-    """The message with what is there instead."""
+    """Return the message with notes on what the folder contains instead."""
     return "\n  ".join([message, *found.notes])
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a, b, c and 4 more`."""
+    """List the first names: `a, b, c and 4 more`."""
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
 

@@ -1,4 +1,4 @@
-"""Which rows train and which validate: by class, in whole groups or in the order of time."""
+"""Split rows into folds: by class, in whole groups or in time order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Times = NDArray[np.float64]
 
 
 class FoldsError(ValueError):
-    """The rows cannot be split so; `key` names the key of the job file's `validation` that can mend it."""
+    """The rows cannot be split in this way; `key` is the key of `validation` in the job file to change."""
 
     def __init__(self, message: str, key: str = "folds") -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class FoldsError(ValueError):
 
 @dataclass(frozen=True)
 class Fold:
-    """Positions of the rows that one fit task trains on and validates on, both sorted."""
+    """Sorted positions of the training rows and of the validation rows of a fit task."""
 
     train: Rows
     valid: Rows
@@ -37,7 +37,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """All folds of a job and the rule that they came from."""
+    """All folds of a job and the rule that made them."""
 
     folds: tuple[Fold, ...]
     reason: str
@@ -51,19 +51,19 @@ class Folds:
 
 @dataclass(frozen=True)
 class Unlearnable:
-    """Rows of a class that their own fold does not train on, so that no model can be right about them."""
+    """Validation rows of a class without training rows in their fold, which no model can predict correctly."""
 
     label: int
     rows: int
     folds: tuple[int, ...]
-    """Numbers, from 0, of the folds that validate them without a training row of their class."""
+    """Numbers (from 0) of the folds that validate on them without a training row of their class."""
     groups: int | None
-    """How many groups have rows of the class; None if there are no groups."""
+    """Number of groups with rows of the class; None if there are no groups."""
     ever: bool
     """Whether the models of another fold learn the class."""
 
     def said(self, name: str) -> str:
-        """A warning about the class called `name`."""
+        """Return a warning about the class called `name`."""
         numbers = [str(fold + 1) for fold in self.folds]
         folds = f"fold {numbers[0]}" if len(numbers) == 1 else f"folds {', '.join(numbers[:-1])} and {numbers[-1]}"
         if self.groups == 1:
@@ -79,9 +79,9 @@ class Unlearnable:
 def learnable_rows(
     y: Labels, folds: Iterable[Fold], *, weight: NDArray[np.floating] | None = None
 ) -> NDArray[np.bool_]:
-    """The rows (N,) whose class has training rows in each of the `folds` that validate them.
+    """Return a mask (N,) of the rows whose class has training rows in each of the `folds` that validate on them.
 
-    Training rows of `weight` (N,) 0 teach nothing. Rows that no fold validates are learnable.
+    Training rows with a `weight` (N,) of 0 do not count. Rows that no fold validates on are learnable.
     """
     learnable = np.ones(len(y), dtype=bool)
     for fold in folds:
@@ -92,7 +92,7 @@ def learnable_rows(
 def unlearnable_classes(
     y: Labels, folds: Sequence[Fold], *, weight: NDArray[np.floating] | None = None, groups: Groups | None = None
 ) -> list[Unlearnable]:
-    """What `learnable_rows` leaves out, by class."""
+    """Return the rows that `learnable_rows` excludes, by class."""
     taught = [_taught(y, fold, weight) for fold in folds]
     out = ~learnable_rows(y, folds, weight=weight)
     return [
@@ -112,7 +112,7 @@ def unlearnable_classes(
 
 
 def _taught(y: Labels, fold: Fold, weight: NDArray[np.floating] | None) -> Labels:
-    """The classes that a fold's training rows teach."""
+    """Return the classes of a fold's training rows with a positive weight."""
     rows = fold.train if weight is None else fold.train[weight[fold.train] > 0]
     return np.unique(y[rows])
 
@@ -120,22 +120,22 @@ def _taught(y: Labels, fold: Fold, weight: NDArray[np.floating] | None) -> Label
 def make_folds(
     y: Labels, spec: ValidationSpec, seed: int, *, groups: Groups | None = None, time: Times | None = None
 ) -> Folds:
-    """Folds for labels `y` (N,), the same for the same seed.
+    """Return folds for labels `y` (N,), always the same for the same seed.
 
-    They are stratified by class; with `groups` (N,) no group is on both sides of a fold; with `time`
-    (N,) every row is validated by models of earlier rows, and the earliest rows by none.
+    They are stratified by class. With `groups` (N,), no group is on both sides of a fold. With `time` (N,), each
+    validation row is later than the training rows of its fold, and the earliest rows are never validated.
 
-    Raises `FoldsError` where a class, the groups or the times are too few.
+    Raises `FoldsError` if there are too few rows of a class, groups or times.
     """
     if len(np.unique(y)) < 2:
-        raise FoldsError("all training rows are of one class; a classifier needs two or more")
+        raise FoldsError("all training rows have the same class; a classifier needs at least two classes")
     scheme, why = spec.scheme, ""
     if scheme == "auto":
         scheme = "kfold" if len(y) < spec.auto_rows else "holdout"
         why = f" (auto: {len(y):,} training rows, {'below' if scheme == 'kfold' else 'at or above'} {spec.auto_rows:,})"
     state = np.random.RandomState(seed % 2**32)
     if groups is not None and time is not None:
-        raise FoldsError("rows are split either by groups or by time; choose one", "scheme")
+        raise FoldsError("rows are split by groups or by time, not by both; leave one out", "scheme")
     if time is not None:
         made = _timed(time, spec, scheme)
     elif groups is not None:
@@ -146,27 +146,27 @@ def make_folds(
 
 
 def whole_groups(y: Labels, groups: Groups, fraction: float, state: np.random.RandomState) -> tuple[Rows, Rows]:
-    """The other rows, and groups with about `fraction` of the rows and each class; raises `FoldsError`.
+    """Split off groups with about `fraction` of the rows and of each class, returned second; raises `FoldsError`.
 
-    They are the first fold of scikit-learn's `StratifiedGroupKFold`, or all but it above one half.
+    They are the first fold of scikit-learn's `StratifiedGroupKFold`, or all rows but it if `fraction` is above 0.5.
     """
     count = len(np.unique(groups))
     if count < 2:
-        raise FoldsError("all rows are of one group; two or more are needed", "scheme")
+        raise FoldsError("all rows belong to one group; at least two groups are required", "scheme")
     parts = min(max(2, round(1 / min(fraction, 1 - fraction))), count)
     large, small = _group_folds(y, groups, parts, state)[0]
     return (large, small) if fraction <= 0.5 else (small, large)
 
 
 def latest_rows(time: Times, fraction: float) -> tuple[Rows, Rows]:
-    """The earlier rows, and the latest `fraction` of them, both sorted; equal times stay together.
+    """Return the earlier rows, and the latest `fraction` of the rows, both sorted; equal times stay together.
 
-    Raises `FoldsError` where all times are equal.
+    Raises `FoldsError` if all times are equal.
     """
     order = np.argsort(time, kind="stable")
     (start,) = _between_times(time[order], [len(time) - int(np.ceil(fraction * len(time)))])
     if not 0 < start < len(time):
-        raise FoldsError("all rows have the same time; two times or more are needed", "scheme")
+        raise FoldsError("all rows have the same time; at least two different times are required", "scheme")
     return np.sort(order[:start]), np.sort(order[start:])
 
 
@@ -175,7 +175,7 @@ def _stratified(y: Labels, spec: ValidationSpec, scheme: str, state: np.random.R
     rarest = int(counts[counts > 0].min())
     if scheme == "holdout":
         if rarest < 2:
-            raise FoldsError("the rarest class has one row; a stratified holdout needs two of each class", "scheme")
+            raise FoldsError("the rarest class has 1 row; a stratified holdout needs at least 2 per class", "scheme")
         try:
             train, valid = train_test_split(np.arange(len(y)), test_size=spec.fraction, stratify=y, random_state=state)
         except ValueError as error:
@@ -185,7 +185,7 @@ def _stratified(y: Labels, spec: ValidationSpec, scheme: str, state: np.random.R
         raise FoldsError(
             f"{spec.folds} folds, but the rarest class has {rarest} rows; set validation.folds to {rarest} or less"
             if rarest >= 2
-            else f"{spec.folds} folds, but the rarest class has one row; add rows of it or remove the class"
+            else f"{spec.folds} folds, but the rarest class has 1 row; add rows of this class or remove it"
         )
     folds = []
     for _ in range(spec.repeats):
@@ -203,9 +203,9 @@ def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state
         return Folds((Fold(train, valid),), f"one stratified holdout fold of whole groups, {part}")
     if count < spec.folds:
         raise FoldsError(
-            f"{spec.folds} folds, but the rows are of {count} groups; set validation.folds to {count} or less"
+            f"{spec.folds} folds, but the rows have only {count} groups; set validation.folds to {count} or less"
             if count >= 2
-            else f"{spec.folds} folds, but all rows are of one group; leave `groups` out of data"
+            else f"{spec.folds} folds, but all rows belong to one group; leave `groups` out of data"
         )
     pairs = [pair for _ in range(spec.repeats) for pair in _group_folds(y, groups, spec.folds, state)]
     reason = f"stratified {spec.folds}-fold cross-validation in whole groups ({count:,} of them){_times(spec)}"
@@ -215,39 +215,39 @@ def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state
 def _group_folds(y: Labels, groups: Groups, parts: int, state: np.random.RandomState) -> list[tuple[Rows, Rows]]:
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class in fewer rows than folds; the reason says it
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than folds; the rule says so
         try:
             pairs = list(splitter.split(np.zeros(len(y)), y, groups))
         except ValueError as error:
             raise FoldsError(f"the groups cannot be split into {parts} parts: {error}") from None
     if not all(len(train) and len(valid) for train, valid in pairs):
-        raise FoldsError(f"the groups are too unequal for {parts} parts; set validation.folds to fewer")
+        raise FoldsError(f"the groups are too unequal for {parts} parts; lower validation.folds")
     return pairs
 
 
 def _timed(time: Times, spec: ValidationSpec, scheme: str) -> Folds:
-    """scikit-learn's `TimeSeriesSplit` of the rows by time, its borders moved off equal times."""
+    """Split the rows by time like scikit-learn's `TimeSeriesSplit`, but keep rows with equal times together."""
     if scheme == "holdout":
         train, valid = latest_rows(time, spec.fraction)
         return Folds((Fold(train, valid),), f"one holdout fold, the latest {len(valid) / len(time):.0%} of the rows")
     if spec.repeats > 1:
-        raise FoldsError("rows in the order of time are split in one way only; leave repeats out", "repeats")
+        raise FoldsError("rows in time order can be split in only one way; leave repeats out", "repeats")
     rows, order = len(time), np.argsort(time, kind="stable")
     size = rows // (spec.folds + 1)
     starts = [rows - size * left for left in range(spec.folds, 0, -1)] if size else [0]
     borders = [*_between_times(time[order], starts), rows]
     if borders[0] < 1 or (np.diff(borders) < 1).any():
         raise FoldsError(
-            f"{spec.folds} folds in the order of time need more times than the {len(np.unique(time)):,} different "
-            f"ones of {rows:,} rows; set validation.folds to fewer, or scheme: holdout"
+            f"{spec.folds} folds in time order require more than the {len(np.unique(time)):,} different times of the "
+            f"{rows:,} rows; lower validation.folds, or scheme: holdout"
         )
     folds = [Fold(np.sort(order[:a]), np.sort(order[a:b])) for a, b in pairwise(borders)]
     never = f"{borders[0] / rows:.0%} of the rows, the earliest, are never validated"
-    return Folds(tuple(folds), f"{spec.folds} folds in the order of time, each trained on all before it; {never}")
+    return Folds(tuple(folds), f"{spec.folds} folds in time order, each trained on all earlier rows; {never}")
 
 
 def _between_times(time: Times, borders: Sequence[int]) -> list[int]:
-    """Each border of the sorted times moved down to where its time begins, up to where it ends if that is 0."""
+    """Move each border of the sorted times to the first row with its time, or after the last if the first is row 0."""
     moved = []
     for border in borders:
         first = int(np.searchsorted(time, time[border]))
@@ -256,12 +256,12 @@ def _between_times(time: Times, borders: Sequence[int]) -> list[int]:
 
 
 def _missing_classes(y: Labels, folds: Sequence[Fold]) -> str:
-    """A note on folds whose training rows lack classes; raises `FoldsError` where only one is left."""
+    """Return a note on folds whose training rows lack classes; raises `FoldsError` if they have only one class."""
     every, notes = len(np.unique(y)), []
     for number, fold in enumerate(folds, 1):
         present = len(np.unique(y[fold.train]))
         if present < 2:
-            raise FoldsError(f"all training rows of fold {number} are of one class; set validation.folds to fewer")
+            raise FoldsError(f"all training rows of fold {number} have the same class; lower validation.folds")
         if present < every:
             notes.append(f"fold {number} trains without {every - present} of the {every} classes")
     return "".join(f"; {note}" for note in notes)

@@ -1,4 +1,4 @@
-"""Files of rows as pandas frames: CSV and Parquet, with names checked and missing values marked."""
+"""Read CSV and Parquet files as pandas data frames, check column names and mark missing values."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 """Texts that mean a missing value."""
 
 UNNAMED = "Unnamed: "
-"""What pandas, and this module, call a column without a name; its position, from 0 on, follows."""
+"""How pandas and this module name a column without a name; its position (from 0) follows."""
 
 _SEPARATORS = ",;\t|"
 
 
 class FrameError(UserError):
-    """A file cannot be read as rows of named columns; the message names the file and the line."""
+    """A file cannot be read as rows of named columns; the message gives the file and the line."""
 
 
 class Format(Protocol):
     """A file format for rows of named columns."""
 
     def read(self, path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
-        """All rows; the columns named in `text` are not taken for numbers. Raises `FrameError`."""
+        """Read all rows; values of the columns `text` are not converted to numbers. Raises `FrameError`."""
 
     def place(self, path: Path, row: int) -> str:
-        """Where the reader of the file finds a row, counted from 0."""
+        """Return where the row (from 0) is in the file, for messages."""
 
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """Comma-separated values in UTF-8 with a header, as they are or gzipped (`.gz`)."""
+    """Comma-separated values in UTF-8 with a header, plain or gzipped (`.gz`)."""
 
     separator: str = ","
     missing: Sequence[str] = MISSING
@@ -83,7 +83,7 @@ class CsvFormat:
     def _header(self, path: Path) -> list[str]:
         first = [values for _, values in islice(self._lines(path), 2)]
         if not first:
-            raise FrameError(f"{path} is empty; a first line with the columns' names is needed")
+            raise FrameError(f"{path} is empty; its first line must contain the column names")
         names = [clean_text(name) for name in first[0]]
         own = [name or self._unnamed(names, place) for place, name in enumerate(names)]
         _check_names(own, path)
@@ -103,7 +103,7 @@ class CsvFormat:
         return f"{name}.1" if name in names else name
 
     def _check_unnamed(self, path: Path, frame: pd.DataFrame) -> None:
-        """Columns without a name are the row numbers of a data frame, the first, or empty."""
+        """Check that each column without a name is empty or, if it is the first, numbers the rows of a data frame."""
         header = next(values for _, values in self._lines(path))
         for place, name in enumerate(header):
             values = frame.iloc[:, place]
@@ -121,11 +121,11 @@ class CsvFormat:
                 if len(values) != width:
                     raise FrameError(
                         f"{path}, line {line}: {len(values)} values, but the header names {width} columns; "
-                        "correct the line, or quote the values that hold the separator"
+                        "correct the line, or quote the values that contain the separator"
                     )
 
     def _lines(self, path: Path) -> Iterator[tuple[int, list[str]]]:
-        """The number of the line where each row starts, and the row's values; blank lines are left out."""
+        """Yield the line number and the values of each row; blank lines are left out."""
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, delimiter=self.separator, skipinitialspace=True)
             start = 1
@@ -150,8 +150,8 @@ class ParquetFormat:
                 _check_names(pq.read_schema(path).names, path)
             frame = pq.read_table(path).to_pandas(ignore_metadata=True)
         except (pa.ArrowException, OSError) as error:
-            raise FrameError(f"{path} is not readable as Parquet: {' '.join(str(error).split())[:300]}") from None
-        frame = frame[[name for name in frame if not str(name).startswith("__index_level_")]]  # left by pandas
+            raise FrameError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:300]}") from None
+        frame = frame[[name for name in frame if not str(name).startswith("__index_level_")]]  # written by pandas
         return pd.DataFrame({name: _cleaned(frame[name], self.missing, text=True) for name in frame})
 
     def place(self, path: Path, row: int) -> str:
@@ -159,13 +159,13 @@ class ParquetFormat:
 
 
 def format_of(path: Path, *, missing: Sequence[str] = MISSING, separator: str | None = None) -> Format:
-    """The format that the file's ending names; raises `FrameError` for others."""
+    """Return the format for the extension of the file; raises `FrameError` for others."""
     ending = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     if ending.lower() in (".csv", ".csv.gz", ".tsv", ".tsv.gz"):
         return CsvFormat(separator or ("\t" if "tsv" in ending.lower() else ","), missing)
     if ending.lower() in (".parquet", ".pq"):
         return ParquetFormat(missing)
-    raise FrameError(f"{path}: a table is expected to end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet or .pq")
+    raise FrameError(f"{path}: the name of a table must end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet or .pq")
 
 
 def _check_names(names: Sequence[str], path: Path) -> None:
@@ -177,9 +177,9 @@ def _check_names(names: Sequence[str], path: Path) -> None:
 
 
 def _cleaned(values: pd.Series[Any], missing: Sequence[str], *, text: bool) -> pd.Series[Any]:
-    """Text as categories, stripped, without the texts that mean missing; numbers without those that do.
+    """Return text as categories, stripped, or numbers; both without values that mean a missing one.
 
-    What looked like text for its missing marks alone becomes numbers, unless `text` forbids it.
+    A column that is text only because of such values becomes numbers, unless `text` is set.
     """
     if is_numeric_dtype(values.dtype) and not is_bool_dtype(values.dtype):
         marks = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce").dropna()

@@ -1,4 +1,4 @@
-"""One picture file to the pixels that a model takes: the same in training, offline and when served."""
+"""Decode a picture file to the pixels that a model takes, in the same way in training, offline and in serving."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from quorate.errors import UserError
 
 @dataclass(frozen=True)
 class DecodingRules:
-    """Which files are decoded: Pillow's names of their formats, and the largest picture in pixels."""
+    """Which files are decoded: Pillow's names of their formats, and the maximum size in pixels."""
 
     formats: tuple[str, ...]
     max_pixels: int
     names: str
-    """The formats in words."""
+    """The formats, for messages."""
 
 
 SERVED = DecodingRules(("JPEG", "PNG"), 16_000_000, "JPEG or PNG")
-"""Pictures in requests. A small file can unpack to hundreds of megabytes, and anybody can send one."""
+"""Pictures in requests. A small file can decode to hundreds of megabytes, and anyone can send one."""
 
 OWN = DecodingRules(
     ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000"),
     178_956_970,
     "JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000",
 )
-"""The user's own files. The largest picture is the largest that Pillow opens (twice `Image.MAX_IMAGE_PIXELS`)."""
+"""The user's own files. The maximum size is that of Pillow (twice `Image.MAX_IMAGE_PIXELS`)."""
 
 _LARGE = threading.BoundedSemaphore(4)
-"""Pictures above the limit of a server are decoded by four threads at most: each can take a gigabyte."""
+"""Pictures above the limit of a server are decoded by at most four threads, because each can use a gigabyte."""
 
 _REDUCED = ("JPEG", "MPO")
-"""Formats whose decoder can leave out detail (libjpeg's scaled inverse transform)."""
+"""Formats that can be decoded at a reduced size (libjpeg's scaled inverse transform)."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag that says how the camera was held."""
+"""The EXIF tag of the orientation of the camera."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,7 +56,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each orientation (EXIF 2.32, tag 274). Pillow turns TIFF files itself."""
+"""The transposition that undoes each orientation (EXIF 2.32, tag 274). Pillow rotates TIFF files itself."""
 
 DAMAGE = (
     OSError,
@@ -70,7 +70,7 @@ DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's decoders raise on damaged files; `RuntimeError` comes from AVIF's."""
+"""Errors that Pillow's decoders raise for damaged files; `RuntimeError` is that of AVIF."""
 
 _OTHERS: tuple[tuple[str, str], ...] = (
     (r"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "a HEIC picture"),
@@ -81,22 +81,22 @@ _OTHERS: tuple[tuple[str, str], ...] = (
     (r"version https://git-lfs", "a Git LFS pointer without its content (git lfs pull)"),
     (r"PK\x03\x04", "a ZIP archive"),
 )
-"""How files start that are often found in the place of pictures, and what they are."""
+"""First bytes of files that users often give instead of pictures, and what they are."""
 
 
 class ImageError(UserError):
-    """Bytes that are no usable picture; the message says why."""
+    """Bytes that are not a usable picture; the message says why."""
 
 
 def decode_image(
     data: bytes, *, shape: tuple[int, int, int], resize: int | None = None, accepted: DecodingRules = SERVED
 ) -> NDArray[np.uint8]:
-    """Pixels of a picture file, fitted to `shape` (H, W, C); its content tells its format.
+    """Decode a picture file to pixels of `shape` (H, W, C); the format is detected from the content.
 
-    The picture is turned upright as its EXIF says and made grey (C = 1) or RGB (C = 3);
-    transparency is laid on white, 16-bit grey is scaled to 8 bits. A picture of another size is
-    scaled (bicubic, antialiased) until it covers (H, W), or until its shorter side has `resize`
-    pixels if that is longer, and the centre is kept. Of several frames or pages the first counts.
+    The picture is rotated according to its EXIF orientation and converted to grey (C = 1) or RGB (C = 3).
+    Transparent parts become white, and 16-bit grey is scaled to 8 bits. A picture of another size is scaled
+    (bicubic, antialiased) until it covers (H, W), or until its shorter side has `resize` pixels if that is
+    longer, and the centre is cropped. Only the first frame or page is used.
 
     Raises `ImageError`.
     """
@@ -114,17 +114,17 @@ def decode_image(
 
 
 def read_image(path: Path, *, shape: tuple[int, int, int], resize: int | None = None) -> NDArray[np.uint8]:
-    """`decode_image` of one of the user's files; raises `ImageError`, or `OSError` where it cannot be read."""
+    """Decode one of the user's files with `decode_image`; raises `ImageError`, or `OSError` if it cannot be read."""
     return decode_image(path.read_bytes(), shape=shape, resize=resize, accepted=OWN)
 
 
 def size_of(data: bytes, *, accepted: DecodingRules = OWN) -> tuple[int, int]:
-    """Width and height as the header of a picture has them, before it is turned upright; raises `ImageError`."""
+    """Return the width and height in the header of a picture, before rotation; raises `ImageError`."""
     return _open(data, accepted).size
 
 
 def _open(data: bytes, accepted: DecodingRules) -> Image.Image:
-    """The picture with its size checked in the header, before any pixel is unpacked."""
+    """Open a picture and check the size in its header, before any pixel is decoded."""
     if not data:
         raise ImageError("the file is empty")
     try:
@@ -141,7 +141,7 @@ def _open(data: bytes, accepted: DecodingRules) -> Image.Image:
 
 
 def _too_large(size: str, accepted: DecodingRules) -> ImageError:
-    fix = "" if accepted is SERVED else "; save it smaller, at the size that is trained on or somewhat above"
+    fix = "" if accepted is SERVED else "; save a smaller copy, at the training size or somewhat above"
     return ImageError(f"the picture has {size}, more than {accepted.max_pixels:,}{fix}")
 
 
@@ -154,7 +154,7 @@ def _instead(data: bytes) -> str:
 
 
 def _reduce(image: Image.Image, side: int) -> None:
-    """Let the decoder of a large photograph leave out detail, down to twice the pixels that `side` needs."""
+    """Decode a large photograph at a reduced size, with at least twice the pixels that `side` requires."""
     if image.format in _REDUCED:
         needed = 2 * side / min(image.size)
         image.draft(None, (int(np.ceil(image.width * needed)), int(np.ceil(image.height * needed))))
@@ -171,13 +171,13 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except DAMAGE:
-        orientation = 1  # a damaged note with sound pixels
+        orientation = 1  # damaged EXIF data, but the pixels can be valid
     turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
-    """8-bit grey ("L") or "RGB", without transparency."""
+    """Return the picture in 8-bit grey ("L") or "RGB", without transparency."""
     if image.mode.startswith(("I", "F")):
         image = _of_sixteen_bits(image)
     if image.has_transparency_data:
@@ -188,7 +188,7 @@ def _flatten(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _of_sixteen_bits(image: Image.Image) -> Image.Image:
-    """0..65535 scaled to 0..255; Pillow would clip it. Raises `ImageError` for numbers of another range."""
+    """Scale 0..65535 to 0..255, which Pillow would clip. Raises `ImageError` for numbers in another range."""
     deep = np.asarray(image)
     if image.mode == "F":
         raise ImageError("its pixels are floating-point numbers, whose scale is unknown; save it with 8 or 16 bits")
@@ -200,10 +200,10 @@ def _of_sixteen_bits(image: Image.Image) -> Image.Image:
 
 
 def _fit(image: Image.Image, height: int, width: int, resize: int | None) -> Image.Image:
-    """Centre of the picture, cropped and scaled in one step.
+    """Crop the centre of the picture and scale it in one step.
 
-    The source region is scaled rather than the picture scaled and cropped: a very long and
-    narrow picture would be huge in between.
+    Only the source region is scaled: a very long and narrow picture would become huge if it were scaled before the
+    crop.
     """
     scale = max(height / image.height, width / image.width)
     if resize is not None:

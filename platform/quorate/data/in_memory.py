@@ -1,4 +1,4 @@
-"""Rows that a Python program holds: arrays of numbers, data frames, and images as NumPy arrays."""
+"""Convert rows of a Python program: arrays of numbers, data frames, and images as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from quorate.data.source import DataParams
 from quorate.data.table import Table, infer_signature
 
 _NO_CHANNELS = 16
-"""With this number of values in the last axis and 1, 3 or 4 in the second, the last axis is columns of pixels."""
+"""From this size of the last axis, with 1 or 4 in the second axis, the last axis is the width, not the channels."""
 
 
 class InMemoryParams(DataParams):
-    """Stands in a job for rows that were handed over rather than opened."""
+    """The data of a job whose rows were passed from Python, not opened from files."""
 
     kind: Literal["in_memory"] = "in_memory"
 
 
 def infer_inputs(x: Any) -> Inputs:
-    """Images where `x` is an image array, else a table with the kinds of columns that its values tell.
+    """Return images if `x` is an image array, otherwise a table with columns of the kinds that its values have.
 
-    The columns of an array (n, columns) of numbers are numeric and called x0, x1 and so on; so is a column of
-    a data frame that holds no value. Raises `ValueError`.
+    The columns of an array (n, columns) of numbers are numeric and named x0, x1 and so on. A column of a data frame
+    without any value is numeric too. Raises `ValueError`.
     """
     x = as_array(x)
     if is_image_array(x):
@@ -35,7 +35,7 @@ def infer_inputs(x: Any) -> Inputs:
     if isinstance(x, pd.DataFrame):
         named = _named(x)
         if 0 in named.shape:
-            raise ValueError(f"a data frame of shape {named.shape}; a row and a column are needed at least")
+            raise ValueError(f"a data frame of shape {named.shape}; at least one row and one column are required")
         empty = named.columns[named.isna().all()]
         return Table.of(named, infer_signature(named, dict.fromkeys(empty, "numeric"), categories=True))
     numbers = np.asarray(x)
@@ -46,17 +46,17 @@ def infer_inputs(x: Any) -> Inputs:
 
 
 def as_inputs(x: Any, signature: Signature) -> Inputs:
-    """Rows of a known kind: uint8 images, a data frame with these columns, or an array (n, columns) in their order.
+    """Return rows of a known kind: uint8 images, or a table from a data frame or an array (n, columns).
 
-    Raises `ValueError` where `x` is something else.
+    A data frame must have the columns of `signature`, an array their order. Raises `ValueError` for other rows.
     """
     x = as_array(x)
     if isinstance(signature, ImageSignature):
         if not is_image_array(x):
             fix = scaling(x) if isinstance(x, np.ndarray) else ""
-            raise ValueError(f"{signature} are needed, uint8 (n, H, W) or (n, H, W, C); this is {_described(x)}{fix}")
+            raise ValueError(f"{signature} are required: uint8 (n, H, W) or (n, H, W, C); this is {_described(x)}{fix}")
         if x.shape == signature.shape or (x.ndim == 2 and (*x.shape, 1) == signature.shape):
-            raise ValueError(f"this is one image of shape {x.shape}; give a batch of it: image[None]")
+            raise ValueError(f"this is one image of shape {x.shape}; pass a batch: image[None]")
         images = as_images(x)
         if images.shape != signature.shape:
             raise ValueError(f"images of {images.shape} (H, W, C), but the ensemble takes {signature.shape}")
@@ -65,14 +65,14 @@ def as_inputs(x: Any, signature: Signature) -> Inputs:
         return Table.of(_named(x), signature)
     values = np.asarray(x)
     if values.ndim != 2 or values.shape[1] != signature.size:
-        raise ValueError(f"{signature} are needed, as (n, {signature.size}); this is {_described(x)}")
+        raise ValueError(f"{signature} are required, as (n, {signature.size}); this is {_described(x)}")
     return Table.of(pd.DataFrame(values, columns=signature.names()), signature)
 
 
 def as_array(x: Any) -> Any:
-    """Tensors and sequences (of rows, of PIL images) as an array; frames and sparse matrices as they are.
+    """Return tensors and sequences (of rows, of PIL images) as an array; frames and sparse matrices unchanged.
 
-    Raises `ValueError` for sequences whose parts differ in shape.
+    Raises `ValueError` for sequences of items with different shapes.
     """
     if isinstance(x, np.ndarray | pd.DataFrame | pd.Series) or issparse(x):
         return x
@@ -82,31 +82,31 @@ def as_array(x: Any) -> Any:
         if "inhomogeneous" not in str(error):
             raise
         raise ValueError(
-            "the rows of X differ in shape; all images are of one size, and all rows have as many values"
+            "the rows of X differ in shape; all images must have the same size, and all rows the same length"
         ) from None
-    except RuntimeError as error:  # a tensor of torch that requires a gradient
+    except RuntimeError as error:  # a PyTorch tensor that requires a gradient
         raise ValueError(f"X cannot be read as an array: {error}") from None
 
 
 def is_image_array(x: Any) -> bool:
-    """Whether `x` is uint8 (n, H, W) or (n, H, W, C)."""
+    """Return whether `x` is uint8 (n, H, W) or (n, H, W, C)."""
     return isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim in (3, 4)
 
 
 def as_images(pixels: np.ndarray) -> ArrayImages:
-    """uint8 (n, H, W) or (n, H, W, C); raises `ValueError` where nothing is in it, or C stands before H and W."""
+    """Convert uint8 (n, H, W) or (n, H, W, C); raises `ValueError` if it is empty, or C is before H and W."""
     if 0 in pixels.shape:
-        raise ValueError(f"images of shape {pixels.shape}: there is nothing to see")
+        raise ValueError(f"images of shape {pixels.shape} are empty")
     if pixels.ndim == 4 and _channels_first(pixels.shape):
         raise ValueError(
-            f"images of shape {pixels.shape} look like (n, C, H, W); (n, H, W, C) is needed: "
+            f"images of shape {pixels.shape} look like (n, C, H, W); (n, H, W, C) is required: "
             "images.transpose(0, 2, 3, 1)"
         )
     return ArrayImages(pixels[..., None] if pixels.ndim == 3 else pixels)
 
 
 def scaling(pixels: np.ndarray) -> str:
-    """How to convert an array with the shape of images to uint8; empty for other arrays."""
+    """Return how to convert an array with the shape of images to uint8; empty for other arrays."""
     if pixels.ndim not in (3, 4) or pixels.dtype.kind not in "biuf" or not pixels.size:
         return ""
     if pixels.dtype == np.uint8:
@@ -122,7 +122,7 @@ def scaling(pixels: np.ndarray) -> str:
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
-    """Whether (n, a, b, c) is rather (n, C, H, W): no image of 3 rows has more than 4 channels."""
+    """Return whether the shape is probably (n, C, H, W): no image with 3 rows has more than 4 channels."""
     _, first, second, last = shape
     if first == 3 and last > 4:
         return True
@@ -131,16 +131,16 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 def _refusal(x: np.ndarray) -> str:
     return (
-        "rows are a table (n, columns), or images: uint8 (n, H, W) or (n, H, W, C); "
+        "rows must be a table (n, columns), or images: uint8 (n, H, W) or (n, H, W, C); "
         f"this is {_described(x)}{scaling(x)}"
     )
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with text as names of its columns."""
+    """Return the frame with text as names of its columns."""
     names = [str(name) for name in frame.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"columns must differ by their names; these stand twice: {', '.join(twice)}")
+        raise ValueError(f"column names must be unique; these occur more than once: {', '.join(twice)}")
     return frame.set_axis(names, axis=1)
 
 

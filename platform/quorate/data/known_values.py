@@ -1,4 +1,4 @@
-"""What the training rows held in each column of a table, to notice values that are unlike them."""
+"""Record the values in each column of the training rows, to detect unfamiliar values later."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from quorate.data.table import Table
 
 _SCHEMA = 1
 FAR = 1.0
-"""How far beyond the training range a number is unfamiliar, in widths of that range: an assumption."""
+"""Distance from the training range at which a number is unfamiliar, in widths of that range. An assumption."""
 
 
 @dataclass(frozen=True, eq=False)
 class KnownValues:
-    """By column: the categories of the training rows, or their least and greatest number."""
+    """The categories of the training rows, or their minimum and maximum, by column."""
 
     categories: Mapping[str, frozenset[str]]
     ranges: Mapping[str, tuple[float, float]]
@@ -41,7 +41,7 @@ class KnownValues:
         return cls(categories, ranges)
 
     def unfamiliar(self, table: Table) -> dict[str, NDArray[np.bool_]]:
-        """Rows (n,) of each column with a category that training did not see, or a number far from those it saw.
+        """Return a mask (n,) per column of rows with a new category, or with a number far from the training range.
 
         Columns without such rows are left out. A missing value is never unfamiliar.
         """
@@ -56,27 +56,27 @@ class KnownValues:
         return {name: rows for name, rows in found.items() if rows.any()}
 
     def what(self, column: str) -> str:
-        """What an unfamiliar value of this column is, to go on after the value."""
+        """Return what an unfamiliar value of this column is; the text follows the value in a message."""
         if column in self.categories:
             return "a category that no training row has"
         least, most = self.ranges[column]
         return f"a number far from those of the training rows, which are from {least:g} to {most:g}"
 
     def to_bytes(self) -> bytes:
-        """The content of the bundle's `columns.json`."""
+        """Return the content of the bundle's `columns.json`."""
         columns = {name: {"categories": sorted(known)} for name, known in self.categories.items()}
         ranges = {name: {"range": list(values)} for name, values in self.ranges.items()}
         return json.dumps({"schema": _SCHEMA, "columns": columns | ranges}, indent=1).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes, signature: TableSignature) -> KnownValues:
-        """What `to_bytes` gave for rows of `signature`; raises `ValueError` for another schema.
+        """Read what `to_bytes` wrote for rows of `signature`; raises `ValueError` for another schema.
 
-        Categories are spelled as tables spell them: earlier versions wrote 1.0 and TRUE for 1 and True.
+        Categories are spelled as in tables: earlier versions wrote 1.0 and TRUE for 1 and True.
         """
         saved = json.loads(content)
         if saved["schema"] != _SCHEMA:
-            raise ValueError(f"schema {saved['schema']!r} of known values; this version of Quorate reads {_SCHEMA}")
+            raise ValueError(f"known values have schema {saved['schema']!r}; this version of Quorate reads {_SCHEMA}")
         columns = saved["columns"]
         as_written = {column.name: column.as_written for column in signature.columns}
         return cls(

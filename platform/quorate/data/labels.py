@@ -1,4 +1,4 @@
-"""Labels of every kind as positions in the class names: one rule for training, test rows, `evaluate` and Python."""
+"""Convert labels to positions in the class names, in the same way for training, test, `evaluate` and Python."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from quorate.data.plain_text import plain_text
 from quorate.registry import did_you_mean
 
 LabelCoding = Literal["names", "positions"]
-"""What integer labels are: names of classes (3 is the class "3"), or positions in the list of class names."""
+"""How integer labels are read: as names of classes (3 is the class "3"), or as positions in the class names."""
 
 _SHOWN = 20
-"""Class names that a message lists."""
+"""Number of class names in a message."""
 
 
 class LabelError(ValueError):
-    """A label cannot be used; `row` is the position of the first wrong one, where there is one."""
+    """A label cannot be used; `row` is the position of the first wrong one, or None."""
 
     def __init__(self, problem: str, row: int | None = None) -> None:
         super().__init__(problem if row is None else f"row {row + 1}: {problem}")
@@ -29,9 +29,9 @@ class LabelError(ValueError):
 
 
 def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
-    """Labels (N,) of a file as integers, truth values or text; raises `LabelError`.
+    """Return labels (N,) of a file as integers, truth values or text; raises `LabelError`.
 
-    Bytes are text in UTF-8; floats that are whole numbers are integers.
+    Bytes are read as text in UTF-8, and floats that are whole numbers as integers.
     """
     kind = labels.dtype.kind
     if kind == "S":
@@ -41,27 +41,27 @@ def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
             raise LabelError("the label is missing", _first(missing))
         if (broken := labels != np.trunc(labels)).any():
             row = _first(broken)
-            raise LabelError(f"labels of type {labels.dtype}; integers or text are needed", row)
+            raise LabelError(f"labels have the type {labels.dtype}; integers or text are required", row)
         return labels.astype(np.int64)
     if kind not in "iubU":
-        raise LabelError(f"labels of type {labels.dtype}; integers or text are needed")
+        raise LabelError(f"labels have the type {labels.dtype}; integers or text are required")
     if kind == "U" and (missing := labels == "").any():
         raise LabelError("the label is empty", _first(missing))
     return labels
 
 
 def coding_of(labels: NDArray[Any], names: Sequence[str] | None) -> LabelCoding:
-    """How training labels are coded: integers and truth values are positions where the class names are given."""
+    """Return the coding of training labels: integers and truth values are positions if there are class names."""
     return "positions" if names is not None and labels.dtype.kind in "iub" else "names"
 
 
 def encode_labels(
     labels: NDArray[Any], names: Sequence[str] | None = None, coding: LabelCoding = "positions"
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels as int64 positions in the class names, and these.
+    """Return the labels as int64 positions in the class names, and the class names.
 
-    Without `names`, the sorted distinct labels are the class names. With them, text is a name; `coding` says
-    what integers are. Raises `LabelError` for labels that `names` does not hold.
+    Without `names`, the sorted distinct labels are the class names. With `names`, text is a name, and `coding` says
+    what integers are. Raises `LabelError` for labels that are not in `names`.
     """
     if labels.dtype.kind == "S":
         labels = _decoded(labels)
@@ -76,17 +76,17 @@ def encode_labels(
 
 
 def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Labels as positions in the class names, -1 for those that are none; spellings of one value are one class."""
+    """Return labels as positions in the class names, -1 for unknown ones; spellings of one value are one class."""
     position = {plain_text(name): i for i, name in reversed(list(enumerate(class_names)))}
     position |= {name: i for i, name in enumerate(class_names)}
     return np.array([position.get(text, position.get(plain_text(text), -1)) for text in texts], np.int64)
 
 
 def python_labels(y: Any) -> Any:
-    """Labels of a Python program in one type: nullable and object ones as the plain type that they hold.
+    """Return labels of a Python program in one type; nullable and object arrays get the plain type of their values.
 
-    Anything but a sequence of single labels is left to scikit-learn's checks. Raises `LabelError` where labels
-    are missing or of types that cannot be compared.
+    Everything except a sequence of single labels is left to scikit-learn's checks. Raises `LabelError` if labels are
+    missing or have types that cannot be compared.
     """
     if isinstance(y, list | tuple):
         if any(isinstance(label, list | tuple | np.ndarray) for label in y):
@@ -110,7 +110,7 @@ def _of_one_type(labels: pd.Series[Any]) -> NDArray[Any]:
         return labels.to_numpy()
     found = infer_dtype(labels, skipna=False)
     if found in ("mixed", "mixed-integer") and len(kinds := sorted({type(label).__name__ for label in labels})) > 1:
-        raise LabelError(f"y holds {' and '.join(kinds)}; labels are of one type: convert them, such as y.astype(str)")
+        raise LabelError(f"y holds {' and '.join(kinds)}; labels must have one type: use y.astype(str)")
     plain: dict[str, type] = {
         "boolean": np.bool_,
         "integer": np.int64,
@@ -120,7 +120,7 @@ def _of_one_type(labels: pd.Series[Any]) -> NDArray[Any]:
     try:
         return labels.to_numpy(plain.get(found, object))
     except OverflowError:
-        raise LabelError("y holds integers beyond 64 bits; convert them to text: y.astype(str)") from None
+        raise LabelError("y holds integers of more than 64 bits; convert them to text: y.astype(str)") from None
 
 
 def _as_positions(labels: NDArray[Any], names: Sequence[str]) -> NDArray[np.int64]:
@@ -141,13 +141,13 @@ def _as_names(labels: NDArray[Any], names: Sequence[str]) -> NDArray[np.int64]:
         listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         if labels.dtype.kind in "iu" and not any(_is_integer(known) for known in names):
             raise LabelError(
-                f"the label {name} is an integer, but the classes were learned by their names ({listed}); "
-                "give these names as labels",
+                f"the label {name} is an integer, but the classes were learned by name ({listed}); "
+                "use these names as labels",
                 row,
             )
         more = f" (nor {', '.join(map(str, distinct[unknown[1:6]]))})" if len(unknown) > 1 else ""
         raise LabelError(
-            f"the label {name!r} is no class{more}{did_you_mean(name, list(names))} (the classes are {listed})", row
+            f"the label {name!r} is not a class{more}{did_you_mean(name, list(names))} (the classes are {listed})", row
         )
     return known[codes].astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""Columns of text that are numbers but for some cells, or numbers that are written with marks and units."""
+"""Detect columns of text that are numbers except for some cells, or numbers with separators, signs or units."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _HEXADECIMAL_DIGITS = "hexadecimal digits"
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 
 _NEARLY_ALL = 0.9
-"""Part of the rows that are numbers in a column of numbers; the others are typing errors. An assumption: of Titanic's
-tickets, which are names, .74 are numbers."""
+"""Minimum fraction of rows with numbers in a column of numbers; the others are typing errors. An assumption: 0.74 of
+Titanic's tickets, which are names, are numbers."""
 _MOST = 0.5
-"""Part of the rows that are numbers where a few texts stand for all others, as marks of missing values do."""
+"""Minimum fraction of rows with numbers if all others share a few texts, such as marks of missing values."""
 _FEW_TEXTS = 3
 _FEW_NUMBERS = 20
-"""More different numbers are measured or counted; fewer may be the names of grades or sizes. An assumption."""
+"""More different numbers than this are measurements or counts; fewer may be names of grades or sizes. An assumption."""
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class NumberTexts:
-    """What a column of text holds of numbers.
+    """The numbers that were found in a column of text.
 
-    `problem` says why it is no column of categories, `note` why it may be none; both are empty where nothing is odd.
-    `text` is the first cell to blame; `marked` says that all cells are numbers in a notation that is not read.
+    `problem` says why it is not a column of categories, `note` why it may not be one; both are empty if all is well.
+    `text` is the first cell to correct; `marked` means that all cells are numbers in an unsupported notation.
     """
 
     problem: str = ""
@@ -55,7 +55,7 @@ class NumberTexts:
 
 
 def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
-    """Whether a column of text, with missing values or not, is really a column of numbers."""
+    """Find out whether a column of text, with or without missing values, is really a column of numbers."""
     counts = values.value_counts(sort=False, dropna=True)
     counts = counts[counts > 0]
     raw = [str(text) for text in counts.index]
@@ -86,7 +86,7 @@ def _marked(raw: Sequence[str], names: Sequence[str | None], *, quantity: bool) 
     kinds = list(dict.fromkeys(name for name in names if name is not None))
     units = [kind for kind in kinds if kind.startswith("the unit")]
     if len(units) > 1 or ((units or _HEXADECIMAL_DIGITS in kinds) and not quantity):
-        return NumberTexts()  # 12a and 12b are names, and few sizes such as 8GB and 16GB may be
+        return NumberTexts()  # 12a and 12b are names, and so may be a few sizes such as 8GB and 16GB
     return NumberTexts(
         f"holds numbers with {' and '.join(kinds)}, such as {raw[example]!r}", text=raw[example], marked=True
     )
@@ -103,7 +103,7 @@ def _notation(text: str) -> str | None:
 
 
 def _is_quantity(plain: NDArray[np.float64], distinct: int, rows: int) -> bool:
-    """Fractions, or many different numbers."""
+    """Return whether there are fractions, or many different numbers."""
     finite = plain[np.isfinite(plain)]
     return bool((finite % 1 != 0).any()) or distinct > min(_FEW_NUMBERS, rows / 2)
 
@@ -115,5 +115,5 @@ def _listed(raw: Sequence[str], rows: NDArray[np.integer[Any]], others: Sequence
 
 
 def _first(raw: Sequence[str], others: Sequence[int]) -> str:
-    """The text that comes first in the column: the texts are in the order of their first rows."""
+    """Return the text that comes first in the column; the texts are in the order of their first rows."""
     return raw[min(others)]

@@ -1,4 +1,4 @@
-"""Users' own data kinds: a function that gives rows and labels, or a class as the built-in ones."""
+"""Adapt users' own data kinds: a function that returns rows and labels, or a class like the built-in ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.Open
 
 
 class SplitParams(DataParams):
-    """What a function that does not hold out test rows itself takes besides its own parameters."""
+    """Parameters besides its own of a function that does not hold out test rows itself."""
 
     test: TestSplit | None = None
-    """`{fraction: 0.2}` of the rows; where the function gives test rows, leave it out."""
+    """`{fraction: 0.2}` of the rows; leave it out if the function returns test rows."""
 
 
 class OwnData:
-    """A data kind of a user's own: `call(params)` gives the rows."""
+    """A user's own data kind: `call(params)` returns the rows."""
 
     def __init__(self, kind: str, source: Any, params: Any, call: Callable[[Any], object]) -> None:
         self.Params: type[DataParams] = params
@@ -36,7 +36,7 @@ class OwnData:
         self._kind, self._call = kind, call
 
     def open(self, params: DataParams) -> OpenedData:
-        """The rows; raises `DataError` where the user's code raises or gives something else."""
+        """Return the rows; raises `DataError` if the user's code raises an error or returns something else."""
         try:
             given = self._call(params)
         except DataError:
@@ -50,7 +50,7 @@ class OwnData:
         if split is None:
             return opened
         if opened.test is not None:
-            raise DataError(f"{self._kind} gives test rows of its own; leave test out", "test")
+            raise DataError(f"{self._kind} returns its own test rows; leave test out", "test")
         return OpenedData(*hold_out(opened.train, split), opened.notes)
 
     def _opened(self, given: object) -> OpenedData:
@@ -60,7 +60,7 @@ class OwnData:
             return OpenedData(given, None)
         if not isinstance(given, tuple) or len(given) not in (2, 4):
             shape = f"a tuple of {len(given)}" if isinstance(given, tuple) else f"a {type(given).__name__}"
-            raise DataError(f"{self._kind} gives {shape}; it should give {_FORM}")
+            raise DataError(f"{self._kind} returns {shape}; it must return {_FORM}")
         try:
             x, y = infer_inputs(given[0]), _labels(given[1])
             _check_rows(len(x), len(y), "rows")
@@ -72,17 +72,17 @@ class OwnData:
             _check_rows(len(test_x), len(test_y), "test rows")
             return OpenedData(train, Dataset(test_x, encode_labels(test_y, names, "names")[0], names))
         except (ValueError, TypeError, IndexError) as error:
-            raise DataError(f"{self._kind} gives rows that cannot be used: {error}") from error
+            raise DataError(f"{self._kind} returns rows that cannot be used: {error}") from error
 
 
 def adopt_dataset(kind: str, found: Any) -> OwnData:
-    """A data kind of a function with parameters of its own, or of a class with `Params` and `open`."""
+    """Make a data kind from a function and its parameters, or from a class with `Params` and `open`."""
     if isinstance(found, type):
         require_class(found, base=DataParams, names=("open",), kind=kind)
         of_class: Any = found
         return OwnData(kind, found, of_class.Params, of_class.open)
     if not callable(found):
-        raise OwnCodeError(f"it is a {type(found).__name__}; a function is needed that gives {_FORM}")
+        raise OwnCodeError(f"it is a {type(found).__name__}; it must be a function that returns {_FORM}")
     params = params_of(found, what="data kind", kind=kind, base=SplitParams)
     return OwnData(kind, found, params, lambda params: found(**own_values(params, found, {})))
 
@@ -90,7 +90,7 @@ def adopt_dataset(kind: str, found: Any) -> OwnData:
 def _labels(given: Any) -> np.ndarray:
     labels = np.asarray(given)
     if labels.ndim != 1 or labels.dtype.kind not in "iubUSOf":
-        raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}; one integer or text a row is needed")
+        raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}; one integer or text per row is required")
     if labels.dtype.kind == "O":
         missing = pd.isna(labels)
         if missing.any():
@@ -101,4 +101,4 @@ def _labels(given: Any) -> np.ndarray:
 
 def _check_rows(rows: int, labels: int, what: str) -> None:
     if rows != labels or not rows:
-        raise ValueError(f"{rows} {what} and {labels} labels; one label a row is needed")
+        raise ValueError(f"{rows} {what} and {labels} labels; one label per row is required")

@@ -1,4 +1,4 @@
-"""Columns that say something of rows rather than describe them: weights, groups, times."""
+"""Convert columns that are not features: weights, groups and times of rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quorate.data.table import LARGEST_NUMBER
 
 
 class RoleError(ValueError):
-    """A weight, group or time cannot be used; `row` is the position of the first one, where there is one."""
+    """A weight, group or time cannot be used; `row` is the position of the first wrong one, or None."""
 
     def __init__(self, problem: str, row: int | None = None) -> None:
         super().__init__(problem)
@@ -23,7 +23,7 @@ class RoleError(ValueError):
 
 
 def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
-    """Sample weights: finite, not negative, not all zero; raises `RoleError`."""
+    """Return sample weights: finite, not negative, not all zero; raises `RoleError`."""
     weights = _numbers(values, "a weight")
     _refuse(weights < 0, values, "the weight {} is negative; leave the row out, or give it the weight 0")
     if not weights.any():
@@ -32,20 +32,20 @@ def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
 
 
 def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
-    """A number for each group of rows, in the order in which they first occur; raises `RoleError`."""
-    _refuse(values.isna(), values, "the group is missing; give a row that stands alone a group of its own")
+    """Return the group number of each row, in the order of first occurrence; raises `RoleError`."""
+    _refuse(values.isna(), values, "the group is missing; give a row that belongs to no other row its own group")
     try:
         codes, texts = distinct_texts(values, as_written=are_names(values))
     except ValueError as error:
-        raise RoleError(f"the column {error}; groups are numbers or text") from None
+        raise RoleError(f"the column {error}; groups must be numbers or text") from None
     return pd.factorize(np.array(texts, object))[0][codes].astype(np.int64)
 
 
 def times_of(values: pd.Series[Any]) -> NDArray[np.float64]:
-    """Numbers as they are, dates as seconds since 1970 in UTC; raises `RoleError`.
+    """Return numbers as they are, and dates as seconds since 1970 in UTC; raises `RoleError`.
 
-    Dates in text are those of ISO 8601, as `2024-12-31` or `2024-12-31T23:59:00`, or of another usual form that can be
-    read in one way only.
+    Dates in text are ISO 8601, such as `2024-12-31` or `2024-12-31T23:59:00`, or another common form that can be read
+    in only one way.
     """
     if is_numeric_dtype(values.dtype):
         return _numbers(values, "a time")
@@ -69,13 +69,13 @@ def _numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
     else:
         parsed = values
     numbers: NDArray[np.float64] = parsed.to_numpy(np.float64)
-    _refuse(~np.isfinite(numbers), values, f"{what} is {{}}, which is no finite number")
+    _refuse(~np.isfinite(numbers), values, f"{what} is {{}}, which is not a finite number")
     _refuse(np.abs(numbers) > LARGEST_NUMBER, values, f"{what} is {{}}, more than {LARGEST_NUMBER:g}")
     return numbers
 
 
 def _refuse(wrong: Any, values: pd.Series[Any], problem: str) -> None:
-    """Raise for the first row where `wrong`; `{}` in the problem is the value there."""
+    """Raise `RoleError` for the first row where `wrong`; `{}` in the problem becomes the value there."""
     wrong = np.asarray(wrong)
     if wrong.any():
         row = int(wrong.argmax())

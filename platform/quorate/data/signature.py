@@ -1,4 +1,4 @@
-"""What one row of the data is: an image of a fixed size, or values of typed columns."""
+"""Define the signature of a row: an image of a fixed size, or values of typed columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Column:
     name: str
     kind: ColumnKind
     as_written: bool = False
-    """Whether texts that look like whole numbers are names: 1 and 1.0 are two categories (`spelling.are_names`)."""
+    """Whether texts that look like whole numbers are names: 1 and 1.0 are two categories (`plain_text.are_names`)."""
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "kind": self.kind, **({"as_written": True} if self.as_written else {})}
@@ -60,7 +60,7 @@ class TableSignature:
         return len(self.columns)
 
     def names(self, *kinds: ColumnKind) -> list[str]:
-        """The columns of these kinds, of all kinds where none is given."""
+        """Return the names of the columns of these kinds, or of all columns without `kinds`."""
         return [column.name for column in self.columns if not kinds or column.kind in kinds]
 
     def to_json(self) -> dict[str, Any]:
@@ -76,10 +76,10 @@ Signature = ImageSignature | TableSignature
 
 
 def signature_from_json(saved: Mapping[str, Any]) -> Signature:
-    """What `to_json` gave; raises `ValueError` for another kind of input."""
+    """Read what `to_json` returned; raises `ValueError` for another kind of input."""
     if saved["kind"] == "image":
         height, width, channels = saved["shape"]
         return ImageSignature((height, width, channels))
     if saved["kind"] == "table":
         return TableSignature(tuple(map(Column.from_json, saved["columns"])))
-    raise ValueError(f"inputs of kind {saved['kind']!r} are unknown; this version knows images and tables")
+    raise ValueError(f"unknown kind of inputs {saved['kind']!r}; this version knows images and tables")

@@ -1,4 +1,4 @@
-"""What every data kind shares: the rows to train on, the rows to test on, and what was noticed."""
+"""Define what all data kinds share: parameters, the opened rows, held-out test rows, and notes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from quorate.registry import KindParams, Spec
 
 
 class DataError(UserError):
-    """The data cannot be used; `key` names the key of the job file's `data` that is to blame."""
+    """The data cannot be used; `key` is the key of `data` in the job file that caused the error."""
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
@@ -28,50 +28,50 @@ class DataError(UserError):
 
 
 class TestSplit(Spec):
-    """A part of the rows that is held out for the test: by class, in whole groups, or the latest rows."""
+    """A fraction of the rows that is held out as test set: stratified by class, in whole groups, or the latest rows."""
 
     __test__ = False  # pytest: not a test class
 
     fraction: float = Field(gt=0, lt=1)
-    """Part of the rows to hold out."""
+    """Fraction of the rows to hold out."""
     seed: int = Field(0, ge=0)
     """Random state of scikit-learn's `train_test_split`."""
 
 
 class DataParams(KindParams):
-    """What every data kind takes."""
+    """The parameters that all data kinds take."""
 
     limit: int | None = Field(None, ge=2)
-    """Use the first so many training rows only."""
+    """Maximum number of training rows; the first ones are used."""
 
 
 class RoleParams(DataParams):
-    """Columns of a table, or arrays of an archive, that say something of rows and are no features."""
+    """Columns of a table, or arrays of an archive, that are not features: weights, groups and times."""
 
     weight: str | None = None
-    """Sample weights, finite and ≥ 0: how much a row counts in training."""
+    """Sample weights, finite and ≥ 0: the weight of each row in training."""
     groups: str | None = None
-    """Which rows belong together: no group is both trained and validated on."""
+    """Rows that belong together; no group is in both the training and the validation rows of a fold."""
     time: str | None = None
-    """Numbers or dates that order the rows: no row is predicted by a model that saw later ones."""
+    """Numbers or dates that order the rows; no row is predicted by a model that was trained on later rows."""
 
     @field_validator("time")
     @classmethod
     def _one_order_at_most(cls, time: str | None, info: ValidationInfo) -> str | None:
         if time is not None and info.data.get("groups") is not None:
-            raise ValueError("rows are split either by groups or by time; choose one and leave the other out")
+            raise ValueError("rows are split by groups or by time, not by both; leave one of them out")
         return time
 
 
 @dataclass(frozen=True)
 class OpenedData:
-    """Data as they were found: `notes` tells the user what was skipped or chosen."""
+    """Opened data; `notes` are sentences for the user on what was skipped or chosen."""
 
     train: Dataset
     test: Dataset | None
     notes: tuple[str, ...] = ()
     unlabelled: Images | None = None
-    """More images, of the training images' shape, whose class nobody knows."""
+    """Additional images with the shape of the training images, without class labels."""
 
 
 _ROLES: Mapping[str, Callable[[pd.Series[Any]], NDArray[Any]]] = {
@@ -84,9 +84,9 @@ _ROLES: Mapping[str, Callable[[pd.Series[Any]], NDArray[Any]]] = {
 def read_roles(
     params: RoleParams, column: Callable[[str, str], pd.Series[Any]], place: Callable[[int | None], str]
 ) -> dict[str, Any]:
-    """The weights, groups and times that the job file names, as `Dataset` takes them.
+    """Return the weights, groups and times that the job file names, as arguments of `Dataset`.
 
-    `column(name, key)` gives the values, `place(row)` where they are read; raises `DataError`.
+    `column(name, key)` returns the values, `place(row)` their place for messages; raises `DataError`.
     """
     roles = {}
     for key, convert in _ROLES.items():
@@ -101,7 +101,7 @@ def read_roles(
 def hold_out(data: Dataset, split: TestSplit) -> tuple[Dataset, Dataset]:
     """Split off a test set: stratified, or whole groups, or the latest rows.
 
-    Raises `DataError` where a class is too small, or there are too few groups or times.
+    Raises `DataError` if a class is too small, or there are too few groups or times.
     """
     try:
         if data.time is not None:
@@ -122,10 +122,10 @@ def note_unlabelled(images: Images) -> str:
 
 
 def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
-    """The first `limit` training rows, and the whole test set.
+    """Return the first `limit` training rows, and the whole test set.
 
-    Where these lack a class, as in a folder whose images come class by class, it is the first rows of each class,
-    in proportion. Raises `DataError` for fewer rows than classes.
+    If these rows lack a class, as in a folder that lists one class after another, the first rows of each class are
+    used, in proportion. Raises `DataError` for fewer rows than classes.
     """
     if limit is None or limit >= len(opened.train):
         return opened
@@ -142,10 +142,10 @@ def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
 
 
 def _first_of_each_class(y: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """So many rows in their order, of each class the same part of its first ones, and at least one."""
+    """Return `limit` rows in order: the same fraction of each class, from its first rows, and at least one."""
     _, positions, counts = np.unique(y, return_inverse=True, return_counts=True)
     if limit < len(counts):
-        raise DataError(f"{limit} rows cannot show all {len(counts)} classes; take {len(counts)} or more", "limit")
+        raise DataError(f"{limit} rows cannot contain all {len(counts)} classes; use at least {len(counts)}", "limit")
     order = np.argsort(positions, kind="stable")
     rank = np.empty(len(y))
     rank[order] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)

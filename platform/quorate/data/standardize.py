@@ -1,4 +1,4 @@
-"""Standardization: statistics of the training rows of one fold, applied to pixels."""
+"""Standardize pixels with statistics of the training rows of one fold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quorate.data.signature import Signature
 from quorate.data.whitening import MOST_VALUES, fit_whitening
 
 Scheme = Literal["channel", "feature", "sample", "quantile", "robust", "pca", "zca", "none"]
-"""`quantile` is for tables only, `sample` and `zca` are for images only."""
+"""`quantile` is only for tables; `sample` and `zca` are only for images."""
 
 _NOT_FOR = {"image": ("quantile",), "table": ("sample", "zca")}
 _WHITENING = "whitening.safetensors"
@@ -25,13 +25,13 @@ _BLOCK = 256
 
 
 def check_scheme(scheme: str, signature: Signature) -> None:
-    """Raise `ValueError` where `scheme` has no meaning for such rows, or would take too long."""
+    """Raise `ValueError` if `scheme` has no meaning for rows of `signature`, or would take too long."""
     if scheme in _NOT_FOR[signature.kind]:
         raise ValueError(f"standardize: {scheme} is not for {signature}; choose feature or none")
     if scheme in ("pca", "zca") and signature.size > MOST_VALUES:
         smaller = "smaller images (`size` of the data)" if signature.kind == "image" else "fewer columns"
         raise ValueError(
-            f"standardize: {scheme} takes at most {MOST_VALUES:,} values a row, and {signature} have "
+            f"standardize: {scheme} takes at most {MOST_VALUES:,} values per row, but {signature} have "
             f"{signature.size:,}; choose feature or none, or {smaller}"
         )
 
@@ -40,10 +40,10 @@ def check_scheme(scheme: str, signature: Signature) -> None:
 class Standardizer:
     """(x / 255 - mean) / std, float32.
 
-    `mean` and `std` have the shape (1, 1, C) for the scheme `channel`, (H, W, C) for `feature`; each
-    `sample` uses its own mean and deviation over (H, W, C). A deviation of zero counts as one. For `robust`
-    they are the median and the interquartile range of each feature. For `pca` and `zca` there is a `matrix`
-    (d, d), d = H·W·C, by which the flattened difference to the mean is multiplied.
+    `mean` and `std` have the shape (1, 1, C) for the scheme `channel`, and (H, W, C) for `feature`. With `sample`,
+    each image uses its own mean and standard deviation over (H, W, C). A deviation of zero counts as one. With
+    `robust`, they are the median and the interquartile range of each feature. With `pca` and `zca`, the flattened
+    difference from the mean is multiplied by a `matrix` (d, d), d = H·W·C.
     """
 
     scheme: Scheme
@@ -52,7 +52,7 @@ class Standardizer:
     matrix: NDArray[np.float32] | None = None
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (n, H, W, C) to float32 of that shape."""
+        """Convert uint8 (n, H, W, C) to float32 of the same shape."""
         x = pixels.astype(np.float32) / np.float32(255)
         if self.scheme == "sample":
             mean = x.mean(axis=(1, 2, 3), keepdims=True)
@@ -60,7 +60,7 @@ class Standardizer:
             scaled: NDArray[np.float32] = (x - mean) / np.where(std > 1e-6, std, np.float32(1))
             return scaled
         if self.matrix is not None:
-            assert self.mean is not None, "a whitening has both"
+            assert self.mean is not None, "a whitening has a mean and a matrix"
             with threadpool_limits(1):
                 whitened: NDArray[np.float32] = np.matmul(
                     (x - self.mean).reshape(len(x), -1), self.matrix, dtype=np.float32
@@ -72,14 +72,14 @@ class Standardizer:
         return standardized
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write a matrix to `folder`; gives the rest as JSON."""
+        """Write a matrix to `folder`; returns the rest as JSON."""
         if self.matrix is not None:
             save_file({"matrix": self.matrix}, folder / _WHITENING)
         return self.to_json()
 
     @classmethod
     def load(cls, folder: Path, saved: dict[str, Any]) -> Standardizer:
-        """What `save` wrote; raises `ValueError` for a matrix of another size."""
+        """Load what `save` wrote; raises `ValueError` for a matrix of another size."""
         plain = cls.from_json(saved)
         if plain.scheme not in ("pca", "zca"):
             return plain
@@ -89,7 +89,7 @@ class Standardizer:
         return cls(plain.scheme, plain.mean, None, matrix)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the matrix."""
+        """Return everything except the matrix."""
         arrays = {"mean": self.mean, "std": self.std}
         return {
             "scheme": self.scheme,
@@ -98,7 +98,7 @@ class Standardizer:
 
     @classmethod
     def of_channels(cls, mean: Sequence[float], std: Sequence[float]) -> Standardizer:
-        """Known statistics of each channel, of pixels scaled to 0..1."""
+        """Use known statistics of each channel, of pixels scaled to 0..1."""
         shape = (1, 1, len(mean))
         return cls("channel", np.array(mean, np.float32).reshape(shape), np.array(std, np.float32).reshape(shape))
 
@@ -109,7 +109,7 @@ class Standardizer:
 
 
 def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> Standardizer:
-    """Statistics over all rows of `images`, read in chunks of at most so many."""
+    """Fit the statistics of all rows of `images`, which are read in chunks of at most `chunk` rows."""
     if scheme in ("sample", "none"):
         return Standardizer(scheme)
     if scheme == "pca" or scheme == "zca":
@@ -131,7 +131,7 @@ def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> St
 
 
 def _sums(images: Images, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each value, int64 (H, W, C): its sum and the sum of its squares over the rows, exact."""
+    """Return the exact sums over the rows of each value and of its square, int64 (H, W, C)."""
     total = np.zeros(images.shape, np.int64)
     square = np.zeros_like(total)
     for start in range(0, len(images), chunk):
@@ -144,7 +144,7 @@ def _sums(images: Images, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _median_and_range(images: Images, chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Median and interquartile range of each feature, as scikit-learn's RobustScaler has them.
+    """Return the median and interquartile range of each feature, like scikit-learn's `RobustScaler`.
 
     A range of zero counts as one.
     """

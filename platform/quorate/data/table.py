@@ -1,4 +1,4 @@
-"""Tables of typed columns: numbers, categories and truth values, each of which may be missing."""
+"""Define tables of typed columns: numbers, categories and truth values; any value can be missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOOLEANS = {
     **dict.fromkeys(("true", "yes", "y", "t", "1", "1.0"), 1.0),
     **dict.fromkeys(("false", "no", "n", "f", "0", "0.0"), 0.0),
 }
-"""Texts that a boolean column holds, in lower case."""
+"""The texts of a boolean column, in lower case."""
 
 _KINDS: dict[str, ColumnKind] = {
     "boolean": "boolean",
@@ -33,7 +33,7 @@ _KINDS: dict[str, ColumnKind] = {
     "mixed-integer-float": "numeric",
     "string": "categorical",
 }
-"""What pandas' `infer_dtype` calls the values, and the column that they make."""
+"""The kind of column for each result of pandas' `infer_dtype`."""
 _DATES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64"}
 LARGEST_NUMBER = 1e30
 """The largest absolute value of a number in a table.
@@ -46,19 +46,19 @@ _CORRECT_CELLS = (
     "correct the cells (NaN where there is no value), or make the column a pandas category if all are names"
 )
 _SHOWN = 20
-"""Names that a message lists."""
+"""Number of names in a message."""
 
 
 def number_fits(value: float) -> bool:
-    """Whether a table may hold this number: its absolute value is at most `LARGEST_NUMBER`; NaN does not fit."""
+    """Return whether a table can hold this number: its absolute value is at most `LARGEST_NUMBER`; NaN does not fit."""
     return abs(value) <= LARGEST_NUMBER
 
 
 class ColumnError(ValueError):
-    """A column is missing or holds what its kind does not allow.
+    """A column is missing or holds a value that its kind does not allow.
 
-    `column` names it; `row` is the position of the first wrong value, where there is one; `remedy` says what to do
-    about it whoever reads the rows, where there is something to say.
+    `column` is its name; `row` is the position of the first wrong value, or None; `remedy` is advice that applies
+    wherever the rows come from, or empty.
     """
 
     def __init__(self, column: str, problem: str, row: int | None = None, *, remedy: str = "") -> None:
@@ -71,8 +71,8 @@ class ColumnError(ValueError):
 class Table:
     """Rows of typed columns.
 
-    `frame` has the columns of `signature` in order: numeric and boolean ones as float64 with NaN for
-    what is missing, categorical ones as pandas categories of text.
+    `frame` has the columns of `signature` in order. Numeric and boolean columns are float64 with NaN for missing
+    values; categorical columns are pandas categories of text.
     """
 
     frame: pd.DataFrame
@@ -80,7 +80,7 @@ class Table:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, signature: TableSignature) -> Table:
-        """The columns of `signature` taken from `frame`, converted; raises `ColumnError`, `ValueError` without rows."""
+        """Convert the columns of `signature` in `frame`; raises `ColumnError`, or `ValueError` without rows."""
         _check_names(frame)
         if not len(frame):
             raise ValueError("the table has no rows")
@@ -91,11 +91,11 @@ class Table:
         return len(self.frame)
 
     def subset(self, rows: NDArray[np.int64]) -> Table:
-        """These rows, copied."""
+        """Return a copy of these rows."""
         return Table(self.frame.take(rows).reset_index(drop=True), self.signature)
 
     def digest(self) -> str:
-        """SHA-256 of names, kinds and values, however they are laid out in memory."""
+        """Return the SHA-256 of names, kinds and values; it does not depend on their layout in memory."""
         content = hashlib.sha256(json.dumps([len(self), self.signature.to_json()]).encode())
         for column in self.signature.columns:
             values = self.frame[column.name]
@@ -105,18 +105,18 @@ class Table:
                 content.update(used.codes.to_numpy("<i4").tobytes())
             else:
                 numbers = values.to_numpy("<f8") + 0.0  # -0.0 is 0.0
-                content.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())  # one NaN of the many
+                content.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())  # all NaN get the same bytes
         return content.hexdigest()
 
 
 def infer_signature(
     frame: pd.DataFrame, given: Mapping[str, ColumnKind], *, categories: bool = False
 ) -> TableSignature:
-    """The kind of each column of `frame`: as `given`, else by its values.
+    """Return the kind of each column of `frame`: the `given` kind, or that of its values.
 
-    Numbers are numeric, truth values boolean, text categorical. A column without any value is in `given`.
-    Raises `ColumnError` for others (dates, lists), and for text that is numbers but for some cells. With `categories`
-    a column of pandas categories is text whatever it holds, for a program chose that type.
+    Numbers are numeric, truth values boolean, text categorical. A column without any value must be in `given`.
+    Raises `ColumnError` for others (dates, lists), and for text that is numbers except for some cells. With
+    `categories`, a column of pandas categories is always text, because a program chose that type.
     """
     _check_names(frame)
     columns = []
@@ -131,7 +131,7 @@ def _check_names(frame: pd.DataFrame) -> None:
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         name = str(twice[0])
-        raise ColumnError(name, f"the column {name!r} stands {(frame.columns == twice[0]).sum()} times")
+        raise ColumnError(name, f"the column {name!r} occurs {(frame.columns == twice[0]).sum()} times")
 
 
 def _kind(values: pd.Series[Any], *, categories: bool) -> ColumnKind:
@@ -146,7 +146,7 @@ def _kind(values: pd.Series[Any], *, categories: bool) -> ColumnKind:
         raise _dates(name)
     if found not in _KINDS:
         raise ColumnError(
-            name, f"the column {name!r} holds {_types(distinct)}; a column is numbers, truth values or text"
+            name, f"the column {name!r} holds {_types(distinct)}; it must hold numbers, truth values or text"
         )
     if found != "string":
         return "categorical" if is_category else _KINDS[found]
@@ -158,7 +158,7 @@ def _kind(values: pd.Series[Any], *, categories: bool) -> ColumnKind:
 
 
 def _refuse_other_texts(values: pd.Series[Any], name: str) -> None:
-    """Raise `ColumnError` where a column of text is one of dates, or one of numbers but for some cells."""
+    """Raise `ColumnError` if a column of text holds dates, or numbers except for some cells."""
     if are_dates([str(value) for value in pd.unique(values.dropna())]):
         raise _dates(name)
     seen = look_for_numbers(values)
@@ -169,8 +169,8 @@ def _refuse_other_texts(values: pd.Series[Any], name: str) -> None:
 
 
 def _dates(name: str) -> ColumnError:
-    problem = f"the column {name!r} holds dates or durations, which are no features"
-    return ColumnError(name, problem, remedy="leave it out, or make numbers of it")
+    problem = f"the column {name!r} holds dates or durations, which are not features"
+    return ColumnError(name, problem, remedy="leave it out, or convert it to numbers")
 
 
 def _decoded(values: pd.Series[Any], name: str) -> pd.Series[Any]:
@@ -181,20 +181,20 @@ def _decoded(values: pd.Series[Any], name: str) -> pd.Series[Any]:
 
 
 def _without_arrow(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Arrow's texts, dates and nested values as Python objects, for pandas lacks functions for some of them."""
+    """Convert Arrow's texts, dates and nested values to Python objects, because pandas lacks functions for some."""
     if isinstance(values.dtype, pd.ArrowDtype) and not is_numeric_dtype(values.dtype):
         return values.astype(object)
     return values
 
 
 def _types(values: Any) -> str:
-    """What types of values these are."""
+    """Return the names of the types of the values."""
     names = sorted({type(value).__name__ for value in values if not _is_missing(value)})
     return " and ".join(names)
 
 
 def _are_truths(values: pd.Series[Any]) -> bool:
-    """Whether all are words for true and false, such as yes and no, and both occur."""
+    """Return whether all values are words for true and false, such as yes and no, and both occur."""
     texts = set()
     for value in pd.unique(values.dropna()):
         text = clean_text(str(value)).lower()
@@ -223,7 +223,7 @@ def _typed(values: pd.Series[Any], column: Column) -> NDArray[np.float64] | pd.C
     if column.kind == "categorical":
         return _categories(values, column)
     if is_complex_dtype(values.dtype):
-        raise ColumnError(column.name, f"the column {column.name!r} holds complex numbers; make real numbers of them")
+        raise ColumnError(column.name, f"the column {column.name!r} holds complex numbers; convert them to real ones")
     numbers = _numbers(values, texts=BOOLEANS if column.kind == "boolean" else {})
     allowed = np.abs(numbers) <= LARGEST_NUMBER
     if column.kind == "boolean":
@@ -242,22 +242,22 @@ def _wrong_value(value: object, number: float, column: Column, row: int) -> Colu
     else:
         needed = "a finite number"
     problem = f"the {column.kind} column {column.name!r} holds {_shown(value)}, not {needed}"
-    remedy = 'if it stands for "no value", leave the cell empty (NaN in Python)'
+    remedy = 'if it means "no value", leave the cell empty (NaN in Python)'
     return ColumnError(column.name, problem, row, remedy="" if column.kind == "boolean" else remedy)
 
 
 def _refuse_containers(values: pd.Series[Any], name: str) -> None:
-    """Raise `ColumnError` for lists, dictionaries and the like in cells."""
+    """Raise `ColumnError` for lists, dictionaries and other containers in cells."""
     if not is_object_dtype(values.dtype) or infer_dtype(values, skipna=True) == "string":
         return
     for row, value in enumerate(values):
         if isinstance(value, CONTAINERS):
-            problem = f"the column {name!r} holds {type(value).__name__}; a column is numbers, truth values or text"
-            raise ColumnError(name, problem, row, remedy="make columns of its parts, one number or text each")
+            problem = f"the column {name!r} holds {type(value).__name__}; it must hold numbers, truth values or text"
+            raise ColumnError(name, problem, row, remedy="split it into columns with one number or text each")
 
 
 def _numbers(values: pd.Series[Any], texts: Mapping[str, float]) -> NDArray[np.float64]:
-    """NaN where there is none; each distinct text is read once."""
+    """Return the values as numbers, NaN for missing ones; each distinct text is parsed once."""
     if is_numeric_dtype(values.dtype):
         return values.to_numpy(np.float64, na_value=np.nan)
     codes, distinct = pd.factorize(values)

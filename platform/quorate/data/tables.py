@@ -1,4 +1,4 @@
-"""Rows of typed columns from files: what `csv` and `parquet` take, and how both are opened."""
+"""Open files with typed columns: the parameters of `csv` and `parquet`, and how they are read."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def _as_text(value: object) -> object:
 
 
 _FEW_DATES = 10
-"""Numbers such as 20240131 in fewer different values are no sign of dates. An assumption."""
+"""With fewer different values, numbers such as 20240131 are not taken for dates. An assumption."""
 
 Text = Annotated[str, BeforeValidator(_as_text)]
-"""Text that may look like a number in the job file."""
+"""Text that can look like a number in the job file."""
 
 
 class TableParams(RoleParams):
-    """What data kinds of typed columns take."""
+    """The parameters of data kinds with typed columns."""
 
     train: ExistingPath
     """The file with the training rows."""
@@ -47,13 +47,13 @@ class TableParams(RoleParams):
     label: Text
     """The column that holds the classes: integers, text or truth values."""
     columns: dict[Text, ColumnKind | Literal["ignore"]] = Field({})
-    """Kinds of columns that are not what their values look like; `ignore` leaves a column out."""
+    """Kinds of columns whose values look like another kind; `ignore` leaves a column out."""
     missing: tuple[Text, ...] = MISSING
     """Texts that mean a missing value."""
 
 
 def open_table(params: TableParams, format: Format) -> OpenedData:
-    """The rows of `train` and `test`; raises `DataError` with the key that is to blame."""
+    """Return the rows of `train` and `test`; raises `DataError` with the key that caused the error."""
     train = _File(params.train, format, "train", params, text=_texts(params))
     signature, notes = _features(train, params)
     x = _typed(train, signature, key="columns")
@@ -72,13 +72,13 @@ def open_table(params: TableParams, format: Format) -> OpenedData:
 def read_table(
     path: Path, signature: TableSignature, *, missing: Sequence[str] = MISSING, separator: str | None = None
 ) -> Table:
-    """The columns of `signature` from a CSV or Parquet file, others left out; raises `UserError`."""
+    """Read the columns of `signature` from a CSV or Parquet file; raises `UserError`."""
     format = format_of(path, missing=missing, separator=separator)
     return typed_rows(path, format, format.read(path, text=signature.names("categorical")), signature)
 
 
 def typed_rows(path: Path, format: Format, frame: pd.DataFrame, signature: TableSignature) -> Table:
-    """The columns of `signature` of what `format` read from `path`; raises `UserError` with the line."""
+    """Convert the columns of `signature` in a frame read from `path`; raises `UserError` with the line."""
     if not len(frame):
         raise UserError(f"{path} has no rows")
     try:
@@ -90,7 +90,7 @@ def typed_rows(path: Path, format: Format, frame: pd.DataFrame, signature: Table
 
 
 class _File:
-    """A file that was read, and where its rows stand in it."""
+    """A file that was read, and the places of its rows."""
 
     def __init__(self, path: Path, format: Format, key: str, params: TableParams, *, text: set[str]) -> None:
         self.path, self.key, self._format = path, key, format
@@ -103,7 +103,7 @@ class _File:
         self.names = [str(name) for name in self.frame.columns]
 
     def column(self, name: str, key: str) -> pd.Series[Any]:
-        """A column that `key` of the job file names; raises `DataError`."""
+        """Return the column that `key` of the job file names; raises `DataError`."""
         if name not in self.names:
             near = did_you_mean(name, self.names)
             raise DataError(f"{self.path} has no column {name!r}{near} (there are {', '.join(self.names)})", key)
@@ -115,13 +115,13 @@ class _File:
 
 
 def _texts(params: TableParams) -> set[str]:
-    """Columns whose values are names even where they look like numbers."""
+    """Return the columns whose values are names even if they look like numbers."""
     names = {params.label, params.groups} - {None}
     return {*map(str, names), *(name for name, kind in params.columns.items() if kind == "categorical")}
 
 
 def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[str, ...]]:
-    """The columns to learn from, and notes on those that are left out."""
+    """Return the feature columns, and notes on those that are left out."""
     roles: dict[str, str] = {}
     for role in ("label", "weight", "groups", "time"):
         name = getattr(params, role)
@@ -129,9 +129,9 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
             continue
         file.column(name, role)
         if name in roles:
-            raise DataError(f"the column {name!r} is the {roles[name]} already", role)
+            raise DataError(f"the column {name!r} is already the {roles[name]}", role)
         if params.columns.get(name, "ignore") != "ignore":
-            raise DataError(f"the column {name!r} is the {role} and no feature; leave it out of columns", "columns")
+            raise DataError(f"the column {name!r} is the {role} and not a feature; leave it out of columns", "columns")
         roles[name] = role
     for name in params.columns:
         file.column(name, "columns")
@@ -140,14 +140,14 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
     left_out = {name: what for name in left if (what := dull(file.frame[name], given=name in given))}
     left = [name for name in left if name not in left_out]
     if not left:
-        raise DataError(f"{file.path} has no column to learn from beside {', '.join(map(repr, roles))}", file.key)
+        raise DataError(f"{file.path} has no feature columns besides {', '.join(map(repr, roles))}", file.key)
     try:
         signature = infer_signature(file.frame[left], given)
     except ColumnError as error:
         raise DataError(f"{file.place(error.row)}: {error.problem}; {_ways_out(error)}", "columns") from None
     notes = [f"{file.path}: the column {name!r} {what} and is left out" for name, what in left_out.items()]
     notes += [
-        f"{file.path}: the column {name!r} has another text in every row; if it only names them, "
+        f"{file.path}: the column {name!r} has a different text in every row; if it only names the rows, "
         f"leave it out with columns: {{{name}: ignore}}"
         for name in signature.names("categorical")
         if _names_every_row(file.frame[name])
@@ -158,7 +158,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         if name not in given and (note := look_for_numbers(file.frame[name]).note)
     ]
     notes += [
-        f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is learned from as numbers; "
+        f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is used as numbers; "
         f"leave it out with columns: {{{name}: ignore}}, or order the rows by it with time: {name}"
         for name in signature.names("numeric")
         if name not in given and (example := _compact_date(file.frame[name]))
@@ -167,7 +167,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
 
 
 def _ways_out(error: ColumnError) -> str:
-    """What can be done about a column that is no feature as it is."""
+    """Return how to fix a column that cannot be used as a feature."""
     ignore = f"columns: {{{error.column}: ignore}}"
     if "holds dates or durations" in error.problem:
         return f"leave it out with {ignore}; if it orders the rows, set time: {error.column}"
@@ -175,27 +175,27 @@ def _ways_out(error: ColumnError) -> str:
         return f"leave it out with {ignore}"
     if "where the other" in error.problem:
         return (
-            "correct the cells, add such texts to `missing` if they stand for no value, or set columns: "
+            "correct the cells, add such texts to `missing` if they mean a missing value, or set columns: "
             f"{{{error.column}: categorical}} if the numbers are names"
         )
     return f"{error.remedy}, or leave it out with {ignore}"
 
 
 def dull(values: pd.Series[Any], *, given: bool = False) -> str:
-    """Why a column cannot say anything of its rows, empty where it may; with `given` its kind is in the job file."""
+    """Return why a column is of no use as a feature, or an empty text; with `given`, its kind is in the job file."""
     if values.isna().all():
         return "has no values"
     if not given and _numbers_rows(values):
         return "numbers the rows, as DataFrame.to_csv() does,"
     try:
         constant = values.nunique(dropna=False) == 1
-    except TypeError:  # lists cannot be hashed; they are refused by their kind
+    except TypeError:  # lists cannot be hashed; they are refused later
         return ""
     return "has the same value in every row" if constant else ""
 
 
 def _numbers_rows(values: pd.Series[Any]) -> bool:
-    """Whether a column is an index that pandas wrote: whole numbers without a name, or 0, 1, 2 and so on."""
+    """Return whether pandas wrote the column as an index: whole numbers without a name, or 0, 1, 2 and so on."""
     name = str(values.name)
     unnamed = name.startswith(UNNAMED)
     if not (unnamed or name.lower() == "index") or not is_integer_dtype(values.dtype):
@@ -204,7 +204,7 @@ def _numbers_rows(values: pd.Series[Any]) -> bool:
 
 
 def _compact_date(values: pd.Series[Any]) -> str:
-    """A date such as 20240131 where all numbers of the column are such dates; else an empty text."""
+    """Return a date such as 20240131 if all numbers of the column are such dates, otherwise an empty text."""
     if not is_numeric_dtype(values.dtype):
         return ""
     numbers: NDArray[np.float64] = np.unique(values.dropna().to_numpy(np.float64))
@@ -231,13 +231,13 @@ def _typed(file: _File, signature: TableSignature, *, key: str) -> Table:
 def _labels(
     file: _File, name: str, class_names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels as positions in the class names, which are the sorted labels of the training rows."""
+    """Return labels as positions in the class names, which are the sorted labels of the training rows."""
     values = file.column(name, "label" if class_names is None else file.key)
     try:
         as_written = are_names(values) if class_names is None else names_differ(class_names)
         codes, texts = distinct_texts(values, as_written=as_written)
     except ValueError as error:
-        raise DataError(f"{file.path}: the label {name!r} {error}; classes are integers or text", "label") from None
+        raise DataError(f"{file.path}: the label {name!r} {error}; classes must be integers or text", "label") from None
     if (codes < 0).any():
         count, first = int((codes < 0).sum()), int((codes < 0).argmax())
         more = f" (and in {count - 1:,} more)" if count > 1 else ""
@@ -250,7 +250,7 @@ def _labels(
         if any(re.fullmatch(r"-?\d*\.\d+", text) for text in texts) and _are_numbers(texts):
             raise DataError(
                 f"{file.path}: the label {name!r} holds numbers with fractions, such as {texts[0]}; "
-                "classes are integers or text",
+                "classes must be integers or text",
                 "label",
             )
         spelled = _as_spelled(values, codes, texts)
@@ -268,7 +268,7 @@ def _labels(
 
 
 def _as_spelled(values: pd.Series[Any], codes: NDArray[np.intp], texts: Sequence[str]) -> list[str]:
-    """Truth values as the column writes them, where it writes each of them in one way only."""
+    """Return truth values as the column writes them, if it writes each of them in only one way."""
     if not set(texts) <= {"True", "False"}:
         return list(texts)
     own = pd.Series(values.to_numpy(object)).groupby(codes).first().map(lambda value: clean_text(str(value)))

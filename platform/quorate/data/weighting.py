@@ -1,4 +1,4 @@
-"""How much each training row counts: the data's own weights, weights of classes, draws that balance the classes."""
+"""Weigh the training rows: weights of the data, weights of classes, and draws that balance the classes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from quorate.registry import MEMBERS, did_you_mean
 from quorate.spec import MemberParams
 
 Weights = NDArray[np.float32]
-"""(N,), one for each row."""
+"""The weight of each row (N,)."""
 
 
 def _names_as_text(value: object) -> object:
-    """Class names are text, also where YAML reads them as numbers."""
+    """Convert class names to text, because YAML reads some of them as numbers."""
     return {str(name): weight for name, weight in value.items()} if isinstance(value, Mapping) else value
 
 
 class WeightingParams(MemberParams):
-    """What every member of Quorate's own takes; `weighs` and `resamples` of its class say whether it can."""
+    """Parameters of all built-in members; `weighs` and `resamples` of a member's class say what it supports."""
 
     class_weight: (
         Literal["balanced"]
@@ -34,23 +34,23 @@ class WeightingParams(MemberParams):
         ]
         | None
     ) = None
-    """Factor of each row's weight by its class: a mapping of class names to numbers, where the others count 1,
-    or `balanced`, so that all classes count the same."""
+    """Factor on the weight of each row by its class: a mapping of class names to numbers (1 for classes not listed), or
+    `balanced` to give all classes the same total weight."""
     sampling: Literal["balanced"] | None = None
-    """`balanced` draws as many training rows as there are, each class equally often: in each epoch of a network,
-    once for the others."""
+    """`balanced` draws as many rows as there are training rows, each class equally often: once per epoch for networks,
+    once for other members."""
 
     @model_validator(mode="after")
     def _balances_once(self) -> WeightingParams:
         if self.class_weight == "balanced" and self.sampling == "balanced":
-            raise ValueError("class_weight: balanced and sampling: balanced do the same twice; leave one out")
+            raise ValueError("class_weight: balanced and sampling: balanced do the same; leave one out")
         return self
 
 
 def row_weights(data: Dataset, params: WeightingParams) -> Weights | None:
-    """The weight of each training row, or None where all count the same.
+    """Return the weight of each training row, or None if all are equal.
 
-    `balanced` is scikit-learn's: the weight of all rows / (number of present classes x weight of the class).
+    `balanced` is that of scikit-learn: the weight of all rows / (number of present classes x weight of the class).
     """
     given = data.weight if _differ(data) else None
     if params.class_weight is None:
@@ -66,9 +66,9 @@ def row_weights(data: Dataset, params: WeightingParams) -> Weights | None:
 
 
 def balanced_rows(y: NDArray[np.int64], *, seed: int) -> Rows:
-    """As many positions as `y` has, shuffled, each class equally often (but for a remainder below their number).
+    """Return `len(y)` shuffled positions, each class equally often (a remainder goes to some of the classes).
 
-    Of a large class different rows are drawn, those of a small one come again when all have come.
+    The rows of a large class are all different; those of a small class repeat once all of them are drawn.
     """
     random = np.random.default_rng(seed)
     classes = random.permutation(np.unique(y))
@@ -82,7 +82,7 @@ def balanced_rows(y: NDArray[np.int64], *, seed: int) -> Rows:
 
 
 def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
-    """Raise `ValueError` where the member of this kind cannot weigh or draw the rows of `data` as it is asked to."""
+    """Raise `ValueError` if a member of this kind cannot weigh or draw the rows of `data` as its parameters say."""
     asked = params if isinstance(params, WeightingParams) else WeightingParams(kind=params.kind)
     if isinstance(asked.class_weight, Mapping):
         for name in asked.class_weight:
@@ -94,16 +94,16 @@ def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
                 )
     weights = "class_weight" if asked.class_weight else "the data's weights" if _differ(data) else None
     if weights and not kind.weighs:
-        raise ValueError(f"{params.kind} cannot weigh its rows as {weights} would have it; {_those_that('weighs')} can")
+        raise ValueError(f"{params.kind} cannot use sample weights ({weights}); {_those_that('weighs')} can")
     if asked.sampling and not kind.resamples:
         raise ValueError(
-            f"sampling: {params.kind} holds rows out by itself, and rows that are drawn twice would be on both sides; "
-            f"take class_weight, or one of {_those_that('resamples')}"
+            f"sampling: {params.kind} holds rows out itself, and rows that are drawn twice would be on both sides; "
+            f"use class_weight, or one of {_those_that('resamples')}"
         )
 
 
 def _differ(data: Dataset) -> bool:
-    """Whether rows have weights of their own; the same one for all says nothing."""
+    """Return whether the rows have different weights; equal weights have no effect."""
     return data.weight is not None and bool((data.weight != data.weight[:1]).any())
 
 

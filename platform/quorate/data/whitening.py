@@ -1,4 +1,4 @@
-"""Whitening: a linear map, fitted on training rows, after which their pixels are uncorrelated and of equal variance."""
+"""Fit whitening: a linear map after which the pixels of the training rows are uncorrelated with equal variance."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from threadpoolctl import threadpool_limits
 from quorate.data.dataset import Images
 
 MOST_VALUES = 4096
-"""Values of one row that can be whitened: the map has the square of that, and decomposing it takes the cube."""
+"""Maximum number of values per row: the map has its square in values, and its decomposition takes time in its cube."""
 EPSILON = 0.1
-"""Added to the variance along each direction, as a part of the mean variance of a pixel (Coates, Ng and Lee, 2011, on
-patches of unit variance): directions in which the training rows hardly vary would be blown up for other rows. An SVM on
-2,000 rows of Fashion-MNIST had an accuracy of .70 with it, of .50 with a hundredth of it."""
+"""Added to the variance along each direction, as a fraction of the mean variance of a pixel (Coates, Ng and Lee, 2011,
+on patches of unit variance). Without it, directions in which the training rows hardly vary would be amplified for other
+rows. An SVM on 2,000 rows of Fashion-MNIST has an accuracy of 0.70 with it, and of 0.50 with a hundredth of it."""
 
 _NOTHING = 1e-10
-"""Variances below this part of the largest one are rounding errors."""
+"""Variances below this fraction of the largest one are rounding errors."""
 _LEAST = 1e-12
-"""Nor is a variance below this one real, of pixels from 0 to 1."""
+"""Variances below this value, of pixels from 0 to 1, are rounding errors too."""
 
 
 def fit_whitening(
     images: Images, scheme: Literal["pca", "zca"], *, epsilon: float = EPSILON, chunk: int = 4096
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(mean (H, W, C), matrix (d, d)) of pixels scaled to 0..1 and flattened to d = H·W·C values.
+    """Return (mean (H, W, C), matrix (d, d)) of pixels scaled to 0..1 and flattened to d = H·W·C values.
 
-    `(x - mean) @ matrix` whitens. With `pca` its columns are the principal components, that of the largest variance
-    first, each over the root of its variance (Jolliffe, 2002); with `zca` the result is turned back into the pixels'
-    own places, of all whitenings the one that is nearest to the image (Bell and Sejnowski, 1997). Directions in
-    which the training rows do not vary at all are dropped: they become zero.
+    `(x - mean) @ matrix` whitens. With `pca`, the columns of the matrix are the principal components in the order of
+    falling variance, each divided by the root of its variance (Jolliffe, 2002). With `zca`, the result is rotated back
+    to the pixels; of all whitenings, it is the closest to the image (Bell and Sejnowski, 1997). Directions in which the
+    training rows do not vary at all become zero.
     """
     d, n = images.signature.size, len(images)
     total, products = np.zeros(d), np.zeros((d, d))
-    with threadpool_limits(1):  # more threads add in an order that varies
+    with threadpool_limits(1):  # the order of sums varies with more threads
         for start in range(0, n, chunk):
             x = images.take(np.arange(start, min(start + chunk, n))).reshape(-1, d).astype(np.float64) / 255
             total += x.sum(axis=0)
@@ -44,7 +44,7 @@ def fit_whitening(
         covariance = (products - n * np.outer(mean, mean)) / max(n - 1, 1)
         variance, axes = np.linalg.eigh(covariance)
         variance, axes = variance[::-1], axes[:, ::-1]
-        axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(d)])  # else their signs are arbitrary
+        axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(d)])  # otherwise their signs are arbitrary
         real = variance > max(_NOTHING * variance[0], _LEAST)
         scale = np.zeros(d)
         scale[real] = 1 / np.sqrt(variance[real] + epsilon * covariance.trace() / d)

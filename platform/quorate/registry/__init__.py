@@ -1,4 +1,4 @@
-"""Maps names in a job file to kinds: built in, of installed packages, or of users' own code."""
+"""Map names in a job file to kinds: built-in kinds, those of installed packages, and users' own code."""
 
 from quorate.registry.kinds import (
     ARCHS,

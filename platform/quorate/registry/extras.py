@@ -1,4 +1,4 @@
-"""Optional packages: what an extra brings, and the command that installs it into the running environment."""
+"""Look up the packages of an extra, and the command that installs them into the running environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def requirements(extra: str) -> list[str]:
-    """What an extra of Quorate asks for, such as `lightgbm<5,>=4.5`; empty where Quorate itself is not installed."""
+    """Return the requirements of an extra, such as `lightgbm<5,>=4.5`; empty if Quorate is not installed."""
     try:
         lines = metadata("quorate").get_all("Requires-Dist") or []
     except PackageNotFoundError:
@@ -24,9 +24,9 @@ def requirements(extra: str) -> list[str]:
 
 
 def install_command(packages: Sequence[str]) -> str:
-    """A shell command that installs `packages` into the environment of this Python.
+    """Return a shell command that installs `packages` into the environment of this Python.
 
-    It names the packages, as `quorate[extra]` is not on a package index; an environment that uv made has no pip.
+    It names the packages, because `quorate[extra]` is not on a package index. An environment made by uv has no pip.
     """
     python = shlex.quote(sys.executable)
     wanted = " ".join(shlex.quote(package) for package in packages)
@@ -38,6 +38,6 @@ def install_command(packages: Sequence[str]) -> str:
 
 
 def how_to_install(extra: str, package: str = "") -> str:
-    """The command for an extra, or for one `package` of it."""
+    """Return the command that installs an extra, or one `package` of it."""
     found = requirements(extra)
     return install_command([line for line in found if line.startswith(package)] or [package or f"quorate[{extra}]"])

@@ -1,4 +1,4 @@
-"""Every registry, and the base of what a kind takes from a job file."""
+"""Define all registries, and the base model for the parameters of a kind."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _ALL: tuple[Registry[Any], ...] = (
     SCHEDULES,
 )
 REGISTRIES = {registry.what: registry for registry in _ALL}
-"""By what their kinds are."""
+"""All registries by their `what`, such as `member kind`."""
 
 
 class Spec(BaseModel):
@@ -72,18 +72,18 @@ class Spec(BaseModel):
 
 
 class KindParams(Spec):
-    """What one kind takes: `kind` is its name in the registry, the rest are its parameters."""
+    """The parameters of one kind; `kind` is its name in the registry."""
 
     needs_package: ClassVar[str] = ""
-    """The package of an extra that the kind cannot do without."""
+    """The package of an extra that the kind requires; empty if there is none."""
     kind: str
 
-    def __hash__(self) -> int:  # pydantic's own has no answer for lists and mappings
+    def __hash__(self) -> int:  # pydantic's own fails for lists and mappings
         return hash((type(self), self.model_dump_json()))
 
 
 def own_reference(params: KindParams) -> str | None:
-    """`module:name` of the user's own kind that `params`, read in this process, are for; None for a built-in kind."""
+    """Return `module:name` of the user's own kind of `params` (validated in this process); None if built in."""
     for registry in REGISTRIES.values():
         for name, reference, kind in registry.adopted():
             if name == params.kind and kind.Params is type(params):
@@ -92,7 +92,7 @@ def own_reference(params: KindParams) -> str | None:
 
 
 class InvalidParams(ValueError):
-    """The parameters of a kind are wrong: `model` says what it takes, `error` what it got."""
+    """The parameters of a kind are invalid: `model` is the expected model, `error` is that of pydantic."""
 
     def __init__(self, model: type[KindParams], error: ValidationError) -> None:
         super().__init__(str(error))
@@ -101,10 +101,10 @@ class InvalidParams(ValueError):
 
 
 def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
-    """The pydantic type of a field that holds one kind of `registry`, with that kind's own parameters.
+    """Return the pydantic type of a field that holds one kind of `registry`, with the parameters of that kind.
 
-    The value is a mapping with the key `kind`, or the bare name where the defaults serve. Each
-    registered class names its parameters' model in the attribute `Params`.
+    The value is a mapping with the key `kind`, or the name alone to use the defaults. The attribute `Params` of each
+    registered class is the model of its parameters.
     """
 
     def resolve(value: object, info: ValidationInfo) -> object:
@@ -127,5 +127,5 @@ def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
     return Annotated[
         SerializeAsAny[KindParams],
         BeforeValidator(resolve),
-        WithJsonSchema({"kindOf": registry.what, "defaultKind": default}),  # `spec.schema` puts the kinds in its place
+        WithJsonSchema({"kindOf": registry.what, "defaultKind": default}),  # `spec.schema` replaces it by the kinds
     ]

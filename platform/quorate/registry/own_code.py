@@ -1,4 +1,4 @@
-"""Users' own code: finds `module:name`, says what is wrong with it, and which files it is made of."""
+"""Import users' own code by `module:name`, describe its errors, and list its files."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]
 _PLATFORM = Path(__file__).resolve().parent
 
 _folders: dict[Path, None] = {}
-"""Where modules are looked for before the installed ones: of job files, and the present one."""
+"""Folders that are searched before the installed packages: those of job files, and the current one."""
 _found: dict[str, str] = {}
-"""Modules that references led to, with the SHA-256 of the source that was imported."""
+"""Modules that were imported by reference, with the SHA-256 of their source."""
 
 
 _refusing: ContextVar[bool] = ContextVar("refusing", default=False)
-"""Whether references to code that is not installed as a kind of Quorate's are refused."""
+"""Whether references are refused, except to the kinds of installed packages."""
 
 
 class OwnCodeError(UserError):
-    """A user's own code cannot be used, with the reason and its place."""
+    """A user's own code cannot be used; the message gives the reason and its place."""
 
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """Refuse to import what `module:name` references name, for files that somebody else may have written."""
+    """Refuse to import the modules of `module:name` references: files from others may contain any."""
     token = _refusing.set(True)
     try:
         yield
@@ -48,7 +48,7 @@ def refused() -> Iterator[None]:
 
 
 def check_allowed(reference: str) -> None:
-    """Raise `OwnCodeError` inside of `refused`."""
+    """Raise `OwnCodeError` inside a `refused` block."""
     if _refusing.get():
         raise OwnCodeError(
             f"{reference} would import code from the module {reference.partition(':')[0][:200]}; if you "
@@ -57,7 +57,7 @@ def check_allowed(reference: str) -> None:
 
 
 def look_in(*folders: Path) -> None:
-    """Look for modules in these folders too, the last call's first."""
+    """Search for modules in these folders too; the folders of the last call come first."""
     new = dict.fromkeys(folder.absolute() for folder in folders)
     before = {folder: None for folder in _folders if folder not in new}
     _folders.clear()
@@ -65,12 +65,12 @@ def look_in(*folders: Path) -> None:
 
 
 def find(reference: str, *, plugin: bool = False) -> object:
-    """What `module:name` names, its module imported; raises `OwnCodeError`.
+    """Import the module of `module:name` and return the named object; raises `OwnCodeError`.
 
-    Inside of `refused` only a `plugin` is imported: an entry point of an installed package.
+    Inside a `refused` block, only a `plugin` is imported: an entry point of an installed package.
 
-    From the first reference on, the folders of `look_in` stand before everything else on Python's
-    path, as the folder of a script does.
+    From the first reference on, the folders of `look_in` come first on Python's path, like the
+    folder of a script.
     """
     if not plugin:
         check_allowed(reference)
@@ -87,7 +87,7 @@ def find(reference: str, *, plugin: bool = False) -> object:
         if inner is None:
             names = [known for known in dir(found) if not known.startswith("_")]
             file = getattr(sys.modules[module], "__file__", None)
-            raise OwnCodeError(f"the module {module} has no {name!r}{did_you_mean(name, names)} (it is {file})")
+            raise OwnCodeError(f"the module {module} has no {name!r}{did_you_mean(name, names)} (imported from {file})")
         found = inner
     if module not in _found:
         _found[module] = _digest(module)
@@ -100,24 +100,24 @@ def installed(group: str) -> dict[str, EntryPoint]:
 
 
 def source_digest(reference: str) -> str:
-    """SHA-256 of the source that `reference` was found in, with that of its own modules which it imports."""
+    """Return the SHA-256 of the source of `reference`, including its own modules that it imports."""
     return _found[reference.partition(":")[0]]
 
 
 def package_of(reference: str) -> str:
-    """The package, or the single module, that `reference` belongs to."""
+    """Return the package, or the single module, that `reference` belongs to."""
     return reference.partition(":")[0].partition(".")[0]
 
 
 def own_files() -> list[Path]:
-    """Packages' folders and single files of the code that was found, installed ones left out."""
+    """Return the package folders and single files of the imported code, except installed ones."""
     names = sorted({name.partition(".")[0] for module in _found for name in _closure(module)})
     places = [_place(spec) for name in names if (spec := _spec(name)) is not None]
     return [place for place in places if place is not None and not _is_installed(place)]
 
 
 def said(error: BaseException) -> str:
-    """What an error of a user's code says, with its file and line."""
+    """Return the message of an error in a user's code, with its file and line."""
     text = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {text[-1]}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
@@ -144,7 +144,7 @@ def _missing(name: str) -> str:
     if parent:
         places = list(getattr(sys.modules[parent], "__path__", ()))
         if not places:
-            return f"there is no module {name}: {parent} is no package"
+            return f"there is no module {name}: {parent} is not a package"
         looked = ", ".join(places)
     else:
         places = [str(folder) for folder in _folders]
@@ -154,13 +154,13 @@ def _missing(name: str) -> str:
 
 
 def _refuse_namesakes(name: str) -> None:
-    """Raise where the folders hold a module whose name this process has already given to another."""
+    """Raise if the folders contain a module, but this process has imported another one of that name."""
     here = PathFinder.find_spec(name, [str(folder) for folder in _folders])
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if here is None or here.origin is None or loaded is None:
         return
     if Path(here.origin).resolve() != Path(loaded).resolve():
-        raise OwnCodeError(f"{here.origin} has the name of another module, {loaded}; give it a name of its own")
+        raise OwnCodeError(f"{here.origin} has the same name as another module, {loaded}; rename it")
 
 
 def _digest(module: str) -> str:
@@ -173,7 +173,7 @@ def _digest(module: str) -> str:
 
 
 def _closure(module: str) -> set[str]:
-    """`module` and the modules of the same package, or beside it and not installed, that it imports in turn."""
+    """Return `module` and all modules that it imports, directly or not, from its package or uninstalled ones."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:
@@ -186,7 +186,7 @@ def _closure(module: str) -> set[str]:
 
 
 def _imports(name: str) -> Iterator[str]:
-    """Modules that the source of `name` imports, or may: `from a import b` gives `a` and `a.b`."""
+    """Yield the modules that the source of `name` imports or may import: `from a import b` gives `a` and `a.b`."""
     spec = _spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return
@@ -214,12 +214,12 @@ def _belongs(name: str, module: str) -> bool:
 def _spec(name: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # the part before the dot is no package, or the module is a stand-in
+    except (ImportError, ValueError):  # the parent is not a package, or the module has no spec
         return None
 
 
 def _place(spec: ModuleSpec) -> Path | None:
-    """A package's folder, or a module's file."""
+    """Return a package's folder, or a module's file."""
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).resolve()
     return Path(spec.origin).resolve() if spec.origin and spec.has_location else None

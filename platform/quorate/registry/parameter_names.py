@@ -52,16 +52,16 @@ _SYNONYMS: tuple[frozenset[str], ...] = tuple(
         "train path file data folder",
     )
 )
-"""Keys that mean much the same in scikit-learn, LightGBM, XGBoost, CatBoost, PyTorch, timm and here."""
+"""Groups of keys with similar meanings in scikit-learn, LightGBM, XGBoost, CatBoost, PyTorch, timm and Quorate."""
 
 
 def named(name: str, *others: str) -> AliasChoices:
-    """The `validation_alias` of the field `name`, which a job file may also call by any of `others`."""
+    """Return the `validation_alias` of the field `name`, for which a job file may also use one of `others`."""
     return AliasChoices(name, *others)
 
 
 def aliases(model: type[BaseModel]) -> dict[str, str]:
-    """Every other name of a field of `model`, and the field that it stands for."""
+    """Return the aliases of the fields of `model`, each with the name of its field."""
     return {
         str(other): name
         for name, field in model.model_fields.items()
@@ -72,12 +72,12 @@ def aliases(model: type[BaseModel]) -> dict[str, str]:
 
 
 def field_named(model: type[BaseModel], key: str) -> str:
-    """The field that `key` stands for; `key` itself where it is no alias."""
+    """Return the field that `key` is an alias of, or `key` itself."""
     return aliases(model).get(key, key)
 
 
 def about_unknown(key: str, model: type[BaseModel], given: Collection[Any]) -> str:
-    """What is wrong with a key that `model` does not take, `given` being all keys that stand together."""
+    """Return the message for a key that `model` does not take; `given` are all keys of the same mapping."""
     others, fields = aliases(model), sorted(model.model_fields)
     if key in others or key in fields:
         field = others.get(key, key)
@@ -87,7 +87,7 @@ def about_unknown(key: str, model: type[BaseModel], given: Collection[Any]) -> s
 
 
 def _suggestion(key: str, fields: list[str], others: list[str]) -> str:
-    """The field that means what `key` means in other libraries, or else the name nearest to it."""
+    """Suggest the field with the meaning of `key` in other libraries, or else the closest name."""
     meant = [field for field in fields if any({key, field} <= names for names in _SYNONYMS)]
     if meant:
         return f"; did you mean {' or '.join(map(repr, meant))}?"

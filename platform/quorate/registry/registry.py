@@ -1,4 +1,4 @@
-"""Names to kinds: one registry for each thing that a job file can choose."""
+"""Map names to kinds, with one registry per sort of kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class UnknownKind(ValueError):
-    """A name that no registry entry has; the message lists the valid names and the nearest one."""
+    """A name that is not registered; the message lists the valid names and suggests the closest one."""
 
     def __init__(self, what: str, name: object, choices: list[str]) -> None:
         super().__init__(
@@ -27,14 +27,15 @@ class UnknownKind(ValueError):
 
 
 class Registry(Generic[T]):
-    """The kinds of one thing by name.
+    """The kinds of one sort, by name.
 
-    A kind registers itself where it is defined; `package` (a module, or a package with all its modules)
-    is imported at the first look-up, so that a new kind is one new file and nothing else, and
-    `import quorate` stays fast.
+    A kind registers itself where it is defined. `package` (a module, or a package with all its modules)
+    is imported at the first look-up. A new kind therefore needs only one new file, and `import quorate`
+    stays fast.
 
     Users' own kinds are named `module:name`, or are entry points of installed packages in `group`.
-    `adopt`, as `module:function` of the platform, makes a kind of what was found, given that name.
+    `adopt` is the function of Quorate, as `module:function`, that turns a name and the object found
+    under it into a kind.
     """
 
     def __init__(self, what: str, package: str, *, group: str = "", adopt: str = "") -> None:
@@ -58,14 +59,14 @@ class Registry(Generic[T]):
         return add
 
     def names(self) -> list[str]:
-        """The built-in kinds and those of installed packages."""
+        """Return the names of the built-in kinds and of those of installed packages."""
         self._discover()
         return sorted({*self._kinds, *own_code.installed(self.group)})
 
     def get(self, name: str) -> T:
-        """The kind called `name`, or the family (`timm/`) that the name starts with; raises `UnknownKind`.
+        """Return the kind called `name`, or the family (`timm/`) that the name starts with.
 
-        Raises `OwnCodeError` for a user's own kind that cannot be used.
+        Raises `UnknownKind`, or `OwnCodeError` for a user's own kind that cannot be used.
         """
         if self._adopt and ":" in name:
             return self._adopted(name, name)
@@ -83,7 +84,7 @@ class Registry(Generic[T]):
         raise UnknownKind(self.what, name, choices)
 
     def reference(self, name: str) -> str | None:
-        """`module:name` of a user's own kind, None for a built-in one and for a name that no kind has."""
+        """Return `module:name` of a user's own kind; None for a built-in kind and for an unknown name."""
         if self._adopt and ":" in name:
             return name
         if name.partition("/")[0] in self._kinds or f"{name.partition('/')[0]}/" in self._kinds:
@@ -92,7 +93,7 @@ class Registry(Generic[T]):
         return f"{point.module}:{point.attr}" if point is not None else None
 
     def _adopted(self, name: str, reference: str) -> T:
-        """The kind made of a user's own code, made once for the same object."""
+        """Return the kind made from a user's own code; it is made once per object."""
         try:
             found = own_code.find(reference, plugin=name != reference)
         except OwnCodeError as error:
@@ -109,14 +110,14 @@ class Registry(Generic[T]):
         return present[1]
 
     def adopted(self) -> list[tuple[str, str, T]]:
-        """(name, `module:name`, kind) of the users' own kinds that were looked up in this process."""
+        """Return (name, `module:name`, kind) of the users' own kinds that this process has looked up."""
         return [(name, self._references[name], kind) for name, (_, kind) in self._own.items()]
 
     def _called(self, name: str, reference: str) -> str:
         return reference if name == reference else f"{name} (entry point {reference})"
 
     def _import_module_of(self, stem: str) -> None:
-        """Import the one module that is called like the kind, so that no other is paid for."""
+        """Import only the module with the name of the kind, which saves the time of all others."""
         package = importlib.import_module(self._package)
         if stem.isidentifier() and any(module.name == stem for module in pkgutil.iter_modules(_path_of(package))):
             importlib.import_module(f"{self._package}.{stem}")

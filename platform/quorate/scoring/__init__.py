@@ -1,1 +1,1 @@
-"""Files, with or without labels, to scores and figures, without a service."""
+"""Score and evaluate files without a service."""

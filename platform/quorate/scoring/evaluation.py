@@ -1,4 +1,4 @@
-"""Everything that `quorate evaluate` says of an ensemble on labelled rows, as JSON."""
+"""Evaluate an ensemble on labelled rows, with the results of `quorate evaluate` as JSON."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from quorate.scoring.labelled_files import LabelledRows
 from quorate.scoring.score import ScoredRows
 
 MISTAKES = 10
-"""The most confident mistakes that are named."""
+"""Number of most confident mistakes that are listed."""
 FEW_GROUPS = 20
-"""Below, cluster-robust errors are clearly too small (Cameron and Miller, 2015, section VI, name 20 to 50 as few)."""
+"""With fewer groups, cluster-robust errors are clearly too small (Cameron and Miller, 2015, section VI: 20 to 50 are
+few)."""
 
 
 def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: ScoredRows) -> dict[str, Any]:
-    """Figures with intervals, by member, by class, the confusion matrix and the worst mistakes.
+    """Return metrics with intervals, by member and by class, the confusion matrix and the worst mistakes.
 
-    Members are scored as they are, before they are tempered and weighed. Numbers are rounded to six digits.
+    Members are scored before calibration and weighting. Numbers are rounded to six digits.
     """
     proba, y, names = answers.proba, labelled.y, bundle.class_names
     whole = figures(proba, y, groups=labelled.groups)
@@ -66,7 +67,10 @@ def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: Scored
 
 
 def _against_best(answers: ScoredRows, labelled: LabelledRows, losses: dict[str, float]) -> dict[str, Any] | None:
-    """The ensemble less the member of least log-loss on these very rows, which favours that member."""
+    """Return the ensemble's metrics minus those of the member with the lowest log-loss on these rows.
+
+    The choice of the member on the same rows is in its favour.
+    """
     if len(losses) < 2:
         return None
     best = min(losses, key=losses.__getitem__)
@@ -78,18 +82,18 @@ def _notes(labelled: LabelledRows, classes: list[dict[str, Any]], answers: Score
     notes = list(labelled.notes)
     if labelled.unreadable:
         total = len(labelled.y) + len(labelled.unreadable)
-        notes.append(unreadable_files(labelled.unreadable, total) + "\nThe figures are those of the others.")
+        notes.append(unreadable_files(labelled.unreadable, total) + "\nThe figures are those of the other pictures.")
     if labelled.groups is not None:
         count = len(np.unique(labelled.groups))
         notes.append(
-            f"the rows are of {count:,} group{'s' if count != 1 else ''}, and intervals count groups, not rows, as "
-            "independent" + ("; with so few they are too narrow" if count < FEW_GROUPS else "")
+            f"the rows belong to {count:,} group{'s' if count != 1 else ''}, and intervals treat groups, not rows, as "
+            "independent" + ("; with so few groups they are too narrow" if count < FEW_GROUPS else "")
         )
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled:,} rows without a label were left out")
     if absent := [row["class"] for row in classes if not row["support"]]:
         listed = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
-        notes.append(f"no row is of the class {listed}: nothing is known of its recall")
+        notes.append(f"no row has the class {listed}, so its recall is unknown")
     if answers.lost:
         notes.append(f"members that did not answer and were left out: {', '.join(answers.lost)}")
     return notes

@@ -1,4 +1,4 @@
-"""The files that a user names as rows that a bundle takes, in chunks, each row with a name."""
+"""Read the files that a user names, as rows for a bundle, in chunks and with a name for each row."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from quorate.data.tables import read_table
 from quorate.errors import UserError
 
 Chunk = tuple[list[str], Inputs]
-"""Names of some rows, and the rows."""
+"""The names of some rows, and the rows."""
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 
 _NAMED = 20
-"""Files that cannot be read that a message names."""
+"""Number of unreadable files in a message."""
 _IMAGES_AT_ONCE = 1024
 _ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that cannot be decoded, which should have been the row at `position`."""
+    """A picture that cannot be decoded; its row would have been at `position`."""
 
     position: int
     name: str
@@ -47,7 +47,7 @@ class Unreadable:
 
 @dataclass(frozen=True, eq=False)
 class InputRows:
-    """Rows in chunks, what was left out in sentences, and the pictures that cannot be read, known at the end."""
+    """Rows in chunks, notes on what was left out, and the unreadable pictures, which are complete at the end."""
 
     chunks: Iterator[Chunk]
     notes: tuple[str, ...] = ()
@@ -58,10 +58,10 @@ class InputRows:
 
 
 def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> InputRows:
-    """The rows of all inputs; raises `UserError` with the files that no rows can come from.
+    """Return the rows of all inputs; raises `UserError` with the files that cannot be read as rows.
 
-    A bundle of images takes pictures, folders of them and `.npz` archives, and reads the pictures
-    first; one of tables takes CSV and Parquet files.
+    A bundle for images takes pictures, folders of pictures and `.npz` archives, and reads the pictures
+    first. A bundle for tables takes CSV and Parquet files.
     """
     for path in inputs:
         if not path.exists():
@@ -75,7 +75,7 @@ def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> InputRows:
 
 
 def check_table(path: Path, signature: TableSignature) -> None:
-    """Raise `UserError` where the ensemble takes tables and `path` is something else."""
+    """Raise `UserError` if `path` is not a table."""
     if not path.name.lower().endswith(TABLES):
         raise UserError(f"{path}: this ensemble takes {signature}; expected a .csv or .parquet file with these columns")
 
@@ -83,9 +83,9 @@ def check_table(path: Path, signature: TableSignature) -> None:
 def read_pictures(
     paths: Sequence[Path], bundle: Bundle, unreadable: list[Unreadable], *, more: bool = False
 ) -> Iterator[Chunk]:
-    """The pictures in these files; those that cannot be decoded are left out and added to `unreadable`.
+    """Read the pictures in these files; those that cannot be decoded are left out and added to `unreadable`.
 
-    Raises `UserError` where none can be decoded, unless `more` rows of other files follow.
+    Raises `UserError` if none can be decoded, unless `more` rows of other files follow.
     """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), _IMAGES_AT_ONCE):
@@ -106,14 +106,14 @@ def read_pictures(
 
 
 def unreadable_files(unreadable: Sequence[Unreadable], total: int) -> str:
-    """A message that names pictures that cannot be read, with the reasons."""
+    """Return a message that lists unreadable pictures with the reasons."""
     listed = "\n  ".join(map(str, unreadable[:_NAMED]))
     more = f"\n  and {len(unreadable) - _NAMED:,} more" if len(unreadable) > _NAMED else ""
     return f"{len(unreadable):,} of {total:,} pictures cannot be read:\n  {listed}{more}"
 
 
 def read_archive(path: Path, bundle: Bundle) -> Iterator[Chunk]:
-    """The images of an `.npz` archive; raises `UserError`."""
+    """Read the images of an `.npz` archive; raises `UserError`."""
     try:
         archive = ArrayImages(read_images(path, array_name(bundle, "images")))
     except DataError as error:
@@ -125,7 +125,7 @@ def read_archive(path: Path, bundle: Bundle) -> Iterator[Chunk]:
 
 
 def split_table(path: Path, table: Table, rows: np.ndarray | None = None) -> Iterator[Chunk]:
-    """A table in chunks; `rows` are the positions of its rows in the file, all in turn when left out."""
+    """Split a table into chunks; `rows` are the positions of its rows in the file, by default all in order."""
     places = np.arange(len(table)) if rows is None else rows
     for start in range(0, len(table), _ROWS_AT_ONCE):
         part = np.arange(start, min(start + _ROWS_AT_ONCE, len(table)))
@@ -133,30 +133,30 @@ def split_table(path: Path, table: Table, rows: np.ndarray | None = None) -> Ite
 
 
 def row_names(path: Path, rows: np.ndarray) -> list[str]:
-    """`FILE[0]`, `FILE[1]` and so on."""
+    """Return the names of rows: `FILE[0]`, `FILE[1]` and so on."""
     return [f"{path}[{row}]" for row in rows]
 
 
 def missing_marks(bundle: Bundle) -> Sequence[str]:
-    """The texts that mean a missing value, as in the training data."""
+    """Return the texts that mean a missing value, as in the training data."""
     marks: Sequence[str] | None = bundle.manifest.get("data", {}).get("missing")
     return MISSING if marks is None else marks
 
 
 def may_skip(bundle: Bundle) -> bool:
-    """Whether the job that made the bundle left out pictures that cannot be read (`on_corrupt: skip`)."""
+    """Return whether the job of the bundle left out unreadable pictures (`on_corrupt: skip`)."""
     policy: str | None = bundle.manifest.get("data", {}).get("on_corrupt")
     return policy == "skip"
 
 
 def array_name(bundle: Bundle, role: Literal["images", "labels"]) -> str:
-    """The array of an archive with the images or the labels: the training data's name for it, else the usual one."""
+    """Return the name of the images or labels array of an archive: that of the training data, or the default."""
     name: str | None = bundle.manifest.get("data", {}).get(role)
     return name or role
 
 
 def separator_of(path: Path, bundle: Bundle) -> str | None:
-    """The character between the values of a `.csv`, as in the training data; None for what the file's ending says."""
+    """Return the separator of a `.csv` in the training data; None for the default of the file's extension."""
     separator: str | None = bundle.manifest.get("data", {}).get("separator")
     return separator if ".csv" in path.name.lower() else None
 
@@ -195,7 +195,7 @@ def _each(
 
 def _check_archive(path: Path, found: Signature, bundle: Bundle) -> None:
     if found != bundle.signature:
-        raise UserError(f"{path} holds {found}, the ensemble takes {bundle.signature}")
+        raise UserError(f"{path} holds {found}, but the ensemble takes {bundle.signature}")
 
 
 def _tables(inputs: Sequence[Path], bundle: Bundle, signature: TableSignature) -> Iterator[Chunk]:
@@ -206,9 +206,9 @@ def _tables(inputs: Sequence[Path], bundle: Bundle, signature: TableSignature) -
 
 
 def _picture(path: Path, bundle: Bundle) -> Pixels | str:
-    """The pixels of a file, or why there are none."""
+    """Return the pixels of a file, or the reason why it cannot be decoded."""
     signature = bundle.signature
-    assert isinstance(signature, ImageSignature), "pictures are for bundles of images"
+    assert isinstance(signature, ImageSignature), "only bundles for images read pictures"
     try:
         return read_image(path, shape=signature.shape, resize=bundle.manifest["input"]["resize"])
     except ImageError as error:

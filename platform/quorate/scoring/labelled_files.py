@@ -1,4 +1,4 @@
-"""Files of rows whose classes are known, for `quorate evaluate`."""
+"""Read files of labelled rows, for `quorate evaluate`."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from quorate.scoring.inputs import (
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows in chunks, their labels int64 (N,) as positions in the class names, and how many rows had none.
+    """Rows in chunks, their labels int64 (N,) as positions in the class names, and the number of unlabelled rows.
 
-    `groups` int64 (N,) says which rows belong together, where the table has the column that the job names.
+    `groups` int64 (N,) is the group of each row, if the table has the groups column of the job.
     """
 
     rows: Iterable[Chunk]
@@ -48,20 +48,20 @@ class LabelledRows:
     unlabelled: int = 0
     groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
-    """What was left out, in sentences."""
+    """Sentences on what was left out."""
     unreadable: list[Unreadable] = field(default_factory=list)
-    """Pictures that cannot be read, known when all rows have been read."""
+    """Unreadable pictures; complete after all rows are read."""
 
     def readable(self) -> LabelledRows:
-        """The same with the labels of the pictures alone that could be read; rows of pictures have no groups."""
+        """Return the same without the labels of unreadable pictures; rows of pictures have no groups."""
         return replace(self, y=np.delete(self.y, [row.position for row in self.unreadable]))
 
 
 def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> LabelledRows:
-    """The labelled rows at `path`; raises `UserError`.
+    """Read the labelled rows at `path`; raises `UserError`.
 
-    `label` names the column of a table, or the array of an archive; left out, it is the column that
-    the ensemble was trained on. Rows of a table without a label are left out.
+    `label` is the column of a table, or the array of an archive, with the labels; by default that of the
+    training data. Rows of a table without a label are left out.
     """
     if not path.exists():
         raise UserError(f"there is no {path}")
@@ -74,7 +74,7 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
     if path.suffix != ".npz":
         raise UserError(
             f"{path}: this ensemble takes {signature}; expected an .npz archive with images and labels, "
-            "or a folder with a folder of pictures for each class"
+            "or a folder with one folder of pictures per class"
         )
     return _archive(path, bundle, signature, label or array_name(bundle, "labels"))
 
@@ -82,7 +82,7 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
 def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | None) -> LabelledRows:
     label = label or bundle.manifest.get("data", {}).get("label")
     if label is None:
-        raise UserError("which column holds the classes? The ensemble does not say: name it with --label")
+        raise UserError("the ensemble does not name the column with the classes; name it with --label")
     format = format_of(path, missing=missing_marks(bundle), separator=separator_of(path, bundle))
     frame = format.read(path, text={label, *signature.names("categorical")})
     if label not in frame:
@@ -112,7 +112,7 @@ def _texts(path: Path, values: pd.Series[Any], label: str, bundle: Bundle) -> li
     try:
         codes, texts = distinct_texts(values, as_written=names_differ(bundle.class_names))
     except ValueError as error:
-        raise UserError(f"{path}: the label {label!r} {error}; classes are integers or text") from None
+        raise UserError(f"{path}: the label {label!r} {error}; classes must be integers or text") from None
     return [texts[code] for code in codes]
 
 
@@ -132,12 +132,12 @@ def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) 
     rows = list(read_archive(path, bundle))
     count = sum(len(names) for names, _ in rows)
     if labels.shape != (count,):
-        raise UserError(f"{path}: {count} images but labels of shape {labels.shape}; one label a row is needed")
+        raise UserError(f"{path}: {count} images but labels of shape {labels.shape}; one label per row is required")
     return LabelledRows(rows, _encoded(labels, lambda i: f"{path}, row {i + 1}", bundle, _coding(bundle)))
 
 
 def _positions(labels: Sequence[str], place: Callable[[int], str], bundle: Bundle) -> NDArray[np.int64]:
-    """Names of classes as their positions; raises `UserError` with the `place` of the first unknown one."""
+    """Return the positions of class names; raises `UserError` with the `place` of the first unknown one."""
     return _encoded(np.array(labels, dtype=str), place, bundle, "names")
 
 
@@ -147,14 +147,14 @@ def _encoded(
     try:
         return encode_labels(labels, bundle.class_names, coding)[0]
     except LabelError as error:
-        assert error.row is not None, "a label is wrong in a row"
+        assert error.row is not None, "the error of a label has a row"
         raise UserError(f"{place(error.row)}: {error.problem}; correct the labels, or leave such rows out") from None
 
 
 def _coding(bundle: Bundle) -> LabelCoding:
-    """What integers are, as in the training labels.
+    """Return how integer labels are read, as in the training data.
 
-    Bundles of earlier versions do not say: integers were names where all classes were called so.
+    Bundles of earlier versions do not record it: integers were names if all class names were integers.
     """
     coding: LabelCoding | None = bundle.manifest.get("data", {}).get("labels_are")
     if coding is None:

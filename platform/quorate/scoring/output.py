@@ -1,4 +1,4 @@
-"""Scores as files: CSV, Parquet or NumPy archives, there whole or not at all."""
+"""Write scores atomically to CSV, Parquet or NumPy archives."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from quorate.errors import UserError
 
 OUTPUTS = (".csv", ".parquet", ".npz")
 BESIDE = ("entropy", "aleatoric", "epistemic", "variation_ratio", "set", "answered", "error")
-"""Columns that come with the scores where they were asked for, and why a picture could not be read."""
+"""Optional columns of the scores, and the error of an unreadable picture."""
 
 
 def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[str] = OUTPUTS) -> None:
-    """Raise `UserError` before any work where a file could not be written, or would replace an input."""
+    """Raise `UserError` before any work if the file cannot be written, or would replace an input."""
     if path.suffix.lower() not in endings:
         raise UserError(f"-o {path}: the ending must be one of {', '.join(endings)}")
     if path.is_dir():
@@ -31,14 +31,14 @@ def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[s
 
 
 def check_output_folder(path: Path) -> None:
-    """Raise `UserError` before any work where `path` can be no folder."""
+    """Raise `UserError` before any work if `path` cannot be a folder."""
     if path.exists() and not path.is_dir():
         raise UserError(f"-o {path}: this is a file; name a folder")
     _check_writable(path, path if path.is_dir() else path.absolute().parent)
 
 
 def write_scores(path: Path, scores: pd.DataFrame, class_names: Sequence[str]) -> None:
-    """Write beside its place, then rename; raises `UserError` where that fails, and leaves nothing then."""
+    """Write to a temporary file, then rename it; raises `UserError` and leaves no file if that fails."""
     ending = path.suffix.lower()
     partial = path.with_name(f".{path.name}.partial{ending}")
     with writing(path):
@@ -56,7 +56,7 @@ def write_scores(path: Path, scores: pd.DataFrame, class_names: Sequence[str]) -
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A full disk and the like become a `UserError` that names `path`."""
+    """Turn errors of the operating system, such as a full disk, into a `UserError` that names `path`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Probabilities of many rows, and the table of scores that is made of them."""
+"""Predict the probabilities of many rows, and make the table of scores."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from quorate.errors import UserError
 from quorate.scoring.inputs import Chunk, Unreadable
 
 _LONGEST = 80
-"""Characters of a value that a note repeats."""
+"""Maximum number of characters of a value in a note."""
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """What an ensemble says of N rows."""
+    """The predictions of an ensemble for N rows."""
 
     names: list[str]
     proba: NDArray[np.float64]
     """(N, K), in the order of the class names."""
     members: dict[str, NDArray[np.float32]]
-    """(N, K) of each member that answered for all rows; empty unless asked for."""
+    """Probabilities (N, K) of each member that answered for all rows; empty unless requested."""
     lost: tuple[str, ...]
     """Members that did not answer for some rows."""
     doubt: Doubt | None = None
-    """How sure the members are, if asked."""
+    """The members' uncertainty, if requested."""
     notes: tuple[str, ...] = ()
-    """A sentence for each column with values that are unlike those of the training rows."""
+    """A sentence for each column with values unlike those of the training rows."""
 
 
 def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: bool = False) -> ScoredRows:
-    """Predict chunk by chunk; raises `UserError` where there are no rows, or too few members answer."""
+    """Predict in chunks; raises `UserError` if there are no rows, or too few members answer."""
     names: list[str] = []
     whole: list[NDArray[np.float64]] = []
     each: dict[str, list[NDArray[np.float32]]] = {}
@@ -54,7 +54,7 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: 
         except QuorumLost as error:
             where = "" if error.row is None else f" for {chunk[error.row]}"
             raise UserError(
-                f"the ensemble has lost its quorum{where}: {error.problem}; the log above says why"
+                f"the ensemble has lost its quorum{where}: {error.problem}; the log above has the reason"
             ) from error
         unfamiliar.add(bundle, x, prediction)
         whole.append(prediction.proba)
@@ -71,7 +71,7 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: 
 
 
 class _Unfamiliar:
-    """Counts rows with values that are unlike those of the training rows, by column, with an example of each."""
+    """A count of the rows with values unlike those of the training rows, by column, with an example of each."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -79,7 +79,7 @@ class _Unfamiliar:
 
     def add(self, bundle: Bundle, x: Inputs, prediction: Prediction) -> None:
         for column, rows in prediction.unfamiliar.items():
-            assert isinstance(x, Table) and bundle.known is not None, "columns are those of a table"
+            assert isinstance(x, Table) and bundle.known is not None, "only tables have columns"
             self._counts[column] += int(rows.sum())
             if column not in self._examples:
                 value = x.frame[column].iloc[int(rows.argmax())]
@@ -95,7 +95,7 @@ class _Unfamiliar:
 
 
 def scores_of(answers: ScoredRows, bundle: Bundle) -> pd.DataFrame:
-    """One row an input: `input`, `class`, and a column of probabilities for each class."""
+    """Return one row per input: `input`, `class`, and the probability of each class in its own column."""
     classes = np.array(bundle.class_names)
     table = pd.DataFrame(answers.proba, columns=[f"p({name})" for name in classes])
     table.insert(0, "class", classes[answers.proba.argmax(axis=1)])
@@ -104,12 +104,12 @@ def scores_of(answers: ScoredRows, bundle: Bundle) -> pd.DataFrame:
 
 
 def with_unreadable(scores: pd.DataFrame, unreadable: Sequence[Unreadable]) -> pd.DataFrame:
-    """The scores with a row for each picture that cannot be read, in its place: no class, no figure, an `error`."""
+    """Return the scores with a row for each unreadable picture, which has only an `error`, at its position."""
     total = len(scores) + len(unreadable)
     places = np.delete(np.arange(total), [row.position for row in unreadable])
     whole = scores.set_axis(places).reindex(range(total))
     for name in scores.select_dtypes(bool):
-        whole[name] = whole[name].eq(True)  # a row that cannot be read is not answered
+        whole[name] = whole[name].eq(True)  # an unreadable row is not answered
     errors = {row.position: row for row in unreadable}
     whole["error"] = pd.Series({place: row.reason for place, row in errors.items()}, dtype=object)
     whole["input"] = whole["input"].fillna(pd.Series({place: row.name for place, row in errors.items()}))
@@ -117,5 +117,5 @@ def with_unreadable(scores: pd.DataFrame, unreadable: Sequence[Unreadable]) -> p
 
 
 def records_of(scores: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """A dictionary for each row, for JSON: what is missing is None."""
+    """Return a dictionary per row, for JSON, with None for missing values."""
     return scores.astype(object).where(scores.notna(), None).to_dict(orient="records")

@@ -1,4 +1,4 @@
-"""What an ensemble can say of its own doubt about rows: entropies, sets of classes, and rows left to people."""
+"""Quantify the uncertainty of predictions: entropies, sets of classes, and rows that are left to people."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from quorate.scoring.score import ScoredRows
 T = TypeVar("T", Conformal, RiskCoverage)
 
 SHOWN = 10
-"""Classes that a sentence names."""
+"""Number of classes in a sentence."""
 ENTROPIES = ("entropy", "aleatoric", "epistemic", "variation_ratio")
 
 
 @dataclass(frozen=True)
 class UncertaintyOptions:
-    """What is asked for beside the probabilities."""
+    """What to compute besides the probabilities."""
 
     uncertainty: bool = False
-    """Entropies and the variation ratio."""
+    """Whether to compute entropies and the variation ratio."""
     coverage: float | None = None
-    """How often the set of classes is to hold the true one."""
+    """Fraction of the rows whose set of classes must contain the true one."""
     by_class: bool = False
-    """Whether each class is to be covered so often on its own."""
+    """Whether this coverage must hold for the rows of each class."""
     max_error: float | None = None
-    """The error rate up to which rows are answered, the most confident first."""
+    """Maximum error rate of the answered rows; the most confident rows are answered."""
 
     def check(self) -> None:
-        """Raise `UserError` for shares that are none."""
+        """Raise `UserError` for invalid options."""
         for option, value in (("--coverage", self.coverage), ("--max-error", self.max_error)):
             if value is not None and not 0 < value < 1:
-                raise UserError(f"{option} {value:g}: a share between 0 and 1 is needed, such as 0.9 or 0.05")
+                raise UserError(f"{option} {value:g}: the value must be between 0 and 1, such as 0.9 or 0.05")
         if self.by_class and self.coverage is None:
-            raise UserError("--by-class is for sets of classes; give --coverage with it, such as --coverage 0.9")
+            raise UserError("--by-class applies to sets of classes; add --coverage, such as --coverage 0.9")
 
 
 def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) -> tuple[pd.DataFrame, list[str]]:
-    """Columns beside the scores, one row an input, and what there is to say of them.
+    """Return additional columns of the scores, one row per input, and notes on them.
 
-    Raises `UserError` where the bundle does not have what they are made from.
+    Raises `UserError` if the bundle lacks the statistics that they require.
     """
     found: dict[str, NDArray[np.generic] | list[str]] = {}
     notes: list[str] = []
     if asked.uncertainty:
-        assert answers.doubt is not None, "asked for with the answers"
+        assert answers.doubt is not None, "requested with the answers"
         found |= {name: getattr(answers.doubt, name) for name in ENTROPIES}
     if asked.coverage is not None:
         sets = sets_of(answers.proba, bundle, asked)
@@ -64,13 +64,13 @@ def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) ->
         low, high = conformal.reach(coverage=asked.coverage, by_class=asked.by_class)
         few = " (of the rarest class)" if asked.by_class else ""
         notes.append(
-            f"sets hold the true class of {_percent(asked.coverage)} of {which} like the training rows; "
-            f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} of one; "
-            f"{len(conformal.true):,} unseen rows promise {low:.1%} to {high:.1%}{few}"
+            f"sets contain the true class of {_percent(asked.coverage)} of {which} like the training rows; "
+            f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} have one class; "
+            f"with {len(conformal.true):,} unseen rows, expect {low:.1%} to {high:.1%}{few}"
         )
         if (always := names[_always_in(bundle, asked)]).size:
             said = ", ".join(always[:SHOWN]) + (f" and {len(always) - SHOWN} more" if len(always) > SHOWN else "")
-            notes.append(f"in every set, because too few rows were not seen to leave them out of any: {said}")
+            notes.append(f"in every set, because there are too few unseen rows to leave them out: {said}")
     if asked.max_error is not None:
         curve = _needed(bundle.risk_coverage, bundle)
         confidence = curve.confidence_for(asked.max_error)
@@ -80,13 +80,13 @@ def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) ->
 
 
 def sets_of(proba: NDArray[np.float64], bundle: Bundle, asked: UncertaintyOptions) -> NDArray[np.bool_]:
-    """The classes (n, K) in the conformal set of each row of probabilities (n, K); raises `UserError`."""
+    """Return a mask (n, K) of the classes in the conformal set of each row of `proba`; raises `UserError`."""
     assert asked.coverage is not None, "asked for"
     return _needed(bundle.conformal, bundle).sets(proba, coverage=asked.coverage, by_class=asked.by_class)
 
 
 def _always_in(bundle: Bundle, asked: UncertaintyOptions) -> NDArray[np.bool_]:
-    """The classes (K,) that nothing leaves out of a set."""
+    """Return a mask (K,) of the classes that are in every set."""
     assert asked.coverage is not None, "asked for"
     thresholds = _needed(bundle.conformal, bundle).thresholds(
         coverage=asked.coverage, n_classes=len(bundle.class_names), by_class=asked.by_class
@@ -106,18 +106,18 @@ def _answered(proba: NDArray[np.float64], confidence: float | None) -> NDArray[n
 
 def _said(curve: RiskCoverage, confidence: float | None, max_error: float, here: float) -> str:
     if confidence is None:
-        return f"no confidence is enough for an error rate of {max_error:.2%}: no row is answered"
+        return f"no confidence gives an error rate of {max_error:.2%}, so no row is answered"
     share, risk = curve.at(confidence)
     return (
-        f"answered are rows with a confidence of {confidence:.4f} and more, {here:.0%} of these; of training rows that "
-        f"the models had not seen it were {share:.0%}, {risk:.2%} of them wrong"
+        f"answers rows with a confidence of at least {confidence:.4f}: {here:.0%} of these rows; of the training rows "
+        f"that the models had not seen, {share:.0%} would be answered, {risk:.2%} of them wrongly"
     )
 
 
 def _needed(part: T | None, bundle: Bundle) -> T:
     if part is None:
         raise UserError(
-            f"the bundle of {bundle.manifest['run']} has no figures of rows that it had not seen; ask the ensemble "
-            "that it was made from, or train its job again"
+            f"the bundle of {bundle.manifest['run']} has no statistics of unseen rows; use the ensemble that it was "
+            "made from, or train its job again"
         )
     return part

@@ -1,1 +1,1 @@
-"""The ensemble behind HTTP: a front that checks and batches requests, and the model application behind it."""
+"""Serve an ensemble over HTTP: a front checks and batches requests, and a model application answers them."""

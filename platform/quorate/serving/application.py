@@ -1,4 +1,4 @@
-"""The two kinds of Ray Serve application: the front, and a version of the ensemble behind it."""
+"""Define the two Ray Serve applications: the front, and a version of the ensemble behind it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from quorate.serving.records import as_frame
 from quorate.serving.response import description
 
 FRONT = "front"
-"""Name of the application that takes the requests."""
+"""Name of the application that receives the requests."""
 
 DEAD = (RayActorError, WorkerCrashedError, ObjectLostError, ReplicaUnavailableError)
-"""What a call raises when the replica that had it died: another one can answer."""
+"""Errors of a call whose replica died; another replica can answer it."""
 
 ATTEMPTS = 3
 SLOTS = 8
-"""Calls that a replica of the model takes at a time: a batch, and questions about its health."""
+"""Number of concurrent calls of a replica of the model: a batch, and health checks."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
@@ -55,7 +55,7 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
     logging_config=QUIET,
 )
 class EnsembleReplica:
-    """All members of one version in one process; its single thread predicts, its event loop stays free."""
+    """All members of one version in one process; one thread predicts, and the event loop stays free."""
 
     def __init__(
         self, folder: str, *, version: str, threads: int, load: str = BUNDLE, allow_code: bool = False
@@ -79,13 +79,13 @@ def _load(folder: Path, version: str, threads: int, load: str, allow_code: bool)
     model = loader(load)(folder, allow_code=allow_code)
     ModelInfo.of(model.manifest, version)
     if "torch" in sys.modules:
-        # the number of threads belongs to the thread that predicts
+        # PyTorch's number of threads is a setting of the thread that predicts
         sys.modules["torch"].set_num_threads(threads)
     return model
 
 
 def _inputs(model: Model, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
-    """Rows as they travel from the front, as the model takes them."""
+    """Convert rows from the front to the input of the model."""
     signature = signature_from_json(model.manifest["input"])
     untyped: NDArray[Any] = rows
     return as_frame(untyped, signature) if isinstance(signature, TableSignature) else untyped
@@ -107,7 +107,7 @@ def _predict(model: Model, rows: Rows, members: bool) -> Scores:
 
 
 class PinnedVersion:
-    """One version of the ensemble as the front calls it, through its application's handle."""
+    """One version of the ensemble, which the front calls through the handle of its application."""
 
     def __init__(self, handle: Any, model: ModelInfo, *, timeout_s: float) -> None:
         self._handle = handle
@@ -124,7 +124,7 @@ class PinnedVersion:
 
 
 class CurrentVersion:
-    """The version that answers the requests that come now."""
+    """The version that answers new requests."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -136,7 +136,7 @@ class CurrentVersion:
         return self._pinned
 
     async def switch(self, application: str) -> None:
-        """Makes `application` the current version, once it answers."""
+        """Make `application` the current version after it answers."""
         handle = serve.get_app_handle(application)
         described = await ask(handle, "describe", timeout_s=self._timeout_s)
         model = ModelInfo.of(described, described["version"])
@@ -144,7 +144,7 @@ class CurrentVersion:
 
 
 async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> Any:
-    """The answer of a living replica: a call whose replica died goes to the next one."""
+    """Return the answer of a running replica; a call whose replica died is sent to another one."""
     async with asyncio.timeout(timeout_s):
         for attempt in range(1, ATTEMPTS + 1):
             response = getattr(handle, method).remote(*arguments)
@@ -167,7 +167,7 @@ async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> An
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise
-                # Serve cancels calls of a replica that it stops; nobody cancelled this task
+                # Serve cancels the calls of a replica that it stops; this task itself was not cancelled
                 raise ModelUnavailable("the call was cancelled") from None
     raise AssertionError("the last attempt answers or raises")
 
@@ -181,14 +181,14 @@ async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> An
 )
 @serve.ingress()
 class FrontReplica:
-    """Holds the HTTP interface; its user configuration names the application that answers."""
+    """The HTTP interface; its user configuration names the application that answers."""
 
     def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int) -> None:
         self._backend = CurrentVersion(timeout_s=limits.request_timeout_s)
         self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
-        """A version that does not answer is never switched to: this raises, and the present one stays."""
+        """Switch to a version if it answers; otherwise raise, and keep the current version."""
         await self._backend.switch(config["application"])
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -196,7 +196,7 @@ class FrontReplica:
 
 
 def version_of(folder: Path) -> str:
-    """First 12 hexadecimal digits of the manifest's SHA-256: the manifest holds the hash of every file."""
+    """Return the first 12 hexadecimal digits of the manifest's SHA-256; the manifest has the hash of every file."""
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
 
 
@@ -205,7 +205,7 @@ def application_name(job: str, version: str) -> str:
 
 
 def _why(application: str) -> str:
-    """What Serve knows of the reason why an application does not start."""
+    """Return Serve's message on why an application does not start."""
     status = serve.status().applications.get(application)
     deployments = status.deployments.values() if status else ()
     return "\n".join(deployment.message for deployment in deployments if deployment.message)
@@ -221,14 +221,14 @@ def deploy(
     load: str = BUNDLE,
     allow_code: bool = False,
 ) -> str:
-    """Runs the bundle in `folder` behind the front, on the Serve that is started; the application's name.
+    """Run the bundle in `folder` behind the front, on the running Serve; return the application's name.
 
-    Returns when both answer; raises `RuntimeError` where one does not start.
+    Returns when both answer; raises `RuntimeError` if one does not start.
     """
     version = version_of(folder)
     job = read_manifest(folder)["job"]
     application = application_name(job, version)
-    # decorated, they are deployments, which mypy cannot see
+    # for mypy: the decorator makes them deployments
     ensemble_kind: Any = EnsembleReplica
     front_kind: Any = FrontReplica
     ensemble = ensemble_kind.options(

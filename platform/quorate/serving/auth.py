@@ -1,4 +1,4 @@
-"""Who may ask: a bearer token, or nobody from outside this machine."""
+"""Authorize requests by a bearer token; without one, only this machine can send requests."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 from quorate.errors import UserError
 
 SHORTEST_TOKEN = 16
-"""Characters below which a token could be guessed."""
+"""Minimum number of characters of a token; a shorter one could be guessed."""
 
 
 def read_token(path: Path) -> str:
-    """The token in a file, without the white space around it; raises `UserError`."""
+    """Return the token in a file without surrounding white space; raises `UserError`."""
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the token file {path}: {error}") from None
     if len(token) < SHORTEST_TOKEN:
         raise UserError(
-            f"the token in {path} has {len(token)} characters; give at least {SHORTEST_TOKEN}, "
-            f"such as `openssl rand -hex 32 > {path}` writes"
+            f"the token in {path} has {len(token)} characters; use at least {SHORTEST_TOKEN}, "
+            f"for example with `openssl rand -hex 32 > {path}`"
         )
     return token
 
 
 def digest(token: str) -> bytes:
-    """What is kept of a token: its SHA-256, so that no configuration or log can show it."""
+    """Return the SHA-256 of a token; only this is kept, so that no configuration or log shows the token."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def is_allowed(authorization: str | None, expected: bytes | None) -> bool:
-    """Whether the Authorization header has the token with the digest `expected` (None: none is asked)."""
+    """Return whether the Authorization header has the token with the digest `expected` (None: none is required)."""
     if expected is None:
         return True
     scheme, _, token = (authorization or "").partition(" ")
@@ -41,7 +41,7 @@ def is_allowed(authorization: str | None, expected: bytes | None) -> bool:
 
 
 def check_exposure(host: str, *, token: bool) -> None:
-    """Raises `UserError` where `host` can be reached from other machines and no token is asked."""
+    """Raise `UserError` if `host` can be reached from other machines and no token is required."""
     if not token and not is_loopback(host):
         raise UserError(
             f"{host} can be reached from other machines, and no token is set; "
@@ -50,7 +50,7 @@ def check_exposure(host: str, *, token: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine only."""
+    """Return whether `host` is reachable only from this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Rows of many requests in one call of the model."""
+"""Batch the rows of many requests into one call of the model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from quorate.serving.errors import ModelFailed, QuorumMissing
 from quorate.serving.model import Scores
 
 Rows = NDArray[np.uint8] | NDArray[np.object_]
-"""Images (n, H, W, C), or values of the columns of a table (n, columns)."""
+"""Images (n, H, W, C), or values of a table (n, columns)."""
 Call = Callable[[Rows, bool], Awaitable[Scores]]
 
 
 class QueueFull(RuntimeError):
-    """More rows wait than the front may hold."""
+    """The queue has no room for the rows of a request."""
 
 
 @dataclass(frozen=True, eq=False)
 class QueuedRequest:
-    """One request: its rows, the model that they are for, whether it wants each member's probabilities, since when,
-    and its answer."""
+    """A request: its rows, the call of its model, whether it wants the members' probabilities, its arrival time, and
+    its answer."""
 
     rows: Rows
     call: Call
@@ -36,12 +36,12 @@ class QueuedRequest:
 
 
 class Batcher:
-    """Collects requests, in the order of their arrival, into batches of at most `max_rows` rows.
+    """Collect requests, in the order of their arrival, into batches of at most `max_rows` rows.
 
-    A batch leaves when it is full, or when its first request has waited `wait_s`, and one of
-    `concurrency` calls is free; while all are busy, requests gather. All requests of a batch are for the
-    same model. A call that fails because of its rows is repeated in halves until the failure is that of one
-    request; a request that was given up is left out of the next batch.
+    A batch is sent when it is full, or when its first request has waited for `wait_s`, and one of `concurrency`
+    calls is free. While all calls are busy, requests collect. All requests of a batch are for the same model. A call
+    that fails because of its rows is repeated in halves, until only one request fails. A request whose client has
+    given up is left out of the next batch.
     """
 
     def __init__(self, *, max_rows: int, wait_s: float, max_queued_rows: int, concurrency: int = 1) -> None:
@@ -55,9 +55,9 @@ class Batcher:
         self._full = asyncio.Event()
 
     async def submit(self, rows: Rows, *, call: Call, members: bool = False) -> Scores:
-        """Scores of `rows` by the model behind `call`; raises `QueueFull`, or what the call raised."""
+        """Return the scores of `rows` by the model of `call`; raises `QueueFull`, or the error of the call."""
         if self._queue and self._queued_rows + len(rows) > self._max_queued_rows:
-            raise QueueFull(f"{self._queued_rows} rows are waiting, and at most {self._max_queued_rows} may")
+            raise QueueFull(f"{self._queued_rows} rows are waiting, and the maximum is {self._max_queued_rows}")
         loop = asyncio.get_running_loop()
         waiting = QueuedRequest(rows, call, members, loop.time(), loop.create_future())
         self._queue.append(waiting)
@@ -65,7 +65,7 @@ class Batcher:
         if self._queued_rows >= self._max_rows:
             self._full.set()
         if len(self._workers) < self._concurrency:
-            # in a context of its own: a batch must not end with the request that happened to start it
+            # in its own context: a batch must not be cancelled with the request that started it
             worker = loop.create_task(self._work(), context=contextvars.Context())
             self._workers.add(worker)
         return await waiting.scores
@@ -78,7 +78,7 @@ class Batcher:
                 if batch:
                     await self._answer(batch)
         finally:
-            # here, not in a callback: a request that arrives in between would find nobody at work
+            # here, not in a callback: a request that arrives in between would find no worker
             self._workers = {worker for worker in self._workers if worker is not asyncio.current_task()}
 
     async def _until_due(self) -> None:
@@ -116,7 +116,7 @@ class Batcher:
                 if left := [waiting for waiting in part if not waiting.scores.done()]:
                     await self._answer(left)
             return
-        except Exception as error:  # noqa: BLE001 - handed to everyone who waits for this batch
+        except Exception as error:  # noqa: BLE001 - passed to all requests of this batch
             _fail(batch, error)
             return
         start = 0

@@ -1,4 +1,4 @@
-"""Reads a request's body within bounds of size and time."""
+"""Read the body of a request within limits of size and time."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from starlette.requests import Request
 from quorate.serving.errors import RequestError
 
 CLOSE = {"Connection": "close"}
-"""Sent where part of the body is left unread: the connection cannot be used again."""
+"""Sent if part of the body is not read: the connection cannot be used again."""
 
 
 class BodiesFull(RuntimeError):
-    """The bodies of all requests together are as long as the front may hold."""
+    """The bodies of all current requests together exceed the limit of the front."""
 
 
 class Storage:
-    """Counts the bytes of all bodies that are held at a time, at most `most`."""
+    """Count the bytes of all bodies that are held at the same time, at most `most`."""
 
     def __init__(self, most: int) -> None:
         self._most, self._count = most, 0
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
-        """Count the bytes of one body with the function that it gives, until the end; that raises `BodiesFull`."""
+        """Yield a function that counts bytes of one body until the block ends; it raises `BodiesFull`."""
         held = 0
 
         def add(count: int) -> None:
             nonlocal held
             if self._count + count > self._most:
-                raise BodiesFull(f"the requests at work hold {self._most:,} bytes, the most that are held at a time")
+                raise BodiesFull(f"the current requests have reached the limit of {self._most:,} bytes")
             self._count += count
             held += count
 
@@ -43,10 +43,10 @@ class Storage:
 
 
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float, count: Callable[[int], None]) -> bytes:
-    """The whole body; raises `RequestError` 413 as soon as it is too long, 408 when it is too slow.
+    """Read the whole body; raises `RequestError` 413 as soon as it is too long, 408 if it is too slow.
 
-    `count` is told the length of each part before it is kept, and may raise. Raises starlette's `ClientDisconnect`
-    when the client goes away.
+    `count` is called with the length of each part before the part is kept, and may raise. Raises Starlette's
+    `ClientDisconnect` if the client disconnects.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:

@@ -1,4 +1,4 @@
-"""JPEG and PNG pictures in a request, as they are or in base64, to the pixels of a model."""
+"""Decode JPEG and PNG pictures in a request, plain or in base64, to the pixels of a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quorate.serving.pixels import Shape, kind
 
 
 def read_pictures(value: Any, *, shape: Shape, resize: int | None, max_rows: int) -> NDArray[np.uint8]:
-    """uint8 (n, H, W, C) from an array of base64 strings; raises `RequestError`."""
+    """Return uint8 (n, H, W, C) from an array of base64 strings; raises `RequestError`."""
     if not isinstance(value, list):
         raise RequestError(422, f"found {kind(value)}", field="images", expected="an array of base64 strings")
     if not value:
@@ -43,7 +43,7 @@ def read_pictures(value: Any, *, shape: Shape, resize: int | None, max_rows: int
 
 
 def read_picture(data: bytes, *, shape: Shape, resize: int | None, field: str) -> NDArray[np.uint8]:
-    """uint8 (H, W, C) of a file; raises `RequestError`."""
+    """Return uint8 (H, W, C) from the content of a file; raises `RequestError`."""
     try:
         return decode_image(data, shape=shape, resize=resize)
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""What a client is told when a request is not answered."""
+"""Define the errors that clients get when a request is not answered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class RequestError(ValueError):
-    """A request that is refused: the status, what is wrong, where, and what was expected instead."""
+    """A refused request: the HTTP status, the problem, the field, and what was expected."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class RequestError(ValueError):
 
 
 class ModelUnavailable(RuntimeError):
-    """The model does not answer now, and may soon: 503."""
+    """The model does not answer now, but may answer soon: 503."""
 
 
 class QuorumMissing(ModelUnavailable):
@@ -42,7 +42,7 @@ class ModelFailed(RuntimeError):
 
 
 class RowRefused(ModelFailed):
-    """A row holds what the model does not take, although the front let it pass: 422."""
+    """The model refuses a row that the front accepted: 422."""
 
     def __init__(self, problem: str, column: str, row: int | None) -> None:
         super().__init__(problem, column, row)

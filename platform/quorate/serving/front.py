@@ -1,4 +1,4 @@
-"""The HTTP interface as an ASGI application: it checks, batches and answers, and knows nothing of Ray."""
+"""Check, batch and answer HTTP requests, as an ASGI application that does not use Ray."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ROUTES = {
     "GET /healthz": "200 when the model answers",
 }
 READERS = 4
-"""Threads that decode bodies: a picture takes up to 200 MB while it is unpacked."""
+"""Number of threads that decode bodies; a picture takes up to 200 MB while it is decoded."""
 HEALTH_TIMEOUT_S = 2.0
 
 
 class Version(Protocol):
-    """One version of the model as the front sees it.
+    """The interface of one version of the model.
 
     Its calls raise `ModelUnavailable`, `ModelFailed` or `TimeoutError`.
     """
@@ -49,18 +49,18 @@ class Version(Protocol):
 
 
 class VersionSource(Protocol):
-    """Where the front finds the version that answers."""
+    """The interface through which the front gets the current version."""
 
     @property
     def current(self) -> Version:
-        """The version that answers the requests that come now; each stays with the one that it came under."""
+        """The version that answers new requests; a request keeps the version that was current at its arrival."""
 
 
 class Front:
     """The routes.
 
-    `token` is the digest of the bearer token (`auth.digest`), or None where none is asked;
-    `concurrency` is how many batches the model takes at a time.
+    `token` is the digest of the bearer token (`auth.digest`), or None if none is required.
+    `concurrency` is the number of batches that the model takes at the same time.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Front:
         return _json(200, {"job": model.job, "version": model.version, "routes": ROUTES})
 
     async def health(self, request: Request) -> Response:
-        """Open to everyone: it is what load balancers ask."""
+        """Answer without a token, for load balancers."""
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await self._backend.current.describe()
@@ -148,7 +148,7 @@ class Front:
         if not is_allowed(request.headers.get("authorization"), self._token):
             raise RequestError(
                 401,
-                "a bearer token is needed",
+                "a bearer token is required",
                 field="Authorization",
                 expected="Bearer TOKEN",
                 headers={"WWW-Authenticate": "Bearer", **CLOSE},
@@ -187,7 +187,7 @@ class Front:
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         log.error("%s %s: %s", request.method, request.url.path, error)
-        return _json(500, RequestError(500, "the model failed; its log says why").body())
+        return _json(500, RequestError(500, "the model failed; its log has the reason").body())
 
     async def _gone(self, request: Request, error: Exception) -> Response:
         return Response(status_code=499)

@@ -1,4 +1,4 @@
-"""How much a served ensemble takes on before it says no."""
+"""Define the limits of a served ensemble."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the HTTP front; what is above them is refused with a 4xx or 503, never queued."""
+    """Limits of the HTTP front; requests above them are refused with a 4xx, 503 or 504 status."""
 
     body_bytes: int = 16 << 20
-    """Largest request body, in bytes: 413."""
+    """Maximum size of a request body in bytes; above, 413."""
     body_timeout_s: float = 15.0
-    """Longest time in which a body must have arrived: 408."""
+    """Maximum number of seconds until the whole body has arrived; above, 408."""
     rows: int = 1024
-    """Most rows in one request: 413."""
+    """Maximum number of rows in a request; above, 413."""
     request_timeout_s: float = 30.0
-    """Longest wait for an answer once the body is there: 504."""
+    """Maximum number of seconds from the arrival of the body to the answer; above, 504."""
     batch_rows: int = 256
-    """Rows at which a batch is full; a request with more rows goes alone."""
+    """Maximum number of rows in a batch; a request with more rows is sent alone."""
     batch_wait_s: float = 0.005
-    """Longest wait of a request for others to share its batch."""
+    """Maximum number of seconds that a request waits for others to share its batch."""
     queued_rows: int = 4096
-    """Most rows that wait for the model; above, 503 with Retry-After."""
+    """Maximum number of rows that wait for the model; above, 503 with Retry-After."""
     held_bytes: int = 1 << 30
-    """Most bytes of the bodies of all requests that the front holds at a time: 503 with Retry-After."""
+    """Maximum number of bytes in the bodies of all current requests; above, 503 with Retry-After."""
     open_requests: int = 512
-    """Requests that the front holds at a time; as many again wait for it, the rest get 503. Slow and idle clients take
-    such places too, so there are more of them than a model answers at a time (an assumption)."""
+    """Maximum number of concurrent requests of the front; the same number can wait for it, the rest get 503. Slow and
+    idle clients count too, so there are more than a model answers at the same time (an assumption)."""
     retry_after_s: int = 1
-    """What Retry-After says, in seconds."""
+    """The value of Retry-After in seconds."""
     keep_alive_s: int = 30
-    """How long an idle connection stays open."""
+    """Number of seconds that an idle connection stays open."""

@@ -1,4 +1,4 @@
-"""What serving asks of a model: the part of a bundle that answers requests."""
+"""Define what serving requires of a model: the part of a bundle that answers requests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from quorate.data.signature import Signature, signature_from_json
 
 BUNDLE = "quorate.bundle:Bundle.load"
-"""Where models come from unless told otherwise."""
+"""The default function that loads a model."""
 
 
 class ServedPrediction(Protocol):
-    """Averaged probabilities (n, K), and those of each member if asked."""
+    """Averaged probabilities (n, K), and those of each member if requested."""
 
     @property
     def proba(self) -> NDArray[Any]: ...
@@ -44,24 +44,24 @@ class Model(Protocol):
     def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> ServedPrediction: ...
 
     def calibrated(self, members: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.float64]]:
-        """The members' probabilities of a prediction (n, K), each by its own calibration."""
+        """Return the calibrated probabilities (n, K) of each member of a prediction."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What travels from the model application to the front; rows in the order of the request."""
+    """The result that the model application sends to the front; rows are in the order of the request."""
 
     proba: NDArray[np.float64]
-    """(n, K), in the order of the class names."""
+    """Probabilities (n, K), in the order of the class names."""
     members: Mapping[str, NDArray[np.float64]]
-    """Calibrated, (n, K) of each member; empty unless asked for."""
+    """Calibrated probabilities (n, K) of each member; empty unless requested."""
     lost: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Members that did not answer for some rows, with these rows (n,)."""
     unfamiliar: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Columns with values unlike those of the training rows, with these rows (n,)."""
 
     def rows(self, start: int, stop: int, *, members: bool) -> Scores:
-        """The part of one request; `members` says whether that request asked for them."""
+        """Return the part of one request; `members` says whether it includes the members' probabilities."""
         each = {name: proba[start:stop] for name, proba in self.members.items()} if members else {}
         lost = {name: rows[start:stop] for name, rows in self.lost.items() if rows[start:stop].any()}
         unlike = {name: rows[start:stop] for name, rows in self.unfamiliar.items() if rows[start:stop].any()}
@@ -70,22 +70,22 @@ class Scores:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the front must know of a model to read requests and write answers."""
+    """The facts about a model that the front needs to read requests and write answers."""
 
     job: str
     version: str
     """First 12 hexadecimal digits of the manifest's SHA-256."""
     class_names: tuple[str, ...]
     signature: Signature
-    """What one row is."""
+    """The signature of one row."""
     resize: int | None = None
     """Length of the shorter side before the centre crop, for pictures."""
     weightless: tuple[str, ...] = ()
-    """Members of weight zero, which the bundle leaves out: they never answer."""
+    """Members of weight zero, which the bundle does not contain, so they never answer."""
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], version: str) -> ModelInfo:
-        """Raises `ValueError` for an input that this front cannot take."""
+        """Read a manifest; raises `ValueError` for an input that this front does not support."""
         saved = manifest["input"]
         if saved["kind"] == "image" and saved["dtype"] != "uint8":
             raise ValueError(f"cannot serve images of type {saved['dtype']!r}; only uint8")
@@ -100,7 +100,7 @@ class ModelInfo:
 
 
 def loader(path: str) -> Callable[..., Model]:
-    """The function at `package.module:name` that loads a model from a folder, given `allow_code` too."""
+    """Return the function at `package.module:name` that loads a model from a folder; it also takes `allow_code`."""
     module, _, name = path.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):

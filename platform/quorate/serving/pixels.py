@@ -1,4 +1,4 @@
-"""Nested JSON arrays to pixels, with the exact place of the first number that is wrong."""
+"""Convert nested JSON arrays to pixels; report the exact place of the first wrong number."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NUMBERS = {int, float}
 
 
 def read_pixels(value: Any, *, shape: Shape, max_rows: int, field: str = "inputs") -> NDArray[np.uint8]:
-    """uint8 (n, H, W, C) from nested lists of integers from 0 to 255; raises `RequestError`.
+    """Return uint8 (n, H, W, C) from nested lists of integers from 0 to 255; raises `RequestError`.
 
-    `value` holds n images (n, H, W, C) or one image (H, W, C); with C = 1 the last axis may be missing.
+    `value` has the shape (n, H, W, C), or (H, W, C) for one image. If C is 1, the last axis can be left out.
     """
     dims = _dims(value, shape, field)
     if dims[0] is None:
@@ -34,14 +34,14 @@ def read_pixels(value: Any, *, shape: Shape, max_rows: int, field: str = "inputs
 
 
 def form(shape: Shape) -> str:
-    """The shapes that are taken, in words."""
+    """Return the accepted shapes in words."""
     height, width, channels = shape
     short = f", or (n, {height}, {width})" if channels == 1 else ""
     return f"integers from 0 to 255 of shape (n, {height}, {width}, {channels}){short}"
 
 
 def _dims(value: Any, shape: Shape, field: str) -> Dims:
-    """Which of the forms was sent, told by the depth of the nesting; None stands for any number of rows."""
+    """Return the shape that was sent, from the depth of the nesting; None means any number of rows."""
     height, width, channels = shape
     depth, lengths = _depth(value)
     if depth == 4 or lengths == [0]:
@@ -57,7 +57,7 @@ def _dims(value: Any, shape: Shape, field: str) -> Dims:
 
 
 def _depth(value: Any) -> tuple[int, list[int]]:
-    """Levels of nesting along the first elements, and the length of each."""
+    """Return the levels of nesting along the first elements, and the length of each."""
     lengths: list[int] = []
     while isinstance(value, list):
         lengths.append(len(value))
@@ -86,7 +86,7 @@ def _collect(value: Any, dims: Dims, field: str, at: tuple[int, ...], pixels: by
 
 
 def _line(values: list[Any], field: str, at: tuple[int, ...]) -> bytes:
-    """The innermost array as bytes; whole floats such as 3.0 are numbers too, `true` is not."""
+    """Return the innermost array as bytes; whole floats such as 3.0 are accepted, `true` is not."""
     types = set(map(type, values))
     if types == NUMBERS or types == {float}:
         values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
@@ -104,7 +104,7 @@ def _line(values: list[Any], field: str, at: tuple[int, ...]) -> bytes:
                 field=place(field, (*at, i)),
                 expected="an integer from 0 to 255",
             )
-    raise AssertionError("a refused line holds a refused value")
+    raise AssertionError("a refused line has a refused value")
 
 
 def place(field: str, at: tuple[int, ...]) -> str:
@@ -112,13 +112,13 @@ def place(field: str, at: tuple[int, ...]) -> str:
 
 
 def kind(value: Any) -> str:
-    """A JSON value in a few words, never at length: it may be huge."""
+    """Describe a JSON value in a few words, because it can be huge."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        # not str(): Python refuses to write very long integers
+        # not str(), which fails for very long integers
         return str(value) if abs(value) < 10**15 else "a very large integer"
     if isinstance(value, float):
         return repr(value)

@@ -1,4 +1,4 @@
-"""JSON records to rows of a table, with the exact place of the first value that is wrong."""
+"""Convert JSON records to rows of a table; report the exact place of the first wrong value."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from quorate.serving.errors import RequestError
 from quorate.serving.pixels import kind
 
 NEEDED: dict[ColumnKind, str] = {
-    "numeric": f"a number of at most {LARGEST_NUMBER:g} in absolute value, or null where it is missing",
-    "boolean": "true or false, or null where it is missing",
-    "categorical": "text, or null where it is missing",
+    "numeric": f"a number of at most {LARGEST_NUMBER:g} in absolute value, or null if it is missing",
+    "boolean": "true or false, or null if it is missing",
+    "categorical": "text, or null if it is missing",
 }
 EXAMPLES: dict[ColumnKind, Any] = {"numeric": 0, "boolean": False, "categorical": "text"}
 _SHOWN = 5
 _COMPARED = 200
-"""Keys of a record that are compared with the name of a missing column: each takes some 20 microseconds."""
+"""Maximum number of keys of a record that are compared with a missing column's name; each takes about 20 µs."""
 _LONGEST = 80
-"""Characters of a name that a message repeats."""
+"""Maximum number of characters of a name in a message."""
 
 
 def read_records(value: Any, *, signature: TableSignature, max_rows: int, field: str = "inputs") -> NDArray[np.object_]:
-    """Values (n, columns) of one record or of a list of them, None where one is missing; raises `RequestError`.
+    """Return values (n, columns) of a record or a list of records, None for missing ones; raises `RequestError`.
 
-    Every column must be there; `other_keys` are ignored, as other columns of a file are.
+    Every column must be present. Other keys (see `other_keys`) are ignored, like additional columns of a file.
     """
     if isinstance(value, dict):
         return np.array([_row(value, signature, field)], dtype=object)
@@ -51,24 +51,24 @@ def read_records(value: Any, *, signature: TableSignature, max_rows: int, field:
 
 
 def other_keys(value: Any, *, signature: TableSignature) -> tuple[str, ...]:
-    """The keys, each once, of what `read_records` took that name no column."""
+    """Return the distinct keys of the records that are not columns."""
     names = set(signature.names())
     records = [value] if isinstance(value, dict) else value
     return tuple(dict.fromkeys(key for record in records for key in record if key not in names))
 
 
 def as_frame(rows: NDArray[np.object_], signature: TableSignature) -> pd.DataFrame:
-    """What `read_records` gave as a data frame."""
+    """Return the rows of `read_records` as a data frame."""
     return pd.DataFrame({name: pd.Series(rows[:, i], dtype=object) for i, name in enumerate(signature.names())})
 
 
 def example(signature: TableSignature) -> dict[str, Any]:
-    """A record of the right form, with values that say nothing."""
+    """Return a valid record with placeholder values."""
     return {column.name: EXAMPLES[column.kind] for column in signature.columns}
 
 
 def form(signature: TableSignature) -> str:
-    """The record that is taken, in words."""
+    """Return the expected record in words."""
     listed = ", ".join(f"{column.name[:_LONGEST]!r} ({column.kind})" for column in signature.columns[:_SHOWN])
     more = f" and {signature.size - _SHOWN} more, see /v1/metadata" if signature.size > _SHOWN else ""
     return f"an array of objects with the keys {listed}{more}"

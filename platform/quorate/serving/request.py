@@ -1,4 +1,4 @@
-"""The body of `POST /v1/predict` to rows of a model, or a refusal that names the field."""
+"""Convert the body of `POST /v1/predict` to rows of a model, or refuse it with the wrong field."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from quorate.serving.records import other_keys, read_records
 JSON = "application/json"
 PICTURES = ("image/jpeg", "image/png")
 _LONGEST = 80
-"""Characters of a name that a message repeats."""
+"""Maximum number of characters of a name in a message."""
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def check_content_type(header: str | None, encoding: str | None, *, model: ModelInfo) -> str:
-    """The media type of a body that can be read; raises `RequestError` 415."""
+    """Return the media type of a body if it is supported; raises `RequestError` 415."""
     pictures = PICTURES if isinstance(model.signature, ImageSignature) else ()
     if encoding not in (None, "", "identity"):
         raise RequestError(415, f"the body is compressed ({encoding})", field="Content-Encoding")
@@ -39,7 +39,7 @@ def check_content_type(header: str | None, encoding: str | None, *, model: Model
 
 
 def check_query(items: Sequence[tuple[str, str]], *known: str) -> dict[str, str]:
-    """The query's parameters by name; raises `RequestError` 400 for an unknown one, and for one that stands twice."""
+    """Return the query parameters by name; raises `RequestError` 400 for unknown and repeated parameters."""
     found: dict[str, str] = {}
     for name, value in items:
         shown = name[:_LONGEST]
@@ -48,13 +48,13 @@ def check_query(items: Sequence[tuple[str, str]], *known: str) -> dict[str, str]
             problem = f"unknown query parameter {shown!r}{did_you_mean(shown, list(known))}"
             raise RequestError(400, problem, field=shown, expected=expected)
         if name in found:
-            raise RequestError(400, f"the query parameter {shown!r} stands twice", field=shown, expected="one value")
+            raise RequestError(400, f"the query parameter {shown!r} is given twice", field=shown, expected="one value")
         found[name] = value
     return found
 
 
 def read_flag(value: str | None, field: str) -> bool:
-    """A query parameter that is true or false; false when left out."""
+    """Return a query parameter that is true or false, by default false."""
     if value is None:
         return False
     if value.lower() not in FLAGS:
@@ -64,14 +64,14 @@ def read_flag(value: str | None, field: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """What a body held: uint8 images (n, H, W, C), or values (n, columns), and keys of records that name no column."""
+    """The content of a body: uint8 images (n, H, W, C), or values (n, columns), and keys that are not columns."""
 
     rows: Rows
     ignored: tuple[str, ...] = ()
 
 
 def read_rows(body: bytes, media: str, *, model: ModelInfo, max_rows: int) -> Body:
-    """What a body of type `media` holds; raises `RequestError`."""
+    """Parse a body of type `media`; raises `RequestError`."""
     if not body:
         raise RequestError(400, "the body is empty", field="body", expected=_expected(model))
     signature = model.signature
@@ -88,7 +88,7 @@ def read_rows(body: bytes, media: str, *, model: ModelInfo, max_rows: int) -> Bo
 
 
 def _only_field(document: Any, fields: list[str], model: ModelInfo) -> tuple[str, Any]:
-    """The one field of the document; raises `RequestError`."""
+    """Return the only field of the document; raises `RequestError`."""
     if not isinstance(document, dict):
         raise RequestError(422, f"found {kind(document)}", field="body", expected=_expected(model))
     for key in document:
@@ -115,7 +115,7 @@ def _expected(model: ModelInfo) -> str:
 
 
 def _document(body: bytes) -> Any:
-    """Any JSON value. NaN and Infinity, which Python takes, are refused where their place is known."""
+    """Parse JSON. NaN and Infinity, which Python accepts, are refused later, when their place is known."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -129,7 +129,7 @@ def _document(body: bytes) -> Any:
     except RequestError:
         raise
     except ValueError as error:
-        # besides JSONDecodeError: integers of thousands of digits
+        # JSONDecodeError, or an integer of thousands of digits
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}", field="body", expected="JSON") from None
 
 
@@ -138,5 +138,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)[:_LONGEST]
-        raise RequestError(422, f"the key {twice!r} stands twice in one object", field=twice, expected="one value")
+        raise RequestError(422, f"the key {twice!r} occurs twice in one object", field=twice, expected="one value")
     return found

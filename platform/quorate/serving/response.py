@@ -1,4 +1,4 @@
-"""Scores and manifests to the JSON that clients get."""
+"""Convert scores and manifests to the JSON of answers."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from quorate.serving.batcher import Rows
 from quorate.serving.model import ModelInfo, Scores
 
 DESCRIBED = ("created", "class_names", "input", "members", "quorum", "metrics", "data")
-"""What of a manifest is told to clients."""
+"""The keys of a manifest that clients get."""
 MOST_WARNINGS = 20
-"""Warnings that one answer lists."""
+"""Maximum number of warnings in an answer."""
 _LONGEST = 80
-"""Characters of a name or a value that a warning repeats."""
+"""Maximum number of characters of a name or a value in a warning."""
 _UNFAMILIAR = {
     "categorical": "no training row has this category",
-    "numeric": "the number is far outside of the range of the training rows",
+    "numeric": "the number is far outside the range of the training rows",
 }
 
 
 def predictions_json(
     scores: Scores, model: ModelInfo, rows: Rows, *, ignored: Sequence[str] = (), members: bool = False
 ) -> bytes:
-    """The answer to `POST /v1/predict`: probabilities with all their digits.
+    """Return the answer to `POST /v1/predict`, with all digits of the probabilities.
 
-    `rows` and `ignored` are what the request held: its values, and keys that name no column. `model.lost`,
-    `warnings` and `warnings_left_out` are there only where there is something to say.
+    `rows` are the values of the request, `ignored` its keys that are not columns. `model.lost`, `warnings` and
+    `warnings_left_out` are present only if they are not empty.
     """
     served: dict[str, Any] = {"job": model.job, "version": model.version}
     if scores.lost:
@@ -68,13 +68,13 @@ def predictions_json(
 
 
 def description(manifest: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """The answer to `GET /v1/metadata`."""
+    """Return the answer to `GET /v1/metadata`."""
     said = {key: manifest[key] for key in DESCRIBED if key in manifest}
     return {"job": manifest["job"], "version": version, **said}
 
 
 def to_json(value: Any) -> bytes:
-    """UTF-8; half a surrogate pair, which JSON allows and UTF-8 does not, as its escape."""
+    """Return JSON in UTF-8; a lone surrogate, which JSON allows and UTF-8 does not, is escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
 

@@ -1,4 +1,4 @@
-"""`quorate serve`: a bundle behind HTTP on this machine, from start to Ctrl-C."""
+"""Serve a bundle over HTTP on this machine until Ctrl-C, for `quorate serve`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from quorate.serving.model import BUNDLE, ModelInfo
 from quorate.serving.records import example
 
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
-"""The name that Serve gives its controller."""
+"""The name of Serve's controller."""
 _ENDS_IN_S = 30.0
-"""How long the applications may take to end; each replica has 5 s."""
+"""Maximum number of seconds until the applications have ended; each replica has 5 s."""
 
 
 def _say(line: str) -> None:
@@ -41,7 +41,7 @@ def _say(line: str) -> None:
 
 
 class ServingFailed(RuntimeError):
-    """The model or the front did not start; the message ends with the reason."""
+    """The model or the front failed to start; the message ends with the reason."""
 
 
 def serve_bundle(
@@ -58,14 +58,14 @@ def serve_bundle(
     allow_code: bool = False,
     echo: Callable[[str], None] = _say,
 ) -> str:
-    """Serves the bundle in `folder` and returns its URL: after SIGINT or SIGTERM, or at once unless `block`.
+    """Serve the bundle in `folder` and return its URL: after SIGINT or SIGTERM, or at once without `block`.
 
-    `threads` are those of one replica; left out, the replicas share the cores but one. Port 0
-    takes a free port. `load` is the import path of the function that reads the folder; `allow_code`
-    lets it import the user's own code that a bundle names. Without `block`, `stop` ends what was started.
+    `threads` is the number of threads per replica; by default the replicas share all cores except one.
+    Port 0 uses a free port. `load` is the import path of the function that reads the folder; `allow_code`
+    lets it import the user's own code that a bundle names. Without `block`, call `stop` to end the service.
 
-    Raises `UserError` for what the user can mend (before Ray is started), `Interrupted` where a signal
-    comes before the ensemble is served, `ServingFailed` otherwise.
+    Raises `UserError` for errors that the user can fix (before Ray starts), `Interrupted` if a signal
+    arrives before the ensemble is served, and `ServingFailed` otherwise.
     """
     limits = limits or Limits()
     manifest = servable(folder, verified=load == BUNDLE, allow_code=allow_code)
@@ -78,7 +78,7 @@ def serve_bundle(
             ending.enter_context(_signals_interrupt())
         start_ray(cpus=replicas * threads, keeps_memory=False)
         if block:
-            ending.enter_context(_signals_interrupt())  # again: Ray has taken them
+            ending.enter_context(_signals_interrupt())  # again, because Ray has replaced the handlers
         ending.callback(_leave_ray)
         _refuse_running_serve()
         ending.callback(_end_serve)
@@ -96,13 +96,13 @@ def serve_bundle(
 
 
 def stop() -> None:
-    """Ends Serve and leaves Ray; a local Ray ends with it."""
+    """Stop Serve and disconnect from Ray; a local Ray stops too."""
     _end_serve()
     _leave_ray()
 
 
 def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) -> dict[str, Any]:
-    """The manifest of a bundle that the front can take requests for, its files `verified`; raises `UserError`."""
+    """Return the manifest of a bundle that can be served; `verified` checks its files. Raises `UserError`."""
     manifest = verified_manifest(folder) if verified else read_manifest(folder)
     if verified and not allow_code:
         with own_code.refused():
@@ -110,14 +110,14 @@ def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) 
     try:
         ModelInfo.of(manifest, "")
     except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / MANIFEST} is no manifest of a bundle: {error!r}") from None
+        raise UserError(f"{folder / MANIFEST} is not the manifest of a bundle: {error!r}") from None
     except ValueError as error:
         raise UserError(f"{folder} cannot be served: {error}") from None
     return manifest
 
 
 def free_port(host: str, port: int) -> int:
-    """`port` if it can be bound, or a free one for 0; raises `UserError`."""
+    """Return `port` if it can be bound, or a free port for 0; raises `UserError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -130,24 +130,24 @@ def free_port(host: str, port: int) -> int:
 
 
 def welcome(url: str, manifest: dict[str, Any], token_file: Path | None) -> str:
-    """What is served, and a request to paste: a grey picture of the right size, or a row with values of each kind."""
+    """Return a message with the URL and an example request: a grey picture, or a row with placeholder values."""
     signature = signature_from_json(manifest["input"])
     if isinstance(signature, ImageSignature):
         body = json.dumps({"images": [_grey_picture(signature)]})
         more = "or send a file: -H 'Content-Type: image/png' --data-binary @FILE.png"
     else:
         body = json.dumps({"inputs": [example(signature)]}, ensure_ascii=False)
-        more = f"with values of your own, null where one is missing; the columns are at {url}/v1/metadata"
+        more = f"use your own values, and null for missing ones; the columns are listed at {url}/v1/metadata"
     authorization = f' -H "Authorization: Bearer $(cat {token_file})"' if token_file else ""
     return (
-        f"{manifest['job']} is served at {url} (Ctrl-C ends it). Try:\n\n"
+        f"{manifest['job']} is served at {url} (stop it with Ctrl-C). Try:\n\n"
         f"  curl -s {url}/v1/predict{authorization} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}\n\n{more}"
     )
 
 
 def _grey_picture(signature: ImageSignature) -> str:
-    """A PNG file in base64."""
+    """Return a grey PNG file in base64."""
     height, width, _ = signature.shape
     picture = BytesIO()
     Image.new("L", (width, height), 128).save(picture, "PNG")
@@ -156,7 +156,7 @@ def _grey_picture(signature: ImageSignature) -> str:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """The first SIGINT or SIGTERM raises `Interrupted` in here; those that follow do not disturb the end."""
+    """Raise `Interrupted` in this block at the first SIGINT or SIGTERM; ignore later ones while it ends."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in before:
@@ -178,10 +178,10 @@ def _leave_ray() -> None:
 
 
 def _end_serve() -> None:
-    """End Serve and wait until its controller is gone.
+    """Stop Serve and wait until its controller has ended.
 
-    `serve.shutdown` waits inside of a call that the end of the controller makes fail, and Ray prints that failure of
-    every stop ("infinite retries"). Here the controller is asked not to wait.
+    `serve.shutdown` waits inside a call that fails when the controller ends, and Ray prints this failure at every stop
+    ("infinite retries"). Here the controller is told not to wait.
     """
     import ray
     from ray import serve
@@ -202,8 +202,8 @@ def _refuse_running_serve() -> None:
 
     if serve.status().proxies:
         raise UserError(
-            "Ray Serve already runs on this cluster, on a host and port of its own; "
-            "end it with `serve shutdown`, or unset RAY_ADDRESS"
+            "Ray Serve already runs on this cluster, on another host or port; "
+            "stop it with `serve shutdown`, or unset RAY_ADDRESS"
         )
 
 
@@ -217,7 +217,7 @@ def _start_serve(host: str, port: int, limits: Limits) -> None:
             "host": host,
             "port": port,
             "keep_alive_timeout_s": limits.keep_alive_s,
-            # the front gives up first, with a better answer
+            # the front times out first, with a better answer
             "request_timeout_s": limits.body_timeout_s + limits.request_timeout_s + 5,
         },
         logging_config={"log_level": "WARNING", "enable_access_log": False},

@@ -1,4 +1,4 @@
-"""The job file as frozen, typed values, with every error at once and its place."""
+"""Read and validate job files into frozen, typed values; report all errors together, each with its place."""
 
 from quorate.spec.job import (
     NAME,

@@ -1,4 +1,4 @@
-"""What a job file can choose from: every registered kind, where it comes from, and what it takes."""
+"""List what a job file can choose from: every registered kind, its origin and its parameters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "pretrainings": PRETRAININGS,
     "schedules": SCHEDULES,
 }
-"""What can be listed, by its name in the plural."""
+"""The registries that can be listed, by the plural name of their kinds."""
 
 _WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "mapping"}
 _BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
@@ -55,16 +55,16 @@ class KindEntry:
     name: str
     description: str
     origin: str
-    """`built in`, or the package and version that brought it; `not installed` where `missing` is needed."""
+    """`built in`, or the package and version that provides it; `not installed` if `missing` names a package."""
     family: list[str] = field(default_factory=list)
-    """The names that a family has, in full."""
+    """The full names of all kinds of a family."""
     missing: str = ""
-    """A package of an extra that the kind needs and that is not installed."""
+    """A package of an extra that the kind requires and that is not installed; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A key that a kind takes, with its type, default and meaning in words."""
+    """A parameter of a kind, with its type, default and meaning in words."""
 
     name: str
     type: str
@@ -73,7 +73,7 @@ class Parameter:
 
 
 def entries(what: str) -> Iterator[KindEntry]:
-    """The kinds of the registry called `what` (a key of `REGISTRIES`), by name."""
+    """Yield the kinds of the registry `what` (a key of `REGISTRIES`), sorted by name."""
     for name in REGISTRIES[what].names():
         family = name.endswith("/")
         try:
@@ -88,9 +88,10 @@ def entries(what: str) -> Iterator[KindEntry]:
 
 
 def entry(what: str, name: str) -> KindEntry:
-    """The kind called `name`, of a family or a user's own too; raises `UnknownKind` and `OwnCodeError`.
+    """Return the entry of the kind `name`, which can also belong to a family or be a user's own.
 
-    Raises `UserError` where `name` is of a family, such as `timm/`, that has no such name.
+    Raises `UnknownKind` if there is no such kind, `OwnCodeError` if the user's own code cannot be used, and
+    `UserError` if `name` belongs to a family, such as `timm/`, that has no such kind.
     """
     kind = REGISTRIES[what].get(name)
     if missing := _missing(kind.Params):
@@ -104,7 +105,7 @@ def entry(what: str, name: str) -> KindEntry:
 
 
 def parameters(what: str, name: str) -> list[Parameter]:
-    """The keys that the kind takes beside `kind`, those of nested mappings with dots; raises `UnknownKind`."""
+    """Return the keys of the kind except `kind`, with dots for nested mappings; raises `UnknownKind`."""
     model = REGISTRIES[what].get(name).Params
     schema, definitions = model_schema(model)
     for alias, parameter in aliases(model).items():
@@ -136,7 +137,7 @@ def _mappings(node: Node, definitions: Mapping[str, Node]) -> Iterator[Node]:
 
 
 def _type(node: Node, definitions: Mapping[str, Node]) -> str:
-    """A schema in words: `whole number ≥ 1 or null`."""
+    """Return a schema in words, such as `whole number ≥ 1 or null`."""
     if "anyOf" in node:
         return " or ".join(dict.fromkeys(_type(branch, definitions) for branch in node["anyOf"]))
     if "kindOf" in node:
@@ -156,7 +157,7 @@ def _type(node: Node, definitions: Mapping[str, Node]) -> str:
 
 
 def _value(value: object) -> str:
-    """As a job file writes it."""
+    """Return the value as a job file writes it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, dict) and value.keys() == {"kind"}:

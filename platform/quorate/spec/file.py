@@ -1,4 +1,4 @@
-"""Reads YAML with the line of every value, and refuses what `safe_load` lets pass."""
+"""Parse YAML with the line of every value; reject mistakes that `safe_load` accepts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a job file; `line` counts from 1, 0 where there is none."""
+    """One error in a job file; `line` counts from 1 and is 0 if no line is known."""
 
     loc: Loc
     message: str
@@ -36,7 +36,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Override:
-    """`KEY=VALUE` from the command line; `option` is what the user wrote, `--set KEY=VALUE` where it is left out."""
+    """`KEY=VALUE` from the command line; `option` is what the user wrote, by default `--set KEY=VALUE`."""
 
     text: str
     option: str = ""
@@ -46,7 +46,7 @@ class Override:
 
 
 class SpecError(UserError):
-    """Everything that is wrong with a job file, in the order of its lines."""
+    """All errors of a job file, in the order of its lines."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.line)
@@ -55,16 +55,16 @@ class SpecError(UserError):
 
 @dataclass(frozen=True)
 class Source:
-    """A parsed file: its values, and the line of each."""
+    """A parsed file: its values and the line of each value."""
 
     name: str
     tree: dict[str, Any]
     lines: Mapping[Loc, int]
     options: Mapping[Loc, str] = field(default_factory=dict)
-    """What on the command line set a value."""
+    """The command-line options that set values, by the place of the value."""
 
     def problem(self, loc: Loc, message: str) -> Problem:
-        """A problem at `loc`, or at the nearest place above it that the file or the command line has."""
+        """Return a problem at `loc`, or at its nearest parent that the file or the command line contains."""
         known = loc
         while known and known not in self.lines:
             if known in self.options:
@@ -74,7 +74,7 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: `1e-3` is a number, `no` and `on` are words, a date is text."""
+    """Resolve scalars as YAML 1.2 does: `1e-3` is a number; `no`, `on` and dates are text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
@@ -102,7 +102,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.v
 
 
 def read(path: Path, overrides: Sequence[str | Override] = ()) -> Source:
-    """Parse the file at `path`, apply `KEY=VALUE` overrides, expand `${VAR:-default}`; raises `SpecError`."""
+    """Parse the file at `path`, apply `KEY=VALUE` overrides and expand `${VAR:-default}`; raises `SpecError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -113,12 +113,12 @@ def read(path: Path, overrides: Sequence[str | Override] = ()) -> Source:
 
 
 def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> Source:
-    """As `read`, for text; `name` stands for the file in messages."""
+    """Parse text like `read`; messages use `name` as the name of the file."""
     lines: dict[Loc, int] = {}
     problems: list[Problem] = []
     try:
         problems += [
-            Problem((), "YAML tags are not read; remove it", token.start_mark.line + 1, name)
+            Problem((), "YAML tags are not supported; remove the tag", token.start_mark.line + 1, name)
             for token in yaml.scan(text, Loader=_Loader)
             if isinstance(token, yaml.TagToken)
         ]
@@ -135,7 +135,7 @@ def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> 
     except RecursionError:
         raise SpecError([Problem((), "lists or mappings are nested too deeply to be read", 0, name)]) from None
     if not isinstance(tree, dict):
-        problems.append(Problem((), "a job file is a mapping of keys to values", 1, name))
+        problems.append(Problem((), "a job file must be a mapping of keys to values", 1, name))
         raise SpecError(problems)
     options: dict[Loc, str] = {}
     for override in overrides:
@@ -150,7 +150,7 @@ def parse(text: str, *, name: str, overrides: Sequence[str | Override] = ()) -> 
 def _build(loader: Any, node: yaml.Node, loc: Loc, lines: dict[Loc, int], problems: list[Problem], name: str) -> Any:
     lines.setdefault(loc, node.start_mark.line + 1)
     if len(loc) > 50:
-        raise SpecError([Problem(loc[:3], "nested too deeply (does an anchor hold itself?)", lines[loc], name)])
+        raise SpecError([Problem(loc[:3], "nested too deeply (an anchor may contain itself)", lines[loc], name)])
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*loc, i), lines, problems, name) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
@@ -163,13 +163,13 @@ def _build(loader: Any, node: yaml.Node, loc: Loc, lines: dict[Loc, int], proble
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
-            problems.append(Problem(loc, "a key is plain text; merge keys are not read", line, name))
+            problems.append(Problem(loc, "a key must be plain text; merge keys are not supported", line, name))
             continue
         if key in built:
             problems.append(
                 Problem(
                     (*loc, key),
-                    f"the key {key!r} stands twice (first in line {lines[*loc, key]})",
+                    f"the key {key!r} is given twice (first in line {lines[*loc, key]})",
                     line,
                     name,
                 )
@@ -198,7 +198,7 @@ def _override(
     for depth, key in enumerate(loc[:-1]):
         below = inner.setdefault(str(key), {})
         if not isinstance(below, dict):
-            yield Problem(loc[: depth + 1], f"is {below!r}, not a mapping; set it whole", source=source)
+            yield Problem(loc[: depth + 1], f"is {below!r}, not a mapping; set the whole value", source=source)
             return
         inner = below
     inner[str(loc[-1])] = value

@@ -1,4 +1,4 @@
-"""The job file as frozen, typed values: `load_job` gives a `Job` or every error at once."""
+"""Load and validate a job file: `load_job` returns a `Job` or raises all errors together."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from quorate.spec import file as jobfile
 from quorate.spec.file import Loc, Override, Problem, Source, SpecError
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
-"""What jobs and members may be called."""
+"""The pattern of the names of jobs and members."""
 
 
 def _given_path(value: Path, info: ValidationInfo) -> Path:
-    """The path below the job file's folder, or else below the present one (as variables in a shell mean it)."""
+    """Resolve a path from the job file's folder, or else from the current folder (for paths in shell variables)."""
     context = info.context or {}
     if context.get("read_before"):
         return value
@@ -56,12 +56,12 @@ def _given_path(value: Path, info: ValidationInfo) -> Path:
             if path.exists():
                 return path.absolute()
         except (OSError, RuntimeError) as error:
-            raise ValueError(f"{str(value)[:80]!r} is no usable path: {error}") from None
-    raise ValueError(f"there is no {str(value)!r}, neither from the job file's folder nor from {Path.cwd()}")
+            raise ValueError(f"{str(value)[:80]!r} is not a usable path: {error}") from None
+    raise ValueError(f"there is no {str(value)!r}, neither in the job file's folder nor in {Path.cwd()}")
 
 
 ExistingPath = Annotated[Path, AfterValidator(_given_path)]
-"""A file or folder that exists; relative to the job file's folder, or else to the present one."""
+"""An existing file or folder; its path is relative to the job file's folder, or else to the current folder."""
 
 
 def _size(value: object) -> object:
@@ -100,35 +100,35 @@ Seconds = Annotated[
 
 
 class MemberParams(KindParams):
-    """What every member takes, whatever its kind."""
+    """The parameters that members of every kind take."""
 
     copies: int = Field(1, ge=1, le=1000)
-    """How many members to train from this entry; they differ by their seed."""
+    """Number of members to train from this entry; they differ in their seeds."""
     cpus: float = Field(1, gt=0, allow_inf_nan=False)
-    """CPU cores that one fit task holds; a network uses as many threads."""
+    """Number of CPU cores per fit task; a network uses as many threads."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Accelerators that one fit task holds; a fraction shares one."""
+    """Number of accelerators per fit task; a fraction shares one."""
     memory: Bytes = 0
-    """Memory that one fit task asks the cluster for, in bytes or as `2GiB`; 0 asks for none."""
+    """Memory that a fit task requests from the cluster, in bytes or as `2GiB`; 0 requests none."""
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
-    """Values by parameter that the copies take in turn, nested ones with dots: `{lr: [0.01, 0.1]}`."""
+    """Values per parameter that the copies use in turn, such as `{lr: [0.01, 0.1]}`; dots separate nested names."""
 
     @field_validator("vary")
     @classmethod
     def _by_fields(cls, vary: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """`vary` with the fields' own names, so that an alias is the same member."""
+        """Return `vary` with the names of the fields, so that an alias gives the same member."""
         paths = [path.partition(".") for path in vary]
         renamed = [field_named(cls, key) + dot + rest for key, dot, rest in paths]
         if twice := {name for name in renamed if renamed.count(name) > 1}:
-            raise ValueError(f"{', '.join(sorted(twice))} stands twice, by two of its names; keep one of them")
+            raise ValueError(f"{', '.join(sorted(twice))} is given under two of its names; keep one of them")
         return dict(zip(renamed, vary.values(), strict=True))
 
     @model_validator(mode="after")
     def _every_copy_is_valid(self, info: ValidationInfo) -> Self:
         if self.vary and self.copies == 1:
-            raise ValueError("vary makes copies differ, and there is one; set copies")
+            raise ValueError("vary requires at least 2 copies, but there is 1; set copies")
         for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "vary"}:
-            raise ValueError(f"vary: {name} is the same for all copies; leave it out, or write another member")
+            raise ValueError(f"vary: {name} must be equal for all copies; remove it from vary, or add another member")
         for copy in range(self.copies if self.vary else 0):
             try:
                 given = self._given(copy)
@@ -140,7 +140,7 @@ class MemberParams(KindParams):
                 raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error, type(self), given)}") from None
             for path, values in self.vary.items():
                 if isinstance(file := _value_at(made, path), Path):
-                    values[copy % len(values)] = str(file)  # as the job file's own folder has it
+                    values[copy % len(values)] = str(file)  # resolved from the job file's folder
         return self
 
     @property
@@ -164,25 +164,25 @@ class MemberParams(KindParams):
         return None
 
     def of_copy(self, copy: int) -> Self:
-        """The parameters of one copy, from 0, with its values of `vary`."""
+        """Return the parameters of one copy (from 0), with its values of `vary`."""
         return type(self).model_validate(self._given(copy)) if self.vary else self
 
     def _given(self, copy: int) -> dict[str, Any]:
-        """What the job file would say of one copy alone; raises `ValueError`."""
+        """Return what a job file with this copy alone would contain; raises `ValueError`."""
         given = self.model_dump(exclude={"vary"}, exclude_unset=True)
         for path, values in self.vary.items():
             inner, keys = given, path.split(".")
             for key in keys[:-1]:
                 below = inner.get(key, self._default(key) if inner is given else None)
                 if not isinstance(below, str | dict | None):
-                    raise ValueError(f"{path}: {key} is {below!r}, which has no keys of its own")
+                    raise ValueError(f"{path}: {key} is {below!r}, which has no keys")
                 inner[key] = {"kind": below} if isinstance(below, str) else below or {}
                 inner = inner[key]
             inner[keys[-1]] = values[copy % len(values)]
         return given
 
     def _default(self, key: str) -> Any:
-        """What a parameter that was left out is, as far as a job file would say it."""
+        """Return the value of an omitted parameter, in the form of a job file."""
         default = getattr(self, key, None)
         if isinstance(default, KindParams):
             return {"kind": default.kind}
@@ -206,91 +206,96 @@ class ValidationSpec(Spec):
     """How the training rows are split into folds."""
 
     scheme: Literal["auto", "kfold", "holdout"] = "auto"
-    """`auto` takes k-fold below `auto_rows` rows and one holdout fold from there on."""
+    """`auto` uses k-fold below `auto_rows` training rows, and one holdout fold otherwise."""
     folds: int = Field(5, ge=2, le=1000)
-    """Folds of the k-fold scheme."""
+    """Number of folds of the k-fold scheme."""
     repeats: int = Field(1, ge=1, le=100)
-    """How often the k-fold split is drawn anew; OOF predictions of one row are averaged."""
+    """Number of times the k-fold split is drawn; the OOF predictions of a row are averaged."""
     fraction: float = Field(0.1, gt=0, lt=1)
-    """Part of the rows that the holdout scheme validates on."""
+    """Fraction of the rows in the validation set of the holdout scheme."""
     auto_rows: int = Field(20_000, ge=1)
-    """From how many training rows `auto` takes one holdout fold."""
+    """Number of training rows from which `auto` uses one holdout fold."""
     train_dev: float = Field(0.0, ge=0, lt=1)
-    """Part of the training rows that nothing trains or validates on, scored in the end as the test rows are."""
+    """Fraction of the training rows that is set aside: it is not used for training or validation, and is scored at the
+    end like the test rows."""
 
 
 class QuorumSpec(Spec):
-    """What the ensemble needs to be made."""
+    """How many members and folds the ensemble requires."""
 
     members: int | float = Field(0.5, gt=0)
-    """Least number of members (whole number), or part of them (below 1)."""
+    """Minimum number of members (whole number), or minimum fraction of them (at most 1.0)."""
     folds: int | None = Field(None, ge=1)
-    """Folds that a member needs to count; all of them when left out."""
+    """Minimum number of folds that a member needs to count; by default all of them."""
 
     @field_validator("members")
     @classmethod
     def _a_part_is_at_most_all(cls, members: int | float) -> int | float:
         if isinstance(members, float) and members > 1:
-            raise ValueError(f"{members} is neither a part (up to 1.0) nor a whole number of members")
+            raise ValueError(f"{members} is neither a fraction (at most 1.0) nor a whole number of members")
         return members
 
     def of(self, total: int) -> int:
-        """How many of `total` members are needed."""
+        """Return the required number of members if there are `total`."""
         needed = self.members if isinstance(self.members, int) else math.ceil(self.members * total)
         return max(1, min(needed, total))
 
 
 class ProductionSpec(Spec):
-    """What the bundle predicts with."""
+    """Which models the bundle predicts with."""
 
     folds: Annotated[str, Field(pattern=r"^(all|best [1-9][0-9]*)$")] = "all"
-    """`all` fold models of each member, averaged, or the `best 2` (or another number) by their validation rows."""
+    """`all` averages all fold models of each member; `best 2` (or another number) averages those with the lowest
+    log-loss on their validation rows."""
     refit: bool = False
-    """Train each member that weighs something once more, on all rows; it then predicts alone."""
+    """Train each member with a positive weight once more, on all rows; this model replaces its fold models."""
 
     @property
     def best(self) -> int | None:
-        """How many fold models; None for all."""
+        """Number of fold models per member; None for all."""
         return None if self.folds == "all" else int(self.folds.removeprefix("best "))
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
         if self.refit and self.best is not None:
-            raise ValueError(f"refit takes the place of the fold models, and folds: {self.folds} chooses among them")
+            raise ValueError(f"refit replaces the fold models that folds: {self.folds} selects; leave one of them out")
         return self
 
 
 class ExecutionSpec(Spec):
-    """Where fit tasks run and how failures are met."""
+    """Where fit tasks run and how failures are handled."""
 
     executor: Literal["ray", "local"] = "ray"
     """`ray` trains on actors of a cluster, `local` in this process, one task after another."""
     retries: int = Field(1, ge=0, le=100)
-    """How often a fit task that raised is tried again."""
+    """Number of times a fit task that raised an error is tried again."""
     lost_workers: int = Field(5, ge=0, le=1000)
-    """How often a fit task is started again because its worker died."""
+    """Number of times a fit task is restarted because its worker died."""
     checkpoint_seconds: float = Field(10, ge=0)
-    """Least time between two checkpoints of one fit task."""
+    """Minimum number of seconds between two checkpoints of a fit task."""
     workers: int | None = Field(None, ge=1)
-    """Most fit tasks at the same time; as many as the cluster holds when left out."""
+    """Maximum number of concurrent fit tasks; by default as many as the cluster can hold."""
     budget: Seconds | None = None
-    """Time for the whole command, as `300s`, `20m` or `2h`; as long as it takes when left out."""
+    """Time limit for the whole command, such as `300s`, `20m` or `2h`; by default there is none."""
 
 
 class TrackingSpec(Spec):
     """What is sent to MLflow."""
 
     enabled: bool = True
-    """Whether the job is mirrored to MLflow."""
+    """Whether the job is logged to MLflow."""
     experiment: str = "quorate"
     """The MLflow experiment's name."""
     register_as: str | None = None
-    """Name in the Model Registry; the job's name when left out."""
+    """Name in the Model Registry; by default the job's name."""
+
+
+_NAME_RULE = "use at most 100 letters, digits, '-' and '_', and begin with a letter or digit"
 
 
 def _member_name(name: str) -> str:
     if not re.fullmatch(NAME, name):
-        raise ValueError(f"the member name {name!r} may hold letters, digits, '-' and '_' only, 100 at most")
+        raise ValueError(f"the member name {name!r} is not valid; {_NAME_RULE}")
     return name
 
 
@@ -298,23 +303,23 @@ class JobSpec(Spec):
     """One ensemble job."""
 
     name: str = "ensemble"
-    """Names the run folder, the MLflow run and the registered model."""
+    """The name of the run folder, the MLflow run and the registered model."""
     seed: int = Field(0, ge=0)
-    """Every random number derives from it and from (member, copy, fold)."""
+    """The seed from which every random number derives, together with (member, copy, fold)."""
     data: kind_of(DATASETS)  # type: ignore[valid-type]
-    """The rows to learn from, and those to test on."""
+    """The training rows and the test rows."""
     validation: ValidationSpec = ValidationSpec()
     """How the training rows are split into folds."""
     members: dict[Annotated[str, AfterValidator(_member_name)], kind_of(MEMBERS)]  # type: ignore[valid-type]
-    """Name to member; the name is part of the member's identity, its position is not."""
+    """Mapping from names to members; the name is part of a member's identity, its position is not."""
     combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
-    """How the members' predictions become one."""
+    """How the members' predictions are combined."""
     quorum: QuorumSpec = QuorumSpec()
-    """What the ensemble needs to be made."""
+    """How many members and folds the ensemble requires."""
     production: ProductionSpec = ProductionSpec()
-    """What the bundle predicts with: all fold models, the best of them, or models of all rows."""
+    """Which models the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
     execution: ExecutionSpec = ExecutionSpec()
-    """Where fit tasks run and how failures are met."""
+    """Where fit tasks run and how failures are handled."""
     tracking: TrackingSpec = TrackingSpec()
     """What is sent to MLflow."""
 
@@ -322,7 +327,7 @@ class JobSpec(Spec):
     @classmethod
     def _name_is_a_word(cls, name: str) -> str:
         if not re.fullmatch(NAME, name):
-            raise ValueError("use letters, digits, '-' and '_', 100 at most")
+            raise ValueError(_NAME_RULE)
         return name
 
     @field_validator("validation")
@@ -332,15 +337,15 @@ class JobSpec(Spec):
         if validation.train_dev and not isinstance(test, str | Path):
             found = "there are no test rows" if test is None else "the test rows are a part of the training rows"
             raise ValueError(
-                f"train_dev: {validation.train_dev:g} tells rows like the training rows from test rows of elsewhere, "
-                f"and {found}; name a file in data.test, or leave train_dev out"
+                f"train_dev: {validation.train_dev:g} requires a test set that is separate from the training rows, "
+                f"but {found}; name a file in data.test, or leave train_dev out"
             )
         return validation
 
     @model_validator(mode="after")
     def _a_budget_leaves_no_refit(self) -> Self:
         if self.production.refit and self.execution.budget is not None:
-            raise ValueError("production.refit takes as long as it takes; leave it out, or leave the budget out")
+            raise ValueError("production.refit cannot be used with a budget; leave out production.refit or the budget")
         return self
 
     @field_validator("members")
@@ -359,23 +364,26 @@ class Job:
     source: Source
 
     def error(self, *problems: tuple[Loc, str]) -> SpecError:
-        """A `SpecError` that points at places of the job file."""
+        """Return a `SpecError` that points at places in the job file."""
         return SpecError([self.source.problem(loc, message) for loc, message in problems])
 
 
 def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
-    """Read, override and validate a job file; raises `SpecError` with every problem that it has."""
+    """Read, override and validate a job file; raises `SpecError` with all of its problems."""
     return validate(jobfile.read(path, overrides), base=path.parent)
 
 
 def spec_of_run(path: Path) -> JobSpec:
-    """The job that a run has kept, whether its files are still there or not; raises `ValueError` and `OSError`."""
+    """Read the job that a run has kept, even if its files no longer exist; raises `ValueError` and `OSError`."""
     own_code.look_in(path.parent, Path())
     return JobSpec.model_validate(json.loads(path.read_text(encoding="utf-8")), context={"read_before": True})
 
 
 def validate(source: Source, *, base: Path) -> Job:
-    """Turn a parsed file into a `Job`; users' own code is looked for in `base`, then here. Raises `SpecError`."""
+    """Turn a parsed file into a `Job`; raises `SpecError`.
+
+    Users' own code is searched for in `base`, then in the current folder.
+    """
     own_code.look_in(base, Path())
     try:
         spec = JobSpec.model_validate(source.tree, context={"base": base})
@@ -385,17 +393,17 @@ def validate(source: Source, *, base: Path) -> Job:
 
 
 _WRONG_TYPE = {"path_type", "model_type"}
-"""Errors of a union's branch that the value was not meant for, where another branch has more to say."""
+"""Errors of a union's branch that the value was not meant for; the errors of another branch explain more."""
 
 
 def _problems(error: ValidationError, source: Source) -> list[Problem]:
-    """Pydantic's errors, those of nested kinds included, one for each place in the file."""
+    """Return pydantic's errors, including those of nested kinds, as one problem per place in the file."""
     messages: dict[Loc, list[str]] = {}
     other_branch: dict[Loc, list[str]] = {}
     found = _flatten(error, (), JobSpec)
     for loc, model, details in found:
         if details["type"] == "too_short" and any(other[:-1] == loc for other, *_ in found):
-            continue  # its wrong items were not counted
+            continue  # only because its invalid items were not counted
         place, text = _plain(loc, model, details, source.tree)
         texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
         if text not in texts:
@@ -419,7 +427,7 @@ def _flatten(error: ValidationError, prefix: Loc, model: type[BaseModel]) -> lis
 
 
 def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
-    """The model that holds the last key of `loc`."""
+    """Return the model that contains the last key of `loc`."""
     for key in loc[:-1]:
         field = model.model_fields.get(str(key))
         nested = [part for part in _parts(field.annotation if field else None) if _is_model(part)]
@@ -439,7 +447,7 @@ def _is_model(part: Any) -> bool:
 
 
 def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: Any) -> tuple[Loc, str]:
-    """Where it is wrong, as the file's reader sees it, and what to do."""
+    """Return the place of an error as the user sees it in the file, and a message."""
     kind, value = details["type"], details["input"]
     if kind in ("extra_forbidden", "missing"):
         key, parent = str(loc[-1]), _visible(loc[:-1], tree)
@@ -466,7 +474,7 @@ def _at(loc: Loc, tree: Any) -> Any:
 
 
 def _visible(loc: Loc, tree: Any) -> Loc:
-    """`loc` without what pydantic adds to it, the names of a union's branches."""
+    """Return `loc` without the names of union branches, which pydantic adds."""
     seen: list[str | int] = []
     for key in loc:
         keys = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, dict) else ()

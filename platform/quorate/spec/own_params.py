@@ -1,4 +1,4 @@
-"""What a user's own kind takes from a job file, read from a function's signature or checked on a class."""
+"""Derive the parameters of a user's own kind from a function's signature, or check those of a class."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Function = Callable[..., Any]
 
 
 class SignatureParams(KindParams):
-    """Parameters made of a function's signature; another process makes their class anew from the function."""
+    """Parameters derived from a function's signature; another process derives their class again."""
 
     registry: ClassVar[str]
-    """What the kind is, as its registry says."""
+    """The `what` of the kind's registry, such as `member kind`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _blank, (self.registry, self.kind), self.__getstate__()
@@ -34,41 +34,41 @@ def _blank(what: str, kind: str) -> KindParams:
 def params_of(
     function: Function, *, what: str, kind: str, base: type[KindParams] = KindParams, given: Iterable[str] = ()
 ) -> type[KindParams]:
-    """A model with the parameters of `function` but for those that are `given` by name; `what` the kind is.
+    """Return a model with the parameters of `function` except those that Quorate passes itself (`given`).
 
-    A parameter without an annotation takes any value. Raises `OwnCodeError` for parameters that a job
-    file could not give.
+    `what` is the name of the kind's registry. A parameter without an annotation accepts any value. Raises
+    `OwnCodeError` for parameters that a job file cannot set.
     """
     fields: dict[str, Any] = {"kind": (str, kind), "registry": (ClassVar[str], what)}
     for name, parameter in _parameters(function).items():
         if name in given:
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise OwnCodeError(f"the parameter {parameter} cannot be given by name; name each parameter")
+            raise OwnCodeError(f"the parameter {parameter} cannot be passed by name; give each parameter a name")
         if name in base.model_fields or name == "registry" or name.startswith("_"):
-            raise OwnCodeError(f"the parameter {name!r} has a name that is taken; rename it")
+            raise OwnCodeError(f"the parameter name {name!r} is reserved; rename it")
         annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
         fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a parameter may be called like a method of pydantic's
+            warnings.simplefilter("ignore")  # a parameter may have the name of a method of pydantic
             bases: Any = (SignatureParams, base)
             module, name = getattr(function, "__module__", __name__), getattr(function, "__name__", "own")
-            make: Any = create_model  # the bases are known when it runs only
+            make: Any = create_model  # for mypy: the bases are known only at run time
             model: type[KindParams] = make(f"{name}_params", __base__=bases, __module__=module, **fields)
-    except Exception as error:  # pydantic has many for annotations that it cannot read
+    except Exception as error:  # pydantic raises many types for annotations that it cannot read
         raise OwnCodeError(f"its parameters cannot be read: {said(error)}") from error
     return model
 
 
 def own_values(params: KindParams, function: Function, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `function`: what it takes of the `given`, and its own parameters from the job file."""
+    """Return the arguments of `function`: those of `given` that it takes, and its parameters from the job file."""
     taken = _parameters(function)
     return {name: given[name] if name in given else getattr(params, name) for name in taken}
 
 
 def require_parameters(function: Function, names: Iterable[str], *, form: str) -> None:
-    """Raise `OwnCodeError` where `function` does not take `names`; `form` shows how it should look."""
+    """Raise `OwnCodeError` if `function` does not take all `names`; `form` is an example of a valid signature."""
     missing = [name for name in names if name not in _parameters(function)]
     if missing:
         raise OwnCodeError(f"it does not take {' and '.join(missing)}; it should look like {form}")
@@ -77,9 +77,9 @@ def require_parameters(function: Function, names: Iterable[str], *, form: str) -
 def require_class(
     found: type, *, base: type[KindParams], names: Iterable[str], kind: str, ignored: type = object
 ) -> None:
-    """Raise `OwnCodeError` unless the class has `Params` below `base` for this `kind`, and all `names`.
+    """Raise `OwnCodeError` unless the class has all `names`, and `Params` derived from `base` that allow `kind`.
 
-    What it has from `ignored` alone does not count.
+    Attributes that it only inherits from `ignored` do not count.
     """
     missing = [name for name in names if getattr(found, name, None) in (None, getattr(ignored, name, None))]
     params = getattr(found, "Params", None)
@@ -91,7 +91,7 @@ def require_class(
     assert isinstance(params, type) and issubclass(params, KindParams)
     annotation = params.model_fields["kind"].annotation
     if annotation is not str and not (typing.get_origin(annotation) is Literal and kind in typing.get_args(annotation)):
-        raise OwnCodeError(f"{params.__name__} does not allow the kind {kind!r}; leave `kind` out of it")
+        raise OwnCodeError(f"{params.__name__} does not allow the kind {kind!r}; remove the field `kind` from it")
 
 
 def _parameters(function: Function) -> Mapping[str, inspect.Parameter]:

@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 
 ALWAYS = ("kind", "arch", "epochs", "lr")
-"""Parameters that a list of members shows even at their defaults: without them members cannot be compared."""
+"""Parameters that a list of members shows even at their defaults, because members are compared by them."""
 _NOT_LEARNED = ("copies", "vary", "cpus", "gpus", "memory")
-"""Parameters that say how many copies there are and where they run, not what is trained."""
+"""Parameters that set the number of copies and where they run, not what is trained."""
 
 
 def without_defaults(params: BaseModel) -> dict[str, Any]:
-    """What a job file needs to say: every kind, and the values that are not at their defaults."""
+    """Return what a job file needs to contain: every kind, and the values that differ from their defaults."""
     dumped = params.model_dump(mode="json")
     said = {}
     for name, definition in type(params).model_fields.items():
@@ -28,10 +28,10 @@ def without_defaults(params: BaseModel) -> dict[str, Any]:
 
 
 def member_recipe(params: BaseModel) -> dict[str, Any]:
-    """The parameters of a member under dotted names: those of `ALWAYS`, and others that are not at their defaults.
+    """Return a member's parameters under dotted names: those of `ALWAYS`, and others that differ from their defaults.
 
-    A nested kind stands under its own name (`optimizer: adamw`), its parameters below (`optimizer.betas`). A part
-    whose parameters are all at their defaults is `true`.
+    A nested kind is under its own name (`optimizer: adamw`), its parameters are below it (`optimizer.betas`). A part
+    with only default values is `true`.
     """
     said = {name: value for name, value in without_defaults(params).items() if name not in _NOT_LEARNED}
     dumped = params.model_dump(mode="json")
@@ -40,9 +40,10 @@ def member_recipe(params: BaseModel) -> dict[str, Any]:
 
 
 def comparable(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
-    """The parameters by which members can be compared, of `recipes` of each member's copies by the member's name.
+    """Return the parameters by which members can be compared.
 
-    They are those of `ALWAYS`, those that two members or more say, and those in which copies differ.
+    They are those of `ALWAYS`, those that at least two members set, and those in which copies differ. `recipes` maps
+    each member's name to the recipes of its copies.
     """
     said = Counter(key for copies in recipes.values() for key in {key for recipe in copies for key in recipe})
     varied = {
@@ -52,7 +53,7 @@ def comparable(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
 
 
 def _said(value: Any, dumped: Any) -> Any:
-    """A value as a job file says it; a kind with nothing but its name is the name."""
+    """Return a value as a job file writes it; a kind with default parameters is its name."""
     if isinstance(value, BaseModel) and not isinstance(value, RootModel) and isinstance(dumped, dict):
         said = without_defaults(value)
         return said["kind"] if list(said) == ["kind"] else said

@@ -1,4 +1,4 @@
-"""The JSON Schema of a job file, from the models of its parts and of every registered kind."""
+"""Build the JSON Schema of a job file from the models of its parts and of every registered kind."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Node = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 OWN_KIND = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
-"""A user's own kind, `module:name`; what it takes is known to its module only."""
+"""The pattern of a user's own kind, `module:name`; the schema does not contain its parameters."""
 VARIABLE = r"\$\{\w+(:-[^}]*)?\}"
-"""What the loader expands, anywhere in a text."""
+"""The pattern of a variable, which the loader expands anywhere in a text."""
 
 _SCALARS = {"integer", "number", "boolean"}
 _LIMITS = ("enum", "const", "pattern", "minLength", "maxLength")
 
 
 def job_schema(*, built_in: bool = False) -> Node:
-    """The schema (draft 2020-12) of a whole job file, for editors and other programs.
+    """Return the schema (draft 2020-12) of a whole job file, for editors and other programs.
 
-    A kind is its bare name, where it needs nothing else, or a mapping whose key `kind` decides what else it holds.
+    A kind is its name alone if it requires no parameter, or a mapping whose key `kind` decides the other keys.
     With `built_in`, the kinds of installed packages are left out.
     """
     kinds = {what: _kinds(registry, built_in=built_in) for what, registry in REGISTRIES.items()}
@@ -62,18 +62,18 @@ def job_schema(*, built_in: bool = False) -> Node:
 
 
 def model_schema(model: type[BaseModel]) -> tuple[Node, dict[str, Node]]:
-    """The schema of one model as pydantic has it, and those that it refers to by name."""
+    """Return pydantic's schema of one model, and the definitions that it refers to, by name."""
     references, definitions = _definitions([model])
     return definitions[references[model]], definitions
 
 
 def description_of(kind: object) -> str:
-    """The first paragraph of a kind's docstring, in one line."""
+    """Return the first paragraph of a kind's docstring in one line."""
     return " ".join(inspect.cleandoc(getattr(kind, "__doc__", None) or "").split("\n\n")[0].split())
 
 
 def _kinds(registry: Registry[Any], *, built_in: bool) -> dict[str, Any]:
-    """The kinds by name, without those of installed packages that cannot be used."""
+    """Return the kinds by name, without kinds of installed packages that cannot be used."""
     kinds = {}
     for name in registry.names():
         with contextlib.suppress(OwnCodeError):
@@ -88,12 +88,15 @@ def _slug(what: str) -> str:
 
 
 def _definitions(models: list[type[BaseModel]]) -> tuple[dict[Any, str], dict[str, Node]]:
-    """The name of each model's definition, and all definitions by name; models of one name get names of their own."""
+    """Return the name of each model's definition, and all definitions by name.
+
+    Models with the same class name get different names.
+    """
     references, schema = models_json_schema(
         [(model, "validation") for model in models], schema_generator=_WithoutTitles, ref_template="#/$defs/{model}"
     )
     definitions: dict[str, Node] = schema.get("$defs", {})
-    definitions.pop("KindParams", None)  # the base, where `kind_of` has put what it really takes
+    definitions.pop("KindParams", None)  # unused: `kind_of` gives the schema of fields that hold a kind
     for node in definitions.values():
         node.pop("title", None)
         _tidy(node)
@@ -101,25 +104,25 @@ def _definitions(models: list[type[BaseModel]]) -> tuple[dict[Any, str], dict[st
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """A title that repeats the key would hide the description in editors."""
+    """Omit titles: a title that repeats the key would hide the description in editors."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Node:
-        return {}  # a type of a user's own kind that JSON has no word for: anything
+        return {}  # a user's own kind may have a type that JSON Schema cannot describe: allow anything
 
 
 def _tidy(node: Any) -> None:
-    """Descriptions in one line."""
+    """Write each description in one line."""
     for inner in _below(node):
         if isinstance(inner.get("description"), str):
-            # What the reference of job files has below its tables does not stand here.
+            # The text below the tables of the job reference is not part of the schema.
             inner["description"] = " ".join(inner["description"].split()).replace("; see below", "")
 
 
 def _below(node: Any) -> Iterator[Node]:
-    """A schema and all schemas in it."""
+    """Yield a schema and all schemas in it."""
     yield node
     for key in ("properties", "patternProperties"):
         for inner in node.get(key, {}).values():
@@ -133,14 +136,14 @@ def _below(node: Any) -> Iterator[Node]:
 
 
 def _admit_aliases(model: type[BaseModel], node: Node, path: str) -> None:
-    """Add the other names of the model's fields to its schema, which is at `path` in the whole one."""
+    """Add the aliases of the model's fields to its schema, which is at `path` in the whole schema."""
     for alias, name in aliases(model).items():
         node["properties"][alias] = {"description": f"Another name of `{name}`.", "$ref": f"{path}/properties/{name}"}
 
 
 def _admit_variables(node: Node) -> None:
-    """`${NAME}` wherever a scalar is wanted."""
-    for inner in reversed(list(_below(node))):  # what is inside first: a node is replaced by one around it
+    """Allow `${NAME}` wherever a scalar is expected."""
+    for inner in reversed(list(_below(node))):  # inner nodes first: outer nodes are replaced by copies
         named = [*inner.get("properties", {}).items()]
         for key, value in named:
             inner["properties"][key] = _or_variable(value)
@@ -169,7 +172,7 @@ def _is_scalar(node: Node) -> bool:
 
 
 def _linked(node: Node) -> Node:
-    """The schema with the choice of kinds wherever a field holds one."""
+    """Replace each field that holds a kind with a reference to the choice of kinds."""
     for inner in _below(node):
         if "kindsOf" in inner:
             inner.pop("type")
@@ -177,12 +180,12 @@ def _linked(node: Node) -> Node:
         if "kindOf" in inner:
             inner["$ref"] = f"#/$defs/{_slug(inner.pop('kindOf'))}"
             default = inner.pop("defaultKind")
-            assert default is None, "a schema with a kind by default would need a branch of its own"
+            assert default is None, "a field with a default kind would need another branch in the schema"
     return node
 
 
 def _choice(registry: Registry[Any], kinds: Mapping[str, Any], references: Mapping[Any, str]) -> Node:
-    """One kind of a registry: its bare name, or a mapping with its parameters."""
+    """Return the schema of one kind of a registry: its name alone, or a mapping with its parameters."""
     alone = {name: kind for name, kind in kinds.items() if not _needs(kind.Params)}
     branches = [
         {
@@ -201,7 +204,7 @@ def _choice(registry: Registry[Any], kinds: Mapping[str, Any], references: Mappi
 
 
 def _mapping(kinds: Mapping[str, Any], names: Mapping[str, str], definitions: Mapping[str, Node]) -> Node:
-    """Several kinds of a registry by their names: each a switch, the value of its main parameter, or a mapping."""
+    """Return the schema of several kinds by name: each is a switch, the value of its main parameter, or a mapping."""
     properties = {}
     for name, kind in kinds.items():
         main = definitions[names[name]]["properties"][kind.main] if kind.main is not None else {}
@@ -221,7 +224,7 @@ def _needs(model: type[BaseModel]) -> list[str]:
 
 
 def _names(registry: Registry[Any], kinds: Mapping[str, Any]) -> Node:
-    """The name of a kind: one that is known, a user's own, or what a variable holds."""
+    """Return the schema of a kind's name: a registered name, a user's own kind, or a variable."""
     known = [{**_named(name), "description": description_of(kind)} for name, kind in kinds.items()]
     own = {"type": "string", "pattern": OWN_KIND, "description": f"Your own {registry.what}, as `module:name`."}
     return {"anyOf": [*known, own, {"$ref": "#/$defs/variable"}]}

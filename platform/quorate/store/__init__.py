@@ -1,4 +1,4 @@
-"""Finished work on disk: blobs named by their content, small manifests put atomically, leases."""
+"""Store finished work on disk: blobs named by their content, manifests written atomically, and leases."""
 
 from quorate.store.backend import Backend, Entry, LocalBackend
 from quorate.store.blobs import Damaged, Manifest, Store

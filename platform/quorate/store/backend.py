@@ -1,4 +1,4 @@
-"""Named bytes, put atomically: the contract, and its files below a folder."""
+"""Read and write named bytes atomically: the contract of a backend, and the backend for a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTIAL = ".new-"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something in a store: its name, its size in bytes, and the seconds since it was written or touched."""
+    """An item in a store: its name, its size in bytes, and the seconds since it was last written or touched."""
 
     name: str
     size: int
@@ -27,18 +27,18 @@ class Entry:
 
 
 class Backend(Protocol):
-    """Named bytes. `create`, `swap`, and `touch` with `remove_idle`, are atomic against every other process."""
+    """Named bytes. `create` and `swap` are atomic across processes, and so are `touch` and `remove_idle` together."""
 
     def read(self, name: str) -> bytes | None: ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Put the whole content, or nothing; replace what is there."""
+        """Write the whole content or nothing; replaces existing content."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Put the content where there is none; False where there is some."""
+        """Write the content if there is none, or return False."""
 
     def swap(self, name: str, old: bytes | None, new: bytes | None) -> bool:
-        """Replace `old` (None: nothing there) by `new` (None: remove); False where it is not `old`."""
+        """Replace `old` (None: absent) by `new` (None: remove), or return False if the content is not `old`."""
 
     def move(self, name: str, to: str) -> None: ...
 
@@ -49,17 +49,17 @@ class Backend(Protocol):
     def entries(self, prefix: str) -> Iterator[Entry]: ...
 
     def torn(self) -> Iterator[Entry]:
-        """What writes that a crash cut short have left; it has no part in the content."""
+        """Yield the files of writes that a crash interrupted; they are not part of the content."""
 
     def touch(self, name: str) -> bool:
-        """Note that it is in use now; False where it is not there."""
+        """Mark an item as used now, or return False if it does not exist."""
 
     def remove_idle(self, name: str, seconds: float) -> bool:
-        """Remove what was neither written nor touched for so long; False where it was, or is not there."""
+        """Remove an item that was not written or touched for `seconds`; return False if it was, or is absent."""
 
 
 class LocalBackend:
-    """Files below a folder: written apart, synced, then renamed or linked into place."""
+    """Files below a folder: written to a temporary file, synced, then renamed or linked to the final name."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -127,7 +127,7 @@ class LocalBackend:
                 os.utime(path)
         except FileNotFoundError:
             return False
-        except PermissionError:  # somebody else's file in a shared store
+        except PermissionError:  # another user's file in a shared store
             return (self.root / name).exists()
         return True
 
@@ -143,7 +143,7 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[Path]:
-        """The path of `name`, alone among those who ask for a lock in its folder."""
+        """Yield the path of `name` while holding the exclusive lock of its folder."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with (path.parent / ".lock").open("w") as lock:

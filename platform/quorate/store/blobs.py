@@ -1,4 +1,4 @@
-"""Finished work: blobs named by their content, and small manifests that are put after them."""
+"""Store finished work as blobs named by their content, and as small manifests that are written after them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Manifest = dict[str, Any]
 
 
 class Damaged(ValueError):
-    """Stored content is not what its name or checksum says."""
+    """Stored content does not match its name or checksum."""
 
 
 class Store:
-    """Blobs first, the manifest last: a manifest in place means that its work is finished."""
+    """Blobs and manifests; the manifest is written last, so its existence means that its work is finished."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
     def put(self, content: bytes) -> str:
-        """Keep a blob and give its name, the SHA-256 of its content."""
+        """Store a blob and return its name, the SHA-256 of its content."""
         name = hashlib.sha256(content).hexdigest()
         if self.backend.read(_blob(name)) != content or not self.backend.touch(_blob(name)):
             self.backend.write(_blob(name), content)
         return name
 
     def get(self, name: str) -> bytes:
-        """A blob, verified; raises `Damaged` where it is missing or changed, and sets it aside."""
+        """Return a verified blob; raises `Damaged` if it is missing or changed. Moves a changed one to `damaged/`."""
         content = self.backend.read(_blob(name))
         if content is None:
             raise Damaged(f"the blob {name[:12]} is missing")
@@ -43,26 +43,26 @@ class Store:
         return content
 
     def size(self, name: str) -> int:
-        """The bytes of a blob, 0 where it is missing; it is not read."""
+        """Return the size of a blob in bytes without reading it; 0 if it is missing."""
         place = _blob(name)
         return sum(entry.size for entry in self.backend.entries(str(Path(place).parent)) if entry.name == place)
 
     def commit(self, space: str, key: str, manifest: Manifest) -> Manifest:
-        """Finish a piece of work; the first commit stays, and what stands is returned."""
+        """Finish a piece of work: the first commit stays, and its manifest is returned."""
         if self.backend.create(_manifest(space, key), _sealed(manifest)):
             return manifest
         standing = self.find(space, key)
         return standing if standing is not None else self.commit(space, key, manifest)
 
     def replace(self, space: str, key: str, manifest: Manifest) -> None:
-        """Put a manifest over the one that is there and drop the blobs that only that one named: checkpoints."""
+        """Replace a manifest and remove the blobs that only the old one named; used for checkpoints."""
         before = self.find(space, key) or {}
         self.backend.write(_manifest(space, key), _sealed(manifest))
         for blob in set(before.values()) - set(manifest.values()):
             self.backend.remove(_blob(blob))
 
     def find(self, space: str, key: str) -> Manifest | None:
-        """The manifest, or None; a damaged one is set aside."""
+        """Return the manifest or None; a damaged manifest is moved to `damaged/`."""
         content = self.backend.read(_manifest(space, key))
         if content is None:
             return None
@@ -73,15 +73,15 @@ class Store:
             return None
 
     def use(self, space: str, key: str) -> Manifest | None:
-        """As `find`, and noted: what was used lately is not collected."""
+        """Like `find`, but also mark the manifest as used: recently used work is not collected."""
         return self.find(space, key) if self.backend.touch(_manifest(space, key)) else None
 
     def set_aside(self, space: str, key: str) -> None:
-        """Move a manifest out of the way, so that its work is done again; nothing is deleted."""
+        """Move a manifest to `damaged/`, so that its work is done again; nothing is deleted."""
         self.backend.move(_manifest(space, key), f"damaged/{space}-{key}.json")
 
     def drop(self, space: str, key: str) -> None:
-        """Remove a manifest and the blobs that it names; for checkpoints, which nothing else refers to."""
+        """Remove a manifest and its blobs; for checkpoints, because no other manifest names their blobs."""
         manifest = self.find(space, key)
         if manifest is None:
             return
@@ -95,7 +95,7 @@ class Store:
     def lease(
         self, name: str, *, waiting: Callable[[str], None], beat: float = 2.0, keys: Sequence[str] = ()
     ) -> AbstractContextManager[None]:
-        """Hold `name` alone, see `leases.hold`; fits under `keys` are not collected meanwhile."""
+        """Hold the lease `name` (see `leases.hold`); the fits under `keys` are not collected meanwhile."""
         return leases.hold(
             self.backend, name, waiting=waiting, beat=beat, pins=[_manifest("fits", key) for key in keys]
         )

@@ -1,4 +1,4 @@
-"""What a store holds and what of it can go: garbage, checkpoints, old work, whatever is above a size."""
+"""Inspect and garbage-collect a store."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from quorate.store import Entry, Manifest, Store
 from quorate.store.leases import pinned
 
 GRACE = 3600.0
-"""Seconds for which what was written or used is never garbage: a job writes blobs before the manifest that names
-them, and reads the files of finished members once more when it packs its bundle."""
+"""Seconds after its last write or use in which an item is never garbage: a job writes blobs before the manifest that
+names them, and reads the files of finished members again when it packs its bundle."""
 
 _SPACES = ("fits", "features", "predictions", "checkpoints")
 _BROKEN = "without a blob"
@@ -23,7 +23,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class StoredWork:
-    """One manifest with the blobs that it names."""
+    """A manifest with the names of its blobs."""
 
     entry: Entry
     space: str
@@ -34,7 +34,7 @@ class StoredWork:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything in a store; blobs by their SHA-256."""
+    """The content of a store; blobs by their SHA-256."""
 
     pieces: list[StoredWork]
     blobs: dict[str, Entry]
@@ -43,19 +43,19 @@ class Inventory:
     rest: list[Entry]
 
     def is_whole(self, piece: StoredWork) -> bool:
-        """Whether every blob is there; what lacks one is found by no job."""
+        """Return whether all its blobs exist; jobs do not find work that lacks one."""
         return piece.blobs <= self.blobs.keys()
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The total size in bytes."""
         lone = (*self.blobs.values(), *self.damaged, *self.torn, *self.rest)
         return sum(piece.entry.size for piece in self.pieces) + sum(entry.size for entry in lone)
 
 
 @dataclass
 class Usage:
-    """How many there are, how many bytes they take, and the seconds of training that are in them."""
+    """The number of items, their size in bytes, and the seconds of training that they represent."""
 
     count: int = 0
     size: int = 0
@@ -67,7 +67,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class RetentionRules:
-    """What may go beside garbage: every checkpoint, work unused for so many seconds, what is above so many bytes."""
+    """What to remove besides garbage.
+
+    `checkpoints` removes all checkpoints; `older_than` removes work that was not used for this number of seconds;
+    `max_size` removes the least recently used work until the store has at most this number of bytes.
+    """
 
     checkpoints: bool = False
     older_than: float | None = None
@@ -76,7 +80,7 @@ class RetentionRules:
 
 @dataclass
 class Collection:
-    """What went (or would go), by reason, and the store's bytes before and after."""
+    """What was removed (or would be), by reason, and the size of the store in bytes before and after."""
 
     before: int
     after: int
@@ -88,7 +92,7 @@ class Collection:
 
 
 def take_stock(store: Store) -> Inventory:
-    """Look at everything once; a manifest that is damaged is set aside on the way."""
+    """List the content of a store; damaged manifests are moved to `damaged/`."""
     stock = Inventory([], {}, [], list(store.backend.torn()), [])
     for entry in store.backend.entries(""):
         space, _, rest = entry.name.partition("/")
@@ -109,7 +113,7 @@ def take_stock(store: Store) -> Inventory:
 
 
 def by_space(stock: Inventory) -> dict[str, Usage]:
-    """Sizes by what things are; a blob that several manifests name counts for the first of them."""
+    """Return the usage by space; a blob that several manifests name counts for the first of them."""
     shares = {space: Usage() for space in _SPACES}
     for piece, size in _sized(stock.pieces, stock):
         if stock.is_whole(piece):
@@ -124,7 +128,7 @@ def by_space(stock: Inventory) -> dict[str, Usage]:
 
 
 def by_kind(stock: Inventory) -> dict[str, Usage]:
-    """Finished fit tasks by the kind of their member."""
+    """Return the usage of finished fit tasks by the kind of their member."""
     shares: dict[str, Usage] = {}
     finished = [piece for piece in stock.pieces if piece.space == "fits" and stock.is_whole(piece)]
     for piece, size in _sized(finished, stock):
@@ -134,11 +138,11 @@ def by_kind(stock: Inventory) -> dict[str, Usage]:
 
 
 def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Collection:
-    """Remove garbage and what `rules` let go, while jobs may run on the store.
+    """Remove garbage and the work that `rules` select; jobs may run on the store at the same time.
 
-    Use is the time of a manifest's file, which is touched whenever a job finds it. What the holder of
-    a lease has pinned stays, and so does what was used within `GRACE`, checkpoints apart; both are asked again
-    in the moment of removal. A manifest goes before its blobs, so that nothing is ever half there.
+    The last use of a manifest is the time of its file, which is touched whenever a job finds it. Work that the
+    holder of a lease has pinned stays. Work that was used within `GRACE` stays too, except checkpoints; the last use
+    is checked again at the moment of removal. A manifest is removed before its blobs, so no manifest lacks a blob.
     """
     begun = time.monotonic()
     stock, backend = take_stock(store), store.backend
@@ -147,7 +151,7 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
     free = {blob: entry.size for blob, entry in stock.blobs.items() if blob not in uses}
 
     def remove(entry: Entry, grace: float) -> bool:
-        # What was touched since we looked is young, however long we took.
+        # An item that was touched after the inventory is young, however long the collection takes.
         looked = time.monotonic() - begun
         return entry.idle >= grace if dry_run else backend.remove_idle(entry.name, grace + looked)
 
@@ -188,7 +192,7 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
 
 
 def _sized(pieces: list[StoredWork], stock: Inventory) -> Iterator[tuple[StoredWork, int]]:
-    """Each piece with its bytes, those of blobs that no earlier piece named included."""
+    """Yield each piece with its size in bytes, including blobs that no earlier piece named."""
     seen: set[str] = set()
     for piece in pieces:
         own = piece.blobs - seen
@@ -197,7 +201,7 @@ def _sized(pieces: list[StoredWork], stock: Inventory) -> Iterator[tuple[StoredW
 
 
 def _blobs_of(value: Any) -> Iterator[str]:
-    """The SHA-256 hashes anywhere in a manifest."""
+    """Yield all SHA-256 hashes in a manifest."""
     if isinstance(value, dict):
         for inner in value.values():
             yield from _blobs_of(inner)

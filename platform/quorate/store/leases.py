@@ -1,4 +1,4 @@
-"""A lease: one holder of a name at a time, told by a counter that it raises; no clocks are compared."""
+"""Leases give a name to one holder at a time. The holder increments a counter, so no clocks are compared."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pathlib import Path
 from quorate.store.backend import Backend
 
 SILENCE = 600.0
-"""Seconds without a beat after which a holder on another host no longer protects what it pinned."""
+"""Seconds without a beat after which the pins of a holder on another host are ignored."""
 
 
 @contextlib.contextmanager
 def hold(
     backend: Backend, name: str, *, waiting: Callable[[str], None], beat: float = 2.0, pins: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Hold `name` alone; `waiting` is told who holds it while it is somebody else.
+    """Hold the lease `name` exclusively; `waiting` is called with its present holder if that is somebody else.
 
-    The holder raises a counter every `beat` seconds. One whose counter stands still for ten beats
-    of the waiting side's own clock, or that is a process of this host which has ended, has lost
-    the lease. Two holders at once do no harm: the first commit of a piece of work stays.
+    The holder increments a counter every `beat` seconds. It loses the lease if the counter does not change for ten
+    beats on the clock of the waiting process, or if it was a process of this host that has ended. Two holders at
+    once do no harm: the first commit of a piece of work stays.
 
-    What is stored under the names `pins` is not to be collected meanwhile, and counts as used at the end.
+    Items under the names `pins` are not collected while the lease is held, and are marked as used at the end.
     """
     place = f"leases/{name}.json"
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "beats": 0}
@@ -41,7 +41,7 @@ def hold(
             if over.wait(beat):
                 return
             new = json.dumps(mine | {"beats": beats}).encode()
-            with contextlib.suppress(OSError):  # such as a full disk: the next beat may have room again
+            with contextlib.suppress(OSError):  # such as a full disk, which may have space again at the next beat
                 if backend.swap(place, held, new):
                     held = new
 
@@ -71,7 +71,7 @@ def _pinned(backend: Backend, place: str, pins: Sequence[str]) -> Iterator[None]
 
 
 def pinned(backend: Backend) -> set[str]:
-    """What the holders of leases have pinned; a list that a lost holder left behind is removed."""
+    """Return the names that holders of leases have pinned; removes the lists of lost holders."""
     idle = {entry.name: entry.idle for entry in backend.entries("leases")}
     names: set[str] = set()
     for place in list(backend.names("pins")):
@@ -85,7 +85,7 @@ def pinned(backend: Backend) -> set[str]:
 
 
 def _is_lost(holder: bytes, idle: float) -> bool:
-    """Whether a holder has ended, or is on another host and has long been silent."""
+    """Return whether a holder has ended, or is on another host without a beat for `SILENCE` seconds."""
     if _is_gone(holder):
         return True
     elsewhere: bool = json.loads(holder)["host"] != socket.gethostname()
@@ -95,7 +95,7 @@ def _is_lost(holder: bytes, idle: float) -> bool:
 def _acquire(
     backend: Backend, place: str, mine: Mapping[str, object], *, waiting: Callable[[str], None], beat: float
 ) -> bytes:
-    """Wait until `place` is free or its holder is lost, then take it; gives what was written."""
+    """Wait until `place` is free or its holder is lost, then take it; returns the written content."""
     content = json.dumps(mine).encode()
     seen, since, told = None, time.monotonic(), False
     while True:
@@ -114,7 +114,7 @@ def _acquire(
 
 
 def _is_gone(content: bytes) -> bool:
-    """Whether the holder was a process of this host that has ended."""
+    """Return whether the holder was a process of this host that has ended."""
     try:
         holder = json.loads(content)
         return bool(holder["host"] == socket.gethostname() and _born(holder["pid"]) != holder["born"])
@@ -123,7 +123,7 @@ def _is_gone(content: bytes) -> bool:
 
 
 def _born(pid: int) -> str | None:
-    """Something that tells a process from a later one with the same number; None where there is none."""
+    """Return a value that distinguishes a process from a later one with the same number; None if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

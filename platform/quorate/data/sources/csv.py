@@ -1,4 +1,4 @@
-"""Tables from CSV files."""
+"""Read tables from CSV files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quorate.registry import DATASETS
 class CsvParams(TableParams):
     kind: Literal["csv"] = "csv"
     separator: str = Field(",", min_length=1, max_length=1)
-    """The character between two values; `"\\t"` in double quotes is a tabulator."""
+    """The character between two values; `"\\t"` in double quotes is a tab."""
 
 
 @DATASETS.register("csv")

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 hand-written digits, 8x8, grey: no download, for a first try and for tests."""
+"""Read scikit-learn's 1,797 handwritten digits, 8x8, grey: for a first try and for tests, without a download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quorate.registry import DATASETS
 class DigitsParams(DataParams):
     kind: Literal["digits"] = "digits"
     test: TestSplit | None = TestSplit(fraction=0.25, seed=0)
-    """The held-out part; `null` tests on nothing."""
+    """The held-out fraction; `null` holds out no test rows."""
 
 
 @DATASETS.register("digits")

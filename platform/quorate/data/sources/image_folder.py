@@ -1,4 +1,4 @@
-"""Photographs in class folders: `ROOT/CLASS/*.jpg`."""
+"""Read photographs in class folders: `ROOT/CLASS/*.jpg`."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ from quorate.registry import DATASETS
 from quorate.spec import Bytes, ExistingPath
 
 _NAMED = 20
-"""Corrupt files that a message names."""
+"""Number of corrupt files in a message."""
 
 
 class ImageFolderParams(DataParams):
     kind: Literal["image_folder"] = "image_folder"
     train: ExistingPath
-    """The folder whose folders are the classes."""
+    """The folder with one folder per class."""
     test: ExistingPath | TestSplit | None = None
     """Another such folder, or `{fraction: 0.2}` of the training rows."""
     size: int = Field(ge=4, le=4096)
     """Side of the centre crop that members see, in pixels."""
     resize: int | None = Field(None, ge=4, le=8192)
-    """Length to which the shorter side is resized before the crop; `size` when left out."""
+    """Length to which the shorter side is resized before the crop; by default `size`."""
     channels: Literal[1, 3] = 3
     """3 for colour, 1 for grey."""
     on_corrupt: Literal["error", "skip"] = "error"
-    """What to do with files that cannot be decoded: name them and end, or leave them out and count them."""
+    """What to do with files that cannot be decoded: stop and list them, or leave them out and count them."""
     in_memory: Bytes = 2 << 30
-    """Decoded images are kept in memory up to this size, and decoded again for each batch above it."""
+    """Maximum size of the decoded images in memory; larger data sets are decoded again for each batch."""
     groups: str | None = None
-    """A regular expression, searched in each file's path below `train`; its first group names the row's group."""
+    """A regular expression that is searched in each file's path below `train`; its first group is the row's group."""
     unlabelled: ExistingPath | None = None
-    """A folder with more files, in folders or not, whose class nobody knows."""
+    """A folder with additional images without class labels, in subfolders or not."""
 
     @field_validator("groups")
     @classmethod
     def _has_a_group(cls, pattern: str | None) -> str | None:
         try:
             if pattern is not None and not re.compile(pattern).groups:
-                raise ValueError(f"{pattern!r} has no group; put what names the group in (parentheses)")
+                raise ValueError(f"{pattern!r} has no group; put the part that names the group in (parentheses)")
         except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return pattern
 
 
 @DATASETS.register("image_folder")
 class ImageFolder:
-    """Picture files in one folder for each class."""
+    """Picture files in one folder per class."""
 
     Params = ImageFolderParams
 
@@ -97,13 +97,13 @@ def _groups(paths: Sequence[Path], root: Path, pattern: str) -> NDArray[np.int64
         place = path.relative_to(root).as_posix()
         match = re.search(pattern, place)
         if match is None or match[1] is None:
-            raise DataError(f"{pattern!r} finds no group in {place!r} below {root}", "groups")
+            raise DataError(f"{pattern!r} matches no group in {place!r} below {root}", "groups")
         names.append(match[1])
     return groups_of(pd.Series(names))
 
 
 def _pictures(root: Path, params: ImageFolderParams, key: str) -> tuple[Images, list[Path], tuple[str, ...]]:
-    """The images below `root`, their files, and notes on what was left out."""
+    """Return the images below `root`, their files, and notes on what was left out."""
     try:
         found: PictureFolder = pictures_below(root) if key == "unlabelled" else class_folders(root)
     except DataError as error:
@@ -131,7 +131,7 @@ def _pictures(root: Path, params: ImageFolderParams, key: str) -> tuple[Images, 
 
 
 def _decode(paths: Sequence[Path], params: ImageFolderParams) -> tuple[Images, list[Path], list[str]]:
-    """Every file once: the images, the files that they came from, and what was wrong with the others."""
+    """Decode every file once; return the images, their files, and the errors of the other files."""
     shape = (params.size, params.size, params.channels)
     keep = len(paths) * int(np.prod(shape)) <= params.in_memory
     pixels = np.empty((len(paths) if keep else 1, *shape), np.uint8)

@@ -1,4 +1,4 @@
-"""Images and labels from NumPy archives."""
+"""Read images and labels from NumPy archives."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class NpzParams(RoleParams):
     labels: str = "labels"
     """Name of the label array: (N,), integers or text."""
     classes: ExistingPath | None = None
-    """A text file with one class name a line; integer labels are positions in it."""
+    """A text file with one class name per line; integer labels are positions in it."""
     unlabelled: ExistingPath | None = None
-    """An archive with more images, in an array of the same name, whose class nobody knows."""
+    """An archive with additional images without class labels, in an array of the same name."""
 
 
 @DATASETS.register("npz")
@@ -59,7 +59,7 @@ class Npz:
 
 
 def read_class_names(path: Path) -> list[str]:
-    """The lines of a text file without blank ones; raises `DataError`."""
+    """Return the lines of a text file except blank ones; raises `DataError`."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -68,24 +68,24 @@ def read_class_names(path: Path) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path} names these classes twice: {', '.join(twice)}", "classes")
     if not names:
-        raise DataError(f"{path} is empty; one class name a line is needed", "classes")
+        raise DataError(f"{path} is empty; it must have one class name per line", "classes")
     return names
 
 
 def read_images(path: Path, name: str = "images") -> Pixels:
-    """The array `name` of an archive as uint8 (N, H, W, C); raises `DataError`."""
+    """Read the array `name` of an archive as uint8 (N, H, W, C); raises `DataError`."""
     return _images(_array(path, name, "images"), f"{path}: {name}")
 
 
 def read_signature(path: Path, name: str = "images") -> ImageSignature:
-    """What the images in the array `name` are, by its header alone; raises `DataError`."""
+    """Return the signature of the images in the array `name` from its header alone; raises `DataError`."""
     header = _header(path, name, "images")
     blank = np.broadcast_to(np.zeros((), header.dtype), header.shape)
     return ArrayImages(_images(blank, f"{path}: {name}")).signature
 
 
 def read_labels(path: Path, name: str = "labels") -> np.ndarray:
-    """The array `name` of an archive as integers, truth values or text; raises `DataError`."""
+    """Read the array `name` of an archive as integers, truth values or text; raises `DataError`."""
     try:
         return plain_labels(_array(path, name, "labels"))
     except LabelError as error:
@@ -95,12 +95,12 @@ def read_labels(path: Path, name: str = "labels") -> np.ndarray:
 def _read(
     path: Path, params: NpzParams, names: list[str] | None, key: str, coding: LabelCoding | None = None
 ) -> Dataset:
-    """The rows of an archive, its labels by the `coding` of the training labels."""
+    """Read the rows of an archive; its labels have the `coding` of the training labels."""
     pixels = _images(_array(path, params.images, "images"), f"{path}: {params.images}")
     labels = read_labels(path, params.labels)
     if labels.shape != (len(pixels),):
         raise DataError(
-            f"{path}: {len(pixels)} images but labels of shape {labels.shape}; one label a row is needed", key
+            f"{path}: {len(pixels)} images but labels of shape {labels.shape}; one label per row is required", key
         )
     coding = coding or coding_of(labels, names)
     try:
@@ -111,7 +111,7 @@ def _read(
     def column(name: str, role: str) -> pd.Series[Any]:
         values = _array(path, name, role)
         if values.shape != (len(pixels),):
-            raise DataError(f"{path}: {name} has shape {values.shape}; one value for each of {len(pixels)} rows", role)
+            raise DataError(f"{path}: {name} has shape {values.shape}; {len(pixels)} values are required", role)
         return pd.Series(values)
 
     def place(row: int | None) -> str:
@@ -130,7 +130,7 @@ def _unlabelled(path: Path, params: NpzParams, train: Dataset) -> ArrayImages:
 
 @dataclass(frozen=True)
 class Header:
-    """What an archive says of one of its arrays."""
+    """The header of an array in an archive."""
 
     name: str
     shape: tuple[int, ...]
@@ -141,14 +141,14 @@ class Header:
 
 
 def read_headers(path: Path) -> list[Header]:
-    """The arrays of an archive, none of them read; raises `DataError` where the file is no archive."""
+    """Return the headers of an archive without reading its arrays; raises `DataError` if it is not an archive."""
     found = []
     try:
         with path.open("rb") as file:
             start = file.read(len(MAGIC_PREFIX))
         if not zipfile.is_zipfile(path):
             single = start == MAGIC_PREFIX
-            what = "is empty" if not start else "is a single array" if single else "is no .npz archive, or cut short"
+            what = "is empty" if not start else "is a single array" if single else "is not a complete .npz archive"
             raise DataError(f"{path} {what}; save images and labels with numpy.savez")
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -165,9 +165,9 @@ def read_headers(path: Path) -> list[Header]:
 
 
 def objects_error(path: Path, name: str) -> DataError:
-    """For an array of Python objects, which only unpickling could read."""
+    """Return the error for an array of Python objects, which only unpickling could read."""
     return DataError(
-        f"{path}: the array {name!r} holds Python objects, which are not read; save text as {name}.astype(str) and "
+        f"{path}: the array {name!r} holds Python objects, which are not loaded; save text as {name}.astype(str) and "
         f"numbers as {name}.astype('int64')"
     )
 
@@ -193,9 +193,9 @@ def _array(path: Path, name: str, key: str) -> np.ndarray:
 
 def _images(pixels: np.ndarray, where: str, key: str = "images") -> Pixels:
     if pixels.dtype != np.uint8:
-        raise DataError(f"{where} is {pixels.dtype}; uint8 (0..255) is needed: scale and convert it", key)
+        raise DataError(f"{where} is {pixels.dtype}; uint8 (0..255) is required: scale and convert it", key)
     if pixels.ndim not in (3, 4) or 0 in pixels.shape:
-        raise DataError(f"{where} has shape {pixels.shape}; (N, H, W) or (N, H, W, C) is needed", key)
+        raise DataError(f"{where} has shape {pixels.shape}; (N, H, W) or (N, H, W, C) is required", key)
     try:
         return as_images(pixels).pixels
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Tables from Parquet files."""
+"""Read tables from Parquet files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets of torchvision by name, downloaded by torchvision where they are not yet."""
+"""Read data sets of torchvision by name; torchvision downloads those that are missing."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "SVHN": _SPLIT,
     "USPS": _FLAG,
 }
-"""What torchvision's class of the name takes for the training rows and for the test rows.
+"""Arguments of torchvision's class of each name, for the training rows and for the test rows.
 
-They are those whose samples are pictures of one size with an integer for the class and a test part of their own.
+These are the data sets of pictures of one size with an integer as class and their own test part.
 """
 
 
 def _folder(value: str, info: ValidationInfo) -> str:
-    """The folder below that of the job file if it is there, else below the present one."""
+    """Return the folder below that of the job file if it exists, or else below the current folder."""
     path = Path(value).expanduser()
     beside: Path = (info.context or {}).get("base", Path()) / path
     return str((beside if beside.is_dir() else path).absolute())
@@ -48,7 +48,7 @@ class TorchvisionParams(DataParams):
     root: Annotated[str, AfterValidator(_folder)] = "~/.cache/quorate/torchvision"
     """The folder where torchvision keeps its data sets."""
     download: bool = True
-    """Whether torchvision may download what is not in `root`."""
+    """Whether torchvision may download data sets that are not in `root`."""
 
     @field_validator("kind")
     @classmethod
@@ -62,7 +62,7 @@ class TorchvisionParams(DataParams):
 
 @DATASETS.register("torchvision/")
 class TorchvisionData:
-    """Pictures with labels as torchvision has them, its own training and test part."""
+    """Pictures with labels, with torchvision's training and test parts."""
 
     Params = TorchvisionParams
 
@@ -89,14 +89,14 @@ class TorchvisionData:
 def _read(
     name: str, options: dict[str, Any], params: TorchvisionParams
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Pixels uint8 (N, H, W, C), labels (N,), and the names of those labels that have one."""
-    from torchvision import datasets  # imports torch: seconds
+    """Return pixels uint8 (N, H, W, C), labels (N,), and the names of the labels that have one."""
+    from torchvision import datasets  # importing torch takes seconds
 
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
             found = getattr(datasets, name.split("-")[0])(params.root, download=params.download, **options)
-    except Exception as error:  # noqa: BLE001 - of many libraries: network, archives, files
+    except Exception as error:  # noqa: BLE001 - many libraries raise: network, archives, files
         raise _problem(name, params, error) from None
     labels = np.empty(len(found), np.int64)
     pixels = np.empty((0, 0, 0, 0), np.uint8)
@@ -113,8 +113,8 @@ def _problem(name: str, params: TorchvisionParams, error: Exception) -> DataErro
     reason = (str(error).strip().splitlines() or [repr(error)])[0]
     if not params.download:
         return DataError(
-            f"{name} cannot be read from {params.root}: {reason}; set download: true, or name the folder that "
-            "torchvision has filled",
+            f"{name} cannot be read from {params.root}: {reason}; set download: true, or set root to the folder "
+            "of torchvision's data sets",
             "root",
         )
     return DataError(
