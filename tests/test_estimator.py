@@ -208,7 +208,7 @@ def test_images_of_another_shape_or_type_are_refused(digits_in_colour: tuple[np.
 
     with pytest.raises(ValueError, match=r"images of \(8, 8, 1\) \(H, W, C\), but the ensemble takes \(8, 8, 3\)"):
         ensemble.predict(pixels[..., :1])
-    with pytest.raises(ValueError, match=r"images of 8x8x3 are needed, uint8 .*; this is ndarray of shape .*float64"):
+    with pytest.raises(ValueError, match=r"images of 8x8x3 are required: uint8 .*; this is ndarray of shape .*float64"):
         ensemble.predict(pixels / 255)
     with pytest.raises(ValueError, match="images are uint8"):
         quick().fit(pixels / 255, y)
