@@ -122,7 +122,7 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate_in
         (("evaluate", "new.npz", "-o", "/proc/report"), ["-o /proc/report: cannot be written"]),
         (("predict", "new.npz", "--run", ""), ["--run is empty"]),
         (("predict", "new.npz", "--run", "pictures"), ["there is no run 'pictures'"]),
-        (("train", "job.yaml", "--budget", "soon"), ["error: --budget soon: execution.budget: 'soon' is no time"]),
+        (("train", "job.yaml", "--budget", "soon"), ["error: --budget soon: execution.budget: 'soon' is not a time"]),
         (("train", "job.yaml", "--budget", "7"), ["'7' has no unit; write '7s', '7m' or '7h'"]),
         (("train", "job.yaml", "--executor", "slurm"), ["error: --executor slurm: execution.executor: 'slurm'"]),
         (("train", "job.yaml", "--set", "members.svm.c=1"), ["--set members.svm.c=1: members.svm.c: unknown key 'c'"]),

@@ -100,7 +100,7 @@ def test_a_kind_is_shown_with_its_keys(command: Command, tmp_path: Path) -> None
         "name": "optimizer",
         "type": "optimizer",
         "default": "sgd",
-        "meaning": "What turns gradients into steps; see the optimizers below.",
+        "meaning": "The update rule for the weights; see the optimizers below.",
     }
     assert "kind" not in keys
 

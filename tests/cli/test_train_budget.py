@@ -49,9 +49,9 @@ def command(here: Here, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 @pytest.mark.parametrize(
     ("budget", "words"),
     [
-        ("5 parsecs", ["execution.budget", "'5 parsecs' is no time", "'30m'"]),
+        ("5 parsecs", ["execution.budget", "'5 parsecs' is not a time", "'30m'"]),
         ("0s", ["execution.budget", "greater than 0"]),
-        ("", ["execution.budget", "'' is no time"]),
+        ("", ["execution.budget", "'' is not a time"]),
         ("300", ["execution.budget", "'300' has no unit", "'300s'"]),
         ("-5s", ["execution.budget"]),
     ],
