@@ -16,8 +16,12 @@ from quorate.cli.options import JsonOption, runs_folder, store_uri
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
     from rich.console import Console
 
+    from quorate.job.features import FeatureSummary
+    from quorate.plan.tasks import Plan
     from quorate.spec import Job
 
 
@@ -164,7 +168,6 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     from quorate.job.planning import plan_job
     from quorate.job.training import find_finished
     from quorate.plan.opening import open_data
-    from quorate.report.columns import TableColumn, fit
     from quorate.results.results import Results
     from quorate.store import open_store
 
@@ -172,7 +175,15 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     with Workplace(job.spec.execution.executor, address, lambda executor: None) as place:
         plan = plan_job(job, context, place)  # on a cluster, its hardware decides numerics and keys
     results = Results(open_store(store))
-    done, features = find_finished(plan, results), summaries(plan, results.has_features)
+    done, features = set(find_finished(plan, results)), summaries(plan, results.has_features)
+    if as_json:
+        typer.echo(json_text(_plan_json(job, plan, done, features)))
+    else:
+        _print_plan(plan, done, features, console)
+
+
+def _plan_json(job: Job, plan: Plan, done: Set[str], features: Sequence[FeatureSummary]) -> dict[str, Any]:
+    """The plan as JSON; `done` are the keys of finished fit tasks."""
     tasks = [
         {
             "member": task.label,
@@ -187,27 +198,31 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
         }
         for task in plan.tasks
     ]
-    if as_json:
-        said = {
-            "job": job.spec.name,
-            "validation": context.folds.reason,
-            "warnings": context.warnings,
-            "tasks": tasks,
+    asked = [
+        {
+            "backbone": part.backbone.arch,
+            "of": part.images,
+            "rows": part.rows,
+            "pieces": len(part.tasks),
+            "finished_pieces": part.finished,
+            "resources": str(part.tasks[0].resources),
+            "estimated_seconds": round(sum(task.cost for task in part.tasks), 1),
         }
-        asked = [
-            {
-                "backbone": part.backbone.arch,
-                "of": part.images,
-                "rows": part.rows,
-                "pieces": len(part.tasks),
-                "finished_pieces": part.finished,
-                "resources": str(part.tasks[0].resources),
-                "estimated_seconds": round(sum(task.cost for task in part.tasks), 1),
-            }
-            for part in features
-        ]
-        typer.echo(json_text(said | ({"features": asked} if asked else {})))
-        return
+        for part in features
+    ]
+    said = {
+        "job": job.spec.name,
+        "validation": plan.context.folds.reason,
+        "warnings": plan.context.warnings,
+        "tasks": tasks,
+    }
+    return said | ({"features": asked} if asked else {})
+
+
+def _print_plan(plan: Plan, done: Set[str], features: Sequence[FeatureSummary], console: Console) -> None:
+    """Print the plan as a table; `done` are the keys of finished fit tasks."""
+    from quorate.report.columns import TableColumn, fit
+
     about = [
         (
             part.backbone.arch,
@@ -234,8 +249,7 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     ]
     console.print(fit(columns, width=console.width, pad_edge=False).table)
     left = sum(task.cost for task in plan.tasks if task.key not in done)
-    if len(done) < len(tasks):
+    if len(done) < len(plan.tasks):
         left += sum(part.seconds for part in features)
-    console.print(
-        f"{context.folds.reason}; {len(tasks)} fit tasks, {len(done)} finished; about {left:.0f} core seconds left"
-    )
+    counts = f"{len(plan.tasks)} fit tasks, {len(done)} finished"
+    console.print(f"{plan.context.folds.reason}; {counts}; about {left:.0f} core seconds left")
