@@ -98,11 +98,11 @@ def _file(path: Path) -> DataLocation:
     return _with_tests(kind, path, (entry for entry in path.parent.iterdir() if entry.is_file()))
 
 
-def _with_tests(kind: SourceKind, train: Path, beside: Iterable[Path]) -> DataLocation:
+def _with_tests(kind: SourceKind, train: Path, candidates: Iterable[Path]) -> DataLocation:
     """The location of `train`, with neighbours of the same kind that have a usual name of test rows."""
     named = {
         _stem(path): path
-        for path in sorted(beside)
+        for path in sorted(candidates)
         if not is_debris(path.name) and (kind == "image_folder" or _ENDINGS.get(_ending(path)) == kind)
     }
     first, *rest = [*(named[name] for name in TESTS if name in named), None]
@@ -119,8 +119,8 @@ def _in_folder(folder: Path) -> DataLocation:
     if (folder / "train").is_dir() and not train:
         inner = _in_folder(folder / "train")
         if inner.train == folder / "train":
-            beside = (path for path in entries if path.is_dir())
-            found = _with_tests("image_folder", inner.train, beside)
+            candidates = (path for path in entries if path.is_dir())
+            found = _with_tests("image_folder", inner.train, candidates)
             return replace(found, kind=inner.kind)
         return inner
     if len(files) == 1:

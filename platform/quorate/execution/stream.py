@@ -62,7 +62,7 @@ _THREAD = "quorate task: "
 
 @dataclass(frozen=True)
 class Assignment:
-    """One task with all that a worker needs beside the context."""
+    """One task with everything that a worker needs besides the data of the job."""
 
     task: Task
     attempt: int

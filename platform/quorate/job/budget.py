@@ -156,7 +156,7 @@ def train_dev_seconds(plan: Plan) -> float:
 def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
     """Count folds as out of time where a network got less than half as far as in its furthest one.
 
-    Their predictions would stand beside much better ones under one temperature and weight, and spoil the member. The
+    They would share one temperature and weight with much better predictions, and would spoil the member. The
     checkpoint stays.
     """
     for label in plan.labels:

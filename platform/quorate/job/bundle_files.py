@@ -89,7 +89,7 @@ class SingleNetwork:
     """The files of its models, by the number of the fold."""
     temperature: float
     run: str
-    """What it is called beside the run that it comes from."""
+    """The name of the run that it comes from, a slash, and its own name."""
     oof: Mapping[str, float]
     """Figures on training rows that neither the network nor its temperature has seen."""
     test: Mapping[str, float] | None
@@ -100,7 +100,7 @@ class SingleNetwork:
 
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork, notes: Mapping[str, bytes]) -> Path:
-    """Write the bundle of one network to `folder`, with the files `notes` beside it."""
+    """Write the bundle of one network to `folder`, with the additional files `notes`."""
     files = dict(notes) | {LOSSES: losses_file(alone.row_losses, data.groups)} | known_file(data.x)
     if alone.unseen is not None:
         files[UNSEEN] = alone.unseen

@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from quorate.spec import Job
 
 @dataclass(frozen=True)
 class Ending:
-    """A job whose ensemble is made, and what its run folder is written from."""
+    """The results of a job from which its run folder is written."""
 
     job: Job
     plan: Plan
@@ -46,7 +47,7 @@ class Ending:
     ensemble: JobEnsemble
     production: Production
 
-    @property
+    @cached_property
     def test(self) -> NDArray[np.float64] | None:
         """The ensemble's probabilities (n, K) of the test rows; None unless each weighted member has predicted them."""
         gathered, combination = self.gathered, self.ensemble.combination
@@ -102,7 +103,7 @@ def write_end(
     assembly: Assembly,
     test: NDArray[np.float64] | None,
 ) -> None:
-    """Write `oof.npz`, `test.npz` and the leaderboard; this comes last and marks the run finished."""
+    """Write `oof.npz`, `test.npz` and, last, the leaderboard, which marks the run as finished."""
     arrays = {
         "proba": gathered.proba,
         "mask": gathered.mask,

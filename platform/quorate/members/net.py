@@ -132,7 +132,7 @@ class Net(Member):
 
     @classmethod
     def views(cls, params: NetParams) -> tuple[str, ...]:
-        """The names of the members that one run gives beside the plain one."""
+        """Names of the members that one fit produces besides the plain one: averages and snapshots."""
         averages = [name for name in ("ema", "swa") if getattr(params, name) is not None]
         return (*averages, *(f"cycle{number}" for number in range(1, params.snapshots)))
 

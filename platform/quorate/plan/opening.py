@@ -55,7 +55,7 @@ def _set_aside(job: Job, opened: OpenedData) -> tuple[Dataset, Dataset | None]:
     if not fraction:
         return opened.train, None
     if opened.test is None:
-        message = "there are no test rows that train_dev could be told from; leave it out"
+        message = "train_dev needs a separate test set, and the data have none; add a test set or leave train_dev out"
         raise job.error((("validation", "train_dev"), message))
     try:
         return hold_out(

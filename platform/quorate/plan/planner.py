@@ -74,7 +74,7 @@ def _feature_tasks(tasks: Sequence[FitTask], context: JobData) -> Iterator[Featu
             for start in range(0, len(data), _FEATURE_ROWS):
                 stop = min(start + _FEATURE_ROWS, len(data))
                 key = digest(what="features", rows=data.rows_digest, start=start, stop=stop, **identity)
-                # 20 Gflop/s on one core, and .2 ms an image beside, as for networks that are trained.
+                # 20 Gflop/s on one core, plus 0.2 ms per image, as for networks that are trained.
                 cost = (stop - start) * (flops / 20e9 + 2e-4)
                 resources = Resources(1, backbone.gpus)
                 yield FeatureTask(key, backbone, part, start, stop, numerics, cost, resources)  # type: ignore[arg-type]

@@ -53,11 +53,11 @@ class FitTask:
     view: str = ""
     """Which of the members that one run gives: empty for the one that is run, `ema` for example for another."""
     others: tuple[FitTask, ...] = ()
-    """What the same run gives beside."""
+    """The tasks of the other members that the same fit produces."""
 
     @property
     def all(self) -> tuple[FitTask, ...]:
-        """This task and what the same run gives beside."""
+        """This task and the tasks of the other members that the same fit produces."""
         return (self, *self.others)
 
     @property

@@ -1,4 +1,4 @@
-"""The process that sends a run folder's journal to MLflow: beside a job, or once for `quorate sync`."""
+"""The process that sends a run folder's journal to MLflow: during a job, or once for `quorate sync`."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _one_pass(sending: Shipment) -> None:
 def _alone(folder: Path, parent: Parent | None) -> Iterator[None]:
     """Hold the folder's lock; the kernel gives it back however this process ends.
 
-    A shipper beside a job waits for the lock as long as the job lives, one pass a few seconds.
+    During a job, the shipper waits for the lock as long as the job lives, one pass a few seconds.
     """
     deadline = time.monotonic() + LOCK_WAIT
     with (folder / "shipper.lock").open("w") as file:

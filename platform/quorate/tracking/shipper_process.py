@@ -1,4 +1,4 @@
-"""The driver's side of tracking: start the shipper beside a job, and ask it how far it is."""
+"""The driver's side of tracking: start the shipper of a job, and ask for its progress."""
 
 from __future__ import annotations
 
