@@ -14,7 +14,6 @@ from tests.cli.conftest import InFolder
 from tests.jobs import Here
 
 from quorate.bundle import Bundle, verified_manifest
-from quorate.diagnostics.reopened import reopen
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
@@ -24,7 +23,7 @@ from quorate.plan.identity import derive_seed
 from quorate.registry import COMBINERS
 from quorate.report.page.values import best_single
 from quorate.report.receipt import as_lines
-from quorate.report.run_report import read_run
+from quorate.report.run_report import RunInputs, read_run
 from quorate.runs.folder import RunFolder
 
 JOB: dict[str, Any] = {
@@ -114,7 +113,7 @@ def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_
     expected = combined(saved["members"].tolist())
     assert not expected.guarded
     assert board["ensemble"]["oof"]["nll"] == pytest.approx(expected.scores["nll"], abs=1e-6)
-    assert best_single(read_run(folder, reopen(folder))).nll == pytest.approx(expected.best_single_nll)
+    assert best_single(read_run(folder, RunInputs.reopened(folder))).nll == pytest.approx(expected.best_single_nll)
     steps = json.loads(said)["steps"]
     assert steps[1]["nll"] == pytest.approx(combined(steps[1]["left"]).combiner_nll - expected.scores["nll"])
 
@@ -270,10 +269,10 @@ def test_members_are_taken_away_though_the_job_s_files_are_gone(quorate_in: InFo
     code, _, said = quorate_in(grouped, "prune", "--run", str(grouped), "--members", "2")
     assert code == 0, said
 
-    page = read_run(RunFolder(grouped), reopen(RunFolder(grouped)))
+    page = read_run(RunFolder(grouped), RunInputs.reopened(RunFolder(grouped)))
 
     assert page.combiner is not None and page.combiner.params.kind == "mean"
-    assert "so its rows cannot be shown" in page.data_note
+    assert "so rows are shown by number only" in page.data_note
 
 
 def test_a_single_member_has_nothing_to_prune(quorate_in: InFolder, tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ import pytest
 from tests.jobs import NET, Here
 from tests.report.finished import Parsed, addresses
 
-from quorate.diagnostics.reopened import reopen
-from quorate.report.run_report import REPORT, read_run, write_report
+from quorate.report.run_report import REPORT, RunInputs, read_run, write_report
 from quorate.runs.folder import RunFolder
 from quorate.spec import load_job
 from quorate.spec.recipe import without_defaults
@@ -119,7 +118,7 @@ def test_what_the_user_can_mend_ends_with_2(
 def test_the_job_in_the_page_is_the_job(here: Here, tmp_path: Path) -> None:
     job = load_job(here.newest_run() / "job.json")
 
-    text = read_run(RunFolder(here.newest_run()), reopen(RunFolder(here.newest_run()))).recipe.job
+    text = read_run(RunFolder(here.newest_run()), RunInputs.reopened(RunFolder(here.newest_run()))).recipe.job
 
     (tmp_path / "again.yaml").write_text(text)
     assert load_job(tmp_path / "again.yaml").spec == job.spec
@@ -133,7 +132,7 @@ def test_rows_that_changed_are_numbers_and_the_page_says_so(copied: Here) -> Non
     manifest["data"]["fingerprint"] = "0" * 64
     (run / "bundle/manifest.json").write_text(json.dumps(manifest))
 
-    text = write_report(RunFolder(run), run / REPORT, reopen(RunFolder(run))).read_text()
+    text = write_report(RunFolder(run), run / REPORT, RunInputs.reopened(RunFolder(run))).read_text()
 
     assert "The data have changed since the run, so rows are shown by number only." in text
     assert "data:image/png" not in text
@@ -144,7 +143,7 @@ def test_without_its_bundle_and_its_journal_a_run_has_a_page_still(copied: Here)
     shutil.rmtree(run / "bundle")
     (run / "journal.jsonl").unlink()
 
-    parsed = Parsed(write_report(RunFolder(run), run / REPORT, reopen(RunFolder(run))).read_text())
+    parsed = Parsed(write_report(RunFolder(run), run / REPORT, RunInputs.reopened(RunFolder(run))).read_text())
 
     assert "curves" not in parsed.values("section", "id")
     assert "class 3" in parsed.text, "the names of the classes are in the bundle"
@@ -161,7 +160,7 @@ def test_a_damaged_archive_is_named(copied: Here, quorate_in: Quorate) -> None:
 
 def test_rows_of_tables_show_their_values(customers: Here) -> None:
     run = RunFolder(customers.newest_run())
-    known = reopen(run)
+    known = RunInputs.reopened(run)
 
     text = write_report(run, customers.folder / "page.html", known).read_text()
 

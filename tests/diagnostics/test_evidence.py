@@ -125,7 +125,7 @@ def test_data_that_changed_are_noticed(here: Here, tmp_path: Path) -> None:
 
     job["data"]["train"] = str(tmp_path / "gone.npz")
     (run / "job.json").write_text(json.dumps(job))
-    assert "the training rows cannot be opened again" in training_answers(RunFolder(run)).note
+    assert "the job cannot be read again" in training_answers(RunFolder(run)).note
 
 
 def test_a_row_that_the_models_of_several_folds_answer_counts_once_in_the_interval(tmp_path: Path) -> None:

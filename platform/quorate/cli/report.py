@@ -30,11 +30,10 @@ def report(
     if output is not None:
         check_output(output, endings=(".html", ".htm"))
     folder = RunFolder.find(run, runs_folder())
-    from quorate.diagnostics.reopened import reopen
     from quorate.quantities import say_bytes
-    from quorate.report.run_report import REPORT, write_report
+    from quorate.report.run_report import REPORT, RunInputs, write_report
 
-    opened = reopen(folder)
+    opened = RunInputs.reopened(folder)
     path = output if output is not None else folder.path / REPORT
     with writing(path):
         write_report(folder, path, opened)

@@ -13,15 +13,13 @@ from quorate.bundle import BundleError, read_manifest, verified_manifest
 from quorate.data.dataset import Rows
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import row_nll
-from quorate.errors import UserError
 from quorate.job.train_dev import TRAIN_DEV
 from quorate.members.base import load_member
-from quorate.plan.opening import open_data
 from quorate.report.curve_findings import Curves
 from quorate.report.diagnosis import Estimate, Evidence, error_rate, error_rate_of_groups, exactly, mean_loss
 from quorate.report.remedies import MemberTraits
+from quorate.runs.finished import ReopenError, reopen_job
 from quorate.runs.folder import RunFolder
-from quorate.spec import load_job
 from quorate.tracking import journal
 from quorate.tracking.histories import MemberHistory, histories
 
@@ -110,12 +108,11 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
     """Predict rows with the fold models that were trained on them; all members of a fold predict the same rows."""
     try:
         manifest = verified_manifest(folder.bundle)
-        job = load_job(folder.path / "job.json")
-        context = open_data(job)
-    except (UserError, OSError) as error:
-        return TrainingAnswers(note=f"the training rows cannot be opened again ({_short(error)})")
-    if context.train.fingerprint != manifest["data"]["fingerprint"]:
-        return TrainingAnswers(note="the data have changed since the run, so its training rows are not available")
+        _, context = reopen_job(folder)
+    except ReopenError as error:
+        return TrainingAnswers(note=f"{error.reason}, so the training rows are not available")
+    except BundleError as error:
+        return TrainingAnswers(note=f"the models of the run cannot be read ({_short(error)})")
     entries = manifest["members"]
     combination = Combination.from_json(manifest["combination"])
     random = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from quorate.data.signature import signature_from_json
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.worth import EnsembleChange
+from quorate.errors import UserError
 from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
 from quorate.quantities import say_seconds
@@ -23,6 +24,7 @@ from quorate.report.page.page import page
 from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
+from quorate.runs.finished import ReopenError, reopen_job
 from quorate.runs.folder import RunFolder
 from quorate.spec import JobSpec
 from quorate.spec.recipe import without_defaults
@@ -49,6 +51,24 @@ class RunInputs:
     @classmethod
     def of(cls, spec: JobSpec, train: Dataset, test: Dataset | None) -> RunInputs:
         return cls(spec, {"oof": train} | ({"test": test} if test is not None else {}))
+
+    @classmethod
+    def reopened(cls, folder: RunFolder) -> RunInputs:
+        """The job and the data of a finished run, if available; `note` says why not."""
+        try:
+            job, context = reopen_job(folder)
+        except ReopenError as error:
+            reason = error.reason[:1].upper() + error.reason[1:]
+            return cls(_spec(folder), note=f"{reason}, so rows are shown by number only.")
+        return cls.of(job.spec, context.train, context.test)
+
+
+def _spec(folder: RunFolder) -> JobSpec | None:
+    """The job of the run, if only its files are missing."""
+    try:
+        return folder.spec()
+    except UserError:
+        return None
 
 
 def seconds_needed(combining: float) -> float:

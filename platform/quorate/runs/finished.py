@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from quorate.bundle import read_manifest
+from quorate.bundle import BundleError, read_manifest
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.errors import UserError
 from quorate.plan.opening import open_data
@@ -55,24 +55,50 @@ class FinishedRun:
         return known
 
 
-def reopen(folder: RunFolder) -> FinishedRun:
-    """The run with its data as they are now; raises `UserError` where they are others, or the run is not whole."""
-    manifest, board = read_manifest(folder.bundle), folder.board()
-    saved = folder.arrays("oof.npz")
-    job = load_job(folder.path / "job.json")
-    context = open_data(job)
-    train = context.train
+class ReopenError(UserError):
+    """The job or the data of a run cannot be opened again, or the data have changed; `reason` is a short clause."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
+    """Return the job of a run and its data as they are now; raises `ReopenError`, also if the data have changed."""
+    try:
+        job = load_job(folder.path / "job.json")
+    except (UserError, OSError) as error:
+        raise ReopenError(str(error), f"the job cannot be read again ({_first_line(error)})") from error
+    try:
+        context = open_data(job)
+    except (UserError, OSError) as error:
+        raise ReopenError(str(error), f"the data cannot be opened again ({_first_line(error)})") from error
+    try:
+        manifest = read_manifest(folder.bundle)
+    except BundleError as error:
+        raise ReopenError(str(error), f"the data cannot be compared with the run ({_first_line(error)})") from error
+    train, changed = context.train, "the data have changed since the run"
     if list(train.class_names) != manifest["class_names"]:
-        raise UserError(
+        raise ReopenError(
             f"the run {folder.name} was trained on the classes {_listed(manifest['class_names'])}, and its data now "
-            f"have {_listed(train.class_names)}; restore the data, or start the job again"
+            f"have {_listed(train.class_names)}; restore the data, or start the job again",
+            changed,
         )
     if train.fingerprint != manifest["data"]["fingerprint"]:
-        raise UserError(
+        raise ReopenError(
             f"the data have changed since the run {folder.name} (it was trained on {manifest['data']['rows']:,} rows, "
             f"now there are {len(train):,}, or others), so its out-of-fold predictions are not of these rows; restore "
-            "the data, or start the job again"
+            "the data, or start the job again",
+            changed,
         )
+    return job, context
+
+
+def reopen(folder: RunFolder) -> FinishedRun:
+    """Return the run with its data and predictions; raises `UserError` if the data have changed or a file is wrong."""
+    board, saved = folder.board(), folder.arrays("oof.npz")
+    job, context = reopen_job(folder)
+    train = context.train
     if saved["ensemble"].shape != (len(train), train.n_classes) or not np.array_equal(saved["y"], train.y):
         raise UserError(f"{folder.path / 'oof.npz'} is not of this run's rows; start the job again")
     test, notes = _test_answers(folder, context)
@@ -94,3 +120,7 @@ def _test_answers(folder: RunFolder, context: JobData) -> tuple[TestPredictions 
 
 def _listed(names: Any) -> str:
     return ", ".join(list(names)[:10]) + (", …" if len(names) > 10 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
