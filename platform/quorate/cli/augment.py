@@ -54,6 +54,7 @@ def augment(
 def _chosen(job: Job, name: str, *, tta: bool) -> tuple[Any, Any]:
     """The member's parameters and its augmentation (with `tta`, its test-time augmentation); raises `UserError`."""
     from quorate.errors import UserError, did_you_mean
+    from quorate.members.net_params import NetParams
 
     members = job.spec.members
     if name not in members:
@@ -61,9 +62,9 @@ def _chosen(job: Job, name: str, *, tta: bool) -> tuple[Any, Any]:
         raise UserError(
             f"the job has no member {name!r}{did_you_mean(name, choices)} (choose from {', '.join(choices)})"
         )
-    params: Any = members[name]
-    if not hasattr(params, "augment"):
-        fitting = [other for other, its in members.items() if hasattr(its, "augment")]
+    params = members[name]
+    if not isinstance(params, NetParams):
+        fitting = [other for other, its in members.items() if isinstance(its, NetParams)]
         fix = f"choose {' or '.join(fitting)}" if fitting else "this job has no network"
         raise job.error(
             (("members", name), f"only networks use augmentation, and this member is of kind {params.kind}; {fix}")

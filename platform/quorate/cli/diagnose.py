@@ -41,6 +41,8 @@ def diagnose(
     from quorate.runs.folder import RunFolder
 
     folder = RunFolder.find(run, runs_folder())
+    from rich.table import Table
+
     from quorate.diagnostics.evidence import gather_evidence
     from quorate.report.advice import as_json, as_lines, diagnoses
 
@@ -54,4 +56,4 @@ def diagnose(
 
     console = make_console(highlight=False)
     for part in as_lines(found, run=folder.name, given=given):
-        console.print(part, soft_wrap=not hasattr(part, "columns"))
+        console.print(part, soft_wrap=not isinstance(part, Table))

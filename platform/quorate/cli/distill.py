@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.network_output import OutputOption, making, output_folder, tell
+from quorate.cli.network_output import OutputOption, interruptible_status, output_folder, print_network
 from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
@@ -69,7 +69,7 @@ def distill(
     from quorate.runs.finished import reopen
 
     job = student_job(folder, arch=student, epochs=epochs, overrides=override or [])
-    with making(target) as status:
+    with interruptible_status(target) as status:
 
         def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
             if "valid_loss" in metrics:
@@ -88,4 +88,4 @@ def distill(
         return
     from quorate.report.one_network import distillation
 
-    tell(distillation(found), target)
+    print_network(distillation(found), target)

@@ -34,7 +34,7 @@ def output_folder(given: Path | None, usual: Path) -> Path:
 
 
 @contextmanager
-def making(target: Path) -> Iterator[Status]:
+def interruptible_status(target: Path) -> Iterator[Status]:
     """Show a status line in a terminal; a signal ends the command and nothing is written."""
 
     from quorate.errors import Interrupted
@@ -50,11 +50,12 @@ def making(target: Path) -> Iterator[Status]:
         sys.exit(128 + interrupted.signum)
 
 
-def tell(parts: Iterable[Any], target: Path) -> None:
+def print_network(parts: Iterable[Any], target: Path) -> None:
     """Print tables and sentences, then the commands that use the bundle."""
+    from rich.table import Table
 
     console = make_console(highlight=False)
     for part in parts:
-        console.print(part, soft_wrap=not hasattr(part, "columns"))
+        console.print(part, soft_wrap=not isinstance(part, Table))
     console.print(f"\n  quorate predict FILES --run {target}", soft_wrap=True)
     console.print(f"  quorate serve --run {target}", soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.network_output import OutputOption, making, output_folder, tell
+from quorate.cli.network_output import OutputOption, interruptible_status, output_folder, print_network
 from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder, store_uri
 from quorate.json_text import json_text
 
@@ -42,7 +42,7 @@ def soup(
     from quorate.runs.finished import reopen
     from quorate.store import open_store
 
-    with making(target) as status:
+    with interruptible_status(target) as status:
         finished = reopen(folder)
         candidates = find_ingredients(finished, open_store(store or store_uri()), names)
         found = make_soup(
@@ -53,4 +53,4 @@ def soup(
         return
     from quorate.report.one_network import soup as as_tables
 
-    tell(as_tables(found), target)
+    print_network(as_tables(found), target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -94,11 +94,12 @@ def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
                 )
     weights = "class_weight" if asked.class_weight else "the data's weights" if _differ(data) else None
     if weights and not kind.weighs:
-        raise ValueError(f"{params.kind} cannot use sample weights ({weights}); {_those_that('weighs')} can")
+        others = _kinds_that(lambda each: each.weighs)
+        raise ValueError(f"{params.kind} cannot use sample weights ({weights}); {others} can")
     if asked.sampling and not kind.resamples:
         raise ValueError(
             f"sampling: {params.kind} holds rows out itself, and rows that are drawn twice would be on both sides; "
-            f"use class_weight, or one of {_those_that('resamples')}"
+            f"use class_weight, or one of {_kinds_that(lambda each: each.resamples)}"
         )
 
 
@@ -107,5 +108,5 @@ def _differ(data: Dataset) -> bool:
     return data.weight is not None and bool((data.weight != data.weight[:1]).any())
 
 
-def _those_that(can: str) -> str:
-    return ", ".join(name for name in MEMBERS.names() if getattr(MEMBERS.get(name), can))
+def _kinds_that(can: Callable[[Any], bool]) -> str:
+    return ", ".join(name for name in MEMBERS.names() if can(MEMBERS.get(name)))

@@ -159,7 +159,8 @@ def _temperatures(
     combiner: Combiner[KindParams], combination: Combination, proba: Proba, y: Labels
 ) -> Sequence[Calibration]:
     """Return a temperature per member, fitted on all rows; the combiner's own if it uses temperatures."""
-    if getattr(getattr(combiner.params, "calibration", None), "kind", None) == "temperature":
+    calibration = combiner.member_calibration
+    if calibration is not None and calibration.kind == "temperature":
         return combination.calibrations
     return fit_each(KindParams(kind="temperature"), proba=proba, y=y)
 

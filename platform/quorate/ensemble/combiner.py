@@ -69,14 +69,26 @@ class Combiner(ABC, Generic[P_co]):
     def weigh(self, members: Iterable[Floats], choose: Callable[..., Floats]) -> Floats:
         """Return the weights (M,) that `choose(members=…)` gives to calibrated members, or to recipes and thus their
         copies."""
-        if self.recipes is None or getattr(self.params, "copies", "apart") == "apart":
+        if self.recipes is None or not isinstance(self.params, WeighingParams) or self.params.copies == "apart":
             return choose(members=members)
         return divided(choose(members=together(members, self.recipes)), self.recipes)
 
     @property
     def objective(self) -> Objective:
-        """The metric that the combination optimizes."""
-        return getattr(self.params, "objective", "nll")
+        """The metric that the combination optimizes; log-loss unless a kind has a parameter for it."""
+        return "nll"
+
+    @property
+    def member_calibration(self) -> KindParams | None:
+        """The calibration of each member before pooling; None if the kind has no parameter for it."""
+        return self.params.calibration if isinstance(self.params, CalibratingParams) else None
+
+    def candidate(self, kind: str) -> KindParams:
+        """Return the parameters of the candidate of this kind, for a combiner that chooses among several.
+
+        Other combiners return their own parameters.
+        """
+        return self.params
 
     @staticmethod
     def pool(*, members: Iterable[Floats], weights: Floats) -> Floats:
@@ -114,8 +126,11 @@ def combiner_of(
     `recipes` are those of its members.
     """
     chosen = next((each["name"] for each in candidates or () if each["chosen"]), None)
-    params = next((each for each in getattr(params, "candidates", ()) if each.kind == chosen), params)
-    made: Combiner[KindParams] = COMBINERS.get(params.kind)(params, None if recipes is None else tuple(recipes))
+    of = None if recipes is None else tuple(recipes)
+    made: Combiner[KindParams] = COMBINERS.get(params.kind)(params, of)
+    if chosen is not None:
+        other = made.candidate(chosen)
+        made = COMBINERS.get(other.kind)(other, of)
     return made
 
 

@@ -31,6 +31,7 @@ from quorate.training.groups import Decayed, tells_layers
 from quorate.training.initializations import DefaultParams
 from quorate.training.own import OwnArch
 from quorate.training.schedule import TimedParams
+from quorate.training.schedules import CosineParams
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.stopping import EarlyStopping
 from quorate.training.tta import Tta
@@ -152,7 +153,9 @@ class NetParams(WeightingParams):
         if self.early_stopping and (self.swa or self.snapshots > 1):
             several = "swa" if self.swa else "snapshots"
             raise ValueError(f"{several} needs all epochs, but early_stopping can end before; leave out one of them")
-        if self.snapshots > 1 and getattr(self.schedule, "cycles", 1) != self.snapshots:
+        if self.snapshots > 1 and (
+            not isinstance(self.schedule, CosineParams) or self.schedule.cycles != self.snapshots
+        ):
             raise ValueError(
                 f"snapshots: {self.snapshots} are taken at the ends of cycles; leave schedule out, or write "
                 f"{{kind: cosine, cycles: {self.snapshots}}}"

@@ -87,7 +87,7 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
             if step.kind == "mirror" and not chosen:
                 flags["mirror"] = True
             elif step.kind == "crop":
-                flags["crop"] = getattr(step, "pixels")  # noqa: B009  (this module does not know its type)
+                flags["crop"] = dict(step)["pixels"]
             else:
                 return None
         return flags
@@ -153,7 +153,7 @@ def _chosen(step: KindParams) -> dict[str, Any]:
 def _said(step: KindParams) -> str:
     main, chosen = AUGMENTATIONS.get(step.kind).main, _chosen(step)
     if not chosen.keys() - {main}:
-        value = getattr(step, main) if main is not None else True
+        value = dict(step)[main] if main is not None else True
         return _value(value) if chosen or isinstance(value, int | float) else "true"
     return "{" + ", ".join(f"{name}: {_value(value)}" for name, value in chosen.items()) + "}"
 

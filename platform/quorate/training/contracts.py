@@ -29,5 +29,10 @@ class Augmentation:
     """Whether it mixes rows with each other, and so their labels too."""
 
     @staticmethod
+    def probability(params: Any) -> float:
+        """Return the fraction of the batches that an augmentation that mixes is applied to."""
+        return 1.0
+
+    @staticmethod
     def check(params: Any, shape: tuple[int, int, int]) -> None:
         """Raise `ValueError` if it cannot be applied to images of shape (H, W, C)."""

@@ -63,8 +63,9 @@ def mix(
     targets = torch.cat(parts, dim=1)
     with seeded(generator):
         chosen = kinds[int(torch.randint(len(kinds), ()))]
-        if float(torch.rand(())) < getattr(chosen, "probability"):  # noqa: B009  (every kind that mixes has one)
-            mixed, targets = AUGMENTATIONS.get(chosen.kind).build(chosen)(x, targets)
+        augmentation = AUGMENTATIONS.get(chosen.kind)
+        if float(torch.rand(())) < augmentation.probability(chosen):
+            mixed, targets = augmentation.build(chosen)(x, targets)
             x = mixed if mixed.stride() == x.stride() else torch.empty_like(x).copy_(mixed)
     split = targets.split(n_classes, dim=1)
     return MixedBatch(x, split[0], split[len(weighted)], None if soft is None else split[-1])

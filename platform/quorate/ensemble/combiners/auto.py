@@ -59,6 +59,13 @@ class Auto(Combiner[AutoParams]):
 
     Params = AutoParams
 
+    @property
+    def objective(self) -> Objective:
+        return self.params.objective
+
+    def candidate(self, kind: str) -> KindParams:
+        return next((each for each in self.params.candidates if each.kind == kind), self.params)
+
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         return self.fit_dependent(proba=proba, y=y, seed=seed, dependence=INDEPENDENT)
 

@@ -28,6 +28,15 @@ class BestSingle(Combiner[BestSingleParams]):
     Params = BestSingleParams
     simplicity = 0
 
+    @property
+    def objective(self) -> Objective:
+        return self.params.objective
+
+    @property
+    def member_calibration(self) -> KindParams:
+        calibration: KindParams = self.params.calibration
+        return calibration
+
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         calibrations = fit_each(self.params.calibration, proba=proba, y=y)
         losses = [search_loss(self.objective, member, y) for member in calibrated(calibrations, proba)]

@@ -31,6 +31,10 @@ class CalibratedGreedy(Combiner[CalibratedGreedyParams]):
     Params = CalibratedGreedyParams
     simplicity = 7
 
+    @property
+    def objective(self) -> Objective:
+        return self.params.objective
+
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         p = self.params
         calibrations = fit_each(p.calibration, proba=proba, y=y)

@@ -31,6 +31,10 @@ class Cutmix(Augmentation):
     mixes = True
 
     @staticmethod
+    def probability(params: CutmixParams) -> float:
+        return params.probability
+
+    @staticmethod
     def build(params: CutmixParams) -> nn.Module:
         mixing: nn.Module = v2.CutMix(alpha=params.alpha)
         return mixing

@@ -30,6 +30,10 @@ class Mixup(Augmentation):
     mixes = True
 
     @staticmethod
+    def probability(params: MixupParams) -> float:
+        return params.probability
+
+    @staticmethod
     def build(params: MixupParams) -> nn.Module:
         mixing: nn.Module = v2.MixUp(alpha=params.alpha)
         return mixing
