@@ -1,4 +1,4 @@
-"""Every kind of member is asked whether it can learn a few rows by heart."""
+"""The overfit test, for every kind of member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A member that learns its training rows by heart gains nothing, from its folds to the ensemble's estimate."""
+"""A member that memorizes its training rows gains nothing, from its folds to the estimate of the ensemble."""
 
 from __future__ import annotations
 

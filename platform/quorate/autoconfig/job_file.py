@@ -97,11 +97,11 @@ def _lines(entry: CommentedEntry, indent: int) -> Iterator[str]:
         return
     own = f"{start}{flow(entry.key)}:" + ("" if entry.below else f" {flow(entry.value)}")
     why = clean(entry.why)
-    beside = f"{own:<{_COLUMN}}  # {why}"
+    inline = f"{own:<{_COLUMN}}  # {why}"
     if not why:
         yield own
-    elif len(beside) <= WIDTH:
-        yield beside
+    elif len(inline) <= WIDTH:
+        yield inline
     else:
         yield from comment(why, indent).splitlines()
         yield own

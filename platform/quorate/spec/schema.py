@@ -118,7 +118,8 @@ def _tidy(node: Any) -> None:
     for inner in _below(node):
         if isinstance(inner.get("description"), str):
             # The text below the tables of the job reference is not part of the schema.
-            inner["description"] = " ".join(inner["description"].split()).replace("; see below", "")
+            text = " ".join(inner["description"].split())
+            inner["description"] = text.replace("; see below", "").replace(" See below.", "")
 
 
 def _below(node: Any) -> Iterator[Node]:

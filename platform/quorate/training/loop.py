@@ -238,8 +238,8 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run:
             loss = _loss(logits, y, rows, recipe, mixed)
             (loss if len(rows) == total else loss * (len(rows) / total)).backward()
             training.tally.add(loss, logits, y)
-        if (beside := penalty(network, recipe.constraints)) is not None:
-            beside.backward()
+        if (regularization := penalty(network, recipe.constraints)) is not None:
+            regularization.backward()
         norm = take_step(network, optimizer, recipe.constraints)
         training.schedule.step()
         if recipe.swa and recipe.swa.lr and training.epoch >= recipe.swa.first_epoch(recipe.epochs):

@@ -40,8 +40,8 @@ These are the data sets of pictures of one size with an integer as class and the
 def _folder(value: str, info: ValidationInfo) -> str:
     """Return the folder below that of the job file if it exists, or else below the current folder."""
     path = Path(value).expanduser()
-    beside: Path = (info.context or {}).get("base", Path()) / path
-    return str((beside if beside.is_dir() else path).absolute())
+    local: Path = (info.context or {}).get("base", Path()) / path
+    return str((local if local.is_dir() else path).absolute())
 
 
 class TorchvisionParams(DataParams):
