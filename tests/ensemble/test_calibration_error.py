@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 from tests.ensemble.samples import labels, member
 
-from quorate.ensemble.calibration_error import brier_parts, classwise_ece, ece_equal_mass
+from quorate.ensemble.calibration_error import brier_parts, classwise_ece
 from quorate.ensemble.metrics import brier
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -19,21 +19,6 @@ def sample(seed: int, *, rows: int = 200, classes: int = 3):
     rng = np.random.default_rng(seed)
     y = labels(rng, rows=rows, classes=classes)
     return member(rng, y, classes=classes, skill=1.2, sharpness=2.5), y
-
-
-def test_bins_of_equal_mass_by_hand():
-    # given: four rows in two bins of two; confidences .6 .7 | .8 .9, right: yes no | yes yes
-    proba = np.array([[0.6, 0.4], [0.7, 0.3], [0.8, 0.2], [0.9, 0.1]])
-    y = np.array([0, 1, 0, 0])
-
-    # then: |1 - 1.3| and |2 - 1.7|, over four rows
-    assert ece_equal_mass(proba, y, bins=2) == pytest.approx((0.3 + 0.3) / 4)
-
-
-def test_rows_of_equal_confidence_share_a_bin():
-    proba = np.tile([0.75, 0.25], (8, 1))
-
-    assert ece_equal_mass(proba, np.array([0, 0, 0, 1] * 2), bins=4) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -28,27 +28,7 @@ def test_metrics_equal_those_of_scikit_learn(seed):
 
     assert metrics.accuracy(proba, y) == reference.accuracy_score(y, predicted)
     assert metrics.nll(proba, y) == pytest.approx(reference.log_loss(y, proba, labels=range(5)), rel=1e-6)
-    assert metrics.macro_precision(proba, y) == pytest.approx(
-        reference.precision_score(y, predicted, average="macro", zero_division=0)
-    )
-    assert metrics.macro_recall(proba, y) == pytest.approx(
-        reference.recall_score(y, predicted, average="macro", zero_division=0)
-    )
     assert (metrics.confusion_matrix(proba, y, 5) == reference.confusion_matrix(y, predicted, labels=range(5))).all()
-
-
-def test_macro_scores_count_predicted_classes_without_rows_and_skip_classes_never_seen():
-    # given: class 2 is predicted but has no row, class 1 has a row but is never predicted, class 3 is absent
-    proba = np.eye(4)[[0, 0, 2]]
-    y = np.array([0, 1, 0])
-    predicted = proba.argmax(axis=1)
-
-    # then: precision (1/2 + 0 + 0) / 3, recall (1/2 + 0 + 0) / 3, as scikit-learn has them
-    assert metrics.macro_precision(proba, y) == pytest.approx(1 / 6)
-    assert metrics.macro_recall(proba, y) == pytest.approx(1 / 6)
-    assert metrics.macro_precision(proba, y) == pytest.approx(
-        reference.precision_score(y, predicted, average="macro", zero_division=0)
-    )
 
 
 def test_brier_of_two_classes_is_twice_that_of_scikit_learn():

@@ -118,9 +118,9 @@ def read_image(path: Path, *, shape: tuple[int, int, int], resize: int | None = 
     return decode_image(path.read_bytes(), shape=shape, resize=resize, accepted=OWN)
 
 
-def size_of(data: bytes, *, accepted: DecodingRules = OWN) -> tuple[int, int]:
+def size_of(data: bytes) -> tuple[int, int]:
     """Return the width and height in the header of a picture, before rotation; raises `ImageError`."""
-    return _open(data, accepted).size
+    return _open(data, OWN).size
 
 
 def _open(data: bytes, accepted: DecodingRules) -> Image.Image:

@@ -12,16 +12,6 @@ from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.metrics import ECE_BINS
 
 
-def ece_equal_mass(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
-    """Expected calibration error of the top class over bins with equal numbers of rows.
-
-    Nguyen and O'Connor 2015, "Posterior calibration and exploratory analysis", section 4.1. Rows of equal confidence
-    share a bin, so there can be fewer bins than `bins`.
-    """
-    p = normalized_rows(proba)
-    return _gap(p.max(axis=1), p.argmax(axis=1) == y, bins)
-
-
 def classwise_ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
     """Mean over the classes of the calibration error of each class's probability, in bins with equal numbers of rows.
 

@@ -28,6 +28,11 @@ class Fits(Protocol):
     def __call__(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> FittedModel: ...
 
 
+SPLITS = 5
+"""Number of cross-fitting parts, if the rarest class has as many rows: 5 is usual for cross-validation (Hastie,
+Tibshirani and Friedman 2009, section 7.10.1)."""
+
+
 def parts_of(y: Labels, *, splits: int, seed: int, dependence: Dependence = INDEPENDENT) -> Iterator[Split]:
     """Split the rows into at most `splits` parts, fewer if the rarest class has fewer rows.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
+from quorate.ensemble.arrays import Floats, Labels, Proba
 from quorate.ensemble.calibration import normalized_rows
 
 
@@ -55,17 +55,6 @@ def pairs(*, proba: Proba, y: Labels) -> Pairs:
         )
 
 
-def kohavi_wolpert_variance(right: Mask) -> float:
-    """Return the mean over the rows of p (1 - p), where p is the fraction of the members (M, N) that are right; at most
-    1/4.
-
-    Kohavi and Wolpert 1996, "Bias plus variance decomposition for zero-one loss functions". It is (M - 1) / (2 M) times
-    the mean fraction of rows that exactly one of a pair gets right.
-    """
-    share = right.mean(axis=0)
-    return float((share * (1 - share)).mean())
-
-
 @dataclass(frozen=True)
 class Ambiguity:
     """The decomposition of an average's loss: the mean loss of its members minus the ambiguity."""
@@ -92,18 +81,3 @@ def brier_ambiguity(*, proba: Proba, weights: Floats, y: Labels) -> Ambiguity:
     losses = ((members - target) ** 2).sum(axis=2).mean(axis=1)
     spread = ((members - mean) ** 2).sum(axis=2).mean(axis=1)
     return Ambiguity(float(weights @ losses), float(weights @ spread))
-
-
-def nll_ambiguity(*, proba: Proba, weights: Floats, y: Labels) -> Ambiguity:
-    """Decompose the log-loss of the geometric mean; the ambiguity is the weighted mean of KL(mean || member).
-
-    Heskes 1998, "Selecting weighting factors in logarithmic opinion pools", equation 9. The ambiguity does not depend
-    on the labels.
-    """
-    logs = np.log(np.maximum([normalized_rows(member) for member in proba], 1e-12))
-    pooled = np.tensordot(weights, logs, axes=1)
-    top = pooled.max(axis=1, keepdims=True)
-    pooled -= top + np.log(np.exp(pooled - top).sum(axis=1, keepdims=True))
-    losses = -logs[:, np.arange(len(y)), y].mean(axis=1)
-    divergence = (np.exp(pooled) * (pooled - logs)).sum(axis=2).mean(axis=1)
-    return Ambiguity(float(weights @ losses), float(weights @ divergence))

@@ -13,6 +13,8 @@ from quorate.ensemble.paired import standard_error
 from quorate.ensemble.ranking import average_precision, rank, roc_auc
 
 LEVEL = 0.95
+SEED = 0
+"""Of the bootstrap samples, so that equal inputs have equal intervals."""
 RESAMPLES = 1000
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
@@ -38,9 +40,7 @@ class Figure:
         return self.low is None or self.high is None or self.low <= 0 <= self.high
 
 
-def figures(
-    proba: Proba, y: Labels, *, groups: Labels | None = None, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Figure]:
+def figures(proba: Proba, y: Labels, *, groups: Labels | None = None, resamples: int = RESAMPLES) -> dict[str, Figure]:
     """Compute accuracy, nll, ece and brier of probabilities (N, K); for two classes also roc_auc and average_precision.
 
     The interval of the accuracy is Wilson's (1927). The others are percentiles of `resamples` bootstrap samples of the
@@ -57,7 +57,7 @@ def figures(
     if proba.shape[1] == 2:
         order = np.argsort(-proba[:, 1], kind="stable")  # the ranking metrics need this order
         proba, y, groups = proba[order], y[order], None if groups is None else groups[order]
-    drawn = _bootstrap(proba, y, groups, resamples, seed)
+    drawn = _bootstrap(proba, y, groups, resamples)
     whole = _rankings(proba, y, np.ones((1, len(y))))
     values = found | {name: _known(value[0]) for name, value in whole.items()}
     drawn["ece"] = np.maximum(drawn["ece"] - drawn["ece"].mean() + found["ece"], 0.0)
@@ -72,7 +72,6 @@ def paired(
     *,
     groups: Labels | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Figure]:
     """Return accuracy, nll and brier of the first probabilities (N, K) minus those of the second, on the same rows.
 
@@ -88,7 +87,7 @@ def paired(
         "nll": metrics.row_nll(first, y) - metrics.row_nll(second, y),
         "brier": metrics.row_brier(first, y) - metrics.row_brier(second, y),
     }
-    table, rng = np.column_stack(list(by_row.values())), np.random.default_rng(seed)
+    table, rng = np.column_stack(list(by_row.values())), np.random.default_rng(SEED)
     place = _places(len(y), groups)
     means = np.concatenate([_means(_draw(rng, size, place), table) for size in _chunks(resamples, len(y))])
     if place.max() == 0:
@@ -130,9 +129,9 @@ def wilson_of_groups(right: Mask, groups: Labels | None) -> tuple[float, float]:
     return _wilson(share, min(effective, len(right)))
 
 
-def _bootstrap(proba: Proba, y: Labels, groups: Labels | None, resamples: int, seed: int) -> dict[str, Floats]:
+def _bootstrap(proba: Proba, y: Labels, groups: Labels | None, resamples: int) -> dict[str, Floats]:
     """Compute the metrics of each resample (resamples,); NaN with one group."""
-    n, rng, place = len(y), np.random.default_rng(seed), _places(len(y), groups)
+    n, rng, place = len(y), np.random.default_rng(SEED), _places(len(y), groups)
     parts = np.column_stack([metrics.row_nll(proba, y), metrics.row_brier(proba, y), metrics.row_gaps(proba, y)])
     chunks: dict[str, list[Floats]] = {}
     for size in _chunks(resamples, n):

@@ -42,10 +42,10 @@ def ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
     return float(np.abs(gaps).sum() / len(y))
 
 
-def row_gaps(proba: Proba, y: Labels, bins: int = ECE_BINS) -> Floats:
-    """Return each row's term in its bin of the calibration error (N, bins): correctness (0 or 1) minus confidence."""
-    confidence, right, bin_of_row = top_class(proba, y, bins)
-    gaps = np.zeros((len(y), bins))
+def row_gaps(proba: Proba, y: Labels) -> Floats:
+    """Return each row's term in its bin of the ECE (N, ECE_BINS): correctness, 0 or 1, minus confidence."""
+    confidence, right, bin_of_row = top_class(proba, y, ECE_BINS)
+    gaps = np.zeros((len(y), ECE_BINS))
     gaps[np.arange(len(y)), bin_of_row] = right - confidence
     return gaps
 
@@ -79,18 +79,6 @@ def confusion_matrix(proba: Proba, y: Labels, n_classes: int) -> NDArray[np.int6
     return counts.astype(np.int64)
 
 
-def macro_precision(proba: Proba, y: Labels) -> float:
-    """Mean precision of the classes that have labels or predictions; 0 for a class that is never predicted."""
-    counts = confusion_matrix(proba, y, proba.shape[1])
-    return _macro(counts, of=counts.sum(axis=0))
-
-
-def macro_recall(proba: Proba, y: Labels) -> float:
-    """Mean recall of the classes that have labels or predictions; 0 for a class without rows."""
-    counts = confusion_matrix(proba, y, proba.shape[1])
-    return _macro(counts, of=counts.sum(axis=1))
-
-
 def scores(proba: Proba, y: Labels) -> dict[str, float]:
     """Return the four standard metrics: accuracy, nll, ece and brier."""
     return {
@@ -113,8 +101,3 @@ def _normalized(proba: Proba) -> Floats:
     wide = proba.astype(np.float64)
     wide /= wide.sum(axis=1, keepdims=True)
     return wide
-
-
-def _macro(counts: NDArray[np.int64], *, of: NDArray[np.int64]) -> float:
-    seen = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    return float((np.diag(counts)[seen] / np.maximum(of[seen], 1)).mean())

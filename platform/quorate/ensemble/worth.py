@@ -10,7 +10,7 @@ import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import Split, crossfitted, parts_of
+from quorate.ensemble.crossfit import SPLITS, Split, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import paired_difference
@@ -74,11 +74,10 @@ class Worth:
         y: Labels,
         combiner: Combiner[KindParams],
         seed: int,
-        splits: int = 5,
         dependence: Dependence = INDEPENDENT,
     ) -> Worth:
         """Create it with the parts of the rows that `assemble` uses for the same labels, seed and dependence."""
-        parts = list(parts_of(y, splits=splits, seed=seed, dependence=dependence))
+        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
         return cls(proba, y, combiner, parts, seed, dependence)
 
     def estimate(self, members: Sequence[int]) -> EnsembleEstimate:

@@ -100,7 +100,7 @@ class InvalidParams(ValueError):
         self.error = error
 
 
-def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
+def kind_of(registry: Registry[Any]) -> Any:
     """Return the pydantic type of a field that holds one kind of `registry`, with the parameters of that kind.
 
     The value is a mapping with the key `kind`, or the name alone to use the defaults. The attribute `Params` of each
@@ -114,7 +114,7 @@ def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
             value = {"kind": value}
         if not isinstance(value, Mapping):
             raise ValueError(f"expected the name of a {registry.what} or a mapping with the key 'kind'")
-        kind = value.get("kind", default)
+        kind = value.get("kind")
         if not isinstance(kind, str):
             choices = ", ".join(registry.names())
             raise ValueError(f"the key 'kind' is missing; choose from {choices}")
@@ -127,5 +127,5 @@ def kind_of(registry: Registry[Any], default: str | None = None) -> Any:
     return Annotated[
         SerializeAsAny[KindParams],
         BeforeValidator(resolve),
-        WithJsonSchema({"kindOf": registry.what, "defaultKind": default}),  # `spec.schema` replaces it by the kinds
+        WithJsonSchema({"kindOf": registry.what}),  # `spec.schema` replaces it by the kinds
     ]

@@ -76,9 +76,9 @@ def seconds_needed(combining: float) -> float:
     return SECONDS + OF_COMBINING * combining
 
 
-def write_report(folder: RunFolder, path: Path, known: RunInputs, *, quick: bool = False) -> Path:
+def write_report(folder: RunFolder, path: Path, known: RunInputs) -> Path:
     """Write the report of a finished run to `path` atomically; raises `UserError` for a damaged run."""
-    written, _ = write_report_and_worth(folder, path, known, quick=quick)
+    written, _ = write_report_and_worth(folder, path, known)
     return written
 
 
