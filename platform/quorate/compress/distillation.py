@@ -258,10 +258,10 @@ class _Pupil:
 def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
     """The augmentation of the network with the lowest out-of-fold loss, if the run has a network."""
     spec = load_job(folder.path / "job.json").spec
-    rows = [row for row in folder.board()["members"] if row["kind"] == "net" and row["oof"]]
-    if not rows:
+    networks = [row for row in folder.board().ranked if row.kind == "net" and row.oof is not None]
+    if not networks:
         return {}
-    best = min(rows, key=lambda row: float(row["oof"]["nll"]))["name"]
+    best = networks[0].name
     return {"augment": spec.members[best.partition(".")[0]].model_dump(mode="json")["augment"]}
 
 
@@ -330,8 +330,8 @@ def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
     y, test = run.context.train.y, run.context.test
     found = [{"name": "ensemble", "held_out": rounded(scores(run.ensemble[held], y[held]))}]
     places = {name: place for place, name in enumerate(run.members)}
-    scored = [row for row in run.board["members"] if row["oof"] and run.mask[places[row["name"]], held].all()]
-    best = places[min(scored, key=lambda row: float(row["oof"]["nll"]))["name"]]
+    ranked = (places[row.name] for row in run.board.ranked if row.oof is not None)
+    best = next(place for place in ranked if run.mask[place, held].all())
     found.append({"name": run.members[best], "held_out": rounded(scores(run.proba[best][held], y[held]))})
     if run.test is not None and test is not None:
         found[0]["test"] = rounded(scores(run.test.ensemble, test.y))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -104,16 +104,12 @@ class EqualWeightCombiner(Combiner[P_co]):
 
 
 def combiner_of(
-    params: KindParams,
-    candidates: Iterable[Mapping[str, Any]] | None = None,
-    *,
-    recipes: Sequence[str] | None = None,
+    params: KindParams, chosen: str | None = None, *, recipes: Sequence[str] | None = None
 ) -> Combiner[KindParams]:
-    """Create the combiner with these parameters, or the one that it chose among a leaderboard's `candidates`.
+    """Create the combiner with these parameters, or the one of its candidates whose name it has `chosen`.
 
     `recipes` are those of its members.
     """
-    chosen = next((each["name"] for each in candidates or () if each["chosen"]), None)
     params = next((each for each in getattr(params, "candidates", ()) if each.kind == chosen), params)
     made: Combiner[KindParams] = COMBINERS.get(params.kind)(params, None if recipes is None else tuple(recipes))
     return made
