@@ -30,6 +30,7 @@ from quorate.job.run import Options, run_job
 from quorate.members.estimator_recipe import describe
 from quorate.report.frame import as_frame
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job, ValidationSpec, validate
 from quorate.spec.file import Source
 from quorate.store import open_store
@@ -184,7 +185,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             options = Options(open_store(str(store)), runs, self.executor, pictures=self.folder is not None)
             console = Console(quiet=not self.verbose, markup=False, emoji=False)
             board = run_job(job, options, console=console, stop=_NoSignals(), data=OpenedData(data, None))
-            run = RunFolder(runs / board["run"])
+            run = RunFolder(runs / board.run)
             self._files = {
                 str(path.relative_to(run.bundle)): path.read_bytes()
                 for path in sorted(run.bundle.rglob("*"))
@@ -352,9 +353,9 @@ def _with_fitting_folds(job: Job, data: Dataset, classes: NDArray[Any]) -> Job:
     return Job(job.spec.model_copy(update={"validation": fewer}), job.source)
 
 
-def _warn_of_lost(board: Mapping[str, Any]) -> None:
+def _warn_of_lost(board: Leaderboard) -> None:
     """Say which members are not whole, and why."""
-    lost = {row["name"]: row["status"] for row in board["members"] if row["status"] != "ok"}
+    lost = {row.name: row.status for row in board.members if row.status != "ok"}
     if failed := [f"{name} ({status})" for name, status in lost.items() if status in ("failed", "diverged")]:
         warnings.warn(f"the ensemble is made without {', '.join(failed)}; verbose=True shows why", stacklevel=3)
     if late := [f"{name} ({status})" for name, status in lost.items() if status not in ("failed", "diverged")]:

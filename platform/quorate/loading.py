@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from quorate.bundle import Bundle, Prediction
 from quorate.data.in_memory import as_inputs
 from quorate.errors import UserError
-from quorate.report.frame import as_frame
+from quorate.report.frame import FrameRow, as_frame, frame_of
 from quorate.runs.folder import BOARD
+from quorate.runs.leaderboard import Leaderboard, SplitScores
 from quorate.runs.lookup import bundle_folder
 from quorate.scoring.inputs import InputRows, read_inputs, unreadable_files
 from quorate.scoring.score import ScoredRows, ask
@@ -104,21 +104,38 @@ def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble
     """
     folder = bundle_folder(str(run) if run is not None else None)
     bundle = Bundle.load(folder, allow_code=allow_code)
-    return Ensemble(bundle, as_frame(_board(folder, bundle)))
+    return Ensemble(bundle, _leaderboard(folder, bundle))
 
 
-def _board(folder: Path, bundle: Bundle) -> dict[str, Any]:
-    """The leaderboard of the bundle's run, or what the bundle knows of it where that lies elsewhere."""
+def _leaderboard(folder: Path, bundle: Bundle) -> pd.DataFrame:
+    """The leaderboard of the bundle's run; if that is elsewhere, the values that the bundle has."""
     path = folder.parent / BOARD
     if path.is_file():
-        board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if board["run"] == bundle.manifest["run"]:
-            return board
+        board = Leaderboard.read(path)
+        if board.run == bundle.manifest["run"]:
+            return as_frame(board)
     manifest = bundle.manifest
-    combination = manifest["combination"]
+    combination, metrics = manifest["combination"], manifest["metrics"]
     temperature = combination["calibration"].get("temperature")
-    ensemble = {"combiner": combination["kind"], "temperature": temperature, **manifest["metrics"]}
-    return {"ensemble": ensemble, "members": manifest["members"]}
+    ensemble = FrameRow(
+        "ensemble", combination["kind"], temperature, _scores(metrics["oof"]), _scores(metrics["test"]), "ok"
+    )
+    members = (
+        FrameRow(
+            row["name"],
+            row["kind"],
+            row["temperature"],
+            _scores(row["oof"]),
+            _scores(row["test"]),
+            weight=row["weight"],
+        )
+        for row in manifest["members"]
+    )
+    return frame_of(ensemble, members)
+
+
+def _scores(figures: Mapping[str, float] | None) -> SplitScores | None:
+    return SplitScores(**figures) if figures else None
 
 
 def _paths(x: Any) -> list[Path] | None:

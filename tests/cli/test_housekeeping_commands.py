@@ -273,6 +273,21 @@ def test_a_damaged_leaderboard_is_told_and_the_run_can_be_removed(content: str, 
     assert not run.exists()
 
 
+def test_a_leaderboard_of_a_later_version_is_refused_and_its_run_counts_as_finished(
+    command: Command, folder: Path
+) -> None:
+    run = next(folder.glob("runs/*"))
+    (run / "leaderboard.json").write_text('{"version": 2}')
+
+    code, out, _ = command(folder, "runs", "list", "--json")
+    (found,) = [found for found in json.loads(out) if found["name"] == run.name]
+    assert (code, found["state"], found["members"], found["oof_nll"]) == (0, "finished", 2, None)
+    for arguments in (("leaderboard", "--run", run.name), ("runs", "compare", run.name, run.name)):
+        code, _, err = command(folder, *arguments)
+        assert code == 2
+        assert "leaderboard.json has version 2, but this Quorate reads versions up to 1" in " ".join(err.split())
+
+
 def test_a_run_is_removed_and_the_others_stay(command: Command, folder: Path) -> None:
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "precious").write_text("kept")

@@ -112,7 +112,8 @@ def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_
 
     expected = combined(saved["members"].tolist())
     assert not expected.guarded
-    assert board["ensemble"]["oof"]["nll"] == pytest.approx(expected.scores["nll"], abs=1e-6)
+    assert board.ensemble.oof is not None
+    assert board.ensemble.oof.nll == pytest.approx(expected.scores["nll"], abs=1e-6)
     assert best_single(read_run(folder, RunInputs.reopened(folder))).nll == pytest.approx(expected.best_single_nll)
     steps = json.loads(said)["steps"]
     assert steps[1]["nll"] == pytest.approx(combined(steps[1]["left"]).combiner_nll - expected.scores["nll"])

@@ -72,9 +72,10 @@ def test_the_figures_are_those_of_the_bundle_on_the_test_rows(teachers: Here, tm
         accuracy_score(run.context.test.y, proba.argmax(axis=1)), abs=1e-6
     )
     board = run.folder.board()
-    assert by_name["ensemble"]["test"] == board["ensemble"]["test"]
-    best = min(board["members"], key=lambda row: row["oof"]["nll"])
-    assert by_name[best["name"]]["test"] == best["test"]
+    best = board.ranked[0]
+    assert board.ensemble.test is not None and best.test is not None
+    assert by_name["ensemble"]["test"] == board.ensemble.test.by_name
+    assert by_name[best.name]["test"] == best.test.by_name
     assert json.loads((tmp_path / "student" / distilling.FIGURES).read_text()) == found
 
 
@@ -278,9 +279,7 @@ def test_a_table_is_distilled_too(customers: Here, tmp_path: Path) -> None:
 
 def test_the_student_varies_its_images_as_the_best_network_does(teachers: Here) -> None:
     folder = RunFolder(teachers.newest_run())
-    best = min((row for row in folder.board()["members"] if row["kind"] == "net"), key=lambda row: row["oof"]["nll"])[
-        "name"
-    ]
+    best = next(row.name for row in folder.board().ranked if row.kind == "net")
     theirs = load_job(folder.path / "job.json").spec.members[best].augment
 
     def of(*overrides: str) -> Any:
@@ -435,7 +434,7 @@ def test_a_member_that_does_not_cover_the_held_out_rows_is_not_compared_there(
 ) -> None:
     # given: the leaderboard's best member lacks the first fold
     run = reopen(copied)
-    best = min((row for row in run.board["members"] if row["oof"]), key=lambda row: row["oof"]["nll"])["name"]
+    best = run.board.ranked[0].name
     saved, place = copied.arrays("oof.npz"), run.members.index(best)
     lost = run.context.folds[0].valid
     saved["mask"][place, lost] = False

@@ -163,7 +163,8 @@ def test_an_ingredient_that_has_not_predicted_the_test_rows_is_not_compared_ther
 def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
-    board = {**run.board, "ensemble": {**run.board["ensemble"], "production": "each member is trained again"}}
+    again = run.board.ensemble.model_copy(update={"production": "each member is trained again"})
+    board = run.board.model_copy(update={"ensemble": again})
 
     found = make_soup(replace(run, board=board), found_in(run, teachers), tmp_path / "soup")
 

@@ -123,29 +123,17 @@ def distill(
     data, fold = run.context.train, _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
     (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
-    train, held = data.take(fold.train), data.take(fold.valid)
+    held = data.take(fold.valid)
     material = _material(run, task, fold.train, lesson, ask)
     hard = lesson.hard if lesson.hard is not None else HARD if material.views else HARD_OUT_OF_FOLD
-
-    def teach(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
-        if material.views:  # already augmented
-            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
-        asked = taught(
-            recipe,
-            material.proba,
-            temperature=lesson.temperature,
-            hard=hard,
-            device=task.numerics.device,
-            labelled=material.labelled,
-        )
-        return fit_network(network, recipe=asked, **given)
+    teach = _teaching_loop(material, temperature=lesson.temperature, hard=hard, device=task.numerics.device)
 
     def learn(who: str, rows: Dataset, loop: Callable[..., TrainingResult], more: Images | None) -> _Pupil:
         return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
     more = run.context.unlabelled
     student = learn(NAME, material.data, teach, None if material.views else more)  # the views include these images
-    plain = learn("plain", train, fit_network, more) if lesson.plain else None
+    plain = learn("plain", data.take(fold.train), fit_network, more) if lesson.plain else None
     compared = [*_teachers(run, fold.valid), *(_row(pupil) for pupil in (student, plain) if pupil)]
     files = files_of(cast(Member, student.network))
     found = {
@@ -155,8 +143,8 @@ def distill(
         "teaching": {
             "temperature": lesson.temperature,
             "hard": hard,
-            "rows": len(train),
-            "unlabelled": material.rows - len(train),
+            "rows": len(fold.train),
+            "unlabelled": material.rows - len(fold.train),
             "rows_with_teacher": material.answered // max(material.views, 1),
             "views": material.views,
             "held_out": len(held),
@@ -168,22 +156,46 @@ def distill(
         "size": _sizes(run, student, files),
         "notes": [*run.notes, *_notes(run, task, material)],
     }
-    losses: Floats = np.full(len(data), np.nan)
-    losses[fold.valid] = row_nll(student.held, held.y)
-    figures = next(row for row in compared if row["name"] == NAME)
-    alone = SingleNetwork(
-        name=NAME,
-        folds={0: files},
-        temperature=student.temperature,
-        run=f"{run.folder.name}/{output.name}",
-        oof=figures["held_out"],
-        test=figures.get("test"),
-        row_losses=losses,
-        unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), held.y),
+    alone = _single_network(
+        student, files, _row(student), fold.valid, len(data), run=f"{run.folder.name}/{output.name}"
     )
     with writing(output):
         pack_alone(output, run.job.spec, data, alone, {FIGURES: json_text(found).encode()})
     return found
+
+
+def _teaching_loop(
+    material: TeacherTargets, *, temperature: float, hard: float, device: str
+) -> Callable[..., TrainingResult]:
+    """The training loop of a student, which learns from the teacher's targets and, with weight `hard`, the labels."""
+
+    def teach(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
+        if material.views:  # already augmented
+            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
+        asked = taught(
+            recipe, material.proba, temperature=temperature, hard=hard, device=device, labelled=material.labelled
+        )
+        return fit_network(network, recipe=asked, **given)
+
+    return teach
+
+
+def _single_network(
+    student: _Pupil, files: Mapping[str, bytes], figures: Mapping[str, Any], held: Rows, total: int, *, run: str
+) -> SingleNetwork:
+    """The student as an ensemble of its own, with its metrics on the `held` of `total` training rows."""
+    losses: Floats = np.full(total, np.nan)
+    losses[held] = row_nll(student.held, student.y)
+    return SingleNetwork(
+        name=NAME,
+        folds={0: files},
+        temperature=student.temperature,
+        run=run,
+        oof=figures["held_out"],
+        test=figures.get("test"),
+        row_losses=losses,
+        unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), student.y),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,10 +270,10 @@ class _Pupil:
 def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
     """The augmentation of the network with the lowest out-of-fold loss, if the run has a network."""
     spec = load_job(folder.path / "job.json").spec
-    rows = [row for row in folder.board()["members"] if row["kind"] == "net" and row["oof"]]
-    if not rows:
+    networks = [row for row in folder.board().ranked if row.kind == "net" and row.oof is not None]
+    if not networks:
         return {}
-    best = min(rows, key=lambda row: float(row["oof"]["nll"]))["name"]
+    best = networks[0].name
     return {"augment": spec.members[best.partition(".")[0]].model_dump(mode="json")["augment"]}
 
 
@@ -330,8 +342,8 @@ def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
     y, test = run.context.train.y, run.context.test
     found = [{"name": "ensemble", "held_out": rounded(scores(run.ensemble[held], y[held]))}]
     places = {name: place for place, name in enumerate(run.members)}
-    scored = [row for row in run.board["members"] if row["oof"] and run.mask[places[row["name"]], held].all()]
-    best = places[min(scored, key=lambda row: float(row["oof"]["nll"]))["name"]]
+    ranked = (places[row.name] for row in run.board.ranked if row.oof is not None)
+    best = next(place for place in ranked if run.mask[place, held].all())
     found.append({"name": run.members[best], "held_out": rounded(scores(run.proba[best][held], y[held]))})
     if run.test is not None and test is not None:
         found[0]["test"] = rounded(scores(run.test.ensemble, test.y))

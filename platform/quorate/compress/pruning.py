@@ -70,14 +70,14 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     worth = Worth.of(
         proba=rows.proba[:, covered],
         y=rows.y[covered],
-        combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes_of(spec, names)),
+        combiner=combiner_of(spec.combiner, board.ensemble.chosen, recipes=recipes_of(spec, names)),
         seed=derive_seed(spec.seed, "combiner"),
         dependence=rows.dependence.take(covered),
     )
-    rows_of = {row["name"]: row for row in board["members"]}
+    seconds = {row.name: row.fit_seconds for row in board.members}
     milliseconds = member_milliseconds(bundle)
     prices = np.array([milliseconds[name] for name in names])
-    fitted = np.array([rows_of[name]["fit_seconds"] for name in names])
+    fitted = np.array([seconds[name] for name in names])
     steps = tuple(worth.eliminate(prices, by_cost=by_cost))
     return Receipt(names, prices, fitted, steps, len(covered))
 
@@ -94,9 +94,7 @@ def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) ->
         proba=rows.proba,
         mask=rows.mask,
         y=rows.y,
-        combiner=combiner_of(
-            spec.combiner, folder.board()["ensemble"].get("candidates"), recipes=recipes_of(spec, names)
-        ),
+        combiner=combiner_of(spec.combiner, folder.board().ensemble.chosen, recipes=recipes_of(spec, names)),
         seed=derive_seed(spec.seed, "combiner"),
         names=list(names),
         dependence=rows.dependence,

@@ -109,7 +109,7 @@ def make_soup(
 
 def _borrowed(run: FinishedRun) -> Iterator[str]:
     """A note if the test metrics of the ingredients come from other models than those that are averaged."""
-    if run.test is not None and (production := run.board["ensemble"].get("production")):
+    if run.test is not None and (production := run.board.ensemble.production):
         yield (
             "the soup uses all fold models; the test metrics of the ingredients and their ensemble come from the "
             f"models of the run's bundle: {production}"

@@ -74,8 +74,8 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
         test=estimate(test["ensemble"], test["y"], test.get("groups")) if test else None,
     )
     parts = [whole]
-    for m, row in enumerate(board["members"]):
-        name, covered = row["name"], oof["mask"][m] & learnable
+    for m, row in enumerate(board.members):
+        name, covered = row.name, oof["mask"][m] & learnable
         curves, rows = _curves(name, recorded), int(covered.sum())
         params = spec.members[name.partition(".")[0]].model_dump(mode="json")
         train, note = _of(trained, name, estimate), ""
@@ -95,10 +95,12 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
                 if rows
                 else None,
                 train_dev=estimate(own_aside[0], aside["y"], aside.get("groups")) if aside and own_aside else None,
-                test=estimate(test["proba"][m], test["y"], test.get("groups")) if test and row["test"] else None,
+                test=estimate(test["proba"][m], test["y"], test.get("groups"))
+                if test and row.test is not None
+                else None,
                 folds=_folds(curves, rows) if measure == "error" else (),
                 curves=curves if curves is not None and curves.epochs > 1 else None,
-                recipe=MemberTraits(row["kind"], params, images),
+                recipe=MemberTraits(row.kind, params, images),
             )
         )
     return parts

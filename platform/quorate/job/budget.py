@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,14 @@ from quorate.plan.tasks import Plan, Resources, Unit
 from quorate.registry import COMBINERS
 from quorate.report.budget import ranges, say_time
 from quorate.results.results import Fit
+from quorate.runs.leaderboard import (
+    LateTask,
+    Leaderboard,
+    LeaderboardBudget,
+    QuorumShortfall,
+    StoppedTask,
+    UncountedMember,
+)
 from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
@@ -243,54 +250,52 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
 
 def budget_part(
     budget: Budget, plan: Plan, work: JobProgress, there: Attendance, tested: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """The leaderboard's `budget`: what was left out or stopped; `tested` (M,) are members that have predicted the test
-    rows.
+) -> LeaderboardBudget:
+    """The leaderboard's `budget`: what was left out or stopped.
 
-    What the end of the job leaves out is added by `leave_out`.
+    `tested` (M,) are the members that have predicted the test rows. `with_ending` adds what the end of the job leaves
+    out.
     """
     folds, tasks = plan.context.folds.folds, {task.key: task for task in plan.tasks}
     late = [(tasks[key], event) for key, event in work.late.items()]
-    return {
-        "seconds": budget.seconds,
-        "used_seconds": round(budget.used(), 1),
-        "rows": _rows([fold for fold, counts in zip(folds, there.folds, strict=True) if counts]),
-        "of_rows": _rows(folds),
-        "folds": int(np.count_nonzero(there.folds)),
-        "of_folds": len(folds),
-        "below_quorum": {"members": int(np.count_nonzero(there.members)), "needed": there.quorum}
-        if there.short
-        else None,
-        "out_of_time": [
-            {"member": task.label, "fold": task.fold + 1, "begun": event.begun, "reason": event.message}
+    members = int(np.count_nonzero(there.members))
+    return LeaderboardBudget(
+        seconds=budget.seconds,
+        used_seconds=round(budget.used(), 1),
+        rows=_rows([fold for fold, counts in zip(folds, there.folds, strict=True) if counts]),
+        of_rows=_rows(folds),
+        folds=int(np.count_nonzero(there.folds)),
+        of_folds=len(folds),
+        below_quorum=QuorumShortfall(members=members, needed=there.quorum) if there.short else None,
+        out_of_time=tuple(
+            LateTask(member=task.label, fold=task.fold + 1, begun=event.begun, reason=event.message)
             for task, event in late
-        ],
-        "stopped_early": [_stopped(fit) for fit in work.fits.values() if not fit.complete],
-        "not_counted": list(_not_counted(plan, work, there)),
-        "untested": [] if plan.context.test is None else list(_untested(plan, work, tested)),
-        "left_out": [],
-    }
+        ),
+        stopped_early=tuple(_stopped(fit) for fit in work.fits.values() if not fit.complete),
+        not_counted=tuple(_not_counted(plan, work, there)),
+        untested=() if plan.context.test is None else tuple(_untested(plan, work, tested)),
+        left_out=(),
+    )
 
 
-def with_ending(board: dict[str, Any], ending: ClosingTime) -> dict[str, Any]:
+def with_ending(board: Leaderboard, ending: ClosingTime) -> Leaderboard:
     """The leaderboard with what the end of the job has left out, and with the time that it has used by now."""
     assert ending.budget is not None
-    part = {"used_seconds": round(ending.budget.used(), 1), "left_out": list(ending.left_out)}
-    return {**board, "budget": {**board["budget"], **part}}
+    return board.with_ending(used_seconds=round(ending.budget.used(), 1), left_out=tuple(ending.left_out))
 
 
-def _stopped(fit: Fit) -> dict[str, Any]:
+def _stopped(fit: Fit) -> StoppedTask:
     losses = [epoch["valid_loss"] for epoch in with_labels(fit.history)]
-    return {
-        "member": fit.task.label,
-        "fold": fit.task.fold + 1,
-        "epochs_done": len(fit.history),
-        "epochs": epochs_of(fit.task),
-        "best_epoch": len(fit.history) - len(losses) + int(np.argmin(losses)) + 1 if losses else None,
-    }
+    return StoppedTask(
+        member=fit.task.label,
+        fold=fit.task.fold + 1,
+        epochs_done=len(fit.history),
+        epochs=epochs_of(fit.task),
+        best_epoch=len(fit.history) - len(losses) + int(np.argmin(losses)) + 1 if losses else None,
+    )
 
 
-def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[dict[str, str]]:
+def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[UncountedMember]:
     """Members that time left without a place in the ensemble."""
     for m, label in enumerate(plan.labels):
         if there.members[m] or work.status(plan, label) != "out of time":
@@ -298,7 +303,9 @@ def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[d
         done = [task for task in plan.of(label) if task.key in work.fits]
         lacking = [task.fold + 1 for task in plan.of(label) if there.folds[task.fold] and task not in done]
         folds = f"fold{'s' if len(lacking) > 1 else ''} {ranges(lacking)}"
-        yield {"member": label, "reason": f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"}
+        yield UncountedMember(
+            member=label, reason=f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"
+        )
 
 
 def _untested(plan: Plan, work: JobProgress, tested: NDArray[np.bool_]) -> Iterator[str]:

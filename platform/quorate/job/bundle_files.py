@@ -28,6 +28,7 @@ from quorate.job.production import Production
 from quorate.members.base import HEADER
 from quorate.plan.tasks import ALL_ROWS, Plan
 from quorate.results.results import Results
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import JobSpec
 
 _DATA_KEYS = ("label", "labels", "images", "groups", "missing", "separator", "on_corrupt")
@@ -41,7 +42,7 @@ def pack_bundle(
     plan: Plan,
     production: Production,
     ensemble: JobEnsemble,
-    board: dict[str, Any],
+    board: Leaderboard,
     results: Results,
 ) -> Path:
     """Write the bundle of a job to `folder`; raises `Damaged` where the store lost a member meanwhile."""
@@ -49,8 +50,8 @@ def pack_bundle(
     files: dict[str, bytes] = {}
     members = []
     for m, label in enumerate(plan.labels):
-        row = board["members"][m]
-        entry: dict[str, Any] = {key: row[key] for key in ("name", "kind", "weight", "temperature", "oof", "test")}
+        row = board.members[m]
+        entry = row.model_dump(include={"name", "kind", "weight", "temperature", "oof", "test"})
         entry["folds"] = []
         for fit in production.fits[label] if combination.weights[m] > 0 else ():
             place = f"members/{label}/{'all' if fit.task.fold == ALL_ROWS else fit.task.fold}"
@@ -64,11 +65,11 @@ def pack_bundle(
     files[UNSEEN] = unseen_file(assembly.crossfit_proba, assembly.rows, data.y)
     files |= known_file(data.x)
     manifest = {
-        **_origin(spec, plan.context.train, run=board["run"]),
+        **_origin(spec, plan.context.train, run=board.run),
         "members": members,
         "combination": combination.to_json(),
         "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
-        "metrics": {"oof": board["ensemble"]["oof"], "test": board["ensemble"]["test"]},
+        "metrics": board.ensemble.model_dump(include={"oof", "test"}),
         "production": production.note or None,
     }
     write_bundle(folder, manifest, files)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 
@@ -19,9 +19,10 @@ from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
+from quorate.job.ending import Ending
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
-from quorate.job.final_files import Ending, finish
+from quorate.job.final_files import finish
 from quorate.job.planning import plan_job
 from quorate.job.production import production_models
 from quorate.job.tracker import Tracker
@@ -34,6 +35,7 @@ from quorate.results.oof import gather
 from quorate.results.results import Results
 from quorate.runs.crashes import ended_without_a_word, recorded
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job
 from quorate.store import Store
 from quorate.tracking.journal import NAME as JOURNAL
@@ -68,7 +70,7 @@ def run_job(
     stop: StopRequest,
     data: OpenedData | None = None,
     errors: Console | None = None,
-) -> dict[str, Any]:
+) -> Leaderboard:
     """Run a job and return its leaderboard; `data` are rows in memory, used instead of what the job names.
 
     Failures are printed to `errors`, by default to `console`. Raises `SpecError` for input that cannot be used,

@@ -15,6 +15,7 @@ from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import Leaderboard, LeaderboardRow, SplitName, scores_on
 from quorate.spec import JobSpec
 from quorate.spec.recipe import comparable, member_recipe
 from quorate.tracking.journal import Journal, Status
@@ -22,8 +23,8 @@ from quorate.tracking.ranking import MEMBERS_OF
 
 JOB, ENSEMBLE = "job", "ensemble"
 """The names in the journal of the job's own run, and of the ensemble's; a member's is `job/NAME`."""
-SPLITS = ("oof", "train_dev", "test")
-"""Rows that a leaderboard may have figures of."""
+SPLITS: tuple[SplitName, ...] = ("oof", "train_dev", "test")
+"""Rows that a leaderboard may have scores on."""
 MLFLOW_NOTE = "mlflow.note.content"
 """The tag that MLflow's page of a run shows as its description, in Markdown."""
 COSTS = ("fit_seconds", "predict_ms", "size_mb")
@@ -115,25 +116,29 @@ class Tracker:
                 self._journal.metrics(uid, epoch, figures, now)
             self._end_fold(fit.task, "FINISHED", now)
 
-    def finished(self, board: dict[str, Any], folder: RunFolder, bundle: Path, sizes: Mapping[str, int]) -> None:
+    def finished(self, board: Leaderboard, folder: RunFolder, bundle: Path, sizes: Mapping[str, int]) -> None:
         """The scores and files of a finished job, and its model; `sizes` are the bytes of each member's files."""
         sums = dict.fromkeys(COSTS, 0.0)
-        for row in board["members"]:
-            if _member_uid(row["name"]) not in self._begun:
+        for row in board.members:
+            if _member_uid(row.name) not in self._begun:
                 continue  # time left it without a run
-            figures = _figures(row) | {key: row[key] for key in ("weight", "temperature", "fit_seconds", "predict_ms")}
-            if row["name"] in sizes:
-                figures["size_mb"] = round(sizes[row["name"]] / 1e6, 4)
+            figures: dict[str, float | None] = {
+                **_figures(row),
+                "weight": round(row.weight, 4),
+                "temperature": round(row.temperature, 4) if row.temperature is not None else None,
+                "fit_seconds": row.fit_seconds,
+                "predict_ms": row.predict_ms,
+                "size_mb": round(sizes[row.name] / 1e6, 4) if row.name in sizes else None,
+            }
             known = {key: value for key, value in figures.items() if value is not None}
-            known |= {key: round(known[key], 4) for key in ("weight", "temperature") if key in known}
-            self._journal.metrics(_member_uid(row["name"]), 0, known)
-            recipe = ", ".join(f"`{key}: {value}`" for key, value in self._recipes[row["name"]].items())
-            note = f"The member `{row['name']}` of the ensemble of {self._run}. Recipe: {recipe}.\n{_METRICS}"
-            self._journal.tags(_member_uid(row["name"]), {"quorate.status": row["status"], MLFLOW_NOTE: note})
-            if row["weight"]:
+            self._journal.metrics(_member_uid(row.name), 0, known)
+            recipe = ", ".join(f"`{key}: {value}`" for key, value in self._recipes[row.name].items())
+            note = f"The member `{row.name}` of the ensemble of {self._run}. Recipe: {recipe}.\n{_METRICS}"
+            self._journal.tags(_member_uid(row.name), {"quorate.status": row.status, MLFLOW_NOTE: note})
+            if row.weight:
                 sums = {key: round(sums[key] + known[key], 4) for key in sums if key in known}
         self._ensemble(board, sums)
-        metrics = _figures(board["ensemble"]) | sums
+        metrics = _figures(board.ensemble) | sums
         self._journal.metrics(JOB, 0, metrics)
         note = as_markdown(board)
         self._journal.tags(JOB, {MLFLOW_NOTE: note})
@@ -144,16 +149,16 @@ class Tracker:
         self._journal.model(JOB, bundle=bundle, name=name, run=self._run, note=note, metrics=metrics, pictures=plots)
         self._journal.ranking(JOB, run=self._run)
 
-    def worth(self, changes: Mapping[str, EnsembleChange], board: Mapping[str, Any]) -> None:
+    def worth(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
         """How much higher the ensemble's log-loss is without each member; 0 without one that has no weight."""
-        for row in board["members"]:
-            uid, change = _member_uid(row["name"]), changes.get(row["name"])
+        for row in board.members:
+            uid, change = _member_uid(row.name), changes.get(row.name)
             if uid not in self._begun:
                 continue
             if change is not None:
                 found = {"worth_nll": round(change.nll, 5), "worth_nll_error": round(change.nll_error, 5)}
                 self._journal.metrics(uid, 0, found)
-            elif not row["weight"]:
+            elif not row.weight:
                 self._journal.metrics(uid, 0, {"worth_nll": 0.0})
 
     def pictures(self, paths: Iterable[Path]) -> None:
@@ -180,26 +185,24 @@ class Tracker:
             self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status, _now())
         self._journal.close()
 
-    def _ensemble(self, board: Mapping[str, Any], sums: Mapping[str, float]) -> None:
+    def _ensemble(self, board: Leaderboard, sums: Mapping[str, float]) -> None:
         """The ensemble as a run among its members, from the job's start to now."""
-        found = board["ensemble"]
-        tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found["combiner"]}
+        found, best = board.ensemble, board.ensemble.best_single
+        assert best is not None and best.name is not None, "make_board sets it"
+        tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found.combiner}
         self._start(ENSEMBLE, "ensemble", JOB, tags, {"kind": "ensemble"}, self._begun[JOB])
         self._data(ENSEMBLE, "training")
         self._data(ENSEMBLE, "testing")
         figures = _figures(found) | dict(sums) | {"weight": 1.0}
-        if found["temperature"] is not None:
-            figures["temperature"] = round(found["temperature"], 4)
-        best = found["best_single"]
-        if best["gain"] is not None:
-            figures["gain_over_best_member_nll"] = best["gain"]
+        if found.temperature is not None:
+            figures["temperature"] = round(found.temperature, 4)
+        if best.gain is not None:
+            figures["gain_over_best_member_nll"] = best.gain
         self._journal.metrics(ENSEMBLE, 0, figures)
         note = f"The ensemble of {self._run}, the weighted members together.\n{_METRICS}"
-        if best["gain"] is not None:
-            note += (
-                f"- `gain_over_best_member_nll`: how much lower its log-loss is than that of {best['name']} alone.\n"
-            )
-        self._journal.tags(ENSEMBLE, {"quorate.best_member": best["name"], MLFLOW_NOTE: note})
+        if best.gain is not None:
+            note += f"- `gain_over_best_member_nll`: how much lower its log-loss is than that of {best.name} alone.\n"
+        self._journal.tags(ENSEMBLE, {"quorate.best_member": best.name, MLFLOW_NOTE: note})
         self._end(ENSEMBLE, "FINISHED", _now())
 
     def _member(self, task: FitTask, begun: int) -> None:
@@ -276,9 +279,10 @@ def _labels(fits: Iterable[Fit]) -> dict[str, None]:
     return dict.fromkeys(fit.task.label for fit in fits)
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, float]:
+def _figures(row: LeaderboardRow) -> dict[str, float]:
     """Scores of a member or of the ensemble as metrics, such as `oof_nll`."""
-    return {f"{split}_{key}": value for split in SPLITS if row.get(split) for key, value in row[split].items()}
+    known = {split: found for split in SPLITS if (found := scores_on(row, split)) is not None}
+    return {f"{split}_{key}": value for split, found in known.items() for key, value in found.model_dump().items()}
 
 
 def _source(spec: JobSpec, context: str) -> str:

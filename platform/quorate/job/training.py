@@ -33,6 +33,7 @@ from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, PredictTask,
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Fit, Results
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import MemberStatus
 from quorate.spec import Job
 from quorate.training.context import Metrics
 from quorate.training.soundness import difference
@@ -59,7 +60,7 @@ class JobProgress:
         """What the store already has."""
         return cls(fits=find_finished(plan, results))
 
-    def status(self, plan: Plan, label: str) -> str:
+    def status(self, plan: Plan, label: str) -> MemberStatus:
         """`ok`, or why the member is not whole."""
         tasks = plan.of(label)
         failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]

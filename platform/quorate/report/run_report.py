@@ -26,6 +26,7 @@ from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
 from quorate.runs.finished import ReopenError, reopen_job
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import JobSpec
 from quorate.spec.recipe import without_defaults
 from quorate.tracking import journal
@@ -105,8 +106,8 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
     told = _journal(folder)
     combiner = None
     if (spec := known.spec) is not None:
-        recipes = recipes_of(spec, [board["members"][member]["name"] for member in oof.members])
-        combiner = combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes)
+        recipes = recipes_of(spec, [board.members[member].name for member in oof.members])
+        combiner = combiner_of(spec.combiner, board.ensemble.chosen, recipes=recipes)
     class_names = _class_names(manifest, known.data, oof.ensemble.shape[1])
     test = _test(folder, board)
     return RunData(
@@ -126,10 +127,10 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
     )
 
 
-def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
+def _oof(folder: RunFolder, board: Leaderboard) -> Split:
     arrays = folder.arrays("oof.npz")
     rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
-    covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
+    covering = [m for m in range(len(board.members)) if arrays["mask"][m, rows].all()]
     dependence = Dependence.saved(arrays)
     return Split(
         "oof",
@@ -142,11 +143,11 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
     )
 
 
-def _test(folder: RunFolder, board: Mapping[str, Any]) -> Split | None:
+def _test(folder: RunFolder, board: Leaderboard) -> Split | None:
     arrays = folder.arrays_if_any("test.npz")
     if arrays is None:
         return None
-    tested = [m for m, row in enumerate(board["members"]) if row["test"]]
+    tested = [m for m, row in enumerate(board.members) if row.test is not None]
     rows = np.arange(len(arrays["y"]))
     dependence = Dependence.saved(arrays)
     return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows, dependence)
@@ -206,17 +207,17 @@ def _host(tags: Mapping[str, str]) -> str:
 
 
 def _facts(
-    board: Mapping[str, Any],
+    board: Leaderboard,
     manifest: Mapping[str, Any],
     spec: JobSpec | None,
     told: _JournalFacts | None,
     oof: Split,
     test: Split | None,
 ) -> Iterator[tuple[str, str]]:
-    yield "Run", board["run"]
+    yield "Run", board.run
     if manifest:
         yield "Finished", f"{manifest['created'].replace('T', ' ').removesuffix('Z')[:16]} UTC"
-    yield "Duration", say_seconds(board["seconds"])
+    yield "Duration", say_seconds(board.seconds)
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
         yield "Data", f"{kind}{signature_from_json(manifest['input'])}"
@@ -229,15 +230,15 @@ def _facts(
     yield "Classes", f"{oof.ensemble.shape[1]:,}"
     if told is not None and "validation" in told.params:
         yield "Validation", told.params["validation"]
-    weighing = sum(bool(row["weight"]) for row in board["members"])
+    weighing = sum(bool(row.weight) for row in board.members)
     yield (
         "Members",
-        f"{len(board['members'])}, {weighing} with weight above 0" if weighing > 1 else f"{len(board['members'])}",
+        f"{len(board.members)}, {weighing} with weight above 0" if weighing > 1 else f"{len(board.members)}",
     )
-    yield "Combined by", board["ensemble"]["combiner"]
-    tasks = board["tasks"]
-    failed = f", {tasks['failed']} failed" if tasks["failed"] else ""
-    yield "Fit tasks", f"{tasks['trained']} trained, {tasks['reused']} reused{failed}"
+    yield "Combined by", board.ensemble.combiner
+    tasks = board.tasks
+    failed = f", {tasks.failed} failed" if tasks.failed else ""
+    yield "Fit tasks", f"{tasks.trained} trained, {tasks.reused} reused{failed}"
 
 
 def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
@@ -245,9 +246,7 @@ def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
     return int(manifest["data"]["rows"]) if manifest else len(oof)
 
 
-def _ledger(
-    board: Mapping[str, Any], manifest: Mapping[str, Any], told: _JournalFacts | None
-) -> Iterator[tuple[str, str]]:
+def _ledger(board: Leaderboard, manifest: Mapping[str, Any], told: _JournalFacts | None) -> Iterator[tuple[str, str]]:
     if "seed" in manifest:
         yield "seed", str(manifest["seed"])
     elif told is not None:
@@ -255,7 +254,7 @@ def _ledger(
     if told is not None:
         for context, digest in told.digests.items():
             yield f"fingerprint of the {'training' if context == 'training' else 'test'} data (SHA-256)", digest
-    yield "out-of-fold predictions of all members (SHA-256)", board["oof_sha256"]
+    yield "out-of-fold predictions of all members (SHA-256)", board.oof_sha256
     if versions := manifest.get("versions"):
         yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
     if told is not None and told.numerics:

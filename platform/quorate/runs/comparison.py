@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,11 @@ from quorate.bundle import LOSSES, read_manifest
 from quorate.ensemble.intervals import Figure, paired
 from quorate.ensemble.paired import Difference, paired_difference, read_groups, read_losses
 from quorate.runs.folder import RunFolder
+from quorate.runs.job_record import result_parameters
+from quorate.runs.leaderboard import Metric, SplitName, SplitScores, scores_on
 
-METRICS = ("nll", "accuracy", "ece", "brier")
-_PARTS = ("data", "validation", "members", "combiner", "seed", "quorum")
-"""Parts of a job that can change its result."""
+SPLITS: tuple[SplitName, ...] = ("oof", "test")
+METRICS: tuple[Metric, ...] = ("nll", "accuracy", "ece", "brier")
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,18 @@ class Comparison:
 def compare(runs: Sequence[RunFolder]) -> Comparison:
     """Compare finished runs with the first of them."""
     boards = [run.board() for run in runs]
-    jobs = [json.loads((run.path / "job.json").read_text(encoding="utf-8")) for run in runs]
     figures: dict[str, list[float | None]] = {
-        f"{split} {metric}": [(board["ensemble"][split] or {}).get(metric) for board in boards]
-        for split in ("oof", "test")
+        f"{split} {metric}": [_metric(scores_on(board.ensemble, split), metric) for board in boards]
+        for split in SPLITS
         for metric in METRICS
     }
-    figures["seconds"] = [board.get("seconds") for board in boards]
-    losses = [{row["name"]: (row["oof"] or {}).get("nll") for row in board["members"]} for board in boards]
+    figures["seconds"] = [board.seconds for board in boards]
+    losses = [{row.name: _metric(row.oof, "nll") for row in board.members} for board in boards]
     return Comparison(
         runs=[run.name for run in runs],
         figures={name: values for name, values in figures.items() if any(value is not None for value in values)},
         members={name: [of.get(name) for of in losses] for name in dict.fromkeys(n for of in losses for n in of)},
-        parameters=_differing([_flat({part: job.get(part) for part in _PARTS}) for job in jobs]),
+        parameters=_differing([result_parameters(run.path / "job.json") for run in runs]),
         versus=[_against(run, runs[0]) for run in runs[1:]],
     )
 
@@ -91,8 +90,5 @@ def _differing(jobs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{name}.") if isinstance(inner, dict) else {f"{prefix}{name}": inner}
-    return flat
+def _metric(found: SplitScores | None, name: Metric) -> float | None:
+    return found.metric(name) if found is not None else None

@@ -13,6 +13,7 @@ from quorate.errors import UserError
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import JobData
 from quorate.runs.folder import RunFolder, tested_members
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job, load_job
 
 
@@ -40,7 +41,7 @@ class FinishedRun:
     folder: RunFolder
     job: Job
     context: JobData
-    board: dict[str, Any]
+    board: Leaderboard
     members: tuple[str, ...]
     proba: Proba
     mask: Mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.errors import UserError, naming
+from quorate.errors import naming
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
 from quorate.plan.tasks import FeatureTask, PredictTask
+from quorate.runs.errors import RunError
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job, JobSpec, spec_of_run
 
 BOARD = "leaderboard.json"
-
-
-class RunError(UserError):
-    """No run is where the user says."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +82,9 @@ class RunFolder:
                 return cls(path)
         raise _no_run(run, runs)
 
-    def board(self) -> dict[str, Any]:
-        """What a finished job wrote; raises `RunError` where that is damaged."""
-        path = self.path / BOARD
-        try:
-            board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            sound = {"ensemble", "members"} <= set(board)
-        except (OSError, ValueError, TypeError):
-            sound = False
-        if not sound:
-            raise RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
-        return board
+    def board(self) -> Leaderboard:
+        """The leaderboard of a finished job; raises `RunError` if it is damaged."""
+        return Leaderboard.read(self.path / BOARD)
 
     def spec(self) -> JobSpec:
         """The job as it was read, whether its data are still there or not; raises `RunError` where it is damaged."""

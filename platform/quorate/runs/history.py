@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from quorate.runs.folder import BOARD, RunError, RunFolder
+from quorate.runs.errors import LaterVersionError, RunError
+from quorate.runs.folder import BOARD, RunFolder
+from quorate.runs.job_record import JobRecord
+from quorate.runs.leaderboard import Leaderboard
 from quorate.tracking import journal
 from quorate.tracking.shipper_process import Shipper, default_uri
 
@@ -85,8 +87,7 @@ def removable(run: str, runs: Path) -> RunFolder:
 
 def unsent(run: RunFolder) -> int:
     """Records of the run that MLflow does not have and that would go with it."""
-    job = _job(run)
-    if not job.get("tracking", {}).get("enabled") or not (run.path / journal.NAME).is_file():
+    if not _job(run).tracking.enabled or not (run.path / journal.NAME).is_file():
         return 0
     return Shipper(run.path, default_uri(), None).pending()
 
@@ -130,39 +131,29 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
 
 def _past_run(run: RunFolder) -> PastRun:
     job, state = _job(run), state_of(run)
-    board: dict[str, Any] = {}
+    board: Leaderboard | None = None
     if state == "finished":
         try:
             board = run.board()
+        except LaterVersionError:
+            pass  # it is finished, but its metrics are unknown to this version
         except RunError:
             state = "damaged"
-    ensemble = board.get("ensemble", {})
-    oof, test = ensemble.get("oof") or {}, ensemble.get("test") or {}
+    oof, test = (board.ensemble.oof, board.ensemble.test) if board is not None else (None, None)
     started = time.localtime((run.path / "job.json").stat().st_mtime)
     return PastRun(
         name=run.name,
         started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
         state=state,
-        data=_data(job.get("data", {})),
-        members=len(board["members"]) if "members" in board else _members_of(job),
-        oof_nll=oof.get("nll"),
-        test_nll=test.get("nll"),
-        test_accuracy=test.get("accuracy"),
-        seconds=board.get("seconds"),
+        data=str(job.data),
+        members=len(board.members) if board is not None else job.copies,
+        oof_nll=oof.nll if oof is not None else None,
+        test_nll=test.nll if test is not None else None,
+        test_accuracy=test.accuracy if test is not None else None,
+        seconds=board.seconds if board is not None else None,
         size=size_of(run.path),
     )
 
 
-def _members_of(job: dict[str, Any]) -> int:
-    return sum(int(member.get("copies", 1)) for member in job.get("members", {}).values())
-
-
-def _job(run: RunFolder) -> dict[str, Any]:
-    job: dict[str, Any] = json.loads((run.path / "job.json").read_text(encoding="utf-8"))
-    return job
-
-
-def _data(data: dict[str, Any]) -> str:
-    """The kind, and the last two parts of the path that it reads."""
-    path = data.get("train")
-    return " ".join([str(data.get("kind", "")), *(["/".join(Path(path).parts[-2:])] if isinstance(path, str) else [])])
+def _job(run: RunFolder) -> JobRecord:
+    return JobRecord.read(run.path / "job.json")

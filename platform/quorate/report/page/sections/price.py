@@ -138,9 +138,9 @@ def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:
 
 def _costs(run: RunData, values: Values) -> Iterator[Chart]:
     yield _cost(run, values, run.seconds, "fit seconds", "Error against fit seconds", paths=True)
-    found = [row.get("predict_ms") for row in run.board["members"]]
+    found = [row.predict_ms for row in run.board.members]
     if any(each is not None for each in found):
-        milliseconds = np.array([np.nan if each is None else float(each) for each in found])
+        milliseconds = np.array([np.nan if each is None else each for each in found])
         yield _cost(run, values, milliseconds, "prediction ms per row", "Error against prediction time", paths=False)
 
 
