@@ -87,7 +87,7 @@ class Ensemble:
         return answers
 
     def __repr__(self) -> str:
-        members = sum(bool(entry["folds"]) for entry in self.bundle.manifest["members"])
+        members = len(self.bundle.manifest.packed)
         return f"<Ensemble of {members} members for {self.bundle.signature}, {len(self.classes_)} classes>"
 
 
@@ -112,13 +112,13 @@ def _board(folder: Path, bundle: Bundle) -> dict[str, Any]:
     path = folder.parent / BOARD
     if path.is_file():
         board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if board["run"] == bundle.manifest["run"]:
+        if board["run"] == bundle.manifest.run:
             return board
     manifest = bundle.manifest
-    combination = manifest["combination"]
-    temperature = combination["calibration"].get("temperature")
-    ensemble = {"combiner": combination["kind"], "temperature": temperature, **manifest["metrics"]}
-    return {"ensemble": ensemble, "members": manifest["members"]}
+    temperature = manifest.combination.combination().temperature
+    figures = {"oof": manifest.metrics.oof, "test": manifest.metrics.test}
+    ensemble = {"combiner": manifest.combination.kind, "temperature": temperature, **figures}
+    return {"ensemble": ensemble, "members": [member.model_dump() for member in manifest.members]}
 
 
 def _paths(x: Any) -> list[Path] | None:

@@ -45,7 +45,7 @@ class OwnData:
             raise DataError(str(error)) from error
         except Exception as error:  # a user's code may raise anything
             raise DataError(f"{self._kind} raises {said(error)}") from error
-        split: TestSplit | None = getattr(params, "test", None) if isinstance(params, SplitParams) else None
+        split = params.test if isinstance(params, SplitParams) else None
         opened = self._opened(given)
         if split is None:
             return opened

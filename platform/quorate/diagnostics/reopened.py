@@ -24,7 +24,7 @@ def reopen(folder: RunFolder) -> RunInputs:
             job.spec, note=f"The data cannot be opened again ({_first_line(error)}), so rows are shown by number only."
         )
     try:
-        fingerprint = read_manifest(folder.bundle)["data"]["fingerprint"]
+        fingerprint = read_manifest(folder.bundle).data.fingerprint
     except BundleError as error:
         note = f"The data cannot be compared with the run ({_first_line(error)}), so rows are shown by number only."
         return RunInputs(job.spec, note=note)

@@ -62,14 +62,14 @@ def reopen(folder: RunFolder) -> FinishedRun:
     job = load_job(folder.path / "job.json")
     context = open_data(job)
     train = context.train
-    if list(train.class_names) != manifest["class_names"]:
+    if train.class_names != manifest.class_names:
         raise UserError(
-            f"the run {folder.name} was trained on the classes {_listed(manifest['class_names'])}, and its data now "
+            f"the run {folder.name} was trained on the classes {_listed(manifest.class_names)}, and its data now "
             f"have {_listed(train.class_names)}; restore the data, or start the job again"
         )
-    if train.fingerprint != manifest["data"]["fingerprint"]:
+    if train.fingerprint != manifest.data.fingerprint:
         raise UserError(
-            f"the data have changed since the run {folder.name} (it was trained on {manifest['data']['rows']:,} rows, "
+            f"the data have changed since the run {folder.name} (it was trained on {manifest.data.rows:,} rows, "
             f"now there are {len(train):,}, or others), so its out-of-fold predictions are not of these rows; restore "
             "the data, or start the job again"
         )
