@@ -63,8 +63,7 @@ class Bundle:
             check_code(folder, manifest)
             check_combiner(folder, manifest.combination)
             members = {
-                member.name: [_load(folder, member.name, place) for place in member.folds]
-                for member in manifest.packed
+                member.name: [_load(folder, member.name, place) for place in member.folds] for member in manifest.packed
             }
         unseen = None
         if UNSEEN in manifest.files:

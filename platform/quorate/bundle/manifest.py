@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -250,4 +251,6 @@ def _explained(error: ValidationError) -> str:
     if missing := sorted(place for place, problem in places.items() if problem["type"] == "missing"):
         return f"lacks {', '.join(missing[:_LISTED])}" + (", …" if len(missing) > _LISTED else "")
     place, first = next(iter(places.items()))
-    return f"is not the manifest of a bundle: {place}: {first['msg'].removeprefix('Value error, ')}"
+    what = first["msg"].removeprefix("Value error, ")
+    found = "" if first["type"] == "value_error" else f", found {reprlib.repr(first['input'])}"
+    return f"is not the manifest of a bundle: {place}: {what}{found}"

@@ -16,7 +16,7 @@ from quorate.errors import UserError
 from quorate.registry.own_code import OwnCodeError, said
 from quorate.spec.own_params import own_values, params_of, require_class
 
-_FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.Opened"
+_FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.OpenedData"
 
 
 class SplitParams(DataParams):
