@@ -87,7 +87,7 @@ class Ensemble:
         return answers
 
     def __repr__(self) -> str:
-        members = sum(bool(entry["folds"]) for entry in self.bundle.manifest["members"])
+        members = len(self.bundle.manifest.packed)
         return f"<Ensemble of {members} members for {self.bundle.signature}, {len(self.classes_)} classes>"
 
 
@@ -112,30 +112,28 @@ def _leaderboard(folder: Path, bundle: Bundle) -> pd.DataFrame:
     path = folder.parent / BOARD
     if path.is_file():
         board = Leaderboard.read(path)
-        if board.run == bundle.manifest["run"]:
+        if board.run == bundle.manifest.run:
             return as_frame(board)
     manifest = bundle.manifest
-    combination, metrics = manifest["combination"], manifest["metrics"]
-    temperature = combination["calibration"].get("temperature")
-    ensemble = FrameRow(
-        "ensemble", combination["kind"], temperature, _scores(metrics["oof"]), _scores(metrics["test"]), "ok"
-    )
+    combination, metrics = manifest.combination, manifest.metrics
+    temperature = combination.combination().temperature
+    ensemble = FrameRow("ensemble", combination.kind, temperature, _scores(metrics.oof), _scores(metrics.test), "ok")
     members = (
         FrameRow(
-            row["name"],
-            row["kind"],
-            row["temperature"],
-            _scores(row["oof"]),
-            _scores(row["test"]),
-            weight=row["weight"],
+            member.name,
+            member.kind,
+            member.temperature,
+            _scores(member.oof),
+            _scores(member.test),
+            weight=member.weight,
         )
-        for row in manifest["members"]
+        for member in manifest.members
     )
     return frame_of(ensemble, members)
 
 
-def _scores(figures: Mapping[str, float] | None) -> SplitScores | None:
-    return SplitScores(**figures) if figures else None
+def _scores(figures: Mapping[str, float | None] | None) -> SplitScores | None:
+    return SplitScores.model_validate(figures) if figures else None
 
 
 def _paths(x: Any) -> list[Path] | None:

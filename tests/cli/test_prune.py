@@ -127,15 +127,15 @@ def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
     written = json.loads(said)["pruned"]
     assert code == 0 and len(written["members"]) == 2
     manifest, before = verified_manifest(tmp_path / "two"), verified_manifest(run / "bundle")
-    assert [entry["name"] for entry in manifest["members"]] == written["members"]
-    assert manifest["metrics"]["oof"] == pytest.approx(crossfitted(run, written["members"]))
-    assert set(manifest["files"]) - {"losses.npz", "unseen.npz"} < set(before["files"])
+    assert [member.name for member in manifest.members] == written["members"]
+    assert manifest.metrics.oof == pytest.approx(crossfitted(run, written["members"]))
+    assert set(manifest.files) - {"losses.npz", "unseen.npz"} < set(before.files)
     bundle, whole = Bundle.load(tmp_path / "two"), Bundle.load(run / "bundle")
     with np.load(run / "test.npz") as saved:
-        assert manifest["metrics"]["test"]["accuracy"] > 0.9
+        assert manifest.metrics.test["accuracy"] > 0.9
         places = [[entry["name"] for entry in before["members"]].index(name) for name in written["members"]]
         expected = scores(bundle._combination.apply(saved["proba"][places]), saved["y"])
-    assert manifest["metrics"]["test"] == pytest.approx(expected)
+    assert manifest.metrics.test == pytest.approx(expected)
     rows = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
     mine, theirs = (one.predict(rows, members=True).members or {} for one in (bundle, whole))
     for name in written["members"]:
@@ -150,14 +150,14 @@ def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test
     with np.load(copy / "test.npz") as saved:
         arrays = dict(saved)
     code, said, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "a"), "--json")
-    names, kept = verified_manifest(run / "bundle")["members"], json.loads(said)["pruned"]["members"]
-    assert code == 0 and verified_manifest(tmp_path / "a")["metrics"]["test"]
+    names, kept = verified_manifest(run / "bundle").members, json.loads(said)["pruned"]["members"]
+    assert code == 0 and verified_manifest(tmp_path / "a").metrics.test
     arrays["tested"][[entry["name"] for entry in names].index(kept[0])] = False
     np.savez(copy / "test.npz", **arrays)
 
     code, _, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "b"), "--json")
 
-    assert code == 0 and verified_manifest(tmp_path / "b")["metrics"]["test"] is None
+    assert code == 0 and verified_manifest(tmp_path / "b").metrics.test is None
 
 
 def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(

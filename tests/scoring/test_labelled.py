@@ -12,7 +12,7 @@ from PIL import Image
 from tests.jobs import Here
 from tests.tables import customers as some_customers
 
-from quorate.bundle import Bundle
+from quorate.bundle import Bundle, BundleData
 from quorate.data.source import OpenedData
 from quorate.errors import UserError
 from quorate.scoring.labelled_files import LabelledRows, read_labelled
@@ -30,7 +30,7 @@ def images(tiny_bundle: Path) -> Bundle:
 
 def with_classes(bundle: Bundle, *names: str) -> Bundle:
     other = copy.copy(bundle)
-    other.manifest = {**bundle.manifest, "class_names": list(names)}
+    other.manifest = bundle.manifest.model_copy(update={"class_names": names})
     return other
 
 
@@ -68,7 +68,8 @@ def test_a_missing_group_is_named_with_its_line(tables: Bundle, tmp_path: Path) 
     frame["bought"] = [None, "yes", "no", "no"]
     frame.to_csv(tmp_path / "rows.csv", index=False)
     grouped = copy.copy(tables)
-    grouped.manifest = {**tables.manifest, "data": {**tables.manifest["data"], "groups": "household"}}
+    data = tables.manifest.data.model_copy(update={"groups": "household"})
+    grouped.manifest = tables.manifest.model_copy(update={"data": data})
 
     with pytest.raises(UserError, match=r"rows\.csv, line 4, column 'household': the group is missing"):
         read_labelled(tmp_path / "rows.csv", grouped)
@@ -119,7 +120,8 @@ def test_a_label_column_that_is_not_there_is_told_with_the_others(tables: Bundle
 
 
 def test_an_ensemble_that_does_not_know_its_label_asks_for_it(tables: Bundle, tmp_path: Path) -> None:
-    silent = Bundle(tables.manifest | {"data": {}}, tables._members)
+    data = BundleData(fingerprint=tables.manifest.data.fingerprint, rows=tables.manifest.data.rows)
+    silent = Bundle(tables.manifest.model_copy(update={"data": data}), tables._members)
     some_customers(3, seed=3).to_csv(tmp_path / "rows.csv", index=False)
 
     with pytest.raises(UserError, match="name it with --label"):
@@ -140,10 +142,9 @@ def test_labels_of_an_archive_are_the_class_names(
 
 
 def named_as(images: Bundle, names: list[str], labels_are: str | None) -> Bundle:
-    data = {key: value for key, value in images.manifest["data"].items() if key != "labels_are"}
-    if labels_are:
-        data["labels_are"] = labels_are
-    return Bundle(images.manifest | {"class_names": names, "data": data}, images._members)
+    data = images.manifest.data.model_copy(update={"labels_are": labels_are})
+    manifest = images.manifest.model_copy(update={"class_names": tuple(names), "data": data})
+    return Bundle(manifest, images._members)
 
 
 @pytest.mark.parametrize(

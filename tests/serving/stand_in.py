@@ -3,17 +3,16 @@ brightness of the quarters of a picture. Its manifest tells the process that ans
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.bundle.manifests import a_manifest, saved_member
 
-from quorate.bundle import QuorumLost
+from quorate.bundle import MANIFEST, BundleManifest, BundleMetrics, QuorumLost, read_manifest
 
 CLASSES = ["upper left", "upper right", "lower left", "lower right"]
 SHAPE = (8, 6, 1)
@@ -30,20 +29,21 @@ class StandInPrediction:
 
 
 class StandIn:
-    def __init__(self, manifest: dict[str, Any]) -> None:
+    def __init__(self, manifest: BundleManifest) -> None:
         self._manifest = manifest
         self._calls = 0
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        return {**self._manifest, "metrics": {"pid": os.getpid(), "calls": self._calls}}
+    def manifest(self) -> BundleManifest:
+        metrics = BundleMetrics(oof={"pid": os.getpid(), "calls": self._calls}, test=None)
+        return self._manifest.model_copy(update={"metrics": metrics})
 
     def predict(self, x: NDArray[np.uint8], *, members: bool = False) -> StandInPrediction:
         """An all-white row loses the quorum, as a way to ask for it."""
         self._calls += 1
         if (x == 255).all(axis=(1, 2, 3)).any():
             raise QuorumLost("1 of 2 members answered, the quorum is 2")
-        step = -1 if self._manifest["class_names"] == CLASSES[::-1] else 1
+        step = -1 if list(self._manifest.class_names) == CLASSES[::-1] else 1
         each = {name: proba(x, sharpness)[:, ::step] for name, sharpness in SHARPNESS.items()}
         mean = np.mean(list(each.values()), axis=0).astype(np.float32)
         return StandInPrediction(mean, each if members else None, {}, {})
@@ -62,25 +62,18 @@ def proba(x: NDArray[np.uint8], sharpness: float) -> NDArray[np.float32]:
 def load(folder: Path, *, allow_code: bool = False) -> StandIn:
     if (folder / "broken").exists():
         raise ValueError("the weights are damaged")
-    return StandIn(json.loads((folder / "manifest.json").read_text()))
+    return StandIn(read_manifest(folder))
 
 
 def write(folder: Path, *, job: str = "quarters", reverse: bool = False) -> Path:
     """A folder that `load` reads; with `reverse` a model that says the same with its classes in reverse order."""
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = {
-        "schema": 3,
-        "job": job,
-        "created": "2026-01-01T00:00:00Z",
-        "class_names": CLASSES[::-1] if reverse else CLASSES,
-        "input": {"kind": "image", "dtype": "uint8", "shape": list(SHAPE)},
-        "members": [
-            {"name": name, "kind": "softmax", "weight": 0.5, "temperature": 1.0, "folds": [f"members/{name}/0"]}
-            for name in SHARPNESS
-        ],
-        "quorum": 2,
-        "metrics": {},
-        "data": {"fingerprint": "0" * 64},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    manifest = a_manifest(
+        job=job,
+        class_names=CLASSES[::-1] if reverse else CLASSES,
+        input={"kind": "image", "dtype": "uint8", "shape": list(SHAPE), "resize": None},
+        members=[saved_member(name, 0.5, [f"members/{name}/0"]) for name in SHARPNESS],
+        quorum=2,
+    )
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
     return folder

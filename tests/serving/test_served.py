@@ -171,7 +171,7 @@ def test_a_lost_quorum_gets_503_with_retry_after(client: httpx.Client) -> None:
 
 
 def test_requests_at_the_same_time_share_calls_of_the_model(client: httpx.Client) -> None:
-    before = client.get("/v1/metadata").json()["metrics"]["calls"]
+    before = client.get("/v1/metadata").json()["metrics"]["oof"]["calls"]
 
     def ask(seed: int) -> tuple[np.ndarray, np.ndarray]:
         x = rows(1 + seed % 3, seed)
@@ -182,20 +182,20 @@ def test_requests_at_the_same_time_share_calls_of_the_model(client: httpx.Client
 
     for right, told in answers:
         np.testing.assert_allclose(told, right, atol=1e-7)
-    calls = client.get("/v1/metadata").json()["metrics"]["calls"] - before
+    calls = client.get("/v1/metadata").json()["metrics"]["oof"]["calls"] - before
     assert 0 < calls < 50
 
 
 def test_a_killed_replica_is_replaced_and_no_request_fails(client: httpx.Client) -> None:
-    first = client.get("/v1/metadata").json()["metrics"]["pid"]
+    first = client.get("/v1/metadata").json()["metrics"]["oof"]["pid"]
     x = rows(1)
 
-    os.kill(first, signal.SIGKILL)
+    os.kill(int(first), signal.SIGKILL)
     answers = [client.post("/v1/predict", json={"inputs": x.tolist()}) for _ in range(10)]
 
     assert [answer.status_code for answer in answers] == [200] * 10
     np.testing.assert_allclose(probabilities(answers[0]), expected(x), atol=1e-7)
-    assert client.get("/v1/metadata").json()["metrics"]["pid"] != first
+    assert client.get("/v1/metadata").json()["metrics"]["oof"]["pid"] != first
 
 
 def test_a_version_that_does_not_start_leaves_the_present_one_answering(client: httpx.Client, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.bundle.manifests import a_manifest
 from tests.serving import stand_in
 
 from quorate.errors import UserError
@@ -98,7 +99,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
 
-    with pytest.raises(ValueError, match=r"is no bundle|is not the manifest|cannot be read|has schema None"):
+    with pytest.raises(ValueError, match=r"is no bundle|lacks class_names|cannot be read|has schema None"):
         servable(tmp_path)
 
 
@@ -113,7 +114,7 @@ def test_a_bundle_for_other_inputs_is_refused(tmp_path: Path, found: tuple[str, 
     manifest = stand_in.write(tmp_path) / "manifest.json"
     manifest.write_text(manifest.read_text().replace(*found))
 
-    with pytest.raises(UserError, match=f"cannot be served: .*{said}"):
+    with pytest.raises(UserError, match=f"manifest.json is not the manifest of a bundle: input: .*{said}"):
         servable(tmp_path)
 
 
@@ -125,7 +126,7 @@ def test_the_example_sends_the_token_from_its_file(model_folder: Path) -> None:
 
 def test_the_example_of_a_table_is_a_row_that_a_shell_hands_over_unharmed() -> None:
     columns = [{"name": "it's 5 o'clock", "kind": "boolean"}, {"name": "Größe", "kind": "numeric"}]
-    manifest = {"job": "clock", "input": {"kind": "table", "columns": columns, "resize": None}}
+    manifest = a_manifest(input={"kind": "table", "columns": columns, "resize": None})
 
     said = welcome("http://127.0.0.1:1", manifest, None)
 

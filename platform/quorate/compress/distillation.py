@@ -390,13 +390,12 @@ def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _sizes(run: FinishedRun, student: _Pupil, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Models and bytes of the ensemble's bundle and of the student."""
     manifest = read_manifest(run.folder.bundle)
-    places = [place for entry in manifest["members"] for place in entry["folds"]]
-    parts = [name for name in manifest["files"] if name.startswith("members/")]
+    parts = [name for name in manifest.files if name.startswith("members/")]
     network = student.network.network
     assert network is not None
     return {
         "ensemble": {
-            "models": len(places),
+            "models": len(manifest.places),
             "bytes": sum((run.folder.bundle / name).stat().st_size for name in parts),
         },
         NAME: {

@@ -114,7 +114,7 @@ def _named(plan: Plan, members: Sequence[str]) -> list[str]:
 
 
 def _places(run: FinishedRun) -> frozenset[str]:
-    return frozenset(place for entry in read_manifest(run.folder.bundle)["members"] for place in entry["folds"])
+    return frozenset(read_manifest(run.folder.bundle).places)
 
 
 def _files(task: FitTask, results: Results, run: FinishedRun, places: frozenset[str]) -> Files | None:

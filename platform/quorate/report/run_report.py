@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
-from quorate.bundle import BundleError, read_manifest
+from quorate.bundle import BundleError, BundleManifest, read_manifest
 from quorate.data.dataset import Dataset
-from quorate.data.signature import signature_from_json
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.worth import EnsembleChange
@@ -121,7 +119,9 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         ),
         curves=recorded_curves(folder) if told else {},
         combiner=combiner,
-        seed=derive_seed(known.spec.seed if known.spec is not None else manifest.get("seed", 0), "combiner"),
+        seed=derive_seed(
+            known.spec.seed if known.spec is not None else manifest.seed if manifest is not None else 0, "combiner"
+        ),
         data=known.data,
         data_note=known.note,
     )
@@ -153,17 +153,22 @@ def _test(folder: RunFolder, board: Leaderboard) -> Split | None:
     return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows, dependence)
 
 
-def _manifest(folder: RunFolder) -> dict[str, Any]:
-    """The manifest of the bundle; empty if it was removed or has another version. A report does not require it."""
+def _manifest(folder: RunFolder) -> BundleManifest | None:
+    """The manifest of the bundle; None if it was removed or has another version. A report does not require it."""
     try:
         return read_manifest(folder.bundle)
     except BundleError:
-        return {}
+        return None
 
 
-def _class_names(manifest: Mapping[str, Any], data: Mapping[str, Dataset], count: int) -> tuple[str, ...]:
-    known = manifest.get("class_names") or next((each.class_names for each in data.values()), ())
-    return tuple(known) if len(known) == count else tuple(f"class {k}" for k in range(count))
+def _seed(source: JobSpec | BundleManifest | None) -> int:
+    """The seed of the job; 0 if neither the job nor the manifest is available."""
+    return source.seed if source is not None else 0
+
+
+def _class_names(manifest: BundleManifest | None, data: Mapping[str, Dataset], count: int) -> tuple[str, ...]:
+    known = manifest.class_names if manifest else next((each.class_names for each in data.values()), ())
+    return known if len(known) == count else tuple(f"class {k}" for k in range(count))
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ def _host(tags: Mapping[str, str]) -> str:
 
 def _facts(
     board: Leaderboard,
-    manifest: Mapping[str, Any],
+    manifest: BundleManifest | None,
     spec: JobSpec | None,
     told: _JournalFacts | None,
     oof: Split,
@@ -216,11 +221,11 @@ def _facts(
 ) -> Iterator[tuple[str, str]]:
     yield "Run", board.run
     if manifest:
-        yield "Finished", f"{manifest['created'].replace('T', ' ').removesuffix('Z')[:16]} UTC"
+        yield "Finished", f"{manifest.created.replace('T', ' ').removesuffix('Z')[:16]} UTC"
     yield "Duration", say_seconds(board.seconds)
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
-        yield "Data", f"{kind}{signature_from_json(manifest['input'])}"
+        yield "Data", f"{kind}{manifest.input.signature}"
     rows = (
         f"{len(oof):,} training"
         if len(oof) == _training_rows(manifest, oof)
@@ -241,22 +246,24 @@ def _facts(
     yield "Fit tasks", f"{tasks.trained} trained, {tasks.reused} reused{failed}"
 
 
-def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
+def _training_rows(manifest: BundleManifest | None, oof: Split) -> int:
     """Training rows of the job, including those without an out-of-fold prediction."""
-    return int(manifest["data"]["rows"]) if manifest else len(oof)
+    return manifest.data.rows if manifest else len(oof)
 
 
-def _ledger(board: Leaderboard, manifest: Mapping[str, Any], told: _JournalFacts | None) -> Iterator[tuple[str, str]]:
-    if "seed" in manifest:
-        yield "seed", str(manifest["seed"])
+def _ledger(
+    board: Leaderboard, manifest: BundleManifest | None, told: _JournalFacts | None
+) -> Iterator[tuple[str, str]]:
+    if manifest:
+        yield "seed", str(manifest.seed)
     elif told is not None:
         yield "seed", told.params["seed"]
     if told is not None:
         for context, digest in told.digests.items():
             yield f"fingerprint of the {'training' if context == 'training' else 'test'} data (SHA-256)", digest
     yield "out-of-fold predictions of all members (SHA-256)", board.oof_sha256
-    if versions := manifest.get("versions"):
-        yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
+    if manifest:
+        yield "versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     if told is not None and told.numerics:
         yield "computed on", "; ".join(told.numerics)
     if told is not None and told.hosts:

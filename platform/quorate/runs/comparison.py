@@ -61,7 +61,7 @@ def compare(runs: Sequence[RunFolder]) -> Comparison:
 
 
 def _against(run: RunFolder, first: RunFolder) -> RunDifference:
-    mine, other = (read_manifest(folder.bundle)["data"]["fingerprint"] for folder in (run, first))
+    mine, other = (read_manifest(folder.bundle).data.fingerprint for folder in (run, first))
     if mine != other:
         return RunDifference(run.name, None, "trained on different rows")
     try:

@@ -79,15 +79,15 @@ def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
     except BundleError as error:
         raise ReopenError(str(error), f"the data cannot be compared with the run ({_first_line(error)})") from error
     train, changed = context.train, "the data have changed since the run"
-    if list(train.class_names) != manifest["class_names"]:
+    if train.class_names != manifest.class_names:
         raise ReopenError(
-            f"the run {folder.name} was trained on the classes {_listed(manifest['class_names'])}, and its data now "
+            f"the run {folder.name} was trained on the classes {_listed(manifest.class_names)}, and its data now "
             f"have {_listed(train.class_names)}; restore the data, or start the job again",
             changed,
         )
-    if train.fingerprint != manifest["data"]["fingerprint"]:
+    if train.fingerprint != manifest.data.fingerprint:
         raise ReopenError(
-            f"the data have changed since the run {folder.name} (it was trained on {manifest['data']['rows']:,} rows, "
+            f"the data have changed since the run {folder.name} (it was trained on {manifest.data.rows:,} rows, "
             f"now there are {len(train):,}, or others), so its out-of-fold predictions are not of these rows; restore "
             "the data, or start the job again",
             changed,

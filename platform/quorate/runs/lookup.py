@@ -13,12 +13,13 @@ def runs_folder() -> Path:
 
 def bundle_folder(run: str | None) -> Path:
     """The bundle of a run, or of a model in MLflow's registry (`models:/NAME@champion`), which is downloaded."""
+    from quorate.bundle import MANIFEST
     from quorate.runs.folder import RunFolder
 
     if run is not None and run.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
         from quorate.tracking.download import download_bundle
 
         return download_bundle(run)
-    if run is not None and (Path(run) / "manifest.json").is_file():
+    if run is not None and (Path(run) / MANIFEST).is_file():
         return Path(run)
     return RunFolder.find(run, runs_folder()).bundle

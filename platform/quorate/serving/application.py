@@ -24,7 +24,7 @@ from ray.serve.exceptions import (
 from starlette.applications import Starlette
 
 from quorate.bundle import MANIFEST, QuorumLost, read_manifest
-from quorate.data.signature import TableSignature, signature_from_json
+from quorate.data.signature import TableSignature
 from quorate.data.table import ColumnError
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import ModelFailed, ModelUnavailable, QuorumMissing, RowRefused
@@ -69,6 +69,9 @@ class EnsembleReplica:
             self._thread, lambda: _predict(self._model, rows, members)
         )
 
+    async def info(self) -> ModelInfo:
+        return ModelInfo.of(self._model.manifest, self._version)
+
     async def describe(self) -> dict[str, Any]:
         return description(self._model.manifest, self._version)
 
@@ -77,7 +80,6 @@ def _load(folder: Path, version: str, threads: int, load: str, allow_code: bool)
     if version_of(folder) != version:
         raise ValueError(f"{folder} holds another model than version {version}")
     model = loader(load)(folder, allow_code=allow_code)
-    ModelInfo.of(model.manifest, version)
     if "torch" in sys.modules:
         # PyTorch's number of threads is a setting of the thread that predicts
         sys.modules["torch"].set_num_threads(threads)
@@ -86,7 +88,7 @@ def _load(folder: Path, version: str, threads: int, load: str, allow_code: bool)
 
 def _inputs(model: Model, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
     """Convert rows from the front to the input of the model."""
-    signature = signature_from_json(model.manifest["input"])
+    signature = model.manifest.input.signature
     untyped: NDArray[Any] = rows
     return as_frame(untyped, signature) if isinstance(signature, TableSignature) else untyped
 
@@ -138,8 +140,7 @@ class CurrentVersion:
     async def switch(self, application: str) -> None:
         """Make `application` the current version after it answers."""
         handle = serve.get_app_handle(application)
-        described = await ask(handle, "describe", timeout_s=self._timeout_s)
-        model = ModelInfo.of(described, described["version"])
+        model: ModelInfo = await ask(handle, "info", timeout_s=self._timeout_s)
         self._pinned = PinnedVersion(handle, model, timeout_s=self._timeout_s)
 
 
@@ -226,7 +227,7 @@ def deploy(
     Returns when both answer; raises `RuntimeError` if one does not start.
     """
     version = version_of(folder)
-    job = read_manifest(folder)["job"]
+    job = read_manifest(folder).job
     application = application_name(job, version)
     # for mypy: the decorator makes them deployments
     ensemble_kind: Any = EnsembleReplica

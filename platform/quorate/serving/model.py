@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.signature import Signature, signature_from_json
+from quorate.bundle import BundleManifest
+from quorate.data.signature import Signature
 
 BUNDLE = "quorate.bundle:Bundle.load"
 """The default function that loads a model."""
@@ -39,7 +40,7 @@ class Model(Protocol):
     """A loaded bundle: its manifest, and probabilities of uint8 images (n, H, W, C) or of a frame of typed columns."""
 
     @property
-    def manifest(self) -> Mapping[str, Any]: ...
+    def manifest(self) -> BundleManifest: ...
 
     def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> ServedPrediction: ...
 
@@ -84,18 +85,14 @@ class ModelInfo:
     """Members of weight zero, which the bundle does not contain, so they never answer."""
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any], version: str) -> ModelInfo:
-        """Read a manifest; raises `ValueError` for an input that this front does not support."""
-        saved = manifest["input"]
-        if saved["kind"] == "image" and saved["dtype"] != "uint8":
-            raise ValueError(f"cannot serve images of type {saved['dtype']!r}; only uint8")
+    def of(cls, manifest: BundleManifest, version: str) -> ModelInfo:
         return cls(
-            job=manifest["job"],
+            job=manifest.job,
             version=version,
-            class_names=tuple(manifest["class_names"]),
-            signature=signature_from_json(saved),
-            resize=saved.get("resize"),
-            weightless=tuple(entry["name"] for entry in manifest.get("members", ()) if not entry["folds"]),
+            class_names=manifest.class_names,
+            signature=manifest.input.signature,
+            resize=manifest.input.resize,
+            weightless=tuple(member.name for member in manifest.members if not member.folds),
         )
 
 

@@ -16,18 +16,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from PIL import Image
 
-from quorate.bundle import MANIFEST, check_code, read_manifest, verified_manifest
-from quorate.data.signature import ImageSignature, signature_from_json
+from quorate.bundle import BundleManifest, check_code, read_manifest, verified_manifest
+from quorate.data.signature import ImageSignature
 from quorate.errors import Interrupted, UserError
 from quorate.execution.session import start_ray
 from quorate.registry import own_code
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
-from quorate.serving.model import BUNDLE, ModelInfo
+from quorate.serving.model import BUNDLE
 from quorate.serving.records import example
 
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
@@ -101,18 +100,12 @@ def stop() -> None:
     _leave_ray()
 
 
-def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) -> dict[str, Any]:
+def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) -> BundleManifest:
     """Return the manifest of a bundle that can be served; `verified` checks its files. Raises `UserError`."""
     manifest = verified_manifest(folder) if verified else read_manifest(folder)
     if verified and not allow_code:
         with own_code.refused():
             check_code(folder, manifest)
-    try:
-        ModelInfo.of(manifest, "")
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / MANIFEST} is not the manifest of a bundle: {error!r}") from None
-    except ValueError as error:
-        raise UserError(f"{folder} cannot be served: {error}") from None
     return manifest
 
 
@@ -129,9 +122,9 @@ def free_port(host: str, port: int) -> int:
     return bound
 
 
-def welcome(url: str, manifest: dict[str, Any], token_file: Path | None) -> str:
+def welcome(url: str, manifest: BundleManifest, token_file: Path | None) -> str:
     """Return a message with the URL and an example request: a grey picture, or a row with placeholder values."""
-    signature = signature_from_json(manifest["input"])
+    signature = manifest.input.signature
     if isinstance(signature, ImageSignature):
         body = json.dumps({"images": [_grey_picture(signature)]})
         more = "or send a file: -H 'Content-Type: image/png' --data-binary @FILE.png"
@@ -140,7 +133,7 @@ def welcome(url: str, manifest: dict[str, Any], token_file: Path | None) -> str:
         more = f"use your own values, and null for missing ones; the columns are listed at {url}/v1/metadata"
     authorization = f' -H "Authorization: Bearer $(cat {token_file})"' if token_file else ""
     return (
-        f"{manifest['job']} is served at {url} (stop it with Ctrl-C). Try:\n\n"
+        f"{manifest.job} is served at {url} (stop it with Ctrl-C). Try:\n\n"
         f"  curl -s {url}/v1/predict{authorization} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}\n\n{more}"
     )

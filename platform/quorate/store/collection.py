@@ -28,8 +28,11 @@ class StoredWork:
     entry: Entry
     space: str
     key: str
-    manifest: Manifest
     blobs: frozenset[str]
+    kind: str = "unknown"
+    """Kind of the member, for a finished fit task."""
+    seconds: float = 0.0
+    """Seconds of training, for a finished fit task."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def take_stock(store: Store) -> Inventory:
             key = rest.rpartition("/")[2].removesuffix(".json")
             manifest = store.find(space, key)
             if manifest is not None:
-                stock.pieces.append(StoredWork(entry, space, key, manifest, frozenset(_blobs_of(manifest))))
+                stock.pieces.append(_work(entry, space, key, manifest))
     order = {space: number for number, space in enumerate(_SPACES)}
     stock.pieces.sort(key=lambda piece: order.get(piece.space, len(order)))
     return stock
@@ -117,7 +120,7 @@ def by_space(stock: Inventory) -> dict[str, Usage]:
     shares = {space: Usage() for space in _SPACES}
     for piece, size in _sized(stock.pieces, stock):
         if stock.is_whole(piece):
-            shares.setdefault(piece.space, Usage()).add(size, piece.manifest.get("seconds", 0.0))
+            shares.setdefault(piece.space, Usage()).add(size, piece.seconds)
         else:
             shares.setdefault(_BROKEN, Usage()).add(size)
     named = {blob for piece in stock.pieces for blob in piece.blobs}
@@ -132,8 +135,7 @@ def by_kind(stock: Inventory) -> dict[str, Usage]:
     shares: dict[str, Usage] = {}
     finished = [piece for piece in stock.pieces if piece.space == "fits" and stock.is_whole(piece)]
     for piece, size in _sized(finished, stock):
-        share = shares.setdefault(piece.manifest.get("kind", "unknown"), Usage())
-        share.add(size, piece.manifest.get("seconds", 0.0))
+        shares.setdefault(piece.kind, Usage()).add(size, piece.seconds)
     return dict(sorted(shares.items()))
 
 
@@ -198,6 +200,12 @@ def _sized(pieces: list[StoredWork], stock: Inventory) -> Iterator[tuple[StoredW
         own = piece.blobs - seen
         seen |= own
         yield piece, piece.entry.size + sum(stock.blobs[blob].size for blob in own if blob in stock.blobs)
+
+
+def _work(entry: Entry, space: str, key: str, manifest: Manifest) -> StoredWork:
+    """Describe a manifest of any space, also of one that this version does not know."""
+    shown = {name: manifest[name] for name in ("kind", "seconds") if name in manifest}
+    return StoredWork(entry, space, key, frozenset(_blobs_of(manifest)), **shown)
 
 
 def _blobs_of(value: Any) -> Iterator[str]:

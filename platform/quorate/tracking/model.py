@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import shutil
 import tempfile
 import time
@@ -23,13 +22,12 @@ from mlflow.pyfunc import save_model
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
+from quorate.bundle import LOSSES, MANIFEST, BundleManifest, read_manifest
 from quorate.ensemble.paired import read_groups, read_losses
 from quorate.tracking.champion import Verdict, challenge
 from quorate.tracking.schema import example_of, schema_of
 
 ALIAS = "champion"
-MANIFEST = "manifest.json"
-LOSSES = "losses.npz"
 PACKAGE = Path(__file__).resolve().parents[1]
 CODE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = (
@@ -81,10 +79,10 @@ def register(
     Safe to repeat from any point: the logged model and its version are found again by their tags, and
     a verdict that has been given is not given again.
     """
-    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest = read_manifest(bundle)
     tags = {
         "quorate.bundle": hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest(),
-        "quorate.fingerprint": str(manifest["data"]["fingerprint"]),
+        "quorate.fingerprint": manifest.data.fingerprint,
     }
     shown = shown or VersionPage()
     figures = {key: f"{value:.5g}" for key, value in shown.metrics.items() if key.endswith(("_nll", "_accuracy"))}
@@ -158,7 +156,7 @@ def _log(
     run_id: str,
     experiment_id: str,
     bundle: Path,
-    manifest: dict[str, Any],
+    manifest: BundleManifest,
     tags: dict[str, str],
 ) -> str:
     """Upload the bundle as a models-from-code pyfunc of the run; gives the logged model's id."""
@@ -183,8 +181,8 @@ def _log(
     return str(model.model_id)
 
 
-def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run_id: str) -> None:
-    classes = len(manifest["class_names"])
+def _save(path: Path, *, bundle: Path, manifest: BundleManifest, model: Any, run_id: str) -> None:
+    classes, row = len(manifest.class_names), manifest.input.to_json()
     save_model(
         path=str(path),
         mlflow_model=Model(
@@ -197,20 +195,20 @@ def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run
         artifacts={"bundle": str(bundle)},
         code_paths=[str(PACKAGE)],
         signature=ModelSignature(
-            inputs=schema_of(manifest["input"]),
+            inputs=schema_of(row),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
         ),
-        input_example=example_of(manifest["input"]),
-        metadata={"quorate.input": manifest["input"]},
+        input_example=example_of(row),
+        metadata={"quorate.input": row},
         pip_requirements=[_pin(package) for package in (*REQUIREMENTS, *_loaders(manifest))],
     )
     for cache in list(path.rglob("__pycache__")):
         shutil.rmtree(cache)
 
 
-def _loaders(manifest: dict[str, Any]) -> list[str]:
-    """What loads networks of users' own architectures, where there are some."""
-    return ["onnxruntime"] if any(entry.get("loader") == "onnx" for entry in manifest["members"]) else []
+def _loaders(manifest: BundleManifest) -> list[str]:
+    """Return the packages that load networks of users' own architectures, if there are any."""
+    return ["onnxruntime"] if any(member.loader == "onnx" for member in manifest.members) else []
 
 
 def _pin(package: str) -> str:
