@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from quorate.runs.folder import BOARD, RunError, RunFolder
 from quorate.tracking import journal
+from quorate.tracking.codec import JournalError
 from quorate.tracking.shipper_process import Shipper, default_uri
 
 State = Literal["finished", "damaged", "running", "failed", "interrupted"]
@@ -53,15 +54,21 @@ def past_runs(runs: Path) -> list[PastRun]:
 
 
 def state_of(run: RunFolder) -> State:
-    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it."""
+    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it.
+
+    A run whose journal cannot be read is `damaged`.
+    """
     if (run.path / BOARD).is_file():
         return "finished"
     path = run.path / journal.NAME
     if not path.is_file():
         just_made = time.time() - (run.path / "job.json").stat().st_mtime < STARTING
         return "running" if just_made else "interrupted"
-    status = journal.end_of(path, "job")
     written = journal.is_written(path)
+    try:
+        status = journal.end_of(path, "job")
+    except JournalError:
+        return "running" if written else "damaged"
     if written or (written is None and status is None):
         return "running"
     return "failed" if status == "FAILED" else "interrupted"

@@ -13,6 +13,17 @@ NAME = "shipped.json"
 VERSION = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A part of the journal that the server will never accept, or whose file does not exist."""
+
+    uid: str
+    """The run's name in the journal."""
+    what: str
+    """What was refused, such as `metric loss`."""
+    reason: str
+
+
 @dataclass(slots=True)
 class Position:
     """How far one journal has been sent to one server.
@@ -32,14 +43,15 @@ class Position:
     """uid -> MLflow's run id."""
     open: list[str] = field(default_factory=list)
     """uids of the runs that have begun and not ended."""
-    refused: list[dict[str, str]] = field(default_factory=list)
-    """What the server or the disk will never give: `uid`, `what`, `reason`."""
+    refused: list[Refusal] = field(default_factory=list)
 
 
 def load(run_folder: Path, uri: str, journal: str) -> Position:
     """The position of that journal for `uri`; the beginning where nothing readable is there."""
     found = _destinations(run_folder).get(public(uri), {})
-    return Position(**found) if found.get("journal") == journal else Position(journal)
+    if found.get("journal") != journal:
+        return Position(journal)
+    return Position(**{**found, "refused": [Refusal(**entry) for entry in found["refused"]]})
 
 
 def save(run_folder: Path, uri: str, position: Position) -> None:

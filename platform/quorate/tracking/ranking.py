@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from quorate.tracking import journal, position
+from quorate.tracking.records import RankingRecord
 
 MEMBERS_OF = "quorate.members_of"
 """The tag that the ensemble's run and its members' have: the name of the run folder."""
@@ -46,11 +47,11 @@ def newest(runs: Path, uri: str) -> tuple[str, str] | None:
     """The newest run below `runs` whose members are at the tracking server `uri`, and its experiment's id there."""
     journals = sorted(runs.glob(f"*/{journal.NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in journals:
-        names = [record["run"] for record in journal.tail(path) if record["kind"] == "ranking"]
+        names = [record.run for record in journal.tail(path) if isinstance(record, RankingRecord)]
         header = journal.header(path) if names else None
         if header is None:
             continue  # it has not finished, or a former version wrote it
-        where = position.load(path.parent, uri, header["run"])
+        where = position.load(path.parent, uri, header.run)
         if where.experiment_id and journal.count(path, where.offset) == 0:
             return names[-1], where.experiment_id
     return None

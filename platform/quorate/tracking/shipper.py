@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quorate.tracking import journal, position
+from quorate.tracking.codec import JournalError
+from quorate.tracking.records import HeaderRecord
 from quorate.tracking.shipper_process import SQLITE, absolute, default_uri
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Shipment:
 
     folder: Path
     uri: str
-    header: journal.Record
+    header: HeaderRecord
     where: position.Position
     delivery: Delivery | None = None
 
@@ -112,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
             if header is None:
                 print(f"nothing to send: {path} holds no journal", flush=True)
                 return 1
-            where = position.load(folder, uri, header["run"])
+            where = position.load(folder, uri, header.run)
             before = where.sent
             sending = Shipment(folder, uri, header, where)
             if options.follow:
@@ -125,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
             left = journal.count(path, where.offset)
             print(_summary(uri, where, where.sent - before, left), flush=True)
             return 0 if left == 0 else 1
-    except (LockedError, journal.VersionError) as error:
+    except (LockedError, JournalError) as error:
         print(error, flush=True)
         return 1
 
@@ -161,7 +163,7 @@ def _summary(uri: str, where: position.Position, sent: int, left: int) -> str:
     line = f"{sent} records sent to {position.public(uri)}{there}, {left} left"
     if where.refused:
         first = where.refused[0]
-        line += f", {len(where.refused)} refused (first: {first['what']} of {first['uid']}: {first['reason']})"
+        line += f", {len(where.refused)} refused (first: {first.what} of {first.uid}: {first.reason})"
     return line
 
 
@@ -230,7 +232,7 @@ def _alone(folder: Path, parent: Parent | None) -> Iterator[None]:
         yield
 
 
-def _wait_for_header(path: Path, parent: Parent | None) -> journal.Record | None:
+def _wait_for_header(path: Path, parent: Parent | None) -> HeaderRecord | None:
     while True:
         header = journal.header(path) if path.exists() else None
         if header is not None or parent is None or parent.is_gone():

@@ -29,8 +29,8 @@ class Shipper:
         """Records of the journal that are not at the server yet."""
         return journal.count(self.run_folder / journal.NAME, self._position().offset)
 
-    def refused(self) -> list[dict[str, str]]:
-        """What will never arrive: `uid`, `what`, `reason`."""
+    def refused(self) -> list[position.Refusal]:
+        """What the server will never accept."""
         return self._position().refused
 
     def wait(self, seconds: float) -> bool:
@@ -43,7 +43,7 @@ class Shipper:
     def _position(self) -> position.Position:
         path = self.run_folder / journal.NAME
         header = journal.header(path) if path.exists() else None
-        return position.load(self.run_folder, self.uri, header["run"] if header else "")
+        return position.load(self.run_folder, self.uri, header.run if header else "")
 
 
 def start_shipper(run_folder: Path, uri: str) -> Shipper:
