@@ -213,6 +213,24 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path, uri: str, capsys: p
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"kind": "header", "version": 2}', "has journal version 2, this Quorate reads up to 1: upgrade Quorate"),
+        ('{"kind": "header", "version": 1}', "is damaged: a record of kind 'header' has no field 'run'"),
+    ],
+)
+def test_a_journal_that_cannot_be_read_is_named(
+    line: str, said: str, tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "journal.jsonl").write_text(line + "\n")
+
+    code = shipper.main([str(tmp_path), "--uri", uri])
+
+    assert code == 1
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/journal.jsonl {said}")
+
+
 @pytest.mark.slow
 def test_an_address_that_mlflow_cannot_use_keeps_everything_and_says_why(uri: str, tmp_path: Path) -> None:
     write_job(tmp_path, members=1, steps=1)
