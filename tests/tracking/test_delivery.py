@@ -129,7 +129,7 @@ def test_what_the_server_refuses_stops_nothing_behind_it(uri: str, tmp_path: Pat
         ("job", "artifact missing.png"),
     ]
     assert "Names may only contain" in refused[1].reason
-    assert "missing.png is not there" in refused[3].reason
+    assert "missing.png does not exist" in refused[3].reason
 
 
 def test_a_run_that_somebody_deletes_in_mlflow_is_given_up_at_once(uri: str, tmp_path: Path) -> None:

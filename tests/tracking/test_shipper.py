@@ -145,7 +145,7 @@ def test_what_a_server_missed_is_sent_once_when_it_is_up(server: Server, tmp_pat
     assert "secret" not in "".join(file.read_text() for file in run.glob("sh*"))
     assert up.returncode == 0, up.stdout + up.stderr
     assert up.stdout == f"54 records sent to {server.uri}, 0 left\n"
-    assert again.stdout == f"0 records sent to {server.uri}, 54 were there, 0 left\n"
+    assert again.stdout == f"0 records sent to {server.uri}, 54 sent before, 0 left\n"
     runs, client = runs_by_uid(server.uri), MlflowClient(server.uri)
     assert set(runs) == {"job", "job/0", "job/1", "odd"}
     assert len(client.get_metric_history(runs["job/1"].info.run_id, "loss")) == 20

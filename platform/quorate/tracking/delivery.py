@@ -1,4 +1,4 @@
-"""Journal records to MLflow calls, each of which may be repeated without doubling anything."""
+"""Send journal records to MLflow; each call can be repeated without creating duplicates."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ R = TypeVar("R", bound=Record)
 """A kind of record."""
 
 MAX_RUN_NAME = 250
-"""The width of MLflow's column."""
+"""Characters of a run name in MLflow's database."""
 EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
-"""Tags of a new experiment: MLflow's pages then show what belongs to the training of models."""
+"""Tags of a new experiment; they make MLflow show its pages for model training."""
 
 
 def open_delivery(uri: str, folder: Path, header: HeaderRecord, position: Position) -> Delivery:
-    """A delivery to `uri`; raises `UnreachableError` (a database is asked at once, a server later)."""
+    """Open a delivery to `uri`; raises `UnreachableError` if a database fails (a server is called later)."""
     try:
         client = MlflowClient(uri)
-    except Exception as error:  # drivers raise their own
+    except Exception as error:  # database drivers raise their own errors
         raise UnreachableError(first_line(error)) from error
     return Delivery(client, folder, header, position)
 
 
 class Delivery:
-    """Sends the records of one journal in order, and keeps what `position` says of runs and refusals."""
+    """Sends the records of one journal in order, and records runs and refusals in `position`."""
 
     def __init__(self, client: MlflowClient, folder: Path, header: HeaderRecord, position: Position) -> None:
         self._client = client
         self._folder = folder
         self._header = header
         self._attempt = PatientClient(client)
-        self._unsure = True  # a run may exist that `position` does not know: look before creating one
+        self._unsure = True  # the server may have a run that `position` lacks: search before creating one
         self.position = position
 
     def connect(self) -> None:
@@ -74,18 +74,18 @@ class Delivery:
         try:
             found = self._client.get_experiment_by_name(name)
             identifier = found.experiment_id if found else self._client.create_experiment(name, tags=EXPERIMENT)
-        except Exception as error:  # another job may have created it just now: the next try finds it
+        except Exception as error:  # another job may have created it just now: the next attempt finds it
             raise UnreachableError(first_line(error)) from error
         if found and found.lifecycle_stage == "deleted":
-            mend = f"mlflow experiments restore --experiment-id {identifier}"
-            raise UnreachableError(f"the experiment {name!r} was deleted; bring it back: {mend}")
+            command = f"mlflow experiments restore --experiment-id {identifier}"
+            raise UnreachableError(f"the experiment {name!r} was deleted; restore it: {command}")
         self.position.experiment_id = identifier
 
     def deliver(self, records: Sequence[Record]) -> None:
-        """Send `records`; what will never be accepted goes to `position.refused`.
+        """Send `records`; those that the server will never accept go to `position.refused`.
 
         Raises:
-            UnreachableError: nothing can be sent now; call again with the same records.
+            UnreachableError: the server cannot be reached now; call again with the same records.
         """
         self.connect()
         known = set(self.position.runs)
@@ -110,7 +110,7 @@ class Delivery:
                 self._with_run(uid, "run", self._reopen, record)
 
     def kill_open(self) -> None:
-        """Mark the runs that have no end as killed: the process that would have ended them is gone."""
+        """Mark the runs without an end as killed, after the process of the job has ended."""
         for uid in list(self.position.open):
             self._end(EndRecord(uid, "KILLED", time.time_ns() // 1_000_000))
 
@@ -144,7 +144,7 @@ class Delivery:
         }
         if record.parent in runs:
             tags["mlflow.parentRunId"] = runs[record.parent]
-        self._unsure = True  # until the answer is here
+        self._unsure = True  # until the server has answered
         run = self._client.create_run(
             self.position.experiment_id,
             start_time=record.start_ms,
@@ -180,7 +180,7 @@ class Delivery:
         self._client.update_run(run_id, "RUNNING")
 
     def _send_metrics(self, records: Sequence[MetricsRecord]) -> None:
-        """All values of a run together: a call costs more than a thousand values in it."""
+        """Send all values of a run together: a call costs more than the thousand values in it."""
         values: defaultdict[str, list[Metric]] = defaultdict(list)
         for record in records:
             values[record.uid] += [
@@ -198,10 +198,10 @@ class Delivery:
             self._send_batch(uid, what, entries[start : start + most])
 
     def _send_batch(self, uid: str, what: str, batch: Sequence[Any]) -> None:
-        """One call; where the server refuses it, halves of it, until the entry at fault stands alone."""
+        """Send a batch in one call; if the server refuses it, send its halves, until the refused entry is alone."""
         run_id = self.position.runs.get(uid)
         if run_id is None:
-            self._refuse(uid, f"{len(batch)} {what}s", "their run was refused, or never began")
+            self._refuse(uid, f"{len(batch)} {what}s", "their run was refused, or was never started")
             return
         reason = self._attempt(what, lambda: self._client.log_batch(run_id, **{f"{what}s": batch}))
         if reason is None:
@@ -238,7 +238,7 @@ class Delivery:
         self._client.log_artifact(run_id, str(self._existing(record.path)), record.folder or None)
 
     def _model(self, run_id: str, record: ModelRecord) -> None:
-        from quorate.tracking.model import VersionPage, register  # imports pandas and more: only where a model comes
+        from quorate.tracking.model import VersionPage, register  # imports pandas and more: only if there is a model
 
         bundle = self._existing(record.bundle)
         experiment_id = self.position.experiment_id
@@ -253,13 +253,13 @@ class Delivery:
     def _existing(self, path: str) -> Path:
         full = self._folder / path
         if not full.exists():
-            raise FileNotFoundError(f"{full} is not there")
+            raise FileNotFoundError(f"{full} does not exist")
         return full
 
     def _with_run(self, uid: str, what: str, call: Callable[[str, R], None], record: R) -> None:
         run_id = self.position.runs.get(uid)
         if run_id is None:
-            self._refuse(uid, what, "its run was refused, or never began")
+            self._refuse(uid, what, "its run was refused, or was never started")
             return
         reason = self._attempt(what.split()[0], lambda: call(run_id, record))
         if reason is not None:
@@ -277,8 +277,8 @@ def _of(kind: type[R], records: Sequence[Record]) -> list[R]:
 
 
 def _schema(signature: Mapping[str, Any] | None) -> str | None:
-    """The schema of a data set; None where the journal does not say it, and where it is too long for MLflow."""
-    from quorate.tracking.schema import dataset_schema  # imports pandas and more: only where data sets come
+    """The schema of a dataset; None if the journal has no signature, or if the schema is too long for MLflow."""
+    from quorate.tracking.schema import dataset_schema  # imports pandas and more: only if there is a dataset
 
     if signature is None:
         return None

@@ -1,4 +1,4 @@
-"""A local, append-only journal of what MLflow shall hold; writing it never waits for a server."""
+"""Write and read the journal of a job: a local, append-only file of records for MLflow, written without a server."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ from quorate.tracking.records import (
 
 NAME = "journal.jsonl"
 CHUNK = 1 << 18
-"""Bytes that one `read` takes at most, unless a single line is longer."""
+"""Largest number of bytes of one `read`, unless a single line is longer."""
 
 log = logging.getLogger(__name__)
 
 
 class Journal:
-    """The records of one job, one JSON object a line, each written whole by one system call.
+    """The writer of a journal: one JSON object per line, each line written by one system call.
 
-    A `uid` is the caller's own stable name of a run ("job", "job/cnn", "job/cnn/0/3"); a run is
-    named before anything is written about it, a parent before its children. An existing file is
-    continued, whatever a crash left at its end. Methods may be called from any thread. A disk that
-    cannot be written loses records (counted in `lost`) and stops nobody.
+    A `uid` is the caller's stable name of a run (`job`, `job/cnn`, `job/cnn/3`). A run starts before its other records,
+    and a parent before its children. An existing file is continued, even if a crash cut its last line. Methods may be
+    called from any thread. If the disk cannot be written, records are lost and counted in `lost`; the job continues.
     """
 
     def __init__(self, path: Path, *, experiment: str = "quorate", source: str = "quorate") -> None:
@@ -69,21 +68,21 @@ class Journal:
         params: Mapping[str, object],
         start_ms: int,
     ) -> None:
-        """A run begins, or goes on where `uid` is known from before a restart."""
+        """Start a run, or continue it if the journal has its `uid` from before a restart."""
         text = {key: str(value) for key, value in params.items()}
         self._append(RunRecord(uid, name, parent, tags, text, start_ms))
 
     def metrics(self, uid: str, step: int, values: Mapping[str, float], timestamp_ms: int | None = None) -> None:
-        """Values of one step (an epoch); NaN and infinities are kept."""
+        """Add metrics of one step (an epoch); NaN and infinities are kept."""
         time_ms = _now_ms() if timestamp_ms is None else timestamp_ms
         self._append(MetricsRecord(uid, step, _floats(values), time_ms))
 
     def tags(self, uid: str, tags: Mapping[str, str]) -> None:
-        """Tags known only after the run's start; the last value of a key stays."""
+        """Add tags after the start of a run; the last value of a key counts."""
         self._append(TagsRecord(uid, tags))
 
     def artifact(self, uid: str, path: Path, folder: str = "") -> None:
-        """A finished file, or a folder with all that it holds, to appear under `folder` of the run."""
+        """Add a finished file, or a folder with its contents, to the `folder` of the run's artifacts."""
         self._append(ArtifactRecord(uid, self._from_here(path), folder))
 
     def dataset(
@@ -97,9 +96,9 @@ class Journal:
         context: Context,
         signature: Mapping[str, object] | None = None,
     ) -> None:
-        """The data that a run used; `digest` names its content (MLflow keeps 36 characters of it).
+        """Add the data that a run used; `digest` identifies its content (MLflow keeps 36 characters of it).
 
-        `signature` says what one row is, as `quorate.data.signature` writes it.
+        `signature` is the type of one row, as `quorate.data.signature` writes it.
         """
         self._append(DatasetRecord(uid, name, source, digest, profile, context, signature))
 
@@ -114,23 +113,23 @@ class Journal:
         metrics: Mapping[str, float] | None = None,
         pictures: Sequence[Path] = (),
     ) -> None:
-        """A finished bundle, to be logged as a model and registered under `name`.
+        """Add a finished bundle, to log as a model and to register under `name`.
 
-        The version's page shows the name of the run folder, the Markdown text `note`, metrics of the run, and pictures
-        that the run has below `plots`.
+        The page of the version shows the name `run` of the run folder, the Markdown text `note`, metrics of the run,
+        and pictures from its folder `plots`.
         """
         shown = tuple(self._from_here(path) for path in pictures)
         self._append(ModelRecord(uid, self._from_here(bundle), name, run, note, _floats(metrics or {}), shown))
 
     def ranking(self, uid: str, *, run: str) -> None:
-        """The list of this run folder's members, the best one first, as a view that MLflow's pages offer."""
+        """Add an MLflow view that lists the members of the run folder `run`, the best one first."""
         self._append(RankingRecord(uid, run))
 
     def end(self, uid: str, status: Status, end_ms: int) -> None:
         self._append(EndRecord(uid, status, end_ms))
 
     def close(self) -> None:
-        """Write the final record, after which the shipper ends; a second call does nothing."""
+        """Write the last record, after which the shipper ends; a second call does nothing."""
         if self._file is None:
             return
         self._append(CloseRecord())
@@ -147,7 +146,7 @@ class Journal:
         self.close()
 
     def _from_here(self, path: Path) -> str:
-        """Relative to the journal's folder where it lies inside, so that a run folder may be moved."""
+        """A path relative to the journal's folder, so that the folder can be moved; absolute if outside of it."""
         folder, path = self.path.parent.resolve(), path.resolve()
         return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
@@ -172,9 +171,9 @@ class Journal:
 
 
 def read(path: Path, offset: int) -> tuple[list[Record], int]:
-    """The whole records from byte `offset` on, about `CHUNK` bytes of them, and the offset behind them.
+    """Read about `CHUNK` bytes of complete records from byte `offset` on; returns them and the offset after them.
 
-    A last line without its end is left for later; a line that a crash broke is passed over.
+    A last line without its end is left for later. A line that a crash cut short is skipped. Raises `JournalError`.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -204,7 +203,7 @@ def header(path: Path) -> HeaderRecord | None:
 
 
 def count(path: Path, offset: int) -> int:
-    """How many whole records lie behind byte `offset`."""
+    """The number of complete records after byte `offset`."""
     total = 0
     while path.exists():
         records, end = read(path, offset)
@@ -215,7 +214,7 @@ def count(path: Path, offset: int) -> int:
 
 
 def is_closed(path: Path) -> bool:
-    """Whether the last whole record is the final one."""
+    """Whether the last complete record is the `CloseRecord`."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64))
         tail = file.read().splitlines(keepends=True)
@@ -224,7 +223,7 @@ def is_closed(path: Path) -> bool:
 
 
 def is_written(path: Path) -> bool | None:
-    """Whether a living process has the journal open; None where the file system cannot tell."""
+    """Whether a process is writing the journal; None if the file system has no locks."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -236,24 +235,24 @@ def is_written(path: Path) -> bool | None:
 
 
 def end_of(path: Path, uid: str) -> Status | None:
-    """How the run `uid` has ended by the journal's last records; None where it has not."""
+    """The status of the run `uid` in the last records of a journal; None if it has not ended. Raises `JournalError`."""
     ends = [record.status for record in tail(path) if isinstance(record, EndRecord) and record.uid == uid]
     return ends[-1] if ends else None
 
 
 def tail(path: Path) -> list[Record]:
-    """The last records, at most `CHUNK` bytes of them."""
+    """The last records, at most `CHUNK` bytes of them; raises `JournalError`."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - CHUNK))
         return [record for line in file.read().splitlines() if (record := parse(line, path)) is not None]
 
 
 def _lock(file: int) -> None:
-    """Hold the file until it is closed, for `is_written`; one that another writer has is left to it."""
+    """Lock the file until it is closed, for `is_written`; does nothing if another writer has the lock."""
     for _ in range(10):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # who asks `is_written` has it for an instant
+        except BlockingIOError:  # `is_written` holds the lock for a moment
             time.sleep(0.005)
         except OSError:  # a file system without locks
             return
@@ -280,5 +279,5 @@ def _now_ms() -> int:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # a container may run with a user number that has no name
         return str(os.getuid())
