@@ -392,6 +392,20 @@ def test_the_journal_tells_how_an_unfinished_run_ended(
     assert state_of(RunFolder(folder / "runs" / "going")) == state
 
 
+def test_a_run_with_a_damaged_journal_is_damaged_and_still_listed(
+    command: Command, folder: Path, writer: subprocess.Popen[str]
+) -> None:
+    journal = folder / "runs" / "going" / "journal.jsonl"
+    with journal.open("a") as file:
+        file.write('{"kind": "end", "uid": "job"}\n')
+    assert state_of(RunFolder(journal.parent)) == "running"
+    writer.kill()
+    writer.wait()
+
+    assert state_of(RunFolder(journal.parent)) == "damaged"
+    assert "going" in command(folder, "runs")[1]
+
+
 def test_a_run_that_is_just_being_made_counts_as_running(folder: Path) -> None:
     run = folder / "runs" / "new"
     run.mkdir()

@@ -200,5 +200,5 @@ def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
             soft_wrap=True,
         )
     for refused in shipper.refused():
-        line = f"MLflow refused {refused['what']}: {refused['reason']}"
+        line = f"MLflow refused {refused.what}: {refused.reason}"
         console.print(line, style="yellow", markup=False, highlight=False)

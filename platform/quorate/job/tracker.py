@@ -18,8 +18,9 @@ from quorate.runs.folder import RunFolder
 from quorate.runs.leaderboard import Leaderboard, LeaderboardRow, SplitName, scores_on
 from quorate.spec import JobSpec
 from quorate.spec.recipe import comparable, member_recipe
-from quorate.tracking.journal import Journal, Status
+from quorate.tracking.journal import Journal
 from quorate.tracking.ranking import MEMBERS_OF
+from quorate.tracking.records import Context, Status
 
 JOB, ENSEMBLE = "job", "ensemble"
 """The names in the journal of the job's own run, and of the ensemble's; a member's is `job/NAME`."""
@@ -254,7 +255,7 @@ class Tracker:
         self._open.pop(uid, None)
         self._journal.end(uid, status, ended)
 
-    def _data(self, uid: str, context: str) -> None:
+    def _data(self, uid: str, context: Context) -> None:
         """The rows of a run as a data set of MLflow's, where there are such rows."""
         data = self._plan.context.train if context == "training" else self._plan.context.test
         if data is None:
@@ -266,7 +267,7 @@ class Tracker:
             source=source,
             digest=data.fingerprint,
             profile={"num_rows": len(data), **_profile(data.signature), "num_classes": data.n_classes},
-            context=context,  # type: ignore[arg-type]
+            context=context,
             signature=data.signature.to_json(),
         )
 

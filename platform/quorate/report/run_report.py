@@ -28,7 +28,7 @@ from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import JobSpec
 from quorate.spec.recipe import without_defaults
 from quorate.tracking import journal
-from quorate.tracking.histories import records
+from quorate.tracking.provenance import FitNumerics, Provenance, read_provenance
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
@@ -101,7 +101,7 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
     """Read the input of the page."""
     board, manifest = folder.board(), _manifest(folder)
     oof = _oof(folder, board)
-    told = _journal(folder)
+    provenance = _provenance(folder)
     combiner = None
     if (spec := known.spec) is not None:
         recipes = recipes_of(spec, [board.members[member].name for member in oof.members])
@@ -113,15 +113,13 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         class_names=class_names,
         oof=oof,
         test=test,
-        facts=tuple(_facts(board, manifest, known.spec, told, oof, test)),
+        facts=tuple(_facts(board, manifest, known.spec, provenance, oof, test)),
         recipe=Reproduction(
-            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))
+            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, provenance))
         ),
-        curves=recorded_curves(folder) if told else {},
+        curves=recorded_curves(folder) if provenance else {},
         combiner=combiner,
-        seed=derive_seed(
-            known.spec.seed if known.spec is not None else manifest.seed if manifest is not None else 0, "combiner"
-        ),
+        seed=derive_seed(_seed(known.spec or manifest), "combiner"),
         data=known.data,
         data_note=known.note,
     )
@@ -171,51 +169,21 @@ def _class_names(manifest: BundleManifest | None, data: Mapping[str, Dataset], c
     return known if len(known) == count else tuple(f"class {k}" for k in range(count))
 
 
-@dataclass(frozen=True)
-class _JournalFacts:
-    """Facts in the journal of the run, without the curves."""
-
-    params: Mapping[str, str]
-    """Parameters of the job."""
-    digests: Mapping[str, str]
-    """Fingerprints of the data by context, `training` or `testing`."""
-    numerics: tuple[str, ...]
-    hosts: tuple[str, ...]
-
-
-def _journal(folder: RunFolder) -> _JournalFacts | None:
+def _provenance(folder: RunFolder) -> Provenance | None:
     path = folder.path / journal.NAME
-    if not path.is_file():
-        return None
-    params: dict[str, str] = {}
-    digests: dict[str, str] = {}
-    numerics: dict[str, None] = {}
-    hosts: dict[str, None] = {}
-    for record in records(path):
-        if record["kind"] == "run" and record["parent"] is None:
-            params = record["params"]
-        elif record["kind"] == "run" and "device" in record["params"]:
-            own = record["params"]
-            threads = "1 thread" if own["threads"] == "1" else f"{own['threads']} threads"
-            numerics[f"{own['device']}, {own['precision']}, {threads}"] = None
-        elif record["kind"] == "dataset":
-            digests[record["context"]] = record["digest"]
-        elif record["kind"] == "tags" and (host := _host(record["tags"])):
-            hosts[host] = None
-    return _JournalFacts(params, digests, tuple(numerics), tuple(hosts))
+    return read_provenance(path) if path.is_file() else None
 
 
-def _host(tags: Mapping[str, str]) -> str:
-    """The machine of a fit task; empty if the tags do not contain it."""
-    before = tags.get("quorate.worker", "")  # journals of earlier versions: `HOST:PROCESS`
-    return tags.get("quorate.host") or before.rpartition(":")[0] or before
+def _numerics(fit: FitNumerics) -> str:
+    threads = "1 thread" if fit.threads == 1 else f"{fit.threads} threads"
+    return f"{fit.device}, {fit.precision}, {threads}"
 
 
 def _facts(
     board: Leaderboard,
     manifest: BundleManifest | None,
     spec: JobSpec | None,
-    told: _JournalFacts | None,
+    provenance: Provenance | None,
     oof: Split,
     test: Split | None,
 ) -> Iterator[tuple[str, str]]:
@@ -233,8 +201,8 @@ def _facts(
     )
     yield "Rows", f"{rows}, {len(test):,} test" if test is not None else f"{rows}, no test rows"
     yield "Classes", f"{oof.ensemble.shape[1]:,}"
-    if told is not None and "validation" in told.params:
-        yield "Validation", told.params["validation"]
+    if provenance is not None and provenance.validation is not None:
+        yield "Validation", provenance.validation
     weighing = sum(bool(row.weight) for row in board.members)
     yield (
         "Members",
@@ -252,22 +220,22 @@ def _training_rows(manifest: BundleManifest | None, oof: Split) -> int:
 
 
 def _ledger(
-    board: Leaderboard, manifest: BundleManifest | None, told: _JournalFacts | None
+    board: Leaderboard, manifest: BundleManifest | None, provenance: Provenance | None
 ) -> Iterator[tuple[str, str]]:
     if manifest:
         yield "seed", str(manifest.seed)
-    elif told is not None:
-        yield "seed", told.params["seed"]
-    if told is not None:
-        for context, digest in told.digests.items():
+    elif provenance is not None and provenance.seed is not None:
+        yield "seed", provenance.seed
+    if provenance is not None:
+        for context, digest in provenance.digests.items():
             yield f"fingerprint of the {'training' if context == 'training' else 'test'} data (SHA-256)", digest
     yield "out-of-fold predictions of all members (SHA-256)", board.oof_sha256
     if manifest:
         yield "versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-    if told is not None and told.numerics:
-        yield "computed on", "; ".join(told.numerics)
-    if told is not None and told.hosts:
-        yield "machines", ", ".join(told.hosts)
+    if provenance is not None and provenance.numerics:
+        yield "computed on", "; ".join(map(_numerics, provenance.numerics))
+    if provenance is not None and provenance.hosts:
+        yield "machines", ", ".join(provenance.hosts)
 
 
 def _commands(folder: RunFolder) -> Iterator[str]:

@@ -17,6 +17,7 @@ from quorate.runs.folder import BOARD, RunFolder
 from quorate.runs.job_record import JobRecord
 from quorate.runs.leaderboard import Leaderboard
 from quorate.tracking import journal
+from quorate.tracking.codec import JournalError
 from quorate.tracking.shipper_process import Shipper, default_uri
 
 State = Literal["finished", "damaged", "running", "failed", "interrupted"]
@@ -55,15 +56,21 @@ def past_runs(runs: Path) -> list[PastRun]:
 
 
 def state_of(run: RunFolder) -> State:
-    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it."""
+    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it.
+
+    A run whose journal cannot be read is `damaged`.
+    """
     if (run.path / BOARD).is_file():
         return "finished"
     path = run.path / journal.NAME
     if not path.is_file():
         just_made = time.time() - (run.path / "job.json").stat().st_mtime < STARTING
         return "running" if just_made else "interrupted"
-    status = journal.end_of(path, "job")
     written = journal.is_written(path)
+    try:
+        status = journal.end_of(path, "job")
+    except JournalError:
+        return "running" if written else "damaged"
     if written or (written is None and status is None):
         return "running"
     return "failed" if status == "FAILED" else "interrupted"

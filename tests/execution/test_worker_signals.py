@@ -24,7 +24,7 @@ TERMINATED = (
         (VANISHED, "double free\n*** SIGABRT received at time=1 on cpu 1 ***\n", "SIGABRT (Aborted)"),
         (VANISHED, "*** SIGILL received at time=1 on cpu 1 ***\n", "SIGILL (Illegal instruction)"),
         (VANISHED, "epoch 3\n", "SIGKILL, as its log names no other signal; most likely the machine was out of memory"),
-        (TERMINATED, "epoch 3\n", "SIGTERM (something asked it to end)"),
+        (TERMINATED, "epoch 3\n", "SIGTERM (another process asked it to end)"),
         (VANISHED, None, "Worker unexpectedly exits with a connection error code 2. End of file."),
         ("The node died.\nmore", None, "The node died."),
         ("", None, "no reason was given"),
