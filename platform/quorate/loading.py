@@ -109,7 +109,7 @@ def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble
 
 
 def _board(folder: Path, bundle: Bundle) -> dict[str, Any]:
-    """Return the leaderboard of the bundle's run; without its file, the part that the manifest contains."""
+    """The leaderboard of the bundle's run, or what the bundle knows of it where that lies elsewhere."""
     path = folder.parent / BOARD
     if path.is_file():
         board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
