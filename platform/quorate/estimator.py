@@ -356,7 +356,7 @@ def _with_fitting_folds(job: Job, data: Dataset, classes: NDArray[Any]) -> Job:
 
 
 def _warn_of_lost(board: Mapping[str, Any]) -> None:
-    """Warn of members that failed or are incomplete, with the reason."""
+    """Say which members are not whole, and why."""
     lost = {row["name"]: row["status"] for row in board["members"] if row["status"] != "ok"}
     if failed := [f"{name} ({status})" for name, status in lost.items() if status in ("failed", "diverged")]:
         warnings.warn(f"the ensemble does not contain {', '.join(failed)}; verbose=True shows why", stacklevel=3)
