@@ -133,7 +133,7 @@ def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
     bundle, whole = Bundle.load(tmp_path / "two"), Bundle.load(run / "bundle")
     with np.load(run / "test.npz") as saved:
         assert manifest.metrics.test["accuracy"] > 0.9
-        places = [[entry["name"] for entry in before["members"]].index(name) for name in written["members"]]
+        places = [[member.name for member in before.members].index(name) for name in written["members"]]
         expected = scores(bundle._combination.apply(saved["proba"][places]), saved["y"])
     assert manifest.metrics.test == pytest.approx(expected)
     rows = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
@@ -152,7 +152,7 @@ def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test
     code, said, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "a"), "--json")
     names, kept = verified_manifest(run / "bundle").members, json.loads(said)["pruned"]["members"]
     assert code == 0 and verified_manifest(tmp_path / "a").metrics.test
-    arrays["tested"][[entry["name"] for entry in names].index(kept[0])] = False
+    arrays["tested"][[member.name for member in names].index(kept[0])] = False
     np.savez(copy / "test.npz", **arrays)
 
     code, _, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "b"), "--json")

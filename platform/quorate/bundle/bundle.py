@@ -101,7 +101,7 @@ class Bundle:
         return self.manifest.input.signature
 
     def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, doubt: bool = False) -> Prediction:
-        """Probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
+        """Return probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
         Each member is the average of its fold models. A member that raises an error for some rows, or returns
         probabilities that are not finite, is left out of these rows and named. Raises `ValueError` for rows that do
