@@ -17,7 +17,7 @@ def test_an_ample_budget_takes_one_line():
     assert as_lines(AMPLE, "digits-1") == ["budget 60 min, used 85 s"]
 
 
-def test_what_was_left_out_and_stopped_is_named():
+def test_skipped_and_stopped_tasks_are_named():
     late = [LateTask(member="cnn.1", fold=fold, begun=False, reason="no time") for fold in (3, 2, 5)]
     part = LeaderboardBudget(
         seconds=3600.0,
@@ -58,10 +58,10 @@ def test_what_was_left_out_and_stopped_is_named():
     ("seconds", "said"),
     [(0, "0 s"), (119, "119 s"), (119.6, "2 min"), (200, "3 min 20 s"), (7199.9, "2 h"), (7500, "2 h 5 min")],
 )
-def test_times_are_said_in_two_units_at_most(seconds, said):
+def test_times_are_written_in_at_most_two_units(seconds, said):
     assert say_time(seconds) == said
 
 
-def test_numbers_in_a_row_are_said_as_a_range():
+def test_consecutive_numbers_are_written_as_a_range():
     assert ranges([1, 3, 4, 5, 9]) == "1, 3-5, 9"
     assert ranges([]) == ""

@@ -83,7 +83,7 @@ def test_a_picture_gets_the_answer_of_its_pixels(client: httpx.Client, media: st
     np.testing.assert_allclose(probabilities(answer), expected(decoded), atol=1e-7)
 
 
-def test_members_are_told_when_asked_for(client: httpx.Client) -> None:
+def test_the_answer_has_the_probabilities_of_the_members_on_request(client: httpx.Client) -> None:
     x = rows(3)
 
     answer = client.post("/v1/predict?members=true", json={"inputs": x.tolist()})
@@ -94,7 +94,7 @@ def test_members_are_told_when_asked_for(client: httpx.Client) -> None:
             np.testing.assert_allclose(told, quarters.proba(x, sharpness)[i], atol=1e-7)
 
 
-def test_metadata_tells_classes_input_and_members(client: httpx.Client) -> None:
+def test_metadata_contain_classes_input_and_members(client: httpx.Client) -> None:
     told = client.get("/v1/metadata").json()
 
     assert told["class_names"] == quarters.CLASSES
@@ -199,7 +199,7 @@ def test_a_killed_replica_is_replaced_and_no_request_fails(client: httpx.Client,
     assert quarters.visits(model_folder)[-1] != first
 
 
-def test_a_version_that_does_not_start_leaves_the_present_one_answering(client: httpx.Client, tmp_path: Path) -> None:
+def test_the_current_version_keeps_answering_if_a_new_one_does_not_start(client: httpx.Client, tmp_path: Path) -> None:
     from quorate.serving.application import deploy
 
     folder = quarters.write(tmp_path / "bundle", job="broken", broken=True)

@@ -100,7 +100,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
         (tmp_path / "manifest.json").write_text(manifest)
 
     with pytest.raises(ValueError, match=r"is no bundle|lacks class_names|cannot be read|has schema None"):
-        servable(manifest.parent)
+        servable(tmp_path)
 
 
 @pytest.mark.parametrize(
