@@ -38,9 +38,10 @@ class Production:
     """How these models differ from all fold models, and what still comes from the folds; empty without a difference."""
 
     def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
-        """Probabilities (M, n, K) of the test rows, averaged over each member's models, in place of those of all `folds`.
+        """Probabilities (M, n, K) of the test rows, averaged over each member's models.
 
-        None without test rows; zero for members that are not `tested`.
+        They replace `folds`, the average over all fold models. None without test rows; zero for members that are not
+        `tested`.
         """
         if folds is None:
             return None
