@@ -304,8 +304,8 @@ def test_a_run_is_removed_and_the_others_stay(command: Command, folder: Path) ->
     ("run", "said"),
     [
         ("link", "is a link to"),
-        ("elsewhere/run", "does not lie in"),
-        ("runs/../elsewhere/run", "does not lie in"),
+        ("elsewhere/run", "is not in"),
+        ("runs/../elsewhere/run", "is not in"),
         ("runs", "there is no run 'runs'"),
         ("..", "there is no run '..'"),
         ("bundle-only", "there is no run"),
@@ -375,7 +375,7 @@ def test_a_run_whose_process_lives_is_running_and_not_removed(
     code, _, errors = command(folder, "runs", "remove", "going", "--yes")
 
     assert code == 2
-    assert "going is running; end it first" in errors
+    assert "going is running; stop it first" in errors
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert state_of(run) == "interrupted"

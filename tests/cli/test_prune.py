@@ -261,7 +261,7 @@ def test_a_damaged_job_is_refused_without_a_traceback(quorate_in: InFolder, run:
     code, _, said = quorate_in(tmp_path, "prune", "--run", "damaged")
 
     assert code == 2
-    assert "job.json is no job that can be read here" in said and "Traceback" not in said
+    assert "job.json cannot be read as a job" in said and "Traceback" not in said
 
 
 def test_members_are_taken_away_though_the_job_s_files_are_gone(quorate_in: InFolder, grouped: Path) -> None:

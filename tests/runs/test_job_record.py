@@ -39,7 +39,7 @@ def test_a_run_whose_own_code_is_missing_is_listed(tmp_path: Path) -> None:
     assert (run.name, run.state, run.members) == ("mine-1", "interrupted", 4)
     assert run.data == "my_package.rows:people 2026/people.csv"
     assert JobRecord.read(folder.path / "job.json").tracking.enabled
-    with pytest.raises(RunError, match="where its own code is"):
+    with pytest.raises(RunError, match="if the job uses your own code"):
         folder.spec()
 
 

@@ -1,4 +1,4 @@
-"""What a job does about its budget: the time kept for its end, the folds that count, and what it left out."""
+"""Spend the budget of a job: the time reserved for its end, the folds that count, and what was left out."""
 
 from __future__ import annotations
 
@@ -35,38 +35,39 @@ from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
-"""What the end of a job may leave out, as leaderboards call it."""
+"""Names in a leaderboard of what the end of a job can leave out."""
 ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
-"""From so many rows in common on, or from this part of all, a member more is worth more to the ensemble than rows."""
+"""From this number of common rows, or this fraction of all rows, another member is worth more than further rows."""
 
 _CLOSING = {"local": 1.5, "ray": 3.0}
 """Seconds to write the run's files and to end the workers and this process."""
 _PICTURE = 0.4
-"""Seconds to draw one."""
+"""Seconds to draw one picture."""
 _A_MEMBER = 2
-"""The curves of one are as much as so many pictures, and so is the sheet of all."""
+"""The curves of one member take as long as this number of pictures. So does the overview of all curves."""
 _STARTUP = {"local": 4.0, "ray": 8.0}
-"""Seconds in which the command is ready to train where the figures above were measured, an idle machine; reading the
-data does not count."""
+"""Seconds from the start of the command until it is ready to train, without reading the data. Measured on the idle
+machine on which the constants above were measured."""
 _RAY = 9.0
-"""Seconds until Ray and its first worker are ready, where the start before took those of `_STARTUP`. On a machine with
-three times as many busy processes as cores, 19 s after a start of 9 s."""
+"""Seconds until Ray and its first worker are ready, on the same machine. On a machine with three times as many busy
+processes as cores it took 19 s, and the start before it 9 s."""
 _SLOWEST, _MOST = 4.0, 0.25
-"""The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
+"""The largest slowdown that is assumed for the constants above, and the largest fraction of the budget that they can
+reserve for the end of a job."""
 _FOR_PICTURES = 0.04
-"""Largest part of the budget that is reserved for plots."""
+"""Largest fraction of the budget that is reserved for plots."""
 _REUSED = 0.02
-"""Seconds to pack a fit task of earlier work; what packing the others takes is told by what keeping them took."""
+"""Seconds to pack a reused fit task into the bundle. For the others, the time that keeping them took is used."""
 _SAFETY = 1.5
-"""Combining may take so much longer than its rehearsal: workers that were given up may still be busy."""
+"""Combining can take this many times as long as its rehearsal, because workers that were given up can still be busy."""
 
 
 @dataclass
 class ClosingTime:
-    """What the end of a job may still do by the time that is left, and what was left out; without a budget all is done.
+    """Decides what the end of a job has time for, and records what was left out. Without a budget, nothing is left out.
 
-    `slow` says how many times longer things take than where the figures above were measured, `closing` are the seconds
-    that the command needs once all is done.
+    `slow` is the slowdown compared with the machine on which the constants above were measured. `closing` is the number
+    of seconds that the command needs after its last step.
     """
 
     budget: Budget | None = None
@@ -75,22 +76,22 @@ class ClosingTime:
     left_out: list[str] = field(default_factory=list)
 
     def measure(self, executor: str, startup: float) -> None:
-        """Learn how busy the machine is by the seconds that this command took until it was ready to train."""
+        """Estimate how busy the machine is from the seconds that this command took until it was ready to train."""
         if self.budget is not None:
             self.slow = min(max(startup / _STARTUP[executor], 1.0), _SLOWEST)
             self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
 
     def is_too_short_for_ray(self, workers: int) -> bool:
-        """Whether this process alone has more time to train than this number of `workers` once Ray has started them."""
+        """Whether this process alone has more training time than this number of `workers` after the start of Ray."""
         starting = self.slow * _RAY
         return workers * (self.left() - starting) < self.left()
 
     def left(self) -> float:
-        """Seconds that may still be spent."""
+        """Number of seconds that can still be spent."""
         return math.inf if self.budget is None else self.budget.left() - self.closing
 
     def has_time_for(self, what: str, seconds: float) -> bool:
-        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, it is left out."""
+        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, record it as left out."""
         if self.slow * seconds <= self.left():
             return True
         if what not in self.left_out:
@@ -98,7 +99,7 @@ class ClosingTime:
         return False
 
     def pictures(self, drawn: Iterator[Path]) -> Iterator[Path]:
-        """As many of the pictures as there is time for."""
+        """Draw pictures as long as there is time."""
         while self.has_time_for(PICTURES, _PICTURE) and (path := next(drawn, None)) is not None:
             yield path
 
@@ -112,15 +113,15 @@ def open_executor(
     opening: float,
     say: Callable[[str], None],
 ) -> Executor:
-    """The executor of the job; under a budget, without Ray if its start takes too much of the time.
+    """Open the executor of the job. Under a budget, Ray is not used if its start takes too much of the time.
 
-    Reading the data took `opening` seconds, which say nothing of how busy the machine is. The budget learns what
-    comes after training.
+    `opening` is the number of seconds that reading the data took. It does not show how busy the machine is. The time
+    that the job needs after training is reserved in the budget.
     """
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
     if place.starts_ray and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
-        say("little time: the members are trained in this process, without Ray")
+        say("the budget is short: the members are trained in this process, without Ray")
         place.stay_in_this_process()
     executor = place.executor()
     if budget is not None:
@@ -131,7 +132,7 @@ def open_executor(
 
 
 def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: ClosingTime, *, reused: int) -> float:
-    """What the job needs once training is over, `reused` fit tasks being there already."""
+    """Number of seconds that the job needs after training; `reused` is the number of reused fit tasks."""
     members, test = len(plan.labels), plan.context.test
     combining = combining_seconds(
         combiner=COMBINERS.get(spec.combiner.kind)(spec.combiner),
@@ -148,12 +149,12 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: Cl
 
 
 def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:
-    """How many fit tasks of the plan run at the same time."""
+    """Number of fit tasks of the plan that run at the same time."""
     return min(len(plan.runs), spec.workers or len(plan.runs), *(slots(task.resources) for task in plan.runs))
 
 
 def train_dev_seconds(plan: Plan) -> float:
-    """Of predicting the rows that are set aside in this process: a pass forward is a third of a training pass."""
+    """Seconds to predict the train-dev rows in this process: a forward pass takes a third of a training pass."""
     if plan.context.train_dev is None:
         return 0.0
     passes = sum(task.cost / (3 * (epochs_of(task) or 1)) for task in plan.tasks)
@@ -161,10 +162,10 @@ def train_dev_seconds(plan: Plan) -> float:
 
 
 def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
-    """Count folds as out of time where a network got less than half as far as in its furthest one.
+    """Count a fold as out of time if its network was trained for less than half as long as in the longest fold.
 
-    They would share one temperature and weight with much better predictions, and would spoil the member. The
-    checkpoint stays.
+    Such a fold would share one temperature and weight with much better predictions, and would make the member worse.
+    The checkpoint stays.
     """
     for label in plan.labels:
         done = {task: _trained(work.fits[task.key]) for task in plan.of(label) if task.key in work.fits}
@@ -176,28 +177,29 @@ def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
 
 
 def _trained(fit: Fit) -> float:
-    """The part of its epochs that a fit task has had."""
+    """The fraction of its epochs that a fit task has done."""
     return 1.0 if fit.complete else len(fit.history) / (epochs_of(fit.task) or 1)
 
 
 @dataclass(frozen=True)
 class Attendance:
-    """The `members` (M,) that make the ensemble, and the `folds` (F,) on whose rows they are combined."""
+    """The `members` (M,) that form the ensemble, and the `folds` (F,) on whose rows they are combined."""
 
     members: NDArray[np.bool_]
     folds: NDArray[np.bool_]
     quorum: int
-    """Members that the job asks for."""
+    """Number of members that the job requires."""
     short: bool = False
-    """Whether time, and no failure, left fewer than that."""
+    """Whether there are fewer members because of the budget alone, not because of failures."""
 
 
 def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
-    """Who makes the ensemble: members with all folds, or as many as the job says, unless the budget left some out.
+    """Decide which members and folds form the ensemble.
 
-    Then, where the job does not say how many folds a member needs, those with the folds that enough members share.
-    Where time left no quorum, but enough members that have not failed, the quorum gives way: those that are there
-    count, however many. A member that failed or diverged counts no more than without a budget.
+    Without a budget, these are the members with all their folds, or with the number of folds that the job requires. If
+    the budget left tasks out and the job sets no number of folds, these are the members with all folds that enough
+    members share. If the quorum is missed, but enough members have not failed, the quorum is ignored: all members that
+    are ready count. A member that failed or diverged counts in the same way as without a budget.
     """
     finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
     status = np.array([work.status(plan, label) for label in plan.labels])
@@ -218,7 +220,7 @@ def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
 
 
 def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray[np.bool_]:
-    """The folds (F,) that at least `need` members share, from (M, F), with enough rows if that can be."""
+    """The folds (F,) that at least `need` members share, from (M, F), with enough rows if possible."""
     folds, y = plan.context.folds.folds, plan.context.train.y
     least = min(ENOUGH_ROWS, ENOUGH_OF_ALL * _rows(folds))
 
@@ -231,7 +233,7 @@ def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray
 
 
 def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Executor, budget: Budget) -> str:
-    """How much time the quorum, and the first member, would have taken."""
+    """Describe how much time the quorum, and the first member, would have taken."""
     need = spec.quorum.of(len(plan.labels))
     shares = WorkerShares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
 
@@ -243,8 +245,8 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
     return (
         f"the budget of {say_time(budget.seconds)} is too short: a fold of {need} of the {len(plan.labels)} members "
         f"would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, and {what}, which "
-        f"is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; finished work is kept: "
-        "start again with a longer budget to continue"
+        f"is the minimum for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; finished work is "
+        "kept: start again with a longer budget to continue"
     )
 
 
@@ -296,7 +298,7 @@ def _stopped(fit: Fit) -> StoppedTask:
 
 
 def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[UncountedMember]:
-    """Members that time left without a place in the ensemble."""
+    """Members that are not in the ensemble because they had no time."""
     for m, label in enumerate(plan.labels):
         if there.members[m] or work.status(plan, label) != "out of time":
             continue
@@ -309,7 +311,7 @@ def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[U
 
 
 def _untested(plan: Plan, work: JobProgress, tested: NDArray[np.bool_]) -> Iterator[str]:
-    """Members that have models for which time left no test predictions."""
+    """Members with models that had no time to predict the test rows."""
     for m, label in enumerate(plan.labels):
         if not tested[m] and any(task.key in work.fits for task in plan.of(label)):
             yield label

@@ -1,4 +1,4 @@
-"""Writes what remains of a finished run into its folder: predictions and the leaderboard."""
+"""Write the files of a finished run: bundle, predictions, leaderboard, plots and report."""
 
 from __future__ import annotations
 
@@ -112,5 +112,5 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _dependence(data: Dataset) -> dict[str, NDArray[Any]]:
-    """The groups and times of rows, as far as they have some."""
+    """The groups and times of rows, if they have any."""
     return {name: values for name, values in (("groups", data.groups), ("time", data.time)) if values is not None}

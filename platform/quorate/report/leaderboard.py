@@ -50,7 +50,7 @@ def as_table(board: Leaderboard, *, width: int = UNLIMITED) -> Table:
     wide = width >= _WIDE
     ensemble, members = board.ensemble, board.ranked
     rows: list[LeaderboardRow] = [*members, ensemble]
-    splits = splits_of(board)
+    splits = _splits(board)
     columns = [
         TableColumn("\nmember", [*(row.name for row in members), "ensemble"], justify="left"),
         TableColumn("\nkind", [*(row.kind for row in members), ""], 12, justify="left"),
@@ -89,7 +89,7 @@ def as_table(board: Leaderboard, *, width: int = UNLIMITED) -> Table:
     return table
 
 
-def splits_of(board: Leaderboard) -> tuple[SplitName, ...]:
+def _splits(board: Leaderboard) -> tuple[SplitName, ...]:
     """The rows that a table shows scores on: `test` only if a row has them."""
     rows: list[LeaderboardRow] = [*board.members, board.ensemble]
     return ("oof", "test") if any(row.test is not None for row in rows) else ("oof",)

@@ -1,4 +1,4 @@
-"""Read what a run's `job.json` says without loading the kinds that it names.
+"""Read parts of a run's `job.json` without loading the kinds that it names.
 
 `RunFolder.spec` reads the whole job, and requires the user's own code that the job names. A list of runs does not.
 """

@@ -44,6 +44,7 @@ class SplitScores(_Record):
 
     @property
     def by_name(self) -> dict[Metric, float]:
+        """All four metrics by their names."""
         return {"accuracy": self.accuracy, "nll": self.nll, "ece": self.ece, "brier": self.brier}
 
 
@@ -143,7 +144,7 @@ LeaderboardRow = LeaderboardMember | LeaderboardEnsemble
 
 
 class LateTask(_Record):
-    """A fit task that had no time."""
+    """A fit task without a result, because it had no time."""
 
     member: str
     fold: int
@@ -243,6 +244,7 @@ class Leaderboard(_Record):
         return sorted(self.members, key=lambda row: row.oof.nll if row.oof is not None else float("inf"))
 
     def with_budget(self, budget: LeaderboardBudget) -> Self:
+        """The leaderboard of a job with a budget."""
         return self.model_copy(update={"budget": budget})
 
     def with_ending(self, *, used_seconds: float, left_out: tuple[str, ...]) -> Self:
