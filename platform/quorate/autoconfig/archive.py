@@ -16,7 +16,7 @@ from quorate.data.sources.npz import Header, objects_error, read_headers, read_i
 from quorate.errors import UserError
 
 MOST_ROWS = 300_000
-"""Maximum number of images that are hashed; takes a second or two for small images."""
+"""Maximum number of images that are hashed, to limit the time of `quorate init`. An assumption, not a measurement."""
 
 _LABELS = ("labels", "train", "y")
 """Usual names of label arrays, most reliable first."""

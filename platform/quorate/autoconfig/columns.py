@@ -25,13 +25,17 @@ LABELS = ("label", "labels", "target", "class", "y", "outcome", "income", "speci
 """Usual names of label columns, most reliable first."""
 
 MANY = 100
-"""Numbers with more different values than this, and few rows of each, count as a quantity instead of classes."""
+"""A label of whole numbers is a quantity, not classes, if it has more different values than this and fewer than
+`_FEW_ROWS` rows of each. An assumption, not a measurement."""
 
 _FEW_ROWS = 20
+"""Mean number of rows per value, see `MANY`. An assumption, not a measurement."""
 _ID_ROWS = 50
-"""Minimum number of rows for the check whether a column has a different value in each row."""
+"""Minimum number of rows for the check whether a column has a different value in each row. An assumption, not a
+measurement."""
 _ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rownames?)$|^unnamed", re.IGNORECASE)
 _NEARLY_ALL = 0.95
+"""Minimum fraction of different texts in a column of names or free text. An assumption, not a measurement."""
 
 
 def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint:

@@ -15,15 +15,17 @@ Params = Mapping[str, Any]
 """Parameters of a member, as in the job file."""
 
 PART = 0.6
-"""Share of the budget that is planned for, because the estimates are rough and this machine may be slower."""
+"""Share of the budget that is planned for, because the estimates are rough and this machine may be slower. An
+assumption, not a measurement."""
 AROUND = 20.0
-"""Seconds for the start, for combining and for the report."""
+"""Seconds for the start, for combining and for the report. An assumption, not a measurement."""
 ONE_MEMBER = 0.35
-"""Maximum share of the planned time for one member; above it, a cheaper form is tried."""
+"""Maximum share of the planned time for one member; above it, a cheaper form is tried. An assumption, not a
+measurement."""
 GPU_CORES = 20.0
-"""Number of cores that a GPU replaces for a network: an assumption, not a measurement."""
+"""Number of cores that a GPU replaces for a network. An assumption, not a measurement."""
 _EACH = 0.3
-"""Overhead of one fit task in seconds."""
+"""Overhead of one fit task in seconds. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from quorate.doctor.check import CheckResult
 
 SECONDS = 70.0
-"""Time limit of the checks, which all run at the same time."""
+"""Time limit in seconds of the checks, which all run at the same time; above the longest of their own limits
+(`IMPORT_SECONDS`). An assumption, not a measurement."""
 
 
 def doctor(

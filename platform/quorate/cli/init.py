@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HUB = ("huggingface.co", 443)
 _HUB_SECONDS = 2.0
+"""Timeout in seconds of a connection to the hub. An assumption, not a measurement."""
 
 
 def init(

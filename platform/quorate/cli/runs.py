@@ -158,7 +158,8 @@ def _judged(versus: RunDifference, first: str) -> str:
     if not math.isfinite(error):
         unknown = "standard error unknown, as all rows are of one group"
         return f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f}, {unknown}"
-    said = ("better" if mean < 0 else "worse") + f" by more than {Z} standard errors" if clear else "within the noise"
+    side = "better" if mean < 0 else "worse"
+    said = f"{side} by more than {Z:.2f} standard errors" if clear else "within the noise"
     judged = (
         f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f} ± {error:.5f} "
         f"on {versus.difference.rows:,} rows, {said}"

@@ -38,8 +38,8 @@ _DATES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "time
 LARGEST_NUMBER = 1e30
 """The largest absolute value of a number in a table.
 
-An assumption: it leaves room for the squares and sums of columns in float64, and it is below the numbers that files
-use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
+An assumption, not a measurement: it leaves room for the squares and sums of columns in float64, and it is below the
+numbers that files use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
 """
 _WRITE_NUMBERS = "write plain numbers such as 12345.6"
 _CORRECT_CELLS = (

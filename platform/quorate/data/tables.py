@@ -31,7 +31,7 @@ def _as_text(value: object) -> object:
 
 
 _FEW_DATES = 10
-"""With fewer different values, numbers such as 20240131 are not taken for dates. An assumption."""
+"""With fewer different values, numbers such as 20240131 are not taken for dates. An assumption, not a measurement."""
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 """Text that can look like a number in the job file."""

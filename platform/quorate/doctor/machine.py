@@ -16,13 +16,15 @@ from quorate.quantities import say_bytes
 
 GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
-"""Free memory in bytes below which there is a note: Ray with two workers that import torch takes about 2 GiB."""
+"""Free memory in bytes below which there is a note: twice the 2 GiB or so that Ray takes with two workers that import
+torch. An assumption, not a measurement."""
 LEAST_DISK = 1 * GIB
+"""Free bytes of a disk below which there is a problem. An assumption, not a measurement."""
 LEAST_FILES = 256
-"""Open files of one process that Ray needs. On two cores Ray does not start with 48, but does with 64. The rest is for
-more workers: an assumption."""
+"""Open files of one process that Ray needs. On two cores Ray does not start with 48, but does with 64 (`ulimit -n 64`).
+The rest is for more workers: an assumption, not a measurement."""
 OBJECT_STORE = 0.3
-"""Share of the memory that Ray uses for its object store in /dev/shm by default."""
+"""Share of the memory that Ray uses for its object store in /dev/shm: Ray's default."""
 
 _SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _CGROUP = Path("/sys/fs/cgroup")

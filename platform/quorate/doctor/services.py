@@ -18,7 +18,7 @@ from quorate.tracking.position import public
 from quorate.tracking.shipper_process import SQLITE, default_uri
 
 SECONDS = 5.0
-"""Timeout of a server in seconds."""
+"""Timeout of a server in seconds. An assumption, not a measurement."""
 PORTS = {
     8000: ("`quorate serve`", "use another --port"),
     5000: ("`quorate ui`", "use another --port"),

@@ -17,7 +17,9 @@ from quorate.registry.extras import install_command, requirements
 
 LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "numpy", "pandas", "pydantic", "skops")
 PYTHONS = ((3, 11), (3, 14))
+"""The first supported version of Python, and the first one after the supported ones, as in `requires-python`."""
 IMPORT_SECONDS = 60.0
+"""Time limit in seconds for a process that imports torch and counts its GPUs. An assumption, not a measurement."""
 
 # Imported in another process: torch takes seconds, and a broken driver may hang or kill the process.
 _ASK_TORCH = """

@@ -29,10 +29,14 @@ LOADER = "onnx"
 """Name of this module in a member's header."""
 NETWORK = "network.onnx"
 MOST_DIFFERENCE = 1e-4
-"""Maximum difference between a probability of an exported network and PyTorch's."""
+"""Maximum difference between a probability of an exported network and PyTorch's: more than the rounding errors of
+float32. An assumption, not a measurement."""
 SAMPLE_ROWS = 64
+"""Maximum number of validation rows for the comparison. An assumption, not a measurement."""
 _OPSET = 18
+"""Version of ONNX's operators: the one that torch's exporter is written for (`TORCHLIB_OPSET`)."""
 _BATCH = 256
+"""Number of rows per call, to limit the memory. An assumption, not a measurement."""
 _NAMES: dict[str, Any] = {"input_names": ["x"], "output_names": ["logits"], "opset_version": _OPSET}
 
 

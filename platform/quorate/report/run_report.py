@@ -33,9 +33,10 @@ from quorate.tracking.histories import records
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
-"""Time of a budget that a report requires: seconds, plus a multiple of the time that combining took."""
+"""Time of a budget that a report requires: seconds, plus a multiple of the time that combining took. Assumptions, not
+measurements."""
 QUICK = 2.0
-"""Time limit of removing members under a budget, in seconds."""
+"""Time limit of removing members under a budget, in seconds. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,8 @@ from quorate.serving.records import example
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 """The name of Serve's controller."""
 _ENDS_IN_S = 30.0
-"""Maximum number of seconds until the applications have ended; each replica has 5 s."""
+"""Maximum number of seconds until the applications have ended; each replica has 5 s. An assumption, not a
+measurement."""
 
 
 def _say(line: str) -> None:

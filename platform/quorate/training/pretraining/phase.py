@@ -25,7 +25,7 @@ from quorate.training.pretraining.objective import Objective, PretrainParams
 _SEED = 0x5EED_0F_1A7E
 """Makes the draws of this phase differ from those of the training with the same seed."""
 _WEIGHT_DECAY = 1e-6
-"""As in SimCLR (Chen et al., 2020)."""
+"""Weight decay, as in SimCLR (Chen et al., 2020)."""
 
 
 @dataclass

@@ -10,7 +10,8 @@ from quorate.report.page.run import RunData
 from quorate.report.page.section import Remark, Section, act, good, listed, many, note, percent
 
 SURE, UNSURE = 1.5, 0.67
-"""Temperatures from which a member counts as strongly overconfident or underconfident."""
+"""Temperatures from which a member counts as strongly overconfident or underconfident. Assumptions, not
+measurements."""
 SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 
 

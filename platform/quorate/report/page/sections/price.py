@@ -16,7 +16,8 @@ from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, matters
 
 WORTH_SAVING, LONG = 0.3, 30.0
-"""A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this long."""
+"""A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this number of
+seconds. Assumptions, not measurements."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from quorate.report.page.section import Remark, Section, act, good, many, note, 
 from quorate.report.page.values import BestMember, Values, clear
 
 RESAMPLED = 10_000_000
-"""Total number of rows drawn for the bootstrap intervals, over all resamples."""
+"""Total number of rows drawn for the bootstrap intervals, over all resamples, to limit the time. An assumption, not a
+measurement."""
 TITLES = {
     "accuracy": "Accuracy",
     "nll": "Log-loss (NLL)",
