@@ -150,7 +150,7 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
 def _say_what_next(
     choices: JobChoices, output: Path, cores: int, budget: str, seconds: float, console: Console
 ) -> None:
-    from quorate.quantities import say_seconds
+    from quorate.quantities import format_seconds
 
     team = choices.team
     count = sum(one.copies for one in team.members)
@@ -158,7 +158,7 @@ def _say_what_next(
     folds = choices.validation.folds
     console.print(
         f"\nwrote {output}: {members} x {folds} fold{'s' * (folds > 1)} = {len(team.fits)} fit tasks, "
-        f"about {say_seconds(team.seconds)} on {cores} core{'s' * (cores > 1)} (budget {budget.strip()}). Next:\n",
+        f"about {format_seconds(team.seconds)} on {cores} core{'s' * (cores > 1)} (budget {budget.strip()}). Next:\n",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from quorate.doctor.check import CheckResult
 from quorate.execution.session import socket_problem
-from quorate.quantities import say_bytes
+from quorate.quantities import format_bytes
 
 GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
@@ -66,8 +66,8 @@ def memory() -> Iterator[CheckResult]:
     limit = memory_limit()
     bounded = limit is not None and limit < total
     most = min(total, limit) if limit is not None else total
-    said = f"{say_bytes(total)}, {say_bytes(free)} free" + (
-        f"; this container may use only {say_bytes(most)}" if bounded else ""
+    said = f"{format_bytes(total)}, {format_bytes(free)} free" + (
+        f"; this container may use only {format_bytes(most)}" if bounded else ""
     )
     if min(most, free) < LEAST_MEMORY:
         said += "; this is little for Ray, and `--executor local` needs less"
@@ -81,9 +81,9 @@ def memory() -> Iterator[CheckResult]:
 def _shared_memory(most: int) -> CheckResult:
     room, wanted = shutil.disk_usage(_SHARED).free, int(OBJECT_STORE * most)
     if room >= wanted:
-        return CheckResult(str(_SHARED), "ok", f"{say_bytes(room)} free")
+        return CheckResult(str(_SHARED), "ok", f"{format_bytes(room)} free")
     said = (
-        f"{say_bytes(room)} free, but Ray uses up to {say_bytes(wanted)}: it stores objects in /tmp instead, which is "
+        f"{format_bytes(room)} free, but Ray uses up to {format_bytes(wanted)}: it stores objects in /tmp instead, which is "
         "slower; in Docker set --shm-size"
     )
     return CheckResult(str(_SHARED), "note", said)
@@ -95,7 +95,7 @@ def disk(what: str, folder: Path) -> CheckResult:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return CheckResult(what, "problem", f"{there} cannot be written", "change its owner, or choose another folder")
     free = shutil.disk_usage(there).free
-    said = f"{folder}: {say_bytes(free)} free"
+    said = f"{folder}: {format_bytes(free)} free"
     if free < LEAST_DISK:
         return CheckResult(
             what, "problem", said, "make room: `quorate store collect --max-size SIZE`, `quorate runs remove`"

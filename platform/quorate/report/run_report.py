@@ -19,7 +19,7 @@ from quorate.ensemble.worth import EnsembleChange
 from quorate.errors import UserError
 from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
-from quorate.quantities import say_seconds
+from quorate.quantities import format_seconds
 from quorate.report.page.page import page
 from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
@@ -217,7 +217,7 @@ def _facts(
     yield "Run", board["run"]
     if manifest:
         yield "Finished", f"{manifest['created'].replace('T', ' ').removesuffix('Z')[:16]} UTC"
-    yield "Duration", say_seconds(board["seconds"])
+    yield "Duration", format_seconds(board["seconds"])
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
         yield "Data", f"{kind}{signature_from_json(manifest['input'])}"
