@@ -22,7 +22,7 @@ _LABELS = ("labels", "train", "y")
 """Usual names of label arrays, most reliable first."""
 
 
-def look_at_archive(source: DataLocation) -> Fingerprint:
+def inspect_archive(source: DataLocation) -> Fingerprint:
     """Rows, classes, sizes and repeated images; raises `UserError` if the arrays are not images with labels."""
     images, labels = _find(source.train)
     pixels, given = read_images(source.train, images), read_labels(source.train, labels)

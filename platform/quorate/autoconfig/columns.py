@@ -38,7 +38,7 @@ _NEARLY_ALL = 0.95
 """Minimum fraction of different texts in a column of names or free text. An assumption, not a measurement."""
 
 
-def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint:
+def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint:
     """Rows, classes, columns and repeated rows; raises `UserError` if no column can be the label."""
     separator = _separator(source.train) if source.kind == "csv" else ","
     format = ParquetFormat() if source.kind == "parquet" else format_of(source.train, separator=separator)

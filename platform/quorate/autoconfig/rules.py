@@ -9,7 +9,7 @@ from typing import Any
 
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
 from quorate.autoconfig.image_members import are_large, image_candidates
-from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingRoom, choose_team
+from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingBudget, select_members
 from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 
@@ -61,7 +61,7 @@ class JobChoices:
     """The side of the crop for files in pixels; None if the data have a fixed size."""
     why_size: str
     validation: Validation
-    team: MemberSelection
+    selection: MemberSelection
     train_rows: int
 
 
@@ -80,15 +80,15 @@ def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: b
         signature = _signature(fingerprint, size)
         in_fold = max(2, int(rows * validation.part))
         n_classes = len(fingerprint.classes)
-        room = TrainingRoom(signature, in_fold, validation.folds, n_classes, machine, seconds)
+        budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds)
         twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
-        best = (validation, size, choose_team(_candidates(fingerprint, signature, in_fold, twice, hub), room))
+        best = (validation, size, select_members(_candidates(fingerprint, signature, in_fold, twice, hub), budget))
         if best[2].complete:
             break
     assert best is not None
-    validation, size, team = best
+    validation, size, selection = best
     return JobChoices(
-        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, team, rows
+        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, selection, rows
     )
 
 

@@ -56,7 +56,7 @@ class NumberTexts:
     marked: bool = False
 
 
-def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
+def detect_numbers(values: pd.Series[Any]) -> NumberTexts:
     """Find out whether a column of text, with or without missing values, is really a column of numbers."""
     counts = values.value_counts(sort=False, dropna=True)
     counts = counts[counts > 0]

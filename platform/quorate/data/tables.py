@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from quorate.data.dataset import Dataset
 from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.data.labels import class_positions
-from quorate.data.number_texts import look_for_numbers
+from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, read_roles
@@ -155,7 +155,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
     notes += [
         f"{file.path}: the column {name!r} {note}; if these are numbers, correct the texts or add them to `missing`"
         for name in signature.names("categorical")
-        if name not in given and (note := look_for_numbers(file.frame[name]).note)
+        if name not in given and (note := detect_numbers(file.frame[name]).note)
     ]
     notes += [
         f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is used as numbers; "

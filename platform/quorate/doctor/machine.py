@@ -83,8 +83,8 @@ def _shared_memory(most: int) -> CheckResult:
     if room >= wanted:
         return CheckResult(str(_SHARED), "ok", f"{format_bytes(room)} free")
     said = (
-        f"{format_bytes(room)} free, but Ray uses up to {format_bytes(wanted)}: it stores objects in /tmp instead, which is "
-        "slower; in Docker set --shm-size"
+        f"{format_bytes(room)} free, but Ray uses up to {format_bytes(wanted)}: it stores objects in /tmp instead, "
+        "which is slower; in Docker set --shm-size"
     )
     return CheckResult(str(_SHARED), "note", said)
 
