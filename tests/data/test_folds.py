@@ -104,7 +104,7 @@ def test_a_class_that_does_not_occur_is_no_hindrance():
     ],
     ids=str,
 )
-def test_labels_that_cannot_be_split_are_refused_with_the_mend(counts, spec, message):
+def test_labels_that_cannot_be_split_are_refused_with_the_fix(counts, spec, message):
     y = np.repeat(np.arange(len(counts)), counts)
 
     with pytest.raises(ValueError) as caught:
@@ -246,7 +246,7 @@ def test_the_order_of_time_needs_no_luck():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_groups_and_times_that_cannot_be_split_are_refused_with_the_mend(given, spec, key, message):
+def test_groups_and_times_that_cannot_be_split_are_refused_with_the_fix(given, spec, key, message):
     with pytest.raises(FoldsError) as caught:
         make_folds(**({"y": Y} | given), spec=ValidationSpec(**spec), seed=1)
 

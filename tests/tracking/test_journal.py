@@ -136,7 +136,7 @@ def test_values_that_are_not_finite_are_valid_json_and_come_back(tmp_path: Path)
     assert [str(float(values[key])) for key in "abc"] == ["nan", "inf", "-inf"]
 
 
-def test_a_later_version_is_refused_with_the_mend(tmp_path: Path) -> None:
+def test_a_later_version_is_refused_with_the_fix(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text('{"kind": "header", "version": 2, "run": "x"}\n')
 
