@@ -42,18 +42,18 @@ def show(store: StoreOption = None, json: JsonOption = False) -> None:
     """Show the size of the store, by type of content and by kind of member."""
     from quorate.quantities import format_bytes
     from quorate.store import find_store
-    from quorate.store.collection import by_kind, by_space, take_stock
+    from quorate.store.collection import by_kind, by_space, take_inventory
 
     uri = store or store_uri()
-    stock = take_stock(find_store(uri))
-    spaces, kinds = by_space(stock), by_kind(stock)
+    inventory = take_inventory(find_store(uri))
+    spaces, kinds = by_space(inventory), by_kind(inventory)
     if json:
-        said = {"store": uri, "bytes": stock.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
+        said = {"store": uri, "bytes": inventory.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
         typer.echo(json_text(said))
         return
 
     console = make_console()
-    console.print(f"{uri}: {format_bytes(stock.size)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{uri}: {format_bytes(inventory.size)}", highlight=False, markup=False, soft_wrap=True)
     console.print(_table("what", spaces))
     if kinds:
         console.print(_table("finished fit tasks", kinds, training=True))
