@@ -17,7 +17,7 @@ from quorate.autoconfig.source import DataLocation
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
 from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
-from quorate.data.tables import dull
+from quorate.data.tables import reason_to_ignore
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 
@@ -166,7 +166,7 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
         return ColumnFacts(name, None, missing, 0, _no_feature(name, problem))
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")
-    if "numbers the rows" in dull(values):
+    if "numbers the rows" in reason_to_ignore(values):
         return ColumnFacts(name, kind, missing, distinct, "row numbers, as DataFrame.to_csv() writes them")
     return ColumnFacts(name, kind, missing, distinct, _names_rows(values, name, distinct))
 

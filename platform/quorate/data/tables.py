@@ -137,7 +137,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         file.column(name, "columns")
     given = {name: kind for name, kind in params.columns.items() if kind != "ignore"}
     left = [name for name in file.names if name not in roles and params.columns.get(name) != "ignore"]
-    left_out = {name: what for name in left if (what := dull(file.frame[name], given=name in given))}
+    left_out = {name: what for name in left if (what := reason_to_ignore(file.frame[name], given=name in given))}
     left = [name for name in left if name not in left_out]
     if not left:
         raise DataError(f"{file.path} has no feature columns besides {', '.join(map(repr, roles))}", file.key)
@@ -181,7 +181,7 @@ def _ways_out(error: ColumnError) -> str:
     return f"{error.remedy}, or leave it out with {ignore}"
 
 
-def dull(values: pd.Series[Any], *, given: bool = False) -> str:
+def reason_to_ignore(values: pd.Series[Any], *, given: bool = False) -> str:
     """Return why a column is of no use as a feature, or an empty text; with `given`, its kind is in the job file."""
     if values.isna().all():
         return "has no values"

@@ -88,7 +88,7 @@ def make_board(
                 "class": plan.context.train.class_names[one.label],
                 "rows": one.rows,
                 "folds": [fold + 1 for fold in one.folds],
-                "note": one.said(plan.context.train.class_names[one.label]),
+                "note": one.warning(plan.context.train.class_names[one.label]),
             }
             for one in plan.context.unlearnable
         ],
