@@ -109,7 +109,7 @@ class Bundle:
         says so with `allow_code`.
         """
         manifest = verified_manifest(folder)
-        with nullcontext() if allow_code else own_code.refused():
+        with nullcontext() if allow_code else own_code.forbid_imports():
             check_code(folder, manifest)
             _check_combiner(folder, manifest["combination"])
             members = {
@@ -249,7 +249,7 @@ def _load(folder: Path, name: str, place: str) -> Member:
 
 
 def check_code(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Raise `BundleError` where loading the bundle imports code that is refused (`own_code.refused`)."""
+    """Raise `BundleError` where loading the bundle imports code that is refused (`own_code.forbid_imports`)."""
     kind = _pooling(manifest["combination"])
     wanted = {f"the combiner {kind}": [kind] if ":" in kind else []}
     for entry in manifest["members"]:

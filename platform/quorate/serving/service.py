@@ -106,7 +106,7 @@ def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) 
     """Return the manifest of a bundle that can be served; `verified` checks its files. Raises `UserError`."""
     manifest = verified_manifest(folder) if verified else read_manifest(folder)
     if verified and not allow_code:
-        with own_code.refused():
+        with own_code.forbid_imports():
             check_code(folder, manifest)
     try:
         ModelInfo.of(manifest, "")
