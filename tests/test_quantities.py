@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorate.quantities import read_bytes, read_seconds, say_bytes, say_seconds
+from quorate.quantities import format_bytes, format_seconds, read_bytes, read_seconds
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,14 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
 
 
 def test_sizes_and_times_are_said_in_the_largest_fitting_unit() -> None:
-    assert [say_bytes(count) for count in (0, 1023, 1536, 3 << 30, 5 << 50)] == [
+    assert [format_bytes(count) for count in (0, 1023, 1536, 3 << 30, 5 << 50)] == [
         "0 B",
         "1023 B",
         "1.5 KiB",
         "3.0 GiB",
         "5120.0 TiB",
     ]
-    assert [say_seconds(s) for s in (0, 119, 120, 7199, 9000, 200_000)] == [
+    assert [format_seconds(s) for s in (0, 119, 120, 7199, 9000, 200_000)] == [
         "0 s",
         "119 s",
         "2 min",

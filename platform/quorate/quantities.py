@@ -33,7 +33,7 @@ def read_seconds(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def say_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format bytes in the largest unit that gives at least 1, such as `1.5 GiB`."""
     for unit in _UNITS[:-1]:
         if count < 1024:
@@ -42,7 +42,7 @@ def say_bytes(count: float) -> str:
     return f"{count:.1f} {_UNITS[-1]}"
 
 
-def say_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Format seconds in the largest unit that gives at least 2: `45 s`, `12 min`, `3.5 h`, `12 d`."""
     for name, length, digits in (("d", 86400, 0), ("h", 3600, 1), ("min", 60, 0)):
         if seconds >= 2 * length:

@@ -58,10 +58,10 @@ def test_every_choice_for_images_is_a_valid_job(
     choices = chosen(fingerprint, seconds=seconds, hub=hub)
 
     spec = spec_of(fingerprint, choices, tmp_path, hub=hub)
-    assert len(spec.members) == len(choices.team.members) >= 1
+    assert len(spec.members) == len(choices.selection.members) >= 1
     assert spec.data.size <= side
-    if choices.team.complete:
-        assert choices.team.seconds <= seconds
+    if choices.selection.complete:
+        assert choices.selection.seconds <= seconds
         pretrained = any(getattr(member, "weights", None) == "hub" for member in spec.members.values())
         assert pretrained == (hub and side >= 64)
 
@@ -75,7 +75,7 @@ def test_every_choice_for_tables_is_a_valid_job(tmp_path: Path, rows: int, secon
 
     spec = spec_of(fingerprint, choices, tmp_path)
     kinds = {member.kind for member in spec.members.values()}
-    assert "gradient_boosting" in kinds or not choices.team.complete
+    assert "gradient_boosting" in kinds or not choices.selection.complete
     assert "svm" not in kinds or rows < 5000
     assert spec.validation.scheme == ("kfold" if rows < 100_000 else "holdout") or seconds < 1800
 
@@ -83,19 +83,19 @@ def test_every_choice_for_tables_is_a_valid_job(tmp_path: Path, rows: int, secon
 def test_a_longer_budget_gives_more_training_and_a_shorter_one_a_job_all_the_same(tmp_path: Path) -> None:
     fingerprint = images(tmp_path, rows=3000, side=160)
 
-    teams = [chosen(fingerprint, seconds=seconds) for seconds in (20, 300, 1800, 7200)]
+    jobs = [chosen(fingerprint, seconds=seconds) for seconds in (20, 300, 1800, 7200)]
 
-    assert [sum(team.team.fits) for team in teams] == sorted(sum(team.team.fits) for team in teams)
-    assert not teams[0].team.complete
-    assert len(teams[0].team.members) == 1
-    sizes = [team.size for team in teams[1:]]
+    assert [sum(job.selection.fits) for job in jobs] == sorted(sum(job.selection.fits) for job in jobs)
+    assert not jobs[0].selection.complete
+    assert len(jobs[0].selection.members) == 1
+    sizes = [job.size for job in jobs[1:]]
     assert sizes == sorted(sizes), "larger images where there is time"
 
 
 def test_a_gpu_is_asked_for_by_networks_only(tmp_path: Path) -> None:
     choices = chosen(images(tmp_path, rows=3000, side=28), machine=Machine(8, gpus=1))
 
-    gpus = {one.name: one.params.get("gpus", 0) for one in choices.team.members}
+    gpus = {one.name: one.params.get("gpus", 0) for one in choices.selection.members}
 
     assert gpus["cnn"] == 1
     assert gpus["forest"] == 0
@@ -107,7 +107,7 @@ def test_there_are_no_more_folds_than_rows_of_the_rarest_class(tmp_path: Path, r
 
     assert choices.validation.folds == folds
     assert not choices.held_out, "the rarest class has too few rows for a test"
-    svm = "svm" in {one.params["kind"] for one in choices.team.members}
+    svm = "svm" in {one.params["kind"] for one in choices.selection.members}
     assert svm == (rarest > 2), "of two rows one would be left in each fold, and its calibration needs two"
 
 
@@ -126,7 +126,7 @@ def test_imbalance_is_answered_with_advice_rather_than_weights(tmp_path: Path) -
 
 def test_only_large_pictures_with_colour_are_mirrored(tmp_path: Path) -> None:
     def mirrored(**what: int) -> bool:
-        members = chosen(images(tmp_path, rows=2000, **what)).team.members
+        members = chosen(images(tmp_path, rows=2000, **what)).selection.members
         return any(one.params.get("augment", {}).get("mirror", False) for one in members)
 
     assert mirrored(side=128, channels=3)

@@ -168,8 +168,16 @@ def test_the_doctor_ends_with_1_exactly_where_there_is_a_problem(
     assert (code, [row for row in json.loads(said) if row["level"] == "problem"]) == (0, [])
 
     (tmp_path / "token").touch(mode=0o644)
+    _, said, _ = command(tmp_path, "doctor", "--json")
+    (problem,) = [row for row in json.loads(said) if row["level"] == "problem"]
     code, said, _ = command(tmp_path, "doctor")
 
+    assert problem == {
+        "what": "Ray's token",
+        "level": "problem",
+        "message": f"{tmp_path}/token has mode 0644: other users can read it and run code on your Ray",
+        "fix": f"chmod 600 {tmp_path}/token",
+    }
     assert code == 1
     assert f"fix: chmod 600 {tmp_path}/token" in said
     assert "1 problem" in said

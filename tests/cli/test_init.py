@@ -142,7 +142,7 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
     assert len(open_data(load_job(tmp_path / "job.yaml")).train) == 36
 
 
-def test_a_class_of_a_single_picture_is_named_with_the_mend(init: Init, tmp_path: Path) -> None:
+def test_a_class_of_a_single_picture_is_named_with_the_fix(init: Init, tmp_path: Path) -> None:
     pictures(tmp_path / "pets", {"cat": 12, "dog": 13, "eel": 2})
     (tmp_path / "pets/eel/eel1.png").write_bytes(b"")
 
@@ -153,7 +153,7 @@ def test_a_class_of_a_single_picture_is_named_with_the_mend(init: Init, tmp_path
     assert "add pictures to its folder, or move it out" in err
     assert not (tmp_path / "job.yaml").exists()
     (tmp_path / "pets/eel").rename(tmp_path / "eel")
-    assert init("pets")[0] == 0, "the mend that it names"
+    assert init("pets")[0] == 0, "the fix that it names"
 
 
 def test_row_numbers_and_empty_columns_without_a_name_are_no_features_and_no_label(init: Init, tmp_path: Path) -> None:
@@ -452,7 +452,7 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (table({"a": [1, 2, float("inf"), 3], "b": list("xyxy")}), (), "line 4: the numeric column 'a' holds inf"),
     ],
 )
-def test_what_cannot_become_a_job_gets_an_answer_that_says_what_to_mend(
+def test_what_cannot_become_a_job_gets_an_answer_that_says_what_to_fix(
     init: Init, tmp_path: Path, write: Callable[[Path], str], arguments: tuple[str, ...], expected: str
 ) -> None:
     code, _, err = init(write(tmp_path), *arguments)

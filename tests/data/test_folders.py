@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from quorate.autoconfig.folder import look_at_folder
+from quorate.autoconfig.folder import inspect_folder
 from quorate.autoconfig.source import DataLocation, find_source
 from quorate.data.folders import class_folders, pictures_below
 from quorate.data.source import DataError
@@ -60,7 +60,7 @@ def test_what_tools_leave_is_neither_a_class_nor_a_picture_nor_mentioned(
     write(name)
 
     opened = ImageFolder.open(ImageFolderParams(train=root, size=6))
-    looked = look_at_folder(DataLocation("image_folder", root))
+    looked = inspect_folder(DataLocation("image_folder", root))
 
     assert (opened.train.class_names, len(opened.train), opened.notes) == (("cat", "dog"), 4, ())
     assert (dict(looked.classes), looked.notes) == ({"cat": 2, "dog": 2}, ())
@@ -90,7 +90,7 @@ def test_what_is_left_out_is_counted_and_named(write: Write, tmp_path: Path) -> 
         f"{root}: 1 picture below the class folders: not read, such as {deeper}",
         f"{root}: 4 files are not read: 2 .heic (a.heic, b.heic), 1 .svg (c.svg), 1 .txt (notes.txt)",
     )
-    assert look_at_folder(DataLocation("image_folder", root)).notes == notes
+    assert inspect_folder(DataLocation("image_folder", root)).notes == notes
     assert class_folders(root).notes == notes
 
 
@@ -175,7 +175,7 @@ def test_a_class_called_like_a_folder_of_tools_is_read_and_named(
     opened = ImageFolder.open(ImageFolderParams(train=root, size=6))
 
     assert (opened.train.class_names, opened.notes) == (tuple(sorted(("cat", "dog", name))), (said,))
-    assert look_at_folder(DataLocation("image_folder", root)).notes == (said,)
+    assert inspect_folder(DataLocation("image_folder", root)).notes == (said,)
     assert (len(pictures_below(root).pictures), pictures_below(root).notes) == (5, (said,))
 
 

@@ -104,7 +104,7 @@ def test_a_class_that_does_not_occur_is_no_hindrance():
     ],
     ids=str,
 )
-def test_labels_that_cannot_be_split_are_refused_with_the_mend(counts, spec, message):
+def test_labels_that_cannot_be_split_are_refused_with_the_fix(counts, spec, message):
     y = np.repeat(np.arange(len(counts)), counts)
 
     with pytest.raises(ValueError) as caught:
@@ -246,7 +246,7 @@ def test_the_order_of_time_needs_no_luck():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_groups_and_times_that_cannot_be_split_are_refused_with_the_mend(given, spec, key, message):
+def test_groups_and_times_that_cannot_be_split_are_refused_with_the_fix(given, spec, key, message):
     with pytest.raises(FoldsError) as caught:
         make_folds(**({"y": Y} | given), spec=ValidationSpec(**spec), seed=1)
 
@@ -264,7 +264,7 @@ def test_rows_whose_class_their_fold_does_not_train_on_are_not_learnable():
 
     assert learnable.tolist() == [False, False, True, True, True, True, True, True]
     assert (found.label, found.rows, found.folds, found.groups, found.ever) == (2, 2, (0,), 1, True)
-    assert found.said("rare") == (
+    assert found.warning("rare") == (
         "class rare has rows in only one group, and the models of fold 1 do not train on it; 2 rows do not count in "
         "selection and scores"
     )
@@ -299,7 +299,7 @@ def test_a_class_that_first_appears_late_counts_from_the_next_fold_on():
     assert np.flatnonzero(~learnable_rows(y, folds.folds)).tolist() == [16]
     assert found.ever and found.groups is None
     assert "class late has no training rows in fold 1: the models of this fold cannot learn it; 1 row does not" in (
-        found.said("late")
+        found.warning("late")
     )
 
 
@@ -310,7 +310,7 @@ def test_a_class_that_only_the_held_out_group_has_is_learned_by_nobody():
     (found,) = unlearnable_classes(y, [fold])
 
     assert not found.ever
-    assert found.said("c").endswith("; no model learns this class: add training rows of it")
+    assert found.warning("c").endswith("; no model learns this class: add training rows of it")
 
 
 def test_stratified_folds_have_no_unlearnable_rows():

@@ -33,7 +33,7 @@ def sample(seed: int = 0, *, rows: int = 900, classes: int = 3, sharpness: float
 
 
 def twisted(seed: int = 1, *, rows: int = 4000):
-    """Probabilities wrong in another way for each class, so that one temperature cannot mend them."""
+    """Probabilities wrong in another way for each class, so that one temperature cannot correct them."""
     rng = np.random.default_rng(seed)
     truth = rng.dirichlet(np.ones(3), rows)
     y = np.array([rng.choice(3, p=row) for row in truth])

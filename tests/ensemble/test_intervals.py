@@ -7,8 +7,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from quorate.ensemble.intervals import Z, figures, paired, wilson, wilson_of_groups
+from quorate.ensemble.intervals import figures, paired, wilson, wilson_of_groups
 from quorate.ensemble.metrics import row_brier, row_nll, scores
+
+Z = stats.norm.ppf(0.975)
 
 
 def sample(rows: int, classes: int, seed: int = 0):

@@ -31,7 +31,7 @@ from quorate.results.results import Results
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
 from quorate.store import open_store
-from quorate.store.collection import by_space, take_stock
+from quorate.store.collection import by_space, take_inventory
 
 MEMBERS: dict[str, dict[str, Any]] = {"logistic": {"kind": "logistic"}, "knn": {"kind": "knn", "copies": 2}}
 
@@ -68,7 +68,7 @@ def test_features_are_computed_once_for_all_members_copies_folds_and_later_jobs(
     assert "features 1-120 (train), timm/test_resnet in" in said
     assert asked == [], "the second job computes nothing"
     assert "fit tasks, 6 reused" in here.said and "features 1-120" not in here.said
-    spaces = by_space(take_stock(open_store(str(tmp_path / "store"))))
+    spaces = by_space(take_inventory(open_store(str(tmp_path / "store"))))
     assert spaces["features"].count == 2
     assert spaces["features"].size > (120 + 450) * 96 * 4
 
@@ -89,7 +89,7 @@ def test_the_bundle_gives_the_probabilities_that_the_job_had(weights, tmp_path, 
             if name in prediction.members:  # those with weight
                 np.testing.assert_allclose(prediction.members[name], proba, atol=1e-5)
     assert prediction.members and asked == [450], "both folds ask the network once"
-    stored = take_stock(open_store(str(tmp_path / "store"))).blobs.values()
+    stored = take_inventory(open_store(str(tmp_path / "store"))).blobs.values()
     large = [
         entry
         for entry in stored

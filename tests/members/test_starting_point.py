@@ -1,4 +1,4 @@
-"""What a network cannot start from is refused when the job is planned, with the reason and the mend."""
+"""What a network cannot start from is refused when the job is planned, with the reason and the fix."""
 
 from __future__ import annotations
 

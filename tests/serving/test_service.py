@@ -30,7 +30,7 @@ def test_a_token_is_read_without_the_space_around_it(tmp_path: Path) -> None:
     assert read_token(tmp_path / "token") == "0123456789abcdef"
 
 
-def test_a_short_or_missing_token_is_refused_with_the_mend(tmp_path: Path) -> None:
+def test_a_short_or_missing_token_is_refused_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("short")
 
     with pytest.raises(ValueError, match=r"has 5 characters; use at least 16, for example with `openssl"):

@@ -488,7 +488,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG, ids=str)
-def test_a_mistake_is_named_once_with_its_line_its_path_and_the_mend(case, job_file):
+def test_a_mistake_is_named_once_with_its_line_its_path_and_the_fix(case, job_file):
     text, line, path, words = WRONG[case]
 
     ((found_line, found_path, message),) = mistakes(job_file(text))
@@ -555,7 +555,7 @@ def test_every_mistake_is_told_at_once_in_the_order_of_lines(job_file):
     assert None not in places
 
 
-def test_an_override_can_mend_a_file_and_can_break_it(job_file):
+def test_an_override_can_fix_a_file_and_can_break_it(job_file):
     path = job_file(NET + "    epochs: 0\n")
 
     assert load_job(path, ["members.cnn.epochs=3"]).spec.members["cnn"].epochs == 3

@@ -16,7 +16,7 @@ from quorate.execution.events import Checkpointed, Fitted
 from quorate.plan.tasks import FitTask
 from quorate.results.results import Results
 from quorate.store import LocalBackend, Store
-from quorate.store.collection import RetentionRules, by_kind, by_space, collect, take_stock
+from quorate.store.collection import RetentionRules, by_kind, by_space, collect, take_inventory
 
 HOUR, DAY = 3600, 86400
 
@@ -63,11 +63,11 @@ def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
     (place.root / "fits" / ".new-abc").write_bytes(b"12")
 
     # when
-    stock = take_stock(place.store)
-    spaces = by_space(stock)
+    inventory = take_inventory(place.store)
+    spaces = by_space(inventory)
 
     # then
-    assert stock.size == sum(share.size for share in spaces.values()) == place.on_disk()
+    assert inventory.size == sum(share.size for share in spaces.values()) == place.on_disk()
     counts = {name: share.count for name, share in spaces.items()}
     expected = {
         "fits": 4,
@@ -81,7 +81,7 @@ def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
     assert counts == expected
     assert spaces["unnamed blobs"].size == 15
     assert spaces["predictions"].size < 300, "its array is that of the first fit"
-    kinds = by_kind(stock)
+    kinds = by_kind(inventory)
     assert {name: (share.count, share.seconds) for name, share in kinds.items()} == {
         "random_forest": (2, 4.0),
         "svm": (2, 4.0),
@@ -97,12 +97,12 @@ def test_work_that_lacks_a_blob_is_none_that_a_job_finds_and_goes_with_the_garba
     age(place.root / f"fits/{broken.key[:2]}/{broken.key}.json", HOUR + 10)
 
     # when
-    spaces = by_space(take_stock(place.store))
+    spaces = by_space(take_inventory(place.store))
     done = collect(place.store, RetentionRules())
 
     # then
     assert (spaces["fits"].count, spaces["without a blob"].count) == (3, 1)
-    assert sum(share.count for share in by_kind(take_stock(place.store)).values()) == 3
+    assert sum(share.count for share in by_kind(take_inventory(place.store)).values()) == 3
     assert done.shares["without a blob"].count == 1
     assert place.results.find(broken) is None
     assert all(place.results.find(task) for task in place.tasks[1:])
@@ -153,7 +153,7 @@ def test_checkpoints_of_finished_tasks_go_and_the_others_when_they_are_asked_for
     done = collect(place.store, RetentionRules(checkpoints=True))
     assert place.results.checkpoint(other) is None
     assert list(done.shares) == ["checkpoints"]
-    assert by_space(take_stock(place.store))["unnamed blobs"].count == 0
+    assert by_space(take_inventory(place.store))["unnamed blobs"].count == 0
 
 
 def test_what_was_not_used_for_a_time_goes_with_its_blobs(place: Place) -> None:
@@ -165,7 +165,7 @@ def test_what_was_not_used_for_a_time_goes_with_its_blobs(place: Place) -> None:
 
     assert [place.has(task) for task in place.tasks] == [task is used for task in place.tasks]
     assert place.results.find(used), "its blobs are all there"
-    assert by_space(take_stock(place.store))["unnamed blobs"].count == 0
+    assert by_space(take_inventory(place.store))["unnamed blobs"].count == 0
 
 
 def test_a_blob_that_another_task_names_stays(place: Place) -> None:
@@ -187,7 +187,7 @@ def test_above_a_size_the_least_recently_used_goes_first(place: Place) -> None:
         age(place.root / f"fits/{task.key[:2]}/{task.key}.json", (number + 2) * DAY)
     for name in names(place.backend, "blobs"):
         age(place.root / name, 30 * DAY)
-    one = take_stock(place.store).size / 4
+    one = take_inventory(place.store).size / 4
 
     done = collect(place.store, RetentionRules(max_size=int(2.5 * one)))
 
@@ -267,5 +267,5 @@ def test_a_manifest_of_another_space_keeps_its_blobs(place: Place) -> None:
     collect(place.store, RetentionRules())
 
     assert place.store.get(blob) == b"features"
-    assert by_space(take_stock(place.store))["features"].count == 1
+    assert by_space(take_inventory(place.store))["features"].count == 1
     assert json.loads(place.backend.read(f"features/cd/{'cd' * 32}.json") or b"")["body"]

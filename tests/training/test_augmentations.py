@@ -319,7 +319,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_images_that_an_augmentation_cannot_take_are_refused_with_the_mend(text):
+def test_images_that_an_augmentation_cannot_take_are_refused_with_the_fix(text):
     import yaml
 
     shape = SHAPES.get(text, (8, 8, 1))

@@ -16,13 +16,13 @@ from quorate.data.sources.npz import Header, objects_error, read_headers, read_i
 from quorate.errors import UserError
 
 MOST_ROWS = 300_000
-"""Maximum number of images that are hashed; takes a second or two for small images."""
+"""Maximum number of images that are hashed, to limit the time of `quorate init`. An assumption, not a measurement."""
 
 _LABELS = ("labels", "train", "y")
 """Usual names of label arrays, most reliable first."""
 
 
-def look_at_archive(source: DataLocation) -> Fingerprint:
+def inspect_archive(source: DataLocation) -> Fingerprint:
     """Rows, classes, sizes and repeated images; raises `UserError` if the arrays are not images with labels."""
     images, labels = _find(source.train)
     pixels, given = read_images(source.train, images), read_labels(source.train, labels)

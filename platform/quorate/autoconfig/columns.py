@@ -17,7 +17,7 @@ from quorate.autoconfig.source import DataLocation
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
 from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
-from quorate.data.tables import dull
+from quorate.data.tables import reason_to_ignore
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 
@@ -25,16 +25,20 @@ LABELS = ("label", "labels", "target", "class", "y", "outcome", "income", "speci
 """Usual names of label columns, most reliable first."""
 
 MANY = 100
-"""Numbers with more different values than this, and few rows of each, count as a quantity instead of classes."""
+"""A label of whole numbers is a quantity, not classes, if it has more different values than this and fewer than
+`_FEW_ROWS` rows of each. An assumption, not a measurement."""
 
 _FEW_ROWS = 20
+"""Mean number of rows per value, see `MANY`. An assumption, not a measurement."""
 _ID_ROWS = 50
-"""Minimum number of rows for the check whether a column has a different value in each row."""
+"""Minimum number of rows for the check whether a column has a different value in each row. An assumption, not a
+measurement."""
 _ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rownames?)$|^unnamed", re.IGNORECASE)
 _NEARLY_ALL = 0.95
+"""Minimum fraction of different texts in a column of names or free text. An assumption, not a measurement."""
 
 
-def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint:
+def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint:
     """Rows, classes, columns and repeated rows; raises `UserError` if no column can be the label."""
     separator = _separator(source.train) if source.kind == "csv" else ","
     format = ParquetFormat() if source.kind == "parquet" else format_of(source.train, separator=separator)
@@ -162,7 +166,7 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
         return ColumnFacts(name, None, missing, 0, _no_feature(name, problem))
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")
-    if "numbers the rows" in dull(values):
+    if "numbers the rows" in reason_to_ignore(values):
         return ColumnFacts(name, kind, missing, distinct, "row numbers, as DataFrame.to_csv() writes them")
     return ColumnFacts(name, kind, missing, distinct, _names_rows(values, name, distinct))
 

@@ -10,14 +10,18 @@ from quorate.autoconfig.selection import MemberCandidate
 from quorate.data.signature import ImageSignature
 
 LARGE = 64
-"""Pixels of the shorter side from which images count as large; large images with colour count as photographs."""
+"""Pixels of the shorter side from which images count as large; large images with colour count as photographs. An
+assumption, not a measurement."""
 FLAT = 4096
-"""Maximum number of values per image for members that use each pixel as a column."""
+"""Maximum number of values per image for members that use each pixel as a column. An assumption, not a measurement."""
 SVM_ROWS = 20_000
-"""Number of rows below which an SVM is used, because its cost is quadratic in the rows."""
+"""Number of rows below which an SVM is used, because its cost is quadratic in the rows. An assumption, not a
+measurement."""
 KNN_ROWS = 10_000
+"""Number of rows below which nearest neighbours are used, because a prediction compares an image with all training
+rows. An assumption, not a measurement."""
 _STEPS = 600_000
-"""Number of images over all epochs for a network from scratch."""
+"""Number of images over all epochs for a network from scratch. An assumption, not a measurement."""
 
 
 def are_large(facts: ImageFacts) -> bool:

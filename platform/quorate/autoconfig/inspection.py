@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from quorate.autoconfig.archive import look_at_archive
-from quorate.autoconfig.columns import look_at_table
+from quorate.autoconfig.archive import inspect_archive
+from quorate.autoconfig.columns import inspect_table
 from quorate.autoconfig.fingerprint import Fingerprint, TableFacts
-from quorate.autoconfig.folder import look_at_folder
+from quorate.autoconfig.folder import inspect_folder
 from quorate.autoconfig.source import DataLocation
 from quorate.errors import UserError
 
 
-def look_at(source: DataLocation, *, label: str | None = None) -> Fingerprint:
+def inspect_data(source: DataLocation, *, label: str | None = None) -> Fingerprint:
     """The fingerprint of the data; raises `UserError` if no classifier can learn from them."""
     if label is not None and source.kind not in ("csv", "parquet"):
         raise UserError(f"--label is for tables, but {source.train} is not a table; leave it out")
     if source.kind == "npz":
-        fingerprint = look_at_archive(source)
+        fingerprint = inspect_archive(source)
     elif source.kind == "image_folder":
-        fingerprint = look_at_folder(source)
+        fingerprint = inspect_folder(source)
     else:
-        fingerprint = look_at_table(source, label)
+        fingerprint = inspect_table(source, label)
     _check_classes(fingerprint)
     return fingerprint
 

@@ -16,6 +16,7 @@ from quorate.autoconfig.summary import clean
 from quorate.errors import UserError
 
 WIDTH = 118
+"""Maximum number of characters of a line."""
 _COLUMN = 44
 """Column at which comments begin."""
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*|[0-9]+[smhd]")

@@ -126,9 +126,9 @@ def _validation(choices: JobChoices) -> CommentedEntry:
 
 
 def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterator[str]:
-    facts, team = fingerprint.facts, choices.team
+    facts, selection = fingerprint.facts, choices.selection
     notes = ["The numbers of epochs and copies fit into the budget by the cost estimates of the members."]
-    if not team.complete:
+    if not selection.complete:
         notes = [
             "The budget is short for these data: only members that fit into it are used. More time allows a better job."
         ]
@@ -142,14 +142,14 @@ def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterat
         notes.append(
             "Add `mirror: true` to `augment` if mirroring an image keeps its class (not for digits or letters)."
         )
-    blocks = [as_yaml([_member(one)], 2) for one in team.members]
+    blocks = [as_yaml([_member(one)], 2) for one in selection.members]
     if isinstance(facts, ImageFacts) and are_large(facts) and not hub:
         size = choices.size or facts.height.median
         signature = ImageSignature((size, choices.size or facts.width.median, facts.channels))
         why = "ImageNet weights, downloaded when training starts; the hub did not answer when this file was written"
         params = pretrained(signature, augmentation(facts, signature))
         blocks.append(as_yaml([_member(ChosenMember("pretrained", why, params, 0.0), off=True)], 2))
-    for one in team.left_out:
+    for one in selection.left_out:
         what = f"left out: {one.name} ({one.params['kind']}), {one.why}; {one.fit_seconds:,.0f} core seconds per fold"
         blocks.append(comment(what, 2))
     yield "".join(comment(note) for note in notes) + "members:\n" + "\n".join(blocks)

@@ -9,22 +9,29 @@ from typing import Any
 
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
 from quorate.autoconfig.image_members import are_large, image_candidates
-from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingRoom, choose_team
+from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingBudget, select_members
 from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 
 TEST_ROWS, TEST_RAREST = 500, 10
-"""Minimum number of rows, and of rows of the rarest class, from which a test set is held out."""
+"""Minimum number of rows, and of rows of the rarest class, from which a test set is held out. Assumptions, not
+measurements."""
 TEST_PART = 0.2
+"""Fraction of the rows in the test set that is held out. An assumption, not a measurement."""
 MANY_IMAGES, MANY_ROWS = 20_000, 100_000
-"""Training rows from which one fold is enough, for images and for tables (whose members train in seconds)."""
+"""Training rows from which one fold is enough, for images and for tables (whose members train in seconds). Assumptions,
+not measurements."""
 FOLDS, FEWER_FOLDS = 5, 3
+"""Number of folds, and number of folds if the budget is short. 5 is usual (Hastie, Tibshirani and Friedman, 2009,
+section 7.10.1); 3 is an assumption, not a measurement."""
 HOLDOUT_ROWS = 1_000
-"""Training rows from which one holdout fold is informative."""
+"""Training rows from which one holdout fold is informative. An assumption, not a measurement."""
 SIZES = (224, 160, 128, 96, 64, 48, 32)
-"""Sides of large images in pixels; most backbones were designed for 224."""
+"""Sides of large images in pixels. Most backbones were designed for 224; the smaller sides are an assumption, not a
+measurement."""
 IMBALANCED = 20
-"""Ratio of the largest to the smallest class above which the job file has a comment on class weights."""
+"""Ratio of the largest to the smallest class above which the job file has a comment on class weights. An assumption,
+not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Validation:
     folds: int
     why: str
     fraction: float = 0.1
-    """Fraction of a holdout fold; used only if `folds` is 1."""
+    """Fraction of a holdout fold; used only if `folds` is 1. An assumption, not a measurement."""
 
     @property
     def part(self) -> float:
@@ -54,7 +61,7 @@ class JobChoices:
     """The side of the crop for files in pixels; None if the data have a fixed size."""
     why_size: str
     validation: Validation
-    team: MemberSelection
+    selection: MemberSelection
     train_rows: int
 
 
@@ -73,15 +80,15 @@ def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: b
         signature = _signature(fingerprint, size)
         in_fold = max(2, int(rows * validation.part))
         n_classes = len(fingerprint.classes)
-        room = TrainingRoom(signature, in_fold, validation.folds, n_classes, machine, seconds)
+        budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds)
         twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
-        best = (validation, size, choose_team(_candidates(fingerprint, signature, in_fold, twice, hub), room))
+        best = (validation, size, select_members(_candidates(fingerprint, signature, in_fold, twice, hub), budget))
         if best[2].complete:
             break
     assert best is not None
-    validation, size, team = best
+    validation, size, selection = best
     return JobChoices(
-        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, team, rows
+        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, selection, rows
     )
 
 

@@ -31,7 +31,7 @@ _KNOWN = (
     "an .npz with images and labels, a folder with one folder of pictures per class, or a table "
     "(.csv, .tsv, .csv.gz, .parquet)"
 )
-_MENDS = {
+_FIXES = {
     ".npy": "save images and labels together: numpy.savez('data.npz', images=images, labels=labels)",
     ".xlsx": "save the sheet as CSV in UTF-8",
     ".xls": "save the sheet as CSV in UTF-8",
@@ -91,8 +91,8 @@ def _file(path: Path) -> DataLocation:
             raise UserError(
                 f"{path} is a single picture; give the folder that contains one folder of pictures per class"
             )
-        mend = _MENDS.get(path.suffix.lower())
-        raise UserError(f"{path} has an unknown format; " + (mend or f"Quorate reads {_KNOWN}"))
+        fix = _FIXES.get(path.suffix.lower())
+        raise UserError(f"{path} has an unknown format; " + (fix or f"Quorate reads {_KNOWN}"))
     if _stem(path) != "train":
         return DataLocation(kind, path)
     return _with_tests(kind, path, (entry for entry in path.parent.iterdir() if entry.is_file()))

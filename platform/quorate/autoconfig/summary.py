@@ -8,7 +8,7 @@ from typing import Any
 
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, ImageFacts, TableFacts
 from quorate.autoconfig.folder import NAMED
-from quorate.quantities import say_bytes
+from quorate.quantities import format_bytes
 
 SHOWN = 40
 """Maximum number of columns and of classes that are listed."""
@@ -27,7 +27,7 @@ def _rows(fingerprint: Fingerprint) -> Iterator[Row]:
     yield "training rows", f"{fingerprint.rows:,} in {source.train}"
     if fingerprint.test_rows is not None:
         yield "test rows", f"{fingerprint.test_rows:,} in {source.test}"
-    yield "size", say_bytes(fingerprint.bytes)
+    yield "size", format_bytes(fingerprint.bytes)
     if isinstance(facts, TableFacts):
         yield (
             "label",

@@ -8,11 +8,12 @@ from quorate.autoconfig.image_members import batch_size
 from quorate.autoconfig.selection import MemberCandidate
 
 SVM_ROWS = 5_000
-"""Number of rows below which an SVM is used: its cost is quadratic in the rows, and trees are better on more rows."""
+"""Number of rows below which an SVM is used: its cost is quadratic in the rows, and trees are better on more rows. An
+assumption, not a measurement."""
 DEEP_ROWS = 5_000
-"""Number of rows from which trees with many leaves are used."""
+"""Number of rows from which trees with many leaves are used. An assumption, not a measurement."""
 _STEPS = 500_000
-"""Number of rows over all epochs for the network."""
+"""Number of rows over all epochs for the network. An assumption, not a measurement."""
 
 
 def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:

@@ -59,7 +59,7 @@ class Bundle:
         trusts the bundle.
         """
         manifest = verified_manifest(folder)
-        with nullcontext() if allow_code else own_code.refused():
+        with nullcontext() if allow_code else own_code.forbid_imports():
             check_code(folder, manifest)
             check_combiner(folder, manifest.combination)
             members = {

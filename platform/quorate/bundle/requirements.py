@@ -26,7 +26,7 @@ def needs(manifest: BundleManifest) -> list[str]:
 
 
 def check_code(folder: Path, manifest: BundleManifest) -> None:
-    """Raise `BundleError` if loading the bundle imports code that is refused (`own_code.refused`)."""
+    """Raise `BundleError` if loading the bundle imports code that is refused (`own_code.forbid_imports`)."""
     kind = manifest.combination.pooling
     wanted = {f"the combiner {kind}": [kind] if ":" in kind else []}
     for member in manifest.members:

@@ -17,7 +17,7 @@ from quorate.cli.options import runs_folder, store_uri
 from quorate.errors import naming
 
 LITTLE = 1 << 20
-"""Free bytes below which a disk counts as full: an assumption."""
+"""Free bytes below which a disk counts as full. An assumption, not a measurement."""
 
 OUTPUT = "the standard output"
 

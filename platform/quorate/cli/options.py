@@ -22,7 +22,7 @@ def _refuse_code(context: typer.Context, allowed: bool) -> bool:
     """Unless allowed, refuse to import code that a run names, until the command ends."""
     if not allowed and not context.resilient_parsing:
         # the root's context ends with the command, even if parsing another option fails
-        context.find_root().with_resource(own_code.refused())
+        context.find_root().with_resource(own_code.forbid_imports())
     return allowed
 
 

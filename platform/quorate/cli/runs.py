@@ -52,7 +52,7 @@ def list_runs(json: JsonOption = False) -> None:
         return
     from rich.text import Text
 
-    from quorate.quantities import say_bytes, say_seconds
+    from quorate.quantities import format_bytes, format_seconds
     from quorate.report.columns import TableColumn, fit
 
     console = make_console()
@@ -69,8 +69,8 @@ def list_runs(json: JsonOption = False) -> None:
         TableColumn("oof NLL", [_said(run.oof_nll) for run in runs]),
         TableColumn("test NLL", [_said(run.test_nll) for run in runs], 1),
         TableColumn("test acc.", [_said(run.test_accuracy) for run in runs], 4),
-        TableColumn("took", ["" if run.seconds is None else say_seconds(run.seconds) for run in runs], 2),
-        TableColumn("size", [say_bytes(run.size) for run in runs], 3),
+        TableColumn("took", ["" if run.seconds is None else format_seconds(run.seconds) for run in runs], 2),
+        TableColumn("size", [format_bytes(run.size) for run in runs], 3),
     ]
     console.print(fit(columns, width=console.width, box=None, padding=(0, 1, 0, 0)).table)
 
@@ -115,7 +115,7 @@ def remove(
 ) -> None:
     """Remove runs that have ended. The store and the records in MLflow are kept."""
     from quorate.errors import UserError
-    from quorate.quantities import say_bytes
+    from quorate.quantities import format_bytes
     from quorate.runs.history import removable, size_of, unsent
     from quorate.runs.history import remove as remove_run
 
@@ -127,7 +127,7 @@ def remove(
             lost = (
                 f", {left} records not yet in MLflow (quorate sync {folder.name})" if (left := unsent(folder)) else ""
             )
-            typer.echo(f"  {folder.path} ({say_bytes(size_of(folder.path))}{lost})")
+            typer.echo(f"  {folder.path} ({format_bytes(size_of(folder.path))}{lost})")
         if not typer.confirm(f"remove {len(folders)} {'run' if len(folders) == 1 else 'runs'}?"):
             raise typer.Exit(1)
     for folder in folders:
@@ -158,7 +158,8 @@ def _judged(versus: RunDifference, first: str) -> str:
     if not math.isfinite(error):
         unknown = "standard error unknown, as all rows are of one group"
         return f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f}, {unknown}"
-    said = ("better" if mean < 0 else "worse") + f" by more than {Z} standard errors" if clear else "within the noise"
+    side = "better" if mean < 0 else "worse"
+    said = f"{side} by more than {Z:.2f} standard errors" if clear else "within the noise"
     judged = (
         f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f} ± {error:.5f} "
         f"on {versus.difference.rows:,} rows, {said}"

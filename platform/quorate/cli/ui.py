@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 GRACE_SECONDS = 5.0
-"""Time for MLflow's processes to end before they are killed: an assumption."""
+"""Seconds for MLflow's processes to end before they are killed. An assumption, not a measurement."""
 
 
 def ui(

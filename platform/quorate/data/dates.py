@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.plain_text import clean_text
+from quorate.data.plain_text import NEARLY_ALL, clean_text
 
 Seconds = NDArray[np.float64]
 
@@ -37,10 +37,9 @@ _CLOCK = re.compile(
 )
 _QUARTER = re.compile(r"(\d{4})[- ]?Q([1-4])", re.IGNORECASE)
 _DURATION = re.compile(r"-?\d+ days?(,? [+-]?\d{1,2}:\d\d:\d\d(\.\d+)?)?", re.IGNORECASE)
-_NEARLY_ALL = 0.9
-"""Minimum fraction of dates among the texts of a column of dates; the rest are typing errors. An assumption."""
 _SAMPLE = 50
-"""Number of texts that are checked first; all texts are checked if at least half of these are dates."""
+"""Number of texts that are checked first; all texts are checked if at least half of these are dates. An assumption, not
+a measurement."""
 
 
 class DatesError(ValueError):
@@ -56,7 +55,7 @@ def are_dates(texts: Sequence[str]) -> bool:
     sample = texts[:_SAMPLE]
     if sum(map(_is_dated, sample)) < len(sample) / 2:
         return False
-    return _part_of_dates(sample) >= 0.5 and _part_of_dates(texts) >= _NEARLY_ALL
+    return _part_of_dates(sample) >= 0.5 and _part_of_dates(texts) >= NEARLY_ALL
 
 
 def _part_of_dates(texts: Sequence[str]) -> float:

@@ -50,18 +50,20 @@ VERSION = 2
 
 _ENCODER = "encoder.skops"
 _FARTHEST = 1e15
-"""Maximum absolute value of a feature; larger ones are clipped, so that float32 can represent the sum of many squares.
-The numbers of training rows come near it only with `robust` and `none`."""
+"""Maximum absolute value of a feature; larger ones are clipped. float32 represents up to 3.4e38, so the sum of the
+squares of 10^8 such features is finite. The numbers of training rows come near it only with `robust` and `none`."""
 _MOST_CATEGORIES = 64
-"""Maximum number of one-hot columns per column; the rarer categories share the last."""
+"""Maximum number of one-hot columns per column; the rarer categories share the last. An assumption, not a
+measurement."""
 _MOST_CODES = 254
 """Maximum number of codes per column for trees; scikit-learn's gradient boosting accepts 255."""
 _QUANTILES = 1000
+"""Maximum number of quantiles of the scheme `quantile`: scikit-learn's default."""
 _VARIANCE = 0.9999
 """Fraction of the variance that the principal components of a table keep. Whitening would amplify the rest, such as
-columns that are functions of others."""
+columns that are functions of others. An assumption, not a measurement."""
 _MISSING_AND_UNKNOWN = 2
-"""Number of codes before those of the known categories."""
+"""Number of codes before those of the known categories: one for missing values, one for unknown categories."""
 _TRUSTED = ("numpy.dtype",)
 """Types in an encoder besides those that skops trusts."""
 

@@ -55,6 +55,7 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 TIFF is left out, because raw files of cameras start in the same way.
 """
 _LISTED = 3
+"""Number of names in a message."""
 
 
 def is_debris(name: str) -> bool:

@@ -50,7 +50,7 @@ class Folds:
 
 
 @dataclass(frozen=True)
-class Unlearnable:
+class UnlearnableClass:
     """Validation rows of a class without training rows in their fold, which no model can predict correctly."""
 
     label: int
@@ -62,7 +62,7 @@ class Unlearnable:
     ever: bool
     """Whether the models of another fold learn the class."""
 
-    def said(self, name: str) -> str:
+    def warning(self, name: str) -> str:
         """Return a warning about the class called `name`."""
         numbers = [str(fold + 1) for fold in self.folds]
         folds = f"fold {numbers[0]}" if len(numbers) == 1 else f"folds {', '.join(numbers[:-1])} and {numbers[-1]}"
@@ -91,12 +91,12 @@ def learnable_rows(
 
 def unlearnable_classes(
     y: Labels, folds: Sequence[Fold], *, weight: NDArray[np.floating] | None = None, groups: Groups | None = None
-) -> list[Unlearnable]:
+) -> list[UnlearnableClass]:
     """Return the rows that `learnable_rows` excludes, by class."""
     taught = [_taught(y, fold, weight) for fold in folds]
     out = ~learnable_rows(y, folds, weight=weight)
     return [
-        Unlearnable(
+        UnlearnableClass(
             label=int(label),
             rows=int((out & (y == label)).sum()),
             folds=tuple(

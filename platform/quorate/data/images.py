@@ -29,7 +29,8 @@ class DecodingRules:
 
 
 SERVED = DecodingRules(("JPEG", "PNG"), 16_000_000, "JPEG or PNG")
-"""Pictures in requests. A small file can decode to hundreds of megabytes, and anyone can send one."""
+"""Rules for pictures in requests. A small file can decode to hundreds of megabytes, and anyone can send one. The
+maximum of 16 million pixels is an assumption, not a measurement."""
 
 OWN = DecodingRules(
     ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000"),
@@ -39,13 +40,14 @@ OWN = DecodingRules(
 """The user's own files. The maximum size is that of Pillow (twice `Image.MAX_IMAGE_PIXELS`)."""
 
 _LARGE = threading.BoundedSemaphore(4)
-"""Pictures above the limit of a server are decoded by at most four threads, because each can use a gigabyte."""
+"""Pictures above the limit of a server are decoded by at most four threads, because each can use a gigabyte. The number
+is an assumption, not a measurement."""
 
 _REDUCED = ("JPEG", "MPO")
 """Formats that can be decoded at a reduced size (libjpeg's scaled inverse transform)."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag of the orientation of the camera."""
+"""The EXIF tag of the orientation of the camera (EXIF 2.32, tag 274)."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

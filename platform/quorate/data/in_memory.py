@@ -14,7 +14,8 @@ from quorate.data.source import DataParams
 from quorate.data.table import Table, infer_signature
 
 _NO_CHANNELS = 16
-"""From this size of the last axis, with 1 or 4 in the second axis, the last axis is the width, not the channels."""
+"""From this size of the last axis, with 1 or 4 in the second axis, the last axis is the width, not the channels. An
+assumption, not a measurement."""
 
 
 class InMemoryParams(DataParams):

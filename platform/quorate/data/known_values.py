@@ -14,8 +14,10 @@ from quorate.data.signature import TableSignature
 from quorate.data.table import Table
 
 _SCHEMA = 1
+"""Number of the format of `columns.json`."""
 FAR = 1.0
-"""Distance from the training range at which a number is unfamiliar, in widths of that range. An assumption."""
+"""Distance from the training range at which a number is unfamiliar, in widths of that range. An assumption, not a
+measurement."""
 
 
 @dataclass(frozen=True, eq=False)

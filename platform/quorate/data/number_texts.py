@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.plain_text import clean_text
+from quorate.data.plain_text import NEARLY_ALL, clean_text
 
 _SIGN, _CURRENCY = r"[+-]?", "[$€£¥₹]|USD|EUR|GBP|CHF"
 _PLAIN = rf"{_SIGN}(?:\d+\.?\d*|\.\d+)"
@@ -29,15 +29,17 @@ _UNIT = re.compile(rf"({_ANY}) ?([^\W\d_]{{1,5}}|°[CF]?)")
 _HEXADECIMAL_DIGITS = "hexadecimal digits"
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 
-_NEARLY_ALL = 0.9
-"""Minimum fraction of rows with numbers in a column of numbers; the others are typing errors. An assumption: 0.74 of
-Titanic's tickets, which are names, are numbers."""
 _MOST = 0.5
-"""Minimum fraction of rows with numbers if all others share a few texts, such as marks of missing values."""
+"""Minimum fraction of rows with numbers if all others share a few texts, such as marks of missing values. An
+assumption, not a measurement."""
 _FEW_TEXTS = 3
+"""Maximum number of different texts that may be marks of missing values, see `_MOST`. An assumption, not a
+measurement."""
 _FEW_NUMBERS = 20
-"""More different numbers than this are measurements or counts; fewer may be names of grades or sizes. An assumption."""
+"""More different numbers than this are measurements or counts; fewer may be names of grades or sizes. An assumption,
+not a measurement."""
 _SHOWN = 3
+"""Number of texts in a message."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class NumberTexts:
     marked: bool = False
 
 
-def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
+def detect_numbers(values: pd.Series[Any]) -> NumberTexts:
     """Find out whether a column of text, with or without missing values, is really a column of numbers."""
     counts = values.value_counts(sort=False, dropna=True)
     counts = counts[counts > 0]
@@ -67,12 +69,12 @@ def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
     names = [None if known else _notation(text) for known, text in zip(plain, texts, strict=True)]
     marked = np.array([name is not None for name in names])
     quantity = _is_quantity(numbers[plain], int((plain | marked).sum()), int(rows.sum()))
-    if rows[marked].sum() >= _MOST * rows.sum() and rows[plain | marked].sum() >= _NEARLY_ALL * rows.sum():
+    if rows[marked].sum() >= _MOST * rows.sum() and rows[plain | marked].sum() >= NEARLY_ALL * rows.sum():
         return _marked(raw, names, quantity=quantity)
     others = [i for i in np.argsort(-rows, kind="stable") if not plain[i]]
     share = float(rows[plain].sum() / rows.sum())
     told = _listed(raw, rows, others)
-    if quantity and (share >= _NEARLY_ALL or (share >= _MOST and len(others) <= _FEW_TEXTS)):
+    if quantity and (share >= NEARLY_ALL or (share >= _MOST and len(others) <= _FEW_TEXTS)):
         return NumberTexts(
             f"holds {told}, where the other {rows[plain].sum():,} values are numbers", text=_first(raw, others)
         )

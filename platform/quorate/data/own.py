@@ -13,7 +13,7 @@ from quorate.data.in_memory import as_inputs, infer_inputs
 from quorate.data.labels import encode_labels, plain_labels
 from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out
 from quorate.errors import UserError
-from quorate.registry.own_code import OwnCodeError, said
+from quorate.registry.own_code import OwnCodeError, describe_error
 from quorate.spec.own_params import own_values, params_of, require_class
 
 _FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.OpenedData"
@@ -44,7 +44,7 @@ class OwnData:
         except UserError as error:
             raise DataError(str(error)) from error
         except Exception as error:  # a user's code may raise anything
-            raise DataError(f"{self._kind} raises {said(error)}") from error
+            raise DataError(f"{self._kind} raises {describe_error(error)}") from error
         split = params.test if isinstance(params, SplitParams) else None
         opened = self._opened(given)
         if split is None:

@@ -23,6 +23,9 @@ _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.(?:0+|\d*[1-9]))?|\.\d*[1-9])(
 _TRUTHS = ("true", "false")
 CONTAINERS = (list, tuple, set, frozenset, dict, np.ndarray)
 """Containers: not allowed in the cells of a table."""
+NEARLY_ALL = 0.9
+"""Minimum fraction of numbers, or of dates, in a column of them; the other cells are typing errors. An assumption, not
+a measurement: 0.74 of Titanic's tickets, which are names, are numbers."""
 
 
 def clean_text(text: str) -> str:

@@ -22,6 +22,7 @@ Scheme = Literal["channel", "feature", "sample", "quantile", "robust", "pca", "z
 _NOT_FOR = {"image": ("quantile",), "table": ("sample", "zca")}
 _WHITENING = "whitening.safetensors"
 _BLOCK = 256
+"""Number of rows whose squared pixels are summed at once: 256 * 255 ** 2 is within int32."""
 
 
 def check_scheme(scheme: str, signature: Signature) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pandas.api.types import infer_dtype, is_complex_dtype, is_numeric_dtype, is_object_dtype
 
 from quorate.data.dates import are_dates
-from quorate.data.number_texts import look_for_numbers
+from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import CONTAINERS, are_names, clean_text, distinct_texts, plain_text
 from quorate.data.signature import Column, ColumnKind, TableSignature
 from quorate.registry import did_you_mean
@@ -38,8 +38,8 @@ _DATES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "time
 LARGEST_NUMBER = 1e30
 """The largest absolute value of a number in a table.
 
-An assumption: it leaves room for the squares and sums of columns in float64, and it is below the numbers that files
-use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
+An assumption, not a measurement: it leaves room for the squares and sums of columns in float64, and it is below the
+numbers that files use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
 """
 _WRITE_NUMBERS = "write plain numbers such as 12345.6"
 _CORRECT_CELLS = (
@@ -161,7 +161,7 @@ def _refuse_other_texts(values: pd.Series[Any], name: str) -> None:
     """Raise `ColumnError` if a column of text holds dates, or numbers except for some cells."""
     if are_dates([str(value) for value in pd.unique(values.dropna())]):
         raise _dates(name)
-    seen = look_for_numbers(values)
+    seen = detect_numbers(values)
     if seen.problem:
         row = int((values == seen.text).to_numpy(bool, na_value=False).argmax())
         remedy = _WRITE_NUMBERS if seen.marked else _CORRECT_CELLS

@@ -18,7 +18,7 @@ from quorate.data.dataset import Dataset
 from quorate.data.file_settings import FileSettings
 from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.data.labels import class_positions
-from quorate.data.number_texts import look_for_numbers
+from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, read_roles
@@ -33,7 +33,7 @@ def _as_text(value: object) -> object:
 
 
 _FEW_DATES = 10
-"""With fewer different values, numbers such as 20240131 are not taken for dates. An assumption."""
+"""With fewer different values, numbers such as 20240131 are not taken for dates. An assumption, not a measurement."""
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 """Text that can look like a number in the job file."""
@@ -142,7 +142,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         file.column(name, "columns")
     given = {name: kind for name, kind in params.columns.items() if kind != "ignore"}
     left = [name for name in file.names if name not in roles and params.columns.get(name) != "ignore"]
-    left_out = {name: what for name in left if (what := dull(file.frame[name], given=name in given))}
+    left_out = {name: what for name in left if (what := reason_to_ignore(file.frame[name], given=name in given))}
     left = [name for name in left if name not in left_out]
     if not left:
         raise DataError(f"{file.path} has no feature columns besides {', '.join(map(repr, roles))}", file.key)
@@ -160,7 +160,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
     notes += [
         f"{file.path}: the column {name!r} {note}; if these are numbers, correct the texts or add them to `missing`"
         for name in signature.names("categorical")
-        if name not in given and (note := look_for_numbers(file.frame[name]).note)
+        if name not in given and (note := detect_numbers(file.frame[name]).note)
     ]
     notes += [
         f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is used as numbers; "
@@ -186,7 +186,7 @@ def _ways_out(error: ColumnError) -> str:
     return f"{error.remedy}, or leave it out with {ignore}"
 
 
-def dull(values: pd.Series[Any], *, given: bool = False) -> str:
+def reason_to_ignore(values: pd.Series[Any], *, given: bool = False) -> str:
     """Return why a column is of no use as a feature, or an empty text; with `given`, its kind is in the job file."""
     if values.isna().all():
         return "has no values"

@@ -24,7 +24,8 @@ from quorate.tracking import journal
 from quorate.tracking.histories import MemberHistory, histories
 
 SAMPLE = 2000
-"""Number of training rows over all folds that the final weights predict."""
+"""Number of training rows over all folds that the final weights predict, to limit the time. An assumption, not a
+measurement."""
 RUNNING = (
     "the training error is the running error of the last epoch, with augmentation and dropout, and not the error of "
     "the final weights"

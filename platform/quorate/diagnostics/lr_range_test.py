@@ -17,7 +17,8 @@ from quorate.training.range_test import RangeTest, RateRange, log_spaced, read, 
 _ROWS_TO_VALIDATE = 2
 """Number of validation rows: the loop validates after each epoch, but the test does not use the result."""
 _NEAR = 3.0
-"""Within this factor, a learning rate counts as good as the suggestion: the test is not more precise."""
+"""Within this factor, a learning rate counts as good as the suggestion: the test is not more precise. An assumption,
+not a measurement."""
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from quorate.training.context import Diverged, Metrics
 from quorate.training.schedules import ConstantParams
 
 LOSS_BOUND = 0.05
-"""Loss in nats below which rows count as memorized: the mean probability of the true class is then about .95 or more.
-A high accuracy alone is not enough."""
+"""Loss in nats below which rows count as memorized: exp(-0.05) is 0.95, about the mean probability of the true class. A
+high accuracy alone is not enough. An assumption, not a measurement."""
 _FACTORS, _USUAL = (0.1, 10.0), (1e-2, 1e-3)
 """Factors of the job's learning rate, and rates that suit most networks. They are tried if the job's rate fails, to
-distinguish a wrong learning rate from other causes."""
+distinguish a wrong learning rate from other causes. Assumptions, not measurements."""
 
 _PLAIN: dict[str, Any] = {
     "dropout": 0.0,

@@ -17,8 +17,8 @@ class CheckResult:
 
     what: str
     level: Level
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
 Check = Callable[[], Iterable[CheckResult]]

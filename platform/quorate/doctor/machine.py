@@ -12,17 +12,19 @@ from pathlib import Path
 
 from quorate.doctor.check import CheckResult
 from quorate.execution.session import socket_problem
-from quorate.quantities import say_bytes
+from quorate.quantities import format_bytes
 
 GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
-"""Free memory in bytes below which there is a note: Ray with two workers that import torch takes about 2 GiB."""
+"""Free memory in bytes below which there is a note: twice the 2 GiB or so that Ray takes with two workers that import
+torch. An assumption, not a measurement."""
 LEAST_DISK = 1 * GIB
+"""Free bytes of a disk below which there is a problem. An assumption, not a measurement."""
 LEAST_FILES = 256
-"""Open files of one process that Ray needs. On two cores Ray does not start with 48, but does with 64. The rest is for
-more workers: an assumption."""
+"""Open files of one process that Ray needs. On two cores Ray does not start with 48, but does with 64 (`ulimit -n 64`).
+The rest is for more workers: an assumption, not a measurement."""
 OBJECT_STORE = 0.3
-"""Share of the memory that Ray uses for its object store in /dev/shm by default."""
+"""Share of the memory that Ray uses for its object store in /dev/shm: Ray's default."""
 
 _SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -48,9 +50,9 @@ def processors() -> Iterator[CheckResult]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else seen
     quota = cpu_quota()
     if quota is not None and quota < usable:
-        mend = f"--set execution.workers={max(1, int(quota))} limits the number of parallel tasks to that"
+        fix = f"--set execution.workers={max(1, int(quota))} limits the number of parallel tasks to that"
         yield CheckResult(
-            "cores", "note", f"{usable} visible, but this container may use only {quota:g} of them; {mend}"
+            "cores", "note", f"{usable} visible, but this container may use only {quota:g} of them; {fix}"
         )
     else:
         yield CheckResult("cores", "ok", f"{usable}" if usable == seen else f"{usable} of {seen}")
@@ -64,14 +66,14 @@ def memory() -> Iterator[CheckResult]:
     limit = memory_limit()
     bounded = limit is not None and limit < total
     most = min(total, limit) if limit is not None else total
-    said = f"{say_bytes(total)}, {say_bytes(free)} free" + (
-        f"; this container may use only {say_bytes(most)}" if bounded else ""
+    message = f"{format_bytes(total)}, {format_bytes(free)} free" + (
+        f"; this container may use only {format_bytes(most)}" if bounded else ""
     )
     if min(most, free) < LEAST_MEMORY:
-        said += "; this is little for Ray, and `--executor local` needs less"
-        yield CheckResult("memory", "note", said)
+        message += "; this is little for Ray, and `--executor local` needs less"
+        yield CheckResult("memory", "note", message)
     else:
-        yield CheckResult("memory", "ok", said)
+        yield CheckResult("memory", "ok", message)
     if _SHARED.is_dir():
         yield _shared_memory(most)
 
@@ -79,12 +81,12 @@ def memory() -> Iterator[CheckResult]:
 def _shared_memory(most: int) -> CheckResult:
     room, wanted = shutil.disk_usage(_SHARED).free, int(OBJECT_STORE * most)
     if room >= wanted:
-        return CheckResult(str(_SHARED), "ok", f"{say_bytes(room)} free")
-    said = (
-        f"{say_bytes(room)} free, but Ray uses up to {say_bytes(wanted)}: it stores objects in /tmp instead, which is "
-        "slower; in Docker set --shm-size"
+        return CheckResult(str(_SHARED), "ok", f"{format_bytes(room)} free")
+    message = (
+        f"{format_bytes(room)} free, but Ray uses up to {format_bytes(wanted)}: it stores objects in /tmp instead, "
+        "which is slower; in Docker set --shm-size"
     )
-    return CheckResult(str(_SHARED), "note", said)
+    return CheckResult(str(_SHARED), "note", message)
 
 
 def disk(what: str, folder: Path) -> CheckResult:
@@ -93,12 +95,12 @@ def disk(what: str, folder: Path) -> CheckResult:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return CheckResult(what, "problem", f"{there} cannot be written", "change its owner, or choose another folder")
     free = shutil.disk_usage(there).free
-    said = f"{folder}: {say_bytes(free)} free"
+    message = f"{folder}: {format_bytes(free)} free"
     if free < LEAST_DISK:
         return CheckResult(
-            what, "problem", said, "make room: `quorate store collect --max-size SIZE`, `quorate runs remove`"
+            what, "problem", message, "make room: `quorate store collect --max-size SIZE`, `quorate runs remove`"
         )
-    return CheckResult(what, "ok", said)
+    return CheckResult(what, "ok", message)
 
 
 def temporary() -> Iterator[CheckResult]:
@@ -107,17 +109,17 @@ def temporary() -> Iterator[CheckResult]:
     try:
         used = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        mend = "make room, or set TMPDIR to a writable folder"
-        yield CheckResult("temporary files", "problem", "no folder for temporary files is writable", mend)
+        fix = "make room, or set TMPDIR to a writable folder"
+        yield CheckResult("temporary files", "problem", "no folder for temporary files is writable", fix)
         return
     if given and used != Path(os.path.abspath(given)):  # noqa: PTH100 - without `..`, as tempfile does it
-        said = f"TMPDIR={given} cannot be written; Python uses {used} instead, and Ray fails"
-        yield CheckResult("temporary files", "problem", said, "create that folder, or set TMPDIR to another one")
+        message = f"TMPDIR={given} cannot be written; Python uses {used} instead, and Ray fails"
+        yield CheckResult("temporary files", "problem", message, "create that folder, or set TMPDIR to another one")
     else:
         yield disk("temporary files", used)
     if problem := socket_problem():
-        said, _, mend = problem.partition(": ")
-        yield CheckResult("Ray's sockets", "problem", said, mend)
+        message, _, fix = problem.partition(": ")
+        yield CheckResult("Ray's sockets", "problem", message, fix)
 
 
 def open_files() -> CheckResult:
@@ -125,12 +127,12 @@ def open_files() -> CheckResult:
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= LEAST_FILES:
         return CheckResult("open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed")
-    mend = f"`ulimit -n {LEAST_FILES}` in this shell" if most == resource.RLIM_INFINITY or most >= LEAST_FILES else ""
+    fix = f"`ulimit -n {LEAST_FILES}` in this shell" if most == resource.RLIM_INFINITY or most >= LEAST_FILES else ""
     return CheckResult(
         "open files",
         "problem",
         f"{limit:,} allowed, and Ray needs about {LEAST_FILES:,}",
-        mend or "ask the administrator to raise the hard limit, or train with `--executor local`",
+        fix or "ask the administrator to raise the hard limit, or train with `--executor local`",
     )
 
 
@@ -166,6 +168,6 @@ def _threads(cores: int) -> CheckResult:
             "OMP_NUM_THREADS", "problem", f"{given!r} is not a number of threads", "unset OMP_NUM_THREADS"
         )
     if int(given) > cores:
-        said = f"{given} threads on {cores} cores are slower than {cores} threads"
-        return CheckResult("OMP_NUM_THREADS", "problem", said, "unset OMP_NUM_THREADS")
+        message = f"{given} threads on {cores} cores are slower than {cores} threads"
+        return CheckResult("OMP_NUM_THREADS", "problem", message, "unset OMP_NUM_THREADS")
     return CheckResult("OMP_NUM_THREADS", "ok", given)

@@ -18,7 +18,7 @@ from quorate.tracking.position import public
 from quorate.tracking.shipper_process import SQLITE, default_uri
 
 SECONDS = 5.0
-"""Timeout of a server in seconds."""
+"""Timeout of a server in seconds. An assumption, not a measurement."""
 PORTS = {
     8000: ("`quorate serve`", "use another --port"),
     5000: ("`quorate ui`", "use another --port"),
@@ -39,8 +39,8 @@ def tracking() -> Iterator[CheckResult]:
     elif uri.startswith(("http://", "https://")):
         yield _server(uri)
     elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
-        mend = "set MLFLOW_TRACKING_URI to sqlite:///FILE, http://HOST:PORT or postgresql://…"
-        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow does not support {scheme!r}", mend)
+        fix = "set MLFLOW_TRACKING_URI to sqlite:///FILE, http://HOST:PORT or postgresql://…"
+        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow does not support {scheme!r}", fix)
     else:
         yield CheckResult(
             "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it accepts records"
@@ -61,8 +61,8 @@ def _sqlite(path: Path) -> CheckResult:
     except sqlite3.OperationalError as error:
         return CheckResult("tracking", "note", f"{path} is in use: {error}")
     except sqlite3.DatabaseError as error:
-        mend = "move it away; jobs create a new one, and `quorate sync RUN` sends their runs again"
-        return CheckResult("tracking", "problem", f"{path} is not a valid database: {error}", mend)
+        fix = "move it away; jobs create a new one, and `quorate sync RUN` sends their runs again"
+        return CheckResult("tracking", "problem", f"{path} is not a valid database: {error}", fix)
     return CheckResult("tracking", "ok", str(path))
 
 
@@ -99,8 +99,8 @@ def ports() -> Iterator[CheckResult]:
             continue
         address, inode = found or ("127.0.0.1", "")
         who = _owner(inode)
-        said = f"{who} listens on {address}:{port} ({user}" + (f"; {otherwise})" if otherwise else ")")
-        yield CheckResult(f"port {port}", "note", said)
+        message = f"{who} listens on {address}:{port} ({user}" + (f"; {otherwise})" if otherwise else ")")
+        yield CheckResult(f"port {port}", "note", message)
 
 
 def ray_token() -> Iterator[CheckResult]:
@@ -108,8 +108,8 @@ def ray_token() -> Iterator[CheckResult]:
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(given) if given else token_path()
     if path is None:
-        said = "the home folder is missing or cannot be written; each command on Ray creates its own token"
-        yield CheckResult("Ray's token", "note", said)
+        message = "the home folder is missing or cannot be written; each command on Ray creates its own token"
+        yield CheckResult("Ray's token", "note", message)
         return
     try:
         mode = path.stat().st_mode & 0o777
@@ -117,8 +117,8 @@ def ray_token() -> Iterator[CheckResult]:
         yield CheckResult("Ray's token", "ok", f"the first job on Ray creates {path}")
         return
     if mode & 0o077:
-        said = f"{path} has mode {mode:04o}: other users can read it and run code on your Ray"
-        yield CheckResult("Ray's token", "problem", said, f"chmod 600 {path}")
+        message = f"{path} has mode {mode:04o}: other users can read it and run code on your Ray"
+        yield CheckResult("Ray's token", "problem", message, f"chmod 600 {path}")
     else:
         yield CheckResult("Ray's token", "ok", f"{path} has mode {mode:04o}")
 

@@ -16,6 +16,7 @@ from quorate.registry import COMBINERS
 from quorate.registry.own_code import package_of
 
 AS_IT_IS = Temperature(1.0)
+"""The calibration that leaves probabilities unchanged."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from quorate.ensemble.combiner import Combiner
 from quorate.registry import KindParams
 
 _MEMBERS, _CLASSES, _ROWS = 8, 50, 128
+"""Maximum number of members and of classes in a trial, and minimum number of rows of the first one. Assumptions, not
+measurements."""
 
 
 def combining_seconds(*, combiner: Combiner[KindParams], members: int, rows: int, n_classes: int) -> float:

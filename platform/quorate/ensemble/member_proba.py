@@ -14,7 +14,8 @@ from quorate.ensemble.arrays import Mask
 Rows = NDArray[np.int64]
 
 HOPELESS = 31
-"""Number of failures without any success after which to stop: all rows, halves, quarters, eighths and sixteenths."""
+"""Number of failures without any success after which to stop: all rows, halves, quarters, eighths and sixteenths. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)

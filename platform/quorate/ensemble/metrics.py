@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from quorate.ensemble.arrays import Floats, Labels, Proba
 
 SMALLEST_PROBA = 1e-12
+"""Lower bound of a probability before its logarithm is taken, so that a loss is at most 27.6 nats. An assumption, not a
+measurement."""
 ECE_BINS = 15
+"""Number of bins of the calibration error, as in Guo et al. (2017, table 1)."""
 
 
 def accuracy(proba: Proba, y: Labels) -> float:

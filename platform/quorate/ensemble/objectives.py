@@ -29,7 +29,8 @@ OF_ROWS: frozenset[Objective] = frozenset({"nll", "brier", "accuracy", "balanced
 """Objectives that are the mean of a loss per row."""
 
 TIE_BREAK = 1e-4
-"""Weight of the log-loss that is added to objectives that count correct rows; it decides between ties."""
+"""Weight of the log-loss that is added to objectives that count correct rows; it decides between ties. An assumption,
+not a measurement."""
 
 
 def loss(objective: Objective, proba: Proba, y: Labels) -> float:

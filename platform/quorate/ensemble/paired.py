@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-Z = 1.96
-"""Number of standard errors that a significant mean difference exceeds: two-sided 95 % of a normal distribution."""
+Z = 1.959963984540054
+"""Number of standard errors that a significant difference exceeds: the 97.5 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)

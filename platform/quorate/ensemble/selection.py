@@ -13,8 +13,13 @@ from quorate.ensemble.objectives import Objective, search_loss
 from quorate.ensemble.threads import THREADS, in_threads
 
 MOST_ROWS = 1_000_000
-TIE = 1e-12  # nats
+"""Maximum number of rows for a selection, to limit its time; of more rows, a sample is drawn. An assumption, not a
+measurement."""
+TIE = 1e-12
+"""Losses that differ by less than this number of nats are equal: the difference is a rounding error. An assumption, not
+a measurement."""
 GROUP = 16
+"""Number of rows whose probabilities are multiplied before a logarithm is taken, see `_LogLoss`."""
 
 
 def greedy_selection(

@@ -12,8 +12,13 @@ from quorate.ensemble.arrays import Floats, Labels
 from quorate.ensemble.calibrator import true_class_proba
 
 STEPS = 100
-GAP = 1e-9  # nats above the optimum at which the search ends, unless the precision of float64 ends it earlier
-RIDGE = 1e-9  # as a fraction of the mean curvature; keeps the problem solvable if members predict the same
+"""Maximum number of steps. An assumption, not a measurement."""
+GAP = 1e-9
+"""Maximum number of nats above the optimum at which the search ends, unless the precision of float64 ends it earlier.
+An assumption, not a measurement."""
+RIDGE = 1e-9
+"""Added to the curvature, as a fraction of its mean; keeps the problem solvable if members predict the same. An
+assumption, not a measurement."""
 
 
 def optimal_weights(*, members: Iterable[Floats], y: Labels) -> Floats:

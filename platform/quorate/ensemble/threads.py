@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MANY = 2_000_000
+"""Number of values below which no threads are started, because this would take longer than it saves. An assumption, not
+a measurement."""
 THREADS = 2
+"""Number of threads. An assumption, not a measurement."""
 
 
 def in_threads(do: Callable[[Any], T], items: Sequence[Any] | Any, *, numbers: int) -> Iterator[T]:

@@ -123,7 +123,7 @@ def _unlearnable(plan: Plan) -> tuple[UnlearnableClass, ...]:
             class_name=names[one.label],
             rows=one.rows,
             folds=tuple(fold + 1 for fold in one.folds),
-            note=one.said(names[one.label]),
+            note=one.warning(names[one.label]),
         )
         for one in plan.context.unlearnable
     )

@@ -31,11 +31,12 @@ from quorate.training.hub import from_hub
 from quorate.training.weights import read_weights
 
 VERSION = 1
-"""Raised by hand when the same images and weights give different vectors than before."""
+"""Part of the keys of feature vectors; increment it when the same images and weights give different vectors."""
 
 _FAMILY = "timm/"
 _SIZES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
-"""Sides to try if an image is too small, to suggest one that is large enough."""
+"""Sides to try if an image is too small, to suggest one that is large enough: usual input sizes of the networks of
+timm."""
 
 
 class Backbone(Spec):

@@ -21,7 +21,7 @@ from quorate.registry.parameter_names import named
 
 _MODEL = "model.json"
 _MISSING = -1
-"""Name of a missing or unknown category."""
+"""Code of a missing or unknown category."""
 
 
 class CatboostParams(PackageParams):

@@ -39,7 +39,8 @@ from quorate.training.tta import averaged
 
 _WEIGHTS = "weights.safetensors"
 AVERAGING_BATCH = 256
-"""Rows of a batch from which the normalizations of averaged weights take their statistics."""
+"""Rows of a batch from which the normalizations of averaged weights take their statistics. An assumption, not a
+measurement."""
 
 
 @MEMBERS.register("net")

@@ -197,6 +197,8 @@ class NetParams(WeightingParams):
 
 
 _TYPICAL_CARDINALITY = 16
+"""Number of categories per column in the estimate of the cost, before the columns are read. An assumption, not a
+measurement."""
 
 
 def expected_shape(params: NetParams, signature: Signature) -> Shape:

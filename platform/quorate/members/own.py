@@ -15,7 +15,7 @@ from quorate.data.signature import Signature
 from quorate.members.base import HEADER, OPTIONAL, Member, read_header, write_header
 from quorate.members.learner import Learner, LearnerParams
 from quorate.members.saved_learner import LOADER, TRIAL_CLASSES, check_savable, trial_labels, untrusted_types
-from quorate.registry.own_code import OwnCodeError, package_of, said
+from quorate.registry.own_code import OwnCodeError, describe_error, package_of
 from quorate.spec import MemberParams
 from quorate.spec.own_params import own_values, params_of, require_class
 from quorate.training.context import Hardware, Numerics
@@ -48,7 +48,7 @@ class OwnLearner(Learner):
         try:
             made = cls.function(**own_values(params, cls.function, given))
         except Exception as error:  # a user's code may raise anything
-            raise OwnCodeError(f"{cls.kind} raises {said(error)}") from error
+            raise OwnCodeError(f"{cls.kind} raises {describe_error(error)}") from error
         if not isinstance(made, BaseEstimator):
             raise OwnCodeError(f"{cls.kind} returned a {type(made).__name__}, not an unfitted scikit-learn classifier")
         return made

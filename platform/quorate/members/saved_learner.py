@@ -56,8 +56,10 @@ _TRUSTED = (
 
 
 _TRIAL_ROWS, _TRIAL_COLUMNS, TRIAL_CLASSES = 60, 8, 3
+"""Number of rows, columns and classes of the random table of a trial. Assumptions, not measurements."""
 _TRIAL_PARAMS = {"n_estimators": 2, "max_iter": 2, "n_jobs": 1}
-"""Maximum numbers of trees, rounds and processes in a trial: the content of a bundle does not depend on them."""
+"""Maximum numbers of trees, rounds and processes in a trial, so that it is short: the types in a bundle do not depend
+on them."""
 _SEARCH_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
 """Compiled code follows their indices without a check."""
 _BRUTE = "set its algorithm to brute, which searches without a tree"

@@ -20,7 +20,7 @@ from quorate.data.features import Features, load_features
 from quorate.errors import UserError
 from quorate.members.base import Proba, read_header
 from quorate.registry.extras import how_to_install
-from quorate.registry.own_code import said
+from quorate.registry.own_code import describe_error
 from quorate.training.context import Numerics
 from quorate.training.feed import Feed, feed_of
 from quorate.training.tta import Tta, averaged
@@ -29,10 +29,14 @@ LOADER = "onnx"
 """Name of this module in a member's header."""
 NETWORK = "network.onnx"
 MOST_DIFFERENCE = 1e-4
-"""Maximum difference between a probability of an exported network and PyTorch's."""
+"""Maximum difference between a probability of an exported network and PyTorch's: more than the rounding errors of
+float32. An assumption, not a measurement."""
 SAMPLE_ROWS = 64
+"""Maximum number of validation rows for the comparison. An assumption, not a measurement."""
 _OPSET = 18
+"""Version of ONNX's operators: the one that torch's exporter is written for (`TORCHLIB_OPSET`)."""
 _BATCH = 256
+"""Number of rows per call, to limit the memory. An assumption, not a measurement."""
 _NAMES: dict[str, Any] = {"input_names": ["x"], "output_names": ["logits"], "opset_version": _OPSET}
 
 
@@ -63,7 +67,7 @@ def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
         except ModuleNotFoundError as error:
             return OnnxExport(None, np.inf, f"{error.name} is not installed: {how_to_install('onnx')}")
         except Exception as error:  # noqa: BLE001  (exports fail in many ways)
-            reasons.append(f"it cannot be exported: {said(error)[:300]}")
+            reasons.append(f"it cannot be exported: {describe_error(error)[:300]}")
             continue
         if difference <= MOST_DIFFERENCE:
             return OnnxExport(content, difference)

@@ -18,6 +18,7 @@ from quorate.training.weights import WeightsError, load_weights, read_weights
 ImageShape = tuple[int, int, int]
 
 _SIDES = (8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)
+"""Sides to try, in pixels: usual input sizes; the smallest one that works is then found by bisection."""
 _CANNOT = (RuntimeError, ValueError, AssertionError)
 """Errors of networks for images that are too small."""
 

@@ -14,7 +14,7 @@ from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Resources
 from quorate.registry import MEMBERS, own_reference
-from quorate.registry.own_code import said
+from quorate.registry.own_code import describe_error
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import HubError, hub_digest
@@ -161,5 +161,5 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
     except Exception as error:
         if own_reference(params) is None:
             raise
-        raise PlanError(name, f"{params.kind} raises {said(error)}") from error
+        raise PlanError(name, f"{params.kind} raises {describe_error(error)}") from error
     return _Resolved(params, identity_of(params), own, numerics, cost)

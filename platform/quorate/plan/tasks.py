@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Images
-from quorate.data.folds import Folds, Unlearnable, learnable_rows, unlearnable_classes
+from quorate.data.folds import Folds, UnlearnableClass, learnable_rows, unlearnable_classes
 from quorate.members.backbone import Backbone
 from quorate.spec import MemberParams
 from quorate.training.context import Numerics
@@ -146,7 +146,7 @@ class JobData:
     """Rows split from the training rows, on which only the finished ensemble is scored."""
 
     @cached_property
-    def unlearnable(self) -> list[Unlearnable]:
+    def unlearnable(self) -> list[UnlearnableClass]:
         """The classes with rows that no model of their fold can classify correctly."""
         data = self.train
         return unlearnable_classes(data.y, self.folds.folds, weight=data.weight, groups=data.groups)
@@ -159,7 +159,7 @@ class JobData:
     @property
     def warnings(self) -> list[str]:
         """Warnings about the rows and folds, to show before training."""
-        return [one.said(self.train.class_names[one.label]) for one in self.unlearnable]
+        return [one.warning(self.train.class_names[one.label]) for one in self.unlearnable]
 
     @cached_property
     def unlabelled_digest(self) -> str | None:

@@ -14,15 +14,21 @@ Floats = NDArray[np.float64]
 History = Sequence[Mapping[str, float]]
 """One dictionary of metrics per epoch."""
 
+LOG_SCALE = 8
+"""Ratio of the highest to the lowest loss from which the scale of a plot is logarithmic. An assumption, not a
+measurement."""
 NOT_LEARNING = 0.97
-"""The training loss counts as not falling if it stays above this share of its value in the first epoch."""
+"""The training loss counts as not falling if it stays above this share of its value in the first epoch. An assumption,
+not a measurement."""
 JUMP, UNSTEADY = 0.2, 0.15
 """Curves are unsteady if the validation loss rises by more than the share `JUMP` from one epoch to the next, in more
-than the share `UNSTEADY` of the epochs."""
+than the share `UNSTEADY` of the epochs. Assumptions, not measurements."""
 RISE = 0.05
-"""The validation loss counts as rising if it ends above its minimum by more than this share."""
+"""The validation loss counts as rising if it ends above its minimum by more than this share. An assumption, not a
+measurement."""
 FALL = 0.05
-"""The validation loss is still falling if it falls by more than this share in the last fifth of the epochs."""
+"""The validation loss is still falling if it falls by more than this share in the last fifth of the epochs. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)

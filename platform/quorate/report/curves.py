@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from quorate.report.curve_findings import CurveFinding, Curves, read_curves
+from quorate.report.curve_findings import LOG_SCALE, CurveFinding, Curves, read_curves
 
 mpl.use("Agg")
 mpl.rcParams["svg.hashsalt"] = "quorate"  # the same curves give the same file
@@ -29,10 +29,9 @@ FORMATS = (".png", ".svg")
 MOST = 60
 """Maximum number of members on one sheet."""
 _DPI = 110
+"""Resolution of PNG files in dots per inch."""
 _LEFT, _RIGHT, _GAP = 0.06, 0.985, 0.06
 """Margins and gap of a member's picture, in widths of the figure."""
-_MUCH = 8
-"""Ratio of the highest to the lowest loss from which the scale is logarithmic."""
 
 Floats = NDArray[np.float64]
 
@@ -178,7 +177,7 @@ def _scale(axes: Axes, drawn: Iterable[Curves], ensemble: float | None) -> None:
     if not losses.size:
         return
     low, high = float(losses.min()), float(losses.max())
-    if high > _MUCH * low:
+    if high > LOG_SCALE * low:
         axes.set_yscale("log")
         axes.set_ylim(0.25 * low, 1.3 * high)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,)))

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from quorate.ensemble.intervals import Z, wilson, wilson_of_groups
-from quorate.ensemble.paired import standard_error
+from quorate.ensemble.intervals import wilson, wilson_of_groups
+from quorate.ensemble.paired import Z, standard_error
 from quorate.report.curve_findings import Curves, read_curves
 from quorate.report.remedies import MemberTraits, against_bias, against_spread, against_variance
 
 LEAST = {"error": 0.005, "loss": 0.01}
-"""Smaller gaps (half a per cent of the rows, a hundredth of a nat) are ignored, even if they are significant."""
+"""Smaller gaps (half a per cent of the rows, a hundredth of a nat) are ignored, even if they are significant.
+Assumptions, not measurements."""
 
 
 @dataclass(frozen=True)

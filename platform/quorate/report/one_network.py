@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from quorate.quantities import say_bytes
+from quorate.quantities import format_bytes
 from quorate.report.evaluation import differences
 
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE"}
@@ -53,8 +53,8 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     yield comparison(rows, splits, bold="student", title=title)
     own, whole = size["student"], size["ensemble"]
     yield Text(
-        f"student: one model with {own['parameters']:,} parameters, {say_bytes(own['bytes'])}, instead of "
-        f"{whole['models']} models, {say_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
+        f"student: one model with {own['parameters']:,} parameters, {format_bytes(own['bytes'])}, instead of "
+        f"{whole['models']} models, {format_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
     )
     against = found["against"]
     for name, said in (("plain", "plain network"), ("ensemble", "ensemble")):
@@ -93,7 +93,7 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
         yield Text(
             "no average was as good as the best ingredient alone, so the soup is that ingredient", style="yellow"
         )
-    yield Text(f"{size['models']} models, one per fold, {say_bytes(size['bytes'])}")
+    yield Text(f"{size['models']} models, one per fold, {format_bytes(size['bytes'])}")
     for member, reason in found["left_out"].items():
         yield Text(f"left out: {member}: {reason}")
     for note in found["notes"]:

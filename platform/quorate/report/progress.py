@@ -17,7 +17,7 @@ from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates, epochs_of, makespan
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
 from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Task, Unit
-from quorate.quantities import say_seconds
+from quorate.quantities import format_seconds
 
 _WIDE = 100
 """Terminal width in columns from which the line of a task has a progress bar."""
@@ -128,7 +128,7 @@ class Watch:
             bar = ProgressBar(total=epochs or 1, completed=row.epoch, width=16) if epochs else ""
             loss = "" if row.loss is None else f"{row.of if wide else ''}loss {row.loss:.4f}"
             cells = [Text(_name(row.task)), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
-            table.add_row(*cells, loss, say_seconds(now - row.since), Text(row.worker, style="dim"))
+            table.add_row(*cells, loss, format_seconds(now - row.since), Text(row.worker, style="dim"))
         more = [Text(f"and {len(rows) - room} more", style="dim")] if len(rows) > room else []
         return Group(table, *more, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
 
@@ -145,9 +145,9 @@ class Watch:
     def _left(self) -> Iterator[str]:
         seconds = self.seconds_left()
         if seconds:
-            yield f"about {say_seconds(max(5 * round(seconds / 5), 5))} left"
+            yield f"about {format_seconds(max(5 * round(seconds / 5), 5))} left"
         if self._budget is not None:
-            yield f"budget: {say_seconds(max(self._budget.left(), 0))} left"
+            yield f"budget: {format_seconds(max(self._budget.left(), 0))} left"
 
     def _begin(self, task: Task, event: Started) -> None:
         self._waiting.pop(task.key, None)

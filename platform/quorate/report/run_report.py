@@ -17,7 +17,7 @@ from quorate.ensemble.worth import EnsembleChange
 from quorate.errors import UserError
 from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
-from quorate.quantities import say_seconds
+from quorate.quantities import format_seconds
 from quorate.report.page.page import page
 from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
@@ -32,9 +32,10 @@ from quorate.tracking.provenance import FitNumerics, Provenance, read_provenance
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
-"""Time of a budget that a report requires: seconds, plus a multiple of the time that combining took."""
+"""Time of a budget that a report requires: seconds, plus a multiple of the time that combining took. Assumptions, not
+measurements."""
 QUICK = 2.0
-"""Time limit of removing members under a budget, in seconds."""
+"""Time limit of removing members under a budget, in seconds. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,7 @@ def _facts(
     yield "Run", board.run
     if manifest:
         yield "Finished", f"{manifest.created.replace('T', ' ').removesuffix('Z')[:16]} UTC"
-    yield "Duration", say_seconds(board.seconds)
+    yield "Duration", format_seconds(board.seconds)
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
         yield "Data", f"{kind}{manifest.input.signature}"

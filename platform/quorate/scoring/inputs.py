@@ -30,7 +30,9 @@ TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 _NAMED = 20
 """Number of unreadable files in a message."""
 _IMAGES_AT_ONCE = 1024
+"""Number of images in a chunk, to limit the memory. An assumption, not a measurement."""
 _ROWS_AT_ONCE = 8192
+"""Number of rows of a table in a chunk, to limit the memory. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,10 @@ DEAD = (RayActorError, WorkerCrashedError, ObjectLostError, ReplicaUnavailableEr
 """Errors of a call whose replica died; another replica can answer it."""
 
 ATTEMPTS = 3
+"""Maximum number of replicas that a call is sent to, one after another. An assumption, not a measurement."""
 SLOTS = 8
-"""Number of concurrent calls of a replica of the model: a batch, and health checks."""
+"""Number of concurrent calls of a replica of the model: a batch, and health checks. An assumption, not a
+measurement."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from quorate.errors import UserError
 
 SHORTEST_TOKEN = 16
-"""Minimum number of characters of a token; a shorter one could be guessed."""
+"""Minimum number of characters of a token; a shorter one could be guessed. 16 hexadecimal digits are 64 bits. An
+assumption, not a measurement."""
 
 
 def read_token(path: Path) -> str:

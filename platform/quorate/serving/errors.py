@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+SHOWN_CHARACTERS = 80
+"""Maximum number of characters of a name or a value in a message."""
+
 
 class RequestError(ValueError):
     """A refused request: the HTTP status, the problem, the field, and what was expected."""

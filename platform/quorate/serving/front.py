@@ -30,8 +30,10 @@ ROUTES = {
     "GET /healthz": "200 when the model answers",
 }
 READERS = 4
-"""Number of threads that decode bodies; a picture takes up to 200 MB while it is decoded."""
+"""Number of threads that decode bodies; a picture takes up to 200 MB while it is decoded. An assumption, not a
+measurement."""
 HEALTH_TIMEOUT_S = 2.0
+"""Maximum number of seconds until the model answers a health check. An assumption, not a measurement."""
 
 
 class Version(Protocol):

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the HTTP front; requests above them are refused with a 4xx, 503 or 504 status."""
+    """Limits of the HTTP front; requests above them are refused with a 4xx, 503 or 504 status.
+
+    The defaults are assumptions, not measurements.
+    """
 
     body_bytes: int = 16 << 20
     """Maximum size of a request body in bytes; above, 413."""
@@ -27,7 +30,7 @@ class Limits:
     """Maximum number of bytes in the bodies of all current requests; above, 503 with Retry-After."""
     open_requests: int = 512
     """Maximum number of concurrent requests of the front; the same number can wait for it, the rest get 503. Slow and
-    idle clients count too, so there are more than a model answers at the same time (an assumption)."""
+    idle clients count too, so there are more than a model answers at the same time."""
     retry_after_s: int = 1
     """The value of Retry-After in seconds."""
     keep_alive_s: int = 30

@@ -13,15 +13,13 @@ from quorate.registry import did_you_mean
 from quorate.serving import pixels, records
 from quorate.serving.batcher import Rows
 from quorate.serving.encoded_images import read_picture, read_pictures
-from quorate.serving.errors import RequestError
+from quorate.serving.errors import SHOWN_CHARACTERS, RequestError
 from quorate.serving.model import ModelInfo
 from quorate.serving.pixels import kind, read_pixels
 from quorate.serving.records import other_keys, read_records
 
 JSON = "application/json"
 PICTURES = ("image/jpeg", "image/png")
-_LONGEST = 80
-"""Maximum number of characters of a name in a message."""
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -42,7 +40,7 @@ def check_query(items: Sequence[tuple[str, str]], *known: str) -> dict[str, str]
     """Return the query parameters by name; raises `RequestError` 400 for unknown and repeated parameters."""
     found: dict[str, str] = {}
     for name, value in items:
-        shown = name[:_LONGEST]
+        shown = name[:SHOWN_CHARACTERS]
         if name not in known:
             expected = ", ".join(known) if known else "no parameters"
             problem = f"unknown query parameter {shown!r}{did_you_mean(shown, list(known))}"
@@ -93,7 +91,7 @@ def _only_field(document: Any, fields: list[str], model: ModelInfo) -> tuple[str
         raise RequestError(422, f"found {kind(document)}", field="body", expected=_expected(model))
     for key in document:
         if key not in fields:
-            shown = key[:_LONGEST]
+            shown = key[:SHOWN_CHARACTERS]
             raise RequestError(
                 422,
                 f"unknown field {shown!r}{did_you_mean(shown, fields)}",
@@ -137,6 +135,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
-        twice = next(name for name, count in counts.items() if count > 1)[:_LONGEST]
+        twice = next(name for name, count in counts.items() if count > 1)[:SHOWN_CHARACTERS]
         raise RequestError(422, f"the key {twice!r} occurs twice in one object", field=twice, expected="one value")
     return found

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from quorate.bundle import BundleManifest
 from quorate.data.signature import TableSignature
 from quorate.serving.batcher import Rows
+from quorate.serving.errors import SHOWN_CHARACTERS
 from quorate.serving.model import ModelInfo, Scores
 
 DESCRIBED = ("created", "class_names", "input", "members", "quorum", "metrics", "data")
 """The keys of a manifest that clients get."""
 MOST_WARNINGS = 20
 """Maximum number of warnings in an answer."""
-_LONGEST = 80
-"""Maximum number of characters of a name or a value in a warning."""
 _UNFAMILIAR = {
     "categorical": "no training row has this category",
     "numeric": "the number is far outside the range of the training rows",
@@ -82,7 +81,7 @@ def to_json(value: Any) -> bytes:
 
 def _warnings(scores: Scores, model: ModelInfo, rows: Rows, ignored: Sequence[str]) -> Iterator[dict[str, Any]]:
     for key in ignored:
-        yield {"field": key[:_LONGEST], "message": "the ensemble has no such column; the key is ignored"}
+        yield {"field": key[:SHOWN_CHARACTERS], "message": "the ensemble has no such column; the key is ignored"}
     signature = model.signature
     if not isinstance(signature, TableSignature):
         return
@@ -94,7 +93,7 @@ def _warnings(scores: Scores, model: ModelInfo, rows: Rows, ignored: Sequence[st
             yield {
                 "row": row,
                 "column": column.name,
-                "value": value[:_LONGEST] if isinstance(value, str) else value,
+                "value": value[:SHOWN_CHARACTERS] if isinstance(value, str) else value,
                 "message": _UNFAMILIAR[column.kind],
             }
 

@@ -31,7 +31,8 @@ from quorate.serving.records import example
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 """The name of Serve's controller."""
 _ENDS_IN_S = 30.0
-"""Maximum number of seconds until the applications have ended; each replica has 5 s."""
+"""Maximum number of seconds until the applications have ended; each replica has 5 s. An assumption, not a
+measurement."""
 
 
 def _say(line: str) -> None:
@@ -102,7 +103,7 @@ def servable(folder: Path, *, allow_code: bool = False) -> BundleManifest:
     """Return the manifest of a bundle that can be served, after a check of its files; raises `UserError`."""
     manifest = verified_manifest(folder)
     if not allow_code:
-        with own_code.refused():
+        with own_code.forbid_imports():
             check_code(folder, manifest)
     return manifest
 

@@ -375,7 +375,7 @@ def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
 
 def spec_of_run(path: Path) -> JobSpec:
     """Read the job that a run has kept, even if its files no longer exist; raises `ValueError` and `OSError`."""
-    own_code.look_in(path.parent, Path())
+    own_code.add_search_folders(path.parent, Path())
     return JobSpec.model_validate(json.loads(path.read_text(encoding="utf-8")), context={"read_before": True})
 
 
@@ -384,7 +384,7 @@ def validate(source: Source, *, base: Path) -> Job:
 
     Users' own code is searched for in `base`, then in the current folder.
     """
-    own_code.look_in(base, Path())
+    own_code.add_search_folders(base, Path())
     try:
         spec = JobSpec.model_validate(source.tree, context={"base": base})
     except ValidationError as error:

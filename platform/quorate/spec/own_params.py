@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import create_model
 
 from quorate.registry import REGISTRIES, KindParams
-from quorate.registry.own_code import OwnCodeError, said
+from quorate.registry.own_code import OwnCodeError, describe_error
 
 Function = Callable[..., Any]
 
@@ -57,7 +57,7 @@ def params_of(
             make: Any = create_model  # for mypy: the bases are known only at run time
             model: type[KindParams] = make(f"{name}_params", __base__=bases, __module__=module, **fields)
     except Exception as error:  # pydantic raises many types for annotations that it cannot read
-        raise OwnCodeError(f"its parameters cannot be read: {said(error)}") from error
+        raise OwnCodeError(f"its parameters cannot be read: {describe_error(error)}") from error
     return model
 
 
@@ -103,4 +103,4 @@ def _parameters(function: Function) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function, eval_str=True).parameters
     except (NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
-        raise OwnCodeError(f"its signature cannot be read: {said(error)}") from error
+        raise OwnCodeError(f"its signature cannot be read: {describe_error(error)}") from error

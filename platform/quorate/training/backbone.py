@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 _DOMINANT = 0.9
-"""A part with more than this fraction of the backbone's weights is a wrapper: its own parts are the stages."""
+"""A part with more than this fraction of the backbone's weights is a wrapper: its own parts are the stages. An
+assumption, not a measurement."""
 
 
 def head_names(network: nn.Module) -> list[str]:

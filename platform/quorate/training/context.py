@@ -32,7 +32,7 @@ class Hardware:
     cpu: str
     """The CPU's name: results are bit-identical on equal CPU types only."""
     memory: int = 8 << 30
-    """Memory in bytes of one GPU, or of the machine if it has none."""
+    """Memory in bytes of one GPU, or of the machine if it has none. The default is an assumption, not a measurement."""
 
 
 @dataclass(frozen=True)

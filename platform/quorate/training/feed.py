@@ -19,6 +19,8 @@ from quorate.training.augment import Augment
 from quorate.training.context import Numerics
 
 _IN_MEMORY = 4 << 30
+"""Maximum size of the images in bytes that are kept in memory, on the device; larger data sets are read batch by batch.
+An assumption, not a measurement."""
 
 
 class PixelFeed:

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 _DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 _SEED = 0x5EED
+"""Seed of the first pass; the other passes use the following numbers, the same in every prediction."""
 
 
 class ThinnedNetwork(TorchFunctionMode):

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from quorate.registry import KindParams
-from quorate.registry.own_code import OwnCodeError, said
+from quorate.registry.own_code import OwnCodeError, describe_error
 from quorate.spec.own_params import own_values, params_of, require_class, require_parameters
 from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.shapes import Shape, TableShape
@@ -184,7 +184,7 @@ def _called(kind: str, call: Callable[[], object]) -> object:
     except OwnCodeError:
         raise
     except Exception as error:  # a user's code may raise anything
-        raise OwnCodeError(f"{kind} raises {said(error)}") from error
+        raise OwnCodeError(f"{kind} raises {describe_error(error)}") from error
 
 
 def _type(value: object) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 ROWS = 4
-"""Images that share one draw: a transform of torchvision draws once per call, and one call per image is slow."""
+"""Images that share one draw: a transform of torchvision draws once per call, and one call per image is slow. An
+assumption, not a measurement."""
 
 _LOCK = threading.Lock()
 """The transforms draw from torch's one global stream, and a service predicts in several threads."""

@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 DIVERGED = 4.0
 """The test ends when the smoothed loss exceeds its minimum by this factor (as in fastai)."""
 PART = 0.1
-"""Fraction of the total fall of the loss: a smaller fall is no progress, and a larger rise is no accident."""
+"""Fraction of the total fall of the loss: a smaller fall is no progress, and a larger rise is no accident. An
+assumption, not a measurement."""
 BELOW_LEAST = 10.0
 """The suggestion is the learning rate of the minimum loss divided by this (Smith, 2017: an order of magnitude
 below)."""

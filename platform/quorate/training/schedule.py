@@ -79,10 +79,10 @@ class ScheduleParams(TimedParams):
     def check_after_warmup(self, epochs: int) -> None:
         """Raise `ValueError` if there are too few epochs after the warm-up."""
 
-    def too_few(self, epochs: int, reason: str, mend: str) -> ValueError:
+    def too_few_epochs(self, epochs: int, reason: str, fix: str) -> ValueError:
         """Create the error of `check_after_warmup`."""
         after = " after the warm-up" if self.warmup else ""
-        return ValueError(f"schedule {self.kind}: {reason} in the {_epochs(epochs)}{after}; {mend}")
+        return ValueError(f"schedule {self.kind}: {reason} in the {_epochs(epochs)}{after}; {fix}")
 
 
 def warmed(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LRScheduler:

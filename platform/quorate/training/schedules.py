@@ -38,7 +38,7 @@ class StepParams(ScheduleParams):
 
     def check_after_warmup(self, epochs: int) -> None:
         if self.every >= epochs:
-            raise self.too_few(
+            raise self.too_few_epochs(
                 epochs, f"with every: {self.every} the rate never falls", "lower every, or take constant"
             )
 
@@ -108,7 +108,7 @@ class PlateauParams(ScheduleParams):
     def check_after_warmup(self, epochs: int) -> None:
         if self.patience + 2 >= epochs:  # the first epoch sets the reference, and one must follow the fall
             reason = f"with patience: {self.patience} the rate cannot fall"
-            raise self.too_few(epochs, reason, "lower patience, or take constant")
+            raise self.too_few_epochs(epochs, reason, "lower patience, or take constant")
 
 
 @SCHEDULES.register("plateau")
@@ -140,7 +140,9 @@ class CosineParams(ScheduleParams):
 
     def check_after_warmup(self, epochs: int) -> None:
         if self.cycles > epochs:
-            raise self.too_few(epochs, f"there is no room for {self.cycles} cycles", "lower cycles or raise epochs")
+            raise self.too_few_epochs(
+                epochs, f"there is no room for {self.cycles} cycles", "lower cycles or raise epochs"
+            )
 
 
 @SCHEDULES.register("cosine")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 _SMALLEST = 1e-12
-"""Lower bound of a probability before its logarithm is taken, as in the ensemble's calibration."""
+"""Lower bound of a probability before its logarithm is taken: `SMALLEST_PROBA` of `ensemble.metrics`, which is in a
+higher layer."""
 
 
 @dataclass(frozen=True, eq=False)

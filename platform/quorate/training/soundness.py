@@ -9,19 +9,22 @@ from statistics import median
 Figures = Mapping[str, float]
 
 ABSURD_NORM = 1e8
-"""Maximum plausible mean gradient norm, divided by 1 + the training loss (an assumption).
+"""Maximum plausible mean gradient norm, divided by 1 + the training loss.
 
-Overwritten memory has given 5.85e9 with an ordinary loss.
+An assumption, not a measurement. Overwritten memory has given 5.85e9 with an ordinary loss.
 """
 ABSURD_JUMP = 1e6
-"""Maximum plausible ratio of an epoch's gradient norm to the median of the epochs before it at an unchanged loss (an
-assumption): spikes from warm-ups and high learning rates are hundreds of times as high, and the loss shows them."""
+"""Maximum plausible ratio of an epoch's gradient norm to the median of the epochs before it at an unchanged loss. An
+assumption, not a measurement: spikes from warm-ups and high learning rates are hundreds of times as high, and the loss
+shows them."""
 ORDINARY_NORM = 1e4
-"""Norms up to this value always count as plausible, even if those before were small (an assumption)."""
+"""Norms up to this value always count as plausible, even if those before were small. An assumption, not a
+measurement."""
 SAME = 10.0
-"""Maximum ratio between an epoch's losses, or gradient norms, in two attempts at a fit (an assumption).
+"""Maximum ratio between an epoch's losses, or gradient norms, in two attempts at a fit.
 
-On one CPU type with one thread they are equal; other processors and accelerators round differently.
+An assumption, not a measurement. On one CPU type with one thread they are equal; other processors and accelerators
+round differently.
 """
 
 

@@ -71,6 +71,7 @@ def _features(proba: Proba) -> Floats:
 
 
 _NEUTRAL = np.array([1.0, 1.0, 0.0])
+"""The coefficients that leave a probability unchanged."""
 
 
 def _logistic(x: Floats, target: Floats, ridge: float) -> Floats:

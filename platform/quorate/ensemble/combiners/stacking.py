@@ -24,6 +24,8 @@ from quorate.ensemble.metrics import row_nll
 from quorate.registry import COMBINERS, KindParams
 
 MOST_ROWS = 20_000
+"""Maximum number of rows for the choice of the penalty, to limit its time; of more rows, a sample is drawn. An
+assumption, not a measurement."""
 
 
 class StackingParams(KindParams):

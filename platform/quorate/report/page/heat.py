@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LEVELS = 7
+"""Number of shades besides the empty one."""
 
 
 @dataclass(frozen=True)

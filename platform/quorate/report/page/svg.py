@@ -16,7 +16,7 @@ Points = Iterable[tuple[float, float]]
 Anchor = Literal["start", "middle", "end"]
 
 LETTER = 6.8
-"""Approximate width of a letter of a label, in units of the drawing."""
+"""Approximate width of a letter of a label, in units of the drawing. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)

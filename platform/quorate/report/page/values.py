@@ -23,11 +23,16 @@ from quorate.registry import KindParams
 from quorate.report.page.run import RunData, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
+"""Maximum number of members that are removed, and maximum and minimum number of rows for it, to limit the time.
+Assumptions, not measurements."""
 LEAST = 0.0005
-"""Smaller changes of the log-loss, in nats, are ignored, even if they are significant."""
+"""Smaller changes of the log-loss, in nats, are ignored, even if they are significant. An assumption, not a
+measurement."""
 TRIALS = (LEAST_ROWS, 4 * LEAST_ROWS)
+"""Numbers of rows of the two trials that estimate the time for all rows. Assumptions, not measurements."""
 PATIENCE = 10.0
-"""Time limit of removing members, in seconds; if all rows would take longer, a sample of them is used."""
+"""Time limit of removing members, in seconds; if all rows would take longer, a sample of them is used. An assumption,
+not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,10 +36,10 @@ class Elastic(Augmentation):
         side = min(shape[:2])
         if _reach(params.sigma) >= side:
             most = max((tenth / 10 for tenth in range(5, 10 * side) if _reach(tenth / 10) < side), default=None)
-            mend = "leave it out" if most is None else f"take at most {most:g}"
+            fix = "leave it out" if most is None else f"take at most {most:g}"
             raise ValueError(
                 f"a sigma of {params.sigma:g} smooths over {_reach(params.sigma)} pixels to each side, and the images "
-                f"have a side of {side}; {mend}"
+                f"have a side of {side}; {fix}"
             )
 
     @staticmethod

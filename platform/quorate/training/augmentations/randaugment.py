@@ -13,7 +13,7 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 LEVELS = 31
-"""Number of magnitudes, counted from 0 to 30 as by Cubuk et al."""
+"""Number of magnitudes, counted from 0 to 30 as by Cubuk et al. (2020)."""
 
 
 class RandAugmentParams(KindParams):

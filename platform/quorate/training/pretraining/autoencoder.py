@@ -14,6 +14,7 @@ from quorate.registry import PRETRAININGS
 from quorate.training.pretraining.objective import Objective, PretrainParams
 
 _CHANNELS, _LEAST_SIDE = 64, 4
+"""Number of channels and shorter side of the decoder's first feature map. Assumptions, not measurements."""
 
 
 class AutoencoderParams(PretrainParams):
@@ -30,6 +31,7 @@ class Autoencoder:
 
     Params = AutoencoderParams
     passes: ClassVar[float] = 1.5
+    """One pass of the network; the decoder's cost of half a pass is an assumption, not a measurement."""
     convolutional: ClassVar[bool] = False
 
     @staticmethod

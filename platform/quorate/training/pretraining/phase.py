@@ -26,7 +26,7 @@ from quorate.training.state import global_random_state, restore_global_random_st
 _SEED = 0x5EED_0F_1A7E
 """Makes the draws of this phase differ from those of the training with the same seed."""
 _WEIGHT_DECAY = 1e-6
-"""As in SimCLR (Chen et al., 2020)."""
+"""Weight decay, as in SimCLR (Chen et al., 2020)."""
 
 
 @dataclass

@@ -37,6 +37,7 @@ class Simclr:
 
     Params = SimclrParams
     passes: ClassVar[float] = 2.0
+    """Each image has two views."""
     convolutional: ClassVar[bool] = True
 
     @staticmethod

@@ -18,9 +18,11 @@ from quorate.report.page.section import Chart, Remark, Section, act, good, many,
 from quorate.report.page.svg import Axes, drawing, rule
 
 MATTERS = 0.005
-"""Smaller differences between mean confidence and accuracy are ignored, even if they are significant."""
+"""Smaller differences between mean confidence and accuracy are ignored, even if they are significant. An assumption,
+not a measurement."""
 MANY_ROWS = 1000
-"""Number of rows from which a calibration with more than one parameter can be fitted."""
+"""Number of rows from which a calibration with more than one parameter can be fitted. An assumption, not a
+measurement."""
 
 
 @dataclass(frozen=True, eq=False)

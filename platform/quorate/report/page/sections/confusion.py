@@ -22,9 +22,10 @@ AS_TABLE, AS_PICTURE, PAIRS = 20, 100, 12
 """Maximum number of classes for a matrix with numbers and for a drawn one; number of confusions listed."""
 
 STANDS_OUT, LEAST = 0.2, 10
-"""A pair of classes is reported from this share of the mistakes and this number of rows on."""
+"""A pair of classes is reported from this share of the mistakes and this number of rows on. Assumptions, not
+measurements."""
 RARE = 0.05
-"""Significance level of a recall that is lower than the overall accuracy."""
+"""Significance level of a recall that is lower than the overall accuracy, by convention."""
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quorate.report.curve_findings import CurveFinding, Curves, read_curves
+from quorate.report.curve_findings import LOG_SCALE, CurveFinding, Curves, read_curves
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note
 from quorate.report.page.svg import Axes, drawing, log_span, rule, span
 
 MOST, THIN, POINTS = 24, 10, 120
 """Maximum number of members drawn, of thin lines per member, and of points per line."""
-MUCH = 8
-"""Ratio of the highest to the lowest loss from which the scale is logarithmic."""
 TO_DO = {
     "not learning": "find a learning rate with `quorate lr-find`, and run `quorate overfit`",
     "unsteady": "lower the learning rate, or raise the batch size",
@@ -76,7 +74,7 @@ def _bounds(shown: list[Curves]) -> tuple[tuple[float, float], bool]:
     known = known[np.isfinite(known) & (known > 0)]
     if not known.size:
         return (0.0, 1.0), False
-    if known.max() > MUCH * known.min():
+    if known.max() > LOG_SCALE * known.min():
         floor = max(float(known.min()), float(valid[np.isfinite(valid)].min()) / 10)
         return log_span([floor, float(known.max())]), True
     return (0.0, span(known)[1]), False

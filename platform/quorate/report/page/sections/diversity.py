@@ -16,9 +16,10 @@ from quorate.report.page.section import Remark, Section, act, good, note, percen
 MOST, MOST_ROWS = 24, 200_000
 """Maximum number of members in a matrix, and of rows that it uses."""
 ALIKE = 0.9
-"""Correlation of mistakes from which two members count as nearly identical."""
+"""Correlation of mistakes from which two members count as nearly identical. An assumption, not a measurement."""
 LITTLE, MUCH = 0.03, 0.1
-"""Shares of the members' mean Brier score below and above which an ambiguity counts as small or large."""
+"""Shares of the members' mean Brier score below and above which an ambiguity counts as small or large. Assumptions, not
+measurements."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from quorate.report.page.section import Remark, Section, act, good, listed, many
 from quorate.runs.leaderboard import LeaderboardMember, LeaderboardRow, Metric, SplitName, scores_on
 
 SURE, UNSURE = 1.5, 0.67
-"""Temperatures from which a member counts as strongly overconfident or underconfident."""
+"""Temperatures from which a member counts as strongly overconfident or underconfident. Assumptions, not
+measurements."""
 
 Number = Callable[[LeaderboardRow], float | None]
 

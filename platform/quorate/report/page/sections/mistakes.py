@@ -21,7 +21,7 @@ from quorate.report.page.section import Remark, Section, act, good, many, note, 
 MOST, VOTES, SIDE = 12, 12, 168
 """Maximum number of mistakes, of votes per mistake, and of pixels on the longer side of a picture."""
 VALUES = 40
-"""Values of a row of a table."""
+"""Maximum number of values that are shown of a row of a table."""
 
 
 @dataclass(frozen=True)

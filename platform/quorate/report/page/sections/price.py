@@ -9,14 +9,15 @@ import numpy as np
 
 from quorate.ensemble.paired import Z
 from quorate.ensemble.worth import PrunedEnsemble
-from quorate.quantities import say_seconds
+from quorate.quantities import format_seconds
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, matters
 
 WORTH_SAVING, LONG = 0.3, 30.0
-"""A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this long."""
+"""A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this number of
+seconds. Assumptions, not measurements."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iter
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else say_seconds(seconds)
+    return f"{seconds:.1f} s" if seconds < 10 else format_seconds(seconds)
 
 
 def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:

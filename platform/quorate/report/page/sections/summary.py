@@ -17,7 +17,8 @@ from quorate.report.page.values import BestMember, Values, clear
 from quorate.runs.leaderboard import SplitName
 
 RESAMPLED = 10_000_000
-"""Total number of rows drawn for the bootstrap intervals, over all resamples."""
+"""Total number of rows drawn for the bootstrap intervals, over all resamples, to limit the time. An assumption, not a
+measurement."""
 TITLES = {
     "accuracy": "Accuracy",
     "nll": "Log-loss (NLL)",
