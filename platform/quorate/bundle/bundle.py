@@ -30,7 +30,7 @@ from quorate.ensemble.arrays import Mask
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.conformal import Conformal
 from quorate.ensemble.member_proba import MemberProba, ask_for_rows
-from quorate.ensemble.uncertainty import Doubt, scattered
+from quorate.ensemble.uncertainty import Uncertainty, scattered
 from quorate.errors import UserError, naming
 from quorate.json_text import json_text
 from quorate.members.base import HEADER, Member, Proba, load_member, read_header, references_in
@@ -73,7 +73,7 @@ class Prediction:
     """Members that did not answer for some rows, with these rows (n,)."""
     unfamiliar: Mapping[str, Mask] = field(default_factory=dict)
     """Columns with values unlike those of the training rows, with these rows (n,)."""
-    doubt: Doubt | None = None
+    uncertainty: Uncertainty | None = None
     """How sure the members are, if asked."""
 
     @property
@@ -152,7 +152,9 @@ class Bundle:
         """What one row is."""
         return signature_from_json(self.manifest["input"])
 
-    def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, doubt: bool = False) -> Prediction:
+    def predict(
+        self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, uncertainty: bool = False
+    ) -> Prediction:
         """Probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
         Every member is the average of its folds. Arrays and frames that are not what the bundle takes, or have no
@@ -171,14 +173,14 @@ class Bundle:
         each = {name: one.proba for name, one in asked.items() if one.answered.any()} if members else None
         unfamiliar = self.known.unfamiliar(inputs) if self.known is not None and isinstance(inputs, Table) else {}
         proba = np.zeros(stacked.shape[1:])
-        doubts = None
+        uncertainties = None
         for rows in _alike(present):
             some = slice(None) if len(rows) == len(inputs) else rows
             proba[some] = self._combination.apply(stacked[:, some], present[:, rows[0]])
-            if doubt:
-                part = self._combination.doubt(stacked[:, some], present[:, rows[0]])
-                doubts = scattered(doubts, part, rows, total=len(inputs))
-        return Prediction(proba, each, lost_rows, unfamiliar, doubts)
+            if uncertainty:
+                part = self._combination.uncertainty(stacked[:, some], present[:, rows[0]])
+                uncertainties = scattered(uncertainties, part, rows, total=len(inputs))
+        return Prediction(proba, each, lost_rows, unfamiliar, uncertainties)
 
     def calibrated(self, members: Mapping[str, Proba]) -> dict[str, NDArray[np.float64]]:
         """Members' probabilities (n, K), each by its own calibration, as the ensemble reads them; NaN rows stay NaN."""
