@@ -52,9 +52,9 @@ class Ensemble:
         named: NDArray[np.str_] = self.classes_[self.predict_proba(x).argmax(axis=1)]
         return named
 
-    def doubt(self, x: Any) -> pd.DataFrame:
+    def predict_uncertainty(self, x: Any) -> pd.DataFrame:
         """Return the uncertainty of each row: `entropy` = `aleatoric` + `epistemic` in nats, and `variation_ratio`."""
-        found = self._answers(x, doubt=True).doubt
+        found = self._answers(x, uncertainty=True).uncertainty
         assert found is not None, "requested"
         return pd.DataFrame(vars(found))
 
@@ -68,21 +68,21 @@ class Ensemble:
         asked.check()
         return sets_of(self.predict_proba(x), self.bundle, asked)
 
-    def _answers(self, x: Any, *, doubt: bool = False) -> Prediction | ScoredRows:
+    def _answers(self, x: Any, *, uncertainty: bool = False) -> Prediction | ScoredRows:
         paths = _paths(x)
         if paths is not None:
-            return self._scored(read_inputs(paths, self.bundle), doubt=doubt)
+            return self._scored(read_inputs(paths, self.bundle), uncertainty=uncertainty)
         try:
             rows = as_inputs(x, self.bundle.signature)
         except ValueError as error:
             raise UserError(str(error)) from None
         if not len(rows):
             raise UserError("there are no rows to predict")
-        return self.bundle.predict(rows, doubt=doubt)
+        return self.bundle.predict(rows, uncertainty=uncertainty)
 
-    def _scored(self, rows: InputRows, *, doubt: bool) -> ScoredRows:
+    def _scored(self, rows: InputRows, *, uncertainty: bool) -> ScoredRows:
         """Predict files; raises `UserError` if one cannot be read, because results have the order of the files."""
-        answers = ask(self.bundle, rows, doubt=doubt)
+        answers = ask(self.bundle, rows, uncertainty=uncertainty)
         if rows.unreadable:
             raise UserError(unreadable_files(rows.unreadable, len(answers.names) + len(rows.unreadable)))
         return answers

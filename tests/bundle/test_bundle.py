@@ -84,14 +84,14 @@ def test_a_bundle_predicts_what_its_members_and_its_combination_say(folder, trai
     assert answer.proba == pytest.approx(apply_temperature(proba=tempered, temperature=1.5), abs=1e-6)
     assert answer.proba.sum(axis=1) == pytest.approx(np.ones(9))
     assert answer.members is not None and list(answer.members) == ["line", "wood"]
-    assert answer.doubt is None
+    assert answer.uncertainty is None
     np.testing.assert_array_equal(answer.members["wood"], wood)
     assert answer.lost == ()
     assert (bundle.class_names, bundle.signature) == (("a", "b", "c"), ImageSignature((8, 8, 1)))
 
 
-def test_its_doubt_is_between_the_calibrated_members_by_their_weights(folder, trained):
-    found = Bundle.load(folder).predict(ROWS, doubt=True).doubt
+def test_its_uncertainty_is_between_the_calibrated_members_by_their_weights(folder, trained):
+    found = Bundle.load(folder).predict(ROWS, uncertainty=True).uncertainty
 
     line = np.mean([member.predict_proba(bundle_rows()) for member in trained["line"]], axis=0)
     members = [apply_temperature(proba=line, temperature=2.0), trained["wood"][0].predict_proba(bundle_rows())]
@@ -266,7 +266,7 @@ def test_a_member_that_fails_for_one_row_is_left_out_of_that_row_alone(folder, t
     rows = with_one_bad_row(4)
 
     # when
-    answer = hurt.predict(rows, members=True, doubt=True)
+    answer = hurt.predict(rows, members=True, uncertainty=True)
 
     # then: the others as if nothing had been there, the row by the other member alone
     others = np.arange(9) != 4
@@ -276,7 +276,7 @@ def test_a_member_that_fails_for_one_row_is_left_out_of_that_row_alone(folder, t
     assert answer.proba[4] == pytest.approx(alone[0], abs=1e-6)
     assert answer.lost == ("wood",) and answer.lost_rows["wood"].tolist() == [not other for other in others]
     assert answer.members is not None and np.isnan(answer.members["wood"]).all(axis=1).tolist() == (~others).tolist()
-    assert answer.doubt is not None and np.isfinite(answer.doubt.entropy).all()
+    assert answer.uncertainty is not None and np.isfinite(answer.uncertainty.entropy).all()
     calibrated = hurt.calibrated(answer.members)["wood"]
     assert np.isnan(calibrated[4]).all() and np.isfinite(calibrated[others]).all()
 

@@ -1,4 +1,4 @@
-"""`quorate prune`: the receipt says what the smaller ensembles are worth, and the bundle is one of them."""
+"""`quorate prune`: the pruning path shows the quality of smaller ensembles, and the bundle is one of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.cli.conftest import InFolder
 from tests.jobs import Here
 
 from quorate.bundle import Bundle, verified_manifest
+from quorate.ensemble.ablation import EnsembleChange, EnsembleEstimate, PrunedEnsemble
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
-from quorate.ensemble.receipt import Goal, Receipt
-from quorate.ensemble.worth import EnsembleChange, EnsembleEstimate, PrunedEnsemble
+from quorate.ensemble.pruning_path import Goal, PruningPath
 from quorate.plan.identity import derive_seed
 from quorate.registry import COMBINERS
 from quorate.report.page.values import best_single
-from quorate.report.receipt import as_lines
+from quorate.report.pruning_path import as_lines
 from quorate.report.run_report import RunInputs, read_run
 from quorate.runs.folder import RunFolder
 
@@ -60,7 +60,7 @@ def crossfitted(run: Path, names: list[str]) -> dict[str, float]:
     return assemble(proba=proba, mask=mask, y=y, combiner=made(made.Params()), seed=seed).scores
 
 
-def test_the_receipt_has_the_losses_of_ensembles_made_without_members(quorate_in: InFolder, run: Path) -> None:
+def test_the_pruning_path_has_the_losses_of_ensembles_made_without_members(quorate_in: InFolder, run: Path) -> None:
     code, said, _ = quorate_in(run, "prune", "--run", str(run), "--json")
 
     found = json.loads(said)
@@ -192,7 +192,7 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
     assert code == 2 and "exists; choose another folder with -o, or remove it" in wrong
 
 
-def stepped(*changes: EnsembleChange) -> Receipt:
+def stepped(*changes: EnsembleChange) -> PruningPath:
     """Of members a, b, … that cost 1 ms each and go from the last on, with what each step changes."""
     names = tuple("abcdef"[: len(changes) + 1])
     nobody = EnsembleEstimate(np.zeros(1), np.ones(1, bool))
@@ -201,7 +201,7 @@ def stepped(*changes: EnsembleChange) -> Receipt:
         PrunedEnsemble(tuple(range(len(names) - gone)), float(len(names) - gone), nobody, change)
         for gone, change in enumerate((whole, *changes))
     ]
-    return Receipt(names, np.ones(len(names)), np.ones(len(names)), tuple(steps), 1)
+    return PruningPath(names, np.ones(len(names)), np.ones(len(names)), tuple(steps), 1)
 
 
 @pytest.mark.parametrize(

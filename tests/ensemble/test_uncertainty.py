@@ -1,4 +1,4 @@
-"""Doubt, conformal sets and abstention against SciPy, hand-worked rows and their guarantees."""
+"""Uncertainty, conformal sets and abstention against SciPy, hand-worked rows and their guarantees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ensemble.samples import labels, member, members
 
 from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.conformal import Conformal
-from quorate.ensemble.uncertainty import doubt, entropy
+from quorate.ensemble.uncertainty import entropy, uncertainty_of
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -32,12 +32,12 @@ def test_entropy_is_that_of_scipy_and_of_a_certain_row_zero():
 
 @settings(deadline=None, max_examples=20)
 @given(SEEDS)
-def test_doubt_is_divided_into_that_of_the_data_and_that_between_members(seed):
+def test_uncertainty_is_divided_into_that_of_the_data_and_that_between_members(seed):
     rng = np.random.default_rng(seed)
     proba = members(rng, labels(rng, rows=40, classes=4), classes=4, skills=(0.5, 1.0, 2.0))
     weights = rng.dirichlet(np.ones(3))
 
-    found = doubt(members=proba, weights=weights)
+    found = uncertainty_of(members=proba, weights=weights)
 
     mean = np.tensordot(weights, proba, axes=1)
     np.testing.assert_allclose(found.entropy, scipy_entropy(mean, axis=1), atol=1e-10)
@@ -51,7 +51,7 @@ def test_the_epistemic_part_is_the_mutual_information_of_member_and_class():
     proba = np.array([[[0.75, 0.25]], [[0.25, 0.75]]])
     who, drawn = [0] * 4 + [1] * 4, [0, 0, 0, 1, 0, 1, 1, 1]
 
-    assert doubt(members=proba, weights=np.array([0.5, 0.5])).epistemic[0] == pytest.approx(
+    assert uncertainty_of(members=proba, weights=np.array([0.5, 0.5])).epistemic[0] == pytest.approx(
         mutual_info_score(who, drawn)
     )
 
@@ -59,7 +59,7 @@ def test_the_epistemic_part_is_the_mutual_information_of_member_and_class():
 def test_variation_ratio_is_the_weight_of_those_outvoted():
     classes = np.array([[0, 0], [0, 1], [0, 1], [0, 2]])
 
-    found = doubt(members=np.eye(3)[classes], weights=np.array([0.4, 0.3, 0.2, 0.1]))
+    found = uncertainty_of(members=np.eye(3)[classes], weights=np.array([0.4, 0.3, 0.2, 0.1]))
 
     assert found.variation_ratio == pytest.approx([0, 0.5])
 

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from tests.jobs import Here
 
 from quorate.compress.distillation import DistillationSettings, distill, student_job
-from quorate.compress.pruning import prune, receipt
+from quorate.compress.pruning import prune, pruning_path
 from quorate.diagnostics.evidence import gather_evidence
 from quorate.ensemble.paired import read_groups, standard_error
 from quorate.job.bundle_files import losses_file
@@ -119,7 +119,7 @@ def test_diagnosis_pruning_and_distilling_leave_the_same_rows_out(here: Here, tm
     assert "rare" not in set(visits()["label"].iloc[np.flatnonzero(np.isfinite(losses_of(tmp_path / "s")))])
     strict((tmp_path / "s" / "distillation.json").read_text(encoding="utf-8"))
     if sum(bool(row["weight"]) for row in board["members"]) > 1:
-        asked = receipt(run)
+        asked = pruning_path(run)
         assert asked.rows == 125
         assert prune(run, asked, asked.steps[-1], tmp_path / "p")["metrics"]["oof"]["nll"] < 2
 

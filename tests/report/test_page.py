@@ -55,7 +55,7 @@ def test_every_part_is_there_with_headings_in_order(run: RunData, parsed: Parsed
 
     assert ids == [
         *("summary", "leaderboard", "curves", "calibration", "confusion", "diversity"),
-        *("worth", "price", "doubt", "mistakes", "repeat"),
+        *("value", "cost", "uncertainty", "mistakes", "repeat"),
     ]
     assert parsed.values("section", "id") == ids
     levels = [int(tag[1]) for tag in parsed.tags if tag in ("h1", "h2", "h3", "h4")]
@@ -119,13 +119,13 @@ def test_better_is_said_with_its_interval_where_it_is_clear() -> None:
     assert f"{signed(lead.nll)}, 95 % interval {signed(lead.nll - 1.96 * lead.nll_error)}" in sentence
 
 
-def test_the_worth_of_members_is_what_worth_says(run: RunData) -> None:
-    from quorate.ensemble.worth import Worth
+def test_the_value_of_members_is_that_of_the_ablation(run: RunData) -> None:
+    from quorate.ensemble.ablation import Ablation
 
     values = values_of(run, patience=math.inf)
     assert run.combiner is not None
     own = run.oof.proba[list(values.members)]
-    expected = Worth.of(proba=own, y=run.oof.y, combiner=run.combiner, seed=run.seed).without_each()
+    expected = Ablation.of(proba=own, y=run.oof.y, combiner=run.combiner, seed=run.seed).without_each()
 
     assert list(values.without) == expected
     assert [len(step.left) for step in values.path] == [3, 2, 1]
@@ -196,7 +196,7 @@ def test_without_epochs_there_are_no_curves_and_with_one_member_no_pairs() -> No
 
     ids = [section.id for section in sections_of(alone, values_of(alone))]
 
-    assert not {"curves", "diversity", "price"} & set(ids)
+    assert not {"curves", "diversity", "cost"} & set(ids)
 
 
 def test_members_that_failed_are_named_with_what_to_do() -> None:

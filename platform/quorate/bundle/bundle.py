@@ -100,7 +100,9 @@ class Bundle:
         """What one row is."""
         return self.manifest.input.signature
 
-    def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, doubt: bool = False) -> Prediction:
+    def predict(
+        self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, uncertainty: bool = False
+    ) -> Prediction:
         """Return probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
         Each member is the average of its fold models. A member that raises an error for some rows, or returns
@@ -119,14 +121,14 @@ class Bundle:
         each = {name: one.proba for name, one in asked.items() if one.answered.any()} if members else None
         unfamiliar = self.known.unfamiliar(inputs) if self.known is not None and isinstance(inputs, Table) else {}
         proba = np.zeros(stacked.shape[1:])
-        doubts = None
+        uncertainties = None
         for rows in _alike(present):
             some = slice(None) if len(rows) == len(inputs) else rows
             proba[some] = self._combination.apply(stacked[:, some], present[:, rows[0]])
-            if doubt:
-                part = self._combination.doubt(stacked[:, some], present[:, rows[0]])
-                doubts = scattered(doubts, part, rows, total=len(inputs))
-        return Prediction(proba, each, lost_rows, unfamiliar, doubts)
+            if uncertainty:
+                part = self._combination.uncertainty(stacked[:, some], present[:, rows[0]])
+                uncertainties = scattered(uncertainties, part, rows, total=len(inputs))
+        return Prediction(proba, each, lost_rows, unfamiliar, uncertainties)
 
     def calibrated(self, members: Mapping[str, Proba]) -> dict[str, NDArray[np.float64]]:
         """Calibrate the probabilities (n, K) of each member, as the ensemble does before pooling; NaN rows stay NaN."""

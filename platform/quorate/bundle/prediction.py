@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.ensemble.arrays import Mask
-from quorate.ensemble.uncertainty import Doubt
+from quorate.ensemble.uncertainty import Uncertainty
 from quorate.members.base import Proba
 
 
@@ -32,7 +32,7 @@ class Prediction:
     """Members that did not answer for some rows, with these rows (n,)."""
     unfamiliar: Mapping[str, Mask] = field(default_factory=dict)
     """Columns with values unlike those of the training rows, with these rows (n,)."""
-    doubt: Doubt | None = None
+    uncertainty: Uncertainty | None = None
     """Uncertainty of the members; None unless requested."""
 
     @property

@@ -45,7 +45,7 @@ def predict(
 ) -> None:
     """Predict images or table rows with the ensemble of a run: the class and the probability of each class."""
     from quorate.scoring.output import check_output, write_scores
-    from quorate.scoring.uncertainty import UncertaintyOptions, doubts_of
+    from quorate.scoring.uncertainty import UncertaintyOptions, uncertainty_figures
 
     asked = UncertaintyOptions(uncertainty, coverage, by_class, max_error)
     asked.check()
@@ -62,13 +62,13 @@ def predict(
     rows = read_inputs(inputs, bundle)
     for note in rows.notes:
         typer.echo(f"note: {note}", err=True)
-    answers = ask(bundle, rows, doubt=uncertainty)
+    answers = ask(bundle, rows, uncertainty=uncertainty)
     for name in answers.lost:
         typer.echo(f"member {name} failed on some rows; their predictions do not include it", err=True)
     for note in answers.notes:
         typer.echo(f"note: {note}", err=True)
-    doubts, notes = doubts_of(answers, bundle, asked)
-    scores = pd.concat([scores_of(answers, bundle), doubts], axis=1)
+    uncertainties, notes = uncertainty_figures(answers, bundle, asked)
+    scores = pd.concat([scores_of(answers, bundle), uncertainties], axis=1)
     for note in notes:
         typer.echo(note, err=True)
     if rows.unreadable:

@@ -22,12 +22,12 @@ from quorate.bundle import (
     write_bundle,
 )
 from quorate.bundle.timing import member_milliseconds
+from quorate.ensemble.ablation import Ablation, PrunedEnsemble
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
-from quorate.ensemble.receipt import Receipt
-from quorate.ensemble.worth import PrunedEnsemble, Worth
+from quorate.ensemble.pruning_path import PruningPath
 from quorate.errors import UserError
 from quorate.job.bundle_files import losses_file, unseen_file
 from quorate.plan.identity import derive_seed
@@ -64,7 +64,7 @@ class OofRows:
         return OofRows(list(names), self.proba[places], self.mask[places], self.y, self.dependence, self.learnable)
 
 
-def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
+def pruning_path(folder: RunFolder, *, by_cost: bool = True) -> PruningPath:
     """The cost of each member of a finished run, and the smaller ensembles; raises `UserError`.
 
     With `by_cost`, members are removed by their value per millisecond, otherwise by their value.
@@ -78,7 +78,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     if len(covered) > MOST_ROWS:
         drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
         covered = np.sort(drawn.choice(covered, MOST_ROWS, replace=False))
-    worth = Worth.of(
+    ablation = Ablation.of(
         proba=rows.proba[:, covered],
         y=rows.y[covered],
         combiner=combiner_of(spec.combiner, board.ensemble.chosen, recipes=recipes_of(spec, names)),
@@ -87,13 +87,13 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     )
     seconds = {row.name: row.fit_seconds for row in board.members}
     milliseconds = member_milliseconds(bundle)
-    prices = np.array([milliseconds[name] for name in names])
+    costs = np.array([milliseconds[name] for name in names])
     fitted = np.array([seconds[name] for name in names])
-    steps = tuple(worth.eliminate(prices, by_cost=by_cost))
-    return Receipt(names, prices, fitted, steps, len(covered))
+    steps = tuple(ablation.eliminate(costs, by_cost=by_cost))
+    return PruningPath(names, costs, fitted, steps, len(covered))
 
 
-def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) -> dict[str, Any]:
+def prune(folder: RunFolder, found: PruningPath, step: PrunedEnsemble, out: Path) -> dict[str, Any]:
     """Write the bundle of the remaining members of a step to `out`, and return its metrics; raises `UserError`.
 
     The members are combined again on all out-of-fold rows, and the estimate is cross-fitted.

@@ -11,7 +11,7 @@ import numpy as np
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibration_from_json, calibration_to_json
-from quorate.ensemble.uncertainty import Doubt, doubt
+from quorate.ensemble.uncertainty import Uncertainty, uncertainty_of
 from quorate.registry import COMBINERS
 from quorate.registry.own_code import package_of
 
@@ -71,11 +71,13 @@ class Combination:
         pooled: Floats = COMBINERS.get(self.kind).pool(members=members, weights=weights)
         return pooled if self.calibration == AS_IT_IS else self.calibration.apply(pooled)
 
-    def doubt(self, proba: Proba, present: Mask | None = None) -> Doubt:
+    def uncertainty(self, proba: Proba, present: Mask | None = None) -> Uncertainty:
         """Return the uncertainty of the calibrated members for each row, in total and by source; arguments as in
         `apply`."""
         used, weights = self._used(present)
-        return doubt(members=[self.calibrations[member].apply(proba[member]) for member in used], weights=weights)
+        return uncertainty_of(
+            members=[self.calibrations[member].apply(proba[member]) for member in used], weights=weights
+        )
 
     def _used(self, present: Mask | None) -> tuple[list[int], Floats]:
         """Return the members that are read, and their weights."""

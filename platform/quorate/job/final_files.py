@@ -23,7 +23,7 @@ from quorate.job.train_dev import score_train_dev
 from quorate.plan.tasks import Plan
 from quorate.report.leaderboard import as_text
 from quorate.report.pictures import draw
-from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_worth
+from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_values
 from quorate.results.oof import OofPredictions
 from quorate.results.results import Results
 from quorate.runs.folder import BOARD, RunFolder
@@ -61,9 +61,9 @@ def finish(
     tracker.finished(board, folder, bundle, member_sizes(production, results))
     if reported:
         known = RunInputs.of(spec, plan.context.train, plan.context.test)
-        path, worth = write_report_and_worth(folder, folder.path / REPORT, known, quick=closing.budget is not None)
+        path, values = write_report_and_values(folder, folder.path / REPORT, known, quick=closing.budget is not None)
         tracker.report(path)
-        tracker.worth(worth, board)
+        tracker.member_values(values, board)
     return board
 
 

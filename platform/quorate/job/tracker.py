@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quorate.data.signature import ImageSignature, Signature
-from quorate.ensemble.worth import EnsembleChange
+from quorate.ensemble.ablation import EnsembleChange
 from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
@@ -150,7 +150,7 @@ class Tracker:
         self._journal.model(JOB, bundle=bundle, name=name, run=self._run, note=note, metrics=metrics, pictures=plots)
         self._journal.ranking(JOB, run=self._run)
 
-    def worth(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
+    def member_values(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
         """Write how much higher the ensemble's log-loss is without each member; 0 for a member without weight."""
         for row in board.members:
             uid, change = _member_uid(row.name), changes.get(row.name)

@@ -11,9 +11,9 @@ import yaml
 
 from quorate.bundle import BundleError, BundleManifest, read_manifest
 from quorate.data.dataset import Dataset
+from quorate.ensemble.ablation import EnsembleChange
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
-from quorate.ensemble.worth import EnsembleChange
 from quorate.errors import UserError
 from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
@@ -78,11 +78,11 @@ def seconds_needed(combining: float) -> float:
 
 def write_report(folder: RunFolder, path: Path, known: RunInputs) -> Path:
     """Write the report of a finished run to `path` atomically; raises `UserError` for a damaged run."""
-    written, _ = write_report_and_worth(folder, path, known)
+    written, _ = write_report_and_values(folder, path, known)
     return written
 
 
-def write_report_and_worth(
+def write_report_and_values(
     folder: RunFolder, path: Path, known: RunInputs, *, quick: bool = False
 ) -> tuple[Path, dict[str, EnsembleChange]]:
     """As `write_report`; also returns the change of the ensemble without each tested member, by name."""

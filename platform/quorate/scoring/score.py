@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quorate.bundle import Bundle, Prediction, QuorumLost
 from quorate.data.dataset import Inputs
 from quorate.data.table import Table
-from quorate.ensemble.uncertainty import Doubt, joined
+from quorate.ensemble.uncertainty import Uncertainty, joined
 from quorate.errors import UserError
 from quorate.scoring.inputs import Chunk, Unreadable
 
@@ -33,24 +33,24 @@ class ScoredRows:
     """Probabilities (N, K) of each member that answered for all rows; empty unless requested."""
     lost: tuple[str, ...]
     """Members that did not answer for some rows."""
-    doubt: Doubt | None = None
+    uncertainty: Uncertainty | None = None
     """The members' uncertainty, if requested."""
     notes: tuple[str, ...] = ()
     """A sentence for each column with values unlike those of the training rows."""
 
 
-def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: bool = False) -> ScoredRows:
+def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, uncertainty: bool = False) -> ScoredRows:
     """Predict in chunks; raises `UserError` if there are no rows, or too few members answer."""
     names: list[str] = []
     whole: list[NDArray[np.float64]] = []
     each: dict[str, list[NDArray[np.float32]]] = {}
     lost: dict[str, None] = {}
-    doubts: list[Doubt] = []
+    uncertainties: list[Uncertainty] = []
     unfamiliar = _Unfamiliar()
     for chunk, x in rows:
         names += chunk
         try:
-            prediction = bundle.predict(x, members=members, doubt=doubt)
+            prediction = bundle.predict(x, members=members, uncertainty=uncertainty)
         except QuorumLost as error:
             where = "" if error.row is None else f" for {chunk[error.row]}"
             raise UserError(
@@ -59,15 +59,17 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: 
         unfamiliar.add(bundle, x, prediction)
         whole.append(prediction.proba)
         lost |= dict.fromkeys(prediction.lost)
-        if prediction.doubt is not None:
-            doubts.append(prediction.doubt)
+        if prediction.uncertainty is not None:
+            uncertainties.append(prediction.uncertainty)
         for name, proba in (prediction.members or {}).items():
             each.setdefault(name, []).append(proba)
     if not names:
         raise UserError("there are no rows to score")
     answered = {name: np.concatenate(parts) for name, parts in each.items() if name not in lost}
-    doubt_of_all = joined(doubts) if doubts else None
-    return ScoredRows(names, np.concatenate(whole), answered, tuple(lost), doubt_of_all, unfamiliar.notes(len(names)))
+    uncertainty_of_all = joined(uncertainties) if uncertainties else None
+    return ScoredRows(
+        names, np.concatenate(whole), answered, tuple(lost), uncertainty_of_all, unfamiliar.notes(len(names))
+    )
 
 
 class _Unfamiliar:

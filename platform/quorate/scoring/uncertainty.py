@@ -45,7 +45,9 @@ class UncertaintyOptions:
             raise UserError("--by-class applies to sets of classes; add --coverage, such as --coverage 0.9")
 
 
-def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) -> tuple[pd.DataFrame, list[str]]:
+def uncertainty_figures(
+    answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions
+) -> tuple[pd.DataFrame, list[str]]:
     """Return additional columns of the scores, one row per input, and notes on them.
 
     Raises `UserError` if the bundle lacks the statistics that they require.
@@ -53,8 +55,8 @@ def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) ->
     found: dict[str, NDArray[np.generic] | list[str]] = {}
     notes: list[str] = []
     if asked.uncertainty:
-        assert answers.doubt is not None, "requested with the answers"
-        found |= {name: getattr(answers.doubt, name) for name in ENTROPIES}
+        assert answers.uncertainty is not None, "requested with the answers"
+        found |= {name: getattr(answers.uncertainty, name) for name in ENTROPIES}
     if asked.coverage is not None:
         sets = sets_of(answers.proba, bundle, asked)
         names = np.array(bundle.class_names)

@@ -17,15 +17,15 @@ from quorate.report.page.section import Section, signed
 from quorate.report.page.sections import (
     calibration,
     confusion,
+    cost,
     curves,
     diversity,
-    doubt,
     leaderboard,
     mistakes,
-    price,
     repeat,
     summary,
-    worth,
+    uncertainty,
+    value,
 )
 from quorate.report.page.svg import clip
 from quorate.report.page.values import Values, values_of
@@ -62,9 +62,9 @@ def sections_of(run: RunData, values: Values) -> Iterator[Section]:
         calibration.section(run),
         confusion.section(run),
         diversity.section(run),
-        worth.section(run, values),
-        price.section(run, values),
-        doubt.section(run),
+        value.section(run, values),
+        cost.section(run, values),
+        uncertainty.section(run),
         mistakes.section(run),
         repeat.section(run),
     )

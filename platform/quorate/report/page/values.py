@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.ensemble import assemble
+from quorate.ensemble.ablation import Ablation, EnsembleChange, EnsembleEstimate, PrunedEnsemble
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import fit_each
@@ -18,7 +19,6 @@ from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import SPLITS, parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import EnsembleChange, EnsembleEstimate, PrunedEnsemble, Worth
 from quorate.registry import KindParams
 from quorate.report.page.run import RunData, Split
 
@@ -97,8 +97,8 @@ def _taken_away(
     y, proba = run.oof.y, run.oof.proba[asked]
     rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)
 
-    def worth_on(some: NDArray[np.int64]) -> Worth:
-        return Worth.of(
+    def ablation_on(some: NDArray[np.int64]) -> Ablation:
+        return Ablation.of(
             proba=proba[:, some],
             y=y[some],
             combiner=combiner.of(asked),
@@ -108,7 +108,7 @@ def _taken_away(
 
     # The time for all rows is extrapolated linearly from two smaller trials.
     few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
-    first, second = (_seconds(worth_on(trial)) for trial in (few, some))
+    first, second = (_seconds(ablation_on(trial)) for trial in (few, some))
     slope = max(second - first, 0.0) / max(len(some) - len(few), 1)
     each = second + slope * (len(rows) - len(some))
     alone, path = each * (len(asked) + 1), each * len(asked) * (len(asked) + 1) / 3
@@ -118,16 +118,16 @@ def _taken_away(
         sample = rows[_sample(y[rows], max(fewer, LEAST_ROWS), seed=run.seed)]
         alone, path = (seconds * len(sample) / len(rows) for seconds in (alone, path))
         rows = sample
-    worth = worth_on(rows)
+    ablation = ablation_on(rows)
     if len(rows) < len(y):
         notes.append(f"Members were removed on a sample of {len(rows):,} of the {len(y):,} rows.")
     if alone > patience:
         notes.append("This combiner is too slow to remove each member in turn.")
         return Values(best, tuple(asked), rows=len(rows), notes=tuple(notes))
-    without = tuple(worth.without_each())
+    without = tuple(ablation.without_each())
     steps: tuple[PrunedEnsemble, ...] = ()
     if path <= patience:
-        steps = tuple(worth.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
+        steps = tuple(ablation.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
     else:
         notes.append("This combiner is too slow to remove one member after another.")
     return Values(best, tuple(asked), without, steps, len(rows), tuple(notes))
@@ -167,11 +167,11 @@ def clear(mean: float, error: float) -> bool:
     return math.isfinite(error) and abs(mean) > Z * error
 
 
-def _seconds(worth: Worth) -> float:
+def _seconds(ablation: Ablation) -> float:
     """Seconds to fit and estimate one ensemble."""
-    worth.estimate([0])  # the first call imports
+    ablation.estimate([0])  # the first call imports
     begun = time.perf_counter()
-    worth.estimate(range(len(worth.proba)))
+    ablation.estimate(range(len(ablation.proba)))
     return time.perf_counter() - begun
 
 

@@ -56,8 +56,8 @@ def section(run: RunData) -> Section:
     table = [_answered(found, share, len(split)) for share in ANSWERED]
     sets = _sets(run)
     return Section(
-        "doubt",
-        "When in doubt",
+        "uncertainty",
+        "Uncertainty",
         "How often is the ensemble wrong if it answers only its most confident rows and leaves the others to people? "
         f"And how many classes must a set contain to include the true class in {percent(COVERAGE, 0)} of the rows?",
         list(_remarks(run, found, table, sets)),

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quorate.ensemble.ablation import PrunedEnsemble
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import PrunedEnsemble
 from quorate.quantities import format_seconds
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, matters
 
-WORTH_SAVING, LONG = 0.3, 30.0
+SAVING, LONG = 0.3, 30.0
 """A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this number of
 seconds. Assumptions, not measurements."""
 
@@ -43,7 +43,7 @@ def section(run: RunData, values: Values) -> Section | None:
     steps = list(_steps(run, values))
     charts = [*_path(values.path), *_costs(run, values)]
     return Section(
-        "price",
+        "cost",
         "Fewer members, less cost",
         "One member after another is removed from the full ensemble: each time the member whose removal costs least "
         "per second saved. The combiner is fitted again each time, with cross-fitting. If the interval of the "
@@ -84,7 +84,7 @@ def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iter
         saved = 1 - least.seconds / max(whole.seconds, 1e-9)
         some = len(values.members) < len(run.weighing)
         everyone = f"the {whole.count} members with the largest weights" if some else f"all {whole.count}"
-        say = act if saved >= WORTH_SAVING and whole.seconds >= LONG else note
+        say = act if saved >= SAVING and whole.seconds >= LONG else note
         which = f"{least.left} alone is" if least.count == 1 else f"{least.count} of the members, {least.left}, are"
         yield say(
             f"{which} as good as {everyone} within the noise: {_seconds(least.seconds)} to fit instead of "

@@ -1,4 +1,4 @@
-"""What an ensemble says of its doubt about files, against the same figures made by hand from its members."""
+"""The uncertainty of predictions for files, compared with the same figures computed from the members."""
 
 from __future__ import annotations
 
@@ -140,12 +140,12 @@ def test_shares_that_are_none_are_refused(
     assert words in said
 
 
-def test_a_program_gets_doubt_and_sets_too(tiny_bundle: Path, digits: Path) -> None:
+def test_a_program_gets_uncertainty_and_sets_too(tiny_bundle: Path, digits: Path) -> None:
     ensemble, images = quorate.load(tiny_bundle), np.load(digits)["images"]
 
-    doubt, sets = ensemble.doubt(images[:50]), ensemble.predict_sets(images, coverage=0.95)
+    uncertainty, sets = ensemble.predict_uncertainty(images[:50]), ensemble.predict_sets(images, coverage=0.95)
 
-    assert list(doubt) == ["entropy", "aleatoric", "epistemic", "variation_ratio"] and len(doubt) == 50
+    assert list(uncertainty) == ["entropy", "aleatoric", "epistemic", "variation_ratio"] and len(uncertainty) == 50
     assert sets[np.arange(1797), np.load(digits)["labels"]].mean() >= 0.94
     with pytest.raises(UserError, match="must be between 0 and 1"):
         ensemble.predict_sets(images[:2], coverage=2)

@@ -56,8 +56,8 @@ class PrunedEnsemble:
 
 
 @dataclass(frozen=True, eq=False)
-class Worth:
-    """Members (M, N, K) for labels (N,), and how they are combined."""
+class Ablation:
+    """Estimates of ensembles without some of the members (M, N, K), for labels (N,) and one combiner."""
 
     proba: Proba
     y: Labels
@@ -75,7 +75,7 @@ class Worth:
         combiner: Combiner[KindParams],
         seed: int,
         dependence: Dependence = INDEPENDENT,
-    ) -> Worth:
+    ) -> Ablation:
         """Create it with the parts of the rows that `assemble` uses for the same labels, seed and dependence."""
         parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
         return cls(proba, y, combiner, parts, seed, dependence)
@@ -120,12 +120,14 @@ class Worth:
                     (gone, PrunedEnsemble(rest, float(costs[list(rest)].sum()), estimate, estimate.against(whole)))
                 )
             before = step.change.nll
-            _, step = min(trials, key=lambda trial: _price(trial[1].change.nll - before, costs[trial[0]], by_cost))
+            _, step = min(
+                trials, key=lambda trial: _removal_key(trial[1].change.nll - before, costs[trial[0]], by_cost)
+            )
             left = step.left
             yield step
 
 
-def _price(loss: float, saved: float, by_cost: bool) -> tuple[bool, float]:
+def _removal_key(loss: float, saved: float, by_cost: bool) -> tuple[bool, float]:
     """Return the sort key of a removal; the lowest key is removed first."""
     if not by_cost:
         return (False, loss)

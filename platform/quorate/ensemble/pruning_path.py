@@ -1,12 +1,12 @@
-"""The receipt of an ensemble: the cost of its members, and the quality of smaller ensembles."""
+"""The pruning path of an ensemble: its members with their costs, and the smaller ensembles, step by step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from quorate.ensemble.ablation import PrunedEnsemble
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.worth import PrunedEnsemble
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Goal:
 
 
 @dataclass(frozen=True, eq=False)
-class Receipt:
+class PruningPath:
     """The members with a positive weight, their costs, and the ensembles left after each step of removing a member."""
 
     names: tuple[str, ...]
@@ -49,10 +49,10 @@ class Receipt:
         return min(meeting, key=lambda step: step.cost) if goal.loss is not None else meeting[0]
 
     def to_json(self) -> dict[str, Any]:
-        prices = zip(self.names, self.milliseconds, self.fit_seconds, strict=True)
+        costs = zip(self.names, self.milliseconds, self.fit_seconds, strict=True)
         return {
             "rows": self.rows,
-            "members": [{"name": name, "predict_ms": float(ms), "fit_seconds": float(s)} for name, ms, s in prices],
+            "members": [{"name": name, "predict_ms": float(ms), "fit_seconds": float(s)} for name, ms, s in costs],
             "steps": [
                 {"left": [self.names[m] for m in step.left], "predict_ms": step.cost, **vars(step.change)}
                 for step in self.steps
