@@ -85,7 +85,7 @@ def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, t
 
     with np.load(tmp_path / "student" / LOSSES) as saved:
         held = np.flatnonzero(np.isfinite(saved["loss"]))
-    assert len(held) == found["teaching"]["held_out"] == 24
+    assert len(held) == found["training"]["held_out"] == 24
     rows = run.context.train.take(held)
     raw = load_member(tmp_path / "student/members/student/0").predict_proba(rows.x).astype(np.float64)
     best = minimize_scalar(
@@ -189,7 +189,7 @@ def test_unlabelled_images_are_taught_too(
     np.testing.assert_array_equal((x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1), UNLABELLED)
     assert recipe.weight is not None
     assert (recipe.weight[180:] == 0).all() and (recipe.weight[:180] > 0).all()
-    assert (found["teaching"]["rows"], found["teaching"]["unlabelled"]) == (180, 30)
+    assert (found["training"]["rows"], found["training"]["unlabelled"]) == (180, 30)
 
 
 def test_views_that_no_epoch_would_take_are_not_asked_about(
@@ -198,7 +198,7 @@ def test_views_that_no_epoch_would_take_are_not_asked_about(
     found = taught(run_of(teachers), tmp_path / "student", epochs=2, views=1000)
 
     ((x, recipe),) = seen
-    assert found["teaching"]["views"] == recipe.parts == 2
+    assert found["training"]["views"] == recipe.parts == 2
     assert len(x) == 2 * 216
 
 
@@ -248,7 +248,7 @@ def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Pat
 
     found = taught(run_of(here), tmp_path / "student", views=0)
 
-    assert found["teaching"] | {"temperature": 0, "hard": 0} == {
+    assert found["training"] | {"temperature": 0, "hard": 0} == {
         "temperature": 0,
         "hard": 0,
         "views": 0,

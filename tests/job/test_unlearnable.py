@@ -115,7 +115,7 @@ def test_diagnosis_pruning_and_distilling_leave_the_same_rows_out(here: Here, tm
         DistillationSettings(),
         tmp_path / "s",
     )
-    assert distilled["teaching"]["rows_with_teacher"] <= 125
+    assert distilled["training"]["rows_with_teacher"] <= 125
     assert "rare" not in set(visits()["label"].iloc[np.flatnonzero(np.isfinite(losses_of(tmp_path / "s")))])
     strict((tmp_path / "s" / "distillation.json").read_text(encoding="utf-8"))
     if sum(bool(row["weight"]) for row in board["members"]) > 1:
