@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorate.report.budget import as_lines, ranges, say_time
+from quorate.report.budget import as_lines, format_duration, ranges
 
 AMPLE = {
     "seconds": 3600.0, "used_seconds": 85.4, "rows": 1347, "of_rows": 1347,
@@ -53,7 +53,7 @@ def test_what_was_left_out_and_stopped_is_named():
     [(0, "0 s"), (119, "119 s"), (119.6, "2 min"), (200, "3 min 20 s"), (7199.9, "2 h"), (7500, "2 h 5 min")],
 )
 def test_times_are_said_in_two_units_at_most(seconds, said):
-    assert say_time(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_numbers_in_a_row_are_said_as_a_range():

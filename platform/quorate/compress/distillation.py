@@ -41,7 +41,7 @@ from quorate.spec.file import Override
 from quorate.training.augment import Augment
 from quorate.training.context import Diverged, Metrics
 from quorate.training.curves import with_labels
-from quorate.training.distillation import taught
+from quorate.training.distillation import with_teacher
 from quorate.training.loop import LoopSettings, TrainingResult, fit_network
 
 NAME = "student"
@@ -130,7 +130,7 @@ def distill(
     def teach(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
         if material.views:  # already augmented
             recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
-        asked = taught(
+        asked = with_teacher(
             recipe,
             material.proba,
             temperature=lesson.temperature,

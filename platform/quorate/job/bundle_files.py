@@ -21,7 +21,7 @@ from quorate.data.dataset import Dataset, Inputs
 from quorate.data.known_values import KnownValues
 from quorate.data.table import Table
 from quorate.ensemble.calibrations.temperature import Temperature
-from quorate.ensemble.combination import one_member
+from quorate.ensemble.combination import single_member
 from quorate.ensemble.conformal import Conformal
 from quorate.job.ensemble import JobEnsemble
 from quorate.job.production import Production
@@ -116,7 +116,7 @@ def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork,
     manifest = {
         **_origin(spec, data, run=alone.run),
         "members": [entry],
-        "combination": one_member(member=0, members=1, calibration=Temperature(alone.temperature)).to_json(),
+        "combination": single_member(member=0, members=1, calibration=Temperature(alone.temperature)).to_json(),
         "quorum": 1,
         "metrics": figures,
     }

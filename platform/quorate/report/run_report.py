@@ -117,7 +117,7 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         test=test,
         facts=tuple(_facts(board, manifest, known.spec, told, oof, test)),
         recipe=Reproduction(
-            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, told))
+            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_provenance(board, manifest, told))
         ),
         curves=recorded_curves(folder) if told else {},
         combiner=combiner,
@@ -246,7 +246,7 @@ def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
     return int(manifest["data"]["rows"]) if manifest else len(oof)
 
 
-def _ledger(
+def _provenance(
     board: Mapping[str, Any], manifest: Mapping[str, Any], told: _JournalFacts | None
 ) -> Iterator[tuple[str, str]]:
     if "seed" in manifest:

@@ -31,7 +31,7 @@ class SortableColumn:
             value = (value or {}).get(key)
         return value
 
-    def said(self, row: Mapping[str, Any]) -> str:
+    def format(self, row: Mapping[str, Any]) -> str:
         value = self.of(row)
         if value is None:
             return "–"
