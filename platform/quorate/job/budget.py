@@ -235,9 +235,9 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
     what = f"an epoch of {quickest.label}" if epochs_of(quickest) else quickest.label
     return (
         f"the budget of {format_duration(budget.seconds)} is too short: a fold of {need} of the {len(plan.labels)} "
-        f"members would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, and {what}, "
-        f"which is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; finished work is kept: "
-        "start again with a longer budget to continue"
+        f"members would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, "
+        f"and {what}, which is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; "
+        "finished work is kept: start again with a longer budget to continue"
     )
 
 
