@@ -28,7 +28,7 @@ from quorate.bundle import (
 from quorate.data.dataset import ArrayImages
 from quorate.data.signature import ImageSignature
 from quorate.ensemble.calibration import apply_temperature
-from quorate.ensemble.combination import one_member
+from quorate.ensemble.combination import single_member
 from quorate.ensemble.combiners.vote import Vote
 from quorate.job.bundle_files import unseen_file
 from quorate.members.base import Member
@@ -218,7 +218,7 @@ def test_what_a_bundle_keeps_of_votes_covers_as_many_rows_and_answers_as_many(tm
     y = labels(rng, rows=2_000, classes=4)
     shares = Vote.pool(members=members(rng, y, classes=4, skills=[1.0] * 5), weights=np.full(5, 0.2))
     (tmp_path / UNSEEN).write_bytes(unseen_file(shares, np.ones(2_000, bool), y))
-    combination = one_member(member=0, members=1).to_json()
+    combination = single_member(member=0, members=1).to_json()
 
     # when
     with np.load(tmp_path / UNSEEN) as kept:

@@ -17,7 +17,7 @@ from tests.cli.conftest import InFolder
 
 from quorate.bundle import write_bundle
 from quorate.bundle.manifest import hashes_of
-from quorate.cli.environment import OUTPUT, in_words
+from quorate.cli.environment import OUTPUT, explain_os_error
 from quorate.store.backend import LocalBackend
 
 COMMAND = [sys.executable, "-m", "quorate"]
@@ -47,7 +47,7 @@ def full(*_: object) -> None:
     ],
 )
 def test_an_error_of_the_machine_names_place_and_fix(number: int, code: int, words: tuple[str, ...]) -> None:
-    said = in_words(OSError(number, os.strerror(number), "/data/runs/a.npz"))
+    said = explain_os_error(OSError(number, os.strerror(number), "/data/runs/a.npz"))
 
     assert said is not None
     assert said[1] == code
@@ -56,7 +56,7 @@ def test_an_error_of_the_machine_names_place_and_fix(number: int, code: int, wor
 
 
 def test_an_error_of_our_own_is_none_of_the_machine() -> None:
-    assert in_words(FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/runs/a.npz")) is None
+    assert explain_os_error(FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/runs/a.npz")) is None
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, quorate_in: InFolder) -> None:

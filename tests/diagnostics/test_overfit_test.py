@@ -11,7 +11,7 @@ import yaml
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.diagnostics.first_fold import FirstFold, open_subject
-from quorate.diagnostics.overfit_test import LOSS_BOUND, balanced_subset, contradicting, memorize, plain, sentences
+from quorate.diagnostics.overfit_test import LOSS_BOUND, balanced_subset, contradictory_rows, memorize, plain, sentences
 from quorate.errors import UserError
 from quorate.spec import load_job
 
@@ -86,7 +86,7 @@ def test_equal_rows_with_different_labels_are_named() -> None:
     pixels[3:, 0] = np.arange(3)[:, None, None] + 1
     data = Dataset(ArrayImages(pixels), np.array([0, 0, 1, 0, 1, 1]), ("a", "b"))
 
-    rows, best = contradicting(data)
+    rows, best = contradictory_rows(data)
 
     assert rows == 3
     assert best == pytest.approx(5 / 6)

@@ -102,12 +102,12 @@ def test_the_reach_of_the_coverage_is_what_draws_of_so_many_rows_show(rows: int,
         conformal = Conformal(rng.random(rows), y)
         reached.append(1 - conformal.thresholds(coverage=coverage, n_classes=2)[0])
 
-    low, high = conformal.reach(coverage=coverage)
+    low, high = conformal.coverage_range(coverage=coverage)
 
     assert (low, high) == pytest.approx(tuple(np.percentile(reached, [2.5, 97.5])), abs=0.006)
-    half = Conformal(np.zeros(rows // 2), y[: rows // 2]).reach(coverage=coverage)
-    assert conformal.reach(coverage=coverage, by_class=True) == half
-    assert Conformal(np.zeros(3), np.zeros(3, int)).reach(coverage=0.9) == (1.0, 1.0)
+    half = Conformal(np.zeros(rows // 2), y[: rows // 2]).coverage_range(coverage=coverage)
+    assert conformal.coverage_range(coverage=coverage, by_class=True) == half
+    assert Conformal(np.zeros(3), np.zeros(3, int)).coverage_range(coverage=0.9) == (1.0, 1.0)
 
 
 def test_a_class_that_is_hard_is_covered_only_where_each_class_has_its_own_threshold():

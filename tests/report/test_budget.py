@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorate.report.budget import as_lines, ranges, say_time
+from quorate.report.budget import as_lines, format_duration, ranges
 from quorate.runs.leaderboard import LateTask, LeaderboardBudget, QuorumShortfall, StoppedTask, UncountedMember
 
 AMPLE = LeaderboardBudget(
@@ -59,7 +59,7 @@ def test_skipped_and_stopped_tasks_are_named():
     [(0, "0 s"), (119, "119 s"), (119.6, "2 min"), (200, "3 min 20 s"), (7199.9, "2 h"), (7500, "2 h 5 min")],
 )
 def test_times_are_written_in_at_most_two_units(seconds, said):
-    assert say_time(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_consecutive_numbers_are_written_as_a_range():

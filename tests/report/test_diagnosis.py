@@ -18,9 +18,9 @@ from quorate.report.diagnosis import (
     error_rate,
     exactly,
     first_to_do,
+    format_estimate,
     mean_loss,
     minus,
-    say,
     spread,
 )
 
@@ -113,9 +113,12 @@ def test_training_that_is_not_done_comes_before_the_gaps() -> None:
 
 
 def test_figures_are_said_with_their_intervals() -> None:
-    assert say(error_rate(5, 400), "error") == "1.25 % (0.54 to 2.89)"
-    assert say(Estimate(0.0125, -0.00001, 0.0289, 400), "error", signed=True) == "+1.25 points (+0.00 to +2.89)"
-    assert say(exactly(0.03), "loss") == "0.030"
+    assert format_estimate(error_rate(5, 400), "error") == "1.25 % (0.54 to 2.89)"
+    assert (
+        format_estimate(Estimate(0.0125, -0.00001, 0.0289, 400), "error", signed=True)
+        == "+1.25 points (+0.00 to +2.89)"
+    )
+    assert format_estimate(exactly(0.03), "loss") == "0.030"
 
 
 def test_a_diagnosis_says_what_it_rests_on_in_words_and_in_json() -> None:

@@ -37,13 +37,13 @@ def inspect_archive(source: DataLocation) -> Fingerprint:
     test = read_images(source.test, images) if source.test else None
     known = _hashes(pixels)
     height, width, channels = pixels.shape[1:]
-    some = pixels[:: max(1, len(pixels) // 1000)].astype(int)
+    sample = pixels[:: max(1, len(pixels) // 1000)].astype(int)
     facts = ImageFacts(
         Range(height, height, height),
         Range(width, width, width),
         Range(*(min(height, width),) * 3),
         channels=channels,
-        grey=float((np.ptp(some, axis=3).max(axis=(1, 2)) <= 3).mean()),
+        grey=float((np.ptp(sample, axis=3).max(axis=(1, 2)) <= 3).mean()),
         arrays=(images, labels),
         class_file=names is not None,
     )

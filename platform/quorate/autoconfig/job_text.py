@@ -12,7 +12,7 @@ from quorate.autoconfig.image_members import are_large, augmentation, pretrained
 from quorate.autoconfig.job_file import CommentedEntry, as_yaml, comment
 from quorate.autoconfig.rules import IMBALANCED, TEST_PART, JobChoices
 from quorate.autoconfig.selection import ChosenMember
-from quorate.autoconfig.summary import column_lines, in_words, some
+from quorate.autoconfig.summary import column_lines, describe_facts, first_names
 from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
 
@@ -55,7 +55,7 @@ def _head(fingerprint: Fingerprint) -> str:
         "# Written by quorate init. A comment gives the rule behind each choice; change what you know better.",
         "#",
     ]
-    for what, said in in_words(fingerprint):
+    for what, said in describe_facts(fingerprint):
         lines += comment(said, head=f"{what:<18}").splitlines()
     if isinstance(fingerprint.facts, TableFacts):
         rows = [("column", "kind", "missing", "distinct", ""), *column_lines(fingerprint.facts)]
@@ -91,7 +91,7 @@ def _pictures(
         colour = "the pictures have colour" if facts.channels == 3 else "almost no picture has colour"
         yield CommentedEntry("channels", facts.channels, why=colour)
         if facts.corrupt:
-            names = some([Path(line.partition(": ")[0]).name for line in facts.corrupt], 3)
+            names = first_names([Path(line.partition(": ")[0]).name for line in facts.corrupt], 3)
             what = "file is" if len(facts.corrupt) == 1 else "files are"
             why = f"{len(facts.corrupt):,} of {facts.files:,} {what} corrupt: {names}"
             yield CommentedEntry("on_corrupt", "skip", why=why)

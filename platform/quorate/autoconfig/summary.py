@@ -17,7 +17,7 @@ Row = tuple[str, str]
 """A topic and the finding."""
 
 
-def in_words(fingerprint: Fingerprint) -> list[Row]:
+def describe_facts(fingerprint: Fingerprint) -> list[Row]:
     """The fingerprint, one line per fact."""
     return [(what, clean(said)) for what, said in _rows(fingerprint)]
 
@@ -82,7 +82,7 @@ def clean(text: str) -> str:
     return printable.encode("utf-8", "replace").decode("utf-8")
 
 
-def some(names: Sequence[str], most: int = NAMED) -> str:
+def first_names(names: Sequence[str], most: int = NAMED) -> str:
     """The first `most` names, and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -90,7 +90,7 @@ def some(names: Sequence[str], most: int = NAMED) -> str:
 
 def _classes(fingerprint: Fingerprint) -> str:
     classes = fingerprint.classes
-    listed = some([f"{name} {count:,}" for name, count in classes.items()], SHOWN)
+    listed = first_names([f"{name} {count:,}" for name, count in classes.items()], SHOWN)
     ratio = fingerprint.imbalance
     balance = "balanced" if ratio < 1.5 else f"the largest is {ratio:.1f} times the smallest"
     return f"{len(classes)}: {listed} ({balance})"

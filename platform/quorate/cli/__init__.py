@@ -104,7 +104,7 @@ def _plain_errors() -> Iterator[None]:
         sys.exit(2)
     except OSError as error:
         environment.give_up_output()
-        said = environment.in_words(error)
+        said = environment.explain_os_error(error)
         if said is None:
             raise
         sys.stderr.write(f"error: {said[0]}\n")

@@ -107,7 +107,7 @@ def _discard(number: int) -> None:
         os.close(null)
 
 
-def in_words(error: OSError) -> tuple[str, int] | None:
+def explain_os_error(error: OSError) -> tuple[str, int] | None:
     """The problem of the machine and its fix, with the exit code; None if the machine is not the cause."""
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
     if error.errno in _FULL:

@@ -128,12 +128,12 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
     from rich.text import Text
 
     from quorate.autoconfig.fingerprint import TableFacts
-    from quorate.autoconfig.summary import column_lines, in_words
+    from quorate.autoconfig.summary import column_lines, describe_facts
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for what, said in in_words(fingerprint):
+    for what, said in describe_facts(fingerprint):
         table.add_row(Text(what), Text(said))
     console.print(table)
     if isinstance(fingerprint.facts, TableFacts):

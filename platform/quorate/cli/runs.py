@@ -66,9 +66,9 @@ def list_runs(json: JsonOption = False) -> None:
         TableColumn("state", states, justify="left"),
         TableColumn("data", [run.data for run in runs], 7, justify="left"),
         TableColumn("members", ["" if run.members is None else str(run.members) for run in runs], 6),
-        TableColumn("oof NLL", [_said(run.oof_nll) for run in runs]),
-        TableColumn("test NLL", [_said(run.test_nll) for run in runs], 1),
-        TableColumn("test acc.", [_said(run.test_accuracy) for run in runs], 4),
+        TableColumn("oof NLL", [_format(run.oof_nll) for run in runs]),
+        TableColumn("test NLL", [_format(run.test_nll) for run in runs], 1),
+        TableColumn("test acc.", [_format(run.test_accuracy) for run in runs], 4),
         TableColumn("took", ["" if run.seconds is None else format_seconds(run.seconds) for run in runs], 2),
         TableColumn("size", [format_bytes(run.size) for run in runs], 3),
     ]
@@ -93,7 +93,7 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
     console = make_console()
     numbered = [f"run {number}" for number, _ in enumerate(found.runs, start=1)]
     parts: list[tuple[str, dict[str, Any], Callable[[Any], str]]]
-    parts = [("ensemble", found.figures, _said), ("members, oof NLL", found.members, _said)]
+    parts = [("ensemble", found.figures, _format), ("members, oof NLL", found.members, _format)]
     parts += [("jobs differ in", found.parameters, json_format.dumps)] if found.parameters else []
     tables = [_side_by_side(title, rows, found.runs, say) for title, rows, say in parts]
     if any(natural_width(table) > console.width for table in tables):
@@ -171,7 +171,7 @@ def _judged(versus: RunDifference, first: str) -> str:
     return judged + f"; test {differences({name: figure.to_json() for name, figure in versus.test.items()})}"
 
 
-def _said(value: float | None) -> str:
+def _format(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"

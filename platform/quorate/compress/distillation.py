@@ -41,7 +41,7 @@ from quorate.spec.file import Override
 from quorate.training.augment import Augment
 from quorate.training.context import Diverged, Metrics
 from quorate.training.curves import with_labels
-from quorate.training.distillation import taught
+from quorate.training.distillation import with_teacher
 from quorate.training.loop import LoopSettings, TrainingResult, fit_network
 
 NAME = "student"
@@ -172,7 +172,7 @@ def _student_loop(
     def train(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
         if targets.views:  # already augmented
             recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=targets.views)
-        asked = taught(
+        asked = with_teacher(
             recipe, targets.proba, temperature=temperature, hard=hard, device=device, labelled=targets.labelled
         )
         return fit_network(network, recipe=asked, **given)

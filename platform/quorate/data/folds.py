@@ -85,7 +85,7 @@ def learnable_rows(
     """
     learnable = np.ones(len(y), dtype=bool)
     for fold in folds:
-        learnable[fold.valid] &= np.isin(y[fold.valid], _taught(y, fold, weight))
+        learnable[fold.valid] &= np.isin(y[fold.valid], _trained_classes(y, fold, weight))
     return learnable
 
 
@@ -93,7 +93,7 @@ def unlearnable_classes(
     y: Labels, folds: Sequence[Fold], *, weight: NDArray[np.floating] | None = None, groups: Groups | None = None
 ) -> list[UnlearnableClass]:
     """Return the rows that `learnable_rows` excludes, by class."""
-    taught = [_taught(y, fold, weight) for fold in folds]
+    trained_classes = [_trained_classes(y, fold, weight) for fold in folds]
     out = ~learnable_rows(y, folds, weight=weight)
     return [
         UnlearnableClass(
@@ -101,17 +101,17 @@ def unlearnable_classes(
             rows=int((out & (y == label)).sum()),
             folds=tuple(
                 number
-                for number, (fold, known) in enumerate(zip(folds, taught, strict=True))
+                for number, (fold, known) in enumerate(zip(folds, trained_classes, strict=True))
                 if label not in known and (y[fold.valid] == label).any()
             ),
             groups=None if groups is None else len(np.unique(groups[y == label])),
-            ever=any(label in known for known in taught),
+            ever=any(label in known for known in trained_classes),
         )
         for label in np.unique(y[out])
     ]
 
 
-def _taught(y: Labels, fold: Fold, weight: NDArray[np.floating] | None) -> Labels:
+def _trained_classes(y: Labels, fold: Fold, weight: NDArray[np.floating] | None) -> Labels:
     """Return the classes of a fold's training rows with a positive weight."""
     rows = fold.train if weight is None else fold.train[weight[fold.train] > 0]
     return np.unique(y[rows])

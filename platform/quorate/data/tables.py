@@ -149,7 +149,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
     try:
         signature = infer_signature(file.frame[left], given)
     except ColumnError as error:
-        raise DataError(f"{file.place(error.row)}: {error.problem}; {_ways_out(error)}", "columns") from None
+        raise DataError(f"{file.place(error.row)}: {error.problem}; {_remedies(error)}", "columns") from None
     notes = [f"{file.path}: the column {name!r} {what} and is left out" for name, what in left_out.items()]
     notes += [
         f"{file.path}: the column {name!r} has a different text in every row; if it only names the rows, "
@@ -171,7 +171,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
     return signature, tuple(notes)
 
 
-def _ways_out(error: ColumnError) -> str:
+def _remedies(error: ColumnError) -> str:
     """Return how to fix a column that cannot be used as a feature."""
     ignore = f"columns: {{{error.column}: ignore}}"
     if "holds dates or durations" in error.problem:

@@ -87,33 +87,33 @@ def find_rate(subject: FirstFold, *, low: float, high: float, steps: int) -> Ran
 
 def sentences(found: RangeTestResult) -> list[str]:
     """The result of the test in sentences, and the learning rate of the job compared with it."""
-    r, tried = found.reading, f"{say(found.test.rates[0])} to {say(found.test.rates[-1])}"
+    r, tried = found.reading, f"{format_rate(found.test.rates[0])} to {format_rate(found.test.rates[-1])}"
     if not r.learns or r.suggested is None or r.least is None:
         why = (
-            f"it diverged at {say(r.diverges)}: try a lower --from"
+            f"it diverged at {format_rate(r.diverges)}: try a lower --from"
             if r.diverges is not None
             else "no rate changes it: try a higher --to or more --steps; check labels, standardization and architecture"
         )
         return [f"the loss did not fall by more than its noise for learning rates from {tried}; {why}"]
-    said = [f"suggested: {say(r.suggested)}, a tenth of {say(r.least)}, where the loss is lowest"]
+    said = [f"suggested: {format_rate(r.suggested)}, a tenth of {format_rate(r.least)}, where the loss is lowest"]
     if r.too_low is not None:
-        said.append(f"too low below {say(r.too_low)}: the loss does not change within the test")
+        said.append(f"too low below {format_rate(r.too_low)}: the loss does not change within the test")
     if r.too_high is not None:
-        end = f", and the test ends at {say(r.diverges)}" if r.diverges is not None else ""
-        said.append(f"too high from {say(r.too_high)}: the loss rises{end}")
+        end = f", and the test ends at {format_rate(r.diverges)}" if r.diverges is not None else ""
+        said.append(f"too high from {format_rate(r.too_high)}: the loss rises{end}")
     else:
-        said.append(f"no learning rate up to {say(found.test.rates[-1])} is too high")
+        said.append(f"no learning rate up to {format_rate(found.test.rates[-1])} is too high")
     return [*said, own_rate(found.rate, r)]
 
 
 def own_rate(rate: float, r: RateRange) -> str:
     """The learning rate of the job compared with the suggestion."""
     assert r.suggested is not None and r.least is not None
-    own = f"the learning rate of the job, {say(rate)}, "
+    own = f"the learning rate of the job, {format_rate(rate)}, "
     if r.too_high is not None and rate >= r.too_high:
-        return own + f"is too high: set lr to {say(r.suggested)}"
+        return own + f"is too high: set lr to {format_rate(r.suggested)}"
     if r.too_low is not None and rate < r.too_low:
-        return own + f"is too low: set lr to {say(r.suggested)}"
+        return own + f"is too low: set lr to {format_rate(r.suggested)}"
     factor = rate / r.suggested
     if factor > _NEAR:
         return own + f"is {factor:.1f} times the suggestion and not too high: suitable with a schedule that lowers it"
@@ -122,6 +122,6 @@ def own_rate(rate: float, r: RateRange) -> str:
     return own + "is as good as the suggestion"
 
 
-def say(rate: float | None) -> str:
+def format_rate(rate: float | None) -> str:
     assert rate is not None
     return f"{rate:.2g}"

@@ -90,7 +90,7 @@ def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
     other kind as in the job. Raises `UserError` if the member cannot be trained.
     """
     few = balanced_subset(subject.train, rows=rows, seed=subject.task.seed)
-    contradictions, possible = contradicting(few)
+    contradictions, possible = contradictory_rows(few)
     params = subject.task.params
     others: list[Attempt] = []
     if isinstance(params, NetParams):
@@ -132,7 +132,7 @@ def balanced_subset(data: Dataset, *, rows: int, seed: int) -> Dataset:
     return data.take(picked)
 
 
-def contradicting(data: Dataset) -> tuple[int, float]:
+def contradictory_rows(data: Dataset) -> tuple[int, float]:
     """Number of rows that are equal to a row of another class, and the highest accuracy that is then possible."""
     groups: dict[bytes, list[int]] = {}
     for content, label in zip(_contents(data), data.y, strict=True):

@@ -16,7 +16,7 @@ from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibrated, fit_each
-from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, one_member
+from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, single_member
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import SPLITS, Split, crossfitted, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
@@ -88,7 +88,7 @@ def assemble(
     if guarded:
         estimate = best.proba
         calibration = Temperature(fit_temperature(proba=covered[best.member], y=labels)) if best.tempered else AS_IT_IS
-        combination = one_member(member=best.member, members=len(proba), calibration=calibration)
+        combination = single_member(member=best.member, members=len(proba), calibration=calibration)
         named = NAMES[objective]
         reason = (
             f"the cross-fitted {named} of {combiner.params.kind}, {combiner_loss:.6g}, is worse than the "

@@ -138,7 +138,7 @@ def temperature_of(calibration: Calibration) -> float | None:
     return calibration.temperature if isinstance(calibration, Temperature) else None
 
 
-def one_member(*, member: int, members: int, calibration: Calibration = AS_IT_IS) -> Combination:
+def single_member(*, member: int, members: int, calibration: Calibration = AS_IT_IS) -> Combination:
     """Return the ensemble of `members` members in which member number `member` has all the weight, calibrated."""
     weights: Floats = np.zeros(members)
     weights[member] = 1.0

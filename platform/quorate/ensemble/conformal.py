@@ -44,7 +44,7 @@ class Conformal:
         members: Mask = p >= self.thresholds(coverage=coverage, n_classes=p.shape[1], by_class=by_class)
         return members
 
-    def reach(self, *, coverage: float, by_class: bool = False) -> tuple[float, float]:
+    def coverage_range(self, *, coverage: float, by_class: bool = False) -> tuple[float, float]:
         """Return the range in which the actual coverage lies in 95 of 100 draws of the rows that set the threshold.
 
         With n rows and the k-th greatest probability as the threshold, the coverage is Beta(k, n + 1 - k) distributed

@@ -36,11 +36,11 @@ def common_folds(*, finished: Mask, need: int, enough: Callable[[Mask], bool]) -
             best = shared
             if enough(best):
                 break
-        here[_hindrance(finished, here)] = False
+        here[_most_limiting_member(finished, here)] = False
     return best if best.any() else np.ones_like(best)
 
 
-def _hindrance(finished: Mask, here: Mask) -> int:
+def _most_limiting_member(finished: Mask, here: Mask) -> int:
     """Return the member of `here` whose removal adds most shared folds, and among equals the one with the fewest
     folds."""
     lacking = np.count_nonzero(~finished[here], axis=0)

@@ -21,7 +21,7 @@ from quorate.execution.workplace import Workplace
 from quorate.job.training import JobProgress, WorkerShares, seconds_to_quorum
 from quorate.plan.tasks import Plan, Resources, Unit
 from quorate.registry import COMBINERS
-from quorate.report.budget import ranges, say_time
+from quorate.report.budget import format_duration, ranges
 from quorate.results.results import Fit
 from quorate.runs.leaderboard import (
     LateTask,
@@ -238,13 +238,13 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
     shares = WorkerShares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
 
     def in_all(seconds: float) -> str:
-        return say_time(max(budget.startup + budget.reserve + seconds, budget.seconds))
+        return format_duration(max(budget.startup + budget.reserve + seconds, budget.seconds))
 
     quickest = min(plan.runs, key=work.estimates.least_seconds)
     what = f"an epoch of {quickest.label}" if epochs_of(quickest) else quickest.label
     for_quorum = in_all(seconds_to_quorum(plan, work, need=need, share=shares))
     return (
-        f"the budget of {say_time(budget.seconds)} is too short: the quorum (one fold of {need} of the "
+        f"the budget of {format_duration(budget.seconds)} is too short: the quorum (one fold of {need} of the "
         f"{len(plan.labels)} members) needs about {for_quorum}, and the smallest ensemble ({what}) about "
         f"{in_all(work.estimates.least_seconds(quickest))}; finished work is kept, so start again with a longer budget "
         "to continue"

@@ -34,7 +34,7 @@ from quorate.data.file_settings import FileSettings
 from quorate.data.known_values import KnownValues
 from quorate.data.table import Table
 from quorate.ensemble.calibrations.temperature import Temperature
-from quorate.ensemble.combination import one_member
+from quorate.ensemble.combination import single_member
 from quorate.ensemble.conformal import Conformal
 from quorate.job.ensemble import JobEnsemble
 from quorate.job.production import Production
@@ -127,7 +127,7 @@ def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork,
         folds=tuple(models),
         **_needs(models),
     )
-    combination = one_member(member=0, members=1, calibration=Temperature(alone.temperature))
+    combination = single_member(member=0, members=1, calibration=Temperature(alone.temperature))
     manifest = BundleManifest(
         **_origin(spec, data, run=alone.run),
         members=(member,),

@@ -20,7 +20,7 @@ from quorate.results.oof import OofPredictions
 from quorate.results.results import Fit
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware
-from quorate.training.stopping import badness
+from quorate.training.stopping import as_loss
 
 WATCHED = 500
 """Number of training rows of a refit on which its curves are computed."""
@@ -178,7 +178,7 @@ def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> 
 def _best_epoch(history: Sequence[dict[str, float]], metric: Any) -> int:
     """The number of the best epoch, counted from 1."""
     trained = [figures for figures in history if "valid_loss" in figures]
-    return int(np.argmin([badness(figures, metric) for figures in trained])) + 1 if trained else 1
+    return int(np.argmin([as_loss(figures, metric) for figures in trained])) + 1 if trained else 1
 
 
 def _asks(tasks: Sequence[FitTask], feature: Any) -> bool:

@@ -92,7 +92,7 @@ def _of_class(kind: str, found: type) -> type[Member]:
         if not (folder / HEADER).is_file():
             write_header(folder, params=self.params)
         header = read_header(folder)
-        header |= {"kind": kind, **_way_back(found, folder, package=reachable, kind=kind)}
+        header |= {"kind": kind, **_loading_requirements(found, folder, package=reachable, kind=kind)}
         (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
 
     made: type[Member] = type(
@@ -108,7 +108,7 @@ def _has(found: type, name: str) -> bool:
     )
 
 
-def _way_back(found: type, folder: Path, *, package: str, kind: str) -> dict[str, str]:
+def _loading_requirements(found: type, folder: Path, *, package: str, kind: str) -> dict[str, str]:
     """Return how a bundle loads the saved member: by Quorate alone, or with the user's package."""
     needed = {"requires": package}
     if not issubclass(found, Learner):

@@ -76,7 +76,7 @@ def field_named(model: type[BaseModel], key: str) -> str:
     return aliases(model).get(key, key)
 
 
-def about_unknown(key: str, model: type[BaseModel], given: Collection[Any]) -> str:
+def unknown_key_message(key: str, model: type[BaseModel], given: Collection[Any]) -> str:
     """Return the message for a key that `model` does not take; `given` are all keys of the same mapping."""
     others, fields = aliases(model), sorted(model.model_fields)
     if key in others or key in fields:

@@ -17,7 +17,7 @@ _LEFT_OUT = {
 
 def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
     """The lines for a leaderboard's `budget`; `run` is the name of the run."""
-    lines = [f"budget {say_time(part.seconds)}, used {say_time(part.used_seconds)}"]
+    lines = [f"budget {format_duration(part.seconds)}, used {format_duration(part.used_seconds)}"]
     if below := part.below_quorum:
         lines.append(f"  below the quorum: {below.members} of {below.needed} members were ready in time")
     if left_out := [f"{label} {_folds(tasks)}" for label, tasks in _by_member(part.out_of_time)]:
@@ -39,7 +39,7 @@ def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
     return lines
 
 
-def say_time(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`45 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 120:

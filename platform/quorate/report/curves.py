@@ -50,7 +50,7 @@ def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
     ]
     rows = figure.add_gridspec(2, 1, height_ratios=(2.1, 1))
     for row, panels in enumerate(([_loss, _accuracy], rest)):
-        for place, panel in zip(_beside(rows[row, 0], len(panels)), panels, strict=True):
+        for place, panel in zip(_split_row(rows[row, 0], len(panels)), panels, strict=True):
             panel(figure.add_subplot(place), curves)
     said = read_curves(curves)
     many = f"{len(curves.histories)} fit tasks thin, their mean thick" if len(curves.histories) > 1 else "one fit task"
@@ -58,7 +58,7 @@ def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
     return _save(figure, stem)
 
 
-def _beside(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
+def _split_row(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
     """`count` places in a row with room for axis labels between them."""
     if count:
         width = (_RIGHT - _LEFT - (count - 1) * _GAP) / count

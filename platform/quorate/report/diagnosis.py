@@ -186,7 +186,7 @@ def first_to_do(findings: Sequence[Finding]) -> Finding | None:
     return own or max(problems, key=lambda found: found.gap.value if found.gap else 0.0, default=None)
 
 
-def say(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
+def format_estimate(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
     """`1.25 % (0.60 to 2.31)`, or nats; differences of shares are in points."""
     scale, digits = (100, 2) if measure == "error" else (1, 3)
     value, low, high = (
@@ -198,7 +198,7 @@ def say(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
 
 
 def _gap(rule: str, e: Evidence, gap: Estimate, of: str, against: str, advice: str) -> Finding:
-    what = f"{of} {e.measure} minus {against}: {say(gap, e.measure, signed=True)}"
+    what = f"{of} {e.measure} minus {against}: {format_estimate(gap, e.measure, signed=True)}"
     least = LEAST[e.measure]
     if gap.low > 0 and gap.value >= least:
         return Finding(rule, True, gap, what, advice)

@@ -63,7 +63,7 @@ def uncertainty_figures(
         found["set"] = [json.dumps(names[row].tolist(), ensure_ascii=False) for row in sets]
         which = "the rows of each class" if asked.by_class else "rows"
         conformal = _needed(bundle.conformal, bundle)
-        low, high = conformal.reach(coverage=asked.coverage, by_class=asked.by_class)
+        low, high = conformal.coverage_range(coverage=asked.coverage, by_class=asked.by_class)
         few = " (of the rarest class)" if asked.by_class else ""
         notes.append(
             f"sets contain the true class of {_percent(asked.coverage)} of {which} like the training rows; "
@@ -77,7 +77,7 @@ def uncertainty_figures(
         curve = _needed(bundle.risk_coverage, bundle)
         confidence = curve.confidence_for(asked.max_error)
         found["answered"] = answered = _answered(answers.proba, confidence)
-        notes.append(_said(curve, confidence, asked.max_error, float(answered.mean())))
+        notes.append(_answered_note(curve, confidence, asked.max_error, float(answered.mean())))
     return pd.DataFrame(found, index=range(len(answers.names))), notes
 
 
@@ -106,7 +106,7 @@ def _answered(proba: NDArray[np.float64], confidence: float | None) -> NDArray[n
     return np.asarray(proba.max(axis=1) >= confidence)
 
 
-def _said(curve: RiskCoverage, confidence: float | None, max_error: float, here: float) -> str:
+def _answered_note(curve: RiskCoverage, confidence: float | None, max_error: float, here: float) -> str:
     if confidence is None:
         return f"no confidence gives an error rate of {max_error:.2%}, so no row is answered"
     share, risk = curve.at(confidence)

@@ -36,7 +36,7 @@ from quorate.registry import (
     kind_of,
     own_code,
 )
-from quorate.registry.parameter_names import about_unknown, field_named
+from quorate.registry.parameter_names import field_named, unknown_key_message
 from quorate.spec import file as jobfile
 from quorate.spec.file import Loc, Override, Problem, Source, SpecError
 
@@ -452,7 +452,7 @@ def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: A
     if kind in ("extra_forbidden", "missing"):
         key, parent = str(loc[-1]), _visible(loc[:-1], tree)
         given = _at(parent, tree)
-        text = about_unknown(key, model, given) if kind == "extra_forbidden" else f"the key {key!r} is missing"
+        text = unknown_key_message(key, model, given) if kind == "extra_forbidden" else f"the key {key!r} is missing"
         return (*parent, key), text
     loc = _visible(loc, tree)
     if kind == "value_error":

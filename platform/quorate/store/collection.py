@@ -157,7 +157,7 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
         looked = time.monotonic() - begun
         return entry.idle >= grace if dry_run else backend.remove_idle(entry.name, grace + looked)
 
-    def let_go(piece: StoredWork, reason: str, grace: float) -> None:
+    def remove_piece(piece: StoredWork, reason: str, grace: float) -> None:
         if not remove(piece.entry, grace):
             return
         uses.subtract(piece.blobs)
@@ -179,17 +179,17 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
     kept = []
     for piece in loose:
         if not inventory.is_whole(piece):
-            let_go(piece, _BROKEN, GRACE)
+            remove_piece(piece, _BROKEN, GRACE)
         elif piece.space == "checkpoints" and (rules.checkpoints or piece.key in finished):
-            let_go(piece, "checkpoints of finished tasks" if piece.key in finished else "checkpoints", 0.0)
+            remove_piece(piece, "checkpoints of finished tasks" if piece.key in finished else "checkpoints", 0.0)
         elif rules.older_than is not None and piece.entry.idle >= max(rules.older_than, GRACE):
-            let_go(piece, f"unused {piece.space}", max(rules.older_than, GRACE))
+            remove_piece(piece, f"unused {piece.space}", max(rules.older_than, GRACE))
         else:
             kept.append(piece)
     for piece in sorted(kept, key=lambda piece: -piece.entry.idle):
         if rules.max_size is None or done.after <= rules.max_size:
             break
-        let_go(piece, f"least recently used {piece.space}", GRACE)
+        remove_piece(piece, f"least recently used {piece.space}", GRACE)
     return done
 
 

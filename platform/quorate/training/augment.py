@@ -71,7 +71,7 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
 
     def __str__(self) -> str:
         """Format it like in a job file: `crop: 2, mirror: true`."""
-        return ", ".join(f"{step.kind}: {_said(step)}" for step in self.root)
+        return ", ".join(f"{step.kind}: {_value_of(step)}" for step in self.root)
 
     @property
     def mixing(self) -> tuple[KindParams, ...]:
@@ -150,7 +150,7 @@ def _chosen(step: KindParams) -> dict[str, Any]:
     return {name: value for name, value in step if name != "kind" and value != fields[name].default}
 
 
-def _said(step: KindParams) -> str:
+def _value_of(step: KindParams) -> str:
     main, chosen = AUGMENTATIONS.get(step.kind).main, _chosen(step)
     if not chosen.keys() - {main}:
         value = dict(step)[main] if main is not None else True

@@ -13,7 +13,7 @@ from quorate.training.loop import LoopSettings
 from quorate.training.soft_labels import SoftLabels
 
 
-def taught(
+def with_teacher(
     recipe: LoopSettings,
     proba: NDArray[np.floating[Any]],
     *,

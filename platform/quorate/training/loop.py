@@ -25,7 +25,7 @@ from quorate.training.soft_labels import SoftLabels
 from quorate.training.soundness import unsound
 from quorate.training.state import global_random_state, restore_global_random_state
 from quorate.training.step import Constraints, penalty, take_step
-from quorate.training.stopping import BestEpoch, EarlyStopping, badness
+from quorate.training.stopping import BestEpoch, EarlyStopping, as_loss
 
 History = list[dict[str, float]]
 """One dictionary of metrics per epoch."""
@@ -67,7 +67,7 @@ class LoopSettings:
     """Makes a member from the best weights so far and from the other results of a run that would end now."""
 
     @property
-    def gives_others(self) -> bool:
+    def has_other_weights(self) -> bool:
         """Whether the run also returns other weights than those of the network."""
         return self.ema is not None or self.swa is not None or bool(self.snapshots)
 
@@ -102,7 +102,7 @@ class Training:
         """
         self.history.append(figures)
         stopping = recipe.early_stopping or EarlyStopping()
-        found = badness(figures, stopping.metric)
+        found = as_loss(figures, stopping.metric)
         if better := found < self.best.loss - stopping.min_delta:
             self.best = BestEpoch(found, self.epoch, copy_of(self.network))
         self.averages.after_epoch(self.network, self.epoch)
@@ -110,7 +110,7 @@ class Training:
             self.snapshots[f"cycle{recipe.snapshots.index(self.epoch) + 1}"] = copy_of(self.network)
         self.epoch, self.step, self._seconds_before = self.epoch + 1, 0, 0.0
         self._open_epoch()
-        return better or recipe.gives_others
+        return better or recipe.has_other_weights
 
     def seconds(self) -> float:
         """Seconds spent in this epoch, without interruptions."""

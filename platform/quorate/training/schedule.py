@@ -85,7 +85,7 @@ class ScheduleParams(TimedParams):
         return ValueError(f"schedule {self.kind}: {reason} in the {_epochs(epochs)}{after}; {fix}")
 
 
-def warmed(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LRScheduler:
+def with_warmup(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LRScheduler:
     """Add a linear warm-up of `params.warmup` epochs with `steps` steps each to `schedule`; without one, return it
     unchanged."""
     if not params.warmup:

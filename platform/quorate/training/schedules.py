@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LambdaLR, LRSche
 
 from quorate.registry import SCHEDULES
 from quorate.training.plateau import FIGURES, ReduceOnPlateau
-from quorate.training.schedule import ScheduleParams, warmed, warmup_of
+from quorate.training.schedule import ScheduleParams, warmup_of, with_warmup
 
 
 class ConstantParams(ScheduleParams):
@@ -26,7 +26,7 @@ class Constant:
 
     @staticmethod
     def build(params: ConstantParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
-        return warmed(ConstantLR(optimizer, factor=1.0, total_iters=0), params, optimizer, steps=steps)
+        return with_warmup(ConstantLR(optimizer, factor=1.0, total_iters=0), params, optimizer, steps=steps)
 
 
 class StepParams(ScheduleParams):
@@ -52,7 +52,7 @@ class Step:
     @staticmethod
     def build(params: StepParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
         falling = StepLR(optimizer, step_size=params.every * steps, gamma=params.factor)
-        return warmed(falling, params, optimizer, steps=steps)
+        return with_warmup(falling, params, optimizer, steps=steps)
 
 
 class ExponentialParams(ScheduleParams):
@@ -69,7 +69,7 @@ class Exponential:
 
     @staticmethod
     def build(params: ExponentialParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
-        return warmed(ExponentialLR(optimizer, gamma=params.factor ** (1 / steps)), params, optimizer, steps=steps)
+        return with_warmup(ExponentialLR(optimizer, gamma=params.factor ** (1 / steps)), params, optimizer, steps=steps)
 
 
 class InverseTimeParams(ScheduleParams):
@@ -88,7 +88,7 @@ class InverseTime:
     @staticmethod
     def build(params: InverseTimeParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
         half = params.half * steps
-        return warmed(LambdaLR(optimizer, lambda step: 1 / (1 + step / half)), params, optimizer, steps=steps)
+        return with_warmup(LambdaLR(optimizer, lambda step: 1 / (1 + step / half)), params, optimizer, steps=steps)
 
 
 class PlateauParams(ScheduleParams):
@@ -162,7 +162,7 @@ class Cosine:
             start, end = next((a, b) for a, b in zip(starts, ends, strict=True) if step < b or b == ends[-1])
             return params.end + (1 - params.end) * (1 + math.cos(math.pi * (step - start) / (end - start))) / 2
 
-        return warmed(LambdaLR(optimizer, part), params, optimizer, steps=steps)
+        return with_warmup(LambdaLR(optimizer, part), params, optimizer, steps=steps)
 
 
 def snapshot_epochs(params: CosineParams, epochs: int) -> tuple[int, ...]:
@@ -207,4 +207,4 @@ class OneCycle:
             final_div_factor=params.end,
             cycle_momentum=False,
         )
-        return warmed(cycle, params, optimizer, steps=steps)
+        return with_warmup(cycle, params, optimizer, steps=steps)

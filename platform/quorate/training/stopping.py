@@ -34,7 +34,7 @@ class BestEpoch:
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def badness(figures: dict[str, float], metric: Metric) -> float:
+def as_loss(figures: dict[str, float], metric: Metric) -> float:
     """Return an epoch's metric with its sign chosen so that lower is better."""
     value = figures[f"valid_{metric}"]
     return value if metric == "loss" else -value

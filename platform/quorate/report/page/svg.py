@@ -112,11 +112,11 @@ class Axes:
         """Grid, `ticks` of the axes and axis labels; ticks of the axes in `whole` are integers."""
         left, right, low, high = self.x.start, self.x.end, self.y.start, self.y.end
         parts = []
-        for value, said in self._said(self.y, "y", whole, 5):
+        for value, said in self._labelled_ticks(self.y, "y", whole, 5):
             place = self.y(value)
             parts.append(rule(left, place, right, place, "grid"))
             parts.append(text(left - 6, place + 3.5, said, "tick", "end"))
-        for value, said in self._said(self.x, "x", whole, x_count) if "x" in ticks else ():
+        for value, said in self._labelled_ticks(self.x, "x", whole, x_count) if "x" in ticks else ():
             place = self.x(value)
             parts.append(rule(place, low, place, low + 4, "axis"))
             parts.append(text(place, low + 16, said, "tick", "middle"))
@@ -163,7 +163,7 @@ class Axes:
         x, width = self.x(left), self.x(right) - self.x(left)
         return rectangle(x + 0.5, min(top, foot), max(width - 1, 0.5), abs(foot - top), f"bar {style}", title)
 
-    def _said(self, scale: Scale, axis: str, whole: str, count: int) -> Iterator[tuple[float, str]]:
+    def _labelled_ticks(self, scale: Scale, axis: str, whole: str, count: int) -> Iterator[tuple[float, str]]:
         ticks = scale.ticks(count)
         if axis in whole:
             ticks = sorted({float(round(value)) for value in ticks if scale.low <= round(value) <= scale.high})

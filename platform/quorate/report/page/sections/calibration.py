@@ -104,13 +104,13 @@ def _remarks(
     more = "try another final calibration (`final: beta` or `isotonic`)"
     if len(run.oof) < MANY_ROWS:
         more = f"{many(len(run.oof), 'row')} are few for calibration, and more rows would help"
-    yield _taken_at_its_word("out-of-fold rows", after, act, more, more)
+    yield _confidence_remark("out-of-fold rows", after, act, more, more)
     if tested is not None:
         folds = "test predictions average several folds, which lowers the confidence and raises the accuracy"
-        yield _taken_at_its_word("test rows", tested, note, "the test rows differ from the training rows", folds)
+        yield _confidence_remark("test rows", tested, note, "the test rows differ from the training rows", folds)
 
 
-def _taken_at_its_word(
+def _confidence_remark(
     rows: str, found: CalibrationFigures, cautious: Callable[[str], Remark], sure: str, unsure: str
 ) -> Remark:
     """Compare confidence with accuracy. `sure` and `unsure` explain a gap; `cautious` is the tone for `unsure`."""

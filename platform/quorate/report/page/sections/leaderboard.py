@@ -32,7 +32,7 @@ class SortableColumn:
     ensemble: Number | None = None
     """The value of the ensemble; None if it has none."""
 
-    def said(self, row: LeaderboardRow) -> str:
+    def format(self, row: LeaderboardRow) -> str:
         """The value of a row as text."""
         value = self.of(row) if isinstance(row, LeaderboardMember) else self.ensemble and self.ensemble(row)
         if value is None:

@@ -89,7 +89,7 @@ def _sets(run: RunData) -> SetSizes:
         return SetSizes(split.words, shares, float(sizes.mean()), None)
     held = members[np.arange(len(split)), split.y]
     low, high = wilson(int(held.sum()), len(split))
-    promised = promise.reach(coverage=COVERAGE)
+    promised = promise.coverage_range(coverage=COVERAGE)
     return SetSizes(split.words, shares, float(sizes.mean()), float(held.mean()), low, high, promised)
 
 
