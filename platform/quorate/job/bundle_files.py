@@ -1,4 +1,4 @@
-"""Pack a finished job, or one network made from it, into a bundle."""
+"""Packs a finished job, or one network that was made from it, into a bundle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import JobSpec
 
 _DATA_KEYS = ("label", "labels", "images", "groups", "missing", "separator", "on_corrupt")
-"""Keys of a job's `data` that decide how files of new rows are read."""
+"""Keys of a job's `data` that files of later rows are read by."""
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "safetensors", "skops")
 
 
@@ -45,7 +45,7 @@ def pack_bundle(
     board: Leaderboard,
     results: Results,
 ) -> Path:
-    """Write the bundle of a job to `folder`; raises `Damaged` if the store has lost a member meanwhile."""
+    """Write the bundle of a job to `folder`; raises `Damaged` where the store lost a member meanwhile."""
     assembly, combination = ensemble.assembly, ensemble.combination
     files: dict[str, bytes] = {}
     members = []
@@ -77,27 +77,27 @@ def pack_bundle(
 
 
 def member_sizes(production: Production, results: Results) -> dict[str, int]:
-    """Size in bytes of the files of each member that has models, by its label. Those with weight are in the bundle."""
+    """Bytes of the files of each member that has models, by its label: in the bundle, where it has a weight."""
     return {label: sum(map(results.size, fits)) for label, fits in production.fits.items() if fits}
 
 
 @dataclass(frozen=True, eq=False)
 class SingleNetwork:
-    """One network as an ensemble of its own: the content of its bundle."""
+    """One network as an ensemble of its own: what a bundle of it says."""
 
     name: str
     folds: Mapping[int, Mapping[str, bytes]]
     """The files of its models, by the number of the fold."""
     temperature: float
     run: str
-    """The name of the run from which it was made, a slash, and its own name."""
+    """The name of the run that it comes from, a slash, and its own name."""
     oof: Mapping[str, float]
-    """Metrics on training rows that were not used for the network and its temperature."""
+    """Figures on training rows that neither the network nor its temperature has seen."""
     test: Mapping[str, float] | None
     row_losses: NDArray[np.float64]
-    """Log-loss of the training rows (N,) that `oof` was computed on, NaN elsewhere."""
+    """Of the training rows (N,) behind `oof`, NaN elsewhere."""
     unseen: bytes | None = None
-    """The file that `unseen_file` returns for these rows; without it there are no conformal sets."""
+    """What `unseen_file` makes of those rows; without it there are no conformal sets."""
 
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork, notes: Mapping[str, bytes]) -> Path:
@@ -126,7 +126,7 @@ def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork,
 
 
 def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
-    """The origin of a bundle, and the format of its rows."""
+    """Where a bundle comes from, and what its rows are."""
     return {
         "job": spec.name,
         "run": run,
@@ -149,15 +149,14 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
 
 
 def known_file(x: Inputs) -> dict[str, bytes]:
-    """The file with the values of the training rows, by its name; empty for images."""
+    """The file, by its name, that says what the training rows held; none for images."""
     return {KNOWN: KnownValues.of(x).to_bytes()} if isinstance(x, Table) else {}
 
 
 def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | None = None) -> bytes:
-    """The file with the cross-fitted log-loss of every row (N,).
+    """The cross-fitted log-loss of every row (N,), NaN where some member lacks it or where it does not count.
 
-    It is NaN for rows that a member does not cover and for rows that do not count. The `groups` (N,) of the rows are
-    required to compare the losses of two ensembles.
+    With the `groups` (N,) of the rows, as whoever compares the losses needs them.
     """
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, loss=row_losses, **({} if groups is None else {"groups": groups}))
@@ -165,10 +164,7 @@ def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | N
 
 
 def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArray[np.int64]) -> bytes:
-    """The file for conformal sets and abstention, from cross-fitted probabilities (N, K) and labels (N,).
-
-    `rows` (N,) are the rows that all members cover; only these are used.
-    """
+    """What combinations that had not seen the `rows` (N,) that all members cover say of these, from (N, K)."""
     proba, labels = crossfit[rows], y[rows]
     content = io.BytesIO()
     confidence, right = proba.max(axis=1), proba.argmax(axis=1) == labels
@@ -178,11 +174,11 @@ def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArr
 
 
 def _resize(spec: JobSpec) -> int | None:
-    """The size to which photographs were resized, for new photographs."""
+    """How photographs were brought to the input's size, for those that come later."""
     resize: int | None = getattr(spec.data, "resize", None)
     return resize
 
 
 def _needs(header: dict[str, Any]) -> dict[str, str]:
-    """The package that a member requires to be loaded, and the reason, from its header."""
+    """The package that a member cannot be loaded without, and why, as its header says."""
     return {key: header[key] for key in ("requires", "reason", "loader") if key in header}

@@ -255,7 +255,7 @@ class Tracker:
         self._journal.end(uid, status, ended)
 
     def _data(self, uid: str, context: str) -> None:
-        """Write the rows of a run as a dataset of MLflow, if there are such rows."""
+        """The rows of a run as a data set of MLflow's, where there are such rows."""
         data = self._plan.context.train if context == "training" else self._plan.context.test
         if data is None:
             return

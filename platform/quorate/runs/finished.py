@@ -57,7 +57,7 @@ class FinishedRun:
 
 
 def reopen(folder: RunFolder) -> FinishedRun:
-    """Open the run and its data again; raises `UserError` if the data have changed or the run is incomplete."""
+    """The run with its data as they are now; raises `UserError` where they are others, or the run is not whole."""
     manifest, board = read_manifest(folder.bundle), folder.board()
     saved = folder.arrays("oof.npz")
     job = load_job(folder.path / "job.json")
@@ -71,8 +71,8 @@ def reopen(folder: RunFolder) -> FinishedRun:
     if train.fingerprint != manifest["data"]["fingerprint"]:
         raise UserError(
             f"the data have changed since the run {folder.name} (it was trained on {manifest['data']['rows']:,} rows, "
-            f"now there are {len(train):,}, or others), so its out-of-fold predictions do not belong to these rows; "
-            "restore the data, or start the job again"
+            f"now there are {len(train):,}, or others), so its out-of-fold predictions are not of these rows; restore "
+            "the data, or start the job again"
         )
     if saved["ensemble"].shape != (len(train), train.n_classes) or not np.array_equal(saved["y"], train.y):
         raise UserError(f"{folder.path / 'oof.npz'} does not belong to the rows of this run; start the job again")

@@ -55,7 +55,7 @@ def past_runs(runs: Path) -> list[PastRun]:
 
 
 def state_of(run: RunFolder) -> State:
-    """The state of a run. While it runs, its process holds a lock on the journal, which ends with the process."""
+    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it."""
     if (run.path / BOARD).is_file():
         return "finished"
     path = run.path / journal.NAME

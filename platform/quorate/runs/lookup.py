@@ -12,7 +12,7 @@ def runs_folder() -> Path:
 
 
 def bundle_folder(run: str | None) -> Path:
-    """The folder of the bundle of a run. A bundle in MLflow (`models:/NAME@champion`) is downloaded."""
+    """The bundle of a run, or of a model in MLflow's registry (`models:/NAME@champion`), which is downloaded."""
     from quorate.runs.folder import RunFolder
 
     if run is not None and run.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
