@@ -138,17 +138,17 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, closing:
     """Open the journal of the run and start the process that sends it to MLflow; close it with the job's status."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
-    mirror = Tracker(journal, job.spec, plan, run=folder.name)
+    tracker = Tracker(journal, job.spec, plan, run=folder.name)
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
-        yield mirror
+        yield tracker
     except Interrupted:
-        mirror.close("KILLED")
+        tracker.close("KILLED")
         raise
     except BaseException:
-        mirror.close("FAILED")
+        tracker.close("FAILED")
         raise
-    mirror.close("FINISHED")
+    tracker.close("FINISHED")
     if shipper is not None:
         _say_tracking(console, shipper, most=max(0.0, min(closing.left(), _WAIT_FOR_SHIPPER)))
 
