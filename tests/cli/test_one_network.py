@@ -93,7 +93,7 @@ def test_soup_writes_a_bundle_that_other_commands_take(
     code, out, err = quorate("soup", "--store", store, "-o", str(folder))
 
     assert code == 0, err
-    for words in ("2 members, slow, fast", "(best alone)", "soup, calibrated", "the optimism of the choice is"):
+    for words in ("2 members, slow, fast", "(best alone)", "soup, calibrated", "is the optimism of the choice"):
         assert words in " ".join(out.split())
     assert "left out: fresh: it has other starting weights" in out
     usable(quorate, folder, labelled)

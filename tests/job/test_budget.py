@@ -116,7 +116,7 @@ def test_below_the_quorum_the_job_fails_and_says_what_it_would_take(here: Here) 
     said = str(failed.value)
     assert "no quorum: 0 of 2 members" in said
     assert "member slow, copy 1, fold 1: out of time: it takes about 300.0 s" in said
-    assert "the budget of 60 s is too short: a fold of 1 of the 2 members would take about 5 min" in said
+    assert "the budget of 60 s is too short: the quorum (one fold of 1 of the 2 members) needs about 5 min" in said
 
 
 def _some_images() -> object:

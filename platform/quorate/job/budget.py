@@ -243,10 +243,10 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
     quickest = min(plan.runs, key=work.estimates.least_seconds)
     what = f"an epoch of {quickest.label}" if epochs_of(quickest) else quickest.label
     return (
-        f"the budget of {say_time(budget.seconds)} is too short: a fold of {need} of the {len(plan.labels)} members "
-        f"would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, and {what}, which "
-        f"is the minimum for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; finished work is "
-        "kept: start again with a longer budget to continue"
+        f"the budget of {say_time(budget.seconds)} is too short: the quorum (one fold of {need} of the "
+        f"{len(plan.labels)} members) needs about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))}, and "
+        f"the smallest ensemble ({what}) about {in_all(work.estimates.least_seconds(quickest))}; finished work is kept, "
+        "so start again with a longer budget to continue"
     )
 
 

@@ -86,8 +86,8 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     if any(len(fold["taken"]) > 1 for fold in found["folds"]):
         yield Text(
             f"the log-loss of the soup is {_less(choice['gain_on_choice'])} than that of the best member on the "
-            f"rows of the choice, and {_less(choice['gain_on_estimate'])} on the other rows: the optimism of the "
-            f"choice is {choice['optimism']:+.4f}"
+            f"rows that it was chosen on, and {_less(choice['gain_on_estimate'])} on the other rows; the difference, "
+            f"{choice['optimism']:+.4f}, is the optimism of the choice"
         )
     else:
         yield Text("no average was as good as the best member alone, so the soup is that member", style="yellow")

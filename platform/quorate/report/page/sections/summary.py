@@ -160,7 +160,7 @@ def _from_board(run: RunData) -> list[Remark]:
         )
     if budget and (below := budget.below_quorum):
         there = many(below.members, "member")
-        said.append(act(f"The budget left time for {there}; the quorum needs {below.needed}."))
+        said.append(act(f"Only {there} had a finished fold when the budget ended; the quorum is {below.needed}."))
     return said
 
 
