@@ -48,7 +48,7 @@ class Here:
         return self.job_file
 
     def run(self, job: dict[str, Any], *overrides: str, pictures: bool = False) -> dict[str, Any]:
-        """The leaderboard of the job, run in this process."""
+        """The leaderboard of the job, run in this process, as scripts read it from `leaderboard.json`."""
         return self.run_loaded(load_job(self.write(job), overrides), pictures=pictures)
 
     def run_loaded(self, loaded: Job, *, pictures: bool = False) -> dict[str, Any]:
@@ -57,9 +57,11 @@ class Here:
         options = Options(store, self.folder / "runs", executor, pictures=pictures)
         text = io.StringIO()
         try:
-            return run_job(loaded, options, console=Console(file=text, width=200), stop=StopRequest())
+            board = run_job(loaded, options, console=Console(file=text, width=200), stop=StopRequest())
         finally:
             self.said = text.getvalue()
+        found: dict[str, Any] = json.loads(board.to_text())
+        return found
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """The real command in this folder."""

@@ -259,7 +259,7 @@ def test_a_class_with_fewer_rows_than_folds_lowers_the_folds_with_a_warning(
     X, y = iris
     rows = np.r_[0:50, 50:53]
 
-    with pytest.warns(UserWarning, match="the class '1' has 3 rows: 3 folds are made instead of 5"):
+    with pytest.warns(UserWarning, match="the class '1' has 3 rows: 3 folds are used instead of 5"):
         ensemble = EnsembleClassifier({"linear": "logistic"}).fit(X[rows], y[rows])
 
     assert np.isfinite(ensemble.oof_proba_).all()
@@ -415,7 +415,7 @@ def test_wrong_parameters_are_named_when_it_is_fitted(
 
 
 def test_a_lost_member_is_a_warning_and_too_many_are_an_error(iris: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.warns(UserWarning, match=r"the ensemble is made without bad \(failed\)"):
+    with pytest.warns(UserWarning, match=r"the ensemble does not contain bad \(failed\)"):
         ensemble = quick(members=QUICK | {"bad": {"kind": "odd", "what": "raise"}}).fit(*iris)
     assert ensemble.score(*iris) > 0.9
 
@@ -429,7 +429,7 @@ def test_what_the_budget_left_out_is_a_warning_and_the_next_fit_goes_on(
     members = QUICK | {"slow": {"kind": "odd", "what": "wait", "price": 60}}
     ensemble = quick(members=members, budget=12, store=tmp_path / "store")
 
-    with pytest.warns(UserWarning, match=r"the budget was too small for all of slow \(out of time\)"):
+    with pytest.warns(UserWarning, match=r"the budget was too short to finish slow \(out of time\)"):
         ensemble.fit(*iris)
 
     assert ensemble.score(*iris) > 0.9

@@ -95,7 +95,7 @@ def test_no_place_in_a_bundle_makes_loading_it_import_code(what: str, run: Path,
     assert not (tmp_path / "imported").exists() and MODULE not in sys.modules
     if "name alone" not in what and "initialization" not in what:
         with pytest.raises(UserError, match=MODULE):
-            servable(run / "bundle", verified=True)
+            servable(run / "bundle")
     for said in (MODULE, "--allow-code", "allow_code=True"):
         assert said in str(refused.value)
     with pytest.raises(UserError, match=MODULE):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.bundle.manifests import a_manifest
 from tests.cli.conftest import InFolder
 
 from quorate.bundle import write_bundle
+from quorate.bundle.manifest import hashes_of
 from quorate.cli.environment import OUTPUT, explain_os_error
 from quorate.store.backend import LocalBackend
 
@@ -85,8 +87,10 @@ def test_a_full_disk_leaves_no_part_of_a_bundle(tmp_path: Path, monkeypatch: pyt
     write = Path.write_bytes
     monkeypatch.setattr(Path, "write_bytes", lambda path, content: full() if path.name == "b" else write(path, content))
 
+    files = {"a": b"1", "b": b"2"}
+
     with pytest.raises(OSError) as raised:
-        write_bundle(tmp_path / "bundle", {}, {"a": b"1", "b": b"2"})
+        write_bundle(tmp_path / "bundle", a_manifest(files=hashes_of(files)), files)
 
     assert str(raised.value.filename).endswith("bundle.partial/b")
     assert list(tmp_path.iterdir()) == []

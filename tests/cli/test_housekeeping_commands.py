@@ -281,6 +281,21 @@ def test_a_damaged_leaderboard_is_told_and_the_run_can_be_removed(content: str, 
     assert not run.exists()
 
 
+def test_a_leaderboard_of_a_later_version_is_refused_and_its_run_counts_as_finished(
+    command: Command, folder: Path
+) -> None:
+    run = next(folder.glob("runs/*"))
+    (run / "leaderboard.json").write_text('{"version": 2}')
+
+    code, out, _ = command(folder, "runs", "list", "--json")
+    (found,) = [found for found in json.loads(out) if found["name"] == run.name]
+    assert (code, found["state"], found["members"], found["oof_nll"]) == (0, "finished", 2, None)
+    for arguments in (("leaderboard", "--run", run.name), ("runs", "compare", run.name, run.name)):
+        code, _, err = command(folder, *arguments)
+        assert code == 2
+        assert "leaderboard.json has version 2, but this Quorate reads versions up to 1" in " ".join(err.split())
+
+
 def test_a_run_is_removed_and_the_others_stay(command: Command, folder: Path) -> None:
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "precious").write_text("kept")
@@ -297,8 +312,8 @@ def test_a_run_is_removed_and_the_others_stay(command: Command, folder: Path) ->
     ("run", "said"),
     [
         ("link", "is a link to"),
-        ("elsewhere/run", "does not lie in"),
-        ("runs/../elsewhere/run", "does not lie in"),
+        ("elsewhere/run", "is not in"),
+        ("runs/../elsewhere/run", "is not in"),
         ("runs", "there is no run 'runs'"),
         ("..", "there is no run '..'"),
         ("bundle-only", "there is no run"),
@@ -368,7 +383,7 @@ def test_a_run_whose_process_lives_is_running_and_not_removed(
     code, _, errors = command(folder, "runs", "remove", "going", "--yes")
 
     assert code == 2
-    assert "going is running; end it first" in errors
+    assert "going is running; stop it first" in errors
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert state_of(run) == "interrupted"
@@ -383,6 +398,20 @@ def test_the_journal_tells_how_an_unfinished_run_ended(
     writer.communicate(f"{status}\n")
 
     assert state_of(RunFolder(folder / "runs" / "going")) == state
+
+
+def test_a_run_with_a_damaged_journal_is_damaged_and_still_listed(
+    command: Command, folder: Path, writer: subprocess.Popen[str]
+) -> None:
+    journal = folder / "runs" / "going" / "journal.jsonl"
+    with journal.open("a") as file:
+        file.write('{"kind": "end", "uid": "job"}\n')
+    assert state_of(RunFolder(journal.parent)) == "running"
+    writer.kill()
+    writer.wait()
+
+    assert state_of(RunFolder(journal.parent)) == "damaged"
+    assert "going" in command(folder, "runs")[1]
 
 
 def test_a_run_that_is_just_being_made_counts_as_running(folder: Path) -> None:

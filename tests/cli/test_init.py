@@ -21,6 +21,7 @@ from quorate.autoconfig import archive, folder
 from quorate.execution.interrupt import StopRequest
 from quorate.job.run import Options, run_job
 from quorate.plan.opening import open_data
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import load_job
 from quorate.store import open_store
 
@@ -34,7 +35,7 @@ def init(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quorate_in: Init) -> I
     return partial(quorate_in, tmp_path, "init", columns=200)
 
 
-def smoke(job: Path, *overrides: str) -> dict[str, Any]:
+def smoke(job: Path, *overrides: str) -> Leaderboard:
     """The leaderboard of the written job at the smallest size."""
     spec = load_job(job).spec
     small = ["execution.executor=local", "execution.budget=null", "tracking.enabled=false"]
@@ -98,8 +99,8 @@ def test_digits_in_an_archive_give_a_job_that_runs_as_it_is(init: Init, tmp_path
     assert (spec.validation.scheme, spec.validation.folds) == ("kfold", 5)
     assert spec.name == "digits"
     board = smoke(tmp_path / "job.yaml", "data.limit=200", "validation.folds=2")
-    assert board["tasks"]["failed"] == 0
-    assert len(board["members"]) == len(spec.members)
+    assert board.tasks.failed == 0
+    assert len(board.members) == len(spec.members)
 
 
 def test_every_choice_stands_beside_its_rule_and_the_fingerprint_above(init: Init, tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
     assert re.search(r"on_corrupt: skip +# 2 of 38 files are corrupt: dog3.png, eel1.png", text)
     assert "size: 20" in text
     board = smoke(tmp_path / "job.yaml", "validation.folds=2")
-    assert board["tasks"]["failed"] == 0
+    assert board.tasks.failed == 0
     assert len(open_data(load_job(tmp_path / "job.yaml")).train) == 36
 
 
@@ -207,7 +208,7 @@ def test_identifiers_constants_dates_and_empty_columns_are_ignored_with_the_reas
     assert re.search(r"site: ignore +# the same value in every row", text)
     assert re.search(r"when: ignore +# dates cannot be features; use `time: when`", text)
     board = smoke(tmp_path / "job.yaml", "validation.folds=2")
-    assert board["tasks"]["failed"] == 0
+    assert board.tasks.failed == 0
 
 
 def test_test_rows_beside_the_training_rows_are_tested_on_and_their_leak_is_told(init: Init, tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_labels_that_are_equal_as_numbers_are_classes_of_their_own_as_in_trainin
     assert code == 0, err
     assert json.loads(out)["fingerprint"]["classes"] == {"01": 40, "1": 40, "2": 40}
     board = smoke(tmp_path / "job.yaml", "validation.folds=2")
-    assert board["tasks"]["failed"] == 0
+    assert board.tasks.failed == 0
 
 
 def test_a_budget_that_the_cheapest_job_exceeds_is_told(init: Init, tmp_path: Path) -> None:

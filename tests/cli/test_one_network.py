@@ -65,7 +65,7 @@ def test_distill_as_json_is_what_the_bundle_holds(quorate: Command, tmp_path: Pa
 
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "student/distillation.json").read_text())
-    assert json.loads(out)["teaching"]["hard"] == 0.3
+    assert json.loads(out)["training"]["hard"] == 0.3
 
 
 def test_a_pretrained_student_is_shown_as_it_learns(quorate: Command, tmp_path: Path) -> None:
@@ -93,13 +93,13 @@ def test_soup_writes_a_bundle_that_other_commands_take(
     code, out, err = quorate("soup", "--store", store, "-o", str(folder))
 
     assert code == 0, err
-    for words in ("2 ingredients, slow, fast", "(best alone)", "soup, calibrated", "the optimism of the choice is"):
+    for words in ("2 members, slow, fast", "(best alone)", "soup, calibrated", "is the optimism of the choice"):
         assert words in " ".join(out.split())
     assert "left out: fresh: it has other starting weights" in out
     usable(quorate, folder, labelled)
     code, out, _ = quorate("soup", "--store", store, "-o", str(tmp_path / "two"), "--members", "slow,fast", "--json")
     assert code == 0
-    assert json.loads(out)["ingredients"] == ["slow", "fast"]
+    assert json.loads(out)["members"] == ["slow", "fast"]
 
 
 @pytest.mark.parametrize(

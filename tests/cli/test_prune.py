@@ -112,7 +112,8 @@ def test_rows_in_groups_are_estimated_as_the_job_and_its_report_have_it(quorate_
 
     expected = combined(saved["members"].tolist())
     assert not expected.guarded
-    assert board["ensemble"]["oof"]["nll"] == pytest.approx(expected.scores["nll"], abs=1e-6)
+    assert board.ensemble.oof is not None
+    assert board.ensemble.oof.nll == pytest.approx(expected.scores["nll"], abs=1e-6)
     assert best_single(read_run(folder, RunInputs.reopened(folder))).nll == pytest.approx(expected.best_single_nll)
     steps = json.loads(said)["steps"]
     assert steps[1]["nll"] == pytest.approx(combined(steps[1]["left"]).combiner_nll - expected.scores["nll"])
@@ -126,15 +127,15 @@ def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
     written = json.loads(said)["pruned"]
     assert code == 0 and len(written["members"]) == 2
     manifest, before = verified_manifest(tmp_path / "two"), verified_manifest(run / "bundle")
-    assert [entry["name"] for entry in manifest["members"]] == written["members"]
-    assert manifest["metrics"]["oof"] == pytest.approx(crossfitted(run, written["members"]))
-    assert set(manifest["files"]) - {"losses.npz", "unseen.npz"} < set(before["files"])
+    assert [member.name for member in manifest.members] == written["members"]
+    assert manifest.metrics.oof == pytest.approx(crossfitted(run, written["members"]))
+    assert set(manifest.files) - {"losses.npz", "unseen.npz"} < set(before.files)
     bundle, whole = Bundle.load(tmp_path / "two"), Bundle.load(run / "bundle")
     with np.load(run / "test.npz") as saved:
-        assert manifest["metrics"]["test"]["accuracy"] > 0.9
-        places = [[entry["name"] for entry in before["members"]].index(name) for name in written["members"]]
+        assert manifest.metrics.test["accuracy"] > 0.9
+        places = [[member.name for member in before.members].index(name) for name in written["members"]]
         expected = scores(bundle._combination.apply(saved["proba"][places]), saved["y"])
-    assert manifest["metrics"]["test"] == pytest.approx(expected)
+    assert manifest.metrics.test == pytest.approx(expected)
     rows = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
     mine, theirs = (one.predict(rows, members=True).members or {} for one in (bundle, whole))
     for name in written["members"]:
@@ -149,14 +150,14 @@ def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test
     with np.load(copy / "test.npz") as saved:
         arrays = dict(saved)
     code, said, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "a"), "--json")
-    names, kept = verified_manifest(run / "bundle")["members"], json.loads(said)["pruned"]["members"]
-    assert code == 0 and verified_manifest(tmp_path / "a")["metrics"]["test"]
-    arrays["tested"][[entry["name"] for entry in names].index(kept[0])] = False
+    names, kept = verified_manifest(run / "bundle").members, json.loads(said)["pruned"]["members"]
+    assert code == 0 and verified_manifest(tmp_path / "a").metrics.test
+    arrays["tested"][[member.name for member in names].index(kept[0])] = False
     np.savez(copy / "test.npz", **arrays)
 
     code, _, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "b"), "--json")
 
-    assert code == 0 and verified_manifest(tmp_path / "b")["metrics"]["test"] is None
+    assert code == 0 and verified_manifest(tmp_path / "b").metrics.test is None
 
 
 def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
@@ -260,7 +261,7 @@ def test_a_damaged_job_is_refused_without_a_traceback(quorate_in: InFolder, run:
     code, _, said = quorate_in(tmp_path, "prune", "--run", "damaged")
 
     assert code == 2
-    assert "job.json is no job that can be read here" in said and "Traceback" not in said
+    assert "job.json cannot be read as a job" in said and "Traceback" not in said
 
 
 def test_members_are_taken_away_though_the_job_s_files_are_gone(quorate_in: InFolder, grouped: Path) -> None:

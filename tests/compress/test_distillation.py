@@ -72,9 +72,10 @@ def test_the_figures_are_those_of_the_bundle_on_the_test_rows(teachers: Here, tm
         accuracy_score(run.context.test.y, proba.argmax(axis=1)), abs=1e-6
     )
     board = run.folder.board()
-    assert by_name["ensemble"]["test"] == board["ensemble"]["test"]
-    best = min(board["members"], key=lambda row: row["oof"]["nll"])
-    assert by_name[best["name"]]["test"] == best["test"]
+    best = board.ranked[0]
+    assert board.ensemble.test is not None and best.test is not None
+    assert by_name["ensemble"]["test"] == board.ensemble.test.by_name
+    assert by_name[best.name]["test"] == best.test.by_name
     assert json.loads((tmp_path / "student" / distilling.FIGURES).read_text()) == found
 
 
@@ -84,7 +85,7 @@ def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, t
 
     with np.load(tmp_path / "student" / LOSSES) as saved:
         held = np.flatnonzero(np.isfinite(saved["loss"]))
-    assert len(held) == found["teaching"]["held_out"] == 24
+    assert len(held) == found["training"]["held_out"] == 24
     rows = run.context.train.take(held)
     raw = load_member(tmp_path / "student/members/student/0").predict_proba(rows.x).astype(np.float64)
     best = minimize_scalar(
@@ -188,7 +189,7 @@ def test_unlabelled_images_are_taught_too(
     np.testing.assert_array_equal((x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1), UNLABELLED)
     assert recipe.weight is not None
     assert (recipe.weight[180:] == 0).all() and (recipe.weight[:180] > 0).all()
-    assert (found["teaching"]["rows"], found["teaching"]["unlabelled"]) == (180, 30)
+    assert (found["training"]["rows"], found["training"]["unlabelled"]) == (180, 30)
 
 
 def test_views_that_no_epoch_would_take_are_not_asked_about(
@@ -197,7 +198,7 @@ def test_views_that_no_epoch_would_take_are_not_asked_about(
     found = taught(run_of(teachers), tmp_path / "student", epochs=2, views=1000)
 
     ((x, recipe),) = seen
-    assert found["teaching"]["views"] == recipe.parts == 2
+    assert found["training"]["views"] == recipe.parts == 2
     assert len(x) == 2 * 216
 
 
@@ -247,7 +248,7 @@ def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Pat
 
     found = taught(run_of(here), tmp_path / "student", views=0)
 
-    assert found["teaching"] | {"temperature": 0, "hard": 0} == {
+    assert found["training"] | {"temperature": 0, "hard": 0} == {
         "temperature": 0,
         "hard": 0,
         "views": 0,
@@ -278,9 +279,7 @@ def test_a_table_is_distilled_too(customers: Here, tmp_path: Path) -> None:
 
 def test_the_student_varies_its_images_as_the_best_network_does(teachers: Here) -> None:
     folder = RunFolder(teachers.newest_run())
-    best = min((row for row in folder.board()["members"] if row["kind"] == "net"), key=lambda row: row["oof"]["nll"])[
-        "name"
-    ]
+    best = next(row.name for row in folder.board().ranked if row.kind == "net")
     theirs = load_job(folder.path / "job.json").spec.members[best].augment
 
     def of(*overrides: str) -> Any:
@@ -435,7 +434,7 @@ def test_a_member_that_does_not_cover_the_held_out_rows_is_not_compared_there(
 ) -> None:
     # given: the leaderboard's best member lacks the first fold
     run = reopen(copied)
-    best = min((row for row in run.board["members"] if row["oof"]), key=lambda row: row["oof"]["nll"])["name"]
+    best = run.board.ranked[0].name
     saved, place = copied.arrays("oof.npz"), run.members.index(best)
     lost = run.context.folds[0].valid
     saved["mask"][place, lost] = False

@@ -1,4 +1,4 @@
-"""The greedy soup is what going through the recipe by hand gives, and no worse than its best ingredient."""
+"""The greedy soup is what going through the recipe by hand gives, and no worse than its best network."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_where_every_pair_that_helps_is_tried_it_finds_the_best_of_all_subsets()
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_it_is_between_the_best_ingredient_and_the_best_of_all_subsets(seed: int) -> None:
+def test_it_is_between_the_best_member_and_the_best_of_all_subsets(seed: int) -> None:
     random = np.random.default_rng(seed)
     loss_of = distance(random.normal(size=(5, 3)), random.normal(size=3) * 0.3)
     losses = [loss_of((i,)) for i in range(5)]

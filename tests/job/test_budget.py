@@ -27,6 +27,7 @@ from quorate.registry import DATASETS
 from quorate.report.leaderboard import as_table
 from quorate.results.results import Fit
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import Leaderboard, QuorumShortfall, UncountedMember
 from quorate.spec import QuorumSpec
 
 QUICK = {**SMALL, "members": {"logistic": {"kind": "logistic"}, "cnn": NET}}
@@ -74,7 +75,7 @@ def test_what_a_short_budget_cut_off_goes_on_to_the_bits_of_the_undisturbed_job(
     assert cnn["status"] in ("out of time", "stopped early") and cnn["folds"] >= 1
     table = Console(width=80, color_system=None)
     with table.capture() as captured:
-        table.print(as_table(cut, width=80))
+        table.print(as_table(Leaderboard.model_validate(cut), width=80))
     assert "…" not in captured.get() and (f"{cnn['folds']}/2 folds" in captured.get() or "stopped" in captured.get())
     assert sum(row["weight"] for row in cut["members"]) == pytest.approx(1, abs=1e-5)
     assert len(Bundle.load(here.newest_run() / "bundle").predict(_some_images()).proba) == 20
@@ -115,7 +116,7 @@ def test_below_the_quorum_the_job_fails_and_says_what_it_would_take(here: Here) 
     said = str(failed.value)
     assert "no quorum: 0 of 2 members" in said
     assert "member slow, copy 1, fold 1: out of time: it takes about 300.0 s" in said
-    assert "the budget of 60 s is too short: a fold of 1 of the 2 members would take about 5 min" in said
+    assert "the budget of 60 s is too short: the quorum (one fold of 1 of the 2 members) needs about 5 min" in said
 
 
 def _some_images() -> object:
@@ -152,8 +153,8 @@ def test_half_of_all_rows_suffice_to_keep_a_member(plan: Plan) -> None:
     there = turnout(plan, work, QuorumSpec())
     assert there.folds.tolist() == [True, False] and there.members.all() and not there.short
     part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.ones(3, dtype=bool))
-    assert (part["rows"], part["of_rows"], part["not_counted"]) == (21, 40, [])
-    assert (part["folds"], part["of_folds"]) == (1, 2)
+    assert (part.rows, part.of_rows, part.not_counted) == (21, 40, ())
+    assert (part.folds, part.of_folds) == (1, 2)
 
 
 def test_a_member_that_holds_the_others_below_enough_rows_is_left_out(
@@ -165,7 +166,7 @@ def test_a_member_that_holds_the_others_below_enough_rows_is_left_out(
     there = turnout(plan, work, QuorumSpec())
     assert there.folds.tolist() == [True, True]
     part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.ones(3, dtype=bool))
-    assert part["not_counted"] == [{"member": "c", "reason": "which has 1 of 2 folds and lacks fold 2"}]
+    assert part.not_counted == (UncountedMember(member="c", reason="which has 1 of 2 folds and lacks fold 2"),)
     assert turnout(plan, work, QuorumSpec(members=1.0)).folds.tolist() == [True, False], "the quorum stays"
 
 
@@ -224,7 +225,7 @@ def test_where_time_left_no_quorum_those_that_are_there_count(plan: Plan) -> Non
         assert there.members.tolist() == [True, False, False] and there.folds.tolist() == [True, False]
         assert there.short and there.quorum == quorum.of(3)
     part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.zeros(3, dtype=bool))
-    assert part["below_quorum"] == {"members": 1, "needed": 2}
+    assert part.below_quorum == QuorumShortfall(members=1, needed=2)
 
 
 def test_a_quorum_that_failures_have_cost_is_not_given_up_for_want_of_time(plan: Plan) -> None:

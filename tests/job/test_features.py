@@ -223,7 +223,7 @@ def test_a_budget_that_is_too_short_for_the_features_says_so(weights, tmp_path):
     ends = list(extraction.without(units))
 
     assert {type(event) for event in ends} == {OutOfTime} and len(ends) == len(units)
-    assert ends[0].message.startswith("the features of timm/test_resnet, training rows 1 to 512 were not there in time")
+    assert ends[0].message.startswith("the features of timm/test_resnet, training rows 1 to 512 were not ready in time")
     assert not any(extraction.can_begin(unit) for unit in units)
     assert not any(isinstance(event, Failed) for event in ends)
 

@@ -51,7 +51,7 @@ def test_every_member_that_weighs_something_is_trained_on_all_rows(refit: tuple[
     folder, board = refit
     manifest = verified_manifest(folder / "bundle")
 
-    assert [entry["folds"] for entry in manifest["members"] if entry["weight"]] == [
+    assert [list(member.folds) for member in manifest.members if member.weight] == [
         [f"members/{name}/all"] for name in ("forest", "linear", "cnn", "cnn.ema")
     ]
     train, test = rows()
@@ -114,8 +114,8 @@ def test_the_best_folds_are_those_of_the_least_validation_loss(here: Here) -> No
     run = here.newest_run()
 
     manifest, whole = verified_manifest(run / "bundle"), np.load(run / "oof.npz")
-    assert [len(entry["folds"]) for entry in manifest["members"]] == [2] * 4
-    assert "best 2 of 3 fold models" in manifest["production"]
+    assert [len(member.folds) for member in manifest.members] == [2] * 4
+    assert "best 2 of 3 fold models" in manifest.production
     train, test = rows()
     bundle = Bundle.load(run / "bundle")
     found = bundle.predict(test.x, members=True).members or {}
@@ -124,7 +124,7 @@ def test_the_best_folds_are_those_of_the_least_validation_loss(here: Here) -> No
     assert board["ensemble"]["test"]["nll"] == pytest.approx(nll(bundle.predict(test.x).proba, test.y), abs=1e-6)
     # the fold left out has the greatest loss of its member's predictions for its own rows
     linear = whole["members"].tolist().index("linear")
-    kept = [int(place.rpartition("/")[2]) for place in manifest["members"][linear]["folds"]]
+    kept = [int(place.rpartition("/")[2]) for place in manifest.members[linear].folds]
     folds = make_folds(train.y, ValidationSpec(folds=3), derive_seed(0, "folds"))
     losses = [nll(whole["proba"][linear][fold.valid], train.y[fold.valid]) for fold in folds.folds]
     assert kept == sorted(np.argsort(losses)[:2].tolist())

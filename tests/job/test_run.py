@@ -153,7 +153,7 @@ def test_local_and_ray_give_the_same_out_of_fold_hash(finished: Here, tmp_path: 
 
 
 def test_a_quorum_of_more_members_than_there_are_is_refused(here: Here) -> None:
-    with pytest.raises(SpecError, match=r"quorum.members: 5 members are needed, and the job has 4"):
+    with pytest.raises(SpecError, match=r"quorum.members: 5 members are required, but the job has 4"):
         here.run({**SMALL, "quorum": {"members": 5}})
 
 
@@ -228,7 +228,7 @@ def test_more_folds_than_rows_of_the_rarest_class_point_at_the_line(here: Here) 
 
 
 def test_a_member_that_no_machine_can_hold_is_refused_before_training(here: Here) -> None:
-    with pytest.raises(SpecError, match=r"members\.svm.*asks for 4096 cpus"):
+    with pytest.raises(SpecError, match=r"members\.svm.*requires 4096 cpus"):
         here.run({**SMALL, "members": {"svm": {"kind": "svm", "cpus": 4096}}})
 
     assert not (here.folder / "runs").exists()

@@ -43,7 +43,7 @@ def test_the_bundle_predicts_with_all_of_them(here: Here) -> None:
 
     answer = bundle.predict(data.x.subset(np.arange(7)))
 
-    assert len(bundle.manifest["members"]) == 5
+    assert len(bundle.manifest.members) == 5
     np.testing.assert_allclose(answer.proba.sum(1), 1, atol=1e-6)
 
 

@@ -86,7 +86,7 @@ def test_rows_that_no_model_could_get_right_are_named_and_decide_nothing(here: H
         "25 rows do not count in selection and scores"
     )
     assert out["note"] == said and said in here.said
-    assert said in " ".join(as_text(board).split())
+    assert said in " ".join(as_text(run.board()).split())
     assert said[1:] in (run.path / "report.html").read_text(encoding="utf-8")
     # every row has its prediction, and the figures are of those that count
     assert saved["mask"].all()
@@ -115,7 +115,7 @@ def test_diagnosis_pruning_and_distilling_leave_the_same_rows_out(here: Here, tm
         DistillationSettings(),
         tmp_path / "s",
     )
-    assert distilled["teaching"]["rows_with_teacher"] <= 125
+    assert distilled["training"]["rows_with_teacher"] <= 125
     assert "rare" not in set(visits()["label"].iloc[np.flatnonzero(np.isfinite(losses_of(tmp_path / "s")))])
     strict((tmp_path / "s" / "distillation.json").read_text(encoding="utf-8"))
     if sum(bool(row["weight"]) for row in board["members"]) > 1:

@@ -174,6 +174,7 @@ def short(): return np.zeros((9, 8, 8), np.uint8), np.arange(4)
 def single(): return np.zeros((9, 8, 8), np.uint8)
 def table(): return np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
 def fails(): return {}["missing"]
+def shadows(*, file_settings: int = 3): return pixels()
 """
 
 COMBINING = """
@@ -292,6 +293,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "arguments without a name": (
         {"members": net("mine.networks:stars")},
         r"the parameter \*\*rest cannot be passed by name",
+    ),
+    "parameter with the name of a method": (
+        {"data": "mine.rows:shadows"},
+        "the parameter name 'file_settings' is reserved; rename it",
     ),
     "annotation": ({"members": net("mine.networks:unreadable")}, "its signature cannot be read: NameError: .*Wdith"),
     "unknown key": (

@@ -11,10 +11,18 @@ import numpy as np
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.metrics import scores
+from quorate.job.leaderboard import split_scores
 from quorate.registry import COMBINERS
 from quorate.report.curve_findings import Curves
 from quorate.report.page.run import Reproduction, RunData, Split
+from quorate.runs.leaderboard import (
+    Leaderboard,
+    LeaderboardEnsemble,
+    LeaderboardMember,
+    MemberStatus,
+    SplitName,
+    TaskCounts,
+)
 
 KINDS = ("svm", "random_forest", "net", "logistic", "knn")
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
@@ -30,7 +38,7 @@ def finished(
     combiner: str = "calibrated_greedy",
     sharpness: float = 2.0,
     curves: bool = True,
-    status: Sequence[str] | None = None,
+    status: Sequence[MemberStatus] | None = None,
     seed: int = 0,
 ) -> RunData:
     """Members that are the more often right the greater `sharpness` is; the ensemble is their tempered mean."""
@@ -39,32 +47,35 @@ def finished(
     status = status if status is not None else ["ok"] * len(members)
     oof = _split("oof", random, len(members), rows, len(classes), weights, sharpness)
     tested = _split("test", random, len(members), test, len(classes), weights, sharpness) if test else None
-    board_rows = [
-        {
-            "name": name,
-            "kind": KINDS[m % len(KINDS)],
-            "status": status[m],
-            "folds": 2,
-            "of_folds": 2,
-            "weight": float(weights[m]),
-            "temperature": 1.0 + 0.2 * m,
-            "fit_seconds": 2.0 * (m + 1),
-            "oof": _rounded(oof.proba[m], oof.y),
-            "test": _rounded(tested.proba[m], tested.y) if tested else None,
-        }
+    board_rows = tuple(
+        LeaderboardMember(
+            name=name,
+            kind=KINDS[m % len(KINDS)],
+            status=status[m],
+            folds=2,
+            of_folds=2,
+            weight=float(weights[m]),
+            temperature=1.0 + 0.2 * m,
+            fit_seconds=2.0 * (m + 1),
+            oof=split_scores(oof.proba[m], oof.y),
+            test=split_scores(tested.proba[m], tested.y) if tested else None,
+        )
         for m, name in enumerate(members)
-    ]
-    ensemble = {
-        "combiner": combiner,
-        "temperature": 0.9,
-        "oof": _rounded(oof.ensemble, oof.y),
-        "test": _rounded(tested.ensemble, tested.y) if tested else None,
-        "best_single": {"oof_nll": 0.1},
-        "note": None,
-        "candidates": [],
-    }
-    tasks = {"total": 6, "trained": 6, "reused": 0, "failed": 0}
-    board = {"run": "made-up-1", "job": "made-up", "tasks": tasks, "ensemble": ensemble, "members": board_rows}
+    )
+    board = Leaderboard(
+        job="made-up",
+        tasks=TaskCounts(total=6, trained=6, reused=0, failed=0),
+        ensemble=LeaderboardEnsemble(
+            combiner=combiner,
+            temperature=0.9,
+            oof=split_scores(oof.ensemble, oof.y),
+            test=split_scores(tested.ensemble, tested.y) if tested else None,
+        ),
+        members=board_rows,
+        oof_sha256="0" * 64,
+        run="made-up-1",
+        seconds=20.0,
+    )
     pixels = random.integers(0, 255, (rows, 6, 6, 1)).astype(np.uint8)
     params = COMBINERS.get(combiner).Params(kind=combiner)
     return RunData(
@@ -82,7 +93,7 @@ def finished(
 
 
 def _split(
-    name: str,
+    name: SplitName,
     random: np.random.Generator,
     members: int,
     rows: int,
@@ -98,10 +109,6 @@ def _split(
     whole = np.tensordot(np.asarray(weights) / np.sum(weights), proba.astype(np.float64), axes=1)
     whole = apply_temperature(proba=whole, temperature=fit_temperature(proba=whole, y=y))
     return Split(name, tuple(range(members)), proba, whole, y.astype(np.int64), np.arange(rows))
-
-
-def _rounded(proba: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in scores(proba, y).items()}
 
 
 def _curves() -> Curves:

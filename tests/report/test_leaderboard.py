@@ -7,40 +7,54 @@ from typing import Any
 import pytest
 
 from quorate.report.leaderboard import as_markdown, as_text
+from quorate.runs.leaderboard import (
+    BestSingleMember,
+    CombinerCandidate,
+    Leaderboard,
+    LeaderboardEnsemble,
+    LeaderboardMember,
+    SplitScores,
+    TaskCounts,
+    UnlearnableClass,
+)
 
-FIGURES = {"accuracy": 0.98, "nll": 0.05, "ece": 0.01, "brier": 0.02}
+SCORES = SplitScores(accuracy=0.98, nll=0.05, ece=0.01, brier=0.02)
 
 
-def board(names: list[str], test: dict[str, float] | None) -> dict[str, Any]:
-    """Members in the order of their out-of-fold log-loss."""
+def board(names: list[str], test: SplitScores | None, *, late: str = "", **ensemble: Any) -> Leaderboard:
+    """Members in the order of their out-of-fold log-loss; the member `late` has 4 of 5 folds."""
     rows = [
-        {
-            "name": name,
-            "kind": "gradient_boosting",
-            "oof": FIGURES | {"nll": 0.1 + i / 1000},
-            "test": test,
-            "weight": 0.25,
-            "temperature": 1.25,
-            "fit_seconds": 123.4,
-            "status": "ok",
-            "folds": 5,
-            "of_folds": 5,
-        }
+        LeaderboardMember(
+            name=name,
+            kind="gradient_boosting",
+            status="out of time" if name == late else "ok",
+            folds=4 if name == late else 5,
+            of_folds=5,
+            weight=0.25,
+            temperature=1.25,
+            fit_seconds=123.4,
+            oof=SCORES.model_copy(update={"nll": 0.1 + i / 1000}),
+            test=test,
+        )
         for i, name in enumerate(names)
     ]
-    ensemble = {"combiner": "calibrated_greedy", "oof": FIGURES, "test": test, "temperature": 0.9}
-    return {"run": "job-1", "members": rows[::-1], "ensemble": ensemble}
+    return Leaderboard(
+        job="job",
+        tasks=TaskCounts(total=10, trained=10, reused=0, failed=0),
+        ensemble=LeaderboardEnsemble(combiner="calibrated_greedy", temperature=0.9, oof=SCORES, test=test, **ensemble),
+        members=tuple(rows[::-1]),
+        oof_sha256="0" * 64,
+        run="job-1",
+        seconds=60.0,
+    )
 
 
 def test_the_gain_over_the_best_single_member_is_said_with_its_noise() -> None:
-    best = {"name": "svm", "oof_nll": 0.3, "gain": 0.02, "error": 0.005}
+    def said(gain: float, error: float) -> str:
+        best = BestSingleMember(name="svm", oof_nll=0.3, gain=gain, error=error)
+        return as_text(board(["svm", "knn"], None, best_single=best))
 
-    def said(**changes: float) -> str:
-        found = board(["svm", "knn"], None)
-        found["ensemble"]["best_single"] = {**best, **changes}
-        return as_text(found)
-
-    beyond, within, none = said(), said(gain=-0.004), said(error=0.0)
+    beyond, within, none = said(0.02, 0.005), said(-0.004, 0.005), said(0.02, 0.0)
 
     assert "the ensemble compared with svm alone: oof NLL -0.0200 ± 0.0098 (95 %)" in beyond and "noise" not in beyond
     assert "oof NLL +0.0040 ± 0.0098 (95 %), within noise" in within
@@ -48,20 +62,19 @@ def test_the_gain_over_the_best_single_member_is_said_with_its_noise() -> None:
 
 
 def test_notes_with_class_names_in_brackets_are_shown_as_they_are() -> None:
-    found = board(["svm", "knn"], None)
-    found["unlearnable"] = [{"note": "the class [/x] :car: [bold] is held by one group"}]
+    note = "the class [/x] :car: [bold] is held by one group"
+    rare = UnlearnableClass(class_name="[/x] :car: [bold]", rows=2, folds=(1,), note=note)
 
-    assert "the class [/x] :car: [bold] is held by one group" in as_text(found)
+    assert note in as_text(board(["svm", "knn"], None).model_copy(update={"unlearnable": (rare,)}))
 
 
 def test_what_the_combiner_chose_from_is_shown_with_what_it_chose() -> None:
-    found = board(["svm", "knn"], None)
-    found["ensemble"]["candidates"] = [
-        {"name": "mean", "loss": 0.31, "error": 0.002, "chosen": True},
-        {"name": "stacking", "loss": 0.309, "error": 0.0, "chosen": False},
-    ]
+    candidates = (
+        CombinerCandidate(name="mean", loss=0.31, error=0.002, chosen=True),
+        CombinerCandidate(name="stacking", loss=0.309, error=0.0, chosen=False),
+    )
 
-    lines = as_text(found).splitlines()
+    lines = as_text(board(["svm", "knn"], None, candidates=candidates)).splitlines()
 
     (mean,) = [line for line in lines if "mean" in line]
     (stacking,) = [line for line in lines if "stacking" in line]
@@ -74,10 +87,7 @@ LONG = ["boosting_with_a_long_name.1", "convolutional_network_with_augmentation_
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
 def test_names_figures_and_states_are_whole_at_every_width(width: int) -> None:
-    found = board(LONG, FIGURES)
-    found["members"][0] |= {"status": "out of time", "folds": 4}
-
-    lines = as_text(found, width=width).splitlines()
+    lines = as_text(board(LONG, SCORES, late=LONG[-1]), width=width).splitlines()
 
     assert "…" not in "".join(lines)
     assert max(len(line.rstrip()) for line in lines) <= width
@@ -88,8 +98,8 @@ def test_names_figures_and_states_are_whole_at_every_width(width: int) -> None:
 
 
 def test_a_table_names_the_columns_that_it_has_no_room_for() -> None:
-    narrow = " ".join(as_text(board(LONG, FIGURES), width=80).split())
-    everything = as_text(board(LONG, FIGURES))
+    narrow = " ".join(as_text(board(LONG, SCORES), width=80).split())
+    everything = as_text(board(LONG, SCORES))
 
     assert "columns left out: kind," in narrow and "oof Brier" in narrow
     assert "quorate leaderboard --json" in narrow
@@ -99,7 +109,7 @@ def test_a_table_names_the_columns_that_it_has_no_room_for() -> None:
 
 
 def test_markdown_has_the_ensemble_first_and_then_the_best() -> None:
-    lines = as_markdown(board(["a", "b", "c"], FIGURES), most=2).splitlines()
+    lines = as_markdown(board(["a", "b", "c"], SCORES), most=2).splitlines()
 
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:5]]
     assert {len(row) for row in cells} == {10}
@@ -109,8 +119,8 @@ def test_markdown_has_the_ensemble_first_and_then_the_best() -> None:
     assert lines[-1] == "1 more are in leaderboard.txt"
 
 
-@pytest.mark.parametrize("test", [FIGURES, None])
-def test_markdown_of_a_large_team_fits_a_tag_of_mlflow(test: dict[str, float] | None) -> None:
+@pytest.mark.parametrize("test", [SCORES, None])
+def test_markdown_of_a_large_team_fits_a_tag_of_mlflow(test: SplitScores | None) -> None:
     text = as_markdown(board([f"a_member_with_quite_a_name.{i}" for i in range(50)], test))
 
     assert ("test" in text) == (test is not None)

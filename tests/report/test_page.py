@@ -31,13 +31,16 @@ def parsed(run: RunData) -> Parsed:
 
 
 def test_the_figures_are_those_of_the_leaderboard(run: RunData, parsed: Parsed) -> None:
-    for split in ("oof", "test"):
-        for metric, value in run.board["ensemble"][split].items():
+    ensemble = run.board.ensemble
+    assert ensemble.oof is not None and ensemble.test is not None
+    for split, scores in (("oof", ensemble.oof), ("test", ensemble.test)):
+        for metric, value in scores.by_name.items():
             assert parsed.figures[f"{split}-{metric}"] == f"{value:.4f}"
             assert parsed.figures[f"ensemble-{split}-{metric}"] == f"{value:.4f}"
-    for row in run.board["members"]:
-        for metric, value in row["oof"].items():
-            assert f"{value:.4f}" in parsed.text, (row["name"], metric)
+    for row in run.board.members:
+        assert row.oof is not None
+        for metric, value in row.oof.by_name.items():
+            assert f"{value:.4f}" in parsed.text, (row.name, metric)
 
 
 def test_the_intervals_are_those_of_an_evaluation(run: RunData, parsed: Parsed) -> None:
@@ -81,7 +84,8 @@ def test_the_page_loads_nothing_and_its_policy_forbids_it(run: RunData) -> None:
 @pytest.mark.parametrize("name", [NASTY, QUOTES, "{{ 7 * 7 }}\n</title><h1>"])
 def test_names_of_users_are_text_whatever_they_are(name: str) -> None:
     hostile = finished(classes=("cat", name, "eel"), members=("svm", name, "cnn"))
-    hostile = replace(hostile, board={**hostile.board, "job": name, "run": name}, facts=(("Run", name),))
+    board = hostile.board.model_copy(update={"job": name, "run": name})
+    hostile = replace(hostile, board=board, facts=(("Run", name),))
 
     text = page(hostile)
 
@@ -220,9 +224,9 @@ def test_mistakes_show_pictures_of_out_of_fold_rows_or_say_why_not() -> None:
 
 def test_prediction_times_are_drawn_where_there_are_any(run: RunData) -> None:
     assert "Error against prediction time" not in page(run)
-    timed = [{**row, "predict_ms": 0.5 * (m + 1)} for m, row in enumerate(run.board["members"])]
+    timed = tuple(row.model_copy(update={"predict_ms": 0.5 * (m + 1)}) for m, row in enumerate(run.board.members))
 
-    text = page(replace(run, board={**run.board, "members": timed}))
+    text = page(replace(run, board=run.board.model_copy(update={"members": timed})))
 
     assert "Error against prediction time" in text
     assert "predict ms" in text

@@ -67,8 +67,8 @@ def test_every_missing_mark_of_the_training_is_one_here(tables: Bundle, tmp_path
 def test_the_marks_and_the_separator_are_those_of_the_training_data(tables: Bundle, tmp_path: Path) -> None:
     frame = some_customers(20, seed=2)
     path = written(tmp_path, frame, na_rep="unknown", sep=";")
-    data = tables.manifest["data"] | {"missing": ["unknown"], "separator": ";"}
-    other = Bundle(tables.manifest | {"data": data}, tables._members)
+    data = tables.manifest.data.model_copy(update={"missing": ("unknown",), "separator": ";"})
+    other = Bundle(tables.manifest.model_copy(update={"data": data}), tables._members)
 
     found = scores_of(ask(other, read_inputs([path], other)), other)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.serving import stand_in
+from tests.bundle.manifests import a_manifest
+from tests.serving import quarters
 
 from quorate.errors import UserError
 from quorate.execution.session import require_token
@@ -76,12 +77,12 @@ def test_a_taken_port_is_refused_before_ray_starts(model_folder: Path) -> None:
         port = taken.getsockname()[1]
 
         with pytest.raises(ValueError, match=f"cannot listen on 127.0.0.1:{port} .*choose another"):
-            serve_bundle(model_folder, port=port, load=stand_in.LOAD)
+            serve_bundle(model_folder, port=port, allow_code=True)
 
 
 def test_an_open_host_without_a_token_is_refused_before_ray_starts(model_folder: Path) -> None:
     with pytest.raises(ValueError, match="can be reached from other machines"):
-        serve_bundle(model_folder, host="0.0.0.0", load=stand_in.LOAD)
+        serve_bundle(model_folder, host="0.0.0.0", allow_code=True)
 
 
 def test_port_zero_takes_a_free_port() -> None:
@@ -98,7 +99,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
 
-    with pytest.raises(ValueError, match=r"is no bundle|is not the manifest|cannot be read|has schema None"):
+    with pytest.raises(ValueError, match=r"is no bundle|lacks class_names|cannot be read|has schema None"):
         servable(tmp_path)
 
 
@@ -110,22 +111,22 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
     ],
 )
 def test_a_bundle_for_other_inputs_is_refused(tmp_path: Path, found: tuple[str, str], said: str) -> None:
-    manifest = stand_in.write(tmp_path) / "manifest.json"
+    manifest = quarters.write(tmp_path / "bundle") / "manifest.json"
     manifest.write_text(manifest.read_text().replace(*found))
 
-    with pytest.raises(UserError, match=f"cannot be served: .*{said}"):
-        servable(tmp_path)
+    with pytest.raises(UserError, match=f"manifest.json is not the manifest of a bundle: input: .*{said}"):
+        servable(manifest.parent)
 
 
 def test_the_example_sends_the_token_from_its_file(model_folder: Path) -> None:
-    said = welcome("http://127.0.0.1:1", servable(model_folder), Path("/etc/token"))
+    said = welcome("http://127.0.0.1:1", servable(model_folder, allow_code=True), Path("/etc/token"))
 
     assert '-H "Authorization: Bearer $(cat /etc/token)"' in said
 
 
 def test_the_example_of_a_table_is_a_row_that_a_shell_hands_over_unharmed() -> None:
     columns = [{"name": "it's 5 o'clock", "kind": "boolean"}, {"name": "Größe", "kind": "numeric"}]
-    manifest = {"job": "clock", "input": {"kind": "table", "columns": columns, "resize": None}}
+    manifest = a_manifest(input={"kind": "table", "columns": columns, "resize": None})
 
     said = welcome("http://127.0.0.1:1", manifest, None)
 
@@ -160,7 +161,7 @@ def test_the_token_of_ray_is_for_its_owner_only(
 def test_a_service_answers_its_own_example_and_ends_on_ctrl_c(model_folder: Path, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from quorate.serving.service import serve_bundle;"
-        f"serve_bundle(Path({str(model_folder)!r}), port=0, load={stand_in.LOAD!r},"
+        f"serve_bundle(Path({str(model_folder)!r}), port=0, allow_code=True,"
         "echo=lambda text: print(text, flush=True))"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -66,7 +66,7 @@ def test_what_another_process_committed_first_stands(fitted, store):
 def test_an_incomplete_task_is_never_kept(fitted, store):
     stopped = Fitted(fitted.task, fitted.valid, [], {}, seconds=1, complete=False)
 
-    with pytest.raises(AssertionError, match="never taken for the full task"):
+    with pytest.raises(AssertionError, match="is not the full task"):
         Results(store).keep(stopped)
 
 

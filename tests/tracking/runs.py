@@ -1,13 +1,14 @@
 """Runs and bundles to track, and the runs that MLflow then holds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
 from numpy.typing import NDArray
+from tests.bundle.manifests import a_manifest
 
+from quorate.bundle import MANIFEST
 from quorate.tracking.journal import Journal
 
 
@@ -28,13 +29,8 @@ def runs_by_uid(uri: str, experiment: str = "quorate") -> dict[str, Any]:
 def write_bundle(folder: Path, losses: NDArray[np.float64], *, fingerprint: str = "data") -> Path:
     """The parts of a bundle that registration reads; nobody predicts with it."""
     folder.mkdir()
-    manifest = {
-        "class_names": ["no", "yes"],
-        "input": {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1]},
-        "data": {"fingerprint": fingerprint},
-        "members": [],
-        "job": folder.name,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    data = {"fingerprint": fingerprint, "rows": len(losses)}
+    manifest = a_manifest(job=folder.name, class_names=["no", "yes"], data=data, members=[])
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
     np.savez(folder / "losses.npz", loss=losses)
     return folder

@@ -122,14 +122,14 @@ def test_what_the_server_refuses_stops_nothing_behind_it(uri: str, tmp_path: Pat
     assert job.data.tags["long"] == "t" * 8_000
     assert job.data.metrics == {f"m{i}": i for i in range(30)}
     assert job.info.status == "FINISHED"
-    assert [(entry["uid"], entry["what"]) for entry in refused] == [
+    assert [(entry.uid, entry.what) for entry in refused] == [
         ("job", "param bad?name"),
         ("job", "metric precision@1"),
         ("ghost", "1 metrics"),
         ("job", "artifact missing.png"),
     ]
-    assert "Names may only contain" in refused[1]["reason"]
-    assert "missing.png is not there" in refused[3]["reason"]
+    assert "Names may only contain" in refused[1].reason
+    assert "missing.png does not exist" in refused[3].reason
 
 
 def test_a_run_that_somebody_deletes_in_mlflow_is_given_up_at_once(uri: str, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_run_that_somebody_deletes_in_mlflow_is_given_up_at_once(uri: str, tmp
     notes.close()
     deliver(tmp_path, uri, position, offset)
 
-    assert [(entry["uid"], entry["what"]) for entry in position.refused] == [("job/cnn", "100 metrics")]
+    assert [(entry.uid, entry.what) for entry in position.refused] == [("job/cnn", "100 metrics")]
     assert runs_by_uid(uri)["job"].data.metrics == {"loss": 1.0}
 
 

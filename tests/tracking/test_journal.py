@@ -1,23 +1,34 @@
 import json
+import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from quorate.errors import UserError
 from quorate.tracking import journal
 from quorate.tracking.journal import Journal
+from quorate.tracking.records import (
+    ArtifactRecord,
+    CloseRecord,
+    EndRecord,
+    HeaderRecord,
+    MetricsRecord,
+    Record,
+    RunRecord,
+    TagsRecord,
+)
 
 
-def everything(path: Path) -> list[journal.Record]:
-    records: list[journal.Record] = []
-    offset, more = 0, True
-    while more:
-        found, end = journal.read(path, offset)
-        more, offset = end > offset, end
-        records += found
-    return records
+def kinds(records: Iterable[Record]) -> list[type[Record]]:
+    return [type(record) for record in records]
+
+
+def steps(path: Path) -> list[int]:
+    return [record.step for record in journal.records(path) if isinstance(record, MetricsRecord)]
 
 
 def test_records_are_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -29,22 +40,19 @@ def test_records_are_read_back_as_they_were_written(tmp_path: Path) -> None:
         notes.artifact("job", Path("/elsewhere/file"))
         notes.end("job", "FINISHED", 9)
 
-    header, *records = everything(path)
+    header, *rest = journal.records(path)
 
-    assert header["experiment"] == "digits"
-    assert header["version"] == 1
-    assert len(header["run"]) == 32
-    assert [record["kind"] for record in records] == ["run", "metrics", "artifact", "artifact", "end", "close"]
-    assert records[0]["params"] == {"rate": "0.1"}
-    assert records[1] == {
-        "kind": "metrics",
-        "uid": "job",
-        "step": 3,
-        "values": {"loss": 0.25},
-        "timestamp_ms": 7,
-    }
-    assert records[2]["path"] == "plots/curve.png"
-    assert records[3]["path"] == "/elsewhere/file"
+    assert isinstance(header, HeaderRecord)
+    assert (header.version, header.experiment, header.source) == (1, "digits", "quorate train")
+    assert len(header.run) == 32
+    assert rest == [
+        RunRecord("job", "a job", None, {"a": "b"}, {"rate": "0.1"}, start_ms=5),
+        MetricsRecord("job", 3, {"loss": 0.25}, timestamp_ms=7),
+        ArtifactRecord("job", "plots/curve.png", "plots"),
+        ArtifactRecord("job", "/elsewhere/file", ""),
+        EndRecord("job", "FINISHED", end_ms=9),
+        CloseRecord(),
+    ]
     assert journal.is_closed(path)
 
 
@@ -57,10 +65,10 @@ def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path: Path) -> None:
 
     records, offset = journal.read(path, 0)
 
-    assert [record["kind"] for record in records] == ["header", "metrics"]
+    assert kinds(records) == [HeaderRecord, MetricsRecord]
     assert not journal.is_closed(path)
     path.write_bytes(whole)
-    assert [record["kind"] for record in journal.read(path, offset)[0]] == ["close"]
+    assert journal.read(path, offset)[0] == [CloseRecord()]
 
 
 @pytest.mark.parametrize("cut", [3, 30])
@@ -73,10 +81,9 @@ def test_a_journal_goes_on_behind_the_line_that_a_crash_tore(tmp_path: Path, cut
     with Journal(path, experiment="second") as notes:
         notes.metrics("job", 1, {"loss": 0.5}, timestamp_ms=2)
 
-    records = everything(path)
-    assert [record["experiment"] for record in records if record["kind"] == "header"] == ["first"]
-    steps = [record["step"] for record in records if record["kind"] == "metrics"]
-    assert steps == ([0, 1] if cut == 3 else [1])
+    headers = [record for record in journal.records(path) if isinstance(record, HeaderRecord)]
+    assert [header.experiment for header in headers] == ["first"]
+    assert steps(path) == ([0, 1] if cut == 3 else [1])
     assert journal.is_closed(path)
 
 
@@ -88,7 +95,7 @@ def test_a_header_that_a_crash_tore_is_written_again(tmp_path: Path) -> None:
 
     header = journal.header(path)
     assert header is not None
-    assert header["experiment"] == "digits"
+    assert header.experiment == "digits"
 
 
 def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
@@ -107,7 +114,7 @@ def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
 
     for line in path.read_text().splitlines():
         json.loads(line)
-    seen = [(record["uid"], record["step"]) for record in everything(path) if record["kind"] == "metrics"]
+    seen = [(record.uid, record.step) for record in journal.records(path) if isinstance(record, MetricsRecord)]
     assert sorted(seen) == sorted((f"job/{member}", step) for member in range(8) for step in range(200))
 
 
@@ -116,9 +123,7 @@ def test_a_line_longer_than_a_chunk_is_read_whole(tmp_path: Path) -> None:
     with Journal(path) as notes:
         notes.tags("job", {"long": "x" * (2 * journal.CHUNK)})
 
-    records = everything(path)
-
-    assert [record["kind"] for record in records] == ["header", "tags", "close"]
+    assert kinds(journal.records(path)) == [HeaderRecord, TagsRecord, CloseRecord]
     assert journal.count(path, 0) == 3
 
 
@@ -136,12 +141,14 @@ def test_values_that_are_not_finite_are_valid_json_and_come_back(tmp_path: Path)
     assert [str(float(values[key])) for key in "abc"] == ["nan", "inf", "-inf"]
 
 
-def test_a_later_version_is_refused_with_the_fix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [journal.header, lambda path: list(journal.records(path)), Journal])
+def test_a_journal_of_a_later_version_is_refused_with_the_fix(read: Callable[[Path], object], tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"kind": "header", "version": 2, "run": "x"}\n')
+    path.write_text('{"kind": "header", "version": 2, "run": "x"}\n{"kind": "run", "name": {"long": "x"}}\n')
+    said = f"{path} has journal version 2, this Quorate reads up to 1: upgrade Quorate"
 
-    with pytest.raises(ValueError, match="journal version 2, this Quorate reads up to 1: upgrade Quorate"):
-        journal.header(path)
+    with pytest.raises(UserError, match=re.escape(said)):
+        read(path)
 
 
 def test_a_full_disk_loses_records_and_stops_nobody(tmp_path: Path) -> None:
@@ -164,10 +171,9 @@ print(lost)
 
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
 
-    steps = [record["step"] for record in everything(path) if record["kind"] == "metrics"]
     lost = int(done.stdout)
     assert lost > 0
-    assert steps == [*range(50 - lost), 99]
+    assert steps(path) == [*range(50 - lost), 99]
     assert done.stderr.count("records for MLflow are lost") == 1
 
 

@@ -201,7 +201,7 @@ def test_mlflow_loads_and_serves_a_bundle_without_pickle(
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     bundle = Bundle.load(tiny_bundle)
-    height, width, channels = bundle.manifest["input"]["shape"]
+    height, width, channels = bundle.signature.shape
     images = np.random.default_rng(0).integers(0, 256, (3, height, width, channels), dtype=np.uint8)
     expected = np.asarray(bundle.predict(images).proba)
 

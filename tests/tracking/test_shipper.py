@@ -145,7 +145,7 @@ def test_what_a_server_missed_is_sent_once_when_it_is_up(server: Server, tmp_pat
     assert "secret" not in "".join(file.read_text() for file in run.glob("sh*"))
     assert up.returncode == 0, up.stdout + up.stderr
     assert up.stdout == f"54 records sent to {server.uri}, 0 left\n"
-    assert again.stdout == f"0 records sent to {server.uri}, 54 were there, 0 left\n"
+    assert again.stdout == f"0 records sent to {server.uri}, 54 sent before, 0 left\n"
     runs, client = runs_by_uid(server.uri), MlflowClient(server.uri)
     assert set(runs) == {"job", "job/0", "job/1", "odd"}
     assert len(client.get_metric_history(runs["job/1"].info.run_id, "loss")) == 20
@@ -211,6 +211,24 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path, uri: str, capsys: p
         f"nothing to send: {tmp_path}/journal.jsonl holds no journal",
         f"nothing to send: there is no folder {tmp_path}/typo",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"kind": "header", "version": 2}', "has journal version 2, this Quorate reads up to 1: upgrade Quorate"),
+        ('{"kind": "header", "version": 1}', "is damaged: a record of kind 'header' has no field 'run'"),
+    ],
+)
+def test_a_journal_that_cannot_be_read_is_named(
+    line: str, said: str, tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "journal.jsonl").write_text(line + "\n")
+
+    code = shipper.main([str(tmp_path), "--uri", uri])
+
+    assert code == 1
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/journal.jsonl {said}")
 
 
 @pytest.mark.slow

@@ -1,22 +1,23 @@
 """A trained ensemble in one folder, with nothing that executes on load."""
 
-from quorate.bundle.bundle import (
-    KNOWN,
-    LOSSES,
+from quorate.bundle.bundle import Bundle, log
+from quorate.bundle.folder import KNOWN, LOSSES, UNSEEN, verified_manifest, write_bundle
+from quorate.bundle.manifest import (
     MANIFEST,
     SCHEMA,
-    UNSEEN,
-    Bundle,
+    BundleCombination,
+    BundleData,
     BundleError,
-    Prediction,
-    QuorumLost,
-    check_code,
-    log,
-    needs,
+    BundleInput,
+    BundleManifest,
+    BundleMember,
+    BundleMetrics,
+    BundlePruning,
+    hashes_of,
     read_manifest,
-    verified_manifest,
-    write_bundle,
 )
+from quorate.bundle.prediction import Prediction, QuorumLost
+from quorate.bundle.requirements import check_code, needs
 
 __all__ = [
     "KNOWN",
@@ -25,10 +26,18 @@ __all__ = [
     "SCHEMA",
     "UNSEEN",
     "Bundle",
+    "BundleCombination",
+    "BundleData",
     "BundleError",
+    "BundleInput",
+    "BundleManifest",
+    "BundleMember",
+    "BundleMetrics",
+    "BundlePruning",
     "Prediction",
     "QuorumLost",
     "check_code",
+    "hashes_of",
     "log",
     "needs",
     "read_manifest",

@@ -81,8 +81,8 @@ def distill(
         def ask(view: int, views: int) -> None:
             status.update(f"the ensemble predicts the images: view {view}/{views}")
 
-        lesson = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
-        found = distilled(reopen(folder), job, lesson, target, ask=ask, watch=watch)
+        settings = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
+        found = distilled(reopen(folder), job, settings, target, ask=ask, watch=watch)
     if json:
         typer.echo(json_text(found))
         return

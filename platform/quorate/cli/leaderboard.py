@@ -6,7 +6,6 @@ import typer
 
 from quorate.cli.console import make_console
 from quorate.cli.options import JsonOption, RunOption, runs_folder
-from quorate.json_text import json_text
 
 
 def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
@@ -15,7 +14,7 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
 
     board = RunFolder.find(run, runs_folder()).board()
     if json:
-        typer.echo(json_text(board))
+        typer.echo(board.to_text())
         return
 
     from quorate.report.budget import as_lines
@@ -25,5 +24,5 @@ def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
     console.print(as_table(board, width=console.width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)
-    for line in as_lines(board["budget"], board["run"]) if "budget" in board else ():
+    for line in as_lines(board.budget, board.run) if board.budget is not None else ():
         console.print(line, markup=False, highlight=False, soft_wrap=True)

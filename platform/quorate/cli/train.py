@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from quorate.job.features import FeatureSummary
     from quorate.plan.tasks import Plan
+    from quorate.runs.leaderboard import Leaderboard
     from quorate.spec import Job
 
 
@@ -134,12 +135,12 @@ def _run(
         code = 1
     else:
         if as_json:
-            typer.echo(json_text(board))
+            typer.echo(board.to_text())
         else:
             console.print(as_table(board, width=console.width))
             if (chosen := choices(board)) is not None:
                 console.print(chosen)
-            for line in as_lines(board["budget"], board["run"]) if "budget" in board else ():
+            for line in as_lines(board.budget, board.run) if board.budget is not None else ():
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             _say_what_next(board, said)
     if at_work() - before:  # abandoned threads can crash the interpreter at exit: seen with SVC and torch
@@ -150,14 +151,13 @@ def _run(
         raise typer.Exit(code)
 
 
-def _say_what_next(board: dict[str, Any], console: Console) -> None:
-    tasks = board["tasks"]
+def _say_what_next(board: Leaderboard, console: Console) -> None:
+    tasks = board.tasks
     console.print(
-        f"{board['seconds']:.0f} s; fit tasks: {tasks['trained']} trained, {tasks['reused']} reused, "
-        f"{tasks['failed']} failed\n",
+        f"{board.seconds:.0f} s; fit tasks: {tasks.trained} trained, {tasks.reused} reused, {tasks.failed} failed\n",
         highlight=False,
     )
-    run = runs_folder() / board["run"]
+    run = runs_folder() / board.run
     for command in (f"quorate predict FILES --run {run}", f"quorate serve --run {run}", "quorate ui"):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
 

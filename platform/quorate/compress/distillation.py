@@ -106,7 +106,7 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
 def distill(
     run: FinishedRun,
     job: Job,
-    lesson: DistillationSettings,
+    settings: DistillationSettings,
     output: Path,
     *,
     ask: Progress = lambda *seen: None,
@@ -123,42 +123,30 @@ def distill(
     data, fold = run.context.train, _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
     (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
-    train, held = data.take(fold.train), data.take(fold.valid)
-    material = _material(run, task, fold.train, lesson, ask)
-    hard = lesson.hard if lesson.hard is not None else HARD if material.views else HARD_OUT_OF_FOLD
+    held = data.take(fold.valid)
+    targets = _teacher_targets(run, task, fold.train, settings, ask)
+    hard = settings.hard if settings.hard is not None else HARD if targets.views else HARD_OUT_OF_FOLD
+    student_loop = _student_loop(targets, temperature=settings.temperature, hard=hard, device=task.numerics.device)
 
-    def teach(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
-        if material.views:  # already augmented
-            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
-        asked = with_teacher(
-            recipe,
-            material.proba,
-            temperature=lesson.temperature,
-            hard=hard,
-            device=task.numerics.device,
-            labelled=material.labelled,
-        )
-        return fit_network(network, recipe=asked, **given)
-
-    def learn(who: str, rows: Dataset, loop: Callable[..., TrainingResult], more: Images | None) -> _Pupil:
-        return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
+    def train(who: str, rows: Dataset, loop: Callable[..., TrainingResult], more: Images | None) -> _TrainedNetwork:
+        return _TrainedNetwork.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
     more = run.context.unlabelled
-    student = learn(NAME, material.data, teach, None if material.views else more)  # the views include these images
-    plain = learn("plain", train, fit_network, more) if lesson.plain else None
-    compared = [*_teachers(run, fold.valid), *(_row(pupil) for pupil in (student, plain) if pupil)]
+    student = train(NAME, targets.data, student_loop, None if targets.views else more)  # the views include these images
+    plain = train("plain", data.take(fold.train), fit_network, more) if settings.plain else None
+    compared = [*_teachers(run, fold.valid), *(_row(each) for each in (student, plain) if each)]
     files = files_of(cast(Member, student.network))
     found = {
         "run": run.folder.name,
         "student": task.params.model_dump(mode="json")["arch"],
         "epochs": len(with_labels(student.network.history)),
-        "teaching": {
-            "temperature": lesson.temperature,
+        "training": {
+            "temperature": settings.temperature,
             "hard": hard,
-            "rows": len(train),
-            "unlabelled": material.rows - len(train),
-            "rows_with_teacher": material.answered // max(material.views, 1),
-            "views": material.views,
+            "rows": len(fold.train),
+            "unlabelled": targets.rows - len(fold.train),
+            "rows_with_teacher": targets.answered // max(targets.views, 1),
+            "views": targets.views,
             "held_out": len(held),
         },
         "temperature": round(student.temperature, 6),
@@ -166,28 +154,58 @@ def distill(
         "kept": _kept(compared) if plain is not None else None,
         "against": _against(run, student, plain, fold.valid),
         "size": _sizes(run, student, files),
-        "notes": [*run.notes, *_notes(run, task, material)],
+        "notes": [*run.notes, *_notes(run, task, targets)],
     }
-    losses: Floats = np.full(len(data), np.nan)
-    losses[fold.valid] = row_nll(student.held, held.y)
-    figures = next(row for row in compared if row["name"] == NAME)
-    alone = SingleNetwork(
-        name=NAME,
-        folds={0: files},
-        temperature=student.temperature,
-        run=f"{run.folder.name}/{output.name}",
-        oof=figures["held_out"],
-        test=figures.get("test"),
-        row_losses=losses,
-        unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), held.y),
+    alone = _single_network(
+        student, files, _row(student), fold.valid, len(data), run=f"{run.folder.name}/{output.name}"
     )
     with writing(output):
         pack_alone(output, run.job.spec, data, alone, {FIGURES: json_text(found).encode()})
     return found
 
 
+def _student_loop(
+    targets: TeacherTargets, *, temperature: float, hard: float, device: str
+) -> Callable[..., TrainingResult]:
+    """The training loop of a student, which learns from the teacher's targets and, with weight `hard`, the labels."""
+
+    def train(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
+        if targets.views:  # already augmented
+            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=targets.views)
+        asked = with_teacher(
+            recipe, targets.proba, temperature=temperature, hard=hard, device=device, labelled=targets.labelled
+        )
+        return fit_network(network, recipe=asked, **given)
+
+    return train
+
+
+def _single_network(
+    student: _TrainedNetwork,
+    files: Mapping[str, bytes],
+    figures: Mapping[str, Any],
+    held: Rows,
+    total: int,
+    *,
+    run: str,
+) -> SingleNetwork:
+    """The student as an ensemble of its own, with its metrics on the `held` of `total` training rows."""
+    losses: Floats = np.full(total, np.nan)
+    losses[held] = row_nll(student.held, student.y)
+    return SingleNetwork(
+        name=NAME,
+        folds={0: files},
+        temperature=student.temperature,
+        run=run,
+        oof=figures["held_out"],
+        test=figures.get("test"),
+        row_losses=losses,
+        unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), student.y),
+    )
+
+
 @dataclass(frozen=True, eq=False)
-class _Pupil:
+class _TrainedNetwork:
     """A trained network, its temperature, and its calibrated probabilities (n, K)."""
 
     name: str
@@ -218,7 +236,7 @@ class _Pupil:
         watch: Watch,
         *,
         unlabelled: Images | None,
-    ) -> _Pupil:
+    ) -> _TrainedNetwork:
         assert isinstance(task.params, NetParams), "checked by student_job"
         before = task.params.pretrain.epochs if task.params.pretrain is not None else 0
         epochs, seen = before + task.params.epochs, 0
@@ -258,10 +276,10 @@ class _Pupil:
 def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
     """The augmentation of the network with the lowest out-of-fold loss, if the run has a network."""
     spec = load_job(folder.path / "job.json").spec
-    rows = [row for row in folder.board()["members"] if row["kind"] == "net" and row["oof"]]
-    if not rows:
+    networks = [row for row in folder.board().ranked if row.kind == "net" and row.oof is not None]
+    if not networks:
         return {}
-    best = min(rows, key=lambda row: float(row["oof"]["nll"]))["name"]
+    best = networks[0].name
     return {"augment": spec.members[best.partition(".")[0]].model_dump(mode="json")["augment"]}
 
 
@@ -269,14 +287,14 @@ def _is_set(params: NetParams, name: str) -> bool:
     return bool(getattr(params, name) != type(params).model_fields[name].default)
 
 
-def _material(
-    run: FinishedRun, task: FitTask, rows: Rows, lesson: DistillationSettings, ask: Progress
+def _teacher_targets(
+    run: FinishedRun, task: FitTask, rows: Rows, settings: DistillationSettings, ask: Progress
 ) -> TeacherTargets:
     assert isinstance(task.params, NetParams), "checked by student_job"
-    if isinstance(run.context.train.x, Table) or not lesson.views:
+    if isinstance(run.context.train.x, Table) or not settings.views:
         return out_of_fold(run, rows)
     seed = derive_seed(run.job.spec.seed, NAME, "views")
-    views = min(lesson.views, task.params.epochs)  # an epoch uses one view of each image
+    views = min(settings.views, task.params.epochs)  # an epoch uses one view of each image
     return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
 
 
@@ -330,8 +348,8 @@ def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
     y, test = run.context.train.y, run.context.test
     found = [{"name": "ensemble", "held_out": rounded(scores(run.ensemble[held], y[held]))}]
     places = {name: place for place, name in enumerate(run.members)}
-    scored = [row for row in run.board["members"] if row["oof"] and run.mask[places[row["name"]], held].all()]
-    best = places[min(scored, key=lambda row: float(row["oof"]["nll"]))["name"]]
+    ranked = (places[row.name] for row in run.board.ranked if row.oof is not None)
+    best = next(place for place in ranked if run.mask[place, held].all())
     found.append({"name": run.members[best], "held_out": rounded(scores(run.proba[best][held], y[held]))})
     if run.test is not None and test is not None:
         found[0]["test"] = rounded(scores(run.test.ensemble, test.y))
@@ -340,14 +358,14 @@ def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def _row(pupil: _Pupil) -> dict[str, Any]:
-    row = {"name": pupil.name, "held_out": rounded(scores(pupil.held, pupil.y))}
-    if pupil.test is not None and pupil.y_test is not None:
-        row["test"] = rounded(scores(pupil.test, pupil.y_test))
+def _row(each: _TrainedNetwork) -> dict[str, Any]:
+    row = {"name": each.name, "held_out": rounded(scores(each.held, each.y))}
+    if each.test is not None and each.y_test is not None:
+        row["test"] = rounded(scores(each.test, each.y_test))
     return row
 
 
-def _against(run: FinishedRun, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
+def _against(run: FinishedRun, student: _TrainedNetwork, plain: _TrainedNetwork | None, held: Rows) -> dict[str, Any]:
     """Student minus ensemble and student minus plain network, on the test rows or else the held-out rows."""
     mine, y = student.judged
     on_held = run.test is None or student.test is None
@@ -375,16 +393,15 @@ def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return shares
 
 
-def _sizes(run: FinishedRun, student: _Pupil, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _sizes(run: FinishedRun, student: _TrainedNetwork, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Models and bytes of the ensemble's bundle and of the student."""
     manifest = read_manifest(run.folder.bundle)
-    places = [place for entry in manifest["members"] for place in entry["folds"]]
-    parts = [name for name in manifest["files"] if name.startswith("members/")]
+    parts = [name for name in manifest.files if name.startswith("members/")]
     network = student.network.network
     assert network is not None
     return {
         "ensemble": {
-            "models": len(places),
+            "models": len(manifest.places),
             "bytes": sum((run.folder.bundle / name).stat().st_size for name in parts),
         },
         NAME: {
@@ -395,9 +412,9 @@ def _sizes(run: FinishedRun, student: _Pupil, files: Mapping[str, bytes]) -> dic
     }
 
 
-def _notes(run: FinishedRun, task: FitTask, material: TeacherTargets) -> list[str]:
+def _notes(run: FinishedRun, task: FitTask, targets: TeacherTargets) -> list[str]:
     notes: list[str] = []
-    again = run.job.spec.production.refit and material.views > 0
+    again = run.job.spec.production.refit and targets.views > 0
     if run.test is None and (again or len(run.context.folds) > 1):
         # measured over six splits of 2,000 Fashion-MNIST rows with several folds: .02 nats
         notes.append(
@@ -405,8 +422,8 @@ def _notes(run: FinishedRun, task: FitTask, material: TeacherTargets) -> list[st
             f"that were trained {'again on all rows' if again else 'in other folds on these rows'}; only test rows "
             "are unseen by all models"
         )
-    rows = len(material.data)
-    if without := rows - material.answered:
+    rows = len(targets.data)
+    if without := rows - targets.answered:
         notes.append(
             f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble and are learned from their "
             "labels only; validation.scheme: kfold covers all rows"

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.bundle import KNOWN, LOSSES, UNSEEN, Bundle, verified_manifest, write_bundle
+from quorate.bundle import (
+    KNOWN,
+    LOSSES,
+    UNSEEN,
+    Bundle,
+    BundleCombination,
+    BundleMetrics,
+    BundlePruning,
+    hashes_of,
+    verified_manifest,
+    write_bundle,
+)
 from quorate.bundle.timing import member_milliseconds
 from quorate.ensemble.ablation import Ablation, PrunedEnsemble
 from quorate.ensemble.assemble import assemble
@@ -59,7 +70,7 @@ def pruning_path(folder: RunFolder, *, by_cost: bool = True) -> PruningPath:
     With `by_cost`, members are removed by their value per millisecond, otherwise by their value.
     """
     bundle = Bundle.load(folder.bundle, allow_code=True)
-    names = tuple(entry["name"] for entry in bundle.manifest["members"] if entry["folds"])
+    names = tuple(member.name for member in bundle.manifest.packed)
     if len(names) < 2:
         raise UserError(f"the ensemble of {folder.name} has only the member {names[0]}, so there is nothing to prune")
     spec, rows, board = folder.spec(), OofRows.of(folder).take(names), folder.board()
@@ -70,14 +81,14 @@ def pruning_path(folder: RunFolder, *, by_cost: bool = True) -> PruningPath:
     ablation = Ablation.of(
         proba=rows.proba[:, covered],
         y=rows.y[covered],
-        combiner=combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes_of(spec, names)),
+        combiner=combiner_of(spec.combiner, board.ensemble.chosen, recipes=recipes_of(spec, names)),
         seed=derive_seed(spec.seed, "combiner"),
         dependence=rows.dependence.take(covered),
     )
-    rows_of = {row["name"]: row for row in board["members"]}
+    seconds = {row.name: row.fit_seconds for row in board.members}
     milliseconds = member_milliseconds(bundle)
     costs = np.array([milliseconds[name] for name in names])
-    fitted = np.array([rows_of[name]["fit_seconds"] for name in names])
+    fitted = np.array([seconds[name] for name in names])
     steps = tuple(ablation.eliminate(costs, by_cost=by_cost))
     return PruningPath(names, costs, fitted, steps, len(covered))
 
@@ -94,57 +105,50 @@ def prune(folder: RunFolder, found: PruningPath, step: PrunedEnsemble, out: Path
         proba=rows.proba,
         mask=rows.mask,
         y=rows.y,
-        combiner=combiner_of(
-            spec.combiner, folder.board()["ensemble"].get("candidates"), recipes=recipes_of(spec, names)
-        ),
+        combiner=combiner_of(spec.combiner, folder.board().ensemble.chosen, recipes=recipes_of(spec, names)),
         seed=derive_seed(spec.seed, "combiner"),
         names=list(names),
         dependence=rows.dependence,
         learnable=rows.learnable,
     )
-    entries = {entry["name"]: entry for entry in manifest["members"]}
-    members = [
-        {**entries[name], "weight": round(float(weight), 6), "temperature": temperature}
-        | ({} if weight > 0 else {"folds": []})
+    before = {member.name: member for member in manifest.members}
+    members = tuple(
+        before[name].reweighted(weight=float(weight), temperature=temperature)
         for name, weight, temperature in zip(
             names, assembly.combination.weights, assembly.combination.temperatures, strict=True
         )
-    ]
-    places = [place for entry in members for place in entry["folds"]]
+    )
+    places = [place for member in members for place in member.folds]
     files = {
         name: (folder.bundle / name).read_bytes()
-        for name in manifest["files"]
+        for name in manifest.files
         if any(name.startswith(f"{place}/") for place in places)
     }
-    if KNOWN in manifest["files"]:
+    if KNOWN in manifest.files:
         files[KNOWN] = (folder.bundle / KNOWN).read_bytes()
     files |= {
         LOSSES: losses_file(assembly.row_losses, rows.dependence.groups),
         UNSEEN: unseen_file(assembly.crossfit_proba, assembly.rows, rows.y),
     }
     test = _test(folder, rows.names)
-    metrics = {"oof": assembly.scores, "test": None}
-    if test is not None:
-        metrics["test"] = scores(assembly.combination.apply(test[0]), test[1])
-    kept = {key: value for key, value in manifest.items() if key not in ("schema", "files")}
-    write_bundle(
-        out,
-        kept
-        | {
-            "members": members,
-            "combination": assembly.combination.to_json(),
-            "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
-            "metrics": metrics,
-            "pruned": {"from": folder.name, "members": list(found.names), **vars(step.change)},
-        },
-        files,
+    metrics = BundleMetrics(
+        oof=assembly.scores, test=scores(assembly.combination.apply(test[0]), test[1]) if test is not None else None
     )
+    changes = {
+        "members": members,
+        "combination": BundleCombination.of(assembly.combination),
+        "quorum": spec.quorum.of(sum(bool(member.folds) for member in members)),
+        "metrics": metrics,
+        "pruned": BundlePruning(run=folder.name, members=tuple(found.names), **vars(step.change)),
+        "files": hashes_of(files),
+    }
+    write_bundle(out, manifest.model_copy(update=changes), files)
     return {
         "bundle": str(out),
         "members": list(names),
         "predict_ms": sum(member_milliseconds(Bundle.load(out, allow_code=True)).values()),
-        "metrics": metrics,
-        "before": manifest["metrics"],
+        "metrics": metrics.model_dump(),
+        "before": manifest.metrics.model_dump(),
         "change": vars(step.change),
     }
 

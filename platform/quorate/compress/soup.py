@@ -48,7 +48,7 @@ class FoldSoup:
     found: GreedySoup
     model: Net
     proba: Proba
-    ingredients: Sequence[Proba]
+    members: Sequence[Proba]
 
 
 def make_soup(
@@ -82,7 +82,7 @@ def make_soup(
     files = {soup.fold: files_of(cast(Member, soup.model)) for soup in soups}
     found = {
         "run": run.folder.name,
-        "ingredients": [one.label for one in chosen],
+        "members": [one.label for one in chosen],
         "left_out": dict(candidates.left_out),
         "rows": {"choice": sum(len(soup.choice) for soup in soups), "estimate": len(rows)},
         "folds": [_fold_json(soup, chosen, data.y[soup.rows]) for soup in soups],
@@ -108,10 +108,10 @@ def make_soup(
 
 
 def _borrowed(run: FinishedRun) -> Iterator[str]:
-    """A note if the test metrics of the ingredients come from other models than those that are averaged."""
-    if run.test is not None and (production := run.board["ensemble"].get("production")):
+    """A note if the test metrics of the members come from other models than those that are averaged."""
+    if run.test is not None and (production := run.board.ensemble.production):
         yield (
-            "the soup uses all fold models; the test metrics of the ingredients and their ensemble come from the "
+            "the soup uses all fold models; the test metrics of the members and their ensemble come from the "
             f"models of the run's bundle: {production}"
         )
 
@@ -162,7 +162,7 @@ def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], 
 def _compared(
     run: FinishedRun, chosen: Sequence[SoupCandidate], soups: Sequence[FoldSoup], on_test: Proba | None
 ) -> Iterator[dict[str, Any]]:
-    """The best ingredient on the rows of the choice, the soup, and the plain average of all ingredients."""
+    """The best member on the rows of the choice, the soup, and the plain average of all members."""
     y = run.context.train.y
     halves = {
         half: [(soup, getattr(soup, half)) for soup in soups] for half in ("choice", "estimate")
@@ -180,7 +180,7 @@ def _compared(
     places = [run.members.index(one.label) for one in chosen]
     tests = [run.test.proba[place] if run.test is not None and run.test.tested[place] else None for place in places]
     singles = [
-        row(one.label, lambda soup, i=i: soup.ingredients[i], tests[i])  # type: ignore[misc]
+        row(one.label, lambda soup, i=i: soup.members[i], tests[i])  # type: ignore[misc]
         for i, one in enumerate(chosen)
     ]
     best = min(singles, key=lambda single: float(single["choice"]["nll"]))
@@ -189,11 +189,11 @@ def _compared(
     known = [test for test in tests if test is not None]
     together = np.mean(known, axis=0) if len(known) == len(tests) else None
     name = f"ensemble of the {len(chosen)}"
-    yield row(name, lambda soup: np.mean(soup.ingredients, axis=0), together)
+    yield row(name, lambda soup: np.mean(soup.members, axis=0), together)
 
 
 def _optimism(compared: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The gain of the soup over the best ingredient, in nats, on the rows of the choice and on the others."""
+    """The gain of the soup over the best member, in nats, on the rows of the choice and on the others."""
     best, soup = compared[:2]
     gains = {half: best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")}
     return rounded({f"gain_on_{half}": gain for half, gain in gains.items()}) | {
@@ -205,7 +205,7 @@ def _fold_json(soup: FoldSoup, chosen: Sequence[SoupCandidate], y: NDArray[np.in
     def loss(proba: Proba, half: NDArray[np.int64]) -> float:
         return round(nll(proba[half], y[half]), 6)
 
-    best, found = soup.ingredients[soup.found.order[0]], soup.found
+    best, found = soup.members[soup.found.order[0]], soup.found
     return {
         "fold": soup.fold + 1,
         "tried": [chosen[i].label for i in found.order],

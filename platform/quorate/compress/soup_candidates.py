@@ -47,7 +47,7 @@ class SoupCandidates:
     """Reasons by member."""
 
 
-def find_ingredients(run: FinishedRun, store: Store, members: Sequence[str] | None = None) -> SoupCandidates:
+def find_candidates(run: FinishedRun, store: Store, members: Sequence[str] | None = None) -> SoupCandidates:
     """The largest group of the run's networks that can be averaged, among `members` if given.
 
     Raises `UserError` with the reasons if no two networks can be averaged, or if one of `members` cannot.
@@ -114,7 +114,7 @@ def _named(plan: Plan, members: Sequence[str]) -> list[str]:
 
 
 def _places(run: FinishedRun) -> frozenset[str]:
-    return frozenset(place for entry in read_manifest(run.folder.bundle)["members"] for place in entry["folds"])
+    return frozenset(read_manifest(run.folder.bundle).places)
 
 
 def _files(task: FitTask, results: Results, run: FinishedRun, places: frozenset[str]) -> Files | None:

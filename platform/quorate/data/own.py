@@ -16,7 +16,7 @@ from quorate.errors import UserError
 from quorate.registry.own_code import OwnCodeError, describe_error
 from quorate.spec.own_params import own_values, params_of, require_class
 
-_FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.Opened"
+_FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.OpenedData"
 
 
 class SplitParams(DataParams):
@@ -45,7 +45,7 @@ class OwnData:
             raise DataError(str(error)) from error
         except Exception as error:  # a user's code may raise anything
             raise DataError(f"{self._kind} raises {describe_error(error)}") from error
-        split: TestSplit | None = getattr(params, "test", None) if isinstance(params, SplitParams) else None
+        split = params.test if isinstance(params, SplitParams) else None
         opened = self._opened(given)
         if split is None:
             return opened

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from sklearn.model_selection import train_test_split
 
 from quorate.data.dataset import Dataset, Images
+from quorate.data.file_settings import FileSettings
 from quorate.data.folds import FoldsError, latest_rows, whole_groups
 from quorate.data.roles import RoleError, groups_of, times_of, weights_of
 from quorate.errors import UserError
@@ -44,6 +45,10 @@ class DataParams(KindParams):
     limit: int | None = Field(None, ge=2)
     """Maximum number of training rows; the first ones are used."""
 
+    def file_settings(self) -> FileSettings:
+        """Return the settings with which files of new rows are read; a kind that has some overrides this."""
+        return FileSettings()
+
 
 class RoleParams(DataParams):
     """Columns of a table, or arrays of an archive, that are not features: weights, groups and times."""
@@ -54,6 +59,9 @@ class RoleParams(DataParams):
     """Rows that belong together; no group is in both the training and the validation rows of a fold."""
     time: str | None = None
     """Numbers or dates that order the rows; no row is predicted by a model that was trained on later rows."""
+
+    def file_settings(self) -> FileSettings:
+        return FileSettings(groups=self.groups)
 
     @field_validator("time")
     @classmethod

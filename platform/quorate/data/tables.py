@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from pydantic import BeforeValidator, Field
 
 from quorate.data.dataset import Dataset
+from quorate.data.file_settings import FileSettings
 from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.data.labels import class_positions
 from quorate.data.number_texts import detect_numbers
@@ -50,6 +52,9 @@ class TableParams(RoleParams):
     """Kinds of columns whose values look like another kind; `ignore` leaves a column out."""
     missing: tuple[Text, ...] = MISSING
     """Texts that mean a missing value."""
+
+    def file_settings(self) -> FileSettings:
+        return replace(super().file_settings(), label=self.label, missing=self.missing)
 
 
 def open_table(params: TableParams, format: Format) -> OpenedData:

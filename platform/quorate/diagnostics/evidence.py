@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quorate.bundle import BundleError, read_manifest, verified_manifest
 from quorate.data.dataset import Rows
-from quorate.ensemble.combination import Combination
+from quorate.data.signature import ImageSignature
 from quorate.ensemble.metrics import row_nll
 from quorate.job.train_dev import TRAIN_DEV
 from quorate.members.base import load_member
@@ -60,7 +60,7 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
     test, aside = folder.arrays_if_any("test.npz"), folder.arrays_if_any(f"{TRAIN_DEV}.npz")
     recorded = histories(folder.path / journal.NAME) if (folder.path / journal.NAME).is_file() else {}
     trained = training_answers(folder)
-    spec, images = folder.spec(), read_manifest(folder.bundle)["input"]["kind"] == "image"
+    spec, images = folder.spec(), isinstance(read_manifest(folder.bundle).input.signature, ImageSignature)
     known = np.isfinite(oof["ensemble"]).all(axis=1)
     groups = oof.get("groups")
     learnable = oof.get("learnable", np.ones(len(oof["y"]), bool))  # runs of older versions use all rows
@@ -75,8 +75,8 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
         test=estimate(test["ensemble"], test["y"], test.get("groups")) if test else None,
     )
     parts = [whole]
-    for m, row in enumerate(board["members"]):
-        name, covered = row["name"], oof["mask"][m] & learnable
+    for m, row in enumerate(board.members):
+        name, covered = row.name, oof["mask"][m] & learnable
         curves, rows = _curves(name, recorded), int(covered.sum())
         params = spec.members[name.partition(".")[0]].model_dump(mode="json")
         train, note = _of(trained, name, estimate), ""
@@ -96,10 +96,12 @@ def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[E
                 if rows
                 else None,
                 train_dev=estimate(own_aside[0], aside["y"], aside.get("groups")) if aside and own_aside else None,
-                test=estimate(test["proba"][m], test["y"], test.get("groups")) if test and row["test"] else None,
+                test=estimate(test["proba"][m], test["y"], test.get("groups"))
+                if test and row.test is not None
+                else None,
                 folds=_folds(curves, rows) if measure == "error" else (),
                 curves=curves if curves is not None and curves.epochs > 1 else None,
-                recipe=MemberTraits(row["kind"], params, images),
+                recipe=MemberTraits(row.kind, params, images),
             )
         )
     return parts
@@ -114,8 +116,7 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
         return TrainingAnswers(note=f"{error.reason}, so the training rows are not available")
     except BundleError as error:
         return TrainingAnswers(note=f"the models of the run cannot be read ({_short(error)})")
-    entries = manifest["members"]
-    combination = Combination.from_json(manifest["combination"])
+    combination = manifest.combination.combination()
     random = np.random.default_rng(0)
     each = max(1, SAMPLE // len(context.folds))
     proba: dict[str, list[Proba]] = {}
@@ -125,20 +126,20 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
         rows: Rows = np.sort(random.choice(fold.train, min(each, len(fold.train)), replace=False))
         asked = context.train.take(rows)
         clusters = asked.groups if asked.groups is not None else rows  # models of several folds predict the same row
-        answers = np.zeros((len(entries), len(rows), context.train.n_classes), np.float32)
-        present = np.zeros(len(entries), bool)
-        for m, entry in enumerate(entries):
-            place = f"members/{entry['name']}/{number}"
-            if place not in entry["folds"]:
+        answers = np.zeros((len(manifest.members), len(rows), context.train.n_classes), np.float32)
+        present = np.zeros(len(manifest.members), bool)
+        for m, member in enumerate(manifest.members):
+            place = f"members/{member.name}/{number}"
+            if place not in member.folds:
                 continue
             try:
                 answers[m] = load_member(folder.bundle / place).predict_proba(asked.x)
             except (ValueError, KeyError, OSError, RuntimeError) as error:
-                return TrainingAnswers(note=f"member {entry['name']} cannot predict ({_short(error)})")
+                return TrainingAnswers(note=f"member {member.name} cannot predict ({_short(error)})")
             present[m] = True
-            proba.setdefault(entry["name"], []).append(answers[m])
-            labels.setdefault(entry["name"], []).append(asked.y)
-            groups.setdefault(entry["name"], []).append(clusters)
+            proba.setdefault(member.name, []).append(answers[m])
+            labels.setdefault(member.name, []).append(asked.y)
+            groups.setdefault(member.name, []).append(clusters)
         weighing = combination.weights > 0
         if (present & weighing).sum() == weighing.sum():
             proba.setdefault("ensemble", []).append(combination.apply(answers, present))

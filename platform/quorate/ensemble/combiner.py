@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -116,16 +116,12 @@ class EqualWeightCombiner(Combiner[P_co]):
 
 
 def combiner_of(
-    params: KindParams,
-    candidates: Iterable[Mapping[str, Any]] | None = None,
-    *,
-    recipes: Sequence[str] | None = None,
+    params: KindParams, chosen: str | None = None, *, recipes: Sequence[str] | None = None
 ) -> Combiner[KindParams]:
-    """Create the combiner with these parameters, or the one that it chose among a leaderboard's `candidates`.
+    """Create the combiner with these parameters, or the one of its candidates whose name it has `chosen`.
 
     `recipes` are those of its members.
     """
-    chosen = next((each["name"] for each in candidates or () if each["chosen"]), None)
     of = None if recipes is None else tuple(recipes)
     made: Combiner[KindParams] = COMBINERS.get(params.kind)(params, of)
     if chosen is not None:

@@ -1,4 +1,4 @@
-"""What an executor is asked, and how it meets failures."""
+"""The contract of an executor, and its policy for failed attempts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quorate.training.context import Hardware
 
 @dataclass(frozen=True)
 class Policy:
-    """How failures are met and how often states are kept."""
+    """How often failed tasks are repeated and how often states are saved."""
 
     retries: int = 1
     lost_workers: int = 5
@@ -24,27 +24,27 @@ class Policy:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where an executor finds what earlier work left; called in the driver."""
+    """Functions that read earlier work from the store; an executor calls them in the driver."""
 
     checkpoint: Callable[[FitTask], bytes | None]
-    """The newest state of a fit task."""
+    """Returns the newest checkpoint of a fit task; None if it has none."""
     files: Callable[[FitTask], dict[str, bytes]]
-    """The files of a finished one."""
+    """Returns the files of a finished fit task."""
 
 
 class Executor(Protocol):
-    """Runs units, longest first, and gives events as they come; a failing task never ends the others.
+    """Runs units, the longest first, and yields their events; a task that fails does not end the others.
 
-    Under a budget its agenda gives the order, and says which task is not begun, and when to give up.
+    Under a budget, the agenda sets the order, skips tasks that would not end in time, and ends the training.
     """
 
     name: str
 
     def hardware(self) -> Hardware:
-        """What its workers run on."""
+        """The hardware of the workers."""
 
     def slots(self, resources: Resources) -> int:
-        """How many units of that size run at the same time; 0 where one would never fit."""
+        """The number of units with these resources that can run at the same time; 0 if not even one fits."""
 
     def run(
         self,
@@ -55,31 +55,31 @@ class Executor(Protocol):
         policy: Policy,
         agenda: Agenda | None = None,
     ) -> Iterator[Event]:
-        """Events of all units until each has ended; the caller has dealt with one when it asks for the next."""
+        """Yield events until all units have ended; the caller handles each event before it takes the next."""
 
     def stop(self) -> None:
         """Ask every running task to checkpoint and end; safe to call from a signal handler."""
 
     def checkpoint(self) -> None:
-        """Ask every running task for its state now; it goes on."""
+        """Ask every running task for a checkpoint now; the tasks continue."""
 
     def close(self) -> None: ...
 
 
 @dataclass
 class Attempts:
-    """How often each task was tried, and whether it may be tried again."""
+    """Counts the attempts of each task and decides whether there is another one."""
 
     policy: Policy
     failed: dict[str, int] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
 
     def number(self, task: Task) -> int:
-        """The number of the attempt that runs now, from 1."""
+        """The number of the current attempt, counted from 1."""
         return 1 + self.failed.get(task.key, 0) + self.lost.get(task.key, 0)
 
     def after(self, event: Failed) -> Failed:
-        """Count a failed attempt and say whether it was the last one."""
+        """Count a failed attempt; the returned event says whether it was the last one."""
         counts, most = (
             (self.lost, self.policy.lost_workers) if event.status == "lost" else (self.failed, self.policy.retries)
         )
@@ -90,5 +90,5 @@ class Attempts:
 
 
 def longest_first(units: Sequence[Unit]) -> list[Unit]:
-    """The order of the one queue: the longest unit first, so that no long one is left at the end."""
+    """Sort units by cost, the longest first, so that no long unit runs alone at the end."""
     return sorted(units, key=lambda unit: -unit.cost)

@@ -1,4 +1,4 @@
-"""What a budget means for the queue: who is next, who may still begin, and when training is over."""
+"""Apply a time budget to the queue: which unit is next, which tasks may still start, and when training ends."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ from quorate.execution.estimates import Estimates, epochs_of
 from quorate.plan.tasks import FitTask, Task
 
 _TRANSIT_SECONDS = 1.0
-"""For the result of a network that stops at its deadline to be sent and kept."""
+"""Seconds to send and store the result of a network that stops at its deadline (an assumption)."""
 _FOR_TESTS = 0.05
-"""Most part of the time left that the test rows of a member take while there is no time for all others."""
+"""Largest part of the remaining time for a member's test predictions if the time does not suffice for all tasks."""
 _HOPE = 4.0
-"""How many times too long the estimate of a network may be before one was measured: 20 s were 5 s in bfloat16."""
+"""A network starts even if its unmeasured estimate is too long by this factor: in bfloat16, 20 s were really 5 s."""
 
 
 @dataclass
 class Budget:
-    """Seconds for the whole command since `began` (`time.monotonic`), of which `reserve` come after the training."""
+    """Seconds for the whole command, counted from `began` (`time.monotonic`); `reserve` of them are for the work after
+    training."""
 
     seconds: float
     began: float
     reserve: float = 0.0
     startup: float = 0.0
-    """Seconds that were used when the training began."""
+    """Seconds that were used before training began."""
 
     def used(self) -> float:
         return time.monotonic() - self.began
 
     def left(self) -> float:
-        """Until the command is to have ended."""
+        """Seconds until the command must end."""
         return self.seconds - self.used()
 
     def training_left(self) -> float:
-        """Until training is to have ended."""
+        """Seconds until training must end."""
         return self.left() - self.reserve
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """The budget's answers to an executor; `share` is the part of all workers that a task holds."""
+    """What an executor does under a budget; `share` returns the share of all workers that a task occupies."""
 
     budget: Budget
     estimates: Estimates
     share: Callable[[Task], float]
 
     def order(self, waiting: Iterable[tuple[Task, ...]]) -> list[tuple[Task, ...]]:
-        """Units in the order in which they are to begin."""
+        """Sort the waiting units by their start."""
         units, now = list(waiting), time.monotonic()
         busy = sum(self.estimates.seconds_left(task, now) * self.share(task) for task in self.estimates.running())
         waits = [
@@ -58,9 +59,9 @@ class Agenda:
         return [units[i] for i in in_rounds(waits, room=self.budget.training_left() - busy)]
 
     def may_start(self, task: Task) -> bool:
-        """Whether it is of use to begin now: it would end in time, or is a network that gets an epoch done.
+        """Whether the task would end in time if it started now; for a network, whether one epoch would.
 
-        A network of which nothing was seen begins even if its estimate is too long by some factor, as it can stop.
+        A network without any measurement may start even if its estimate is `_HOPE` times too long, because it can stop.
         """
         epochs = epochs_of(task)
         if not epochs:
@@ -70,22 +71,22 @@ class Agenda:
         return self.estimates.least_seconds(task) <= self.seconds_left()
 
     def for_tests(self, waiting: Iterable[tuple[Task, ...]]) -> float:
-        """The part of the time left that a task may spend on test rows: all if what waits and runs has time besides."""
+        """The part of the remaining time that a task may use for test rows: 1 if all other tasks have time too."""
         now = time.monotonic()
         work = sum(self.estimates.seconds(task) * self.share(task) for tasks in waiting for task in tasks)
         work += sum(self.estimates.seconds_left(task, now) * self.share(task) for task in self.estimates.running())
         return 1.0 if work <= self.budget.training_left() else _FOR_TESTS
 
     def seconds_left(self) -> float:
-        """How soon a task has to give its result, so that it counts."""
+        """Seconds until a task must return its result."""
         return self.budget.training_left() - _TRANSIT_SECONDS
 
     def over(self) -> bool:
-        """Whether what still runs is to be given up."""
+        """Whether training is over, so that the executor gives up running tasks."""
         return self.budget.training_left() <= 0
 
     def why_not(self, task: Task) -> str:
-        """Why a task that waited was not begun."""
+        """The reason why a waiting task was not started."""
         left = self.budget.training_left()
         rest = f"{left:.1f} s were" if left >= 0.1 else "no time was"
         what = "an epoch of it takes" if epochs_of(task) else "it takes"
@@ -94,7 +95,7 @@ class Agenda:
 
 @dataclass(frozen=True)
 class QueuedUnit:
-    """A unit in the queue: its round, estimated seconds, and the share of all workers that it holds."""
+    """A unit in the queue: its round, its estimated seconds, and its share of all workers."""
 
     round: int
     seconds: float
@@ -102,11 +103,12 @@ class QueuedUnit:
 
 
 def in_rounds(waits: Sequence[QueuedUnit], *, room: float) -> list[int]:
-    """The positions of `waits` in the order in which they are to begin.
+    """The positions of `waits` in the order of their starts.
 
-    Rounds come one after another, so that each member has its first fold before any has its second. A round that fits
-    into what is left of `room`, seconds of all workers together, begins with its longest unit, so that no long one is
-    left at the end; one that does not fit with its cheapest, so that as many as possible are done.
+    Rounds run one after another, so that each member has its first fold before any member has its second. `room` is in
+    seconds of all workers together. A round that fits into the remaining room starts with its longest unit, so that no
+    long unit runs alone at the end. A round that does not fit starts with its cheapest unit, so that as many units as
+    possible finish.
     """
     order: list[int] = []
     for number in sorted({wait.round for wait in waits}):
@@ -119,5 +121,5 @@ def in_rounds(waits: Sequence[QueuedUnit], *, room: float) -> list[int]:
 
 
 def round_of(task: Task) -> int:
-    """The fold of a fit task, so that members have folds in common; what has none, such as features, comes before."""
+    """The fold of a fit task, so that members have folds in common; -1 for tasks without a fold, such as features."""
     return task.fold if isinstance(task, FitTask) else -1

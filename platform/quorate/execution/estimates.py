@@ -1,4 +1,4 @@
-"""How long tasks take: the plan's estimates, corrected by what was seen; and how long until all have ended."""
+"""Estimate the duration of tasks from the plan and from measurements, and the time until all tasks have ended."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime,
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 
 Load = tuple[float, float]
-"""Seconds that something takes, and the share of all workers that it holds meanwhile."""
+"""The duration of a unit in seconds, and its share of all workers."""
 
 
 _STEADY_SECONDS = 2.0
-"""Added to both sides of a ratio that comes from other members: what took a blink tells little of what takes long."""
+"""Added to both sides of a ratio that comes from other members, because short tasks predict long ones badly."""
 
 
 @dataclass
 class _Running:
-    """A task at work: when it began, and how many epochs it has reported since, the newest one when."""
+    """A running task: its start, the time of its newest report, and the number of epochs since."""
 
     since: float
     last: float
@@ -28,7 +28,7 @@ class _Running:
 
     @property
     def pace(self) -> float:
-        """Seconds of an epoch."""
+        """Seconds per epoch."""
         return (self.last - self.since) / self.reports
 
 
@@ -39,10 +39,10 @@ class _Tally:
 
 
 class Estimates:
-    """Seconds of tasks: the plan's figure times (observed / estimated) of what is most alike.
+    """Estimated seconds of tasks: the plan's estimate times the ratio observed / estimated of the most similar tasks.
 
-    That is the member's own tasks, now or before, then its kind's, then all. The epochs' pace of a task that is still
-    running counts as observed. Times are those of `time.monotonic`.
+    These are the tasks of the same member in this job or an earlier one, else those of its kind, else all tasks. A
+    running task counts with its seconds per epoch. Times are those of `time.monotonic`.
     """
 
     def __init__(self) -> None:
@@ -52,16 +52,16 @@ class Estimates:
 
     @property
     def known(self) -> bool:
-        """Whether anything was observed yet; before, the estimates are guesses."""
+        """Whether there is a measurement yet; without one, only the estimates of the plan are available."""
         return bool(self._tallies)
 
     def reused(self, task: FitTask, seconds: float) -> None:
-        """An earlier job's fit, perhaps on another machine: it counts where this job has seen nothing like it."""
+        """Add a fit of an earlier job, perhaps on another machine; it counts if this job has no similar measurement."""
         for level in _levels(task):
             self._add("before", level, _cost(task), seconds)
 
     def on(self, event: Event, now: float) -> None:
-        """One event of the executor."""
+        """Add an event of the executor."""
         task = event.task
         if isinstance(event, Started):
             self._running[task.key] = (task, _Running(now, now))
@@ -76,13 +76,13 @@ class Estimates:
         elif isinstance(event, Predicted | Featured) and running is not None:
             self._observe(task, now - running.since)
         elif isinstance(event, OutOfTime) and running is not None and not running.reports:
-            least = 1.25 * (now - running.since) * (epochs_of(task) or 1)  # longer than it had, no more
+            least = 1.25 * (now - running.since) * (epochs_of(task) or 1)  # it needs more than the time that it had
             self._observe(task, max(self.seconds(task), least))
         if isinstance(event, Fitted | Predicted | Featured | Failed | Stopped | OutOfTime):
             self._running.pop(task.key, None)
 
     def seconds(self, task: Task) -> float:
-        """What the whole task takes, beginning to end."""
+        """Estimated seconds of the whole task."""
         for level in _levels(task):
             for when in ("now", "before"):
                 tally = self._tallies.get((when, *level))
@@ -92,15 +92,15 @@ class Estimates:
         return _cost(task)
 
     def least_seconds(self, task: Task) -> float:
-        """What the task needs to be of any use: an epoch, where it can end early."""
+        """Estimated seconds until the task has a result: one epoch if it can end early, else the whole task."""
         return self.seconds(task) / (epochs_of(task) or 1)
 
     def observed(self, task: Task) -> bool:
-        """Whether this job has seen a task of the same member or kind."""
+        """Whether this job has measured a task of the same member or kind."""
         return any(("now", *level) in self._tallies for level in _levels(task) if level)
 
     def seconds_left(self, task: Task, now: float) -> float:
-        """What a running task still takes; one that is beyond its estimate is taken to need a quarter of that again."""
+        """Estimated seconds until a running task ends, at least a quarter of the elapsed time (an assumption)."""
         whole = self.seconds(task)
         _, running = self._running.get(task.key, (task, None))
         if running is None:
@@ -112,11 +112,11 @@ class Estimates:
         return max(whole - elapsed, elapsed / 4)
 
     def running(self) -> list[Task]:
-        """The tasks that have begun and not ended."""
+        """The tasks that have started and not ended."""
         return [task for task, _ in list(self._running.values())]
 
     def _observe(self, task: Task, seconds: float) -> None:
-        """Take `seconds` for the whole task, instead of what was taken for it before."""
+        """Set the measured seconds of a whole task; they replace an earlier measurement."""
         _, before = self._seen.get(task.key, (task, None))
         self._seen[task.key] = (task, seconds)
         for level in _levels(task):
@@ -128,14 +128,14 @@ class Estimates:
 
 
 def epochs_of(task: Task) -> int | None:
-    """The epochs that a task reports one by one, so that it can end between them; None where it cannot end early."""
+    """The number of epochs of a task that can end after any of them; None if the task cannot end early."""
     if not isinstance(task, FitTask):
         return None
     return task.params.most_epochs
 
 
 def makespan(running: Sequence[Load], waiting: Sequence[Load]) -> float:
-    """Seconds until all have ended, where those that wait begin in their order as soon as there is room for them."""
+    """Seconds until all units have ended, if the waiting units start in order as soon as workers are free."""
     ends = [(seconds, share) for seconds, share in running]
     heapq.heapify(ends)
     free, now, last = 1.0 - sum(share for _, share in ends), 0.0, max((end for end, _ in ends), default=0.0)
@@ -149,7 +149,7 @@ def makespan(running: Sequence[Load], waiting: Sequence[Load]) -> float:
 
 
 def _whole(event: Fitted) -> float:
-    """What the whole task takes by what it has taken; one that was stopped had a part of its epochs."""
+    """Seconds of the whole task, extrapolated if the task was stopped after a part of its epochs."""
     epochs, done = epochs_of(event.task), len(event.history)
     scale = 1.0 if event.complete or not epochs else epochs / max(done, 1)
     return event.seconds * scale + event.ending
@@ -160,7 +160,7 @@ def _cost(task: Task) -> float:
 
 
 def _levels(task: Task) -> Iterator[tuple[str, ...]]:
-    """What a task is compared with, the most alike first."""
+    """The groups of tasks to compare a task with, the most similar first."""
     if isinstance(task, PredictTask):
         yield ("predict", task.fit.member)
         yield ("predict",)

@@ -1,4 +1,4 @@
-"""What an executor tells of a task, from its start to its end."""
+"""The events of a task, from its start to its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Status = Literal["failed", "diverged", "lost"]
 
 @dataclass(frozen=True)
 class Started:
-    """A task begins on a worker; `restored` where it goes on from a checkpoint."""
+    """A task starts on a worker; `restored` if it continues from a checkpoint."""
 
     task: Task
     attempt: int
@@ -26,7 +26,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Reported:
-    """The figures of one epoch."""
+    """The metrics of one epoch."""
 
     task: FitTask
     epoch: int
@@ -35,7 +35,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Checkpointed:
-    """A training state, as `pack_state` gives it."""
+    """A training state, packed by `pack_state`."""
 
     task: FitTask
     content: bytes
@@ -51,19 +51,19 @@ class Fitted:
     files: dict[str, bytes] = field(repr=False)
     seconds: float
     complete: bool
-    """False where it was stopped before its time."""
+    """False if the fit was stopped early by a deadline."""
     test: Proba | None = None
-    """Probabilities of the test rows, where the context has some."""
+    """Probabilities of the test rows; None if there are none, or if they follow in `Predicted`."""
     ending: float = 0.0
-    """Seconds that the predictions and files took after the fit."""
+    """Seconds for predictions and files after the fit."""
     predict_ms: float | None = None
-    """Milliseconds that a validation row took, in batches, with the task's threads."""
+    """Milliseconds per validation row, predicted in batches with the threads of the task."""
     others: tuple[Fitted, ...] = ()
-    """The other members that the run gives, as far as it came to them."""
+    """Results of the other members that the same fit produced."""
 
     @property
     def all(self) -> tuple[Fitted, ...]:
-        """This result and the others of its run."""
+        """This result and those of `others`."""
         return (self, *self.others)
 
 
@@ -85,7 +85,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Featured:
-    """What a frozen network made of the task's rows, float32 (n, width)."""
+    """Features of the rows of a task from a frozen network, float32 (n, width)."""
 
     task: FeatureTask
     matrix: Matrix
@@ -94,7 +94,7 @@ class Featured:
 
 @dataclass(frozen=True)
 class Failed:
-    """An attempt has failed; `final` where there will be no other."""
+    """An attempt has failed; `final` if there is no other."""
 
     task: Task
     attempt: int
@@ -105,19 +105,19 @@ class Failed:
     log: str = ""
     final: bool = True
     certain: bool = False
-    """Whether every other attempt would fail in the same way."""
+    """Whether every further attempt would fail in the same way."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """The task gave up its place because everything was asked to stop; its checkpoint is kept."""
+    """The task ended because the job was stopped; its checkpoint is kept."""
 
     task: Task
 
 
 @dataclass(frozen=True)
 class OutOfTime:
-    """The budget was too short: the task was not begun, or had not ended when training was over."""
+    """The budget was too short: the task did not start, or did not end before the end of training."""
 
     task: Task
     begun: bool
@@ -125,6 +125,6 @@ class OutOfTime:
 
 
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | OutOfTime
-"""Events after which nothing of the task is lost if its worker dies."""
+"""Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
 Event = Started | Reported | Checkpointed | SoFar | Fitted | Predicted | Featured | Failed | Stopped | OutOfTime

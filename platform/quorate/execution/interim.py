@@ -21,16 +21,16 @@ SLOWER = 2.0
 """The next epoch and its predictions may take up to this many times as long as the last ones (an assumption): a result
 is made before the epoch if there would be no time for one after it."""
 ENOUGH = 0.9
-"""An epoch for which less than this part of the last one's time is left is not begun."""
+"""An epoch starts only if at least this part of the duration of the last epoch is left."""
 _PROBE = 256
 """Number of rows that are predicted first, to estimate the time for all rows."""
 
 
 @dataclass
 class Interim:
-    """The newest result of one task before its end, and the speeds that were measured on the way.
+    """The newest interim result of a task, and the speeds that were measured for it.
 
-    `make` gives the result of a member as it is. Times are those of `time.monotonic`, in seconds.
+    `make` returns the result of a member in its current state. Times are those of `time.monotonic`, in seconds.
     """
 
     make: Callable[[Member], Fitted]
@@ -38,9 +38,9 @@ class Interim:
     clock: Callable[[], float] = time.monotonic
     newest: Fitted | None = None
     member: Member | None = None
-    """The one behind `newest`."""
+    """The member that made `newest`."""
     fresh: bool = False
-    """Whether `newest` is the best so far."""
+    """Whether `newest` is from the best epoch so far."""
     cost: float = 0.0
     """Seconds to make a result; 0 before the first measurement."""
     spent: float = 0.0
@@ -76,7 +76,7 @@ class Interim:
 
     @property
     def ending(self) -> float:
-        """Seconds that the result still takes once training ends."""
+        """Seconds to make the result after training ends."""
         return 0.0 if self.fresh else self.cost
 
     def last(self, member: Member, left: float) -> Fitted:
@@ -88,7 +88,7 @@ class Interim:
     def _made_if_due(self, left: float, epochs_left: int) -> Fitted | None:
         """Make a result if training may not end in time, and the result is cheap or this is the last chance.
 
-        A result for which there is no time any more is not made, unless there is none at all.
+        If there is no time for a result, none is made, unless the task has no result at all.
         """
         if SLOWER * epochs_left * self.pace + self.cost < left:
             return None
@@ -109,7 +109,7 @@ class Interim:
         return self.spent + self.cost <= SHARE * (self.clock() - self.begun)
 
     def _probe(self) -> Member:
-        """Estimate the cost of a result by a few rows."""
+        """Estimate the cost of a result from a few rows."""
         begun = self.clock()
         member = self._now()
         rows = min(_PROBE, len(self.valid))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: running tasks checkpoint, and the command ends within ten seconds."""
+"""Handle Ctrl-C and SIGTERM: running tasks checkpoint, and the command ends within ten seconds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _GRACE_SECONDS = 8.5
 
 
 class StopRequest:
-    """Turns a signal into an executor's `stop`, or into `Interrupted` where nothing runs.
+    """Calls an executor's `stop` on a signal, or raises `Interrupted` if nothing runs.
 
-    A task that cannot stop in time (one long call into a library) does not hold the command: the
-    process ends hard, which loses nothing, because the store only ever holds whole results.
+    A task that cannot stop in time (one long call into a library) does not delay the command: the process ends at
+    once. Nothing is lost, because the store holds only complete results.
     """
 
     def __init__(self) -> None:
@@ -25,12 +25,12 @@ class StopRequest:
         self._executor: Executor | None = None
 
     def install(self) -> None:
-        """Take the signals over; again after a library has taken them."""
+        """Install the signal handlers; call it again after a library has installed its own."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def attach(self, executor: Executor | None) -> None:
-        """Who is told to stop from now on."""
+        """Set the executor that signals stop."""
         self._executor = executor
 
     def check(self) -> None:

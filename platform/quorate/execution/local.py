@@ -1,4 +1,4 @@
-"""Runs tasks in this process, one after another: no cluster, no start-up, the same results."""
+"""Run tasks in this process, one after another, without Ray; the results are the same."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class LocalExecutor:
         self._control.stop.set()
 
     def _watched(self, agenda: Agenda) -> Callable[[], bool]:
-        """Whether to give the task up; keeps its deadline up to date as often as it is asked."""
+        """Whether to give up the task; each call also updates the deadline of the task."""
 
         def over() -> bool:
             self._control.end_in(agenda.seconds_left())
@@ -82,7 +82,7 @@ class LocalExecutor:
 
 
 def _next(queue: deque[Task], agenda: Agenda | None) -> Task | None:
-    """Take the task that is to begin now out of the queue; None where there is no time for any."""
+    """Remove the next task from the queue; None if there is no time for any task."""
     if agenda is None:
         return queue.popleft()
     if agenda.over():

@@ -1,4 +1,4 @@
-"""Runs units on Ray actors: one flat queue, streaming events, a back channel to busy workers."""
+"""Run units on Ray actors: one queue, a stream of events, and a control channel to busy workers."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from quorate.training.context import Hardware
 _REFRESH_SECONDS = 1.0
 _TAIL_LINES = 20
 _DUE_SECONDS = 0.5
-"""How much the due time of a running task may move before it is told."""
+"""Seconds that the deadline of a running task may move before the worker gets the new one."""
 _LAST_CALL_SECONDS = 1.0
-"""How long results that arrive are still taken when training is over."""
+"""Seconds after the end of training in which results are still accepted."""
 _GRACE_SECONDS = 20.0
-"""How long a unit that no node can hold waits for one to come."""
+"""Seconds that a unit too large for every node waits for a new node."""
 
 
 @ray.remote(concurrency_groups={"control": 1})
 class Worker:
-    """Runs tasks one after another; `control` is answered while one is running."""
+    """Runs tasks one after another; the methods of the group `control` work while a task runs."""
 
     def __init__(self, context: JobData) -> None:
         self._context = context
@@ -66,7 +66,7 @@ def _hardware_there() -> Hardware:
 
 @dataclass
 class _Actor:
-    """An actor of ours, the unit that it runs, and the stream that its events come from."""
+    """An actor, the unit that it runs, and the stream of its events."""
 
     handle: Any
     resources: Resources
@@ -76,12 +76,12 @@ class _Actor:
     log: str = ""
     told_to_stop: bool = False
     due: float | None = None
-    """When it was told that its task is due, on the driver's clock; None before the task has begun."""
+    """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 
 
 class RayExecutor:
-    """Actors on the Ray that this process is connected to; its `own` one is of this
-    machine alone and ends with it."""
+    """Runs units on actors of the Ray that this process is connected to; `own` if it is a local Ray that ends with
+    this process."""
 
     name = "ray"
 
@@ -124,7 +124,7 @@ class RayExecutor:
                     yield from self._out_of_time(agenda)
                 else:
                     self._fill(shared, attempts, sources, policy)
-                    # An idle actor would hold what one that waits for room needs, on a cluster that shrank.
+                    # On a cluster that has shrunk, an idle actor would hold resources that a waiting actor needs.
                     self._retire([actor for actor in self._actors if actor.stream is None])
                 self._pass_on_signals()
                 streams = {actor.stream: actor for actor in self._actors if actor.stream is not None}
@@ -152,9 +152,9 @@ class RayExecutor:
             ray.shutdown()
 
     def _fill(self, shared: Any, attempts: Attempts, sources: Sources, policy: Policy) -> None:
-        """Give waiting units, the longest first, to idle actors or to new ones while there is room.
+        """Give waiting units, the longest first, to idle or new actors while resources are free.
 
-        What a longer unit lacks is kept for it; shorter ones that need nothing of that go on.
+        Resources that a longer unit waits for are reserved for it; shorter units that do not need them start.
         """
         kept: set[str] = set()
         if self._agenda is not None:
@@ -181,7 +181,7 @@ class RayExecutor:
             self._begin(idle, attempts, sources, policy)
 
     def _hopeless(self, attempts: Attempts) -> Iterator[Failed]:
-        """Fail what no node can hold once nothing runs and no node has come for a while."""
+        """Fail units that no node can hold, when nothing runs and no new node has joined for `_GRACE_SECONDS`."""
         if time.monotonic() - self._busy_at < _GRACE_SECONDS:
             return
         for tasks in [tasks for tasks in self._queue if not self.slots(tasks[0].resources)]:
@@ -204,7 +204,7 @@ class RayExecutor:
             event: Event = _owned(ray.get(next(actor.stream)))
         except StopIteration:
             actor.stream = None
-            if actor.resources.gpus:  # a fresh process gives the accelerator's memory back
+            if actor.resources.gpus:  # a new process frees the memory of the accelerator
                 self._queue.extendleft([tuple(actor.tasks)] if actor.tasks else [])
                 self._retire([actor])
             elif actor.tasks and not self._stopping:
@@ -216,7 +216,7 @@ class RayExecutor:
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
         if isinstance(event, ENDS):
-            actor.task = None  # should the worker die now, nothing of it is lost
+            actor.task = None  # if the worker dies now, nothing is lost
         if isinstance(event, Failed):
             event = attempts.after(event)
             if not event.final:
@@ -224,7 +224,7 @@ class RayExecutor:
         yield event
 
     def _lost(self, actor: _Actor, error: Exception, attempts: Attempts) -> Iterator[Failed]:
-        """The worker is gone: what it was doing is tried again, and nobody reads its late results."""
+        """Handle the loss of a worker: its task is repeated, and its late results are ignored."""
         waiting = list(actor.tasks)
         if actor.task is not None:
             log = _read(actor.log)
@@ -238,17 +238,17 @@ class RayExecutor:
         self._nodes_read = 0.0
 
     def _give_up(self) -> Iterator[Event]:
-        """What waits is given back at once; what runs checkpoints and ends."""
+        """Yield `Stopped` for waiting tasks; running tasks checkpoint and end."""
         while self._queue:
             yield from (Stopped(task) for task in self._queue.popleft())
 
     def _arriving(self, agenda: Agenda) -> bool:
-        """Whether results are on their way that were made in time."""
+        """Whether results that were made in time have not arrived yet."""
         streams = [actor.stream for actor in self._actors if actor.stream is not None]
         return bool(streams and ray.wait(streams, timeout=0)[0]) and agenda.budget.training_left() > -_LAST_CALL_SECONDS
 
     def _out_of_time(self, agenda: Agenda) -> Iterator[OutOfTime]:
-        """Training is over: what runs is given up with its worker, what waits is given back."""
+        """End the training: give up running tasks with their workers, and yield `OutOfTime` for waiting tasks."""
         for actor in [actor for actor in self._actors if actor.stream is not None]:
             self._queue.extendleft((task,) for task in actor.tasks)
             actor.stream = None
@@ -259,7 +259,7 @@ class RayExecutor:
             yield from (OutOfTime(task, False, agenda.why_not(task)) for task in self._queue.popleft())
 
     def _without_use(self) -> Iterator[OutOfTime]:
-        """Give back what would not end in time any more, now that nothing runs from which to learn better."""
+        """Yield `OutOfTime` for tasks that would not end in time, if no running task can improve the estimates."""
         agenda = self._agenda
         if agenda is None or any(agenda.may_start(tasks[0]) for tasks in self._queue):
             return
@@ -279,7 +279,7 @@ class RayExecutor:
         self._wants_checkpoint = False
 
     def _tell_when_due(self, actor: _Actor) -> None:
-        """Correct the worker's deadline: its process took time to start, and the time kept for the end may change."""
+        """Update the workers' deadlines: their processes took time to start, and the reserve for the end may change."""
         if self._agenda is None or actor.task is None or actor.due is None:
             return
         left = self._agenda.seconds_left()
@@ -294,7 +294,7 @@ class RayExecutor:
             self._actors.remove(actor)
 
     def _lacking(self, wanted: Resources) -> set[str]:
-        """The resources of which the cluster's total less what our actors hold does not cover `wanted`."""
+        """The resources of `wanted` that exceed the total of the cluster minus the share of our actors."""
         lacking = set()
         for name, need in _needs(wanted).items():
             total = sum(node.get(name, 0.0) for node in self._alive_nodes())
@@ -310,7 +310,7 @@ class RayExecutor:
 
 
 def _owned(event: Event) -> Event:
-    """The event with copies of its arrays: those that Ray gives are views that keep the whole result in its store."""
+    """The event with copies of its arrays; the arrays from Ray are views that keep the whole result in its store."""
     own: dict[str, Any] = {}
     for name in (part.name for part in fields(event)):
         value = getattr(event, name)
@@ -347,7 +347,7 @@ def _fits(node: dict[str, float], resources: Resources) -> int:
 
 
 def _read(log: str) -> str | None:
-    """A worker's log, None where it does not lie on this machine."""
+    """The log of a worker; None if it is not on this machine."""
     try:
         return Path(log).read_text(errors="replace") if log else None
     except OSError:

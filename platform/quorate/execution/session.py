@@ -1,4 +1,4 @@
-"""A Ray to work on: one of our own on this machine, or the cluster at an address."""
+"""Start a local Ray or connect to a Ray cluster."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ KEEPS_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
 }
-"""For the workers' glibc (mallopt(3)): freed memory stays with the process.
+"""Settings of the workers' glibc (mallopt(3)) that keep freed memory in the process.
 
-As it comes, glibc gives the activations of every training step back to the system, which has to clear each of their
-pages anew at the next one: a fifth and more of the time of a network on 96x96 pixels (`make bench`).
+By default, glibc returns the memory of the activations to the system after every training step, and the system clears
+its pages again for the next step. This takes a fifth or more of the time of a network on 96x96 pixels (`make bench`).
 """
 
 
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""What Ray puts behind its temporary folder, with the largest process number of Linux (proc(5), pid_max)."""
+"""The path that Ray appends to its temporary folder, with the largest process number of Linux (proc(5), pid_max)."""
 NICENESS = "RAY_worker_niceness"
-"""Ray's variable for the niceness of its workers. With its 15, a worker has 3 % of a core that a process without any
-wants too (the weights 36 and 1024 of sched(7))."""
+"""Ray's variable for the niceness of its workers. Its default is 15: a worker then gets 3 % of a core that a process
+of niceness 0 wants too (the weights 36 and 1024 of sched(7))."""
 
 
 class ClusterError(UserError):
@@ -39,14 +39,15 @@ class ClusterError(UserError):
 def start_ray(
     address: str | None = None, *, cpus: int | None = None, keeps_memory: bool = True, urgent: bool = False
 ) -> bool:
-    """Start a local Ray with `cpus` CPUs (all when left out) and give True, or connect to a cluster.
+    """Start a local Ray with `cpus` CPUs (default: all) and return True, or connect to a cluster and return False.
 
-    Without `address` the environment's RAY_ADDRESS is taken; `local` starts one whatever that says.
-    The nodes of a cluster get this package and the user's own code with the connection; what is installed
-    here is expected to be installed there. Workers that train keep their memory (`KEEPS_MEMORY`, unless this
-    process's environment says otherwise); what serves for months gives it back. Those of a local Ray give way to other
-    processes (niceness 15, unless RAY_worker_niceness is set), and do not where they are `urgent`. Raises
-    `ClusterError`. To be called before anything imports Ray, which reads its environment then.
+    Call it before Ray is imported, because the import reads the environment. Raises `ClusterError`.
+
+    - `address` defaults to RAY_ADDRESS; `local` starts a local Ray even if RAY_ADDRESS is set.
+    - The nodes of a cluster receive this package and the user's own code. Other packages must be installed there.
+    - Workers that train keep freed memory (`KEEPS_MEMORY`) unless the environment of this process sets it. Servers
+      return freed memory to the system.
+    - The workers of a local Ray have niceness 15 unless RAY_worker_niceness is set or they are `urgent`.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -86,10 +87,10 @@ def start_ray(
 
 
 def socket_problem() -> str:
-    """Why Ray's sockets cannot lie in its temporary folder, with the fix; empty where they can.
+    """An error message if the path of Ray's temporary folder is too long for its sockets, else empty.
 
-    Their paths are `FOLDER/ray/session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store`, and an AF_UNIX address holds
-    107 bytes (103 on macOS; unix(7)).
+    The socket paths are `FOLDER/ray/session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store`. An AF_UNIX address has at
+    most 107 bytes (103 on macOS; unix(7)).
     """
     variable = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
     folder = os.environ.get(variable, "/tmp")  # noqa: S108 - as Ray chooses it
@@ -108,7 +109,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _put_on_path(files: list[Path]) -> None:
-    """Let the processes of a local Ray import these packages and modules from where they lie."""
+    """Let the processes of a local Ray import these packages and modules from their folders."""
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     folders = dict.fromkeys([*(str(file.parent) for file in files), *filter(None, before)])
     if files:
@@ -116,7 +117,7 @@ def _put_on_path(files: list[Path]) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise `ClusterError` at once where nothing listens; Ray itself would wait for minutes."""
+    """Raise `ClusterError` at once if nothing listens at the address; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return  # `auto`, which Ray looks up itself
@@ -129,18 +130,18 @@ def _knock(address: str) -> None:
 def require_token() -> None:
     """Turn Ray's token authentication on, unless RAY_AUTH_MODE says otherwise.
 
-    Ray would make the file `~/.ray/auth_token` readable by everyone: here it is made, or changed, to
-    be its owner's only. Without a home folder that can be written, the token is in this process's environment.
+    Ray would make the file `~/.ray/auth_token` readable by everyone. This function restricts it to its owner. If the
+    home folder is not writable, the token is kept in the environment of this process.
     """
     if os.environ.setdefault("RAY_AUTH_MODE", "token").lower() != "token":
         return
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     path = token_path()
-    if path is None:  # children inherit it, and nothing else is to connect to a local Ray
+    if path is None:  # child processes inherit it; no other process needs to connect to a local Ray
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         return
-    # Written apart (mkstemp: mode 0600) and linked, so that nobody reads half a token.
+    # Written to a temporary file (mkstemp: mode 0600) and linked, so that no process reads half a token.
     number, name = tempfile.mkstemp(dir=path.parent)
     written = Path(name)
     try:
@@ -154,7 +155,7 @@ def require_token() -> None:
 
 
 def token_path() -> Path | None:
-    """The file with Ray's token in the home folder, which is made; None where there is none that can be written."""
+    """The path of Ray's token in the home folder; creates its folder. None if the home folder is not writable."""
     try:
         folder = Path.home() / ".ray"
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Runs one task in a thread of its own and yields its events as they come; the same for every executor."""
+"""Run one task in a thread and yield its events; every executor uses it."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ from quorate.training.curves import with_labels
 from quorate.training.state import StateError, pack_state, unpack_state
 
 _COST_OF_CHECKPOINTS = 0.02
-"""Most part of the time that checkpoints may take."""
+"""Largest part of the training time that checkpoints may take."""
 _COST_OF_PREDICTING = 0.7
-"""Of the cost of a training step: a forward pass is a third of it, twice that in float32 instead of bfloat16."""
+"""Cost of predicting a batch, relative to a training step: a forward pass is a third of a step, and takes twice as
+long in float32 as in bfloat16."""
 _SAFETY = 1.25
 """Test predictions may take up to this many times the estimate from the validation rows (an assumption)."""
 _FOR_TEST_ROWS = 0.2
@@ -62,7 +63,7 @@ _THREAD = "quorate task: "
 
 @dataclass(frozen=True)
 class Assignment:
-    """One task with everything that a worker needs besides the data of the job."""
+    """One task with all that a worker needs in addition to the data of the job."""
 
     task: Task
     attempt: int
@@ -71,9 +72,9 @@ class Assignment:
     files: dict[str, bytes] | None = None
     log: str = ""
     seconds_left: float | None = None
-    """How soon the result is due; not a time of day, as clocks differ between machines."""
+    """Seconds until the result is due; not a time of day, because clocks differ between machines."""
     for_tests: float = 1.0
-    """Most part of the time left that test predictions may take, where a result is due and was not stopped for it."""
+    """Largest part of the remaining time for test predictions, if there is a deadline and the fit ended before it."""
 
 
 def assign(
@@ -85,7 +86,7 @@ def assign(
     seconds_left: float | None = None,
     for_tests: float = 1.0,
 ) -> Assignment:
-    """A task with the newest checkpoint of its fit, or the files of the fit that it predicts with."""
+    """Make the assignment of a task: adds the newest checkpoint of a fit, or the files of the fit to predict with."""
     if isinstance(task, FitTask):
         restored = sources.checkpoint(task)
         return Assignment(
@@ -102,12 +103,12 @@ def assign(
 
 @dataclass
 class Control:
-    """The back channel: set from outside, seen by the task at its next report."""
+    """The control channel: set from outside, read by the task at its next report."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     checkpoint: threading.Event = field(default_factory=threading.Event)
     due: float | None = None
-    """When the result is due, on this process's `time.monotonic`."""
+    """When the result is due, as `time.monotonic` of this process; None without a deadline."""
 
     def end_in(self, seconds: float | None) -> None:
         self.due = None if seconds is None else time.monotonic() + seconds
@@ -116,11 +117,11 @@ class Control:
 def stream(
     assignment: Assignment, context: JobData, control: Control, *, over: Callable[[], bool] | None = None
 ) -> Iterator[Event]:
-    """The events of one task, the last one being `Fitted`, `Predicted`, `Featured`, `Failed`, `Stopped` or `OutOfTime`.
+    """Yield the events of one task; the last is `Fitted`, `Predicted`, `Featured`, `Failed`, `Stopped` or `OutOfTime`.
 
-    Where there is a time at which the result is due, the test predictions come after `Fitted`, as `Predicted`, if they
-    are made in time. The work runs in a thread of its own, so that events flow while it is busy. Where `over` says that
-    it is to be given up, the thread is left behind.
+    If there is a deadline, the test predictions follow `Fitted` as `Predicted`, provided that they are made in time.
+    The task runs in its own thread, so that its events arrive while it works. When `over` returns True, the task is
+    given up and its thread is abandoned.
     """
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     control.end_in(assignment.seconds_left)
@@ -133,7 +134,7 @@ def stream(
                 _predict(assignment, assignment.task, context, events.put)
             else:
                 _extract(assignment, assignment.task, context, control, events.put)
-        except Exception as error:  # noqa: BLE001  (any error of a member is this task's failure)
+        except Exception as error:  # noqa: BLE001  (any error of a member is a failure of this task)
             status: Status = "diverged" if isinstance(error, Diverged) else "failed"
             message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             certain = isinstance(error, Diverged | UserError)
@@ -164,7 +165,7 @@ def stream(
 
 
 def at_work() -> set[threading.Thread]:
-    """The threads of this process's tasks, those that were given up included."""
+    """The threads of the tasks of this process, including those that were given up."""
     return {thread for thread in threading.enumerate() if thread.name.startswith(_THREAD)}
 
 
@@ -172,7 +173,7 @@ def _fit(
     assignment: Assignment, task: FitTask, context: JobData, control: Control, emit: Callable[[Event], None]
 ) -> None:
     started = time.perf_counter()
-    torch.set_num_threads(task.numerics.threads)  # counts for the calling thread
+    torch.set_num_threads(task.numerics.threads)  # applies to the calling thread
     restored, spent = _restored(assignment)
     worker = f"{socket.gethostname()}:{os.getpid()}"
     emit(Started(task, assignment.attempt, worker, assignment.log, restored is not None))
@@ -190,7 +191,7 @@ def _fit(
         return Fitted(task, valid, member.history, files, test=test, predict_ms=each, **more)
 
     def results(member: Member, *, complete: bool) -> Fitted:
-        """Of the task and the others of its run."""
+        """The results of the task and of the other members of its fit."""
         seconds = spent + time.perf_counter() - started
         views = [(other, member.view(other.view)) for other in task.others]
         others = [result(other, view, seconds=0.0, complete=complete) for other, view in views if view is not None]
@@ -225,14 +226,14 @@ def _fit(
 def _predict_in_time(
     done: Fitted, member: Member, test: Dataset, control: Control, emit: Callable[[Event], None], most: float
 ) -> None:
-    """Predict the test rows with each member of a run, as far as each takes at most this part of the time left."""
+    """Predict the test rows with each member of a fit that takes at most the part `most` of the remaining time."""
     members = {part.task.view: part.task for part in done.all}
     for view, task in members.items():
         assert done.predict_ms is not None and control.due is not None
         if _SAFETY * done.predict_ms * len(test) / 1e3 > most * (control.due - time.monotonic()):
             return
         chosen = member.view(view) if view else member
-        assert chosen is not None, "it has given validation rows"
+        assert chosen is not None, "it has predicted the validation rows"
         emit(Predicted(PredictTask(predict_key(task.key, test), task), _checked(chosen.predict_proba(test.x))))
 
 
@@ -258,12 +259,12 @@ def _extract(
         emit(Stopped(task))
         return
     if not np.isfinite(matrix).all():
-        raise Diverged(f"{task.label} gives numbers that are not finite; are its weights sound?")
+        raise Diverged(f"{task.label} gives numbers that are not finite; check its weights")
     emit(Featured(task, matrix, time.perf_counter() - started))
 
 
 class _TaskRun:
-    """The `Run` that a member gets: reports become events, the back channel becomes signals."""
+    """The `TaskContext` of a member: reports become events, the control channel becomes signals."""
 
     def __init__(
         self,
@@ -290,7 +291,7 @@ class _TaskRun:
 
     @property
     def deadline(self) -> float | None:
-        """When to end so that the predictions are there when they are due."""
+        """When to end the fit, so that the predictions are made by the deadline; None without a deadline."""
         due, interim = self._control.due, self._interim
         if due is None or self._epochs is None:
             return None
@@ -332,13 +333,13 @@ class _TaskRun:
         return Signal.STOP if stop else Signal.CHECKPOINT
 
     def _epoch_ended(self, metrics: Metrics, so_far: Callable[[], object] | None) -> bool:
-        """Tell of the epoch, keep what there is so far if it is time to; whether there is no time for another epoch."""
+        """Report an epoch, make an interim result if it is time for one, and return whether training is out of time."""
         self._epoch += 1
         self._emit(Reported(self._task, self._epoch, dict(metrics)))
         due = self._control.due
         if due is None or self._epochs is None:
             return False
-        with torch.random.fork_rng():  # the training goes on as if nothing had been predicted
+        with torch.random.fork_rng():  # predicting must not change the random numbers of the training
             result = self._interim.after_epoch(so_far, due=due, epochs_left=self._epochs - self._epoch)
         if result is not None:
             self._emit(SoFar(self._task, result))
@@ -357,7 +358,7 @@ class _TaskRun:
 
 
 def _restored(assignment: Assignment) -> tuple[State | None, float]:
-    """The state to go on from and the seconds that it took; none where the bytes are not sound."""
+    """The state to continue from and the seconds spent on it; (None, 0) without a checkpoint or if it is damaged."""
     if assignment.restored is None:
         return None, 0.0
     try:
@@ -374,7 +375,7 @@ def _checked(proba: Proba) -> Proba:
 
 
 def this_hardware() -> Hardware:
-    """What this process runs on."""
+    """The hardware of this machine."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -6,19 +6,19 @@ import re
 import signal
 
 _CAUGHT = re.compile(r"\*\*\* (SIG[A-Z]+) received")
-"""What Ray's handler of fatal signals writes to the worker's log (seen with Ray 2.60)."""
+"""Text that Ray's handler of fatal signals writes to the worker's log (seen with Ray 2.60)."""
 _TERMINATED = "receives a SIGTERM"
 _VANISHED = "connection error code 2"
-"""What Ray says about a worker that ended without a message."""
+"""Text in Ray's message about a worker that ended without a message."""
 
 
 def cause_of_death(said: str, log: str | None) -> str:
-    """Why a worker died, from what Ray said and the worker's log; `log` is None where it cannot be read from here."""
+    """Return why a worker died, from Ray's message and the worker's log; `log` is None if it is on another machine."""
     if caught := _CAUGHT.findall(log or ""):
         name = str(caught[-1])
         return f"{name} ({signal.strsignal(signal.Signals[name]) or 'a signal'})"
     if _TERMINATED in said:
-        return "SIGTERM (something asked it to end)"
+        return "SIGTERM (another process asked it to end)"
     if _VANISHED in said and log is not None:
         return (
             "SIGKILL, as its log names no other signal; most likely the machine was out of memory: "

@@ -1,4 +1,4 @@
-"""Where a job runs: this process, a Ray of its own, or a cluster; opened when there is something to run."""
+"""Choose where a job runs: this process, a local Ray, or a cluster; opened when the first task needs it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from quorate.training.context import Hardware
 
 
 class Workplace:
-    """The executor of a job; a local Ray is started only once it is needed.
+    """The executor of a job; a local Ray is started only when it is needed.
 
-    `opened` is called with the executor when it is there, with None when it has been closed. The workers of a Ray of
-    our own give way to other processes of the machine, unless they are `urgent`.
+    `opened` is called with the executor when it has been opened, and with None when it is closed. The workers of a
+    local Ray have a low priority on the machine, unless they are `urgent`.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Workplace:
         self._executor: Executor | None = None
 
     def hardware(self) -> Hardware:
-        """What the workers run on; raises `ClusterError` where a cluster does not answer."""
+        """The hardware of the workers; raises `ClusterError` if a cluster does not answer."""
         return self.executor().hardware() if self._remote else this_hardware()
 
     def slots(self, resources: Resources) -> int:
-        """How many units of that size run at the same time; 0 where one would never fit."""
+        """The number of units with these resources that can run at the same time; 0 if not even one fits."""
         if self._remote:
             return self.executor().slots(resources)
         here = self.hardware()
@@ -49,16 +49,16 @@ class Workplace:
 
     @property
     def starts_ray(self) -> bool:
-        """Whether the executor would be a Ray of this machine that has to be started first."""
+        """Whether the executor is a local Ray that has not been started."""
         return self._name == "ray" and not self._remote and self._executor is None
 
     def stay_in_this_process(self) -> None:
-        """Use no Ray, which gives the same results."""
+        """Run without Ray; the results are the same."""
         assert self._executor is None, "too late"
         self._name = "local"
 
     def executor(self) -> Executor:
-        """The executor, opened at the first call."""
+        """The executor; the first call opens it."""
         if self._executor is None:
             if self._name == "local":
                 from quorate.execution.local import LocalExecutor

@@ -1,4 +1,4 @@
-"""What a job does about its budget: the time kept for its end, the folds that count, and what it left out."""
+"""Spend the budget of a job: the time reserved for its end, the folds that count, and what was left out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,42 +23,51 @@ from quorate.plan.tasks import Plan, Resources, Unit
 from quorate.registry import COMBINERS
 from quorate.report.budget import format_duration, ranges
 from quorate.results.results import Fit
+from quorate.runs.leaderboard import (
+    LateTask,
+    Leaderboard,
+    LeaderboardBudget,
+    QuorumShortfall,
+    StoppedTask,
+    UncountedMember,
+)
 from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
-"""What the end of a job may leave out, as leaderboards call it."""
+"""Names in a leaderboard of what the end of a job can leave out."""
 ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
-"""From so many rows in common on, or from this part of all, a member more is worth more to the ensemble than rows."""
+"""From this number of common rows, or this fraction of all rows, another member is worth more than further rows."""
 
 _CLOSING = {"local": 1.5, "ray": 3.0}
 """Seconds to write the run's files and to end the workers and this process."""
 _PICTURE = 0.4
-"""Seconds to draw one."""
+"""Seconds to draw one picture."""
 _A_MEMBER = 2
-"""The curves of one are as much as so many pictures, and so is the sheet of all."""
+"""The curves of one member take as long as this number of pictures. So does the overview of all curves."""
 _STARTUP = {"local": 4.0, "ray": 8.0}
-"""Seconds in which the command is ready to train where the figures above were measured, an idle machine; reading the
-data does not count."""
+"""Seconds from the start of the command until it is ready to train, without reading the data. Measured on the idle
+machine on which the constants above were measured."""
 _RAY = 9.0
-"""Seconds until Ray and its first worker are ready, where the start before took those of `_STARTUP`. On a machine with
-three times as many busy processes as cores, 19 s after a start of 9 s."""
+"""Seconds until Ray and its first worker are ready, on the same machine. On a machine with three times as many busy
+processes as cores it took 19 s, and the start before it 9 s."""
 _SLOWEST, _MOST = 4.0, 0.25
-"""The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
+"""The largest slowdown that is assumed for the constants above, and the largest fraction of the budget that they can
+reserve for the end of a job."""
 _FOR_PICTURES = 0.04
-"""Largest part of the budget that is reserved for plots."""
+"""Largest fraction of the budget that is reserved for plots."""
 _REUSED = 0.02
-"""Seconds to pack a fit task of earlier work; what packing the others takes is told by what keeping them took."""
+"""Seconds to pack a reused fit task into the bundle. For the others, the time that keeping them took is used."""
 _SAFETY = 1.5
-"""Combining may take so much longer than its rehearsal: workers that were given up may still be busy."""
+"""Combining can take this many times as long as its rehearsal, because workers that were given up can still be busy."""
 
 
 @dataclass
 class ClosingTime:
-    """What the end of a job may still do by the time that is left, and what was left out; without a budget all is done.
+    """Decides what the end of a job has time for, and records what was left out. Without a budget, nothing is left out.
 
-    `slow` says how many times longer things take than where the figures above were measured, `closing` are the seconds
-    that the command needs once all is done.
+    `slow` is the slowdown compared with the machine on which the constants above were measured. `closing` is the number
+    of seconds that the command needs after its last step.
     """
 
     budget: Budget | None = None
@@ -68,22 +76,22 @@ class ClosingTime:
     left_out: list[str] = field(default_factory=list)
 
     def measure(self, executor: str, startup: float) -> None:
-        """Learn how busy the machine is by the seconds that this command took until it was ready to train."""
+        """Estimate how busy the machine is from the seconds that this command took until it was ready to train."""
         if self.budget is not None:
             self.slow = min(max(startup / _STARTUP[executor], 1.0), _SLOWEST)
             self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
 
     def is_too_short_for_ray(self, workers: int) -> bool:
-        """Whether this process alone has more time to train than this number of `workers` once Ray has started them."""
+        """Whether this process alone has more training time than this number of `workers` after the start of Ray."""
         starting = self.slow * _RAY
         return workers * (self.left() - starting) < self.left()
 
     def left(self) -> float:
-        """Seconds that may still be spent."""
+        """Number of seconds that can still be spent."""
         return math.inf if self.budget is None else self.budget.left() - self.closing
 
     def has_time_for(self, what: str, seconds: float) -> bool:
-        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, it is left out."""
+        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, record it as left out."""
         if self.slow * seconds <= self.left():
             return True
         if what not in self.left_out:
@@ -91,7 +99,7 @@ class ClosingTime:
         return False
 
     def pictures(self, drawn: Iterator[Path]) -> Iterator[Path]:
-        """As many of the pictures as there is time for."""
+        """Draw pictures as long as there is time."""
         while self.has_time_for(PICTURES, _PICTURE) and (path := next(drawn, None)) is not None:
             yield path
 
@@ -105,15 +113,15 @@ def open_executor(
     opening: float,
     say: Callable[[str], None],
 ) -> Executor:
-    """The executor of the job; under a budget, without Ray if its start takes too much of the time.
+    """Open the executor of the job. Under a budget, Ray is not used if its start takes too much of the time.
 
-    Reading the data took `opening` seconds, which say nothing of how busy the machine is. The budget learns what
-    comes after training.
+    `opening` is the number of seconds that reading the data took. It does not show how busy the machine is. The time
+    that the job needs after training is reserved in the budget.
     """
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
     if place.starts_ray and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
-        say("little time: the members are trained in this process, without Ray")
+        say("the budget is short: the members are trained in this process, without Ray")
         place.stay_in_this_process()
     executor = place.executor()
     if budget is not None:
@@ -124,7 +132,7 @@ def open_executor(
 
 
 def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: ClosingTime, *, reused: int) -> float:
-    """What the job needs once training is over, `reused` fit tasks being there already."""
+    """Number of seconds that the job needs after training; `reused` is the number of reused fit tasks."""
     members, test = len(plan.labels), plan.context.test
     combining = combining_seconds(
         combiner=COMBINERS.get(spec.combiner.kind)(spec.combiner),
@@ -141,12 +149,12 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: Cl
 
 
 def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:
-    """How many fit tasks of the plan run at the same time."""
+    """Number of fit tasks of the plan that run at the same time."""
     return min(len(plan.runs), spec.workers or len(plan.runs), *(slots(task.resources) for task in plan.runs))
 
 
 def train_dev_seconds(plan: Plan) -> float:
-    """Of predicting the rows that are set aside in this process: a pass forward is a third of a training pass."""
+    """Seconds to predict the train-dev rows in this process: a forward pass takes a third of a training pass."""
     if plan.context.train_dev is None:
         return 0.0
     passes = sum(task.cost / (3 * (epochs_of(task) or 1)) for task in plan.tasks)
@@ -154,10 +162,10 @@ def train_dev_seconds(plan: Plan) -> float:
 
 
 def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
-    """Count folds as out of time where a network got less than half as far as in its furthest one.
+    """Count a fold as out of time if its network was trained for less than half as long as in the longest fold.
 
-    They would share one temperature and weight with much better predictions, and would spoil the member. The
-    checkpoint stays.
+    Such a fold would share one temperature and weight with much better predictions, and would make the member worse.
+    The checkpoint stays.
     """
     for label in plan.labels:
         done = {task: _trained(work.fits[task.key]) for task in plan.of(label) if task.key in work.fits}
@@ -169,28 +177,29 @@ def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
 
 
 def _trained(fit: Fit) -> float:
-    """The part of its epochs that a fit task has had."""
+    """The fraction of its epochs that a fit task has done."""
     return 1.0 if fit.complete else len(fit.history) / (epochs_of(fit.task) or 1)
 
 
 @dataclass(frozen=True)
 class Attendance:
-    """The `members` (M,) that make the ensemble, and the `folds` (F,) on whose rows they are combined."""
+    """The `members` (M,) that form the ensemble, and the `folds` (F,) on whose rows they are combined."""
 
     members: NDArray[np.bool_]
     folds: NDArray[np.bool_]
     quorum: int
-    """Members that the job asks for."""
+    """Number of members that the job requires."""
     short: bool = False
-    """Whether time, and no failure, left fewer than that."""
+    """Whether there are fewer members because of the budget alone, not because of failures."""
 
 
 def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
-    """Who makes the ensemble: members with all folds, or as many as the job says, unless the budget left some out.
+    """Decide which members and folds form the ensemble.
 
-    Then, where the job does not say how many folds a member needs, those with the folds that enough members share.
-    Where time left no quorum, but enough members that have not failed, the quorum gives way: those that are there
-    count, however many. A member that failed or diverged counts no more than without a budget.
+    Without a budget, these are the members with all their folds, or with the number of folds that the job requires. If
+    the budget left tasks out and the job sets no number of folds, these are the members with all folds that enough
+    members share. If the quorum is missed, but enough members have not failed, the quorum is ignored: all members that
+    are ready count. A member that failed or diverged counts in the same way as without a budget.
     """
     finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
     status = np.array([work.status(plan, label) for label in plan.labels])
@@ -211,7 +220,7 @@ def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
 
 
 def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray[np.bool_]:
-    """The folds (F,) that at least `need` members share, from (M, F), with enough rows if that can be."""
+    """The folds (F,) that at least `need` members share, from (M, F), with enough rows if possible."""
     folds, y = plan.context.folds.folds, plan.context.train.y
     least = min(ENOUGH_ROWS, ENOUGH_OF_ALL * _rows(folds))
 
@@ -224,7 +233,7 @@ def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray
 
 
 def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Executor, budget: Budget) -> str:
-    """How much time the quorum, and the first member, would have taken."""
+    """Describe how much time the quorum, and the first member, would have taken."""
     need = spec.quorum.of(len(plan.labels))
     shares = WorkerShares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
 
@@ -234,75 +243,75 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
     quickest = min(plan.runs, key=work.estimates.least_seconds)
     what = f"an epoch of {quickest.label}" if epochs_of(quickest) else quickest.label
     return (
-        f"the budget of {format_duration(budget.seconds)} is too short: a fold of {need} of the {len(plan.labels)} "
-        f"members would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, "
-        f"and {what}, which is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; "
-        "finished work is kept: start again with a longer budget to continue"
+        f"the budget of {format_duration(budget.seconds)} is too short: the quorum (one fold of {need} of the "
+        f"{len(plan.labels)} members) needs about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))}, "
+        f"and the smallest ensemble ({what}) about {in_all(work.estimates.least_seconds(quickest))}; finished work is "
+        "kept, so start again with a longer budget to continue"
     )
 
 
 def budget_part(
     budget: Budget, plan: Plan, work: JobProgress, there: Attendance, tested: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """The leaderboard's `budget`: what was left out or stopped; `tested` (M,) are members that have predicted the test
-    rows.
+) -> LeaderboardBudget:
+    """The leaderboard's `budget`: what was left out or stopped.
 
-    What the end of the job leaves out is added by `leave_out`.
+    `tested` (M,) are the members that have predicted the test rows. `with_ending` adds what the end of the job leaves
+    out.
     """
     folds, tasks = plan.context.folds.folds, {task.key: task for task in plan.tasks}
     late = [(tasks[key], event) for key, event in work.late.items()]
-    return {
-        "seconds": budget.seconds,
-        "used_seconds": round(budget.used(), 1),
-        "rows": _rows([fold for fold, counts in zip(folds, there.folds, strict=True) if counts]),
-        "of_rows": _rows(folds),
-        "folds": int(np.count_nonzero(there.folds)),
-        "of_folds": len(folds),
-        "below_quorum": {"members": int(np.count_nonzero(there.members)), "needed": there.quorum}
-        if there.short
-        else None,
-        "out_of_time": [
-            {"member": task.label, "fold": task.fold + 1, "begun": event.begun, "reason": event.message}
+    members = int(np.count_nonzero(there.members))
+    return LeaderboardBudget(
+        seconds=budget.seconds,
+        used_seconds=round(budget.used(), 1),
+        rows=_rows([fold for fold, counts in zip(folds, there.folds, strict=True) if counts]),
+        of_rows=_rows(folds),
+        folds=int(np.count_nonzero(there.folds)),
+        of_folds=len(folds),
+        below_quorum=QuorumShortfall(members=members, needed=there.quorum) if there.short else None,
+        out_of_time=tuple(
+            LateTask(member=task.label, fold=task.fold + 1, begun=event.begun, reason=event.message)
             for task, event in late
-        ],
-        "stopped_early": [_stopped(fit) for fit in work.fits.values() if not fit.complete],
-        "not_counted": list(_not_counted(plan, work, there)),
-        "untested": [] if plan.context.test is None else list(_untested(plan, work, tested)),
-        "left_out": [],
-    }
+        ),
+        stopped_early=tuple(_stopped(fit) for fit in work.fits.values() if not fit.complete),
+        not_counted=tuple(_not_counted(plan, work, there)),
+        untested=() if plan.context.test is None else tuple(_untested(plan, work, tested)),
+        left_out=(),
+    )
 
 
-def with_ending(board: dict[str, Any], ending: ClosingTime) -> dict[str, Any]:
+def with_ending(board: Leaderboard, ending: ClosingTime) -> Leaderboard:
     """The leaderboard with what the end of the job has left out, and with the time that it has used by now."""
     assert ending.budget is not None
-    part = {"used_seconds": round(ending.budget.used(), 1), "left_out": list(ending.left_out)}
-    return {**board, "budget": {**board["budget"], **part}}
+    return board.with_ending(used_seconds=round(ending.budget.used(), 1), left_out=tuple(ending.left_out))
 
 
-def _stopped(fit: Fit) -> dict[str, Any]:
+def _stopped(fit: Fit) -> StoppedTask:
     losses = [epoch["valid_loss"] for epoch in with_labels(fit.history)]
-    return {
-        "member": fit.task.label,
-        "fold": fit.task.fold + 1,
-        "epochs_done": len(fit.history),
-        "epochs": epochs_of(fit.task),
-        "best_epoch": len(fit.history) - len(losses) + int(np.argmin(losses)) + 1 if losses else None,
-    }
+    return StoppedTask(
+        member=fit.task.label,
+        fold=fit.task.fold + 1,
+        epochs_done=len(fit.history),
+        epochs=epochs_of(fit.task),
+        best_epoch=len(fit.history) - len(losses) + int(np.argmin(losses)) + 1 if losses else None,
+    )
 
 
-def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[dict[str, str]]:
-    """Members that time left without a place in the ensemble."""
+def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[UncountedMember]:
+    """Members that are not in the ensemble because they had no time."""
     for m, label in enumerate(plan.labels):
         if there.members[m] or work.status(plan, label) != "out of time":
             continue
         done = [task for task in plan.of(label) if task.key in work.fits]
         lacking = [task.fold + 1 for task in plan.of(label) if there.folds[task.fold] and task not in done]
         folds = f"fold{'s' if len(lacking) > 1 else ''} {ranges(lacking)}"
-        yield {"member": label, "reason": f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"}
+        yield UncountedMember(
+            member=label, reason=f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"
+        )
 
 
 def _untested(plan: Plan, work: JobProgress, tested: NDArray[np.bool_]) -> Iterator[str]:
-    """Members that have models for which time left no test predictions."""
+    """Members with models that had no time to predict the test rows."""
     for m, label in enumerate(plan.labels):
         if not tested[m] and any(task.key in work.fits for task in plan.of(label)):
             yield label

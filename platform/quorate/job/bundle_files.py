@@ -1,4 +1,4 @@
-"""Packs a finished job, or one network that was made from it, into a bundle."""
+"""Write the bundle of a finished job, or of one network that was made from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate import __version__
-from quorate.bundle import KNOWN, LOSSES, UNSEEN, write_bundle
+from quorate.bundle import (
+    KNOWN,
+    LOSSES,
+    UNSEEN,
+    BundleCombination,
+    BundleData,
+    BundleInput,
+    BundleManifest,
+    BundleMember,
+    BundleMetrics,
+    hashes_of,
+    write_bundle,
+)
 from quorate.data.dataset import Dataset, Inputs
+from quorate.data.file_settings import FileSettings
 from quorate.data.known_values import KnownValues
 from quorate.data.table import Table
 from quorate.ensemble.calibrations.temperature import Temperature
@@ -28,10 +41,9 @@ from quorate.job.production import Production
 from quorate.members.base import HEADER
 from quorate.plan.tasks import ALL_ROWS, Plan
 from quorate.results.results import Results
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import JobSpec
 
-_DATA_KEYS = ("label", "labels", "images", "groups", "missing", "separator", "on_corrupt")
-"""Keys of a job's `data` that files of later rows are read by."""
 _LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "safetensors", "skops")
 
 
@@ -41,62 +53,61 @@ def pack_bundle(
     plan: Plan,
     production: Production,
     ensemble: JobEnsemble,
-    board: dict[str, Any],
+    board: Leaderboard,
     results: Results,
 ) -> Path:
-    """Write the bundle of a job to `folder`; raises `Damaged` where the store lost a member meanwhile."""
+    """Write the bundle of a job to `folder`; raises `Damaged` if the store has lost a member since."""
     assembly, combination = ensemble.assembly, ensemble.combination
     files: dict[str, bytes] = {}
     members = []
     for m, label in enumerate(plan.labels):
-        row = board["members"][m]
-        entry: dict[str, Any] = {key: row[key] for key in ("name", "kind", "weight", "temperature", "oof", "test")}
-        entry["folds"] = []
+        row = board.members[m]
+        models: dict[str, Mapping[str, bytes]] = {}
         for fit in production.fits[label] if combination.weights[m] > 0 else ():
-            place = f"members/{label}/{'all' if fit.task.fold == ALL_ROWS else fit.task.fold}"
-            entry["folds"].append(place)
-            content = results.files(fit)
-            files |= {f"{place}/{name}": blob for name, blob in content.items()}
-            entry |= _needs(json.loads(content[HEADER]))
-        members.append(entry)
+            models[f"members/{label}/{'all' if fit.task.fold == ALL_ROWS else fit.task.fold}"] = results.files(fit)
+        shown = row.model_dump(include={"name", "kind", "weight", "temperature", "oof", "test"})
+        members.append(BundleMember(**shown, folds=tuple(models), **_needs(models)))
+        files |= _files_of(models)
     data = plan.context.train
     files[LOSSES] = losses_file(assembly.row_losses, data.groups)
     files[UNSEEN] = unseen_file(assembly.crossfit_proba, assembly.rows, data.y)
     files |= known_file(data.x)
-    manifest = {
-        **_origin(spec, plan.context.train, run=board["run"]),
-        "members": members,
-        "combination": combination.to_json(),
-        "quorum": spec.quorum.of(sum(bool(entry["folds"]) for entry in members)),
-        "metrics": {"oof": board["ensemble"]["oof"], "test": board["ensemble"]["test"]},
-        "production": production.note or None,
-    }
+    manifest = BundleManifest(
+        **_origin(spec, plan.context.train, run=board.run),
+        members=tuple(members),
+        combination=BundleCombination.of(combination),
+        quorum=spec.quorum.of(sum(bool(member.folds) for member in members)),
+        metrics=BundleMetrics.model_validate(board.ensemble.model_dump(include={"oof", "test"})),
+        production=production.note or None,
+        files=hashes_of(files),
+    )
     write_bundle(folder, manifest, files)
     return folder
 
 
 def member_sizes(production: Production, results: Results) -> dict[str, int]:
-    """Bytes of the files of each member that has models, by its label: in the bundle, where it has a weight."""
+    """Return the size in bytes of each member's files, by label; members without finished models are left out."""
     return {label: sum(map(results.size, fits)) for label, fits in production.fits.items() if fits}
 
 
 @dataclass(frozen=True, eq=False)
 class SingleNetwork:
-    """One network as an ensemble of its own: what a bundle of it says."""
+    """One network as an ensemble of its own, with what its bundle contains."""
 
     name: str
     folds: Mapping[int, Mapping[str, bytes]]
-    """The files of its models, by the number of the fold."""
+    """The files of its models, by fold number."""
     temperature: float
     run: str
-    """The name of the run that it comes from, a slash, and its own name."""
+    """Name of the run that it was made from, a slash, and its own name."""
     oof: Mapping[str, float]
-    """Figures on training rows that neither the network nor its temperature has seen."""
+    """Metrics on training rows that neither the network nor its temperature has seen."""
     test: Mapping[str, float] | None
+    """Metrics on the test rows; None without test rows."""
     row_losses: NDArray[np.float64]
-    """Of the training rows (N,) behind `oof`, NaN elsewhere."""
+    """Log-losses (N,) of the training rows that `oof` is computed on; NaN for all other rows."""
     unseen: bytes | None = None
-    """What `unseen_file` makes of those rows; without it there are no conformal sets."""
+    """The result of `unseen_file` for these rows; without it there are no conformal sets."""
 
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork, notes: Mapping[str, bytes]) -> Path:
@@ -104,40 +115,43 @@ def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork,
     files = dict(notes) | {LOSSES: losses_file(alone.row_losses, data.groups)} | known_file(data.x)
     if alone.unseen is not None:
         files[UNSEEN] = alone.unseen
-    figures: dict[str, Any] = {"oof": alone.oof, "test": alone.test}
-    temperature = round(alone.temperature, 6)
-    entry: dict[str, Any] = {"name": alone.name, "kind": "net", "weight": 1.0, "temperature": temperature, **figures}
-    entry["folds"] = []
-    for fold, content in alone.folds.items():
-        place = f"members/{alone.name}/{fold}"
-        entry["folds"].append(place)
-        files |= {f"{place}/{name}": blob for name, blob in content.items()}
-        entry |= _needs(json.loads(content[HEADER]))
-    manifest = {
+    models = {f"members/{alone.name}/{fold}": content for fold, content in alone.folds.items()}
+    files |= _files_of(models)
+    member = BundleMember(
+        name=alone.name,
+        kind="net",
+        weight=1.0,
+        temperature=round(alone.temperature, 6),
+        oof=alone.oof,
+        test=alone.test,
+        folds=tuple(models),
+        **_needs(models),
+    )
+    combination = single_member(member=0, members=1, calibration=Temperature(alone.temperature))
+    manifest = BundleManifest(
         **_origin(spec, data, run=alone.run),
-        "members": [entry],
-        "combination": single_member(member=0, members=1, calibration=Temperature(alone.temperature)).to_json(),
-        "quorum": 1,
-        "metrics": figures,
-    }
+        members=(member,),
+        combination=BundleCombination.of(combination),
+        quorum=1,
+        metrics=BundleMetrics(oof=alone.oof, test=alone.test),
+        files=hashes_of(files),
+    )
     write_bundle(folder, manifest, files)
     return folder
 
 
 def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
-    """Where a bundle comes from, and what its rows are."""
+    """Return the fields of a manifest that say where the bundle comes from, and what its rows are."""
+    settings: FileSettings = spec.data.file_settings()
     return {
         "job": spec.name,
         "run": run,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "class_names": list(data.class_names),
-        "input": {**data.signature.to_json(), "resize": _resize(spec)},
-        "data": {
-            "fingerprint": data.fingerprint,
-            "rows": len(data),
-            "labels_are": data.labels_are,
-            **{key: getattr(spec.data, key, None) for key in _DATA_KEYS},
-        },
+        "class_names": data.class_names,
+        "input": BundleInput(signature=data.signature, resize=settings.resize),
+        "data": BundleData(
+            fingerprint=data.fingerprint, rows=len(data), labels_are=data.labels_are, **asdict(settings)
+        ),
         "seed": spec.seed,
         "versions": {
             "quorate": __version__,
@@ -148,14 +162,15 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
 
 
 def known_file(x: Inputs) -> dict[str, bytes]:
-    """The file, by its name, that says what the training rows held; none for images."""
+    """Return the file with the values of the training rows, by its name; none for images."""
     return {KNOWN: KnownValues.of(x).to_bytes()} if isinstance(x, Table) else {}
 
 
 def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | None = None) -> bytes:
-    """The cross-fitted log-loss of every row (N,), NaN where some member lacks it or where it does not count.
+    """Return the file with the cross-fitted log-loss of each row (N,), and the `groups` (N,) of the rows if any.
 
-    With the `groups` (N,) of the rows, as whoever compares the losses needs them.
+    A loss is NaN if a member does not cover the row, or if the row does not count. A comparison of losses needs the
+    groups.
     """
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, loss=row_losses, **({} if groups is None else {"groups": groups}))
@@ -163,7 +178,10 @@ def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | N
 
 
 def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArray[np.int64]) -> bytes:
-    """What combinations that had not seen the `rows` (N,) that all members cover say of these, from (N, K)."""
+    """Return the file with statistics of the `rows` (N,) that all members cover.
+
+    `crossfit` (N, K) are predictions of combinations that had not seen the row.
+    """
     proba, labels = crossfit[rows], y[rows]
     content = io.BytesIO()
     confidence, right = proba.max(axis=1), proba.argmax(axis=1) == labels
@@ -172,12 +190,15 @@ def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArr
     return content.getvalue()
 
 
-def _resize(spec: JobSpec) -> int | None:
-    """How photographs were brought to the input's size, for those that come later."""
-    resize: int | None = getattr(spec.data, "resize", None)
-    return resize
+def _files_of(models: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
+    """Return the files of the models by their path; `models` are by their folder."""
+    return {f"{place}/{name}": blob for place, content in models.items() for name, blob in content.items()}
 
 
-def _needs(header: dict[str, Any]) -> dict[str, str]:
-    """The package that a member cannot be loaded without, and why, as its header says."""
-    return {key: header[key] for key in ("requires", "reason", "loader") if key in header}
+def _needs(models: Mapping[str, Mapping[str, bytes]]) -> dict[str, str]:
+    """Return the package that a member's models require, why, and what loads them, as their headers say."""
+    found: dict[str, str] = {}
+    for content in models.values():
+        header = json.loads(content[HEADER])
+        found |= {key: header[key] for key in ("requires", "reason", "loader") if key in header}
+    return found

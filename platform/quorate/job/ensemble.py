@@ -1,4 +1,4 @@
-"""Makes the ensemble of a job from the members that have predicted enough rows."""
+"""Make the ensemble of a job from the members that have predicted enough rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from quorate.spec import Job
 
 
 class JobFailed(RuntimeError):
-    """The job cannot give an ensemble; the message says what is missing."""
+    """The job cannot make an ensemble; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class JobEnsemble:
     names: list[str]
     assembly: Assembly
     combination: Combination
-    """Of all members of the plan; those that were not combined have no weight."""
+    """The combination of all members of the plan; those that were not combined have weight 0."""
     seconds: float
-    """What combining took."""
+    """Time that combining took."""
 
     @property
     def weighted(self) -> list[int]:
@@ -73,7 +73,7 @@ def counted_members(
     executor: Callable[[], Executor],
     budget: Budget | None,
 ) -> list[int]:
-    """Positions of the members that count; raises `JobFailed` without a quorum, unless time alone is to blame."""
+    """Positions of the members that count; raises `JobFailed` if the quorum is missed for another reason than time."""
     try:
         check_quorum(counted=there.members, need=1 if there.short else there.quorum, names=plan.labels)
     except QuorumError as error:

@@ -1,4 +1,4 @@
-"""What frozen networks make of a job's images: found in the store or computed, before members learn from it."""
+"""Find or compute the features that frozen networks extract from a job's images, before members learn from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from quorate.results.results import Results
 
 
 class BackboneError(UserError):
-    """A frozen network's weights are not to be had."""
+    """The weights of a frozen network are not available."""
 
     def __init__(self, backbone: Backbone, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class BackboneError(UserError):
 
 @dataclass
 class Extraction:
-    """The features that some units need: what is there, what is still to be computed, and what will not come."""
+    """The features that some units need: found, missing, and lost because their tasks failed."""
 
     plan: Plan
     weights: dict[Backbone, bytes]
@@ -40,12 +40,12 @@ class Extraction:
 
     @property
     def missing(self) -> list[FeatureTask]:
-        """One task for each key; two names of one file have the same."""
+        """One task per key; two names of the same file share a key."""
         left = {task.key: task for task in self.needed if task.key not in self.found}
         return list(left.values())
 
     def on(self, event: Event) -> None:
-        """One event of the executor."""
+        """Handle one event of the executor."""
         if not isinstance(event.task, FeatureTask):
             return
         if isinstance(event, Featured):
@@ -56,29 +56,29 @@ class Extraction:
                     self.lost.setdefault(task.backbone, event)
 
     def before(self) -> JobData:
-        """What feature tasks read."""
+        """The data for feature tasks."""
         return replace(self.plan.context, backbones=self.weights)
 
     def after(self) -> JobData:
-        """What the other tasks read: rows that know their features."""
+        """The data for the other tasks: rows with their features."""
         context = self.plan.context
         test = None if context.test is None else self._with_features(context.test, "test")
         return replace(context, train=self._with_features(context.train, "train"), test=test)
 
     def without(self, units: Sequence[Unit]) -> Iterator[Event]:
-        """The ends of the tasks that cannot be begun, as their features will not come."""
+        """The final events of the tasks that cannot begin because their features are lost."""
         for task in (task for unit in units for task in unit.tasks):
             backbone = _asks(task)
             event = self.lost.get(backbone) if backbone is not None else None
             if isinstance(event, Failed):
                 yield Failed(task, 1, event.status, f"the {event.task} failed: {event.message}", event.tail, event.log)
             elif isinstance(event, OutOfTime):
-                yield OutOfTime(task, False, f"the {event.task} were not there in time: {event.message}")
+                yield OutOfTime(task, False, f"the {event.task} were not ready in time: {event.message}")
             elif event is not None:
                 yield Stopped(task)
 
     def can_begin(self, unit: Unit) -> bool:
-        """Whether all that its tasks need is there."""
+        """Whether all features that its tasks need are available."""
         return not any(_asks(task) in self.lost for task in unit.tasks)
 
     def _with_features(self, data: Dataset, part: Literal["train", "test"]) -> Dataset:
@@ -96,7 +96,7 @@ class Extraction:
 
 
 def find_features(plan: Plan, units: Sequence[Unit], results: Results) -> Extraction:
-    """What the store has of the features that `units` need; raises `BackboneError` where weights cannot be had."""
+    """Look up the features that `units` need in the store; raises `BackboneError` if weights are not available."""
     wanted: set[tuple[Backbone, str]] = set()
     for task in (task for unit in units for task in unit.tasks):
         if (backbone := _asks(task)) is not None:
@@ -118,9 +118,9 @@ class FeatureSummary:
     images: str
     tasks: tuple[FeatureTask, ...]
     finished: int
-    """How many of the tasks are."""
+    """Number of finished tasks."""
     seconds: float
-    """Estimated, of what is left."""
+    """Estimated time of the tasks that are left."""
 
     @property
     def rows(self) -> int:
@@ -128,7 +128,7 @@ class FeatureSummary:
 
 
 def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[FeatureSummary]:
-    """What a plan asks of frozen networks, in the order of the plan."""
+    """Summaries of the feature tasks of a plan, in the order of the plan."""
     parts = dict.fromkeys((task.backbone, task.part) for task in plan.features)
     found = []
     for backbone, part in parts:
@@ -140,7 +140,7 @@ def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Featu
 
 
 def _asks(task: Task) -> Backbone | None:
-    """The frozen network whose features a fit or a prediction needs."""
+    """The frozen network whose features a task needs; None if it needs none."""
     if isinstance(task, FeatureTask):
         return None
     fit = task if isinstance(task, FitTask) else task.fit
@@ -155,7 +155,9 @@ def _weights(backbone: Backbone, plan: Plan) -> bytes:
         return prepare(backbone, images.shape)
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        mend = "; download them where the hub can be reached, and name the file in weights" * (
+        advice = "; download them on a machine that reaches the hub, and name the file in weights" * (
             backbone.weights == "hub"
         )
-        raise BackboneError(backbone, f"the weights of {backbone.arch} cannot be had: {lines[0]}{mend}") from error
+        raise BackboneError(
+            backbone, f"the weights of {backbone.arch} are not available: {lines[0]}{advice}"
+        ) from error

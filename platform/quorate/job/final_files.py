@@ -1,12 +1,10 @@
-"""Writes what remains of a finished run into its folder: predictions and the leaderboard."""
+"""Write the files of a finished run: bundle, predictions, leaderboard, plots and report."""
 
 from __future__ import annotations
 
 import io
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,15 +14,12 @@ from rich.console import Console
 from quorate.bundle import needs, read_manifest
 from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
-from quorate.job.budget import TRAIN_DEV, Attendance, ClosingTime, budget_part, train_dev_seconds, with_ending
+from quorate.job.budget import TRAIN_DEV, ClosingTime, budget_part, train_dev_seconds, with_ending
 from quorate.job.bundle_files import member_sizes, pack_bundle
-from quorate.job.ensemble import JobEnsemble
+from quorate.job.ending import Ending
 from quorate.job.leaderboard import make_board
-from quorate.job.production import Production
 from quorate.job.tracker import Tracker
 from quorate.job.train_dev import score_train_dev
-from quorate.job.training import JobProgress
-from quorate.json_text import json_text
 from quorate.plan.tasks import Plan
 from quorate.report.leaderboard import as_text
 from quorate.report.pictures import draw
@@ -32,28 +27,7 @@ from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_r
 from quorate.results.oof import OofPredictions
 from quorate.results.results import Results
 from quorate.runs.folder import BOARD, RunFolder
-from quorate.spec import Job
-
-
-@dataclass(frozen=True)
-class Ending:
-    """The results of a job from which its run folder is written."""
-
-    job: Job
-    plan: Plan
-    work: JobProgress
-    gathered: OofPredictions
-    there: Attendance
-    ensemble: JobEnsemble
-    production: Production
-
-    @cached_property
-    def test(self) -> NDArray[np.float64] | None:
-        """The ensemble's probabilities (n, K) of the test rows; None unless each weighted member has predicted them."""
-        gathered, combination = self.gathered, self.ensemble.combination
-        if gathered.test is None or not gathered.tested[self.ensemble.weighted].all():
-            return None
-        return combination.apply(gathered.test)
+from quorate.runs.leaderboard import Leaderboard
 
 
 def finish(
@@ -66,14 +40,12 @@ def finish(
     *,
     started: float,
     pictures: bool,
-) -> dict[str, Any]:
-    """Write the bundle, the leaderboard, the plots and the report, as far as there is time; return the leaderboard."""
+) -> Leaderboard:
+    """Write the bundle, the leaderboard, the plots and the report if there is time for them; return the leaderboard."""
     spec, plan, work, production = ending.job.spec, ending.plan, ending.work, ending.production
-    board = make_board(spec, plan, work, ending.gathered, ending.ensemble, ending.test)
-    board["ensemble"]["production"] = production.note or None
-    board |= {"run": folder.name, "seconds": round(time.monotonic() - started, 2)}
+    board = make_board(ending, run=folder.name, seconds=time.monotonic() - started)
     if closing.budget is not None:
-        board["budget"] = budget_part(closing.budget, plan, work, ending.there, ending.gathered.tested)
+        board = board.with_budget(budget_part(closing.budget, plan, work, ending.there, ending.gathered.tested))
     bundle = pack_bundle(folder.path / "bundle", spec, plan, production, ending.ensemble, board, results)
     for need in needs(read_manifest(bundle)):
         console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -97,7 +69,7 @@ def finish(
 
 def write_end(
     folder: RunFolder,
-    board: dict[str, Any],
+    board: Leaderboard,
     plan: Plan,
     gathered: OofPredictions,
     assembly: Assembly,
@@ -127,10 +99,10 @@ def write_end(
     write_board(folder, board)
 
 
-def write_board(folder: RunFolder, board: dict[str, Any]) -> None:
+def write_board(folder: RunFolder, board: Leaderboard) -> None:
     """Write the leaderboard as text and, last, as JSON."""
     folder.write("leaderboard.txt", as_text(board).encode())
-    folder.write(BOARD, json_text(board).encode())
+    folder.write(BOARD, board.to_text().encode())
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -140,5 +112,5 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _dependence(data: Dataset) -> dict[str, NDArray[Any]]:
-    """The groups and times of rows, as far as they have some."""
+    """The groups and times of rows, if they have any."""
     return {name: values for name, values in (("groups", data.groups), ("time", data.time)) if values is not None}

@@ -1,99 +1,52 @@
-"""Makes the leaderboard of a job from its members, their predictions and the ensemble."""
+"""Make the leaderboard of a job from its members, their predictions and the ensemble."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quorate.ensemble.metrics import rounded, scores
-from quorate.job.ensemble import JobEnsemble
-from quorate.job.training import JobProgress
+from quorate.job.ending import Ending
 from quorate.plan.tasks import Plan
 from quorate.results.oof import OofPredictions
 from quorate.results.results import Fit
-from quorate.spec import JobSpec
+from quorate.runs.leaderboard import (
+    BestSingleMember,
+    CombinerCandidate,
+    Leaderboard,
+    LeaderboardEnsemble,
+    LeaderboardMember,
+    SplitScores,
+    TaskCounts,
+    UnlearnableClass,
+)
 
 
-def make_board(
-    spec: JobSpec,
-    plan: Plan,
-    work: JobProgress,
-    gathered: OofPredictions,
-    ensemble: JobEnsemble,
-    test: NDArray[np.float64] | None,
-) -> dict[str, Any]:
-    """The leaderboard as JSON; figures are rounded to six digits.
+def make_board(ending: Ending, *, run: str, seconds: float) -> Leaderboard:
+    """The leaderboard of the job without its budget; numbers are rounded to six digits.
 
-    Members are scored on the rows that they cover and that count, as they are. The ensemble's out-of-fold figures are
-    cross-fitted. `unlearnable` gives the rows that do not count, by class. `predict_ms` are milliseconds per row in
-    batches, where the member was fitted. `oof_sha256` is the hash of all members' out-of-fold probabilities by name.
+    `run` is the name of the run folder, and `seconds` the duration of the job. Members are scored on the rows that they
+    cover and that count, before temperature and weight. The ensemble's out-of-fold scores are cross-fitted.
     """
-    assembly, combination, names = ensemble.assembly, ensemble.combination, ensemble.names
-    trained = [fit for fit in work.fits.values() if not fit.reused]
-    tasks = {
-        "total": len(plan.tasks),
-        "trained": len(trained),
-        "reused": len(work.fits) - len(trained),
-        "failed": len(work.failures),
-    }
-    y, target = plan.context.train.y, plan.context.test
-    members = []
-    for m, label in enumerate(plan.labels):
-        covered = gathered.mask[m] & gathered.learnable
-        done = [work.fits[task.key] for task in plan.of(label) if task.key in work.fits]
-        tested = gathered.test is not None and target is not None and bool(gathered.tested[m])
-        members.append(
-            {
-                "name": label,
-                "kind": plan.of(label)[0].kind,
-                "status": work.status(plan, label),
-                "folds": len(done),
-                "of_folds": len(plan.of(label)),
-                "weight": round(float(combination.weights[m]), 6),
-                "temperature": _number(combination.temperatures[m]),
-                "fit_seconds": round(sum(fit.seconds for fit in done), 3),
-                "predict_ms": _milliseconds(done),
-                "oof": rounded(scores(gathered.proba[m, covered], y[covered])) if covered.any() else None,
-                "test": rounded(scores(gathered.test[m], target.y)) if tested else None,  # type: ignore[index, union-attr]
-            }
-        )
-    combined = {
-        "combiner": combination.kind,
-        "temperature": _number(combination.temperature),
-        "oof": rounded(assembly.scores),
-        "test": rounded(scores(test, target.y)) if test is not None and target is not None else None,
-        "best_single": {
-            "name": names[assembly.best_single],
-            "oof_nll": _number(assembly.best_single_nll),
-            "gain": _number(assembly.gain.mean),
-            "error": _number(assembly.gain.standard_error),
-        },
-        "note": assembly.reason,
-        "candidates": [
-            {"name": one.name, "loss": _number(one.loss), "error": _number(one.error), "chosen": one.chosen}
-            for one in assembly.candidates
-        ],
-    }
-    return {
-        "job": spec.name,
-        "tasks": tasks,
-        "ensemble": combined,
-        "members": members,
-        "unlearnable": [
-            {
-                "class": plan.context.train.class_names[one.label],
-                "rows": one.rows,
-                "folds": [fold + 1 for fold in one.folds],
-                "note": one.warning(plan.context.train.class_names[one.label]),
-            }
-            for one in plan.context.unlearnable
-        ],
-        "oof_sha256": oof_hash(plan, gathered),
-    }
+    plan = ending.plan
+    return Leaderboard(
+        job=ending.job.spec.name,
+        tasks=_tasks(ending),
+        ensemble=_ensemble(ending),
+        members=tuple(_member(ending, m) for m in range(len(plan.labels))),
+        unlearnable=_unlearnable(plan),
+        oof_sha256=oof_hash(plan, ending.gathered),
+        run=run,
+        seconds=round(seconds, 2),
+    )
+
+
+def split_scores(proba: NDArray[np.floating], y: NDArray[np.int64]) -> SplitScores:
+    """The scores of probabilities (n, K) on labels (n,)."""
+    return SplitScores(**rounded(scores(proba, y)))
 
 
 def oof_hash(plan: Plan, gathered: OofPredictions) -> str:
@@ -106,12 +59,82 @@ def oof_hash(plan: Plan, gathered: OofPredictions) -> str:
     return content.hexdigest()
 
 
+def _tasks(ending: Ending) -> TaskCounts:
+    trained = sum(not fit.reused for fit in ending.work.fits.values())
+    return TaskCounts(
+        total=len(ending.plan.tasks),
+        trained=trained,
+        reused=len(ending.work.fits) - trained,
+        failed=len(ending.work.failures),
+    )
+
+
+def _member(ending: Ending, m: int) -> LeaderboardMember:
+    """The row of the member at position `m` of the plan."""
+    plan, gathered, combination = ending.plan, ending.gathered, ending.ensemble.combination
+    label, y, target = plan.labels[m], plan.context.train.y, plan.context.test
+    tasks = plan.of(label)
+    covered = gathered.mask[m] & gathered.learnable
+    done = [ending.work.fits[task.key] for task in tasks if task.key in ending.work.fits]
+    test = None
+    if gathered.test is not None and target is not None and gathered.tested[m]:
+        test = split_scores(gathered.test[m], target.y)
+    return LeaderboardMember(
+        name=label,
+        kind=tasks[0].kind,
+        status=ending.work.status(plan, label),
+        folds=len(done),
+        of_folds=len(tasks),
+        weight=round(float(combination.weights[m]), 6),
+        temperature=_number(combination.temperatures[m]),
+        fit_seconds=round(sum(fit.seconds for fit in done), 3),
+        predict_ms=_milliseconds(done),
+        oof=split_scores(gathered.proba[m, covered], y[covered]) if covered.any() else None,
+        test=test,
+    )
+
+
+def _ensemble(ending: Ending) -> LeaderboardEnsemble:
+    assembly, combination, target = ending.ensemble.assembly, ending.ensemble.combination, ending.plan.context.test
+    return LeaderboardEnsemble(
+        combiner=combination.kind,
+        temperature=_number(combination.temperature),
+        oof=SplitScores(**rounded(assembly.scores)),
+        test=split_scores(ending.test, target.y) if ending.test is not None and target is not None else None,
+        best_single=BestSingleMember(
+            name=ending.ensemble.names[assembly.best_single],
+            oof_nll=_number(assembly.best_single_nll),
+            gain=_number(assembly.gain.mean),
+            error=_number(assembly.gain.standard_error),
+        ),
+        note=assembly.reason,
+        candidates=tuple(
+            CombinerCandidate(name=one.name, loss=round(one.loss, 6), error=_number(one.error), chosen=one.chosen)
+            for one in assembly.candidates
+        ),
+        production=ending.production.note or None,
+    )
+
+
+def _unlearnable(plan: Plan) -> tuple[UnlearnableClass, ...]:
+    names = plan.context.train.class_names
+    return tuple(
+        UnlearnableClass(
+            class_name=names[one.label],
+            rows=one.rows,
+            folds=tuple(fold + 1 for fold in one.folds),
+            note=one.warning(names[one.label]),
+        )
+        for one in plan.context.unlearnable
+    )
+
+
 def _milliseconds(done: list[Fit]) -> float | None:
-    """What a row takes all fold models of a member, one after another; None where one was not measured."""
+    """Time per row of all fold models of a member one after another; None if one was not measured."""
     each = [fit.predict_ms for fit in done if fit.predict_ms is not None]
     return round(sum(each), 4) if done and len(each) == len(done) else None
 
 
 def _number(value: float | None) -> float | None:
-    """To six digits; None where it is not known, as JSON has no infinity."""
+    """Rounded to six digits; None if unknown, because JSON has no infinity."""
     return round(float(value), 6) if value is not None and math.isfinite(value) else None

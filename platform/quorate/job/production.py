@@ -1,4 +1,4 @@
-"""From the folds to production: which fold models a member predicts with, or one that is trained on all rows."""
+"""Choose the models that each member predicts with: its fold models, the best of them, or one trained on all rows."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ from quorate.training.context import Hardware
 from quorate.training.stopping import as_loss
 
 WATCHED = 500
-"""Rows, of those that a refit trains on, whose figures its curves show."""
+"""Number of training rows of a refit on which its curves are computed."""
 
 
 @dataclass(frozen=True)
 class Production:
-    """The fitted models that each member predicts with, and what they say of the test rows."""
+    """The fitted models that each member predicts with, and their predictions of the test rows."""
 
     fits: Mapping[str, Sequence[Fit]]
-    """By the member's label."""
+    """Models by the label of the member."""
     tests: Mapping[str, Proba] = field(default_factory=dict)
-    """By the key of the fit task."""
+    """Predictions by the key of the fit task."""
     note: str = ""
-    """What is borrowed from the folds."""
+    """How these models differ from all fold models, and which figures still come from the fold models; empty if they are
+    the fold models."""
 
     def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
-        """Probabilities (M, n, K) of the test rows, those of each member's models averaged, instead of all `folds`'.
+        """Probabilities (M, n, K) of the test rows, averaged over each member's models.
 
-        None without test rows; zero for members that are not `tested`.
+        They replace `folds`, the average over all fold models. None without test rows; zero for members that are not
+        `tested`.
         """
         if folds is None:
             return None
@@ -52,7 +54,7 @@ class Production:
         return found.astype(np.float32)
 
     def answers(self, plan: Plan, folds: OofPredictions) -> OofPredictions:
-        """The predictions of the `folds`, those of the test rows by the models that stand for each member."""
+        """The predictions of the `folds`, with test predictions by the production models of each member."""
         if not self.note:
             return folds
         tested = np.array([self.tested(label) for label in plan.labels])
@@ -67,9 +69,9 @@ class Production:
 def production_models(
     trainer: Trainer, plan: Plan, work: JobProgress, weighted: Sequence[int], console: Console
 ) -> Production:
-    """The models that stand for each member, as the job's `production` says; refits are trained for this.
+    """The production models of each member by the job's `production`; refits are trained here.
 
-    `weighted` are the positions of the members with a weight: only these are trained again.
+    `weighted` are the positions of the members with a weight. Only these are trained again.
     """
     spec = trainer.job.spec
     production = from_folds(plan, work, best=spec.production.best)
@@ -88,7 +90,7 @@ def production_models(
 
 
 def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production:
-    """All fold models of each member, or the `best` by their own validation rows (log-loss).
+    """All fold models of each member, or the `best` ones by the log-loss on their own validation rows.
 
     Only rows of classes that the fold trains on count; a fold without such rows comes last.
     """
@@ -115,7 +117,7 @@ def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production
 
 
 def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[str], hardware: Hardware) -> Plan:
-    """A fit task on all rows for each run that gives one of the members called `labels`.
+    """Plan a fit task on all rows for each training that produces one of the members `labels`.
 
     A network that stopped early is trained for the mean of its folds' best epochs.
     """
@@ -132,7 +134,7 @@ def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[st
 
 
 def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, labels: Sequence[str]) -> Production:
-    """The refits that there are; a member whose refit failed keeps its fold models."""
+    """The production models with the finished refits; a member whose refit failed keeps its fold models."""
     fits: dict[str, Sequence[Fit]] = dict(before.fits)
     failed, stopping = [], []
     for label in labels:
@@ -146,18 +148,18 @@ def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, lab
     note = "each member is trained again on all rows; weights, temperatures and conformal sets are those of the folds"
     if stopping:
         note += (
-            f"; {', '.join(stopping)} stopped early by rows that they learned from, as their epochs cannot be set to "
-            "those of the folds (vary, or a schedule that needs more)"
+            f"; {', '.join(stopping)} stopped early by rows that they learned from, because their epochs cannot be set "
+            "to those of the folds (vary, or a schedule that needs more)"
         )
     if failed:
-        note += f"; {', '.join(failed)} failed there and keep their fold models"
+        note += f"; the refits of {', '.join(failed)} failed, so these keep their fold models"
     return Production(fits, {**before.tests, **work.tests}, note)
 
 
 def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> MemberParams:
-    """`params` without early stopping, for as many epochs as were best in the folds.
+    """`params` without early stopping, for the mean number of the folds' best epochs.
 
-    As they are where copies vary, and where a schedule does not fit into so few: `refitted` says so.
+    They are unchanged if copies vary, or if the schedule needs more epochs. The note of `refitted` names these members.
     """
     metric = params.stopping_metric
     if metric is None or params.vary:
@@ -169,12 +171,12 @@ def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> 
         return type(params).model_validate(
             {**params.model_dump(exclude_unset=True), "epochs": epochs, "early_stopping": None}
         )
-    except ValidationError:  # a warm-up or cycle that does not fit into so few
+    except ValidationError:  # a warm-up or cycle that needs more epochs
         return params
 
 
 def _best_epoch(history: Sequence[dict[str, float]], metric: Any) -> int:
-    """How many epochs of training there were at the best one."""
+    """The number of the best epoch, counted from 1."""
     trained = [figures for figures in history if "valid_loss" in figures]
     return int(np.argmin([as_loss(figures, metric) for figures in trained])) + 1 if trained else 1
 

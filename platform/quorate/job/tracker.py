@@ -1,4 +1,4 @@
-"""Mirrors a job into the journal as MLflow's tree of runs: the job, its members and ensemble, each member's folds."""
+"""Write a job to the journal as MLflow's tree of runs: the job, its members and ensemble, the folds of each member."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import Leaderboard, LeaderboardRow, SplitName, scores_on
 from quorate.spec import JobSpec
 from quorate.spec.recipe import comparable, member_recipe
-from quorate.tracking.journal import Journal, Status
+from quorate.tracking.journal import Journal
 from quorate.tracking.ranking import MEMBERS_OF
+from quorate.tracking.records import Context, Status
 
 JOB, ENSEMBLE = "job", "ensemble"
-"""The names in the journal of the job's own run, and of the ensemble's; a member's is `job/NAME`."""
-SPLITS = ("oof", "train_dev", "test")
-"""Rows that a leaderboard may have figures of."""
+"""Names in the journal of the runs of the job and of the ensemble. The run of a member is `job/NAME`."""
+SPLITS: tuple[SplitName, ...] = ("oof", "train_dev", "test")
+"""Rows that a leaderboard may have scores on."""
 MLFLOW_NOTE = "mlflow.note.content"
-"""The tag that MLflow's page of a run shows as its description, in Markdown."""
+"""The tag with the description of a run in Markdown, which MLflow shows on the page of the run."""
 COSTS = ("fit_seconds", "predict_ms", "size_mb")
-"""Metrics of members that add up: the ensemble's are the sums over the members that have a weight."""
+"""Metrics of members that add up: those of the ensemble are the sums over the members with weight."""
 
 _METRICS = """
 - `oof_…`: scores on the training rows, each row predicted by models that were not trained on it (out of fold).
 - `test_…`: scores on the test rows. `nll` is the log-loss, `ece` the calibration error, `brier` the Brier score.
-- `weight`: the share in the ensemble; the ensemble does without a member of weight 0.
+- `weight`: the share in the ensemble; the ensemble does not use a member of weight 0.
 - `worth_nll`: how much higher the ensemble's out-of-fold log-loss is without the member, with its standard error.
 - `fit_seconds`, `predict_ms`, `size_mb`: training time, milliseconds per predicted row, and size of the files of all
-  models together (one model for each fold); those of the ensemble are the sums over its members of a weight above 0.
+  models together (one model per fold); those of the ensemble are the sums over its members with weight above 0.
 - `temperature`: the logits are divided by it, for calibration.
 """
 _SHOWN = ("confusion-oof", "confusion-test", "curves")
-"""Plots of a run that the page of its model links to."""
+"""Plots of a run that the page of its model shows."""
 
 
 class Tracker:
-    """Writes what happens into a journal; it never waits and never fails a member.
+    """Writes the events of a job to a journal; it never waits, and its errors never fail a member.
 
-    A member's run begins with its first fit task and ends with its last one, so that its duration is that of its
+    The run of a member begins with its first fit task and ends with its last one, so its duration is that of the
     training. `run` is the name of the run folder.
     """
 
@@ -53,14 +55,14 @@ class Tracker:
         self._journal, self._spec, self._plan, self._run = journal, spec, plan, run
         self._open: dict[str, None] = {}
         self._begun: dict[str, int] = {}
-        """When the runs began, in milliseconds, by their names in the journal."""
+        """Start times of the runs in milliseconds, by their names in the journal."""
         self._ended: dict[str, int] = {}
-        """When the last fit task of a member ended, by the member's label."""
+        """End times of the last fit task of each member in milliseconds, by the label of the member."""
         self._left = {label: {task.fold for task in plan.of(label)} for label in plan.labels}
         """The folds of each member that have not ended."""
         self._failed: set[str] = set()
         self._epochs: dict[str, set[int]] = {}
-        """Epochs whose figures the journal has, by the run."""
+        """Epochs whose metrics are in the journal, by the name of the run."""
         self._recipes = {task.label: member_recipe(task.params) for task in plan.tasks}
         copies: dict[str, dict[str, dict[str, Any]]] = {}
         for task in plan.tasks:
@@ -74,7 +76,7 @@ class Tracker:
         self._data(JOB, "testing")
 
     def on(self, event: Event) -> None:
-        """One event of the executor."""
+        """Write one event of the executor."""
         if not isinstance(event.task, FitTask):
             return
         uid = self._fold(event.task, _now())
@@ -105,7 +107,7 @@ class Tracker:
             self._end_fold(event.task, "KILLED", _now())
 
     def reused(self, fits: Iterable[Fit]) -> None:
-        """Fit tasks of earlier work, with their curves: each as long as it took then, and ending now."""
+        """Write reused fit tasks with their curves; each has its original duration and ends now."""
         now, fits = _now(), list(fits)
         begun = {label: now - 1000 * max(f.seconds for f in fits if f.task.label == label) for label in _labels(fits)}
         for fit in fits:
@@ -115,25 +117,29 @@ class Tracker:
                 self._journal.metrics(uid, epoch, figures, now)
             self._end_fold(fit.task, "FINISHED", now)
 
-    def finished(self, board: dict[str, Any], folder: RunFolder, bundle: Path, sizes: Mapping[str, int]) -> None:
-        """The scores and files of a finished job, and its model; `sizes` are the bytes of each member's files."""
+    def finished(self, board: Leaderboard, folder: RunFolder, bundle: Path, sizes: Mapping[str, int]) -> None:
+        """Write the scores, files and model of a finished job; `sizes` are the bytes of each member's files."""
         sums = dict.fromkeys(COSTS, 0.0)
-        for row in board["members"]:
-            if _member_uid(row["name"]) not in self._begun:
-                continue  # time left it without a run
-            figures = _figures(row) | {key: row[key] for key in ("weight", "temperature", "fit_seconds", "predict_ms")}
-            if row["name"] in sizes:
-                figures["size_mb"] = round(sizes[row["name"]] / 1e6, 4)
+        for row in board.members:
+            if _member_uid(row.name) not in self._begun:
+                continue  # it had no time, so it has no run
+            figures: dict[str, float | None] = {
+                **_figures(row),
+                "weight": round(row.weight, 4),
+                "temperature": round(row.temperature, 4) if row.temperature is not None else None,
+                "fit_seconds": row.fit_seconds,
+                "predict_ms": row.predict_ms,
+                "size_mb": round(sizes[row.name] / 1e6, 4) if row.name in sizes else None,
+            }
             known = {key: value for key, value in figures.items() if value is not None}
-            known |= {key: round(known[key], 4) for key in ("weight", "temperature") if key in known}
-            self._journal.metrics(_member_uid(row["name"]), 0, known)
-            recipe = ", ".join(f"`{key}: {value}`" for key, value in self._recipes[row["name"]].items())
-            note = f"The member `{row['name']}` of the ensemble of {self._run}. Recipe: {recipe}.\n{_METRICS}"
-            self._journal.tags(_member_uid(row["name"]), {"quorate.status": row["status"], MLFLOW_NOTE: note})
-            if row["weight"]:
+            self._journal.metrics(_member_uid(row.name), 0, known)
+            recipe = ", ".join(f"`{key}: {value}`" for key, value in self._recipes[row.name].items())
+            note = f"The member `{row.name}` of the ensemble of {self._run}. Recipe: {recipe}.\n{_METRICS}"
+            self._journal.tags(_member_uid(row.name), {"quorate.status": row.status, MLFLOW_NOTE: note})
+            if row.weight:
                 sums = {key: round(sums[key] + known[key], 4) for key in sums if key in known}
         self._ensemble(board, sums)
-        metrics = _figures(board["ensemble"]) | sums
+        metrics = _figures(board.ensemble) | sums
         self._journal.metrics(JOB, 0, metrics)
         note = as_markdown(board)
         self._journal.tags(JOB, {MLFLOW_NOTE: note})
@@ -144,20 +150,20 @@ class Tracker:
         self._journal.model(JOB, bundle=bundle, name=name, run=self._run, note=note, metrics=metrics, pictures=plots)
         self._journal.ranking(JOB, run=self._run)
 
-    def member_values(self, changes: Mapping[str, EnsembleChange], board: Mapping[str, Any]) -> None:
-        """How much higher the ensemble's log-loss is without each member; 0 without one that has no weight."""
-        for row in board["members"]:
-            uid, change = _member_uid(row["name"]), changes.get(row["name"])
+    def member_values(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
+        """Write how much higher the ensemble's log-loss is without each member; 0 for a member without weight."""
+        for row in board.members:
+            uid, change = _member_uid(row.name), changes.get(row.name)
             if uid not in self._begun:
                 continue
             if change is not None:
                 found = {"worth_nll": round(change.nll, 5), "worth_nll_error": round(change.nll_error, 5)}
                 self._journal.metrics(uid, 0, found)
-            elif not row["weight"]:
+            elif not row.weight:
                 self._journal.metrics(uid, 0, {"worth_nll": 0.0})
 
     def pictures(self, paths: Iterable[Path]) -> None:
-        """Plots of the job, and `curves-NAME` of the member NAME and of its copies."""
+        """Write the plots of the job, and the plot `curves-NAME` for the member NAME and its copies."""
         copies: dict[str, dict[str, None]] = {}
         for task in self._plan.tasks:
             if not task.view and _member_uid(task.label) in self._begun:
@@ -168,38 +174,36 @@ class Tracker:
                 self._journal.artifact(uid, path, "plots")
 
     def report(self, path: Path) -> None:
-        """The report of the job."""
+        """Write the report of the job."""
         self._journal.artifact(JOB, path)
 
     def close(self, status: Status) -> None:
         """End every run that is open, the job last, and the journal."""
         for label, ended in self._ended.items():
-            if _member_uid(label) in self._open:  # time left out some of its folds, or the job was stopped
+            if _member_uid(label) in self._open:  # some of its folds had no time, or the job was stopped
                 self._end(_member_uid(label), self._status_of(label, status), ended)
         for uid in reversed(list(self._open)):
             self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status, _now())
         self._journal.close()
 
-    def _ensemble(self, board: Mapping[str, Any], sums: Mapping[str, float]) -> None:
-        """The ensemble as a run among its members, from the job's start to now."""
-        found = board["ensemble"]
-        tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found["combiner"]}
+    def _ensemble(self, board: Leaderboard, sums: Mapping[str, float]) -> None:
+        """Write the ensemble as a run next to its members, from the start of the job until now."""
+        found, best = board.ensemble, board.ensemble.best_single
+        assert best is not None and best.name is not None, "make_board sets it"
+        tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found.combiner}
         self._start(ENSEMBLE, "ensemble", JOB, tags, {"kind": "ensemble"}, self._begun[JOB])
         self._data(ENSEMBLE, "training")
         self._data(ENSEMBLE, "testing")
         figures = _figures(found) | dict(sums) | {"weight": 1.0}
-        if found["temperature"] is not None:
-            figures["temperature"] = round(found["temperature"], 4)
-        best = found["best_single"]
-        if best["gain"] is not None:
-            figures["gain_over_best_member_nll"] = best["gain"]
+        if found.temperature is not None:
+            figures["temperature"] = round(found.temperature, 4)
+        if best.gain is not None:
+            figures["gain_over_best_member_nll"] = best.gain
         self._journal.metrics(ENSEMBLE, 0, figures)
         note = f"The ensemble of {self._run}, the weighted members together.\n{_METRICS}"
-        if best["gain"] is not None:
-            note += (
-                f"- `gain_over_best_member_nll`: how much lower its log-loss is than that of {best['name']} alone.\n"
-            )
-        self._journal.tags(ENSEMBLE, {"quorate.best_member": best["name"], MLFLOW_NOTE: note})
+        if best.gain is not None:
+            note += f"- `gain_over_best_member_nll`: how much lower its log-loss is than that of {best.name} alone.\n"
+        self._journal.tags(ENSEMBLE, {"quorate.best_member": best.name, MLFLOW_NOTE: note})
         self._end(ENSEMBLE, "FINISHED", _now())
 
     def _member(self, task: FitTask, begun: int) -> None:
@@ -221,13 +225,13 @@ class Tracker:
             params |= task.numerics.to_json() | ({"view": task.view} if task.view else {})
             if task.fold != ALL_ROWS:
                 params["fold"] = task.fold + 1
-            level = "fold" if task.fold != ALL_ROWS else "all rows"  # which has no rows to be validated on
+            level = "fold" if task.fold != ALL_ROWS else "all rows"  # it has no validation rows
             own = {"quorate.level": level, "quorate.key": task.key, **(tags or {})}
             self._start(uid, f"{task.label} {task.part}", _member_uid(task.label), own, params, begun)
         return uid
 
     def _end_fold(self, task: FitTask, status: Status, ended: int) -> None:
-        """End a fit task's run, and its member's with the last one; a refit prolongs the member."""
+        """End the run of a fit task, and with the last one the run of its member, which a refit prolongs."""
         self._end(f"{_member_uid(task.label)}/{task.fold}", status, ended)
         self._ended[task.label] = ended
         left = self._left[task.label]
@@ -251,8 +255,8 @@ class Tracker:
         self._open.pop(uid, None)
         self._journal.end(uid, status, ended)
 
-    def _data(self, uid: str, context: str) -> None:
-        """The rows of a run as a data set of MLflow's, where there are such rows."""
+    def _data(self, uid: str, context: Context) -> None:
+        """Write the rows of a run as a dataset of MLflow, if there are such rows."""
         data = self._plan.context.train if context == "training" else self._plan.context.test
         if data is None:
             return
@@ -263,7 +267,7 @@ class Tracker:
             source=source,
             digest=data.fingerprint,
             profile={"num_rows": len(data), **_profile(data.signature), "num_classes": data.n_classes},
-            context=context,  # type: ignore[arg-type]
+            context=context,
             signature=data.signature.to_json(),
         )
 
@@ -276,20 +280,21 @@ def _labels(fits: Iterable[Fit]) -> dict[str, None]:
     return dict.fromkeys(fit.task.label for fit in fits)
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, float]:
+def _figures(row: LeaderboardRow) -> dict[str, float]:
     """Scores of a member or of the ensemble as metrics, such as `oof_nll`."""
-    return {f"{split}_{key}": value for split in SPLITS if row.get(split) for key, value in row[split].items()}
+    known = {split: found for split in SPLITS if (found := scores_on(row, split)) is not None}
+    return {f"{split}_{key}": value for split, found in known.items() for key, value in found.model_dump().items()}
 
 
 def _source(spec: JobSpec, context: str) -> str:
-    """Where the rows come from: a path where the job file names one, else what it calls the data."""
+    """The source of the rows: the path in the job file, or the kind of the data without one."""
     named = spec.data.model_dump(mode="json")
     path = named.get("test") if context == "testing" and isinstance(named.get("test"), str) else named.get("train")
     return str(path) if isinstance(path, str) else str(spec.data.kind)
 
 
 def _profile(signature: Signature) -> dict[str, int]:
-    """How large one row is."""
+    """The size of one row."""
     if isinstance(signature, ImageSignature):
         return dict(zip(("height", "width", "channels"), signature.shape, strict=True))
     return {"num_columns": signature.size}

@@ -1,24 +1,25 @@
-"""Scores a finished ensemble on the rows that were set aside: like the training rows, never trained or validated on."""
+"""Score a finished ensemble on the train-dev rows, which are not used for training, validation or choices."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from quorate.bundle import Bundle
 from quorate.data.dataset import Dataset
 from quorate.ensemble.metrics import rounded, scores
+from quorate.job.leaderboard import split_scores
+from quorate.runs.leaderboard import Leaderboard, TrainDevScores
 
 TRAIN_DEV = "train_dev"
-"""The key of their figures in a leaderboard, and the name of the archive with the probabilities."""
+"""The name of these rows in a leaderboard, and of the archive with the probabilities."""
 
 
-def score_train_dev(board: dict[str, Any], bundle: Path, rows: Dataset, folder: Path) -> dict[str, Any]:
-    """The leaderboard with figures of these rows, of the ensemble and of the members that weigh something.
+def score_train_dev(board: Leaderboard, bundle: Path, rows: Dataset, folder: Path) -> Leaderboard:
+    """The leaderboard with scores of the ensemble, and of the members with weight, on these rows.
 
-    The probabilities go to `train_dev.npz` in the run folder. This process predicts, by the bundle.
+    The bundle predicts the rows in this process. The probabilities are written to `train_dev.npz` in the run folder.
     """
     answer = Bundle.load(bundle, allow_code=True).predict(rows.x, members=True)
     assert answer.members is not None, "asked for"
@@ -35,7 +36,5 @@ def score_train_dev(board: dict[str, Any], bundle: Path, rows: Dataset, folder: 
         **({} if rows.groups is None else {"groups": rows.groups}),
     )
     partial.replace(path)
-    found = {name: rounded(scores(proba, rows.y)) for name, proba in answer.members.items()}
-    members = [{**row, TRAIN_DEV: found.get(row["name"])} for row in board["members"]]
-    ensemble = {**board["ensemble"], TRAIN_DEV: {**rounded(scores(answer.proba, rows.y)), "rows": len(rows)}}
-    return {**board, "ensemble": ensemble, "members": members}
+    ensemble = TrainDevScores(**rounded(scores(answer.proba, rows.y)), rows=len(rows))
+    return board.with_train_dev(ensemble, {name: split_scores(proba, rows.y) for name, proba in answer.members.items()})

@@ -62,7 +62,7 @@ class BackboneFeatures:
             return x
         with threadpool_limits(1):
             scaled: Matrix = np.ascontiguousarray(self.scaler.transform(x), dtype=np.float32)
-        assert scaled.shape == (len(x), self.width), "the scaler is the one that was fitted"
+        assert scaled.shape == (len(x), self.width), "the scaler keeps the number of columns"
         return scaled
 
 

@@ -1,4 +1,4 @@
-"""Seeds, keys and digests: what decides a result, and nothing else."""
+"""Compute seeds, keys and digests from what decides a result, and from nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from quorate.spec import JobSpec
 from quorate.training.augment import Augment
 
 _PLACE_ONLY = {"copies", "cpus", "gpus", "memory"}
-"""Parameters that say how many and where, not what; threads and device are part of the numerics."""
+"""Parameters that do not change a result; threads and device belong to the numerics."""
 
 
 def predict_key(fit_key: str, rows: Dataset) -> str:
@@ -27,7 +27,7 @@ def predict_key(fit_key: str, rows: Dataset) -> str:
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed below 2**62 from (job seed, member, copy, fold), whatever their order of execution."""
+    """A seed below 2**62 from parts such as (job seed, member, copy, fold); the order of execution does not matter."""
     return int(digest(seed=[str(part) for part in parts]), 16) % 2**62
 
 
@@ -37,10 +37,10 @@ def digest(**parts: object) -> str:
 
 
 def identity_of(params: BaseModel) -> dict[str, Any]:
-    """The parameters that decide a result: those that are not at their defaults, files by their content.
+    """The parameters that decide a result: those that differ from their defaults, and files by their content.
 
-    Leaving defaults out lets a kind gain a parameter without a new identity for what was trained
-    before; a changed default needs a new `version` of the kind.
+    Defaults are left out, so that a new parameter of a kind does not change the keys of earlier results. A changed
+    default requires a new `version` of the kind.
     """
     chosen: dict[str, Any] = {}
     for name, definition in type(params).model_fields.items():
@@ -52,7 +52,7 @@ def identity_of(params: BaseModel) -> dict[str, Any]:
 
 def _identity(value: Any) -> Any:
     if isinstance(value, Augment):
-        # the order counts; crop and mirror alone keep the keys that they had as two switches
+        # the order counts; crop and mirror alone keep their keys from the time when they were two flags
         return value.flags if value.flags is not None else [_identity(step) for step in value.root]
     if isinstance(value, BaseModel):
         return identity_of(value)
@@ -73,7 +73,7 @@ def own_sources(params: KindParams) -> list[list[str]]:
 
 
 def assets_of(spec: JobSpec) -> dict[str, bytes]:
-    """The content of every file that members' parameters name, by its path."""
+    """The content of each file that a parameter of a member names, by its path."""
     copies = [params.of_copy(copy) for params in spec.members.values() for copy in range(params.copies)]
     values = [value for params in copies for _, value in params]
     values += [backbone.weights for backbone in values if isinstance(backbone, Backbone)]

@@ -1,4 +1,4 @@
-"""Opens the data of a job: the rows, the folds, and the files that members start from."""
+"""Open the data of a job: its rows, its folds, and the files that members start from."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from quorate.spec import Job
 
 
 def open_data(job: Job, say: Callable[[str], None] | None = None, data: OpenedData | None = None) -> JobData:
-    """The rows, folds and files of a job; `data` are rows in memory, used instead of what the job names.
+    """Open the rows, folds and files of a job; `data` replaces the data that the job names.
 
-    Notes on the data and warnings go to `say`. Raises `SpecError` with the place in the job file.
+    Notes and warnings go to `say`. Raises `SpecError` with the place in the job file.
     """
     spec = job.spec
     try:
@@ -50,7 +50,7 @@ def open_data(job: Job, say: Callable[[str], None] | None = None, data: OpenedDa
 
 
 def _set_aside(job: Job, opened: OpenedData) -> tuple[Dataset, Dataset | None]:
-    """The rows to train and validate on, and those of `validation.train_dev`: split as a test set would be."""
+    """Split the training rows into those for training and validation and those of `validation.train_dev`."""
     fraction = job.spec.validation.train_dev
     if not fraction:
         return opened.train, None

@@ -1,4 +1,4 @@
-"""Makes the plan of a job: everything that decides the bits of its tasks is resolved here and nowhere later."""
+"""Make the plan of a job; it resolves everything that decides the bits of the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import HubError, hub_digest
 
 _FEATURE_ROWS = 512
-"""Rows of a feature task: few enough for workers to share them evenly, and to lose little when one is stopped."""
+"""Rows per feature task: few enough for an even load of the workers and a small loss when a task is stopped."""
 
 
 class PlanError(ValueError):
@@ -32,7 +32,7 @@ class PlanError(ValueError):
 
 
 def make_plan(spec: JobSpec, context: JobData, hardware: Hardware, *, first_fold: int = 0) -> Plan:
-    """`members x copies x folds` fit tasks, and what else their runs give; their seeds, numerics, keys and costs."""
+    """Make the fit tasks of all members, copies, folds and views, with their seeds, numerics, keys and costs."""
     folds = {number: fold_digest(fold) for number, fold in enumerate(context.folds.folds, start=first_fold)}
     tasks = tuple(
         task
@@ -43,25 +43,25 @@ def make_plan(spec: JobSpec, context: JobData, hardware: Hardware, *, first_fold
 
 
 def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
-    """What the members of these labels are copies of: the same for those that differ in their seed alone."""
+    """The recipe of each member by label; members that differ only in their seed have the same recipe."""
     return tuple(_recipe(spec.members, *label.split(".")) for label in labels)
 
 
 def _recipe(members: Mapping[str, MemberParams], name: str, *rest: str) -> str:
-    """Of the member `name`, its copy's number where it has copies, and the view where it is one."""
+    """The recipe of a label split at its dots: the member, its copy if copies vary, and its view if it has one."""
     params = members[name]
     return ".".join([name, *(rest if params.copies == 1 or params.vary else rest[1:])])
 
 
 def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
-    """SHA-256 of the weights of a hub that a member starts from; None where it does not. Raises `HubError`."""
+    """SHA-256 of the hub weights that a member starts from, or None; raises `HubError`."""
     if not isinstance(params, NetParams) or params.weights != "hub":
         return None
     return hub_digest(params.arch, expected_shape(params, signature))
 
 
 def _feature_tasks(tasks: Sequence[FitTask], context: JobData) -> Iterator[FeatureTask]:
-    """Pieces of the training and test rows for each frozen network."""
+    """Feature tasks of the training and test rows for each frozen network."""
     backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
     for backbone in backbones:
         for part, data in (("train", context.train), ("test", context.test)):
@@ -117,18 +117,18 @@ def _tasks(
 
 @dataclass(frozen=True)
 class _Resolved:
-    """What follows from the parameters of one copy, for each fold where it differs."""
+    """Values that follow from the parameters of one copy; `numerics` has one entry per fold."""
 
     params: MemberParams
     identity: dict[str, Any]
     own: dict[str, Any]
-    """What else decides the result: users' own code, a backbone, a hub's weights, unlabelled images."""
+    """Other inputs that decide the result: users' own code, a backbone, hub weights, unlabelled images."""
     numerics: list[Numerics]
     cost: float
 
 
 def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardware) -> _Resolved:
-    """Raises `PlanError` where the member cannot learn from these rows."""
+    """Resolve the parameters of one copy; raises `PlanError` if the member cannot learn from these rows."""
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
     unlabelled = context.unlabelled if params.pretraining is not None else None
@@ -144,7 +144,7 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
         seen = signature if backbone is None else check_backbone(backbone, signature)
         cost = kind.cost(params, signature=seen, rows=rows[0], n_classes=data.n_classes)
         if backbone is not None:
-            assert isinstance(signature, ImageSignature), "a backbone takes nothing else"
+            assert isinstance(signature, ImageSignature), "a backbone requires images"
             own["features"] = identity_of_backbone(backbone, signature.shape)
         if isinstance(signature, TableSignature):
             own["columns"] = features.VERSION

@@ -1,4 +1,4 @@
-"""The tasks of a plan, what each of them holds while it runs, and the data that all of them read."""
+"""The tasks of a plan, the resources that they need, and the data that all of them read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from quorate.spec import MemberParams
 from quorate.training.context import Numerics
 
 ALL_ROWS = -1
-"""The number of the fold whose task trains on all rows; it is the last, and only, one of its context."""
+"""The fold number of a task that trains on all rows; its `JobData` has only this fold."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one unit holds while it runs: cores, accelerators (fractions share one), bytes."""
+    """Resources of one unit: cores, accelerators (a fraction shares one), memory in bytes."""
 
     cpus: float = 1
     gpus: float = 0
@@ -36,7 +36,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class FitTask:
-    """One member, one copy, one fold; `key` is the hash of all that decides its result."""
+    """Fit one copy of a member on one fold; `key` is the hash of everything that decides the result."""
 
     key: str
     member: str
@@ -51,7 +51,7 @@ class FitTask:
     """Estimated seconds."""
     resources: Resources = field(default_factory=Resources)
     view: str = ""
-    """Which of the members that one run gives: empty for the one that is run, `ema` for example for another."""
+    """The view of the fit that this member is, such as `ema`; empty for the fit's own member."""
     others: tuple[FitTask, ...] = ()
     """The tasks of the other members that the same fit produces."""
 
@@ -76,7 +76,7 @@ class FitTask:
 
 @dataclass(frozen=True)
 class PredictTask:
-    """Probabilities of one finished fit task on other rows."""
+    """Predict the test rows with the files of a finished fit task."""
 
     key: str
     fit: FitTask
@@ -92,7 +92,7 @@ class PredictTask:
 
 @dataclass(frozen=True)
 class FeatureTask:
-    """The vectors that a frozen network makes of some rows, for all members that learn from them."""
+    """Compute the features of some rows with a frozen network, for all members that learn from them."""
 
     key: str
     backbone: Backbone
@@ -105,7 +105,7 @@ class FeatureTask:
 
     @property
     def label(self) -> str:
-        """Which network."""
+        """The architecture of the network."""
         return self.backbone.arch
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ Task = FitTask | PredictTask | FeatureTask
 
 @dataclass(frozen=True)
 class Unit:
-    """One or more tasks that run on one device, one after another."""
+    """One or more tasks that run one after another on the same worker."""
 
     tasks: tuple[Task, ...]
 
@@ -133,7 +133,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class JobData:
-    """What every task of a job may read: rows, folds, and files that members start from."""
+    """The data that all tasks of a job read: rows, folds, and files that members start from."""
 
     train: Dataset
     test: Dataset | None
@@ -141,24 +141,24 @@ class JobData:
     assets: dict[str, bytes] = field(default_factory=dict)
     unlabelled: Images | None = None
     backbones: dict[Backbone, bytes] = field(default_factory=dict)
-    """The tensors of the frozen networks that are asked for features, as safetensors."""
+    """The weights of the frozen networks that compute features, as safetensors."""
     train_dev: Dataset | None = None
-    """Rows like the training rows that no task sees: the finished ensemble is scored on them."""
+    """Rows split from the training rows, on which only the finished ensemble is scored."""
 
     @cached_property
     def unlearnable(self) -> list[UnlearnableClass]:
-        """The classes with rows that no model of their fold can be right about."""
+        """The classes with rows that no model of their fold can classify correctly."""
         data = self.train
         return unlearnable_classes(data.y, self.folds.folds, weight=data.weight, groups=data.groups)
 
     @cached_property
     def learnable(self) -> NDArray[np.bool_]:
-        """The rows (N,) that count in choices: those of a class that all of their folds train on."""
+        """The rows (N,) that count in selections: those whose class occurs in the training rows of all their folds."""
         return learnable_rows(self.train.y, self.folds.folds, weight=self.train.weight)
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be known of the rows and folds before training."""
+        """Warnings about the rows and folds, to show before training."""
         return [one.warning(self.train.class_names[one.label]) for one in self.unlearnable]
 
     @cached_property
@@ -174,18 +174,18 @@ class Plan:
     tasks: tuple[FitTask, ...]
     context: JobData
     features: tuple[FeatureTask, ...] = ()
-    """What frozen networks are asked for before members can learn from it."""
+    """The feature tasks that must run before the members that use them."""
 
     @property
     def runs(self) -> tuple[FitTask, ...]:
-        """The tasks that are run; the others come with them."""
+        """The tasks without views; a run of each also produces its views."""
         return tuple(task for task in self.tasks if not task.view)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The ensemble's members, copies apart, in the order of the job file."""
+        """The labels of all members, with one label per copy, in the order of the job file."""
         return tuple(dict.fromkeys(task.label for task in self.tasks))
 
     def of(self, label: str) -> tuple[FitTask, ...]:
-        """The tasks of one member, one for each fold."""
+        """The tasks of one member, one per fold."""
         return tuple(task for task in self.tasks if task.label == label)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import groupby
-from typing import Any
+
+from quorate.runs.leaderboard import LateTask, LeaderboardBudget, StoppedTask
 
 _LEFT_OUT = {
     "report.html": "no time for the report: `quorate report --run {run}` writes it",
@@ -14,25 +15,25 @@ _LEFT_OUT = {
 """Messages by the entries of a leaderboard's `left_out`."""
 
 
-def as_lines(part: Mapping[str, Any], run: str) -> list[str]:
+def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
     """The lines for a leaderboard's `budget`; `run` is the name of the run."""
-    lines = [f"budget {format_duration(part['seconds'])}, used {format_duration(part['used_seconds'])}"]
-    if below := part.get("below_quorum"):
-        lines.append(f"  below the quorum: {below['members']} of {below['needed']} members were ready in time")
-    if left_out := [f"{label} {_folds(rows)}" for label, rows in _by_member(part["out_of_time"])]:
+    lines = [f"budget {format_duration(part.seconds)}, used {format_duration(part.used_seconds)}"]
+    if below := part.below_quorum:
+        lines.append(f"  below the quorum: {below.members} of {below.needed} members were ready in time")
+    if left_out := [f"{label} {_folds(tasks)}" for label, tasks in _by_member(part.out_of_time)]:
         lines.append("  no time for: " + ", ".join(left_out))
-    if stopped := part["stopped_early"]:
+    if stopped := part.stopped_early:
         lines.append("  stopped early: " + ", ".join(map(_stopped, stopped)))
-    lines += [f"  not in the ensemble: {row['member']}, {row['reason']}" for row in part["not_counted"]]
-    if part["rows"] < part["of_rows"]:
-        folds = f"{part['folds']} of {part['of_folds']} folds, " if "folds" in part else ""
-        lines.append(f"  combined on {folds}{part['rows']:,} of {part['of_rows']:,} rows")
-    if untested := part.get("untested"):
+    lines += [f"  not in the ensemble: {row.member}, {row.reason}" for row in part.not_counted]
+    if part.rows < part.of_rows:
+        folds = f"{part.folds} of {part.of_folds} folds, " if part.folds is not None else ""
+        lines.append(f"  combined on {folds}{part.rows:,} of {part.of_rows:,} rows")
+    if untested := part.untested:
         lines.append(
             f"  no time for the test rows: {', '.join(untested)}; `quorate evaluate DATA --run {run}` or a start "
             "without a budget computes them"
         )
-    lines += [f"  {_LEFT_OUT[what].format(run=run)}" for what in part.get("left_out", ())]
+    lines += [f"  {_LEFT_OUT[what].format(run=run)}" for what in part.left_out]
     if left_out or stopped:
         lines.append("  start the job again with more time to continue from here")
     return lines
@@ -57,20 +58,20 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
-def _by_member(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["member"], []).append(row)
+def _by_member(tasks: Iterable[LateTask]) -> list[tuple[str, list[LateTask]]]:
+    found: dict[str, list[LateTask]] = {}
+    for task in tasks:
+        found.setdefault(task.member, []).append(task)
     return list(found.items())
 
 
-def _folds(rows: list[Mapping[str, Any]]) -> str:
-    return f"fold{'s' if len(rows) > 1 else ''} {ranges(sorted(row['fold'] for row in rows))}"
+def _folds(tasks: list[LateTask]) -> str:
+    return f"fold{'s' if len(tasks) > 1 else ''} {ranges(sorted(task.fold for task in tasks))}"
 
 
-def _stopped(row: Mapping[str, Any]) -> str:
-    task = f"{row['member']} fold {row['fold']}"
-    if not row["epochs_done"]:
+def _stopped(stopped: StoppedTask) -> str:
+    task = f"{stopped.member} fold {stopped.fold}"
+    if not stopped.epochs_done:
         return f"{task} in its first epoch"
-    best = f" (best: {row['best_epoch']})" if row["best_epoch"] else ", none of them with labels"
-    return f"{task} after {row['epochs_done']} of {row['epochs']} epochs{best}"
+    best = f" (best: {stopped.best_epoch})" if stopped.best_epoch else ", none of them with labels"
+    return f"{task} after {stopped.epochs_done} of {stopped.epochs} epochs{best}"

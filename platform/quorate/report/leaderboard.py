@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,13 +13,22 @@ from rich.text import Text
 from quorate.ensemble.paired import Z
 from quorate.report.budget import as_lines
 from quorate.report.columns import UNLIMITED, TableColumn, fit
+from quorate.runs.leaderboard import (
+    BestSingleMember,
+    Leaderboard,
+    LeaderboardMember,
+    LeaderboardRow,
+    Metric,
+    SplitName,
+    scores_on,
+)
 
-_SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
-METRICS = ("accuracy", "nll", "ece", "brier")
+SHORT: Mapping[Metric, str] = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
+METRICS: tuple[Metric, ...] = ("accuracy", "nll", "ece", "brier")
 """Shown in this order, out-of-fold and on the test rows."""
 _WIDE = 120
 """Width in characters from which columns have more space and a status is not shortened."""
-_RANKS = {
+_RANKS: Mapping[tuple[SplitName, Metric], int] = {
     ("oof", "nll"): 0,
     ("test", "nll"): 3,
     ("oof", "accuracy"): 4,
@@ -33,46 +41,46 @@ _RANKS = {
 """In a narrow terminal, metrics with the highest rank are left out first."""
 
 
-def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
+def as_table(board: Leaderboard, *, width: int = UNLIMITED) -> Table:
     """A table of a leaderboard, members by out-of-fold log-loss, the ensemble last.
 
     Columns that do not fit into `width` characters are left out, the least important first, and named in the caption.
     Names and numbers are never broken.
     """
     wide = width >= _WIDE
-    ensemble, members = board["ensemble"], sorted(board["members"], key=_by_loss)
-    rows = [*members, ensemble]
-    splits = ("oof", "test") if any(row.get("test") for row in rows) else ("oof",)
+    ensemble, members = board.ensemble, board.ranked
+    rows: list[LeaderboardRow] = [*members, ensemble]
+    splits = _splits(board)
     columns = [
-        TableColumn("\nmember", [*(row["name"] for row in members), "ensemble"], justify="left"),
-        TableColumn("\nkind", [*(row["kind"] for row in members), ""], 12, justify="left"),
+        TableColumn("\nmember", [*(row.name for row in members), "ensemble"], justify="left"),
+        TableColumn("\nkind", [*(row.kind for row in members), ""], 12, justify="left"),
         *(
             TableColumn(
-                f"{split}\n{_SHORT[metric]}", [_figure(row, split, metric) for row in rows], _RANKS[split, metric]
+                f"{split}\n{SHORT[metric]}", [_figure(row, split, metric) for row in rows], _RANKS[split, metric]
             )
             for split in splits
             for metric in METRICS
         ),
-        TableColumn("\nweight", [*(_number(row["weight"], 3) for row in members), ""], 1),
-        TableColumn("\nT", [_number(row["temperature"], 2) for row in rows], 8),
-        TableColumn("\nfit s", [*(_number(row["fit_seconds"], 1) for row in members), ""], 9),
+        TableColumn("\nweight", [*(_number(row.weight, 3) for row in members), ""], 1),
+        TableColumn("\nT", [_number(row.temperature, 2) for row in rows], 8),
+        TableColumn("\nfit s", [*(_number(row.fit_seconds, 1) for row in members), ""], 9),
         TableColumn("\nstatus", [*(_status(row, wide=wide) for row in members), ""], 2, justify="left"),
     ]
     fitted = fit(
         columns,
         width=width,
         styles=["" for _ in members] + ["bold"],
-        title=Text(f"{board['run']}, combined by {ensemble['combiner']}", style="table.title"),
+        title=Text(f"{board.run}, combined by {ensemble.combiner}", style="table.title"),
         title_justify="left",
         box=SIMPLE_HEAD if wide else None,
         padding=(0, 0, 0, 1),
     )
     table = fitted.table
-    captions = [_gain(ensemble.get("best_single") or {})]
-    if aside := ensemble.get("train_dev"):
-        figures = ", ".join(f"{_SHORT[metric]} {_number(aside[metric], 4)}" for metric in METRICS)
-        captions.append(f"ensemble on {aside['rows']:,} train-dev rows: {figures}")
-    captions += [each["note"] for each in board.get("unlearnable", ())]
+    captions = [_gain(ensemble.best_single)]
+    if aside := ensemble.train_dev:
+        figures = ", ".join(f"{SHORT[metric]} {_number(aside.metric(metric), 4)}" for metric in METRICS)
+        captions.append(f"ensemble on {aside.rows:,} train-dev rows: {figures}")
+    captions += [each.note for each in board.unlearnable]
     if fitted.left_out:
         names = ", ".join(" ".join(head.split()) for head in fitted.left_out)
         captions.append(f"columns left out: {names} (a wider terminal or `quorate leaderboard --json` shows them)")
@@ -81,84 +89,87 @@ def as_table(board: dict[str, Any], *, width: int = UNLIMITED) -> Table:
     return table
 
 
-def _gain(best: dict[str, Any]) -> str:
+def _splits(board: Leaderboard) -> tuple[SplitName, ...]:
+    """The rows that a table shows scores on: `test` only if a row has them."""
+    rows: list[LeaderboardRow] = [*board.members, board.ensemble]
+    return ("oof", "test") if any(row.test is not None for row in rows) else ("oof",)
+
+
+def _gain(best: BestSingleMember | None) -> str:
     """The difference of the ensemble to its best single member, and whether it is noise."""
-    if not best.get("error"):
+    if best is None or best.gain is None or not best.error:
         return ""
-    gain, half = best["gain"], Z * best["error"]
+    gain, half = best.gain, Z * best.error
     said = f"{'-' if gain > 0 else '+'}{abs(gain):.4f} ± {half:.4f}"
     noise = "" if abs(gain) > half else ", within noise"
-    return f"the ensemble compared with {best['name']} alone: oof NLL {said} (95 %){noise}"
+    return f"the ensemble compared with {best.name} alone: oof NLL {said} (95 %){noise}"
 
 
-def choices(board: dict[str, Any]) -> Table | None:
+def choices(board: Leaderboard) -> Table | None:
     """The candidates of the combiner with cross-fitted losses; None if there was no choice."""
-    found = board["ensemble"].get("candidates")
+    found = board.ensemble.candidates
     if not found:
         return None
     table = Table(title="candidates of the combiner", title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
     for column in ("cross-fitted loss", "to the best", "± error", ""):
         table.add_column(column, justify="right")
-    best = min(one["loss"] for one in found)
+    best = min(one.loss for one in found)
     for one in found:
-        error = "" if one["error"] is None or one["loss"] == best else _number(one["error"], 4)
-        gap = "" if one["loss"] == best else f"+{one['loss'] - best:.4f}"
-        style = "bold" if one["chosen"] else ""
-        table.add_row(one["name"], _number(one["loss"], 4), gap, error, "chosen" if one["chosen"] else "", style=style)
+        error = "" if one.loss == best else _number(one.error, 4)
+        gap = "" if one.loss == best else f"+{one.loss - best:.4f}"
+        style = "bold" if one.chosen else ""
+        table.add_row(one.name, _number(one.loss, 4), gap, error, "chosen" if one.chosen else "", style=style)
     return table
 
 
-def as_text(board: dict[str, Any], *, width: int = UNLIMITED) -> str:
+def as_text(board: Leaderboard, *, width: int = UNLIMITED) -> str:
     """The table as plain text."""
     text = io.StringIO()
     console = Console(width=width, color_system=None, file=text, markup=False, emoji=False)
     console.print(as_table(board, width=width))
     if (chosen := choices(board)) is not None:
         console.print(chosen)
-    for line in as_lines(board["budget"], board["run"]) if "budget" in board else ():
+    for line in as_lines(board.budget, board.run) if board.budget is not None else ():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return text.getvalue()
 
 
-def as_markdown(board: dict[str, Any], *, most: int = 30) -> str:
+def as_markdown(board: Leaderboard, *, most: int = 30) -> str:
     """The ensemble and at most `most` members as a Markdown table, which MLflow shows on the page of the job."""
-    ensemble, metrics = board["ensemble"], METRICS[:-1]
-    splits = [split for split in ("oof", "test") if ensemble[split]]
-    members = sorted(board["members"], key=_by_loss)
-    figures = [f"{split} {_SHORT[metric]}" for split in splits for metric in metrics]
+    ensemble, metrics, members = board.ensemble, METRICS[:-1], board.ranked
+    shown: tuple[SplitName, ...] = ("oof", "test")
+    splits = [split for split in shown if scores_on(ensemble, split) is not None]
+    figures = [f"{split} {SHORT[metric]}" for split in splits for metric in metrics]
     lines = [
         ["member", "kind", *figures, "weight", "status"],
         ["---", "---", *["---:"] * (len(figures) + 1), "---"],
-        [f"**ensemble** ({ensemble['combiner']})", "", *_figures(ensemble, splits, metrics), "", ""],
+        [f"**ensemble** ({ensemble.combiner})", "", *_figures(ensemble, splits, metrics), "", ""],
     ]
     for row in members[:most]:
-        last = [_number(row["weight"], 3), row["status"]]
-        lines.append([row["name"], row["kind"], *_figures(row, splits, metrics), *last])
+        last = [_number(row.weight, 3), row.status]
+        lines.append([row.name, row.kind, *_figures(row, splits, metrics), *last])
     more = f"\n\n{len(members) - most} more are in leaderboard.txt" if len(members) > most else ""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + more
 
 
-def _status(row: dict[str, Any], *, wide: bool) -> Text:
+def _status(row: LeaderboardMember, *, wide: bool) -> Text:
     """The status of a member; if it is out of time, with its number of folds."""
-    status = str(row["status"])
+    status = row.status
     style = {"ok": "", "out of time": "yellow", "stopped early": "yellow"}.get(status, "red")
     if status == "out of time":
-        folds = f"{row['folds']}/{row['of_folds']} folds"
+        folds = f"{row.folds}/{row.of_folds} folds"
         return Text(f"{status}, {folds}" if wide else folds, style=style)
     return Text(status if wide else status.removesuffix(" early"), style=style)
 
 
-def _by_loss(row: dict[str, Any]) -> float:
-    return float(row["oof"]["nll"]) if row["oof"] else float("inf")
-
-
-def _figures(row: dict[str, Any], splits: Sequence[str], metrics: Sequence[str]) -> list[str]:
+def _figures(row: LeaderboardRow, splits: Sequence[SplitName], metrics: Sequence[Metric]) -> list[str]:
     return [_figure(row, split, metric) for split in splits for metric in metrics]
 
 
-def _figure(row: dict[str, Any], split: str, metric: str) -> str:
-    return _number((row.get(split) or {}).get(metric), 4)
+def _figure(row: LeaderboardRow, split: SplitName, metric: Metric) -> str:
+    found = scores_on(row, split)
+    return _number(found.metric(metric) if found is not None else None, 4)
 
 
 def _number(value: float | None, digits: int) -> str:

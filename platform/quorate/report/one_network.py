@@ -45,11 +45,11 @@ def comparison(
 
 def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     """The result of a distillation: a table, and sentences on the kept gain."""
-    teaching, size = found["teaching"], found["size"]
+    training, size = found["training"], found["size"]
     whats = {"ensemble": "teacher", "student": found["student"]["kind"], "plain": "labels only"}
     rows = [{**row, "what": whats.get(row["name"], "best member")} for row in found["compared"]]
     splits = {"held_out": "held out", "test": "test"}
-    title = f"{found['run']}: {teaching['rows']:,} rows trained on, {teaching['held_out']:,} held out"
+    title = f"{found['run']}: {training['rows']:,} rows trained on, {training['held_out']:,} held out"
     yield comparison(rows, splits, bold="student", title=title)
     own, whole = size["student"], size["ensemble"]
     yield Text(
@@ -69,7 +69,7 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
 def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     """The result of a soup: the networks taken in each fold, and the metrics."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), title_justify="left")
-    table.title = f"{found['run']}: {len(found['ingredients'])} ingredients, {', '.join(found['ingredients'])}"
+    table.title = f"{found['run']}: {len(found['members'])} members, {', '.join(found['members'])}"
     for heading in ("\nfold", "\ntaken, best first"):
         table.add_column(heading, overflow="fold")
     for half in _HALVES.values():
@@ -85,14 +85,12 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     choice, size = found["choice"], found["size"]
     if any(len(fold["taken"]) > 1 for fold in found["folds"]):
         yield Text(
-            f"the log-loss of the soup is {_less(choice['gain_on_choice'])} than that of the best ingredient on the "
-            f"rows of the choice, and {_less(choice['gain_on_estimate'])} on the other rows: the optimism of the "
-            f"choice is {choice['optimism']:+.4f}"
+            f"the log-loss of the soup is {_less(choice['gain_on_choice'])} than that of the best member on the "
+            f"rows that it was chosen on, and {_less(choice['gain_on_estimate'])} on the other rows; the difference, "
+            f"{choice['optimism']:+.4f}, is the optimism of the choice"
         )
     else:
-        yield Text(
-            "no average was as good as the best ingredient alone, so the soup is that ingredient", style="yellow"
-        )
+        yield Text("no average was as good as the best member alone, so the soup is that member", style="yellow")
     yield Text(f"{size['models']} models, one per fold, {format_bytes(size['bytes'])}")
     for member, reason in found["left_out"].items():
         yield Text(f"left out: {member}: {reason}")

@@ -74,5 +74,5 @@ def _sound(found: Mapping[str, tuple[list[History], bool]]) -> dict[str, Curves]
 def _ensemble_loss(folder: RunFolder) -> float | None:
     if not (folder.path / BOARD).is_file():
         return None
-    oof = folder.board()["ensemble"]["oof"]
-    return float(oof["nll"]) if oof else None
+    oof = folder.board().ensemble.oof
+    return oof.nll if oof is not None else None

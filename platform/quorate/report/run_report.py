@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
-from quorate.bundle import BundleError, read_manifest
+from quorate.bundle import BundleError, BundleManifest, read_manifest
 from quorate.data.dataset import Dataset
-from quorate.data.signature import signature_from_json
 from quorate.ensemble.ablation import EnsembleChange
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
@@ -26,10 +24,11 @@ from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
 from quorate.runs.finished import ReopenError, reopen_job
 from quorate.runs.folder import RunFolder
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import JobSpec
 from quorate.spec.recipe import without_defaults
 from quorate.tracking import journal
-from quorate.tracking.histories import records
+from quorate.tracking.provenance import FitNumerics, Provenance, read_provenance
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
@@ -103,11 +102,11 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
     """Read the input of the page."""
     board, manifest = folder.board(), _manifest(folder)
     oof = _oof(folder, board)
-    told = _journal(folder)
+    provenance = _provenance(folder)
     combiner = None
     if (spec := known.spec) is not None:
-        recipes = recipes_of(spec, [board["members"][member]["name"] for member in oof.members])
-        combiner = combiner_of(spec.combiner, board["ensemble"].get("candidates"), recipes=recipes)
+        recipes = recipes_of(spec, [board.members[member].name for member in oof.members])
+        combiner = combiner_of(spec.combiner, board.ensemble.chosen, recipes=recipes)
     class_names = _class_names(manifest, known.data, oof.ensemble.shape[1])
     test = _test(folder, board)
     return RunData(
@@ -115,22 +114,24 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         class_names=class_names,
         oof=oof,
         test=test,
-        facts=tuple(_facts(board, manifest, known.spec, told, oof, test)),
+        facts=tuple(_facts(board, manifest, known.spec, provenance, oof, test)),
         recipe=Reproduction(
-            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_provenance(board, manifest, told))
+            _job_text(folder, known.spec),
+            tuple(_commands(folder)),
+            tuple(_provenance_facts(board, manifest, provenance)),
         ),
-        curves=recorded_curves(folder) if told else {},
+        curves=recorded_curves(folder) if provenance else {},
         combiner=combiner,
-        seed=derive_seed(known.spec.seed if known.spec is not None else manifest.get("seed", 0), "combiner"),
+        seed=derive_seed(_seed(known.spec or manifest), "combiner"),
         data=known.data,
         data_note=known.note,
     )
 
 
-def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
+def _oof(folder: RunFolder, board: Leaderboard) -> Split:
     arrays = folder.arrays("oof.npz")
     rows = np.flatnonzero(np.isfinite(arrays["ensemble"]).all(axis=1))
-    covering = [m for m in range(len(board["members"])) if arrays["mask"][m, rows].all()]
+    covering = [m for m in range(len(board.members)) if arrays["mask"][m, rows].all()]
     dependence = Dependence.saved(arrays)
     return Split(
         "oof",
@@ -143,84 +144,59 @@ def _oof(folder: RunFolder, board: Mapping[str, Any]) -> Split:
     )
 
 
-def _test(folder: RunFolder, board: Mapping[str, Any]) -> Split | None:
+def _test(folder: RunFolder, board: Leaderboard) -> Split | None:
     arrays = folder.arrays_if_any("test.npz")
     if arrays is None:
         return None
-    tested = [m for m, row in enumerate(board["members"]) if row["test"]]
+    tested = [m for m, row in enumerate(board.members) if row.test is not None]
     rows = np.arange(len(arrays["y"]))
     dependence = Dependence.saved(arrays)
     return Split("test", tuple(tested), arrays["proba"][tested], arrays["ensemble"], arrays["y"], rows, dependence)
 
 
-def _manifest(folder: RunFolder) -> dict[str, Any]:
-    """The manifest of the bundle; empty if it was removed or has another version. A report does not require it."""
+def _manifest(folder: RunFolder) -> BundleManifest | None:
+    """The manifest of the bundle; None if it was removed or has another version. A report does not require it."""
     try:
         return read_manifest(folder.bundle)
     except BundleError:
-        return {}
-
-
-def _class_names(manifest: Mapping[str, Any], data: Mapping[str, Dataset], count: int) -> tuple[str, ...]:
-    known = manifest.get("class_names") or next((each.class_names for each in data.values()), ())
-    return tuple(known) if len(known) == count else tuple(f"class {k}" for k in range(count))
-
-
-@dataclass(frozen=True)
-class _JournalFacts:
-    """Facts in the journal of the run, without the curves."""
-
-    params: Mapping[str, str]
-    """Parameters of the job."""
-    digests: Mapping[str, str]
-    """Fingerprints of the data by context, `training` or `testing`."""
-    numerics: tuple[str, ...]
-    hosts: tuple[str, ...]
-
-
-def _journal(folder: RunFolder) -> _JournalFacts | None:
-    path = folder.path / journal.NAME
-    if not path.is_file():
         return None
-    params: dict[str, str] = {}
-    digests: dict[str, str] = {}
-    numerics: dict[str, None] = {}
-    hosts: dict[str, None] = {}
-    for record in records(path):
-        if record["kind"] == "run" and record["parent"] is None:
-            params = record["params"]
-        elif record["kind"] == "run" and "device" in record["params"]:
-            own = record["params"]
-            threads = "1 thread" if own["threads"] == "1" else f"{own['threads']} threads"
-            numerics[f"{own['device']}, {own['precision']}, {threads}"] = None
-        elif record["kind"] == "dataset":
-            digests[record["context"]] = record["digest"]
-        elif record["kind"] == "tags" and (host := _host(record["tags"])):
-            hosts[host] = None
-    return _JournalFacts(params, digests, tuple(numerics), tuple(hosts))
 
 
-def _host(tags: Mapping[str, str]) -> str:
-    """The machine of a fit task; empty if the tags do not contain it."""
-    before = tags.get("quorate.worker", "")  # journals of earlier versions: `HOST:PROCESS`
-    return tags.get("quorate.host") or before.rpartition(":")[0] or before
+def _seed(source: JobSpec | BundleManifest | None) -> int:
+    """The seed of the job; 0 if neither the job nor the manifest is available."""
+    return source.seed if source is not None else 0
+
+
+def _class_names(manifest: BundleManifest | None, data: Mapping[str, Dataset], count: int) -> tuple[str, ...]:
+    known = manifest.class_names if manifest else next((each.class_names for each in data.values()), ())
+    return known if len(known) == count else tuple(f"class {k}" for k in range(count))
+
+
+def _provenance(folder: RunFolder) -> Provenance | None:
+    path = folder.path / journal.NAME
+    return read_provenance(path) if path.is_file() else None
+
+
+def _numerics(fit: FitNumerics) -> str:
+    threads = "1 thread" if fit.threads == 1 else f"{fit.threads} threads"
+    return f"{fit.device}, {fit.precision}, {threads}"
 
 
 def _facts(
-    board: Mapping[str, Any],
-    manifest: Mapping[str, Any],
+    board: Leaderboard,
+    manifest: BundleManifest | None,
     spec: JobSpec | None,
-    told: _JournalFacts | None,
+    provenance: Provenance | None,
     oof: Split,
     test: Split | None,
 ) -> Iterator[tuple[str, str]]:
-    yield "Run", board["run"]
+    yield "Run", board.run
     if manifest:
-        yield "Finished", f"{manifest['created'].replace('T', ' ').removesuffix('Z')[:16]} UTC"
-    yield "Duration", format_seconds(board["seconds"])
+        yield "Finished", f"{manifest.created.replace('T', ' ').removesuffix('Z')[:16]} UTC"
+    yield "Duration", format_seconds(board.seconds)
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
-        yield "Data", f"{kind}{signature_from_json(manifest['input'])}"
+        yield "Data", f"{kind}{manifest.input.signature}"
     rows = (
         f"{len(oof):,} training"
         if len(oof) == _training_rows(manifest, oof)
@@ -228,41 +204,41 @@ def _facts(
     )
     yield "Rows", f"{rows}, {len(test):,} test" if test is not None else f"{rows}, no test rows"
     yield "Classes", f"{oof.ensemble.shape[1]:,}"
-    if told is not None and "validation" in told.params:
-        yield "Validation", told.params["validation"]
-    weighing = sum(bool(row["weight"]) for row in board["members"])
+    if provenance is not None and provenance.validation is not None:
+        yield "Validation", provenance.validation
+    weighing = sum(bool(row.weight) for row in board.members)
     yield (
         "Members",
-        f"{len(board['members'])}, {weighing} with weight above 0" if weighing > 1 else f"{len(board['members'])}",
+        f"{len(board.members)}, {weighing} with weight above 0" if weighing > 1 else f"{len(board.members)}",
     )
-    yield "Combined by", board["ensemble"]["combiner"]
-    tasks = board["tasks"]
-    failed = f", {tasks['failed']} failed" if tasks["failed"] else ""
-    yield "Fit tasks", f"{tasks['trained']} trained, {tasks['reused']} reused{failed}"
+    yield "Combined by", board.ensemble.combiner
+    tasks = board.tasks
+    failed = f", {tasks.failed} failed" if tasks.failed else ""
+    yield "Fit tasks", f"{tasks.trained} trained, {tasks.reused} reused{failed}"
 
 
-def _training_rows(manifest: Mapping[str, Any], oof: Split) -> int:
+def _training_rows(manifest: BundleManifest | None, oof: Split) -> int:
     """Training rows of the job, including those without an out-of-fold prediction."""
-    return int(manifest["data"]["rows"]) if manifest else len(oof)
+    return manifest.data.rows if manifest else len(oof)
 
 
-def _provenance(
-    board: Mapping[str, Any], manifest: Mapping[str, Any], told: _JournalFacts | None
+def _provenance_facts(
+    board: Leaderboard, manifest: BundleManifest | None, provenance: Provenance | None
 ) -> Iterator[tuple[str, str]]:
-    if "seed" in manifest:
-        yield "seed", str(manifest["seed"])
-    elif told is not None:
-        yield "seed", told.params["seed"]
-    if told is not None:
-        for context, digest in told.digests.items():
+    if manifest:
+        yield "seed", str(manifest.seed)
+    elif provenance is not None and provenance.seed is not None:
+        yield "seed", provenance.seed
+    if provenance is not None:
+        for context, digest in provenance.digests.items():
             yield f"fingerprint of the {'training' if context == 'training' else 'test'} data (SHA-256)", digest
-    yield "out-of-fold predictions of all members (SHA-256)", board["oof_sha256"]
-    if versions := manifest.get("versions"):
-        yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
-    if told is not None and told.numerics:
-        yield "computed on", "; ".join(told.numerics)
-    if told is not None and told.hosts:
-        yield "machines", ", ".join(told.hosts)
+    yield "out-of-fold predictions of all members (SHA-256)", board.oof_sha256
+    if manifest:
+        yield "versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    if provenance is not None and provenance.numerics:
+        yield "computed on", "; ".join(map(_numerics, provenance.numerics))
+    if provenance is not None and provenance.hosts:
+        yield "machines", ", ".join(provenance.hosts)
 
 
 def _commands(folder: RunFolder) -> Iterator[str]:

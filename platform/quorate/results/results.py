@@ -1,9 +1,10 @@
-"""Finished fit tasks in the store: kept, found again, verified, reused by every job that shares the store."""
+"""Keep finished work in the store and find it again, verified, for every job that shares the store."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,135 +13,145 @@ from quorate.data.features import Matrix
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
-from quorate.store import Damaged, Manifest, Store
+from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
+from quorate.store import Damaged, Store
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished fit task: what it predicts for its validation rows, its curves, and its files' blobs."""
+    """A finished fit task."""
 
     task: FitTask
     valid: Proba
+    """Predictions for its validation rows (n, K)."""
     history: list[dict[str, float]]
+    """Its curves, one mapping per epoch."""
     seconds: float
-    files: dict[str, str]
-    """SHA-256 of each file of the member's folder."""
+    """Duration of the training, in seconds."""
+    files: Mapping[str, str]
+    """Blob of each file of the member's folder, by its name."""
     reused: bool
+    """Whether an earlier job has trained it."""
     complete: bool = True
-    """False where it was stopped before its time: good for this job's ensemble, and never found again."""
+    """False if it was stopped early: it is used in this job's ensemble and is not stored under its key."""
     predict_ms: float | None = None
-    """Milliseconds that a row takes to predict, in batches; None where it was not measured."""
+    """Milliseconds to predict one row, in batches; None if it was not measured."""
 
 
 class Results:
-    """Fit tasks, checkpoints and predictions by key."""
+    """Fit tasks, checkpoints, predictions and features, by key."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def find(self, task: FitTask) -> Fit | None:
-        """What was finished under this key; damaged work is set aside and counts as not done."""
-        manifest = self._store.use("fits", task.key)
-        if manifest is None:
+        """Return the finished fit task, or None; damaged work is set aside and counts as not done."""
+        saved = self._store.use(FitRecord.space, task.key)
+        if saved is None:
             return None
         try:
-            valid = _array(self._store.get(manifest["valid"]))
-            history = json.loads(self._store.get(manifest["history"]))
-            for blob in manifest["files"].values():
+            record = FitRecord.read(saved)
+            valid = _array(self._store.get(record.valid))
+            history = json.loads(self._store.get(record.history))
+            for blob in record.files.values():
                 self._store.get(blob)
         except Damaged:
-            self._store.set_aside("fits", task.key)
+            self._store.set_aside(FitRecord.space, task.key)
             return None
-        took = manifest.get("predict_ms")
-        return Fit(task, valid, history, manifest["seconds"], manifest["files"], reused=True, predict_ms=took)
+        return Fit(task, valid, history, record.seconds, record.files, reused=True, predict_ms=record.predict_ms)
 
     def keep(self, done: Fitted) -> Fit:
-        """Commit a complete fit task; where another process was first, its result stands."""
-        assert done.complete, "what was stopped before its time is never taken for the full task"
-        manifest: Manifest = {
-            "task": str(done.task),
-            "kind": done.task.kind,
-            "valid": self._store.put(_bytes(done.valid)),
-            "history": self._store.put(json.dumps(done.history).encode()),
-            "files": {name: self._store.put(content) for name, content in done.files.items()},
-            "seconds": done.seconds,
-            "predict_ms": done.predict_ms,
-        }
-        standing = self._store.commit("fits", done.task.key, manifest)
+        """Commit a complete fit task; if another process has committed it first, return that result."""
+        assert done.complete, "a task that was stopped early is not the full task"
+        own = FitRecord(
+            task=str(done.task),
+            kind=done.task.kind,
+            valid=self._store.put(_bytes(done.valid)),
+            history=self._store.put(json.dumps(done.history).encode()),
+            files={name: self._store.put(content) for name, content in done.files.items()},
+            seconds=done.seconds,
+            predict_ms=done.predict_ms,
+        )
+        saved = self._store.commit(FitRecord.space, done.task.key, own.to_json())
         try:
-            valid = _array(self._store.get(standing["valid"]))
+            record = FitRecord.read(saved)
+            valid = _array(self._store.get(record.valid))
         except Damaged:
-            self._store.set_aside("fits", done.task.key)
+            self._store.set_aside(FitRecord.space, done.task.key)
             return self.keep(done)
-        seconds, took = standing["seconds"], standing.get("predict_ms")
-        return Fit(done.task, valid, done.history, seconds, standing["files"], reused=False, predict_ms=took)
+        fit = Fit(done.task, valid, done.history, record.seconds, record.files, reused=False)
+        return replace(fit, predict_ms=record.predict_ms)
 
     def hold(self, done: Fitted) -> Fit:
-        """A fit task that was stopped before its time, for this job only: its files are there, under no key."""
+        """Store the files of a fit task that was stopped early, for this job only: under no key."""
         files = {name: self._store.put(content) for name, content in done.files.items()}
         fit = Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
         return replace(fit, predict_ms=done.predict_ms)
 
     def files(self, fit: Fit) -> dict[str, bytes]:
-        """The content of a finished member's files; raises `Damaged`."""
+        """Return the content of each file of a finished member; raises `Damaged`."""
         return {name: self._store.get(blob) for name, blob in fit.files.items()}
 
     def size(self, fit: Fit) -> int:
-        """The bytes of a finished member's files."""
+        """Return the total size of a finished member's files, in bytes."""
         return sum(self._store.size(blob) for blob in fit.files.values())
 
     def keep_checkpoint(self, taken: Checkpointed) -> None:
-        self._store.replace("checkpoints", taken.task.key, {"state": self._store.put(taken.content)})
+        """Replace the checkpoint of a fit task."""
+        record = CheckpointRecord(state=self._store.put(taken.content))
+        self._store.replace(CheckpointRecord.space, taken.task.key, record.to_json())
 
     def checkpoint(self, task: FitTask) -> bytes | None:
-        """The newest sound state of a fit task."""
-        manifest = self._store.find("checkpoints", task.key)
-        if manifest is None:
+        """Return the newest undamaged state of a fit task, or None."""
+        saved = self._store.find(CheckpointRecord.space, task.key)
+        if saved is None:
             return None
         try:
-            return self._store.get(manifest["state"])
+            return self._store.get(CheckpointRecord.read(saved).state)
         except Damaged:
-            if self._store.find("checkpoints", task.key) == manifest:  # else another process has a newer one
-                self._store.set_aside("checkpoints", task.key)
+            if self._store.find(CheckpointRecord.space, task.key) == saved:  # else another process has a newer one
+                self._store.set_aside(CheckpointRecord.space, task.key)
                 return None
             return self.checkpoint(task)
 
     def drop_checkpoint(self, task: FitTask) -> None:
-        """Forget the states of a finished task."""
-        self._store.drop("checkpoints", task.key)
+        """Remove the checkpoint of a finished task."""
+        self._store.drop(CheckpointRecord.space, task.key)
 
     def keep_prediction(self, key: str, proba: Proba) -> None:
-        self._store.commit("predictions", key, {"proba": self._store.put(_bytes(proba))})
+        record = PredictionRecord(proba=self._store.put(_bytes(proba)))
+        self._store.commit(PredictionRecord.space, key, record.to_json())
 
     def keep_predicted(self, done: Predicted) -> None:
         self.keep_prediction(done.task.key, done.proba)
 
     def prediction(self, task: PredictTask) -> Proba | None:
-        """Probabilities that were computed before, verified."""
-        manifest = self._store.use("predictions", task.key)
-        if manifest is None:
+        """Return stored probabilities (n, K), verified, or None."""
+        saved = self._store.use(PredictionRecord.space, task.key)
+        if saved is None:
             return None
         try:
-            return _array(self._store.get(manifest["proba"]))
+            return _array(self._store.get(PredictionRecord.read(saved).proba))
         except Damaged:
-            self._store.set_aside("predictions", task.key)
+            self._store.set_aside(PredictionRecord.space, task.key)
             return None
 
     def keep_features(self, done: Featured) -> None:
-        self._store.commit("features", done.task.key, {"matrix": self._store.put(_bytes(done.matrix))})
+        record = FeatureRecord(matrix=self._store.put(_bytes(done.matrix)))
+        self._store.commit(FeatureRecord.space, done.task.key, record.to_json())
 
     def has_features(self, task: FeatureTask) -> bool:
-        return self._store.find("features", task.key) is not None
+        return self._store.find(FeatureRecord.space, task.key) is not None
 
     def features(self, task: FeatureTask) -> Matrix | None:
-        """Vectors that were computed before, verified."""
-        manifest = self._store.use("features", task.key)
-        if manifest is None:
+        """Return stored vectors (n, width), verified, or None."""
+        saved = self._store.use(FeatureRecord.space, task.key)
+        if saved is None:
             return None
         try:
-            return _array(self._store.get(manifest["matrix"]))
+            return _array(self._store.get(FeatureRecord.read(saved).matrix))
         except Damaged:
-            self._store.set_aside("features", task.key)
+            self._store.set_aside(FeatureRecord.space, task.key)
             return None
 
 

@@ -1,8 +1,7 @@
-"""Runs side by side: their figures, what their jobs say differently, and whether the difference is more than noise."""
+"""Compare finished runs: their metrics, the differences of their jobs, and whether the differences exceed the noise."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,58 +10,58 @@ from quorate.bundle import LOSSES, read_manifest
 from quorate.ensemble.intervals import Figure, paired
 from quorate.ensemble.paired import Difference, paired_difference, read_groups, read_losses
 from quorate.runs.folder import RunFolder
+from quorate.runs.job_record import result_parameters
+from quorate.runs.leaderboard import Metric, SplitName, SplitScores, scores_on
 
-METRICS = ("nll", "accuracy", "ece", "brier")
-_PARTS = ("data", "validation", "members", "combiner", "seed", "quorum")
-"""Parts of a job that can change its result."""
+SPLITS: tuple[SplitName, ...] = ("oof", "test")
+METRICS: tuple[Metric, ...] = ("nll", "accuracy", "ece", "brier")
 
 
 @dataclass(frozen=True)
 class RunDifference:
-    """One run against the first: its cross-fitted losses minus the first one's, or why they cannot be compared."""
+    """One run compared with the first run: the difference of their cross-fitted losses, or why there is none."""
 
     run: str
     difference: Difference | None
     reason: str = ""
     test: dict[str, Figure] | None = None
-    """accuracy, nll and brier less the first one's on the same test rows; None where they have none in common."""
+    """accuracy, nll and brier minus those of the first run on the same test rows; None without common test rows."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One value for each run in every list, None where a run has none."""
+    """Values of several runs. Each list has one value per run, or None."""
 
     runs: list[str]
     figures: dict[str, list[float | None]]
     members: dict[str, list[float | None]]
-    """Out-of-fold log-loss of each member as it is."""
+    """Out-of-fold log-loss of each member, before temperature and weight."""
     parameters: dict[str, list[Any]]
-    """What differs, by its path in the job file."""
+    """Parameters that differ, by their path in the job file."""
     versus: list[RunDifference]
 
 
 def compare(runs: Sequence[RunFolder]) -> Comparison:
     """Compare finished runs with the first of them."""
     boards = [run.board() for run in runs]
-    jobs = [json.loads((run.path / "job.json").read_text(encoding="utf-8")) for run in runs]
     figures: dict[str, list[float | None]] = {
-        f"{split} {metric}": [(board["ensemble"][split] or {}).get(metric) for board in boards]
-        for split in ("oof", "test")
+        f"{split} {metric}": [_metric(scores_on(board.ensemble, split), metric) for board in boards]
+        for split in SPLITS
         for metric in METRICS
     }
-    figures["seconds"] = [board.get("seconds") for board in boards]
-    losses = [{row["name"]: (row["oof"] or {}).get("nll") for row in board["members"]} for board in boards]
+    figures["seconds"] = [board.seconds for board in boards]
+    losses = [{row.name: _metric(row.oof, "nll") for row in board.members} for board in boards]
     return Comparison(
         runs=[run.name for run in runs],
         figures={name: values for name, values in figures.items() if any(value is not None for value in values)},
         members={name: [of.get(name) for of in losses] for name in dict.fromkeys(n for of in losses for n in of)},
-        parameters=_differing([_flat({part: job.get(part) for part in _PARTS}) for job in jobs]),
+        parameters=_differing([result_parameters(run.path / "job.json") for run in runs]),
         versus=[_against(run, runs[0]) for run in runs[1:]],
     )
 
 
 def _against(run: RunFolder, first: RunFolder) -> RunDifference:
-    mine, other = (read_manifest(folder.bundle)["data"]["fingerprint"] for folder in (run, first))
+    mine, other = (read_manifest(folder.bundle).data.fingerprint for folder in (run, first))
     if mine != other:
         return RunDifference(run.name, None, "trained on different rows")
     try:
@@ -79,7 +78,7 @@ def _on_test(run: RunFolder, first: RunFolder) -> dict[str, Figure] | None:
     mine, other = (folder.arrays_if_any("test.npz") for folder in (run, first))
     if mine is None or other is None:
         return None
-    rows = [str(arrays.get("fingerprint", "")) for arrays in (mine, other)]  # older runs do not know theirs
+    rows = [str(arrays.get("fingerprint", "")) for arrays in (mine, other)]  # older runs have no fingerprint
     if not rows[0] or rows[0] != rows[1]:
         return None
     return paired(mine["ensemble"], other["ensemble"], mine["y"], groups=mine.get("groups"))
@@ -91,8 +90,5 @@ def _differing(jobs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{name}.") if isinstance(inner, dict) else {f"{prefix}{name}": inner}
-    return flat
+def _metric(found: SplitScores | None, name: Metric) -> float | None:
+    return found.metric(name) if found is not None else None

@@ -39,7 +39,7 @@ def recorded(folder: RunFolder) -> Iterator[None]:
 
 
 def ended_without_a_word(runs: Path, name: str) -> str | None:
-    """What the newest earlier run of the job `name` was doing when its process died; None if the run ended normally."""
+    """Describe what the newest earlier run of the job `name` did when its process died; None if it ended normally."""
     pattern = re.compile(re.escape(name) + r"-\d{8}-\d{6}(-\d+)?")
     before = [path.parent for path in runs.glob(f"{name}-*/job.json") if pattern.fullmatch(path.parent.name)]
     if not before:

@@ -1,4 +1,4 @@
-"""A finished run with its data opened again, for whatever is made from it afterwards."""
+"""Reopen a finished run together with its data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from quorate.errors import UserError
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import JobData
 from quorate.runs.folder import RunFolder, tested_members
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job, load_job
 
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """What M members and the ensemble have said of the n test rows, which are still the same."""
+    """The predictions of M members and the ensemble for the n test rows, which have not changed since the run."""
 
     __test__ = False  # pytest: not a test class
 
@@ -27,20 +28,20 @@ class TestPredictions:
     ensemble: Floats
     """(n, K)"""
     tested: Mask
-    """(M,): whether the member has predicted the test rows; a budget may leave that out."""
+    """(M,): whether the member has predicted the test rows; a budget can leave this out."""
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run, its job and its rows; `proba` (M, N, K), `mask` (M, N) and `ensemble` (N, K) are out-of-fold.
+    """A run, its job and its rows. `proba` (M, N, K), `mask` (M, N) and `ensemble` (N, K) are out-of-fold predictions.
 
-    `ensemble` is cross-fitted, and NaN in the rows that not every member covers.
+    `ensemble` is cross-fitted. It is NaN in rows that a member does not cover.
     """
 
     folder: RunFolder
     job: Job
     context: JobData
-    board: dict[str, Any]
+    board: Leaderboard
     members: tuple[str, ...]
     proba: Proba
     mask: Mask
@@ -50,7 +51,7 @@ class FinishedRun:
 
     @property
     def known(self) -> Mask:
-        """The rows (N,) of which the ensemble has out-of-fold probabilities."""
+        """The rows (N,) with out-of-fold probabilities of the ensemble."""
         known: Mask = np.logical_and.reduce(np.isfinite(self.ensemble), axis=1)
         return known
 
@@ -78,17 +79,17 @@ def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
     except BundleError as error:
         raise ReopenError(str(error), f"the data cannot be compared with the run ({_first_line(error)})") from error
     train, changed = context.train, "the data have changed since the run"
-    if list(train.class_names) != manifest["class_names"]:
+    if train.class_names != manifest.class_names:
         raise ReopenError(
-            f"the run {folder.name} was trained on the classes {_listed(manifest['class_names'])}, and its data now "
+            f"the run {folder.name} was trained on the classes {_listed(manifest.class_names)}, and its data now "
             f"have {_listed(train.class_names)}; restore the data, or start the job again",
             changed,
         )
-    if train.fingerprint != manifest["data"]["fingerprint"]:
+    if train.fingerprint != manifest.data.fingerprint:
         raise ReopenError(
-            f"the data have changed since the run {folder.name} (it was trained on {manifest['data']['rows']:,} rows, "
-            f"now there are {len(train):,}, or others), so its out-of-fold predictions are not of these rows; restore "
-            "the data, or start the job again",
+            f"the data have changed since the run {folder.name} (it was trained on {manifest.data.rows:,} rows, "
+            f"now there are {len(train):,}, or others), so its out-of-fold predictions do not belong to these rows; "
+            "restore the data, or start the job again",
             changed,
         )
     return job, context
@@ -100,7 +101,7 @@ def reopen(folder: RunFolder) -> FinishedRun:
     job, context = reopen_job(folder)
     train = context.train
     if saved["ensemble"].shape != (len(train), train.n_classes) or not np.array_equal(saved["y"], train.y):
-        raise UserError(f"{folder.path / 'oof.npz'} is not of this run's rows; start the job again")
+        raise UserError(f"{folder.path / 'oof.npz'} does not belong to the rows of this run; start the job again")
     test, notes = _test_answers(folder, context)
     names = tuple(map(str, saved["members"]))
     return FinishedRun(
@@ -112,7 +113,7 @@ def _test_answers(folder: RunFolder, context: JobData) -> tuple[TestPredictions 
     saved = folder.arrays_if_any("test.npz")
     if context.test is None or saved is None:
         return None, []
-    known = saved.get("fingerprint", context.test.fingerprint)  # older runs do not know theirs
+    known = saved.get("fingerprint", context.test.fingerprint)  # older runs have no fingerprint
     if str(known) != context.test.fingerprint or not np.array_equal(saved["y"], context.test.y):
         return None, ["the test rows have changed since the run, so nothing is compared on them"]
     return TestPredictions(saved["proba"], saved["ensemble"], tested_members(saved)), []

@@ -1,8 +1,7 @@
-"""Run folders: what one start of a job leaves for people and for later commands."""
+"""Create, find and read run folders; each start of a job has one."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,21 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.errors import UserError, naming
+from quorate.errors import naming
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
 from quorate.plan.tasks import FeatureTask, PredictTask
+from quorate.runs.errors import RunError
+from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job, JobSpec, spec_of_run
 
 BOARD = "leaderboard.json"
 
 
-class RunError(UserError):
-    """No run is where the user says."""
-
-
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one start of a job; a finished one has a leaderboard."""
+    """The folder of one start of a job; a finished run has a leaderboard."""
 
     path: Path
 
@@ -40,7 +37,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, job: Job) -> RunFolder:
-        """A new folder `NAME-DATE-TIME` with the job as it was read."""
+        """Create the folder `NAME-DATE-TIME` and write the job to it."""
         stem = f"{job.spec.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         for number in range(1000):
             path = runs / (stem if number == 0 else f"{stem}-{number + 1}")
@@ -55,7 +52,7 @@ class RunFolder:
 
     @classmethod
     def find(cls, run: str | None, runs: Path) -> RunFolder:
-        """The run at a path or of a name, the newest finished one when left out; raises `RunError`."""
+        """Find a finished run by its path or name; by default the newest. Raises `RunError`."""
         if run is None:
             finished = sorted(runs.glob(f"*/{BOARD}"), key=lambda path: path.stat().st_mtime)
             if not finished:
@@ -74,7 +71,7 @@ class RunFolder:
 
     @classmethod
     def journalled(cls, run: str | None, runs: Path) -> RunFolder:
-        """The run at a path or of a name, finished or not; the newest one when left out; raises `RunError`."""
+        """Find a run with a journal by its path or name, finished or not; by default the newest. Raises `RunError`."""
         if run is None:
             started = sorted(runs.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
             if not started:
@@ -85,30 +82,23 @@ class RunFolder:
                 return cls(path)
         raise _no_run(run, runs)
 
-    def board(self) -> dict[str, Any]:
-        """What a finished job wrote; raises `RunError` where that is damaged."""
-        path = self.path / BOARD
-        try:
-            board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            sound = {"ensemble", "members"} <= set(board)
-        except (OSError, ValueError, TypeError):
-            sound = False
-        if not sound:
-            raise RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
-        return board
+    def board(self) -> Leaderboard:
+        """The leaderboard of a finished job; raises `RunError` if it is damaged."""
+        return Leaderboard.read(self.path / BOARD)
 
     def spec(self) -> JobSpec:
-        """The job as it was read, whether its data are still there or not; raises `RunError` where it is damaged."""
+        """The job of the run, even if its data no longer exist; raises `RunError` if it cannot be read."""
         path = self.path / "job.json"
         try:
             return spec_of_run(path)
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{path} is no job that can be read here; start the job again, where its own code is ({error})"
+                f"{path} cannot be read as a job; if the job uses your own code, make that importable here, or start "
+                f"the job again ({error})"
             ) from None
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """What a finished job wrote to `oof.npz` or `test.npz`; raises `RunError` where it is missing or damaged."""
+        """The arrays in a file of a finished run, such as `oof.npz`; raises `RunError` if it is missing or damaged."""
         path = self.path / name
         try:
             with np.load(path, allow_pickle=False) as saved:
@@ -122,24 +112,24 @@ class RunFolder:
             raise RunError(f"{path} cannot be read: {error}; start the job again") from None
 
     def arrays_if_any(self, name: str) -> dict[str, NDArray[Any]] | None:
-        """`arrays`, None where the run has no such file."""
+        """As `arrays`; None if the run has no such file."""
         return self.arrays(name) if (self.path / name).is_file() else None
 
     def log_path(self, event: Event) -> Path:
-        """The log of one attempt at one task."""
+        """The log file of the task of an event."""
         if isinstance(event.task, FeatureTask):
             return self.path / "logs" / f"features.{event.task.label.replace('/', '.')}.log"
         task = event.task.fit if isinstance(event.task, PredictTask) else event.task
         return self.path / "logs" / f"{task.label}.{task.part.replace(' ', '')}.log"
 
     def log(self, event: Event) -> None:
-        """Write an event to its task's log."""
+        """Write an event to the log of its task."""
         if isinstance(event, Started):
             line = f"attempt {event.attempt} on {event.worker}" + (", from a checkpoint" if event.restored else "")
         elif isinstance(event, Reported):
             line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
         elif isinstance(event, Fitted):
-            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its time")
+            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its last epoch")
         elif isinstance(event, Featured):
             line = f"{event.task} in {event.seconds:.2f} s"
         elif isinstance(event, OutOfTime):
@@ -153,7 +143,7 @@ class RunFolder:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file there whole, or not at all."""
+        """Write a file atomically."""
         path, partial = self.path / name, self.path / f".{name}.partial"
         try:
             with naming(path):
@@ -167,7 +157,7 @@ def tested_members(saved: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """The members (M,) that have predicted the test rows, from the arrays of `test.npz`."""
     tested: NDArray[np.bool_] = saved.get(
         "tested", np.ones(len(saved["proba"]), bool)
-    )  # runs of older versions do not say
+    )  # missing in runs of older versions
     return tested
 
 

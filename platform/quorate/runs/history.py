@@ -1,31 +1,34 @@
-"""The runs of a folder: how each one ended, what it gave, and its removal."""
+"""List the runs of a folder with their state and metrics, and remove runs."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from quorate.runs.folder import BOARD, RunError, RunFolder
+from quorate.runs.errors import LaterVersionError, RunError
+from quorate.runs.folder import BOARD, RunFolder
+from quorate.runs.job_record import JobRecord
+from quorate.runs.leaderboard import Leaderboard
 from quorate.tracking import journal
+from quorate.tracking.codec import JournalError
 from quorate.tracking.shipper_process import Shipper, default_uri
 
 State = Literal["finished", "damaged", "running", "failed", "interrupted"]
 
 STARTING = 60.0
-"""Seconds for which a run folder without a journal counts as one that is just being made."""
+"""Seconds for which a run folder without a journal counts as new, not as interrupted; an assumption."""
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """One run as `quorate runs` shows it; figures are None unless it finished."""
+    """One run in the output of `quorate runs`; metrics are None if the run did not finish."""
 
     name: str
     started: str
@@ -42,7 +45,7 @@ class PastRun:
 
 
 def past_runs(runs: Path) -> list[PastRun]:
-    """The runs in a folder, the newest first; what is no run is passed over."""
+    """The runs in a folder, newest first; other folders are skipped."""
     jobs = sorted(runs.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
     for path in jobs:
@@ -53,64 +56,69 @@ def past_runs(runs: Path) -> list[PastRun]:
 
 
 def state_of(run: RunFolder) -> State:
-    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it."""
+    """The state of a run. While it runs, its process holds a lock on the journal, which ends with the process.
+
+    A run whose journal cannot be read is `damaged`.
+    """
     if (run.path / BOARD).is_file():
         return "finished"
     path = run.path / journal.NAME
     if not path.is_file():
         just_made = time.time() - (run.path / "job.json").stat().st_mtime < STARTING
         return "running" if just_made else "interrupted"
-    status = journal.end_of(path, "job")
     written = journal.is_written(path)
+    try:
+        status = journal.end_of(path, "job")
+    except JournalError:
+        return "running" if written else "damaged"
     if written or (written is None and status is None):
         return "running"
     return "failed" if status == "FAILED" else "interrupted"
 
 
 def removable(run: str, runs: Path) -> RunFolder:
-    """The run at a path or of a name, if it lies in `runs` itself and is over; raises `RunError`."""
+    """Find a run by its path or name; raises `RunError` if it is not directly in `runs` or has not ended."""
     named = next((path for path in (runs / run, Path(run)) if (path / "job.json").is_file()), None)
     if named is None:
         raise RunError(f"there is no run {run!r} in {runs.absolute()}")
     named = Path(os.path.abspath(named))  # noqa: PTH100 - `resolve` would follow the links that are refused here
     if named.parent.resolve() != runs.resolve():
-        raise RunError(f"{run} does not lie in {runs.absolute()}; remove it by hand, or set QUORATE_RUNS")
+        raise RunError(f"{run} is not in {runs.absolute()}; remove it by hand, or set QUORATE_RUNS")
     if named.is_symlink():
         raise RunError(f"{run} is a link to {named.resolve()}; remove it by hand")
     folder = RunFolder(named)
     if state_of(folder) == "running":
-        raise RunError(f"{named.name} is running; end it first (Ctrl-C keeps its work)")
+        raise RunError(f"{named.name} is running; stop it first (Ctrl-C keeps its work)")
     return folder
 
 
 def unsent(run: RunFolder) -> int:
-    """Records of the run that MLflow does not have and that would go with it."""
-    job = _job(run)
-    if not job.get("tracking", {}).get("enabled") or not (run.path / journal.NAME).is_file():
+    """Number of records of the run that have not reached MLflow and would be lost with it."""
+    if not _job(run).tracking.enabled or not (run.path / journal.NAME).is_file():
         return 0
     return Shipper(run.path, default_uri(), None).pending()
 
 
 def remove(run: RunFolder) -> None:
-    """Remove a run that is over with all that its folder holds; links in it are removed, not followed.
+    """Remove a run that has ended, with all files in its folder; links are removed, not followed.
 
-    Raises `RunError` where a job or a shipper is still at work on it.
+    Raises `RunError` if a job or a shipper still works on it.
     """
     with contextlib.ExitStack() as locks:
         for name in (journal.NAME, "shipper.lock"):
             if (run.path / name).is_file():
                 locks.enter_context(_held(run.path / name, run))
-        going = run.path.with_name(f".removed-{run.name}")  # out of sight at once, whatever comes then
+        going = run.path.with_name(f".removed-{run.name}")  # no longer listed, even if the removal is interrupted
         run.path.rename(going)
         shutil.rmtree(going)
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files below a folder; links count for themselves."""
+    """Size in bytes of the files in a folder and below it; a link counts as a link."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # a running job's
+            with contextlib.suppress(FileNotFoundError):  # a running job removed it
                 total += (Path(root) / name).lstat().st_size
     return total
 
@@ -122,7 +130,7 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             what = "is running" if path.name == journal.NAME else "is still being sent to MLflow"
-            raise RunError(f"{run.name} {what}; try again when that is over") from None
+            raise RunError(f"{run.name} {what}; try again when this has ended") from None
         except OSError:
             pass  # a file system without locks: `removable` has looked at the journal
         yield
@@ -130,39 +138,29 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
 
 def _past_run(run: RunFolder) -> PastRun:
     job, state = _job(run), state_of(run)
-    board: dict[str, Any] = {}
+    board: Leaderboard | None = None
     if state == "finished":
         try:
             board = run.board()
+        except LaterVersionError:
+            pass  # it is finished, but its metrics are unknown to this version
         except RunError:
             state = "damaged"
-    ensemble = board.get("ensemble", {})
-    oof, test = ensemble.get("oof") or {}, ensemble.get("test") or {}
+    oof, test = (board.ensemble.oof, board.ensemble.test) if board is not None else (None, None)
     started = time.localtime((run.path / "job.json").stat().st_mtime)
     return PastRun(
         name=run.name,
         started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
         state=state,
-        data=_data(job.get("data", {})),
-        members=len(board["members"]) if "members" in board else _members_of(job),
-        oof_nll=oof.get("nll"),
-        test_nll=test.get("nll"),
-        test_accuracy=test.get("accuracy"),
-        seconds=board.get("seconds"),
+        data=str(job.data),
+        members=len(board.members) if board is not None else job.copies,
+        oof_nll=oof.nll if oof is not None else None,
+        test_nll=test.nll if test is not None else None,
+        test_accuracy=test.accuracy if test is not None else None,
+        seconds=board.seconds if board is not None else None,
         size=size_of(run.path),
     )
 
 
-def _members_of(job: dict[str, Any]) -> int:
-    return sum(int(member.get("copies", 1)) for member in job.get("members", {}).values())
-
-
-def _job(run: RunFolder) -> dict[str, Any]:
-    job: dict[str, Any] = json.loads((run.path / "job.json").read_text(encoding="utf-8"))
-    return job
-
-
-def _data(data: dict[str, Any]) -> str:
-    """The kind, and the last two parts of the path that it reads."""
-    path = data.get("train")
-    return " ".join([str(data.get("kind", "")), *(["/".join(Path(path).parts[-2:])] if isinstance(path, str) else [])])
+def _job(run: RunFolder) -> JobRecord:
+    return JobRecord.read(run.path / "job.json")

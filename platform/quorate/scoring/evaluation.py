@@ -32,11 +32,11 @@ def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: Scored
     whole = figures(proba, y, groups=labelled.groups)
     counts = confusion_matrix(proba, y, len(names))
     classes = [{"class": name, **_rounded(asdict(found))} for name, found in zip(names, by_class(counts), strict=True)]
-    weights = {entry["name"]: entry.get("weight") for entry in bundle.manifest["members"]}
+    weights = {member.name: member.weight for member in bundle.manifest.members}
     members = {name: scores(member, y) for name, member in answers.members.items()}
     return {
-        "job": bundle.manifest["job"],
-        "run": bundle.manifest.get("run"),
+        "job": bundle.manifest.job,
+        "run": bundle.manifest.run,
         "data": str(data),
         "rows": len(y),
         "unlabelled": labelled.unlabelled,

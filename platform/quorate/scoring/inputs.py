@@ -141,26 +141,24 @@ def row_names(path: Path, rows: np.ndarray) -> list[str]:
 
 def missing_marks(bundle: Bundle) -> Sequence[str]:
     """Return the texts that mean a missing value, as in the training data."""
-    marks: Sequence[str] | None = bundle.manifest.get("data", {}).get("missing")
+    marks = bundle.manifest.data.missing
     return MISSING if marks is None else marks
 
 
 def may_skip(bundle: Bundle) -> bool:
     """Return whether the job of the bundle left out unreadable pictures (`on_corrupt: skip`)."""
-    policy: str | None = bundle.manifest.get("data", {}).get("on_corrupt")
-    return policy == "skip"
+    return bundle.manifest.data.on_corrupt == "skip"
 
 
 def array_name(bundle: Bundle, role: Literal["images", "labels"]) -> str:
     """Return the name of the images or labels array of an archive: that of the training data, or the default."""
-    name: str | None = bundle.manifest.get("data", {}).get(role)
-    return name or role
+    data = bundle.manifest.data
+    return (data.images if role == "images" else data.labels) or role
 
 
 def separator_of(path: Path, bundle: Bundle) -> str | None:
     """Return the separator of a `.csv` in the training data; None for the default of the file's extension."""
-    separator: str | None = bundle.manifest.get("data", {}).get("separator")
-    return separator if ".csv" in path.name.lower() else None
+    return bundle.manifest.data.separator if ".csv" in path.name.lower() else None
 
 
 def _images(inputs: Sequence[Path], bundle: Bundle) -> InputRows:
@@ -212,7 +210,7 @@ def _picture(path: Path, bundle: Bundle) -> Pixels | str:
     signature = bundle.signature
     assert isinstance(signature, ImageSignature), "only bundles for images read pictures"
     try:
-        return read_image(path, shape=signature.shape, resize=bundle.manifest["input"]["resize"])
+        return read_image(path, shape=signature.shape, resize=bundle.manifest.input.resize)
     except ImageError as error:
         return str(error)
     except OSError as error:

@@ -80,7 +80,7 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
 
 
 def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | None) -> LabelledRows:
-    label = label or bundle.manifest.get("data", {}).get("label")
+    label = label or bundle.manifest.data.label
     if label is None:
         raise UserError("the ensemble does not name the column with the classes; name it with --label")
     format = format_of(path, missing=missing_marks(bundle), separator=separator_of(path, bundle))
@@ -99,7 +99,7 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
     table = typed_rows(path, format, frame, signature)
     texts = _texts(path, frame[label].iloc[kept], label, bundle)
     y = _positions(texts, lambda i: f"{path}, {format.place(path, int(kept[i]))}", bundle)
-    column = bundle.manifest.get("data", {}).get("groups")
+    column = bundle.manifest.data.groups
     try:
         groups = groups_of(frame[column].iloc[kept]) if column in frame else None
     except RoleError as error:
@@ -156,8 +156,7 @@ def _coding(bundle: Bundle) -> LabelCoding:
 
     Bundles of earlier versions do not record it: integers were names if all class names were integers.
     """
-    coding: LabelCoding | None = bundle.manifest.get("data", {}).get("labels_are")
-    if coding is None:
-        integers = all(name.removeprefix("-").isdecimal() for name in bundle.class_names)
-        coding = "names" if integers else "positions"
-    return coding
+    if (coding := bundle.manifest.data.labels_are) is not None:
+        return coding
+    integers = all(name.removeprefix("-").isdecimal() for name in bundle.class_names)
+    return "names" if integers else "positions"

@@ -119,7 +119,7 @@ def _answered_note(curve: RiskCoverage, confidence: float | None, max_error: flo
 def _needed(part: T | None, bundle: Bundle) -> T:
     if part is None:
         raise UserError(
-            f"the bundle of {bundle.manifest['run']} has no statistics of unseen rows; use the ensemble that it was "
+            f"the bundle of {bundle.manifest.run} has no statistics of unseen rows; use the ensemble that it was "
             "made from, or train its job again"
         )
     return part

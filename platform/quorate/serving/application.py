@@ -23,14 +23,14 @@ from ray.serve.exceptions import (
 )
 from starlette.applications import Starlette
 
-from quorate.bundle import MANIFEST, QuorumLost, read_manifest
-from quorate.data.signature import TableSignature, signature_from_json
+from quorate.bundle import MANIFEST, Bundle, QuorumLost, read_manifest
+from quorate.data.signature import TableSignature
 from quorate.data.table import ColumnError
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import ModelFailed, ModelUnavailable, QuorumMissing, RowRefused
 from quorate.serving.front import Front
 from quorate.serving.limits import Limits
-from quorate.serving.model import BUNDLE, Model, ModelInfo, Scores, loader
+from quorate.serving.model import ModelInfo, Scores
 from quorate.serving.records import as_frame
 from quorate.serving.response import description
 
@@ -59,41 +59,41 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
 class EnsembleReplica:
     """All members of one version in one process; one thread predicts, and the event loop stays free."""
 
-    def __init__(
-        self, folder: str, *, version: str, threads: int, load: str = BUNDLE, allow_code: bool = False
-    ) -> None:
+    def __init__(self, folder: str, *, version: str, threads: int, allow_code: bool = False) -> None:
         self._version = version
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._model = self._thread.submit(_load, Path(folder), version, threads, load, allow_code).result()
+        self._model = self._thread.submit(_load, Path(folder), version, threads, allow_code).result()
 
     async def predict(self, rows: Rows, members: bool) -> Scores:
         return await asyncio.get_running_loop().run_in_executor(
             self._thread, lambda: _predict(self._model, rows, members)
         )
 
+    async def info(self) -> ModelInfo:
+        return ModelInfo.of(self._model.manifest, self._version)
+
     async def describe(self) -> dict[str, Any]:
         return description(self._model.manifest, self._version)
 
 
-def _load(folder: Path, version: str, threads: int, load: str, allow_code: bool) -> Model:
+def _load(folder: Path, version: str, threads: int, allow_code: bool) -> Bundle:
     if version_of(folder) != version:
         raise ValueError(f"{folder} holds another model than version {version}")
-    model = loader(load)(folder, allow_code=allow_code)
-    ModelInfo.of(model.manifest, version)
+    model = Bundle.load(folder, allow_code=allow_code)
     if "torch" in sys.modules:
         # PyTorch's number of threads is a setting of the thread that predicts
         sys.modules["torch"].set_num_threads(threads)
     return model
 
 
-def _inputs(model: Model, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
+def _inputs(model: Bundle, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
     """Convert rows from the front to the input of the model."""
-    signature = signature_from_json(model.manifest["input"])
+    signature = model.manifest.input.signature
     untyped: NDArray[Any] = rows
     return as_frame(untyped, signature) if isinstance(signature, TableSignature) else untyped
 
 
-def _predict(model: Model, rows: Rows, members: bool) -> Scores:
+def _predict(model: Bundle, rows: Rows, members: bool) -> Scores:
     try:
         prediction = model.predict(_inputs(model, rows), members=members)
     except QuorumLost as error:
@@ -140,8 +140,7 @@ class CurrentVersion:
     async def switch(self, application: str) -> None:
         """Make `application` the current version after it answers."""
         handle = serve.get_app_handle(application)
-        described = await ask(handle, "describe", timeout_s=self._timeout_s)
-        model = ModelInfo.of(described, described["version"])
+        model: ModelInfo = await ask(handle, "info", timeout_s=self._timeout_s)
         self._pinned = PinnedVersion(handle, model, timeout_s=self._timeout_s)
 
 
@@ -220,7 +219,6 @@ def deploy(
     token: bytes | None = None,
     replicas: int = 1,
     threads: int = 1,
-    load: str = BUNDLE,
     allow_code: bool = False,
 ) -> str:
     """Run the bundle in `folder` behind the front, on the running Serve; return the application's name.
@@ -228,7 +226,7 @@ def deploy(
     Returns when both answer; raises `RuntimeError` if one does not start.
     """
     version = version_of(folder)
-    job = read_manifest(folder)["job"]
+    job = read_manifest(folder).job
     application = application_name(job, version)
     # for mypy: the decorator makes them deployments
     ensemble_kind: Any = EnsembleReplica
@@ -238,7 +236,7 @@ def deploy(
         ray_actor_options={"num_cpus": threads},
         max_ongoing_requests=SLOTS,
         max_queued_requests=SLOTS * replicas,
-    ).bind(str(folder.resolve()), version=version, threads=threads, load=load, allow_code=allow_code)
+    ).bind(str(folder.resolve()), version=version, threads=threads, allow_code=allow_code)
     try:
         serve.run(ensemble, name=application, route_prefix=None)
     except RuntimeError as error:

@@ -1,50 +1,15 @@
-"""Define what serving requires of a model: the part of a bundle that answers requests."""
+"""The results that a model sends to the front, and the facts about the model that the front needs."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.signature import Signature, signature_from_json
-
-BUNDLE = "quorate.bundle:Bundle.load"
-"""The default function that loads a model."""
-
-
-class ServedPrediction(Protocol):
-    """Averaged probabilities (n, K), and those of each member if requested."""
-
-    @property
-    def proba(self) -> NDArray[Any]: ...
-
-    @property
-    def members(self) -> Mapping[str, NDArray[Any]] | None: ...
-
-    @property
-    def lost_rows(self) -> Mapping[str, NDArray[np.bool_]]:
-        """Members that did not answer for some rows, with these rows (n,)."""
-
-    @property
-    def unfamiliar(self) -> Mapping[str, NDArray[np.bool_]]:
-        """Columns with values unlike those of the training rows, with these rows (n,)."""
-
-
-class Model(Protocol):
-    """A loaded bundle: its manifest, and probabilities of uint8 images (n, H, W, C) or of a frame of typed columns."""
-
-    @property
-    def manifest(self) -> Mapping[str, Any]: ...
-
-    def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> ServedPrediction: ...
-
-    def calibrated(self, members: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.float64]]:
-        """Return the calibrated probabilities (n, K) of each member of a prediction."""
+from quorate.bundle import BundleManifest
+from quorate.data.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -84,26 +49,12 @@ class ModelInfo:
     """Members of weight zero, which the bundle does not contain, so they never answer."""
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any], version: str) -> ModelInfo:
-        """Read a manifest; raises `ValueError` for an input that this front does not support."""
-        saved = manifest["input"]
-        if saved["kind"] == "image" and saved["dtype"] != "uint8":
-            raise ValueError(f"cannot serve images of type {saved['dtype']!r}; only uint8")
+    def of(cls, manifest: BundleManifest, version: str) -> ModelInfo:
         return cls(
-            job=manifest["job"],
+            job=manifest.job,
             version=version,
-            class_names=tuple(manifest["class_names"]),
-            signature=signature_from_json(saved),
-            resize=saved.get("resize"),
-            weightless=tuple(entry["name"] for entry in manifest.get("members", ()) if not entry["folds"]),
+            class_names=manifest.class_names,
+            signature=manifest.input.signature,
+            resize=manifest.input.resize,
+            weightless=tuple(member.name for member in manifest.members if not member.folds),
         )
-
-
-def loader(path: str) -> Callable[..., Model]:
-    """Return the function at `package.module:name` that loads a model from a folder; it also takes `allow_code`."""
-    module, _, name = path.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    load: Callable[..., Model] = found
-    return load

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.bundle import BundleManifest
 from quorate.data.signature import TableSignature
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import SHOWN_CHARACTERS
@@ -66,10 +67,10 @@ def predictions_json(
     return to_json(answer)
 
 
-def description(manifest: Mapping[str, Any], version: str) -> dict[str, Any]:
+def description(manifest: BundleManifest, version: str) -> dict[str, Any]:
     """Return the answer to `GET /v1/metadata`."""
-    said = {key: manifest[key] for key in DESCRIBED if key in manifest}
-    return {"job": manifest["job"], "version": version, **said}
+    saved = manifest.to_json()
+    return {"job": manifest.job, "version": version, **{key: saved[key] for key in DESCRIBED}}
 
 
 def to_json(value: Any) -> bytes:

@@ -16,18 +16,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from PIL import Image
 
-from quorate.bundle import MANIFEST, check_code, read_manifest, verified_manifest
-from quorate.data.signature import ImageSignature, signature_from_json
+from quorate.bundle import BundleManifest, check_code, verified_manifest
+from quorate.data.signature import ImageSignature
 from quorate.errors import Interrupted, UserError
 from quorate.execution.session import start_ray
 from quorate.registry import own_code
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
-from quorate.serving.model import BUNDLE, ModelInfo
 from quorate.serving.records import example
 
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
@@ -55,21 +53,20 @@ def serve_bundle(
     threads: int | None = None,
     limits: Limits | None = None,
     block: bool = True,
-    load: str = BUNDLE,
     allow_code: bool = False,
     echo: Callable[[str], None] = _say,
 ) -> str:
     """Serve the bundle in `folder` and return its URL: after SIGINT or SIGTERM, or at once without `block`.
 
-    `threads` is the number of threads per replica; by default the replicas share all cores except one.
-    Port 0 uses a free port. `load` is the import path of the function that reads the folder; `allow_code`
-    lets it import the user's own code that a bundle names. Without `block`, call `stop` to end the service.
+    `threads` is the number of threads per replica; by default the replicas share all cores except one. Port 0 uses a
+    free port. With `allow_code`, the user's own code that a bundle names is imported. Without `block`, call `stop` to
+    end the service.
 
     Raises `UserError` for errors that the user can fix (before Ray starts), `Interrupted` if a signal
     arrives before the ensemble is served, and `ServingFailed` otherwise.
     """
     limits = limits or Limits()
-    manifest = servable(folder, verified=load == BUNDLE, allow_code=allow_code)
+    manifest = servable(folder, allow_code=allow_code)
     token = read_token(token_file) if token_file else None
     check_exposure(host, token=token is not None)
     port = free_port(host, port)
@@ -84,7 +81,7 @@ def serve_bundle(
         _refuse_running_serve()
         ending.callback(_end_serve)
         _start_serve(host, port, limits)
-        _deploy(folder, limits, digest(token) if token else None, replicas, threads, load, allow_code)
+        _deploy(folder, limits, digest(token) if token else None, replicas, threads, allow_code)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         echo(welcome(url, manifest, token_file))
         if block:
@@ -102,18 +99,12 @@ def stop() -> None:
     _leave_ray()
 
 
-def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) -> dict[str, Any]:
-    """Return the manifest of a bundle that can be served; `verified` checks its files. Raises `UserError`."""
-    manifest = verified_manifest(folder) if verified else read_manifest(folder)
-    if verified and not allow_code:
+def servable(folder: Path, *, allow_code: bool = False) -> BundleManifest:
+    """Return the manifest of a bundle that can be served, after a check of its files; raises `UserError`."""
+    manifest = verified_manifest(folder)
+    if not allow_code:
         with own_code.forbid_imports():
             check_code(folder, manifest)
-    try:
-        ModelInfo.of(manifest, "")
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / MANIFEST} is not the manifest of a bundle: {error!r}") from None
-    except ValueError as error:
-        raise UserError(f"{folder} cannot be served: {error}") from None
     return manifest
 
 
@@ -130,9 +121,9 @@ def free_port(host: str, port: int) -> int:
     return bound
 
 
-def welcome(url: str, manifest: dict[str, Any], token_file: Path | None) -> str:
+def welcome(url: str, manifest: BundleManifest, token_file: Path | None) -> str:
     """Return a message with the URL and an example request: a grey picture, or a row with placeholder values."""
-    signature = signature_from_json(manifest["input"])
+    signature = manifest.input.signature
     if isinstance(signature, ImageSignature):
         body = json.dumps({"images": [_grey_picture(signature)]})
         more = "or send a file: -H 'Content-Type: image/png' --data-binary @FILE.png"
@@ -141,7 +132,7 @@ def welcome(url: str, manifest: dict[str, Any], token_file: Path | None) -> str:
         more = f"use your own values, and null for missing ones; the columns are listed at {url}/v1/metadata"
     authorization = f' -H "Authorization: Bearer $(cat {token_file})"' if token_file else ""
     return (
-        f"{manifest['job']} is served at {url} (stop it with Ctrl-C). Try:\n\n"
+        f"{manifest.job} is served at {url} (stop it with Ctrl-C). Try:\n\n"
         f"  curl -s {url}/v1/predict{authorization} -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}\n\n{more}"
     )
@@ -225,12 +216,10 @@ def _start_serve(host: str, port: int, limits: Limits) -> None:
     )
 
 
-def _deploy(
-    folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, load: str, allow_code: bool
-) -> None:
+def _deploy(folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, allow_code: bool) -> None:
     from quorate.serving.application import deploy
 
     try:
-        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, load=load, allow_code=allow_code)
+        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, allow_code=allow_code)
     except RuntimeError as error:
         raise ServingFailed(f"{folder} cannot be served: {error}") from error

@@ -45,7 +45,7 @@ def params_of(
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise OwnCodeError(f"the parameter {parameter} cannot be passed by name; give each parameter a name")
-        if name in base.model_fields or name == "registry" or name.startswith("_"):
+        if name in base.model_fields or name == "registry" or name.startswith("_") or name in _methods(base):
             raise OwnCodeError(f"the parameter name {name!r} is reserved; rename it")
         annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
         fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
@@ -92,6 +92,11 @@ def require_class(
     annotation = params.model_fields["kind"].annotation
     if annotation is not str and not (typing.get_origin(annotation) is Literal and kind in typing.get_args(annotation)):
         raise OwnCodeError(f"{params.__name__} does not allow the kind {kind!r}; remove the field `kind` from it")
+
+
+def _methods(base: type[KindParams]) -> set[str]:
+    """The names that Quorate's own classes below pydantic's define; pydantic's own may be parameters."""
+    return {name for each in base.__mro__ if issubclass(each, KindParams) for name in vars(each)}
 
 
 def _parameters(function: Function) -> Mapping[str, inspect.Parameter]:

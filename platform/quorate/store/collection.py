@@ -28,8 +28,11 @@ class StoredWork:
     entry: Entry
     space: str
     key: str
-    manifest: Manifest
     blobs: frozenset[str]
+    kind: str = "unknown"
+    """Kind of the member, for a finished fit task."""
+    seconds: float = 0.0
+    """Seconds of training, for a finished fit task."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def take_inventory(store: Store) -> Inventory:
             key = rest.rpartition("/")[2].removesuffix(".json")
             manifest = store.find(space, key)
             if manifest is not None:
-                inventory.pieces.append(StoredWork(entry, space, key, manifest, frozenset(_blobs_of(manifest))))
+                inventory.pieces.append(_work(entry, space, key, manifest))
     order = {space: number for number, space in enumerate(_SPACES)}
     inventory.pieces.sort(key=lambda piece: order.get(piece.space, len(order)))
     return inventory
@@ -117,7 +120,7 @@ def by_space(inventory: Inventory) -> dict[str, Usage]:
     shares = {space: Usage() for space in _SPACES}
     for piece, size in _sized(inventory.pieces, inventory):
         if inventory.is_whole(piece):
-            shares.setdefault(piece.space, Usage()).add(size, piece.manifest.get("seconds", 0.0))
+            shares.setdefault(piece.space, Usage()).add(size, piece.seconds)
         else:
             shares.setdefault(_BROKEN, Usage()).add(size)
     named = {blob for piece in inventory.pieces for blob in piece.blobs}
@@ -132,8 +135,7 @@ def by_kind(inventory: Inventory) -> dict[str, Usage]:
     shares: dict[str, Usage] = {}
     finished = [piece for piece in inventory.pieces if piece.space == "fits" and inventory.is_whole(piece)]
     for piece, size in _sized(finished, inventory):
-        share = shares.setdefault(piece.manifest.get("kind", "unknown"), Usage())
-        share.add(size, piece.manifest.get("seconds", 0.0))
+        shares.setdefault(piece.kind, Usage()).add(size, piece.seconds)
     return dict(sorted(shares.items()))
 
 
@@ -198,6 +200,12 @@ def _sized(pieces: list[StoredWork], inventory: Inventory) -> Iterator[tuple[Sto
         own = piece.blobs - seen
         seen |= own
         yield piece, piece.entry.size + sum(inventory.blobs[blob].size for blob in own if blob in inventory.blobs)
+
+
+def _work(entry: Entry, space: str, key: str, manifest: Manifest) -> StoredWork:
+    """Describe a manifest of any space, also of one that this version does not know."""
+    shown = {name: manifest[name] for name in ("kind", "seconds") if name in manifest}
+    return StoredWork(entry, space, key, frozenset(_blobs_of(manifest)), **shown)
 
 
 def _blobs_of(value: Any) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""MLflow's tree of runs, from a local journal that never blocks training."""
+"""Write a local journal, which never blocks training, and send it to MLflow."""

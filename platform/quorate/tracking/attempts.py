@@ -1,4 +1,4 @@
-"""Which failures of a call to MLflow mean "later", and which mean "never"."""
+"""Repeat calls to MLflow, and distinguish temporary failures from permanent ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from quorate.tracking.position import public
 
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "NOT_IMPLEMENTED"}
-"""The server has understood and will not accept it another time either."""
+"""Error codes of calls that the server will never accept."""
 OUTAGES = {
     "TEMPORARILY_UNAVAILABLE",
     "REQUEST_LIMIT_EXCEEDED",
@@ -23,39 +23,39 @@ OUTAGES = {
     "PERMISSION_DENIED",
     "ENDPOINT_NOT_FOUND",
 }
-"""Time must pass, or somebody must act; then the same call goes through."""
+"""Error codes of temporary failures: the same call succeeds later, or after a person has fixed the server."""
 PATIENCE = 5
-"""Attempts at a call that fails while the server answers others (its artifact store is down, say)."""
+"""Attempts at a call that fails while the server answers others, for example because its artifact store is down."""
 FIRST_PAUSE = 0.5
 """Seconds before the second attempt; each further pause is twice as long."""
 
 
 class UnreachableError(RuntimeError):
-    """The server takes nothing now; everything waits in the journal."""
+    """The server cannot be reached now; the records stay in the journal."""
 
 
 class PatientClient:
-    """Calls with patience: an outage raises, a refusal is returned, so that it stops nothing behind it."""
+    """Repeats calls: an outage raises an error; a refusal is returned, so that the next records can be sent."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
         self._patience: defaultdict[str, int] = defaultdict(lambda: PATIENCE)
 
     def __call__(self, what: str, call: Callable[[], None]) -> str | None:
-        """Make the call; the reason if it will never succeed, else None.
+        """Make the call; return None if it succeeded, or the reason why it will never succeed.
 
-        Once a call of the sort `what` was given up, the next ones get a single attempt until one
-        succeeds: a thousand artifacts without an artifact store do not take hours.
+        After a call of the kind `what` was given up, the next ones get one attempt each until one succeeds. Otherwise a
+        thousand artifacts without an artifact store would take hours.
 
         Raises:
-            UnreachableError: the server is down, or does not let us in.
+            UnreachableError: the server is down or denies access.
         """
         for attempt in range(self._patience[what]):
             if attempt:
                 time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
             try:
                 call()
-            except Exception as error:  # whatever one record raises must not stop the others
+            except Exception as error:  # any error of one record must not stop the others
                 reason = first_line(error)
                 code = getattr(error, "error_code", None) if isinstance(error, MlflowException) else None
                 if code in OUTAGES:
@@ -77,6 +77,6 @@ class PatientClient:
 
 
 def first_line(error: BaseException) -> str:
-    """A failure in one line of at most 300 characters, without the password of an address in it."""
+    """The error in one line of at most 300 characters, without passwords of addresses."""
     lines = public(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:300]

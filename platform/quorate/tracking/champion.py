@@ -1,4 +1,4 @@
-"""Whether a new ensemble replaces the champion: a paired comparison on the same data."""
+"""Decide whether a new ensemble replaces the champion, by a paired comparison on the same data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quorate.ensemble.paired import Z, paired_difference
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`difference` is the champion's mean log-loss minus the challenger's: positive when the new is better."""
+    """`difference` is the champion's mean log-loss minus the challenger's: positive if the challenger is better."""
 
     move: bool
     reason: str
@@ -28,13 +28,13 @@ def challenge(
     old_fingerprint: str | None,
     groups: NDArray[np.int64] | None = None,
 ) -> Verdict:
-    """Compare cross-fitted out-of-fold log-losses row by row; never a test set.
+    """Compare cross-fitted out-of-fold log-losses row by row; a test set is never used.
 
     Args:
-        new_losses: (N,), NaN where the challenger's folds do not cover a row.
-        old_losses: (N,) of the present champion, None where there is none (or it kept none).
-        old_fingerprint: of the champion's data, None when there is no champion yet.
-        groups: which rows (N,) belong together; the standard error then counts groups as independent, not rows.
+        new_losses: (N,), NaN for rows that the challenger's folds do not cover.
+        old_losses: (N,) of the champion; None if there is no champion, or if it has no losses.
+        old_fingerprint: of the champion's data; None if there is no champion.
+        groups: the group of each row (N,); the standard error then treats groups as independent, instead of rows.
     """
     if old_fingerprint is None:
         return Verdict(True, "there was no champion")

@@ -1,4 +1,4 @@
-"""Fetches the bundle of a registered model; it lies in a temporary folder while the process lives."""
+"""Download the bundle of a registered model into a temporary folder, which exists until the process ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quorate.tracking.shipper_process import default_uri
 
 
 def download_bundle(uri: str) -> Path:
-    """The bundle inside the model at `uri`, such as `models:/digits@champion`; raises `UserError`."""
+    """Return the bundle of the model at `uri`, such as `models:/digits@champion`; raises `UserError`."""
     import mlflow
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -31,13 +31,13 @@ def download_bundle(uri: str) -> Path:
         raise UserError(f"--run {uri}: {lines[0] if lines else type(error).__name__}") from None
     bundle = model / "artifacts" / "bundle"
     if not bundle.is_dir():
-        raise UserError(f"--run {uri}: this model was not logged by Quorate, it holds no bundle")
+        raise UserError(f"--run {uri}: this model has no bundle; Quorate did not log it")
     return bundle
 
 
 @contextmanager
 def _quiet_and_brief() -> Iterator[None]:
-    """MLflow without progress bars and with 2 retries (its 7 take two minutes), where the user has not chosen."""
+    """Run MLflow without progress bars and with 2 retries (its 7 take two minutes), unless the user has set these."""
     chosen = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
     ours = {name: value for name, value in chosen.items() if name not in os.environ}
     os.environ.update(ours)

@@ -1,43 +1,49 @@
-"""A local, append-only journal of what MLflow shall hold; writing it never waits for a server."""
+"""Write and read the journal of a job: a local, append-only file of records for MLflow, written without a server."""
 
 from __future__ import annotations
 
 import fcntl
 import getpass
-import json
 import logging
-import math
 import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
 
-VERSION = 1
+from quorate.tracking.codec import parse, serialize
+from quorate.tracking.records import (
+    VERSION,
+    ArtifactRecord,
+    CloseRecord,
+    Context,
+    DatasetRecord,
+    EndRecord,
+    HeaderRecord,
+    MetricsRecord,
+    ModelRecord,
+    RankingRecord,
+    Record,
+    RunRecord,
+    Status,
+    TagsRecord,
+)
+
 NAME = "journal.jsonl"
 CHUNK = 1 << 18
-"""Bytes that one `read` takes at most, unless a single line is longer."""
-
-Record = dict[str, Any]
-Status = Literal["FINISHED", "FAILED", "KILLED"]
+"""Largest number of bytes of one `read`, unless a single line is longer."""
 
 log = logging.getLogger(__name__)
 
 
-class VersionError(ValueError):
-    """The journal was written by a later Quorate."""
-
-
 class Journal:
-    """The records of one job, one JSON object a line, each written whole by one system call.
+    """The writer of a journal: one JSON object per line, each line written by one system call.
 
-    A `uid` is the caller's own stable name of a run ("job", "job/cnn", "job/cnn/0/3"); a run is
-    named before anything is written about it, a parent before its children. An existing file is
-    continued, whatever a crash left at its end. Methods may be called from any thread. A disk that
-    cannot be written loses records (counted in `lost`) and stops nobody.
+    A `uid` is the caller's stable name of a run (`job`, `job/cnn`, `job/cnn/3`). A run starts before its other records,
+    and a parent before its children. An existing file is continued, even if a crash cut its last line. Methods may be
+    called from any thread. If the disk cannot be written, records are lost and counted in `lost`; the job continues.
     """
 
     def __init__(self, path: Path, *, experiment: str = "quorate", source: str = "quorate") -> None:
@@ -50,14 +56,7 @@ class Journal:
         self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         _lock(self._file)
         if found is None:
-            self._append(
-                "header",
-                version=VERSION,
-                run=uuid.uuid4().hex,
-                experiment=experiment,
-                user=_user(),
-                source=source,
-            )
+            self._append(HeaderRecord(VERSION, uuid.uuid4().hex, experiment, _user(), source))
 
     def run(
         self,
@@ -69,34 +68,22 @@ class Journal:
         params: Mapping[str, object],
         start_ms: int,
     ) -> None:
-        """A run begins, or goes on where `uid` is known from before a restart."""
-        self._append(
-            "run",
-            uid=uid,
-            name=name,
-            parent=parent,
-            tags=dict(tags),
-            params={key: str(value) for key, value in params.items()},
-            start_ms=start_ms,
-        )
+        """Start a run, or continue it if the journal has its `uid` from before a restart."""
+        text = {key: str(value) for key, value in params.items()}
+        self._append(RunRecord(uid, name, parent, tags, text, start_ms))
 
     def metrics(self, uid: str, step: int, values: Mapping[str, float], timestamp_ms: int | None = None) -> None:
-        """Values of one step (an epoch); NaN and infinities are kept."""
-        self._append(
-            "metrics",
-            uid=uid,
-            step=step,
-            values={key: _number(value) for key, value in values.items()},
-            timestamp_ms=_now_ms() if timestamp_ms is None else timestamp_ms,
-        )
+        """Add metrics of one step (an epoch); NaN and infinities are kept."""
+        time_ms = _now_ms() if timestamp_ms is None else timestamp_ms
+        self._append(MetricsRecord(uid, step, _floats(values), time_ms))
 
     def tags(self, uid: str, tags: Mapping[str, str]) -> None:
-        """Tags known only after the run's start; the last value of a key stays."""
-        self._append("tags", uid=uid, tags=dict(tags))
+        """Add tags after the start of a run; the last value of a key counts."""
+        self._append(TagsRecord(uid, tags))
 
     def artifact(self, uid: str, path: Path, folder: str = "") -> None:
-        """A finished file, or a folder with all that it holds, to appear under `folder` of the run."""
-        self._append("artifact", uid=uid, path=self._from_here(path), folder=folder)
+        """Add a finished file, or a folder with its contents, to the `folder` of the run's artifacts."""
+        self._append(ArtifactRecord(uid, self._from_here(path), folder))
 
     def dataset(
         self,
@@ -106,23 +93,14 @@ class Journal:
         source: str,
         digest: str,
         profile: Mapping[str, object],
-        context: Literal["training", "testing"],
+        context: Context,
         signature: Mapping[str, object] | None = None,
     ) -> None:
-        """The data that a run used; `digest` names its content (MLflow keeps 36 characters of it).
+        """Add the data that a run used; `digest` identifies its content (MLflow keeps 36 characters of it).
 
-        `signature` says what one row is, as `quorate.data.signature` writes it.
+        `signature` is the type of one row, as `quorate.data.signature` writes it.
         """
-        self._append(
-            "dataset",
-            uid=uid,
-            name=name,
-            source=source,
-            digest=digest,
-            profile=dict(profile),
-            context=context,
-            signature=None if signature is None else dict(signature),
-        )
+        self._append(DatasetRecord(uid, name, source, digest, profile, context, signature))
 
     def model(
         self,
@@ -135,34 +113,26 @@ class Journal:
         metrics: Mapping[str, float] | None = None,
         pictures: Sequence[Path] = (),
     ) -> None:
-        """A finished bundle, to be logged as a model and registered under `name`.
+        """Add a finished bundle, to log as a model and to register under `name`.
 
-        The version's page shows the name of the run folder, the Markdown text `note`, metrics of the run, and pictures
-        that the run has below `plots`.
+        The page of the version shows the name `run` of the run folder, the Markdown text `note`, metrics of the run,
+        and pictures from its folder `plots`.
         """
-        self._append(
-            "model",
-            uid=uid,
-            bundle=self._from_here(bundle),
-            name=name,
-            run=run,
-            note=note,
-            metrics={key: _number(value) for key, value in (metrics or {}).items()},
-            pictures=[self._from_here(path) for path in pictures],
-        )
+        shown = tuple(self._from_here(path) for path in pictures)
+        self._append(ModelRecord(uid, self._from_here(bundle), name, run, note, _floats(metrics or {}), shown))
 
     def ranking(self, uid: str, *, run: str) -> None:
-        """The list of this run folder's members, the best one first, as a view that MLflow's pages offer."""
-        self._append("ranking", uid=uid, run=run)
+        """Add an MLflow view that lists the members of the run folder `run`, the best one first."""
+        self._append(RankingRecord(uid, run))
 
     def end(self, uid: str, status: Status, end_ms: int) -> None:
-        self._append("end", uid=uid, status=status, end_ms=end_ms)
+        self._append(EndRecord(uid, status, end_ms))
 
     def close(self) -> None:
-        """Write the final record, after which the shipper ends; a second call does nothing."""
+        """Write the last record, after which the shipper ends; a second call does nothing."""
         if self._file is None:
             return
-        self._append("close")
+        self._append(CloseRecord())
         with self._lock:
             os.close(self._file)
             self._file = None
@@ -176,12 +146,12 @@ class Journal:
         self.close()
 
     def _from_here(self, path: Path) -> str:
-        """Relative to the journal's folder where it lies inside, so that a run folder may be moved."""
+        """A path relative to the journal's folder, so that the folder can be moved; absolute if outside of it."""
         folder, path = self.path.parent.resolve(), path.resolve()
         return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
-    def _append(self, kind: str, **fields: object) -> None:
-        line = json.dumps({"kind": kind, **fields}, allow_nan=False, default=str).encode() + b"\n"
+    def _append(self, record: Record) -> None:
+        line = serialize(record)
         with self._lock:
             assert self._file is not None, "the journal is closed"
             data = b"\n" + line if self._torn else line
@@ -201,9 +171,9 @@ class Journal:
 
 
 def read(path: Path, offset: int) -> tuple[list[Record], int]:
-    """The whole records from byte `offset` on, about `CHUNK` bytes of them, and the offset behind them.
+    """Read about `CHUNK` bytes of complete records from byte `offset` on; returns them and the offset after them.
 
-    A last line without its end is left for later; a line that a crash broke is passed over.
+    A last line without its end is left for later. A line that a crash cut short is skipped. Raises `JournalError`.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -211,27 +181,29 @@ def read(path: Path, offset: int) -> tuple[list[Record], int]:
         if b"\n" not in data:
             data += file.readline()
     whole = data[: data.rfind(b"\n") + 1]
-    parsed = (_parse(line) for line in whole.splitlines())
+    parsed = (parse(line, path) for line in whole.splitlines())
     return [record for record in parsed if record is not None], offset + len(whole)
 
 
-def header(path: Path) -> Record | None:
-    """The journal's first record, or None before it is written whole.
+def records(path: Path) -> Iterator[Record]:
+    """All records of a journal, read chunk by chunk; raises `JournalError`."""
+    offset = 0
+    while True:
+        found, end = read(path, offset)
+        if end == offset:
+            return
+        yield from found
+        offset = end
 
-    Raises:
-        VersionError: the journal is of a later version.
-    """
-    records, _ = read(path, 0)
-    found = next((record for record in records if record["kind"] == "header"), None)
-    if found is not None and found["version"] > VERSION:
-        raise VersionError(
-            f"{path} has journal version {found['version']}, this Quorate reads up to {VERSION}: upgrade Quorate"
-        )
-    return found
+
+def header(path: Path) -> HeaderRecord | None:
+    """The first record of a journal, or None if it is not written completely; raises `JournalError`."""
+    found, _ = read(path, 0)
+    return next((record for record in found if isinstance(record, HeaderRecord)), None)
 
 
 def count(path: Path, offset: int) -> int:
-    """How many whole records lie behind byte `offset`."""
+    """The number of complete records after byte `offset`."""
     total = 0
     while path.exists():
         records, end = read(path, offset)
@@ -242,16 +214,16 @@ def count(path: Path, offset: int) -> int:
 
 
 def is_closed(path: Path) -> bool:
-    """Whether the last whole record is the final one."""
+    """Whether the last complete record is the `CloseRecord`."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64))
         tail = file.read().splitlines(keepends=True)
-    last = _parse(tail[-1]) if tail and tail[-1].endswith(b"\n") else None
-    return last is not None and last["kind"] == "close"
+    last = parse(tail[-1], path) if tail and tail[-1].endswith(b"\n") else None
+    return isinstance(last, CloseRecord)
 
 
 def is_written(path: Path) -> bool | None:
-    """Whether a living process has the journal open; None where the file system cannot tell."""
+    """Whether a process is writing the journal; None if the file system has no locks."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -263,32 +235,24 @@ def is_written(path: Path) -> bool | None:
 
 
 def end_of(path: Path, uid: str) -> Status | None:
-    """How the run `uid` has ended by the journal's last records; None where it has not."""
-    ends = [record["status"] for record in tail(path) if record["kind"] == "end" and record["uid"] == uid]
+    """The status of the run `uid` in the last records of a journal; None if it has not ended. Raises `JournalError`."""
+    ends = [record.status for record in tail(path) if isinstance(record, EndRecord) and record.uid == uid]
     return ends[-1] if ends else None
 
 
 def tail(path: Path) -> list[Record]:
-    """The last records, at most `CHUNK` bytes of them."""
+    """The last records, at most `CHUNK` bytes of them; raises `JournalError`."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - CHUNK))
-        return [record for line in file.read().splitlines() if (record := _parse(line)) is not None]
-
-
-def _parse(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:  # also UnicodeDecodeError: a line broken in the middle of a character
-        return None
-    return record if isinstance(record, dict) and "kind" in record else None
+        return [record for line in file.read().splitlines() if (record := parse(line, path)) is not None]
 
 
 def _lock(file: int) -> None:
-    """Hold the file until it is closed, for `is_written`; one that another writer has is left to it."""
+    """Lock the file until it is closed, for `is_written`; does nothing if another writer has the lock."""
     for _ in range(10):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # who asks `is_written` has it for an instant
+        except BlockingIOError:  # `is_written` holds the lock for a moment
             time.sleep(0.005)
         except OSError:  # a file system without locks
             return
@@ -304,10 +268,8 @@ def _is_torn(path: Path) -> bool:
         return file.read() != b"\n"
 
 
-def _number(value: float) -> float | str:
-    """JSON has no NaN and no infinities: these travel as the words that `float` reads."""
-    value = float(value)
-    return value if math.isfinite(value) else str(value)
+def _floats(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: float(value) for key, value in values.items()}
 
 
 def _now_ms() -> int:
@@ -317,5 +279,5 @@ def _now_ms() -> int:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # a container may run with a user number that has no name
         return str(os.getuid())

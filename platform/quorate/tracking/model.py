@@ -1,10 +1,9 @@
-"""A bundle as an MLflow model: logged from code, registered once, challenged against the champion."""
+"""Log a bundle as an MLflow model, register it once, and compare it with the champion."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import shutil
 import tempfile
 import time
@@ -23,13 +22,12 @@ from mlflow.pyfunc import save_model
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
+from quorate.bundle import LOSSES, MANIFEST, BundleManifest, read_manifest
 from quorate.ensemble.paired import read_groups, read_losses
 from quorate.tracking.champion import Verdict, challenge
 from quorate.tracking.schema import example_of, schema_of
 
 ALIAS = "champion"
-MANIFEST = "manifest.json"
-LOSSES = "losses.npz"
 PACKAGE = Path(__file__).resolve().parents[1]
 CODE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = (
@@ -46,23 +44,23 @@ REQUIREMENTS = (
     "torchvision",
 )
 DECISION = "quorate.champion"
-"""The tag of versions that says whether they became champion, and when."""
+"""The tag of a version with the decision whether it became champion, and when."""
 REPLACED_BY = "quorate.champion.replaced_by"
-"""The tag of former champions that names the version which took the alias from them."""
+"""The tag of a former champion that names the version to which the alias moved."""
 _ABOUT = (
-    "Ensembles that Quorate trained. The alias `champion` moves to a new version if its out-of-fold log-loss on the "
-    "same rows is lower by more than 1.96 standard errors of the paired difference. The tags of a version say what was "
-    "decided, and why."
+    "Ensembles trained by Quorate. The alias `champion` moves to a new version if its out-of-fold log-loss on the "
+    "same rows is lower by more than 1.96 standard errors of the paired difference. The tags of a version contain the "
+    "decision and its reason."
 )
 WON, LOST = "became champion", "did not become champion"
-"""How the tag `DECISION` begins."""
+"""The two beginnings of the tag `DECISION`."""
 _BEFORE = {"moved": WON, "kept": LOST}
-"""The tag as former versions of Quorate wrote it."""
+"""The tag in earlier versions of Quorate."""
 
 
 @dataclass(frozen=True)
 class VersionPage:
-    """What the page of a registered version shows of the run that it comes from."""
+    """What the page of a registered version shows about its run."""
 
     run: str = ""
     """The name of the run folder."""
@@ -70,7 +68,7 @@ class VersionPage:
     """The leaderboard, as Markdown."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()
-    """Names of files that the run has below `plots`."""
+    """Names of files in the folder `plots` of the run."""
 
 
 def register(
@@ -78,13 +76,13 @@ def register(
 ) -> None:
     """Log `bundle` in the run, register it under `name`, and move the alias if it beats the champion.
 
-    Safe to repeat from any point: the logged model and its version are found again by their tags, and
-    a verdict that has been given is not given again.
+    It can be repeated after an interruption at any point: it finds the logged model and its version by their tags, and
+    does not decide a second time.
     """
-    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest = read_manifest(bundle)
     tags = {
         "quorate.bundle": hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest(),
-        "quorate.fingerprint": str(manifest["data"]["fingerprint"]),
+        "quorate.fingerprint": manifest.data.fingerprint,
     }
     shown = shown or VersionPage()
     figures = {key: f"{value:.5g}" for key, value in shown.metrics.items() if key.endswith(("_nll", "_accuracy"))}
@@ -114,7 +112,7 @@ def register(
 
 
 def _show_metrics(client: MlflowClient, *, run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:
-    """Tie the run's metrics to the logged model: the very same points, so that nothing is there twice."""
+    """Link the metrics of the run to the logged model; it uses the same points, so that there are no duplicates."""
     points = [client.get_metric_history(run_id, key)[-1:] for key in metrics]
     tied = [
         Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
@@ -158,10 +156,10 @@ def _log(
     run_id: str,
     experiment_id: str,
     bundle: Path,
-    manifest: dict[str, Any],
+    manifest: BundleManifest,
     tags: dict[str, str],
 ) -> str:
-    """Upload the bundle as a models-from-code pyfunc of the run; gives the logged model's id."""
+    """Upload the bundle as a models-from-code pyfunc of the run; returns the id of the logged model."""
     found = client.search_logged_models(
         [experiment_id], filter_string=f"tags.`quorate.bundle` = '{tags['quorate.bundle']}'"
     )
@@ -183,8 +181,8 @@ def _log(
     return str(model.model_id)
 
 
-def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run_id: str) -> None:
-    classes = len(manifest["class_names"])
+def _save(path: Path, *, bundle: Path, manifest: BundleManifest, model: Any, run_id: str) -> None:
+    classes, row = len(manifest.class_names), manifest.input.to_json()
     save_model(
         path=str(path),
         mlflow_model=Model(
@@ -197,29 +195,29 @@ def _save(path: Path, *, bundle: Path, manifest: dict[str, Any], model: Any, run
         artifacts={"bundle": str(bundle)},
         code_paths=[str(PACKAGE)],
         signature=ModelSignature(
-            inputs=schema_of(manifest["input"]),
+            inputs=schema_of(row),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
         ),
-        input_example=example_of(manifest["input"]),
-        metadata={"quorate.input": manifest["input"]},
+        input_example=example_of(row),
+        metadata={"quorate.input": row},
         pip_requirements=[_pin(package) for package in (*REQUIREMENTS, *_loaders(manifest))],
     )
     for cache in list(path.rglob("__pycache__")):
         shutil.rmtree(cache)
 
 
-def _loaders(manifest: dict[str, Any]) -> list[str]:
-    """What loads networks of users' own architectures, where there are some."""
-    return ["onnxruntime"] if any(entry.get("loader") == "onnx" for entry in manifest["members"]) else []
+def _loaders(manifest: BundleManifest) -> list[str]:
+    """Return the packages that load networks of users' own architectures, if there are any."""
+    return ["onnxruntime"] if any(member.loader == "onnx" for member in manifest.members) else []
 
 
 def _pin(package: str) -> str:
-    """The installed release; a local part ("+cpu") names a build that no index has to offer."""
+    """The installed release, without a local part such as `+cpu`, because package indexes do not have such builds."""
     return f"{package}=={importlib.metadata.version(package).partition('+')[0]}"
 
 
 def _crown(client: MlflowClient, *, run_id: str, version: Any, bundle: Path) -> dict[str, str]:
-    """Decide once, write it down, then move the alias: in this order a crash loses nothing. Gives what was decided."""
+    """Decide once, write the tags, then move the alias, so that a crash loses nothing; returns the tags."""
     said = {key: value for key, value in version.tags.items() if key.startswith(DECISION)}
     said |= {DECISION: _BEFORE[said[DECISION]]} if said.get(DECISION) in _BEFORE else {}
     champion = _champion(client, version.name)
@@ -232,7 +230,7 @@ def _crown(client: MlflowClient, *, run_id: str, version: Any, bundle: Path) -> 
             said["quorate.champion.oof_nll_lower_by"] = f"{verdict.difference:.6g}"
             said["quorate.champion.standard_error"] = f"{verdict.standard_error:.6g}"
         now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-        said[DECISION] = f"{WON if verdict.move else LOST} on {now}"  # last: with it the decision is whole
+        said[DECISION] = f"{WON if verdict.move else LOST} on {now}"  # last: it marks the decision as complete
         for key, value in said.items():
             client.set_model_version_tag(version.name, version.version, key, value)
     if said[DECISION].startswith(WON) and (champion is None or int(champion.version) < int(version.version)):
@@ -266,7 +264,7 @@ def _judge(client: MlflowClient, *, challenger: Any, champion: Any | None, bundl
 
 
 def _losses_of(client: MlflowClient, version: Any) -> NDArray[np.float64] | None:
-    """The champion's own losses from the registry; None where its model holds none."""
+    """The losses of the champion from the registry; None if its model has none."""
     bundle = f"models:/{version.name}/{version.version}/artifacts/bundle"
     files = list_artifacts(bundle, tracking_uri=client.tracking_uri)
     if all(Path(file.path).name != LOSSES for file in files):

@@ -1,4 +1,4 @@
-"""What has arrived at which tracking server: `shipped.json`, written by the shipper, read by the driver."""
+"""Read and write `shipped.json`: how much of a journal has arrived at each tracking server."""
 
 from __future__ import annotations
 
@@ -13,37 +13,49 @@ NAME = "shipped.json"
 VERSION = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A part of the journal that the server will never accept, or whose file does not exist."""
+
+    uid: str
+    """The run's name in the journal."""
+    what: str
+    """What was refused, such as `metric loss`."""
+    reason: str
+
+
 @dataclass(slots=True)
 class Position:
     """How far one journal has been sent to one server.
 
-    It may lag behind the truth (the shipper was killed, the file was lost): whatever is sent twice
-    arrives once, so that a position is an economy and never a promise.
+    It may be behind the server, for example after the shipper was killed. Records that are sent twice arrive once, so a
+    position only saves work.
     """
 
     journal: str = ""
-    """The journal's own id: a position says nothing of another journal in the same folder."""
+    """The id of the journal; a position does not apply to another journal in the same folder."""
     offset: int = 0
-    """Bytes of the journal that are settled: sent or refused."""
+    """Bytes of the journal that were sent or refused."""
     sent: int = 0
     """Records in these bytes."""
     experiment_id: str = ""
     runs: dict[str, str] = field(default_factory=dict)
-    """uid -> MLflow's run id."""
+    """MLflow's run ids by `uid`."""
     open: list[str] = field(default_factory=list)
-    """uids of the runs that have begun and not ended."""
-    refused: list[dict[str, str]] = field(default_factory=list)
-    """What the server or the disk will never give: `uid`, `what`, `reason`."""
+    """The `uid` of each run that has started and not ended."""
+    refused: list[Refusal] = field(default_factory=list)
 
 
 def load(run_folder: Path, uri: str, journal: str) -> Position:
-    """The position of that journal for `uri`; the beginning where nothing readable is there."""
+    """The position of the journal with this id at `uri`; the beginning if there is none or the file is damaged."""
     found = _destinations(run_folder).get(public(uri), {})
-    return Position(**found) if found.get("journal") == journal else Position(journal)
+    if found.get("journal") != journal:
+        return Position(journal)
+    return Position(**{**found, "refused": [Refusal(**entry) for entry in found["refused"]]})
 
 
 def save(run_folder: Path, uri: str, position: Position) -> None:
-    """Put the position atomically; positions for other servers stay."""
+    """Write the position atomically; the positions of other servers stay."""
     destinations = {**_destinations(run_folder), public(uri): asdict(position)}
     partial = run_folder / f".{NAME}.{os.getpid()}"
     partial.write_text(json.dumps({"version": VERSION, "destinations": destinations}, indent=1) + "\n")
@@ -51,7 +63,7 @@ def save(run_folder: Path, uri: str, position: Position) -> None:
 
 
 def public(uri: str) -> str:
-    """`uri` without a user name and password, fit for files and messages."""
+    """`uri` without user name and password, for files and messages."""
     return re.sub(r"//[^/@]*@", "//", uri)
 
 

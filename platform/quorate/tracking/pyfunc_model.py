@@ -1,4 +1,4 @@
-"""The model that MLflow loads: a bundle behind `mlflow.pyfunc` (this file is logged as its code)."""
+"""The model that MLflow loads: a bundle as an `mlflow.pyfunc` model (MLflow logs this file as its code)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mlflow.pyfunc import PythonModel
 
 
 class BundleModel(PythonModel):  # type: ignore[misc]
-    """uint8 images (n,H,W,C) or a data frame of the columns in, calibrated probabilities float32 (n,K) out."""
+    """Predicts calibrated float32 probabilities (n, K) of uint8 images (n, H, W, C) or a data frame of the columns."""
 
     def load_context(self, context: Any) -> None:  # MLflow passes it by this name
-        from quorate.bundle import Bundle  # from the model's own copy of the package where none is installed
+        from quorate.bundle import Bundle  # from the model's copy of the package if none is installed
 
-        # a pyfunc model is code already: whoever loads one trusts it
+        # a pyfunc model contains code, so a user who loads it trusts it already
         self._bundle = Bundle.load(Path(context.artifacts["bundle"]), allow_code=True)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """No type hints here: MLflow would make a schema of them, beside the signature."""
+        """Has no type hints, because MLflow would make a second schema of them in addition to the signature."""
         rows = model_input if isinstance(model_input, pd.DataFrame) else np.asarray(model_input)
         proba = self._bundle.predict(rows).proba
         return np.asarray(proba, dtype=np.float32)

@@ -1,6 +1,7 @@
-"""The list of a run's members, the best one first: a shared view of MLflow's experiment page, and its address.
+"""Make an MLflow view that lists the members of a run, the best one first, and its address.
 
-MLflow's pages read a shared view from a tag of the experiment, whose name ends in the key that the address gives.
+MLflow reads a shared view of an experiment's page from a tag of the experiment. The address contains the last part of
+the tag's name.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from quorate.tracking import journal, position
+from quorate.tracking.records import RankingRecord
 
 MEMBERS_OF = "quorate.members_of"
-"""The tag that the ensemble's run and its members' have: the name of the run folder."""
+"""The tag of the ensemble's run and of its members' runs; its value is the name of the run folder."""
 SHARED_VIEW = "mlflow.sharedViewState."
 """The start of the tag's name, as in MLflow 3.17 (`mlflow/server/js`)."""
 _ORDER = "oof_nll"
@@ -34,23 +36,22 @@ _COLUMNS = {
     "duration": 80,
     "attributes.`Dataset`": 300,
 }
-"""Columns in their order, with their widths in pixels."""
+"""Widths of the columns in pixels, in the order of the columns."""
 _LINES = ("weight", "fit_seconds", "predict_ms", "size_mb", "oof_accuracy", "oof_nll")
-"""Axes of the parallel coordinates, after the kind: all members have them, as MLflow leaves out runs that lack one.
-
-The last one colours the lines."""
+"""Axes of the parallel coordinates after the kind. All members have these metrics, because MLflow leaves out runs that
+lack one. The last one sets the colour of the lines."""
 _BARS = ("oof_nll", "oof_accuracy", "worth_nll", "weight", "predict_ms", "fit_seconds")
 
 
 def newest(runs: Path, uri: str) -> tuple[str, str] | None:
-    """The newest run below `runs` whose members are at the tracking server `uri`, and its experiment's id there."""
+    """The newest run below `runs` with all its members at the tracking server `uri`, and the id of its experiment."""
     journals = sorted(runs.glob(f"*/{journal.NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in journals:
-        names = [record["run"] for record in journal.tail(path) if record["kind"] == "ranking"]
+        names = [record.run for record in journal.tail(path) if isinstance(record, RankingRecord)]
         header = journal.header(path) if names else None
         if header is None:
-            continue  # it has not finished, or a former version wrote it
-        where = position.load(path.parent, uri, header["run"])
+            continue  # it has not finished, or an earlier version wrote it
+        where = position.load(path.parent, uri, header.run)
         if where.experiment_id and journal.count(path, where.offset) == 0:
             return names[-1], where.experiment_id
     return None
@@ -68,7 +69,7 @@ def address(server: str, experiment_id: str, run: str, *, charts: bool = False) 
 
 
 def view(run: str) -> tuple[str, str]:
-    """The tag of the experiment that makes the view: its name and its value."""
+    """The name and the value of the experiment's tag that defines the view."""
     lines = _card("PARALLEL", "all", "Kinds, scores and costs")
     lines |= {"selectedParams": ["kind"], "selectedMetrics": list(_LINES), "showAllRuns": False}
     bars = [
@@ -100,6 +101,6 @@ def _section(name: str, *, columns: int) -> dict[str, Any]:
 
 
 def _card(kind: str, uuid: str, section: str) -> dict[str, Any]:
-    """What all charts have."""
+    """The settings that all charts have."""
     shown = {"type": kind, "uuid": uuid, "metricSectionId": section, "runsCountToCompare": 50}
     return {**shown, "deleted": False, "isGenerated": False}

@@ -1,4 +1,4 @@
-"""What one row is, as MLflow's types: for the signature of a model and the schema of a data set."""
+"""Describe a row in MLflow's types, for the signature of a model and the schema of a dataset."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 COLUMNS = {"numeric": DataType.double, "boolean": DataType.string, "categorical": DataType.string}
 """MLflow's type of each kind of column.
 
-Truth values are text (`true`, `false`, `yes`, `no`, `1`, `0`), since MLflow's server makes `false` of a `boolean` that
-is missing. Categories are text even where they look like numbers: a CSV body keeps the zeros of `007` only so.
+Booleans are text (`true`, `false`, `yes`, `no`, `1`, `0`), because MLflow's server reads a missing `boolean` as
+`false`. Categories are text even if they look like numbers, because otherwise a CSV body would lose the zeros of `007`.
 """
 _EXAMPLES = {"numeric": 0.0, "boolean": "false", "categorical": "text"}
 
 
 def schema_of(signature: Mapping[str, Any]) -> Schema:
-    """The schema of rows with this signature (as `quorate.data.signature` writes it); any value may be missing."""
+    """The schema of rows with a signature as `quorate.data.signature` writes it; any value may be missing."""
     if signature["kind"] == "table":
         columns = signature["columns"]
         return Schema([ColSpec(COLUMNS[column["kind"]], column["name"], required=False) for column in columns])
@@ -28,14 +28,14 @@ def schema_of(signature: Mapping[str, Any]) -> Schema:
 
 
 def example_of(signature: Mapping[str, Any]) -> Any:
-    """One row that such a schema allows."""
+    """An example row of the schema."""
     if signature["kind"] == "table":
         return pd.DataFrame({column["name"]: [_EXAMPLES[column["kind"]]] for column in signature["columns"]})
     return np.zeros((1, *signature["shape"]), np.dtype(signature["dtype"]))
 
 
 def dataset_schema(signature: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema as MLflow's data sets write it."""
+    """The schema in the format of MLflow's datasets."""
     schema = schema_of(signature)
     if schema.is_tensor_spec():
         return TensorDatasetSchema(features=schema).to_dict()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The process that sends a run folder's journal to MLflow: during a job, or once for `quorate sync`."""
+"""Send the journal of a run folder to MLflow, in a process of its own: during a job, or once for `quorate sync`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quorate.tracking import journal, position
+from quorate.tracking.codec import JournalError
+from quorate.tracking.records import HeaderRecord
 from quorate.tracking.shipper_process import SQLITE, absolute, default_uri
 
 if TYPE_CHECKING:
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
 INTERVAL = 1.0
 """Seconds between two batches."""
 LONGEST_PAUSE = 30.0
-"""Seconds between two tries of a server that is down: 1, 2, 4, ... up to this."""
+"""Longest pause in seconds between two attempts at a server that is down; the pauses are 1, 2, 4, ..."""
 TRIES = 3
-"""Tries of one pass without `--follow`."""
+"""Attempts of one pass without `--follow`."""
 LOCK_WAIT = 5.0
 """Seconds that one pass waits for another shipper of the same folder."""
 IN_THE_WAY = (
@@ -36,21 +38,21 @@ IN_THE_WAY = (
 
 
 class LockedError(RuntimeError):
-    """Another shipper is at work on this run folder."""
+    """Another shipper is sending this run folder."""
 
 
 @dataclass(slots=True)
 class Shipment:
-    """One run folder on its way to one server."""
+    """The state of sending one run folder to one server."""
 
     folder: Path
     uri: str
-    header: journal.Record
+    header: HeaderRecord
     where: position.Position
     delivery: Delivery | None = None
 
     def connect(self) -> Delivery:
-        """The way to the server, with its experiment ready; raises `UnreachableError`."""
+        """Connect to the server and make the experiment ready; raises `UnreachableError`."""
         from quorate.tracking.delivery import open_delivery
 
         if self.delivery is None:
@@ -59,7 +61,7 @@ class Shipment:
         return self.delivery
 
     def all_there_is(self) -> None:
-        """Send until no whole record is left, noting the position after each chunk."""
+        """Send all complete records, and save the position after each chunk."""
         delivery = self.connect()
         while True:
             records, end = journal.read(self.folder / journal.NAME, self.where.offset)
@@ -70,7 +72,7 @@ class Shipment:
             self.save()
 
     def kill_open(self) -> None:
-        """End the runs that the job cannot end any more."""
+        """End the open runs of a job whose process has ended."""
         self.connect().kill_open()
         self.save()
 
@@ -80,7 +82,7 @@ class Shipment:
 
 @dataclass(slots=True)
 class Parent:
-    """The driver's process; gone as soon as it ends, even before anybody has waited for it."""
+    """The process of the driver; it counts as gone when it ends, even if no process has waited for it."""
 
     pid: int
     is_ours: bool
@@ -98,7 +100,7 @@ class Parent:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 when nothing is left to send, else 1."""
+    """Send a journal; returns exit code 0 if nothing is left to send, else 1."""
     options = _parser().parse_args(arguments)
     folder, uri = options.run_folder.resolve(), absolute(options.uri or default_uri())
     path = folder / journal.NAME
@@ -112,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
             if header is None:
                 print(f"nothing to send: {path} holds no journal", flush=True)
                 return 1
-            where = position.load(folder, uri, header["run"])
+            where = position.load(folder, uri, header.run)
             before = where.sent
             sending = Shipment(folder, uri, header, where)
             if options.follow:
@@ -125,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
             left = journal.count(path, where.offset)
             print(_summary(uri, where, where.sent - before, left), flush=True)
             return 0 if left == 0 else 1
-    except (LockedError, journal.VersionError) as error:
+    except (LockedError, JournalError) as error:
         print(error, flush=True)
         return 1
 
@@ -133,45 +135,45 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="quorate.tracking.shipper", description=__doc__)
     parser.add_argument("run_folder", type=Path)
-    parser.add_argument("--uri", help="tracking server; MLFLOW_TRACKING_URI or sqlite:///mlflow.db when left out")
-    parser.add_argument("--follow", action="store_true", help="go on until the job has ended")
+    parser.add_argument("--uri", help="tracking server; default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    parser.add_argument("--follow", action="store_true", help="continue until the job has ended")
     parser.add_argument("--parent-pid", type=int, default=os.getppid(), help="the job's process, for --follow")
     return parser
 
 
 def _prepare(uri: str) -> None:
-    """Our own environment for MLflow, set before its import, and a folder where its default paths make sense."""
+    """Set the environment for MLflow before its import, and change to a folder that fits its default paths."""
     for name in IN_THE_WAY:
         os.environ.pop(name, None)
     os.environ["MLFLOW_TRACKING_URI"] = uri
     os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # ours look first whether the call had an effect
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # our own retries first check whether the call had an effect
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if uri.startswith(SQLITE):
         home = Path(uri.removeprefix(SQLITE)).parent
         home.mkdir(parents=True, exist_ok=True)
-        os.chdir(home)  # MLflow puts ./mlruns, the artifacts, beside the database
+        os.chdir(home)  # MLflow writes the artifacts to ./mlruns, next to the database
 
 
 def _summary(uri: str, where: position.Position, sent: int, left: int) -> str:
-    """One line: what has been sent where, what is there already, what is left, what was refused and why."""
-    there = f", {where.sent - sent} were there" if where.sent > sent else ""
+    """A line with the number of records sent, sent earlier, left and refused, and the first refusal."""
+    there = f", {where.sent - sent} sent before" if where.sent > sent else ""
     line = f"{sent} records sent to {position.public(uri)}{there}, {left} left"
     if where.refused:
         first = where.refused[0]
-        line += f", {len(where.refused)} refused (first: {first['what']} of {first['uid']}: {first['reason']})"
+        line += f", {len(where.refused)} refused (first: {first.what} of {first.uid}: {first.reason})"
     return line
 
 
 def _follow(sending: Shipment, parent: Parent) -> None:
-    """Send about every second, until the journal's end is sent or the job is gone."""
+    """Send about every second, until the end of the journal is sent or the job has ended."""
     from quorate.tracking.attempts import UnreachableError
 
     pause = INTERVAL
     while True:
-        orphan = parent.is_gone()  # asked first: what the parent wrote last is then in this pass
+        orphan = parent.is_gone()  # checked first, so that this pass includes the last records of the parent
         closed = journal.is_closed(sending.folder / journal.NAME)
         try:
             sending.all_there_is()
@@ -212,9 +214,9 @@ def _one_pass(sending: Shipment) -> None:
 
 @contextmanager
 def _alone(folder: Path, parent: Parent | None) -> Iterator[None]:
-    """Hold the folder's lock; the kernel gives it back however this process ends.
+    """Hold the lock of the folder; the kernel releases it when this process ends for any reason.
 
-    During a job, the shipper waits for the lock as long as the job lives, one pass a few seconds.
+    During a job, the shipper waits for the lock until the job ends. A single pass waits for `LOCK_WAIT` seconds.
     """
     deadline = time.monotonic() + LOCK_WAIT
     with (folder / "shipper.lock").open("w") as file:
@@ -230,7 +232,7 @@ def _alone(folder: Path, parent: Parent | None) -> Iterator[None]:
         yield
 
 
-def _wait_for_header(path: Path, parent: Parent | None) -> journal.Record | None:
+def _wait_for_header(path: Path, parent: Parent | None) -> HeaderRecord | None:
     while True:
         header = journal.header(path) if path.exists() else None
         if header is not None or parent is None or parent.is_gone():

@@ -23,6 +23,7 @@ from quorate.training.mixing import MixedBatch, mix
 from quorate.training.schedule import Schedule, WatchesEpochs
 from quorate.training.soft_labels import SoftLabels
 from quorate.training.soundness import unsound
+from quorate.training.state import global_random_state, restore_global_random_state
 from quorate.training.step import Constraints, penalty, take_step
 from quorate.training.stopping import BestEpoch, EarlyStopping, as_loss
 
@@ -136,8 +137,7 @@ class Training:
             "seconds": self.seconds(),
             "tally": self.tally.state(),
             "augment": self.generator.get_state(),
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            **global_random_state(),
         }
 
     def restore(self, saved: State) -> None:
@@ -152,9 +152,7 @@ class Training:
         self._open_epoch()
         self.tally.restore(saved["tally"])
         self.generator.set_state(saved["augment"])
-        torch.set_rng_state(saved["random"])
-        if saved["cuda_random"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved["cuda_random"])
+        restore_global_random_state(saved)
 
 
 @dataclass(frozen=True)

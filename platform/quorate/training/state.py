@@ -71,3 +71,18 @@ def _restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if _TUPLE in value:
         return tuple(_restore(item, tensors) for item in value[_TUPLE])
     return {key: _restore(item, tensors) for key, item in value.items()}
+
+
+def global_random_state() -> State:
+    """Return the states of torch's global generators: on the CPU, and on CUDA if it is in use."""
+    return {
+        "random": torch.get_rng_state(),
+        "cuda_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }
+
+
+def restore_global_random_state(saved: State) -> None:
+    """Restore the states that `global_random_state` returned, from a checkpoint that contains them."""
+    torch.set_rng_state(saved["random"])
+    if saved["cuda_random"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(saved["cuda_random"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
+from quorate.data.file_settings import FileSettings
 from quorate.data.frames import CsvFormat
 from quorate.data.source import OpenedData
 from quorate.data.tables import TableParams, open_table
@@ -16,6 +18,9 @@ class CsvParams(TableParams):
     kind: Literal["csv"] = "csv"
     separator: str = Field(",", min_length=1, max_length=1)
     """The character between two values; `"\\t"` in double quotes is a tab."""
+
+    def file_settings(self) -> FileSettings:
+        return replace(super().file_settings(), separator=self.separator)
 
 
 @DATASETS.register("csv")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from quorate.data.dataset import ArrayImages, Dataset, FileImages, Images
+from quorate.data.file_settings import FileSettings
 from quorate.data.folders import PictureFolder, class_folders, listed, pictures_below
 from quorate.data.images import ImageError, read_image
 from quorate.data.labels import encode_labels
@@ -46,6 +47,9 @@ class ImageFolderParams(DataParams):
     """A regular expression that is searched in each file's path below `train`; its first group is the row's group."""
     unlabelled: ExistingPath | None = None
     """A folder with additional images without class labels, in subfolders or not."""
+
+    def file_settings(self) -> FileSettings:
+        return FileSettings(groups=self.groups, on_corrupt=self.on_corrupt, resize=self.resize)
 
     @field_validator("groups")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_header_2_0, read_magic
 
 from quorate.data.dataset import ArrayImages, Dataset, Pixels
+from quorate.data.file_settings import FileSettings
 from quorate.data.in_memory import as_images
 from quorate.data.labels import LabelCoding, LabelError, coding_of, encode_labels, plain_labels
 from quorate.data.signature import ImageSignature
@@ -34,6 +35,9 @@ class NpzParams(RoleParams):
     """A text file with one class name per line; integer labels are positions in it."""
     unlabelled: ExistingPath | None = None
     """An archive with additional images without class labels, in an array of the same name."""
+
+    def file_settings(self) -> FileSettings:
+        return replace(super().file_settings(), images=self.images, labels=self.labels)
 
 
 @DATASETS.register("npz")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,14 @@ from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.registry import KindParams
 from quorate.report.curve_findings import Curves
+from quorate.runs.leaderboard import Leaderboard, SplitName
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Rows (n,) with predictions of the ensemble and of the `members`."""
 
-    name: str
+    name: SplitName
     """`oof` or `test`, as in leaderboards."""
     members: tuple[int, ...]
     """Positions in the leaderboard."""
@@ -59,7 +59,7 @@ class Reproduction:
 class RunData:
     """A finished run, as `quorate.report.run_report` reads it from its folder."""
 
-    board: Mapping[str, Any]
+    board: Leaderboard
     class_names: Sequence[str]
     oof: Split
     test: Split | None
@@ -79,17 +79,17 @@ class RunData:
     @cached_property
     def names(self) -> list[str]:
         """Names of the members, in the order of the leaderboard."""
-        return [str(row["name"]) for row in self.board["members"]]
+        return [row.name for row in self.board.members]
 
     @cached_property
     def weights(self) -> Floats:
         """Weights of all members of the leaderboard."""
-        return np.array([float(row["weight"] or 0.0) for row in self.board["members"]])
+        return np.array([row.weight for row in self.board.members])
 
     @cached_property
     def seconds(self) -> Floats:
         """Fit time of each member over all folds, in seconds."""
-        return np.array([float(row["fit_seconds"] or 0.0) for row in self.board["members"]])
+        return np.array([row.fit_seconds for row in self.board.members])
 
     @cached_property
     def weighing(self) -> list[int]:

@@ -21,6 +21,7 @@ from quorate.training.context import Diverged, Metrics, Signal, State, TaskConte
 from quorate.training.feed import Feed, split_batches, training_order
 from quorate.training.loop import History, autocast
 from quorate.training.pretraining.objective import Objective, PretrainParams
+from quorate.training.state import global_random_state, restore_global_random_state
 
 _SEED = 0x5EED_0F_1A7E
 """Makes the draws of this phase differ from those of the training with the same seed."""
@@ -134,8 +135,7 @@ class _Progress:
             "seconds": self.seconds(),
             "loss": self.loss,
             "views": self.generator.get_state(),
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            **global_random_state(),
         }
 
     def restore(self, saved: State) -> None:
@@ -147,9 +147,7 @@ class _Progress:
         self._open_epoch()
         self.loss.copy_(saved["loss"])
         self.generator.set_state(saved["views"])
-        torch.set_rng_state(saved["random"])
-        if saved["cuda_random"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved["cuda_random"])
+        restore_global_random_state(saved)
 
 
 def _train(

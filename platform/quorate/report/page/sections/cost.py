@@ -45,8 +45,8 @@ def section(run: RunData, values: Values) -> Section | None:
     return Section(
         "cost",
         "Fewer members, less cost",
-        "One member after another is removed from the full ensemble: each time the member whose removal costs least "
-        "per second saved. The combiner is fitted again each time, with cross-fitting. If the interval of the "
+        "Members are removed one by one. Each step removes the member with the smallest rise of the log-loss per second "
+        "saved. The combiner is fitted again each time, with cross-fitting. If the interval of the "
         "difference to the full ensemble contains 0, these rows show no difference in quality.",
         list(_remarks(run, values, steps)),
         {"steps": steps, "charts": charts},
@@ -139,9 +139,9 @@ def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:
 
 def _costs(run: RunData, values: Values) -> Iterator[Chart]:
     yield _cost(run, values, run.seconds, "fit seconds", "Error against fit seconds", paths=True)
-    found = [row.get("predict_ms") for row in run.board["members"]]
+    found = [row.predict_ms for row in run.board.members]
     if any(each is not None for each in found):
-        milliseconds = np.array([np.nan if each is None else float(each) for each in found])
+        milliseconds = np.array([np.nan if each is None else each for each in found])
         yield _cost(run, values, milliseconds, "prediction ms per row", "Error against prediction time", paths=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from quorate.ensemble.paired import Z
 from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
 from quorate.report.page.values import BestMember, Values, clear
+from quorate.runs.leaderboard import SplitName
 
 RESAMPLED = 10_000_000
 """Total number of rows drawn for the bootstrap intervals, over all resamples, to limit the time. An assumption, not a
@@ -80,11 +82,11 @@ def _verdict(change: EnsembleChange, *, lower: bool) -> str:
     return "the ensemble is better" if (change.nll < 0) == lower else "the member is better"
 
 
-def _remarks(run: RunData, values: Values, found: dict[str, dict[str, Figure]]) -> list[Remark]:
+def _remarks(run: RunData, values: Values, found: Mapping[SplitName, dict[str, Figure]]) -> list[Remark]:
     alone, best = run.label(values.best.place), values.best
     if len(run.names) == 1:
         said = [note(f"The job has only one member, {alone}, so there is nothing to combine.")]
-    elif _is_alone(run) and run.board["ensemble"].get("note"):
+    elif _is_alone(run) and run.board.ensemble.note:
         said = []  # the note of the leaderboard gives the same information with numbers
     elif _is_alone(run):
         only = run.names[int(run.weights.argmax())]
@@ -117,7 +119,7 @@ def _against(alone: str, best: BestMember) -> Remark:
     return good(f"The ensemble has a lower log-loss than its best member, {alone} ({interval}){confirmed}.")
 
 
-def _between_splits(run: RunData, found: dict[str, dict[str, Figure]]) -> list[Remark]:
+def _between_splits(run: RunData, found: Mapping[SplitName, dict[str, Figure]]) -> list[Remark]:
     """Compare test rows with training rows: intervals that do not overlap show a difference."""
     if run.test is None:
         return [note("There are no test rows, so the out-of-fold metrics are the best estimate.")]
@@ -143,22 +145,22 @@ def _between_splits(run: RunData, found: dict[str, dict[str, Figure]]) -> list[R
 
 def _from_board(run: RunData) -> list[Remark]:
     said = []
-    if run.board["ensemble"].get("note"):
-        said.append(note(_sentence(run.board["ensemble"]["note"])))
-    said += [act(_sentence(each["note"])) for each in run.board.get("unlearnable", ())]
-    budget = run.board.get("budget")
-    if budget and (budget["out_of_time"] or budget["stopped_early"]):
-        late = many(len(budget["out_of_time"]), "fit task")
-        early = many(len(budget["stopped_early"]), "fit task")
+    if run.board.ensemble.note:
+        said.append(note(_sentence(run.board.ensemble.note)))
+    said += [act(_sentence(each.note)) for each in run.board.unlearnable]
+    budget = run.board.budget
+    if budget and (budget.out_of_time or budget.stopped_early):
+        late = many(len(budget.out_of_time), "fit task")
+        early = many(len(budget.stopped_early), "fit task")
         said.append(
             act(
-                f"The budget of {budget['seconds']:.0f} s left out {late} and stopped {early} early; start "
+                f"The budget of {budget.seconds:.0f} s left out {late} and stopped {early} early; start "
                 "the same job with more time to continue."
             )
         )
-    if budget and (below := budget.get("below_quorum")):
-        there = many(below["members"], "member")
-        said.append(act(f"The budget left time for {there}; the quorum needs {below['needed']}."))
+    if budget and (below := budget.below_quorum):
+        there = many(below.members, "member")
+        said.append(act(f"Only {there} had a finished fold when the budget ended; the quorum is {below.needed}."))
     return said
 
 

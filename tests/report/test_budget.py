@@ -5,31 +5,37 @@ from __future__ import annotations
 import pytest
 
 from quorate.report.budget import as_lines, format_duration, ranges
+from quorate.runs.leaderboard import LateTask, LeaderboardBudget, QuorumShortfall, StoppedTask, UncountedMember
 
-AMPLE = {
-    "seconds": 3600.0, "used_seconds": 85.4, "rows": 1347, "of_rows": 1347,
-    "folds": 5, "of_folds": 5, "below_quorum": None,
-    "out_of_time": [], "stopped_early": [], "not_counted": [], "untested": [], "left_out": [],
-}  # fmt: skip
+AMPLE = LeaderboardBudget(
+    seconds=3600.0, used_seconds=85.4, rows=1347, of_rows=1347, folds=5, of_folds=5,
+    out_of_time=(), stopped_early=(), not_counted=(),
+)  # fmt: skip
 
 
 def test_an_ample_budget_takes_one_line():
     assert as_lines(AMPLE, "digits-1") == ["budget 60 min, used 85 s"]
 
 
-def test_what_was_left_out_and_stopped_is_named():
-    late = [{"member": "cnn.1", "fold": fold, "begun": False, "reason": "no time"} for fold in (3, 2, 5)]
-    stopped = {"member": "cnn.1", "fold": 1, "epochs_done": 7, "epochs": 20, "best_epoch": 6}
-    part = AMPLE | {
-        "rows": 270,
-        "folds": 1,
-        "below_quorum": {"members": 1, "needed": 2},
-        "untested": ["cnn.1"],
-        "left_out": ["train_dev", "pictures", "report.html"],
-        "out_of_time": [*late, {"member": "forest", "fold": 5, "begun": True, "reason": "too slow"}],
-        "stopped_early": [stopped, stopped | {"fold": 4, "epochs_done": 2, "best_epoch": None}],
-        "not_counted": [{"member": "forest", "reason": "which has 4 of 5 folds and lacks fold 5"}],
-    }
+def test_skipped_and_stopped_tasks_are_named():
+    late = [LateTask(member="cnn.1", fold=fold, begun=False, reason="no time") for fold in (3, 2, 5)]
+    part = LeaderboardBudget(
+        seconds=3600.0,
+        used_seconds=85.4,
+        rows=270,
+        of_rows=1347,
+        folds=1,
+        of_folds=5,
+        below_quorum=QuorumShortfall(members=1, needed=2),
+        out_of_time=(*late, LateTask(member="forest", fold=5, begun=True, reason="too slow")),
+        stopped_early=(
+            StoppedTask(member="cnn.1", fold=1, epochs_done=7, epochs=20, best_epoch=6),
+            StoppedTask(member="cnn.1", fold=4, epochs_done=2, epochs=20, best_epoch=None),
+        ),
+        not_counted=(UncountedMember(member="forest", reason="which has 4 of 5 folds and lacks fold 5"),),
+        untested=("cnn.1",),
+        left_out=("train_dev", "pictures", "report.html"),
+    )
 
     assert as_lines(part, "digits-1") == [
         "budget 60 min, used 85 s",
@@ -52,10 +58,10 @@ def test_what_was_left_out_and_stopped_is_named():
     ("seconds", "said"),
     [(0, "0 s"), (119, "119 s"), (119.6, "2 min"), (200, "3 min 20 s"), (7199.9, "2 h"), (7500, "2 h 5 min")],
 )
-def test_times_are_said_in_two_units_at_most(seconds, said):
+def test_times_are_written_in_at_most_two_units(seconds, said):
     assert format_duration(seconds) == said
 
 
-def test_numbers_in_a_row_are_said_as_a_range():
+def test_consecutive_numbers_are_written_as_a_range():
     assert ranges([1, 3, 4, 5, 9]) == "1, 3-5, 9"
     assert ranges([]) == ""

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.jobs import Here
 from tests.tables import customers as some_customers
 
-from quorate.bundle import Bundle
+from quorate.bundle import Bundle, BundleData
 from quorate.data.source import OpenedData
 from quorate.errors import UserError
 from quorate.scoring.labelled_files import LabelledRows, read_labelled
@@ -30,7 +30,7 @@ def images(tiny_bundle: Path) -> Bundle:
 
 def with_classes(bundle: Bundle, *names: str) -> Bundle:
     other = copy.copy(bundle)
-    other.manifest = {**bundle.manifest, "class_names": list(names)}
+    other.manifest = bundle.manifest.model_copy(update={"class_names": names})
     return other
 
 
@@ -68,7 +68,8 @@ def test_a_missing_group_is_named_with_its_line(tables: Bundle, tmp_path: Path) 
     frame["bought"] = [None, "yes", "no", "no"]
     frame.to_csv(tmp_path / "rows.csv", index=False)
     grouped = copy.copy(tables)
-    grouped.manifest = {**tables.manifest, "data": {**tables.manifest["data"], "groups": "household"}}
+    data = tables.manifest.data.model_copy(update={"groups": "household"})
+    grouped.manifest = tables.manifest.model_copy(update={"data": data})
 
     with pytest.raises(UserError, match=r"rows\.csv, line 4, column 'household': the group is missing"):
         read_labelled(tmp_path / "rows.csv", grouped)
@@ -102,7 +103,7 @@ def test_a_table_without_rows_is_refused(tables: Bundle, tmp_path: Path) -> None
         ([None, "?", ""], r"rows.csv: no row has a label in the column 'bought'"),
     ],
 )
-def test_labels_that_are_no_classes_are_told_with_their_row(
+def test_labels_that_are_no_classes_are_an_error_that_names_the_row(
     tables: Bundle, tmp_path: Path, labels: list[str | None], said: str
 ) -> None:
     some_customers(3, seed=3).assign(bought=labels).to_csv(tmp_path / "rows.csv", index=False)
@@ -111,15 +112,16 @@ def test_labels_that_are_no_classes_are_told_with_their_row(
         read_labelled(tmp_path / "rows.csv", tables)
 
 
-def test_a_label_column_that_is_not_there_is_told_with_the_others(tables: Bundle, tmp_path: Path) -> None:
+def test_a_missing_label_column_is_an_error_that_lists_the_columns(tables: Bundle, tmp_path: Path) -> None:
     some_customers(3, seed=3).rename(columns={"bought": "bouht"}).to_csv(tmp_path / "rows.csv", index=False)
 
     with pytest.raises(UserError, match=r"has no column 'bought' for the labels; did you mean 'bouht'\?.*--label"):
         read_labelled(tmp_path / "rows.csv", tables)
 
 
-def test_an_ensemble_that_does_not_know_its_label_asks_for_it(tables: Bundle, tmp_path: Path) -> None:
-    silent = Bundle(tables.manifest | {"data": {}}, tables._members)
+def test_an_ensemble_without_a_recorded_label_column_requires_the_option(tables: Bundle, tmp_path: Path) -> None:
+    data = BundleData(fingerprint=tables.manifest.data.fingerprint, rows=tables.manifest.data.rows)
+    silent = Bundle(tables.manifest.model_copy(update={"data": data}), tables._members)
     some_customers(3, seed=3).to_csv(tmp_path / "rows.csv", index=False)
 
     with pytest.raises(UserError, match="name it with --label"):
@@ -140,16 +142,15 @@ def test_labels_of_an_archive_are_the_class_names(
 
 
 def named_as(images: Bundle, names: list[str], labels_are: str | None) -> Bundle:
-    data = {key: value for key, value in images.manifest["data"].items() if key != "labels_are"}
-    if labels_are:
-        data["labels_are"] = labels_are
-    return Bundle(images.manifest | {"class_names": names, "data": data}, images._members)
+    data = images.manifest.data.model_copy(update={"labels_are": labels_are})
+    manifest = images.manifest.model_copy(update={"class_names": tuple(names), "data": data})
+    return Bundle(manifest, images._members)
 
 
 @pytest.mark.parametrize(
     "names", [list("abcdefghij"), [str(n) for n in range(9, -1, -1)], [str(n) for n in range(10, 20)]], ids=str
 )
-def test_integers_of_an_archive_are_positions_where_the_training_labels_were(
+def test_integers_of_an_archive_are_positions_if_the_training_labels_were_positions(
     images: Bundle, tmp_path: Path, names: list[str]
 ) -> None:
     bundle = named_as(images, names, "positions")
@@ -162,7 +163,7 @@ def test_integers_of_an_archive_are_positions_where_the_training_labels_were(
         read_labelled(tmp_path / "a.npz", bundle, label="others")
 
 
-def test_integers_of_an_archive_are_names_where_the_training_labels_were(images: Bundle, tmp_path: Path) -> None:
+def test_integers_of_an_archive_are_names_if_the_training_labels_were_names(images: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3])
 
     turned = named_as(images, [str(n) for n in range(9, -1, -1)], "names")
@@ -226,7 +227,7 @@ def test_folders_and_files_of_other_kinds_are_refused(images: Bundle, tables: Bu
         read_labelled(tmp_path / "nothing.csv", tables)
 
 
-def test_labels_that_look_like_one_number_are_two_classes_where_the_ensemble_has_both(
+def test_labels_that_look_like_the_same_number_are_two_classes_if_the_ensemble_has_both(
     tables: Bundle, tmp_path: Path
 ) -> None:
     path = tmp_path / "rows.csv"

@@ -24,12 +24,12 @@ TERMINATED = (
         (VANISHED, "double free\n*** SIGABRT received at time=1 on cpu 1 ***\n", "SIGABRT (Aborted)"),
         (VANISHED, "*** SIGILL received at time=1 on cpu 1 ***\n", "SIGILL (Illegal instruction)"),
         (VANISHED, "epoch 3\n", "SIGKILL, as its log names no other signal; most likely the machine was out of memory"),
-        (TERMINATED, "epoch 3\n", "SIGTERM (something asked it to end)"),
+        (TERMINATED, "epoch 3\n", "SIGTERM (another process asked it to end)"),
         (VANISHED, None, "Worker unexpectedly exits with a connection error code 2. End of file."),
         ("The node died.\nmore", None, "The node died."),
         ("", None, "no reason was given"),
     ],
 )
-def test_the_cause_is_read_from_the_log_and_from_what_ray_says(said, log, cause):
+def test_the_cause_is_read_from_the_log_and_from_the_message_of_ray(said, log, cause):
     assert cause_of_death(said, log).startswith(cause)
     assert "Some common causes" not in cause_of_death(said, log)

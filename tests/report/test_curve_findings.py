@@ -33,7 +33,7 @@ TRAIN = 2 * np.exp(-np.arange(20) / 3)
         ("short", SETTLED[:2], TRAIN[:2]),
     ],
 )
-def test_each_shape_has_its_name(name: str, valid: np.ndarray, train: np.ndarray) -> None:
+def test_each_shape_of_a_curve_has_its_finding(name: str, valid: np.ndarray, train: np.ndarray) -> None:
     assert read_curves(Curves((history(valid, train),))).name == name
 
 
@@ -61,7 +61,7 @@ def test_where_weights_are_restored_a_member_that_ended_goes_on_with_its_best_fi
     assert read_curves(Curves((history(OVER, TRAIN),), restored=True)).name == "settled"
 
 
-def test_a_figure_that_is_not_there_is_not_a_number() -> None:
+def test_a_missing_metric_is_nan() -> None:
     assert np.isnan(Curves((history([1.0, 0.5]),)).mean("grad_norm")).all()
 
 

@@ -1,0 +1,256 @@
+"""The manifest of a bundle, `manifest.json`: what the bundle is, how its members are combined, and its files' hashes.
+
+Only this module reads and writes the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+
+from quorate.data.labels import LabelCoding
+from quorate.data.signature import Signature, signature_from_json
+from quorate.ensemble.combination import Combination
+from quorate.errors import UserError
+from quorate.json_text import json_text
+
+SCHEMA = 3
+"""The schema that this version of Quorate reads and writes; ensembles of schema 1 and 2 must be trained again."""
+MANIFEST = "manifest.json"
+_LISTED = 10
+"""Maximum number of missing keys in a message."""
+
+Figures = Mapping[str, float | None]
+"""`accuracy`, `nll` (nats), `ece` and `brier`; None for a value that is not finite."""
+
+
+class BundleError(UserError):
+    """The folder is no bundle, or not the one that its manifest describes."""
+
+
+class _Part(BaseModel):
+    """A part of a manifest. Keys that this version does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True)
+
+
+class BundleInput(_Part):
+    """What one row is, and how pictures are brought to that size."""
+
+    signature: Signature
+    """Stored as `Signature.to_json` returns it, next to `resize`."""
+    resize: int | None = None
+    """Length of a picture's shorter side before the centre crop, in pixels; None for the length of the crop."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_signature(cls, saved: Any) -> Any:
+        if not isinstance(saved, Mapping) or "signature" in saved:
+            return saved
+        try:
+            signature = signature_from_json(saved)
+            if signature.kind == "image" and saved["dtype"] != "uint8":
+                raise ValueError(f"images of type {saved['dtype']!r}; this version reads uint8")
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not the description of a row: {error!r}") from None
+        return {"signature": signature, "resize": saved.get("resize")}
+
+    @model_serializer
+    def to_json(self) -> dict[str, Any]:
+        """Return the form stored in the manifest."""
+        return {**self.signature.to_json(), "resize": self.resize}
+
+
+class BundleData(_Part):
+    """The training data, and how files of new rows are read; the other fields are those of `FileSettings`."""
+
+    fingerprint: str
+    """SHA-256 of the training rows."""
+    rows: int
+    """Number of training rows."""
+    labels_are: LabelCoding | None = None
+    """What integer labels mean; None in bundles of earlier versions."""
+    label: str | None = None
+    labels: str | None = None
+    images: str | None = None
+    groups: str | None = None
+    missing: tuple[str, ...] | None = None
+    separator: str | None = None
+    on_corrupt: str | None = None
+
+
+class BundleMember(_Part):
+    """One member of the ensemble, in the order of the combination's weights."""
+
+    name: str
+    kind: str
+    weight: float
+    """Weight in the ensemble, rounded to six digits; a member of weight 0 has no files."""
+    temperature: float | None
+    """Temperature of its calibration, rounded to six digits; None for another calibration."""
+    oof: Figures | None
+    """Metrics on the out-of-fold rows; None if no row is covered."""
+    test: Figures | None
+    """Metrics on the test rows; None if it did not predict them."""
+    folds: tuple[str, ...]
+    """Folders of its fold models, relative to the bundle; empty for weight 0."""
+    requires: str | None = None
+    """Package that loading it requires besides Quorate; None if there is none."""
+    reason: str | None = None
+    """Why it requires the package."""
+    loader: str | None = None
+    """What loads a user's own kind without the user's code, such as `onnx`; None for all others."""
+
+    def reweighted(self, *, weight: float, temperature: float | None) -> Self:
+        """Return the member with its weight and temperature in another ensemble; for weight 0, without files."""
+        folds = self.folds if weight > 0 else ()
+        return self.model_copy(update={"weight": round(weight, 6), "temperature": temperature, "folds": folds})
+
+
+class SavedCalibration(_Part):
+    """A calibration: its kind, with the values that the kind reads."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+
+
+class BundleCombination(_Part):
+    """A `Combination` as stored: reading it imports no code of the user, unlike `combination`."""
+
+    kind: str
+    """The combiner that was trained."""
+    pool: str | None = None
+    """The combiner that pools in its place; None for `kind`."""
+    requires: str | None = None
+    """Package that the user's own combiner requires; None if there is none."""
+    weights: tuple[float, ...]
+    calibrations: tuple[SavedCalibration, ...]
+    calibration: SavedCalibration
+
+    @property
+    def pooling(self) -> str:
+        """The combiner that pools the members' probabilities."""
+        return self.pool or self.kind
+
+    @classmethod
+    def of(cls, combination: Combination) -> Self:
+        return cls.model_validate(combination.to_json())
+
+    def combination(self) -> Combination:
+        """Return the combination; raises `ValueError` or another error of its kinds for values that they reject."""
+        return Combination.from_json(self.model_dump(exclude_unset=True))
+
+
+class BundleMetrics(_Part):
+    """Metrics of the ensemble, rounded to six digits."""
+
+    oof: Figures
+    """Cross-fitted, on the out-of-fold rows that all members cover."""
+    test: Figures | None
+    """On the test rows; None without predictions of all members for them."""
+
+
+class BundlePruning(_Part):
+    """How a bundle with fewer members was made, and what this changes; see `EnsembleChange` for the differences."""
+
+    run: str = Field(alias="from")
+    """Name of the run that it was made from."""
+    members: tuple[str, ...]
+    """Members of the ensemble before."""
+    nll: float
+    nll_error: float
+    accuracy: float
+    accuracy_error: float
+
+
+class BundleManifest(_Part):
+    """What a bundle is."""
+
+    version: int = Field(SCHEMA, alias="schema")
+    """The schema of the file."""
+    job: str
+    """Name of the job."""
+    run: str
+    """Name of the run; for one network that was made from a run, a slash and the name of the network follow."""
+    created: str
+    """UTC time in ISO 8601, such as `2026-01-05T10:15:00Z`."""
+    class_names: tuple[str, ...]
+    """Class names (K,), in the order of the probabilities."""
+    input: BundleInput
+    data: BundleData
+    seed: int
+    """Seed of the job."""
+    versions: Mapping[str, str]
+    """Versions of Quorate, Python and the libraries that trained it."""
+    members: tuple[BundleMember, ...]
+    combination: BundleCombination
+    quorum: int
+    """Number of members that must answer for a row."""
+    metrics: BundleMetrics
+    production: str | None = None
+    """How the models differ from the fold models that were validated; None if they do not."""
+    pruned: BundlePruning | None = None
+    """How it was pruned; None if it was not."""
+    files: Mapping[str, str]
+    """SHA-256 of each file, by its path relative to the bundle; see `hashes_of`."""
+
+    @property
+    def packed(self) -> tuple[BundleMember, ...]:
+        """The members whose models are in the bundle: those with a weight above 0."""
+        return tuple(member for member in self.members if member.folds)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Folders of all fold models, relative to the bundle."""
+        return tuple(place for member in self.members for place in member.folds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the file; what was not given (or not read) is left out."""
+        return {"schema": self.version} | self.model_dump(by_alias=True, exclude_unset=True)
+
+    def to_bytes(self) -> bytes:
+        return json_text(self.to_json()).encode()
+
+
+def read_manifest(folder: Path) -> BundleManifest:
+    """Read the manifest of a bundle; raises `BundleError` if there is none that this version reads."""
+    path = folder / MANIFEST
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from None
+    found = saved.get("schema") if isinstance(saved, dict) else None
+    if found != SCHEMA:
+        raise BundleError(
+            f"{folder} has schema {found!r}, this version of Quorate reads {SCHEMA}; use the one that wrote it"
+        )
+    try:
+        return BundleManifest.model_validate(saved)
+    except ValidationError as error:
+        raise BundleError(f"{path} {_explained(error)}") from None
+
+
+def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of each file, by its path."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def _explained(error: ValidationError) -> str:
+    """Say which keys are missing, or what is wrong with the first value that is."""
+    problems = error.errors(include_url=False)
+    places = {".".join(map(str, problem["loc"])): problem for problem in problems}
+    if missing := sorted(place for place, problem in places.items() if problem["type"] == "missing"):
+        return f"lacks {', '.join(missing[:_LISTED])}" + (", …" if len(missing) > _LISTED else "")
+    place, first = next(iter(places.items()))
+    what = first["msg"].removeprefix("Value error, ")
+    found = "" if first["type"] == "value_error" else f", found {reprlib.repr(first['input'])}"
+    return f"is not the manifest of a bundle: {place}: {what}{found}"

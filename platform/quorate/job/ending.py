@@ -1,0 +1,38 @@
+"""The results of a job after training, from which its run folder is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.job.budget import Attendance
+from quorate.job.ensemble import JobEnsemble
+from quorate.job.production import Production
+from quorate.job.training import JobProgress
+from quorate.plan.tasks import Plan
+from quorate.results.oof import OofPredictions
+from quorate.spec import Job
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The results of a job from which its run folder is written."""
+
+    job: Job
+    plan: Plan
+    work: JobProgress
+    gathered: OofPredictions
+    there: Attendance
+    ensemble: JobEnsemble
+    production: Production
+
+    @cached_property
+    def test(self) -> NDArray[np.float64] | None:
+        """The ensemble's probabilities (n, K) of the test rows; None unless each weighted member has predicted them."""
+        gathered, combination = self.gathered, self.ensemble.combination
+        if gathered.test is None or not gathered.tested[self.ensemble.weighted].all():
+            return None
+        return combination.apply(gathered.test)

@@ -1,0 +1,91 @@
+"""The records of finished work in the store, and of checkpoints: the content of their manifests, read and written here.
+
+Bytes such as predictions are blobs, and a record names them by their SHA-256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from quorate.errors import UserError
+from quorate.store import Damaged, Manifest
+
+
+class _Record(BaseModel):
+    """A record of one space of the store. Keys that this version does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    space: ClassVar[str]
+    """Name of the space: the folder of the store with the records of this kind."""
+    version: int = 1
+    """Version of the record. Version 1, the first, is not written."""
+
+    @classmethod
+    def read(cls, saved: Manifest) -> Self:
+        """Read a record; raises `Damaged` if it lacks a key, and `UserError` if a later version wrote it."""
+        newest = cls.model_fields["version"].default
+        found = saved.get("version", 1)
+        if isinstance(found, int) and found > newest:
+            raise UserError(
+                f"a record in {cls.space}/ of the store has version {found}, this version of Quorate reads {newest}; "
+                "use the one that wrote it, or another store"
+            )
+        try:
+            return cls.model_validate(saved)
+        except ValidationError as error:
+            raise Damaged(f"a record in {cls.space}/ cannot be read: {error}") from None
+
+    def to_json(self) -> Manifest:
+        return self.model_dump(exclude={"version"})
+
+
+class FitRecord(_Record):
+    """A finished fit task."""
+
+    space = "fits"
+
+    task: str = ""
+    """The task in words, for people who look into the store."""
+    kind: str = "unknown"
+    """The kind of the member; `unknown` if it is not recorded."""
+    valid: str
+    """Blob of its predictions for its validation rows (n, K), as `.npy`."""
+    history: str
+    """Blob of its curves: a JSON list with one object per epoch."""
+    files: Mapping[str, str]
+    """Blob of each file of the member's folder, by its name."""
+    seconds: float
+    """Duration of the training, in seconds."""
+    predict_ms: float | None = None
+    """Milliseconds to predict one row, in batches; None if it was not measured."""
+
+
+class CheckpointRecord(_Record):
+    """The newest state of an unfinished fit task."""
+
+    space = "checkpoints"
+
+    state: str
+    """Blob of the state."""
+
+
+class PredictionRecord(_Record):
+    """What the model of a finished fit task predicts for other rows."""
+
+    space = "predictions"
+
+    proba: str
+    """Blob of the probabilities (n, K), as `.npy`."""
+
+
+class FeatureRecord(_Record):
+    """The finished features of a backbone."""
+
+    space = "features"
+
+    matrix: str
+    """Blob of the vectors (n, width), as `.npy`."""

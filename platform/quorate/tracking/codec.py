@@ -1,0 +1,206 @@
+"""Read and write the lines of a journal.
+
+A line is a JSON object. Its key `kind` names the class of the record; the other keys are the fields, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+from quorate.errors import UserError
+from quorate.tracking.records import (
+    VERSION,
+    ArtifactRecord,
+    CloseRecord,
+    Context,
+    DatasetRecord,
+    EndRecord,
+    HeaderRecord,
+    MetricsRecord,
+    ModelRecord,
+    RankingRecord,
+    Record,
+    RunRecord,
+    Status,
+    TagsRecord,
+)
+
+
+class JournalError(UserError):
+    """A journal that this Quorate cannot read: a later version wrote it, or a record lacks a field."""
+
+
+def parse(line: bytes, path: Path) -> Record | None:
+    """Read a line of the journal at `path`.
+
+    Returns None for a line that a crash cut short, and for a kind that a later Quorate added.
+
+    Raises:
+        JournalError: the line is the header of a later version, or a field is missing or has a wrong value.
+    """
+    try:
+        content = json.loads(line)
+    except ValueError:  # includes UnicodeDecodeError: a line that was cut inside a character
+        return None
+    kind = content.get("kind") if isinstance(content, dict) else None
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        return None
+    if kind == HeaderRecord.kind and content.get("version", VERSION) > VERSION:
+        raise JournalError(
+            f"{path} has journal version {content['version']}, this Quorate reads up to {VERSION}: upgrade Quorate"
+        )
+    try:
+        return read(content)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"has no field {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
+        raise JournalError(
+            f"{path} is damaged: a record of kind {kind!r} {reason}; restore the file from a copy, or remove it (the "
+            "models stay, but learning curves and records for MLflow are lost)"
+        ) from None
+
+
+def serialize(record: Record) -> bytes:
+    """The line of a record, with its line end. JSON has no NaN and no infinities: they become text."""
+    content = {"kind": record.kind, **{name: getattr(record, name) for name in _FIELDS[type(record)]}}
+    match record:
+        case MetricsRecord():
+            content["values"] = _finite_or_text(record.values)
+        case ModelRecord():
+            content["metrics"] = _finite_or_text(record.metrics)
+    return json.dumps(content, allow_nan=False, default=_plain).encode() + b"\n"
+
+
+def _header(content: Mapping[str, Any]) -> HeaderRecord:
+    return HeaderRecord(
+        version=_integer(content["version"]),
+        run=_text(content["run"]),
+        experiment=_text(content["experiment"]),
+        user=_text(content["user"]),
+        source=_text(content["source"]),
+    )
+
+
+def _run(content: Mapping[str, Any]) -> RunRecord:
+    return RunRecord(
+        uid=_text(content["uid"]),
+        name=_text(content["name"]),
+        parent=None if content["parent"] is None else _text(content["parent"]),
+        tags=_texts(content["tags"]),
+        params=_texts(content["params"]),
+        start_ms=_integer(content["start_ms"]),
+    )
+
+
+def _metrics(content: Mapping[str, Any]) -> MetricsRecord:
+    return MetricsRecord(
+        _text(content["uid"]),
+        _integer(content["step"]),
+        _numbers(content["values"]),
+        _integer(content["timestamp_ms"]),
+    )
+
+
+def _tags(content: Mapping[str, Any]) -> TagsRecord:
+    return TagsRecord(_text(content["uid"]), _texts(content["tags"]))
+
+
+def _artifact(content: Mapping[str, Any]) -> ArtifactRecord:
+    return ArtifactRecord(_text(content["uid"]), _text(content["path"]), _text(content["folder"]))
+
+
+def _dataset(content: Mapping[str, Any]) -> DatasetRecord:
+    signature, context = content.get("signature"), content["context"]
+    if context not in get_args(Context):
+        raise ValueError(f"{context!r} is no context")
+    return DatasetRecord(
+        uid=_text(content["uid"]),
+        name=_text(content["name"]),
+        source=_text(content["source"]),
+        digest=_text(content["digest"]),
+        profile=_mapping(content["profile"]),
+        context=context,
+        signature=None if signature is None else _mapping(signature),
+    )
+
+
+def _model(content: Mapping[str, Any]) -> ModelRecord:
+    return ModelRecord(
+        uid=_text(content["uid"]),
+        bundle=_text(content["bundle"]),
+        name=_text(content["name"]),
+        run=_text(content.get("run", "")),
+        note=_text(content.get("note", "")),
+        metrics=_numbers(content.get("metrics", {})),
+        pictures=tuple(map(_text, content.get("pictures", ()))),
+    )
+
+
+def _ranking(content: Mapping[str, Any]) -> RankingRecord:
+    return RankingRecord(_text(content["uid"]), _text(content["run"]))
+
+
+def _end(content: Mapping[str, Any]) -> EndRecord:
+    status = content["status"]
+    if status not in get_args(Status):
+        raise ValueError(f"{status!r} is no status")
+    return EndRecord(_text(content["uid"]), status, _integer(content["end_ms"]))
+
+
+def _close(content: Mapping[str, Any]) -> CloseRecord:
+    return CloseRecord()
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
+    HeaderRecord.kind: _header,
+    RunRecord.kind: _run,
+    MetricsRecord.kind: _metrics,
+    TagsRecord.kind: _tags,
+    ArtifactRecord.kind: _artifact,
+    DatasetRecord.kind: _dataset,
+    ModelRecord.kind: _model,
+    RankingRecord.kind: _ranking,
+    EndRecord.kind: _end,
+    CloseRecord.kind: _close,
+}
+_FIELDS = {record: tuple(each.name for each in fields(record)) for record in get_args(Record)}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    return value
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {key: str(each) for key, each in _mapping(value).items()}
+
+
+def _numbers(value: object) -> dict[str, float]:
+    return {key: float(each) for key, each in _mapping(value).items()}  # reads "nan" and "inf" too
+
+
+def _finite_or_text(values: Mapping[str, float]) -> dict[str, float | str]:
+    return {key: value if math.isfinite(value) else str(value) for key, value in values.items()}
+
+
+def _plain(value: object) -> object:
+    """A value that JSON does not have: a mapping as an object, anything else as text."""
+    return dict(value) if isinstance(value, Mapping) else str(value)

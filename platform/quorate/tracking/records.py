@@ -1,0 +1,200 @@
+"""The records of a journal, a frozen class for each kind; `quorate.tracking.codec` reads and writes their lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+VERSION = 1
+"""Version of the records. It rises when an earlier Quorate would misread a journal; it stays when a kind or a field is
+added, because readers ignore kinds and fields that they do not know."""
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a run ended, in MLflow's words."""
+Context = Literal["training", "testing"]
+"""What a run used a dataset for."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRecord:
+    """The first record of a journal."""
+
+    kind: ClassVar[str] = "header"
+    version: int
+    """The `VERSION` of the Quorate that began the journal."""
+    run: str
+    """The journal's own id, 32 hexadecimal digits."""
+    experiment: str
+    """The name of the MLflow experiment."""
+    user: str
+    """The user who started the job."""
+    source: str
+    """The program that wrote the journal, such as `quorate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The start of an MLflow run, or its continuation if an earlier record has the same `uid`."""
+
+    kind: ClassVar[str] = "run"
+    uid: str
+    """The run's stable name in the journal: `job`, `ensemble`, `job/MEMBER` or `job/MEMBER/FOLD`."""
+    name: str
+    """The run's name in MLflow."""
+    parent: str | None
+    """The `uid` of the parent run; None for the job."""
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    start_ms: int
+    """Start time in milliseconds since 1970."""
+
+    @property
+    def level(self) -> str:
+        """`job`, `ensemble`, `member`, `fold` or `all rows`; empty if Quorate's tracker did not write the record."""
+        return self.tags.get("quorate.level", "")
+
+    @property
+    def member(self) -> str:
+        """The member's name in the job file, of a run of a member or of a fit task."""
+        if self.level == "member":
+            # Earlier versions have one run for all copies of a member. The run has the member's name.
+            return self.tags.get("quorate.recipe", self.name)
+        return self.params["member"]
+
+    @property
+    def member_kind(self) -> str:
+        """The kind of the member, such as `net`, of a run of a member."""
+        return self.tags.get("quorate.kind", "")
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the fit task was trained together with another one, whose learning curves it repeats."""
+        return bool(self.params.get("view"))
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the parameters contain early stopping. Earlier versions also wrote parameters without a value."""
+        given = (name for name, value in self.params.items() if value != "None")
+        return any(name.partition(".")[0] == "early_stopping" for name in given)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRecord:
+    """Metrics of a run at one step."""
+
+    kind: ClassVar[str] = "metrics"
+    uid: str
+    step: int
+    """The epoch, or 0 for final scores."""
+    values: Mapping[str, float]
+    """Values by metric; NaN and infinities are allowed."""
+    timestamp_ms: int
+    """Time in milliseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagsRecord:
+    """Tags of a run that were not known at its start. The last value of a key counts."""
+
+    kind: ClassVar[str] = "tags"
+    uid: str
+    tags: Mapping[str, str]
+
+    @property
+    def host(self) -> str:
+        """The machine of a fit task; empty if the tags do not contain it."""
+        before = self.tags.get("quorate.worker", "")  # journals of earlier versions: `HOST:PROCESS`
+        return self.tags.get("quorate.host") or before.rpartition(":")[0] or before
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRecord:
+    """A finished file, or a folder with its contents, to upload."""
+
+    kind: ClassVar[str] = "artifact"
+    uid: str
+    path: str
+    """The path relative to the journal's folder, or an absolute path outside of it."""
+    folder: str
+    """The folder of the run's artifacts; empty for the top."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """Data that a run used."""
+
+    kind: ClassVar[str] = "dataset"
+    uid: str
+    name: str
+    source: str
+    """The path of the data, or its kind if it has no path."""
+    digest: str
+    """Fingerprint of the content."""
+    profile: Mapping[str, object]
+    """The number of rows, the shape of a row and the number of classes."""
+    context: Context
+    signature: Mapping[str, object] | None = None
+    """The type of a row, as `quorate.data.signature` writes it; None in journals of earlier versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A finished bundle to log as a model and to register. Earlier versions wrote only `uid`, `bundle` and `name`."""
+
+    kind: ClassVar[str] = "model"
+    uid: str
+    bundle: str
+    """The path of the bundle, as in `ArtifactRecord`."""
+    name: str
+    """The name of the registered model."""
+    run: str = ""
+    """The name of the run folder."""
+    note: str = ""
+    """Markdown text for the page of the model version."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Metrics of the run to show with the model version."""
+    pictures: tuple[str, ...] = ()
+    """Paths of pictures of the run, as in `ArtifactRecord`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRecord:
+    """A view that lists the members of a run folder, the best one first."""
+
+    kind: ClassVar[str] = "ranking"
+    uid: str
+    run: str
+    """The name of the run folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndRecord:
+    """The end of a run."""
+
+    kind: ClassVar[str] = "end"
+    uid: str
+    status: Status
+    end_ms: int
+    """End time in milliseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRecord:
+    """The last record of a journal."""
+
+    kind: ClassVar[str] = "close"
+
+
+Record = (
+    HeaderRecord
+    | RunRecord
+    | MetricsRecord
+    | TagsRecord
+    | ArtifactRecord
+    | DatasetRecord
+    | ModelRecord
+    | RankingRecord
+    | EndRecord
+    | CloseRecord
+)
