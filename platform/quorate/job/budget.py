@@ -242,11 +242,12 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
 
     quickest = min(plan.runs, key=work.estimates.least_seconds)
     what = f"an epoch of {quickest.label}" if epochs_of(quickest) else quickest.label
+    for_quorum = in_all(seconds_to_quorum(plan, work, need=need, share=shares))
     return (
         f"the budget of {format_duration(budget.seconds)} is too short: the quorum (one fold of {need} of the "
-        f"{len(plan.labels)} members) needs about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))}, "
-        f"and the smallest ensemble ({what}) about {in_all(work.estimates.least_seconds(quickest))}; finished work is "
-        "kept, so start again with a longer budget to continue"
+        f"{len(plan.labels)} members) needs about {for_quorum}, and the smallest ensemble ({what}) about "
+        f"{in_all(work.estimates.least_seconds(quickest))}; finished work is kept, so start again with a longer budget "
+        "to continue"
     )
 
 

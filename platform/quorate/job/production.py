@@ -35,8 +35,8 @@ class Production:
     tests: Mapping[str, Proba] = field(default_factory=dict)
     """Predictions by the key of the fit task."""
     note: str = ""
-    """How these models differ from all fold models, and which figures still come from the fold models; empty if they are
-    the fold models."""
+    """How these models differ from all fold models, and which figures still come from the fold models; empty if they
+    are the fold models."""
 
     def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
         """Probabilities (M, n, K) of the test rows, averaged over each member's models.

@@ -45,9 +45,9 @@ def section(run: RunData, values: Values) -> Section | None:
     return Section(
         "cost",
         "Fewer members, less cost",
-        "Members are removed one by one. Each step removes the member with the smallest rise of the log-loss per second "
-        "saved. The combiner is fitted again each time, with cross-fitting. If the interval of the "
-        "difference to the full ensemble contains 0, these rows show no difference in quality.",
+        "Members are removed one by one. Each step removes the member with the smallest rise of the log-loss per "
+        "second saved. The combiner is fitted again each time, with cross-fitting. If the interval of the difference "
+        "to the full ensemble contains 0, these rows show no difference in quality.",
         list(_remarks(run, values, steps)),
         {"steps": steps, "charts": charts},
     )
