@@ -116,7 +116,9 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         test=test,
         facts=tuple(_facts(board, manifest, known.spec, provenance, oof, test)),
         recipe=Reproduction(
-            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_reproduction(board, manifest, provenance))
+            _job_text(folder, known.spec),
+            tuple(_commands(folder)),
+            tuple(_provenance_facts(board, manifest, provenance)),
         ),
         curves=recorded_curves(folder) if provenance else {},
         combiner=combiner,
@@ -220,7 +222,7 @@ def _training_rows(manifest: BundleManifest | None, oof: Split) -> int:
     return manifest.data.rows if manifest else len(oof)
 
 
-def _reproduction(
+def _provenance_facts(
     board: Leaderboard, manifest: BundleManifest | None, provenance: Provenance | None
 ) -> Iterator[tuple[str, str]]:
     if manifest:
