@@ -156,15 +156,14 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Train, calibrate and combine the members.
 
-        `X` is an array of numbers (n, columns), with NaN for missing values; a data frame, in which text
-        columns are categories; or uint8 images (n, H, W) or (n, H, W, C). `y` (n,) are labels of a type
-        that can be sorted. `sample_weight` (n,) are the weights of the rows in training; a row of weight 0
-        is left out everywhere. With `groups` (n,), no group is in both the training and the validation
-        rows of a fold. With `time` (n,), numbers or dates, models predict only rows that are later than
-        their training rows.
+        `X` is an array of numbers (n, columns), with NaN for missing values; a data frame, in which text columns are
+        categories; or uint8 images (n, H, W) or (n, H, W, C). `y` (n,) are labels of a type that can be sorted.
+        `sample_weight` (n,) are the weights of the rows in training; a row of weight 0 is left out everywhere. With
+        `groups` (n,), no group is in both the training and the validation rows of a fold. With `time` (n,), numbers or
+        dates, models predict only rows that are later than their training rows.
 
-        Raises `ValueError` for input that cannot be used, and `quorate.job.ensemble.JobFailed` if fewer
-        members are trained than the quorum requires.
+        Raises `ValueError` for input that cannot be used, and `quorate.job.ensemble.JobFailed` if fewer members are
+        trained than the quorum requires.
         """
         labels = _checked_labels(self, y)
         rows = self._check_rows(X, fitting=True)

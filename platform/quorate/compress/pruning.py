@@ -35,7 +35,8 @@ from quorate.plan.planner import recipes_of
 from quorate.runs.folder import RunFolder, tested_members
 
 MOST_ROWS = 20_000
-"""Maximum number of rows for the value of members; of more rows, a sample is drawn with the seed of the job."""
+"""Maximum number of rows for the value of members; of more rows, a sample is drawn with the seed of the job. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,10 @@ from quorate.training.augment import Augment
 from quorate.training.views import ViewedImages
 
 VIEWS = 10
+"""Default number of augmented views per image. An assumption, not a measurement."""
 IN_MEMORY = 2 << 30
-"""Maximum size in bytes of views that are kept in memory; larger ones are drawn again in each epoch."""
+"""Maximum size in bytes of views that are kept in memory; larger ones are drawn again in each epoch. An
+assumption, not a measurement."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of views that the ensemble has predicted, and their total number."""

@@ -37,7 +37,8 @@ from quorate.training.curves import with_labels
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
 """Names in a leaderboard of what the end of a job can leave out."""
 ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
-"""From this number of common rows, or this fraction of all rows, another member is worth more than further rows."""
+"""From this number of common rows, or this fraction of all rows, another member helps more than further rows.
+Assumptions, not measurements."""
 
 _CLOSING = {"local": 1.5, "ray": 3.0}
 """Seconds to write the run's files and to end the workers and this process."""
@@ -53,13 +54,14 @@ _RAY = 9.0
 processes as cores it took 19 s, and the start before it 9 s."""
 _SLOWEST, _MOST = 4.0, 0.25
 """The largest slowdown that is assumed for the constants above, and the largest fraction of the budget that they can
-reserve for the end of a job."""
+reserve for the end of a job. Assumptions, not measurements."""
 _FOR_PICTURES = 0.04
-"""Largest fraction of the budget that is reserved for plots."""
+"""Largest fraction of the budget that is reserved for plots (an assumption)."""
 _REUSED = 0.02
 """Seconds to pack a reused fit task into the bundle. For the others, the time that keeping them took is used."""
 _SAFETY = 1.5
-"""Combining can take this many times as long as its rehearsal, because workers that were given up can still be busy."""
+"""Combining can take this many times as long as its rehearsal, because workers that were given up can still be busy
+(an assumption)."""
 
 
 @dataclass

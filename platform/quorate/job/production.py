@@ -23,7 +23,7 @@ from quorate.training.context import Hardware
 from quorate.training.stopping import as_loss
 
 WATCHED = 500
-"""Number of training rows of a refit on which its curves are computed."""
+"""Number of training rows of a refit on which its curves are computed (an assumption)."""
 
 
 @dataclass(frozen=True)

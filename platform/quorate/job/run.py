@@ -45,7 +45,7 @@ from quorate.tracking.shipper_process import Shipper, default_uri, start_shipper
 __all__ = ["JobFailed", "Options", "run_job"]
 
 _WAIT_FOR_SHIPPER = 30.0
-"""Maximum number of seconds to wait until MLflow has received the last records."""
+"""Maximum number of seconds to wait until MLflow has received the last records (an assumption)."""
 
 
 @dataclass(frozen=True)

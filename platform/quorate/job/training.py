@@ -39,7 +39,8 @@ from quorate.training.context import Metrics
 from quorate.training.soundness import difference
 
 _PACKING = 1.5
-"""Time to read, verify and write the files of a result into the bundle, as a multiple of the time to keep them."""
+"""Time to read, verify and write the files of a result into the bundle, as a multiple of the time to keep them (an
+assumption)."""
 
 
 @dataclass

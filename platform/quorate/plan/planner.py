@@ -20,7 +20,8 @@ from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import HubError, hub_digest
 
 _FEATURE_ROWS = 512
-"""Rows per feature task: few enough for an even load of the workers and a small loss when a task is stopped."""
+"""Rows per feature task: few enough for an even load of the workers and a small loss when a task is stopped (an
+assumption)."""
 
 
 class PlanError(ValueError):

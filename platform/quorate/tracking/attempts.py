@@ -25,9 +25,10 @@ OUTAGES = {
 }
 """Error codes of temporary failures: the same call succeeds later, or after a person has fixed the server."""
 PATIENCE = 5
-"""Attempts at a call that fails while the server answers others, for example because its artifact store is down."""
+"""Attempts at a call that fails while the server answers others, for example because its artifact store is down (an
+assumption)."""
 FIRST_PAUSE = 0.5
-"""Seconds before the second attempt; each further pause is twice as long."""
+"""Seconds before the second attempt; each further pause is twice as long (an assumption)."""
 
 
 class UnreachableError(RuntimeError):

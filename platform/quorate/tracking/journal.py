@@ -33,7 +33,7 @@ from quorate.tracking.records import (
 
 NAME = "journal.jsonl"
 CHUNK = 1 << 18
-"""Largest number of bytes of one `read`, unless a single line is longer."""
+"""Largest number of bytes of one `read`, unless a single line is longer (an assumption)."""
 
 log = logging.getLogger(__name__)
 

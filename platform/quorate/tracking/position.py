@@ -11,6 +11,7 @@ from typing import Any
 
 NAME = "shipped.json"
 VERSION = 1
+"""Version of `shipped.json`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from quorate.tracking.delivery import Delivery
 
 INTERVAL = 1.0
-"""Seconds between two batches."""
+"""Seconds between two batches (an assumption)."""
 LONGEST_PAUSE = 30.0
-"""Longest pause in seconds between two attempts at a server that is down; the pauses are 1, 2, 4, ..."""
+"""Longest pause in seconds between two attempts at a server that is down; the pauses are 1, 2, 4, ... (an
+assumption)"""
 TRIES = 3
-"""Attempts of one pass without `--follow`."""
+"""Attempts of one pass without `--follow` (an assumption)."""
 LOCK_WAIT = 5.0
-"""Seconds that one pass waits for another shipper of the same folder."""
+"""Seconds that one pass waits for another shipper of the same folder (an assumption)."""
 IN_THE_WAY = (
     "MLFLOW_RUN_ID",
     "MLFLOW_EXPERIMENT_ID",
