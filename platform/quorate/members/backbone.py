@@ -39,6 +39,7 @@ _SIZES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384,
 timm."""
 
 
+# The default of `batch_size` is an assumption, not a measurement.
 class Backbone(Spec):
     """A frozen network of timm whose pooled features members learn from."""
 

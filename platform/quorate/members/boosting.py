@@ -28,6 +28,8 @@ def _patience_alone(value: object) -> object:
     return value["patience"] if isinstance(value, Mapping) and value.keys() == {"patience"} else value
 
 
+# `learning_rate` and `held_out` have the defaults of scikit-learn's gradient boosting (`validation_fraction`). The
+# defaults of `iterations` and `patience` are assumptions, not measurements.
 class BoostingParams(LearnerParams):
     """Parameters of boosted trees."""
 

@@ -24,6 +24,7 @@ _MISSING = -1
 """Code of a missing or unknown category."""
 
 
+# The defaults are those of CatBoost.
 class CatboostParams(PackageParams):
     needs_package: ClassVar[str] = "catboost"
     kind: Literal["catboost"] = "catboost"

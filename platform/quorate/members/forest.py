@@ -14,6 +14,7 @@ from quorate.members.learner import Learner, LearnerParams
 from quorate.registry.parameter_names import named
 
 
+# `min_samples_leaf` has scikit-learn's default. The default of `trees` is an assumption, not a measurement.
 class ForestParams(LearnerParams):
     """Parameters of forests."""
 

@@ -18,6 +18,7 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The defaults are those of scikit-learn.
 class GradientBoostingParams(BoostingParams):
     kind: Literal["gradient_boosting"] = "gradient_boosting"
     leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "max_leaf_nodes"))

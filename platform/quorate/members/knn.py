@@ -15,6 +15,7 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The default of `neighbours` is an assumption, not a measurement.
 class KnnParams(LearnerParams):
     kind: Literal["knn"] = "knn"
     neighbours: int = Field(15, ge=1, validation_alias=named("neighbours", "neighbors", "n_neighbors"))

@@ -19,6 +19,7 @@ from quorate.registry.parameter_names import named
 _MODEL = "model.txt"
 
 
+# The defaults are those of LightGBM.
 class LightgbmParams(PackageParams):
     needs_package: ClassVar[str] = "lightgbm"
     kind: Literal["lightgbm"] = "lightgbm"

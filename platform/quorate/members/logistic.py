@@ -15,6 +15,7 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The default of `max_iter` is an assumption, not a measurement.
 class LogisticParams(LearnerParams):
     kind: Literal["logistic"] = "logistic"
     C: float = Field(1.0, gt=0)

@@ -15,6 +15,7 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The default of `smoothing` is an assumption, not a measurement.
 class NaiveBayesParams(LearnerParams):
     kind: Literal["naive_bayes"] = "naive_bayes"
     smoothing: float = Field(1e-3, gt=0, le=1e3, validation_alias=named("smoothing", "var_smoothing"))

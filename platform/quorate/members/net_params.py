@@ -42,6 +42,8 @@ def _with_patience(value: object) -> object:
     return {"patience": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+# The defaults of `epochs`, `batch_size`, `lr` and `weight_decay` are assumptions, not measurements. Other parts are off
+# by default.
 class NetParams(WeightingParams):
     kind: Literal["net"] = "net"
     arch: kind_of(ARCHS)  # type: ignore[valid-type]

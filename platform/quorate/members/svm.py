@@ -15,6 +15,7 @@ from quorate.members.learner import Learner, LearnerParams
 from quorate.registry import MEMBERS
 
 
+# `C` and `degree` have scikit-learn's defaults. The default of `calibration_folds` is an assumption, not a measurement.
 class SvmParams(LearnerParams):
     kind: Literal["svm"] = "svm"
     C: float = Field(1.0, gt=0)

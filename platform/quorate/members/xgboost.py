@@ -21,6 +21,7 @@ from quorate.registry.parameter_names import named
 _MODEL = "model.json"
 
 
+# The defaults are those of XGBoost.
 class XgboostParams(PackageParams):
     needs_package: ClassVar[str] = "xgboost"
     kind: Literal["xgboost"] = "xgboost"

@@ -202,6 +202,8 @@ def _first_problem(error: ValidationError | InvalidParams, model: type[BaseModel
     return f"{'.'.join(map(str, place))}: {text}" if place else text
 
 
+# 5 folds are usual (Hastie, Tibshirani and Friedman, 2009, section 7.10.1). The defaults of `fraction` and `auto_rows`
+# are assumptions, not measurements.
 class ValidationSpec(Spec):
     """How the training rows are split into folds."""
 
@@ -220,6 +222,7 @@ class ValidationSpec(Spec):
     end like the test rows."""
 
 
+# The default of `members` is an assumption, not a measurement.
 class QuorumSpec(Spec):
     """How many members and folds the ensemble requires."""
 
@@ -262,6 +265,7 @@ class ProductionSpec(Spec):
         return self
 
 
+# The defaults of `retries`, `lost_workers` and `checkpoint_seconds` are assumptions, not measurements.
 class ExecutionSpec(Spec):
     """Where fit tasks run and how failures are handled."""
 

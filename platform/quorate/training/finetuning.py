@@ -14,6 +14,7 @@ from quorate.registry import Spec
 from quorate.training.backbone import head_parameters, stages_of
 
 
+# The defaults of `stage_epochs` and `backbone_lr` are assumptions, not measurements.
 class Finetune(Spec):
     """How a network that starts from pretrained weights is trained."""
 

@@ -18,6 +18,7 @@ Weights = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+# A momentum of 0.9 is usual.
 class SgdParams(TimedParams):
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -60,6 +61,7 @@ class Sgd:
         )
 
 
+# The defaults are those of torch.
 class AdagradParams(KindParams):
     kind: Literal["adagrad"] = "adagrad"
     lr_decay: float = Field(0.0, ge=0, le=1)
@@ -88,6 +90,7 @@ class Adagrad:
         )
 
 
+# The defaults are those of torch.
 class AdadeltaParams(KindParams):
     kind: Literal["adadelta"] = "adadelta"
     rho: float = Field(0.9, ge=0, lt=1)
@@ -108,6 +111,7 @@ class Adadelta:
         return torch.optim.Adadelta(weights, lr=lr, rho=params.rho, eps=params.eps, weight_decay=weight_decay)
 
 
+# The defaults are those of torch.
 class RmspropParams(KindParams):
     kind: Literal["rmsprop"] = "rmsprop"
     alpha: float = Field(0.99, ge=0, lt=1)
@@ -139,6 +143,7 @@ class Rmsprop:
         )
 
 
+# The defaults are those of torch.
 class MomentsParams(KindParams):
     """Parameters of `adam` and `adamw`."""
 

@@ -62,6 +62,7 @@ class TimedParams(KindParams):
         """Raise `ValueError` if the parameters are impossible with this number of epochs."""
 
 
+# The default of `warmup_start` is an assumption, not a measurement.
 class ScheduleParams(TimedParams):
     warmup: int = Field(0, ge=0)
     """Epochs at the beginning in which the learning rate rises linearly to the schedule's first learning rate; the

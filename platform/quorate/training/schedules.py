@@ -29,6 +29,7 @@ class Constant:
         return with_warmup(ConstantLR(optimizer, factor=1.0, total_iters=0), params, optimizer, steps=steps)
 
 
+# `factor` is the default of torch's `StepLR`. The default of `every` is an assumption, not a measurement.
 class StepParams(ScheduleParams):
     kind: Literal["step"] = "step"
     every: int = Field(10, ge=1)
@@ -55,6 +56,7 @@ class Step:
         return with_warmup(falling, params, optimizer, steps=steps)
 
 
+# The default of `factor` is an assumption, not a measurement.
 class ExponentialParams(ScheduleParams):
     kind: Literal["exponential"] = "exponential"
     factor: float = Field(0.9, gt=0, lt=1)
@@ -72,6 +74,7 @@ class Exponential:
         return with_warmup(ExponentialLR(optimizer, gamma=params.factor ** (1 / steps)), params, optimizer, steps=steps)
 
 
+# The default of `half` is an assumption, not a measurement.
 class InverseTimeParams(ScheduleParams):
     kind: Literal["inverse_time"] = "inverse_time"
     half: float = Field(5, gt=0, le=100_000)
@@ -177,6 +180,7 @@ def cycle_ends(epochs: int, cycles: int) -> list[int]:
     return [epochs * (cycle + 1) // cycles for cycle in range(cycles)]
 
 
+# The defaults are those of torch's `OneCycleLR`.
 class OneCycleParams(ScheduleParams):
     kind: Literal["one_cycle"] = "one_cycle"
     rise: float = Field(0.3, gt=0, lt=1)

@@ -14,6 +14,7 @@ from quorate.registry import Spec
 Metric = Literal["loss", "accuracy", "precision", "recall"]
 
 
+# The default of `patience` is an assumption, not a measurement.
 class EarlyStopping(Spec):
     """Stop when a validation metric has not improved for a while; the best epoch's weights are restored."""
 

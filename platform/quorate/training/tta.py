@@ -17,6 +17,7 @@ _SEED = 0x7A55
 """Seed of the first pass; the other passes use the following numbers, the same in every prediction."""
 
 
+# The default of `passes` is an assumption, not a measurement.
 class Tta(Spec):
     """Predict several variants of each image and average."""
 

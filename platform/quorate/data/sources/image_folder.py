@@ -27,6 +27,7 @@ _NAMED = 20
 """Number of corrupt files in a message."""
 
 
+# The default of `in_memory` is an assumption, not a measurement.
 class ImageFolderParams(DataParams):
     kind: Literal["image_folder"] = "image_folder"
     train: ExistingPath

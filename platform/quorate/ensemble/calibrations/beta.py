@@ -18,6 +18,7 @@ from quorate.ensemble.metrics import SMALLEST_PROBA
 from quorate.registry import CALIBRATIONS, KindParams
 
 
+# The default of `ridge` is an assumption, not a measurement.
 class BetaParams(KindParams):
     kind: str = "beta"
     ridge: float = Field(default=1.0, ge=0)

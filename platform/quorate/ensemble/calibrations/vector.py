@@ -16,6 +16,7 @@ from quorate.ensemble.calibrator import Calibration, Calibrator
 from quorate.registry import CALIBRATIONS, KindParams
 
 
+# The default of `ridge` is an assumption, not a measurement.
 class VectorParams(KindParams):
     kind: str = "vector"
     ridge: float = Field(default=10.0, ge=0)

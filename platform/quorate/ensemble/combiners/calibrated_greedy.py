@@ -15,6 +15,7 @@ from quorate.ensemble.selection import greedy_selection
 from quorate.registry import COMBINERS
 
 
+# The default of `rounds` and its range are assumptions, not measurements.
 class CalibratedGreedyParams(WeighingParams):
     kind: str = "calibrated_greedy"
 

@@ -21,6 +21,7 @@ from quorate.ensemble.selection import greedy_selection
 from quorate.registry import COMBINERS
 
 
+# The defaults of `rounds` and `diversity` are assumptions, not measurements.
 class DiverseGreedyParams(WeighingParams):
     kind: str = "diverse_greedy"
 

@@ -28,6 +28,7 @@ MOST_ROWS = 20_000
 assumption, not a measurement."""
 
 
+# The strengths of `ridge` are assumptions, not measurements.
 class StackingParams(KindParams):
     kind: str = "stacking"
 

@@ -12,6 +12,7 @@ from quorate.training.contracts import Architecture
 from quorate.training.normalization import Norm, norm_layers
 
 
+# The default of `width` is an assumption, not a measurement.
 class SmallCnnParams(KindParams):
     kind: Literal["small_cnn"] = "small_cnn"
     width: int = Field(32, ge=1, le=1024)

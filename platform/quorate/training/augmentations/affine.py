@@ -13,6 +13,7 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The defaults are assumptions, not measurements.
 class AffineParams(KindParams):
     kind: Literal["affine"] = "affine"
     degrees: float = Field(10, ge=0, le=180)

@@ -13,6 +13,7 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The default of `strength` is an assumption, not a measurement.
 class ColorParams(KindParams):
     kind: Literal["color"] = "color"
     strength: float = Field(0.2, ge=0, le=1)

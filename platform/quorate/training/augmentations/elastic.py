@@ -13,6 +13,7 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# `alpha` has torchvision's default.
 class ElasticParams(KindParams):
     kind: Literal["elastic"] = "elastic"
     alpha: float = Field(50, gt=0, le=10_000)

@@ -13,6 +13,7 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The defaults are those of torchvision's `RandomErasing`.
 class EraseParams(KindParams):
     kind: Literal["erase"] = "erase"
     probability: float = Field(0.5, gt=0, le=1)

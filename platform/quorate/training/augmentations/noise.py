@@ -11,6 +11,7 @@ from quorate.registry import AUGMENTATIONS, KindParams
 from quorate.training.contracts import Augmentation
 
 
+# The default of `deviation` is an assumption, not a measurement.
 class NoiseParams(KindParams):
     kind: Literal["noise"] = "noise"
     deviation: float = Field(0.05, gt=0, le=1)

@@ -16,6 +16,7 @@ LEVELS = 31
 """Number of magnitudes, counted from 0 to 30 as by Cubuk et al. (2020)."""
 
 
+# The defaults are those of torchvision's `RandAugment`.
 class RandAugmentParams(KindParams):
     kind: Literal["randaugment"] = "randaugment"
     magnitude: int = Field(9, ge=0, lt=LEVELS)

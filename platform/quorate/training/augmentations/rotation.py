@@ -14,6 +14,7 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The default of `degrees` is an assumption, not a measurement.
 class RotationParams(KindParams):
     kind: Literal["rotation"] = "rotation"
     degrees: float = Field(15, gt=0, le=180)

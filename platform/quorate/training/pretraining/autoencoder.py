@@ -17,6 +17,7 @@ _CHANNELS, _LEAST_SIDE = 64, 4
 """Number of channels and shorter side of the decoder's first feature map. Assumptions, not measurements."""
 
 
+# The defaults are assumptions, not measurements.
 class AutoencoderParams(PretrainParams):
     kind: Literal["autoencoder"] = "autoencoder"
     masked: float = Field(0.25, ge=0, lt=1)

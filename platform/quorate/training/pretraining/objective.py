@@ -12,6 +12,7 @@ from quorate.registry import KindParams
 from quorate.registry.parameter_names import named
 
 
+# The defaults are assumptions, not measurements.
 class PretrainParams(KindParams):
     """Parameters of every pretraining."""
 

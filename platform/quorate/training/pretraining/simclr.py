@@ -15,6 +15,8 @@ from quorate.training.pretraining.objective import Objective, PretrainParams
 from quorate.training.pretraining.views import ViewSettings
 
 
+# `temperature` is that of SimCLR for CIFAR-10 (Chen et al., 2020, appendix B.9). The other defaults are assumptions,
+# not measurements.
 class SimclrParams(PretrainParams):
     kind: Literal["simclr"] = "simclr"
     temperature: float = Field(0.5, gt=0, le=10)
