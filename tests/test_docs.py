@@ -24,7 +24,7 @@ from scipy.stats import multivariate_normal
 from quorate.cli import app
 from quorate.data.dataset import Dataset
 from quorate.data.source import DataParams, RoleParams, TestSplit
-from quorate.data.tables import TableParams
+from quorate.data.table_files import TableParams
 from quorate.data.weighting import WeightingParams
 from quorate.ensemble.combiner import CalibratingParams
 from quorate.execution.events import Fitted

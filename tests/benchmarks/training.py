@@ -73,7 +73,7 @@ def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], 
         torch.manual_seed(0)
         member = Net(params, signature=data.signature, n_classes=10)
         network = (
-            first_network(member.params, shape=member._shape(), n_classes=member.n_classes, run=_Run(numerics))
+            first_network(member.params, shape=member._shape(), n_classes=member.n_classes, context=_Run(numerics))
             .to(memory_format=torch.channels_last)
             .train()
         )

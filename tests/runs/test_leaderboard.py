@@ -202,7 +202,7 @@ def test_a_leaderboard_does_not_change_and_its_changes_are_copies(tmp_path: Path
     with pytest.raises(ValidationError):
         board.seconds = 1.0  # type: ignore[misc]
     later = board.with_budget(LeaderboardBudget.model_validate(BUDGET))
-    later = later.with_ending(used_seconds=599.9, left_out=("pictures",))
+    later = later.with_closing(used_seconds=599.9, left_out=("pictures",))
     later = later.with_train_dev(TrainDevScores(**SCORES, rows=40), {"svm": SplitScores(**SCORES)})
 
     assert board.budget is None and board.ensemble.train_dev is None

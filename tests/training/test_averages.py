@@ -123,7 +123,7 @@ def test_rows_that_are_sorted_by_class_do_not_narrow_the_statistics_of_an_averag
     run = PlainRun(numerics=Numerics(batch_size=20))
 
     asked = recipe(swa=Swa(start=0))
-    trained = fit_network(network, train=labelled(data), valid=labelled(data), n_classes=3, recipe=asked, run=run)
+    trained = fit_network(network, train=labelled(data), valid=labelled(data), n_classes=3, recipe=asked, context=run)
 
     whole = feed.batch(torch.arange(60)).flatten(1).var(0).mean()
     sorted_batches = torch.stack([feed.batch(rows).flatten(1).var(0) for rows in torch.arange(60).split(20)]).mean()

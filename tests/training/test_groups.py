@@ -11,7 +11,7 @@ from quorate.plan.planner import PlanError
 from quorate.registry import ARCHS, OPTIMIZERS
 from quorate.training.groups import parameter_groups
 from quorate.training.own import adopt_optimizer
-from quorate.training.pace import schedule_of
+from quorate.training.schedule_stepper import schedule_of
 from quorate.training.schedules import OneCycleParams
 
 

@@ -55,7 +55,7 @@ def linear() -> nn.Module:
 def fit(network: nn.Module, asked: LoopSettings, run: PlainRun | None = None, *, valid: Dataset = VALID):
     world = run if run is not None else PlainRun(numerics=Numerics(batch_size=60))
     return fit_network(
-        network, train=labelled(TRAIN), valid=labelled(valid), n_classes=3, recipe=asked, run=world
+        network, train=labelled(TRAIN), valid=labelled(valid), n_classes=3, recipe=asked, context=world
     ).history
 
 

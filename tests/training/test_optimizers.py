@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from quorate.registry import OPTIMIZERS
-from quorate.training.pace import schedule_of
+from quorate.training.schedule_stepper import schedule_of
 from quorate.training.schedules import ConstantParams
 
 Vector = NDArray[np.float64]

@@ -109,7 +109,7 @@ def test_a_backbone_that_joins_later_is_there_from_the_first_rate_on() -> None:
         valid=(feed, labels),
         n_classes=10,
         recipe=recipe,
-        run=PlainRun(numerics=numerics),
+        context=PlainRun(numerics=numerics),
     )
 
     assert asked == [6, 6, 6]  # ten batches are three epochs of four, each as the last one of the job
@@ -144,7 +144,7 @@ def test_each_batch_is_trained_at_its_rate_and_groups_keep_their_proportion() ->
         valid=(feed, labels),
         n_classes=10,
         recipe=recipe,
-        run=PlainRun(numerics=numerics),
+        context=PlainRun(numerics=numerics),
     )
 
     np.testing.assert_allclose([rate for rate, _ in seen], rates)

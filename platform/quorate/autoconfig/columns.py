@@ -17,7 +17,7 @@ from quorate.autoconfig.source import DataLocation
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
 from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
-from quorate.data.tables import reason_to_ignore
+from quorate.data.table_files import reason_to_ignore
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 

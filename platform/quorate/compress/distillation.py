@@ -19,7 +19,7 @@ from quorate.data.table import Table
 from quorate.diagnostics.first_fold import DetachedContext
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.crossfit import SPLITS, crossfitted_temperature, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
@@ -264,7 +264,7 @@ class _TrainedNetwork:
         test = run.context.test if run.test is not None else None
         temperature = fit_temperature(proba=raw, y=held.y)
         seed = derive_seed(run.job.spec.seed, NAME, "temperature")
-        parts = list(parts_of(held.y, splits=SPLITS, seed=seed, dependence=Dependence(held.groups, held.time)))
+        parts = list(parts_of(held.y, splits=CROSSFIT_PARTS, seed=seed, dependence=Dependence(held.groups, held.time)))
         return cls(
             name=who,
             network=member,

@@ -15,7 +15,7 @@ from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import FoldsError, latest_rows, learnable_rows, whole_groups
 from quorate.ensemble.arrays import Floats, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.crossfit import SPLITS, crossfitted_temperature, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll, rounded, row_nll, scores
 from quorate.ensemble.soup import GreedySoup, greedy_soup
@@ -70,7 +70,9 @@ def make_soup(
     temperature = fit_temperature(proba=raw, y=y)
     seed = derive_seed(run.job.spec.seed, NAME, "temperature")
     dependence = Dependence(data.groups, data.time).take(rows)
-    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence)))
+    calibrated = crossfitted_temperature(
+        raw, y, list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
+    )
     tested = run.test is not None and test is not None
     on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
     compared = list(_compared(run, chosen, soups, on_test))

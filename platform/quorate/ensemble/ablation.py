@@ -10,7 +10,7 @@ import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import SPLITS, Split, crossfitted, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, Split, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import paired_difference
@@ -77,7 +77,7 @@ class Ablation:
         dependence: Dependence = INDEPENDENT,
     ) -> Ablation:
         """Create it with the parts of the rows that `assemble` uses for the same labels, seed and dependence."""
-        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
+        parts = list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
         return cls(proba, y, combiner, parts, seed, dependence)
 
     def estimate(self, members: Sequence[int]) -> EnsembleEstimate:

@@ -18,7 +18,7 @@ from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibrated, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, single_member
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import SPLITS, Split, crossfitted, crossfitted_temperature, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, Split, crossfitted, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll, row_nll, scores
 from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
@@ -66,17 +66,17 @@ def assemble(
 ) -> Assembly:
     """Combine members with out-of-fold probabilities (M, N, K) on the rows in `mask` (M, N), for labels (N,).
 
-    There are `SPLITS` cross-fitting parts, or fewer if the rarest class has fewer rows. `names` are the members' names
-    in messages. `dependence` gives the rows that must be in the same part. Only `learnable` (N,) rows
-    count; by default all of them. If the class of a row was in no training row of its fold, every member is wrong on
-    that row, and a better member is more wrong, so such rows must not count. Raises ValueError if too few rows, or not
-    all classes, are covered by every member.
+    There are `CROSSFIT_PARTS` cross-fitting parts, or fewer if the rarest class has fewer rows. `names` are the
+    members' names in messages. `dependence` gives the rows that must be in the same part. Only `learnable` (N,)
+    rows count; by default all of them. If the class of a row was in no training row of its fold, every member is
+    wrong on that row, and a better member is more wrong, so such rows must not count. Raises ValueError if too few
+    rows, or not all classes, are covered by every member.
     """
     names = names or [f"member {number}" for number in range(len(proba))]
     rows = _counting_rows(mask, y, names, learnable)
     covered, labels = (proba, y) if rows.all() else (proba.compress(rows, axis=1), y[rows])
     dependence = dependence.take(rows)
-    parts = list(parts_of(labels, splits=SPLITS, seed=seed, dependence=dependence))
+    parts = list(parts_of(labels, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
     fit = combiner.fit_dependent
     estimate = crossfitted(fit, proba=covered, y=labels, parts=parts, seed=seed, dependence=dependence)
     objective = combiner.objective

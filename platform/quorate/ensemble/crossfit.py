@@ -28,7 +28,7 @@ class Fits(Protocol):
     def __call__(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> FittedModel: ...
 
 
-SPLITS = 5
+CROSSFIT_PARTS = 5
 """Number of cross-fitting parts, if the rarest class has as many rows: 5 is usual for cross-validation (Hastie,
 Tibshirani and Friedman 2009, section 7.10.1)."""
 

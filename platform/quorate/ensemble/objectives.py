@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quorate.ensemble import metrics
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.evaluation import by_class
+from quorate.ensemble.breakdown import by_class
 from quorate.ensemble.ranking import rank, roc_auc
 
 Objective = Literal["nll", "brier", "accuracy", "balanced_accuracy", "macro_f1", "auc"]

@@ -133,7 +133,7 @@ def open_executor(
     return executor
 
 
-def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: ClosingTime, *, reused: int) -> float:
+def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, closing: ClosingTime, *, reused: int) -> float:
     """Number of seconds that the job needs after training; `reused` is the number of reused fit tasks."""
     members, test = len(plan.labels), plan.context.test
     combining = combining_seconds(
@@ -144,9 +144,9 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: Cl
     )
     curves = {task.member for task in plan.tasks if epochs_of(task)}
     pictures = _A_MEMBER * (len(curves) + bool(curves)) + (1 if test is None else 2)
-    drawing = min(ending.slow * _PICTURE * pictures, _FOR_PICTURES * budget.seconds)
-    aside = ending.slow * train_dev_seconds(plan)
-    rest = min(ending.closing + drawing + aside, _MOST * budget.seconds)
+    drawing = min(closing.slow * _PICTURE * pictures, _FOR_PICTURES * budget.seconds)
+    aside = closing.slow * train_dev_seconds(plan)
+    rest = min(closing.closing + drawing + aside, _MOST * budget.seconds)
     return _SAFETY * combining + _REUSED * reused + rest
 
 
@@ -258,7 +258,7 @@ def budget_part(
 ) -> LeaderboardBudget:
     """The leaderboard's `budget`: what was left out or stopped.
 
-    `tested` (M,) are the members that have predicted the test rows. `with_ending` adds what the end of the job leaves
+    `tested` (M,) are the members that have predicted the test rows. `with_closing` adds what the end of the job leaves
     out.
     """
     folds, tasks = plan.context.folds.folds, {task.key: task for task in plan.tasks}
@@ -283,10 +283,10 @@ def budget_part(
     )
 
 
-def with_ending(board: Leaderboard, ending: ClosingTime) -> Leaderboard:
+def with_closing(board: Leaderboard, closing: ClosingTime) -> Leaderboard:
     """The leaderboard with what the end of the job has left out, and with the time that it has used by now."""
-    assert ending.budget is not None
-    return board.with_ending(used_seconds=round(ending.budget.used(), 1), left_out=tuple(ending.left_out))
+    assert closing.budget is not None
+    return board.with_closing(used_seconds=round(closing.budget.used(), 1), left_out=tuple(closing.left_out))
 
 
 def _stopped(fit: Fit) -> StoppedTask:

@@ -19,10 +19,10 @@ from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
-from quorate.job.ending import Ending
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
+from quorate.job.outcome import JobOutcome
 from quorate.job.planning import plan_job
 from quorate.job.production import production_models
 from quorate.job.tracker import Tracker
@@ -104,9 +104,9 @@ def run_job(
             gathered = production.answers(plan, gathered)
             if ensemble.assembly.reason:
                 console.print(ensemble.assembly.reason, style="yellow", markup=False, highlight=False)
-            ending = Ending(job, plan, work, gathered, there, ensemble, production)
+            outcome = JobOutcome(job, plan, work, gathered, there, ensemble, production)
             return finish(
-                ending, folder, results, tracker, closing, console, started=started, pictures=options.pictures
+                outcome, folder, results, tracker, closing, console, started=started, pictures=options.pictures
             )
 
 

@@ -67,13 +67,13 @@ class BackboneFeatures:
 
 
 def fit_any_features(
-    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, run: TaskContext
+    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, context: TaskContext
 ) -> Features:
     """Create the features of the training rows `x`: of a backbone if there is one, otherwise pixels or columns."""
     if backbone is None:
         return fit_features(x, standardize=standardize, encoding=encoding)
     assert not isinstance(x, Table), "inputs are checked earlier"
-    extract = extractor(backbone, x.shape, _weights_for(x, backbone, run), backbone.numerics(x.shape))
+    extract = extractor(backbone, x.shape, _weights_for(x, backbone, context), backbone.numerics(x.shape))
     matrix = vectors_of(x, extract)
     scaler, width = _fit_scaler(matrix, standardize), extract.width
     if scaler is not None:
@@ -118,13 +118,13 @@ def vectors_of(x: Inputs, extract: Extractor) -> Matrix:
     return known[extract.identity]
 
 
-def _weights_for(x: Images, backbone: Backbone, run: TaskContext) -> bytes:
+def _weights_for(x: Images, backbone: Backbone, context: TaskContext) -> bytes:
     """Return the network's tensors: stored with the images, or made from the weights file of the job."""
     if isinstance(x, ExtractedImages):
         for found in x.found:
             if found.backbone == backbone:
                 return found.weights
-    file = run.asset(backbone.weights) if isinstance(backbone.weights, Path) else None
+    file = context.asset(backbone.weights) if isinstance(backbone.weights, Path) else None
     return prepare(backbone, x.shape, weights=file)
 
 

@@ -58,7 +58,7 @@ class Member(Protocol):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         """Estimate the seconds of one fit on one core, for rows that `numerics` accepts."""
 
-    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         """Learn from `train`; `valid` may be used to decide when to stop."""
 
     def predict_proba(self, x: Inputs) -> Proba:

@@ -116,8 +116,8 @@ class Boosting(Learner):
     def read_booster(self, folder: Path) -> None:
         super().read_model(folder, {})
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
-        p, seed = self.params, run.seed % 2**31
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, context: TaskContext) -> None:
+        p, seed = self.params, context.seed % 2**31
         self._classes, y = np.unique(train.y, return_inverse=True)
         kept, held = np.arange(len(y)), np.arange(0)
         if p.patience is not None:
@@ -128,7 +128,7 @@ class Boosting(Learner):
         def part(rows: NDArray[np.int64]) -> BoostingRows:
             return BoostingRows(x[rows], y[rows], None if weight is None else weight[rows])
 
-        self.boost(part(kept), part(held) if len(held) else None, seed=seed, threads=run.numerics.threads)
+        self.boost(part(kept), part(held) if len(held) else None, seed=seed, threads=context.numerics.threads)
 
     def write_model(self, folder: Path) -> dict[str, Any]:
         self.write_booster(folder)

@@ -73,9 +73,9 @@ class Learner(Member):
         """Return an unfitted estimator with `predict_proba`, for training labels `y`."""
         raise AssertionError("each kind makes its own")
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, context: TaskContext) -> None:
         """Fit `self.model` on the features `x` of the rows `train`, with weights `weight` (N,)."""
-        y, seed = train.y, run.seed % 2**32
+        y, seed = train.y, context.seed % 2**32
         if self.params.sampling:
             rows = balanced_rows(y, seed=seed)
             x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
@@ -113,18 +113,18 @@ class Learner(Member):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         raise AssertionError("each kind has its own")
 
-    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         started = time.perf_counter()
         p = self.params
         self.features = fit_any_features(
-            train.x, p.features, standardize=p.standardize, encoding=self.encoding, run=run
+            train.x, p.features, standardize=p.standardize, encoding=self.encoding, context=context
         )
         x = self.features(train.x)
-        with threadpool_limits(run.numerics.threads):
-            self.learn(x, train, weight=row_weights(train, self.params), run=run)
+        with threadpool_limits(context.numerics.threads):
+            self.learn(x, train, weight=row_weights(train, self.params), context=context)
             figures = self._figures("train", x, train.y) | self._figures("valid", self.features(valid.x), valid.y)
         self.history = [figures | {"seconds": time.perf_counter() - started}]
-        run.report(self.history[0], dict)
+        context.report(self.history[0], dict)
         return self
 
     def predict_proba(self, x: Inputs) -> Proba:

@@ -30,8 +30,8 @@ from quorate.training.context import Hardware, Numerics, TaskContext
 from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing
 from quorate.training.loop import History, LoopSettings, TrainingResult, fit_network, predict
-from quorate.training.pace import schedule_of
 from quorate.training.pretraining.phase import PretrainingResult, pretrain
+from quorate.training.schedule_stepper import schedule_of
 from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
@@ -79,20 +79,20 @@ class Net(Member):
     def pretraining_cost(cls, params: NetParams, *, signature: Signature, rows: int) -> float:
         return pretraining_cost(params, signature=signature, rows=rows)
 
-    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
-        torch.set_num_threads(run.numerics.threads)
-        torch.manual_seed(run.seed)
+    def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
+        torch.set_num_threads(context.numerics.threads)
+        torch.manual_seed(context.seed)
         if isinstance(train.x, Table):
             self.features = self._columns(train.x)
-        network = first_network(self.params, shape=self._shape(), n_classes=self.n_classes, run=run)
+        network = first_network(self.params, shape=self._shape(), n_classes=self.n_classes, context=context)
         if not isinstance(train.x, Table):
             self.features = PixelFeatures(self._standardizer(network, train.x), train.x.signature)
-        device = torch.device(run.numerics.device)
-        memory = torch.channels_last if run.numerics.memory_format == "channels_last" else torch.contiguous_format
+        device = torch.device(context.numerics.device)
+        memory = torch.channels_last if context.numerics.memory_format == "channels_last" else torch.contiguous_format
         network.to(device=device, memory_format=memory)  # type: ignore[call-overload]
-        self.network, self._device = network, run.numerics
-        phase = self._pretrain(network, train, run)
-        self.history, self.finished, run = phase.history, phase.whole, phase.run
+        self.network, self._device = network, context.numerics
+        phase = self._pretrain(network, train, context)
+        self.history, self.finished, context = phase.history, phase.whole, phase.run
         if phase.stopped:
             return self
         if ARCHS.reference(self.params.arch.kind) is not None:
@@ -122,11 +122,11 @@ class Net(Member):
         )
         trained = self.loop(
             network,
-            train=(self._feed(train.x), labels_of(train, run.numerics)),
-            valid=(self._feed(valid.x), labels_of(valid, run.numerics)),
+            train=(self._feed(train.x), labels_of(train, context.numerics)),
+            valid=(self._feed(valid.x), labels_of(valid, context.numerics)),
             n_classes=self.n_classes,
             recipe=recipe,
-            run=run,
+            context=context,
         )
         self.history, self._others = phase.history + trained.history, trained.others
         return self
@@ -231,15 +231,15 @@ class Net(Member):
         member.network = network.to(memory_format=memory).eval()
         return member
 
-    def _pretrain(self, network: nn.Module, train: Dataset, run: TaskContext) -> PretrainingResult:
+    def _pretrain(self, network: nn.Module, train: Dataset, context: TaskContext) -> PretrainingResult:
         """What is learned without labels, from the fold's training images and the job's unlabelled ones."""
         p, shape = self.params, self._shape()
         if p.pretrain is None or isinstance(shape, TableShape):
-            return PretrainingResult([], run)
-        images = [train.x] if run.unlabelled is None else [train.x, run.unlabelled]
+            return PretrainingResult([], context)
+        images = [train.x] if context.unlabelled is None else [train.x, context.unlabelled]
         feeds = [self._feed(part) for part in images]
         rows = len(train) * p.epochs
-        return pretrain(network, params=p.pretrain, feeds=feeds, shape=shape, training_rows=rows, run=run)
+        return pretrain(network, params=p.pretrain, feeds=feeds, shape=shape, training_rows=rows, context=context)
 
     def _standardizer(self, network: nn.Module, images: Images) -> Standardizer:
         if self.params.standardize != "auto":

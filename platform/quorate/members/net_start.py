@@ -18,7 +18,7 @@ from quorate.training.shapes import Shape
 from quorate.training.weights import load_weights, read_weights
 
 
-def first_network(params: NetParams, *, shape: Shape, n_classes: int, run: TaskContext) -> nn.Module:
+def first_network(params: NetParams, *, shape: Shape, n_classes: int, context: TaskContext) -> nn.Module:
     """The network before training: new, or with the weights that the parameters name."""
     p, arch = params, ARCHS.get(params.arch.kind)
     if p.weights is None:
@@ -27,7 +27,7 @@ def first_network(params: NetParams, *, shape: Shape, n_classes: int, run: TaskC
         return fresh
     if p.weights == "hub":
         return from_hub(p.arch, shape=shape, n_classes=n_classes, dropout=p.dropout)
-    weights = read_weights(run.asset(Path(p.weights)))
+    weights = read_weights(context.asset(Path(p.weights)))
     if arch.loads_weights:
         network: nn.Module = arch.pretrained(
             p.arch,

@@ -80,10 +80,10 @@ class Sklearn(SavedLearner):
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
         return build(self.params.estimator, seed=seed)
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, context: TaskContext) -> None:
         if weight is not None:
             _check_weighs(self.estimator(seed=0, y=train.y), self.params.estimator)
-        super().learn(x, train, weight=weight, run=run)
+        super().learn(x, train, weight=weight, context=context)
 
 
 def _check_weighs(estimator: Any, recipe: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from quorate.ensemble.evaluation import Reliability
+from quorate.ensemble.breakdown import Reliability
 from quorate.ensemble.metrics import confusion_matrix
 
 mpl.use("Agg")

@@ -247,7 +247,7 @@ class Leaderboard(_Record):
         """The leaderboard of a job with a budget."""
         return self.model_copy(update={"budget": budget})
 
-    def with_ending(self, *, used_seconds: float, left_out: tuple[str, ...]) -> Self:
+    def with_closing(self, *, used_seconds: float, left_out: tuple[str, ...]) -> Self:
         """The leaderboard with the time that the job has used by now, and what its end left out."""
         assert self.budget is not None
         return self.with_budget(self.budget.model_copy(update={"used_seconds": used_seconds, "left_out": left_out}))

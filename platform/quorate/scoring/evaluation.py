@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quorate.bundle import Bundle
-from quorate.ensemble.evaluation import by_class, confident_mistakes
+from quorate.ensemble.breakdown import by_class, confident_mistakes
 from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
 from quorate.scoring.inputs import unreadable_files

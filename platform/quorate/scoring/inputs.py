@@ -19,7 +19,7 @@ from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_images, read_signature
 from quorate.data.table import Table
-from quorate.data.tables import read_table
+from quorate.data.table_files import read_table
 from quorate.errors import UserError
 
 Chunk = tuple[list[str], Inputs]

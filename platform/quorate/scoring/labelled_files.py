@@ -20,7 +20,7 @@ from quorate.data.roles import RoleError, groups_of
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
-from quorate.data.tables import typed_rows
+from quorate.data.table_files import typed_rows
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.scoring.inputs import (

@@ -165,7 +165,7 @@ class TrainingResult:
 
 
 def fit_network(
-    network: nn.Module, *, train: Labelled, valid: Labelled, n_classes: int, recipe: LoopSettings, run: TaskContext
+    network: nn.Module, *, train: Labelled, valid: Labelled, n_classes: int, recipe: LoopSettings, context: TaskContext
 ) -> TrainingResult:
     """Train `network` in place.
 
@@ -173,14 +173,14 @@ def fit_network(
     run is told to stop: then the best weights so far are used, and averages are computed on first use. Raises
     `Diverged`.
     """
-    batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), run.numerics.batch_size))
+    batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), context.numerics.batch_size))
     steps = -(-batches // recipe.accumulate)
-    training = Training(network, n_classes=n_classes, recipe=recipe, steps=steps, seed=run.seed)
-    if run.restored is not None:
-        training.restore(run.restored)
+    training = Training(network, n_classes=n_classes, recipe=recipe, steps=steps, seed=context.seed)
+    if context.restored is not None:
+        training.restore(context.restored)
     stopping = recipe.early_stopping
-    mixed = training_order(train[1], seed=run.seed, epoch=recipe.epochs)  # rows may be sorted by class
-    rows = split_batches(mixed, run.numerics.batch_size)
+    mixed = training_order(train[1], seed=context.seed, epoch=recipe.epochs)  # rows may be sorted by class
+    rows = split_batches(mixed, context.numerics.batch_size)
 
     def others() -> dict[str, Weights]:
         return training.averages.weights(network, lambda: map(train[0].batch, rows)) | training.snapshots
@@ -193,11 +193,11 @@ def fit_network(
     while signal is not Signal.STOP and training.epoch < recipe.epochs:
         if stopping and training.epoch - training.best.epoch > stopping.patience:
             break
-        signal = _train_epoch(training, train, recipe, run)
+        signal = _train_epoch(training, train, recipe, context)
         if signal is Signal.STOP:
             break
         figures = training.tally.figures("train") | evaluate(
-            network, *valid, n_classes=n_classes, numerics=run.numerics
+            network, *valid, n_classes=n_classes, numerics=context.numerics
         )
         figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": training.tally.norm()}
         figures |= {"seconds": training.seconds()}
@@ -205,7 +205,7 @@ def fit_network(
         if isinstance(training.schedule, WatchesEpochs):
             training.schedule.end_epoch(figures)
         better = training.close_epoch(figures, recipe)
-        signal = run.report(figures, training.state, so_far if better and recipe.so_far is not None else None)
+        signal = context.report(figures, training.state, so_far if better and recipe.so_far is not None else None)
 
     found = others() if signal is not Signal.STOP else None  # before the best weights: both see the same random state
     if training.best.weights and (stopping or signal is Signal.STOP):
@@ -213,12 +213,12 @@ def fit_network(
     return TrainingResult(training.history, others if found is None else lambda: found)
 
 
-def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run: TaskContext) -> Signal:
+def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, context: TaskContext) -> Signal:
     """Train the batches of one epoch from `training.step` on; return STOP if a report was answered with it."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
     batches = split_batches(
-        training.order(labels, balanced=recipe.balanced, parts=recipe.parts), run.numerics.batch_size
+        training.order(labels, balanced=recipe.balanced, parts=recipe.parts), context.numerics.batch_size
     )
     network.train()
     if recipe.prepare is not None:
@@ -231,7 +231,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run:
             x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
             if (mixed := _mixed(x, y, rows, recipe, training)) is not None:
                 x, y = mixed.x, mixed.y
-            with autocast(run.numerics):
+            with autocast(context.numerics):
                 logits = network(x)
             loss = _loss(logits, y, rows, recipe, mixed)
             (loss if len(rows) == total else loss * (len(rows) / total)).backward()
@@ -245,7 +245,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run:
         training.averages.after_step(network)
         training.tally.add_step(norm)
         training.step += len(together)
-        if training.step < len(batches) and run.report(None, training.state) is Signal.STOP:
+        if training.step < len(batches) and context.report(None, training.state) is Signal.STOP:
             return Signal.STOP
     return Signal.CONTINUE
 

@@ -141,7 +141,7 @@ def sweep_network(
     valid: Labelled,
     n_classes: int,
     recipe: LoopSettings,
-    run: TaskContext,
+    context: TaskContext,
 ) -> RangeTest:
     """Train `network` with the training loop, one batch at each learning rate; `lr` is that of the recipe's optimizer.
 
@@ -150,7 +150,7 @@ def sweep_network(
     network is tested.
     """
     sweep, rows = Sweep(rates), len(train[0])
-    watched = _Watched(run, sweep, rows)
+    watched = _Watched(context, sweep, rows)
 
     def rising(optimizer: Optimizer, epochs: int, steps: int) -> LambdaLR:
         return LambdaLR(optimizer, lambda step: float(rates[min(step, len(rates) - 1)]) / lr)
@@ -162,7 +162,7 @@ def sweep_network(
     changes: dict[str, Any] = {"early_stopping": None, "swa": None, "snapshots": (), "prepare": prepare}
     tested = replace(recipe, epochs=len(rates), schedule=rising, **changes)
     try:
-        fit_network(network, train=train, valid=valid, n_classes=n_classes, recipe=tested, run=watched)
+        fit_network(network, train=train, valid=valid, n_classes=n_classes, recipe=tested, context=watched)
     except Diverged:
         if not sweep.diverged:
             sweep.add(math.inf)
@@ -172,8 +172,8 @@ def sweep_network(
 class _Watched:
     """A run context that reads each batch's loss from the state for a checkpoint, and ends with the sweep."""
 
-    def __init__(self, run: TaskContext, sweep: Sweep, rows: int) -> None:
-        self._run, self._sweep, self._rows = run, sweep, rows
+    def __init__(self, context: TaskContext, sweep: Sweep, rows: int) -> None:
+        self._run, self._sweep, self._rows = context, sweep, rows
         self._sum = self._seen = 0.0
 
     @property

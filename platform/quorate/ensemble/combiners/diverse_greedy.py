@@ -14,7 +14,7 @@ from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Combiner, WeighingParams, with_final_calibration
-from quorate.ensemble.crossfit import SPLITS, crossfitted, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll
 from quorate.ensemble.selection import greedy_selection
@@ -56,7 +56,7 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
     def _losses(
         self, choices: Sequence[float], proba: Proba, y: Labels, seed: int, dependence: Dependence
     ) -> list[float]:
-        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
+        parts = list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
         losses = []
         for choice in choices:
 

@@ -18,7 +18,7 @@ from quorate.ensemble.choice import simplest_within_one_error
 from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.combiners.geometric import Geometric
-from quorate.ensemble.crossfit import SPLITS, crossfitted, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
 from quorate.registry import COMBINERS, KindParams
@@ -64,7 +64,7 @@ class Stacking(Combiner[StackingParams]):
         if len(y) > MOST_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(len(y), MOST_ROWS, replace=False))
             proba, y, dependence = proba[:, rows], y[rows], dependence.take(rows)
-        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
+        parts = list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
         losses = []
         for ridge in ridges:
 

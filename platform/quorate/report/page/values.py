@@ -16,7 +16,7 @@ from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import SPLITS, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import Z
 from quorate.registry import KindParams
@@ -135,7 +135,7 @@ def _taken_away(
 
 def best_single(run: RunData) -> BestMember:
     """The best member of the leaderboard, compared with the ensemble."""
-    oof, parts = run.oof, list(parts_of(run.oof.y, splits=SPLITS, seed=run.seed, dependence=run.oof.dependence))
+    oof, parts = run.oof, list(parts_of(run.oof.y, splits=CROSSFIT_PARTS, seed=run.seed, dependence=run.oof.dependence))
     temperatures = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
     found = assemble.best_single(oof.proba, oof.y, parts, "nll", temperatures)
     lead = estimated(oof.ensemble, oof).against(estimated(found.proba, oof))

@@ -68,27 +68,29 @@ def pretrain(
     feeds: Sequence[Feed],
     shape: tuple[int, int, int],
     training_rows: int,
-    run: TaskContext,
+    context: TaskContext,
 ) -> PretrainingResult:
     """Pretrain `network` without its head in place, by the kind of `params`, on the images of `feeds`.
 
     With a deadline it ends early enough for all epochs of a training on `training_rows` rows. Raises `Diverged`.
     """
-    if run.restored is not None and run.restored.get("phase") != "pretraining":
-        before: History = run.restored.get("pretrained", [])
-        return PretrainingResult(before, _After(run, before, restored=run.restored))
+    if context.restored is not None and context.restored.get("phase") != "pretraining":
+        before: History = context.restored.get("pretrained", [])
+        return PretrainingResult(before, _After(context, before, restored=context.restored))
     pool = JoinedFeeds(feeds)
     passes = PRETRAININGS.get(params.kind).passes
     with without_head(network) as encoder:
         width = feature_width(encoder, pool.batch(torch.arange(min(2, len(pool)))))
         objective: Objective = PRETRAININGS.get(params.kind).build(params, encoder=encoder, width=width, shape=shape)
-        objective.to(run.numerics.device)
-        progress = _Progress(objective, params, steps=_steps(len(pool), params), seed=run.seed)
-        if run.restored is not None:
-            progress.restore(run.restored)
-        signal, cut = _train(progress, pool, run, reserve=lambda pace: pace / passes * training_rows)
+        objective.to(context.numerics.device)
+        progress = _Progress(objective, params, steps=_steps(len(pool), params), seed=context.seed)
+        if context.restored is not None:
+            progress.restore(context.restored)
+        signal, cut = _train(progress, pool, context, reserve=lambda pace: pace / passes * training_rows)
         left = copy.deepcopy(progress.state()) if cut else None
-    return PretrainingResult(progress.history, _After(run, progress.history, kept=left), signal is Signal.STOP, not cut)
+    return PretrainingResult(
+        progress.history, _After(context, progress.history, kept=left), signal is Signal.STOP, not cut
+    )
 
 
 class _Progress:
@@ -151,7 +153,7 @@ class _Progress:
 
 
 def _train(
-    progress: _Progress, pool: JoinedFeeds, run: TaskContext, *, reserve: Callable[[float], float]
+    progress: _Progress, pool: JoinedFeeds, context: TaskContext, *, reserve: Callable[[float], float]
 ) -> tuple[Signal, bool]:
     """Train the remaining epochs; return STOP if a report was answered with it, and whether the deadline ended it.
 
@@ -162,7 +164,7 @@ def _train(
         batches = split_batches(progress.order(len(pool)), progress.params.batch_size)
         progress.objective.train()
         for rows in batches[progress.step :]:
-            with autocast(run.numerics):
+            with autocast(context.numerics):
                 loss = progress.objective.loss(pool.batch(rows), progress.generator)
             progress.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -173,22 +175,22 @@ def _train(
             done += len(rows)
             if progress.step == len(batches):
                 break
-            if run.report(None, progress.state) is Signal.STOP:
+            if context.report(None, progress.state) is Signal.STOP:
                 return Signal.STOP, False
-            if _must_end(run, reserve((time.monotonic() - begun) / done)):
+            if _must_end(context, reserve((time.monotonic() - begun) / done)):
                 return Signal.CONTINUE, True
         figures = _figures(progress, len(pool))
         progress.close_epoch(figures)
-        if run.report(figures, progress.state) is Signal.STOP:
+        if context.report(figures, progress.state) is Signal.STOP:
             return Signal.STOP, False
         last = progress.epoch == progress.params.epochs
-        if not last and _must_end(run, reserve((time.monotonic() - begun) / max(done, 1))):
+        if not last and _must_end(context, reserve((time.monotonic() - begun) / max(done, 1))):
             return Signal.CONTINUE, True
     return Signal.CONTINUE, False
 
 
-def _must_end(run: TaskContext, reserve: float) -> bool:
-    return run.deadline is not None and time.monotonic() + reserve >= run.deadline
+def _must_end(context: TaskContext, reserve: float) -> bool:
+    return context.deadline is not None and time.monotonic() + reserve >= context.deadline
 
 
 def _figures(progress: _Progress, rows: int) -> dict[str, float]:
@@ -213,10 +215,10 @@ class _After:
     """
 
     def __init__(
-        self, run: TaskContext, pretrained: History, *, restored: State | None = None, kept: State | None = None
+        self, context: TaskContext, pretrained: History, *, restored: State | None = None, kept: State | None = None
     ) -> None:
-        self._run, self._pretrained, self._kept = run, pretrained, kept
-        self.seed, self.numerics, self.restored = run.seed, run.numerics, restored
+        self._run, self._pretrained, self._kept = context, pretrained, kept
+        self.seed, self.numerics, self.restored = context.seed, context.numerics, restored
 
     @property
     def deadline(self) -> float | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.ensemble.arrays import Labels, Proba
+from quorate.ensemble.breakdown import reliability
 from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibration_error import BrierParts, brier_parts, classwise_ece
-from quorate.ensemble.evaluation import reliability
 from quorate.ensemble.metrics import ECE_BINS, ece
 from quorate.ensemble.paired import Z
 from quorate.report.page.run import RunData

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from quorate.ensemble.evaluation import by_class
+from quorate.ensemble.breakdown import by_class
 from quorate.ensemble.intervals import wilson
 from quorate.ensemble.metrics import confusion_matrix
 from quorate.report.page.heat import Cell, level

@@ -18,7 +18,7 @@ from quorate.data.source import DataError, OpenedData, TestSplit
 from quorate.data.sources.csv import Csv, CsvParams
 from quorate.data.sources.parquet import Parquet, ParquetParams
 from quorate.data.table import Table
-from quorate.data.tables import read_table
+from quorate.data.table_files import read_table
 from quorate.errors import UserError
 from quorate.spec import load_job
 from quorate.spec.file import SpecError

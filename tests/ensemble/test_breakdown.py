@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_fscore_support
 
-from quorate.ensemble.evaluation import by_class, confident_mistakes, reliability
+from quorate.ensemble.breakdown import by_class, confident_mistakes, reliability
 from quorate.ensemble.metrics import confusion_matrix, ece
 
 

@@ -18,7 +18,7 @@ from quorate.spec import Job
 
 
 @dataclass(frozen=True)
-class Ending:
+class JobOutcome:
     """The results of a job from which its run folder is written."""
 
     job: Job
