@@ -11,9 +11,10 @@ import pandas as pd
 from quorate.data.dataset import Dataset
 from quorate.data.in_memory import as_inputs, infer_inputs
 from quorate.data.labels import encode_labels, plain_labels
-from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out
+from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, origin_of
 from quorate.errors import UserError
 from quorate.registry.own_code import OwnCodeError, describe_error
+from quorate.spec import TestOrigin
 from quorate.spec.own_params import own_values, params_of, require_class
 
 _FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.OpenedData"
@@ -24,6 +25,9 @@ class SplitParams(DataParams):
 
     test: TestSplit | None = None
     """`{fraction: 0.2}` of the rows; leave it out if the function returns test rows."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
 
 class OwnData:

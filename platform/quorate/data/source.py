@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from quorate.data.file_settings import FileSettings
 from quorate.data.folds import FoldsError, latest_rows, whole_groups
 from quorate.data.roles import RoleError, groups_of, times_of, weights_of
 from quorate.errors import UserError
-from quorate.registry import KindParams, Spec
+from quorate.registry import Spec
+from quorate.spec import DatasetParams, TestOrigin
 
 
 class DataError(UserError):
@@ -39,7 +41,12 @@ class TestSplit(Spec):
     """Random state of scikit-learn's `train_test_split`."""
 
 
-class DataParams(KindParams):
+def origin_of(test: Path | TestSplit | None) -> TestOrigin:
+    """Return where the test rows come from, for the key `test` of a data kind."""
+    return "none" if test is None else "held out" if isinstance(test, TestSplit) else "separate"
+
+
+class DataParams(DatasetParams):
     """The parameters that all data kinds take."""
 
     limit: int | None = Field(None, ge=2)

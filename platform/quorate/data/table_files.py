@@ -21,11 +21,11 @@ from quorate.data.labels import class_positions
 from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.signature import ColumnKind, TableSignature
-from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, read_roles
+from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, origin_of, read_roles
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
-from quorate.spec import ExistingPath
+from quorate.spec import ExistingPath, TestOrigin
 
 
 def _as_text(value: object) -> object:
@@ -52,6 +52,9 @@ class TableParams(RoleParams):
     """Kinds of columns whose values look like another kind; `ignore` leaves a column out."""
     missing: tuple[Text, ...] = MISSING
     """Texts that mean a missing value."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
     def file_settings(self) -> FileSettings:
         return replace(super().file_settings(), label=self.label, missing=self.missing)

@@ -99,6 +99,18 @@ Seconds = Annotated[
 """A number of seconds, or text such as `20m`."""
 
 
+TestOrigin = Literal["separate", "held out", "none"]
+"""Where the test rows of a job come from: another source than the training rows, the training rows, or nowhere."""
+
+
+class DatasetParams(KindParams):
+    """The parameters of a data kind, as far as a job file is checked by them."""
+
+    def test_origin(self) -> TestOrigin:
+        """Return where the test rows come from; a kind whose parameters decide this overrides it."""
+        return "separate"
+
+
 class MemberParams(KindParams):
     """The parameters that members of every kind take."""
 
@@ -337,9 +349,10 @@ class JobSpec(Spec):
     @field_validator("validation")
     @classmethod
     def _train_dev_has_a_test_from_elsewhere(cls, validation: ValidationSpec, info: ValidationInfo) -> ValidationSpec:
-        test = getattr(info.data.get("data"), "test", "elsewhere")
-        if validation.train_dev and not isinstance(test, str | Path):
-            found = "there are no test rows" if test is None else "the test rows are a part of the training rows"
+        data = info.data.get("data")  # absent if it is invalid
+        origin = data.test_origin() if isinstance(data, DatasetParams) else "separate"
+        if validation.train_dev and origin != "separate":
+            found = "there are no test rows" if origin == "none" else "the test rows are a part of the training rows"
             raise ValueError(
                 f"train_dev: {validation.train_dev:g} requires a test set that is separate from the training rows, "
                 f"but {found}; name a file in data.test, or leave train_dev out"

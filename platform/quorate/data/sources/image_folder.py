@@ -19,9 +19,9 @@ from quorate.data.folders import PictureFolder, class_folders, listed, pictures_
 from quorate.data.images import ImageError, read_image
 from quorate.data.labels import encode_labels
 from quorate.data.roles import groups_of
-from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled
+from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled, origin_of
 from quorate.registry import DATASETS
-from quorate.spec import Bytes, ExistingPath
+from quorate.spec import Bytes, ExistingPath, TestOrigin
 
 _NAMED = 20
 """Number of corrupt files in a message."""
@@ -48,6 +48,9 @@ class ImageFolderParams(DataParams):
     """A regular expression that is searched in each file's path below `train`; its first group is the row's group."""
     unlabelled: ExistingPath | None = None
     """A folder with additional images without class labels, in subfolders or not."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
     def file_settings(self) -> FileSettings:
         return FileSettings(groups=self.groups, on_corrupt=self.on_corrupt, resize=self.resize)

@@ -16,9 +16,18 @@ from quorate.data.file_settings import FileSettings
 from quorate.data.in_memory import as_images
 from quorate.data.labels import LabelCoding, LabelError, coding_of, encode_labels, plain_labels
 from quorate.data.signature import ImageSignature
-from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
+from quorate.data.source import (
+    DataError,
+    OpenedData,
+    RoleParams,
+    TestSplit,
+    hold_out,
+    note_unlabelled,
+    origin_of,
+    read_roles,
+)
 from quorate.registry import DATASETS
-from quorate.spec import ExistingPath
+from quorate.spec import ExistingPath, TestOrigin
 
 
 class NpzParams(RoleParams):
@@ -35,6 +44,9 @@ class NpzParams(RoleParams):
     """A text file with one class name per line; integer labels are positions in it."""
     unlabelled: ExistingPath | None = None
     """An archive with additional images without class labels, in an array of the same name."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
     def file_settings(self) -> FileSettings:
         return replace(super().file_settings(), images=self.images, labels=self.labels)
