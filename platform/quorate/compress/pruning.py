@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.bundle import (
-    KNOWN,
     LOSSES,
     UNSEEN,
     Bundle,
@@ -119,14 +118,12 @@ def prune(folder: RunFolder, found: PruningPath, step: PrunedEnsemble, out: Path
             names, assembly.combination.weights, assembly.combination.temperatures, strict=True
         )
     )
-    places = [place for member in members for place in member.folds]
+    places = tuple(f"{place}/" for member in members for place in member.folds)
     files = {
         name: (folder.bundle / name).read_bytes()
         for name in manifest.files
-        if any(name.startswith(f"{place}/") for place in places)
+        if not name.startswith("members/") or name.startswith(places)
     }
-    if KNOWN in manifest.files:
-        files[KNOWN] = (folder.bundle / KNOWN).read_bytes()
     files |= {
         LOSSES: losses_file(assembly.row_losses, rows.dependence.groups),
         UNSEEN: unseen_file(assembly.crossfit_proba, assembly.rows, rows.y),
