@@ -104,7 +104,7 @@ def test_a_job_below_its_quorum_for_want_of_time_ends_with_code_1(command, here,
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "the job failed: no quorum" in captured.err
-    assert "would take about 2 h 30 min in all" in captured.err.replace("\n", " ")
+    assert "the smallest ensemble (slow) about 2 h 30 min" in captured.err.replace("\n", " ")
 
 
 def test_the_clock_begins_with_the_process():
