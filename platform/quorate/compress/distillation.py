@@ -136,9 +136,7 @@ def distill(
         return _TrainedNetwork.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
     more = run.context.unlabelled
-    student = train(
-        NAME, targets.data, student_loop, None if targets.views else more
-    )  # views include the unlabelled images
+    student = train(NAME, targets.data, student_loop, None if targets.views else more)  # views include these images
     plain = train("plain", data.take(fold.train), fit_network, more) if settings.plain else None
     compared = [*_teachers(run, fold.valid), *(_row(each) for each in (student, plain) if each)]
     files = files_of(cast(Member, student.network))
