@@ -50,13 +50,13 @@ DEFAULT_MEMBERS: dict[str, Members] = {
         "forest": "random_forest",
     },
 }
-"""Default members by kind of rows: few, fast on one core, and different from each other."""
+"""Default members for tables and for images: few members that are fast on one core and differ from each other."""
 
 
 class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """An ensemble of diverse classifiers, combined and calibrated by their out-of-fold predictions.
 
-    It runs the same job as `quorate train`, by default in this process and without files that remain on disk.
+    It runs the same job as `quorate train`, by default in this process and without leaving files on disk.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return {key: value for key, value in state.items() if key != "_bundle"}  # its files are in the state
+        return {key: value for key, value in state.items() if key != "_bundle"}  # the state contains its files instead
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -265,7 +265,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return validate_data(self, X, reset=fitting, dtype=kind, ensure_all_finite="allow-nan")
 
     def _as_fitted(self, X: Any) -> Inputs:
-        """Convert rows to the fitted signature; columns of checked data frames are taken by position."""
+        """Convert checked rows to the fitted signature; the columns of data frames are matched by position."""
         signature = self.bundle_.signature
         rows = X
         if isinstance(signature, TableSignature) and not is_image_array(as_array(X)):
@@ -275,7 +275,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return as_inputs(rows, signature)
 
     def _job(self, signature: Signature) -> Job:
-        """Return the job of these parameters; raises `SpecError`, a `ValueError` that names all invalid ones."""
+        """Return the job with these parameters; raises `SpecError`, a `ValueError` that lists all invalid ones."""
         if self.tracking and self.folder is None:
             raise ValueError(
                 "tracking=True needs folder=: the files that are sent to MLflow must stay there until they arrive"
@@ -323,7 +323,8 @@ def _has_categories(signature: Signature) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a parameter to the form of a parsed job file: dictionaries, and descriptions of classifiers."""
+    """Convert a parameter to the form of a parsed job file; mappings become dictionaries, and classifiers become
+    descriptions."""
     if isinstance(value, BaseEstimator):
         return {"kind": "sklearn", "estimator": describe(value)}
     if not isinstance(value, Mapping):
@@ -356,7 +357,7 @@ def _with_fitting_folds(job: Job, data: Dataset, classes: NDArray[Any]) -> Job:
 
 
 def _warn_of_lost(board: Leaderboard) -> None:
-    """Say which members are not whole, and why."""
+    """Warn about members that are missing or incomplete, with their status."""
     lost = {row.name: row.status for row in board.members if row.status != "ok"}
     if failed := [f"{name} ({status})" for name, status in lost.items() if status in ("failed", "diverged")]:
         warnings.warn(f"the ensemble does not contain {', '.join(failed)}; verbose=True shows why", stacklevel=3)

@@ -1,4 +1,4 @@
-"""Load the ensemble of a finished run into a Python program."""
+"""Load the ensemble of a finished run in Python."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Ensemble:
         return np.array(self.bundle.class_names)
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
-        """Return probabilities (n, K); raises `ValueError` for rows unlike the training rows in type or shape."""
+        """Return probabilities (n, K); raises `ValueError` for rows that differ from the training rows in type or
+        shape."""
         return self._answers(x).proba
 
     def predict(self, x: Any) -> NDArray[np.str_]:
@@ -62,7 +63,7 @@ class Ensemble:
         """Return a mask (n, K) of the classes in each row's conformal set.
 
         A set contains the true class with a probability of at least `coverage`; with `by_class`, this holds for the
-        rows of each class. Raises `ValueError` for a bundle without statistics of unseen rows.
+        rows of each class. Raises `ValueError` for a bundle without the calibration statistics that this requires.
         """
         asked = UncertaintyOptions(coverage=coverage, by_class=by_class)
         asked.check()
@@ -81,7 +82,7 @@ class Ensemble:
         return self.bundle.predict(rows, uncertainty=uncertainty)
 
     def _scored(self, rows: InputRows, *, uncertainty: bool) -> ScoredRows:
-        """Predict files; raises `UserError` if one cannot be read, because results have the order of the files."""
+        """Predict files. Raises `UserError` if one cannot be read, because results are in the order of the files."""
         answers = ask(self.bundle, rows, uncertainty=uncertainty)
         if rows.unreadable:
             raise UserError(unreadable_files(rows.unreadable, len(answers.names) + len(rows.unreadable)))
@@ -109,7 +110,7 @@ def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble
 
 
 def _leaderboard(folder: Path, bundle: Bundle) -> pd.DataFrame:
-    """The leaderboard of the bundle's run; if that is elsewhere, the values that the bundle has."""
+    """The leaderboard of the bundle's run; if the run folder is not available, the values in the bundle."""
     path = folder.parent / BOARD
     if path.is_file():
         board = Leaderboard.read(path)

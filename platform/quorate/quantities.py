@@ -34,7 +34,7 @@ def read_seconds(text: str) -> float:
 
 
 def format_bytes(count: float) -> str:
-    """Format bytes in the largest unit that gives at least 1, such as `1.5 GiB`."""
+    """Format bytes in the largest unit in which the number is at least 1, such as `1.5 GiB`."""
     for unit in _UNITS[:-1]:
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -43,7 +43,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Format seconds in the largest unit that gives at least 2: `45 s`, `12 min`, `3.5 h`, `12 d`."""
+    """Format seconds in the largest unit in which the number is at least 2: `45 s`, `12 min`, `3.5 h`, `12 d`."""
     for name, length, digits in (("d", 86400, 0), ("h", 3600, 1), ("min", 60, 0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.{digits}f} {name}"

@@ -16,7 +16,7 @@ from quorate.data.sources.npz import Header, objects_error, read_headers, read_i
 from quorate.errors import UserError
 
 MOST_ROWS = 300_000
-"""Maximum number of images that are hashed, to limit the time of `quorate init`. An assumption, not a measurement."""
+"""Maximum number of images to hash, to limit the time of `quorate init`. An assumption, not a measurement."""
 
 _LABELS = ("labels", "train", "y")
 """Usual names of label arrays, most reliable first."""
@@ -101,7 +101,7 @@ def _find(path: Path) -> tuple[str, str]:
 
 
 def _best(arrays: list[Header], words: tuple[str, ...]) -> Header | None:
-    """The array whose name equals or contains the first matching word of `words`; otherwise the first array."""
+    """The array whose name equals or contains one of `words`, tried in order; the first array if none matches."""
     for word in words:
         for match in (lambda name, word=word: name == word, lambda name, word=word: word in name.lower()):
             if found := [array for array in arrays if match(array.name)]:
@@ -110,7 +110,7 @@ def _best(arrays: list[Header], words: tuple[str, ...]) -> Header | None:
 
 
 def _class_names(path: Path, labels: np.ndarray) -> list[str] | None:
-    """The names in `path`, if it has one for each integer label; otherwise None."""
+    """The class names in the file `path` if they cover all integer labels; otherwise None."""
     if labels.dtype.kind not in "iu" or not path.is_file() or not len(labels):
         return None
     try:

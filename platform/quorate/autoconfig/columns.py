@@ -25,17 +25,18 @@ LABELS = ("label", "labels", "target", "class", "y", "outcome", "income", "speci
 """Usual names of label columns, most reliable first."""
 
 MANY = 100
-"""A label of whole numbers is a quantity, not classes, if it has more different values than this and fewer than
-`_FEW_ROWS` rows of each. An assumption, not a measurement."""
+"""Integer labels with more distinct values than this, and with fewer than `_FEW_ROWS` rows per value on average, are
+rejected as a quantity that is not a class. An assumption, not a measurement."""
 
 _FEW_ROWS = 20
 """Mean number of rows per value, see `MANY`. An assumption, not a measurement."""
 _ID_ROWS = 50
-"""Minimum number of rows for the check whether a column has a different value in each row. An assumption, not a
-measurement."""
+"""Minimum number of rows for a column of distinct values to count as an identifier whatever its name is. An assumption,
+not a measurement."""
 _ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rownames?)$|^unnamed", re.IGNORECASE)
 _NEARLY_ALL = 0.95
-"""Minimum fraction of different texts in a column of names or free text. An assumption, not a measurement."""
+"""Minimum fraction of distinct values for a text column to count as names or free text. An assumption, not a
+measurement."""
 
 
 def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint:
@@ -181,7 +182,7 @@ def _no_feature(name: str, problem: str) -> str:
 
 
 def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
-    """Why a column counts as an identifier of rows; empty if it does not."""
+    """The reason why a column counts as a row identifier; empty if it does not."""
     rows = int(values.notna().sum())
     if rows < _ID_ROWS:
         return "an identifier by its name" if distinct == rows == len(values) and _ID_NAME.search(name) else ""
@@ -194,6 +195,7 @@ def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
 
 
 def _hashes(frame: pd.DataFrame) -> Hashes:
-    """Hashes of the rows; equal values give equal hashes, independent of the categories of the frame."""
+    """Hashes of the rows. Rows with equal values have equal hashes, even if their frames have different pandas
+    categories."""
     plain = frame.astype({name: object for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)})
     return np.asarray(pd.util.hash_pandas_object(plain, index=False), np.uint64)

@@ -18,17 +18,17 @@ from quorate.data.images import OWN, ImageError, decode_image, size_of
 from quorate.errors import UserError
 
 MOST_FILES = 20_000
-"""Maximum number of decoded files, to limit the time of `quorate init`; of more files, a sample is drawn. An
+"""Maximum number of files to decode, to limit the time of `quorate init`; if there are more, a sample is drawn. An
 assumption, not a measurement."""
 
 NAMED = 10
-"""Maximum number of corrupt files that are named."""
+"""Maximum number of corrupt files to list."""
 
 _MOSTLY = 0.99
-"""Minimum fraction of grey pictures in a data set that is read as grey. An assumption, not a measurement."""
+"""Minimum fraction of grey pictures for all pictures to be read as grey. An assumption, not a measurement."""
 _SAME = 3
-"""Maximum difference of red, green and blue, of 255, in a grey picture: the compression of a JPEG changes them a
-little. An assumption, not a measurement."""
+"""Maximum difference between the red, green and blue values (0 to 255) of a pixel in a grey picture: JPEG compression
+changes them slightly. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _FolderFacts:
     found: ClassFolders
     seen: list[_Picture]
     counts: Counter[str]
-    """Number of files per class, without known corrupt files."""
+    """Number of files per class, except files that are known to be corrupt."""
     sizes: int
 
     @property

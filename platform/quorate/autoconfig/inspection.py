@@ -25,7 +25,7 @@ def inspect_data(source: DataLocation, *, label: str | None = None) -> Fingerpri
 
 
 def _check_classes(fingerprint: Fingerprint) -> None:
-    """Raise `UserError` unless there are two classes with two rows each, for training and validation."""
+    """Raise `UserError` unless there are two classes with two rows each: one to train on and one to validate on."""
     classes = {name: count for name, count in fingerprint.classes.items() if count}
     train, facts = fingerprint.source.train, fingerprint.facts
     table = isinstance(facts, TableFacts)

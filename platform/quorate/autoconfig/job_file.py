@@ -25,7 +25,7 @@ _RESERVED = {"true", "false", "null"}
 
 @dataclass(frozen=True)
 class CommentedEntry:
-    """A key with its value or the entries below it, and the rule as a comment."""
+    """A key with its value or nested entries, and a comment that gives the reason for the value."""
 
     key: str
     value: Any = None
@@ -42,7 +42,7 @@ def as_yaml(entries: Sequence[CommentedEntry], indent: int = 0) -> str:
 
 
 def comment(text: str, indent: int = 0, *, head: str = "") -> str:
-    """Lines of a comment, wrapped and indented after `head`."""
+    """The text as a YAML comment that starts with `head`; wrapped lines are indented by the length of `head`."""
     start = " " * indent + "# "
     after = start + " " * len(head)
     return (
@@ -111,6 +111,6 @@ def _lines(entry: CommentedEntry, indent: int) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """Text in double quotes as JSON, which YAML reads in the same way."""
+    """The text as a JSON string, which YAML reads in the same way."""
     shown = json.dumps(text, ensure_ascii=not text.isprintable())
     return shown.replace("\x7f", "\\u007f")

@@ -17,11 +17,11 @@ from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
 
 _SHORT = 3
-"""Maximum number of keys of a member that is written on one line."""
+"""Maximum number of keys for a member to be written on one line."""
 
 
 def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budget: str, hub: bool) -> str:
-    """The whole file, for the folder `base`; raises `UserError` for paths that a job file cannot contain."""
+    """The text of a job file in the folder `base`; raises `UserError` for paths that a job file cannot contain."""
     parts = [
         _head(fingerprint),
         as_yaml([CommentedEntry("name", choices.name), CommentedEntry("seed", 0)]),
@@ -167,7 +167,7 @@ def _member(one: ChosenMember, *, off: bool = False) -> CommentedEntry:
 
 
 def _path(path: Path, base: Path) -> str:
-    """The path relative to the folder of the job file, so that both can be moved together."""
+    """The path relative to the folder of the job file, so that the job file and the data can be moved together."""
     whole, folder = os.path.abspath(path), os.path.abspath(base)  # noqa: PTH100 - without `..`, links as they are
     text = os.path.relpath(whole, folder)
     if not os.path.exists(os.path.join(folder, text)):  # noqa: PTH110, PTH118 - `..` behind a link leads elsewhere

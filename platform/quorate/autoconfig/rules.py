@@ -14,24 +14,25 @@ from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 
 TEST_ROWS, TEST_RAREST = 500, 10
-"""Minimum number of rows, and of rows of the rarest class, from which a test set is held out. Assumptions, not
-measurements."""
+"""A test set is held out only if the data have at least this number of rows, and the rarest class has at least this
+number. Assumptions, not measurements."""
 TEST_PART = 0.2
-"""Fraction of the rows in the test set that is held out. An assumption, not a measurement."""
+"""Fraction of the rows to hold out as test set. An assumption, not a measurement."""
 MANY_IMAGES, MANY_ROWS = 20_000, 100_000
-"""Training rows from which one fold is enough, for images and for tables (whose members train in seconds). Assumptions,
-not measurements."""
+"""Minimum number of training rows for a single fold, for images and for tables. The number is higher for tables,
+because their members train in seconds. Assumptions, not measurements."""
 FOLDS, FEWER_FOLDS = 5, 3
 """Number of folds, and number of folds if the budget is short. 5 is usual (Hastie, Tibshirani and Friedman, 2009,
 section 7.10.1); 3 is an assumption, not a measurement."""
 HOLDOUT_ROWS = 1_000
-"""Training rows from which one holdout fold is informative. An assumption, not a measurement."""
-SIZES = (224, 160, 128, 96, 64, 48, 32)
-"""Sides of large images in pixels. Most backbones were designed for 224; the smaller sides are an assumption, not a
+"""Minimum number of training rows for a single holdout fold if the budget is short. An assumption, not a
 measurement."""
+SIZES = (224, 160, 128, 96, 64, 48, 32)
+"""Possible side lengths for large images, in pixels. Most backbones were designed for 224; the smaller sides are an
+assumption, not a measurement."""
 IMBALANCED = 20
-"""Ratio of the largest to the smallest class above which the job file has a comment on class weights. An assumption,
-not a measurement."""
+"""If the largest class has more than this many times the rows of the smallest, the job file suggests class weights in a
+comment. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +42,25 @@ class Validation:
     folds: int
     why: str
     fraction: float = 0.1
-    """Fraction of a holdout fold; used only if `folds` is 1. An assumption, not a measurement."""
+    """Fraction of the rows in the validation set of a holdout fold; used only if `folds` is 1. An assumption, not a
+    measurement."""
 
     @property
     def part(self) -> float:
-        """Share of the training rows that a fold trains on."""
+        """Fraction of the training rows that the models of one fold are trained on."""
         return 1 - self.fraction if self.folds == 1 else 1 - 1 / self.folds
 
 
 @dataclass(frozen=True)
 class JobChoices:
-    """The choices of the rules for the job file."""
+    """The values that the rules choose for the job file."""
 
     name: str
     held_out: bool
-    """Whether a part of the rows is held out as test rows."""
+    """Whether some of the rows are held out as test rows."""
     why_test: str
     size: int | None
-    """The side of the crop for files in pixels; None if the data have a fixed size."""
+    """Side length of the centre crop of picture files, in pixels; None if the data have a fixed size."""
     why_size: str
     validation: Validation
     selection: MemberSelection
@@ -66,9 +68,9 @@ class JobChoices:
 
 
 def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> JobChoices:
-    """Choose a job for the data that is estimated to end within `seconds` on `machine`.
+    """Choose a job for the data with an estimated duration of at most `seconds` on `machine`.
 
-    Takes the best split and image size for which all core members fit into the time. `hub`: whether weights can be
+    It uses the best split and image size for which all core members fit into the time. `hub` is true if weights can be
     downloaded.
     """
     held_out, why_test = _test(fingerprint)
@@ -104,7 +106,8 @@ def _test(fingerprint: Fingerprint) -> tuple[bool, str]:
 
 
 def _options(fingerprint: Fingerprint, rows: int, rarest: int) -> list[tuple[Validation, int | None]]:
-    """Splits and image sizes, best first; halving the size counts as two steps to fewer folds."""
+    """Pairs of split and image size, best first. Halving the image size costs as much as two steps to a cheaper
+    split."""
     splits = _splits(fingerprint, rows, rarest)
     sizes = _sizes(fingerprint)
     pairs = [

@@ -15,15 +15,15 @@ Params = Mapping[str, Any]
 """Parameters of a member, as in the job file."""
 
 PART = 0.6
-"""Share of the budget that is planned for, because the estimates are rough and this machine may be slower. An
-assumption, not a measurement."""
+"""Fraction of the budget to plan for, because the estimates are rough and this machine may be slower. An assumption,
+not a measurement."""
 AROUND = 20.0
-"""Seconds for the start, for combining and for the report. An assumption, not a measurement."""
+"""Seconds for startup, combining and the report. An assumption, not a measurement."""
 ONE_MEMBER = 0.35
-"""Maximum share of the planned time for one member; above it, a cheaper form is tried. An assumption, not a
-measurement."""
+"""Maximum fraction of the planned time for one member; a member that needs more is tried in a cheaper form. An
+assumption, not a measurement."""
 GPU_CORES = 20.0
-"""Number of cores that a GPU replaces for a network. An assumption, not a measurement."""
+"""Number of cores that are as fast as one GPU for a network. An assumption, not a measurement."""
 _EACH = 0.3
 """Overhead of one fit task in seconds. An assumption, not a measurement."""
 
@@ -38,7 +38,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class MemberCandidate:
-    """A possible member of the job, in several forms, from the best to the cheapest."""
+    """A possible member of the job; `forms` are alternative parameters, from the best to the cheapest."""
 
     name: str
     why: str
@@ -46,18 +46,18 @@ class MemberCandidate:
     epochs: tuple[int, int] | None = None
     """Minimum and desired number of epochs; None for kinds without epochs."""
     copies: int = 1
-    """Maximum number of copies, if there is time."""
+    """Maximum number of copies; more than one only if there is time."""
     core: bool = False
     """Whether the job needs this member."""
 
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """The data that members are trained on, and the time for it."""
+    """The data that members are trained on, and the time available for training."""
 
     signature: Signature
     rows: int
-    """Training rows of one fold."""
+    """Number of training rows of one fold."""
     folds: int
     n_classes: int
     machine: Machine
@@ -70,13 +70,13 @@ class TrainingBudget:
 
     @property
     def longest(self) -> float:
-        """Maximum seconds of one fit task."""
+        """Maximum duration of one fit task in seconds."""
         return max(PART * (self.seconds - AROUND), 0.2 * self.seconds)
 
 
 @dataclass(frozen=True)
 class ChosenMember:
-    """A member of the job, with the core seconds of one fit task."""
+    """A member of the job; `fit_seconds` are the core seconds of one fit task."""
 
     name: str
     why: str
@@ -106,15 +106,15 @@ class MemberSelection:
 
     @property
     def seconds(self) -> float:
-        """Estimated duration of the job in seconds, including start and end."""
+        """Estimated duration of the job in seconds, including startup, combining and the report."""
         share = 1 / (self.budget.machine.cores if self.budget else 1)
         return AROUND + makespan([], [(seconds, share) for seconds in sorted(self.fits, reverse=True)])
 
 
 def select_members(candidates: Sequence[MemberCandidate], budget: TrainingBudget) -> MemberSelection:
-    """Take the candidates in their order as long as there is time; then add epochs, then copies.
+    """Take the candidates in their order while time is left; then add epochs, then copies.
 
-    A network is planned with a number of epochs between the minimum and the desired one; core members may have the
+    A network is planned with a number of epochs between the minimum and the desired one; core members may get the
     minimum. If no candidate fits, the cheapest one is taken.
     """
     usual = {candidate.name: _usual(candidate, budget) for candidate in candidates}
@@ -143,7 +143,7 @@ def select_members(candidates: Sequence[MemberCandidate], budget: TrainingBudget
 
 
 def _usual(candidate: MemberCandidate, budget: TrainingBudget) -> ChosenMember:
-    """The candidate in its best form that leaves time for others, with a medium number of epochs."""
+    """The candidate in the best form that leaves time for other members, with a medium number of epochs."""
     few, many = candidate.epochs or (0, 0)
     for form in candidate.forms:
         params = {**form, "epochs": round((few * many) ** 0.5)} if candidate.epochs else dict(form)
@@ -158,7 +158,7 @@ def _usual(candidate: MemberCandidate, budget: TrainingBudget) -> ChosenMember:
 def _more_epochs(
     members: Sequence[tuple[MemberCandidate, ChosenMember]], budget: TrainingBudget, left: float
 ) -> list[ChosenMember]:
-    """Add epochs within the time that is left, by the same share of the desired increase for every network."""
+    """Add epochs within the remaining time; every network gets the same fraction of its desired increase."""
     networks = [(candidate.epochs[1], one) for candidate, one in members if candidate.epochs]
     more = sum(_with_epochs(one, many, budget).fit_seconds - one.fit_seconds for many, one in networks) * budget.folds
     part = min(1.0, left / more) if more > 0 else 0.0

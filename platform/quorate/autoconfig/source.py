@@ -48,7 +48,7 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class DataLocation:
-    """The location of the rows; `notes` names neighbouring data that are not used."""
+    """The location of the rows; `notes` lists data next to them that are not used."""
 
     kind: SourceKind
     train: Path
@@ -63,7 +63,8 @@ class DataLocation:
 
 
 def find_source(data: Path, test: Path | None = None) -> DataLocation:
-    """Find the data at `data`; `test` replaces test rows next to it. Raises `UserError` that names the fix."""
+    """Find the rows at `data`, and test rows next to them unless `test` is given. The message of a `UserError` says how
+    to fix the problem."""
     for path in filter(None, (data, test)):
         if not path.exists():
             raise UserError(f"{path} does not exist")
@@ -99,7 +100,7 @@ def _file(path: Path) -> DataLocation:
 
 
 def _with_tests(kind: SourceKind, train: Path, candidates: Iterable[Path]) -> DataLocation:
-    """The location of `train`, with neighbours of the same kind that have a usual name of test rows."""
+    """The location of `train`, with the first of the `candidates` of the same kind that is named like test rows."""
     named = {
         _stem(path): path
         for path in sorted(candidates)

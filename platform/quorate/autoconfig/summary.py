@@ -11,7 +11,7 @@ from quorate.autoconfig.folder import NAMED
 from quorate.quantities import format_bytes
 
 SHOWN = 40
-"""Maximum number of columns and of classes that are listed."""
+"""Maximum number of columns, and of classes, to list."""
 
 Row = tuple[str, str]
 """A topic and the finding."""
@@ -83,7 +83,7 @@ def clean(text: str) -> str:
 
 
 def first_names(names: Sequence[str], most: int = NAMED) -> str:
-    """The first `most` names, and the number of the others."""
+    """The first `most` names, and the number of the remaining ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

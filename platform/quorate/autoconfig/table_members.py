@@ -8,17 +8,19 @@ from quorate.autoconfig.image_members import batch_size
 from quorate.autoconfig.selection import MemberCandidate
 
 SVM_ROWS = 5_000
-"""Number of rows below which an SVM is used: its cost is quadratic in the rows, and trees are better on more rows. An
-assumption, not a measurement."""
+"""An SVM is used only below this number of rows: its cost is quadratic in the number of rows, and trees are better with
+more rows. An assumption, not a measurement."""
 DEEP_ROWS = 5_000
-"""Number of rows from which trees with many leaves are used. An assumption, not a measurement."""
+"""Minimum number of rows for trees with many leaves. An assumption, not a measurement."""
 _STEPS = 500_000
-"""Number of rows over all epochs for the network. An assumption, not a measurement."""
+"""Total number of training rows, over all epochs, for the network. An assumption, not a measurement."""
 
 
 def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
-    """Candidates for `rows` training rows, most useful first; `twice`: whether each class has two of them in every
-    fold."""
+    """Candidates for `rows` training rows, most useful first.
+
+    `twice` is true if each class has at least two training rows in every fold.
+    """
     leaf = 5 if rows >= 2000 else 2
     boosting = {"kind": "gradient_boosting"}
     wanted = min(40, max(5, round(_STEPS / rows)))

@@ -1,4 +1,4 @@
-"""Load the ensemble of a bundle and predict with it; nothing in the folder executes on load."""
+"""Load the ensemble of a bundle and predict with it; loading executes no code from the folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Bundle:
         self._members = members
         self._unseen = unseen
         self.known = known
-        """The values of the training rows of a table; None for images, and for bundles of earlier versions."""
+        """The values in each column of the training rows; None for images, and for bundles of earlier versions."""
         chosen = [i for i, member in enumerate(manifest.members) if member.folds]
         self._combination = manifest.combination.combination().of(chosen)
 
@@ -55,8 +55,8 @@ class Bundle:
     def load(cls, folder: Path, *, allow_code: bool = False) -> Bundle:
         """Verify every file against the manifest, then load; raises `BundleError`.
 
-        A bundle may need a user's own code, `module:name`. It is imported only with `allow_code`, by which the caller
-        trusts the bundle.
+        A bundle may need a user's own code, `module:name`. It is imported only with `allow_code`; use this only for
+        bundles that you trust.
         """
         manifest = verified_manifest(folder)
         with nullcontext() if allow_code else own_code.forbid_imports():
@@ -76,7 +76,7 @@ class Bundle:
 
     @property
     def models(self) -> Mapping[str, Sequence[Member]]:
-        """The fold models of each member with a weight above 0, by its name."""
+        """The fold models of each member with a weight above 0, by member name."""
         return self._members
 
     @property
@@ -86,7 +86,7 @@ class Bundle:
 
     @property
     def risk_coverage(self) -> RiskCoverage | None:
-        """The error rate by confidence, on rows that the ensemble had not seen; None for a bundle without it."""
+        """The error rate by confidence, on out-of-fold rows; None for a bundle without it."""
         if self._unseen is None:
             return None
         return RiskCoverage.of_answers(confidence=self._unseen["confidence"], right=self._unseen["right"])
@@ -97,7 +97,7 @@ class Bundle:
 
     @property
     def signature(self) -> Signature:
-        """What one row is."""
+        """The signature of one row."""
         return self.manifest.input.signature
 
     def predict(
@@ -106,8 +106,9 @@ class Bundle:
         """Return probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
         Each member is the average of its fold models. A member that raises an error for some rows, or returns
-        probabilities that are not finite, is left out of these rows and named. Raises `ValueError` for rows that do
-        not have the bundle's signature and for no rows, and `QuorumLost` if fewer members answer than the quorum.
+        probabilities that are not finite, is left out for these rows and reported in the result. Raises `ValueError`
+        for rows that do not match the bundle's signature or if there are none, and `QuorumLost` if fewer members than
+        the quorum predict a row.
         """
         inputs = as_inputs(x, self.signature) if isinstance(x, np.ndarray | pd.DataFrame) else x
         assert inputs.signature == self.signature, "inputs are checked where they enter"
@@ -168,7 +169,7 @@ class Bundle:
 
 
 def _alike(present: Mask) -> list[NDArray[np.int64]]:
-    """Group the rows (n,) of (M, n) by the members that answer them."""
+    """Group the rows of the mask (M, n) by the members that predict them."""
     if present.all():
         return [np.arange(present.shape[1])]
     _, group = np.unique(present, axis=1, return_inverse=True)

@@ -16,13 +16,14 @@ from quorate.members.base import HEADER
 LOSSES = "losses.npz"
 """The cross-fitted log-loss of each training row."""
 KNOWN = "columns.json"
-"""The values of the training rows of a table; missing in bundles of earlier versions."""
+"""The values in each column of the training rows of a table; missing in bundles of earlier versions."""
 UNSEEN = "unseen.npz"
-"""Statistics of training rows that neither the models nor the combination had seen."""
+"""Statistics of the cross-fitted predictions of the training rows, by models and combinations that were not fitted on
+them."""
 
 
 def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> None:
-    """Write a bundle as `FOLDER.partial`, then rename it; `files` are by their path relative to the bundle."""
+    """Write a bundle as `FOLDER.partial`, then rename it; the keys of `files` are paths relative to the bundle."""
     assert manifest.files.keys() == files.keys(), "the manifest has the hash of every file"
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -38,7 +39,7 @@ def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, byt
 
 
 def verified_manifest(folder: Path) -> BundleManifest:
-    """Return the manifest of a bundle after a check of every file's hash; raises `BundleError`."""
+    """Check the hash of every file in a bundle, and return its manifest; raises `BundleError`."""
     manifest = read_manifest(folder)
     try:
         _verify(folder, manifest.files)

@@ -1,4 +1,4 @@
-"""Find out what loading a bundle requires besides Quorate: packages, and the user's own code."""
+"""List what loading a bundle requires besides Quorate: packages, and the user's own code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def needs(manifest: BundleManifest) -> list[str]:
 
 
 def check_code(folder: Path, manifest: BundleManifest) -> None:
-    """Raise `BundleError` if loading the bundle imports code that is refused (`own_code.forbid_imports`)."""
+    """Raise `BundleError` if loading the bundle would import code that is forbidden by `own_code.forbid_imports`."""
     kind = manifest.combination.pooling
     wanted = {f"the combiner {kind}": [kind] if ":" in kind else []}
     for member in manifest.members:

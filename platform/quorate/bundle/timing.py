@@ -1,6 +1,5 @@
-"""Measure how long the members of an ensemble take for one row on this machine: the minimum of several times.
-
-The Python documentation recommends the minimum for `timeit`: longer times measure other processes.
+"""Measure how long the members of an ensemble take for one row on this machine: the minimum of several measurements.
+The documentation of Python's `timeit` recommends the minimum, because longer times are caused by other processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line `quorate`. Each command imports its modules when it runs, so that help is fast."""
+"""The command line `quorate`. Each command imports its modules only when it runs, so that `--help` is fast."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from quorate.doctor.check import CheckResult
 
 SECONDS = 70.0
-"""Time limit in seconds of the checks, which all run at the same time; above the longest of their own limits
-(`IMPORT_SECONDS`). An assumption, not a measurement."""
+"""Time limit in seconds for the checks, which run concurrently. It is longer than the time limit of any single check
+(at most `IMPORT_SECONDS`). An assumption, not a measurement."""
 
 
 def doctor(

@@ -98,7 +98,7 @@ def _check_output(output: Path, *, force: bool) -> None:
 
 
 def _check(draft: Path, *, opened: bool) -> None:
-    """Load the job as `quorate train` does, open its data and make its plan; raises `UserError`."""
+    """Load the job as `quorate train` does, open its data and plan it; raises `UserError`."""
     from quorate.errors import UserError
     from quorate.execution.workplace import Workplace
     from quorate.job.planning import plan_job

@@ -77,7 +77,7 @@ def list_kinds(
 
 
 def _matching(entry: KindEntry, text: str | None) -> KindEntry | None:
-    """The entry if its name contains `text`; a family keeps only the names that contain it."""
+    """The entry if its name contains `text`, otherwise None; a family is reduced to the names that contain `text`."""
     from dataclasses import replace
 
     if text is None:

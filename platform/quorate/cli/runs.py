@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from quorate.runs.comparison import RunDifference
 
 _STATES = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}
-"""The colours of states."""
+"""Colours of run states."""
 
 app = typer.Typer(cls=Group, help="List, compare or remove runs.")
 
@@ -148,7 +148,7 @@ def _side_by_side(title: str, rows: dict[str, Any], runs: Sequence[str], say: Ca
 
 
 def _judged(versus: RunDifference, first: str) -> str:
-    """The paired difference in words; the choice of a champion uses the same test."""
+    """The paired difference in words; the champion in the Model Registry is chosen by the same test."""
     from quorate.ensemble.paired import Z
 
     if versus.difference is None:

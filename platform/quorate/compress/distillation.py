@@ -47,17 +47,18 @@ from quorate.training.loop import LoopSettings, TrainingResult, fit_network
 NAME = "student"
 FIGURES = "distillation.json"
 HELD_OUT = 0.1
-"""Share of the rows that the student is not trained on. An assumption, not a measurement."""
+"""Fraction of the rows that the student is not trained on. An assumption, not a measurement."""
 EPOCHS = 40
-"""Default number of epochs of a student: twice those of a usual network, because Beyer et al. (2022, "Knowledge
+"""Default number of epochs of a student: twice that of other networks, because Beyer et al. (2022, "Knowledge
 distillation: a good teacher is patient and consistent") recommend long training. An assumption, not a measurement."""
 TEMPERATURE = 2.0
 """Default temperature of the loss. An assumption, not a measurement."""
 HARD = 0.1
-"""Weight of the labels with views. It is low, because the ensemble was trained on these images and is rarely wrong."""
+"""Default weight of the labels in the loss if the ensemble predicts views. It is low, because the ensemble was trained
+on these images and is rarely wrong on them."""
 HARD_OUT_OF_FOLD = 0.5
-"""Weight of the labels with out-of-fold probabilities. It is higher, because these are wrong for some rows: best or
-nearly best on Adult."""
+"""Default weight of the labels in the loss if the targets are out-of-fold probabilities. It is higher, because these
+are wrong for some rows. On the Adult data set, it was the best weight or close to it."""
 
 _RECIPE: Mapping[str, Any] = {"kind": "net", "schedule": "one_cycle", "lr": 0.05, "epochs": EPOCHS}
 """Default parameters of a student."""
@@ -73,10 +74,10 @@ class DistillationSettings:
     temperature: float = TEMPERATURE
     """Temperature of the teacher's and the student's probabilities in the loss."""
     hard: float | None = None
-    """Weight of the labels in the loss, 0 to 1; None for the default of the teacher's targets."""
+    """Weight of the labels in the loss, 0 to 1; None for the default, which depends on the kind of targets."""
     views: int = VIEWS
     """Number of augmented views per image that the ensemble predicts, at most the number of epochs; 0 uses its
-    out-of-fold probabilities, as for tables."""
+    out-of-fold probabilities, as tables always do."""
     plain: bool = False
     """Whether the same network is also trained on the labels only, for comparison."""
 
@@ -84,7 +85,7 @@ class DistillationSettings:
 def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: Sequence[str]) -> Job:
     """The run's job with the student as its only member; `overrides` are `KEY=VALUE` of a network.
 
-    Images are augmented as for the best network of the run. Raises `SpecError` that names the option.
+    Images are augmented as for the best network of the run. Raises `SpecError`, which names the invalid option.
     """
     if kind := next((text for text in overrides if text.startswith("kind=")), None):
         raise UserError(f"--set {kind}: a student is always a network (kind net); leave it out")
@@ -118,10 +119,10 @@ def distill(
     """Train the student of `job` on the predictions of the run's ensemble, write its bundle, and return the metrics.
 
     For images, the whole ensemble predicts the views that the student is trained on. For tables, the targets are the
-    cross-fitted out-of-fold probabilities, which come from models that have not seen the row. Rows without them are
-    learned from their labels only. A tenth of the rows is held out for the temperature and the estimate of the student,
-    which is cross-fitted. With several folds the estimate is slightly optimistic, because models of the teacher were
-    trained on the held-out rows. Raises `UserError`.
+    cross-fitted out-of-fold probabilities, which come from models that have not seen the row. For rows without them,
+    the labels are the only targets. A tenth of the rows is held out to fit the temperature of the student and to
+    estimate its quality with cross-fitting. With several folds the estimate is slightly optimistic, because some models
+    of the teacher were trained on the held-out rows. Raises `UserError`.
     """
     data, fold = run.context.train, _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
@@ -135,7 +136,7 @@ def distill(
         return _TrainedNetwork.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
     more = run.context.unlabelled
-    student = train(NAME, targets.data, student_loop, None if targets.views else more)  # the views include these images
+    student = train(NAME, targets.data, student_loop, None if targets.views else more)  # views include these images
     plain = train("plain", data.take(fold.train), fit_network, more) if settings.plain else None
     compared = [*_teachers(run, fold.valid), *(_row(each) for each in (student, plain) if each)]
     files = files_of(cast(Member, student.network))
@@ -170,7 +171,8 @@ def distill(
 def _student_loop(
     targets: TeacherTargets, *, temperature: float, hard: float, device: str
 ) -> Callable[..., TrainingResult]:
-    """The training loop of a student, which learns from the teacher's targets and, with weight `hard`, the labels."""
+    """The training loop of a student, which learns from the teacher's targets and, with the weight `hard`, from the
+    labels."""
 
     def train(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
         if targets.views:  # already augmented
@@ -215,14 +217,14 @@ class _TrainedNetwork:
     network: Net
     temperature: float
     held: Floats
-    """Cross-fitted: each part of the held-out rows uses the temperature of the other parts."""
+    """Cross-fitted: each part of the held-out rows is calibrated with the temperature fitted on the other parts."""
     test: Floats | None
     y: NDArray[np.int64]
     y_test: NDArray[np.int64] | None
 
     @property
     def judged(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Probabilities and labels of the test rows, or of the held-out rows without test rows."""
+        """Probabilities and labels of the test rows; without test rows, those of the held-out rows."""
         if self.test is None or self.y_test is None:
             return self.held, self.y
         return self.test, self.y_test
@@ -304,10 +306,10 @@ def _teacher_targets(
 def _split(run: FinishedRun) -> Fold:
     """The training rows of the student and the held-out rows: a stratified tenth with out-of-fold probabilities.
 
-    Held-out rows are left out if no training row has their class. No group is on both sides, and if rows have a time,
-    the latest ones are held out. If at most a tenth of the rows have out-of-fold probabilities, as with
-    `scheme: holdout`, exactly these are held out, because no member was trained on them. The same applies if the rows
-    beyond a tenth are too few to have one per class.
+    Held-out rows are left out if no training row has their class. No group is in both sets, and if rows have a time,
+    the latest ones are held out. If at most a tenth of the rows have out-of-fold probabilities, as with `scheme:
+    holdout`, all of these are held out, because no member was trained on them. The same applies if they exceed a tenth
+    by fewer rows than there are classes.
     """
     data, fold = run.context.train, _whole_split(run)
     learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
@@ -320,7 +322,7 @@ def _split(run: FinishedRun) -> Fold:
 
 
 def _whole_split(run: FinishedRun) -> Fold:
-    """As `_split`, with all held-out rows."""
+    """Like `_split`, but with all held-out rows."""
     data, known = run.context.train, np.flatnonzero(run.known)
     if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
         return Fold(np.flatnonzero(~run.known), known)
@@ -344,7 +346,7 @@ def _whole_split(run: FinishedRun) -> Fold:
 
 
 def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
-    """The metrics of the ensemble and of its best member by the leaderboard, on the same rows.
+    """The metrics of the ensemble and of its best member on the leaderboard, on the same rows.
 
     Members that do not cover these rows, for example because of failed folds, are skipped.
     """
@@ -369,7 +371,8 @@ def _row(each: _TrainedNetwork) -> dict[str, Any]:
 
 
 def _against(run: FinishedRun, student: _TrainedNetwork, plain: _TrainedNetwork | None, held: Rows) -> dict[str, Any]:
-    """Student minus ensemble and student minus plain network, on the test rows or else the held-out rows."""
+    """The paired differences of the student from the ensemble and from the plain network, on the test rows or else the
+    held-out rows."""
     mine, y = student.judged
     on_held = run.test is None or student.test is None
     others = {"ensemble": run.ensemble[held] if run.test is None or student.test is None else run.test.ensemble}
@@ -385,7 +388,8 @@ def _against(run: FinishedRun, student: _TrainedNetwork, plain: _TrainedNetwork 
 
 
 def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The student's share of the gain of the ensemble over the plain network; None if the ensemble gains nothing."""
+    """The fraction of the ensemble's gain over the plain network that the student keeps; None if the ensemble has no
+    gain."""
     by_name = {row["name"]: row for row in compared}
     rows = "test" if "test" in by_name["plain"] else "held_out"
     ensemble, student, plain = (by_name[name][rows] for name in ("ensemble", NAME, "plain"))
@@ -397,7 +401,7 @@ def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _sizes(run: FinishedRun, student: _TrainedNetwork, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Models and bytes of the ensemble's bundle and of the student."""
+    """Number of models and bytes of the ensemble's bundle and of the student."""
     manifest = read_manifest(run.folder.bundle)
     parts = [name for name in manifest.files if name.startswith("members/")]
     network = student.network.network
@@ -419,7 +423,7 @@ def _notes(run: FinishedRun, task: FitTask, targets: TeacherTargets) -> list[str
     notes: list[str] = []
     again = run.job.spec.production.refit and targets.views > 0
     if run.test is None and (again or len(run.context.folds) > 1):
-        # measured over six splits of 2,000 Fashion-MNIST rows with several folds: .02 nats
+        # measured optimism: 0.02 nats, over six splits of 2,000 Fashion-MNIST rows with several folds
         notes.append(
             "the held-out metrics of the student are slightly optimistic: it learned from models of the ensemble "
             f"that were trained {'again on all rows' if again else 'in other folds on these rows'}; only test rows "

@@ -34,14 +34,14 @@ from quorate.plan.planner import recipes_of
 from quorate.runs.folder import RunFolder, tested_members
 
 MOST_ROWS = 20_000
-"""Maximum number of rows for the value of members; of more rows, a sample is drawn with the seed of the job. An
-assumption, not a measurement."""
+"""Maximum number of rows for estimating the value of members; if there are more, a sample is drawn with the job's seed.
+An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
 class OofRows:
     """The out-of-fold data of a run: probabilities (M, N, K) where `mask` (M, N), labels (N,), the dependence of rows,
-    and `learnable` (N,), the rows that count in choices."""
+    and `learnable` (N,), the rows that choices are based on."""
 
     names: list[str]
     proba: NDArray[np.float32]
@@ -67,7 +67,8 @@ class OofRows:
 def pruning_path(folder: RunFolder, *, by_cost: bool = True) -> PruningPath:
     """The cost of each member of a finished run, and the smaller ensembles; raises `UserError`.
 
-    With `by_cost`, members are removed by their value per millisecond, otherwise by their value.
+    With `by_cost`, members with the lowest value per millisecond are removed first, otherwise those with the lowest
+    value.
     """
     bundle = Bundle.load(folder.bundle, allow_code=True)
     names = tuple(member.name for member in bundle.manifest.packed)
@@ -152,7 +153,7 @@ def prune(folder: RunFolder, found: PruningPath, step: PrunedEnsemble, out: Path
 
 
 def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """Probabilities (M, n, K) and labels (n,) of the test rows; None unless all members have predicted them."""
+    """Probabilities (M, n, K) and labels (n,) of the test rows; None if a member has not predicted them."""
     saved = folder.arrays_if_any("test.npz")
     if saved is None:
         return None

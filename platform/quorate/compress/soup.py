@@ -36,9 +36,8 @@ Watch = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class FoldSoup:
-    """The soup of one fold. All probabilities are for `rows`, the validation rows of the fold that count in choices.
-
-    The soup was chosen on the half `choice` of the rows and is estimated on the half `estimate`.
+    """The soup of one fold. All probabilities are for `rows`, the learnable validation rows of the fold. The soup was
+    chosen on the half `choice` of these rows, and is estimated on the half `estimate`.
     """
 
     fold: int
@@ -56,8 +55,8 @@ def make_soup(
 ) -> dict[str, Any]:
     """Average the candidates' weights fold by fold and write the bundle of the member `soup`; returns the metrics.
 
-    Each fold chooses on one seeded half of its validation rows. The other half gives the estimate of the soup and its
-    temperature (cross-fitted for the estimate). Raises `UserError`.
+    In each fold, the networks are chosen on a seeded random half of its validation rows. The other half is used to
+    estimate the soup and to fit its temperature, which is cross-fitted for the estimate. Raises `UserError`.
     """
     data, test, chosen = run.context.train, run.context.test, candidates.chosen
     numbers = sorted(chosen[0].folds)
@@ -110,7 +109,7 @@ def make_soup(
 
 
 def _borrowed(run: FinishedRun) -> Iterator[str]:
-    """A note if the test metrics of the members come from other models than those that are averaged."""
+    """A note if the members' test metrics are those of models that differ from the averaged ones."""
     if run.test is not None and (production := run.board.ensemble.production):
         yield (
             "the soup uses all fold models; the test metrics of the members and their ensemble come from the "
@@ -145,7 +144,8 @@ def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int
 
 
 def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the rows to choose on and of those to estimate on: stratified, in whole groups, or by time."""
+    """Positions of the rows to choose on and of the rows to estimate on: split by class, in whole groups, or by
+    time."""
     try:
         if valid.time is not None:
             halves: tuple[Any, Any] = latest_rows(valid.time, 0.5)
@@ -164,7 +164,8 @@ def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], 
 def _compared(
     run: FinishedRun, chosen: Sequence[SoupCandidate], soups: Sequence[FoldSoup], on_test: Proba | None
 ) -> Iterator[dict[str, Any]]:
-    """The best member on the rows of the choice, the soup, and the plain average of all members."""
+    """Metrics of the member that is best on the `choice` rows, of the soup, and of the average of all candidates'
+    predictions."""
     y = run.context.train.y
     halves = {
         half: [(soup, getattr(soup, half)) for soup in soups] for half in ("choice", "estimate")
@@ -195,7 +196,7 @@ def _compared(
 
 
 def _optimism(compared: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The gain of the soup over the best member, in nats, on the rows of the choice and on the others."""
+    """The gain of the soup over the best member, in nats, on the `choice` rows and on the `estimate` rows."""
     best, soup = compared[:2]
     gains = {half: best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")}
     return rounded({f"gain_on_{half}": gain for half, gain in gains.items()}) | {
@@ -218,7 +219,7 @@ def _fold_json(soup: FoldSoup, chosen: Sequence[SoupCandidate], y: NDArray[np.in
 
 
 def _mean_by_row(rows: Rows, losses: Floats, total: int) -> Floats:
-    """The losses at their rows (N,), averaged where repeats estimate a row twice; NaN elsewhere."""
+    """The loss of each row (N,), averaged over the repeats that estimate the row; NaN for rows without an estimate."""
     times = np.bincount(rows, minlength=total)
     sums = np.bincount(rows, weights=losses, minlength=total)
     spread: Floats = np.where(times > 0, sums / np.maximum(times, 1), np.nan)

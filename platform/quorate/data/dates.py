@@ -38,8 +38,8 @@ _CLOCK = re.compile(
 _QUARTER = re.compile(r"(\d{4})[- ]?Q([1-4])", re.IGNORECASE)
 _DURATION = re.compile(r"-?\d+ days?(,? [+-]?\d{1,2}:\d\d:\d\d(\.\d+)?)?", re.IGNORECASE)
 _SAMPLE = 50
-"""Number of texts that are checked first; all texts are checked if at least half of these are dates. An assumption, not
-a measurement."""
+"""Number of texts that are checked first; the others are checked only if at least half of these are dates. An
+assumption, not a measurement."""
 
 
 class DatesError(ValueError):
@@ -51,7 +51,8 @@ class DatesError(ValueError):
 
 
 def are_dates(texts: Sequence[str]) -> bool:
-    """Return whether nearly all of these distinct texts are dates, clock times or durations, in any formats."""
+    """Return whether nearly all of these distinct texts are dates, clock times or durations, in any mixture of
+    formats."""
     sample = texts[:_SAMPLE]
     if sum(map(_is_dated, sample)) < len(sample) / 2:
         return False
@@ -102,7 +103,7 @@ def date_seconds(texts: Sequence[str]) -> Seconds:
 
 
 def _is_dated(text: str) -> bool:
-    """Return whether the text has digits with something between them: a number alone is not a date."""
+    """Return whether the text has digits with other characters between them: a plain number is not a date."""
     return (bool(re.search(r"\d", text)) and not re.fullmatch(r"\s*[+-]?[\d.]*\s*", text)) or bool(
         re.fullmatch(r"\s*\d{1,4}\.\d{1,2}\.\d{1,4}\s*", text)
     )
@@ -132,7 +133,7 @@ def _offset(zone: str | None) -> int:
 
 
 def _days(parts: pd.Series[str], format: str) -> Seconds:
-    """Return the seconds since 1970 of the date parts, NaN for those in another format."""
+    """Return the seconds since 1970 of date parts in this `format`, and NaN for those in another format."""
     if format == "ISO8601":
         parts = parts.str.replace(_QUARTER, lambda found: f"{found[1]}-{3 * int(found[2]) - 2:02}", regex=True)
         parts = parts.where(parts.map(_is_dated))

@@ -44,10 +44,10 @@ _DEBRIS = {
 """Lower-case names that tools create in folders, besides hidden names (`.DS_Store`, `.ipynb_checkpoints`)."""
 
 _MAYBE_CLASSES = {"lost+found": "fsck puts pieces of files", "recycler": "old versions of Windows put deleted files"}
-"""Lower-case names of folders that tools create, but that are read and reported: they may be names of classes."""
+"""Lower-case names of folders that tools create, but that may also be class names: they are read, with a note."""
 
 _NO_PICTURE = (".bak", ".crdownload", ".orig", ".part", ".tmp", "~", "_original")
-"""Endings of copies and unfinished downloads, which are never read."""
+"""File name endings of copies and unfinished downloads, which are never read."""
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 """First bytes of JPEG, PNG and GIF files. A file with these, or those of WebP or AVIF, is a picture whatever its name.
@@ -55,11 +55,11 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 TIFF is left out, because raw files of cameras start in the same way.
 """
 _LISTED = 3
-"""Number of names in a message."""
+"""Maximum number of names in a message."""
 
 
 def is_debris(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden or was created by a tool: it is not data."""
+    """Return whether a file or folder of this name is hidden or was created by a tool, and so is not data."""
     return name.startswith(".") or name.lower() in _DEBRIS
 
 
@@ -156,7 +156,8 @@ def class_folders(root: Path) -> ClassFolders:
 def _walk(
     folder: Path, depth: int, folders: list[str] | None = None, above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[tuple[Path, int]]:
-    """Yield the files below `folder` with their depth, except files of tools; adds its subfolders' names to `folders`.
+    """Yield the files below `folder` with their depth, except files of tools, and add the names of its subfolders to
+    `folders`.
 
     Links are followed, except links to a folder `above`, which would form a cycle.
     """
@@ -182,7 +183,8 @@ def _walk(
 
 
 def _holds_pictures(folder: Path, above: frozenset[tuple[int, int]]) -> bool:
-    """Return whether there is a picture below a folder; only the superuser may be able to read `lost+found`."""
+    """Return whether there is a picture below a folder. A folder that cannot be read, such as `lost+found`, counts as
+    one without."""
     return os.access(folder, os.R_OK | os.X_OK) and any(is_picture(path) for path, _ in _walk(folder, 1, None, above))
 
 
@@ -231,7 +233,7 @@ def _by_ending(paths: Sequence[Path], *, named: bool = False) -> str:
 
 
 def _problem(found: PictureFolder, message: str) -> str:
-    """Return the message with notes on what the folder contains instead."""
+    """Return the message, followed by notes on what the folder contains instead."""
     return "\n  ".join([message, *found.notes])
 
 

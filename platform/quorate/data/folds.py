@@ -51,12 +51,13 @@ class Folds:
 
 @dataclass(frozen=True)
 class UnlearnableClass:
-    """Validation rows of a class without training rows in their fold, which no model can predict correctly."""
+    """Validation rows of a class that has no training rows in their fold, so that no model can predict them
+    correctly."""
 
     label: int
     rows: int
     folds: tuple[int, ...]
-    """Numbers (from 0) of the folds that validate on them without a training row of their class."""
+    """Numbers (from 0) of the folds that validate on these rows without a training row of their class."""
     groups: int | None
     """Number of groups with rows of the class; None if there are no groups."""
     ever: bool
@@ -122,8 +123,9 @@ def make_folds(
 ) -> Folds:
     """Return folds for labels `y` (N,), always the same for the same seed.
 
-    They are stratified by class. With `groups` (N,), no group is on both sides of a fold. With `time` (N,), each
-    validation row is later than the training rows of its fold, and the earliest rows are never validated.
+    They are stratified by class. With `groups` (N,), no group is in both the training and the validation rows of a
+    fold. With `time` (N,), each validation row is later than the training rows of its fold, and the earliest rows are
+    in no validation set.
 
     Raises `FoldsError` if there are too few rows of a class, groups or times.
     """
@@ -146,9 +148,10 @@ def make_folds(
 
 
 def whole_groups(y: Labels, groups: Groups, fraction: float, state: np.random.RandomState) -> tuple[Rows, Rows]:
-    """Split off groups with about `fraction` of the rows and of each class, returned second; raises `FoldsError`.
+    """Return the remaining rows, and whole groups with about `fraction` of all rows and of each class.
 
-    They are the first fold of scikit-learn's `StratifiedGroupKFold`, or all rows but it if `fraction` is above 0.5.
+    These groups are the validation rows of the first fold of scikit-learn's `StratifiedGroupKFold`, or its training
+    rows if `fraction` is above 0.5. Raises `FoldsError` if there is only one group.
     """
     count = len(np.unique(groups))
     if count < 2:
@@ -215,7 +218,7 @@ def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state
 def _group_folds(y: Labels, groups: Groups, parts: int, state: np.random.RandomState) -> list[tuple[Rows, Rows]]:
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than folds; the rule says so
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than folds; the rule mentions it
         try:
             pairs = list(splitter.split(np.zeros(len(y)), y, groups))
         except ValueError as error:
@@ -247,7 +250,8 @@ def _timed(time: Times, spec: ValidationSpec, scheme: str) -> Folds:
 
 
 def _between_times(time: Times, borders: Sequence[int]) -> list[int]:
-    """Move each border of the sorted times to the first row with its time, or after the last if the first is row 0."""
+    """Move each border between sorted rows so that equal times stay together: to the first row with the same time, or
+    if that is row 0, to the row after the last one with that time."""
     moved = []
     for border in borders:
         first = int(np.searchsorted(time, time[border]))

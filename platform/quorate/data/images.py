@@ -29,7 +29,7 @@ class DecodingRules:
 
 
 SERVED = DecodingRules(("JPEG", "PNG"), 16_000_000, "JPEG or PNG")
-"""Rules for pictures in requests. A small file can decode to hundreds of megabytes, and anyone can send one. The
+"""Rules for pictures in requests. Anyone can send a request, and a small file can decode to hundreds of megabytes. The
 maximum of 16 million pixels is an assumption, not a measurement."""
 
 OWN = DecodingRules(
@@ -37,17 +37,17 @@ OWN = DecodingRules(
     178_956_970,
     "JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000",
 )
-"""The user's own files. The maximum size is that of Pillow (twice `Image.MAX_IMAGE_PIXELS`)."""
+"""Rules for the user's own files. The maximum size is that of Pillow (twice `Image.MAX_IMAGE_PIXELS`)."""
 
 _LARGE = threading.BoundedSemaphore(4)
-"""Pictures above the limit of a server are decoded by at most four threads, because each can use a gigabyte. The number
-is an assumption, not a measurement."""
+"""At most four pictures above the size limit of `SERVED` are decoded at the same time, because each can use a gigabyte.
+The number is an assumption, not a measurement."""
 
 _REDUCED = ("JPEG", "MPO")
 """Formats that can be decoded at a reduced size (libjpeg's scaled inverse transform)."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag of the orientation of the camera (EXIF 2.32, tag 274)."""
+"""The EXIF tag for the orientation of the camera (EXIF 2.32, tag 274)."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -14,8 +14,8 @@ from quorate.data.source import DataParams
 from quorate.data.table import Table, infer_signature
 
 _NO_CHANNELS = 16
-"""From this size of the last axis, with 1 or 4 in the second axis, the last axis is the width, not the channels. An
-assumption, not a measurement."""
+"""If the second axis of an image array has size 1 or 4 and the last axis has at least this size, the axes are taken as
+(n, C, H, W). An assumption, not a measurement."""
 
 
 class InMemoryParams(DataParams):
@@ -25,7 +25,7 @@ class InMemoryParams(DataParams):
 
 
 def infer_inputs(x: Any) -> Inputs:
-    """Return images if `x` is an image array, otherwise a table with columns of the kinds that its values have.
+    """Return images if `x` is an image array, otherwise a table whose column kinds are inferred from the values.
 
     The columns of an array (n, columns) of numbers are numeric and named x0, x1 and so on. A column of a data frame
     without any value is numeric too. Raises `ValueError`.
@@ -47,9 +47,10 @@ def infer_inputs(x: Any) -> Inputs:
 
 
 def as_inputs(x: Any, signature: Signature) -> Inputs:
-    """Return rows of a known kind: uint8 images, or a table from a data frame or an array (n, columns).
+    """Convert rows to a known signature: uint8 images, or a table from a data frame or an array (n, columns).
 
-    A data frame must have the columns of `signature`, an array their order. Raises `ValueError` for other rows.
+    A data frame must have the columns of `signature`; an array must have them in the same order. Raises `ValueError`
+    for other rows.
     """
     x = as_array(x)
     if isinstance(signature, ImageSignature):
@@ -71,7 +72,8 @@ def as_inputs(x: Any, signature: Signature) -> Inputs:
 
 
 def as_array(x: Any) -> Any:
-    """Return tensors and sequences (of rows, of PIL images) as an array; frames and sparse matrices unchanged.
+    """Convert tensors and sequences (of rows, or of PIL images) to an array; return data frames and sparse matrices
+    unchanged.
 
     Raises `ValueError` for sequences of items with different shapes.
     """
@@ -107,7 +109,7 @@ def as_images(pixels: np.ndarray) -> ArrayImages:
 
 
 def scaling(pixels: np.ndarray) -> str:
-    """Return how to convert an array with the shape of images to uint8; empty for other arrays."""
+    """Return advice on how to convert an array with the shape of images to uint8; empty for other arrays."""
     if pixels.ndim not in (3, 4) or pixels.dtype.kind not in "biuf" or not pixels.size:
         return ""
     if pixels.dtype == np.uint8:
@@ -123,7 +125,8 @@ def scaling(pixels: np.ndarray) -> str:
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
-    """Return whether the shape is probably (n, C, H, W): no image with 3 rows has more than 4 channels."""
+    """Return whether the shape is probably (n, C, H, W), such as (n, 3, H, W): an image 3 pixels high with W channels
+    is unlikely."""
     _, first, second, last = shape
     if first == 3 and last > 4:
         return True
@@ -138,7 +141,7 @@ def _refusal(x: np.ndarray) -> str:
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with text as names of its columns."""
+    """Return the frame with its column names converted to text."""
     names = [str(name) for name in frame.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"column names must be unique; these occur more than once: {', '.join(twice)}")

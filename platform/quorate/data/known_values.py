@@ -16,8 +16,8 @@ from quorate.data.table import Table
 _SCHEMA = 1
 """Number of the format of `columns.json`."""
 FAR = 1.0
-"""Distance from the training range at which a number is unfamiliar, in widths of that range. An assumption, not a
-measurement."""
+"""A number is unfamiliar if it is farther outside the training range than this multiple of the range's width. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ class KnownValues:
         return cls(categories, ranges)
 
     def unfamiliar(self, table: Table) -> dict[str, NDArray[np.bool_]]:
-        """Return a mask (n,) per column of rows with a new category, or with a number far from the training range.
+        """Return a mask (n,) per column, true for rows with a new category or with a number far from the training
+        range.
 
         Columns without such rows are left out. A missing value is never unfamiliar.
         """
@@ -58,7 +59,7 @@ class KnownValues:
         return {name: rows for name, rows in found.items() if rows.any()}
 
     def what(self, column: str) -> str:
-        """Return what an unfamiliar value of this column is; the text follows the value in a message."""
+        """Return a description of an unfamiliar value of this column, to follow the value in a message."""
         if column in self.categories:
             return "a category that no training row has"
         least, most = self.ranges[column]
@@ -74,7 +75,7 @@ class KnownValues:
     def from_bytes(cls, content: bytes, signature: TableSignature) -> KnownValues:
         """Read what `to_bytes` wrote for rows of `signature`; raises `ValueError` for another schema.
 
-        Categories are spelled as in tables: earlier versions wrote 1.0 and TRUE for 1 and True.
+        Categories are converted to the spelling of tables: earlier versions wrote 1.0 and TRUE for 1 and True.
         """
         saved = json.loads(content)
         if saved["schema"] != _SCHEMA:

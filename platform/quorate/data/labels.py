@@ -17,7 +17,7 @@ LabelCoding = Literal["names", "positions"]
 """How integer labels are read: as names of classes (3 is the class "3"), or as positions in the class names."""
 
 _SHOWN = 20
-"""Number of class names in a message."""
+"""Maximum number of class names in a message."""
 
 
 class LabelError(ValueError):
@@ -51,7 +51,7 @@ def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def coding_of(labels: NDArray[Any], names: Sequence[str] | None) -> LabelCoding:
-    """Return the coding of training labels: integers and truth values are positions if there are class names."""
+    """Return the coding of training labels: integers and truth values are positions if class names are given."""
     return "positions" if names is not None and labels.dtype.kind in "iub" else "names"
 
 
@@ -76,7 +76,8 @@ def encode_labels(
 
 
 def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Return labels as positions in the class names, -1 for unknown ones; spellings of one value are one class."""
+    """Return labels as positions in the class names, -1 for unknown ones. Different spellings of a value are the same
+    class."""
     position = {plain_text(name): i for i, name in reversed(list(enumerate(class_names)))}
     position |= {name: i for i, name in enumerate(class_names)}
     return np.array([position.get(text, position.get(plain_text(text), -1)) for text in texts], np.int64)
@@ -85,8 +86,8 @@ def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray
 def python_labels(y: Any) -> Any:
     """Return labels of a Python program in one type; nullable and object arrays get the plain type of their values.
 
-    Everything except a sequence of single labels is left to scikit-learn's checks. Raises `LabelError` if labels are
-    missing or have types that cannot be compared.
+    Anything that is not a sequence of single labels is returned unchanged, for scikit-learn's checks. Raises
+    `LabelError` if labels are missing or have types that cannot be compared.
     """
     if isinstance(y, list | tuple):
         if any(isinstance(label, list | tuple | np.ndarray) for label in y):

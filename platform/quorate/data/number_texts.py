@@ -1,4 +1,4 @@
-"""Detect columns of text that are numbers except for some cells, or numbers with separators, signs or units."""
+"""Detect text columns that contain numbers: with a few other texts, or with separators, signs or units."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _HEXADECIMAL_DIGITS = "hexadecimal digits"
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 
 _MOST = 0.5
-"""Minimum fraction of rows with numbers if all others share a few texts, such as marks of missing values. An
-assumption, not a measurement."""
+"""Minimum fraction of numbers for a text column to count as numeric, if all other rows share a few texts, such as marks
+of missing values. An assumption, not a measurement."""
 _FEW_TEXTS = 3
 """Maximum number of different texts that may be marks of missing values, see `_MOST`. An assumption, not a
 measurement."""
 _FEW_NUMBERS = 20
-"""More different numbers than this are measurements or counts; fewer may be names of grades or sizes. An assumption,
-not a measurement."""
+"""Integers with more distinct values than this count as measurements or counts; fewer can be names of grades or sizes.
+An assumption, not a measurement."""
 _SHOWN = 3
-"""Number of texts in a message."""
+"""Maximum number of texts in a message."""
 
 
 @dataclass(frozen=True)
 class NumberTexts:
     """The numbers that were found in a column of text.
 
-    `problem` says why it is not a column of categories, `note` why it may not be one; both are empty if all is well.
-    `text` is the first cell to correct; `marked` means that all cells are numbers in an unsupported notation.
+    `problem` says why it is not a column of categories, `note` why it may not be one; both are empty if there is no
+    problem. `text` is the first cell to correct; `marked` means that all cells are numbers in an unsupported notation.
     """
 
     problem: str = ""
@@ -57,7 +57,7 @@ class NumberTexts:
 
 
 def detect_numbers(values: pd.Series[Any]) -> NumberTexts:
-    """Find out whether a column of text, with or without missing values, is really a column of numbers."""
+    """Detect whether a column of text, with or without missing values, is really a column of numbers."""
     counts = values.value_counts(sort=False, dropna=True)
     counts = counts[counts > 0]
     raw = [str(text) for text in counts.index]
@@ -88,7 +88,7 @@ def _marked(raw: Sequence[str], names: Sequence[str | None], *, quantity: bool) 
     kinds = list(dict.fromkeys(name for name in names if name is not None))
     units = [kind for kind in kinds if kind.startswith("the unit")]
     if len(units) > 1 or ((units or _HEXADECIMAL_DIGITS in kinds) and not quantity):
-        return NumberTexts()  # 12a and 12b are names, and so may be a few sizes such as 8GB and 16GB
+        return NumberTexts()  # 12a and 12b are names; a few sizes such as 8GB and 16GB can also be names
     return NumberTexts(
         f"holds numbers with {' and '.join(kinds)}, such as {raw[example]!r}", text=raw[example], marked=True
     )
@@ -105,7 +105,7 @@ def _notation(text: str) -> str | None:
 
 
 def _is_quantity(plain: NDArray[np.float64], distinct: int, rows: int) -> bool:
-    """Return whether there are fractions, or many different numbers."""
+    """Return whether the numbers are a quantity: some have fractions, or there are many distinct ones."""
     finite = plain[np.isfinite(plain)]
     return bool((finite % 1 != 0).any()) or distinct > min(_FEW_NUMBERS, rows / 2)
 

@@ -21,7 +21,7 @@ _FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.Open
 
 
 class SplitParams(DataParams):
-    """Parameters besides its own of a function that does not hold out test rows itself."""
+    """Additional parameters of a data function that does not hold out test rows itself."""
 
     test: TestSplit | None = None
     """`{fraction: 0.2}` of the rows; leave it out if the function returns test rows."""
@@ -47,7 +47,7 @@ class OwnData:
             raise
         except UserError as error:
             raise DataError(str(error)) from error
-        except Exception as error:  # a user's code may raise anything
+        except Exception as error:  # a user's code can raise any error
             raise DataError(f"{self._kind} raises {describe_error(error)}") from error
         split = params.test if isinstance(params, SplitParams) else None
         opened = self._opened(given)

@@ -44,8 +44,8 @@ def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
 def times_of(values: pd.Series[Any]) -> NDArray[np.float64]:
     """Return numbers as they are, and dates as seconds since 1970 in UTC; raises `RoleError`.
 
-    Dates in text are ISO 8601, such as `2024-12-31` or `2024-12-31T23:59:00`, or another common form that can be read
-    in only one way.
+    Dates in text are in ISO 8601, such as `2024-12-31` or `2024-12-31T23:59:00`, or in another common format that is
+    unambiguous.
     """
     if is_numeric_dtype(values.dtype):
         return _numbers(values, "a time")
@@ -75,7 +75,8 @@ def _numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
 
 
 def _refuse(wrong: Any, values: pd.Series[Any], problem: str) -> None:
-    """Raise `RoleError` for the first row where `wrong`; `{}` in the problem becomes the value there."""
+    """Raise `RoleError` for the first row where `wrong` is true; `{}` in `problem` is replaced by the value in that
+    row."""
     wrong = np.asarray(wrong)
     if wrong.any():
         row = int(wrong.argmax())

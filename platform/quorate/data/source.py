@@ -1,4 +1,4 @@
-"""Define what all data kinds share: parameters, the opened rows, held-out test rows, and notes."""
+"""Define what all data kinds have in common: parameters, opened rows, held-out test rows, and notes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DataParams(DatasetParams):
     """Maximum number of training rows; the first ones are used."""
 
     def file_settings(self) -> FileSettings:
-        """Return the settings with which files of new rows are read; a kind that has some overrides this."""
+        """Return the settings for reading files of new rows; data kinds with such settings override this method."""
         return FileSettings()
 
 
@@ -101,7 +101,8 @@ def read_roles(
 ) -> dict[str, Any]:
     """Return the weights, groups and times that the job file names, as arguments of `Dataset`.
 
-    `column(name, key)` returns the values, `place(row)` their place for messages; raises `DataError`.
+    `column(name, key)` returns the values of a column, `place(row)` the place of a row for messages. Raises
+    `DataError`.
     """
     roles = {}
     for key, convert in _ROLES.items():
@@ -137,7 +138,7 @@ def note_unlabelled(images: Images) -> str:
 
 
 def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
-    """Return the first `limit` training rows, and the whole test set.
+    """Return the data with only the first `limit` training rows, and with the whole test set.
 
     If these rows lack a class, as in a folder that lists one class after another, the first rows of each class are
     used, in proportion. Raises `DataError` for fewer rows than classes.
@@ -157,7 +158,8 @@ def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
 
 
 def _first_of_each_class(y: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Return `limit` rows in order: the same fraction of each class, from its first rows, and at least one."""
+    """Return the positions of `limit` rows in order: the first rows of each class, the same fraction of each but at
+    least one row."""
     _, positions, counts = np.unique(y, return_inverse=True, return_counts=True)
     if limit < len(counts):
         raise DataError(f"{limit} rows cannot contain all {len(counts)} classes; use at least {len(counts)}", "limit")

@@ -46,19 +46,20 @@ _CORRECT_CELLS = (
     "correct the cells (NaN where there is no value), or make the column a pandas category if all are names"
 )
 _SHOWN = 20
-"""Number of names in a message."""
+"""Maximum number of names in a message."""
 
 
 def number_fits(value: float) -> bool:
-    """Return whether a table can hold this number: its absolute value is at most `LARGEST_NUMBER`; NaN does not fit."""
+    """Return whether a table can hold this number: its absolute value must be at most `LARGEST_NUMBER`, and it must not
+    be NaN."""
     return abs(value) <= LARGEST_NUMBER
 
 
 class ColumnError(ValueError):
     """A column is missing or holds a value that its kind does not allow.
 
-    `column` is its name; `row` is the position of the first wrong value, or None; `remedy` is advice that applies
-    wherever the rows come from, or empty.
+    `column` is its name; `row` is the position of the first wrong value, or None; `remedy` is advice that applies to
+    rows from any source, or empty.
     """
 
     def __init__(self, column: str, problem: str, row: int | None = None, *, remedy: str = "") -> None:
@@ -114,8 +115,8 @@ def infer_signature(
 ) -> TableSignature:
     """Return the kind of each column of `frame`: the `given` kind, or that of its values.
 
-    Numbers are numeric, truth values boolean, text categorical. A column without any value must be in `given`.
-    Raises `ColumnError` for others (dates, lists), and for text that is numbers except for some cells. With
+    Numbers are numeric, truth values boolean, text categorical. A column without any value must be in `given`. Raises
+    `ColumnError` for other values (dates, lists), and for text columns in which nearly all cells are numbers. With
     `categories`, a column of pandas categories is always text, because a program chose that type.
     """
     _check_names(frame)
@@ -158,7 +159,7 @@ def _kind(values: pd.Series[Any], *, categories: bool) -> ColumnKind:
 
 
 def _refuse_other_texts(values: pd.Series[Any], name: str) -> None:
-    """Raise `ColumnError` if a column of text holds dates, or numbers except for some cells."""
+    """Raise `ColumnError` if a column of text holds dates, or numbers with a few other texts."""
     if are_dates([str(value) for value in pd.unique(values.dropna())]):
         raise _dates(name)
     seen = detect_numbers(values)
@@ -181,7 +182,8 @@ def _decoded(values: pd.Series[Any], name: str) -> pd.Series[Any]:
 
 
 def _without_arrow(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Convert Arrow's texts, dates and nested values to Python objects, because pandas lacks functions for some."""
+    """Convert Arrow's texts, dates and nested values to Python objects, because pandas lacks functions for some Arrow
+    types."""
     if isinstance(values.dtype, pd.ArrowDtype) and not is_numeric_dtype(values.dtype):
         return values.astype(object)
     return values
@@ -194,7 +196,7 @@ def _types(values: Any) -> str:
 
 
 def _are_truths(values: pd.Series[Any]) -> bool:
-    """Return whether all values are words for true and false, such as yes and no, and both occur."""
+    """Return whether all values are words for true or false, such as yes and no, and both truth values occur."""
     texts = set()
     for value in pd.unique(values.dropna()):
         text = clean_text(str(value)).lower()

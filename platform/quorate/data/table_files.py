@@ -33,10 +33,11 @@ def _as_text(value: object) -> object:
 
 
 _FEW_DATES = 10
-"""With fewer different values, numbers such as 20240131 are not taken for dates. An assumption, not a measurement."""
+"""Minimum number of distinct values for numbers such as 20240131 to count as dates. An assumption, not a
+measurement."""
 
 Text = Annotated[str, BeforeValidator(_as_text)]
-"""Text that can look like a number in the job file."""
+"""Text that may look like a number in the job file."""
 
 
 class TableParams(RoleParams):
@@ -49,7 +50,7 @@ class TableParams(RoleParams):
     label: Text
     """The column that holds the classes: integers, text or truth values."""
     columns: dict[Text, ColumnKind | Literal["ignore"]] = Field({})
-    """Kinds of columns whose values look like another kind; `ignore` leaves a column out."""
+    """Kinds of columns whose kind would be inferred wrongly from their values; `ignore` leaves a column out."""
     missing: tuple[Text, ...] = MISSING
     """Texts that mean a missing value."""
 
@@ -123,7 +124,7 @@ class _File:
 
 
 def _texts(params: TableParams) -> set[str]:
-    """Return the columns whose values are names even if they look like numbers."""
+    """Return the columns whose values are read as text even if they look like numbers."""
     names = {params.label, params.groups} - {None}
     return {*map(str, names), *(name for name, kind in params.columns.items() if kind == "categorical")}
 
@@ -190,20 +191,22 @@ def _remedies(error: ColumnError) -> str:
 
 
 def reason_to_ignore(values: pd.Series[Any], *, given: bool = False) -> str:
-    """Return why a column is of no use as a feature, or an empty text; with `given`, its kind is in the job file."""
+    """Return the reason why a column is of no use as a feature, or an empty text. `given` is true if the job file sets
+    its kind."""
     if values.isna().all():
         return "has no values"
     if not given and _numbers_rows(values):
         return "numbers the rows, as DataFrame.to_csv() does,"
     try:
         constant = values.nunique(dropna=False) == 1
-    except TypeError:  # lists cannot be hashed; they are refused later
+    except TypeError:  # lists cannot be hashed; they are rejected later
         return ""
     return "has the same value in every row" if constant else ""
 
 
 def _numbers_rows(values: pd.Series[Any]) -> bool:
-    """Return whether pandas wrote the column as an index: whole numbers without a name, or 0, 1, 2 and so on."""
+    """Return whether the column is an index that pandas wrote: distinct integers without a name, or 0, 1, 2 and so
+    on."""
     name = str(values.name)
     unnamed = name.startswith(UNNAMED)
     if not (unnamed or name.lower() == "index") or not is_integer_dtype(values.dtype):
@@ -212,7 +215,8 @@ def _numbers_rows(values: pd.Series[Any]) -> bool:
 
 
 def _compact_date(values: pd.Series[Any]) -> str:
-    """Return a date such as 20240131 if all numbers of the column are such dates, otherwise an empty text."""
+    """Return an example such as 20240131 if all numbers of the column are dates in this form, otherwise an empty
+    text."""
     if not is_numeric_dtype(values.dtype):
         return ""
     numbers: NDArray[np.float64] = np.unique(values.dropna().to_numpy(np.float64))
@@ -276,7 +280,7 @@ def _labels(
 
 
 def _as_spelled(values: pd.Series[Any], codes: NDArray[np.intp], texts: Sequence[str]) -> list[str]:
-    """Return truth values as the column writes them, if it writes each of them in only one way."""
+    """Return truth values in the column's own spelling, if it spells each of them in only one way."""
     if not set(texts) <= {"True", "False"}:
         return list(texts)
     own = pd.Series(values.to_numpy(object)).groupby(codes).first().map(lambda value: clean_text(str(value)))

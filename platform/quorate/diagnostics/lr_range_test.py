@@ -15,10 +15,10 @@ from quorate.training.loop import TrainingResult
 from quorate.training.range_test import RangeTest, RateRange, log_spaced, read, sweep_network
 
 _ROWS_TO_VALIDATE = 2
-"""Number of validation rows: the loop validates after each epoch, but the test does not use the result."""
+"""Number of validation rows: the training loop requires some, but the range test does not use the result."""
 _NEAR = 3.0
-"""Within this factor, a learning rate counts as good as the suggestion: the test is not more precise. An assumption,
-not a measurement."""
+"""A learning rate within this factor of the suggestion counts as equally good, because the test is not more precise. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ LOSS_BOUND = 0.05
 """Loss in nats below which rows count as memorized: exp(-0.05) is 0.95, about the mean probability of the true class. A
 high accuracy alone is not enough. An assumption, not a measurement."""
 _FACTORS, _USUAL = (0.1, 10.0), (1e-2, 1e-3)
-"""Factors of the job's learning rate, and rates that suit most networks. They are tried if the job's rate fails, to
-distinguish a wrong learning rate from other causes. Assumptions, not measurements."""
+"""Learning rates to try if that of the job fails, to distinguish a wrong learning rate from other causes: the job's
+rate times these factors, and rates that suit most networks. Assumptions, not measurements."""
 
 _PLAIN: dict[str, Any] = {
     "dropout": 0.0,
@@ -44,14 +44,16 @@ _PLAIN: dict[str, Any] = {
     "tta": None,
     "pretrain": None,
 }
-"""Parameter values that switch off everything that prevents memorizing; applied if the network has the parameter."""
+"""Parameter values that switch off everything that prevents memorizing; each is set if the network has the
+parameter."""
 _DROPS = ("dropout", "drop_rate", "drop_path", "drop_path_rate")
 """Dropout parameters of architectures."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One training on the few rows, with metrics of the last epoch on these rows, without augmentation."""
+    """One training run on the few rows; the metrics are those of the last epoch on the same rows, without
+    augmentation."""
 
     memorized: bool
     accuracy: float
@@ -73,11 +75,11 @@ class OverfitTest:
     """Number of classes of the rows."""
     attempt: Attempt
     others: tuple[Attempt, ...]
-    """Attempts with other learning rates, if that of the job failed."""
+    """Attempts with other learning rates, if the job's rate failed."""
     contradictions: int
     """Number of rows that are equal to a row with a different label."""
     best_possible: float
-    """The highest accuracy that is possible with these contradictions."""
+    """The highest accuracy that is possible despite these contradictions."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "memorized": self.attempt.memorized, "bound": LOSS_BOUND, "says": list(sentences(self))}
@@ -86,8 +88,9 @@ class OverfitTest:
 def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
     """Train a member on about `rows` class-balanced rows of its first fold until it has memorized them.
 
-    A network is trained without augmentation, dropout, decay, smoothing and schedule for at most `epochs` epochs; every
-    other kind as in the job. Raises `UserError` if the member cannot be trained.
+    A network is trained for at most `epochs` epochs, without augmentation, dropout, weight decay, label smoothing and
+    learning rate schedule. Members of other kinds are trained as in the job. Raises `UserError` if the member cannot be
+    trained.
     """
     few = balanced_subset(subject.train, rows=rows, seed=subject.task.seed)
     contradictions, possible = contradictory_rows(few)
@@ -118,7 +121,7 @@ def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
 
 
 def balanced_subset(data: Dataset, *, rows: int, seed: int) -> Dataset:
-    """At most `rows` different rows, with equal numbers per class if the classes have enough rows.
+    """At most `rows` distinct rows, with equal numbers per class if the classes have enough rows.
 
     If there are more than `rows / 2` classes, `rows / 2` of them are drawn.
     """
@@ -232,7 +235,7 @@ def _train(subject: FirstFold, few: Dataset, params: MemberParams) -> Attempt:
 
 
 def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The classes that a member predicts, without a calibration that cannot be fitted on few rows."""
+    """The classes that a member predicts before its own calibration, which cannot be fitted on so few rows."""
     calibrated = getattr(member.model, "calibrated_classifiers_", None) if isinstance(member, Learner) else None
     if calibrated is None:
         classes: NDArray[np.int64] = proba.argmax(axis=1)
@@ -242,7 +245,7 @@ def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArra
 
 
 def _contents(data: Dataset) -> Iterator[bytes]:
-    """The content of each row."""
+    """The content of each row as bytes."""
     rows = np.arange(len(data))
     if isinstance(data.x, Table):
         for row in rows:

@@ -13,7 +13,7 @@ Level = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was checked, what was found, and the fix of a problem."""
+    """What was checked, what was found, and how to fix a problem."""
 
     what: str
     level: Level

@@ -1,4 +1,4 @@
-"""Check processors, memory and disks of this machine, and the limits of a container."""
+"""Check the processors, memory and disks of this machine, and the limits of its container."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from quorate.quantities import format_bytes
 
 GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
-"""Free memory in bytes below which there is a note: twice the 2 GiB or so that Ray takes with two workers that import
-torch. An assumption, not a measurement."""
+"""Free memory in bytes below which a note is reported. It is twice the memory that Ray uses with two workers that
+import torch, about 2 GiB. An assumption, not a measurement."""
 LEAST_DISK = 1 * GIB
-"""Free bytes of a disk below which there is a problem. An assumption, not a measurement."""
+"""Free bytes of a disk below which a problem is reported. An assumption, not a measurement."""
 LEAST_FILES = 256
-"""Open files of one process that Ray needs. On two cores Ray does not start with 48, but does with 64 (`ulimit -n 64`).
-The rest is for more workers: an assumption, not a measurement."""
+"""Minimum limit of open files per process for Ray. On two cores, Ray starts with a limit of 64 (`ulimit -n 64`) but not
+with 48. The margin for more workers is an assumption, not a measurement."""
 OBJECT_STORE = 0.3
-"""Share of the memory that Ray uses for its object store in /dev/shm: Ray's default."""
+"""Fraction of the memory that Ray uses for its object store in /dev/shm: Ray's default."""
 
 _SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -104,7 +104,7 @@ def disk(what: str, folder: Path) -> CheckResult:
 
 
 def temporary() -> Iterator[CheckResult]:
-    """Check that the folder for temporary files is writable and its name short enough for Ray's sockets."""
+    """Check that the folder for temporary files is writable, and that its path is short enough for Ray's sockets."""
     given = os.environ.get("TMPDIR")
     try:
         used = Path(tempfile.gettempdir())
@@ -123,7 +123,7 @@ def temporary() -> Iterator[CheckResult]:
 
 
 def open_files() -> CheckResult:
-    """Check the limit of open files and sockets of a process."""
+    """Check the limit on open files and sockets per process."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= LEAST_FILES:
         return CheckResult("open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed")
@@ -137,7 +137,7 @@ def open_files() -> CheckResult:
 
 
 def cpu_quota() -> float | None:
-    """Cores that the container may use, from cgroup v2 or v1; None without a limit."""
+    """Number of cores that the container may use, from cgroup v2 or v1; None without a limit."""
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -149,7 +149,7 @@ def cpu_quota() -> float | None:
 
 
 def memory_limit() -> int | None:
-    """Bytes that the container may use, from cgroup v2 or v1; None without a limit."""
+    """Bytes of memory that the container may use, from cgroup v2 or v1; None without a limit."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             text = (_CGROUP / name).read_text().strip()

@@ -18,14 +18,14 @@ from quorate.tracking.position import public
 from quorate.tracking.shipper_process import SQLITE, default_uri
 
 SECONDS = 5.0
-"""Timeout of a server in seconds. An assumption, not a measurement."""
+"""Timeout of a request to a server, in seconds. An assumption, not a measurement."""
 PORTS = {
     8000: ("`quorate serve`", "use another --port"),
     5000: ("`quorate ui`", "use another --port"),
     6379: ("a Ray cluster", "`quorate train` joins it only with --address"),
     8265: ("Ray's dashboard", ""),
 }
-"""Default ports with their user, and what to do if another process uses the port."""
+"""Default ports, the program that uses each of them, and what to do if another process occupies the port."""
 
 _LISTENING = "0A"
 _TRACKING_SCHEMES = ("file", "postgresql", "mysql", "mssql", "databricks")
@@ -72,7 +72,7 @@ def _server(uri: str) -> CheckResult:
         "start it or correct MLFLOW_TRACKING_URI; jobs run without it, and `quorate sync RUN` sends their records "
         "later",
     )
-    host = uri.partition("://")[2].rpartition("@")[2]  # a password in the address is for MLflow
+    host = uri.partition("://")[2].rpartition("@")[2]  # an address can contain a password, which is only for MLflow
     address = f"{uri.partition('://')[0]}://{host.rstrip('/')}/health"
     try:
         with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 - http or https, see above
@@ -130,7 +130,7 @@ def _answers(port: int) -> bool:
 
 
 def _listeners() -> dict[int, tuple[str, str]]:
-    """Address and socket inode by port, from /proc; empty on other systems than Linux."""
+    """Address and socket inode by port, from /proc; empty on systems other than Linux."""
     found: dict[int, tuple[str, str]] = {}
     for table, anywhere in (("tcp6", "[::]"), ("tcp", "0.0.0.0")):  # noqa: S104 - shown, not bound
         try:
@@ -158,6 +158,6 @@ def _owner(inode: str) -> str:
             if str(entry.readlink()) == f"socket:[{inode}]":
                 process = entry.parents[1]
                 return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
-        except OSError:  # ended meanwhile, or not ours
+        except OSError:  # the process has ended, or belongs to another user
             continue
     return "another user's process" if inode else "a process"

@@ -17,11 +17,11 @@ from quorate.registry.extras import install_command, requirements
 
 LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "numpy", "pandas", "pydantic", "skops")
 PYTHONS = ((3, 11), (3, 14))
-"""The first supported version of Python, and the first one after the supported ones, as in `requires-python`."""
+"""The lowest supported version of Python, and the lowest version that is too new, as in `requires-python`."""
 IMPORT_SECONDS = 60.0
 """Time limit in seconds for a process that imports torch and counts its GPUs. An assumption, not a measurement."""
 
-# Imported in another process: torch takes seconds, and a broken driver may hang or kill the process.
+# Imported in another process, because importing torch takes seconds, and a broken driver can hang or kill the process.
 _ASK_TORCH = """
 import json, torch, torchvision, timm
 count = torch.cuda.device_count()
@@ -53,7 +53,7 @@ def versions() -> Iterator[CheckResult]:
 
 
 def extras() -> Iterator[CheckResult]:
-    """Check the extras of the package, except the one for developers."""
+    """Check which extras of the package are installed, except the one for developers."""
     try:
         about = metadata("quorate")
     except PackageNotFoundError:

@@ -1,8 +1,8 @@
 """Build an ensemble from out-of-fold probabilities, with a cross-fitted estimate of its quality.
 
-The weights and temperatures are fitted on all rows. For the estimate, they are fitted on some parts of the rows and
-applied to the others. The ensemble's estimate is never worse than that of its best single member, by the combiner's
-objective: if the combination is worse, that member becomes the ensemble.
+The weights and temperatures are fitted on all rows. For the estimate, each part of the rows is predicted with weights
+and temperatures fitted on the other parts. The ensemble's estimate is never worse than that of its best single member,
+by the combiner's objective: if the combination is worse, that member becomes the ensemble.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from quorate.registry import KindParams
 class Assembly:
     """An ensemble and its cross-fitted estimate.
 
-    `rows` (N,) are the rows that every member covers and that count. `crossfit_proba` (N, K) and `row_losses` (N,) are
-    NaN outside `rows`, and `scores` are over `rows`. `best_single` is the member with the lowest cross-fitted loss,
-    calibrated or uncalibrated. `guarded` is true if this member replaced the combination; `reason` explains why, and
+    `rows` (N,) are the learnable rows that every member covers. `crossfit_proba` (N, K) and `row_losses` (N,) are NaN
+    outside `rows`, and `scores` are over `rows`. `best_single` is the member with the lowest cross-fitted loss,
+    calibrated or uncalibrated. `guarded` is true if this member replaced the combination, and `reason` explains why.
     `combiner_nll` is the log-loss of the combination itself. A guarded estimate is the best of 2 M candidates on the
-    same rows, so it is slightly optimistic if many members are equally good; `combiner_nll` never is.
+    same rows, so it is slightly optimistic if many members are equally good; `combiner_nll` does not have this bias.
     """
 
     combination: Combination
@@ -67,10 +67,10 @@ def assemble(
     """Combine members with out-of-fold probabilities (M, N, K) on the rows in `mask` (M, N), for labels (N,).
 
     There are `CROSSFIT_PARTS` cross-fitting parts, or fewer if the rarest class has fewer rows. `names` are the
-    members' names in messages. `dependence` gives the rows that must be in the same part. Only `learnable` (N,)
-    rows count; by default all of them. If the class of a row was in no training row of its fold, every member is
-    wrong on that row, and a better member is more wrong, so such rows must not count. Raises ValueError if too few
-    rows, or not all classes, are covered by every member.
+    members' names in messages. `dependence` defines which rows must be in the same part. Only `learnable` (N,) rows
+    are used; by default all of them. Other rows have a class without training rows in their fold. Every member is
+    wrong on them, and better members are wrong with more confidence, so these rows must be left out. Raises
+    ValueError if too few rows, or not all classes, are covered by every member.
     """
     names = names or [f"member {number}" for number in range(len(proba))]
     rows = _counting_rows(mask, y, names, learnable)
@@ -149,7 +149,7 @@ class Single:
     member: int
     tempered: bool
     searched: float
-    """The loss with a tie-break between equal members."""
+    """The loss plus a term that breaks ties between equal members."""
     loss: float
     proba: Floats
 
@@ -157,7 +157,7 @@ class Single:
 def _temperatures(
     combiner: Combiner[KindParams], combination: Combination, proba: Proba, y: Labels
 ) -> Sequence[Calibration]:
-    """Return a temperature per member, fitted on all rows; the combiner's own if it uses temperatures."""
+    """Return a temperature per member, fitted on all rows; if the combiner uses temperatures, its own."""
     calibration = combiner.member_calibration
     if calibration is not None and calibration.kind == "temperature":
         return combination.calibrations
@@ -167,10 +167,10 @@ def _temperatures(
 def best_single(
     proba: Proba, y: Labels, parts: Sequence[Split], objective: Objective, temperatures: Sequence[Calibration]
 ) -> Single:
-    """Find the best of members (M, N, K), uncalibrated and calibrated by temperature; `temperatures` are fitted on all
-    rows."""
+    """Find the best of the members (M, N, K), each uncalibrated and with a temperature; `temperatures` are fitted on
+    all rows."""
     best = min((_as_it_is(member, raw, y, objective) for member, raw in enumerate(proba)), key=lambda one: one.searched)
-    # A temperature looks better on the rows it was fitted on than cross-fitted. If it is not better than the best even
+    # A temperature looks better on the rows that it was fitted on. If it does not improve on the best candidate even
     # there, its cross-fitted loss need not be computed.
     hopes = [search_loss(objective, member, y) for member in calibrated(temperatures, proba)]
     for member in np.argsort(hopes, kind="stable").tolist():

@@ -23,7 +23,7 @@ AS_IT_IS = Temperature(1.0)
 class Candidate:
     """A candidate that a combiner could choose, with its cross-fitted loss.
 
-    `error` is the standard error of the difference between its loss and the best candidate's; None if unknown.
+    `error` is the standard error of the difference between its loss and that of the best candidate; None if unknown.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Combination:
         return pooled if self.calibration == AS_IT_IS else self.calibration.apply(pooled)
 
     def uncertainty(self, proba: Proba, present: Mask | None = None) -> Uncertainty:
-        """Return the uncertainty of the calibrated members for each row, in total and by source; arguments as in
+        """Return the total uncertainty of the calibrated members for each row, and its parts by source; arguments as in
         `apply`."""
         used, weights = self._used(present)
         return uncertainty_of(
@@ -80,7 +80,7 @@ class Combination:
         )
 
     def _used(self, present: Mask | None) -> tuple[list[int], Floats]:
-        """Return the members that are read, and their weights."""
+        """Return the members to use, and their weights."""
         here = np.ones(len(self.weights), dtype=bool) if present is None else np.asarray(present, dtype=bool)
         if not here.any():
             raise ValueError("no member is present: an ensemble needs at least one to predict")
@@ -98,7 +98,8 @@ class Combination:
         )
 
     def among(self, members: Sequence[int], total: int) -> Combination:
-        """Return the same ensemble with `total` members; its own members are at the positions `members`."""
+        """Return the same ensemble extended to `total` members: its own at the positions `members`, the others with
+        weight 0."""
         weights: Floats = np.zeros(total)
         calibrations: list[Calibration] = [AS_IT_IS] * total
         for member, weight, calibration in zip(members, self.weights, self.calibrations, strict=True):
@@ -139,7 +140,7 @@ def temperature_of(calibration: Calibration) -> float | None:
 
 
 def single_member(*, member: int, members: int, calibration: Calibration = AS_IT_IS) -> Combination:
-    """Return the ensemble of `members` members in which member number `member` has all the weight, calibrated."""
+    """Return an ensemble of `members` members in which the calibrated member number `member` has all the weight."""
     weights: Floats = np.zeros(members)
     weights[member] = 1.0
     calibrations: list[Calibration] = [AS_IT_IS] * members

@@ -41,7 +41,7 @@ def _of_function(kind: str, function: Any) -> type[Combiner[KindParams]]:
             given = {"proba": np.stack(list(calibrated(calibrations, proba))), "y": y, "seed": seed}
             try:
                 weights = np.asarray(function(**own_values(self.params, function, given)), dtype=np.float64)
-            except Exception as error:  # a user's code may raise anything
+            except Exception as error:  # a user's code can raise any error
                 raise OwnCodeError(f"{kind} raises {describe_error(error)}") from error
             if (
                 weights.shape != (len(proba),)

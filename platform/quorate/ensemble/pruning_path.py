@@ -17,8 +17,8 @@ class Goal:
     milliseconds: float | None = None
     """Maximum time for a request of one row."""
     loss: float | None = None
-    """Maximum increase of the out-of-fold log-loss, including the standard error of its paired difference: of many
-    ensembles on few rows, some look better than they are."""
+    """Maximum increase of the out-of-fold log-loss, including the standard error of its paired difference: with few
+    rows, some of many ensembles look better by chance."""
 
     def met(self, step: PrunedEnsemble) -> bool:
         if self.members is not None:
@@ -30,19 +30,20 @@ class Goal:
 
 @dataclass(frozen=True, eq=False)
 class PruningPath:
-    """The members with a positive weight, their costs, and the ensembles left after each step of removing a member."""
+    """The members with a positive weight, their costs, and the ensemble that is left after each removal of a member."""
 
     names: tuple[str, ...]
     milliseconds: Floats
     """Prediction time of each member for one row, on this machine."""
     fit_seconds: Floats
     steps: tuple[PrunedEnsemble, ...]
-    """From the whole ensemble to a single member."""
+    """The ensembles, from the whole one to a single member."""
     rows: int
     """Number of out-of-fold rows behind the losses."""
 
     def chosen(self, goal: Goal) -> PrunedEnsemble | None:
-        """Return the fastest step that meets a loss, or the largest that meets another goal; None if there is none."""
+        """Return the fastest step that meets a `loss` goal, or the one with the most members that meets another goal;
+        None if no step does."""
         meeting = [step for step in self.steps if goal.met(step)]
         if not meeting:
             return None

@@ -1,4 +1,4 @@
-"""Greedy soup: choose the models whose weights are averaged, keeping a model if the average does not get worse."""
+"""Greedy soup: choose the models whose weights are averaged. A model is kept if it does not make the average worse."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class GreedySoup:
 def greedy_soup(*, losses: Sequence[float], loss_of: Callable[[tuple[int, ...]], float]) -> GreedySoup:
     """Choose networks greedily (Wortsman et al. 2022, "Model soups", recipe 1).
 
-    `losses` are those of each network alone; `loss_of` returns the loss of the average of several, all on the same
-    rows. The networks are tried from the lowest loss to the highest; among equals the earlier one is tried first.
+    `losses` are the losses of the single networks; `loss_of` returns the loss of an average of several. All losses are
+    on the same rows. The networks are tried from the lowest loss to the highest; among equals the earlier one is tried
+    first.
     """
     order = tuple(np.argsort(np.asarray(losses, np.float64), kind="stable").tolist())
     taken, best = order[:1], float(losses[order[0]])

@@ -1,4 +1,4 @@
-"""Uncertainty of an ensemble for each row, split into the part in the data and the disagreement of the members."""
+"""Uncertainty of an ensemble for each row, split into uncertainty in the data and disagreement between the members."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from quorate.ensemble.calibration import normalized_rows
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """Uncertainty of each row (n,): entropies in nats, at most log K, and a fraction."""
+    """Uncertainty of each row (n,): three entropies in nats, at most log K, and the variation ratio, a fraction."""
 
     entropy: Floats
-    """Entropy of the members' weighted mean: aleatoric + epistemic."""
+    """Total uncertainty, the entropy of the members' weighted mean: aleatoric + epistemic."""
     aleatoric: Floats
     """The members' mean entropy: the uncertainty within each member."""
     epistemic: Floats
     """The mutual information of the class and the member: the members' disagreement, never negative."""
     variation_ratio: Floats
-    """Weighted fraction of the members that predict another class than the majority (Freeman, 1965)."""
+    """Weighted fraction of the members that do not predict the majority class (Freeman, 1965)."""
 
 
 def uncertainty_of(*, members: Sequence[Proba] | Proba, weights: Floats) -> Uncertainty:

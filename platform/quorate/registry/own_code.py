@@ -24,22 +24,22 @@ _REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]
 _PLATFORM = Path(__file__).resolve().parent
 
 _folders: dict[Path, None] = {}
-"""Folders that are searched before the installed packages: those of job files, and the current one."""
+"""Folders that are searched before the installed packages: those of job files, and the current folder."""
 _found: dict[str, str] = {}
 """Modules that were imported by reference, with the SHA-256 of their source."""
 
 
 _forbidden: ContextVar[bool] = ContextVar("forbidden", default=False)
-"""Whether references are forbidden, except to the kinds of installed packages."""
+"""Whether imports by reference are forbidden, except of kinds of installed packages."""
 
 
 class OwnCodeError(UserError):
-    """A user's own code cannot be used; the message gives the reason and its place."""
+    """A user's own code cannot be used; the message gives the reason and the place."""
 
 
 @contextmanager
 def forbid_imports() -> Iterator[None]:
-    """Forbid importing the modules of `module:name` references: files from others may contain any."""
+    """Forbid imports by `module:name` reference, because a file from someone else can refer to any module."""
     token = _forbidden.set(True)
     try:
         yield
@@ -57,7 +57,7 @@ def check_allowed(reference: str) -> None:
 
 
 def add_search_folders(*folders: Path) -> None:
-    """Search for modules in these folders too; the folders of the last call come first."""
+    """Search for modules in these folders too; the folders of the latest call come first."""
     new = dict.fromkeys(folder.absolute() for folder in folders)
     before = {folder: None for folder in _folders if folder not in new}
     _folders.clear()
@@ -69,8 +69,7 @@ def find(reference: str, *, plugin: bool = False) -> object:
 
     Inside a `forbid_imports` block, only a `plugin` is imported: an entry point of an installed package.
 
-    From the first reference on, the folders of `add_search_folders` come first on Python's path, like the
-    folder of a script.
+    Each call puts the folders of `add_search_folders` first on Python's path, like the folder of a script.
     """
     if not plugin:
         check_allowed(reference)
@@ -117,7 +116,7 @@ def own_files() -> list[Path]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the message of an error in a user's code, with its file and line."""
+    """Return the message of an error in a user's code, with the file and line where it occurred."""
     text = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {text[-1]}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
@@ -135,7 +134,7 @@ def _import(name: str) -> object:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise OwnCodeError(_missing(error.name)) from None
         raise OwnCodeError(f"the module {name} cannot be imported: {describe_error(error)}") from error
-    except (Exception, SystemExit) as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module can raise any error
         raise OwnCodeError(f"the module {name} cannot be imported: {describe_error(error)}") from error
 
 
@@ -154,7 +153,8 @@ def _missing(name: str) -> str:
 
 
 def _refuse_namesakes(name: str) -> None:
-    """Raise if the folders contain a module, but this process has imported another one of that name."""
+    """Raise `OwnCodeError` if the search folders contain a module `name`, but this process has imported a different
+    module of that name."""
     here = PathFinder.find_spec(name, [str(folder) for folder in _folders])
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if here is None or here.origin is None or loaded is None:

@@ -52,7 +52,7 @@ _SYNONYMS: tuple[frozenset[str], ...] = tuple(
         "train path file data folder",
     )
 )
-"""Groups of keys with similar meanings in scikit-learn, LightGBM, XGBoost, CatBoost, PyTorch, timm and Quorate."""
+"""Groups of keys that have similar meanings in scikit-learn, LightGBM, XGBoost, CatBoost, PyTorch, timm and Quorate."""
 
 
 def named(name: str, *others: str) -> AliasChoices:
@@ -87,7 +87,8 @@ def unknown_key_message(key: str, model: type[BaseModel], given: Collection[Any]
 
 
 def _suggestion(key: str, fields: list[str], others: list[str]) -> str:
-    """Suggest the field with the meaning of `key` in other libraries, or else the closest name."""
+    """Suggest the field that means the same as `key` does in other libraries, or else the field with the closest
+    name."""
     meant = [field for field in fields if any({key, field} <= names for names in _SYNONYMS)]
     if meant:
         return f"; did you mean {' or '.join(map(repr, meant))}?"

@@ -17,10 +17,10 @@ from quorate.scoring.labelled_files import LabelledRows
 from quorate.scoring.score import ScoredRows
 
 MISTAKES = 10
-"""Number of most confident mistakes that are listed."""
+"""Number of most confident mistakes to list."""
 FEW_GROUPS = 20
-"""With fewer groups, cluster-robust errors are clearly too small (Cameron and Miller, 2015, section VI: 20 to 50 are
-few)."""
+"""With fewer groups, cluster-robust standard errors are clearly too small (Cameron and Miller, 2015, section VI: 20 to
+50 are few)."""
 
 
 def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: ScoredRows) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: Scored
 def _against_best(answers: ScoredRows, labelled: LabelledRows, losses: dict[str, float]) -> dict[str, Any] | None:
     """Return the ensemble's metrics minus those of the member with the lowest log-loss on these rows.
 
-    The choice of the member on the same rows is in its favour.
+    The member is chosen on the same rows, which biases the comparison in its favour.
     """
     if len(losses) < 2:
         return None

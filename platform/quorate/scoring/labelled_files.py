@@ -40,7 +40,7 @@ from quorate.scoring.inputs import (
 class LabelledRows:
     """Rows in chunks, their labels int64 (N,) as positions in the class names, and the number of unlabelled rows.
 
-    `groups` int64 (N,) is the group of each row, if the table has the groups column of the job.
+    `groups` int64 (N,) is the group of each row, if the table has the job's groups column.
     """
 
     rows: Iterable[Chunk]
@@ -53,14 +53,14 @@ class LabelledRows:
     """Unreadable pictures; complete after all rows are read."""
 
     def readable(self) -> LabelledRows:
-        """Return the same without the labels of unreadable pictures; rows of pictures have no groups."""
+        """Return a copy without the labels of unreadable pictures; pictures have no groups."""
         return replace(self, y=np.delete(self.y, [row.position for row in self.unreadable]))
 
 
 def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> LabelledRows:
     """Read the labelled rows at `path`; raises `UserError`.
 
-    `label` is the column of a table, or the array of an archive, with the labels; by default that of the
+    `label` is the column of a table, or the array of an archive, that contains the labels; by default, the one of the
     training data. Rows of a table without a label are left out.
     """
     if not path.exists():
@@ -137,7 +137,8 @@ def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) 
 
 
 def _positions(labels: Sequence[str], place: Callable[[int], str], bundle: Bundle) -> NDArray[np.int64]:
-    """Return the positions of class names; raises `UserError` with the `place` of the first unknown one."""
+    """Return the positions of labels in the class names; raises `UserError` with the `place` of the first unknown
+    label."""
     return _encoded(np.array(labels, dtype=str), place, bundle, "names")
 
 
@@ -154,7 +155,7 @@ def _encoded(
 def _coding(bundle: Bundle) -> LabelCoding:
     """Return how integer labels are read, as in the training data.
 
-    Bundles of earlier versions do not record it: integers were names if all class names were integers.
+    Bundles of earlier versions do not record it; for these, integers are names if all class names are integers.
     """
     if (coding := bundle.manifest.data.labels_are) is not None:
         return coding

@@ -16,11 +16,12 @@ from quorate.errors import UserError
 
 OUTPUTS = (".csv", ".parquet", ".npz")
 BESIDE = ("entropy", "aleatoric", "epistemic", "variation_ratio", "set", "answered", "error")
-"""Optional columns of the scores, and the error of an unreadable picture."""
+"""Columns of the scores besides the input, the class and the probabilities: uncertainty, and the error of an unreadable
+picture."""
 
 
 def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[str] = OUTPUTS) -> None:
-    """Raise `UserError` before any work if the file cannot be written, or would replace an input."""
+    """Raise `UserError` before any work is done if the file cannot be written, or would replace an input."""
     if path.suffix.lower() not in endings:
         raise UserError(f"-o {path}: the ending must be one of {', '.join(endings)}")
     if path.is_dir():
@@ -31,7 +32,7 @@ def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[s
 
 
 def check_output_folder(path: Path) -> None:
-    """Raise `UserError` before any work if `path` cannot be a folder."""
+    """Raise `UserError` before any work is done if `path` cannot be a folder."""
     if path.exists() and not path.is_dir():
         raise UserError(f"-o {path}: this is a file; name a folder")
     _check_writable(path, path if path.is_dir() else path.absolute().parent)

@@ -1,4 +1,4 @@
-"""Predict the probabilities of many rows, and make the table of scores."""
+"""Predict the probabilities of many rows, and create the table of scores."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ScoredRows:
     proba: NDArray[np.float64]
     """(N, K), in the order of the class names."""
     members: dict[str, NDArray[np.float32]]
-    """Probabilities (N, K) of each member that answered for all rows; empty unless requested."""
+    """Probabilities (N, K) of each member that predicted all rows; empty unless requested."""
     lost: tuple[str, ...]
-    """Members that did not answer for some rows."""
+    """Members that failed for some rows."""
     uncertainty: Uncertainty | None = None
     """The members' uncertainty, if requested."""
     notes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class ScoredRows:
 
 
 def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, uncertainty: bool = False) -> ScoredRows:
-    """Predict in chunks; raises `UserError` if there are no rows, or too few members answer."""
+    """Predict in chunks; raises `UserError` if there are no rows, or if too few members make predictions."""
     names: list[str] = []
     whole: list[NDArray[np.float64]] = []
     each: dict[str, list[NDArray[np.float32]]] = {}
@@ -73,7 +73,7 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, uncerta
 
 
 class _Unfamiliar:
-    """A count of the rows with values unlike those of the training rows, by column, with an example of each."""
+    """For each column, the number of rows with values unlike those of the training rows, and an example."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -106,12 +106,13 @@ def scores_of(answers: ScoredRows, bundle: Bundle) -> pd.DataFrame:
 
 
 def with_unreadable(scores: pd.DataFrame, unreadable: Sequence[Unreadable]) -> pd.DataFrame:
-    """Return the scores with a row for each unreadable picture, which has only an `error`, at its position."""
+    """Return the scores with a row inserted for each unreadable picture, at its position; this row has only an
+    `error`."""
     total = len(scores) + len(unreadable)
     places = np.delete(np.arange(total), [row.position for row in unreadable])
     whole = scores.set_axis(places).reindex(range(total))
     for name in scores.select_dtypes(bool):
-        whole[name] = whole[name].eq(True)  # an unreadable row is not answered
+        whole[name] = whole[name].eq(True)  # False for an unreadable row
     errors = {row.position: row for row in unreadable}
     whole["error"] = pd.Series({place: row.reason for place, row in errors.items()}, dtype=object)
     whole["input"] = whole["input"].fillna(pd.Series({place: row.name for place, row in errors.items()}))

@@ -1,4 +1,4 @@
-"""Quantify the uncertainty of predictions: entropies, sets of classes, and rows that are left to people."""
+"""Quantify the uncertainty of predictions: entropies, conformal sets, and rows to leave to a human."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quorate.scoring.score import ScoredRows
 T = TypeVar("T", Conformal, RiskCoverage)
 
 SHOWN = 10
-"""Number of classes in a sentence."""
+"""Maximum number of classes in a sentence."""
 ENTROPIES = ("entropy", "aleatoric", "epistemic", "variation_ratio")
 
 
@@ -30,11 +30,11 @@ class UncertaintyOptions:
     uncertainty: bool = False
     """Whether to compute entropies and the variation ratio."""
     coverage: float | None = None
-    """Fraction of the rows whose set of classes must contain the true one."""
+    """Fraction of the rows whose conformal set must contain the true class."""
     by_class: bool = False
-    """Whether this coverage must hold for the rows of each class."""
+    """Whether this coverage must hold for the rows of each class separately."""
     max_error: float | None = None
-    """Maximum error rate of the answered rows; the most confident rows are answered."""
+    """Maximum error rate on the answered rows, which are the most confident ones."""
 
     def check(self) -> None:
         """Raise `UserError` for invalid options."""

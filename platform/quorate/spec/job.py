@@ -152,22 +152,22 @@ class MemberParams(KindParams):
                 raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error, type(self), given)}") from None
             for path, values in self.vary.items():
                 if isinstance(file := _value_at(made, path), Path):
-                    values[copy % len(values)] = str(file)  # resolved from the job file's folder
+                    values[copy % len(values)] = str(file)  # a path relative to the job file's folder
         return self
 
     @property
     def most_epochs(self) -> int | None:
-        """Epochs that the member reports one by one, at most; None for a kind that cannot end between epochs."""
+        """Maximum number of epochs of the member; None for a kind that cannot stop between epochs."""
         return None
 
     @property
     def stopping_metric(self) -> str | None:
-        """The validation metric that decides when the member stops; None for a kind that always trains to its end."""
+        """The validation metric for early stopping; None for a kind that does not stop early."""
         return None
 
     @property
     def pretraining(self) -> KindParams | None:
-        """What the member learns from images without labels before its training."""
+        """The pretraining of the member on images without labels; None without pretraining."""
         return None
 
     @property
@@ -180,7 +180,7 @@ class MemberParams(KindParams):
         return type(self).model_validate(self._given(copy)) if self.vary else self
 
     def _given(self, copy: int) -> dict[str, Any]:
-        """Return what a job file with this copy alone would contain; raises `ValueError`."""
+        """Return the parameters as a job file with only this copy would contain them; raises `ValueError`."""
         given = self.model_dump(exclude={"vary"}, exclude_unset=True)
         for path, values in self.vary.items():
             inner, keys = given, path.split(".")
@@ -194,7 +194,7 @@ class MemberParams(KindParams):
         return given
 
     def _default(self, key: str) -> Any:
-        """Return the value of an omitted parameter, in the form of a job file."""
+        """Return the default of a parameter as a job file would contain it."""
         default = getattr(self, key, None)
         if isinstance(default, KindParams):
             return {"kind": default.kind}
@@ -224,11 +224,12 @@ class ValidationSpec(Spec):
     folds: int = Field(5, ge=2, le=1000)
     """Number of folds of the k-fold scheme."""
     repeats: int = Field(1, ge=1, le=100)
-    """Number of times the k-fold split is drawn; the OOF predictions of a row are averaged."""
+    """Number of times that the k-fold split is drawn; each row's out-of-fold predictions are averaged over the
+    repeats."""
     fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of the rows in the validation set of the holdout scheme."""
     auto_rows: int = Field(20_000, ge=1)
-    """Number of training rows from which `auto` uses one holdout fold."""
+    """Minimum number of training rows for `auto` to use one holdout fold."""
     train_dev: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training rows that is set aside: it is not used for training or validation, and is scored at the
     end like the test rows."""
@@ -321,7 +322,7 @@ class JobSpec(Spec):
     name: str = "ensemble"
     """The name of the run folder, the MLflow run and the registered model."""
     seed: int = Field(0, ge=0)
-    """The seed from which every random number derives, together with (member, copy, fold)."""
+    """The seed of all random numbers; each fit task derives its own from it and (member, copy, fold)."""
     data: kind_of(DATASETS)  # type: ignore[valid-type]
     """The training rows and the test rows."""
     validation: ValidationSpec = ValidationSpec()
@@ -391,7 +392,8 @@ def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
 
 
 def spec_of_run(path: Path) -> JobSpec:
-    """Read the job that a run has kept, even if its files no longer exist; raises `ValueError` and `OSError`."""
+    """Read the job of a run from its folder, even if files that the job names no longer exist; raises `ValueError` and
+    `OSError`."""
     own_code.add_search_folders(path.parent, Path())
     return JobSpec.model_validate(json.loads(path.read_text(encoding="utf-8")), context={"read_before": True})
 
@@ -410,7 +412,7 @@ def validate(source: Source, *, base: Path) -> Job:
 
 
 _WRONG_TYPE = {"path_type", "model_type"}
-"""Errors of a union's branch that the value was not meant for; the errors of another branch explain more."""
+"""Types of errors in branches of a union that the value was not meant for; errors of the other branch are preferred."""
 
 
 def _problems(error: ValidationError, source: Source) -> list[Problem]:
@@ -420,7 +422,7 @@ def _problems(error: ValidationError, source: Source) -> list[Problem]:
     found = _flatten(error, (), JobSpec)
     for loc, model, details in found:
         if details["type"] == "too_short" and any(other[:-1] == loc for other, *_ in found):
-            continue  # only because its invalid items were not counted
+            continue  # too short only because invalid items do not count
         place, text = _plain(loc, model, details, source.tree)
         texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
         if text not in texts:

@@ -9,13 +9,14 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 
 ALWAYS = ("kind", "arch", "epochs", "lr")
-"""Parameters that a list of members shows even at their defaults, because members are compared by them."""
+"""Parameters that a list of members always shows, even with their default values, because members are compared by
+them."""
 _NOT_LEARNED = ("copies", "vary", "cpus", "gpus", "memory")
-"""Parameters that set the number of copies and where they run, not what is trained."""
+"""Parameters that set the number of copies and their resources, and do not change what is trained."""
 
 
 def without_defaults(params: BaseModel) -> dict[str, Any]:
-    """Return what a job file needs to contain: every kind, and the values that differ from their defaults."""
+    """Return only what a job file needs to contain: every kind, and the values that differ from their defaults."""
     dumped = params.model_dump(mode="json")
     said = {}
     for name, definition in type(params).model_fields.items():
@@ -30,8 +31,8 @@ def without_defaults(params: BaseModel) -> dict[str, Any]:
 def member_recipe(params: BaseModel) -> dict[str, Any]:
     """Return a member's parameters under dotted names: those of `ALWAYS`, and others that differ from their defaults.
 
-    A nested kind is under its own name (`optimizer: adamw`), its parameters are below it (`optimizer.betas`). A part
-    with only default values is `true`.
+    A nested kind has its own key (`optimizer: adamw`), and its parameters have dotted keys (`optimizer.betas`). A
+    nested mapping with only default values is `true`.
     """
     said = {name: value for name, value in without_defaults(params).items() if name not in _NOT_LEARNED}
     dumped = params.model_dump(mode="json")

@@ -1,4 +1,5 @@
-"""Read scikit-learn's 1,797 handwritten digits, 8x8, grey: for a first try and for tests, without a download."""
+"""Read scikit-learn's 1,797 handwritten digits (grey 8 x 8 images), which need no download, for a first try and for
+tests."""
 
 from __future__ import annotations
 

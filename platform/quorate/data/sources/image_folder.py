@@ -24,7 +24,7 @@ from quorate.registry import DATASETS
 from quorate.spec import Bytes, ExistingPath, TestOrigin
 
 _NAMED = 20
-"""Number of corrupt files in a message."""
+"""Maximum number of corrupt files in a message."""
 
 
 # The default of `in_memory` is an assumption, not a measurement.
@@ -37,15 +37,17 @@ class ImageFolderParams(DataParams):
     size: int = Field(ge=4, le=4096)
     """Side of the centre crop that members see, in pixels."""
     resize: int | None = Field(None, ge=4, le=8192)
-    """Length to which the shorter side is resized before the crop; by default `size`."""
+    """Length of the shorter side after resizing, before the crop, in pixels; by default `size`."""
     channels: Literal[1, 3] = 3
     """3 for colour, 1 for grey."""
     on_corrupt: Literal["error", "skip"] = "error"
-    """What to do with files that cannot be decoded: stop and list them, or leave them out and count them."""
+    """What to do with files that cannot be decoded: `error` stops and lists them, `skip` leaves them out and counts
+    them."""
     in_memory: Bytes = 2 << 30
     """Maximum size of the decoded images in memory; larger data sets are decoded again for each batch."""
     groups: str | None = None
-    """A regular expression that is searched in each file's path below `train`; its first group is the row's group."""
+    """A regular expression that is searched for in each file's path below `train`; its first capture group is the row's
+    group."""
     unlabelled: ExistingPath | None = None
     """A folder with additional images without class labels, in subfolders or not."""
 

@@ -43,7 +43,7 @@ class NpzParams(RoleParams):
     classes: ExistingPath | None = None
     """A text file with one class name per line; integer labels are positions in it."""
     unlabelled: ExistingPath | None = None
-    """An archive with additional images without class labels, in an array of the same name."""
+    """An archive with additional images without class labels; its image array has the name given by `images`."""
 
     def test_origin(self) -> TestOrigin:
         return origin_of(self.test)

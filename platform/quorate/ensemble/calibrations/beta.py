@@ -22,7 +22,7 @@ from quorate.registry import CALIBRATIONS, KindParams
 class BetaParams(KindParams):
     kind: str = "beta"
     ridge: float = Field(default=1.0, ge=0)
-    """Strength, in rows, of the L2 penalty that keeps each class near no change: it counts ridge / (2 N)."""
+    """Strength, in rows, of the L2 penalty that keeps each class near no change; its coefficient is ridge / (2 N)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Beta(Calibration):
 
 @CALIBRATIONS.register("beta")
 class BetaCalibration(Calibrator[BetaParams]):
-    """Beta calibration with three numbers per class, each class against the others."""
+    """Beta calibration with three parameters per class, one-vs-rest."""
 
     Params, Fitted = BetaParams, Beta
 

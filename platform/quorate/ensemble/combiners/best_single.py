@@ -1,4 +1,4 @@
-"""The best single member after each one is calibrated."""
+"""The best single member after calibration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BestSingleParams(KindParams):
 
 @COMBINERS.register("best_single")
 class BestSingle(Combiner[BestSingleParams]):
-    """Calibrate the members, then give all the weight to one."""
+    """Calibrate the members, then give all the weight to the best one."""
 
     Params = BestSingleParams
     simplicity = 0

@@ -29,7 +29,7 @@ class DiverseGreedyParams(WeighingParams):
     """Number of rounds of selection, 25 to 100."""
     diversity: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 0.1, 0.3, 1.0), min_length=1)
     """Candidate weights of the members' ambiguity relative to the log-loss of their average; cross-validation chooses
-    the best, and the smallest among equals."""
+    the best one, or the smallest of equally good ones."""
 
 
 @COMBINERS.register("diverse_greedy")

@@ -24,7 +24,7 @@ from quorate.ensemble.metrics import row_nll
 from quorate.registry import COMBINERS, KindParams
 
 MOST_ROWS = 20_000
-"""Maximum number of rows for the choice of the penalty, to limit its time; of more rows, a sample is drawn. An
+"""Maximum number of rows for choosing the penalty, to limit the time; if there are more, a sample is drawn. An
 assumption, not a measurement."""
 
 
@@ -41,8 +41,8 @@ class StackingParams(KindParams):
 class Stacking(Combiner[StackingParams]):
     """softmax over k of b_k + sum over m of w_mk log p_mk (Wolpert 1992), with a coefficient per member and class.
 
-    This is a geometric mean of members with a vector scaling each, so a missing member is left out as in other
-    combiners.
+    This is a geometric mean of members that are calibrated by vector scaling, so a missing member can be left out as in
+    other combiners.
     """
 
     Params = StackingParams
@@ -78,7 +78,7 @@ class Stacking(Combiner[StackingParams]):
 
 
 def _fitted(proba: Proba, y: Labels, ridge: float) -> Combination:
-    """Fit the regression; a class without rows is left out and keeps its neutral coefficients."""
+    """Fit the regression. A class without rows is left out, and its coefficients keep their neutral values."""
     members, classes = len(proba), proba.shape[2]
     inverses = [1 / fit_temperature(proba=member, y=y) for member in proba]
     every, shifts = np.repeat(np.array(inverses)[:, None] / members, classes, axis=1), np.zeros(classes)
