@@ -162,7 +162,7 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
 
 
 def known_file(x: Inputs) -> dict[str, bytes]:
-    """Return the file with the known values of the training rows, by file name; empty for images."""
+    """Return the file that describes the values of the training rows, by file name; empty for images."""
     return {KNOWN: KnownValues.of(x).to_bytes()} if isinstance(x, Table) else {}
 
 
