@@ -1,4 +1,4 @@
-"""Spend the budget of a job: the time reserved for its end, the folds that count, and what was left out."""
+"""Spend the time budget of a job: the time reserved for its final steps, the folds that count, and what was skipped."""
 
 from __future__ import annotations
 
@@ -35,38 +35,40 @@ from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
-"""Names in a leaderboard of what the end of a job can leave out."""
+"""Names, in a leaderboard, of final steps that can be skipped for lack of time."""
 ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
-"""From this number of common rows, or this fraction of all rows, another member helps more than further rows.
+"""Once the members share this number of rows, or this fraction of all rows, another member helps more than more rows.
 Assumptions, not measurements."""
 
 _CLOSING = {"local": 1.5, "ray": 3.0}
-"""Seconds to write the run's files and to end the workers and this process."""
+"""Seconds to write the run's files and to stop the workers and this process."""
 _PICTURE = 0.4
 """Seconds to draw one picture."""
 _A_MEMBER = 2
-"""The curves of one member take as long as this number of pictures. So does the overview of all curves."""
+"""Drawing the curves of one member takes as long as this number of pictures, and so does the overview of all curves."""
 _STARTUP = {"local": 4.0, "ray": 8.0}
-"""Seconds from the start of the command until it is ready to train, without reading the data. Measured on the idle
-machine on which the constants above were measured."""
+"""Seconds from the start of the command until it is ready to train, without the time to read the data. Measured on the
+idle machine on which the constants above were measured."""
 _RAY = 9.0
 """Seconds until Ray and its first worker are ready, on the same machine. On a machine with three times as many busy
-processes as cores it took 19 s, and the start before it 9 s."""
+processes as cores, this took 19 s, after a startup of 9 s."""
 _SLOWEST, _MOST = 4.0, 0.25
-"""The largest slowdown that is assumed for the constants above, and the largest fraction of the budget that they can
-reserve for the end of a job. Assumptions, not measurements."""
+"""Maximum slowdown that is assumed for the constants above, and maximum fraction of the budget that is reserved for
+closing the run. Assumptions, not measurements."""
 _FOR_PICTURES = 0.04
-"""Largest fraction of the budget that is reserved for plots (an assumption)."""
+"""Maximum fraction of the budget that is reserved for plots (an assumption)."""
 _REUSED = 0.02
-"""Seconds to pack a reused fit task into the bundle. For the others, the time that keeping them took is used."""
+"""Seconds to pack a reused fit task into the bundle. For new fit tasks, the estimate is the time that storing them
+took."""
 _SAFETY = 1.5
-"""Combining can take this many times as long as its rehearsal, because workers that were given up can still be busy
-(an assumption)."""
+"""Combining can take this many times as long as its rehearsal, because abandoned workers can still be busy (an
+assumption)."""
 
 
 @dataclass
 class ClosingTime:
-    """Decides what the end of a job has time for, and records what was left out. Without a budget, nothing is left out.
+    """Decides which final steps of a job there is time for, and records those that were skipped. Without a budget, none
+    is skipped.
 
     `slow` is the slowdown compared with the machine on which the constants above were measured. `closing` is the number
     of seconds that the command needs after its last step.
@@ -78,13 +80,15 @@ class ClosingTime:
     left_out: list[str] = field(default_factory=list)
 
     def measure(self, executor: str, startup: float) -> None:
-        """Estimate how busy the machine is from the seconds that this command took until it was ready to train."""
+        """Estimate how busy the machine is, from the number of seconds from the start of the command until it was ready
+        to train."""
         if self.budget is not None:
             self.slow = min(max(startup / _STARTUP[executor], 1.0), _SLOWEST)
             self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
 
     def is_too_short_for_ray(self, workers: int) -> bool:
-        """Whether this process alone has more training time than this number of `workers` after the start of Ray."""
+        """Whether this process alone offers more training time than `workers` workers that first have to wait for
+        Ray."""
         starting = self.slow * _RAY
         return workers * (self.left() - starting) < self.left()
 
@@ -93,7 +97,7 @@ class ClosingTime:
         return math.inf if self.budget is None else self.budget.left() - self.closing
 
     def has_time_for(self, what: str, seconds: float) -> bool:
-        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, record it as left out."""
+        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, record it as skipped."""
         if self.slow * seconds <= self.left():
             return True
         if what not in self.left_out:
@@ -101,7 +105,7 @@ class ClosingTime:
         return False
 
     def pictures(self, drawn: Iterator[Path]) -> Iterator[Path]:
-        """Draw pictures as long as there is time."""
+        """Draw pictures while there is time."""
         while self.has_time_for(PICTURES, _PICTURE) and (path := next(drawn, None)) is not None:
             yield path
 
@@ -115,7 +119,7 @@ def open_executor(
     opening: float,
     say: Callable[[str], None],
 ) -> Executor:
-    """Open the executor of the job. Under a budget, Ray is not used if its start takes too much of the time.
+    """Open the executor of the job. With a budget, Ray is not used if starting it would take too much of the time.
 
     `opening` is the number of seconds that reading the data took. It does not show how busy the machine is. The time
     that the job needs after training is reserved in the budget.
@@ -151,7 +155,7 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, closing: C
 
 
 def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:
-    """Number of fit tasks of the plan that run at the same time."""
+    """Maximum number of fit tasks of the plan that run at the same time."""
     return min(len(plan.runs), spec.workers or len(plan.runs), *(slots(task.resources) for task in plan.runs))
 
 
@@ -164,10 +168,11 @@ def train_dev_seconds(plan: Plan) -> float:
 
 
 def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
-    """Count a fold as out of time if its network was trained for less than half as long as in the longest fold.
+    """Count a fold as out of time if its network was trained for less than half of the epochs of the longest-trained
+    fold.
 
     Such a fold would share one temperature and weight with much better predictions, and would make the member worse.
-    The checkpoint stays.
+    Its checkpoint is kept.
     """
     for label in plan.labels:
         done = {task: _trained(work.fits[task.key]) for task in plan.of(label) if task.key in work.fits}
@@ -179,7 +184,7 @@ def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
 
 
 def _trained(fit: Fit) -> float:
-    """The fraction of its epochs that a fit task has done."""
+    """The fraction of its epochs that a fit task has completed."""
     return 1.0 if fit.complete else len(fit.history) / (epochs_of(fit.task) or 1)
 
 
@@ -192,16 +197,16 @@ class Attendance:
     quorum: int
     """Number of members that the job requires."""
     short: bool = False
-    """Whether there are fewer members because of the budget alone, not because of failures."""
+    """Whether the quorum is missed only because of the budget, not because of failures."""
 
 
 def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
     """Decide which members and folds form the ensemble.
 
-    Without a budget, these are the members with all their folds, or with the number of folds that the job requires. If
-    the budget left tasks out and the job sets no number of folds, these are the members with all folds that enough
-    members share. If the quorum is missed, but enough members have not failed, the quorum is ignored: all members that
-    are ready count. A member that failed or diverged counts in the same way as without a budget.
+    Usually, all folds are used, and the members are those that have finished all of them, or the number of folds that
+    the job requires. If the job sets no such number and the budget skipped tasks, the folds are those that enough
+    members have finished, and the members are those that have finished them. If the members then miss the quorum only
+    for lack of time, the quorum is ignored. Members that failed or diverged are treated as without a budget.
     """
     finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
     status = np.array([work.status(plan, label) for label in plan.labels])
@@ -222,7 +227,7 @@ def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
 
 
 def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray[np.bool_]:
-    """The folds (F,) that at least `need` members share, from (M, F), with enough rows if possible."""
+    """The folds (F,) that at least `need` members have finished, with enough rows if possible; `finished` is (M, F)."""
     folds, y = plan.context.folds.folds, plan.context.train.y
     least = min(ENOUGH_ROWS, ENOUGH_OF_ALL * _rows(folds))
 
@@ -235,7 +240,7 @@ def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray
 
 
 def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Executor, budget: Budget) -> str:
-    """Describe how much time the quorum, and the first member, would have taken."""
+    """Describe how much time the quorum and the smallest ensemble would have taken."""
     need = spec.quorum.of(len(plan.labels))
     shares = WorkerShares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
 
@@ -256,10 +261,10 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
 def budget_part(
     budget: Budget, plan: Plan, work: JobProgress, there: Attendance, tested: NDArray[np.bool_]
 ) -> LeaderboardBudget:
-    """The leaderboard's `budget`: what was left out or stopped.
+    """The `budget` of a leaderboard: the tasks that were skipped or stopped.
 
-    `tested` (M,) are the members that have predicted the test rows. `with_closing` adds what the end of the job leaves
-    out.
+    `tested` (M,) are the members that have predicted the test rows. `with_closing` adds the final steps that were
+    skipped.
     """
     folds, tasks = plan.context.folds.folds, {task.key: task for task in plan.tasks}
     late = [(tasks[key], event) for key, event in work.late.items()]
@@ -284,7 +289,7 @@ def budget_part(
 
 
 def with_closing(board: Leaderboard, closing: ClosingTime) -> Leaderboard:
-    """The leaderboard with what the end of the job has left out, and with the time that it has used by now."""
+    """The leaderboard with the final steps that were skipped for lack of time, and with the time used so far."""
     assert closing.budget is not None
     return board.with_closing(used_seconds=round(closing.budget.used(), 1), left_out=tuple(closing.left_out))
 
@@ -301,7 +306,7 @@ def _stopped(fit: Fit) -> StoppedTask:
 
 
 def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[UncountedMember]:
-    """Members that are not in the ensemble because they had no time."""
+    """Members that are not in the ensemble for lack of time."""
     for m, label in enumerate(plan.labels):
         if there.members[m] or work.status(plan, label) != "out of time":
             continue
@@ -314,7 +319,7 @@ def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[U
 
 
 def _untested(plan: Plan, work: JobProgress, tested: NDArray[np.bool_]) -> Iterator[str]:
-    """Members with models that had no time to predict the test rows."""
+    """Members with models for which there was no time to predict the test rows."""
     for m, label in enumerate(plan.labels):
         if not tested[m] and any(task.key in work.fits for task in plan.of(label)):
             yield label

@@ -29,18 +29,18 @@ class BackboneError(UserError):
 
 @dataclass
 class Extraction:
-    """The features that some units need: found, missing, and lost because their tasks failed."""
+    """The features that some units require: those found, those missing, and those lost because their tasks failed."""
 
     plan: Plan
     weights: dict[Backbone, bytes]
     needed: tuple[FeatureTask, ...]
     found: dict[str, Matrix] = field(default_factory=dict)
-    """By the key of the feature task."""
+    """Features by the key of the feature task."""
     lost: dict[Backbone, Failed | OutOfTime | Stopped] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[FeatureTask]:
-        """One task per key; two names of the same file share a key."""
+        """The missing tasks, one per key; two paths to the same weights share a key."""
         left = {task.key: task for task in self.needed if task.key not in self.found}
         return list(left.values())
 
@@ -120,7 +120,7 @@ class FeatureSummary:
     finished: int
     """Number of finished tasks."""
     seconds: float
-    """Estimated time of the tasks that are left."""
+    """Estimated time of the unfinished tasks."""
 
     @property
     def rows(self) -> int:
@@ -140,7 +140,7 @@ def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Featu
 
 
 def _asks(task: Task) -> Backbone | None:
-    """The frozen network whose features a task needs; None if it needs none."""
+    """The frozen network whose features a task requires; None if it requires none."""
     if isinstance(task, FeatureTask):
         return None
     fit = task if isinstance(task, FitTask) else task.fit

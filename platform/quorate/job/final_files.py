@@ -41,7 +41,7 @@ def finish(
     started: float,
     pictures: bool,
 ) -> Leaderboard:
-    """Write the bundle, the leaderboard, the plots and the report if there is time for them; return the leaderboard."""
+    """Write the bundle and the leaderboard, and the plots and the report if there is time; return the leaderboard."""
     spec, plan, work, production = outcome.job.spec, outcome.plan, outcome.work, outcome.production
     board = make_board(outcome, run=folder.name, seconds=time.monotonic() - started)
     if closing.budget is not None:

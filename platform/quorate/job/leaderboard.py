@@ -28,8 +28,8 @@ from quorate.runs.leaderboard import (
 def make_board(outcome: JobOutcome, *, run: str, seconds: float) -> Leaderboard:
     """The leaderboard of the job without its budget; numbers are rounded to six digits.
 
-    `run` is the name of the run folder, and `seconds` the duration of the job. Members are scored on the rows that they
-    cover and that count, before temperature and weight. The ensemble's out-of-fold scores are cross-fitted.
+    `run` is the name of the run folder, and `seconds` the duration of the job. Members are scored before temperature
+    and weight, on the rows that they cover and that count. The ensemble's out-of-fold scores are cross-fitted.
     """
     plan = outcome.plan
     return Leaderboard(
@@ -50,7 +50,8 @@ def split_scores(proba: NDArray[np.floating], y: NDArray[np.int64]) -> SplitScor
 
 
 def oof_hash(plan: Plan, gathered: OofPredictions) -> str:
-    """SHA-256 over the members in the order of their names, whatever their order in the job file."""
+    """SHA-256 of the out-of-fold probabilities; members are sorted by name, so the order in the job file does not
+    matter."""
     content = hashlib.sha256()
     for m in np.argsort(plan.labels):
         content.update(plan.labels[m].encode() + b"\0")
@@ -130,11 +131,11 @@ def _unlearnable(plan: Plan) -> tuple[UnlearnableClass, ...]:
 
 
 def _milliseconds(done: list[Fit]) -> float | None:
-    """Time per row of all fold models of a member one after another; None if one was not measured."""
+    """Milliseconds per row to predict with all fold models of a member in sequence; None if one was not measured."""
     each = [fit.predict_ms for fit in done if fit.predict_ms is not None]
     return round(sum(each), 4) if done and len(each) == len(done) else None
 
 
 def _number(value: float | None) -> float | None:
-    """Rounded to six digits; None if unknown, because JSON has no infinity."""
+    """The value rounded to six digits; None if it is unknown or infinite, because JSON has no infinity."""
     return round(float(value), 6) if value is not None and math.isfinite(value) else None

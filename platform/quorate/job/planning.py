@@ -1,4 +1,4 @@
-"""Plan a job for the machines that it runs on, with errors that point at the job file."""
+"""Plan a job for the machines that it runs on; errors point to the place in the job file."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
 
 
 def without_backbone(job: Job, plan: Plan, error: BackboneError) -> SpecError:
-    """The error for a frozen network that is not available, at the members that learn from it."""
+    """The error for a frozen network that is not available; it points to the members that use its features."""
     names = dict.fromkeys(task.member for task in plan.tasks if task.params.frozen_backbone == error.backbone)
     return job.error(*((("members", name, "features"), str(error)) for name in names))

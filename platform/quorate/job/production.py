@@ -1,4 +1,5 @@
-"""Choose the models that each member predicts with: its fold models, the best of them, or one trained on all rows."""
+"""Choose the models that each member uses for predictions: its fold models, the best of them, or one trained on all
+rows."""
 
 from __future__ import annotations
 
@@ -23,12 +24,12 @@ from quorate.training.context import Hardware
 from quorate.training.stopping import as_loss
 
 WATCHED = 500
-"""Number of training rows of a refit on which its curves are computed (an assumption)."""
+"""Number of training rows on which the curves of a refit are computed (an assumption)."""
 
 
 @dataclass(frozen=True)
 class Production:
-    """The fitted models that each member predicts with, and their predictions of the test rows."""
+    """The fitted models that each member uses for predictions, and their predictions for the test rows."""
 
     fits: Mapping[str, Sequence[Fit]]
     """Models by the label of the member."""
@@ -41,8 +42,8 @@ class Production:
     def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
         """Probabilities (M, n, K) of the test rows, averaged over each member's models.
 
-        They replace `folds`, the average over all fold models. None without test rows; zero for members that are not
-        `tested`.
+        They replace `folds`, the probabilities averaged over all fold models. None without test rows; zero for members
+        that are not `tested`.
         """
         if folds is None:
             return None
@@ -54,7 +55,7 @@ class Production:
         return found.astype(np.float32)
 
     def answers(self, plan: Plan, folds: OofPredictions) -> OofPredictions:
-        """The predictions of the `folds`, with test predictions by the production models of each member."""
+        """The predictions `folds`, with the test predictions replaced by those of the production models."""
         if not self.note:
             return folds
         tested = np.array([self.tested(label) for label in plan.labels])
@@ -69,9 +70,9 @@ class Production:
 def production_models(
     trainer: Trainer, plan: Plan, work: JobProgress, weighted: Sequence[int], console: Console
 ) -> Production:
-    """The production models of each member by the job's `production`; refits are trained here.
+    """The production models of each member, as the job's `production` requires; this includes training the refits.
 
-    `weighted` are the positions of the members with a weight. Only these are trained again.
+    `weighted` are the positions of the members with weight. Only these are trained again.
     """
     spec = trainer.job.spec
     production = from_folds(plan, work, best=spec.production.best)
@@ -90,9 +91,9 @@ def production_models(
 
 
 def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production:
-    """All fold models of each member, or the `best` ones by the log-loss on their own validation rows.
+    """All fold models of each member, or the `best` ones with the lowest log-loss on their own validation rows.
 
-    Only rows of classes that the fold trains on count; a fold without such rows comes last.
+    Only validation rows whose class occurs in the fold's training rows count; a fold without such rows comes last.
     """
     y, folds = plan.context.train.y, plan.context.folds
     counting = [learnable_rows(y, [fold], weight=plan.context.train.weight)[fold.valid] for fold in folds.folds]
@@ -117,7 +118,7 @@ def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production
 
 
 def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[str], hardware: Hardware) -> Plan:
-    """Plan a fit task on all rows for each training that produces one of the members `labels`.
+    """Plan one fit task on all rows for each fit that produces one or more of the members `labels`.
 
     A network that stopped early is trained for the mean of its folds' best epochs.
     """
@@ -134,7 +135,8 @@ def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[st
 
 
 def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, labels: Sequence[str]) -> Production:
-    """The production models with the finished refits; a member whose refit failed keeps its fold models."""
+    """The production models with the finished refits in place of fold models; a member whose refit failed keeps its
+    fold models."""
     fits: dict[str, Sequence[Fit]] = dict(before.fits)
     failed, stopping = [], []
     for label in labels:
@@ -157,7 +159,7 @@ def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, lab
 
 
 def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> MemberParams:
-    """`params` without early stopping, for the mean number of the folds' best epochs.
+    """`params` without early stopping; the number of epochs is the mean of the folds' best epochs.
 
     They are unchanged if copies vary, or if the schedule needs more epochs. The note of `refitted` names these members.
     """
@@ -171,7 +173,7 @@ def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> 
         return type(params).model_validate(
             {**params.model_dump(exclude_unset=True), "epochs": epochs, "early_stopping": None}
         )
-    except ValidationError:  # a warm-up or cycle that needs more epochs
+    except ValidationError:  # a warm-up or a cycle requires more epochs
         return params
 
 

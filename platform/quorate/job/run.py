@@ -57,9 +57,9 @@ class Options:
     executor: Literal["ray", "local"]
     address: str | None = None
     began: float | None = None
-    """When the command began, on the clock of `time.monotonic`: the start of a budget."""
+    """Start of the command, and so of its budget, on the clock of `time.monotonic`."""
     pictures: bool = True
-    """Whether to draw the plots and the report; not needed if the run folder is removed afterwards."""
+    """Whether to draw the plots and write the report; false if the run folder is removed afterwards."""
 
 
 def run_job(
@@ -118,7 +118,7 @@ def _budget(job: Job, options: Options, started: float) -> Budget | None:
 
 @contextmanager
 def _lease(store: Store, plan: Plan, console: Console) -> Iterator[None]:
-    """Hold the lease of this job; a second start of the same job waits here."""
+    """Hold the lease of this job; if the same job is started a second time, the second start waits here."""
     keys = [task.key for task in plan.tasks]
     with store.lease(digest(job=keys), waiting=lambda holder: _say_waiting(console, holder), keys=keys):
         yield
@@ -183,8 +183,9 @@ def _say_waiting(console: Console, holder: str) -> None:
 
 
 def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
-    """Wait for the shipper as long as it makes progress, and print the number of records that are left."""
-    still = 3.0 if shipper.uri.startswith("http") else 10.0  # a file is always available, but can be slow
+    """Wait for the shipper while it makes progress; then print the number of unsent records."""
+    # seconds without progress; a local database is always reachable, but it can be slow
+    still = 3.0 if shipper.uri.startswith("http") else 10.0
     deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()
     while pending and time.monotonic() < min(deadline, moved + still):
         if shipper.wait(0.2):

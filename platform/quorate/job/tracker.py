@@ -1,4 +1,4 @@
-"""Write a job to the journal as MLflow's tree of runs: the job, its members and ensemble, the folds of each member."""
+"""Write a job to the journal as a tree of MLflow runs: the job, its ensemble and members, and each member's folds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from quorate.tracking.records import Context, Status
 JOB, ENSEMBLE = "job", "ensemble"
 """Names in the journal of the runs of the job and of the ensemble. The run of a member is `job/NAME`."""
 SPLITS: tuple[SplitName, ...] = ("oof", "train_dev", "test")
-"""Rows that a leaderboard may have scores on."""
+"""Sets of rows that a leaderboard may have scores on."""
 MLFLOW_NOTE = "mlflow.note.content"
 """The tag with the description of a run in Markdown, which MLflow shows on the page of the run."""
 COSTS = ("fit_seconds", "predict_ms", "size_mb")
-"""Metrics of members that add up: those of the ensemble are the sums over the members with weight."""
+"""Additive metrics of members: the ensemble's value is the sum over the members with weight."""
 
 _METRICS = """
 - `oof_…`: scores on the training rows, each row predicted by models that were not trained on it (out of fold).
@@ -45,9 +45,9 @@ _SHOWN = ("confusion-oof", "confusion-test", "curves")
 
 
 class Tracker:
-    """Writes the events of a job to a journal; it never waits, and its errors never fail a member.
+    """Writes the events of a job to a journal. It never waits, and its errors never make a member fail.
 
-    The run of a member begins with its first fit task and ends with its last one, so its duration is that of the
+    The run of a member starts with its first fit task and ends with its last one, so its duration is that of the
     training. `run` is the name of the run folder.
     """
 
@@ -89,13 +89,14 @@ class Tracker:
             self._journal.metrics(uid, event.epoch, event.metrics)
         elif isinstance(event, Fitted):
             for epoch, figures in enumerate(event.history, start=1):
-                if epoch not in self._epochs.get(uid, ()):  # from before its checkpoint, in another run
+                # epochs before the checkpoint were trained in an earlier run
+                if epoch not in self._epochs.get(uid, ()):
                     self._journal.metrics(uid, epoch, figures)
             if not event.complete:
                 self._journal.tags(uid, {"quorate.status": "stopped early"})
             self._end_fold(event.task, "FINISHED", _now())
             for other in event.others:
-                self._fold(other.task, self._begun[uid])  # they were trained together
+                self._fold(other.task, self._begun[uid])  # the same fit has trained both
                 self.on(other)
         elif isinstance(event, Failed) and event.final:
             self._journal.tags(uid, {"quorate.status": event.status, "quorate.error": event.message})
@@ -107,7 +108,7 @@ class Tracker:
             self._end_fold(event.task, "KILLED", _now())
 
     def reused(self, fits: Iterable[Fit]) -> None:
-        """Write reused fit tasks with their curves; each has its original duration and ends now."""
+        """Write reused fit tasks with their curves; each run ends now and has its original duration."""
         now, fits = _now(), list(fits)
         begun = {label: now - 1000 * max(f.seconds for f in fits if f.task.label == label) for label in _labels(fits)}
         for fit in fits:
@@ -118,11 +119,11 @@ class Tracker:
             self._end_fold(fit.task, "FINISHED", now)
 
     def finished(self, board: Leaderboard, folder: RunFolder, bundle: Path, sizes: Mapping[str, int]) -> None:
-        """Write the scores, files and model of a finished job; `sizes` are the bytes of each member's files."""
+        """Write the scores, files and model of a finished job; `sizes` has the size of each member's files in bytes."""
         sums = dict.fromkeys(COSTS, 0.0)
         for row in board.members:
             if _member_uid(row.name) not in self._begun:
-                continue  # it had no time, so it has no run
+                continue  # there was no time for it, so it has no run
             figures: dict[str, float | None] = {
                 **_figures(row),
                 "weight": round(row.weight, 4),
@@ -151,7 +152,7 @@ class Tracker:
         self._journal.ranking(JOB, run=self._run)
 
     def member_values(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
-        """Write how much higher the ensemble's log-loss is without each member; 0 for a member without weight."""
+        """Write the increase of the ensemble's log-loss without each member; 0 for a member without weight."""
         for row in board.members:
             uid, change = _member_uid(row.name), changes.get(row.name)
             if uid not in self._begun:
@@ -180,14 +181,14 @@ class Tracker:
     def close(self, status: Status) -> None:
         """End every run that is open, the job last, and the journal."""
         for label, ended in self._ended.items():
-            if _member_uid(label) in self._open:  # some of its folds had no time, or the job was stopped
+            if _member_uid(label) in self._open:  # there was no time for some of its folds, or the job was stopped
                 self._end(_member_uid(label), self._status_of(label, status), ended)
         for uid in reversed(list(self._open)):
             self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status, _now())
         self._journal.close()
 
     def _ensemble(self, board: Leaderboard, sums: Mapping[str, float]) -> None:
-        """Write the ensemble as a run next to its members, from the start of the job until now."""
+        """Write the ensemble as a run next to its members; it lasts from the start of the job until now."""
         found, best = board.ensemble, board.ensemble.best_single
         assert best is not None and best.name is not None, "make_board sets it"
         tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found.combiner}
@@ -231,7 +232,8 @@ class Tracker:
         return uid
 
     def _end_fold(self, task: FitTask, status: Status, ended: int) -> None:
-        """End the run of a fit task, and with the last one the run of its member, which a refit prolongs."""
+        """End the run of a fit task. The last fit task also ends the run of its member, and a refit extends that
+        run."""
         self._end(f"{_member_uid(task.label)}/{task.fold}", status, ended)
         self._ended[task.label] = ended
         left = self._left[task.label]
@@ -287,7 +289,7 @@ def _figures(row: LeaderboardRow) -> dict[str, float]:
 
 
 def _source(spec: JobSpec, context: str) -> str:
-    """The source of the rows: the path in the job file, or the kind of the data without one."""
+    """The source of the rows: the path in the job file, or the kind of the data if there is no path."""
     named = spec.data.model_dump(mode="json")
     path = named.get("test") if context == "testing" and isinstance(named.get("test"), str) else named.get("train")
     return str(path) if isinstance(path, str) else str(spec.data.kind)

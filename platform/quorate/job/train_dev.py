@@ -1,4 +1,4 @@
-"""Score a finished ensemble on the train-dev rows, which are not used for training, validation or choices."""
+"""Score a finished ensemble on the train-dev rows, which are not used for training, validation or selection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quorate.job.leaderboard import split_scores
 from quorate.runs.leaderboard import Leaderboard, TrainDevScores
 
 TRAIN_DEV = "train_dev"
-"""The name of these rows in a leaderboard, and of the archive with the probabilities."""
+"""The name of these rows in a leaderboard, and of the file with the probabilities."""
 
 
 def score_train_dev(board: Leaderboard, bundle: Path, rows: Dataset, folder: Path) -> Leaderboard:

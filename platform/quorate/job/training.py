@@ -1,4 +1,4 @@
-"""Run the missing tasks of a plan, and keep each result when it arrives."""
+"""Run the missing tasks of a plan, and store each result when it arrives."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from quorate.training.context import Metrics
 from quorate.training.soundness import difference
 
 _PACKING = 1.5
-"""Time to read, verify and write the files of a result into the bundle, as a multiple of the time to keep them (an
-assumption)."""
+"""Time to read and verify the files of a result and write them to the bundle, as a multiple of the time to store them
+(an assumption)."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class JobProgress:
         return cls(fits=find_finished(plan, results))
 
     def status(self, plan: Plan, label: str) -> MemberStatus:
-        """`ok`, or why the member is incomplete."""
+        """`ok`, or the reason why the member is incomplete."""
         tasks = plan.of(label)
         failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]
         if failed:
@@ -86,7 +86,7 @@ class Trainer:
     stop: StopRequest
 
     def take_finished(self, plan: Plan, work: JobProgress) -> None:
-        """Take the fit tasks that another process has finished meanwhile."""
+        """Take over the fit tasks that another process has finished in the meantime."""
         meanwhile = find_finished(plan, self.results, but=work.fits)
         work.fits |= meanwhile
         self.tracker.reused(meanwhile.values())
@@ -98,7 +98,7 @@ class Trainer:
         budget: Budget | None = None,
         open_executor: Callable[[], Executor] | None = None,
     ) -> None:
-        """Run the missing tasks, under a budget as many as it allows. The executor is opened only if a task is missing.
+        """Run the missing tasks, with a budget as many as it allows. The executor is opened only if a task is missing.
 
         Raises `SpecError` if the weights of a frozen network are not available, and `Interrupted` after a signal.
         """
@@ -114,13 +114,13 @@ class Trainer:
 
 
 def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
-    """Fit tasks of this plan that are finished in the store, without those in `but`."""
+    """Fit tasks of this plan that are finished in the store, except those in `but`."""
     found = (results.find(task) for task in plan.tasks if task.key not in (but or {}))
     return {fit.task.key: fit for fit in found if fit is not None}
 
 
 def units_left(plan: Plan, work: JobProgress, results: Results) -> list[Unit]:
-    """The units that are left to run; test predictions that are in the store are taken from there."""
+    """The units that have not run yet. Test predictions that the store already has are added to `work`."""
     units = [Unit((task,)) for task in plan.runs if any(part.key not in work.fits for part in task.all)]
     return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
 
@@ -133,7 +133,7 @@ def train(
     trainer: Trainer,
     budget: Budget | None = None,
 ) -> None:
-    """Run `units`, under a budget as many as it allows, and keep each result when it arrives.
+    """Run `units`, with a budget as many as it allows, and store each result when it arrives.
 
     Features that they need and that are not in the store are computed first. Raises `BackboneError` if the weights of a
     frozen network are not available.
@@ -158,7 +158,7 @@ def train(
 
     with watch.shown():
         for given in _in_turn(extraction, units, run):
-            # a network that is out of time has its last interim result
+            # a network that is out of time counts with its last interim result
             event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
             trainer.folder.log(event)
             extraction.on(event)
@@ -180,7 +180,7 @@ def train(
             elif isinstance(event, Predicted):
                 key = event.task.fit.key
                 if key not in work.fits:
-                    continue  # its model was refused while the worker predicted the test rows
+                    continue  # its model was rejected while the worker predicted the test rows
                 work.tests[key] = event.proba
                 if work.fits[key].complete:
                     results.keep_predicted(event)
@@ -245,7 +245,8 @@ class AttemptHistory:
 
 
 class WorkerShares:
-    """The share of all workers that a task occupies: 1 / the number of such tasks that run at the same time."""
+    """The share of all workers that a task occupies: 1 / (the number of tasks with these resources that can run at
+    once)."""
 
     def __init__(self, units: Sequence[Unit], executor: Executor, most: int | None) -> None:
         self._shares: dict[Resources, float] = {}
@@ -259,7 +260,7 @@ class WorkerShares:
 
 
 def seconds_to_quorum(plan: Plan, work: JobProgress, *, need: int, share: WorkerShares) -> float:
-    """Estimated seconds of training until `need` members have at least one fold, the fastest members first."""
+    """Estimated seconds of training until `need` members have at least one fold, if the fastest members run first."""
     firsts = [min(plan.of(label), key=round_of) for label in plan.labels]
     missing = [task for task in firsts if task.key not in work.fits and task.key not in work.failures]
     waiting = sorted((work.estimates.seconds(task), share(task)) for task in missing)
@@ -274,7 +275,8 @@ def _fits_of(task: FitTask | PredictTask) -> tuple[FitTask, ...]:
 
 
 def _keep(event: Fitted, plan: Plan, work: JobProgress, results: Results) -> None:
-    """Keep a result and the others of the same training; a training that was stopped early can lack some of them."""
+    """Store a result and the results of the same fit's other members; a fit that was stopped early can lack some of
+    them."""
     for part in event.all:
         _keep_one(part, plan, work, results)
     for task in event.task.others:
@@ -288,7 +290,7 @@ def _keep_one(event: Fitted, plan: Plan, work: JobProgress, results: Results) ->
         work.fits[event.task.key] = results.keep(event)
         results.drop_checkpoint(event.task)
     else:
-        work.fits[event.task.key] = results.hold(event)  # its checkpoint stays, so that training can continue
+        work.fits[event.task.key] = results.hold(event)  # its checkpoint is kept, so that training can continue
     if event.test is not None and plan.context.test is not None:
         work.tests[event.task.key] = event.test
         if event.complete:

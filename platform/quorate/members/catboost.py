@@ -1,4 +1,4 @@
-"""CatBoost, of the extra `boosting`."""
+"""CatBoost, installed by the extra `boosting`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scikit-learn estimator as plain values of a job file: the path of its class, and its parameters."""
+"""A scikit-learn estimator as plain values for a job file: the path of its class, and its parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build(recipe: Mapping[str, Any], *, seed: int) -> BaseEstimator:
     If scikit-learn chooses the neighbour search (`algorithm: auto`), it is set to brute force: a bundle cannot store
     search trees, and the neighbours are the same.
 
-    Raises `ValueError` for a class that scikit-learn does not have, and for parameters that the class does not take.
+    Raises `ValueError` if scikit-learn has no such class, or if the class does not take the parameters.
     """
     estimator = _build(recipe)
     random = np.random.RandomState(seed)

@@ -1,4 +1,4 @@
-"""Shared parts of forests: parameters, costs, and the check of a loaded tree."""
+"""Code that forests share: parameters, costs, and the check of a loaded tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quorate.registry.parameter_names import named
 
 # `min_samples_leaf` has scikit-learn's default. The default of `trees` is an assumption, not a measurement.
 class ForestParams(LearnerParams):
-    """Parameters of forests."""
+    """Parameters that all forests share."""
 
     standardize: Scheme = "none"
     """Trees do not need standardization."""
@@ -27,7 +27,7 @@ class ForestParams(LearnerParams):
     min_samples_leaf: int = Field(1, ge=1)
     """Minimum number of rows per leaf."""
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
-    """Features that are tried at each split: a rule, or a fraction of them."""
+    """Number of features that are tried at each split: a rule, or a fraction of all features."""
 
 
 class Forest(Learner):
@@ -52,7 +52,7 @@ class Forest(Learner):
             "min_samples_leaf": p.min_samples_leaf,
             "max_features": p.max_features,
             "random_state": seed,
-            "n_jobs": 1,  # more threads add the trees' votes in a varying order
+            "n_jobs": 1,  # more threads would add the trees' votes in a varying order
         }
 
     def check(self) -> None:

@@ -64,7 +64,7 @@ class GradientBoosting(Boosting):
         if held is not None:
             watched = {"X_val": held.x, "y_val": held.y, "sample_weight_val": held.weight}
         # scikit-learn cannot bin a column with only missing values, which occurs if all its values are in the held-out
-        # rows. With any number instead it is a constant column, which no tree splits.
+        # rows. Replacing them by any number makes it a constant column, which no tree splits.
         empty = np.isnan(train.x).all(axis=0)
         x = np.where(empty, np.float32(0), train.x) if empty.any() else train.x
         self.model.fit(x, train.y, sample_weight=train.weight, **watched)
@@ -88,7 +88,7 @@ def check_boosting(model: HistGradientBoostingClassifier, *, width: int) -> None
 
 
 def _check_preparation(model: Any, *, width: int) -> None:
-    """Check that the preprocessing is scikit-learn's own and gives the trees as many columns as they use."""
+    """Check that the preprocessing is scikit-learn's own, and returns the number of columns that the trees use."""
     if model._preprocessor is not None:
         _, prepare, _ = model._preprocessor.transformers_[1]
         if not isinstance(prepare.func, functools.partial) or prepare.func.func is not check_array:

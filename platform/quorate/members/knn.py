@@ -19,9 +19,9 @@ from quorate.registry.parameter_names import named
 class KnnParams(LearnerParams):
     kind: Literal["knn"] = "knn"
     neighbours: int = Field(15, ge=1, validation_alias=named("neighbours", "neighbors", "n_neighbors"))
-    """Number of training rows that vote; at most as many as the fold has."""
+    """Number of training rows that vote; limited to the number of rows in the fold."""
     votes: Literal["distance", "equal"] = "distance"
-    """`distance` weights each vote by one over the distance; `equal` weights all votes equally."""
+    """`distance` weights each vote by the inverse of the distance; `equal` weights all votes equally."""
 
 
 @MEMBERS.register("knn")

@@ -1,4 +1,4 @@
-"""Shared parts of members with scikit-learn estimators: features, classes, and skops files with an allow-list."""
+"""Code that members with scikit-learn estimators share: features, classes, and skops files with an allow-list."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL = "model.skops"
 
 
 class LearnerParams(WeightingParams):
-    """Parameters of every scikit-learn member."""
+    """Parameters that all scikit-learn members share."""
 
     standardize: Scheme = "feature"
     """Statistics of the fold's training rows: of each pixel or column (`feature`), of each channel, or of each sample;
@@ -49,11 +49,13 @@ class Learner(Member):
     encoding: ClassVar[Encoding] = "onehot"
     """How this kind encodes the categories of tables."""
     trusted: ClassVar[tuple[str, ...]] = ()
-    """Types that a saved model of this kind may contain besides skops' own; never read from a file."""
+    """Types that a saved model of this kind may contain in addition to those that skops trusts; never read from a
+    file."""
     weighs: ClassVar[bool] = True
     """Whether the estimator's `fit` takes `sample_weight`."""
     resamples: ClassVar[bool] = True
-    """Whether rows may be drawn more than once; false if an inner cross-validation would see a row in both parts."""
+    """Whether rows may be drawn more than once; false for an inner cross-validation, which would train and validate on
+    the same row."""
 
     def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None:
         self.params = params
@@ -133,7 +135,7 @@ class Learner(Member):
     def save(self, folder: Path) -> None:
         write_header(
             folder,
-            params=self.params.model_copy(update={"features": None}),  # the features store the rest
+            params=self.params.model_copy(update={"features": None}),  # the features save the backbone's other settings
             n_classes=self.n_classes,
             features=self.features.save(folder),
             **self.write_model(folder),
@@ -151,7 +153,7 @@ class Learner(Member):
         return member
 
     def _proba(self, x: Matrix) -> Proba:
-        """Return columns for all classes of the job; a class that is missing in the fold has probability 0."""
+        """Return columns for all classes of the job; a class that is missing from the fold has probability 0."""
         proba = np.zeros((len(x), self.n_classes), np.float32)
         proba[:, self.classes] = self.model_proba(x)
         return proba

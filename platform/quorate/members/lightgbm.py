@@ -1,4 +1,4 @@
-"""LightGBM, of the extra `boosting`."""
+"""LightGBM, installed by the extra `boosting`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Lightgbm(Boosting):
             "seed": seed,
             "num_threads": threads,
             "deterministic": True,
-            "force_row_wise": True,  # otherwise it measures which of two methods is faster; their last bits differ
+            # otherwise it times two methods and uses the faster one; their results differ in the last bits
+            "force_row_wise": True,
             "verbosity": -1,
         }
 

@@ -62,11 +62,11 @@ class NetParams(WeightingParams):
     weight_decay: float = Field(1e-3, ge=0, lt=1)
     """Factor of the L2 penalty, as in torch's optimizers."""
     decay: Decayed = "all"
-    """Parameters that `weight_decay` applies to: `all`, or `weights` (no biases, norms and other one-dimensional
+    """Parameters that `weight_decay` applies to: `all`, or `weights` (without biases, norms and other one-dimensional
     parameters)."""
     layer_decay: float = Field(1.0, gt=0, le=1)
-    """Ratio of each layer's learning rate to that of the next layer; the last layer uses `lr`, and 1 gives all layers
-    the same. For fine-tuning."""
+    """For fine-tuning: ratio of each layer's learning rate to that of the next layer. The last layer uses `lr`; 1 gives
+    all layers the same learning rate."""
     init: kind_of(INITIALIZATIONS) = DefaultParams()  # type: ignore[valid-type]
     """Initial values of the weights; see the initializations below."""
     dropout: float = Field(0.0, ge=0, lt=1, validation_alias=named("dropout", "drop_rate"))
@@ -76,16 +76,16 @@ class NetParams(WeightingParams):
     clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Maximum L2 norm of all gradients together; larger gradients are scaled down."""
     accumulate: int = Field(1, ge=1, le=10_000)
-    """Number of batches whose gradients are added up for one step: like a batch that many times larger, with the memory
-    of one."""
+    """Number of batches whose gradients are added up for one step. The effect is that of a batch this many times
+    larger, without its memory."""
     l1: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Factor of an L1 penalty on the weights of layers, without biases and normalizations."""
     max_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Maximum L2 norm of the weights into one unit, enforced after each step (3 or 4 are usual, with dropout)."""
     ema: float | None = Field(None, gt=0, lt=1)
-    """Decay per step of a moving average of the weights (0.999 is usual): a second member `NAME.ema`."""
+    """Decay per step of a moving average of the weights (0.999 is usual), which becomes a second member `NAME.ema`."""
     swa: Swa | None = None
-    """Average of the last epochs' weights: a second member `NAME.swa`; see below."""
+    """Average of the last epochs' weights, which becomes a second member `NAME.swa`; see below."""
     snapshots: int = Field(1, ge=1, le=100)
     """Number of members from one run: the learning rate falls along a cosine in this number of cycles, and the weights
     at the end of each cycle but the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
@@ -96,11 +96,11 @@ class NetParams(WeightingParams):
         EarlyStopping | None,
         BeforeValidator(_with_patience, json_schema_input_type=EarlyStopping | Annotated[int, Field(ge=1)] | None),
     ] = Field(None, validation_alias=named("early_stopping", "patience"))
-    """When to stop before the last epoch: a mapping, or the patience in epochs alone; see below."""
+    """When to stop before the last epoch: a mapping, or only the patience in epochs; see below."""
     augment: Augment = Augment()
     """How training images are varied; see below."""
     tta: Tta | None = None
-    """Test-time augmentation: predict several variants of each image and average; see below."""
+    """Test-time augmentation: average the predictions for several variants of each image; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
     """`auto` uses the mean and standard deviation of the backbone with `weights`, otherwise those of each channel; on
     tables it uses `quantile`."""
@@ -110,7 +110,7 @@ class NetParams(WeightingParams):
     """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file in the
     architecture's key names."""
     pretrain: kind_of(PRETRAININGS) | None = None  # type: ignore[valid-type]
-    """Learn from images without their labels first; see the pretrainings below."""
+    """First learn from images without their labels; see the pretrainings below."""
     finetune: Finetune | None = None
     """How the initial weights are fine-tuned; by default all parts are trained alike. See below."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -272,7 +272,7 @@ def check_augment(params: NetParams, signature: ImageSignature) -> None:
 
 
 def check_classes(params: NetParams, n_classes: int) -> None:
-    """Raise `ValueError` if labels are to be mixed, but there is only one class."""
+    """Raise `ValueError` if an augmentation mixes labels, but there is only one class."""
     if n_classes < 2 and (mixing := [step.kind for step in params.augment.mixing]):
         raise ValueError(f"augment.{mixing[0]} mixes labels, but there is only one class; leave it out")
 
@@ -290,8 +290,8 @@ class Profile:
     """Whether the order of the network's layers is known."""
 
     def memory_format(self, *, convolutional: bool, device: Device) -> MemoryFormat:
-        """Choose the memory format of images: channels last is faster for convolutions, if they are computed correctly
-        in it."""
+        """Choose the memory format of images. Channels last is faster for convolutions; it is used if they are computed
+        correctly."""
         sound = device == "cuda" or not self.narrow_strided
         return "channels_last" if convolutional and sound else "contiguous"
 

@@ -24,11 +24,11 @@ _FORM = "build(*, neighbours: int = 5) -> an unfitted scikit-learn classifier"
 _GIVEN = ("seed", "random_state", "n_classes")
 _METHODS = ("fit", "predict_proba", "save", "load")
 _LEARNER_LOADS = ("predict_proba", "load", "model_proba", "read_model", "write_model", "check", "_proba")
-"""Methods that a kind must not override if Quorate is to load it without the kind's code."""
+"""Methods that a kind must not override if Quorate is to load its members without the user's code."""
 
 
 class OwnLearner(Learner):
-    """A scikit-learn classifier that a user's function makes, with the features of all learners.
+    """A scikit-learn classifier that a user's function makes; its features are those of every `Learner`.
 
     The function may have parameters named `seed` (or `random_state`) and `n_classes`; its other parameters are set in
     the job file.
@@ -55,7 +55,7 @@ class OwnLearner(Learner):
 
 
 def adopt_member(kind: str, found: Any) -> type[Member]:
-    """Make a member kind from a class with `Params` (also a subclass of `Learner`), or from a function."""
+    """Make a member kind from a class with `Params`, which may be a subclass of `Learner`, or from a function."""
     if not isinstance(found, type):
         return _of_function(kind, found)
     names = ("estimator",) if issubclass(found, Learner) else _METHODS
@@ -78,7 +78,7 @@ def _of_function(kind: str, function: Any) -> type[Member]:
 
 
 def _of_class(kind: str, found: type) -> type[Member]:
-    """Add what every member has to the class: a version, a cost, numerics, and the requirements of its bundle."""
+    """Complete the class: add a version, a cost and numerics if it lacks them, and save what its bundle requires."""
     reachable = package_of(found.__module__)
     defaults: dict[str, Any] = {"version": 1, "cost": classmethod(_cost), "numerics": classmethod(_numerics)}
     missing = {name: value for name, value in defaults.items() if not _has(found, name)}
@@ -102,14 +102,15 @@ def _of_class(kind: str, found: type) -> type[Member]:
 
 
 def _has(found: type, name: str) -> bool:
-    """Return whether the class has an implementation of its own, not that of the protocol."""
+    """Return whether the class implements this itself, and does not only inherit it from the protocol."""
     return getattr(found, name, None) not in (None, getattr(Member, name, None)) and not (
         name == "cost" and issubclass(found, Learner) and found.cost.__func__ is Learner.cost.__func__  # type: ignore[attr-defined]
     )
 
 
 def _loading_requirements(found: type, folder: Path, *, package: str, kind: str) -> dict[str, str]:
-    """Return how a bundle loads the saved member: by Quorate alone, or with the user's package."""
+    """Return whether a bundle can load the saved member without the user's code, or which package it requires, and
+    why."""
     needed = {"requires": package}
     if not issubclass(found, Learner):
         return needed | {"reason": "its class saves and loads itself"}
@@ -127,7 +128,8 @@ def _loading_requirements(found: type, folder: Path, *, package: str, kind: str)
 
 
 def _same(found: type, name: str) -> bool:
-    """Return whether a class method is that of `Learner`; it is bound anew at each access."""
+    """Return whether the class inherits this class method from `Learner`; class methods are new objects at each
+    access."""
     return getattr(getattr(found, name), "__func__", found) is getattr(getattr(Learner, name), "__func__", Learner)
 
 

@@ -1,4 +1,5 @@
-"""Networks of users' own architectures as ONNX: exported and checked at the fit, loaded without the user's code."""
+"""Networks of users' own architectures as ONNX: exported and checked after training, and loaded without the user's
+code."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ float32. An assumption, not a measurement."""
 SAMPLE_ROWS = 64
 """Maximum number of validation rows for the comparison. An assumption, not a measurement."""
 _OPSET = 18
-"""Version of ONNX's operators: the one that torch's exporter is written for (`TORCHLIB_OPSET`)."""
+"""Version of ONNX's operator set: the one that torch's exporter supports natively (`TORCHLIB_OPSET`)."""
 _BATCH = 256
 """Number of rows per call, to limit the memory. An assumption, not a measurement."""
 _NAMES: dict[str, Any] = {"input_names": ["x"], "output_names": ["logits"], "opset_version": _OPSET}
@@ -52,8 +53,9 @@ class OnnxExport:
 def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
     """Export `network` as ONNX, checked on the rows of `sample` (n, ...) as float32 inputs on the CPU.
 
-    The tracing exporter takes a fifth of a second and does not see branches on values. If its network differs, that of
-    `torch.export` is tried, which takes seconds. The difference is measured on all rows, and on the first row alone.
+    The tracing exporter takes a fifth of a second and does not see branches on values. If the predictions of its
+    network differ, `torch.export` is tried, which takes seconds. The difference is measured on all rows, and on the
+    first row alone.
     """
     reasons = []
     sample = sample if len(sample) > 1 else torch.cat([sample, sample])
@@ -154,7 +156,7 @@ def _exported(network: nn.Module, sample: torch.Tensor, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the exporters' warnings and notes."""
+    """Suppress the output of the exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -34,7 +34,8 @@ class SklearnParams(LearnerParams):
     """The classifier: the path of its class (`sklearn.neural_network.MLPClassifier`), or a mapping with the key `class`
     and the parameters of the class; a parameter that is an estimator is also such a mapping."""
     encoding: Literal["onehot", "ordinal"] = "onehot"
-    """How the categories of tables become numbers: columns of 0 and 1, or one number each, which suits trees."""
+    """How the categories of tables become numbers: columns of 0 and 1 (`onehot`), or one number per category
+    (`ordinal`), which suits trees."""
 
     @model_validator(mode="after")
     def _is_a_classifier(self) -> SklearnParams:
@@ -46,7 +47,7 @@ class SklearnParams(LearnerParams):
 
 
 _SAVABLE: set[str] = set()
-"""Recipes whose estimator is known to be savable: a plan checks each fold of each member."""
+"""Recipes whose estimator is known to be savable, so that a plan, which checks each fold, tries each recipe once."""
 
 
 @MEMBERS.register("sklearn")

@@ -19,7 +19,8 @@ from quorate.registry import MEMBERS
 class SvmParams(LearnerParams):
     kind: Literal["svm"] = "svm"
     C: float = Field(1.0, gt=0)
-    """Weight of the errors against the margin; scikit-learn's default."""
+    """Inverse of the strength of the regularization: larger values fit the training rows more closely. The default is
+    scikit-learn's."""
     kernel: Literal["rbf", "linear", "poly", "sigmoid"] = "rbf"
     """The kernel, as named by scikit-learn."""
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
@@ -27,15 +28,15 @@ class SvmParams(LearnerParams):
     degree: int = Field(3, ge=1, le=20)
     """Degree of the polynomial kernel."""
     calibration: Literal["sigmoid", "temperature"] = "sigmoid"
-    """Calibration of the decision values of an inner cross-validation: Platt (1999), one class against the rest, or one
-    temperature (Guo et al., 2017)."""
+    """Method that calibrates the decision values of an inner cross-validation: `sigmoid` (Platt, 1999; one class
+    against the rest), or `temperature` (one for all classes; Guo et al., 2017)."""
     calibration_folds: int = Field(3, ge=2, le=20)
     """Number of folds of the inner cross-validation; fewer if the rarest class is smaller."""
 
 
 @MEMBERS.register("svm")
 class Svm(Learner):
-    """scikit-learn's SVC, with probabilities from held-out decision values, not from libsvm's own."""
+    """scikit-learn's SVC; probabilities come from held-out decision values, not from libsvm."""
 
     Params: ClassVar[type[LearnerParams]] = SvmParams
     resamples: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""XGBoost, of the extra `boosting`."""
+"""XGBoost, installed by the extra `boosting`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class XgboostParams(PackageParams):
     max_depth: int = Field(6, ge=1, le=30)
     """Maximum depth of a tree."""
     min_child_weight: float = Field(1.0, ge=0)
-    """Minimum sum of second derivatives in a leaf, XGBoost's measure of its rows."""
+    """Minimum sum of the loss's second derivatives in a leaf, which XGBoost uses in place of a number of rows."""
     l2: float = Field(1.0, ge=0, validation_alias=named("l2", "lambda", "reg_lambda"))
     """L2 penalty on the leaf values."""
     rows: float = Field(1.0, gt=0, le=1, validation_alias=named("rows", "subsample"))

@@ -1,4 +1,4 @@
-"""Open the data of a job: its rows, its folds, and the files that members start from."""
+"""Open the data of a job: rows, folds, and the files that members start from."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _SPLITS = (("train", "training"), ("valid", "validation"), ("train_dev", "train-
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """The evidence on the ensemble or on a member, and the findings of the rules."""
+    """The evidence about the ensemble or a member, and the findings of the rules."""
 
     evidence: Evidence
     findings: tuple[Finding, ...]
@@ -43,7 +43,7 @@ def diagnoses(evidence: Sequence[Evidence]) -> list[Diagnosis]:
 
 
 def as_json(found: Sequence[Diagnosis], *, run: str, given: bool) -> dict[str, Any]:
-    """The ensemble's diagnosis and those of the members; `given` says whether the user named the target."""
+    """The diagnoses of the ensemble and the members; `given` is whether the user set the target error."""
     e = found[0].evidence
     target = {"measure": e.measure, "error": e.target.value, "given": given}
     ensemble, *members = (each.to_json() for each in found)

@@ -1,4 +1,4 @@
-"""Describe in a few lines what a budget left out."""
+"""Describe in a few lines what was stopped or skipped because of a budget."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _LEFT_OUT = {
     "pictures": "no time for all pictures: `quorate curves --run {run}` draws the learning curves",
     "train_dev": "no time for the metrics on the train-dev rows: start the job without a budget to get them",
 }
-"""Messages by the entries of a leaderboard's `left_out`."""
+"""Messages by the values of `left_out` in a leaderboard."""
 
 
 def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
-    """The lines for a leaderboard's `budget`; `run` is the name of the run."""
+    """The lines for the `budget` of a leaderboard; `run` is the name of the run."""
     lines = [f"budget {format_duration(part.seconds)}, used {format_duration(part.used_seconds)}"]
     if below := part.below_quorum:
         lines.append(f"  below the quorum: {below.members} of {below.needed} members were ready in time")
@@ -52,7 +52,7 @@ def format_duration(seconds: float) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """`1, 3-5` from sorted numbers."""
+    """Format sorted numbers as `1, 3-5`."""
     runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
     parts = [[number for _, number in run] for _, run in runs]
     return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)

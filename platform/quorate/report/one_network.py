@@ -1,4 +1,4 @@
-"""Tables that compare one network made from an ensemble with the ensemble."""
+"""Tables that compare an ensemble with a single network that was made from it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def comparison(
     title: str,
     brief: Sequence[str] = (),
 ) -> Table:
-    """Accuracy, log-loss and calibration error of each of `rows` on the available `splits` (key to heading).
+    """Accuracy, log-loss and calibration error of each of `rows` on the available `splits`, which map keys to headings.
 
     For the `brief` splits only the log-loss is shown, so that the table fits a terminal of 80 columns.
     """
     there = {key: heading for key, heading in splits.items() if any(row.get(key) for row in rows)}
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    table.add_column("", overflow="fold")  # names are broken before numbers are
+    table.add_column("", overflow="fold")  # in a narrow terminal, names are wrapped, not numbers
     shown = [(key, name) for key in there for name in _SHORT if name == "nll" or key not in brief]
     headed: set[str] = set()
     for key, name in shown:
@@ -44,7 +44,7 @@ def comparison(
 
 
 def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
-    """The result of a distillation: a table, and sentences on the kept gain."""
+    """The result of a distillation: a table, and sentences on how much of the ensemble's gain is kept."""
     training, size = found["training"], found["size"]
     whats = {"ensemble": "teacher", "student": found["student"]["kind"], "plain": "labels only"}
     rows = [{**row, "what": whats.get(row["name"], "best member")} for row in found["compared"]]
@@ -67,7 +67,7 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
 
 
 def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
-    """The result of a soup: the networks taken in each fold, and the metrics."""
+    """The result of a soup: the networks that were averaged in each fold, and the metrics."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), title_justify="left")
     table.title = f"{found['run']}: {len(found['members'])} members, {', '.join(found['members'])}"
     for heading in ("\nfold", "\ntaken, best first"):

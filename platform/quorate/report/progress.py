@@ -20,9 +20,9 @@ from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Task, Unit
 from quorate.quantities import format_seconds
 
 _WIDE = 100
-"""Terminal width in columns from which the line of a task has a progress bar."""
+"""Minimum terminal width in characters at which the line of a task has a progress bar."""
 _NARROW = 72
-"""Terminal width in columns below which the columns of the lines have no minimum width."""
+"""Minimum terminal width in characters at which the columns of the lines have a minimum width."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class _Row:
 
 
 class Watch:
-    """Show events as they arrive; `share` is the share of all workers that a task occupies.
+    """Show events as they arrive; `share` returns the share of all workers that a task occupies.
 
-    A thread of rich draws the terminal. It works on copies of the state that events change.
+    A thread of rich draws the terminal, from copies of the state that events change.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Watch:
 
     @contextmanager
     def shown(self) -> Iterator[Watch]:
-        """Context in which the terminal shows the running tasks."""
+        """A context in which the terminal shows the running tasks."""
         if not self._live:
             yield self
             return
@@ -81,7 +81,7 @@ class Watch:
             yield self
 
     def on(self, event: Event) -> None:
-        """Handle one event; the estimates must be updated before."""
+        """Handle one event; update the estimates before the call."""
         task = event.task
         if isinstance(event, Started):
             self._begin(task, event)
@@ -106,7 +106,7 @@ class Watch:
                 self._say(f"{_name(task)} stopped: {event.message}")
 
     def seconds_left(self) -> float | None:
-        """Estimated seconds until all tasks are done on the workers; None as long as there is no estimate."""
+        """Estimated seconds until the workers have finished all tasks; None while there is no estimate."""
         if not self._estimates.known:
             return None
         now = time.monotonic()
@@ -193,7 +193,7 @@ def _fitted(event: Fitted) -> str:
 
 
 def _rows(task: Task) -> str:
-    """The rows that a task is scored on; a task that trains on all rows has no validation rows."""
+    """Name of the rows on which a task is scored; a task that trains on all rows has no validation rows."""
     return "training" if isinstance(task, FitTask) and task.fold == ALL_ROWS else "validation"
 
 

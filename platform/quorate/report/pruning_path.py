@@ -41,7 +41,7 @@ def as_table(found: PruningPath, chosen: PrunedEnsemble | None = None) -> Table:
 
 
 def as_lines(found: PruningPath, chosen: PrunedEnsemble | None, written: Mapping[str, Any] | None) -> Iterator[str]:
-    """The members that can be dropped and the effect; or the bundle that was written and its metrics."""
+    """The members that can be removed, and the effect; or the bundle that was written, and its metrics."""
     whole = found.steps[0]
     if chosen is None:
         yield _offer(found)

@@ -1,4 +1,4 @@
-"""Advice against bias, variance and differing folds, by kind of member.
+"""Advice for each kind of member against bias, variance, and folds that differ.
 
 Names in backticks are keys of that kind. Class weights are not recommended here, because they distort the
 probabilities and cost log-loss (docs/data.md).

@@ -1,4 +1,4 @@
-"""Write the report of a finished run as one HTML file, at its end or later."""
+"""Write the report of a finished run as one HTML file, at the end of the job or later."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from quorate.tracking.provenance import FitNumerics, Provenance, read_provenance
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
-"""Time of a budget that a report requires: seconds, plus a multiple of the time that combining took. Assumptions, not
-measurements."""
+"""Time that a report requires in a budget: a number of seconds, plus a multiple of the time that combining took.
+Assumptions, not measurements."""
 QUICK = 2.0
-"""Time limit of removing members under a budget, in seconds. An assumption, not a measurement."""
+"""Time limit in seconds for removing members, if the job has a budget. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class RunInputs:
 
     @classmethod
     def reopened(cls, folder: RunFolder) -> RunInputs:
-        """The job and the data of a finished run, if available; `note` says why not."""
+        """The job and the data of a finished run, if available; otherwise `note` has the reason."""
         try:
             job, context = reopen_job(folder)
         except ReopenError as error:
@@ -64,7 +64,7 @@ class RunInputs:
 
 
 def _spec(folder: RunFolder) -> JobSpec | None:
-    """The job of the run, if only its files are missing."""
+    """The job of the run, even if files that it names are missing; None if it cannot be read."""
     try:
         return folder.spec()
     except UserError:
@@ -72,7 +72,8 @@ def _spec(folder: RunFolder) -> JobSpec | None:
 
 
 def seconds_needed(combining: float) -> float:
-    """Seconds of a budget that a report requires; `combining` is the time of making the ensemble."""
+    """Seconds that a report requires in a budget; `combining` is the number of seconds that making the ensemble
+    took."""
     return SECONDS + OF_COMBINING * combining
 
 

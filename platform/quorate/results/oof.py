@@ -23,7 +23,7 @@ class OofPredictions:
     - `folds` (M, F): whether a member has finished a fold.
     - `test` (M, n, K): the average of each member's fold models; zero for members that are not `tested`.
     - `tested` (M,): whether all fold models of a member have predicted the test rows.
-    - `learnable` (N,): whether a row counts in choices. It does not if no training row of its fold has its class.
+    - `learnable` (N,): whether a row counts in choices. It does not count if no training row of its fold has its class.
     """
 
     proba: Proba
@@ -37,10 +37,10 @@ class OofPredictions:
 def gather(
     plan: Plan, fits: Mapping[str, Fit], tests: Mapping[str, Proba], *, counting: NDArray[np.bool_] | None = None
 ) -> OofPredictions:
-    """Combine the predictions of the folds of each member; `fits` and `tests` are by the key of the fit task.
+    """Combine the predictions of each member's folds; the keys of `fits` and `tests` are those of the fit tasks.
 
-    A row that several repeats validate gets the average of their predictions. It is covered if every repeat has
-    predicted it. Only rows of the folds that are `counting` (F,) are covered; by default, all folds count.
+    With repeats, a row gets the average of its predictions, and is covered if every repeat has predicted it. Only rows
+    of the folds in `counting` (F,) are covered; by default, all folds count.
     """
     data, folds = plan.context.train, plan.context.folds
     shape = (len(plan.labels), len(data), data.n_classes)

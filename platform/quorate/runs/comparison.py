@@ -1,4 +1,5 @@
-"""Compare finished runs: their metrics, the differences of their jobs, and whether the differences exceed the noise."""
+"""Compare finished runs: their metrics, the parameters that differ, and whether the differences in loss exceed the
+noise."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ METRICS: tuple[Metric, ...] = ("nll", "accuracy", "ece", "brier")
 
 @dataclass(frozen=True)
 class RunDifference:
-    """One run compared with the first run: the difference of their cross-fitted losses, or why there is none."""
+    """One run compared with the first run: the difference of their cross-fitted losses, or the reason why there is
+    none."""
 
     run: str
     difference: Difference | None

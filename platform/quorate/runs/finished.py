@@ -19,7 +19,7 @@ from quorate.spec import Job, load_job
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """The predictions of M members and the ensemble for the n test rows, which have not changed since the run."""
+    """The predictions of M members and of the ensemble for the n test rows, which have not changed since the run."""
 
     __test__ = False  # pytest: not a test class
 
@@ -51,13 +51,13 @@ class FinishedRun:
 
     @property
     def known(self) -> Mask:
-        """The rows (N,) with out-of-fold probabilities of the ensemble."""
+        """Which rows (N,) have out-of-fold probabilities of the ensemble."""
         known: Mask = np.logical_and.reduce(np.isfinite(self.ensemble), axis=1)
         return known
 
 
 class ReopenError(UserError):
-    """The job or the data of a run cannot be opened again, or the data have changed; `reason` is a short clause."""
+    """The job or the data of a run cannot be opened again, or the data have changed. `reason` is a short phrase."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ class ReopenError(UserError):
 
 
 def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
-    """Return the job of a run and its data as they are now; raises `ReopenError`, also if the data have changed."""
+    """Open the job of a run and its data again; raises `ReopenError` if that is impossible or the data have changed."""
     try:
         job = load_job(folder.path / "job.json")
     except (UserError, OSError) as error:
@@ -96,7 +96,8 @@ def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
 
 
 def reopen(folder: RunFolder) -> FinishedRun:
-    """Return the run with its data and predictions; raises `UserError` if the data have changed or a file is wrong."""
+    """Return the run with its data and predictions; raises `UserError` if the data have changed or a file is
+    damaged."""
     board, saved = folder.board(), folder.arrays("oof.npz")
     job, context = reopen_job(folder)
     train = context.train

@@ -1,4 +1,4 @@
-"""Create, find and read run folders; each start of a job has one."""
+"""Create, find and read run folders; each start of a job creates one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOARD = "leaderboard.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one start of a job; a finished run has a leaderboard."""
+    """The folder of one start of a job. It contains a leaderboard once the run is finished."""
 
     path: Path
 

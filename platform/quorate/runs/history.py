@@ -49,14 +49,15 @@ def past_runs(runs: Path) -> list[PastRun]:
     jobs = sorted(runs.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
     for path in jobs:
-        with contextlib.suppress(ValueError):  # a job.json of something else
+        with contextlib.suppress(ValueError):  # a `job.json` that Quorate did not write
             if not path.parent.name.startswith("."):
                 found.append(_past_run(RunFolder(path.parent)))
     return found
 
 
 def state_of(run: RunFolder) -> State:
-    """The state of a run. While it runs, its process holds a lock on the journal, which ends with the process.
+    """The state of a run. The process of a run holds a lock on the journal, which the kernel releases when the process
+    ends.
 
     A run whose journal cannot be read is `damaged`.
     """
@@ -100,7 +101,7 @@ def unsent(run: RunFolder) -> int:
 
 
 def remove(run: RunFolder) -> None:
-    """Remove a run that has ended, with all files in its folder; links are removed, not followed.
+    """Remove a finished or interrupted run with all files in its folder; links are removed, not followed.
 
     Raises `RunError` if a job or a shipper still works on it.
     """
@@ -108,7 +109,8 @@ def remove(run: RunFolder) -> None:
         for name in (journal.NAME, "shipper.lock"):
             if (run.path / name).is_file():
                 locks.enter_context(_held(run.path / name, run))
-        going = run.path.with_name(f".removed-{run.name}")  # no longer listed, even if the removal is interrupted
+        # with this name it is no longer listed, even if the removal is interrupted
+        going = run.path.with_name(f".removed-{run.name}")
         run.path.rename(going)
         shutil.rmtree(going)
 
@@ -132,7 +134,7 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
             what = "is running" if path.name == journal.NAME else "is still being sent to MLflow"
             raise RunError(f"{run.name} {what}; try again when this has ended") from None
         except OSError:
-            pass  # a file system without locks: `removable` has looked at the journal
+            pass  # a file system without locks; `removable` has already checked the journal
         yield
 
 
@@ -143,7 +145,7 @@ def _past_run(run: RunFolder) -> PastRun:
         try:
             board = run.board()
         except LaterVersionError:
-            pass  # it is finished, but its metrics are unknown to this version
+            pass  # it is finished, but this version cannot read its metrics
         except RunError:
             state = "damaged"
     oof, test = (board.ensemble.oof, board.ensemble.test) if board is not None else (None, None)

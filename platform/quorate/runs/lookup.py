@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def runs_folder() -> Path:
-    """The folder QUORATE_RUNS, or `runs` in the current folder."""
+    """The folder named by the environment variable QUORATE_RUNS, or `runs` in the current folder."""
     return Path(os.environ.get("QUORATE_RUNS", "runs"))
 
 

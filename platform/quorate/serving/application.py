@@ -38,12 +38,12 @@ FRONT = "front"
 """Name of the application that receives the requests."""
 
 DEAD = (RayActorError, WorkerCrashedError, ObjectLostError, ReplicaUnavailableError)
-"""Errors of a call whose replica died; another replica can answer it."""
+"""Errors of a call whose replica died; the call can be repeated on another replica."""
 
 ATTEMPTS = 3
-"""Maximum number of replicas that a call is sent to, one after another. An assumption, not a measurement."""
+"""Maximum number of replicas that a call is tried on, one after another. An assumption, not a measurement."""
 SLOTS = 8
-"""Number of concurrent calls of a replica of the model: a batch, and health checks. An assumption, not a
+"""Maximum number of concurrent calls to a replica of the model: one batch, and health checks. An assumption, not a
 measurement."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
@@ -57,7 +57,7 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
     logging_config=QUIET,
 )
 class EnsembleReplica:
-    """All members of one version in one process; one thread predicts, and the event loop stays free."""
+    """All members of one version in one process. A single thread predicts, so that the event loop stays free."""
 
     def __init__(self, folder: str, *, version: str, threads: int, allow_code: bool = False) -> None:
         self._version = version
@@ -81,7 +81,7 @@ def _load(folder: Path, version: str, threads: int, allow_code: bool) -> Bundle:
         raise ValueError(f"{folder} holds another model than version {version}")
     model = Bundle.load(folder, allow_code=allow_code)
     if "torch" in sys.modules:
-        # PyTorch's number of threads is a setting of the thread that predicts
+        # PyTorch's number of threads is set per thread, so it is set in the thread that predicts
         sys.modules["torch"].set_num_threads(threads)
     return model
 
@@ -126,7 +126,7 @@ class PinnedVersion:
 
 
 class CurrentVersion:
-    """The version that answers new requests."""
+    """The version of the ensemble to which the front sends new requests."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -138,14 +138,14 @@ class CurrentVersion:
         return self._pinned
 
     async def switch(self, application: str) -> None:
-        """Make `application` the current version after it answers."""
+        """Make `application` the current version once it responds."""
         handle = serve.get_app_handle(application)
         model: ModelInfo = await ask(handle, "info", timeout_s=self._timeout_s)
         self._pinned = PinnedVersion(handle, model, timeout_s=self._timeout_s)
 
 
 async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> Any:
-    """Return the answer of a running replica; a call whose replica died is sent to another one."""
+    """Return the result of a call; if its replica dies, the call is repeated on another replica."""
     async with asyncio.timeout(timeout_s):
         for attempt in range(1, ATTEMPTS + 1):
             response = getattr(handle, method).remote(*arguments)
@@ -182,14 +182,14 @@ async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> An
 )
 @serve.ingress()
 class FrontReplica:
-    """The HTTP interface; its user configuration names the application that answers."""
+    """The HTTP interface. Its user configuration names the application of the current version."""
 
     def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int) -> None:
         self._backend = CurrentVersion(timeout_s=limits.request_timeout_s)
         self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
-        """Switch to a version if it answers; otherwise raise, and keep the current version."""
+        """Switch to a version if it responds; otherwise raise an error and keep the current version."""
         await self._backend.switch(config["application"])
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -197,7 +197,8 @@ class FrontReplica:
 
 
 def version_of(folder: Path) -> str:
-    """Return the first 12 hexadecimal digits of the manifest's SHA-256; the manifest has the hash of every file."""
+    """Return the first 12 hexadecimal digits of the manifest's SHA-256; the manifest contains the hash of every
+    file."""
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
 
 
@@ -206,7 +207,7 @@ def application_name(job: str, version: str) -> str:
 
 
 def _why(application: str) -> str:
-    """Return Serve's message on why an application does not start."""
+    """Return Serve's message that explains why an application does not start."""
     status = serve.status().applications.get(application)
     deployments = status.deployments.values() if status else ()
     return "\n".join(deployment.message for deployment in deployments if deployment.message)
@@ -221,14 +222,14 @@ def deploy(
     threads: int = 1,
     allow_code: bool = False,
 ) -> str:
-    """Run the bundle in `folder` behind the front, on the running Serve; return the application's name.
+    """Deploy the bundle in `folder` and the front on the running Serve; return the name of the bundle's application.
 
-    Returns when both answer; raises `RuntimeError` if one does not start.
+    Returns once both applications respond; raises `RuntimeError` if one does not start.
     """
     version = version_of(folder)
     job = read_manifest(folder).job
     application = application_name(job, version)
-    # for mypy: the decorator makes them deployments
+    # casts for mypy: the decorator turns the classes into deployments
     ensemble_kind: Any = EnsembleReplica
     front_kind: Any = FrontReplica
     ensemble = ensemble_kind.options(

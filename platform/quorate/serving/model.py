@@ -1,4 +1,4 @@
-"""The results that a model sends to the front, and the facts about the model that the front needs."""
+"""The results that a model sends to the front, and the properties of the model that the front requires."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Scores:
     members: Mapping[str, NDArray[np.float64]]
     """Calibrated probabilities (n, K) of each member; empty unless requested."""
     lost: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """Members that did not answer for some rows, with these rows (n,)."""
+    """Members that failed to predict some rows, each with a mask (n,) of these rows."""
     unfamiliar: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """Columns with values unlike those of the training rows, with these rows (n,)."""
+    """Columns that have values unlike those in the training rows, each with a mask (n,) of the affected rows."""
 
     def rows(self, start: int, stop: int, *, members: bool) -> Scores:
         """Return the part of one request; `members` says whether it includes the members' probabilities."""
@@ -35,7 +35,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The facts about a model that the front needs to read requests and write answers."""
+    """The properties of a model that the front requires to read requests and write responses."""
 
     job: str
     version: str
@@ -46,7 +46,7 @@ class ModelInfo:
     resize: int | None = None
     """Length of the shorter side before the centre crop, for pictures."""
     weightless: tuple[str, ...] = ()
-    """Members of weight zero, which the bundle does not contain, so they never answer."""
+    """Members with weight 0, which the bundle does not contain, so they have no predictions."""
 
     @classmethod
     def of(cls, manifest: BundleManifest, version: str) -> ModelInfo:

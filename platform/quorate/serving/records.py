@@ -22,15 +22,16 @@ NEEDED: dict[ColumnKind, str] = {
 }
 EXAMPLES: dict[ColumnKind, Any] = {"numeric": 0, "boolean": False, "categorical": "text"}
 _SHOWN = 5
-"""Number of columns in a message."""
+"""Maximum number of columns that a message names."""
 _COMPARED = 200
 """Maximum number of keys of a record that are compared with a missing column's name; each takes about 20 µs."""
 
 
 def read_records(value: Any, *, signature: TableSignature, max_rows: int, field: str = "inputs") -> NDArray[np.object_]:
-    """Return values (n, columns) of a record or a list of records, None for missing ones; raises `RequestError`.
+    """Return the values (n, columns) of a record or a list of records, with None for missing values; raises
+    `RequestError`.
 
-    Every column must be present. Other keys (see `other_keys`) are ignored, like additional columns of a file.
+    Every column must be present. Other keys (see `other_keys`) are ignored, like additional columns in a file.
     """
     if isinstance(value, dict):
         return np.array([_row(value, signature, field)], dtype=object)
@@ -67,7 +68,7 @@ def example(signature: TableSignature) -> dict[str, Any]:
 
 
 def form(signature: TableSignature) -> str:
-    """Return the expected record in words."""
+    """Describe the expected record in words."""
     listed = ", ".join(f"{column.name[:SHOWN_CHARACTERS]!r} ({column.kind})" for column in signature.columns[:_SHOWN])
     more = f" and {signature.size - _SHOWN} more, see /v1/metadata" if signature.size > _SHOWN else ""
     return f"an array of objects with the keys {listed}{more}"

@@ -1,4 +1,5 @@
-"""Convert the body of `POST /v1/predict` to rows of a model, or refuse it with the wrong field."""
+"""Convert the body of `POST /v1/predict` to rows for the model, or reject it with an error that names the wrong
+field."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ def check_query(items: Sequence[tuple[str, str]], *known: str) -> dict[str, str]
 
 
 def read_flag(value: str | None, field: str) -> bool:
-    """Return a query parameter that is true or false, by default false."""
+    """Return the value of a query parameter that is `true` or `false`; false if it is missing."""
     if value is None:
         return False
     if value.lower() not in FLAGS:
@@ -62,7 +63,8 @@ def read_flag(value: str | None, field: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """The content of a body: uint8 images (n, H, W, C), or values (n, columns), and keys that are not columns."""
+    """The content of a body: rows, which are uint8 images (n, H, W, C) or values (n, columns), and keys that are not
+    columns."""
 
     rows: Rows
     ignored: tuple[str, ...] = ()
@@ -113,7 +115,7 @@ def _expected(model: ModelInfo) -> str:
 
 
 def _document(body: bytes) -> Any:
-    """Parse JSON. NaN and Infinity, which Python accepts, are refused later, when their place is known."""
+    """Parse JSON. NaN and Infinity, which Python accepts, are rejected later, when their place is known."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -127,7 +129,7 @@ def _document(body: bytes) -> Any:
     except RequestError:
         raise
     except ValueError as error:
-        # JSONDecodeError, or an integer of thousands of digits
+        # a JSONDecodeError, or the error for an integer with thousands of digits
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}", field="body", expected="JSON") from None
 
 

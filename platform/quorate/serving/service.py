@@ -31,7 +31,7 @@ from quorate.serving.records import example
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 """The name of Serve's controller."""
 _ENDS_IN_S = 30.0
-"""Maximum number of seconds until the applications have ended; each replica has 5 s. An assumption, not a
+"""Maximum number of seconds to wait until the applications have ended; each replica has 5 s. An assumption, not a
 measurement."""
 
 
@@ -56,7 +56,8 @@ def serve_bundle(
     allow_code: bool = False,
     echo: Callable[[str], None] = _say,
 ) -> str:
-    """Serve the bundle in `folder` and return its URL: after SIGINT or SIGTERM, or at once without `block`.
+    """Serve the bundle in `folder` and return its URL. With `block`, it returns after SIGINT or SIGTERM; otherwise at
+    once.
 
     `threads` is the number of threads per replica; by default the replicas share all cores except one. Port 0 uses a
     free port. With `allow_code`, the user's own code that a bundle names is imported. Without `block`, call `stop` to
@@ -76,7 +77,7 @@ def serve_bundle(
             ending.enter_context(_signals_interrupt())
         start_ray(cpus=replicas * threads, keeps_memory=False)
         if block:
-            ending.enter_context(_signals_interrupt())  # again, because Ray has replaced the handlers
+            ending.enter_context(_signals_interrupt())  # set the handlers again, because Ray has replaced them
         ending.callback(_leave_ray)
         _refuse_running_serve()
         ending.callback(_end_serve)
@@ -94,7 +95,7 @@ def serve_bundle(
 
 
 def stop() -> None:
-    """Stop Serve and disconnect from Ray; a local Ray stops too."""
+    """Stop Serve and disconnect from Ray; a local Ray instance is stopped too."""
     _end_serve()
     _leave_ray()
 
@@ -109,7 +110,7 @@ def servable(folder: Path, *, allow_code: bool = False) -> BundleManifest:
 
 
 def free_port(host: str, port: int) -> int:
-    """Return `port` if it can be bound, or a free port for 0; raises `UserError`."""
+    """Return `port` if it is free, or any free port if it is 0; raises `UserError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -148,7 +149,7 @@ def _grey_picture(signature: ImageSignature) -> str:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Raise `Interrupted` in this block at the first SIGINT or SIGTERM; ignore later ones while it ends."""
+    """Raise `Interrupted` in this block at the first SIGINT or SIGTERM; ignore later signals while the block ends."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in before:
@@ -173,7 +174,7 @@ def _end_serve() -> None:
     """Stop Serve and wait until its controller has ended.
 
     `serve.shutdown` waits inside a call that fails when the controller ends, and Ray prints this failure at every stop
-    ("infinite retries"). Here the controller is told not to wait.
+    ("infinite retries"). This function therefore requests the shutdown without waiting in that call.
     """
     import ray
     from ray import serve
@@ -209,7 +210,7 @@ def _start_serve(host: str, port: int, limits: Limits) -> None:
             "host": host,
             "port": port,
             "keep_alive_timeout_s": limits.keep_alive_s,
-            # the front times out first, with a better answer
+            # longer than the front's timeout, whose response is clearer
             "request_timeout_s": limits.body_timeout_s + limits.request_timeout_s + 5,
         },
         logging_config={"log_level": "WARNING", "enable_access_log": False},

@@ -33,7 +33,7 @@ def challenge(
     Args:
         new_losses: (N,), NaN for rows that the challenger's folds do not cover.
         old_losses: (N,) of the champion; None if there is no champion, or if it has no losses.
-        old_fingerprint: of the champion's data; None if there is no champion.
+        old_fingerprint: fingerprint of the champion's data; None if there is no champion.
         groups: the group of each row (N,); the standard error then treats groups as independent, instead of rows.
     """
     if old_fingerprint is None:

@@ -51,7 +51,7 @@ class Numerics:
 
 
 class Signal(enum.Enum):
-    """The reply to a report."""
+    """The return value of a report."""
 
     CONTINUE = "continue"
     CHECKPOINT = "checkpoint"
@@ -76,7 +76,7 @@ class TaskContext(Protocol):
 
     @property
     def deadline(self) -> float | None:
-        """Time to end at, on the clock of `time.monotonic`, in seconds."""
+        """Time by which to finish, in seconds on the clock of `time.monotonic`."""
 
     @property
     def restored(self) -> State | None:

@@ -1,4 +1,4 @@
-"""Fine-tuning of pretrained weights: which parts are frozen in which epoch, and a lower learning rate below the
+"""Fine-tuning of pretrained weights: the parts that are frozen in each epoch, and a lower learning rate below the
 head."""
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Finetune(Spec):
     """After `head_epochs`: the whole backbone at once, or stage by stage from the last one backwards (Howard and Ruder,
     2018)."""
     stage_epochs: int = Field(1, ge=1)
-    """Epochs from one stage to the next with `unfreeze: gradual`."""
+    """Number of epochs between unfreezing one stage and the next, with `unfreeze: gradual`."""
     backbone_lr: float = Field(0.1, gt=0, le=1)
-    """Factor of the learning rate below the head."""
+    """Factor by which the learning rate is multiplied below the head."""
 
     @model_validator(mode="after")
     def _has_an_order(self) -> Finetune:
@@ -67,7 +67,7 @@ class Finetune(Spec):
 def freezing(network: nn.Module, finetune: Finetune) -> Callable[[int], None]:
     """Return a function of the epoch that prepares `network`, in training mode, for that epoch.
 
-    A frozen weight has no gradient, so no optimizer changes it. A batch normalization over frozen features keeps their
+    A frozen weight has no gradient, so no optimizer changes it. Batch normalizations in the frozen part keep their
     statistics.
     """
     stages = stages_of(network)

@@ -53,8 +53,8 @@ class LoopSettings:
     snapshots: tuple[int, ...] = ()
     """Epochs, from 0, after which the weights are kept."""
     weight: torch.Tensor | None = None
-    """Weight of each training row's label, float32 (N,) on the device. The mean is 1 (less in addition to `soft`); None
-    gives all rows equal weights."""
+    """Weight of each training row's label, float32 (N,) on the device. The mean is 1, or less if there are soft labels
+    too. None gives all rows equal weights."""
     soft: SoftLabels | None = None
     """A teacher's predictions for the training rows, learned in addition to the labels."""
     balanced: bool = False
@@ -64,11 +64,11 @@ class LoopSettings:
     prepare: Callable[[int], None] | None = None
     """Called with the number of each epoch, from 0, once the network is in training mode; freezes parameters."""
     so_far: Callable[[Weights, TrainingResult], object] | None = None
-    """Makes a member from the best weights so far and from the other results of a run that would end now."""
+    """Makes a member as if the training ended now: from the best weights so far, and from the other results."""
 
     @property
     def has_other_weights(self) -> bool:
-        """Whether the run also returns other weights than those of the network."""
+        """Whether the run returns additional weights, such as averages or snapshots."""
         return self.ema is not None or self.swa is not None or bool(self.snapshots)
 
 
@@ -89,7 +89,7 @@ class Training:
         self._open_epoch()
 
     def order(self, labels: torch.Tensor, *, balanced: bool, parts: int = 1) -> torch.Tensor:
-        """Return the rows of this epoch in order; their number is that of the labels in one of the parts."""
+        """Return the rows of this epoch, those of one of the `parts`, in the order of training."""
         size = len(labels) // parts
         first = self.epoch % parts * size
         own = labels[first : first + size]
@@ -161,7 +161,7 @@ class TrainingResult:
 
     history: History
     others: Callable[[], dict[str, Weights]]
-    """`ema`, `swa`, and `cycle1`, `cycle2` ... for the snapshots before the last one, if the run reached them."""
+    """`ema`, `swa`, and the snapshots `cycle1`, `cycle2` ... without the last one, as far as the run reached them."""
 
 
 def fit_network(
@@ -169,8 +169,8 @@ def fit_network(
 ) -> TrainingResult:
     """Train `network` in place.
 
-    With early stopping, the weights of the best epoch are restored. Otherwise those of the last epoch stay, unless the
-    run is told to stop: then the best weights so far are used, and averages are computed on first use. Raises
+    With early stopping, the weights of the best epoch are restored. Otherwise those of the last epoch stay, unless a
+    report returns STOP: then the best weights so far are used, and averages are computed on first use. Raises
     `Diverged`.
     """
     batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), context.numerics.batch_size))
@@ -207,14 +207,15 @@ def fit_network(
         better = training.close_epoch(figures, recipe)
         signal = context.report(figures, training.state, so_far if better and recipe.so_far is not None else None)
 
-    found = others() if signal is not Signal.STOP else None  # before the best weights: both see the same random state
+    # before the best weights are loaded, so that both see the same random state
+    found = others() if signal is not Signal.STOP else None
     if training.best.weights and (stopping or signal is Signal.STOP):
         network.load_state_dict(training.best.weights)
     return TrainingResult(training.history, others if found is None else lambda: found)
 
 
 def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, context: TaskContext) -> Signal:
-    """Train the batches of one epoch from `training.step` on; return STOP if a report was answered with it."""
+    """Train the batches of one epoch from `training.step` on; return STOP if a report returned it."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
     batches = split_batches(

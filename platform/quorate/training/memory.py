@@ -19,8 +19,8 @@ pass. An assumption, not a measurement."""
 _PART = 0.8
 """Fraction of the memory that may be used. An assumption, not a measurement."""
 LEAST_STEPS = 8
-"""Minimum number of steps per epoch; with fewer, an epoch trains badly, whatever the memory. An assumption, not a
-measurement."""
+"""Minimum number of steps per epoch; with fewer steps, an epoch trains badly, however much memory there is. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Footprint:
 
 
 def footprint(build: Callable[[], nn.Module], shape: Shape) -> Footprint:
-    """Measure what autograd keeps for batches of two and four rows, on torch's `meta` device, without computing
-    anything."""
+    """Measure the memory that autograd keeps for batches of two and four rows; torch's `meta` device computes
+    nothing."""
     with torch.device("meta"):
         network = build().train()
         weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())

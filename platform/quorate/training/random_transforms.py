@@ -21,8 +21,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 def drawn(
     transform: Transform, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
 ) -> torch.Tensor:
-    """Map uint8 (n, H, W, C) to the same shape by `transform`, which takes (n, C, H, W) and draws from torch's own
-    stream.
+    """Apply `transform`, which takes (n, C, H, W) and draws from torch's own stream, to uint8 (n, H, W, C).
 
     With `shared`, the number of a pass, all images get the same draw.
     """

@@ -56,7 +56,7 @@ class CombinedSchedule:
 
 
 class TimedParams(KindParams):
-    """Parameters that count epochs, and can be invalid for the number of epochs of a training."""
+    """Parameters that count epochs; they can be invalid for a training with too few epochs."""
 
     def check_epochs(self, epochs: int) -> None:
         """Raise `ValueError` if the parameters are impossible with this number of epochs."""
@@ -96,7 +96,7 @@ def with_warmup(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimi
 
 
 def warmup_of(params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LinearLR:
-    """Rise from `warmup_start` times the current learning rates to all of them."""
+    """Raise the learning rates from `warmup_start` times their current values to these values."""
     return LinearLR(optimizer, start_factor=params.warmup_start, total_iters=params.warmup * steps)
 
 

@@ -139,7 +139,7 @@ class CosineParams(ScheduleParams):
     """Number of times that the learning rate falls; with more than one it jumps back to `lr` at the end of an epoch
     (warm restarts)."""
     end: float = Field(0.0, ge=0, lt=1)
-    """Fraction of `lr` at which each cycle ends."""
+    """Learning rate at the end of each cycle, as a fraction of `lr`."""
 
     def check_after_warmup(self, epochs: int) -> None:
         if self.cycles > epochs:
@@ -160,7 +160,7 @@ class Cosine:
         starts = [0, *ends[:-1]]
 
         def part(step: int) -> float:
-            """Return the fraction of `lr` in this step; the very last step is followed by one at the end of its
+            """Return the fraction of `lr` in this step; torch calls it once after the last step, at the end of the last
             cycle."""
             start, end = next((a, b) for a, b in zip(starts, ends, strict=True) if step < b or b == ends[-1])
             return params.end + (1 - params.end) * (1 + math.cos(math.pi * (step - start) / (end - start))) / 2
@@ -184,7 +184,7 @@ def cycle_ends(epochs: int, cycles: int) -> list[int]:
 class OneCycleParams(ScheduleParams):
     kind: Literal["one_cycle"] = "one_cycle"
     rise: float = Field(0.3, gt=0, lt=1)
-    """Fraction of the training in which the learning rate rises to `lr`; it falls in the rest."""
+    """Fraction of the training in which the learning rate rises to `lr`; after that it falls."""
     start: float = Field(25, gt=1, allow_inf_nan=False)
     """The first learning rate is `lr / start`."""
     end: float = Field(1e4, gt=1, allow_inf_nan=False)

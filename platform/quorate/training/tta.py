@@ -14,12 +14,12 @@ from quorate.training.augment import Augment
 from quorate.training.feed import Feed, PixelFeed
 
 _SEED = 0x7A55
-"""Seed of the first pass; the other passes use the following numbers, the same in every prediction."""
+"""Pass i has the seed `_SEED + i`, in every prediction."""
 
 
 # The default of `passes` is an assumption, not a measurement.
 class Tta(Spec):
-    """Predict several variants of each image and average."""
+    """Average the predictions for several variants of each image."""
 
     augment: Augment
     """How images are varied; as `augment` of training, without `mixup` and `cutmix`."""

@@ -21,7 +21,7 @@ def read_weights(path: Path, *, shapes_only: bool = False) -> dict[str, torch.Te
     """Return tensors by name from a `.safetensors`, `.pth` or `.pt` file; raises `WeightsError`.
 
     The weights of a checkpoint may be under the key `state_dict` or `model`. With `shapes_only` the tensors are on the
-    device `meta`, and their values are not read.
+    device `meta`, and the values are not read.
     """
     try:
         if path.suffix == ".safetensors":

@@ -23,7 +23,7 @@ class SmallCnnParams(KindParams):
 
 @ARCHS.register("small_cnn")
 class SmallCnn(Architecture):
-    """Convolution, normalization and ReLU three times, with two halvings of the image, then a linear layer."""
+    """Three blocks of convolution, normalization and ReLU, then a linear layer; the image is halved twice."""
 
     Params = SmallCnnParams
     convolutional = True

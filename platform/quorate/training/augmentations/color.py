@@ -17,7 +17,7 @@ from quorate.training.random_transforms import drawn
 class ColorParams(KindParams):
     kind: Literal["color"] = "color"
     strength: float = Field(0.2, ge=0, le=1)
-    """Maximum change, as a fraction, of brightness, contrast and saturation that are not set themselves."""
+    """Maximum change, as a fraction, of brightness, contrast and saturation, where these are not set separately."""
     brightness: float | None = Field(None, ge=0, le=1)
     """Maximum change of the brightness: 0.2 gives factors from 0.8 to 1.2."""
     contrast: float | None = Field(None, ge=0, le=1)

@@ -17,7 +17,7 @@ from quorate.training.random_transforms import drawn
 class ElasticParams(KindParams):
     kind: Literal["elastic"] = "elastic"
     alpha: float = Field(50, gt=0, le=10_000)
-    """Strength, as defined by torchvision: pixels move by about 0.08 alpha / sigma; at most by half of alpha."""
+    """Strength, as defined by torchvision: pixels move by about 0.08 alpha / sigma, and by at most half of alpha."""
     sigma: float = Field(4, ge=0.5, le=256)
     """Smoothness of the field in pixels: the standard deviation of a normal distribution (Simard et al., 2003, use
     4)."""
@@ -52,6 +52,6 @@ class Elastic(Augmentation):
 
 
 def _reach(sigma: float) -> int:
-    """Return the pixels on each side of torchvision's kernel; they are padded by reflection, which needs a longer
-    side."""
+    """Return the radius of torchvision's kernel in pixels. The image is padded by reflection, so its sides must be
+    longer than this."""
     return (int(8 * sigma + 1) | 1) // 2

@@ -58,7 +58,7 @@ class Rotation(Augmentation):
 
 
 def _angle(params: RotationParams) -> float:
-    """Draw an angle in degrees; if the steps cover a full circle, each angle is counted once."""
+    """Draw an angle in degrees. If the steps cover a full circle, -180 degrees is left out, because it equals 180."""
     if params.step is None:
         return float(torch.empty(()).uniform_(-params.degrees, params.degrees))
     steps = int(params.degrees / params.step + 1e-9)

@@ -79,7 +79,7 @@ class _Matrix(nn.Sequential):
 
 
 class _Drawing(nn.Module):
-    """Map features to a small feature map, which convolutions double until it has the size of the image."""
+    """Map features to a small feature map, which convolutions enlarge until it has the size of the image."""
 
     def __init__(self, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ class PretrainingResult:
     history: History
     run: TaskContext
     stopped: bool = False
-    """Whether a report was answered with STOP: there is no training now."""
+    """Whether a report returned STOP, so that no training follows."""
     whole: bool = True
     """False if the deadline ended it early."""
 
@@ -70,9 +70,10 @@ def pretrain(
     training_rows: int,
     context: TaskContext,
 ) -> PretrainingResult:
-    """Pretrain `network` without its head in place, by the kind of `params`, on the images of `feeds`.
+    """Pretrain `network` in place, except for its head, on the images of `feeds`; `params` select the kind of
+    pretraining.
 
-    With a deadline it ends early enough for all epochs of a training on `training_rows` rows. Raises `Diverged`.
+    With a deadline, it ends early enough for the training, with all epochs on `training_rows` rows. Raises `Diverged`.
     """
     if context.restored is not None and context.restored.get("phase") != "pretraining":
         before: History = context.restored.get("pretrained", [])
@@ -155,9 +156,9 @@ class _Progress:
 def _train(
     progress: _Progress, pool: JoinedFeeds, context: TaskContext, *, reserve: Callable[[float], float]
 ) -> tuple[Signal, bool]:
-    """Train the remaining epochs; return STOP if a report was answered with it, and whether the deadline ended it.
+    """Train the remaining epochs; return STOP if a report returned it, and whether the deadline ended the pretraining.
 
-    `reserve` returns the seconds to keep for the training, given the seconds per image here.
+    `reserve` maps the seconds per image of this pretraining to the seconds to keep for the training.
     """
     begun, done = time.monotonic(), 0
     while progress.epoch < progress.params.epochs:
@@ -208,7 +209,8 @@ def _steps(rows: int, params: PretrainParams) -> int:
 
 
 class _After:
-    """The run context of the training: its states record that the pretraining is over, and its metrics.
+    """The run context of the training; its states record that the pretraining is over, and the metrics of the
+    pretraining.
 
     If the deadline ended the pretraining early, checkpoints keep the state at that point, so that a later run with more
     time continues there.

@@ -24,7 +24,7 @@ class SimclrParams(PretrainParams):
     projection: int = Field(64, ge=2, le=4096)
     """Width of the projection head's output; the head is discarded after the pretraining."""
     least_area: float = Field(0.2, gt=0, le=1)
-    """Minimum fraction of the image in a view; the rest is cropped, and the crop is resized."""
+    """Minimum fraction of the image's area in a view; a view is a random crop, resized to the image's size."""
     mirror: bool = False
     """Whether views are mirrored left to right with probability one half."""
     jitter: float = Field(0.4, ge=0, lt=1)
@@ -35,7 +35,7 @@ class SimclrParams(PretrainParams):
 
 @PRETRAININGS.register("simclr")
 class Simclr:
-    """Contrast of two random views of each image with those of the others (Chen et al., 2020)."""
+    """Contrasts two random views of each image with the views of other images (Chen et al., 2020)."""
 
     Params = SimclrParams
     passes: ClassVar[float] = 2.0

@@ -21,8 +21,7 @@ MATTERS = 0.005
 """Smaller differences between mean confidence and accuracy are ignored, even if they are significant. An assumption,
 not a measurement."""
 MANY_ROWS = 1000
-"""Number of rows from which a calibration with more than one parameter can be fitted. An assumption, not a
-measurement."""
+"""Minimum number of rows for fitting a calibration with more than one parameter. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class CalibrationFigures:
     confidence: float
     accuracy: float
     gap_error: float
-    """The standard error of confidence less accuracy."""
+    """The standard error of confidence minus accuracy."""
 
     @property
     def gap(self) -> float:
@@ -113,7 +112,8 @@ def _remarks(
 def _confidence_remark(
     rows: str, found: CalibrationFigures, cautious: Callable[[str], Remark], sure: str, unsure: str
 ) -> Remark:
-    """Compare confidence with accuracy. `sure` and `unsure` explain a gap; `cautious` is the tone for `unsure`."""
+    """Compare confidence with accuracy. `sure` explains confidence above accuracy, and `unsure` the opposite;
+    `cautious` is the tone of the latter."""
     words = (
         f"on the {rows}, the mean confidence is {percent(found.confidence)} and the accuracy {percent(found.accuracy)}"
     )

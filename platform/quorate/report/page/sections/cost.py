@@ -16,8 +16,8 @@ from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, matters
 
 SAVING, LONG = 0.3, 30.0
-"""A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this number of
-seconds. Assumptions, not measurements."""
+"""A smaller ensemble is recommended if it saves at least this fraction of the fit time, and the fit time is at least
+this number of seconds. Assumptions, not measurements."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class PruningStep:
     nll: float
     change: str
     within: bool
-    """Whether the difference to the full ensemble is within the noise."""
+    """Whether the difference from the full ensemble is within the noise."""
 
 
 def section(run: RunData, values: Values) -> Section | None:
-    """The section; None for a single member."""
+    """The section; None if there is only one member."""
     if len(run.oof.members) < 2:
         return None
     steps = list(_steps(run, values))
@@ -106,7 +106,8 @@ def _seconds(seconds: float) -> str:
 
 
 def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:
-    """Log-loss and accuracy by number of members, with the interval of the difference to the full ensemble."""
+    """Log-loss and accuracy by number of members, with the confidence interval of the difference from the full
+    ensemble."""
     if len(path) < 2:
         return
     for title, y_label in (("Log-loss by number of members", "NLL"), ("Accuracy by number of members", "accuracy")):
@@ -146,7 +147,7 @@ def _costs(run: RunData, values: Values) -> Iterator[Chart]:
 
 
 def _cost(run: RunData, values: Values, costs: np.ndarray, x_label: str, title: str, *, paths: bool) -> Chart:
-    """Error rate against cost, on a logarithmic scale: single members and smaller ensembles."""
+    """Error rate of single members and smaller ensembles against their cost, on a logarithmic scale."""
     oof = run.oof
     alone = []
     for place, member in enumerate(oof.members):

@@ -1,4 +1,4 @@
-"""The section on learning curves: all members on one scale, each with its finding."""
+"""The section on learning curves: all members on the same scale, each with its finding."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _least(curves: Curves) -> float:
 
 
 def _bounds(shown: list[Curves]) -> tuple[tuple[float, float], bool]:
-    """Bounds of the losses, and whether their scale is logarithmic."""
+    """Bounds of the axis of the losses, and whether its scale is logarithmic."""
     valid = np.concatenate([curves.mean("valid_loss") for curves in shown])
     train = np.concatenate([curves.mean("train_loss") for curves in shown])
     known = np.concatenate([valid, train[np.isfinite(train)]])
@@ -118,7 +118,7 @@ def _chart(name: str, curves: Curves, said: CurveFinding, bounds: tuple[tuple[fl
 
 
 def _points(values: np.ndarray) -> list[tuple[float, float]]:
-    """A point per epoch; for many epochs a subset that includes the last one."""
+    """One point per epoch; with many epochs, a subset that includes the last one."""
     step = max(1, math.ceil(len(values) / POINTS))
     places = sorted({*range(0, len(values), step), len(values) - 1})
     return [(place + 1.0, float(values[place])) for place in places]

@@ -11,8 +11,8 @@ from quorate.report.page.section import Remark, Section, act, good, listed, many
 from quorate.runs.leaderboard import LeaderboardMember, LeaderboardRow, Metric, SplitName, scores_on
 
 SURE, UNSURE = 1.5, 0.67
-"""Temperatures from which a member counts as strongly overconfident or underconfident. Assumptions, not
-measurements."""
+"""A member counts as strongly overconfident above the first temperature, and as strongly underconfident below the
+second. Assumptions, not measurements."""
 
 Number = Callable[[LeaderboardRow], float | None]
 
@@ -26,9 +26,9 @@ class SortableColumn:
     """The value of a member; None if unknown."""
     digits: int | None = None
     first: str = ""
-    """The sort order of the first click: the best value on top."""
+    """The sort order after the first click, with the best value on top."""
     figure: str = ""
-    """The name of the ensemble's value on the page; empty if the ensemble has none."""
+    """The name that the page uses for the ensemble's value; empty if the ensemble has none."""
     ensemble: Number | None = None
     """The value of the ensemble; None if it has none."""
 

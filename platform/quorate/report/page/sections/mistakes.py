@@ -21,7 +21,7 @@ from quorate.report.page.section import Remark, Section, act, good, many, note, 
 MOST, VOTES, SIDE = 12, 12, 168
 """Maximum number of mistakes, of votes per mistake, and of pixels on the longer side of a picture."""
 VALUES = 40
-"""Maximum number of values that are shown of a row of a table."""
+"""Maximum number of values that are shown for a row of a table."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MemberVote:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row that was predicted wrong."""
+    """A misclassified row."""
 
     number: int
     """Position in the data, counted from 0."""
@@ -48,13 +48,13 @@ class Mistake:
     """The probability of the true class."""
     votes: tuple[MemberVote, ...]
     picture: str = ""
-    """A `data:` address."""
+    """The image as a `data:` URL."""
     width: int = 0
     height: int = 0
     source: str = ""
-    """Name of the file of the row."""
+    """Name of the file that contains the row."""
     values: tuple[tuple[str, str], ...] = ()
-    """Values of a row of a table."""
+    """Pairs of column and value, for a row of a table."""
 
     @property
     def divided(self) -> bool:
@@ -155,7 +155,7 @@ def _source(images: Images, row: int) -> str:
 
 
 def as_address(pixels: NDArray[np.uint8]) -> tuple[str, int, int]:
-    """An image (H, W, C) as a `data:` address with its size: small images are lossless, large ones are reduced."""
+    """An image (H, W, C) as a `data:` URL, and its size. Small images are lossless, large ones are scaled down."""
     channels = pixels.shape[2]
     flat = (
         pixels[:, :, :3]

@@ -17,7 +17,7 @@ from quorate.report.page.values import BestMember, Values, clear
 from quorate.runs.leaderboard import SplitName
 
 RESAMPLED = 10_000_000
-"""Total number of rows drawn for the bootstrap intervals, over all resamples, to limit the time. An assumption, not a
+"""Maximum number of rows that all bootstrap resamples draw together, to limit the time. An assumption, not a
 measurement."""
 TITLES = {
     "accuracy": "Accuracy",
@@ -87,7 +87,7 @@ def _remarks(run: RunData, values: Values, found: Mapping[SplitName, dict[str, F
     if len(run.names) == 1:
         said = [note(f"The job has only one member, {alone}, so there is nothing to combine.")]
     elif _is_alone(run) and run.board.ensemble.note:
-        said = []  # the note of the leaderboard gives the same information with numbers
+        said = []  # not repeated here: the leaderboard's note gives the same information with numbers
     elif _is_alone(run):
         only = run.names[int(run.weights.argmax())]
         said = [note(f"The ensemble is {only} alone: no combination was better on unseen rows.")]
@@ -120,7 +120,8 @@ def _against(alone: str, best: BestMember) -> Remark:
 
 
 def _between_splits(run: RunData, found: Mapping[SplitName, dict[str, Figure]]) -> list[Remark]:
-    """Compare test rows with training rows: intervals that do not overlap show a difference."""
+    """Compare the metrics on test rows with those on training rows; intervals that do not overlap indicate a
+    difference."""
     if run.test is None:
         return [note("There are no test rows, so the out-of-fold metrics are the best estimate.")]
     oof, test = found["oof"]["accuracy"], found["test"]["accuracy"]

@@ -17,16 +17,16 @@ from quorate.report.page.svg import Axes, drawing, span
 COVERAGE = 0.9
 """Coverage of the conformal sets, by convention."""
 ANSWERED = (1.0, 0.95, 0.9, 0.8, 0.5)
-"""Shares of answered rows in the table."""
+"""Coverages in the table: fractions of the rows that the ensemble classifies."""
 POINTS = 160
 """Maximum number of points of a curve."""
 FEW = 50
-"""Number of rows below which the risk is not drawn, because it is mostly noise. An assumption, not a measurement."""
+"""Minimum number of rows for drawing the risk; with fewer rows it is mostly noise. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
 class CoverageRow:
-    """The error rate if the least confident rows are left to people."""
+    """The error rate at one coverage: the least confident rows are left to people."""
 
     coverage: float
     confidence: float
@@ -43,11 +43,11 @@ class SetSizes:
     sizes: list[tuple[int, float]]
     mean: float
     covered: float | None
-    """Share of the rows whose set contains the true class; None if the threshold was set on the same rows."""
+    """Fraction of the rows whose set contains the true class; None if the threshold was set on the same rows."""
     low: float = 0.0
     high: float = 0.0
     promised: tuple[float, float] = (0.0, 1.0)
-    """Range of the coverage for a threshold that was set on this number of unseen rows."""
+    """Expected range of the coverage, given the number of rows on which the threshold was set."""
 
 
 def section(run: RunData) -> Section:

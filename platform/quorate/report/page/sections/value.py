@@ -1,4 +1,4 @@
-"""The section on the value of each member: the change of the ensemble without it, and its cost."""
+"""The section on the value of each member: how the ensemble changes without it, and its cost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from quorate.report.page.values import LEAST, Values, matters
 
 @dataclass(frozen=True)
 class MemberValue:
-    """A member with its weight, its cost, and the change of the ensemble without it."""
+    """A member with its weight, its cost, and how the ensemble changes without it."""
 
     name: str
     weight: float
     seconds: float
     share: float
-    """Share of the total fit time."""
+    """Fraction of the total fit time."""
     change: EnsembleChange | None
 
     @property
