@@ -33,8 +33,8 @@ class WeighingParams(CalibratingParams):
     """Parameters of a combiner that chooses the members' weights."""
 
     copies: Literal["together", "apart"] = "together"
-    """`together` gives the copies of one recipe (without `vary`) equal weights, because their differences on these rows
-    are mostly noise of the seed; `apart` weights each copy on its own."""
+    """`together` gives the copies of one recipe (without `vary`) equal weights, because the differences between their
+    metrics are mostly noise from the seeds; `apart` chooses a weight for each copy."""
 
 
 @dataclass(frozen=True)

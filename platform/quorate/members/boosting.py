@@ -50,7 +50,7 @@ class BoostingParams(LearnerParams):
     )
     """Maximum number of boosting rounds; each adds one tree, or one tree per class with three or more classes."""
     learning_rate: float = Field(0.1, gt=0, le=1, validation_alias=named("learning_rate", "lr", "eta"))
-    """Factor of each tree's contribution."""
+    """Factor by which each tree's contribution is multiplied."""
     patience: Annotated[
         Annotated[int, Field(ge=1)] | None,
         BeforeValidator(

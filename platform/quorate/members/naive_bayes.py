@@ -18,8 +18,8 @@ from quorate.registry.parameter_names import named
 class NaiveBayesParams(LearnerParams):
     kind: Literal["naive_bayes"] = "naive_bayes"
     smoothing: float = Field(1e-3, gt=0, le=1e3, validation_alias=named("smoothing", "var_smoothing"))
-    """Fraction of the largest variance that is added to all of them; without it, a column that is constant within one
-    class decides alone."""
+    """Fraction of the largest variance that is added to every variance; without it, a column that is constant within
+    one class would determine the prediction alone."""
 
 
 @MEMBERS.register("naive_bayes")

@@ -96,7 +96,7 @@ class NetParams(WeightingParams):
     ] = Field(None, validation_alias=named("early_stopping", "patience"))
     """When to stop before the last epoch: a mapping, or the patience in epochs alone; see below."""
     augment: Augment = Augment()
-    """How training images are varied; see below."""
+    """Augmentations of the training images; see below."""
     tta: Tta | None = None
     """Test-time augmentation: predict several variants of each image and average; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
@@ -105,8 +105,8 @@ class NetParams(WeightingParams):
     size: int | None = Field(None, ge=4, le=4096)
     """Side to which images are resized before the network; by default they are not resized."""
     weights: Literal["hub"] | ExistingPath | None = None
-    """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file in the
-    architecture's key names."""
+    """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file with the
+    architecture's parameter names."""
     pretrain: kind_of(PRETRAININGS) | None = None  # type: ignore[valid-type]
     """Learn from images without their labels first; see the pretrainings below."""
     finetune: Finetune | None = None

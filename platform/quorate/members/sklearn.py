@@ -34,7 +34,8 @@ class SklearnParams(LearnerParams):
     """The classifier: the path of its class (`sklearn.neural_network.MLPClassifier`), or a mapping with the key `class`
     and the parameters of the class; a parameter that is an estimator is also such a mapping."""
     encoding: Literal["onehot", "ordinal"] = "onehot"
-    """How the categories of tables become numbers: columns of 0 and 1, or one number each, which suits trees."""
+    """Encoding of the categories of tables: one column of 0 and 1 per category (`onehot`), or one number per category
+    (`ordinal`), which suits trees."""
 
     @model_validator(mode="after")
     def _is_a_classifier(self) -> SklearnParams:

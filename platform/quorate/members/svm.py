@@ -18,16 +18,16 @@ from quorate.registry import MEMBERS
 class SvmParams(LearnerParams):
     kind: Literal["svm"] = "svm"
     C: float = Field(1.0, gt=0)
-    """Weight of the errors against the margin; scikit-learn's default."""
+    """Weight of the classification errors relative to the width of the margin; scikit-learn's default."""
     kernel: Literal["rbf", "linear", "poly", "sigmoid"] = "rbf"
-    """The kernel, as named by scikit-learn."""
+    """Name of the kernel in scikit-learn."""
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
     """Kernel coefficient; `scale` is 1 / (features x variance)."""
     degree: int = Field(3, ge=1, le=20)
     """Degree of the polynomial kernel."""
     calibration: Literal["sigmoid", "temperature"] = "sigmoid"
-    """Calibration of the decision values of an inner cross-validation: Platt (1999), one class against the rest, or one
-    temperature (Guo et al., 2017)."""
+    """Calibration, fitted on the decision values of an inner cross-validation: `sigmoid` is Platt scaling (1999), one
+    class against the rest, and `temperature` uses one temperature (Guo et al., 2017)."""
     calibration_folds: int = Field(3, ge=2, le=20)
     """Number of folds of the inner cross-validation; fewer if the rarest class is smaller."""
 

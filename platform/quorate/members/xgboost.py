@@ -27,7 +27,7 @@ class XgboostParams(PackageParams):
     max_depth: int = Field(6, ge=1, le=30)
     """Maximum depth of a tree."""
     min_child_weight: float = Field(1.0, ge=0)
-    """Minimum sum of second derivatives in a leaf, XGBoost's measure of its rows."""
+    """Minimum sum of second derivatives in a leaf, XGBoost's counterpart of a minimum number of rows."""
     l2: float = Field(1.0, ge=0, validation_alias=named("l2", "lambda", "reg_lambda"))
     """L2 penalty on the leaf values."""
     rows: float = Field(1.0, gt=0, le=1, validation_alias=named("rows", "subsample"))

@@ -214,7 +214,7 @@ class ValidationSpec(Spec):
     fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of the rows in the validation set of the holdout scheme."""
     auto_rows: int = Field(20_000, ge=1)
-    """Number of training rows from which `auto` uses one holdout fold."""
+    """Minimum number of training rows for which `auto` uses one holdout fold."""
     train_dev: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training rows that is set aside: it is not used for training or validation, and is scored at the
     end like the test rows."""
@@ -226,7 +226,7 @@ class QuorumSpec(Spec):
     members: int | float = Field(0.5, gt=0)
     """Minimum number of members (whole number), or minimum fraction of them (at most 1.0)."""
     folds: int | None = Field(None, ge=1)
-    """Minimum number of folds that a member needs to count; by default all of them."""
+    """Minimum number of folds that a member must finish to be part of the ensemble; by default all of them."""
 
     @field_validator("members")
     @classmethod
@@ -317,7 +317,7 @@ class JobSpec(Spec):
     quorum: QuorumSpec = QuorumSpec()
     """How many members and folds the ensemble requires."""
     production: ProductionSpec = ProductionSpec()
-    """Which models the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
+    """The models that the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
     execution: ExecutionSpec = ExecutionSpec()
     """Where fit tasks run and how failures are handled."""
     tracking: TrackingSpec = TrackingSpec()

@@ -23,7 +23,7 @@ class Swa(Spec):
     start: float = Field(0.75, ge=0, lt=1)
     """Fraction of the epochs after which averaging begins (three quarters in the paper)."""
     lr: float | None = Field(None, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
-    """Constant learning rate from there on; by default that of the schedule."""
+    """Constant learning rate in these last epochs; by default the schedule continues."""
 
     def first_epoch(self, epochs: int) -> int:
         """Return the first epoch, from 0, whose final weights are averaged."""

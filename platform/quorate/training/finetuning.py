@@ -20,14 +20,14 @@ class Finetune(Spec):
     freeze: Literal["none", "backbone"] = "none"
     """`backbone` freezes the backbone and trains only the head."""
     head_epochs: int = Field(0, ge=0)
-    """Epochs in which only the head is trained, before the backbone is trained too."""
+    """Number of epochs in which only the head is trained, before the backbone is trained too."""
     unfreeze: Literal["all", "gradual"] = "all"
     """After `head_epochs`: the whole backbone at once, or stage by stage from the last one backwards (Howard and Ruder,
     2018)."""
     stage_epochs: int = Field(1, ge=1)
-    """Epochs from one stage to the next with `unfreeze: gradual`."""
+    """Number of epochs between the unfreezing of two stages, with `unfreeze: gradual`."""
     backbone_lr: float = Field(0.1, gt=0, le=1)
-    """Factor of the learning rate below the head."""
+    """Learning rate of the backbone, as a fraction of that of the head."""
 
     @model_validator(mode="after")
     def _has_an_order(self) -> Finetune:

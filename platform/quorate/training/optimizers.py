@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class SgdParams(TimedParams):
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Fraction of the last step that is kept (Polyak, 1964)."""
+    """Fraction of the previous step that is added to the next one (Polyak, 1964)."""
     nesterov: bool = False
     """Nesterov's variant (Sutskever et al., 2013)."""
     momentum_warmup: MomentumWarmup | None = None
@@ -91,9 +91,9 @@ class Adagrad:
 class AdadeltaParams(KindParams):
     kind: Literal["adadelta"] = "adadelta"
     rho: float = Field(0.9, ge=0, lt=1)
-    """Fraction of the averages of squared gradients and squared steps that is kept."""
+    """Fraction of the averages of squared gradients and squared steps that is kept at each step."""
     eps: float = Field(1e-6, gt=0, le=1)
-    """Added below both roots; it determines the size of the first steps."""
+    """Added inside both square roots to avoid division by 0; it determines the size of the first steps."""
 
 
 @OPTIMIZERS.register("adadelta")
@@ -111,7 +111,7 @@ class Adadelta:
 class RmspropParams(KindParams):
     kind: Literal["rmsprop"] = "rmsprop"
     alpha: float = Field(0.99, ge=0, lt=1)
-    """Fraction of the average of squared gradients that is kept."""
+    """Fraction of the average of squared gradients that is kept at each step."""
     eps: float = Field(1e-8, gt=0, le=1)
     """Added to the root of the average to avoid division by 0."""
     momentum: float = Field(0.0, ge=0, lt=1)
@@ -143,7 +143,7 @@ class MomentsParams(KindParams):
     """Parameters of `adam` and `adamw`."""
 
     betas: tuple[Share, Share] = (0.9, 0.999)
-    """Fractions of the averages of gradients and of squared gradients that are kept."""
+    """Fractions of the averages of gradients and of squared gradients that are kept at each step."""
     eps: float = Field(1e-8, gt=0, le=1)
     """Added to the root of the second average to avoid division by 0."""
     amsgrad: bool = False

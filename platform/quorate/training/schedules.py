@@ -133,8 +133,8 @@ class Plateau:
 class CosineParams(ScheduleParams):
     kind: Literal["cosine"] = "cosine"
     cycles: int = Field(1, ge=1, le=1000)
-    """Number of times that the learning rate falls; with more than one it jumps back to `lr` at the end of an epoch
-    (warm restarts)."""
+    """Number of cycles in which the learning rate falls; each cycle after the first starts at `lr` again, at the
+    beginning of an epoch (warm restarts)."""
     end: float = Field(0.0, ge=0, lt=1)
     """Fraction of `lr` at which each cycle ends."""
 
@@ -180,7 +180,7 @@ def cycle_ends(epochs: int, cycles: int) -> list[int]:
 class OneCycleParams(ScheduleParams):
     kind: Literal["one_cycle"] = "one_cycle"
     rise: float = Field(0.3, gt=0, lt=1)
-    """Fraction of the training in which the learning rate rises to `lr`; it falls in the rest."""
+    """Fraction of the training in which the learning rate rises to `lr`; afterwards it falls."""
     start: float = Field(25, gt=1, allow_inf_nan=False)
     """The first learning rate is `lr / start`."""
     end: float = Field(1e4, gt=1, allow_inf_nan=False)

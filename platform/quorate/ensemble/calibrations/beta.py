@@ -21,7 +21,8 @@ from quorate.registry import CALIBRATIONS, KindParams
 class BetaParams(KindParams):
     kind: str = "beta"
     ridge: float = Field(default=1.0, ge=0)
-    """Strength, in rows, of the L2 penalty that keeps each class near no change: it counts ridge / (2 N)."""
+    """Strength of the L2 penalty that keeps the calibration of each class near the identity; for N rows, its factor is
+    ridge / (2 N)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from quorate.registry import CALIBRATIONS, KindParams
 class VectorParams(KindParams):
     kind: str = "vector"
     ridge: float = Field(default=10.0, ge=0)
-    """Strength, in rows, of the L2 penalty that keeps slopes near 1 and shifts near 0: it counts ridge / (2 N)."""
+    """Strength of the L2 penalty that keeps slopes near 1 and shifts near 0; for N rows, its factor is ridge / (2
+    N)."""
 
 
 @dataclass(frozen=True, eq=False)

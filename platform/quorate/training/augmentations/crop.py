@@ -15,7 +15,8 @@ class CropParams(KindParams):
     kind: Literal["crop"] = "crop"
     pixels: int = Field(4, ge=1, le=256)
     """Maximum shift in pixels, vertically and horizontally, in either direction; uncovered pixels repeat the edge. 4 is
-    the padding of He et al. (2016) for sides of 32; an eighth of the side is a large shift."""
+    the padding that He et al. (2016) use for images of 32 x 32 pixels; an eighth of the image's width is a large
+    shift."""
 
 
 @AUGMENTATIONS.register("crop")

@@ -13,7 +13,8 @@ from quorate.training.contracts import Augmentation
 class MirrorParams(KindParams):
     kind: Literal["mirror"] = "mirror"
     direction: Literal["horizontal", "vertical", "both"] = "horizontal"
-    """Which sides are exchanged: left and right, top and bottom, or each of the two independently."""
+    """`horizontal` exchanges left and right, `vertical` exchanges top and bottom, and `both` does each
+    independently."""
 
 
 @AUGMENTATIONS.register("mirror")

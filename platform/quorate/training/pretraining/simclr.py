@@ -22,7 +22,8 @@ class SimclrParams(PretrainParams):
     projection: int = Field(64, ge=2, le=4096)
     """Width of the projection head's output; the head is discarded after the pretraining."""
     least_area: float = Field(0.2, gt=0, le=1)
-    """Minimum fraction of the image in a view; the rest is cropped, and the crop is resized."""
+    """Minimum area of the crop that becomes a view, as a fraction of the image; the crop is resized to the image's
+    size."""
     mirror: bool = False
     """Whether views are mirrored left to right with probability one half."""
     jitter: float = Field(0.4, ge=0, lt=1)
