@@ -49,7 +49,7 @@ class TableParams(RoleParams):
     label: Text
     """The column that holds the classes: integers, text or truth values."""
     columns: dict[Text, ColumnKind | Literal["ignore"]] = Field({})
-    """Kinds of columns whose values look like another kind; `ignore` leaves a column out."""
+    """Kinds of columns that would be inferred incorrectly from their values; `ignore` leaves a column out."""
     missing: tuple[Text, ...] = MISSING
     """Texts that mean a missing value."""
 

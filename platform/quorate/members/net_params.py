@@ -60,8 +60,8 @@ class NetParams(WeightingParams):
     weight_decay: float = Field(1e-3, ge=0, lt=1)
     """Factor of the L2 penalty, as in torch's optimizers."""
     decay: Decayed = "all"
-    """Parameters that `weight_decay` applies to: `all`, or `weights` (no biases, norms and other one-dimensional
-    parameters)."""
+    """Parameters that `weight_decay` applies to: `all`, or `weights`, which excludes biases, normalizations and other
+    one-dimensional parameters."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Ratio of each layer's learning rate to that of the next layer; the last layer uses `lr`, and 1 gives all layers
     the same. For fine-tuning."""
@@ -74,8 +74,8 @@ class NetParams(WeightingParams):
     clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Maximum L2 norm of all gradients together; larger gradients are scaled down."""
     accumulate: int = Field(1, ge=1, le=10_000)
-    """Number of batches whose gradients are added up for one step: like a batch that many times larger, with the memory
-    of one."""
+    """Number of batches whose gradients are accumulated for one step; the effect is that of a batch this many times
+    larger, with the memory of one batch."""
     l1: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Factor of an L1 penalty on the weights of layers, without biases and normalizations."""
     max_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -88,7 +88,7 @@ class NetParams(WeightingParams):
     """Number of members from one run: the learning rate falls along a cosine in this number of cycles, and the weights
     at the end of each cycle but the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
     mc_dropout: int = Field(0, ge=0, le=1000)
-    """Monte Carlo dropout: number of networks with dropped units over which predictions are averaged; 0 turns it
+    """Monte Carlo dropout: number of forward passes with dropped units whose predictions are averaged; 0 turns it
     off."""
     early_stopping: Annotated[
         EarlyStopping | None,
@@ -108,7 +108,7 @@ class NetParams(WeightingParams):
     """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file with the
     architecture's parameter names."""
     pretrain: kind_of(PRETRAININGS) | None = None  # type: ignore[valid-type]
-    """Learn from images without their labels first; see the pretrainings below."""
+    """Pretraining on images without their labels; see the pretrainings below."""
     finetune: Finetune | None = None
     """How the initial weights are fine-tuned; by default all parts are trained alike. See below."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -107,7 +107,7 @@ class MemberParams(KindParams):
     cpus: float = Field(1, gt=0, allow_inf_nan=False)
     """Number of CPU cores per fit task; a network uses as many threads."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Number of accelerators per fit task; a fraction shares one."""
+    """Number of accelerators per fit task; with a fraction, several tasks share one."""
     memory: Bytes = 0
     """Memory that a fit task requests from the cluster, in bytes or as `2GiB`; 0 requests none."""
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
@@ -305,13 +305,13 @@ class JobSpec(Spec):
     name: str = "ensemble"
     """The name of the run folder, the MLflow run and the registered model."""
     seed: int = Field(0, ge=0)
-    """The seed from which every random number derives, together with (member, copy, fold)."""
+    """The seed of the job; every random number derives from it and from (member, copy, fold)."""
     data: kind_of(DATASETS)  # type: ignore[valid-type]
     """The training rows and the test rows."""
     validation: ValidationSpec = ValidationSpec()
     """How the training rows are split into folds."""
     members: dict[Annotated[str, AfterValidator(_member_name)], kind_of(MEMBERS)]  # type: ignore[valid-type]
-    """Mapping from names to members; the name is part of a member's identity, its position is not."""
+    """Mapping from names to members; a member's identity includes its name but not its position."""
     combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
     """How the members' predictions are combined."""
     quorum: QuorumSpec = QuorumSpec()

@@ -44,7 +44,8 @@ class ImageFolderParams(DataParams):
     in_memory: Bytes = 2 << 30
     """Maximum size of the decoded images in memory; larger data sets are decoded again for each batch."""
     groups: str | None = None
-    """A regular expression that is searched in each file's path below `train`; its first group is the row's group."""
+    """A regular expression that is matched against each file's path below `train`; its first capture group is the row's
+    group."""
     unlabelled: ExistingPath | None = None
     """A folder with additional images without class labels, in subfolders or not."""
 
