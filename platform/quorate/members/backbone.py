@@ -45,13 +45,13 @@ class Backbone(Spec):
     arch: str
     """The network, as `timm/NAME`; its last layer is left out."""
     weights: Literal["hub"] | ExistingPath = "hub"
-    """The weights that timm offers (`hub`), or a .safetensors or .pth file in timm's key names."""
+    """The weights that timm offers (`hub`), or a .safetensors or .pth file with timm's parameter names."""
     size: int | None = Field(None, ge=4, le=4096)
     """Side to which images are resized before the network; by default they are not resized."""
     batch_size: int = Field(64, ge=1, le=100_000)
     """Number of images per pass."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Number of accelerators for the computation; without one it uses one core."""
+    """Number of accelerators for the computation; with 0, it runs on one CPU core."""
 
     @field_validator("arch")
     @classmethod

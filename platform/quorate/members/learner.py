@@ -29,9 +29,10 @@ class LearnerParams(WeightingParams):
     """Parameters that all scikit-learn members share."""
 
     standardize: Scheme = "feature"
-    """Statistics of the fold's training rows: of each pixel or column (`feature`), of each channel, or of each sample;
-    `quantile` maps the columns of a table to normal distributions, `robust` uses median and interquartile range; `zca`
-    and `pca` whiten images, `pca` also tables."""
+    """How values are scaled. `feature` and `channel` use the mean and standard deviation of each pixel or column, or of
+    each channel, over the fold's training rows; `sample` uses those of each image. `quantile` maps the columns of a
+    table to normal distributions, and `robust` uses the median and interquartile range. `zca` and `pca` whiten images,
+    `pca` also tables."""
     features: backbone.Features | None = None
     """Use the features of a frozen network of timm instead of pixels: `timm/NAME`, or a mapping; see below.
     `standardize` then scales these features."""

@@ -90,7 +90,7 @@ class NetParams(WeightingParams):
     """Number of members from one run: the learning rate falls along a cosine in this number of cycles, and the weights
     at the end of each cycle but the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
     mc_dropout: int = Field(0, ge=0, le=1000)
-    """Monte Carlo dropout: number of networks with dropped units over which predictions are averaged; 0 turns it
+    """Monte Carlo dropout: number of forward passes with dropped units whose predictions are averaged; 0 turns it
     off."""
     early_stopping: Annotated[
         EarlyStopping | None,
@@ -98,7 +98,7 @@ class NetParams(WeightingParams):
     ] = Field(None, validation_alias=named("early_stopping", "patience"))
     """When to stop before the last epoch: a mapping, or only the patience in epochs; see below."""
     augment: Augment = Augment()
-    """How training images are varied; see below."""
+    """Augmentations of the training images; see below."""
     tta: Tta | None = None
     """Test-time augmentation: average the predictions for several variants of each image; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
@@ -107,8 +107,8 @@ class NetParams(WeightingParams):
     size: int | None = Field(None, ge=4, le=4096)
     """Side to which images are resized before the network; by default they are not resized."""
     weights: Literal["hub"] | ExistingPath | None = None
-    """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file in the
-    architecture's key names."""
+    """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file with the
+    architecture's parameter names."""
     pretrain: kind_of(PRETRAININGS) | None = None  # type: ignore[valid-type]
     """First learn from images without their labels; see the pretrainings below."""
     finetune: Finetune | None = None

@@ -22,7 +22,7 @@ class SvmParams(LearnerParams):
     """Inverse of the strength of the regularization: larger values fit the training rows more closely. The default is
     scikit-learn's."""
     kernel: Literal["rbf", "linear", "poly", "sigmoid"] = "rbf"
-    """The kernel, as named by scikit-learn."""
+    """Name of the kernel in scikit-learn."""
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
     """Kernel coefficient; `scale` is 1 / (features x variance)."""
     degree: int = Field(3, ge=1, le=20)

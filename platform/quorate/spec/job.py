@@ -119,7 +119,7 @@ class MemberParams(KindParams):
     cpus: float = Field(1, gt=0, allow_inf_nan=False)
     """Number of CPU cores per fit task; a network uses as many threads."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Number of accelerators per fit task; a fraction shares one."""
+    """Number of accelerators per fit task; with a fraction, several tasks share one."""
     memory: Bytes = 0
     """Memory that a fit task requests from the cluster, in bytes or as `2GiB`; 0 requests none."""
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
@@ -242,7 +242,7 @@ class QuorumSpec(Spec):
     members: int | float = Field(0.5, gt=0)
     """Minimum number of members (whole number), or minimum fraction of them (at most 1.0)."""
     folds: int | None = Field(None, ge=1)
-    """Minimum number of folds that a member needs to count; by default all of them."""
+    """Minimum number of folds that a member must finish to be part of the ensemble; by default all of them."""
 
     @field_validator("members")
     @classmethod
@@ -328,13 +328,13 @@ class JobSpec(Spec):
     validation: ValidationSpec = ValidationSpec()
     """How the training rows are split into folds."""
     members: dict[Annotated[str, AfterValidator(_member_name)], kind_of(MEMBERS)]  # type: ignore[valid-type]
-    """Mapping from names to members; the name is part of a member's identity, its position is not."""
+    """Mapping from names to members; a member's identity includes its name but not its position."""
     combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
     """How the members' predictions are combined."""
     quorum: QuorumSpec = QuorumSpec()
     """How many members and folds the ensemble requires."""
     production: ProductionSpec = ProductionSpec()
-    """Which models the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
+    """The models that the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
     execution: ExecutionSpec = ExecutionSpec()
     """Where fit tasks run and how failures are handled."""
     tracking: TrackingSpec = TrackingSpec()

@@ -21,7 +21,7 @@ class Finetune(Spec):
     freeze: Literal["none", "backbone"] = "none"
     """`backbone` freezes the backbone and trains only the head."""
     head_epochs: int = Field(0, ge=0)
-    """Epochs in which only the head is trained, before the backbone is trained too."""
+    """Number of epochs in which only the head is trained, before the backbone is trained too."""
     unfreeze: Literal["all", "gradual"] = "all"
     """After `head_epochs`: the whole backbone at once, or stage by stage from the last one backwards (Howard and Ruder,
     2018)."""

@@ -136,8 +136,8 @@ class Plateau:
 class CosineParams(ScheduleParams):
     kind: Literal["cosine"] = "cosine"
     cycles: int = Field(1, ge=1, le=1000)
-    """Number of times that the learning rate falls; with more than one it jumps back to `lr` at the end of an epoch
-    (warm restarts)."""
+    """Number of cycles in which the learning rate falls; each cycle after the first starts at `lr` again, at the
+    beginning of an epoch (warm restarts)."""
     end: float = Field(0.0, ge=0, lt=1)
     """Learning rate at the end of each cycle, as a fraction of `lr`."""
 

@@ -22,7 +22,7 @@ class Tta(Spec):
     """Average the predictions for several variants of each image."""
 
     augment: Augment
-    """How images are varied; as `augment` of training, without `mixup` and `cutmix`."""
+    """Augmentations of the image, as in `augment` of training, without `mixup` and `cutmix`."""
     passes: int = Field(4, ge=2, le=256)
     """Number of predictions that are averaged; the first is that of the original image."""
 

@@ -33,8 +33,8 @@ class StackingParams(KindParams):
     kind: str = "stacking"
 
     ridge: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(3.0, 30.0, 300.0, 3000.0, 30000.0), min_length=1)
-    """Strengths, in rows, of the L2 penalty that keeps the coefficients near those of the calibrated geometric mean;
-    cross-validation chooses the strongest within one standard error of the best."""
+    """Candidate strengths of the L2 penalty that keeps the coefficients near those of the calibrated geometric mean,
+    relative to the number of rows; cross-validation chooses the strongest within one standard error of the best."""
 
 
 @COMBINERS.register("stacking")

@@ -25,7 +25,8 @@ class ColorParams(KindParams):
     saturation: float | None = Field(None, ge=0, le=1)
     """Maximum change of the saturation, as a fraction; 0 for grey images."""
     hue: float = Field(0, ge=0, le=0.5)
-    """Maximum shift of the hue, as a fraction of the circle; 0.05 is visible, 0.5 changes all colours."""
+    """Maximum shift of the hue, as a fraction of the colour circle; 0.05 is visible, 0.5 can turn any colour into any
+    other."""
 
     def strengths(self) -> dict[str, float]:
         """Return the arguments of torchvision's ColorJitter."""

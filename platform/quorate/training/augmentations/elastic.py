@@ -19,8 +19,8 @@ class ElasticParams(KindParams):
     alpha: float = Field(50, gt=0, le=10_000)
     """Strength, as defined by torchvision: pixels move by about 0.08 alpha / sigma, and by at most half of alpha."""
     sigma: float = Field(4, ge=0.5, le=256)
-    """Smoothness of the field in pixels: the standard deviation of a normal distribution (Simard et al., 2003, use
-    4)."""
+    """Smoothness of the displacement field: the standard deviation, in pixels, of the Gaussian that smooths it (Simard
+    et al., 2003, use 4)."""
     fill: int = Field(0, ge=0, le=255)
     """Value of the uncovered pixels."""
 

@@ -20,8 +20,8 @@ class RotationParams(KindParams):
     degrees: float = Field(15, gt=0, le=180)
     """Maximum angle in degrees, in either direction."""
     step: float | None = Field(None, gt=0, le=180)
-    """Only whole multiples of this number of degrees, such as 90 for images without an upright direction; by default
-    any angle."""
+    """Angles are whole multiples of this number of degrees, such as 90 for images without an upright direction; by
+    default any angle is possible."""
     fill: int = Field(0, ge=0, le=255)
     """Value of the uncovered pixels."""
 
