@@ -166,7 +166,7 @@ def test_a_member_that_holds_the_others_below_enough_rows_is_left_out(
     there = turnout(plan, work, QuorumSpec())
     assert there.folds.tolist() == [True, True]
     part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.ones(3, dtype=bool))
-    assert part.not_counted == (UncountedMember(member="c", reason="which has 1 of 2 folds and lacks fold 2"),)
+    assert part.not_counted == (UncountedMember(member="c", reason="which has 1 of 2 folds (missing: fold 2)"),)
     assert turnout(plan, work, QuorumSpec(members=1.0)).folds.tolist() == [True, False], "the quorum stays"
 
 

@@ -154,4 +154,4 @@ def test_gradual_unfreezing_that_would_not_reach_the_first_stage_is_refused(tmp_
 def test_tables_are_not_pretrained_on(key):
     message = refused(f"arch: mlp, {key}", data=tiny_table())
 
-    assert message.startswith("pretrain is for images, and these are tables of 5 columns")
+    assert message.startswith("pretrain works only with images, but the data are tables of 5 columns")

@@ -146,7 +146,7 @@ def test_images_that_cannot_be_varied_so_are_named_before_anything_is_trained(me
 
 @pytest.mark.parametrize("key_of", ["augment: {noise: 0.1}", "tta: {augment: {mirror: true}}"])
 def test_tables_are_not_varied(key_of):
-    with pytest.raises(PlanError, match=r"(augment|tta) is for images, and these are tables"):
+    with pytest.raises(PlanError, match=r"(augment|tta) works only with images, but the data are tables"):
         plan_of(f"{{m: {{kind: net, arch: mlp, {key_of}}}}}", data=tiny_table(), folds=two_folds(60))
 
 

@@ -31,7 +31,7 @@ BUDGET = {
     "below_quorum": {"members": 1, "needed": 2},
     "out_of_time": [{"member": "cnn", "fold": 5, "begun": True, "reason": "the budget is over"}],
     "stopped_early": [{"member": "cnn", "fold": 4, "epochs_done": 3, "epochs": 20, "best_epoch": None}],
-    "not_counted": [{"member": "forest", "reason": "which has 1 of 5 folds and lacks folds 2-5"}],
+    "not_counted": [{"member": "forest", "reason": "which has 1 of 5 folds (missing: folds 2-5)"}],
     "untested": ["cnn"],
     "left_out": ["report.html"],
 }

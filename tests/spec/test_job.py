@@ -169,13 +169,13 @@ WRONG = {
         NET + "    features: timm/resnet18\n",
         3,
         "members.cnn",
-        "features: is for scikit-learn's members; a network is one itself: write arch: timm/NAME with weights:",
+        "features is for members that are not networks; for a network, set arch: timm/NAME and weights: instead",
     ),
     "features of nothing": (
         "data: digits\nmembers:\n  a: {kind: svm, features: resnet18}\n",
         3,
         "members.a.features",
-        "features must come from a network of timm, and 'resnet18' is none: write timm/NAME",
+        "features requires a network of timm, but 'resnet18' is not one; write timm/NAME",
     ),
     "features of an unknown network": (
         "data: digits\nmembers:\n  a: {kind: svm, features: timm/resnet18x}\n",
@@ -321,7 +321,7 @@ WRONG = {
         NET.replace("mlp", "timm/resnet10t") + "    weights: hub\n    init: he_normal\n",
         3,
         "members.cnn",
-        "init: he_normal would overwrite the loaded weights; leave out one of them",
+        "init: he_normal would overwrite the loaded weights; remove one of them",
     ),
     "warm-up": (
         NET + "    epochs: 3\n    schedule: {kind: cosine, warmup: 3}\n",
@@ -440,7 +440,8 @@ WRONG = {
         NET + "    layer_decay: 0.8\n    pretrain: autoencoder\n    finetune: {}\n",
         3,
         "members.cnn",
-        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the learning rate below the head; ",
+        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the learning rate of the layers below the "
+        "head; ",
     ),
     "nothing to tune": (
         NET + "    finetune: {freeze: backbone}\n",
@@ -464,7 +465,7 @@ WRONG = {
         NET + "    pretrain: simclr\n",
         3,
         "members.cnn",
-        "pretrain: simclr is for convolutional architectures, and 'mlp' is none; choose pretrain: autoencoder",
+        "pretrain: simclr requires a convolutional architecture, but 'mlp' is not one; choose pretrain: autoencoder",
     ),
     "pretraining kind": (
         NET + "    pretrain: {kind: simcrl}\n",
