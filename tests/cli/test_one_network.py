@@ -52,7 +52,7 @@ def test_distill_writes_a_bundle_that_other_commands_take(quorate: Command, tmp_
 
     assert code == 0, err
     lines = out.splitlines()
-    assert "216 rows trained on, 24 held out" in lines[0]
+    assert "trained on 216 rows, 24 held out" in lines[0]
     assert max(map(len, lines[:10])) <= 80
     for words in ("ensemble (teacher)", "student (mlp)", "plain (labels only)", "instead of", "on the test rows"):
         assert words in out

@@ -134,7 +134,10 @@ def test_the_order_and_every_parameter_of_augmentations_change_the_key():
 @pytest.mark.parametrize(
     ("member", "words"),
     [
-        ("arch: mlp, augment: {crop: 8}", "augment.crop: shifts of 8 pixels leave nothing of a side of 8; take 1"),
+        (
+            "arch: mlp, augment: {crop: 8}",
+            "augment.crop: shifts of 8 pixels can move the whole image out, whose side is 8; use 1",
+        ),
         ("arch: mlp, augment: {color: true}", "augment.color: images of one channel have no colour; leave it out"),
         ("arch: mlp, tta: {augment: {elastic: true}}", "tta.augment.elastic: a sigma of 4 smooths over 16 pixels"),
     ],

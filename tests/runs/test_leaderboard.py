@@ -183,9 +183,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: str) -
         Leaderboard.read(path)
 
     assert not isinstance(damaged.value, LaterVersionError)
-    assert str(damaged.value) == (
-        f"{path} is damaged; start the job again, which takes its finished work from the store"
-    )
+    assert str(damaged.value) == (f"{path} is damaged; start the job again; finished work is reused from the store")
 
 
 def test_a_file_that_is_no_text_or_not_there_is_damaged(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ WRONG = {
         NET + "    augment: {erase: {least: 0.5}}\n",
         6,
         "members.cnn.augment.erase",
-        "least is 0.5, more than most, 0.33; exchange them",
+        "least (0.5) is greater than most (0.33); exchange them",
     ),
     "angles": (
         NET + "    augment: {rotation: {degrees: 10, step: 90}}\n",
@@ -98,7 +98,7 @@ WRONG = {
         NET + "    tta: {augment: {cutmix: 1}}\n",
         6,
         "members.cnn.tta",
-        "cutmix would mix the rows to predict; leave it out",
+        "cutmix would mix the rows during prediction; remove it",
     ),
     "a single pass": (
         NET + "    tta: {augment: {mirror: true}, passes: 1}\n",
@@ -327,7 +327,7 @@ WRONG = {
         NET + "    epochs: 3\n    schedule: {kind: cosine, warmup: 3}\n",
         3,
         "members.cnn",
-        "schedule.warmup is 3 and leaves nothing of 3 epochs; lower it or raise epochs",
+        "schedule.warmup is 3, which leaves no epoch of 3 epochs for the schedule; lower it or raise epochs",
     ),
     "step beyond the end": (
         NET + "    epochs: 10\n    schedule: step\n",
