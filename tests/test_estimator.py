@@ -206,7 +206,9 @@ def test_images_of_another_shape_or_type_are_refused(digits_in_colour: tuple[np.
     pixels, y = digits_in_colour
     ensemble = quick(members={"linear": "logistic"}).fit(pixels, y)
 
-    with pytest.raises(ValueError, match=r"images of \(8, 8, 1\) \(H, W, C\), but the ensemble takes \(8, 8, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"the images have the shape \(8, 8, 1\) \(H, W, C\), but the ensemble takes \(8, 8, 3\)"
+    ):
         ensemble.predict(pixels[..., :1])
     with pytest.raises(ValueError, match=r"images of 8x8x3 are required: uint8 .*; this is ndarray of shape .*float64"):
         ensemble.predict(pixels / 255)
@@ -259,7 +261,7 @@ def test_a_class_with_fewer_rows_than_folds_lowers_the_folds_with_a_warning(
     X, y = iris
     rows = np.r_[0:50, 50:53]
 
-    with pytest.warns(UserWarning, match="the class '1' has 3 rows: 3 folds are used instead of 5"):
+    with pytest.warns(UserWarning, match="the class '1' has only 3 rows, so 3 folds are used instead of 5"):
         ensemble = EnsembleClassifier({"linear": "logistic"}).fit(X[rows], y[rows])
 
     assert np.isfinite(ensemble.oof_proba_).all()
@@ -268,8 +270,8 @@ def test_a_class_with_fewer_rows_than_folds_lowers_the_folds_with_a_warning(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (slice(0, 51), "the class '1' has one row.*add rows of it, or remove it"),
-        (slice(0, 50), "all rows are of one class, '0'"),
+        (slice(0, 51), "the class '1' has only one row.*add rows of this class, or remove it"),
+        (slice(0, 50), "all rows have the class '0'"),
     ],
 )
 def test_labels_that_cannot_be_validated_are_refused(
@@ -401,7 +403,7 @@ def test_verbose_says_what_the_command_says(
         ({"executor": "dask"}, "execution.executor: 'dask' is not one of 'ray' or 'local'"),
         ({"budget": "soon"}, r"execution.budget: .*'soon'"),
         ({"name": "my job"}, "name: use at most 100 letters, digits"),
-        ({"tracking": True}, "tracking=True needs folder="),
+        ({"tracking": True}, "tracking=True requires folder="),
         ({"random_state": "seven"}, "seven"),
     ],
 )
@@ -482,7 +484,7 @@ def test_a_loaded_ensemble_takes_the_columns_in_any_order_and_says_which_is_miss
     np.testing.assert_array_equal(loaded.predict_proba(X[X.columns[::-1]]), kept.predict_proba(X))
     with pytest.raises(UserError, match="the column 'mean radius' is missing"):
         loaded.predict_proba(X.drop(columns="mean radius"))
-    with pytest.raises(UserError, match=r"tables of 30 columns .* are required, as \(n, 30\); this is ndarray of"):
+    with pytest.raises(UserError, match=r"tables of 30 columns .* of shape \(n, 30\) are required; this is ndarray of"):
         loaded.predict_proba(X.to_numpy()[:, :5])
 
 

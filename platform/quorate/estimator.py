@@ -278,7 +278,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the job with these parameters; raises `SpecError`, a `ValueError` that lists all invalid ones."""
         if self.tracking and self.folder is None:
             raise ValueError(
-                "tracking=True needs folder=: the files that are sent to MLflow must stay there until they arrive"
+                "tracking=True requires folder=, because the files for MLflow must be kept until they have been sent"
             )
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
@@ -337,20 +337,20 @@ def _plain(value: Any) -> Any:
 def _with_fitting_folds(job: Job, data: Dataset, classes: NDArray[Any]) -> Job:
     """Reduce the number of folds to the number of rows of the rarest class; raises `ValueError` for one row."""
     if len(classes) < 2:
-        raise ValueError(f"all rows are of one class, '{classes[0]}'; a classifier needs two classes or more")
+        raise ValueError(f"all rows have the class '{classes[0]}'; a classifier needs at least two classes")
     counts = np.bincount(data.y)
     name, rarest = classes[counts.argmin()], int(counts.min())
     if rarest < 2:
         raise ValueError(
-            f"the class '{name}' has one row; a class needs two rows or more, one to train on and one to validate on: "
-            "add rows of it, or remove it"
+            f"the class '{name}' has only one row; a class needs at least two, one for training and one for "
+            "validation: add rows of this class, or remove it"
         )
     validation: ValidationSpec = job.spec.validation
     by_class = data.groups is None and data.time is None
     in_folds = validation.scheme == "kfold" or (validation.scheme == "auto" and len(data) < validation.auto_rows)
     if not (by_class and in_folds) or rarest >= validation.folds:
         return job
-    said = f"the class '{name}' has {rarest} rows: {rarest} folds are used instead of {validation.folds}"
+    said = f"the class '{name}' has only {rarest} rows, so {rarest} folds are used instead of {validation.folds}"
     warnings.warn(said, stacklevel=3)
     fewer = validation.model_copy(update={"folds": rarest})
     return Job(job.spec.model_copy(update={"validation": fewer}), job.source)
@@ -360,8 +360,12 @@ def _warn_of_lost(board: Leaderboard) -> None:
     """Warn about members that are missing or incomplete, with their status."""
     lost = {row.name: row.status for row in board.members if row.status != "ok"}
     if failed := [f"{name} ({status})" for name, status in lost.items() if status in ("failed", "diverged")]:
-        warnings.warn(f"the ensemble does not contain {', '.join(failed)}; verbose=True shows why", stacklevel=3)
+        warnings.warn(
+            f"the ensemble does not contain {', '.join(failed)}; fit with verbose=True to see the reasons", stacklevel=3
+        )
     if late := [f"{name} ({status})" for name, status in lost.items() if status not in ("failed", "diverged")]:
         warnings.warn(
-            f"the budget was too short to finish {', '.join(late)}; raise it, or set store= and fit again", stacklevel=3
+            f"the budget was too short to finish {', '.join(late)}; use a longer budget, or set store= and fit again "
+            "to continue",
+            stacklevel=3,
         )

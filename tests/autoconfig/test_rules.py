@@ -117,7 +117,7 @@ def test_imbalance_is_answered_with_advice_rather_than_weights(tmp_path: Path) -
 
     text = job_text(fingerprint, choices, base=tmp_path, budget="30m", hub=False)
 
-    assert "The largest class has 32 times the rows of the smallest" in text
+    assert "The largest class has 32 times as many rows as the smallest" in text
     assert "class_weight: balanced" in " ".join(text.split("#"))
     assert not any(
         getattr(member, "class_weight", None) for member in spec_of(fingerprint, choices, tmp_path).members.values()

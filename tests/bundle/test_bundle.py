@@ -140,7 +140,7 @@ def test_a_file_outside_the_bundle_is_refused_unread(folder):
     for name in ("../outside/member.json", str(folder.parent / "outside/member.json")):
         edit(folder, files=files | {name: files["members/wood/0/member.json"]})
 
-        with pytest.raises(BundleError, match=r"names a file outside the bundle: .*outside/member\.json"):
+        with pytest.raises(BundleError, match=r"lists a file outside the bundle: .*outside/member\.json"):
             Bundle.load(folder)
 
 
@@ -158,7 +158,7 @@ def test_a_member_whose_files_were_not_verified_is_refused(folder, place):
     shutil.copytree(folder / "members/wood/0", folder.parent / "outside")
     edit(folder, members=[saved_member("wood", 1.0, [place])])
 
-    with pytest.raises(BundleError, match="names a member without its files: " + place):
+    with pytest.raises(BundleError, match=f"lists the member {place}, but not its files"):
         Bundle.load(folder)
 
 
@@ -208,7 +208,7 @@ def test_below_the_quorum_nothing_is_answered(folder, trained):
     manifest = Bundle.load(folder).manifest.model_copy(update={"quorum": 2})
     hurt = Bundle(manifest, {"line": [Broken()], "wood": trained["wood"]})
 
-    with pytest.raises(QuorumLost, match="1 of 2 members answer, 2 are needed; lost: line"):
+    with pytest.raises(QuorumLost, match="1 of 2 members can predict, but the quorum is 2; members that failed: line"):
         hurt.predict(ROWS)
 
 
@@ -285,7 +285,7 @@ def test_a_row_that_loses_the_quorum_is_named(folder, trained):
     manifest = Bundle.load(folder).manifest.model_copy(update={"quorum": 2})
     hurt = Bundle(manifest, {"line": trained["line"], "wood": [Fails(trained["wood"][0], 7)]})
 
-    with pytest.raises(QuorumLost, match=r"row 5: 1 of 2 members answer, 2 are needed; lost: wood") as lost:
+    with pytest.raises(QuorumLost, match=r"row 5: only 1 of 2 .* quorum is 2; members that failed: wood") as lost:
         hurt.predict(with_one_bad_row(4))
     assert lost.value.row == 4
 

@@ -108,7 +108,9 @@ def test_another_schema_is_refused_with_its_number(schema: object, tmp_path: Pat
     if schema is None:
         del saved["schema"]
 
-    said = f"{tmp_path} has schema {schema!r}, this version of Quorate reads 3; use the one that wrote it"
+    said = (
+        f"{tmp_path} has schema version {schema!r}, but this version of Quorate reads 3; use the version that wrote it"
+    )
     with pytest.raises(BundleError, match=re.escape(said)):
         read(tmp_path, saved)
 
@@ -119,7 +121,7 @@ def test_another_schema_is_refused_with_its_number(schema: object, tmp_path: Pat
         ("{", "manifest.json cannot be read: Expecting property name"),
         ("", "manifest.json cannot be read: Expecting value"),
         (b"\xff\xfe", "manifest.json cannot be read: 'utf-8' codec can't decode"),
-        ("[1]", "has schema None"),
+        ("[1]", "has schema version None"),
     ],
 )
 def test_a_file_that_is_no_json_object_is_refused(text: str | bytes, said: str, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_file_that_is_no_json_object_is_refused(text: str | bytes, said: str, 
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest.json"):
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest.json"):
         read_manifest(tmp_path)
 
 
@@ -160,8 +162,8 @@ def test_an_incomplete_manifest_names_what_it_lacks(tmp_path: Path) -> None:
         ({"combination": None}, "combination: Input should be"),
         ({"combination": saved_manifest()["combination"] | {"kind": 3}}, "combination.kind: Input should be a valid s"),
         ({"input": {"kind": "text"}}, "input: unknown kind of inputs 'text'; this version knows images and tables"),
-        ({"input": {"kind": "image"}}, "input: not the description of a row: KeyError('shape')"),
-        ({"input": {"kind": "image", "dtype": "float32", "shape": [8, 8, 1]}}, "input: images of type 'float32'"),
+        ({"input": {"kind": "image"}}, "input: does not describe a table or an image: KeyError('shape')"),
+        ({"input": {"kind": "image", "dtype": "float32", "shape": [8, 8, 1]}}, "input: images have the type 'float32'"),
         ({"input": 3}, "input: Input should be a valid dictionary"),
         ({"data": saved_manifest()["data"] | {"labels_are": "dates"}}, "data.labels_are: Input should be 'names' or"),
     ],

@@ -165,7 +165,7 @@ def test_images_are_evaluated_as_the_job_tested_them(
         (("evaluate", "new.csv", "--label", "jobs"), "did you mean 'job'"),
         (("evaluate", "new.csv", "--label", "job"), "is not a class"),
         (("evaluate", "new.csv", "-o", "new.csv"), "this is a file; name a folder"),
-        (("evaluate", "new.csv", "-o", "no/such"), "there is no folder"),
+        (("evaluate", "new.csv", "-o", "no/such"), "/no does not exist; create it"),
         (("evaluate", "job.yaml"), "takes tables of 4 columns"),
         (("evaluate", "new.csv", "--run", "nothing"), "there is no run 'nothing'"),
         (("predict", "job.yaml"), "takes tables of 4 columns"),

@@ -175,7 +175,7 @@ def test_the_doctor_ends_with_1_exactly_where_there_is_a_problem(
     assert problem == {
         "what": "Ray's token",
         "level": "problem",
-        "message": f"{tmp_path}/token has mode 0644: other users can read it and run code on your Ray",
+        "message": f"{tmp_path}/token has mode 0644: other users can read the token and run code on your Ray",
         "fix": f"chmod 600 {tmp_path}/token",
     }
     assert code == 1

@@ -111,8 +111,10 @@ def test_every_choice_stands_beside_its_rule_and_the_fingerprint_above(init: Ini
     text = (tmp_path / "job.yaml").read_text()
     assert code == 0
     assert "# training rows     1,797 in digits.npz" in text
-    assert re.search(r"test: \{fraction: 0.2\} +# held out, stratified by class: 1,797 rows, at least 500", text)
-    assert "1,438 training rows, below 20,000: each row is predicted by models trained without it" in text
+    assert re.search(
+        r"test: \{fraction: 0.2\} +# held out, stratified by class, because there are at least 500 rows.* .1,797.", text
+    )
+    assert "fewer than 20,000 training rows (1,438), so each row is used for validation once" in text
     assert "budget: 5m" in text
     members = text[text.index("members:") : text.index("combiner:")]
     assert len(re.findall(r"^  [a-z_]+:", members, re.MULTILINE)) == members.count("# ")
@@ -133,7 +135,7 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
     assert code == 0, err
     assert "2 of 38" in out
     assert "dog3.png: not a JPEG, PNG, WebP" in " ".join(out.split())
-    assert "training rows that repeat another one: 1 (2.8%); duplicates with different labels: 2" in out
+    assert "duplicates of other training rows: 1 (2.8%); duplicates with different labels: 2" in out
     text = (tmp_path / "job.yaml").read_text()
     assert re.search(r"on_corrupt: skip +# 2 of 38 files are corrupt: dog3.png, eel1.png", text)
     assert "size: 20" in text
@@ -149,8 +151,8 @@ def test_a_class_of_a_single_picture_is_named_with_the_fix(init: Init, tmp_path:
     code, _, err = init("pets")
 
     assert code == 2
-    assert "the class eel has only one picture (without corrupt files)" in err
-    assert "add pictures to its folder, or move it out" in err
+    assert "the class eel has only one picture that can be read" in err
+    assert "add pictures to its folder, or remove the folder" in err
     assert not (tmp_path / "job.yaml").exists()
     (tmp_path / "pets/eel").rename(tmp_path / "eel")
     assert init("pets")[0] == 0, "the fix that it names"
@@ -220,7 +222,7 @@ def test_test_rows_beside_the_training_rows_are_tested_on_and_their_leak_is_told
     code, out, err = init("photos")
 
     assert code == 0, err
-    assert "test rows that are also training rows: 1, a leak" in out
+    assert "test rows that are also training rows: 1; this leak" in out
     spec = load_job(tmp_path / "job.yaml").spec
     assert spec.data.train == data / "train"
     assert spec.data.test == data / "val"
@@ -237,8 +239,8 @@ def test_a_test_table_without_labels_is_not_tested_on(init: Init, tmp_path: Path
     code, out, err = init("kaggle")
 
     assert code == 0, err
-    assert "Result (a guess: test.csv does not have it" in out
-    assert "has no column 'Result': its rows can be predicted, but not used as test rows" in out
+    assert "Result (a guess: the only column that test.csv lacks" in out
+    assert "has no label column 'Result', so it cannot be the test set and is left out" in out
     assert load_job(tmp_path / "job.yaml").spec.data.test.fraction == 0.2
 
 
@@ -306,7 +308,7 @@ def test_a_large_folder_is_sampled_and_that_is_said(
     code, out, _ = init("many")
 
     assert code == 0
-    assert "a sample of 10 of 40 files" in out
+    assert "a sample of 10 of the 40 files" in out
     assert "40 in many" in out
     assert "on_corrupt: skip" in (tmp_path / "job.yaml").read_text(), "the others may be corrupt"
 
@@ -320,7 +322,7 @@ def test_of_very_many_arrays_the_first_are_compared(
     code, out, err = init("digits.npz")
 
     assert code == 0, err
-    assert "among the first 100 of 200" in out
+    assert "only the first 100 of 200 rows" in out
 
 
 # What it does not touch
@@ -427,8 +429,12 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (deeper, (), "give the folder that contains the class folders, e.g. pets/all"),
         (arrays(images=U8), (), "no array has a label for each"),
         (arrays(images=U8 / 2, labels=np.arange(6) % 2), (), "images must be uint8 (0..255); scale and convert"),
-        (arrays(x=np.zeros((6, 3)), y=np.arange(6)), (), "numbers in columns are a table"),
-        (arrays(images=U8, labels=np.arange(6) / 2), (), "Quorate is for classification: convert them to classes"),
+        (arrays(x=np.zeros((6, 3)), y=np.arange(6)), (), "save tabular data as CSV"),
+        (
+            arrays(images=U8, labels=np.arange(6) / 2),
+            (),
+            "Quorate is for classification: convert the labels to classes",
+        ),
         (arrays(images=U8, labels=np.zeros(6, int)), (), "all rows have the class '0'"),
         (arrays(images=U8, labels=np.array([0, 0, 0, 1, 1, 2])), (), "the class 2 has only one row"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label is for tables"),
@@ -483,7 +489,7 @@ def test_labels_that_are_floats_are_found_by_their_name(init: Init, tmp_path: Pa
     code, out, err = init("data.npz")
 
     assert (code, err) == (0, "")
-    assert "has more arrays, which are not used: confidence" in out
+    assert "contains other arrays, which are not used: confidence" in out
 
 
 def test_dates_are_told_by_what_a_column_holds_not_by_its_name(init: Init, tmp_path: Path) -> None:

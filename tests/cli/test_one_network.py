@@ -52,7 +52,7 @@ def test_distill_writes_a_bundle_that_other_commands_take(quorate: Command, tmp_
 
     assert code == 0, err
     lines = out.splitlines()
-    assert "216 rows trained on, 24 held out" in lines[0]
+    assert "trained on 216 rows, 24 held out" in lines[0]
     assert max(map(len, lines[:10])) <= 80
     for words in ("ensemble (teacher)", "student (mlp)", "plain (labels only)", "instead of", "on the test rows"):
         assert words in out
@@ -109,7 +109,7 @@ def test_soup_writes_a_bundle_that_other_commands_take(
         (("distill", "--student", "small_cn"), "did you mean 'small_cnn'"),
         (("distill", "--student", "mlp", "--run", "nothing"), "there is no run 'nothing'"),
         (("distill", "--student", "mlp", "-o", "store"), "store exists; choose another folder with -o"),
-        (("distill", "--student", "mlp", "-o", "no/where"), "there is no folder"),
+        (("distill", "--student", "mlp", "-o", "no/where"), "/no does not exist; create it"),
         (("distill", "--student", "mlp", "--hard", "2"), "--hard"),
         (("distill", "--student", "mlp", "--temperature", "0"), "--temperature"),
         (("distill", "--student", "mlp", "--epochs", "0"), "--epochs"),

@@ -58,7 +58,7 @@ def here(tmp_path: Path, policy: str, quorate_in: Command, monkeypatch: pytest.M
 
 def check_names(text: str) -> None:
     assert "3 of 9 pictures cannot be read:\n" in text
-    for name, reason in zip(BAD, ("damaged or cut short", "the file is empty", "but a web page"), strict=True):
+    for name, reason in zip(BAD, ("damaged or incomplete", "the file is empty", "but a web page"), strict=True):
         assert any(f"  {name}: " in line and reason in line for line in text.splitlines())
 
 
@@ -139,4 +139,4 @@ def test_an_archive_that_cannot_be_used_ends_before_any_picture_is_scored(here: 
     code, output, errors = quorate_in(here, "predict", "new", "small.NPZ")
 
     assert (code, output) == (2, "")
-    assert errors == "error: small.NPZ holds images of 5x6x3, but the ensemble takes images of 6x6x3\n"
+    assert errors == "error: small.NPZ contains images of 5x6x3, but the ensemble takes images of 6x6x3\n"

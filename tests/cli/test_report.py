@@ -101,8 +101,8 @@ def test_the_command_writes_the_same_page_where_it_is_asked_to(here: Here, quora
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-o", "page.pdf"), "-o page.pdf: the ending must be one of .html, .htm"),
-        (("-o", "no/page.html"), "-o no/page.html: there is no folder"),
+        (("-o", "page.pdf"), "-o page.pdf: the file name must end with one of .html, .htm"),
+        (("-o", "no/page.html"), "-o no/page.html: the folder "),
         (("--run", "nothing"), "there is no run 'nothing'"),
     ],
 )

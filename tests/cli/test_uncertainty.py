@@ -68,9 +68,9 @@ def test_sets_hold_the_true_class_as_often_as_asked(
     covered = [label in json.loads(chosen) for label, chosen in zip(true, found["set"], strict=True)]
     assert np.mean(covered) >= 0.88
     of = "the rows of each class" if more else "rows"
-    assert f"sets contain the true class of 90% of {of} like the training rows" in said
-    assert re.search(r"unseen rows, expect \d+\.\d% to \d+\.\d%", said)
-    assert "in every set" not in said
+    assert f"the sets contain the true class for 90% of {of} if these rows are like the training rows" in said
+    assert re.search(r"calibration rows, expect \d+\.\d% to \d+\.\d%", said)
+    assert "classes in every set" not in said
 
 
 def test_classes_that_no_set_can_leave_out_are_named(
@@ -81,8 +81,8 @@ def test_classes_that_no_set_can_leave_out_are_named(
     found, said = scores(quorate_in, tmp_path, *asked)
 
     # 40 rows of each class: the first coverage that they cannot promise is 40 / 41
-    assert "sets contain the true class of 99.5% of the rows of each class" in said
-    assert "in every set, because there are too few unseen rows to leave them out: 0, 1, 2, 3" in said
+    assert "sets contain the true class for 99.5% of the rows of each class" in said
+    assert "classes in every set, because they have too few calibration rows: 0, 1, 2, 3" in said
     assert all(len(json.loads(chosen)) == 10 for chosen in found["set"])
 
 
@@ -155,5 +155,5 @@ def test_a_bundle_without_unseen_rows_says_so(tiny_bundle: Path) -> None:
     bundle = Bundle.load(tiny_bundle)
     bundle._unseen = None
 
-    with pytest.raises(UserError, match="has no statistics of unseen rows; use the ensemble"):
+    with pytest.raises(UserError, match=r"has no out-of-fold statistics, .* use the ensemble"):
         quorate.scoring.uncertainty.sets_of(np.eye(10), bundle, UncertaintyOptions(coverage=0.9))

@@ -218,7 +218,7 @@ def test_held_out_rows_that_a_refit_has_learned_from_are_told(tmp_path: Path) ->
 
     views, rows = (taught(run, tmp_path / f"student{views}", views=views)["notes"] for views in (1, 0))
 
-    assert "it learned from models of the ensemble that were trained again on all rows" in views[0]
+    assert "trained on the held-out rows (refits on all rows)" in views[0]
     assert not any("optimistic" in note for note in rows)
 
 
@@ -258,8 +258,8 @@ def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Pat
         "held_out": 30,
     }
     assert found["notes"] == [
-        "150 of 270 rows have no out-of-fold prediction of the ensemble and are learned from their labels only; "
-        "validation.scheme: kfold covers all rows"
+        "150 of 270 rows have no out-of-fold prediction of the ensemble, so the student learns them from their "
+        "labels only; with validation.scheme: kfold, all rows have one"
     ]
 
 
@@ -271,8 +271,8 @@ def test_a_table_is_distilled_too(customers: Here, tmp_path: Path) -> None:
     assert [row["name"] for row in found["compared"]] == ["ensemble", found["compared"][1]["name"], "student"]
     assert all("test" not in row for row in found["compared"])
     assert found["notes"] == [
-        "the held-out metrics of the student are slightly optimistic: it learned from models of the ensemble that were "
-        "trained in other folds on these rows; only test rows are unseen by all models"
+        "the held-out metrics of the student are slightly optimistic: it learned from predictions of models that were "
+        "trained on the held-out rows (models of other folds); only test rows give an unbiased estimate"
     ]
     assert len(Bundle.load(tmp_path / "student").predict(run.context.train.x).proba) == 240
 

@@ -86,8 +86,8 @@ def test_what_is_left_out_is_counted_and_named(write: Write, tmp_path: Path) -> 
 
     assert notes == (
         f"{root}: folders without pictures are not classes: 'owl'",
-        f"{root}: 1 picture outside the class folders: not read, such as loose.png",
-        f"{root}: 1 picture below the class folders: not read, such as {deeper}",
+        f"{root}: 1 picture outside the class folders, not read, such as loose.png",
+        f"{root}: 1 picture in subfolders of the class folders, not read, such as {deeper}",
         f"{root}: 4 files are not read: 2 .heic (a.heic, b.heic), 1 .svg (c.svg), 1 .txt (notes.txt)",
     )
     assert inspect_folder(DataLocation("image_folder", root)).notes == notes
@@ -138,8 +138,8 @@ def test_a_folder_of_loose_pictures_is_told_what_is_missing(tmp_path: Path) -> N
         class_folders(tmp_path)
 
     assert str(caught.value) == (
-        f"{tmp_path} has no folders with pictures; it needs one folder per class\n"
-        f"  {tmp_path}: 1 picture outside the class folders: not read, such as 0.png"
+        f"{tmp_path} has no folders with pictures; it must contain one folder per class\n"
+        f"  {tmp_path}: 1 picture outside the class folders, not read, such as 0.png"
     )
 
 
@@ -168,7 +168,7 @@ def test_a_class_called_like_a_folder_of_tools_is_read_and_named(
     root = tmp_path / "photos"
     path = write(f"{name}/0.png")
     said = (
-        f"{root}: pictures in folders called {name.lower()} are read, such as {path}; {who} into such folders; if "
+        f"{root}: pictures in folders called {name.lower()} are read, such as {path}, but {who} into such folders; if "
         "these are not your pictures, move the folder away"
     )
 

@@ -81,7 +81,7 @@ def test_the_seed_decides_the_folds(scheme):
     assert len(make_folds(Y, spec, seed=2**61)) == len(make_folds(Y, spec, seed=3)), "seeds may be large"
 
 
-@pytest.mark.parametrize(("threshold", "folds", "word"), [(106, 5, "below"), (105, 1, "at or above")])
+@pytest.mark.parametrize(("threshold", "folds", "word"), [(106, 5, "fewer than"), (105, 1, "at least")])
 def test_auto_takes_k_fold_below_its_threshold_and_one_holdout_from_there_on(threshold, folds, word):
     made = make_folds(Y, ValidationSpec(auto_rows=threshold), seed=1)
 
@@ -141,9 +141,9 @@ def test_grouped_folds_are_those_of_scikit_learn():
     for fold, valid in zip(made.folds, expected, strict=True):
         np.testing.assert_array_equal(fold.valid, valid)
     np.testing.assert_array_equal(held[0].valid, expected[0])
-    assert made.reason == "stratified 4-fold cross-validation in whole groups (20 of them)"
+    assert made.reason == "stratified 4-fold cross-validation in whole groups (20 groups)"
     groups, part = len(set(GROUPS[expected[0]])), f"{len(expected[0]) / len(Y):.0%}"
-    assert held.reason == f"one stratified holdout fold of whole groups, {part} of the rows, {groups} of 20 groups"
+    assert held.reason == f"one stratified holdout fold of whole groups: {part} of the rows, {groups} of 20 groups"
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.2, 0.5, 0.8])
@@ -186,7 +186,8 @@ def test_folds_in_the_order_of_time_are_those_of_scikit_learn():
         np.testing.assert_array_equal(fold.train, np.sort(order[train]))
         np.testing.assert_array_equal(fold.valid, np.sort(order[valid]))
     assert made.reason == (
-        "4 folds in time order, each trained on all earlier rows; 20% of the rows, the earliest, are never validated"
+        "4 folds in time order, each trained on all earlier rows; the earliest 20% of the rows are never used for "
+        "validation"
     )
 
 
@@ -237,10 +238,10 @@ def test_the_order_of_time_needs_no_luck():
         ({"groups": GROUPS * 0}, {}, "folds", "all rows belong to one group; leave `groups` out of data"),
         ({"groups": GROUPS * 0}, {"scheme": "holdout"}, "scheme", "all rows belong to one group; at least two"),
         ({"groups": (Y > 0) * 1, "y": (Y > 0) * 1}, {"folds": 2}, "folds", "rows of fold 1 have the same class"),
-        ({"time": TIME}, {"repeats": 2}, "repeats", "split in only one way; leave repeats out"),
+        ({"time": TIME}, {"repeats": 2}, "repeats", "split in only one way; remove repeats"),
         ({"time": TIED * 0}, {"scheme": "holdout"}, "scheme", "all rows have the same time"),
-        ({"time": TIED % 3}, {"folds": 5}, "folds", "require more than the 3 different times of the 105 rows"),
-        ({"time": TIME}, {"folds": 200}, "folds", "require more than the 105 different times of the 105 rows"),
+        ({"time": TIED % 3}, {"folds": 5}, "folds", "require more different times than the 3 of these 105 rows"),
+        ({"time": TIME}, {"folds": 200}, "folds", "require more different times than the 105 of these 105 rows"),
         ({"time": Y * 1000 + TIME}, {"folds": 2}, "folds", "all training rows of fold 1 have the same class"),
         ({"time": TIME, "groups": GROUPS}, {}, "scheme", "by groups or by time, not by both"),
     ],
@@ -265,8 +266,8 @@ def test_rows_whose_class_their_fold_does_not_train_on_are_not_learnable():
     assert learnable.tolist() == [False, False, True, True, True, True, True, True]
     assert (found.label, found.rows, found.folds, found.groups, found.ever) == (2, 2, (0,), 1, True)
     assert found.warning("rare") == (
-        "class rare has rows in only one group, and the models of fold 1 do not train on it; 2 rows do not count in "
-        "selection and scores"
+        "class rare has rows in only one group, which the models of fold 1 do not train on; 2 rows do not count in the "
+        "selection and the scores"
     )
 
 
@@ -310,7 +311,7 @@ def test_a_class_that_only_the_held_out_group_has_is_learned_by_nobody():
     (found,) = unlearnable_classes(y, [fold])
 
     assert not found.ever
-    assert found.warning("c").endswith("; no model learns this class: add training rows of it")
+    assert found.warning("c").endswith("; no model learns this class: add training rows for it")
 
 
 def test_stratified_folds_have_no_unlearnable_rows():

@@ -90,14 +90,14 @@ def with_one(value: Any) -> list[Any]:
 @pytest.mark.parametrize(
     ("y", "said"),
     [
-        (with_one(None), r"y\[39\] is missing; fill such labels in, or remove their rows"),
+        (with_one(None), r"y\[39\] is missing; fill in these labels, or remove their rows"),
         ([*TEXT.tolist()[:-2], None, np.nan], r"y\[38\] is missing \(and 1 more\)"),
         (pd.Series(with_one(None)).astype("Int64"), r"y\[39\] is missing"),
         (pd.Series(TEXT).where(Y == 1, None), r"is missing \(and \d+ more\)"),
-        (with_one("1"), "y holds int and str; labels must have one type"),
-        (np.array(with_one("1"), object), "y holds int and str; labels must have one type"),
+        (with_one("1"), "y contains int and str; labels must have one type"),
+        (np.array(with_one("1"), object), "y contains int and str; labels must have one type"),
         (Y[:-1], "inconsistent numbers of samples"),
-        (np.zeros(40, int), "all rows are of one class, '0'"),
+        (np.zeros(40, int), "all rows have the class '0'"),
         (ROWS[:, 0], "Unknown label type: continuous"),
         (np.eye(2)[Y], "y should be a 1d array"),
     ],

@@ -44,11 +44,11 @@ def test_what_is_known_survives_the_file() -> None:
     assert known.categories == {"job": frozenset({"nurse", "smith"})}
     assert known.ranges == {"age": (20.0, 30.0)}
     assert known.what("job") == "a category that no training row has"
-    assert "from 20 to 30" in known.what("age")
+    assert "the training rows, 20 to 30" in known.what("age")
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(ValueError, match="known values have schema 2"):
+    with pytest.raises(ValueError, match="schema version is 2"):
         KnownValues.from_bytes(b'{"schema": 2, "columns": {}}', SIGNATURE)
 
 

@@ -169,7 +169,7 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
     assert opened.notes == (
         f"{path}: the column 'c' has the same value in every row and is left out",
         f"{path}: the column 'e' has no values and is left out",
-        f"{path}: the column 'id' has a different text in every row; if it only names the rows, "
+        f"{path}: the column 'id' has a different text in every row; if it only identifies the rows, "
         "leave it out with columns: {id: ignore}",
     )
 
@@ -335,9 +335,9 @@ def with_texts(*texts: str) -> str:
         ("a,income\n1,x\n2,y\n-inf,x\n", "line 4: the numeric column 'a' holds -inf, not a finite number"),
         (
             "name,,a,income\n1,,3,x\n2,b,4,y\n",
-            "column 2 has no name, and holds 'b' in line 3; name it in the first line",
+            "column 2 has no name, but contains 'b' in line 3; name it in the first line",
         ),
-        (",a,income\nr1,3,x\nr2,4,y\n", "column 1 has no name, and holds 'r1' in line 2; name it"),
+        (",a,income\nr1,3,x\nr2,4,y\n", "column 1 has no name, but contains 'r1' in line 2; name it"),
     ],
     ids=str,
 )
@@ -381,18 +381,18 @@ def test_rows_to_predict_are_held_to_the_same_numbers_and_must_be_there(write):
         (PEOPLE, {"columns": {"work": "numeric"}}, "columns", "train.csv, line 2: the numeric column 'work' holds "),
         (PEOPLE, {"weight": "age"}, "weight", "train.csv, line 4: age: a weight is missing; fill it in"),
         (PEOPLE, {"weight": "work"}, "weight", "line 3: work: a weight is missing"),
-        (PEOPLE, {"groups": "work"}, "groups", "line 3: work: the group is missing; give a row that belongs to no"),
+        (PEOPLE, {"groups": "work"}, "groups", "line 3: work: the group is missing; if the row is unrelated to all"),
         (PEOPLE, {"time": "work"}, "time", "line 3: work: the time is missing"),
         (PEOPLE, {"time": "member"}, "time", "line 2: member: the time 'yes' is neither a number nor a date"),
         ("a,b,income\n", {}, "train", "train.csv has no rows"),
         ("", {}, "train", "train.csv is empty; its first line must contain the column names"),
         ("a,a,income\n1,2,x\n", {}, "train", "train.csv has two columns named 'a'; give each its own name"),
-        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name, and holds '2' in line 2; name it in the first"),
+        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name, but contains '2' in line 2; name it in the first"),
         (
             "a;b;income\n1;2;x\n",
             {},
             "train",
-            "has the one column 'a;b;income': its values are separated by ';', not by ','; set separator: ';'",
+            "has only the column 'a;b;income': its values are separated by ';', not by ','; set separator: ';'",
         ),
         ("a,income\n1,x\n\n2,y,3\n", {}, "train", "train.csv, line 4: 3 values, but the header names 2 columns"),
         ("a,income\n1,x,3\n2,y,3\n", {}, "train", "train.csv, line 2: 3 values"),

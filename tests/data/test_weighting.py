@@ -118,8 +118,8 @@ def test_rows_can_be_fewer_than_classes():
         ),
         (
             "{kind: svm, sampling: balanced}",
-            "sampling: svm holds rows out itself, and rows that are drawn twice would be on both sides; "
-            "use class_weight, or one of .*random_forest",
+            "sampling: svm splits off validation rows itself, and a row that is drawn twice could be on both sides of "
+            "this split; use class_weight, or one of .*random_forest",
         ),
     ],
 )
@@ -153,7 +153,7 @@ def test_weights_that_are_all_the_same_are_none():
         ("{kind: svm, sampling: balance}", "'balance' is not one of 'balanced'; did you mean 'balanced'?"),
         (
             "{kind: logistic, sampling: balanced, class_weight: balanced}",
-            "class_weight: balanced and sampling: balanced do the same; leave one out",
+            "class_weight: balanced and sampling: balanced serve the same purpose; remove one of them",
         ),
     ],
 )

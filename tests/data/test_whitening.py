@@ -218,17 +218,17 @@ def test_a_table_without_any_variance_is_left_as_zeros():
 @pytest.mark.parametrize(
     ("members", "data", "words"),
     [
-        ("{m: {kind: svm, standardize: zca}}", tiny_table(), "standardize: zca is not for tables of 5 columns"),
+        ("{m: {kind: svm, standardize: zca}}", tiny_table(), "standardize: zca does not apply to tables of 5 columns"),
         (
             "{m: {kind: svm, standardize: pca}}",
             tiny_data(rows=6, shape=(64, 65, 1)),
-            "standardize: pca takes at most 4,096 values per row, but images of 64x65x1 have 4,160; choose feature or "
+            "standardize: pca allows at most 4,096 values per row, but images of 64x65x1 have 4,160; choose feature or "
             "none, or smaller images (`size` of the data)",
         ),
         (
             "{m: {kind: net, arch: small_cnn, standardize: pca}}",
             tiny_data(),
-            "standardize: pca leaves no image for small_cnn; choose zca, which keeps pixels in their places",
+            "standardize: pca does not preserve the image, which small_cnn needs; choose zca, which preserves it",
         ),
     ],
 )

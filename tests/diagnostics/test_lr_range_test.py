@@ -62,7 +62,7 @@ def test_a_member_without_a_rate_is_refused(job: Job) -> None:
         (1e-5, "is too low: set lr to 0.02"),
         (0.03, "is as good as the suggestion"),
         (0.1, "is 5.0 times the suggestion"),
-        (0.002, "is the suggestion divided by 10.0"),
+        (0.002, "is 10.0 times lower than the suggestion"),
     ],
 )
 def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
@@ -73,4 +73,4 @@ def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
     said = sentences(RangeTestResult("cnn", rate, 64, test, reading))
     assert said[0] == "suggested: 0.02, a tenth of 0.2, where the loss is lowest"
     assert said[1] == "too low below 0.0001: the loss does not change within the test"
-    assert said[2] == "too high from 0.4: the loss rises, and the test ends at 1"
+    assert said[2] == "too high from 0.4: the loss rises, and diverges at 1, which ends the test"

@@ -102,7 +102,7 @@ def test_contradicting_rows_are_the_reason_that_is_given(subjects: dict[str, Fir
 
     assert not found.attempt.memorized
     assert not found.others, "no learning rate helps"
-    assert any("4 of these rows are equal to a row with a different label" in said for said in sentences(found))
+    assert any("4 of these rows have a duplicate with another label" in said for said in sentences(found))
     assert any("accuracy above 0.500" in said for said in sentences(found))
 
 

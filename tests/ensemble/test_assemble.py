@@ -184,7 +184,7 @@ def test_guard_takes_the_perfect_member_from_a_mean_of_noise():
     assert made.scores["nll"] == made.best_single_nll
     assert made.reason is not None
     assert made.reason.startswith("the cross-fitted NLL of mean, ")
-    assert made.reason.endswith("of oracle calibrated and alone, so that member is the ensemble")
+    assert made.reason.endswith("so the ensemble is this member")
 
 
 def test_guard_leaves_the_best_member_uncalibrated_where_a_temperature_only_fits_noise():
@@ -271,7 +271,7 @@ def test_no_common_row_is_an_error_that_counts_what_each_member_covers():
     proba, y = sample(0, skills=(1.0, 1.0))
     mask = np.array([np.arange(300) < 100, np.arange(300) >= 100])
 
-    with pytest.raises(ValueError, match=r"0 rows are covered by all.*of 300: svm 100, cnn 200"):
+    with pytest.raises(ValueError, match=r"only 0 of the 300 rows, .* rows by member: svm 100, cnn 200"):
         assemble(proba=proba, mask=mask, y=y, combiner=combiner("mean"), seed=0, names=["svm", "cnn"])
 
 

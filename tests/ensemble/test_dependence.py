@@ -334,7 +334,7 @@ def test_too_few_rows_that_count_are_an_error_that_says_what_to_do():
 
     with pytest.raises(
         ValueError,
-        match=r"^too few rows to combine the members: of the 120 rows that all members cover, 1 have a class",
+        match=r"^too few rows to combine the members: only 1 of the 120 rows that all members have predicted",
     ):
         assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("mean"), seed=0, learnable=np.arange(120) < 1)
 

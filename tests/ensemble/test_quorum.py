@@ -28,7 +28,9 @@ def test_a_missed_quorum_names_who_is_missing():
     with pytest.raises(QuorumError) as caught:
         check_quorum(counted=np.array([True, False, False]), need=2, names=["svm", "cnn", "forest"])
 
-    assert str(caught.value) == ("no quorum: 1 of 3 members cover enough folds and 2 are needed; missing: cnn, forest")
+    assert str(caught.value) == (
+        "no quorum: only 1 of 3 members have enough folds, but 2 are required; missing: cnn, forest"
+    )
 
 
 def common(finished: list[str], need: int, *, enough: int) -> list[int]:

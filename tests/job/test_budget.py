@@ -166,7 +166,7 @@ def test_a_member_that_holds_the_others_below_enough_rows_is_left_out(
     there = turnout(plan, work, QuorumSpec())
     assert there.folds.tolist() == [True, True]
     part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.ones(3, dtype=bool))
-    assert part.not_counted == (UncountedMember(member="c", reason="which has 1 of 2 folds and lacks fold 2"),)
+    assert part.not_counted == (UncountedMember(member="c", reason="which has 1 of 2 folds (missing: fold 2)"),)
     assert turnout(plan, work, QuorumSpec(members=1.0)).folds.tolist() == [True, False], "the quorum stays"
 
 
@@ -320,9 +320,9 @@ def test_a_network_that_is_given_up_counts_with_what_it_had_kept(here: Here) -> 
     (stopped,) = part["stopped_early"]
     assert 1 <= stopped["epochs_done"] < 20
     text = (here.newest_run() / "leaderboard.txt").read_text()
-    assert "below the quorum: 1 of 2 members were ready in time" in text
-    assert "combined on 1 of 2 folds, 200 of 400 rows" in text
-    assert f"no time for the test rows: cnn; `quorate evaluate DATA --run {board['run']}`" in text
+    assert "below the quorum: members ready in time: 1; required: 2" in text
+    assert "the combination was fitted on 1 of 2 folds, 200 of 400 rows" in text
+    assert f"no time to predict the test rows: cnn; run `quorate evaluate DATA --run {board['run']}`" in text
     assert json.loads((here.newest_run() / "leaderboard.json").read_text()) == board
 
     # and: the bundle's network says of the validation rows what the ensemble was made of

@@ -98,7 +98,7 @@ def test_networks_whose_epochs_cannot_be_those_of_the_folds_are_named(here: Here
 
     board = here.run({**JOB, "members": {"cnn": varied}, "production": {"refit": True}})
 
-    assert "; cnn.1, cnn.2 stopped early by rows that they learned from" in board["ensemble"]["production"]
+    assert "; early stopping of cnn.1, cnn.2 used rows of their own training set" in board["ensemble"]["production"]
 
 
 def test_a_second_start_trains_nothing(refit: tuple[Path, dict[str, Any]], here: Here) -> None:
@@ -140,7 +140,7 @@ def test_the_best_epoch_is_by_the_metric_that_was_watched() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"production": {"folds": "best 4"}}, "the best 4 are asked for, but there are 3 folds"),
+        ({"production": {"folds": "best 4"}}, "the best 4 fold models are requested, but there are only 3 folds"),
         ({"production": {"folds": "best"}}, "production.folds"),
         ({"production": {"folds": "best 2", "refit": True}}, "refit replaces the fold models"),
         (

@@ -190,7 +190,7 @@ def test_below_its_quorum_a_job_fails_and_says_what_is_missing(here: Here) -> No
     with pytest.raises(JobFailed) as failure:
         here.run({**SMALL, "members": members})
 
-    assert "1 of 3 members cover enough folds and 2 are needed; missing: bad, hot" in str(failure.value)
+    assert "only 1 of 3 members have enough folds, but 2 are required; missing: bad, hot" in str(failure.value)
     assert "member hot, copy 1, fold 1: diverged" in str(failure.value)
     again = here.run({**SMALL, "members": members, "quorum": {"members": 1}})
     assert again["tasks"]["reused"] == 2

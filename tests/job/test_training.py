@@ -104,7 +104,9 @@ def test_test_predictions_of_a_refused_model_are_left_out(plan: Plan, tmp_path: 
 
     assert set(work.fits) == set(work.tests) == {second.key}
     assert work.failures[first.key].status == "diverged"
-    assert "two attempts do not agree: in epoch 1, train_loss 0.5 in one and 50" in work.failures[first.key].message
+    assert (
+        "two attempts at this task differ: in epoch 1, train_loss 0.5 in one and 50" in work.failures[first.key].message
+    )
 
 
 def test_an_interim_result_that_does_not_agree_with_an_earlier_attempt_is_not_kept(plan: Plan, tmp_path: Path) -> None:

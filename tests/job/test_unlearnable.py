@@ -82,8 +82,8 @@ def test_rows_that_no_model_could_get_right_are_named_and_decide_nothing(here: H
     np.testing.assert_array_equal(counting, visits()["label"] != "rare")
     assert (out["class"], out["rows"], len(out["folds"])) == ("rare", 25, 1)
     said = (
-        f"class rare has rows in only one group, and the models of fold {out['folds'][0]} do not train on it; "
-        "25 rows do not count in selection and scores"
+        f"class rare has rows in only one group, which the models of fold {out['folds'][0]} do not train on; "
+        "25 rows do not count in the selection and the scores"
     )
     assert out["note"] == said and said in here.said
     assert said in " ".join(as_text(run.board()).split())
@@ -184,5 +184,7 @@ def test_folds_of_which_hardly_a_row_counts_are_refused_before_training(tmp_path
     wanted = job(tmp_path, frame, validation={"scheme": "holdout", "fraction": 0.1})
     wanted["data"] |= {"groups": None, "time": "day", "columns": {"patient": "ignore"}}
 
-    with pytest.raises(SpecError, match=r"0 of the 25 validated rows count.*class rare has no training rows in fold 1"):
+    with pytest.raises(
+        SpecError, match=r"0 of the 25 validation rows count.*class rare has no training rows in fold 1"
+    ):
         Here(tmp_path).run(wanted)

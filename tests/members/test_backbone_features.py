@@ -183,13 +183,25 @@ def test_members_and_folds_that_predict_the_same_rows_compute_their_vectors_once
 
 
 REFUSED: dict[str, tuple[str, Any, str]] = {
-    "a table": ("{kind: svm, features: FEATURES}", tiny_table(), "features is for images, and these are tables of 5"),
-    "sample": ("{kind: svm, standardize: sample, features: FEATURES}", COLOUR, "standardize: sample is not for tables"),
-    "zca": ("{kind: svm, standardize: zca, features: FEATURES}", COLOUR, "standardize: zca is not for tables of 96"),
+    "a table": (
+        "{kind: svm, features: FEATURES}",
+        tiny_table(),
+        "features works only with images, but the data are tables of 5",
+    ),
+    "sample": (
+        "{kind: svm, standardize: sample, features: FEATURES}",
+        COLOUR,
+        "standardize: sample does not apply to tables",
+    ),
+    "zca": (
+        "{kind: svm, standardize: zca, features: FEATURES}",
+        COLOUR,
+        "standardize: zca does not apply to tables of 96",
+    ),
     "small": (
         "{kind: svm, features: {arch: timm/vgg11, size: 16}}",
         COLOUR,
-        r"timm/vgg11 does not take images of 16x16 \(.*\); it takes 32x32, so write size: 32",
+        r"timm/vgg11 does not take images of 16x16 \(.*\); it takes 32x32, so set size: 32",
     ),
 }
 

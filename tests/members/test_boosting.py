@@ -146,6 +146,6 @@ def test_a_kind_whose_package_is_missing_says_what_to_install(kind, monkeypatch)
     with pytest.raises(SpecError) as error:
         plan_of(f"{{m: {{kind: {kind}}}}}")
 
-    assert f"kind: {kind} needs the package {kind} of the extra boosting: " in str(error.value)
+    assert f"kind: {kind} requires the package {kind}, which the extra boosting installs: " in str(error.value)
     assert "pip install" in str(error.value)
     assert f"{kind}<" in str(error.value), "the requirement with its bounds, as the package's metadata have it"

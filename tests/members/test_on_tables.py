@@ -127,12 +127,16 @@ def moved(*, rows: int, shift: float, scale: float, seed: int = 0) -> Dataset:
 @pytest.mark.parametrize(
     ("member", "data", "words"),
     [
-        ("{kind: net, arch: small_cnn}", TRAIN, "does not take tables of 5 columns .* choose mlp"),
-        ("{kind: net, arch: mlp, size: 32}", TRAIN, "size is for images"),
-        ("{kind: net, arch: mlp, standardize: sample}", TRAIN, "standardize: sample is not for tables"),
-        ("{kind: svm, standardize: sample}", TRAIN, "standardize: sample is not for tables"),
-        ("{kind: svm, standardize: quantile}", tiny_data(), "standardize: quantile is not for images of 8x8x1"),
-        ("{kind: net, arch: mlp, standardize: quantile}", tiny_data(), "standardize: quantile is not for images"),
+        ("{kind: net, arch: small_cnn}", TRAIN, "does not accept tables of 5 columns .* choose mlp"),
+        ("{kind: net, arch: mlp, size: 32}", TRAIN, "size works only with images"),
+        ("{kind: net, arch: mlp, standardize: sample}", TRAIN, "standardize: sample does not apply to tables"),
+        ("{kind: svm, standardize: sample}", TRAIN, "standardize: sample does not apply to tables"),
+        ("{kind: svm, standardize: quantile}", tiny_data(), "standardize: quantile does not apply to images of 8x8x1"),
+        (
+            "{kind: net, arch: mlp, standardize: quantile}",
+            tiny_data(),
+            "standardize: quantile does not apply to images",
+        ),
     ],
 )
 def test_what_has_no_meaning_for_the_rows_is_refused_by_the_plan(member, data, words):

@@ -115,7 +115,7 @@ def test_copies_differ_in_their_seeds_and_a_given_seed_stays() -> None:
 @pytest.mark.parametrize(
     ("estimator", "said"),
     [
-        (SVC(), "sklearn.svm.SVC has no predict_proba; take a classifier that has one, or put it into "),
+        (SVC(), "sklearn.svm.SVC has no predict_proba; use a classifier that has it, or wrap this one in "),
         (
             KNeighborsClassifier(algorithm="kd_tree"),
             "KDTree, which a bundle would not load; set its algorithm to brute",
@@ -125,9 +125,9 @@ def test_copies_differ_in_their_seeds_and_a_given_seed_stays() -> None:
             KNeighborsClassifier(metric=lambda a, b: 0.0),
             "KNeighborsClassifier: metric is a function, which ",
         ),
-        (LogisticRegression(class_weight={0: 1, 1: 2}), "class_weight is a dict, which a job cannot hold"),
-        (EnsembleClassifier(), "quorate.estimator.EnsembleClassifier is not of scikit-learn"),
-        ({"kind": "sklearn", "estimator": "os.path"}, "'os.path' is not a class of scikit-learn"),
+        (LogisticRegression(class_weight={0: 1, 1: 2}), "class_weight is a dict, which a job file cannot contain"),
+        (EnsembleClassifier(), "quorate.estimator.EnsembleClassifier is not a scikit-learn estimator"),
+        ({"kind": "sklearn", "estimator": "os.path"}, "'os.path' is not a scikit-learn class"),
         ({"kind": "sklearn", "estimator": "sklearn.svm.SVX"}, "scikit-learn has no estimator sklearn.svm.SVX"),
         ({"kind": "sklearn", "estimator": {"C": 1}}, "the key 'class' is missing"),
         (
@@ -155,7 +155,7 @@ def test_a_classifier_that_cannot_weigh_rows_says_so() -> None:
 
 @pytest.mark.parametrize("path", ["sklearn.ensemble.VotingClassifier", "sklearn.ensemble.BaseEnsemble"])
 def test_a_class_that_cannot_be_made_without_more_is_refused_with_the_reason(path):
-    with pytest.raises(ValueError, match=f"{path} cannot be made: "):
+    with pytest.raises(ValueError, match=f"{path} cannot be created: "):
         build({"class": path}, seed=0)
 
 

@@ -134,7 +134,10 @@ def test_the_order_and_every_parameter_of_augmentations_change_the_key():
 @pytest.mark.parametrize(
     ("member", "words"),
     [
-        ("arch: mlp, augment: {crop: 8}", "augment.crop: shifts of 8 pixels leave nothing of a side of 8; take 1"),
+        (
+            "arch: mlp, augment: {crop: 8}",
+            "augment.crop: shifts of 8 pixels can move the whole image out, whose side is 8; use 1",
+        ),
         ("arch: mlp, augment: {color: true}", "augment.color: images of one channel have no colour; leave it out"),
         ("arch: mlp, tta: {augment: {elastic: true}}", "tta.augment.elastic: a sigma of 4 smooths over 16 pixels"),
     ],
@@ -146,7 +149,7 @@ def test_images_that_cannot_be_varied_so_are_named_before_anything_is_trained(me
 
 @pytest.mark.parametrize("key_of", ["augment: {noise: 0.1}", "tta: {augment: {mirror: true}}"])
 def test_tables_are_not_varied(key_of):
-    with pytest.raises(PlanError, match=r"(augment|tta) is for images, and these are tables"):
+    with pytest.raises(PlanError, match=r"(augment|tta) works only with images, but the data are tables"):
         plan_of(f"{{m: {{kind: net, arch: mlp, {key_of}}}}}", data=tiny_table(), folds=two_folds(60))
 
 

@@ -328,8 +328,8 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
         {"members": net("mine.networks:wide")},
         r"returned \(1, 7\) for one row of \(1, 8, 8\); it must return \(1, 2\), one logit for each of 2 classes",
     ),
-    "tables": ({"data": "mine.rows:table", "members": net()}, "does not take tables of 4 columns"),
-    "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "mine.scikit:margins has no predict_proba; take a"),
+    "tables": ({"data": "mine.rows:table", "members": net()}, "does not accept tables of 4 columns"),
+    "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "mine.scikit:margins has no predict_proba; use a"),
     "floats": ({"data": "mine.rows:floats"}, "returns rows that cannot be used"),
     "labels": ({"data": "mine.rows:short"}, "9 rows and 4 labels; one label per row is required"),
     "no labels": ({"data": "mine.rows:single"}, r"returns a ndarray; it must return \(x, y\)"),
@@ -644,7 +644,7 @@ def test_a_model_of_scikit_learns_own_parts_needs_no_package_and_is_checked_when
     skops.io.dump(model, folder / "model.skops")
 
     # then
-    with pytest.raises(ValueError, match="a tree points outside its nodes or features"):
+    with pytest.raises(ValueError, match="a tree refers to nodes or features that do not exist"):
         load_member(folder)
 
 
@@ -666,7 +666,7 @@ def test_a_classifier_that_could_not_be_saved_is_refused_before_it_is_trained(he
 
 def test_a_model_with_parts_of_ones_own_is_refused_unless_they_are_trusted(here: Here) -> None:
     with pytest.raises(
-        SpecError, match=r"holds mine.scikit.Half, which a bundle would not load; name what is to be tru"
+        SpecError, match=r"holds mine.scikit.Half, which a bundle would not load; list the classes to tru"
     ):
         here.run(local(members={"m": "mine.scikit:halved"}))
 

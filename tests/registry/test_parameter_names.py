@@ -65,7 +65,7 @@ def test_an_alias_is_the_same_parameter(alias: str, field: str) -> None:
         (
             f"{NET}, lr: 0.1, learning_rate: 0.2",
             "members.m.learning_rate",
-            "'learning_rate' and 'lr' are names of one parameter; keep one of them",
+            "'learning_rate' and 'lr' are two names of the same parameter; keep one of them",
         ),
         ("kind: lightgbm, eta: 3", "members.m.eta", "should be less than or equal to 1, but is 3"),
         (

@@ -32,21 +32,21 @@ def test_skipped_and_stopped_tasks_are_named():
             StoppedTask(member="cnn.1", fold=1, epochs_done=7, epochs=20, best_epoch=6),
             StoppedTask(member="cnn.1", fold=4, epochs_done=2, epochs=20, best_epoch=None),
         ),
-        not_counted=(UncountedMember(member="forest", reason="which has 4 of 5 folds and lacks fold 5"),),
+        not_counted=(UncountedMember(member="forest", reason="which has 4 of 5 folds (missing: fold 5)"),),
         untested=("cnn.1",),
         left_out=("train_dev", "pictures", "report.html"),
     )
 
     assert as_lines(part, "digits-1") == [
         "budget 60 min, used 85 s",
-        "  below the quorum: 1 of 2 members were ready in time",
+        "  below the quorum: members ready in time: 1; required: 2",
         "  no time for: cnn.1 folds 2-3, 5, forest fold 5",
         "  stopped early: cnn.1 fold 1 after 7 of 20 epochs (best: 6), cnn.1 fold 4 after 2 of 20 epochs, none of "
         "them with labels",
-        "  not in the ensemble: forest, which has 4 of 5 folds and lacks fold 5",
-        "  combined on 1 of 5 folds, 270 of 1,347 rows",
-        "  no time for the test rows: cnn.1; `quorate evaluate DATA --run digits-1` or a start without a budget "
-        "computes them",
+        "  not in the ensemble: forest, which has 4 of 5 folds (missing: fold 5)",
+        "  the combination was fitted on 1 of 5 folds, 270 of 1,347 rows",
+        "  no time to predict the test rows: cnn.1; run `quorate evaluate DATA --run digits-1`, or start the job again "
+        "without a budget",
         "  no time for the metrics on the train-dev rows: start the job without a budget to get them",
         "  no time for all pictures: `quorate curves --run digits-1` draws the learning curves",
         "  no time for the report: `quorate report --run digits-1` writes it",

@@ -81,8 +81,8 @@ def test_a_record_of_a_later_version_is_refused_and_stays(kind: type[FitRecord],
         kind.read(store.find(kind.space, done.task.key) or {})
 
     assert str(refused.value) == (
-        f"a record in {kind.space}/ of the store has version 2, this version of Quorate reads 1; use the one that "
-        "wrote it, or another store"
+        f"a record in {kind.space}/ of the store has version 2, but this version of Quorate reads 1; use the version "
+        "that wrote it, or another store"
     )
 
 

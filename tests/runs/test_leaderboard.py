@@ -31,7 +31,7 @@ BUDGET = {
     "below_quorum": {"members": 1, "needed": 2},
     "out_of_time": [{"member": "cnn", "fold": 5, "begun": True, "reason": "the budget is over"}],
     "stopped_early": [{"member": "cnn", "fold": 4, "epochs_done": 3, "epochs": 20, "best_epoch": None}],
-    "not_counted": [{"member": "forest", "reason": "which has 1 of 5 folds and lacks folds 2-5"}],
+    "not_counted": [{"member": "forest", "reason": "which has 1 of 5 folds (missing: folds 2-5)"}],
     "untested": ["cnn"],
     "left_out": ["report.html"],
 }
@@ -183,9 +183,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: str) -
         Leaderboard.read(path)
 
     assert not isinstance(damaged.value, LaterVersionError)
-    assert str(damaged.value) == (
-        f"{path} is damaged; start the job again, which takes its finished work from the store"
-    )
+    assert str(damaged.value) == (f"{path} is damaged; start the job again; finished work is reused from the store")
 
 
 def test_a_file_that_is_no_text_or_not_there_is_damaged(tmp_path: Path) -> None:

@@ -167,7 +167,10 @@ def test_a_lost_quorum_gets_503_with_retry_after(client: httpx.Client) -> None:
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
-    assert answer.json()["error"]["message"] == "1 of 2 members answer, 2 are needed; lost: sharp"
+    assert (
+        answer.json()["error"]["message"]
+        == "only 1 of 2 members can predict, but the quorum is 2; members that failed: sharp"
+    )
 
 
 def test_requests_at_the_same_time_share_calls_of_the_model(client: httpx.Client, model_folder: Path) -> None:

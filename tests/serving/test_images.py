@@ -172,7 +172,7 @@ def test_an_empty_file_is_named_as_such() -> None:
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     data = encode(Image.fromarray(noise(64, 64)), kind)
 
-    with pytest.raises(ImageError, match="damaged or cut short"):
+    with pytest.raises(ImageError, match="damaged or incomplete"):
         decode_image(data[: len(data) // 2], shape=(8, 8, 1))
 
 

@@ -99,7 +99,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
 
-    with pytest.raises(ValueError, match=r"is no bundle|lacks class_names|cannot be read|has schema None"):
+    with pytest.raises(ValueError, match=r"is not a bundle|lacks class_names|cannot be read|has schema version None"):
         servable(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
     ("found", "said"),
     [
         (('"image"', '"text"'), "unknown kind of inputs 'text'"),
-        (('"uint8"', '"float32"'), "images of type 'float32'"),
+        (('"uint8"', '"float32"'), "images have the type 'float32'"),
     ],
 )
 def test_a_bundle_for_other_inputs_is_refused(tmp_path: Path, found: tuple[str, str], said: str) -> None:

@@ -86,7 +86,7 @@ WRONG = {
         NET + "    augment: {erase: {least: 0.5}}\n",
         6,
         "members.cnn.augment.erase",
-        "least is 0.5, more than most, 0.33; exchange them",
+        "least (0.5) is greater than most (0.33); exchange them",
     ),
     "angles": (
         NET + "    augment: {rotation: {degrees: 10, step: 90}}\n",
@@ -98,7 +98,7 @@ WRONG = {
         NET + "    tta: {augment: {cutmix: 1}}\n",
         6,
         "members.cnn.tta",
-        "cutmix would mix the rows to predict; leave it out",
+        "cutmix would mix the rows during prediction; remove it",
     ),
     "a single pass": (
         NET + "    tta: {augment: {mirror: true}, passes: 1}\n",
@@ -169,13 +169,13 @@ WRONG = {
         NET + "    features: timm/resnet18\n",
         3,
         "members.cnn",
-        "features: is for scikit-learn's members; a network is one itself: write arch: timm/NAME with weights:",
+        "features is for members that are not networks; for a network, set arch: timm/NAME and weights: instead",
     ),
     "features of nothing": (
         "data: digits\nmembers:\n  a: {kind: svm, features: resnet18}\n",
         3,
         "members.a.features",
-        "features must come from a network of timm, and 'resnet18' is none: write timm/NAME",
+        "features requires a network of timm, but 'resnet18' is not one; write timm/NAME",
     ),
     "features of an unknown network": (
         "data: digits\nmembers:\n  a: {kind: svm, features: timm/resnet18x}\n",
@@ -321,13 +321,13 @@ WRONG = {
         NET.replace("mlp", "timm/resnet10t") + "    weights: hub\n    init: he_normal\n",
         3,
         "members.cnn",
-        "init: he_normal would overwrite the loaded weights; leave out one of them",
+        "init: he_normal would overwrite the loaded weights; remove one of them",
     ),
     "warm-up": (
         NET + "    epochs: 3\n    schedule: {kind: cosine, warmup: 3}\n",
         3,
         "members.cnn",
-        "schedule.warmup is 3 and leaves nothing of 3 epochs; lower it or raise epochs",
+        "schedule.warmup is 3, which leaves no epoch of 3 epochs for the schedule; lower it or raise epochs",
     ),
     "step beyond the end": (
         NET + "    epochs: 10\n    schedule: step\n",
@@ -440,7 +440,8 @@ WRONG = {
         NET + "    layer_decay: 0.8\n    pretrain: autoencoder\n    finetune: {}\n",
         3,
         "members.cnn",
-        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the learning rate below the head; ",
+        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the learning rate of the layers below the "
+        "head; ",
     ),
     "nothing to tune": (
         NET + "    finetune: {freeze: backbone}\n",
@@ -464,7 +465,7 @@ WRONG = {
         NET + "    pretrain: simclr\n",
         3,
         "members.cnn",
-        "pretrain: simclr is for convolutional architectures, and 'mlp' is none; choose pretrain: autoencoder",
+        "pretrain: simclr requires a convolutional architecture, but 'mlp' is not one; choose pretrain: autoencoder",
     ),
     "pretraining kind": (
         NET + "    pretrain: {kind: simcrl}\n",

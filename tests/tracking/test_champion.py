@@ -95,7 +95,7 @@ def test_other_data_leave_the_champion_and_say_why() -> None:
     [
         (None, "no out-of-fold losses"),
         (np.ones(3), "losses for 3 rows, not 2"),
-        (np.array([np.nan, 1.0]), "only 1 rows are covered by both"),
+        (np.array([np.nan, 1.0]), "only 1 rows have a loss in both"),
     ],
 )
 def test_losses_that_cannot_be_compared_leave_the_champion(old: np.ndarray | None, reason: str) -> None:

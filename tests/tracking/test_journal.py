@@ -145,7 +145,7 @@ def test_values_that_are_not_finite_are_valid_json_and_come_back(tmp_path: Path)
 def test_a_journal_of_a_later_version_is_refused_with_the_fix(read: Callable[[Path], object], tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text('{"kind": "header", "version": 2, "run": "x"}\n{"kind": "run", "name": {"long": "x"}}\n')
-    said = f"{path} has journal version 2, this Quorate reads up to 1: upgrade Quorate"
+    said = f"{path} has journal version 2, but this Quorate reads versions up to 1; upgrade Quorate"
 
     with pytest.raises(UserError, match=re.escape(said)):
         read(path)

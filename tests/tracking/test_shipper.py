@@ -216,7 +216,10 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path, uri: str, capsys: p
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"kind": "header", "version": 2}', "has journal version 2, this Quorate reads up to 1: upgrade Quorate"),
+        (
+            '{"kind": "header", "version": 2}',
+            "has journal version 2, but this Quorate reads versions up to 1; upgrade Quorate",
+        ),
         ('{"kind": "header", "version": 1}', "is damaged: a record of kind 'header' has no field 'run'"),
     ],
 )

@@ -298,15 +298,15 @@ def test_all_together_run_without_a_warning():
 
 
 WRONG = {
-    "crop: 8": "crop: shifts of 8 pixels leave nothing of a side of 8; take 1",
+    "crop: 8": "crop: shifts of 8 pixels can move the whole image out, whose side is 8; use 1",
     "rotation: 10": "rotation: an image of one row or column cannot be rotated",
     "affine: 10": "affine: an image of one row or column cannot be rotated",
-    "elastic: 50": "elastic: a sigma of 4 smooths over 16 pixels to each side, and the images have a side of 8; "
+    "elastic: 50": "elastic: a sigma of 4 smooths over 16 pixels in each direction, but the images have a side of 8; "
     "take at most 1.8",
     "color: true": "color: images of one channel have no colour; leave it out, or change brightness and contrast",
     "color: {saturation: 0}": None,
     "elastic: {sigma: 1.8}": None,
-    "erase: {least: 0.01, most: 0.01}": "erase: a part of 0.01 of 8x8 pixels is less than one; raise most",
+    "erase: {least: 0.01, most: 0.01}": "erase: a share of 0.01 of 8x8 pixels is less than one pixel; raise most",
     "randaugment: true": "randaugment: its operations need 1 or 3 channels, and these images have 4",
     "trivialaugment: true": "trivialaugment: its operations need 1 or 3 channels, and these images have 4",
 }

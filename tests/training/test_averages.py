@@ -206,7 +206,7 @@ def test_a_run_that_was_stopped_gives_what_it_has_come_to() -> None:
         ({"snapshots": 2, "early_stopping": {"patience": 2}}, "snapshots needs all epochs"),
         ({"swa": {}, "early_stopping": {"patience": 2}}, "swa needs all epochs"),
         ({"snapshots": 9}, "no room for 9 cycles"),
-        ({"snapshots": 2, "schedule": "one_cycle"}, "snapshots: 2 are taken at the ends of cycles; leave schedule out"),
+        ({"snapshots": 2, "schedule": "one_cycle"}, "snapshots: 2 are taken at the ends of cycles; remove schedule"),
         ({"mc_dropout": 5}, "dropout is 0"),
         ({"ema": 1.0}, "less than 1"),
     ],

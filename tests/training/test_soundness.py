@@ -69,7 +69,7 @@ def test_a_result_is_given_up_where_an_earlier_attempt_had_other_figures():
     assert same.judge(result) is result
     judged = other.judge(result)
     assert isinstance(judged, Failed) and (judged.status, judged.final) == ("diverged", True)
-    assert judged.message.startswith("two attempts do not agree: in epoch 1, grad_norm 5.85e+09 in one and")
+    assert judged.message.startswith("two attempts at this task differ: in epoch 1, grad_norm 5.85e+09 in one and")
 
 
 def test_a_network_whose_gradients_are_absurd_has_diverged(monkeypatch):

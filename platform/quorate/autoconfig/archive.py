@@ -31,9 +31,9 @@ def inspect_archive(source: DataLocation) -> Fingerprint:
     notes, partly = source.notes, []
     unused = [array.name for array in read_headers(source.train) if array.name not in (images, labels)]
     if unused:
-        notes += (f"{source.train} has more arrays, which are not used: {', '.join(unused)}",)
+        notes += (f"{source.train} contains other arrays, which are not used: {', '.join(unused)}",)
     if len(pixels) > MOST_ROWS:
-        partly.append(f"repeated rows: among the first {MOST_ROWS:,} of {len(pixels):,}")
+        partly.append(f"repeated rows: only the first {MOST_ROWS:,} of {len(pixels):,} rows were compared")
     test = read_images(source.test, images) if source.test else None
     known = _hashes(pixels)
     height, width, channels = pixels.shape[1:]
@@ -74,10 +74,10 @@ def _find(path: Path) -> tuple[str, str]:
             )
         if [a for a in arrays if len(a.shape) == 2]:
             raise UserError(
-                f"{path} contains no images ({listed}); numbers in columns are a table, save them as CSV:\n"
+                f"{path} contains no images ({listed}); save tabular data as CSV:\n"
                 "  pandas.DataFrame(x).add_prefix('x').assign(label=y).to_csv('data.csv', index=False)"
             )
-        raise UserError(f"{path} contains no images, uint8 (N, H, W) or (N, H, W, C); it contains {listed}")
+        raise UserError(f"{path} contains no uint8 array of images, (N, H, W) or (N, H, W, C); it contains {listed}")
     rows = [a for a in arrays if a.shape == images.shape[:1]]
     labels = _best([a for a in rows if a.dtype.kind in "iubUS"], _LABELS)
     if labels is None:
@@ -88,7 +88,7 @@ def _find(path: Path) -> tuple[str, str]:
                 read_labels(path, given.name)
             except DataError as error:
                 raise UserError(
-                    f"{error}; Quorate is for classification: convert them to classes (integers or text)"
+                    f"{error}; Quorate is for classification: convert the labels to classes (integers or text)"
                 ) from None
             return images.name, given.name
         if objects := [a.name for a in rows if a.dtype.hasobject]:

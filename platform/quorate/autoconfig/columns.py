@@ -49,8 +49,8 @@ def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint
     notes = source.notes
     if test is not None and name not in test:
         notes += (
-            f"{source.test} has no column {name!r}: its rows can be predicted, but not used as test rows; it is left "
-            "out",
+            f"{source.test} has no label column {name!r}, so it cannot be the test set and is left out; a trained job "
+            "can still predict its rows",
         )
         source, test = replace(source, test=None), None
     if is_numeric_dtype(frame[name].dtype) and source.kind == "csv":
@@ -118,9 +118,9 @@ def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, so
     usual = [lower[name] for name in LABELS if name in lower]
     only = [] if test is None else [name for name in names if name not in test]
     if len(only) == 1 and (only[0] in usual or not usual):
-        return only[0], f"{source.test.name if source.test else 'the test table'} does not have it"
+        return only[0], f"the only column that {source.test.name if source.test else 'the test table'} lacks"
     if usual:
-        return usual[0], "by its name"
+        return usual[0], "a common name for the label"
     named = [name for name in names if not name.startswith(UNNAMED) and frame[name].notna().any()]
     return (named or names)[-1], "the last column"
 
@@ -148,8 +148,8 @@ def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: st
         )
     if len(counts) > MANY and len(counts) > len(values) / 2:
         raise UserError(
-            f"{path}: the label {name!r} has {len(counts):,} different texts in {len(values):,} rows: they identify "
-            f"rows and are not classes{other}"
+            f"{path}: the label {name!r} has {len(counts):,} different texts in {len(values):,} rows: these "
+            f"texts identify rows and are not classes{other}"
         )
     order = sorted(counts.index, key=int) if all(re.fullmatch(r"-?(0|[1-9]\d*)", text) for text in counts.index) else ()
     return {str(text): int(counts[text]) for text in order or sorted(counts.index)}
@@ -185,7 +185,7 @@ def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
     """The reason why a column counts as a row identifier; empty if it does not."""
     rows = int(values.notna().sum())
     if rows < _ID_ROWS:
-        return "an identifier by its name" if distinct == rows == len(values) and _ID_NAME.search(name) else ""
+        return "an identifier, judging by its name" if distinct == rows == len(values) and _ID_NAME.search(name) else ""
     if is_integer_dtype(values.dtype) and distinct == rows:
         return "a different number in every row, like an identifier"
     text = not pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)

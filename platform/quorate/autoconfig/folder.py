@@ -107,8 +107,8 @@ def inspect_folder(source: DataLocation) -> Fingerprint:
             corrupt=tuple(line for folder in folders for line in folder.corrupt),
         ),
         tuple(
-            f"sizes, corrupt and repeated files: a sample of {len(folder.seen):,} of {folder.total:,} files in "
-            f"{folder.root}"
+            f"sizes, corrupt files and repeated files: only a sample of {len(folder.seen):,} of the {folder.total:,} "
+            f"files in {folder.root} was checked"
             for folder in folders
             if len(folder.seen) < folder.total
         ),

@@ -100,7 +100,7 @@ def _for_large_images(
     if side <= LARGE:  # too expensive for larger images: these networks downsample late
         rates += [({"kind": "small_resnet", "width": width}, 0.1) for width in (16, 8)]
     forms = tuple({"kind": "net", "arch": arch, **own, "lr": lr, "augment": augment} for arch, lr in rates)
-    why = "residual network from scratch, the largest that leaves time for other members"
+    why = "residual network trained from scratch, the largest that leaves time for other members"
     yield MemberCandidate("resnet", why, forms, epochs=(few, many), copies=3, core=not hub)
     small = {"size": 64} if side > 64 else {}
     forms = tuple(
@@ -145,7 +145,7 @@ def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, A
 def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     forests = ({"trees": 300}, {"trees": 100})
     yield MemberCandidate(
-        "forest", "makes different mistakes than networks", tuple({"kind": "random_forest", **form} for form in forests)
+        "forest", "makes other mistakes than networks", tuple({"kind": "random_forest", **form} for form in forests)
     )
     yield MemberCandidate(
         "extra_trees", "trees with random thresholds", tuple({"kind": "extra_trees", **form} for form in forests)
@@ -153,7 +153,9 @@ def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     yield MemberCandidate("logistic", "linear, fast, well calibrated", ({"kind": "logistic"},))
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "C": 10, "calibration": "temperature"}
-        yield MemberCandidate("svm", f"strong below {SVM_ROWS:,} rows; its cost is quadratic in them", (form,))
+        yield MemberCandidate(
+            "svm", f"strong on fewer than {SVM_ROWS:,} rows; its cost grows with their square", (form,)
+        )
     if rows < KNN_ROWS:
         yield MemberCandidate("knn", "the nearest training images vote", ({"kind": "knn"},))
 

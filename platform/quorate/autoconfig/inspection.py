@@ -44,12 +44,16 @@ def _check_classes(fingerprint: Fingerprint) -> None:
     many = len(single) > 1
     if fingerprint.source.kind == "image_folder":
         what = "have only one picture each" if many else "has only one picture"
-        fix = "add pictures to the folders, or move them out" if many else "add pictures to its folder, or move it out"
+        fix = (
+            "add pictures to these folders, or remove them"
+            if many
+            else "add pictures to its folder, or remove the folder"
+        )
     else:
         what = "have only one row each" if many else "has only one row"
         fix = "add rows, give these rows another class, or remove them"
-    broken = " (without corrupt files)" if getattr(facts, "corrupt", ()) else ""
+    broken = " that can be read" if getattr(facts, "corrupt", ()) else ""
     raise UserError(
-        f"{train}: the class{'es' if many else ''} {named} {what}{broken}, but training and validation need "
-        f"one each; {fix}{other}"
+        f"{train}: the class{'es' if many else ''} {named} {what}{broken}, but a class needs at least two, "
+        f"one for training and one for validation; {fix}{other}"
     )

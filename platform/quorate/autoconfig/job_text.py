@@ -33,7 +33,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 CommentedEntry(
                     "combiner",
                     "calibrated_greedy",
-                    why="a temperature per member, greedy selection, a final temperature",
+                    why="one temperature per member, greedy selection of members, one temperature for the ensemble",
                 )
             ]
         ),
@@ -42,7 +42,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 CommentedEntry(
                     "execution",
                     {"budget": budget},
-                    why="ends in time with the best ensemble so far; a restart continues",
+                    why="when the time is up, the job ends with the best ensemble so far; a new start continues it",
                 )
             ]
         ),
@@ -52,7 +52,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
 
 def _head(fingerprint: Fingerprint) -> str:
     lines = [
-        "# Written by quorate init. A comment gives the rule behind each choice; change what you know better.",
+        "# Written by quorate init. The comments explain each choice. Change a choice if you know a better one.",
         "#",
     ]
     for what, said in describe_facts(fingerprint):
@@ -97,7 +97,9 @@ def _pictures(
             yield CommentedEntry("on_corrupt", "skip", why=why)
         elif sampled:
             yield CommentedEntry(
-                "on_corrupt", "skip", why="not all files were checked; corrupt files are counted when the job runs"
+                "on_corrupt",
+                "skip",
+                why="only a sample of the files was checked; the job reports the number of corrupt files",
             )
         return
     for key, name in zip(("images", "labels"), facts.arrays, strict=True):
@@ -127,31 +129,32 @@ def _validation(choices: JobChoices) -> CommentedEntry:
 
 def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterator[str]:
     facts, selection = fingerprint.facts, choices.selection
-    notes = ["The numbers of epochs and copies fit into the budget by the cost estimates of the members."]
+    notes = ["Numbers of epochs and copies are chosen so that the estimated training time fits into the budget."]
     if not selection.complete:
         notes = [
-            "The budget is short for these data: only members that fit into it are used. More time allows a better job."
+            "The budget is short for these data: only members that fit into it are used. A longer budget allows more."
         ]
     if fingerprint.imbalance > IMBALANCED:
         notes.append(
-            f"The largest class has {fingerprint.imbalance:.0f} times the rows of the smallest. Members have no class "
-            "weights, because weights distort the probabilities and cost log-loss. If the recall of rare classes "
-            "matters more, add `class_weight: balanced` to the members."
+            f"The largest class has {fingerprint.imbalance:.0f} times as many rows as the smallest. Members have no "
+            "class weights, because weights distort the probabilities and raise the log-loss. If the recall of rare "
+            "classes matters more than the log-loss, add `class_weight: balanced` to the members."
         )
     if isinstance(facts, ImageFacts) and not are_large(facts):
         notes.append(
-            "Add `mirror: true` to `augment` if mirroring an image keeps its class (not for digits or letters)."
+            "Add `mirror: true` to `augment` if a mirrored image still has the same class (not so for digits or "
+            "letters)."
         )
     blocks = [as_yaml([_member(one)], 2) for one in selection.members]
     if isinstance(facts, ImageFacts) and are_large(facts) and not hub:
         size = choices.size or facts.height.median
         signature = ImageSignature((size, choices.size or facts.width.median, facts.channels))
-        why = "ImageNet weights, downloaded when training starts; the hub did not answer when this file was written"
+        why = "ImageNet weights, downloaded when training starts; commented out because the hub could not be reached"
         params = pretrained(signature, augmentation(facts, signature))
         blocks.append(as_yaml([_member(ChosenMember("pretrained", why, params, 0.0), off=True)], 2))
     for one in selection.left_out:
-        what = f"left out: {one.name} ({one.params['kind']}), {one.why}; {one.fit_seconds:,.0f} core seconds per fold"
-        blocks.append(comment(what, 2))
+        cost = f"about {one.fit_seconds:,.0f} core seconds per fold"
+        blocks.append(comment(f"left out: {one.name} ({one.params['kind']}), {one.why}; {cost}", 2))
     yield "".join(comment(note) for note in notes) + "members:\n" + "\n".join(blocks)
 
 
@@ -181,5 +184,5 @@ def _path(path: Path, base: Path) -> str:
 
 def _free(text: str) -> str:
     if "${" in text:
-        raise UserError(f"{text!r} contains '${{', which starts a variable in a job file; rename it")
+        raise UserError(f"{text!r} contains '${{', which marks a variable in a job file; rename it")
     return text

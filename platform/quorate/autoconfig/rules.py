@@ -96,13 +96,17 @@ def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: b
 
 def _test(fingerprint: Fingerprint) -> tuple[bool, str]:
     if fingerprint.source.test is not None:
-        return False, "predicted and scored at the end; does not affect the ensemble"
+        return False, "scored at the end; has no influence on the ensemble"
     rarest, count = fingerprint.rarest
     if fingerprint.rows < TEST_ROWS:
-        return False, f"none: {fingerprint.rows:,} rows are below {TEST_ROWS}; cross-validation uses all of them"
+        return (
+            False,
+            f"none, because there are fewer than {TEST_ROWS} rows ({fingerprint.rows:,}); all are used for "
+            "cross-validation",
+        )
     if count < TEST_RAREST:
-        return False, f"none: the class {rarest} has {count} rows, below {TEST_RAREST}"
-    return True, f"held out, stratified by class: {fingerprint.rows:,} rows, at least {TEST_ROWS}"
+        return False, f"none, because the class {rarest} has only {count} rows, fewer than {TEST_RAREST}"
+    return True, f"held out, stratified by class, because there are at least {TEST_ROWS} rows ({fingerprint.rows:,})"
 
 
 def _options(fingerprint: Fingerprint, rows: int, rarest: int) -> list[tuple[Validation, int | None]]:
@@ -123,12 +127,12 @@ def _splits(fingerprint: Fingerprint, rows: int, rarest: int) -> list[Validation
     many = MANY_IMAGES if isinstance(fingerprint.facts, ImageFacts) else MANY_ROWS
     fraction = 0.1 if rows >= 5000 else 0.2
     if rows >= many and rarest >= 2:
-        return [Validation(1, f"{rows:,} training rows, at least {many:,}: one fold is enough", 0.1)]
-    below = f"{rows:,} training rows, below {many:,}: each row is predicted by models trained without it"
+        return [Validation(1, f"one fold is enough for at least {many:,} training rows (here {rows:,})", 0.1)]
+    below = f"fewer than {many:,} training rows ({rows:,}), so each row is used for validation once"
     most = min(FOLDS, rarest)
     why = below if most == FOLDS else f"the rarest class, {name}, has {rarest} training rows, and each fold needs one"
     splits = [Validation(most, why)]
-    short = "more do not fit into the budget"
+    short = "more folds do not fit into the budget"
     if most > FEWER_FOLDS:
         splits.append(Validation(FEWER_FOLDS, short))
     if rows >= HOLDOUT_ROWS and rarest >= TEST_RAREST:
@@ -149,8 +153,8 @@ def _why_size(fingerprint: Fingerprint, size: int | None, options: list[tuple[Va
         return ""
     short = fingerprint.facts.short.median
     if size == max(other for _, other in options if other):
-        return f"the shorter sides have a median of {short} pixels"
-    return f"the shorter sides have a median of {short} pixels; networks on larger images do not fit into the budget"
+        return f"the median of the shorter sides, {short} pixels"
+    return f"networks on larger images do not fit into the budget; the median of the shorter sides is {short} pixels"
 
 
 def _signature(fingerprint: Fingerprint, size: int | None) -> Signature:

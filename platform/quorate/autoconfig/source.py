@@ -39,9 +39,9 @@ _FIXES = {
     ".jsonl": "turn it into CSV or Parquet, for example pandas.read_json(..., lines=True).to_parquet('data.parquet')",
     ".zip": "unpack it and give the folder",
     ".tar": "unpack it and give the folder",
-    ".gz": "unpack it and give the content",
+    ".gz": "unpack it and give the file inside",
     ".tgz": "unpack it and give the folder",
-    ".txt": "rename a table with column names in its first line to .csv (commas) or .tsv (tabs)",
+    ".txt": "if it is a table with column names in its first line, rename it to .csv (commas) or .tsv (tabs)",
     ".data": "add a first line with the column names, and rename the file to .csv",
 }
 
@@ -73,7 +73,10 @@ def find_source(data: Path, test: Path | None = None) -> DataLocation:
         return found
     own = _in_folder(test) if test.is_dir() else _file(test)
     if own.kind != found.kind:
-        raise UserError(f"--test {test} is {own.kind}, but {data} is {found.kind}; both must be of the same kind")
+        raise UserError(
+            f"--test {test} is of the kind {own.kind}, but {data} is of the kind {found.kind}; give test rows of the "
+            "same kind"
+        )
     return replace(found, test=own.train, notes=())
 
 
@@ -107,7 +110,9 @@ def _with_tests(kind: SourceKind, train: Path, candidates: Iterable[Path]) -> Da
         if not is_debris(path.name) and (kind == "image_folder" or _ENDINGS.get(_ending(path)) == kind)
     }
     first, *rest = [*(named[name] for name in TESTS if name in named), None]
-    notes = tuple(f"{path} is not used: validation rows are split from the training rows" for path in rest if path)
+    notes = tuple(
+        f"{path} is not used: the job splits its validation rows from the training rows" for path in rest if path
+    )
     return DataLocation(kind, train, first, notes)
 
 
@@ -154,8 +159,8 @@ def _nothing(folder: Path) -> UserError:
         )
     if deeper := _some(folder, "*/*/*"):
         return UserError(
-            f"the pictures below {folder} are nested deeper, e.g. {deeper.relative_to(folder)}; give the folder that "
-            f"contains the class folders, e.g. {deeper.parents[1]}"
+            f"the pictures of {folder} are in nested subfolders, e.g. {deeper.relative_to(folder)}; give the folder "
+            f"that contains the class folders, e.g. {deeper.parents[1]}"
         )
     if other := _some(folder, "*/*", _OTHER_PICTURES) or _some(folder, "*", _OTHER_PICTURES):
         return UserError(f"{other} has an unsupported format; save the pictures as {OWN.names}")

@@ -40,7 +40,7 @@ def _rows(fingerprint: Fingerprint) -> Iterator[Row]:
         yield "columns", _columns(facts)
     yield "repeated rows", _repeats(fingerprint)
     for note in fingerprint.partly:
-        yield "checked in part", note
+        yield "partly checked", note
     for note in fingerprint.notes:
         yield "note", note
 
@@ -92,7 +92,7 @@ def _classes(fingerprint: Fingerprint) -> str:
     classes = fingerprint.classes
     listed = first_names([f"{name} {count:,}" for name, count in classes.items()], SHOWN)
     ratio = fingerprint.imbalance
-    balance = "balanced" if ratio < 1.5 else f"the largest is {ratio:.1f} times the smallest"
+    balance = "balanced" if ratio < 1.5 else f"the largest class has {ratio:.1f} times as many rows as the smallest"
     return f"{len(classes)}: {listed} ({balance})"
 
 
@@ -122,11 +122,11 @@ def _repeats(fingerprint: Fingerprint) -> str:
     table = isinstance(fingerprint.facts, TableFacts)
     parts = []
     if repeats.train:
-        parts.append(f"training rows that repeat another one: {repeats.train:,} ({repeats.train / total:.1%})")
+        parts.append(f"duplicates of other training rows: {repeats.train:,} ({repeats.train / total:.1%})")
     if repeats.labels:
         parts.append(f"duplicates with different labels: {repeats.labels:,}")
     if repeats.test:
-        leak = "" if table else ", a leak that makes the test metrics too optimistic"
+        leak = "" if table else "; this leak makes the test metrics too optimistic"
         parts.append(f"test rows that are also training rows: {repeats.test:,}{leak}")
     return "; ".join(parts) or "none"
 

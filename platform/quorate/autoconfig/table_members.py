@@ -27,7 +27,7 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
     candidates = [
         MemberCandidate(
             "boosting",
-            "the strongest kind on most tables; low learning rate, few leaves, some features per split",
+            "the strongest kind on most tables; low learning rate, few leaves, a random half of the features per split",
             (
                 {**boosting, "learning_rate": 0.05, "leaves": 15, "max_features": 0.5},
                 {**boosting, "learning_rate": 0.2, "leaves": 15, "max_features": 0.5, "iterations": 200},
@@ -90,7 +90,7 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
             2,
             MemberCandidate(
                 "svm",
-                f"smooth decision boundaries; only below {SVM_ROWS:,} rows, because its cost is quadratic",
+                f"smooth decision boundaries; only for fewer than {SVM_ROWS:,} rows: its cost grows with their square",
                 (form,),
             ),
         )

@@ -151,7 +151,7 @@ class Bundle:
         found = ask_for_rows(ask, rows=len(inputs), classes=len(self.class_names))
         silent = int((~found.answered).sum())
         if silent or found.error is not None:
-            log.error("member %s does not answer for %d of %d rows", name, silent, len(inputs), exc_info=found.error)
+            log.error("member %s failed on %d of %d rows", name, silent, len(inputs), exc_info=found.error)
         return found
 
     def _check_quorum(self, present: Mask, lost_rows: Mapping[str, Mask]) -> None:
@@ -162,8 +162,8 @@ class Bundle:
         row = int(below.argmax())
         lost = [name for name, rows in lost_rows.items() if rows[row]]
         raise QuorumLost(
-            f"{counts[row]} of {len(self._members)} members answer, {self.manifest.quorum} are needed; "
-            f"lost: {', '.join(lost)}",
+            f"only {counts[row]} of {len(self._members)} members can predict, but the quorum is "
+            f"{self.manifest.quorum}; members that failed: {', '.join(lost)}",
             None if below.all() else row,
         )
 

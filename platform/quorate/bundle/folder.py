@@ -57,7 +57,7 @@ def _verify(folder: Path, hashes: Mapping[str, str]) -> None:
     for name, expected in hashes.items():
         path = folder / name
         if not os.path.realpath(path).startswith(root + os.sep):
-            raise BundleError(f"{folder}: the manifest names a file outside the bundle: {name}")
+            raise BundleError(f"{folder}: the manifest lists a file outside the bundle: {name}")
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -73,7 +73,9 @@ def _verify_member(folder: Path, place: str, hashes: Mapping[str, str]) -> None:
     Files that tools leave in folders, such as `.DS_Store`, are ignored: no member reads them.
     """
     if f"{place}/{HEADER}" not in hashes:
-        raise BundleError(f"{folder}: the manifest names a member without its files: {place}")
+        raise BundleError(
+            f"{folder}: the manifest lists the member {place}, but not its files; restore the bundle from a copy"
+        )
     for path in sorted((folder / place).rglob("*")):
         name = path.relative_to(folder).as_posix()
         debris = any(map(is_debris, path.relative_to(folder / place).parts))

@@ -56,9 +56,11 @@ class BundleInput(_Part):
         try:
             signature = signature_from_json(saved)
             if signature.kind == "image" and saved["dtype"] != "uint8":
-                raise ValueError(f"images of type {saved['dtype']!r}; this version reads uint8")
+                raise ValueError(
+                    f"images have the type {saved['dtype']!r}, but this version of Quorate reads only uint8"
+                )
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"not the description of a row: {error!r}") from None
+            raise ValueError(f"does not describe a table or an image: {error!r}") from None
         return {"signature": signature, "resize": saved.get("resize")}
 
     @model_serializer
@@ -226,13 +228,14 @@ def read_manifest(folder: Path) -> BundleManifest:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from None
     found = saved.get("schema") if isinstance(saved, dict) else None
     if found != SCHEMA:
         raise BundleError(
-            f"{folder} has schema {found!r}, this version of Quorate reads {SCHEMA}; use the one that wrote it"
+            f"{folder} has schema version {found!r}, but this version of Quorate reads {SCHEMA}; use the version that "
+            "wrote it"
         )
     try:
         return BundleManifest.model_validate(saved)

@@ -11,7 +11,7 @@ from quorate.registry import COMBINERS, own_code
 
 def needs(manifest: BundleManifest) -> list[str]:
     """Return a sentence for each member or combiner that requires a package besides Quorate."""
-    allow = "; commands that load it need --allow-code"
+    allow = "; commands that load the bundle need --allow-code"
     said = [
         f"the member {member.name} needs the package {member.requires} wherever the bundle is loaded: "
         f"{member.reason}{allow}"
@@ -20,7 +20,8 @@ def needs(manifest: BundleManifest) -> list[str]:
     ]
     if package := manifest.combination.requires:
         said.append(
-            f"the combiner needs the package {package} wherever the bundle is loaded: it pools in its own way{allow}"
+            f"the combiner needs the package {package} wherever the bundle is loaded: its class pools the members "
+            f"itself{allow}"
         )
     return said
 

@@ -32,7 +32,7 @@ _LIMITS = {
     errno.ENOMEM: "the machine is out of memory; end other programs, or use fewer workers "
     "(`--set execution.workers=1`)",
     errno.EIO: "the disk reports an input/output error; check the system log (`dmesg`)",
-    errno.ESTALE: "the network file system no longer has the file; run the same command again",
+    errno.ESTALE: "the file has disappeared from the network file system; run the same command again",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
 

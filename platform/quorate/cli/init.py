@@ -36,14 +36,16 @@ def init(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The job file to write.")] = Path(
         "job.yaml"
     ),
-    budget: Annotated[str, typer.Option(metavar="TIME", help="Time for the job, e.g. 300s, 30m or 2h.")] = "30m",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Time limit of the job, e.g. 300s, 30m or 2h.")] = "30m",
     label: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="The column of a table with the classes. Default: guessed."),
+        typer.Option(metavar="COLUMN", help="The column that contains the classes. Default: guessed."),
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Test rows. Default: test data next to DATA, or else a part of DATA."),
+        typer.Option(
+            metavar="DATA", help="Test data. Default: test data next to DATA. If there are none, a part of DATA."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing job file.")] = False,
     json: JsonOption = False,

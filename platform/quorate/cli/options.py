@@ -30,7 +30,7 @@ AllowCodeOption = Annotated[
     bool,
     typer.Option(
         "--allow-code",
-        help="Import your own code that the run names as module:name. Use it only for runs that you trust.",
+        help="Import the code that the run refers to as module:name. Use this only for runs that you trust.",
         callback=_refuse_code,
     ),
 ]

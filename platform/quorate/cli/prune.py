@@ -65,7 +65,7 @@ def prune(
     if goal is not None and step is None:
         least = min(one.cost for one in found.steps)
         raise UserError(
-            f"no ensemble of these members predicts a row within {goal.milliseconds:g} ms: the fastest one takes "
+            f"no ensemble of these members predicts a row within {goal.milliseconds:g} ms: the fastest ensemble takes "
             f"{least:.3g} ms on this machine; allow more time, or train faster members"
         )
     written = None

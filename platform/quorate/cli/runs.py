@@ -156,7 +156,7 @@ def _judged(versus: RunDifference, first: str) -> str:
     mean, error = versus.difference.mean, versus.difference.standard_error
     clear = abs(mean) > Z * error
     if not math.isfinite(error):
-        unknown = "standard error unknown, as all rows are of one group"
+        unknown = "standard error unknown, because all rows belong to one group"
         return f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f}, {unknown}"
     side = "better" if mean < 0 else "worse"
     said = f"{side} by more than {Z:.2f} standard errors" if clear else "within the noise"

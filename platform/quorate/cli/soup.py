@@ -18,7 +18,7 @@ def soup(
         typer.Option(
             "--members",
             metavar="A,B,…",
-            help="Networks to choose from; a name includes its copies and views. Default: all suitable networks.",
+            help="Members to choose from, with all their copies and views. Default: all suitable networks.",
         ),
     ] = None,
     output: OutputOption = None,

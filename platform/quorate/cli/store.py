@@ -104,7 +104,9 @@ def collect(
         markup=False,
     )
     if rules.max_size is not None and done.after > rules.max_size:
-        console.print("the rest is in use by a running job, or was used within the last hour", highlight=False)
+        console.print(
+            "the other entries are in use by a running job, or were used within the last hour", highlight=False
+        )
 
 
 def _read(read: Callable[[str], float], option: str, text: str) -> float:

@@ -48,7 +48,7 @@ def train(
     budget: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Time limit of the command, e.g. 20m. It ends with the best ensemble so far."
+            metavar="TIME", help="Time limit of the job, e.g. 20m. The job then ends with the best ensemble so far."
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the leaderboard.")] = False,

@@ -102,7 +102,7 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
     several = [name for name in ("copies", "ema", "swa", "snapshots") if _is_set(params, name)]
     if several:
         raise UserError(
-            f"--set {several[0]}=…: this creates several members, but the student must be one; leave it out"
+            f"--set {several[0]}=…: this creates several members, but the student must be a single member; leave it out"
         )
     return job
 
@@ -315,8 +315,9 @@ def _split(run: FinishedRun) -> Fold:
     learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
     if np.count_nonzero(learnable) < 2:
         raise UserError(
-            f"only {np.count_nonzero(learnable)} of the {len(fold.valid):,} rows held out from the student have a "
-            "class that it is trained on, but scoring it requires 2; add rows, or groups, of each class"
+            f"cannot score the student: of the {len(fold.valid):,} rows held out from its training, only "
+            f"{np.count_nonzero(learnable)} have a class that its training rows have, and at least 2 are required; add "
+            "rows of each class, or groups with them"
         )
     return Fold(fold.train, fold.valid[learnable])
 
@@ -334,8 +335,8 @@ def _whole_split(run: FinishedRun) -> Fold:
         (fold,) = make_folds(data.y[known], holdout, seed, groups=groups, time=time).folds
     except FoldsError as error:
         raise UserError(
-            f"cannot hold out a tenth of the {len(known):,} rows with out-of-fold predictions of the ensemble from the "
-            f"student: {error}"
+            f"cannot hold out rows to score the student, a tenth of the {len(known):,} rows with out-of-fold "
+            f"predictions: {error}"
         ) from None
     held: Rows = known[fold.valid]
     rest = np.ones(len(data), bool)
@@ -425,15 +426,15 @@ def _notes(run: FinishedRun, task: FitTask, targets: TeacherTargets) -> list[str
     if run.test is None and (again or len(run.context.folds) > 1):
         # measured optimism: 0.02 nats, over six splits of 2,000 Fashion-MNIST rows with several folds
         notes.append(
-            "the held-out metrics of the student are slightly optimistic: it learned from models of the ensemble "
-            f"that were trained {'again on all rows' if again else 'in other folds on these rows'}; only test rows "
-            "are unseen by all models"
+            "the held-out metrics of the student are slightly optimistic: it learned from predictions of models that "
+            f"were trained on the held-out rows ({'refits on all rows' if again else 'models of other folds'}); only "
+            "test rows give an unbiased estimate"
         )
     rows = len(targets.data)
     if without := rows - targets.answered:
         notes.append(
-            f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble and are learned from their "
-            "labels only; validation.scheme: kfold covers all rows"
+            f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble, so the student learns them "
+            "from their labels only; with validation.scheme: kfold, all rows have one"
         )
     assert isinstance(task.params, NetParams)
     watches = task.params.schedule.kind == "plateau"

@@ -112,8 +112,8 @@ def _borrowed(run: FinishedRun) -> Iterator[str]:
     """A note if the members' test metrics are those of models that differ from the averaged ones."""
     if run.test is not None and (production := run.board.ensemble.production):
         yield (
-            "the soup uses all fold models; the test metrics of the members and their ensemble come from the "
-            f"models of the run's bundle: {production}"
+            "the soup uses all fold models, but the test metrics of the members and of their ensemble come from the "
+            f"models in the run's bundle: {production}"
         )
 
 
@@ -123,7 +123,8 @@ def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int
     if len(rows) < 2:
         raise UserError(
             f"only {len(rows)} of the {len(fold.valid)} validation rows of fold {number + 1} have a class that the "
-            "fold trains on, but a soup requires 2; change validation.folds or the seed of the job"
+            "training rows of the fold have, but a soup requires at least 2 such rows; change validation.folds or the "
+            "seed of the job"
         )
     train, valid = data.take(fold.train), data.take(rows)
     models = [cast(Net, member_of(one.folds[number])) for one in chosen]
@@ -155,8 +156,8 @@ def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], 
             halves = next(parts_of(valid.y, splits=2, seed=seed))
     except (FoldsError, ValueError) as error:
         raise UserError(
-            f"cannot split the {len(valid)} validation rows of fold {number + 1} into one half to choose on and one "
-            f"half to estimate on: {error}"
+            f"cannot split the {len(valid)} validation rows of fold {number + 1} into a half to choose the soup and a "
+            f"half to estimate its loss: {error}"
         ) from None
     return halves
 

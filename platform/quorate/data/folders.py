@@ -83,7 +83,7 @@ class PictureFolder:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is left out, and on pictures that are neither JPEG nor PNG."""
         notes = [
-            f"{self.root}: pictures in folders called {name} are read, such as {path}; {who} into such folders; if "
+            f"{self.root}: pictures in folders called {name} are read, such as {path}, but {who} into such folders; if "
             "these are not your pictures, move the folder away"
             for name, who in _MAYBE_CLASSES.items()
             if (path := _first_in(name, self.pictures, self.root)) is not None
@@ -115,9 +115,11 @@ class ClassFolders(PictureFolder):
             names = listed([repr(name) for name in self.empty])
             notes.append(f"folders without pictures are not classes: {names}")
         if self.loose:
-            notes.append(f"{_pictures(self.loose)} outside the class folders: not read, such as {self.loose[0].name}")
+            notes.append(f"{_pictures(self.loose)} outside the class folders, not read, such as {self.loose[0].name}")
         if self.deeper:
-            notes.append(f"{_pictures(self.deeper)} below the class folders: not read, such as {self.deeper[0]}")
+            notes.append(
+                f"{_pictures(self.deeper)} in subfolders of the class folders, not read, such as {self.deeper[0]}"
+            )
         return (*(f"{self.root}: {note}" for note in notes), *super().notes)
 
 
@@ -149,7 +151,7 @@ def class_folders(root: Path) -> ClassFolders:
         deeper=deeper,
     )
     if not pictures:
-        raise DataError(_problem(found, f"{root} has no folders with pictures; it needs one folder per class"))
+        raise DataError(_problem(found, f"{root} has no folders with pictures; it must contain one folder per class"))
     return found
 
 

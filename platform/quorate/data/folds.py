@@ -68,13 +68,13 @@ class UnlearnableClass:
         numbers = [str(fold + 1) for fold in self.folds]
         folds = f"fold {numbers[0]}" if len(numbers) == 1 else f"folds {', '.join(numbers[:-1])} and {numbers[-1]}"
         if self.groups == 1:
-            why = f"has rows in only one group, and the models of {folds} do not train on it"
+            why = f"has rows in only one group, which the models of {folds} do not train on"
         else:
             these = "this fold" if len(numbers) == 1 else "these folds"
             why = f"has no training rows in {folds}: the models of {these} cannot learn it"
         rows = "1 row does" if self.rows == 1 else f"{self.rows:,} rows do"
-        never = "" if self.ever else "; no model learns this class: add training rows of it"
-        return f"class {name} {why}; {rows} not count in selection and scores{never}"
+        never = "" if self.ever else "; no model learns this class: add training rows for it"
+        return f"class {name} {why}; {rows} not count in the selection and the scores{never}"
 
 
 def learnable_rows(
@@ -134,10 +134,12 @@ def make_folds(
     scheme, why = spec.scheme, ""
     if scheme == "auto":
         scheme = "kfold" if len(y) < spec.auto_rows else "holdout"
-        why = f" (auto: {len(y):,} training rows, {'below' if scheme == 'kfold' else 'at or above'} {spec.auto_rows:,})"
+        why = (
+            f" (auto: {len(y):,} training rows, {'fewer than' if scheme == 'kfold' else 'at least'} {spec.auto_rows:,})"
+        )
     state = np.random.RandomState(seed % 2**32)
     if groups is not None and time is not None:
-        raise FoldsError("rows are split by groups or by time, not by both; leave one out", "scheme")
+        raise FoldsError("rows are split by groups or by time, not by both; remove one of them", "scheme")
     if time is not None:
         made = _timed(time, spec, scheme)
     elif groups is not None:
@@ -203,7 +205,7 @@ def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state
         train, valid = whole_groups(y, groups, spec.fraction, state)
         held = len(np.unique(groups[valid]))
         part = f"{len(valid) / len(y):.0%} of the rows, {held:,} of {count:,} groups"
-        return Folds((Fold(train, valid),), f"one stratified holdout fold of whole groups, {part}")
+        return Folds((Fold(train, valid),), f"one stratified holdout fold of whole groups: {part}")
     if count < spec.folds:
         raise FoldsError(
             f"{spec.folds} folds, but the rows have only {count} groups; set validation.folds to {count} or less"
@@ -211,7 +213,7 @@ def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state
             else f"{spec.folds} folds, but all rows belong to one group; leave `groups` out of data"
         )
     pairs = [pair for _ in range(spec.repeats) for pair in _group_folds(y, groups, spec.folds, state)]
-    reason = f"stratified {spec.folds}-fold cross-validation in whole groups ({count:,} of them){_times(spec)}"
+    reason = f"stratified {spec.folds}-fold cross-validation in whole groups ({count:,} groups){_times(spec)}"
     return Folds(tuple(Fold(train, valid) for train, valid in pairs), reason)
 
 
@@ -234,18 +236,18 @@ def _timed(time: Times, spec: ValidationSpec, scheme: str) -> Folds:
         train, valid = latest_rows(time, spec.fraction)
         return Folds((Fold(train, valid),), f"one holdout fold, the latest {len(valid) / len(time):.0%} of the rows")
     if spec.repeats > 1:
-        raise FoldsError("rows in time order can be split in only one way; leave repeats out", "repeats")
+        raise FoldsError("rows in time order can be split in only one way; remove repeats", "repeats")
     rows, order = len(time), np.argsort(time, kind="stable")
     size = rows // (spec.folds + 1)
     starts = [rows - size * left for left in range(spec.folds, 0, -1)] if size else [0]
     borders = [*_between_times(time[order], starts), rows]
     if borders[0] < 1 or (np.diff(borders) < 1).any():
         raise FoldsError(
-            f"{spec.folds} folds in time order require more than the {len(np.unique(time)):,} different times of the "
-            f"{rows:,} rows; lower validation.folds, or scheme: holdout"
+            f"{spec.folds} folds in time order require more different times than the {len(np.unique(time)):,} of these "
+            f"{rows:,} rows; lower validation.folds, or use scheme: holdout"
         )
     folds = [Fold(np.sort(order[:a]), np.sort(order[a:b])) for a, b in pairwise(borders)]
-    never = f"{borders[0] / rows:.0%} of the rows, the earliest, are never validated"
+    never = f"the earliest {borders[0] / rows:.0%} of the rows are never used for validation"
     return Folds(tuple(folds), f"{spec.folds} folds in time order, each trained on all earlier rows; {never}")
 
 
@@ -267,7 +269,7 @@ def _missing_classes(y: Labels, folds: Sequence[Fold]) -> str:
         if present < 2:
             raise FoldsError(f"all training rows of fold {number} have the same class; lower validation.folds")
         if present < every:
-            notes.append(f"fold {number} trains without {every - present} of the {every} classes")
+            notes.append(f"the training rows of fold {number} lack {every - present} of the {every} classes")
     return "".join(f"; {note}" for note in notes)
 
 

@@ -91,7 +91,7 @@ class CsvFormat:
             self._check_widths(path, len(names))  # pandas would treat the first column as an index
         if len(names) == 1 and (other := [mark for mark in _SEPARATORS if mark in names[0]]):
             raise FrameError(
-                f"{path} has the one column {names[0][:60]!r}: its values are separated by {other[0]!r}, not by "
+                f"{path} has only the column {names[0][:60]!r}: its values are separated by {other[0]!r}, not by "
                 f"{self.separator!r}; set separator: {other[0]!r} in the job's data, or save the file with "
                 f"{self.separator!r}"
             )
@@ -111,7 +111,7 @@ class CsvFormat:
                 continue
             row = int(values.notna().to_numpy().argmax())
             raise FrameError(
-                f"{path}: column {place + 1} has no name, and holds {str(values.iloc[row])[:40]!r} in "
+                f"{path}: column {place + 1} has no name, but contains {str(values.iloc[row])[:40]!r} in "
                 f"{self.place(path, row)}; name it in the first line, or remove it"
             )
 

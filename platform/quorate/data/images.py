@@ -80,7 +80,7 @@ _OTHERS: tuple[tuple[str, str], ...] = (
     (r"8BPS", "a Photoshop document"),
     (r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", "an SVG drawing"),
     (r"\s*<(!DOCTYPE html|html)", "a web page"),
-    (r"version https://git-lfs", "a Git LFS pointer without its content (git lfs pull)"),
+    (r"version https://git-lfs", "a Git LFS pointer without its content; run git lfs pull"),
     (r"PK\x03\x04", "a ZIP archive"),
 )
 """First bytes of files that users often give instead of pictures, and what they are."""
@@ -143,7 +143,7 @@ def _open(data: bytes, accepted: DecodingRules) -> Image.Image:
 
 
 def _too_large(size: str, accepted: DecodingRules) -> ImageError:
-    fix = "" if accepted is SERVED else "; save a smaller copy, at the training size or somewhat above"
+    fix = "" if accepted is SERVED else "; save a smaller copy, of the training size or slightly larger"
     return ImageError(f"the picture has {size}, more than {accepted.max_pixels:,}{fix}")
 
 
@@ -166,7 +166,7 @@ def _load(image: Image.Image) -> None:
     try:
         image.load()
     except DAMAGE as error:
-        raise ImageError(f"the picture is damaged or cut short ({error})") from None
+        raise ImageError(f"the picture is damaged or incomplete ({error})") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:

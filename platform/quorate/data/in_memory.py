@@ -61,13 +61,15 @@ def as_inputs(x: Any, signature: Signature) -> Inputs:
             raise ValueError(f"this is one image of shape {x.shape}; pass a batch: image[None]")
         images = as_images(x)
         if images.shape != signature.shape:
-            raise ValueError(f"images of {images.shape} (H, W, C), but the ensemble takes {signature.shape}")
+            raise ValueError(
+                f"the images have the shape {images.shape} (H, W, C), but the ensemble takes {signature.shape}"
+            )
         return images
     if isinstance(x, pd.DataFrame):
         return Table.of(_named(x), signature)
     values = np.asarray(x)
     if values.ndim != 2 or values.shape[1] != signature.size:
-        raise ValueError(f"{signature} are required, as (n, {signature.size}); this is {_described(x)}")
+        raise ValueError(f"{signature} of shape (n, {signature.size}) are required; this is {_described(x)}")
     return Table.of(pd.DataFrame(values, columns=signature.names()), signature)
 
 
@@ -85,7 +87,7 @@ def as_array(x: Any) -> Any:
         if "inhomogeneous" not in str(error):
             raise
         raise ValueError(
-            "the rows of X differ in shape; all images must have the same size, and all rows the same length"
+            "the rows of X differ in shape; all images must have the same size, all rows of a table the same length"
         ) from None
     except RuntimeError as error:  # a PyTorch tensor that requires a gradient
         raise ValueError(f"X cannot be read as an array: {error}") from None
@@ -135,7 +137,7 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 def _refusal(x: np.ndarray) -> str:
     return (
-        "rows must be a table (n, columns), or images: uint8 (n, H, W) or (n, H, W, C); "
+        "X must be a table of shape (n, columns), or uint8 images of shape (n, H, W) or (n, H, W, C); "
         f"this is {_described(x)}{scaling(x)}"
     )
 

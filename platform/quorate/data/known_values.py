@@ -63,7 +63,7 @@ class KnownValues:
         if column in self.categories:
             return "a category that no training row has"
         least, most = self.ranges[column]
-        return f"a number far from those of the training rows, which are from {least:g} to {most:g}"
+        return f"a number far outside the range of the training rows, {least:g} to {most:g}"
 
     def to_bytes(self) -> bytes:
         """Return the content of the bundle's `columns.json`."""
@@ -79,7 +79,7 @@ class KnownValues:
         """
         saved = json.loads(content)
         if saved["schema"] != _SCHEMA:
-            raise ValueError(f"known values have schema {saved['schema']!r}; this version of Quorate reads {_SCHEMA}")
+            raise ValueError(f"its schema version is {saved['schema']!r}, but this version of Quorate reads {_SCHEMA}")
         columns = saved["columns"]
         as_written = {column.name: column.as_written for column in signature.columns}
         return cls(

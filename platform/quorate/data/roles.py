@@ -25,7 +25,7 @@ class RoleError(ValueError):
 def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
     """Return sample weights: finite, not negative, not all zero; raises `RoleError`."""
     weights = _numbers(values, "a weight")
-    _refuse(weights < 0, values, "the weight {} is negative; leave the row out, or give it the weight 0")
+    _refuse(weights < 0, values, "the weight {} is negative; remove the row, or give it the weight 0")
     if not weights.any():
         raise RoleError("all weights are 0")
     return weights.astype(np.float32)
@@ -33,7 +33,11 @@ def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
 
 def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
     """Return the group number of each row, in the order of first occurrence; raises `RoleError`."""
-    _refuse(values.isna(), values, "the group is missing; give a row that belongs to no other row its own group")
+    _refuse(
+        values.isna(),
+        values,
+        "the group is missing; if the row is unrelated to all other rows, give it a group of its own",
+    )
     try:
         codes, texts = distinct_texts(values, as_written=are_names(values))
     except ValueError as error:

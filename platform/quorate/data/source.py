@@ -74,7 +74,7 @@ class RoleParams(DataParams):
     @classmethod
     def _one_order_at_most(cls, time: str | None, info: ValidationInfo) -> str | None:
         if time is not None and info.data.get("groups") is not None:
-            raise ValueError("rows are split by groups or by time, not by both; leave one of them out")
+            raise ValueError("rows are split by groups or by time, not by both; remove one of them")
         return time
 
 
@@ -151,8 +151,9 @@ def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
         rows = _first_of_each_class(data.y, limit)
         names = ", ".join(repr(data.class_names[k]) for k in sorted(lacking)[:3])
         note = (
-            f"limit: {limit:,} of {len(data):,} training rows are used, the first of each class in proportion: "
-            f"the first {limit:,} have none of {names}" + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+            f"limit: {limit:,} of {len(data):,} training rows are used, the first rows of each class in proportion to "
+            f"its size, because the first {limit:,} rows of the data have no row of {names}"
+            + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
         )
     return replace(opened, train=data.take(rows), notes=(*opened.notes, note))
 

@@ -28,11 +28,11 @@ _BLOCK = 256
 def check_scheme(scheme: str, signature: Signature) -> None:
     """Raise `ValueError` if `scheme` is not defined for rows of `signature`, or would take too long."""
     if scheme in _NOT_FOR[signature.kind]:
-        raise ValueError(f"standardize: {scheme} is not for {signature}; choose feature or none")
+        raise ValueError(f"standardize: {scheme} does not apply to {signature}; choose feature or none")
     if scheme in ("pca", "zca") and signature.size > MOST_VALUES:
         smaller = "smaller images (`size` of the data)" if signature.kind == "image" else "fewer columns"
         raise ValueError(
-            f"standardize: {scheme} takes at most {MOST_VALUES:,} values per row, but {signature} have "
+            f"standardize: {scheme} allows at most {MOST_VALUES:,} values per row, but {signature} have "
             f"{signature.size:,}; choose feature or none, or {smaller}"
         )
 

@@ -43,7 +43,7 @@ numbers that files use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rast
 """
 _WRITE_NUMBERS = "write plain numbers such as 12345.6"
 _CORRECT_CELLS = (
-    "correct the cells (NaN where there is no value), or make the column a pandas category if all are names"
+    "correct these cells (NaN for a missing value), or convert the column to the pandas type category if it holds names"
 )
 _SHOWN = 20
 """Maximum number of names in a message."""

@@ -156,7 +156,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         raise DataError(f"{file.place(error.row)}: {error.problem}; {_remedies(error)}", "columns") from None
     notes = [f"{file.path}: the column {name!r} {what} and is left out" for name, what in left_out.items()]
     notes += [
-        f"{file.path}: the column {name!r} has a different text in every row; if it only names the rows, "
+        f"{file.path}: the column {name!r} has a different text in every row; if it only identifies the rows, "
         f"leave it out with columns: {{{name}: ignore}}"
         for name in signature.names("categorical")
         if _names_every_row(file.frame[name])
@@ -167,7 +167,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         if name not in given and (note := detect_numbers(file.frame[name]).note)
     ]
     notes += [
-        f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is used as numbers; "
+        f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is used as a numeric feature; "
         f"leave it out with columns: {{{name}: ignore}}, or order the rows by it with time: {name}"
         for name in signature.names("numeric")
         if name not in given and (example := _compact_date(file.frame[name]))
@@ -184,7 +184,7 @@ def _remedies(error: ColumnError) -> str:
         return f"leave it out with {ignore}"
     if "where the other" in error.problem:
         return (
-            "correct the cells, add such texts to `missing` if they mean a missing value, or set columns: "
+            "correct the cells; or add these texts to `missing` if they mean a missing value; or set columns: "
             f"{{{error.column}: categorical}} if the numbers are names"
         )
     return f"{error.remedy}, or leave it out with {ignore}"

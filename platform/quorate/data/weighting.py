@@ -44,7 +44,7 @@ class WeightingParams(MemberParams):
     @model_validator(mode="after")
     def _balances_once(self) -> WeightingParams:
         if self.class_weight == "balanced" and self.sampling == "balanced":
-            raise ValueError("class_weight: balanced and sampling: balanced do the same; leave one out")
+            raise ValueError("class_weight: balanced and sampling: balanced serve the same purpose; remove one of them")
         return self
 
 
@@ -100,8 +100,8 @@ def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
         raise ValueError(f"{params.kind} cannot use sample weights ({weights}); {others} can")
     if asked.sampling and not kind.resamples:
         raise ValueError(
-            f"sampling: {params.kind} holds rows out itself, and rows that are drawn twice would be on both sides; "
-            f"use class_weight, or one of {_kinds_that(lambda each: each.resamples)}"
+            f"sampling: {params.kind} splits off validation rows itself, and a row that is drawn twice could be on "
+            f"both sides of this split; use class_weight, or one of {_kinds_that(lambda each: each.resamples)}"
         )
 
 

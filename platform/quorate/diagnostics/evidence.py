@@ -27,8 +27,8 @@ SAMPLE = 2000
 """Maximum number of training rows, over all folds, that the final models predict, to limit the time. An assumption, not
 a measurement."""
 RUNNING = (
-    "the training error is the running error of the last epoch, with augmentation and dropout, and not the error of "
-    "the final weights"
+    "the training error is the mean over the last epoch, during training, with augmentation and dropout; it is not "
+    "the error of the final weights"
 )
 
 Proba = NDArray[np.floating[Any]]
@@ -135,7 +135,7 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
             try:
                 answers[m] = load_member(folder.bundle / place).predict_proba(asked.x)
             except (ValueError, KeyError, OSError, RuntimeError) as error:
-                return TrainingAnswers(note=f"member {member.name} cannot predict ({_short(error)})")
+                return TrainingAnswers(note=f"member {member.name} cannot predict the training rows ({_short(error)})")
             present[m] = True
             proba.setdefault(member.name, []).append(answers[m])
             labels.setdefault(member.name, []).append(asked.y)

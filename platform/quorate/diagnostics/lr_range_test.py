@@ -90,16 +90,16 @@ def sentences(found: RangeTestResult) -> list[str]:
     r, tried = found.reading, f"{format_rate(found.test.rates[0])} to {format_rate(found.test.rates[-1])}"
     if not r.learns or r.suggested is None or r.least is None:
         why = (
-            f"it diverged at {format_rate(r.diverges)}: try a lower --from"
+            f"the loss diverged at {format_rate(r.diverges)}: try a lower --from"
             if r.diverges is not None
-            else "no rate changes it: try a higher --to or more --steps; check labels, standardization and architecture"
+            else "no rate changes the loss: try a higher --to or more --steps; check labels, standardize and arch"
         )
         return [f"the loss did not fall by more than its noise for learning rates from {tried}; {why}"]
     said = [f"suggested: {format_rate(r.suggested)}, a tenth of {format_rate(r.least)}, where the loss is lowest"]
     if r.too_low is not None:
         said.append(f"too low below {format_rate(r.too_low)}: the loss does not change within the test")
     if r.too_high is not None:
-        end = f", and the test ends at {format_rate(r.diverges)}" if r.diverges is not None else ""
+        end = f", and diverges at {format_rate(r.diverges)}, which ends the test" if r.diverges is not None else ""
         said.append(f"too high from {format_rate(r.too_high)}: the loss rises{end}")
     else:
         said.append(f"no learning rate up to {format_rate(found.test.rates[-1])} is too high")
@@ -116,9 +116,13 @@ def own_rate(rate: float, r: RateRange) -> str:
         return own + f"is too low: set lr to {format_rate(r.suggested)}"
     factor = rate / r.suggested
     if factor > _NEAR:
-        return own + f"is {factor:.1f} times the suggestion and not too high: suitable with a schedule that lowers it"
+        return (
+            own + f"is {factor:.1f} times the suggestion, but not too high: use it with a schedule that lowers the rate"
+        )
     if factor < 1 / _NEAR:
-        return own + f"is the suggestion divided by {1 / factor:.1f}: the network learns more slowly than it could"
+        return (
+            own + f"is {1 / factor:.1f} times lower than the suggestion: the network learns more slowly than it could"
+        )
     return own + "is as good as the suggestion"
 
 

@@ -171,8 +171,8 @@ def sentences(memory: OverfitTest) -> Iterator[str]:
     )
     if memory.contradictions:
         yield (
-            f"labels: {memory.contradictions} of these rows are equal to a row with a different label, so no "
-            f"classifier can have an accuracy above {memory.best_possible:.3f}; look for rows with two labels"
+            f"labels: {memory.contradictions} of these rows have a duplicate with another label, so no "
+            f"classifier can have an accuracy above {memory.best_possible:.3f}; correct the labels of the duplicates"
         )
     if not network:
         yield from _of_learners(memory)
@@ -186,23 +186,26 @@ def sentences(memory: OverfitTest) -> Iterator[str]:
             f"epochs; set lr close to that, or run `quorate lr-find`"
         )
     elif memory.others and done.accuracy == 1:
-        yield "all rows are right and the loss still falls: use more --epochs or a higher lr"
+        yield "all rows are predicted correctly and the loss still falls: use more --epochs or a higher lr"
     elif memory.others:
         rates = ", ".join(f"{other.rate:g} (accuracy {other.accuracy:.3f})" for other in memory.others)
-        yield f"learning rate: not the only cause, because these fail too: {rates}"
+        yield f"learning rate: not the only cause, because these rates fail too: {rates}"
         yield (
             "architecture: it may be too small, or lose information from the input (a small `size`, frozen weights, an "
             "unsuitable `standardize`); try a wider one"
         )
-        yield "labels and rows: check some of them (`quorate augment`, or the files); rows may not show their class"
+        yield (
+            "labels and rows: check some of them (`quorate augment`, or the files); the inputs may lack what "
+            "distinguishes the classes"
+        )
 
 
 def _of_learners(memory: OverfitTest) -> Iterator[str]:
     if not memory.contradictions:
         yield (
             f"a member of kind {memory.kind} that cannot separate its own training rows is too simple or too "
-            "regularized for them. This is expected for kinds that average (neighbours, naive Bayes, forests with "
-            "large leaves); for others, regularize less, and check labels and `standardize`"
+            "regularized for them. This is expected for kinds that average over rows (nearest neighbours, naive Bayes, "
+            "forests with large leaves); for other kinds, regularize less, and check labels and `standardize`"
         )
 
 

@@ -50,7 +50,7 @@ def processors() -> Iterator[CheckResult]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else seen
     quota = cpu_quota()
     if quota is not None and quota < usable:
-        fix = f"--set execution.workers={max(1, int(quota))} limits the number of parallel tasks to that"
+        fix = f"limit the number of parallel tasks: --set execution.workers={max(1, int(quota))}"
         yield CheckResult(
             "cores", "note", f"{usable} visible, but this container may use only {quota:g} of them; {fix}"
         )
@@ -70,7 +70,7 @@ def memory() -> Iterator[CheckResult]:
         f"; this container may use only {format_bytes(most)}" if bounded else ""
     )
     if min(most, free) < LEAST_MEMORY:
-        message += "; this is little for Ray, and `--executor local` needs less"
+        message += "; Ray needs more; use `--executor local`, which needs less"
         yield CheckResult("memory", "note", message)
     else:
         yield CheckResult("memory", "ok", message)
@@ -83,8 +83,8 @@ def _shared_memory(most: int) -> CheckResult:
     if room >= wanted:
         return CheckResult(str(_SHARED), "ok", f"{format_bytes(room)} free")
     message = (
-        f"{format_bytes(room)} free, but Ray uses up to {format_bytes(wanted)}: it stores objects in /tmp instead, "
-        "which is slower; in Docker set --shm-size"
+        f"{format_bytes(room)} free, but Ray uses up to {format_bytes(wanted)}, so it stores objects in /tmp, "
+        "which is slower; in Docker, set --shm-size"
     )
     return CheckResult(str(_SHARED), "note", message)
 
@@ -168,6 +168,6 @@ def _threads(cores: int) -> CheckResult:
             "OMP_NUM_THREADS", "problem", f"{given!r} is not a number of threads", "unset OMP_NUM_THREADS"
         )
     if int(given) > cores:
-        message = f"{given} threads on {cores} cores are slower than {cores} threads"
+        message = f"{given} threads are slower than {cores} threads on a machine with {cores} cores"
         return CheckResult("OMP_NUM_THREADS", "problem", message, "unset OMP_NUM_THREADS")
     return CheckResult("OMP_NUM_THREADS", "ok", given)

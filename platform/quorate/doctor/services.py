@@ -22,7 +22,7 @@ SECONDS = 5.0
 PORTS = {
     8000: ("`quorate serve`", "use another --port"),
     5000: ("`quorate ui`", "use another --port"),
-    6379: ("a Ray cluster", "`quorate train` joins it only with --address"),
+    6379: ("a Ray cluster", "`quorate train` uses this cluster only with --address"),
     8265: ("Ray's dashboard", ""),
 }
 """Default ports, the program that uses each of them, and what to do if another process occupies the port."""
@@ -50,7 +50,11 @@ def tracking() -> Iterator[CheckResult]:
 def _sqlite(path: Path) -> CheckResult:
     if not path.exists():
         room = disk("tracking", path.parent)
-        return room if room.level == "problem" else CheckResult("tracking", "ok", f"the first job creates {path}")
+        return (
+            room
+            if room.level == "problem"
+            else CheckResult("tracking", "ok", f"does not exist yet; the first job creates {path}")
+        )
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return CheckResult(
             "tracking", "problem", f"{path} cannot be written", "change its owner, or set MLFLOW_TRACKING_URI"
@@ -61,7 +65,7 @@ def _sqlite(path: Path) -> CheckResult:
     except sqlite3.OperationalError as error:
         return CheckResult("tracking", "note", f"{path} is in use: {error}")
     except sqlite3.DatabaseError as error:
-        fix = "move it away; jobs create a new one, and `quorate sync RUN` sends their runs again"
+        fix = "move the file away; the next job creates a new one, and `quorate sync RUN` sends a run again"
         return CheckResult("tracking", "problem", f"{path} is not a valid database: {error}", fix)
     return CheckResult("tracking", "ok", str(path))
 
@@ -69,8 +73,8 @@ def _sqlite(path: Path) -> CheckResult:
 def _server(uri: str) -> CheckResult:
     shown, later = (
         public(uri),
-        "start it or correct MLFLOW_TRACKING_URI; jobs run without it, and `quorate sync RUN` sends their records "
-        "later",
+        "start the server, or correct MLFLOW_TRACKING_URI; jobs also run without it, and `quorate sync RUN` sends "
+        "their records later",
     )
     host = uri.partition("://")[2].rpartition("@")[2]  # an address can contain a password, which is only for MLflow
     address = f"{uri.partition('://')[0]}://{host.rstrip('/')}/health"
@@ -82,7 +86,7 @@ def _server(uri: str) -> CheckResult:
             return CheckResult(
                 "tracking", "note", f"{shown} answers and requires credentials (MLFLOW_TRACKING_USERNAME, _PASSWORD)"
             )
-        return CheckResult("tracking", "problem", f"{shown} answers {error.code} at /health", later)
+        return CheckResult("tracking", "problem", f"{shown}/health returns the HTTP status {error.code}", later)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return CheckResult("tracking", "problem", f"{shown} does not answer: {reason}", later)
@@ -108,16 +112,16 @@ def ray_token() -> Iterator[CheckResult]:
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(given) if given else token_path()
     if path is None:
-        message = "the home folder is missing or cannot be written; each command on Ray creates its own token"
+        message = "the home folder is missing or cannot be written; each command that starts Ray creates its own token"
         yield CheckResult("Ray's token", "note", message)
         return
     try:
         mode = path.stat().st_mode & 0o777
     except FileNotFoundError:
-        yield CheckResult("Ray's token", "ok", f"the first job on Ray creates {path}")
+        yield CheckResult("Ray's token", "ok", f"does not exist yet; the first job on Ray creates {path}")
         return
     if mode & 0o077:
-        message = f"{path} has mode {mode:04o}: other users can read it and run code on your Ray"
+        message = f"{path} has mode {mode:04o}: other users can read the token and run code on your Ray"
         yield CheckResult("Ray's token", "problem", message, f"chmod 600 {path}")
     else:
         yield CheckResult("Ray's token", "ok", f"{path} has mode {mode:04o}")

@@ -80,8 +80,8 @@ def torch_and_gpus() -> Iterator[CheckResult]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        message = f"torch did not import and count its GPUs within {IMPORT_SECONDS:.0f} s"
-        yield CheckResult("torch", "problem", message, "check whether nvidia-smi answers, and how fast this disk is")
+        message = f"importing torch and counting its GPUs took more than {IMPORT_SECONDS:.0f} s"
+        yield CheckResult("torch", "problem", message, "check whether nvidia-smi works, and how fast this disk is")
         return
     if done.returncode != 0:
         if done.returncode < 0:
@@ -89,7 +89,7 @@ def torch_and_gpus() -> Iterator[CheckResult]:
         else:
             ended = f"it ended with code {done.returncode}"
         last = (done.stderr.strip().splitlines() or [ended])[-1]
-        fix = "install torch and torchvision of one release from one index, then timm"
+        fix = "install matching releases of torch and torchvision from the same package index, then timm"
         yield CheckResult("torch", "problem", f"torch, torchvision and timm cannot be imported together: {last}", fix)
         return
     found = json.loads(done.stdout.splitlines()[-1])

@@ -91,9 +91,9 @@ def assemble(
         combination = single_member(member=best.member, members=len(proba), calibration=calibration)
         named = NAMES[objective]
         reason = (
-            f"the cross-fitted {named} of {combiner.params.kind}, {combiner_loss:.6g}, is worse than the "
-            f"{best.loss:.6g} of {names[best.member]} {'calibrated' if best.tempered else 'uncalibrated'} "
-            "and alone, so that member is the ensemble"
+            f"the cross-fitted {named} of {combiner.params.kind}, {combiner_loss:.6g}, is worse than that "
+            f"of the {'calibrated' if best.tempered else 'uncalibrated'} member {names[best.member]} alone, "
+            f"{best.loss:.6g}, so the ensemble is this member"
         )
     return Assembly(
         combination=combination,
@@ -118,9 +118,9 @@ def _counting_rows(mask: Mask, y: Labels, names: Sequence[str], learnable: Mask 
     counting: Mask = rows & learnable
     if np.count_nonzero(counting) < 2:
         raise ValueError(
-            f"too few rows to combine the members: of the {np.count_nonzero(rows)} rows that all members cover, "
-            f"{np.count_nonzero(counting)} have a class that was in the training rows of their fold; change "
-            "validation.folds or the seed, or add rows of these classes"
+            f"too few rows to combine the members: only {np.count_nonzero(counting)} of the "
+            f"{np.count_nonzero(rows)} rows that all members have predicted have a class that their fold was trained "
+            "on, but at least 2 are required; change validation.folds or the seed, or add rows of the rare classes"
         )
     return counting
 
@@ -130,14 +130,14 @@ def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:
     if np.count_nonzero(rows) < 2:
         covered = ", ".join(f"{name} {count}" for name, count in zip(names, mask.sum(axis=1), strict=True))
         raise ValueError(
-            f"too few rows to combine the members: {np.count_nonzero(rows)} rows are covered by all of them; "
-            f"rows covered, of {len(y)}: {covered}"
+            f"too few rows to combine the members: all of them have predicted only "
+            f"{np.count_nonzero(rows)} of the {len(y)} rows, but at least 2 are required; rows by member: {covered}"
         )
     lost = np.setdiff1d(y, y[rows])
     if lost.size:
         raise ValueError(
-            f"the {np.count_nonzero(rows)} rows that all members cover include no row of class "
-            f"{', '.join(map(str, lost))}; leave out the members with missing folds or train those folds"
+            f"the {np.count_nonzero(rows)} rows that all members have predicted include no row of class "
+            f"{', '.join(map(str, lost))}; train the missing folds, or leave out the members that lack them"
         )
     return rows
 

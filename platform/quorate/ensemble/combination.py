@@ -83,7 +83,7 @@ class Combination:
         """Return the members to use, and their weights."""
         here = np.ones(len(self.weights), dtype=bool) if present is None else np.asarray(present, dtype=bool)
         if not here.any():
-            raise ValueError("no member is present: an ensemble needs at least one to predict")
+            raise ValueError("no member is available: an ensemble needs at least one to predict")
         weights = np.where(here, self.weights, 0.0)
         if not weights.any():
             weights = here.astype(np.float64)

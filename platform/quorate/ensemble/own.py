@@ -49,7 +49,10 @@ def _of_function(kind: str, function: Any) -> type[Combiner[KindParams]]:
                 or (weights < 0).any()
                 or not weights.any()
             ):
-                raise OwnCodeError(f"{kind} gave {weights}; a weight >= 0 for each of {len(proba)} members is needed")
+                raise OwnCodeError(
+                    f"{kind} returned the weights {weights}; it must return a weight >= 0 for each of the {len(proba)} "
+                    "members"
+                )
             combination = Combination(kind, weights / weights.sum(), calibrations)
             return with_final_calibration(combination, proba=proba, y=y)
 

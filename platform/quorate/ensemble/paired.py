@@ -36,7 +36,7 @@ def paired_difference(
     both = ~np.isnan(first) & ~np.isnan(second)
     pairs = (first - second)[both]
     if pairs.size < 2:
-        raise ValueError(f"only {pairs.size} rows are covered by both")
+        raise ValueError(f"only {pairs.size} rows have a loss in both; at least 2 are required")
     error = standard_error(pairs, groups=None if groups is None else groups[both])
     return Difference(float(pairs.mean()), error, int(pairs.size))
 

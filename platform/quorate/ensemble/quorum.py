@@ -56,5 +56,6 @@ def check_quorum(*, counted: Mask, need: int, names: Sequence[str]) -> None:
         return
     missing = ", ".join(name for name, counts in zip(names, counted, strict=True) if not counts) or "none"
     raise QuorumError(
-        f"no quorum: {present} of {len(names)} members cover enough folds and {need} are needed; missing: {missing}"
+        f"no quorum: only {present} of {len(names)} members have enough folds, but {need} are required; missing: "
+        f"{missing}"
     )

@@ -127,7 +127,7 @@ def open_executor(
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
     if place.starts_ray and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
-        say("the budget is short: the members are trained in this process, without Ray")
+        say("the budget is short, so the members are trained in this process, without Ray")
         place.stay_in_this_process()
     executor = place.executor()
     if budget is not None:
@@ -253,8 +253,8 @@ def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Exec
     return (
         f"the budget of {format_duration(budget.seconds)} is too short: the quorum (one fold of {need} of the "
         f"{len(plan.labels)} members) needs about {for_quorum}, and the smallest ensemble ({what}) about "
-        f"{in_all(work.estimates.least_seconds(quickest))}; finished work is kept, so start again with a longer budget "
-        "to continue"
+        f"{in_all(work.estimates.least_seconds(quickest))}; finished work is kept, so start the job again with a "
+        "longer budget to continue"
     )
 
 
@@ -314,7 +314,7 @@ def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[U
         lacking = [task.fold + 1 for task in plan.of(label) if there.folds[task.fold] and task not in done]
         folds = f"fold{'s' if len(lacking) > 1 else ''} {ranges(lacking)}"
         yield UncountedMember(
-            member=label, reason=f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"
+            member=label, reason=f"which has {len(done)} of {len(there.folds)} folds (missing: {folds})"
         )
 
 

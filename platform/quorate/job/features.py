@@ -155,7 +155,7 @@ def _weights(backbone: Backbone, plan: Plan) -> bytes:
         return prepare(backbone, images.shape)
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        advice = "; download them on a machine that reaches the hub, and name the file in weights" * (
+        advice = "; download them on a machine with access to the hub, and set weights to the file" * (
             backbone.weights == "hub"
         )
         raise BackboneError(

@@ -27,7 +27,10 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
     if too_large:
         raise job.error(
             *(
-                (("members", name), f"requires {resources}, more than any node has; lower cpus, gpus or memory")
+                (
+                    ("members", name),
+                    f"requires {resources}, which is more than any node has; lower cpus, gpus or memory",
+                )
                 for name, resources in too_large.items()
             )
         )

@@ -113,7 +113,7 @@ def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production
     note = ""
     if best is not None:
         note = f"each member predicts with its best {best} of {len(folds)} fold models; weights, temperatures and "
-        note += "conformal sets are those of all folds"
+        note += "conformal sets were fitted with all folds"
     return Production(fits, work.tests, note)
 
 
@@ -147,14 +147,16 @@ def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, lab
             fits[label] = [work.fits[task.key]]
         else:
             failed.append(label)
-    note = "each member is trained again on all rows; weights, temperatures and conformal sets are those of the folds"
+    note = (
+        "each member is trained again on all rows; weights, temperatures and conformal sets were fitted with the folds"
+    )
     if stopping:
         note += (
-            f"; {', '.join(stopping)} stopped early by rows that they learned from, because their epochs cannot be set "
-            "to those of the folds (vary, or a schedule that needs more)"
+            f"; early stopping of {', '.join(stopping)} used rows of their own training set, because their number of "
+            "epochs cannot be set to that of the folds (`vary`, or a schedule that needs more epochs)"
         )
     if failed:
-        note += f"; the refits of {', '.join(failed)} failed, so these keep their fold models"
+        note += f"; the refits of {', '.join(failed)} failed, so these members keep their fold models"
     return Production(fits, {**before.tests, **work.tests}, note)
 
 

@@ -178,7 +178,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _say_waiting(console: Console, holder: str) -> None:
-    line = f"{holder} runs the same job in the same store; waiting for it to end"
+    line = f"{holder} is running the same job with the same store; waiting until it ends"
     console.print(line, style="yellow", markup=False, highlight=False)
 
 

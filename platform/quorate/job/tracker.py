@@ -32,9 +32,9 @@ COSTS = ("fit_seconds", "predict_ms", "size_mb")
 """Additive metrics of members: the ensemble's value is the sum over the members with weight."""
 
 _METRICS = """
-- `oof_…`: scores on the training rows, each row predicted by models that were not trained on it (out of fold).
+- `oof_…`: scores on the training rows; each row is predicted by models that were not trained on it (out of fold).
 - `test_…`: scores on the test rows. `nll` is the log-loss, `ece` the calibration error, `brier` the Brier score.
-- `weight`: the share in the ensemble; the ensemble does not use a member of weight 0.
+- `weight`: the member's weight in the ensemble; a member with weight 0 is not used.
 - `worth_nll`: how much higher the ensemble's out-of-fold log-loss is without the member, with its standard error.
 - `fit_seconds`, `predict_ms`, `size_mb`: training time, milliseconds per predicted row, and size of the files of all
   models together (one model per fold); those of the ensemble are the sums over its members with weight above 0.

@@ -237,8 +237,9 @@ class AttemptHistory:
         for epoch, figures in enumerate(event.history, start=1):
             if epoch in before and (found := difference(before[epoch], figures)) is not None:
                 message = (
-                    f"two attempts do not agree: in epoch {epoch}, {found}; memory was overwritten in one of them, "
-                    "so neither is kept; start the job again, and try another version of torch if this happens again"
+                    f"two attempts at this task differ: in epoch {epoch}, {found}; one of them was corrupted in "
+                    "memory, so neither is kept; start the job again, and try another version of torch if this happens "
+                    "again"
                 )
                 return Failed(event.task, 1, "diverged", message)
         return event

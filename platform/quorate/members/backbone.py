@@ -57,7 +57,7 @@ class Backbone(Spec):
     @classmethod
     def _is_in_timm(cls, arch: str) -> str:
         if not arch.startswith(_FAMILY) or arch == _FAMILY:
-            raise ValueError(f"features must come from a network of timm, and {arch!r} is none: write timm/NAME")
+            raise ValueError(f"features requires a network of timm, but {arch!r} is not one; write timm/NAME")
         ARCHS.get(arch).Params(kind=arch)
         return arch
 
@@ -100,7 +100,7 @@ def check_backbone(backbone: Backbone, signature: Signature) -> Signature:
     Raises `ValueError` if the backbone cannot take such rows, or if the weights belong to another architecture.
     """
     if signature.kind == "table":
-        raise ValueError(f"features is for images, and these are {signature}; leave it out")
+        raise ValueError(f"features works only with images, but the data are {signature}; remove it")
     width = trial(backbone, signature.shape).width
     if isinstance(backbone.weights, Path):
         prepare(backbone, signature.shape)
@@ -128,7 +128,7 @@ def trial(backbone: Backbone, shape: tuple[int, int, int]) -> Trial:
             continue
         raise ValueError(
             f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]} ({reason}); "
-            f"it takes {size}x{size}, so write size: {size}"
+            f"it takes {size}x{size}, so set size: {size}"
         )
     raise ValueError(f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]}: {reason}")
 
@@ -232,7 +232,7 @@ def _trial(arch: str, shape: tuple[int, int, int]) -> Trial:
         warnings.simplefilter("ignore")
         profile = Profile.measure(pass_one_row)
     if vector.ndim != 2 or not vector.shape[1]:
-        raise ValueError(f"it gives {tuple(vector.shape)} instead of a vector")
+        raise ValueError(f"its output has the shape {tuple(vector.shape)} instead of (1, D)")
     return Trial(int(vector.shape[1]), profile)
 
 

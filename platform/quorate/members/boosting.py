@@ -77,7 +77,9 @@ class PackageParams(BoostingParams):
     def _package_is_there(self) -> PackageParams:
         if importlib.util.find_spec(self.kind) is None:
             command = how_to_install("boosting", self.kind)
-            raise ValueError(f"kind: {self.kind} needs the package {self.kind} of the extra boosting: {command}")
+            raise ValueError(
+                f"kind: {self.kind} requires the package {self.kind}, which the extra boosting installs: {command}"
+            )
         return self
 
 

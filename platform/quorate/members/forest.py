@@ -69,4 +69,4 @@ def check_tree(tree: Any, *, features: int) -> None:
     inside = (left > nodes) & (left < tree.node_count) & (right > nodes) & (right < tree.node_count)
     split = (tree.feature >= 0) & (tree.feature < features)
     if tree.node_count < 1 or not ((leaf & (right == -1)) | (inside & split)).all():
-        raise ValueError("the saved forest is inconsistent: a tree points outside its nodes or features")
+        raise ValueError("the saved forest is inconsistent: a tree refers to nodes or features that do not exist")

@@ -79,7 +79,7 @@ def check_boosting(model: HistGradientBoostingClassifier, *, width: int) -> None
     for k, categorical in enumerate(model._bin_mapper.is_categorical_):
         known = model._bin_mapper.bin_thresholds_[k]
         if categorical and not ((known >= 0) & (known < 256)).all():
-            raise ValueError("the saved boosting is inconsistent: it has a category beyond 255")
+            raise ValueError("the saved boosting is inconsistent: it has a category code above 255")
     trees = [tree for round_ in model._predictors for tree in round_]
     if any(len(round_) != len(model._baseline_prediction.T) for round_ in model._predictors):
         raise ValueError("the saved boosting is inconsistent: a round does not have one tree per class")
@@ -92,11 +92,11 @@ def _check_preparation(model: Any, *, width: int) -> None:
     if model._preprocessor is not None:
         _, prepare, _ = model._preprocessor.transformers_[1]
         if not isinstance(prepare.func, functools.partial) or prepare.func.func is not check_array:
-            raise ValueError("the saved boosting is inconsistent: its columns are not prepared by scikit-learn")
+            raise ValueError("the saved boosting is inconsistent: scikit-learn did not prepare its columns")
     shape = np.shape(model._preprocess_X(np.zeros((1, width), np.float32), reset=False))
     flags = model._bin_mapper.is_categorical_
     if shape != (1, width) or np.shape(flags) != (width,) or len(model._bin_mapper.bin_thresholds_) != width:
-        raise ValueError("the saved boosting is inconsistent: it is made for other columns")
+        raise ValueError("the saved boosting is inconsistent: it was trained on other columns")
 
 
 def check_nodes(nodes: NDArray[np.void], sets: NDArray[np.uint32], *, features: int) -> None:
@@ -107,4 +107,6 @@ def check_nodes(nodes: NDArray[np.void], sets: NDArray[np.uint32], *, features: 
     split = inside & (nodes["feature_idx"] >= 0) & (nodes["feature_idx"] < features)
     categories = (nodes["is_categorical"] == 0) | (nodes["bitset_idx"] < len(sets))
     if len(nodes) < 1 or sets.shape[1:] != (8,) or not ((nodes["is_leaf"] != 0) | (split & categories)).all():
-        raise ValueError("the saved boosting is inconsistent: a tree points outside its nodes, features or sets")
+        raise ValueError(
+            "the saved boosting is inconsistent: a tree refers to nodes, features or category sets that do not exist"
+        )

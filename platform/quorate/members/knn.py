@@ -45,6 +45,10 @@ class Knn(Learner):
         model, rows = self.model, len(self.model._fit_X)
         labels = model._y
         if model._fit_X.shape[1:] != (self.features.width,) or labels.shape != (rows,):
-            raise ValueError("the saved neighbours are inconsistent: their rows do not match")
+            raise ValueError(
+                "the saved nearest-neighbour model is inconsistent: its arrays differ in their numbers of rows"
+            )
         if not 1 <= model.n_neighbors <= rows or not ((labels >= 0) & (labels < len(model.classes_))).all():
-            raise ValueError("the saved neighbours are inconsistent: they point outside their rows or classes")
+            raise ValueError(
+                "the saved nearest-neighbour model is inconsistent: it refers to rows or classes that do not exist"
+            )

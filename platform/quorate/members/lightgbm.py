@@ -101,7 +101,9 @@ def check_text(text: str, *, features: int, classes: int) -> None:
     expected = {"num_class": per_round, "num_tree_per_iteration": per_round, "max_feature_idx": features - 1}
     wrong = any(head.get(name) != str(value) for name, value in expected.items())
     if wrong or not all(_is_sound(body, features=features) for body in bodies):
-        raise ValueError("the saved LightGBM model is inconsistent: a tree points outside its nodes or features")
+        raise ValueError(
+            "the saved LightGBM model is inconsistent: a tree refers to nodes or features that do not exist"
+        )
 
 
 def _is_sound(tree: dict[str, str], *, features: int) -> bool:

@@ -141,7 +141,7 @@ class NetParams(WeightingParams):
     def _is_a_backbone_itself(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and "features" in given:
             raise ValueError(
-                "features: is for scikit-learn's members; a network is one itself: write arch: timm/NAME with weights:"
+                "features is for members that are not networks; for a network, set arch: timm/NAME and weights: instead"
             )
         return given
 
@@ -154,23 +154,25 @@ class NetParams(WeightingParams):
             )
         if self.early_stopping and (self.swa or self.snapshots > 1):
             several = "swa" if self.swa else "snapshots"
-            raise ValueError(f"{several} needs all epochs, but early_stopping can end before; leave out one of them")
+            raise ValueError(
+                f"{several} needs all epochs, but early_stopping can end the training before; remove one of them"
+            )
         if self.snapshots > 1 and (
             not isinstance(self.schedule, CosineParams) or self.schedule.cycles != self.snapshots
         ):
             raise ValueError(
-                f"snapshots: {self.snapshots} are taken at the ends of cycles; leave schedule out, or write "
+                f"snapshots: {self.snapshots} are taken at the ends of cycles; remove schedule, or write "
                 f"{{kind: cosine, cycles: {self.snapshots}}}"
             )
         if self.mc_dropout and not self.dropout:
-            raise ValueError("mc_dropout averages over dropped units, but dropout is 0; set dropout, such as 0.2")
+            raise ValueError("mc_dropout requires dropout, but dropout is 0; set it, for example to 0.2")
         if isinstance(self.weights, Path) and not self.weights.is_file():
             raise ValueError(f"weights: {self.weights} is not a file")
         for part in (self.optimizer, self.schedule):
             if isinstance(part, TimedParams):
                 part.check_epochs(self.epochs)
         if self.weights is not None and self.init.kind != "default":
-            raise ValueError(f"init: {self.init.kind} would overwrite the loaded weights; leave out one of them")
+            raise ValueError(f"init: {self.init.kind} would overwrite the loaded weights; remove one of them")
         if self.weights == "hub" and not ARCHS.get(self.arch.kind).loads_weights:
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
@@ -183,7 +185,7 @@ class NetParams(WeightingParams):
         narrow = kind is not None and PRETRAININGS.get(kind).convolutional
         if narrow and not ARCHS.get(self.arch.kind).convolutional:
             raise ValueError(
-                f"pretrain: {kind} is for convolutional architectures, and {self.arch.kind!r} is none; "
+                f"pretrain: {kind} requires a convolutional architecture, but {self.arch.kind!r} is not one; "
                 "choose pretrain: autoencoder"
             )
         if self.finetune is not None:
@@ -193,7 +195,8 @@ class NetParams(WeightingParams):
             if self.layer_decay < 1 and self.finetune.freeze == "none" and self.finetune.backbone_lr < 1:
                 raise ValueError(
                     f"layer_decay: {self.layer_decay:g} and finetune.backbone_lr: {self.finetune.backbone_lr:g} would "
-                    "both lower the learning rate below the head; leave out layer_decay, or set backbone_lr to 1"
+                    "both lower the learning rate of the layers below the head; remove layer_decay, or set backbone_lr "
+                    "to 1"
                 )
         return self
 
@@ -216,16 +219,17 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
     if signature.kind not in ARCHS.get(params.arch.kind).takes:
         names = [f"{name}NAME" if name.endswith("/") else name for name in ARCHS.names()]
         fitting = [name for name in names if signature.kind in ARCHS.get(name).takes]
-        raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
+        raise ValueError(f"arch {params.arch.kind} does not accept {signature}; choose {' or '.join(fitting)}")
     check_scheme(params.standardize, signature)
     if params.standardize == "pca" and signature.kind == "image" and ARCHS.get(params.arch.kind).convolutional:
         raise ValueError(
-            f"standardize: pca leaves no image for {params.arch.kind}; choose zca, which keeps pixels in their places"
+            f"standardize: pca does not preserve the image, which {params.arch.kind} needs; choose zca, which "
+            "preserves it"
         )
     if signature.kind == "table":
         for name in ("size", "weights", "augment", "tta", "pretrain", "finetune"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
-                raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
+                raise ValueError(f"{name} works only with images, but the data are {signature}; remove it")
     else:
         check_augment(params, signature)
         _check_start(params, signature)

@@ -115,14 +115,14 @@ def _loading_requirements(found: type, folder: Path, *, package: str, kind: str)
     if not issubclass(found, Learner):
         return needed | {"reason": "its class saves and loads itself"}
     if any(getattr(found, name) is not getattr(Learner, name) and not _same(found, name) for name in _LEARNER_LOADS):
-        return needed | {"reason": "its class loads or predicts in its own way"}
+        return needed | {"reason": "its class has its own methods to load or predict"}
     unknown = untrusted_types(folder)
     if not unknown:
         return {"loader": LOADER}
     if beyond := sorted(set(unknown) - set(found.trusted)):
         raise OwnCodeError(
-            f"the model of {kind} holds {', '.join(beyond)}, which a bundle would not load; name what is to be trusted "
-            f"in the attribute `trusted` of {kind}, or build the model of scikit-learn's own parts"
+            f"the model of {kind} holds {', '.join(beyond)}, which a bundle would not load; list the classes to trust "
+            f"in the attribute `trusted` of {kind}, or build the model from scikit-learn's own parts"
         )
     return needed | {"reason": f"its model holds {', '.join(unknown)}"}
 

@@ -65,7 +65,7 @@ _SEARCH_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_t
 """Types that are rejected because their compiled code follows indices without a check."""
 _BRUTE = "set its algorithm to brute, which searches without a tree"
 _OTHER_WAYS = (
-    "name what is to be trusted in the attribute `trusted` of a function or class of yours, or build the model of "
+    "list the classes to trust in the attribute `trusted` of your own function or class, or build the model from "
     "scikit-learn's own parts"
 )
 
@@ -133,7 +133,7 @@ def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -
                 break
     if not hasattr(trial, "predict_proba"):
         raise UserError(
-            f"{name} has no predict_proba; take a classifier that has one, or put it into "
+            f"{name} has no predict_proba; use a classifier that has it, or wrap this one in "
             "sklearn.calibration.CalibratedClassifierCV"
         )
     try:

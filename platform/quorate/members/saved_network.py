@@ -73,7 +73,7 @@ def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
             continue
         if difference <= MOST_DIFFERENCE:
             return OnnxExport(content, difference)
-        reasons.append(f"its probabilities differ by {difference:.1g} as ONNX")
+        reasons.append(f"the probabilities of its ONNX export differ by {difference:.1g}")
     return OnnxExport(None, np.inf, reasons[-1])
 
 
@@ -113,7 +113,7 @@ class _Session:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise UserError(
-                f"a network in it is ONNX, and {error.name} is not installed: {how_to_install('onnx')}"
+                f"it contains a network as ONNX, but {error.name} is not installed: {how_to_install('onnx')}"
             ) from None
 
         options = onnxruntime.SessionOptions()

@@ -40,7 +40,9 @@ class SklearnParams(LearnerParams):
     @model_validator(mode="after")
     def _is_a_classifier(self) -> SklearnParams:
         if not isinstance(self.estimator.get(CLASS), str):
-            raise ValueError("estimator: the key 'class' is missing, such as sklearn.neural_network.MLPClassifier")
+            raise ValueError(
+                "estimator: the key 'class' is missing; set it, e.g. to sklearn.neural_network.MLPClassifier"
+            )
         if not is_classifier(build(self.estimator, seed=0)):
             raise ValueError(f"estimator: {self.estimator[CLASS]} is not a classifier")
         return self

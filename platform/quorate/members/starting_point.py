@@ -76,7 +76,7 @@ def _check_weights(arch: KindParams, shape: ImageShape, path: Path, changed: int
         try:
             _start(kind, arch, shape, read_weights(path))
         except ValueError as error:
-            raise WeightsError(f"{path.name} is of another architecture: {error}") from None
+            raise WeightsError(f"{path.name} contains weights of another architecture: {error}") from None
 
 
 def _start(kind: Any, arch: KindParams, shape: ImageShape, weights: dict[str, torch.Tensor]) -> None:

@@ -56,7 +56,9 @@ class Svm(Learner):
         machine = SVC(C=p.C, kernel=p.kernel, gamma=p.gamma, degree=p.degree, cache_size=500, random_state=seed)
         folds = min(p.calibration_folds, int(np.bincount(y)[np.unique(y)].min()))
         if folds < 2:
-            raise ValueError("a class has one row in this fold; the SVM's calibration requires two of each class")
+            raise ValueError(
+                "a class has only one training row in this fold, but the SVM's calibration requires two per class"
+            )
         return CalibratedClassifierCV(machine, method=p.calibration, cv=folds, ensemble=False)
 
     def check(self) -> None:
@@ -68,9 +70,13 @@ class Svm(Learner):
                 classes - 1,
                 vectors[0],
             ):
-                raise ValueError("the saved SVM is inconsistent: its support vectors and coefficients do not match")
+                raise ValueError(
+                    "the saved SVM is inconsistent: the numbers of support vectors and coefficients differ"
+                )
             if machine._intercept_.shape != (classes * (classes - 1) // 2,):
-                raise ValueError("the saved SVM is inconsistent: it needs an intercept for each pair of classes")
+                raise ValueError("the saved SVM is inconsistent: it does not have one intercept per pair of classes")
             counts = machine._n_support
             if counts.shape != (classes,) or int(counts.sum()) != vectors[0] or (counts < 0).any():
-                raise ValueError("the saved SVM is inconsistent: its counts of support vectors do not add up")
+                raise ValueError(
+                    "the saved SVM is inconsistent: its counts of support vectors do not add up to their number"
+                )

@@ -117,7 +117,9 @@ def check_json(content: Any, *, features: int, classes: int) -> None:
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"the saved XGBoost model is inconsistent: {error!r}") from None
     if not sound:
-        raise ValueError("the saved XGBoost model is inconsistent: a tree points outside its nodes or features")
+        raise ValueError(
+            "the saved XGBoost model is inconsistent: a tree refers to nodes or features that do not exist"
+        )
 
 
 def _rounds_are_sound(model: Any, *, groups: int) -> bool:

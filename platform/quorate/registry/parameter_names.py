@@ -82,7 +82,7 @@ def unknown_key_message(key: str, model: type[BaseModel], given: Collection[Any]
     if key in others or key in fields:
         field = others.get(key, key)
         twin = next(name for name in given if name != key and field_named(model, str(name)) == field)
-        return f"{key!r} and {twin!r} are names of one parameter; keep one of them"
+        return f"{key!r} and {twin!r} are two names of the same parameter; keep one of them"
     return f"unknown key {key!r}{_suggestion(key, fields, list(others))} (valid keys: {', '.join(fields)})"
 
 

@@ -19,7 +19,7 @@ def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
     """The lines for the `budget` of a leaderboard; `run` is the name of the run."""
     lines = [f"budget {format_duration(part.seconds)}, used {format_duration(part.used_seconds)}"]
     if below := part.below_quorum:
-        lines.append(f"  below the quorum: {below.members} of {below.needed} members were ready in time")
+        lines.append(f"  below the quorum: members ready in time: {below.members}; required: {below.needed}")
     if left_out := [f"{label} {_folds(tasks)}" for label, tasks in _by_member(part.out_of_time)]:
         lines.append("  no time for: " + ", ".join(left_out))
     if stopped := part.stopped_early:
@@ -27,11 +27,11 @@ def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
     lines += [f"  not in the ensemble: {row.member}, {row.reason}" for row in part.not_counted]
     if part.rows < part.of_rows:
         folds = f"{part.folds} of {part.of_folds} folds, " if part.folds is not None else ""
-        lines.append(f"  combined on {folds}{part.rows:,} of {part.of_rows:,} rows")
+        lines.append(f"  the combination was fitted on {folds}{part.rows:,} of {part.of_rows:,} rows")
     if untested := part.untested:
         lines.append(
-            f"  no time for the test rows: {', '.join(untested)}; `quorate evaluate DATA --run {run}` or a start "
-            "without a budget computes them"
+            f"  no time to predict the test rows: {', '.join(untested)}; run `quorate evaluate DATA --run {run}`, or "
+            "start the job again without a budget"
         )
     lines += [f"  {_LEFT_OUT[what].format(run=run)}" for what in part.left_out]
     if left_out or stopped:

@@ -121,7 +121,7 @@ def selection(e: Evidence) -> Finding | None:
     """Train-dev error minus validation error. Early stopping and weights were chosen on the validation rows."""
     if e.train_dev is None or e.valid is None:
         return None
-    advice = "choices overfit the validation rows: use more of them (folds, repeats), or make fewer choices"
+    advice = "choices overfit the validation rows: use more validation rows (folds, repeats), or make fewer choices"
     base, against = _above(e, e.valid, "validation")
     return _gap("selection", e, minus(e.train_dev, base), "train-dev", against, advice)
 
@@ -133,7 +133,7 @@ def mismatch(e: Evidence) -> Finding | None:
     if e.test is None or like is None:
         return None
     advice = (
-        "training and test rows differ: look at the mistakes (`quorate evaluate`), train on rows like the test rows"
+        "training and test rows differ: look at the mistakes (`quorate evaluate`), and train on rows like the test rows"
     )
     if e.train_dev is None:
         advice += "; or choices overfit the validation rows: `validation: {train_dev: 0.1}` distinguishes the two"
@@ -152,15 +152,15 @@ def spread(e: Evidence) -> Finding | None:
         return None
     statistic = float((rows * (errors - common) ** 2).sum() / (common * (1 - common)))
     differ = statistic > float(chi2.ppf(0.95, len(rows) - 1))
-    sentence = f"folds have errors from {_percent(errors.min())} to {_percent(errors.max())}, " + (
-        "more different than chance explains" if differ else "no more different than chance explains"
+    sentence = f"the errors of the folds range from {_percent(errors.min())} to {_percent(errors.max())}, " + (
+        "which is more than chance explains" if differ else "which chance can explain"
     )
     return Finding("spread", differ, None, sentence, against_spread(e.recipe) if differ else "")
 
 
 _NEXT = {
     "still falling": "more `epochs`, or a higher `lr`",
-    "overfitting": "`early_stopping`, which restores the best epoch; then the advice against variance",
+    "overfitting": "`early_stopping`, which restores the best epoch; then follow the advice against variance",
     "unsteady": "a lower `lr`, a larger `batch_size`, or a schedule that ends with a low learning rate",
     "not learning": "`quorate lr-find`, then `quorate overfit`",
 }

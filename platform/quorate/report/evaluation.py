@@ -52,7 +52,7 @@ def differences(found: Mapping[str, Any]) -> str:
     for name in ("accuracy", "nll"):
         figure = Figure(**found[name])
         if figure.low is None:
-            said.append(f"{NAMES[name]} {figure.value:+.4f} (interval unknown: one group of rows)")
+            said.append(f"{NAMES[name]} {figure.value:+.4f} (no interval: all rows belong to one group)")
             continue
         noise = " (within the noise)" if figure.holds_zero else ""
         said.append(f"{NAMES[name]} {figure.value:+.4f} [{figure.low:+.4f}, {figure.high:+.4f}]{noise}")

@@ -49,7 +49,7 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     whats = {"ensemble": "teacher", "student": found["student"]["kind"], "plain": "labels only"}
     rows = [{**row, "what": whats.get(row["name"], "best member")} for row in found["compared"]]
     splits = {"held_out": "held out", "test": "test"}
-    title = f"{found['run']}: {training['rows']:,} rows trained on, {training['held_out']:,} held out"
+    title = f"{found['run']}: trained on {training['rows']:,} rows, {training['held_out']:,} held out"
     yield comparison(rows, splits, bold="student", title=title)
     own, whole = size["student"], size["ensemble"]
     yield Text(
@@ -85,9 +85,10 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     choice, size = found["choice"], found["size"]
     if any(len(fold["taken"]) > 1 for fold in found["folds"]):
         yield Text(
-            f"the log-loss of the soup is {_less(choice['gain_on_choice'])} than that of the best member on the "
-            f"rows that it was chosen on, and {_less(choice['gain_on_estimate'])} on the other rows; the difference, "
-            f"{choice['optimism']:+.4f}, is the optimism of the choice"
+            "compared with the best member, the log-loss of the soup is "
+            f"{_less(choice['gain_on_choice'])} on the rows that were used to choose it, and "
+            f"{_less(choice['gain_on_estimate'])} on the other rows; the difference, {choice['optimism']:+.4f}, is the "
+            "optimism of the choice"
         )
     else:
         yield Text("no average was as good as the best member alone, so the soup is that member", style="yellow")
@@ -110,11 +111,11 @@ def _kept(kept: Mapping[str, Any], splits: Mapping[str, str]) -> str:
     shares = {said: kept[name] for name, said in (("accuracy", "accuracy"), ("nll", "log-loss"))}
     gained = {said: share for said, share in shares.items() if share is not None}
     if not gained:
-        return f"{rows} the ensemble gains nothing over the plain network: training on the labels only is as good"
+        return f"{rows}, the ensemble is not better than the plain network: training on the labels only is as good"
     parts = [f"{max(share, 0):.0%} of the gain in {said}" for said, share in gained.items()]
     worse = [said for said, share in gained.items() if share < 0]
     warning = f"; its {' and '.join(worse)} is worse than that of the plain network" if worse else ""
-    return f"{rows} the student keeps {' and '.join(parts)} of the ensemble over the plain network{warning}"
+    return f"{rows}, the ensemble is better than the plain network; the student keeps {' and '.join(parts)}{warning}"
 
 
 def _number(value: float | None) -> str:

@@ -66,7 +66,8 @@ def _offer(found: PruningPath) -> str:
     free = [step for step in found.steps[1:] if step.change.nll <= Z * step.change.nll_error < math.inf]
     if not free:
         return (
-            "every member improves the ensemble beyond the noise; --members, --max-latency or --loss remove some anyway"
+            "every member improves the ensemble beyond the noise; to remove some anyway, use --members, --max-latency "
+            "or --loss"
         )
     least = min(free, key=lambda step: step.cost)
     gone = [name for m, name in enumerate(found.names) if m not in least.left]

@@ -30,7 +30,7 @@ class Remedy:
 
 
 _PIXELS = "train on the features of a frozen network (`features: timm/NAME`)"
-_BOOSTED = "`patience`, which stops at the lowest held-out loss, a smaller `learning_rate`"
+_BOOSTED = "`patience` (stops at the lowest held-out loss), a smaller `learning_rate`"
 _FOREST = Remedy(
     bias="smaller leaves (`min_samples_leaf`), another kind of member",
     variance="more rows, larger leaves (`min_samples_leaf`), fewer columns per split (`max_features`); a "

@@ -31,8 +31,8 @@ class _Record(BaseModel):
         found = saved.get("version", 1)
         if isinstance(found, int) and found > newest:
             raise UserError(
-                f"a record in {cls.space}/ of the store has version {found}, this version of Quorate reads {newest}; "
-                "use the one that wrote it, or another store"
+                f"a record in {cls.space}/ of the store has version {found}, but this version of Quorate reads "
+                f"{newest}; use the version that wrote it, or another store"
             )
         try:
             return cls.model_validate(saved)

@@ -87,9 +87,9 @@ def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
         )
     if train.fingerprint != manifest.data.fingerprint:
         raise ReopenError(
-            f"the data have changed since the run {folder.name} (it was trained on {manifest.data.rows:,} rows, "
-            f"now there are {len(train):,}, or others), so its out-of-fold predictions do not belong to these rows; "
-            "restore the data, or start the job again",
+            f"the data have changed since the run {folder.name} (it was trained on {manifest.data.rows:,} rows; "
+            f"now there are {len(train):,} rows, or different ones), so its out-of-fold predictions do not belong to "
+            "these rows; restore the data, or start the job again",
             changed,
         )
     return job, context

@@ -75,7 +75,7 @@ class RunFolder:
         if run is None:
             started = sorted(runs.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
             if not started:
-                raise RunError(f"there is no run in {runs.absolute()}; name one")
+                raise RunError(f"there is no run in {runs.absolute()}; give the name of a run")
             return cls(started[-1].parent)
         for path in (Path(run), runs / run):
             if (path / "journal.jsonl").is_file():
@@ -105,8 +105,8 @@ class RunFolder:
                 return dict(saved)
         except FileNotFoundError:
             raise RunError(
-                f"the run {self.name} has no {name}, which holds its out-of-fold predictions; start its job again, "
-                "which takes finished work from the store"
+                f"the run {self.name} has no {name}, which holds its out-of-fold predictions; start its job again; "
+                "finished work is reused from the store"
             ) from None
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read: {error}; start the job again") from None
@@ -163,5 +163,7 @@ def tested_members(saved: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
 
 def _no_run(run: str, runs: Path) -> RunError:
     if run.startswith("models:/"):
-        return RunError(f"{run} is a model, which predict, evaluate and serve take; name the run that it came from")
+        return RunError(
+            f"{run} is a model, which only predict, evaluate and serve accept; give the run that it came from"
+        )
     return RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")

@@ -293,4 +293,4 @@ def scores_on(row: LeaderboardRow, split: SplitName) -> SplitScores | None:
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
+    return RunError(f"{path} is damaged; start the job again; finished work is reused from the store")

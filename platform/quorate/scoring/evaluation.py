@@ -82,12 +82,12 @@ def _notes(labelled: LabelledRows, classes: list[dict[str, Any]], answers: Score
     notes = list(labelled.notes)
     if labelled.unreadable:
         total = len(labelled.y) + len(labelled.unreadable)
-        notes.append(unreadable_files(labelled.unreadable, total) + "\nThe figures are those of the other pictures.")
+        notes.append(unreadable_files(labelled.unreadable, total) + "\nThe metrics are those of the other pictures.")
     if labelled.groups is not None:
         count = len(np.unique(labelled.groups))
         notes.append(
-            f"the rows belong to {count:,} group{'s' if count != 1 else ''}, and intervals treat groups, not rows, as "
-            "independent" + ("; with so few groups they are too narrow" if count < FEW_GROUPS else "")
+            f"the rows belong to {count:,} group{'s' if count != 1 else ''}; the intervals assume that groups, not "
+            "rows, are independent" + (", and are too narrow for so few groups" if count < FEW_GROUPS else "")
         )
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled:,} rows without a label were left out")
@@ -95,7 +95,7 @@ def _notes(labelled: LabelledRows, classes: list[dict[str, Any]], answers: Score
         listed = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
         notes.append(f"no row has the class {listed}, so its recall is unknown")
     if answers.lost:
-        notes.append(f"members that did not answer and were left out: {', '.join(answers.lost)}")
+        notes.append(f"members without metrics, because they failed on some rows: {', '.join(answers.lost)}")
     return notes
 
 

@@ -196,7 +196,7 @@ def _each(
 
 def _check_archive(path: Path, found: Signature, bundle: Bundle) -> None:
     if found != bundle.signature:
-        raise UserError(f"{path} holds {found}, but the ensemble takes {bundle.signature}")
+        raise UserError(f"{path} contains {found}, but the ensemble takes {bundle.signature}")
 
 
 def _tables(inputs: Sequence[Path], bundle: Bundle, signature: TableSignature) -> Iterator[Chunk]:

@@ -82,14 +82,14 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
 def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | None) -> LabelledRows:
     label = label or bundle.manifest.data.label
     if label is None:
-        raise UserError("the ensemble does not name the column with the classes; name it with --label")
+        raise UserError("the ensemble does not record which column contains the classes; name the column with --label")
     format = format_of(path, missing=missing_marks(bundle), separator=separator_of(path, bundle))
     frame = format.read(path, text={label, *signature.names("categorical")})
     if label not in frame:
         names = [str(name) for name in frame]
         raise UserError(
-            f"{path} has no column {label!r} for the labels{did_you_mean(label, names)}; "
-            f"name one with --label (there are {', '.join(names)})"
+            f"{path} has no label column {label!r}{did_you_mean(label, names)}; "
+            f"name the label column with --label (there are {', '.join(names)})"
         )
     if not len(frame):
         raise UserError(f"{path} has no rows")
@@ -149,7 +149,7 @@ def _encoded(
         return encode_labels(labels, bundle.class_names, coding)[0]
     except LabelError as error:
         assert error.row is not None, "the error of a label has a row"
-        raise UserError(f"{place(error.row)}: {error.problem}; correct the labels, or leave such rows out") from None
+        raise UserError(f"{place(error.row)}: {error.problem}; correct the label, or remove the row") from None
 
 
 def _coding(bundle: Bundle) -> LabelCoding:

@@ -54,7 +54,7 @@ def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, uncerta
         except QuorumLost as error:
             where = "" if error.row is None else f" for {chunk[error.row]}"
             raise UserError(
-                f"the ensemble has lost its quorum{where}: {error.problem}; the log above has the reason"
+                f"the ensemble is below its quorum{where}: {error.problem}; the log above contains the reasons"
             ) from error
         unfamiliar.add(bundle, x, prediction)
         whole.append(prediction.proba)
@@ -90,7 +90,7 @@ class _Unfamiliar:
 
     def notes(self, rows: int) -> tuple[str, ...]:
         return tuple(
-            f"column {column!r}: {count:,} of {rows:,} rows hold {what}, such as {example}"
+            f"column {column!r}: {count:,} of {rows:,} rows contain {what}, such as {example}"
             for column, count in self._counts.items()
             for what, example in [self._examples[column]]
         )

@@ -66,13 +66,14 @@ def uncertainty_figures(
         low, high = conformal.coverage_range(coverage=asked.coverage, by_class=asked.by_class)
         few = " (of the rarest class)" if asked.by_class else ""
         notes.append(
-            f"sets contain the true class of {_percent(asked.coverage)} of {which} like the training rows; "
-            f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} have one class; "
-            f"with {len(conformal.true):,} unseen rows, expect {low:.1%} to {high:.1%}{few}"
+            f"the sets contain the true class for {_percent(asked.coverage)} of {which} if these rows are like the "
+            f"training rows; with {len(conformal.true):,} calibration rows, expect {low:.1%} to {high:.1%}{few}. "
+            f"A set contains {sets.sum(axis=1).mean():.2f} classes on average; {(sets.sum(axis=1) == 1).mean():.0%} of "
+            "the sets contain one class"
         )
         if (always := names[_always_in(bundle, asked)]).size:
             said = ", ".join(always[:SHOWN]) + (f" and {len(always) - SHOWN} more" if len(always) > SHOWN else "")
-            notes.append(f"in every set, because there are too few unseen rows to leave them out: {said}")
+            notes.append(f"classes in every set, because they have too few calibration rows: {said}")
     if asked.max_error is not None:
         curve = _needed(bundle.risk_coverage, bundle)
         confidence = curve.confidence_for(asked.max_error)
@@ -108,18 +109,18 @@ def _answered(proba: NDArray[np.float64], confidence: float | None) -> NDArray[n
 
 def _answered_note(curve: RiskCoverage, confidence: float | None, max_error: float, here: float) -> str:
     if confidence is None:
-        return f"no confidence gives an error rate of {max_error:.2%}, so no row is answered"
+        return f"no confidence threshold gives an error rate of at most {max_error:.2%}, so no row is answered"
     share, risk = curve.at(confidence)
     return (
-        f"answers rows with a confidence of at least {confidence:.4f}: {here:.0%} of these rows; of the training rows "
-        f"that the models had not seen, {share:.0%} would be answered, {risk:.2%} of them wrongly"
+        f"rows with a confidence of at least {confidence:.4f} are answered: {here:.0%} of these rows. This confidence "
+        f"is reached by {share:.0%} of the out-of-fold predictions, with an error rate of {risk:.2%}"
     )
 
 
 def _needed(part: T | None, bundle: Bundle) -> T:
     if part is None:
         raise UserError(
-            f"the bundle of {bundle.manifest.run} has no statistics of unseen rows; use the ensemble that it was "
-            "made from, or train its job again"
+            f"the bundle of {bundle.manifest.run} has no out-of-fold statistics, which --coverage and --max-error "
+            "require; use the ensemble that it was made from, or train its job again"
         )
     return part

@@ -78,7 +78,7 @@ class EnsembleReplica:
 
 def _load(folder: Path, version: str, threads: int, allow_code: bool) -> Bundle:
     if version_of(folder) != version:
-        raise ValueError(f"{folder} holds another model than version {version}")
+        raise ValueError(f"{folder} contains a different model from that of version {version}")
     model = Bundle.load(folder, allow_code=allow_code)
     if "torch" in sys.modules:
         # PyTorch's number of threads is set per thread, so it is set in the thread that predicts

@@ -274,7 +274,9 @@ class ProductionSpec(Spec):
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
         if self.refit and self.best is not None:
-            raise ValueError(f"refit replaces the fold models that folds: {self.folds} selects; leave one of them out")
+            raise ValueError(
+                f"refit replaces the fold models, so folds: {self.folds} would have no effect; remove one of them"
+            )
         return self
 
 

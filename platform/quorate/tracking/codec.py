@@ -54,7 +54,8 @@ def parse(line: bytes, path: Path) -> Record | None:
         return None
     if kind == HeaderRecord.kind and content.get("version", VERSION) > VERSION:
         raise JournalError(
-            f"{path} has journal version {content['version']}, this Quorate reads up to {VERSION}: upgrade Quorate"
+            f"{path} has journal version {content['version']}, but this Quorate reads versions up to {VERSION}; "
+            "upgrade Quorate"
         )
     try:
         return read(content)

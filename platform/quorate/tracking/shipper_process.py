@@ -66,7 +66,9 @@ def start_shipper(run_folder: Path, uri: str) -> Shipper:
                 start_new_session=True,
             )
     except OSError as error:
-        log.warning("no live tracking (%s); send it later: quorate sync %s", error, run_folder)
+        log.warning(
+            "records are not sent to MLflow during the job (%s); to send them later: quorate sync %s", error, run_folder
+        )
         return Shipper(run_folder, uri, None)
     return Shipper(run_folder, uri, process)
 

@@ -351,6 +351,6 @@ def _check_sound(figures: dict[str, float], training: Training) -> None:
             )
     if (reason := unsound(figures, training.history)) is not None:
         raise Diverged(
-            f"{reason} in epoch {training.epoch + 1} at learning rate {figures['lr']:.3g}: memory was overwritten, or "
-            "the inputs are of a very large scale; leave standardize at auto, try a tenth of the rate, or clip_norm: 1"
+            f"{reason} in epoch {training.epoch + 1} at learning rate {figures['lr']:.3g}: memory was corrupted, or "
+            "the inputs have a very large scale; leave standardize at auto, try a tenth of the rate, or clip_norm: 1"
         )

@@ -73,7 +73,8 @@ class ScheduleParams(TimedParams):
     def check_epochs(self, epochs: int) -> None:
         if self.warmup >= epochs:
             raise ValueError(
-                f"schedule.warmup is {self.warmup} and leaves nothing of {_epochs(epochs)}; lower it or raise epochs"
+                f"schedule.warmup is {self.warmup}, which leaves no epoch of {_epochs(epochs)} for the schedule; lower "
+                "it or raise epochs"
             )
         self.check_after_warmup(epochs - self.warmup)
 

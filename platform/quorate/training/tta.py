@@ -31,7 +31,7 @@ class Tta(Spec):
         if not self.augment:
             raise ValueError("augment is empty; name an augmentation such as `mirror: true`, or leave tta out")
         if mixing := [step.kind for step in self.augment.mixing]:
-            raise ValueError(f"{' and '.join(mixing)} would mix the rows to predict; leave it out")
+            raise ValueError(f"{' and '.join(mixing)} would mix the rows during prediction; remove it")
         return self
 
 

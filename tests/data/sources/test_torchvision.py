@@ -92,7 +92,7 @@ def test_the_labels_name_the_classes_of_a_dataset_without_class_names(tmp_path):
 def test_a_test_label_that_the_training_rows_lack_is_an_error(mnist, tmp_path):
     write_idx(tmp_path / "FashionMNIST/raw/t10k-labels-idx1-ubyte", np.array([0, 1, 2, 9]))
 
-    with pytest.raises(DataError, match=r"the test labels \[9\] are not among those of the training rows"):
+    with pytest.raises(DataError, match=r"the test labels \[9\] do not occur in the training rows"):
         opened("FashionMNIST", tmp_path)
 
 

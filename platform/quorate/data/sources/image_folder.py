@@ -62,7 +62,10 @@ class ImageFolderParams(DataParams):
     def _has_a_group(cls, pattern: str | None) -> str | None:
         try:
             if pattern is not None and not re.compile(pattern).groups:
-                raise ValueError(f"{pattern!r} has no group; put the part that names the group in (parentheses)")
+                raise ValueError(
+                    f"{pattern!r} has no capturing group; put the part of the path that names the group in "
+                    "(parentheses)"
+                )
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return pattern
@@ -107,7 +110,10 @@ def _groups(paths: Sequence[Path], root: Path, pattern: str) -> NDArray[np.int64
         place = path.relative_to(root).as_posix()
         match = re.search(pattern, place)
         if match is None or match[1] is None:
-            raise DataError(f"{pattern!r} matches no group in {place!r} below {root}", "groups")
+            raise DataError(
+                f"{pattern!r} does not match the path {place!r} in {root}; correct the pattern, or remove the file",
+                "groups",
+            )
         names.append(match[1])
     return groups_of(pd.Series(names))
 

@@ -70,7 +70,9 @@ class Npz:
             return OpenedData(train, None, notes, more)
         test = _read(params.test, params, list(train.class_names), "test", train.labels_are)
         if test.signature != train.signature:
-            raise DataError(f"the test set has {test.signature} (HxWxC), the training set {train.signature}", "test")
+            raise DataError(
+                f"the test set has {test.signature} (HxWxC), but the training set has {train.signature}", "test"
+            )
         return OpenedData(train, test, notes, more)
 
 
@@ -79,10 +81,10 @@ def read_class_names(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text in UTF-8: {error}", "classes") from None
+        raise DataError(f"{path} cannot be read as UTF-8 text: {error}", "classes") from None
     names = [line.strip() for line in lines if line.strip()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path} names these classes twice: {', '.join(twice)}", "classes")
+        raise DataError(f"{path} contains these class names more than once: {', '.join(twice)}", "classes")
     if not names:
         raise DataError(f"{path} is empty; it must have one class name per line", "classes")
     return names
@@ -140,7 +142,9 @@ def _read(
 def _unlabelled(path: Path, params: NpzParams, train: Dataset) -> ArrayImages:
     more = ArrayImages(_images(_array(path, params.images, "unlabelled"), f"{path}: {params.images}", "unlabelled"))
     if more.signature != train.signature:
-        raise DataError(f"{path} has {more.signature} (HxWxC), the training set {train.signature}", "unlabelled")
+        raise DataError(
+            f"{path} has {more.signature} (HxWxC), but the training set has {train.signature}", "unlabelled"
+        )
     return more
 
 
@@ -183,15 +187,15 @@ def read_headers(path: Path) -> list[Header]:
 def objects_error(path: Path, name: str) -> DataError:
     """Return the error for an array of Python objects, which only unpickling could read."""
     return DataError(
-        f"{path}: the array {name!r} holds Python objects, which are not loaded; save text as {name}.astype(str) and "
-        f"numbers as {name}.astype('int64')"
+        f"{path}: the array {name!r} contains Python objects, which are not loaded; save text as {name}.astype(str) "
+        f"and numbers as {name}.astype('int64')"
     )
 
 
 def _header(path: Path, name: str, key: str) -> Header:
     headers = {header.name: header for header in read_headers(path)}
     if name not in headers:
-        raise DataError(f"{path} has no array {name!r}, only {', '.join(headers)}", key)
+        raise DataError(f"{path} has no array {name!r} (it contains {', '.join(headers)})", key)
     if headers[name].dtype.hasobject:
         raise objects_error(path, name)
     return headers[name]

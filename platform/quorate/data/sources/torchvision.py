@@ -78,7 +78,7 @@ class TorchvisionData:
         known = np.unique(train[1])
         names = tuple(train[2].get(label, str(label)) for label in known.tolist())
         if strange := set(test[1].tolist()) - set(known.tolist()):
-            raise DataError(f"{name}: the test labels {sorted(strange)[:5]} are not among those of the training rows")
+            raise DataError(f"{name}: the test labels {sorted(strange)[:5]} do not occur in the training rows")
         in_order = np.array_equal(known, np.arange(len(known)))
         coding: LabelCoding = "positions" if in_order else "names"
         both = [

@@ -94,7 +94,8 @@ def _taken_away(
     asked, notes = everyone[:MOST_MEMBERS], []
     if len(everyone) > len(asked):
         notes.append(
-            f"Only the {len(asked)} members with the largest weights are shown; {len(everyone)} members have weight."
+            f"Only the {len(asked)} members with the largest weights are shown; {len(everyone)} members have a weight "
+            "above 0."
         )
     y, proba = run.oof.y, run.oof.proba[asked]
     rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)

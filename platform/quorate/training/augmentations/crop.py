@@ -30,7 +30,8 @@ class Crop(Augmentation):
         side = min(shape[:2])
         if params.pixels >= side:
             raise ValueError(
-                f"shifts of {params.pixels} pixels leave nothing of a side of {side}; take {side // 8 or 1}"
+                f"shifts of {params.pixels} pixels can move the whole image out, whose side is {side}; use "
+                f"{side // 8 or 1}"
             )
 
     @staticmethod

@@ -39,8 +39,8 @@ class Elastic(Augmentation):
             most = max((tenth / 10 for tenth in range(5, 10 * side) if _reach(tenth / 10) < side), default=None)
             fix = "leave it out" if most is None else f"take at most {most:g}"
             raise ValueError(
-                f"a sigma of {params.sigma:g} smooths over {_reach(params.sigma)} pixels to each side, and the images "
-                f"have a side of {side}; {fix}"
+                f"a sigma of {params.sigma:g} smooths over {_reach(params.sigma)} pixels in each direction, but the "
+                f"images have a side of {side}; {fix}"
             )
 
     @staticmethod

@@ -119,7 +119,8 @@ def _confidence_remark(
     )
     if abs(found.gap) <= Z * found.gap_error or abs(found.gap) < MATTERS:
         return good(
-            f"The probabilities are calibrated: {words}; the difference is within the noise or below half a point."
+            f"The probabilities are calibrated: {words}; the difference is within the noise or below half a percentage "
+            "point."
         )
     if found.gap > 0:
         return act(f"The ensemble is overconfident: {words}; {sure}.")

@@ -56,8 +56,8 @@ def section(run: RunData) -> Section:
     return Section(
         "confusion",
         "Confusions",
-        "Each row of the matrix is a true class, each column a predicted class; the diagonal is right. The darker a "
-        "cell, the larger its share of the rows of the true class.",
+        "Each row of the matrix is a true class, each column a predicted class; the diagonal shows the correct "
+        "predictions. The darker a cell, the larger its share of the rows of the true class.",
         list(_remarks(run, matrices[0])),
         {"matrices": matrices, "names": run.class_names},
     )

@@ -45,9 +45,9 @@ def section(run: RunData) -> Section:
     return Section(
         "leaderboard",
         "Leaderboard",
-        "Members before temperature and weight, on the rows that they cover; the ensemble is cross-fitted. A high "
-        "accuracy is good; NLL, ECE and Brier score should be low. T is the temperature: above 1, the member was "
-        "overconfident. Click a column heading to sort.",
+        "The metrics of members are computed before temperature and weight, on the rows that they predict; those of "
+        "the ensemble are cross-fitted. A high accuracy is good; NLL, ECE and Brier score should be low. T is the "
+        "temperature: above 1, the member was overconfident. Click a column heading to sort.",
         list(_remarks(run)),
         {
             "columns": columns,

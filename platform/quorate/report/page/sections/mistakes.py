@@ -71,7 +71,7 @@ def section(run: RunData) -> Section:
         "mistakes",
         "The worst mistakes",
         f"The {split.words} with the most confident wrong predictions, and the prediction of each member. If all "
-        "members agree on another class than the label, the label may be wrong. If they disagree, a better "
+        "members agree on a class that is not the label, the label may be wrong. If they disagree, a better "
         "combination or an additional member may help.",
         list(_remarks(run, split, found)),
         {"mistakes": found, "note": "" if data is not None else run.data_note, "words": split.words},
@@ -96,7 +96,7 @@ def _remarks(run: RunData, split: Split, found: Sequence[Mistake]) -> Iterator[R
         agreed = [each for each in found if not each.divided]
         if len(agreed) >= max(2, len(found) // 3):
             yield act(
-                f"In {len(agreed)} of the {len(found)} worst mistakes, all members agree on another class than the "
+                f"In {len(agreed)} of the {len(found)} worst mistakes, all members agree on a class that is not the "
                 "label: check these labels first."
             )
     most = float(split.ensemble[wrong].max())

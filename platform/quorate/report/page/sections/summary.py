@@ -53,8 +53,7 @@ def section(run: RunData, values: Values) -> Section:
         "summary",
         "In short",
         "Each training row is predicted by models that were trained without it (out of fold), and the combiner was "
-        "fitted without it (cross-fitted). The range below a metric is its 95 % interval: the range that is "
-        "plausible for as many other rows of the same kind.",
+        "fitted without it (cross-fitted). The range below a metric is its 95 % confidence interval.",
         [*_remarks(run, values, found), *_from_board(run)],
         {
             "measured": measured,
@@ -90,7 +89,7 @@ def _remarks(run: RunData, values: Values, found: Mapping[SplitName, dict[str, F
         said = []  # not repeated here: the leaderboard's note gives the same information with numbers
     elif _is_alone(run):
         only = run.names[int(run.weights.argmax())]
-        said = [note(f"The ensemble is {only} alone: no combination was better on unseen rows.")]
+        said = [note(f"The ensemble is {only} alone: no combination had a lower cross-fitted loss.")]
     else:
         said = [_against(alone, best)]
     return [*_against_guessing(run, found["oof"]["accuracy"]), *said, *_between_splits(run, found)]
@@ -137,9 +136,7 @@ def _between_splits(run: RunData, found: Mapping[SplitName, dict[str, Figure]]) 
         ]
     if test.low > oof.high:
         return [
-            note(
-                f"{values}: the test rows are easier, or the ensemble of all folds is better than that of fewer folds."
-            )
+            note(f"{values}: the test rows are easier, or averaging the models of all folds improves the ensemble.")
         ]
     return [good(f"{values}: they agree within their intervals.")]
 

@@ -112,8 +112,8 @@ def _remarks(run: RunData, found: RiskCoverage, table: list[CoverageRow], sets: 
     if needed is not None and whole.risk > 0:
         coverage, _ = found.at(needed)
         yield note(
-            f"To reduce the error rate to a quarter, answer only rows with a confidence of at least {needed:.2f}, "
-            f"{percent(coverage, 0)} of the rows."
+            f"To reduce the error rate to a quarter, answer only rows with a confidence of at least {needed:.2f}. "
+            f"These are {percent(coverage, 0)} of the rows."
         )
     sure = sum(share for size, share in sets.sizes if size == 1)
     empty = sum(share for size, share in sets.sizes if size == 0)
@@ -121,16 +121,17 @@ def _remarks(run: RunData, found: RiskCoverage, table: list[CoverageRow], sets: 
     if sets.covered is not None and sets.high < sets.promised[0]:
         yield act(
             f"The sets contain the true class in {percent(sets.covered)} of the test rows, clearly less than the "
-            f"{least} to {most_of_it} expected for {percent(COVERAGE, 0)} with {many(len(run.oof), 'unseen row')}. "
-            "Either the test rows differ from the training rows, or the mean of several folds, which predicts the "
-            "test rows, is less confident than each fold. Set the threshold on rows like the test rows."
+            f"{least} to {most_of_it} expected for {percent(COVERAGE, 0)} with "
+            f"{many(len(run.oof), 'out-of-fold row')}. Either the test rows differ from the training rows, or the mean "
+            "of several folds, which predicts the test rows, is less confident than each fold. Set the threshold on "
+            "rows like the test rows."
         )
     elif sets.covered is not None:
         yield good(
             f"The sets contain the true class in {percent(sets.covered)} of the test rows (95 % interval "
             f"{percent(sets.low)} to {percent(sets.high)}). The target is {percent(COVERAGE, 0)}; with "
-            f"{many(len(run.oof), 'unseen row')}, {least} to {most_of_it} are expected. The sets have {sets.mean:.2f} "
-            "classes on average."
+            f"{many(len(run.oof), 'out-of-fold row')}, {least} to {most_of_it} are expected. The sets have "
+            f"{sets.mean:.2f} classes on average."
         )
     else:
         yield note(f"The sets have {sets.mean:.2f} classes on average; test rows are needed to check their coverage.")
