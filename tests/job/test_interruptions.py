@@ -53,7 +53,7 @@ def wait_for_epochs(here: Here, process: subprocess.Popen[str], count: int = 8) 
         pytest.param("local", signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
-def test_an_interrupted_command_ends_in_time_and_goes_on(
+def test_an_interrupted_command_ends_in_time_and_resumes(
     here: Here, undisturbed: str, executor: str, number: signal.Signals
 ) -> None:
     process = here.start("train", "job.yaml", "--executor", executor, "--store", "store")
@@ -75,9 +75,7 @@ def test_an_interrupted_command_ends_in_time_and_goes_on(
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-def test_a_killed_driver_leaves_work_that_its_second_start_goes_on_with(
-    here: Here, undisturbed: str, executor: str
-) -> None:
+def test_a_second_start_resumes_the_work_of_a_killed_driver(here: Here, undisturbed: str, executor: str) -> None:
     process = here.start("train", "job.yaml", "--executor", executor, "--store", "store")
     wait_for_epochs(here, process, count=20)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -111,7 +109,7 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing(here: Here, undisturbed: s
 
 @pytest.mark.chaos
 @pytest.mark.slow
-def test_a_job_on_two_nodes_outlives_one_of_them(here: Here, undisturbed: str, tmp_path: Path) -> None:
+def test_a_job_on_two_nodes_survives_the_loss_of_one(here: Here, undisturbed: str, tmp_path: Path) -> None:
     """Two raylets that share nothing but Ray; the process tree of one is killed in mid-epoch."""
     script = tmp_path / "cluster.py"
     script.write_text(

@@ -83,7 +83,7 @@ def plan() -> Plan:
     return plan_of(MEMBERS, test=tiny_data(rows=9, seed=1))
 
 
-def test_test_predictions_of_a_refused_model_are_left_out(plan: Plan, tmp_path: Path) -> None:
+def test_test_predictions_of_a_rejected_model_are_left_out(plan: Plan, tmp_path: Path) -> None:
     # given: the second attempt's losses are others, and its worker has gone on to the test rows
     first, second = plan.tasks
     assert plan.context.test is not None
@@ -107,7 +107,7 @@ def test_test_predictions_of_a_refused_model_are_left_out(plan: Plan, tmp_path: 
     assert "two attempts do not agree: in epoch 1, train_loss 0.5 in one and 50" in work.failures[first.key].message
 
 
-def test_an_interim_result_that_does_not_agree_with_an_earlier_attempt_is_not_kept(plan: Plan, tmp_path: Path) -> None:
+def test_an_interim_result_that_disagrees_with_an_earlier_attempt_is_rejected(plan: Plan, tmp_path: Path) -> None:
     # given: both networks run out of time in a second attempt, and have interim results
     first, second = plan.tasks
     events: list[Event] = []

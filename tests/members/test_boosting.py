@@ -85,7 +85,7 @@ def test_catboost_is_that_of_its_package():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_boosting_ends_when_the_rows_held_out_get_no_better(name):
+def test_boosting_stops_when_the_held_out_loss_does_not_improve(name):
     patient, all_rounds = (
         trained({**CONFIGURATIONS[name], "iterations": 150, "learning_rate": 0.3, "patience": patience}, DATA, NEW)
         for patience in (5, None)
@@ -139,7 +139,7 @@ def test_images_are_learned_without_categories(name):
 
 
 @pytest.mark.parametrize("kind", ["lightgbm", "xgboost", "catboost"])
-def test_a_kind_whose_package_is_missing_says_what_to_install(kind, monkeypatch):
+def test_the_error_for_a_missing_package_says_what_to_install(kind, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == kind else found(name, *rest))
 

@@ -23,7 +23,7 @@ def now():
 
 
 @pytest.mark.parametrize("name", configurations())
-def test_a_kind_gives_what_it_gave_when_its_version_was_last_raised(name, now):
+def test_a_kind_gives_the_results_recorded_for_its_version(name, now):
     before = RECORDED[name]
 
     assert before["version"] == now[name]["version"], "record again: python -m tests.members.recorded"
@@ -40,5 +40,5 @@ def test_a_fit_task_keeps_its_key(name, now):
     )
 
 
-def test_what_is_recorded_is_what_is_tested():
+def test_exactly_the_tested_kinds_are_recorded():
     assert RECORDED.keys() == CONFIGURATIONS.keys()

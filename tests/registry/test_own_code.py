@@ -343,7 +343,7 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_code_that_cannot_be_a_kind_is_refused_with_the_line_and_the_reason(name: str, here: Here) -> None:
+def test_code_that_cannot_be_a_kind_is_refused_with_line_and_reason(name: str, here: Here) -> None:
     (here.folder / "broken.py").write_text("a = 1\nb = a / 0\n")
     (here.folder / "alone.py").write_text("import nowhere\n")
     changes, said = WRONG[name]
@@ -355,7 +355,7 @@ def test_code_that_cannot_be_a_kind_is_refused_with_the_line_and_the_reason(name
 
 
 @pytest.mark.parametrize("name", PLANNED)
-def test_code_that_gives_something_else_is_refused_before_anything_is_trained(name: str, here: Here) -> None:
+def test_code_that_returns_the_wrong_type_is_refused_before_training(name: str, here: Here) -> None:
     changes, said = PLANNED[name]
 
     line, message = mistake(plan_of, here, **changes)
@@ -404,9 +404,7 @@ def test_parameters_reach_another_process_by_the_name_of_their_kind(here: Here) 
     assert type(got.arch) is ARCHS.get("mine.networks:linear").Params
 
 
-def test_a_package_that_is_installed_names_its_kinds_by_entry_points(
-    here: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_package_registers_its_kinds_by_entry_points(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     # given: what `pip install` of the example leaves on Python's path
     installed = here.folder / "installed"
     shutil.copytree(EXAMPLE / "starfish", installed / "starfish")
@@ -448,7 +446,7 @@ def test_an_installed_package_cannot_take_the_name_of_a_built_in_kind(
     assert MEMBERS.reference("svm") is None
 
 
-def test_edited_code_is_not_taken_for_what_was_trained_before(here: Here) -> None:
+def test_edited_code_does_not_reuse_earlier_results(here: Here) -> None:
     def keys(source: str, helper: str, other: str = "") -> list[str]:
         forget("mine")
         (here.folder / "mine" / "networks.py").write_text(source.replace("{helper}", "from mine.blocks import depth"))
@@ -603,7 +601,7 @@ def test_the_example_trains_on_ray_and_its_bundle_predicts_without_it(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_network_that_onnx_cannot_hold_needs_its_package_and_says_so(here: Here) -> None:
+def test_a_network_that_onnx_cannot_represent_requires_its_package_and_says_so(here: Here) -> None:
     # given: eigenvalues, which ONNX has no operator for
     here.run(local(members=net("mine.networks:Spectral")))
 
@@ -616,7 +614,7 @@ def test_a_network_that_onnx_cannot_hold_needs_its_package_and_says_so(here: Her
     np.testing.assert_allclose(proba, kept["ensemble"], atol=1e-6)
 
 
-def test_a_class_from_scratch_trains_and_needs_its_package(here: Here) -> None:
+def test_a_class_without_a_base_of_quorate_trains_and_requires_its_package(here: Here) -> None:
     here.run(local(members={"m": {"kind": "mine.scikit:Frequencies", "sharpness": 2}}))
 
     assert (
@@ -628,7 +626,7 @@ def test_a_class_from_scratch_trains_and_needs_its_package(here: Here) -> None:
     np.testing.assert_allclose(member.predict_proba(ArrayImages(np.zeros((2, 8, 8, 1), np.uint8))).sum(axis=1), 1)
 
 
-def test_a_model_of_scikit_learns_own_parts_needs_no_package_and_is_checked_when_loaded(here: Here) -> None:
+def test_a_model_of_scikit_learn_parts_requires_no_package_and_is_checked_when_loaded(here: Here) -> None:
     # given
     here.run(local(members={"m": "mine.scikit:forest"}))
     folder = next((here.newest_run() / "bundle" / "members").rglob(HEADER)).parent
@@ -664,7 +662,7 @@ def test_a_classifier_that_could_not_be_saved_is_refused_before_it_is_trained(he
         here.run(local(members={"m": kind}))
 
 
-def test_a_model_with_parts_of_ones_own_is_refused_unless_they_are_trusted(here: Here) -> None:
+def test_a_model_with_custom_types_is_refused_unless_they_are_trusted(here: Here) -> None:
     with pytest.raises(
         SpecError, match=r"holds mine.scikit.Half, which a bundle would not load; name what is to be tru"
     ):
@@ -675,7 +673,7 @@ def test_a_model_with_parts_of_ones_own_is_refused_unless_they_are_trusted(here:
     assert "it needs the package mine" in said_without(here, "mine")
 
 
-def test_a_combiner_that_pools_as_all_do_is_not_needed_to_predict(here: Here) -> None:
+def test_a_combiner_with_the_standard_pooling_is_not_required_to_predict(here: Here) -> None:
     members = {"line": "logistic", "wood": {"kind": "random_forest", "trees": 5}}
 
     here.run(local(members=members, combiner="mine.combining:equal"))
@@ -683,7 +681,7 @@ def test_a_combiner_that_pools_as_all_do_is_not_needed_to_predict(here: Here) ->
     assert said_without(here, "mine") == ""
 
 
-def test_a_combiner_that_pools_in_its_own_way_is_needed_and_named(here: Here) -> None:
+def test_a_combiner_with_its_own_pooling_is_required_and_named(here: Here) -> None:
     # given: two members that are better together, so that the better one does not take the place of both
     members = {"line": {"kind": "logistic"}, "wood": {"kind": "random_forest", "trees": 40}}
     digits = {"kind": "digits", "limit": 300}
@@ -699,7 +697,7 @@ def test_a_combiner_that_pools_in_its_own_way_is_needed_and_named(here: Here) ->
     np.testing.assert_allclose(proba, kept["ensemble"], atol=1e-6)
 
 
-def test_a_loader_that_nobody_knows_is_refused(here: Here) -> None:
+def test_an_unknown_loader_is_refused(here: Here) -> None:
     here.run(local(members={"m": "mine.scikit:forest"}))
     folder = next((here.newest_run() / "bundle" / "members").rglob(HEADER)).parent
     header = json.loads((folder / HEADER).read_text())
@@ -711,7 +709,7 @@ def test_a_loader_that_nobody_knows_is_refused(here: Here) -> None:
         Bundle.load(here.newest_run() / "bundle")
 
 
-def test_what_lies_beside_the_job_is_shipped_and_what_is_installed_is_not(here: Here) -> None:
+def test_modules_next_to_the_job_are_shipped_and_installed_packages_are_not(here: Here) -> None:
     (here.folder / "alone.py").write_text("from mine.networks import linear\nimport yaml\n")
 
     job_of(here, members=net("alone:linear"))
@@ -754,7 +752,7 @@ def test_a_cluster_gets_the_code_with_the_connection(here: Here, tmp_path: Path)
     assert json.loads(board.read_text())["tasks"]["trained"] == 4
 
 
-def test_members_of_one_own_recipe_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_with_the_same_recipe_of_a_users_own_kind_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(own, "check_savable", lambda made, *, name, trusted: asked.append(made.n_estimators))
     kind = own.adopt_member("mine:forest", lambda *, trees=5: RandomForestClassifier(trees))

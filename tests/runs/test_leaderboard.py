@@ -188,7 +188,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: str) -
     )
 
 
-def test_a_file_that_is_no_text_or_not_there_is_damaged(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_reported_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "leaderboard.json").write_bytes(b"\xff\xfe\x00")
 
     for path in (tmp_path / "leaderboard.json", tmp_path / "gone.json"):

@@ -70,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.mark.system
-def test_200_good_clients_get_their_answers_bit_for_bit_beside_hostile_ones(trained: Here) -> None:
+def test_200_good_clients_get_exact_responses_despite_hostile_clients(trained: Here) -> None:
     # given: what the bundle says of each row alone, and of all together
     bundle = Bundle.load(trained.newest_run() / "bundle")
     frame = customers(CLIENTS, seed=2)[list(GOOD)]
