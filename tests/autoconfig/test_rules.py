@@ -1,4 +1,4 @@
-"""The rules: the plan stays within the budget, uses it, and every file that they can give is a valid job."""
+"""The rules: the plan uses the budget without exceeding it, and every file that they can write is a valid job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NONE = Repeats(0, 0, 0)
 
 
 def images(tmp_path: Path, *, rows: int, side: int, channels: int = 3, classes: int = 5) -> Fingerprint:
-    """Pictures in a folder, equally many of each class."""
+    """Pictures in a folder, with the same number for each class."""
     size = Range(side, side, side)
     facts = ImageFacts(size, size, size, channels, grey=0.0, files=rows)
     counts = {f"class {k}": rows // classes for k in range(classes)}

@@ -1,4 +1,4 @@
-"""A bundle is what its manifest says, or is refused with the reason; members may be lost down to the quorum."""
+"""A bundle that differs from its manifest is refused with the reason; members can fail as long as the quorum is met."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def files_of(trained: dict[str, list[Member]], tmp_path: Path) -> dict[str, byte
 
 @pytest.fixture
 def folder(trained, tmp_path) -> Path:
-    """The bundle of both members and of a third one that weighs nothing and was not packed."""
+    """The bundle of both members and of a third one, which has no weight and no files."""
     files = files_of(trained, tmp_path)
     write_bundle(tmp_path / "bundle", a_manifest(files=hashes_of(files)), files)
     return tmp_path / "bundle"
@@ -181,7 +181,7 @@ def test_a_saved_model_of_another_type_is_refused(folder):
 
 
 def resign(folder: Path, name: str) -> None:
-    """Give a changed file the hash that it has now."""
+    """Write the current hash of a changed file into the manifest."""
     files = json.loads((folder / MANIFEST).read_text())["files"]
     edit(folder, files=files | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
 
@@ -237,7 +237,7 @@ def test_saved_statistics_of_votes_reach_the_requested_coverages(tmp_path: Path)
 
 
 class Fails:
-    """Answers as `member`, but raises for rows whose first pixel is `pixel`, or gives NaN there."""
+    """Predicts like `member`, but raises an error or returns NaN for rows whose first pixel is `pixel`."""
 
     def __init__(self, member: Member, pixel: int, *, raises: bool = True) -> None:
         self.member, self.pixel, self.raises, self.calls = member, pixel, raises, 0

@@ -1,4 +1,4 @@
-"""The manifest is written as it was read, or refused with the file, the place and the value."""
+"""A manifest survives a round trip, or is refused with the file, the place and the value."""
 
 from __future__ import annotations
 

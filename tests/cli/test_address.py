@@ -1,4 +1,4 @@
-"""`--address` is obeyed or refused, never passed over."""
+"""`--address` is used or refused, never ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the machine does to a command: full disks, closed streams, forbidden folders; no traceback, and a fix."""
+"""Errors of the machine, such as full disks, closed streams and forbidden folders, end a command with a fix and no
+traceback."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def three_runs(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 @pytest.fixture
 def names(three_runs: Here) -> dict[str, str]:
-    """The runs by their jobs' names."""
+    """The names of the runs, by job."""
     return {path.name.split("-")[0]: path.name for path in (three_runs.folder / "runs").iterdir()}
 
 
@@ -258,7 +258,7 @@ def test_other_test_rows_of_the_same_labels_are_not_paired(tmp_path: Path) -> No
 
 @pytest.fixture
 def folder(three_runs: Here, names: dict[str, str], tmp_path: Path) -> Iterator[Path]:
-    """A folder of runs to spoil: `done`, and what lies around it."""
+    """A folder of runs that tests may change: `done`, and other files next to it."""
     import shutil
 
     shutil.copytree(three_runs.folder / "runs" / names["small"], tmp_path / "runs" / "done")

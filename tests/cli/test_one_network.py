@@ -36,7 +36,7 @@ def labelled(digits: OpenedData, tmp_path: Path) -> Path:
 
 
 def usable(quorate: Command, folder: Path, labelled: Path) -> None:
-    """The bundle in `folder` predicts and is measured as any other."""
+    """Check that the bundle in `folder` predicts and can be evaluated like any other."""
     code, out, err = quorate("predict", str(labelled), "--run", str(folder))
     assert code == 0, err
     assert len(out.splitlines()) == 41

@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def crossfitted(run: Path, names: list[str]) -> dict[str, float]:
-    """What `assemble` says of an ensemble of these members."""
+    """The metrics that `assemble` returns for an ensemble of these members."""
     with np.load(run / "oof.npz") as saved:
         places = [saved["members"].tolist().index(name) for name in names]
         proba, y = saved["proba"][places], saved["y"]
@@ -82,7 +82,7 @@ GROUP = np.repeat(np.arange(40), 10)
 
 @pytest.fixture
 def grouped(tmp_path: Path) -> Path:
-    """A run on a table whose rows come in groups."""
+    """A run on a table with groups of rows."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 400)
     table = pd.DataFrame({f"x{k}": label + rng.normal(size=400) for k in range(4)})
@@ -193,7 +193,8 @@ def test_the_text_says_which_members_can_be_removed_at_which_loss(quorate_in: In
 
 
 def stepped(*changes: EnsembleChange) -> PruningPath:
-    """Of members a, b, … that cost 1 ms each and go from the last on, with what each step changes."""
+    """The path for members a, b, … that cost 1 ms each and are removed from the last one on; `changes` has the effect
+    of each step."""
     names = tuple("abcdef"[: len(changes) + 1])
     nobody = EnsembleEstimate(np.zeros(1), np.ones(1, bool))
     whole = EnsembleChange(0.0, 0.0, 0.0, 0.0)

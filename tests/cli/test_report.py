@@ -43,7 +43,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 @pytest.fixture
 def copied(here: Here, tmp_path: Path) -> Iterator[Here]:
-    """The same run where it can be broken."""
+    """A copy of the run that tests may damage."""
     shutil.copytree(here.folder / "runs", tmp_path / "runs")
     yield Here(tmp_path)
 

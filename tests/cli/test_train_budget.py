@@ -1,4 +1,4 @@
-"""`quorate train` under a budget, and what it prints where little is asked for."""
+"""`quorate train` with a budget, and its output with `--quiet`."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_budget_starts_with_the_process():
 
 @pytest.mark.slow
 def test_the_real_command_ends_in_time_although_a_fit_cannot_be_interrupted(tmp_path: Path) -> None:
-    """A support vector machine that is given up holds neither the end of the command nor its exit code."""
+    """An abandoned fit of an SVM neither delays the end of the command nor changes its exit code."""
     members = {"svm": {"kind": "svm", "C": 1e6, "kernel": "linear"}, "cnn": {**NET, "epochs": 5000}}
     here = Here(tmp_path)
     here.write({**SMALL, "data": {"kind": "digits"}, "members": members})

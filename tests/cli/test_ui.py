@@ -1,4 +1,4 @@
-"""`quorate ui` ends what it started, however it is asked to end."""
+"""`quorate ui` ends all processes that it started, whatever ends it."""
 
 from __future__ import annotations
 

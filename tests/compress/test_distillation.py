@@ -1,4 +1,4 @@
-"""A student learns what the ensemble says, is estimated on rows that it never saw, and is the same twice."""
+"""A student learns the ensemble's predictions, is scored on held-out rows, and is reproducible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def taught(run: FinishedRun, output: Path, *overrides: str, arch: str = SMALL, e
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Without the manifest, which has the time in it."""
+    """The files without the manifest, which contains the time."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -358,7 +358,7 @@ def test_a_student_that_diverges_is_named(teachers: Here, tmp_path: Path) -> Non
 
 @pytest.fixture
 def copied(teachers: Here, tmp_path: Path) -> RunFolder:
-    """A copy of the run that may be broken."""
+    """A copy of the run that tests may damage."""
     path = tmp_path / "copied"
     shutil.copytree(teachers.newest_run(), path)
     return RunFolder(path)

@@ -1,4 +1,4 @@
-"""Networks with one beginning are averaged fold by fold, chosen on some rows and estimated on others."""
+"""Networks with the same initial weights are averaged fold by fold, selected on some rows and scored on others."""
 
 from __future__ import annotations
 

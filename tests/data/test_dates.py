@@ -1,4 +1,4 @@
-"""Dates in text are known by a list of formats, and read only where they can be read in one way."""
+"""Dates in text are recognized by a list of formats, and read only if they are unambiguous."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoded columns against values worked by hand; what is fitted sees the rows of its fold only."""
+"""Encoded columns against values computed by hand; fitted statistics use only the rows of the fold."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_rare_categories_share_a_code():
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_rows_of_other_folds_change_nothing(encoding):
-    """Other rows do change what is fitted on them, and what was fitted before stays."""
+    """Features fitted on other rows differ, and earlier features do not change."""
     values = {"length": [9.0, -4.0], "colour": ["green", "pink"], "empty": [1.0, 2.0]}
     foreign = Table.of(OTHER.frame.assign(**values), COLUMNS)
     frame = pd.concat([TRAIN.frame, foreign.frame], ignore_index=True)
@@ -320,7 +320,7 @@ def test_a_table_as_large_as_adult_is_encoded_within_seconds():
 
 
 EARLIER = {"1": "1.0", "2": "2.0", "True": "TRUE", "x": "x"}
-"""How versions that took the texts of a table as they are spelled categories."""
+"""Spellings of categories in earlier versions, which used the texts of a table unchanged."""
 CODES = TableSignature((Column("code", "categorical"),))
 
 

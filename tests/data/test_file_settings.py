@@ -1,4 +1,4 @@
-"""Each data kind says with which of its settings files of new rows are read."""
+"""Each data kind defines which of its settings apply to files of new rows."""
 
 from __future__ import annotations
 

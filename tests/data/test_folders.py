@@ -1,4 +1,4 @@
-"""What of a folder is read as pictures, what is left out, and what is said of it."""
+"""Which files of a folder are read as pictures, which are skipped, and how this is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Python programs bring: rows and labels of many types, and errors in plain words."""
+"""Rows and labels of many types from Python programs, and clear errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fit(X: Any, y: Any = Y) -> EnsembleClassifier:
 
 @cache
 def expected(kind: str) -> np.ndarray:
-    """What the plainest array of these rows gives."""
+    """The result for a plain array of these rows."""
     x = {"rows": ROWS, "images": IMAGES}[kind]
     return fit(x).predict_proba(x)
 

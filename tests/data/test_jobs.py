@@ -18,7 +18,7 @@ ROWS = 240
 
 @pytest.fixture
 def people(tmp_path) -> pd.DataFrame:
-    """Rows of two classes that numbers and categories tell, in groups of six and in the order of days."""
+    """Rows of two classes that depend on numbers and categories, in groups of six and in the order of days."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, ROWS)
     frame = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""A table holds typed columns whatever the frame's types, refuses what is none, and is known by its content."""
+"""A table has typed columns whatever the frame's types, refuses invalid values, and is identified by its content."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_a_program_can_declare_numbers_with_other_texts_as_categories():
 
 
 def test_the_values_of_a_row_do_not_depend_on_the_other_rows():
-    """To pandas 1, 1.0 and True are one key, and the first one would stand for all."""
+    """pandas treats 1, 1.0 and True as the same key, so the first of them would replace the others."""
     for values in ([True, 1, "x"], [1, True, "x"]):
         assert column(np.array(values, object), "categorical").tolist() == [
             "True" if value is True else str(value) for value in values

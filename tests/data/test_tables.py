@@ -1,4 +1,4 @@
-"""CSV and Parquet files: what is read from them, and what is said, with key and line, about what cannot be."""
+"""CSV and Parquet files are read, or refused with the key and the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whitening and robust scaling agree with scikit-learn, see training rows only, and travel with what uses them."""
+"""Whitening and robust scaling agree with scikit-learn, use only training rows, and are saved with the member."""
 
 from __future__ import annotations
 

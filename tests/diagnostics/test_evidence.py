@@ -36,7 +36,7 @@ JOB: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
-    """A finished job whose test images are darker than those that it learned from."""
+    """A finished job whose test images are darker than its training images."""
     from quorate.registry import DATASETS
 
     here = Here(tmp_path_factory.mktemp("aside"))

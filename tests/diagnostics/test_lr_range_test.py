@@ -1,4 +1,4 @@
-"""The range test of a job's member: its own seed, optimizer and rows, and nothing left behind."""
+"""The range test of a job's member uses the member's seed, optimizer and rows, and leaves no files behind."""
 
 from __future__ import annotations
 

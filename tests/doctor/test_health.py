@@ -1,4 +1,4 @@
-"""The doctor's checks: sound things are ok, broken ones are problems with a fix, and nothing hangs."""
+"""The checks of `quorate doctor`: working parts are ok, broken parts are problems with a fix, and no check hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimate has not seen its rows, the guard holds, and missing predictions are met honestly."""
+"""Estimates are cross-fitted, the guard works, and rows with missing predictions are left out."""
 
 from __future__ import annotations
 

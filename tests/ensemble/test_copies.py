@@ -1,4 +1,4 @@
-"""Copies of one recipe share what their recipe weighs, and combiners choose between recipes."""
+"""Copies share the weight of their recipe, and combiners select among recipes."""
 
 from __future__ import annotations
 

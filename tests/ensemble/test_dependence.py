@@ -1,4 +1,4 @@
-"""Rows that belong together stay together, and rows that no model could get right decide nothing, at every level."""
+"""At every level, rows of a group stay together and unlearnable rows do not count."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_class_of_which_no_row_counts_keeps_its_probabilities():
 
 
 def noting(monkeypatch) -> list[tuple[set[int], set[int]]]:
-    """What every cross-fit, at any level, fits on and holds out: the numbers of the rows' groups or times."""
+    """The groups or times that each cross-fit, at any level, fits on and holds out."""
     seen: list[tuple[set[int], set[int]]] = []
 
     def noted(y, *, splits, seed, dependence=None):

@@ -1,4 +1,4 @@
-"""Who counts toward the quorum, and what is said when too few do."""
+"""Which members count toward the quorum, and the message if there are too few."""
 
 from __future__ import annotations
 

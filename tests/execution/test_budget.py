@@ -14,7 +14,7 @@ from quorate.plan.tasks import FitTask, PredictTask, Task
 
 
 def agenda(*, left: float, share: float = 1.0) -> Agenda:
-    """With so many seconds left for training, and 1/share workers."""
+    """An agenda with `left` seconds for training, and 1 / `share` workers."""
     return Agenda(Budget(1000.0, time.monotonic() - 1000 + left), Estimates(), lambda task: share)
 
 

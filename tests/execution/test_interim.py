@@ -1,4 +1,4 @@
-"""What a network under a deadline keeps on the way: how often, at what cost, and that it is what it says."""
+"""Interim results of a network with a deadline: how often they are stored, their cost, and their content."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def events_of(plan: Plan, *, seconds_left: float | None, on: Callable[[Event, Co
 
 @pytest.fixture
 def at_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every epoch looks like the last chance."""
+    """Make every epoch look like the last one before the deadline."""
     monkeypatch.setattr(interim_module, "SLOWER", 1e9)
 
 

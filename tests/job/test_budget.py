@@ -125,7 +125,7 @@ def _some_images() -> object:
 
 
 def finished(plan: Plan, folds: dict[str, int]) -> JobProgress:
-    """Each member has its first so many folds; the others were left out."""
+    """Progress in which each member has finished its first `folds` folds, and the others were skipped."""
     work = JobProgress()
     for task in plan.tasks:
         if task.fold < folds[task.label]:
@@ -290,7 +290,7 @@ def test_pictures_are_drawn_while_there_is_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def cut_after_its_first_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks keep a result at every epoch, and training is over as soon as one is there: nobody gets to its end."""
+    """Networks store a result at every epoch, and training stops as soon as one exists, so that no fit is completed."""
     over: list[bool] = []
     log = RunFolder.log
 

@@ -43,7 +43,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[int]:
-    """How many rows any network was asked for, call by call."""
+    """The number of rows in each call of a network."""
     asked: list[int] = []
     compute = Extractor.__call__
 
@@ -148,7 +148,7 @@ def plan_of(weights: Path, tmp_path: Path) -> Plan:
 
 
 def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[Any]]:
-    """What the executor makes of all missing features, and its events."""
+    """The missing features that the executor computes, and its events."""
     extraction = find_features(plan, [Unit((task,)) for task in plan.tasks], results)
     sources = Sources(lambda task: None, lambda task: {})
     units = [Unit((task,)) for task in extraction.missing]

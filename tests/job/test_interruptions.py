@@ -1,4 +1,4 @@
-"""What is killed or interrupted goes on, and ends with the bits of the undisturbed run."""
+"""Killed or interrupted jobs resume and end with the bits of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOW_CNN["execution"] = {"executor": "local", "checkpoint_seconds": 0.2}
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The out-of-fold hash of the job that nobody disturbs."""
+    """The out-of-fold hash of an undisturbed run of the job."""
     sha: str = Here(tmp_path_factory.mktemp("undisturbed")).run(SLOW_CNN)["oof_sha256"]
     return sha
 

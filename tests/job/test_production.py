@@ -1,4 +1,4 @@
-"""What a bundle predicts with: fold models, the best of them, or models of all rows."""
+"""The models in a bundle: fold models, the best of them, or refits on all rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run that gives several members: kept, found again, failed and bundled as members of their own."""
+"""Views of one fit are stored, reused, reported as failed and bundled like other members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of the events that an executor gives, where an attempt's memory was overwritten."""
+"""Which events of an executor are stored if an attempt's memory was overwritten."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def result(plan: Plan, task: FitTask, *losses: float, complete: bool) -> Fitted:
 
 
 def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
-    """What `train` keeps of these events."""
+    """The progress after `train` has handled these events."""
     job = spec.validate(jobfile.parse(JOB, name="job.yaml"), base=folder)
     run, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
     work, results = JobProgress(), Results(open_store(str(folder / "store")))

@@ -1,4 +1,5 @@
-"""Jobs with a class that some fold cannot learn: its rows are named and decide nothing, from the plan to the report."""
+"""Jobs with a class that some fold cannot learn: its rows are reported and do not count, from the plan to the
+report."""
 
 from __future__ import annotations
 

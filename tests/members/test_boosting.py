@@ -1,4 +1,4 @@
-"""Boosted trees agree with their packages, stop by rows of their own, and say when a package is missing."""
+"""Boosted trees agree with their packages, stop on held-out rows, and report a missing package."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_boosting_stops_when_the_held_out_loss_does_not_improve(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_held_out_is_a_part_of_the_training_rows(name):
-    """Other values in the rows held out may change where boosting ends, and not what a tree is made of."""
+    """Other values in the held-out rows may change when boosting stops, but not the trees."""
 
     def changed(rows: np.ndarray) -> Dataset:
         frame = DATA.x.frame.copy()

@@ -1,4 +1,4 @@
-"""What every member keeps, whatever its kind and whatever the rows are."""
+"""Properties of every kind of member, for all kinds of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quorate.members.base import HEADER, Member, load_member
 from quorate.registry import MEMBERS
 
 Rows = tuple[Dataset, Dataset]
-"""To learn from, and to validate on."""
+"""Training rows and validation rows."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def tables() -> Rows:
 
 
 SLOW = {"torchvision", "timm transformer"}
-"""What takes seconds to train; another network stands for its kind."""
+"""Configurations that take seconds to train; another network represents their kind."""
 
 
 def marks_of(case):

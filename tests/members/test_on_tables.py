@@ -1,4 +1,4 @@
-"""Members on typed columns: they learn, keep their bits, and what cannot take tables says so."""
+"""Members on typed columns learn and reproduce their bits; kinds without support for tables are refused."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_every_kind_learns_from_a_column_whatever_its_offset_and_scale(name, shi
 
 
 def moved(*, rows: int, shift: float, scale: float, seed: int = 0) -> Dataset:
-    """`t` in shift + scale * (0, 60) tells which of two classes by its half."""
+    """Rows of two classes: `t`, from shift to shift + 60 scale, determines the class by its half."""
     random = np.random.default_rng(seed)
     t = random.integers(0, 60, rows)
     frame = pd.DataFrame({"noise": random.normal(size=rows), "t": shift + scale * t})
