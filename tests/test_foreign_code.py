@@ -1,4 +1,4 @@
-"""Files that somebody else may have written import no code unless whoever loads them allows it."""
+"""Loading a file from an untrusted source imports no code unless the user allows it."""
 
 from __future__ import annotations
 

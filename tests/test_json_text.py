@@ -1,4 +1,4 @@
-"""What is written as JSON is JSON, whatever the numbers are."""
+"""All JSON output is valid, whatever the numbers are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports go down and never up: the table below is the architecture."""
+"""Imports only go down, as the table below defines the architecture."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "typer": {"cli"},
     "rich": {"cli", "report", "job", "estimator"},
 }
-"""Who may import a library."""
+"""The parts that may import each library."""
 
 FORBIDDEN = {
     "members": {"execution", "job", "cli", "tracking", "serving", "report", "ensemble"},
@@ -60,7 +60,7 @@ FORBIDDEN = {
     "tracking": {"execution", "serving", "report", "members", "training", "data"},
     "execution": {"tracking", "serving", "report", "ensemble", "store"},
 }
-"""Parts that may not know each other, whatever their order."""
+"""Parts that must not import each other, whatever their order."""
 
 EXECUTES_ON_LOAD = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 

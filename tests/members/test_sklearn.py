@@ -160,7 +160,7 @@ def test_a_class_that_cannot_be_constructed_is_refused_with_the_reason(path):
 
 
 class Picky(ClassifierMixin, BaseEstimator):
-    """It cannot learn from random rows, and fails in a way of its own."""
+    """A classifier that fails on random rows with its own error."""
 
     def fit(self, x, y):
         raise KeyError("price")

@@ -1,4 +1,4 @@
-"""What a network cannot start from is refused when the job is planned, with the reason and the fix."""
+"""Invalid starting points of a network are refused when the job is planned, with the reason and the fix."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ REFERENCES: dict[str, Any] = {
 
 
 def noisy(rows: int, *, seed: int) -> Dataset:
-    """A quarter of the labels is drawn anew, so that no member is sure of any."""
+    """A quarter of the labels is random, so that no member is certain of any row."""
     data, random = tiny_table(rows=rows, seed=seed), np.random.default_rng(seed)
     y = np.where(random.random(rows) < 0.25, random.integers(0, 3, rows), data.y)
     return dataclasses.replace(data, y=y)
@@ -96,7 +96,7 @@ def test_a_balanced_draw_is_what_the_estimator_learns_from():
 
 @pytest.mark.parametrize("name", WEIGHS)
 def test_a_class_with_more_weight_is_predicted_more_often(name):
-    """Whatever the kind: rows of a class that count ten times are taken for it more often than before."""
+    """For every kind: if rows of a class have ten times the weight, the class is predicted more often."""
     plain, heavy = (
         trained({**CONFIGURATIONS[name], **more}, NOISY, NEW).predict_proba(NEW.x)[:, 2].mean()
         for more in ({}, {"class_weight": {"class 2": 10}})

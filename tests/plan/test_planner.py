@@ -1,4 +1,4 @@
-"""The key of a fit task changes with all that decides its result, and with nothing else."""
+"""The key of a fit task depends on everything that determines its result, and on nothing else."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_explicit_defaults_resources_and_copies_do_not_change_the_key(member):
 
 
 def test_crop_and_mirror_keep_the_keys_of_their_older_form(monkeypatch):
-    """Computed when they were the only augmentations, and networks of version 2."""
+    """Keys that were computed when these were the only augmentations, and networks had version 2."""
     monkeypatch.setattr(MEMBERS.get("net"), "version", 2)
     before = {
         "{mirror: true, crop: 2}": "67b4c25c61fedc26278a07194a91a2caf0ed47dd7f356ac4d86364512f6b9175",

@@ -1,4 +1,4 @@
-"""Users' own code: found, checked, trained, known by its source, and left behind by the bundle where that can be."""
+"""Users' own code is found, checked, trained, identified by its source, and not required by the bundle if possible."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ MODULES = {"networks": NETWORKS, "scikit": SCIKIT, "rows": ROWS, "combining": CO
 
 
 def forget(*names: str) -> None:
-    """As if this process had never seen these modules."""
+    """Remove these modules from this process, as if they had never been imported."""
     for name in [name for name in sys.modules if name.partition(".")[0] in names]:
         del sys.modules[name]
     for name in [name for name in own_code._found if name.partition(".")[0] in names]:
@@ -316,7 +316,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "combiner class": ({"combiner": "mine.networks:Linear"}, "the class Linear lacks Params .*, fit, pool"),
     "schedule": ({"members": net(schedule="mine.networks:linear")}, "does not take optimizer"),
 }
-"""What `load_job` says."""
+"""Jobs that `load_job` refuses, with the message."""
 
 PLANNED: dict[str, tuple[dict[str, Any], str]] = {
     "code that raises": (
@@ -339,7 +339,7 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
         "returns its own test rows; leave test out",
     ),
 }
-"""What the plan says."""
+"""Jobs that the plan refuses, with the message."""
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -393,7 +393,7 @@ def test_parameters_come_from_the_annotations_of_the_function(here: Here) -> Non
 
 
 def test_parameters_reach_another_process_by_the_name_of_their_kind(here: Here) -> None:
-    """Ray's workers have no class of the name that the driver made of the signature."""
+    """The workers of Ray lack the class that the driver created from the signature."""
     params = job_of(here, members=net({"kind": "mine.networks:linear", "scales": [2.0]})).spec.members["net"]
     sent = pickle.dumps(params)
 
@@ -512,7 +512,8 @@ print("the package is there")
 
 
 def said_without(here: Here, package: str) -> str:
-    """What this process says when it loads the newest bundle and predicts, as if it never had such a package."""
+    """The error or output when this process loads the newest bundle and predicts, as if the package were not
+    installed."""
     forget(package)
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(sys, "path", [place for place in sys.path if not place.startswith(str(here.folder))])
@@ -533,7 +534,8 @@ def said_without(here: Here, package: str) -> str:
 
 
 def said_apart_without(here: Here, package: str, rows: Path | None = None) -> str:
-    """What another process says that loads the newest bundle, predicts into `proba.npy`, and has no such package."""
+    """The output of another process without the package, which loads the newest bundle and predicts into
+    `proba.npy`."""
     elsewhere = here.folder / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
     if rows is None:

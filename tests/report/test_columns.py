@@ -1,4 +1,4 @@
-"""Tables as wide as the terminal: columns are left out, names and figures stay whole."""
+"""Tables that fit the terminal: columns are left out, and names and numbers are never cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves of known shape are read for what they are."""
+"""Curves of known shape get the right finding."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_each_shape_of_a_curve_has_its_finding(name: str, valid: np.ndarray, tra
 
 
 def test_a_rise_within_the_noise_of_the_folds_is_no_overfitting() -> None:
-    """The same mean rise: by all folds alike, or by one that outweighs two that fall."""
+    """The same mean rise, once in all folds alike, and once in a single fold that outweighs two falling ones."""
     up, down = np.maximum(0, np.arange(20) - 8) * 0.03, np.maximum(0, np.arange(20) - 8) * -0.01
     alike = Curves(tuple(history(SETTLED + up, TRAIN) for _ in range(3)))
     apart = Curves(tuple(history(SETTLED + shift, TRAIN) for shift in (3.7 * up, down, down)))

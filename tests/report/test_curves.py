@@ -1,4 +1,4 @@
-"""Curves are drawn whole: every figure, every fold, the best epoch, all members on one scale."""
+"""Plots of curves show every metric, every fold and the best epoch, with all members on one scale."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def history(epochs: int, *, floor: float = 0.2, gradient: bool = True) -> list[d
 
 
 def texts(path: Path) -> str:
-    """What matplotlib leaves as comments beside the outlines of letters."""
+    """The texts of a plot, which matplotlib writes as comments next to the outlines of the letters."""
     return path.read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Rules on errors: intervals by formula, the right problem named, and none where there is only noise."""
+"""Rules on errors: intervals follow their formulas, the right problem is named, and noise is not a problem."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_below_the_target_nothing_is_a_problem() -> None:
 
 
 def test_folds_are_compared_by_the_chi_squared_test_of_equal_shares() -> None:
-    """Decided as scipy's test of the table of right and wrong rows does."""
+    """The result is that of SciPy's test on the table of correct and wrong rows."""
     for wrong in ([10, 12, 9, 11], [2, 30, 3, 4], [10, 20, 12, 16]):
         table = np.array([[w, 200 - w] for w in wrong])
         expected = stats.chi2_contingency(table, correction=False).pvalue < 0.05

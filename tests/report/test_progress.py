@@ -1,4 +1,4 @@
-"""What is seen while a job runs: lines in a terminal, lines in a file, and the time left."""
+"""The progress of a job: lines in a terminal, lines in a file, and the time left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plan() -> Plan:
 
 
 class Shown:
-    """A watch on a screen of so many columns, and the text that it has printed."""
+    """A watch on a screen with this number of columns, and the text that it has printed."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Advice by kind of member: only keys that the kind takes, and what the documents recommend."""
+"""Advice for each kind of member names only keys of that kind, and agrees with the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds are put together row by row, and what is missing is masked."""
+"""Predictions of the folds are combined row by row, and missing rows are masked."""
 
 from __future__ import annotations
 

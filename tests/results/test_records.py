@@ -1,4 +1,4 @@
-"""Records in the store are read as they were written, by this version or an earlier one, or are refused."""
+"""Records of this version and of earlier ones survive a round trip through the store; others are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished work in the store, where somebody else was first or the disk was unkind."""
+"""Finished work in the store, if another process was first or the disk has damaged a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fault of the process is written to its run, and the next start says so."""
+"""A fault of the process is written to its run and reported at the next start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a list of runs reads of their jobs, without loading the kinds."""
+"""The parts of a job that a list of runs reads, without loading the kinds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN: dict[str, Any] = {
     "members": {"cnn": {"kind": "net", "copies": 3}, "own": {"kind": "my_package.members:Own", "copies": 1}},
     "tracking": {"enabled": True},
 }
-"""A job that needs code which is not here."""
+"""A job that requires code that is not installed."""
 
 
 def written(run: Path, content: str) -> RunFolder:

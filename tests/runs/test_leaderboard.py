@@ -108,7 +108,7 @@ FIRST: dict[str, Any] = {
     "run": "digits-20251123-222500",
     "seconds": 3.21,
 }
-"""A file of the first version of Quorate, without what came later."""
+"""A file of the first version of Quorate, without later keys."""
 
 
 def written(folder: Path, content: Any) -> Path:

@@ -1,4 +1,4 @@
-"""What `quorate predict` reads: rows with names, or a refusal that says what the ensemble takes."""
+"""`quorate predict` reads rows with names, or refuses a file and names the accepted input."""
 
 from __future__ import annotations
 

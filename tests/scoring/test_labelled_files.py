@@ -1,4 +1,4 @@
-"""Labelled rows of every kind, and how labels that cannot be used are told."""
+"""Labelled rows of every kind, and the errors for unusable labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP interface without Ray: routes, refusals, and what is said when the model does not answer."""
+"""The HTTP interface without Ray: routes, rejected requests, and responses if the model is unavailable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW = {"inputs": [[1, 2], [3, 4]]}
 
 @dataclass
 class Backend:
-    """Says "yes" with the probability of the first pixel, late or with an error when told so."""
+    """Predicts "yes" with the probability of the first pixel; late or with an error if the test requires it."""
 
     model: ModelInfo = MODEL
     error: Exception | None = None
@@ -63,7 +63,7 @@ def ask(
     times: int = 1,
     **request: Any,
 ) -> list[httpx.Response]:
-    """The answers to `times` equal requests made at once."""
+    """The responses to `times` equal concurrent requests."""
 
     async def run() -> list[httpx.Response]:
         app = Front(backend or Backend(), limits=LIMITS, token=digest(token) if token else None).app()
@@ -209,7 +209,7 @@ def test_bodies_that_exceed_the_total_limit_get_503_and_release_their_memory() -
 
 @dataclass
 class Switching:
-    """Versions one after the other: `current` moves on when told so."""
+    """Successive versions; the test switches `current` to the next one."""
 
     versions: list[Backend]
     at: int = 0

@@ -1,4 +1,4 @@
-"""Rows of tables in requests: which values fit which column, and how each mistake is told."""
+"""Rows of tables in requests: the values that each column accepts, and the error for each mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of requests: what is read, and how each mistake is told."""
+"""Bodies of requests: accepted forms, and the error for each mistake."""
 
 from __future__ import annotations
 

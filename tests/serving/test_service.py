@@ -1,4 +1,4 @@
-"""Starting a service: what is refused before Ray starts, and one service from start to Ctrl-C."""
+"""Starting a service: errors before Ray starts, and one service from start to Ctrl-C."""
 
 from __future__ import annotations
 

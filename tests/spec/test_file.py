@@ -1,4 +1,4 @@
-"""What YAML lets pass and a job file may not hold, and how its values are read."""
+"""YAML that is valid but not allowed in a job file, and how values are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a member: parameters that matter, under names that can be compared."""
+"""The description of a member: the parameters that matter, under comparable names."""
 
 from __future__ import annotations
 

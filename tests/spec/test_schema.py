@@ -1,4 +1,4 @@
-"""The JSON Schema of job files accepts what the loader accepts, and says no where an editor should."""
+"""The JSON Schema of job files accepts what the loader accepts, and rejects what an editor should mark."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_jobs_that_the_loader_refuses_fail_the_schema(text: str, validator: Draf
 
 
 def test_every_key_is_described(schema: dict[str, Any]) -> None:
-    """By its own docstring, or by that of the model that it holds."""
+    """Each key is described by its own docstring, or by that of its model."""
     bare = [
         f"{name}.{key}"
         for name, node in {"job": schema, **schema["$defs"]}.items()

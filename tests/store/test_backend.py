@@ -1,4 +1,4 @@
-"""Named bytes, whatever keeps them: whole or not at all, first come, and opened where a user says."""
+"""Every backend stores named bytes atomically, keeps the first commit, and opens at the user's path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished work: verified, committed once, and done again where it is damaged."""
+"""Finished work is verified, committed once, and repeated if it is damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store holds and what of it goes: no more than asked for, and nothing that is in use."""
+"""Inspection and garbage collection of the store: only requested content is removed, and nothing that is in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lease has one holder, who loses it with his life or his silence."""
+"""A lease has one holder, which loses it when its process dies or its heartbeat stops."""
 
 from __future__ import annotations
 

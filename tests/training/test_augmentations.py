@@ -1,4 +1,4 @@
-"""Each augmentation keeps what it should and changes what it should; the seed decides every draw."""
+"""Each augmentation changes only what it should, and the seed determines every draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: what is frozen in which epoch does not move, the rest does, and at the rate that was asked for."""
+"""Fine-tuning: frozen parts do not change, and all others change at the requested learning rate."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def network(kind: str, **options) -> nn.Module:
 
 
 def shrinking(built: nn.Module, **options) -> dict[str, float]:
-    """The part by which plain gradient descent with a rate of .5 shrinks each parameter where no gradient is."""
+    """The fraction by which plain gradient descent with a learning rate of 0.5 shrinks each parameter without a
+    gradient."""
     before = {name: parameter.detach().clone() for name, parameter in built.named_parameters()}
     groups = parameter_groups(built, lr=0.5, weight_decay=0.1, **options)
     sgd = OPTIMIZERS.get("sgd")

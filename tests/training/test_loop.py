@@ -1,4 +1,4 @@
-"""The loop stops, smooths, diverges and counts as it says."""
+"""Early stopping, label smoothing, divergence and metrics of the training loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training step takes in memory, and the batches that fit."""
+"""The memory of a training step, and the batches that fit."""
 
 from __future__ import annotations
 

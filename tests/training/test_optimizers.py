@@ -23,7 +23,7 @@ LR, STEPS = 0.1, 7
 
 
 def gradient(w: Vector, step: int) -> Vector:
-    """Of a quadratic bowl that swings from step to step."""
+    """The gradient of a quadratic function whose minimum moves from step to step."""
     return CURVATURE * w + np.cos(step + np.arange(4))
 
 

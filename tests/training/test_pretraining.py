@@ -173,7 +173,7 @@ def test_the_restored_image_has_the_shape_of_the_image(shape):
 
 
 class Reads(ArrayImages):
-    """Images that know which of their rows were taken."""
+    """Images that record which rows were read."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         super().__init__(pixels)
@@ -271,7 +271,7 @@ def test_the_training_starts_from_the_pretrained_weights_and_a_fresh_head(arch):
 
 
 def test_the_contrastive_loss_makes_views_of_one_image_similar():
-    """The loss falls below that of features which tell nothing."""
+    """The loss falls below that of uninformative features."""
     net = fit(PlainRun(unlabelled=MORE), epochs=1, pretrain={**SIMCLR, "epochs": 15, "batch_size": 64, "lr": 3e-3})
 
     losses = [figures["pretrain_loss"] for figures in net.history[:-1]]

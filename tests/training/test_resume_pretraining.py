@@ -17,7 +17,7 @@ TRAIN, VALID = tiny_data(rows=70), tiny_data(rows=30, seed=1)
 UNLABELLED = ArrayImages(tiny_data(rows=26, seed=2).x.pixels)
 
 STEPS = 3
-"""Of 32 images in an epoch of the pretraining, and of 32, 32 and 6 rows in one of the training."""
+"""Number of steps per epoch: of 32 images in the pretraining, and of 32, 32 and 6 rows in the training."""
 
 RECIPES = {
     "contrast, head first": {

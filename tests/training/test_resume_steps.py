@@ -48,7 +48,7 @@ def recipe(optimizer: str, schedule: str, *, warmup: int, network: int, averages
 
 
 def check_resumes(asked: dict[str, Any], stops: list[int]) -> None:
-    """Stopped at the report of each of these numbers in turn, a training ends as the undisturbed one does."""
+    """A training that is stopped at each of these reports in turn ends like an undisturbed one."""
     answers = dict.fromkeys(stops, Signal.CHECKPOINT)
     run = PlainRun(answers=answers)
     undisturbed = fit_with(asked, run)

@@ -1,4 +1,5 @@
-"""Distillation's loss is Hinton's, in the loop too, and what a teacher does not say is learned from the label."""
+"""The distillation loss is that of Hinton et al., also in the training loop; rows without a teacher are learned from
+the label."""
 
 from __future__ import annotations
 

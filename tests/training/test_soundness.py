@@ -1,4 +1,4 @@
-"""Figures that overwritten memory makes are told apart from those of a hard training."""
+"""Metrics that come from overwritten memory are distinguished from those of a hard problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training states survive the way through bytes, and bytes that are none are refused."""
+"""Training states survive a round trip through bytes, and other bytes are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step is held to, against torch and by hand."""
+"""The constraints of a step, against torch and manual calculations."""
 
 from __future__ import annotations
 
