@@ -1,4 +1,4 @@
-"""The rules: the plan stays within the budget, uses it, and every file that they can give is a valid job."""
+"""The rules: the plan uses the budget without exceeding it, and every file that they can write is a valid job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NONE = Repeats(0, 0, 0)
 
 
 def images(tmp_path: Path, *, rows: int, side: int, channels: int = 3, classes: int = 5) -> Fingerprint:
-    """Pictures in a folder, equally many of each class."""
+    """Pictures in a folder, with the same number for each class."""
     size = Range(side, side, side)
     facts = ImageFacts(size, size, size, channels, grey=0.0, files=rows)
     counts = {f"class {k}": rows // classes for k in range(classes)}
@@ -80,7 +80,7 @@ def test_every_choice_for_tables_is_a_valid_job(tmp_path: Path, rows: int, secon
     assert spec.validation.scheme == ("kfold" if rows < 100_000 else "holdout") or seconds < 1800
 
 
-def test_a_longer_budget_gives_more_training_and_a_shorter_one_a_job_all_the_same(tmp_path: Path) -> None:
+def test_a_longer_budget_gives_more_training_and_a_short_one_still_gives_a_job(tmp_path: Path) -> None:
     fingerprint = images(tmp_path, rows=3000, side=160)
 
     jobs = [chosen(fingerprint, seconds=seconds) for seconds in (20, 300, 1800, 7200)]
@@ -92,7 +92,7 @@ def test_a_longer_budget_gives_more_training_and_a_shorter_one_a_job_all_the_sam
     assert sizes == sorted(sizes), "larger images where there is time"
 
 
-def test_a_gpu_is_asked_for_by_networks_only(tmp_path: Path) -> None:
+def test_only_networks_request_a_gpu(tmp_path: Path) -> None:
     choices = chosen(images(tmp_path, rows=3000, side=28), machine=Machine(8, gpus=1))
 
     gpus = {one.name: one.params.get("gpus", 0) for one in choices.selection.members}
@@ -111,7 +111,7 @@ def test_there_are_no_more_folds_than_rows_of_the_rarest_class(tmp_path: Path, r
     assert svm == (rarest > 2), "of two rows one would be left in each fold, and its calibration needs two"
 
 
-def test_imbalance_is_answered_with_advice_rather_than_weights(tmp_path: Path) -> None:
+def test_imbalanced_classes_get_advice_and_no_class_weights(tmp_path: Path) -> None:
     fingerprint = table(tmp_path, rows=1000, counts={"no": 970, "yes": 30})
     choices = chosen(fingerprint)
 
@@ -134,7 +134,7 @@ def test_only_large_pictures_with_colour_are_mirrored(tmp_path: Path) -> None:
     assert not mirrored(side=32, channels=3)
 
 
-def test_the_line_with_pretrained_weights_is_ready_to_be_taken_in(tmp_path: Path) -> None:
+def test_the_commented_line_with_pretrained_weights_can_be_uncommented_as_it_is(tmp_path: Path) -> None:
     fingerprint = images(tmp_path, rows=3000, side=160)
     text = job_text(fingerprint, chosen(fingerprint), base=tmp_path, budget="30m", hub=False)
 

@@ -1,4 +1,4 @@
-"""A bundle is what its manifest says, or is refused with the reason; members may be lost down to the quorum."""
+"""A bundle that differs from its manifest is refused with the reason; members can fail as long as the quorum is met."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def files_of(trained: dict[str, list[Member]], tmp_path: Path) -> dict[str, byte
 
 @pytest.fixture
 def folder(trained, tmp_path) -> Path:
-    """The bundle of both members and of a third one that weighs nothing and was not packed."""
+    """The bundle of both members and of a third one, which has no weight and no files."""
     files = files_of(trained, tmp_path)
     write_bundle(tmp_path / "bundle", a_manifest(files=hashes_of(files)), files)
     return tmp_path / "bundle"
@@ -73,7 +73,7 @@ def edit(folder: Path, **changes) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest | changes))
 
 
-def test_a_bundle_predicts_what_its_members_and_its_combination_say(folder, trained):
+def test_a_bundle_predicts_the_combination_of_its_members(folder, trained):
     bundle = Bundle.load(folder)
 
     answer = bundle.predict(ROWS, members=True)
@@ -105,14 +105,14 @@ def bundle_rows():
     return tiny_data(rows=9, seed=4).x
 
 
-def test_a_bundle_is_the_same_wherever_it_is_moved(folder, tmp_path):
+def test_a_moved_bundle_gives_the_same_predictions(folder, tmp_path):
     here = Bundle.load(folder).predict(ROWS).proba
     moved = shutil.move(folder, tmp_path / "elsewhere" / "b")
 
     np.testing.assert_array_equal(Bundle.load(Path(moved)).predict(ROWS).proba, here)
 
 
-def test_no_partial_bundle_is_left_beside_a_whole_one(folder):
+def test_an_interrupted_write_leaves_no_partial_bundle(folder):
     assert not folder.with_name("bundle.partial").exists()
     assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".pth"}]
 
@@ -134,7 +134,7 @@ def test_a_missing_file_is_named(folder):
         Bundle.load(folder)
 
 
-def test_a_file_outside_the_bundle_is_refused_unread(folder):
+def test_a_file_outside_the_bundle_is_refused_without_being_read(folder):
     shutil.copytree(folder / "members/wood/0", folder.parent / "outside")
     files = json.loads((folder / MANIFEST).read_text())["files"]
     for name in ("../outside/member.json", str(folder.parent / "outside/member.json")):
@@ -181,7 +181,7 @@ def test_a_saved_model_of_another_type_is_refused(folder):
 
 
 def resign(folder: Path, name: str) -> None:
-    """Give a changed file the hash that it has now."""
+    """Write the current hash of a changed file into the manifest."""
     files = json.loads((folder / MANIFEST).read_text())["files"]
     edit(folder, files=files | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
 
@@ -191,7 +191,7 @@ class Broken:
         raise RuntimeError("out of memory")
 
 
-def test_a_member_that_raises_is_left_out_and_named(folder, trained):
+def test_a_member_that_raises_an_error_is_left_out_and_named(folder, trained):
     whole = Bundle.load(folder)
     hurt = Bundle(whole.manifest, {"line": trained["line"], "wood": [Broken()]})
 
@@ -204,7 +204,7 @@ def test_a_member_that_raises_is_left_out_and_named(folder, trained):
     assert answer.proba == pytest.approx(alone, abs=1e-6)
 
 
-def test_below_the_quorum_nothing_is_answered(folder, trained):
+def test_below_the_quorum_there_is_no_prediction(folder, trained):
     manifest = Bundle.load(folder).manifest.model_copy(update={"quorum": 2})
     hurt = Bundle(manifest, {"line": [Broken()], "wood": trained["wood"]})
 
@@ -212,7 +212,7 @@ def test_below_the_quorum_nothing_is_answered(folder, trained):
         hurt.predict(ROWS)
 
 
-def test_what_a_bundle_keeps_of_votes_covers_as_many_rows_and_answers_as_many(tmp_path: Path) -> None:
+def test_saved_statistics_of_votes_reach_the_requested_coverages(tmp_path: Path) -> None:
     # given: shares of five votes, few different numbers that float32 does not hold
     rng = np.random.default_rng(0)
     y = labels(rng, rows=2_000, classes=4)
@@ -237,7 +237,7 @@ def test_what_a_bundle_keeps_of_votes_covers_as_many_rows_and_answers_as_many(tm
 
 
 class Fails:
-    """Answers as `member`, but raises for rows whose first pixel is `pixel`, or gives NaN there."""
+    """Predicts like `member`, but raises an error or returns NaN for rows whose first pixel is `pixel`."""
 
     def __init__(self, member: Member, pixel: int, *, raises: bool = True) -> None:
         self.member, self.pixel, self.raises, self.calls = member, pixel, raises, 0
@@ -290,7 +290,7 @@ def test_a_row_that_loses_the_quorum_is_named(folder, trained):
     assert lost.value.row == 4
 
 
-def test_a_member_that_never_answers_is_not_asked_for_every_row(folder, trained):
+def test_a_member_that_always_fails_is_not_called_for_every_row(folder, trained):
     broken = Fails(trained["wood"][0], 8)
     rows = np.full((256, 8, 8, 1), 8, np.uint8)
 
@@ -299,7 +299,7 @@ def test_a_member_that_never_answers_is_not_asked_for_every_row(folder, trained)
     assert answer.lost == ("wood",) and broken.calls == 31
 
 
-def test_members_are_calibrated_as_the_ensemble_reads_them(folder, trained):
+def test_members_are_calibrated_as_in_the_ensemble(folder, trained):
     bundle = Bundle.load(folder)
     members = bundle.predict(ROWS, members=True).members
     assert members is not None
@@ -313,7 +313,7 @@ def test_members_are_calibrated_as_the_ensemble_reads_them(folder, trained):
     assert bundle.predict(ROWS).proba == pytest.approx(apply_temperature(proba=pooled, temperature=1.5), abs=1e-6)
 
 
-def test_no_rows_are_an_error_of_the_caller(folder):
+def test_predicting_zero_rows_is_an_error(folder):
     with pytest.raises(ValueError, match="are empty"):
         Bundle.load(folder).predict(ROWS[:0])
     with pytest.raises(ValueError, match="there are no rows to predict"):
@@ -328,7 +328,7 @@ def test_a_file_of_a_member_that_the_manifest_does_not_name_is_refused(folder):
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "._header.json", "Thumbs.db", "desktop.ini", "@eaDir/header.json"])
-def test_what_tools_leave_in_a_members_folder_is_ignored(folder, name):
+def test_files_of_other_tools_in_a_members_folder_are_ignored(folder, name):
     expected = Bundle.load(folder).predict(ROWS).proba
     path = folder / "members" / "line" / "0" / name
     path.parent.mkdir(exist_ok=True)

@@ -133,7 +133,7 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate_in
         (("dance",), ["dance"]),
     ],
 )
-def test_what_the_user_can_mend_ends_with_code_2_and_no_traceback(
+def test_user_errors_end_with_code_2_and_no_traceback(
     finished: Here, arguments: tuple[str, ...], words: list[str], quorate_in: Quorate
 ) -> None:
     code, _, errors = quorate_in(finished.folder, *arguments)

@@ -103,7 +103,7 @@ def test_digits_in_an_archive_give_a_job_that_runs_as_it_is(init: Init, tmp_path
     assert len(board.members) == len(spec.members)
 
 
-def test_every_choice_stands_beside_its_rule_and_the_fingerprint_above(init: Init, tmp_path: Path) -> None:
+def test_every_choice_is_shown_with_its_rule_below_the_fingerprint(init: Init, tmp_path: Path) -> None:
     digits(tmp_path / "digits.npz")
 
     code, out, _ = init("digits.npz", "--budget", "5m")
@@ -213,7 +213,7 @@ def test_identifiers_constants_dates_and_empty_columns_are_ignored_with_the_reas
     assert board.tasks.failed == 0
 
 
-def test_test_rows_beside_the_training_rows_are_tested_on_and_their_leak_is_told(init: Init, tmp_path: Path) -> None:
+def test_test_rows_next_to_the_training_rows_are_used_and_leaks_are_reported(init: Init, tmp_path: Path) -> None:
     data = tmp_path / "photos"
     pictures(data / "train", {"cat": 8, "dog": 8})
     pictures(data / "val", {"cat": 3, "dog": 3}, seed=1)
@@ -244,7 +244,7 @@ def test_a_test_table_without_labels_is_not_tested_on(init: Init, tmp_path: Path
     assert load_job(tmp_path / "job.yaml").spec.data.test.fraction == 0.2
 
 
-def test_a_test_table_that_lacks_a_feature_leaves_the_label_what_it_is(init: Init, tmp_path: Path) -> None:
+def test_a_test_table_that_lacks_a_feature_does_not_change_the_choice_of_the_label(init: Init, tmp_path: Path) -> None:
     visits().assign(label=["yes", "no"] * 120).to_csv(tmp_path / "all.csv", index=False)
     visits(40, seed=1).assign(label="yes").drop(columns="age").to_csv(tmp_path / "some.csv", index=False)
 
@@ -266,7 +266,7 @@ def test_labels_that_are_equal_as_numbers_are_classes_of_their_own_as_in_trainin
     assert board.tasks.failed == 0
 
 
-def test_a_budget_that_the_cheapest_job_exceeds_is_told(init: Init, tmp_path: Path) -> None:
+def test_a_budget_below_the_cheapest_job_is_reported(init: Init, tmp_path: Path) -> None:
     digits(tmp_path / "digits.npz")
 
     code, out, _ = init("digits.npz", "--budget", "1s")
@@ -286,7 +286,7 @@ def test_a_semicolon_separates_and_parquet_is_read(init: Init, tmp_path: Path) -
     assert load_job(tmp_path / "other.yaml").spec.data.kind == "parquet"
 
 
-def test_names_of_columns_and_paths_that_yaml_reads_otherwise_are_quoted(init: Init, tmp_path: Path) -> None:
+def test_column_names_and_paths_that_yaml_would_misread_are_quoted(init: Init, tmp_path: Path) -> None:
     odd = {"age": "on: #1", "job": "null", "number": "1e3", "came": "yes"}
     (tmp_path / "my data: #2").mkdir()
     visits()[list(odd)].rename(columns=odd).to_csv(tmp_path / "my data: #2/Größe.csv", index=False)
@@ -313,7 +313,7 @@ def test_a_large_folder_is_sampled_and_that_is_said(
     assert "on_corrupt: skip" in (tmp_path / "job.yaml").read_text(), "the others may be corrupt"
 
 
-def test_of_very_many_arrays_the_first_are_compared(
+def test_only_the_first_of_very_many_arrays_are_compared(
     init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "MOST_ROWS", 100)
@@ -328,7 +328,7 @@ def test_of_very_many_arrays_the_first_are_compared(
 # What it does not touch
 
 
-def test_a_file_that_is_there_is_kept_without_force_and_where_init_fails(init: Init, tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_without_force_and_if_init_fails(init: Init, tmp_path: Path) -> None:
     digits(tmp_path / "digits.npz", 300)
     (tmp_path / "job.yaml").write_text("mine")
     (tmp_path / "bad.csv").write_text("a,b\n1,2.5\n2,3.5\n")
@@ -458,7 +458,7 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (table({"a": [1, 2, float("inf"), 3], "b": list("xyxy")}), (), "line 4: the numeric column 'a' holds inf"),
     ],
 )
-def test_what_cannot_become_a_job_gets_an_answer_that_says_what_to_fix(
+def test_data_that_cannot_become_a_job_get_an_error_with_the_fix(
     init: Init, tmp_path: Path, write: Callable[[Path], str], arguments: tuple[str, ...], expected: str
 ) -> None:
     code, _, err = init(write(tmp_path), *arguments)
@@ -492,7 +492,7 @@ def test_labels_that_are_floats_are_found_by_their_name(init: Init, tmp_path: Pa
     assert "contains other arrays, which are not used: confidence" in out
 
 
-def test_dates_are_told_by_what_a_column_holds_not_by_its_name(init: Init, tmp_path: Path) -> None:
+def test_dates_are_recognized_by_the_values_of_a_column_and_not_by_its_name(init: Init, tmp_path: Path) -> None:
     visits(80).assign(updates=[b"\xff", b"\xfe"] * 40).to_parquet(tmp_path / "data.parquet")
 
     code, out, _ = init("data.parquet", "--label", "came")

@@ -62,7 +62,7 @@ def check_names(text: str) -> None:
         assert any(f"  {name}: " in line and reason in line for line in text.splitlines())
 
 
-def test_pictures_that_cannot_be_read_have_a_row_without_a_class_and_the_others_their_scores(
+def test_unreadable_pictures_get_a_row_without_a_class_and_the_others_get_their_scores(
     here: Path, policy: str, quorate_in: Command
 ) -> None:
     code, _, errors = quorate_in(here, "predict", "new", "-o", "scores.csv")
@@ -114,7 +114,7 @@ def test_the_figures_are_those_of_the_pictures_that_can_be_read(here: Path, poli
 
 
 @pytest.mark.parametrize("policy", ["error"], indirect=True)
-def test_python_gets_one_error_with_all_files_and_a_folder_without_any_good_one_too(
+def test_all_unreadable_pictures_are_named_in_one_error(
     here: Path, quorate_in: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(here)

@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def crossfitted(run: Path, names: list[str]) -> dict[str, float]:
-    """What `assemble` says of an ensemble of these members."""
+    """The metrics that `assemble` returns for an ensemble of these members."""
     with np.load(run / "oof.npz") as saved:
         places = [saved["members"].tolist().index(name) for name in names]
         proba, y = saved["proba"][places], saved["y"]
@@ -82,7 +82,7 @@ GROUP = np.repeat(np.arange(40), 10)
 
 @pytest.fixture
 def grouped(tmp_path: Path) -> Path:
-    """A run on a table whose rows come in groups."""
+    """A run on a table with groups of rows."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 400)
     table = pd.DataFrame({f"x{k}": label + rng.normal(size=400) for k in range(4)})
@@ -160,7 +160,7 @@ def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test
     assert code == 0 and verified_manifest(tmp_path / "b").metrics.test is None
 
 
-def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
+def test_the_cheapest_ensemble_within_the_allowed_loss_is_chosen(
     quorate_in: InFolder, run: Path, tmp_path: Path
 ) -> None:
     _, said, _ = quorate_in(run, "prune", "--run", str(run), "--loss", "0.01", "-o", str(tmp_path / "x"), "--json")
@@ -172,7 +172,7 @@ def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
     assert chosen == cheapest["left"]
 
 
-def test_a_loss_that_few_rows_cannot_vouch_for_is_not_kept_to() -> None:
+def test_an_ensemble_with_an_uncertain_loss_is_not_chosen() -> None:
     surely, by_luck = EnsembleChange(0.0004, 0.0005, 0.0, 0.0), EnsembleChange(-0.001, 0.003, 0.0, 0.0)
 
     chosen = stepped(surely, by_luck).chosen(Goal(loss=0.001))
@@ -180,7 +180,7 @@ def test_a_loss_that_few_rows_cannot_vouch_for_is_not_kept_to() -> None:
     assert chosen is not None and chosen.change is surely
 
 
-def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -> None:
+def test_the_text_says_which_members_can_be_removed_at_which_loss(quorate_in: InFolder, run: Path) -> None:
     code, said, _ = quorate_in(run, "prune", "--run", str(run), "--members", "1", columns=120)
 
     assert code == 0
@@ -193,7 +193,8 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
 
 
 def stepped(*changes: EnsembleChange) -> PruningPath:
-    """Of members a, b, … that cost 1 ms each and go from the last on, with what each step changes."""
+    """The path for members a, b, … that cost 1 ms each and are removed from the last one on; `changes` has the effect
+    of each step."""
     names = tuple("abcdef"[: len(changes) + 1])
     nobody = EnsembleEstimate(np.zeros(1), np.ones(1, bool))
     whole = EnsembleChange(0.0, 0.0, 0.0, 0.0)
@@ -219,7 +220,7 @@ def stepped(*changes: EnsembleChange) -> PruningPath:
         ([EnsembleChange(-0.02, 0.001, 0.01, 0.002), EnsembleChange(0.9, 0.1, -0.3, 0.1)], "drop c: 33% faster"),
     ],
 )
-def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[EnsembleChange], words: str) -> None:
+def test_the_suggested_command_removes_the_suggested_members(changes: list[EnsembleChange], words: str) -> None:
     found = stepped(*changes)
 
     (line,) = as_lines(found, None, None)
@@ -230,7 +231,7 @@ def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[En
     assert line.startswith(f"drop {', '.join(found.names[len(chosen.left) :])}: ")
 
 
-def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
+def test_no_removal_is_suggested_if_every_member_contributes() -> None:
     (line,) = as_lines(stepped(EnsembleChange(0.02, 0.001, -0.01, 0.002)), None, None)
 
     assert line.startswith("every member improves the ensemble beyond the noise")
@@ -247,7 +248,7 @@ def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
         (["-o", "somewhere"], "-o requires a goal"),
     ],
 )
-def test_goals_that_are_none_are_refused(given: list[str], words: str, quorate_in: InFolder, run: Path) -> None:
+def test_invalid_goals_are_refused(given: list[str], words: str, quorate_in: InFolder, run: Path) -> None:
     code, _, said = quorate_in(run, "prune", "--run", str(run), *given)
 
     assert code == 2
@@ -264,7 +265,7 @@ def test_a_damaged_job_is_refused_without_a_traceback(quorate_in: InFolder, run:
     assert "job.json cannot be read as a job" in said and "Traceback" not in said
 
 
-def test_members_are_taken_away_though_the_job_s_files_are_gone(quorate_in: InFolder, grouped: Path) -> None:
+def test_members_can_be_removed_after_the_files_of_the_job_were_deleted(quorate_in: InFolder, grouped: Path) -> None:
     (grouped.parents[1] / "rows.csv").unlink()
 
     code, _, said = quorate_in(grouped, "prune", "--run", str(grouped), "--members", "2")

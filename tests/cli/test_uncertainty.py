@@ -55,7 +55,7 @@ def test_entropies_are_those_of_the_calibrated_members(
 
 
 @pytest.mark.parametrize("more", [[], ["--by-class"]])
-def test_sets_hold_the_true_class_as_often_as_asked(
+def test_conformal_sets_contain_the_true_class_at_the_requested_rate(
     more: list[str],
     quorate_in: InFolder,
     tiny_bundle: Path,
@@ -86,7 +86,7 @@ def test_classes_that_no_set_can_leave_out_are_named(
     assert all(len(json.loads(chosen)) == 10 for chosen in found["set"])
 
 
-def test_rows_are_answered_from_the_confidence_on_at_which_few_are_wrong(
+def test_the_confidence_threshold_meets_the_requested_error_rate(
     quorate_in: InFolder,
     tiny_bundle: Path,
     digits: Path,
@@ -126,7 +126,7 @@ def test_an_archive_of_scores_has_the_same_columns(
         (["--by-class"], "--by-class applies to sets of classes; add --coverage"),
     ],
 )
-def test_shares_that_are_none_are_refused(
+def test_invalid_fractions_are_refused(
     given: list[str],
     words: str,
     quorate_in: InFolder,
@@ -140,7 +140,7 @@ def test_shares_that_are_none_are_refused(
     assert words in said
 
 
-def test_a_program_gets_uncertainty_and_sets_too(tiny_bundle: Path, digits: Path) -> None:
+def test_python_programs_get_uncertainty_and_conformal_sets_too(tiny_bundle: Path, digits: Path) -> None:
     ensemble, images = quorate.load(tiny_bundle), np.load(digits)["images"]
 
     uncertainty, sets = ensemble.predict_uncertainty(images[:50]), ensemble.predict_sets(images, coverage=0.95)

@@ -1,4 +1,4 @@
-"""Networks with one beginning are averaged fold by fold, chosen on some rows and estimated on others."""
+"""Networks with the same initial weights are averaged fold by fold, selected on some rows and scored on others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def found_in(run: FinishedRun, here: Here, members: list[str] | None = None):
     return find_candidates(run, open_store(str(here.folder / "store")), members)
 
 
-def test_members_from_the_same_weights_are_found_and_the_others_left_out_with_the_reason(
+def test_members_with_the_same_initial_weights_are_found_and_the_others_are_left_out_with_the_reason(
     run: FinishedRun, teachers: Here
 ) -> None:
     found = found_in(run, teachers)
@@ -48,7 +48,7 @@ def test_members_from_the_same_weights_are_found_and_the_others_left_out_with_th
     }
 
 
-def test_the_greedy_choice_is_that_of_all_subsets_gone_through_by_hand(run: FinishedRun, teachers: Here) -> None:
+def test_the_greedy_choice_equals_a_manual_search_through_all_subsets(run: FinishedRun, teachers: Here) -> None:
     chosen = found_in(run, teachers).chosen
 
     for number in range(2):
@@ -88,7 +88,7 @@ def test_the_weights_of_a_soup_are_the_mean_of_its_members(run: FinishedRun, tea
             np.testing.assert_allclose(mean[name], (first[name] + second[name]) / 2, atol=1e-7)
 
 
-def test_a_soup_is_a_bundle_with_the_figures_that_it_says_and_the_same_twice(
+def test_a_soup_is_a_reproducible_bundle_with_the_reported_metrics(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     candidates = found_in(run, teachers)
@@ -123,7 +123,7 @@ def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
     assert bundle.risk_coverage.risk[-1] == pytest.approx(1 - calibrated["accuracy"], abs=1e-6)
 
 
-def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others(
+def test_the_optimism_is_the_gain_on_the_selection_rows_minus_the_gain_on_other_rows(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
@@ -158,7 +158,7 @@ def test_a_member_that_has_not_predicted_the_test_rows_is_not_compared_there(
     assert figures == {row["name"]: row["test"] for row in whole["compared"] if row["name"] in figures}
 
 
-def test_models_that_only_the_members_answer_test_rows_with_are_told(
+def test_models_that_only_the_members_use_for_test_rows_are_reported(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     again = run.board.ensemble.model_copy(update={"production": "each member is trained again"})
@@ -196,7 +196,7 @@ def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
     assert [one.label for one in found.chosen] == ["slow", "fast"]
 
 
-def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: FinishedRun, teachers: Here) -> None:
+def test_if_no_two_members_fit_together_each_pair_is_named_with_the_reason(run: FinishedRun, teachers: Here) -> None:
     with pytest.raises(UserError) as raised:
         found_in(run, teachers, ["slow", "other", "fresh", "svm"])
 
@@ -209,6 +209,6 @@ def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: FinishedRun, t
     ]
 
 
-def test_an_unknown_member_is_answered_with_the_nearest(run: FinishedRun, teachers: Here) -> None:
+def test_an_unknown_member_gets_the_nearest_name_as_a_suggestion(run: FinishedRun, teachers: Here) -> None:
     with pytest.raises(UserError, match=r"--members slwo: the run has no member with this name; did you mean 'slow'\?"):
         found_in(run, teachers, ["slwo", "fast"])

@@ -46,7 +46,7 @@ def test_the_order_of_rows_is_part_of_the_fingerprint():
     assert data.take(same_labels).fingerprint != data.take(np.arange(40)).fingerprint
 
 
-def test_rows_are_taken_of_rows_without_a_copy():
+def test_a_subset_of_a_subset_is_not_copied():
     data = tiny_data()
 
     part = data.take(np.arange(10, 30)).take(np.array([5, 0]))
@@ -57,7 +57,7 @@ def test_rows_are_taken_of_rows_without_a_copy():
     assert (part.x.shape, part.n_classes) == ((8, 8, 1), 3)
 
 
-def test_images_that_are_read_only_stay_so_and_batches_are_free():
+def test_read_only_images_stay_read_only_and_batches_are_writable():
     pixels = tiny_data().x.take(np.arange(40))
     pixels.flags.writeable = False
 

@@ -36,7 +36,7 @@ def archive(tmp_path: Path) -> Any:
     ],
     ids=["bytes", "text", "bytes in UTF-8", "whole floats", "truth", "big-endian"],
 )
-def test_labels_of_an_archive_are_what_they_say(
+def test_text_labels_of_an_archive_are_the_class_names(
     archive: Any, labels: Any, names: tuple[str, ...], y: list[int]
 ) -> None:
     train = archive("train.npz", labels)
@@ -95,7 +95,7 @@ def test_a_part_of_the_rows_has_labels_of_the_same_coding(archive: Any, tmp_path
     ],
     ids=str,
 )
-def test_labels_that_are_none_are_refused(labels: Any, said: str) -> None:
+def test_invalid_labels_are_refused(labels: Any, said: str) -> None:
     with pytest.raises(LabelError, match=said):
         plain_labels(np.array(labels))
 
@@ -113,7 +113,7 @@ def test_integers_for_classes_with_names_are_refused_with_the_fix() -> None:
         (b"caf\xe9\n", "cannot be read as UTF-8 text"),
     ],
 )
-def test_a_file_of_classes_that_cannot_be_one_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_an_invalid_classes_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "classes.txt").write_bytes(content)
 
     with pytest.raises(DataError, match=said):

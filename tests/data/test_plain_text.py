@@ -43,7 +43,7 @@ def test_containers_and_undecodable_bytes_have_no_text(value):
 
 
 def test_the_text_of_a_row_does_not_depend_on_the_other_rows():
-    """To pandas 1, 1.0 and True are one key, and the first one would stand for all."""
+    """pandas treats 1, 1.0 and True as the same key, so the first of them would replace the others."""
     for values in ([True, 1, "1.0", None], [1, True, "1.0", None], [1.0, True, 1, None]):
         codes, texts = distinct_texts(pd.Series(values, dtype=object))
 

@@ -51,7 +51,7 @@ def test_an_archive_gives_its_images_and_labels(archive):
     assert data.class_names == ("0", "1", "2")
 
 
-def test_arrays_of_other_names_and_without_a_channel_are_read(archive):
+def test_arrays_with_other_names_and_without_a_channel_axis_are_read(archive):
     path = archive(x=PIXELS[..., 0], y=np.array(["a", "b", "c"] * 4))
 
     data = opened(path, images="x", labels="y").train
@@ -104,7 +104,7 @@ def test_a_test_part_can_be_held_out_of_an_archive(archive):
     ],
     ids=str,
 )
-def test_arrays_that_are_no_labelled_images_are_refused(arrays, key, message, archive):
+def test_arrays_that_are_not_labelled_images_are_refused(arrays, key, message, archive):
     with pytest.raises(DataError) as caught:
         opened(archive(**arrays))
 
@@ -112,13 +112,13 @@ def test_arrays_that_are_no_labelled_images_are_refused(arrays, key, message, ar
     assert caught.value.key == key
 
 
-def test_a_missing_array_is_named_beside_those_that_are_there(archive):
+def test_a_missing_array_is_named_together_with_the_available_ones(archive):
     with pytest.raises(DataError, match=r"has no array 'x' \(it contains images, labels\)") as caught:
         opened(archive(), images="x")
     assert caught.value.key == "images"
 
 
-def test_files_that_are_no_archive_are_refused(archive, tmp_path):
+def test_files_that_are_not_archives_are_refused(archive, tmp_path):
     np.save(tmp_path / "single.npy", PIXELS)
     (tmp_path / "empty.npz").touch()
     (tmp_path / "text.npz").write_text("words")
@@ -235,7 +235,7 @@ def break_two(folder: Path) -> None:
     (folder / "dog" / "0.png").write_bytes(whole[: len(whole) // 2])
 
 
-def test_files_that_cannot_be_decoded_are_all_named_with_the_way_out(folder):
+def test_all_files_that_cannot_be_decoded_are_named_with_the_fix(folder):
     break_two(folder)
 
     with pytest.raises(DataError) as caught:
@@ -336,7 +336,7 @@ def test_an_archive_gives_weights_groups_and_times(archive):
     ],
     ids=str,
 )
-def test_arrays_that_are_no_weights_groups_or_times_are_refused(values, key, message, archive):
+def test_invalid_arrays_of_weights_groups_or_times_are_refused(values, key, message, archive):
     path = archive(**({} if values is None else {"more": values}))
 
     with pytest.raises(DataError) as caught:
@@ -388,7 +388,7 @@ def test_a_test_part_of_grouped_pictures_is_a_whole_group(folder):
         (r"(", r"'\(' is not a regular expression: "),
     ],
 )
-def test_patterns_that_name_no_group_are_refused(pattern, message, folder):
+def test_patterns_without_a_group_are_refused(pattern, message, folder):
     with pytest.raises(ValueError, match=message):
         ImageFolderParams(train=folder, size=8, groups=pattern)
 
@@ -399,7 +399,7 @@ def test_a_picture_without_a_group_is_named(folder):
     assert caught.value.key == "groups"
 
 
-def test_unlabelled_pictures_may_lie_in_folders_or_not(folder, tmp_path):
+def test_unlabelled_pictures_can_be_in_folders_or_not(folder, tmp_path):
     more = tmp_path / "more"
     (more / "deep" / "deeper").mkdir(parents=True)
     for path in ("b.png", "deep/deeper/a.png"):

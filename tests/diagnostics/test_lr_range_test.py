@@ -1,4 +1,4 @@
-"""The range test of a job's member: its own seed, optimizer and rows, and nothing left behind."""
+"""The range test of a job's member uses the member's seed, optimizer and rows, and leaves no files behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_network_of_a_job_has_a_rate_that_suits_and_one_that_is_too_high(job: 
     assert len(tree["rates"]) == len(tree["losses"]) == len(found.test.rates)
 
 
-def test_rates_that_are_all_too_high_are_said_to_be(job: Job) -> None:
+def test_rates_that_are_all_too_high_are_reported(job: Job) -> None:
     found = find_rate(open_subject(job, "mlp"), low=1e5, high=1e8, steps=20)
 
     assert not found.reading.learns
@@ -65,7 +65,7 @@ def test_a_member_without_a_rate_is_refused(job: Job) -> None:
         (0.002, "is 10.0 times lower than the suggestion"),
     ],
 )
-def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
+def test_the_rate_of_the_job_is_compared(rate: float, words: str) -> None:
     reading = RateRange(True, 0.02, 0.01, 0.2, 1e-4, 0.4, 1.0)
     test = RangeTest(log_spaced(1e-6, 1, 3), np.ones(3), np.ones(3), True)
 

@@ -1,4 +1,4 @@
-"""The doctor's checks: sound things are ok, broken ones are problems with a fix, and nothing hangs."""
+"""The checks of `quorate doctor`: working parts are ok, broken parts are problems with a fix, and no check hangs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quorate.doctor import machine, services, software
 from quorate.doctor.check import CheckResult, run_checks
 
 
-def test_a_check_that_hangs_or_raises_is_a_finding_and_the_others_go_on() -> None:
+def test_a_check_that_hangs_or_raises_is_a_finding_and_the_others_continue() -> None:
     over = threading.Event()
 
     def slow_disk() -> Iterator[CheckResult]:
@@ -105,7 +105,7 @@ def test_more_threads_than_cores_are_a_problem(threads: str, level: str, monkeyp
     assert bool(found.fix) == (level == "problem")
 
 
-def test_a_folder_that_is_not_there_yet_is_judged_by_the_one_above_it(tmp_path: Path) -> None:
+def test_a_missing_folder_is_judged_by_its_parent(tmp_path: Path) -> None:
     assert machine.disk("store", tmp_path / "not" / "yet").level == "ok"
     (tmp_path / "file").write_text("")
     found = machine.disk("store", tmp_path / "file" / "below")
@@ -148,7 +148,7 @@ def server() -> Iterator[tuple[str, list[int]]]:
 @pytest.mark.parametrize(
     ("status", "level", "words"), [(200, "ok", "answers"), (401, "note", "credentials"), (500, "problem", "500")]
 )
-def test_a_tracking_server_is_asked_and_its_password_not_shown(
+def test_a_tracking_server_is_contacted_and_its_password_is_not_shown(
     status: int, level: str, words: str, server: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri, answers = server
@@ -162,7 +162,7 @@ def test_a_tracking_server_is_asked_and_its_password_not_shown(
     assert "secret" not in found.message
 
 
-def test_a_tracking_server_that_is_down_is_a_problem_and_says_what_becomes_of_the_records(
+def test_a_tracking_server_that_is_down_is_a_problem_and_the_records_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.socket() as taken:
@@ -176,7 +176,7 @@ def test_a_tracking_server_that_is_down_is_a_problem_and_says_what_becomes_of_th
     assert "quorate sync" in found.fix
 
 
-def test_a_tracking_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracking_server_that_does_not_respond_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -210,7 +210,7 @@ def test_a_database_file_is_opened_and_left_as_it_is(
 # Ports and the token
 
 
-def test_who_listens_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_that_listens_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mine, socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         taken, free = mine.getsockname()[1], other.getsockname()[1]
@@ -248,7 +248,7 @@ def test_a_torch_that_does_not_import_is_a_problem_with_its_reason(monkeypatch: 
     assert "one index" in found.fix
 
 
-def test_a_torch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_of_torch_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, "_ASK_TORCH", "import time; time.sleep(60)")
     monkeypatch.setattr(software, "IMPORT_SECONDS", 0.5)
 
@@ -303,7 +303,7 @@ def test_a_tmpdir_with_two_dots_is_the_folder_that_it_means(tmp_path: Path, monk
     assert [(found.what, found.level) for found in machine.temporary()] == [("temporary files", "ok")]
 
 
-def test_a_tmpdir_that_is_not_there_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tmpdir_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -314,7 +314,7 @@ def test_a_tmpdir_that_is_not_there_is_a_problem(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("limit", "level"), [(48, "problem"), (1024, "ok"), (resource.RLIM_INFINITY, "ok")])
-def test_few_open_files_are_a_problem(monkeypatch: pytest.MonkeyPatch, limit: int, level: str) -> None:
+def test_a_low_limit_of_open_files_is_a_problem(monkeypatch: pytest.MonkeyPatch, limit: int, level: str) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, resource.RLIM_INFINITY))
 
     found = machine.open_files()

@@ -29,7 +29,7 @@ def nll_of(asked: Ablation, chosen) -> float:
     return assemble(proba=proba, mask=mask, y=asked.y, combiner=asked.combiner, seed=asked.seed).combiner_nll
 
 
-def test_a_member_is_worth_what_the_ensemble_of_the_others_loses():
+def test_the_value_of_a_member_is_the_loss_of_the_ensemble_without_it():
     asked = ablation_of()
     whole = nll_of(asked, range(4))
 
@@ -42,7 +42,7 @@ def test_a_member_is_worth_what_the_ensemble_of_the_others_loses():
     assert found[3].nll > 2 * found[3].nll_error > 0
 
 
-def test_a_twin_can_go_for_nothing():
+def test_one_of_two_identical_members_can_be_removed_without_loss():
     asked = ablation_of()
     twins = Ablation(np.concatenate([asked.proba, asked.proba[3:]]), asked.y, asked.combiner, asked.parts, asked.seed)
 
@@ -74,7 +74,7 @@ def test_dropping_one_after_another_comes_close_to_the_best_subset_of_each_size(
         assert best - 1e-12 <= steps[size] <= best + 0.02
 
 
-def test_an_expensive_member_goes_before_a_cheap_one_that_is_worth_as_much():
+def test_of_two_equally_good_members_the_expensive_one_is_removed_first():
     # given: the last two are nearly the same
     asked = ablation_of((1.0, 1.5, 1.5), kind="mean")
     asked.proba[2] = 0.999 * asked.proba[1] + 0.001 / 3

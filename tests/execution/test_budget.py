@@ -14,7 +14,7 @@ from quorate.plan.tasks import FitTask, PredictTask, Task
 
 
 def agenda(*, left: float, share: float = 1.0) -> Agenda:
-    """With so many seconds left for training, and 1/share workers."""
+    """An agenda with `left` seconds for training, and 1 / `share` workers."""
     return Agenda(Budget(1000.0, time.monotonic() - 1000 + left), Estimates(), lambda task: share)
 
 
@@ -28,7 +28,7 @@ def order(of: Agenda, waiting: list[Task]) -> list[str]:
     ]
 
 
-def test_a_round_that_fits_begins_with_its_longest_one_that_does_not_with_its_cheapest():
+def test_a_round_that_fits_starts_with_its_longest_unit_and_otherwise_with_its_cheapest():
     waits = [QueuedUnit(number, seconds, 0.5) for number in (0, 1) for seconds in (3, 9, 6)]
 
     assert in_rounds(waits, room=100) == [1, 2, 0, 4, 5, 3]
@@ -36,7 +36,7 @@ def test_a_round_that_fits_begins_with_its_longest_one_that_does_not_with_its_ch
     assert in_rounds(waits, room=8) == [0, 2, 1, 3, 5, 4]
 
 
-def test_equal_units_keep_their_order():
+def test_units_with_equal_costs_keep_their_order():
     assert in_rounds([QueuedUnit(0, 1.0, 1.0)] * 4, room=9) == [0, 1, 2, 3]
 
 
@@ -60,7 +60,7 @@ def test_predictions_of_finished_fits_come_first():
     assert order(agenda(left=60), [*rest, PredictTask("p", a)])[0] == "predict"
 
 
-def test_what_cannot_stop_begins_only_if_it_would_end_and_a_network_for_an_epoch():
+def test_a_unit_starts_only_if_it_or_one_epoch_of_a_network_would_finish_in_time():
     svm, _, net, _ = tasks("{a: svm, n: {kind: net, arch: mlp, epochs: 10}}", a=20, n=200)
     queue = agenda(left=22)
 
@@ -73,7 +73,7 @@ def test_what_cannot_stop_begins_only_if_it_would_end_and_a_network_for_an_epoch
     assert "an epoch of it takes about 20.0 s" in queue.why_not(net)
 
 
-def test_training_is_over_when_what_is_left_is_kept_for_the_end():
+def test_training_stops_when_only_the_reserved_time_is_left():
     budget = Budget(60.0, time.monotonic() - 40, reserve=15.0)
 
     assert budget.left() == pytest.approx(20, abs=0.5)
@@ -84,7 +84,7 @@ def test_training_is_over_when_what_is_left_is_kept_for_the_end():
     assert queue.over()
 
 
-def test_test_rows_take_little_while_there_is_no_time_for_all():
+def test_test_predictions_get_little_time_while_training_tasks_are_waiting():
     waiting = [(task,) for task in tasks("{a: svm, b: random_forest}", a=40, b=50)]
 
     assert agenda(left=200).for_tests(waiting) == 1.0

@@ -43,7 +43,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[int]:
-    """How many rows any network was asked for, call by call."""
+    """The number of rows in each call of a network."""
     asked: list[int] = []
     compute = Extractor.__call__
 
@@ -98,9 +98,7 @@ def test_the_bundle_gives_the_probabilities_that_the_job_had(weights, tmp_path, 
     assert len(large) == 1, "the weights are kept once"
 
 
-def test_new_test_rows_are_predicted_with_features_of_their_own_and_the_training_rows_are_not_asked_again(
-    weights, tmp_path, asked
-):
+def test_features_of_new_test_rows_are_computed_without_recomputing_the_training_rows(weights, tmp_path, asked):
     here = Here(tmp_path)
     tree = job(weights, members={"logistic": {"kind": "logistic"}})
     here.run(tree | {"data": {"kind": "digits", "limit": 120, "test": None}})
@@ -150,7 +148,7 @@ def plan_of(weights: Path, tmp_path: Path) -> Plan:
 
 
 def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[Any]]:
-    """What the executor makes of all missing features, and its events."""
+    """The missing features that the executor computes, and its events."""
     extraction = find_features(plan, [Unit((task,)) for task in plan.tasks], results)
     sources = Sources(lambda task: None, lambda task: {})
     units = [Unit((task,)) for task in extraction.missing]
@@ -200,7 +198,7 @@ def test_damaged_features_are_computed_again(weights, tmp_path):
         np.testing.assert_array_equal(again.found[key], matrix)
 
 
-def test_members_whose_features_fail_are_named_and_the_others_go_on(weights, tmp_path, monkeypatch):
+def test_members_whose_features_fail_are_named_and_the_others_continue(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(Extractor, "__call__", lambda *_, **__: 1 / 0)
     here = Here(tmp_path)
     tree = job(weights, members={"logistic": {"kind": "logistic"}}, quorum={"members": 1})
@@ -228,7 +226,7 @@ def test_a_budget_that_is_too_short_for_the_features_says_so(weights, tmp_path):
     assert not any(isinstance(event, Failed) for event in ends)
 
 
-def test_weights_that_the_hub_does_not_give_end_the_job_before_training(tmp_path, monkeypatch):
+def test_unavailable_hub_weights_end_the_job_before_training(tmp_path, monkeypatch):
     def unreachable(*_: Any, **__: Any) -> nn.Module:
         raise OSError("no route to host")
 

@@ -1,4 +1,5 @@
-"""Jobs with a class that some fold cannot learn: its rows are named and decide nothing, from the plan to the report."""
+"""Jobs with a class that some fold cannot learn: its rows are reported and do not count, from the plan to the
+report."""
 
 from __future__ import annotations
 
@@ -73,7 +74,7 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_rows_that_no_model_could_get_right_are_named_and_decide_nothing(here: Here) -> None:
+def test_unlearnable_rows_are_reported_and_do_not_count(here: Here) -> None:
     board, run = here.board(), RunFolder(here.newest_run())
     saved = run.arrays("oof.npz")
 
@@ -150,7 +151,7 @@ def test_the_standard_error_of_the_gain_and_the_bundle_know_the_patients(here: H
     ],
     ids=["a class that appears late", "repeats"],
 )
-def test_other_ways_to_a_class_that_a_fold_cannot_know(data, validation, words, tmp_path: Path) -> None:
+def test_other_causes_of_unlearnable_rows_are_handled(data, validation, words, tmp_path: Path) -> None:
     frame = visits()
     if "time" in data:  # the last third of the days has the class, some fold is the first to see it
         frame["label"] = np.where((frame["label"] == "rare") & (frame["day"] < 100), "a", frame["label"])
@@ -177,7 +178,7 @@ def test_a_class_of_one_row_in_one_group_is_left_out_too(tmp_path: Path) -> None
     assert "1 row does not count" in board["unlearnable"][0]["note"]
 
 
-def test_folds_of_which_hardly_a_row_counts_are_refused_before_training(tmp_path: Path) -> None:
+def test_folds_with_hardly_any_learnable_rows_are_refused_before_training(tmp_path: Path) -> None:
     # given: the one held-out fold is of the patient whose class nobody else has
     frame = visits()
     frame["day"] = np.where(frame["label"] == "rare", 1, 0)

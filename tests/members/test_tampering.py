@@ -92,7 +92,7 @@ BOOSTING = {"iterations": 3, "patience": None}
     ("field", "value"),
     [("left", 1 << 30), ("right", 1 << 31), ("left", 0), ("feature_idx", 5), ("feature_idx", -1), ("bitset_idx", 9)],
 )
-def test_a_boosting_that_points_outside_its_arrays_is_refused(field, value, tmp_path):
+def test_a_boosting_model_that_points_outside_its_arrays_is_refused(field, value, tmp_path):
     # given
     path = saved({"kind": "gradient_boosting", "min_samples_leaf": 3, **BOOSTING}, tmp_path, data=TABLE)
     load_member(tmp_path)
@@ -125,7 +125,7 @@ def test_a_boosting_that_points_outside_its_arrays_is_refused(field, value, tmp_
         ),
     ],
 )
-def test_a_boosting_whose_parts_do_not_match_is_refused(change, message, tmp_path):
+def test_a_boosting_model_whose_parts_do_not_match_is_refused(change, message, tmp_path):
     path = saved({"kind": "gradient_boosting", "min_samples_leaf": 3, **BOOSTING}, tmp_path, data=TABLE)
 
     rewrite(path, GradientBoosting, change)

@@ -75,7 +75,7 @@ def test_an_alias_is_the_same_parameter(alias: str, field: str) -> None:
         ),
     ],
 )
-def test_a_wrong_key_is_shown_with_the_right_one(text: str, path: str, said: str) -> None:
+def test_a_wrong_key_is_reported_with_the_right_one(text: str, path: str, said: str) -> None:
     if "xgboost" in text:
         pytest.importorskip("xgboost")
 

@@ -1,4 +1,4 @@
-"""What the end of a job says of its budget."""
+"""The lines on the budget at the end of a job."""
 
 from __future__ import annotations
 

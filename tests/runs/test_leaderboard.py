@@ -108,7 +108,7 @@ FIRST: dict[str, Any] = {
     "run": "digits-20251123-222500",
     "seconds": 3.21,
 }
-"""A file of the first version of Quorate, without what came later."""
+"""A file of the first version of Quorate, without later keys."""
 
 
 def written(folder: Path, content: Any) -> Path:
@@ -186,7 +186,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: str) -
     assert str(damaged.value) == (f"{path} is damaged; start the job again; finished work is reused from the store")
 
 
-def test_a_file_that_is_no_text_or_not_there_is_damaged(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_reported_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "leaderboard.json").write_bytes(b"\xff\xfe\x00")
 
     for path in (tmp_path / "leaderboard.json", tmp_path / "gone.json"):

@@ -1,4 +1,4 @@
-"""Labelled rows of every kind, and how labels that cannot be used are told."""
+"""Labelled rows of every kind, and the errors for unusable labels."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_missing_label_column_is_an_error_that_lists_the_columns(tables: Bundl
         read_labelled(tmp_path / "rows.csv", tables)
 
 
-def test_an_ensemble_without_a_recorded_label_column_requires_the_option(tables: Bundle, tmp_path: Path) -> None:
+def test_without_a_recorded_label_column_the_option_is_required(tables: Bundle, tmp_path: Path) -> None:
     data = BundleData(fingerprint=tables.manifest.data.fingerprint, rows=tables.manifest.data.rows)
     silent = Bundle(tables.manifest.model_copy(update={"data": data}), tables._members)
     some_customers(3, seed=3).to_csv(tmp_path / "rows.csv", index=False)
@@ -174,7 +174,7 @@ def test_integers_of_an_archive_are_names_if_the_training_labels_were_names(imag
         read_labelled(tmp_path / "a.npz", named_as(images, list("abcdefghij"), "names"))
 
 
-def test_a_bundle_that_does_not_say_what_integers_are_goes_by_its_class_names(images: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_without_a_label_coding_interprets_integers_by_its_class_names(images: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3])
 
     assert read_labelled(tmp_path / "a.npz", named_as(images, list("abcdefghij"), None)).y.tolist() == [9, 0, 3]

@@ -29,7 +29,7 @@ VISITS = "visits.txt"
 
 
 class Quarters:
-    """One member; with `white_fails` it cannot answer for an image that is all white."""
+    """One member; with `white_fails` it fails on an image that is completely white."""
 
     class Params(MemberParams):
         sharpness: float = 0.1

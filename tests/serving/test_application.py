@@ -224,7 +224,7 @@ def test_a_second_version_takes_over(client: httpx.Client, tmp_path: Path) -> No
 
 
 def test_versions_that_are_switched_under_load_never_mix(client: httpx.Client, tmp_path: Path) -> None:
-    """Both say the same, with their classes in another order: names of one with figures of the other would be wrong."""
+    """Both versions give the same predictions, but with another order of classes, so mixed responses would be wrong."""
     from quorate.serving.application import deploy
 
     folders = [quarters.write(tmp_path / str(n), job=f"order {n}", reverse=bool(n)) for n in range(2)]

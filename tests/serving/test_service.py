@@ -1,4 +1,4 @@
-"""Starting a service: what is refused before Ray starts, and one service from start to Ctrl-C."""
+"""Starting a service: errors before Ray starts, and one service from start to Ctrl-C."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_short_or_missing_token_is_refused_with_the_fix(tmp_path: Path) -> Non
         (None, False),
     ],
 )
-def test_only_the_token_itself_opens(header: str | None, allowed: bool) -> None:
+def test_only_the_exact_token_is_accepted(header: str | None, allowed: bool) -> None:
     assert is_allowed(header, digest("0123456789abcdef")) is allowed
     assert is_allowed(header, None)
 
@@ -95,7 +95,7 @@ def test_port_zero_takes_a_free_port() -> None:
 @pytest.mark.parametrize(
     "manifest", [None, "{", "[]", '{"schema": 3}', '{"schema": 3, "job": "x", "input": {"kind": "image"}}']
 )
-def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | None) -> None:
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path, manifest: str | None) -> None:
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
 
@@ -158,7 +158,7 @@ def test_the_token_of_ray_is_for_its_owner_only(
 
 
 @pytest.mark.slow
-def test_a_service_answers_its_own_example_and_ends_on_ctrl_c(model_folder: Path, tmp_path: Path) -> None:
+def test_a_service_accepts_its_own_example_and_ends_on_ctrl_c(model_folder: Path, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from quorate.serving.service import serve_bundle;"
         f"serve_bundle(Path({str(model_folder)!r}), port=0, allow_code=True,"

@@ -514,7 +514,7 @@ def test_the_command_ends_with_code_2_the_line_and_no_traceback(case, job_file, 
     assert "Traceback" not in said.err + said.out
 
 
-def test_a_mapping_where_a_path_may_stand_too_is_judged_as_a_mapping(job_file):
+def test_a_mapping_is_validated_as_a_mapping_if_a_path_is_also_allowed(job_file):
     text = "data:\n  kind: npz\n  train: job.yaml\n  test: {fractoin: 0.2}\nmembers: {a: svm}\n"
 
     found = mistakes(job_file(text))
@@ -524,7 +524,7 @@ def test_a_mapping_where_a_path_may_stand_too_is_judged_as_a_mapping(job_file):
     assert "did you mean 'fraction'?" in found[1][2]
 
 
-def test_a_path_where_a_mapping_may_stand_too_is_judged_as_a_path(job_file):
+def test_a_path_is_validated_as_a_path_if_a_mapping_is_also_allowed(job_file):
     text = "data:\n  kind: npz\n  train: job.yaml\n  test: nowhere.npz\nmembers: {a: svm}\n"
 
     ((line, path, message),) = mistakes(job_file(text))
@@ -533,7 +533,7 @@ def test_a_path_where_a_mapping_may_stand_too_is_judged_as_a_path(job_file):
     assert message.startswith("there is no 'nowhere.npz'") and "mapping" not in message
 
 
-def test_every_mistake_is_told_at_once_in_the_order_of_lines(job_file):
+def test_all_mistakes_are_reported_together_in_the_order_of_lines(job_file):
     path = job_file(
         "seed: -1\ndata: digit\nmembers:\n"
         "  a: {kind: svm, C: 0}\n  b: {kind: net, arch: {kind: mlp, hiden: 3}, epochs: 0}\n"
@@ -607,7 +607,7 @@ def test_a_spec_is_frozen(job_file):
             setattr(part, name, 3)
 
 
-def test_a_job_points_at_places_of_its_file(job_file):
+def test_errors_of_a_job_point_to_lines_of_its_file(job_file):
     job = load_job(job_file(GOOD))
 
     error = job.error((("members", "svm", "C"), "too much"), (("data",), "too little"))
@@ -624,7 +624,7 @@ def test_a_quorum_is_a_number_of_members_or_a_part_of_them(members, total, neede
     assert QuorumSpec(members=members).of(total) == needed
 
 
-def test_copies_may_differ_by_kinds_and_by_what_comes_with_them(job_file):
+def test_copies_can_differ_by_kind_and_its_parameters(job_file):
     spec = load_job(
         job_file(
             "data: digits\nmembers:\n"
@@ -640,7 +640,7 @@ def test_copies_may_differ_by_kinds_and_by_what_comes_with_them(job_file):
     assert [c.of_copy(copy).optimizer.momentum for copy in (0, 1)] == [0.5, 0.8]
 
 
-def test_files_that_copies_start_from_are_beside_the_job_file(job_file, tmp_path, monkeypatch):
+def test_paths_in_copies_are_relative_to_the_job_file(job_file, tmp_path, monkeypatch):
     folder = job_file("").parent
     for name in ("one", "two"):
         (folder / f"{name}.safetensors").write_bytes(b"")

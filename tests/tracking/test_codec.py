@@ -166,7 +166,7 @@ def test_tags_name_the_machine_in_every_version(tags: dict[str, str], host: str)
         b'{"kind": "hologram", "uid": "job"}',
     ],
 )
-def test_a_torn_line_and_an_unknown_kind_are_ignored(line: bytes) -> None:
+def test_a_truncated_line_and_an_unknown_kind_are_ignored(line: bytes) -> None:
     assert parse(line, PATH) is None
 
 

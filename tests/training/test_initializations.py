@@ -81,7 +81,7 @@ def test_an_orthogonal_weight_has_orthogonal_rows_or_columns_of_the_length_of_it
     torch.testing.assert_close(short, gain**2 * torch.eye(len(short)), atol=1e-5, rtol=0)
 
 
-def test_he_keeps_the_size_of_a_signal_through_twenty_relus_and_lecun_halves_it_at_each():
+def test_he_initialization_preserves_the_signal_through_twenty_relus_and_lecun_halves_its_variance_at_each():
     sizes = {}
     for kind in ("he_normal", "lecun_normal"):
         layers = [part for _ in range(20) for part in (nn.Linear(300, 300), nn.ReLU())]

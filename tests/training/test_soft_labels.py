@@ -1,4 +1,5 @@
-"""Distillation's loss is Hinton's, in the loop too, and what a teacher does not say is learned from the label."""
+"""The distillation loss is that of Hinton et al., also in the training loop; rows without a teacher are learned from
+the label."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ def test_a_row_without_a_teacher_is_learned_from_its_label_alone_and_weights_cou
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_row_whose_label_says_nothing_is_learned_from_the_teacher_alone() -> None:
+def test_unlabelled_rows_are_learned_from_the_teacher_alone() -> None:
     proba, y = some_proba(20), torch.arange(20) % K
     labelled = np.arange(20) % 3 == 0
     logits = torch.randn(20, K, generator=torch.Generator().manual_seed(1))
@@ -113,7 +114,7 @@ def test_the_loop_reports_that_loss_and_the_validation_figures_stay_those_of_the
     assert 0 < figures["valid_loss"] < 5
 
 
-def test_with_the_label_alone_it_is_plain_training() -> None:
+def test_with_hard_labels_only_it_equals_plain_training() -> None:
     plain, pupil = linear(), linear()
 
     fit(plain, recipe(epochs=3))
@@ -123,7 +124,7 @@ def test_with_the_label_alone_it_is_plain_training() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_a_network_that_can_comes_to_say_what_its_teacher_says() -> None:
+def test_a_network_with_enough_capacity_learns_the_predictions_of_its_teacher() -> None:
     torch.manual_seed(5)
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, K))
     x = torch.from_numpy(TRAIN.x.take(np.arange(60))).permute(0, 3, 1, 2) / 255

@@ -59,7 +59,7 @@ def test_a_safetensors_file_is_read(tmp_path):
     ids=["plain", "state_dict", "model", "data parallel"],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".pt"])
-def test_a_file_of_torch_is_read_in_the_forms_that_people_save(content, suffix, tmp_path):
+def test_torch_files_are_read_in_all_usual_forms(content, suffix, tmp_path):
     torch.save(content, tmp_path / f"w{suffix}")
 
     assert same(read_weights(tmp_path / f"w{suffix}"))

@@ -53,7 +53,7 @@ def test_both_parts_are_read_from_existing_files(mnist, tmp_path, download):
     assert found.train.class_names == ("T-shirt/top", "Trouser", "Pullover"), "those that occur"
 
 
-def test_colours_are_the_last_axis(tmp_path, monkeypatch):
+def test_the_channels_are_the_last_axis(tmp_path, monkeypatch):
     # given: SVHN's MATLAB files (H, W, C, N) with labels 1..10, and their checksums
     from torchvision.datasets import SVHN
 
