@@ -111,9 +111,7 @@ def test_every_choice_is_shown_with_its_rule_below_the_fingerprint(init: Init, t
     text = (tmp_path / "job.yaml").read_text()
     assert code == 0
     assert "# training rows     1,797 in digits.npz" in text
-    assert re.search(
-        r"test: \{fraction: 0.2\} +# held out, stratified by class, because there are at least 500 rows.* .1,797.", text
-    )
+    assert re.search(r"test: \{fraction: 0.2\} +# held out, stratified by class: at least 500 rows .1,797.", text)
     assert "fewer than 20,000 training rows (1,438), so each row is used for validation once" in text
     assert "budget: 5m" in text
     members = text[text.index("members:") : text.index("combiner:")]

@@ -154,7 +154,7 @@ def test_pixels_of_an_unknown_scale_are_refused(pixels: np.ndarray, said: str) -
         (b"%PDF-1.7", "but a PDF document"),
         (b'<?xml version="1.0"?>\n<svg xmlns=', "but an SVG drawing"),
         (b"<!DOCTYPE html><html>", "but a web page"),
-        (b"version https://git-lfs.github.com/spec/v1", r"but a Git LFS pointer without its content \(git lfs pull\)"),
+        (b"version https://git-lfs.github.com/spec/v1", r"but a Git LFS pointer without its content; run git lfs pull"),
     ],
 )
 def test_a_file_that_is_not_a_picture_is_named(start: bytes, what: str) -> None:

@@ -328,7 +328,7 @@ def test_an_archive_gives_weights_groups_and_times(archive):
 @pytest.mark.parametrize(
     ("values", "key", "message"),
     [
-        (None, "weight", "has no array 'more' \\(it contains images, labels\\)"),
+        (None, "weight", "has no array 'more' (it contains images, labels)"),
         (np.ones(5), "weight", "more has shape (5,); 12 values are required"),
         (np.linspace(-1, 1, 12), "weight", "row 1: more: the weight '-1.0' is negative"),
         (np.full(12, np.nan), "time", "row 1: more: a time is missing"),

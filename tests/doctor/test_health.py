@@ -245,7 +245,7 @@ def test_a_torch_that_does_not_import_is_a_problem_with_its_reason(monkeypatch: 
 
     assert found.level == "problem"
     assert "undefined symbol: nms" in found.message
-    assert "one index" in found.fix
+    assert "the same package index" in found.fix
 
 
 def test_an_import_of_torch_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_a_lost_member_is_never_read_and_the_others_still_predict(fitted, sample
 
 
 def test_an_ensemble_without_available_members_is_an_error(fitted, sample):
-    with pytest.raises(ValueError, match="no member is present"):
+    with pytest.raises(ValueError, match="no member is available"):
         fitted.apply(sample[0], np.zeros(5, dtype=bool))
 
 

@@ -114,7 +114,7 @@ def test_a_job_that_misses_its_quorum_fails_and_says_how_much_time_it_requires(h
         here.run({**SMALL, "members": members}, "execution.budget=60s")
 
     said = str(failed.value)
-    assert "no quorum: 0 of 2 members" in said
+    assert "no quorum: only 0 of 2 members" in said
     assert "member slow, copy 1, fold 1: out of time: it takes about 300.0 s" in said
     assert "the budget of 60 s is too short: the quorum (one fold of 1 of the 2 members) needs about 5 min" in said
 

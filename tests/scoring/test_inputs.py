@@ -131,7 +131,7 @@ def test_a_picture_that_cannot_be_read_leaves_the_rows_of_an_archive(images: Bun
 def test_images_of_another_size_are_refused(images: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((1, 9, 8), np.uint8))
 
-    with pytest.raises(UserError, match=r"a.npz holds images of 9x8x1, but the ensemble takes images of 8x8x1"):
+    with pytest.raises(UserError, match=r"a.npz contains images of 9x8x1, but the ensemble takes images of 8x8x1"):
         list(read_inputs([tmp_path / "a.npz"], images))
 
 

@@ -106,7 +106,7 @@ def _test(fingerprint: Fingerprint) -> tuple[bool, str]:
         )
     if count < TEST_RAREST:
         return False, f"none, because the class {rarest} has only {count} rows, fewer than {TEST_RAREST}"
-    return True, f"held out, stratified by class, because there are at least {TEST_ROWS} rows ({fingerprint.rows:,})"
+    return True, f"held out, stratified by class: at least {TEST_ROWS} rows ({fingerprint.rows:,})"
 
 
 def _options(fingerprint: Fingerprint, rows: int, rarest: int) -> list[tuple[Validation, int | None]]:

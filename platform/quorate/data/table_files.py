@@ -254,8 +254,8 @@ def _labels(
         count, first = int((codes < 0).sum()), int((codes < 0).argmax())
         more = f" (and in {count - 1:,} more)" if count > 1 else ""
         raise DataError(
-            f"{file.place(first)}: the label {name!r} is missing{more}; fill it in, remove such rows, or take the "
-            "text out of `missing` if it is a class",
+            f"{file.place(first)}: the label {name!r} is missing{more}; fill it in, remove these rows, or remove "
+            "the text from `missing` if it is a class",
             "label" if class_names is None else file.key,
         )
     if class_names is None:

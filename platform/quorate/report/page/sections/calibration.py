@@ -57,8 +57,8 @@ def section(run: RunData) -> Section:
         "calibration",
         "Calibration",
         "If predictions are calibrated, 80 % of the rows with a confidence of 80 % are right, and the points lie on "
-        "the diagonal. Below it the ensemble is overconfident, above it underconfident. The bars at the bottom show "
-        "the number of rows. A point with few rows has a wide interval.",
+        "the diagonal. Below the diagonal, the ensemble is overconfident, above it underconfident. The bars at the "
+        "bottom show the number of rows. A point with few rows has a wide interval.",
         list(_remarks(run, *shown)),
         {"charts": charts, "measured": shown, "rows": len(run.oof), "bins": ECE_BINS},
     )

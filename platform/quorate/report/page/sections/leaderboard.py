@@ -89,7 +89,7 @@ def _remarks(run: RunData) -> Iterator[Remark]:
     for status in dict.fromkeys(row.status for row in rows if row.status != "ok"):
         names = listed([row.name for row in rows if row.status == status])
         what = {
-            "failed": "see the log in logs/ of the run folder",
+            "failed": "see its log in logs/ in the run folder",
             "diverged": "lower the learning rate, or clip gradients",
             "out of time": "start the job again with more time to continue",
             "stopped early": "start the job again with more time to train them to the end",
