@@ -12,7 +12,7 @@ import pytest
 from tests.jobs import Here
 
 from quorate.diagnostics.evidence import RUNNING, gather_evidence, training_answers
-from quorate.ensemble.intervals import wilson
+from quorate.ensemble.metric_intervals import wilson
 from quorate.members.base import load_member
 from quorate.plan.opening import open_data
 from quorate.report.diagnosis import Evidence

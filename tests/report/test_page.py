@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.report.finished import Parsed, addresses, finished, said
 
-from quorate.ensemble.intervals import figures
+from quorate.ensemble.metric_intervals import figures
 from quorate.report.page.page import _marked, page, sections_of
 from quorate.report.page.run import RunData
 from quorate.report.page.section import listed, signed

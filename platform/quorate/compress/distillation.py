@@ -21,7 +21,7 @@ from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
-from quorate.ensemble.intervals import paired
+from quorate.ensemble.metric_intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
 from quorate.errors import UserError
 from quorate.execution.workplace import Workplace

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from quorate.ensemble.intervals import wilson, wilson_of_groups
+from quorate.ensemble.metric_intervals import wilson, wilson_of_groups
 from quorate.ensemble.paired import Z, standard_error
 from quorate.report.curve_findings import Curves, read_curves
 from quorate.report.remedies import MemberTraits, against_bias, against_spread, against_variance

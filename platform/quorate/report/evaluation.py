@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from quorate.ensemble.intervals import Figure
+from quorate.ensemble.metric_intervals import Figure
 
 NAMES = {
     "accuracy": "accuracy",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quorate.bundle import LOSSES, read_manifest
-from quorate.ensemble.intervals import Figure, paired
+from quorate.ensemble.metric_intervals import Figure, paired
 from quorate.ensemble.paired import Difference, paired_difference, read_groups, read_losses
 from quorate.runs.folder import RunFolder
 from quorate.runs.job_record import result_parameters

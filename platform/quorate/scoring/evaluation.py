@@ -10,7 +10,7 @@ import numpy as np
 
 from quorate.bundle import Bundle
 from quorate.ensemble.breakdown import by_class, confident_mistakes
-from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
+from quorate.ensemble.metric_intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
 from quorate.scoring.inputs import unreadable_files
 from quorate.scoring.labelled_files import LabelledRows

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from quorate.ensemble.breakdown import by_class
-from quorate.ensemble.intervals import wilson
+from quorate.ensemble.metric_intervals import wilson
 from quorate.ensemble.metrics import confusion_matrix
 from quorate.report.page.heat import Cell, level
 from quorate.report.page.run import RunData, Split

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.ensemble.ablation import EnsembleChange
-from quorate.ensemble.intervals import Figure, figures
+from quorate.ensemble.metric_intervals import Figure, figures
 from quorate.ensemble.paired import Z
 from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed

@@ -9,7 +9,7 @@ import numpy as np
 
 from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.conformal import Conformal
-from quorate.ensemble.intervals import wilson
+from quorate.ensemble.metric_intervals import wilson
 from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import Axes, drawing, span

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from quorate.ensemble.intervals import figures, paired, wilson, wilson_of_groups
+from quorate.ensemble.metric_intervals import figures, paired, wilson, wilson_of_groups
 from quorate.ensemble.metrics import row_brier, row_nll, scores
 
 Z = stats.norm.ppf(0.975)
@@ -112,7 +112,7 @@ def test_the_interval_of_the_calibration_error_holds_its_value_however_well_cali
 def test_intervals_are_the_same_again_and_in_chunks_of_any_size(monkeypatch):
     proba, y = sample(120, 2)
     whole = figures(proba, y)
-    monkeypatch.setattr("quorate.ensemble.intervals._CELLS", 12_000)
+    monkeypatch.setattr("quorate.ensemble.metric_intervals._CELLS", 12_000)
 
     chunked = figures(proba, y)
 
