@@ -311,7 +311,7 @@ def test_the_kept_share_of_the_gain_equals_a_manual_calculation(figures: dict[st
         ("{kind: mlp", (), "is not valid YAML"),
         ("mlp", ("lrr=1",), "--set lrr=1: members.student.lrr: unknown key 'lrr'; did you mean 'lr'"),
         ("mlp", ("lr=x",), "--set lr=x: members.student.lr: should be a valid number"),
-        ("mlp", ("kind=svm",), "--set kind=svm: a student is always a network (kind net); leave it out"),
+        ("mlp", ("kind=svm",), "--set kind=svm: a student is always a network (kind net); remove this option"),
         ("mlp", ("copies=2",), "copies=…: this creates several members"),
         ("mlp", ("ema=0.9",), "ema=…: this creates several members"),
         ("mlp", ("epochs",), "expected KEY=VALUE"),

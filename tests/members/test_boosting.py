@@ -146,6 +146,6 @@ def test_the_error_for_a_missing_package_says_what_to_install(kind, monkeypatch)
     with pytest.raises(SpecError) as error:
         plan_of(f"{{m: {{kind: {kind}}}}}")
 
-    assert f"kind: {kind} requires the package {kind}, which the extra boosting installs: " in str(error.value)
+    assert f"kind: {kind} requires the package {kind}; install it: " in str(error.value)
     assert "pip install" in str(error.value)
     assert f"{kind}<" in str(error.value), "the requirement with its bounds, as the package's metadata have it"

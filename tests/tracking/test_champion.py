@@ -17,7 +17,7 @@ def test_a_clear_improvement_moves_the_champion() -> None:
     assert verdict.move
     assert verdict.difference == pytest.approx(0.5)
     assert verdict.standard_error == pytest.approx(0.0408248, abs=1e-7)
-    assert "lower by 0.50000 on 4 rows, more than 1.96 standard errors" in verdict.reason
+    assert "lower by 0.50000 on 4 rows, which is more than 1.96 standard errors" in verdict.reason
 
 
 def test_an_improvement_within_the_noise_leaves_the_champion() -> None:

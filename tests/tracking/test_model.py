@@ -83,7 +83,7 @@ def test_the_same_bundle_is_registered_once(client: MlflowClient, tmp_path: Path
     assert len(client.get_run(first).outputs.model_outputs) == 1
     assert "quorate.model.reused" not in client.get_run(first).data.tags
     tags = client.get_run(second).data.tags
-    assert tags["quorate.model.reused"] == "the same bundle is version 1 already"
+    assert tags["quorate.model.reused"] == "this bundle is already registered as version 1"
     assert tags["quorate.champion"].startswith("became champion on 20")
 
 

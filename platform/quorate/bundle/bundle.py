@@ -111,7 +111,7 @@ class Bundle:
         the quorum predict a row.
         """
         inputs = as_inputs(x, self.signature) if isinstance(x, np.ndarray | pd.DataFrame) else x
-        assert inputs.signature == self.signature, "inputs are checked where they enter"
+        assert inputs.signature == self.signature, "the caller has checked the signature of the inputs"
         if not len(inputs):
             raise ValueError("there are no rows to predict")
         asked = {name: self._ask(name, folds, inputs) for name, folds in self._members.items()}

@@ -88,7 +88,7 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
     Images are augmented as for the best network of the run. Raises `SpecError`, which names the invalid option.
     """
     if kind := next((text for text in overrides if text.startswith("kind=")), None):
-        raise UserError(f"--set {kind}: a student is always a network (kind net); leave it out")
+        raise UserError(f"--set {kind}: a student is always a network (kind net); remove this option")
     option = f"--student {arch}"
     form = dict(_RECIPE) | _augment_of_best(folder)
     given = [Override("quorum={}"), Override(f"members={json.dumps({NAME: form})}", option)]
@@ -315,9 +315,9 @@ def _split(run: FinishedRun) -> Fold:
     learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
     if np.count_nonzero(learnable) < 2:
         raise UserError(
-            f"cannot score the student: of the {len(fold.valid):,} rows held out from its training, only "
-            f"{np.count_nonzero(learnable)} have a class that its training rows have, and at least 2 are required; add "
-            "rows of each class, or groups with them"
+            f"cannot score the student: only {np.count_nonzero(learnable)} of the {len(fold.valid):,} held-out rows "
+            "have a class that is also in the training rows; at least 2 are required; add rows of each class (with "
+            "groups, add more groups that contain each class)"
         )
     return Fold(fold.train, fold.valid[learnable])
 

@@ -72,7 +72,7 @@ DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""Errors that Pillow's decoders raise for damaged files; `RuntimeError` is that of AVIF."""
+"""Errors that Pillow's decoders raise for damaged files; the AVIF decoder raises `RuntimeError`."""
 
 _OTHERS: tuple[tuple[str, str], ...] = (
     (r"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "a HEIC picture"),

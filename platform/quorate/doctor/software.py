@@ -58,7 +58,7 @@ def extras() -> Iterator[CheckResult]:
         about = metadata("quorate")
     except PackageNotFoundError:
         yield CheckResult(
-            "extras", "note", "quorate runs from its source and is not installed; install it: pip install -e ."
+            "extras", "note", "the package quorate is imported from its source folder; install it: pip install -e ."
         )
         return
     for extra in about.get_all("Provides-Extra") or ():

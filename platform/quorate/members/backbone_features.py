@@ -90,7 +90,9 @@ def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
 
     signature = signature_from_json(saved["input"])
     if not isinstance(signature, ImageSignature):
-        raise ValueError("the saved features are inconsistent: a backbone takes images")
+        raise ValueError(
+            "the saved features are inconsistent: they have a backbone, which requires images, but the input is a table"
+        )
     backbone = Backbone.model_validate({**saved["backbone"], "gpus": 0})
     numerics = backbone.numerics(signature.shape)
     if "memory_format" in saved:  # older files lack it and use the architecture's format

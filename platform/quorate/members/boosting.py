@@ -77,9 +77,7 @@ class PackageParams(BoostingParams):
     def _package_is_there(self) -> PackageParams:
         if importlib.util.find_spec(self.kind) is None:
             command = how_to_install("boosting", self.kind)
-            raise ValueError(
-                f"kind: {self.kind} requires the package {self.kind}, which the extra boosting installs: {command}"
-            )
+            raise ValueError(f"kind: {self.kind} requires the package {self.kind}; install it: {command}")
         return self
 
 

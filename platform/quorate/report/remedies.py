@@ -78,7 +78,7 @@ _OTHER = Remedy(
     variance="more rows, a simpler model, more regularization",
 )
 _ENSEMBLE = Remedy(
-    bias="better members: see their advice below",
+    bias="better members: see the advice for each member below",
     variance="more rows, copies of the best member and other kinds of members; see also their advice below",
 )
 

@@ -89,7 +89,7 @@ def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | N
         names = [str(name) for name in frame]
         raise UserError(
             f"{path} has no label column {label!r}{did_you_mean(label, names)}; "
-            f"name the label column with --label (there are {', '.join(names)})"
+            f"name the label column with --label (the columns are {', '.join(names)})"
         )
     if not len(frame):
         raise UserError(f"{path} has no rows")

@@ -48,7 +48,7 @@ class Store:
         return sum(entry.size for entry in self.backend.entries(str(Path(place).parent)) if entry.name == place)
 
     def commit(self, space: str, key: str, manifest: Manifest) -> Manifest:
-        """Finish a piece of work: the first commit stays, and its manifest is returned."""
+        """Write the manifest of a key unless the key already has one; return the manifest that is stored."""
         if self.backend.create(_manifest(space, key), _sealed(manifest)):
             return manifest
         standing = self.find(space, key)

@@ -54,7 +54,7 @@ def challenge(
     )
     if found.mean >= 0:
         said = "more" if move else "not more"
-        reason += f", {said} than {Z:.2f} standard errors of {found.standard_error:.5f}"
+        reason += f", which is {said} than {Z:.2f} standard errors (standard error {found.standard_error:.5f})"
     else:
         reason += f" (standard error {found.standard_error:.5f})"
     return Verdict(move, reason, found.mean, found.standard_error)

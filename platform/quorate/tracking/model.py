@@ -100,7 +100,9 @@ def register(
             await_creation_for=30,
         )
     elif version.run_id != run_id:
-        client.set_tag(run_id, "quorate.model.reused", f"the same bundle is version {version.version} already")
+        client.set_tag(
+            run_id, "quorate.model.reused", f"this bundle is already registered as version {version.version}"
+        )
     client.set_tag(run_id, "quorate.model", f"models:/{name}/{version.version}")
     said = _crown(client, run_id=run_id, version=client.get_model_version(name, version.version), bundle=bundle)
     if version.run_id == run_id:

@@ -34,7 +34,7 @@ class Shipper:
         return self._position().refused
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most `seconds` until the shipper ends, after the journal was closed; returns whether all records are
+        """Wait at most `seconds` for the shipper to end, once the journal is closed; return whether all records are
         sent."""
         deadline = time.monotonic() + seconds
         while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:

@@ -12,7 +12,7 @@ from torch import nn
 from quorate.training.shapes import Shape, TableShape
 
 _STATES = 4
-"""Multiples of the weights' size: the weights, their gradients, and two moments of the optimizer."""
+"""Memory of the training state relative to the weights: weights, gradients and two moments of the optimizer."""
 _WORKSPACE = 1.5
 """Memory for activations, gradients of activations and fragmentation, relative to the tensors kept for the backward
 pass. An assumption, not a measurement."""

@@ -83,8 +83,8 @@ def _remarks(run: RunData, values: Values, valued: Sequence[MemberValue]) -> Ite
         share = sum(each.share for each in noise)
         each_of = "" if len(noise) == 1 else " (each alone, not all together)"
         yield note(
-            f"Leaving out {listed([each.name for each in noise])} changes nothing beyond the noise{each_of}; "
-            f"{'it takes' if len(noise) == 1 else 'they take'} {percent(share, 0)} of the fit time."
+            f"The log-loss does not change significantly without {listed([each.name for each in noise])}{each_of}. "
+            f"{'This member takes' if len(noise) == 1 else 'These members take'} {percent(share, 0)} of the fit time."
         )
 
 
