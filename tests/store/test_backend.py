@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from tests.store.contents import age, names, python
+from tests.store.contents import names, python
 
 from quorate.errors import UserError
 from quorate.store import LocalBackend, open_store
@@ -32,8 +32,20 @@ def test_a_swap_wants_what_is_there(backend):
     assert not backend.swap("a", b"other", b"2")
     assert backend.swap("a", b"1", b"2")
     assert backend.read("a") == b"2"
-    assert backend.swap("a", b"2", None)
-    assert backend.read("a") is None
+
+
+def test_a_name_whose_item_was_removed_is_free_again(backend):
+    for method in ("write", "put", "create", "swap"):
+        backend.write("a", b"1")
+        assert backend.remove_idle("a", 0)
+        assert backend.read("a") is None
+        assert not backend.swap("a", b"1", b"2")
+
+        given = (None, b"new") if method == "swap" else (b"new",)
+        assert getattr(backend, method)("a", *given) in (None, True)
+
+        assert backend.read("a") == b"new"
+        assert names(backend) == ["a"]
 
 
 def test_of_many_threads_that_swap_at_once_each_counts_once(backend):
@@ -75,7 +87,7 @@ def test_a_crash_between_writing_and_placing_leaves_nothing_under_the_name(metho
     # given: a process that dies when its bytes are on disk and not yet in place
     code = (
         "os.link = lambda *a: os._exit(9)\nPath.replace = lambda *a: os._exit(9)\n"
-        f"LocalBackend(Path(sys.argv[1])).{method}('fits/ab/key.json', b'half')"
+        f"store.backend.{method}('fits/ab/key.json', b'half')"
     )
     process = python(code, str(tmp_path))
     assert process.wait(30) == 9
@@ -118,15 +130,18 @@ def test_a_place_that_is_no_folder_is_refused(uri, message):
         open_store(uri)
 
 
-def test_entries_tell_the_size_and_how_long_something_was_not_touched(backend, tmp_path):
+def test_entries_tell_the_size_and_how_long_something_was_not_touched(place, backend):
     backend.write("a/1", b"12345")
     backend.write("b/2", b"1")
-    age(tmp_path / "store" / "a/1", 100)
+    place.age("a/1", 100)
 
     (entry,) = backend.entries("a")
 
     assert (entry.name, entry.size) == ("a/1", 5)
     assert entry.idle == pytest.approx(100, abs=5)
+    (same,) = (backend.entry(name) for name in ("a/1",))
+    assert same is not None and (same.name, same.size) == ("a/1", 5)
+    assert backend.entry("a/2") is None
     assert backend.touch("a/1")
     (entry,) = backend.entries("a")
     assert entry.idle < 5
@@ -137,9 +152,9 @@ def test_what_is_not_there_cannot_be_touched_and_nothing_is_made_for_it(backend)
     assert list(backend.entries("")) == []
 
 
-def test_only_what_is_idle_is_removed(backend, tmp_path):
+def test_only_what_is_idle_is_removed(place, backend):
     backend.write("a/1", b"1")
-    age(tmp_path / "store" / "a/1", 100)
+    place.age("a/1", 100)
 
     assert not backend.remove_idle("a/1", 200)
     assert backend.read("a/1") == b"1"
@@ -150,10 +165,10 @@ def test_only_what_is_idle_is_removed(backend, tmp_path):
     assert not backend.remove_idle("a/1", 0)
 
 
-def test_what_is_touched_and_removed_at_once_is_either_there_or_known_to_be_gone(backend, tmp_path):
+def test_what_is_touched_and_removed_at_once_is_either_there_or_known_to_be_gone(place, backend):
     for i in range(50):
         backend.write(f"a/{i}", b"1")
-        age(tmp_path / "store" / f"a/{i}", 100)
+        place.age(f"a/{i}", 100)
         barrier, removed = threading.Barrier(2), []
 
         def remove(i: int = i, barrier=barrier, removed=removed) -> None:
