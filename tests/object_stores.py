@@ -14,7 +14,7 @@ import pytest
 
 BUCKET = "quorate-tests"
 
-SECRET = "SECRETTEST"  # noqa: S105
+SECRET = "SECRETTEST"
 """No message and no file may show it."""
 
 

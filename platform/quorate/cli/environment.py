@@ -109,6 +109,10 @@ def _discard(number: int) -> None:
 
 def in_words(error: OSError) -> tuple[str, int] | None:
     """The problem of the machine and its fix, with the exit code; None if the machine is not the cause."""
+    from quorate.store import StoreUnavailable
+
+    if isinstance(error, StoreUnavailable) and error.errno is None:
+        return f"{error}; finished work is kept: run the same command again", 1
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
     if error.errno in _FULL:
         quota = "the disk quota is used up" if error.errno == errno.EDQUOT else "no space is left on the disk"
@@ -140,7 +144,9 @@ def _above(path: Path) -> Iterator[Path]:
 
 def _full_places() -> str:
     """The folders of this command that are on a full disk, as a phrase; empty if there are none."""
-    places = {"runs": runs_folder(), "store": Path(store_uri().removeprefix("file://"))}
+    places = {"runs": runs_folder()}
+    if "://" not in (store := store_uri().removeprefix("file://")):
+        places["store"] = Path(store)
     try:
         places["TMPDIR"] = Path(tempfile.gettempdir())
     except OSError:  # the temporary folders cannot be written, as they are full

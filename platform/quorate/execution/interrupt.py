@@ -23,6 +23,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._executor: Executor | None = None
+        self._halted = False
 
     def install(self) -> None:
         """Take the signals over; again after a library has taken them."""
@@ -32,6 +33,14 @@ class StopRequest:
     def attach(self, executor: Executor | None) -> None:
         """Who is told to stop from now on."""
         self._executor = executor
+        if self._halted and executor is not None:
+            executor.stop()
+
+    def halt(self) -> None:
+        """Stop what runs, without a signal; the caller says why. May be called from any thread."""
+        self._halted = True
+        if (executor := self._executor) is not None:
+            executor.stop()
 
     def check(self) -> None:
         if self.signum is not None:

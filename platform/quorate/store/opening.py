@@ -22,23 +22,20 @@ def open_store(uri: str) -> Store:
     Raises `UserError` if it names no store, or if the folder or bucket cannot be written, and `StoreUnavailable` if the
     server of an object store cannot be reached.
     """
-    backend = _backend(uri)
-    if isinstance(backend, ObjectBackend):
-        with _plainly(uri):
+    with _plainly():
+        backend = _backend(uri)
+        if isinstance(backend, ObjectBackend):
             backend.check()
-    else:
-        _try_folder(uri, backend.root)
-    return Store(backend)
+        else:
+            _try_folder(uri, backend.root)
+        return Store(backend)
 
 
 def find_store(uri: str) -> Store:
     """Like `open_store`, but raises `UserError` if the store does not exist."""
-    backend = _backend(uri)
-    if isinstance(backend, ObjectBackend):
-        with _plainly(uri):
-            exists = backend.exists()
-    else:
-        exists = backend.root.is_dir()
+    with _plainly():
+        backend = _backend(uri)
+        exists = backend.exists() if isinstance(backend, ObjectBackend) else backend.root.is_dir()
     if not exists:
         raise UserError(f"there is no store at {uri}; run `quorate train JOB.yaml` first, or give --store")
     return open_store(uri)
@@ -65,6 +62,8 @@ def folder_of(uri: str) -> Path | None:
 def _backend(uri: str) -> LocalBackend | ObjectBackend:
     scheme, separator, rest = uri.partition("://")
     if not separator:
+        if (meant := re.match(rf"({'|'.join(SCHEMES)}|file):", uri)) is not None:
+            raise UserError(f"--store {uri}: write {meant[1]}://; a store is {_FORMS}")
         return LocalBackend(Path(uri).expanduser().absolute())
     if scheme == "file":
         return LocalBackend(Path(rest).expanduser().absolute())
@@ -82,8 +81,8 @@ def _bucket_url(scheme: str, rest: str) -> BucketUrl:
             f"--store {scheme}://…: the URL of a store holds no credentials and no parameters; "
             "set them as environment variables"
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", bucket):
-        raise UserError(f"--store {scheme}://{rest}: {bucket!r} is not the name of a bucket; a store is {_FORMS}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,}", bucket):
+        raise UserError(f"--store {scheme}://{rest}: {bucket!r} is not the name of a bucket (three letters or more)")
     if {".", ".."} & set(prefix):
         raise UserError(f"--store {scheme}://{rest}: a prefix has no parts . and ..")
     return BucketUrl(scheme, bucket, "/".join(prefix))
@@ -100,9 +99,9 @@ def _try_folder(uri: str, root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _plainly(uri: str) -> Iterator[None]:
+def _plainly() -> Iterator[None]:
     """Turn a refusal into an error that the user can fix."""
     try:
         yield
     except StoreRefused as error:
-        raise UserError(f"--store {uri}: {error.strerror}") from None
+        raise UserError(f"--store {error}") from None
