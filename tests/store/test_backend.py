@@ -7,7 +7,6 @@ import threading
 import pytest
 from tests.store.contents import names, python
 
-from quorate.errors import UserError
 from quorate.store import LocalBackend, open_store
 
 
@@ -120,14 +119,6 @@ def test_a_store_is_opened_at_a_path_or_a_file_uri(tmp_path):
     name = open_store(str(tmp_path / "deep" / "store")).put(b"content")
 
     assert open_store(f"file://{tmp_path}/deep/store").get(name) == b"content"
-
-
-@pytest.mark.parametrize(
-    ("uri", "message"), [("s3://bucket/x", "a store must be a folder"), ("/dev/null/x", "cannot write there")]
-)
-def test_a_place_that_is_no_folder_is_refused(uri, message):
-    with pytest.raises(UserError, match=f"--store {uri}: {message}"):
-        open_store(uri)
 
 
 def test_entries_tell_the_size_and_how_long_something_was_not_touched(place, backend):

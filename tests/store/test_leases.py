@@ -1,4 +1,4 @@
-"""A lease has one holder, who loses it with his life or his silence."""
+"""A lease has one holder. It loses the lease when it ends or is silent, and learns of that."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 import pytest
 from tests.store.contents import KEY, names, python
 
+from quorate.store import LeaseLost, StoreUnavailable
 from quorate.store.leases import LeaseHolder, LeaseRecord, _machine, pinned
 
 
@@ -156,3 +157,180 @@ def test_a_holder_elsewhere_protects_its_pins_while_it_beats(place, backend):
     assert pinned(backend) == {"fits/a"}
     place.age("leases/job.json", 9999)
     assert pinned(backend) == set()
+
+
+def test_each_acquisition_has_a_higher_number_also_after_a_release_and_a_loss(store, backend):
+    numbers = []
+    for _ in range(2):
+        with store.lease("job", waiting=never) as lease:
+            numbers.append(lease.number)
+    backend.write("leases/job.json", LeaseRecord(lease.number, dead()).to_bytes())
+    with store.lease("job", waiting=never) as lease:
+        numbers.append(lease.number)
+    with store.lease("other", waiting=never) as lease:
+        numbers.append(lease.number)
+
+    assert numbers == [1, 2, 3, 1]
+    assert LeaseRecord.of(backend.read("leases/job.json")) == LeaseRecord(3)
+
+
+@pytest.mark.parametrize(
+    ("content", "record"),
+    [
+        (None, LeaseRecord(0)),
+        (b'{"number": 4}', LeaseRecord(4)),
+        (b'{"host": "h", "pid": 1, "born": "2", "beats": 3}', LeaseRecord(0, LeaseHolder("h", 1, "2"), 3)),
+        (b'{"number": "x"}', LeaseRecord(0)),
+        (b"[1]", LeaseRecord(0)),
+    ],
+)
+def test_leases_of_earlier_versions_are_read(content, record):
+    assert LeaseRecord.of(content) == record
+    assert LeaseRecord.of(record.to_bytes()) == record
+
+
+def test_a_process_of_another_machine_with_the_same_name_is_not_taken_for_a_dead_one(store, backend):
+    # given: a container whose host name is ours, and a number that no process has here
+    there = LeaseHolder(socket.gethostname(), 4_000_000, "1", "another boot pid:[1]")
+    backend.write("leases/job.json", LeaseRecord(1, there).to_bytes())
+    told: list[str] = []
+
+    with store.lease("job", waiting=told.append, beat=0.03):
+        pass
+
+    assert told == [f"process 4000000 on {socket.gethostname()}"]
+
+
+OTHER = LeaseHolder("elsewhere", 7, "1", "m", "t", "2026-01-02 03:04:05 UTC")
+
+
+def test_a_driver_that_lost_its_lease_learns_who_has_it_and_cannot_commit(store, backend):
+    # given
+    store.commit("fits", KEY, {"who": "me"})
+    told: list[LeaseLost] = []
+    noticed = threading.Event()
+
+    def lost(error: LeaseLost) -> None:
+        told.append(error)
+        noticed.set()
+
+    with store.lease("job", waiting=never, beat=0.2, lost=lost) as lease:
+        lease.check()
+        store.commit("fits", "cd" * 32, {"who": "me"})
+
+        # when
+        backend.write("leases/job.json", LeaseRecord(9, OTHER).to_bytes())
+        since = time.monotonic()
+        assert noticed.wait(10)
+
+        # then
+        assert time.monotonic() - since < 5, "at the next beat; two seconds by default"
+        message = "process 7 on elsewhere holds the lease since 2026-01-02 03:04:05 UTC"
+        for refused in (
+            lease.check,
+            lambda: store.commit("fits", "ef" * 32, {"who": "me"}),
+            lambda: store.replace("checkpoints", KEY, {"state": "1"}),
+        ):
+            with pytest.raises(LeaseLost, match=message):
+                refused()
+    assert [str(error) for error in told] == [message]
+    assert store.find("fits", "ef" * 32) is None
+    assert store.find("checkpoints", KEY) is None
+    assert LeaseRecord.of(backend.read("leases/job.json")) == LeaseRecord(9, OTHER), "the next one keeps it"
+    store.commit("fits", "ef" * 32, {"who": "me"})  # no lease is held now
+
+
+def test_a_driver_that_was_suspended_looks_at_its_lease_before_it_commits(store, backend):
+    # given: no beat for a while, as after SIGSTOP, and the heart has not been scheduled since
+    with store.lease("job", waiting=never, beat=60) as lease:
+        backend.write("leases/job.json", LeaseRecord(9, OTHER).to_bytes())
+        store.commit("fits", KEY, {"who": "me"})  # it cannot know yet
+        lease._news -= 200
+
+        with pytest.raises(LeaseLost, match="process 7 on elsewhere"):
+            store.commit("fits", "cd" * 32, {"who": "me"})
+
+
+def test_a_lease_that_was_removed_is_lost(store, backend):
+    with store.lease("job", waiting=never, beat=0.05) as lease:
+        backend.remove("leases/job.json")
+        time.sleep(0.5)
+        with pytest.raises(LeaseLost, match="the lease was removed"):
+            lease.check()
+
+
+def test_a_beat_whose_answer_was_lost_is_no_loss_of_the_lease(store, backend, monkeypatch):
+    # given: writes that take effect, but whose answer does not arrive, and then a store that is away
+    swap, states = backend.swap, iter(["lost", "away", "away", "lost", "fine", "fine"])
+
+    def unreliable(name: str, old: bytes | None, new: bytes) -> bool:
+        state = next(states, "fine")
+        if state == "away":
+            raise StoreUnavailable(None, "away", "s3://x")
+        done = swap(name, old, new)
+        if state == "lost":
+            raise StoreUnavailable(None, "away", "s3://x")
+        return done
+
+    with store.lease("job", waiting=never, beat=0.05) as lease:
+        monkeypatch.setattr(backend, "swap", unreliable)
+        deadline = time.monotonic() + 10
+        while LeaseRecord.of(backend.read("leases/job.json")).beats < 12:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        lease.check()
+    assert LeaseRecord.of(backend.read("leases/job.json")) == LeaseRecord(1)
+
+
+def test_a_store_that_is_away_at_the_end_does_not_hide_what_ended_the_work(store, backend, monkeypatch):
+    def away(*_: object) -> None:
+        raise StoreUnavailable(None, "away", "s3://x")
+
+    with pytest.raises(ZeroDivisionError), store.lease("job", waiting=never, keys=[KEY]):
+        for method in ("swap", "touch", "remove"):
+            monkeypatch.setattr(backend, method, away)
+        raise ZeroDivisionError
+
+
+RACE = """
+import json
+me = str(os.getpid())
+def meet(what):
+    store.backend.write(f'meet/{what}/{me}', b'')
+    while len(list(store.backend.names(f'meet/{what}'))) < 2:
+        time.sleep(.002)
+
+class Waited(Exception):
+    pass
+
+def waiting(holder):
+    raise Waited
+
+created, leased = [], []
+for i in range(20):
+    meet(f'create-{i}')
+    if store.backend.create(f'created/{i}', me.encode()):
+        created.append(i)
+    meet(f'lease-{i}')
+    try:
+        with store.lease('job', waiting=waiting) as lease:
+            leased.append((i, lease.number))
+            meet(f'end-{i}')
+    except Waited:
+        meet(f'end-{i}')
+    meet(f'over-{i}')
+print(json.dumps([created, leased]))
+"""
+
+
+@pytest.mark.timeout(120)
+def test_of_20_races_of_two_processes_for_an_item_and_for_a_lease_each_has_one_winner(place, backend):
+    both = [python(RACE, place.address) for _ in range(2)]
+
+    said = [json.loads(process.communicate(timeout=100)[0]) for process in both]
+    (created, leased), (created_too, leased_too) = said
+
+    assert sorted(created + created_too) == list(range(20))
+    assert sorted(leased + leased_too) == [[i, i + 1] for i in range(20)]
+    for i in created:
+        assert backend.read(f"created/{i}") == str(both[0].pid).encode()
