@@ -44,7 +44,7 @@ class ObjectServer:
 @contextmanager
 def object_server() -> Iterator[ObjectServer]:
     """A server with one empty bucket; the variables of this process lead to it."""
-    command = [sys.executable, "-m", "tests.store.s3_server"]
+    command = [sys.executable, "-m", "tests.s3_server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         server = ObjectServer(f"http://127.0.0.1:{int(process.stdout.readline())}")

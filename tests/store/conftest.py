@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.object_stores import ObjectServer, object_server
 from tests.store.contents import StorePlace
 
 from quorate.store import Backend, Store
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[ObjectServer]:
-    with object_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["folder", "s3"])

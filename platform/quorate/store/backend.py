@@ -126,14 +126,14 @@ class LocalBackend:
         return str(self.root.absolute())
 
     def read(self, name: str) -> bytes | None:
-        with _available():
+        with self._available():
             try:
                 return (self.root / name).read_bytes()
             except FileNotFoundError:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
-        with _available(), self._temporary(name, content) as (temporary, final):
+        with self._available(), self._temporary(name, content) as (temporary, final):
             temporary.replace(final)
 
     def put(self, name: str, content: bytes) -> None:
@@ -141,7 +141,7 @@ class LocalBackend:
             self.write(name, content)
 
     def create(self, name: str, content: bytes) -> bool:
-        with _available(), self._temporary(name, content) as (temporary, final):
+        with self._available(), self._temporary(name, content) as (temporary, final):
             try:
                 os.link(temporary, final)
             except FileExistsError:
@@ -149,7 +149,7 @@ class LocalBackend:
         return True
 
     def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
-        with _available(), self._locked(name):
+        with self._available(), self._locked(name):
             if self.read(name) != old:
                 return False
             self.write(name, new)
@@ -157,17 +157,17 @@ class LocalBackend:
 
     def move(self, name: str, to: str) -> None:
         target = self.root / to
-        with _available():
+        with self._available():
             target.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 (self.root / name).replace(target)
 
     def remove(self, name: str) -> None:
-        with _available():
+        with self._available():
             (self.root / name).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> Iterator[str]:
-        with _available():
+        with self._available():
             found = sorted((self.root / prefix).rglob("*"))
         for path in found:
             if path.is_file() and not path.name.startswith("."):
@@ -187,7 +187,7 @@ class LocalBackend:
 
     def _measured(self, paths: Iterable[Path]) -> Iterator[Entry]:
         for path in paths:
-            with _available(), contextlib.suppress(FileNotFoundError):
+            with self._available(), contextlib.suppress(FileNotFoundError):
                 found = path.stat()
                 name = str(path.relative_to(self.root))
                 yield Entry(name, found.st_size, max(0.0, time.time() - found.st_mtime))
@@ -196,7 +196,7 @@ class LocalBackend:
         if not (self.root / name).exists():
             return False
         try:
-            with _available(), self._locked(name) as path:
+            with self._available(), self._locked(name) as path:
                 os.utime(path)
         except FileNotFoundError:
             return False
@@ -205,7 +205,7 @@ class LocalBackend:
         return True
 
     def remove_idle(self, name: str, seconds: float) -> bool:
-        with _available(), self._locked(name) as path:
+        with self._available(), self._locked(name) as path:
             try:
                 idle = max(0.0, time.time() - path.stat().st_mtime) >= seconds
             except FileNotFoundError:
@@ -213,6 +213,19 @@ class LocalBackend:
             if idle:
                 path.unlink()
             return idle
+
+    @contextlib.contextmanager
+    def _available(self) -> Iterator[None]:
+        """Turn an `OSError` of a full disk or an unreachable file system into `StoreUnavailable`."""
+        try:
+            with naming(self.root):
+                yield
+        except StoreUnavailable:
+            raise
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            raise StoreUnavailable(error.errno, error.strerror or str(error), os.fsdecode(error.filename)) from error
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[Path]:
@@ -242,20 +255,3 @@ class LocalBackend:
                 os.close(folder)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _available() -> Iterator[None]:
-    """Turn an `OSError` of a full disk or an unreachable file system into `StoreUnavailable`."""
-    try:
-        yield
-    except StoreUnavailable:
-        raise
-    except OSError as error:
-        if error.errno not in _PASSING:
-            raise
-        raise StoreUnavailable(error.errno, error.strerror or str(error), _named(error.filename)) from error
-
-
-def _named(filename: object) -> str:
-    return os.fsdecode(filename) if isinstance(filename, str | bytes | os.PathLike) else ""
