@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -107,3 +109,57 @@ def test_a_job_that_lost_its_lease_stops_within_ten_seconds_and_says_who_has_it(
     assert list(backend.names("checkpoints")) == [], "a state that was taken after the loss is refused"
     (lease,) = backend.names("leases")
     assert LeaseRecord.of(backend.read(lease)) == other
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(180)
+def test_a_driver_that_was_frozen_stops_when_another_one_has_taken_its_job(tmp_path: Path, s3: ObjectServer) -> None:
+    # given: a driver that stands still in a long job, and a second start of it elsewhere
+    long = {**JOB, "members": {"mlp": {**NET, "epochs": 100_000}}}
+    url, drivers = s3.new_store(), []
+    backend = open_store(url).backend
+
+    def started(name: str) -> subprocess.Popen[str]:
+        (tmp_path / name).mkdir()
+        here = Here(tmp_path / name)
+        here.write(long)
+        drivers.append(here.start("train", "job.yaml", "--store", url))
+        return drivers[-1]
+
+    def holder() -> LeaseRecord:
+        return LeaseRecord.of(next((backend.read(name) for name in backend.names("leases")), None))
+
+    def wait_for(pid: int) -> None:
+        deadline = time.monotonic() + 90
+        while (found := holder().holder) is None or found.pid != pid:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    try:
+        first = started("first")
+        wait_for(first.pid)
+        first.send_signal(signal.SIGSTOP)
+        second = started("second")
+        wait_for(second.pid)
+        assert holder().number == 2
+
+        # when
+        first.send_signal(signal.SIGCONT)
+        since = time.monotonic()
+        said, errors = first.communicate(timeout=30)
+
+        # then
+        assert time.monotonic() - since < 10
+        assert first.returncode == 1
+        message = " ".join((said + errors).split())
+        assert f"the job failed: it runs in another process now: process {second.pid} on " in message
+        assert "Traceback" not in message
+        assert holder().number == 2, "the second one goes on"
+        second.send_signal(signal.SIGTERM)
+        second.communicate(timeout=30)
+        assert second.returncode == 143
+        assert holder() == LeaseRecord(2)
+    finally:
+        for driver in drivers:
+            driver.kill()
+            driver.communicate()

@@ -157,7 +157,7 @@ def test_only_what_is_idle_is_removed(place, backend):
 
 
 def test_what_is_touched_and_removed_at_once_is_either_there_or_known_to_be_gone(place, backend):
-    for i in range(50):
+    for i in range(25):
         backend.write(f"a/{i}", b"1")
         place.age(f"a/{i}", 100)
         barrier, removed = threading.Barrier(2), []
