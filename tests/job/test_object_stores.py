@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 from tests.jobs import Here
 from tests.object_stores import SECRET, ObjectServer
 
 from quorate.job.run import JobFailed
-from quorate.store import open_store
+from quorate.store import StoreUnavailable, open_store
 from quorate.store.leases import LeaseHolder, LeaseRecord
 
 NET = {"kind": "net", "arch": "mlp", "epochs": 2, "schedule": "one_cycle", "lr": 0.05}
@@ -74,6 +76,31 @@ def test_a_store_that_is_away_ends_a_command_without_a_traceback(tmp_path: Path,
         f"error: {url}: the store is unavailable: the connection was refused; check the endpoint and that the server "
         "runs; finished work is kept: run the same command again"
     )
+
+
+def test_a_store_that_goes_away_during_a_job_keeps_what_was_committed(
+    tmp_path: Path, s3: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a server that is away from some moment on
+    here, put = Here(tmp_path, s3.new_store()), obstore.put
+    committed: list[str] = []
+
+    def until_the_third_fit(store: object, name: str, *arguments: object, **options: object) -> object:
+        if name.startswith("fits/"):
+            committed.append(name)
+        if len(committed) >= 3:
+            raise GenericError("status code: 500 Internal Server Error")
+        return put(store, name, *arguments, **options)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(obstore, "put", until_the_third_fit)
+        with pytest.raises(StoreUnavailable, match="it answers 500 Internal Server Error"):
+            here.run(JOB)
+
+    # when: it is there again; the lease of a job that ended does not hold up the next one for long
+    board = here.run(JOB)
+
+    assert (board["tasks"]["reused"], board["tasks"]["trained"]) == (2, 4)
 
 
 @pytest.mark.timeout(60)

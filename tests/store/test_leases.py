@@ -292,6 +292,17 @@ def test_a_store_that_is_away_at_the_end_does_not_hide_what_ended_the_work(store
         raise ZeroDivisionError
 
 
+def test_a_lease_that_this_process_could_not_release_is_free_for_it(store, backend, monkeypatch):
+    def away(*_: object) -> None:
+        raise StoreUnavailable(None, "away", "s3://x")
+
+    with monkeypatch.context() as patch, store.lease("job", waiting=never):
+        patch.setattr(backend, "swap", away)
+
+    with store.lease("job", waiting=never) as lease:
+        assert lease.number == 2
+
+
 RACE = """
 import json
 me = str(os.getpid())

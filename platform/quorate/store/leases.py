@@ -31,6 +31,10 @@ _TOUCHES_AT_ONCE = 16
 """Threads that mark pinned items as used; a request to an object store takes tens of milliseconds."""
 
 
+_HELD: set[str] = set()
+"""The tokens of the leases that this process holds or waits for."""
+
+
 @dataclass(frozen=True)
 class LeaseHolder:
     """The process that holds a lease."""
@@ -108,6 +112,11 @@ class Lease:
         self._news = 0.0
         self._lost: LeaseLost | None = None
         self._losing = threading.Lock()
+
+    @property
+    def token(self) -> str:
+        """A random text for this acquisition."""
+        return self._holder.token
 
     def check(self) -> None:
         """Raise `LeaseLost` if another process has taken the lease.
@@ -195,18 +204,22 @@ def hold(
     Items under the names `pins` are not collected while the lease is held, and are marked as used at the end.
     """
     lease = Lease(backend, f"leases/{name}.json", beat=beat, lost=lost)
-    lease.acquire(waiting)
-    over = threading.Event()
-    heart = threading.Thread(target=lease.keep, args=(over,), name="lease", daemon=True)
-    heart.start()
+    _HELD.add(lease.token)
     try:
-        with _pinned(backend, f"pins/{name}.json", pins):
-            yield lease
+        lease.acquire(waiting)
+        over = threading.Event()
+        heart = threading.Thread(target=lease.keep, args=(over,), name="lease", daemon=True)
+        heart.start()
+        try:
+            with _pinned(backend, f"pins/{name}.json", pins):
+                yield lease
+        finally:
+            over.set()
+            heart.join()
+            with contextlib.suppress(OSError):  # a process on another machine waits for ten beats then
+                lease.release()
     finally:
-        over.set()
-        heart.join()
-        with contextlib.suppress(OSError):  # the next process waits for ten beats then
-            lease.release()
+        _HELD.discard(lease.token)
 
 
 @contextlib.contextmanager
@@ -248,8 +261,10 @@ def _is_here(holder: LeaseHolder) -> bool:
 
 
 def _is_gone(holder: LeaseHolder) -> bool:
-    """Return whether the holder was a process of this machine that has ended."""
-    return _is_here(holder) and _born(holder.pid) != holder.born
+    """Return whether the holder was a process of this machine that has ended, or this one, and it does not hold it."""
+    if not _is_here(holder):
+        return False
+    return _born(holder.pid) != holder.born or (holder.pid == os.getpid() and holder.token not in _HELD)
 
 
 def _this_process() -> LeaseHolder:
