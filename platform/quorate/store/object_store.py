@@ -49,6 +49,9 @@ _PART = 8 << 20
 _PARTS_AT_ONCE = 4
 """Parts in flight, so that an upload takes 32 MiB besides the content: an assumption."""
 
+_SMALL = 1 << 20
+"""Bytes up to which a write must end within the seconds of a small request: an assumption."""
+
 _CLOCK = ".clock"
 _CLOCK_SECONDS = 300.0
 """Seconds for which a reading of the store's clock is used; the local clock runs on meanwhile."""
@@ -230,7 +233,7 @@ class ObjectBackend:
         """Write an object under a condition; return whether this very write took effect."""
         try:
             with self._reported():
-                obstore.put(self._quick if len(framed) <= _PART else self._bulk, name, framed, mode=mode)
+                obstore.put(self._quick if len(framed) <= _SMALL else self._bulk, name, framed, mode=mode)
         except (AlreadyExistsError, PreconditionError):
             # An earlier try of this request may have taken effect without an answer.
             found = self._get(name, quick=True)
