@@ -18,7 +18,7 @@ from tests.object_stores import SECRET, ObjectServer
 
 from quorate.job.run import JobFailed
 from quorate.store import StoreUnavailable, open_store
-from quorate.store.leases import LeaseHolder, LeaseRecord
+from quorate.store.lease_record import LeaseHolder, LeaseRecord
 
 NET = {"kind": "net", "arch": "mlp", "epochs": 2, "schedule": "one_cycle", "lr": 0.05}
 JOB: dict[str, Any] = {

@@ -20,7 +20,7 @@ from tests.store.contents import KEY, StorePlace, names
 
 from quorate.store import Store, StoreUnavailable, leases, open_store
 from quorate.store.collection import RetentionRules, by_space, collect, take_stock
-from quorate.store.leases import LeaseRecord
+from quorate.store.lease_record import LeaseRecord
 
 pytestmark = pytest.mark.chaos
 
@@ -197,7 +197,7 @@ def test_a_crash_anywhere_leaves_the_old_or_the_new_state(
 
         # then: it takes the lease under the next number, and finishes the work
         with monkeypatch.context() as patch:
-            patch.setattr(leases, "_is_gone", lambda holder: True)
+            patch.setattr(leases, "is_gone", lambda holder: True)
             with store.lease("job", waiting=never) as taken:
                 assert taken.number == record.number + 1
                 assert not [name for name in names(store.backend, "damaged") if "cdcd" not in name]

@@ -13,7 +13,8 @@ import pytest
 from tests.store.contents import KEY, names, python
 
 from quorate.store import LeaseLost, StoreUnavailable
-from quorate.store.leases import LeaseHolder, LeaseRecord, _machine, pinned
+from quorate.store.lease_record import LeaseHolder, LeaseRecord, machine
+from quorate.store.leases import pinned
 
 
 def never(holder: str) -> None:
@@ -22,7 +23,7 @@ def never(holder: str) -> None:
 
 def dead() -> LeaseHolder:
     """A process of this machine that has ended, though another has its number now."""
-    return LeaseHolder(socket.gethostname(), os.getpid(), "another life", _machine())
+    return LeaseHolder(socket.gethostname(), os.getpid(), "another life", machine())
 
 
 def test_a_lease_is_held_by_one_and_free_when_it_is_given_back(store, backend):

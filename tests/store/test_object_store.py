@@ -14,7 +14,8 @@ from tests.object_stores import ObjectServer
 from tests.store.contents import names, python
 
 from quorate.store import StoreUnavailable, open_store
-from quorate.store.object_store import BucketUrl, ObjectBackend
+from quorate.store.bucket import BucketUrl
+from quorate.store.object_store import ObjectBackend
 
 
 @pytest.fixture

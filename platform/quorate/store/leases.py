@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 
 from quorate.store.backend import Backend
+from quorate.store.lease_record import HELD, LeaseHolder, LeaseRecord, is_gone, is_here, this_process
 
 SILENCE = 600.0
 """Seconds without a beat after which the pins of a holder on another host are ignored."""
@@ -29,64 +23,6 @@ _SUSPENDED_BEATS = 3
 
 _TOUCHES_AT_ONCE = 16
 """Threads that mark pinned items as used; a request to an object store takes tens of milliseconds."""
-
-
-_HELD: set[str] = set()
-"""The tokens of the leases that this process holds or waits for."""
-
-
-@dataclass(frozen=True)
-class LeaseHolder:
-    """The process that holds a lease."""
-
-    host: str
-    pid: int
-    born: str | None
-    """Distinguishes the process from a later one with the same number."""
-    machine: str | None = None
-    """Distinguishes machines and containers whose host name is the same; None where that is unknown."""
-    token: str = ""
-    """A random text for each acquisition."""
-    since: str = ""
-    """When it took the lease, on its own clock (UTC)."""
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
-
-
-@dataclass(frozen=True)
-class LeaseRecord:
-    """The content of a lease."""
-
-    number: int
-    """The fencing number: one more for each acquisition, kept when the lease is released."""
-    holder: LeaseHolder | None = None
-    """None if the lease is free."""
-    beats: int = 0
-
-    def to_bytes(self) -> bytes:
-        holder = {} if self.holder is None else asdict(self.holder) | {"beats": self.beats}
-        return json.dumps({"number": self.number, **holder}).encode()
-
-    @classmethod
-    def of(cls, content: bytes | None) -> LeaseRecord:
-        """Read a lease, also of earlier versions; one that does not exist or cannot be read is free."""
-        try:
-            said = json.loads(content or b"{}")
-            number = int(said.get("number", 0))
-            if "host" not in said:
-                return cls(number)
-            holder = LeaseHolder(
-                said["host"],
-                said["pid"],
-                said["born"],
-                said.get("machine"),
-                said.get("token", ""),
-                said.get("since", ""),
-            )
-            return cls(number, holder, said["beats"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return cls(0)
 
 
 class LeaseLost(RuntimeError):
@@ -107,7 +43,7 @@ class Lease:
         self.number = 0
         """The fencing number of this acquisition."""
         self._backend, self._place, self._beat, self._on_lost = backend, place, beat, lost
-        self._holder = _this_process()
+        self._holder = this_process()
         self._content = b""
         self._news = 0.0
         self._lost: LeaseLost | None = None
@@ -137,7 +73,7 @@ class Lease:
             present = self._backend.read(self._place)
             record = LeaseRecord.of(present)
             silent = present == seen and time.monotonic() - since > _LOST_BEATS * self._beat
-            if record.holder is None or _is_gone(record.holder) or silent:
+            if record.holder is None or is_gone(record.holder) or silent:
                 mine = LeaseRecord(record.number + 1, self._holder)
                 if self._backend.swap(self._place, present, mine.to_bytes()):
                     self.number, self._content, self._news = mine.number, mine.to_bytes(), time.monotonic()
@@ -204,7 +140,7 @@ def hold(
     Items under the names `pins` are not collected while the lease is held, and are marked as used at the end.
     """
     lease = Lease(backend, f"leases/{name}.json", beat=beat, lost=lost)
-    _HELD.add(lease.token)
+    HELD.add(lease.token)
     try:
         lease.acquire(waiting)
         over = threading.Event()
@@ -219,7 +155,7 @@ def hold(
             with contextlib.suppress(OSError):  # a process on another machine waits for ten beats then
                 lease.release()
     finally:
-        _HELD.discard(lease.token)
+        HELD.discard(lease.token)
 
 
 @contextlib.contextmanager
@@ -253,46 +189,4 @@ def pinned(backend: Backend) -> set[str]:
 
 def _is_lost(holder: LeaseHolder, idle: float) -> bool:
     """Return whether a holder has ended, or is on another host without a beat for `SILENCE` seconds."""
-    return _is_gone(holder) or (not _is_here(holder) and idle > SILENCE)
-
-
-def _is_here(holder: LeaseHolder) -> bool:
-    return holder.host == socket.gethostname() and holder.machine == _machine()
-
-
-def _is_gone(holder: LeaseHolder) -> bool:
-    """Return whether the holder was a process of this machine that has ended, or this one, and it does not hold it."""
-    if not _is_here(holder):
-        return False
-    return _born(holder.pid) != holder.born or (holder.pid == os.getpid() and holder.token not in _HELD)
-
-
-def _this_process() -> LeaseHolder:
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    pid = os.getpid()
-    return LeaseHolder(socket.gethostname(), pid, _born(pid), _machine(), secrets.token_hex(8), now)
-
-
-@cache
-def _machine() -> str | None:
-    """Return the boot and the process namespace of this process; None where the system does not say."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return None
-
-
-def _born(pid: int) -> str | None:
-    """Return a value that distinguishes a process from a later one with the same number; None if it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return "alive"
-    return None if fields[0] == "Z" else fields[19]
+    return is_gone(holder) or (not is_here(holder) and idle > SILENCE)

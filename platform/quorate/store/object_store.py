@@ -17,14 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import re
 import secrets
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import obstore
@@ -35,13 +32,12 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import AzureStore, GCSStore, S3Store
 
 from quorate.store.backend import Entry, StoreRefused, StoreUnavailable
+from quorate.store.bucket import CREDENTIALS, BucketUrl, open_bucket, reason, refusal
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode, UpdateVersion
-    from obstore.store import ClientConfig, RetryConfig
 
 _PART = 8 << 20
 """Bytes of a part of a multipart upload, and of a piece of a download: an assumption."""
@@ -62,36 +58,6 @@ _GONE = b"removed!"
 _TOMBSTONE = len(_GONE) + 8
 assert _TOMBSTONE < _TRAILER, "the size in a listing tells them apart"
 
-_STORES: dict[str, type[S3Store] | type[GCSStore] | type[AzureStore]] = {
-    "s3": S3Store,
-    "gs": GCSStore,
-    "az": AzureStore,
-}
-SCHEMES = tuple(_STORES)
-
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN)",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
-_ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL",),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-}
-
-
-@dataclass(frozen=True)
-class BucketUrl:
-    """The place of a store: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`."""
-
-    scheme: str
-    bucket: str
-    prefix: str
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
-
 
 class ObjectBackend:
     """Objects below a prefix of a bucket. Endpoint and credentials come from the environment variables."""
@@ -99,8 +65,8 @@ class ObjectBackend:
     def __init__(self, url: BucketUrl) -> None:
         self.url = url
         # An unreachable store fails after about 20 s, or 10 s for the small requests that leases are made of.
-        self._bulk = _client(url, read_timeout=20.0, retry=15.0)
-        self._quick = _client(url, read_timeout=4.0, retry=6.0)
+        self._bulk = open_bucket(url, read_timeout=20.0, retry=15.0)
+        self._quick = open_bucket(url, read_timeout=4.0, retry=6.0)
         self._clock: tuple[float, float] | None = None
         self._setting = threading.Lock()
 
@@ -283,12 +249,12 @@ class ObjectBackend:
         except (AlreadyExistsError, PreconditionError):
             raise
         except (PermissionDeniedError, UnauthenticatedError):
-            raise self._refused(f"access is denied; check {_CREDENTIALS[self.url.scheme]}") from None
+            raise self._refused(f"access is denied; check {CREDENTIALS[self.url.scheme]}") from None
         except BaseError as error:
-            refused = _refusal(str(error), self.url.scheme)
+            refused = refusal(str(error), self.url.scheme)
             if refused is not None:
                 raise self._refused(refused) from None
-            raise StoreUnavailable(None, f"the store is unavailable: {_reason(str(error))}", self.address) from None
+            raise StoreUnavailable(None, f"the store is unavailable: {reason(str(error))}", self.address) from None
 
     def _refused(self, problem: str) -> StoreRefused:
         return StoreRefused(None, problem, self.address)
@@ -301,33 +267,6 @@ class _Stored:
     content: bytes | None
     trailer: bytes
     version: UpdateVersion
-
-
-def _client(url: BucketUrl, *, read_timeout: float, retry: float) -> S3Store | GCSStore | AzureStore:
-    endpoints = {name: given for name in _ENDPOINTS[url.scheme] if (given := os.environ.get(name))}
-    for name, given in endpoints.items():  # obstore panics; the value is not shown, as it can hold a password
-        if not re.match(r"https?://[^/\s]+", given):
-            raise StoreRefused(None, f"{name} must be a URL such as https://host:port", str(url))
-    options: ClientConfig = {
-        "connect_timeout": timedelta(seconds=4),
-        "read_timeout": timedelta(seconds=read_timeout),
-        "timeout": timedelta(seconds=600),  # of a whole transfer; `read_timeout` notices one that stands still
-        "allow_http": any(given.startswith("http://") for given in endpoints.values()),
-    }
-    retries: RetryConfig = {
-        "max_retries": 10,
-        "retry_timeout": timedelta(seconds=retry),
-        "backoff": {
-            "init_backoff": timedelta(milliseconds=100),
-            "max_backoff": timedelta(seconds=2),
-            "base": 2,
-        },
-    }
-    try:
-        return _STORES[url.scheme](url.bucket, prefix=url.prefix or None, client_options=options, retry_config=retries)
-    except (BaseError, ValueError, OSError):
-        needed = _CREDENTIALS[url.scheme]
-        raise StoreRefused(None, f"the credentials are incomplete or unreadable; set {needed}", str(url)) from None
 
 
 def _trailer() -> bytes:
@@ -361,34 +300,3 @@ def _idle(meta: ObjectMeta, now: float) -> float:
 def _entry(meta: ObjectMeta, now: float) -> Entry:
     size = meta["size"] if meta["size"] == _TOMBSTONE else max(0, meta["size"] - _TRAILER)
     return Entry(meta["path"], size, _idle(meta, now))
-
-
-_METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "/latest/api/token", "/computeMetadata/")
-"""Where clients look for credentials that the variables do not give."""
-
-
-def _refusal(message: str, scheme: str) -> str | None:
-    """What is wrong with the credentials or the bucket, or None if the error is of another kind."""
-    if any(place in message for place in _METADATA_SERVICES):
-        return f"no credentials were found; set {_CREDENTIALS[scheme]}"
-    if "<Code>NoSuchBucket<" in message or "ContainerNotFound" in message:
-        return "the bucket does not exist"
-    if "<Code>InvalidBucketName<" in message:
-        return "this is not a valid name of a bucket"
-    if "Received redirect without LOCATION" in message or "PermanentRedirect" in message:
-        return "the bucket is in another region; set AWS_REGION"
-    return None
-
-
-def _reason(message: str) -> str:
-    """Say in words why a request failed. obstore's own text has URLs and answers that can hold credentials."""
-    if "dns error" in message or "lookup address" in message:
-        return "its host name is unknown; check the endpoint and the network"
-    if "ConnectionRefused" in message:
-        return "the connection was refused; check the endpoint and that the server runs"
-    if "TimedOut" in message or "kind: Timeout" in message:
-        return "it does not answer; check the endpoint and the network"
-    if (status := re.search(r"status code: (\d{3}[A-Za-z ]*)", message)) is not None:
-        code = re.search(r"<Code>(\w{1,60})</Code>", message)
-        return f"it answers {status[1].strip()}" + (f" ({code[1]})" if code is not None else "")
-    return "the connection failed; check the endpoint and the network"

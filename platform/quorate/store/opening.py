@@ -11,7 +11,8 @@ from pathlib import Path
 from quorate.errors import UserError, did_you_mean
 from quorate.store.backend import LocalBackend, StoreRefused
 from quorate.store.blobs import Store
-from quorate.store.object_store import SCHEMES, BucketUrl, ObjectBackend
+from quorate.store.bucket import SCHEMES, BucketUrl
+from quorate.store.object_store import ObjectBackend
 
 _FORMS = "a path, file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 
