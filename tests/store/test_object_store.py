@@ -120,6 +120,15 @@ def test_the_clock_of_this_host_does_not_matter(
     assert not backend.remove_idle("a", 60)
 
 
+def test_an_item_that_was_there_before_a_collection_is_not_younger_than_it(backend: ObjectBackend) -> None:
+    for _ in range(8):  # at different parts of a second, as the store cuts its times off
+        backend._clock = None
+        backend.write("a", b"1")
+        since = time.monotonic()
+        time.sleep(0.17)
+        assert backend.remove_idle("a", time.monotonic() - since)
+
+
 LARGE = """
 import json, resource
 def peak():

@@ -52,6 +52,9 @@ _CLOCK = ".clock"
 _CLOCK_SECONDS = 300.0
 """Seconds for which a reading of the store's clock is used; the local clock runs on meanwhile."""
 
+_CLOCK_STEP = 1.0
+"""Seconds to which S3 and Azure cut times off. Ages are up to two steps too high, so that no age is below zero."""
+
 _MARK = b"quo1"
 _TRAILER = 16 + len(_MARK)
 _GONE = b"removed!"
@@ -232,7 +235,7 @@ class ObjectBackend:
                     read = time.monotonic()
                     said = obstore.head(self._quick, _CLOCK)["last_modified"].timestamp()
                 self._clock = (said, read)
-            return self._clock[0] + time.monotonic() - self._clock[1]
+            return self._clock[0] + _CLOCK_STEP + time.monotonic() - self._clock[1]
 
     @contextlib.contextmanager
     def _reported(self, *, absent: bool = False) -> Iterator[None]:
