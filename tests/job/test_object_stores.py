@@ -176,7 +176,7 @@ def test_a_driver_that_was_frozen_stops_when_another_one_has_taken_its_job(tmp_p
         said, errors = first.communicate(timeout=30)
 
         # then
-        assert time.monotonic() - since < 10
+        assert time.monotonic() - since < 20, "ten seconds to notice, and the end of the process on a busy machine"
         assert first.returncode == 1
         message = " ".join((said + errors).split())
         assert f"the job failed: it runs in another process now: process {second.pid} on " in message
