@@ -17,6 +17,7 @@ from quorate.data.source import OpenedData
 
 if TYPE_CHECKING:
     from tests.jobs import Here
+    from tests.object_stores import ObjectServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,15 @@ def ray_session() -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[ObjectServer]:
+    """A server that speaks the protocol of S3; the AWS_* variables lead to it."""
+    from tests.object_stores import object_server
+
+    with object_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -38,8 +38,9 @@ SMALL: dict[str, Any] = {
 class Here:
     """A folder with a job file, a store and runs of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str | None = None) -> None:
         self.folder = folder
+        self.store = store or str(folder / "store")
         self.job_file = folder / "job.yaml"
         self.said = ""
 
@@ -53,7 +54,7 @@ class Here:
 
     def run_loaded(self, loaded: Job, *, pictures: bool = False) -> dict[str, Any]:
         """The same of a job that has been read."""
-        store, executor = open_store(str(self.folder / "store")), loaded.spec.execution.executor
+        store, executor = open_store(self.store), loaded.spec.execution.executor
         options = Options(store, self.folder / "runs", executor, pictures=pictures)
         text = io.StringIO()
         try:

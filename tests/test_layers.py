@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "jinja2": {"report"},
     "matplotlib": {"report"},
     "typer": {"cli"},
+    "obstore": {"store"},
     "rich": {"cli", "report", "job", "estimator"},
 }
 """The parts that may import each library."""

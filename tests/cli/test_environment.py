@@ -19,7 +19,7 @@ from tests.cli.conftest import InFolder
 from quorate.bundle import write_bundle
 from quorate.bundle.manifest import hashes_of
 from quorate.cli.environment import OUTPUT, explain_os_error
-from quorate.store.backend import LocalBackend
+from quorate.store.backend import LocalBackend, StoreUnavailable
 
 COMMAND = [sys.executable, "-m", "quorate"]
 
@@ -54,6 +54,17 @@ def test_an_error_of_the_machine_names_place_and_fix(number: int, code: int, wor
     assert said[1] == code
     assert said[0].startswith("/data/runs/a.npz")
     assert all(word in said[0] for word in words)
+
+
+def test_a_store_that_is_away_is_named_with_what_is_kept() -> None:
+    said = explain_os_error(StoreUnavailable(None, "the store is unavailable: it does not answer", "s3://bucket/x"))
+
+    text = (
+        "s3://bucket/x: the store is unavailable: it does not answer; finished work is kept: run the same command again"
+    )
+    assert said == (text, 1)
+    full_disk = explain_os_error(StoreUnavailable(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/store/a"))
+    assert full_disk is not None and full_disk[1] == 1 and "quorate store collect" in full_disk[0]
 
 
 def test_an_internal_error_is_not_reported_as_an_error_of_the_machine() -> None:

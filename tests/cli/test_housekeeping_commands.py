@@ -125,7 +125,7 @@ def test_a_user_s_own_kind_is_shown_from_the_present_folder(command: Command, tm
         (("list", "archs", "nowhere:net"), "nowhere"),
         (("schema", "-o", "no/such/file"), "cannot write no/such/file"),
         (("store",), "there is no store at .quorate/store"),
-        (("store", "show", "--store", "s3://bucket"), "a store must be a folder"),
+        (("store", "show", "--store", "https://host/x"), "a store is a path, file:///path, s3://bucket/prefix"),
         (("store", "collect", "--store", ".", "--max-size", "much"), "--max-size: 'much'"),
         (("store", "collect", "--store", ".", "--older-than", "30"), "--older-than: '30' has no unit; write '30s'"),
         (("store", "--json", "collect"), "put the options after `collect`"),

@@ -90,14 +90,14 @@ def test_of_two_concurrent_commits_in_threads_one_wins_and_both_get_it(backend):
         assert found[1] == found[2] == Store(backend).find("fits", f"{i:064}")
 
 
-def test_of_two_concurrent_commits_in_processes_one_wins_and_both_get_it(tmp_path):
+def test_of_two_concurrent_commits_in_processes_one_wins_and_both_get_it(place):
     code = (
         "while time.time() < float(sys.argv[2]): pass\n"
         "print([store.commit('fits', f'{i:064}', {'who': os.getpid()})['who'] for i in range(50)])"
     )
-    start = str(time.time() + 0.7)
+    start = str(time.time() + 1.0)
 
-    both = [python(code, str(tmp_path), start) for _ in range(2)]
+    both = [python(code, place.address, start) for _ in range(2)]
     first, second = (process.communicate(timeout=30)[0] for process in both)
 
     assert first == second

@@ -29,15 +29,11 @@ def doctor(
 ) -> None:
     """Check versions, processors, memory, disks, GPUs, tracking and ports. The exit code is 1 if there is a problem."""
     from quorate.doctor import machine, services, software
-    from quorate.doctor.check import CheckResult, run_checks
-    from quorate.errors import UserError
-    from quorate.store.opening import root_of
+    from quorate.doctor.check import run_checks
+    from quorate.doctor.storage import check_store
 
     def disks() -> Iterator[CheckResult]:
-        try:
-            yield machine.disk("store", root_of(store or store_uri()))
-        except UserError as error:
-            yield CheckResult("store", "problem", str(error), "name a folder that all workers share")
+        yield check_store(store or store_uri())
         yield machine.disk("runs", runs_folder())
 
     checks = (

@@ -110,6 +110,10 @@ def _discard(number: int) -> None:
 
 def explain_os_error(error: OSError) -> tuple[str, int] | None:
     """A message with the problem and its fix, and the exit code; None if the machine is not the cause."""
+    from quorate.store import StoreUnavailable
+
+    if isinstance(error, StoreUnavailable) and error.errno is None:
+        return f"{error}; finished work is kept: run the same command again", 1
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
     if error.errno in _FULL:
         quota = "the disk quota is used up" if error.errno == errno.EDQUOT else "no space is left on the disk"
@@ -141,7 +145,9 @@ def _above(path: Path) -> Iterator[Path]:
 
 def _full_places() -> str:
     """A phrase that names this command's folders on full disks; empty if there are none."""
-    places = {"runs": runs_folder(), "store": Path(store_uri().removeprefix("file://"))}
+    places = {"runs": runs_folder()}
+    if "://" not in (store := store_uri().removeprefix("file://")):
+        places["store"] = Path(store)
     try:
         places["TMPDIR"] = Path(tempfile.gettempdir())
     except OSError:  # no temporary folder is writable, because the disks are full

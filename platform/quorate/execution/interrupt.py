@@ -24,6 +24,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._executor: Executor | None = None
+        self._halted = False
 
     def install(self) -> None:
         """Install the signal handlers; call it again after a library has installed its own."""
@@ -33,6 +34,14 @@ class StopRequest:
     def attach(self, executor: Executor | None) -> None:
         """Set the executor that signals stop."""
         self._executor = executor
+        if self._halted and executor is not None:
+            executor.stop()
+
+    def halt(self) -> None:
+        """Stop what runs, without a signal; the caller says why. May be called from any thread."""
+        self._halted = True
+        if (executor := self._executor) is not None:
+            executor.stop()
 
     def check(self) -> None:
         if self.signum is not None:

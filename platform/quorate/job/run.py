@@ -37,7 +37,7 @@ from quorate.runs.crashes import ended_without_a_word, recorded
 from quorate.runs.folder import RunFolder
 from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job
-from quorate.store import Store
+from quorate.store import LeaseLost, Store
 from quorate.tracking.journal import NAME as JOURNAL
 from quorate.tracking.journal import Journal
 from quorate.tracking.shipper_process import Shipper, default_uri, start_shipper
@@ -91,7 +91,7 @@ def run_job(
         with recorded(folder), _tracked(job, plan, folder, console, closing) as tracker:
             trainer = Trainer(job, place, results, tracker, folder, Screen(console, errors or console), stop)
             tracker.reused(work.fits.values())
-            with _lease(options.store, plan, console):
+            with _lease(options.store, plan, console, stop):
                 trainer.take_finished(plan, work)
                 trainer.complete(
                     plan, work, budget, partial(open_executor, place, job, plan, work, closing, opening, console.print)
@@ -117,11 +117,25 @@ def _budget(job: Job, options: Options, started: float) -> Budget | None:
 
 
 @contextmanager
-def _lease(store: Store, plan: Plan, console: Console) -> Iterator[None]:
-    """Hold the lease of this job; if the same job is started a second time, the second start waits here."""
+def _lease(store: Store, plan: Plan, console: Console, stop: StopRequest) -> Iterator[None]:
+    """Hold the lease of this job; if the same job is started a second time, the second start waits here.
+
+    Raises `JobFailed` if another process takes the lease.
+    """
     keys = [task.key for task in plan.tasks]
-    with store.lease(digest(job=keys), waiting=lambda holder: _say_waiting(console, holder), keys=keys):
-        yield
+
+    def waiting(holder: str) -> None:
+        _say_waiting(console, holder)
+
+    try:
+        with store.lease(digest(job=keys), waiting=waiting, keys=keys, lost=lambda _: stop.halt()) as lease:
+            yield
+            lease.check()
+    except LeaseLost as lost:
+        raise JobFailed(
+            f"it runs in another process now: {lost}. This process was suspended, or could not reach the store "
+            f"{store.address}. Finished work is kept; start the job again to continue or to follow"
+        ) from lost
 
 
 def _workplace(options: Options, stop: StopRequest, *, urgent: bool) -> Workplace:

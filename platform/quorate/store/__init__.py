@@ -1,7 +1,25 @@
-"""Store finished work on disk: blobs named by their content, manifests written atomically, and leases."""
+"""Store finished work: blobs named by their content, manifests written atomically, and leases.
 
-from quorate.store.backend import Backend, Entry, LocalBackend
+Backends are a folder and object stores.
+"""
+
+from quorate.store.backend import Backend, Entry, LocalBackend, StoreRefused, StoreUnavailable
 from quorate.store.blobs import Damaged, Manifest, Store
-from quorate.store.opening import find_store, open_store
+from quorate.store.leases import Lease, LeaseLost
+from quorate.store.opening import find_store, open_store, reachable
 
-__all__ = ["Backend", "Damaged", "Entry", "LocalBackend", "Manifest", "Store", "find_store", "open_store"]
+__all__ = [
+    "Backend",
+    "Damaged",
+    "Entry",
+    "Lease",
+    "LeaseLost",
+    "LocalBackend",
+    "Manifest",
+    "Store",
+    "StoreRefused",
+    "StoreUnavailable",
+    "find_store",
+    "open_store",
+    "reachable",
+]

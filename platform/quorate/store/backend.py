@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
@@ -16,6 +17,42 @@ from quorate.errors import naming
 
 _PARTIAL = ".new-"
 
+_PASSING = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    }
+)
+"""Error numbers of a full disk and of a network file system whose server is away."""
+
+
+class StoreUnavailable(OSError):
+    """The store cannot be read or written now: its disk is full, or it cannot be reached.
+
+    Nothing that was finished is lost, and no write is left half done. Every operation of `Store` may be repeated
+    after this error, also where an earlier try took effect without an answer: blobs are named by their content, the
+    first commit of a manifest stays, and the last `replace` of a checkpoint counts. `filename` is the file, or the URL
+    of an object store without credentials; `errno` is None for an object store.
+    """
+
+    def __init__(self, number: int | None, problem: str, place: str) -> None:
+        super().__init__(number, problem, place)
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+class StoreRefused(StoreUnavailable):
+    """An object store refuses the credentials or has no such bucket; a repetition does not help."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -27,18 +64,32 @@ class Entry:
 
 
 class Backend(Protocol):
-    """Named bytes. `create` and `swap` are atomic across processes, and so are `touch` and `remove_idle` together."""
+    """Named bytes; safe for threads and processes.
+
+    `create` and `swap` are atomic across processes, and so are `touch` and `remove_idle` together. Methods raise
+    `StoreUnavailable` where the disk is full or the store cannot be reached.
+    """
+
+    @property
+    def address(self) -> str:
+        """A path or URL with which another process opens the same store; holds no credentials."""
 
     def read(self, name: str) -> bytes | None: ...
 
     def write(self, name: str, content: bytes) -> None:
         """Write the whole content or nothing; replaces existing content."""
 
+    def put(self, name: str, content: bytes) -> None:
+        """Have this content under the name, as just used; the name always stands for the same content."""
+
     def create(self, name: str, content: bytes) -> bool:
         """Write the content if there is none, or return False."""
 
-    def swap(self, name: str, old: bytes | None, new: bytes | None) -> bool:
-        """Replace `old` (None: absent) by `new` (None: remove), or return False if the content is not `old`."""
+    def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        """Replace `old` (None: absent) by `new`, or return False if the content is not `old`.
+
+        There is no conditional removal: object stores have none that all of them understand.
+        """
 
     def move(self, name: str, to: str) -> None: ...
 
@@ -48,8 +99,14 @@ class Backend(Protocol):
 
     def entries(self, prefix: str) -> Iterator[Entry]: ...
 
+    def entry(self, name: str) -> Entry | None:
+        """Return the entry of one item, or None if it does not exist."""
+
     def torn(self) -> Iterator[Entry]:
-        """Yield the files of writes that a crash interrupted; they are not part of the content."""
+        """Yield what interrupted writes and removals left behind; it is not part of the content."""
+
+    def remove_torn(self, name: str, seconds: float) -> bool:
+        """Remove an item of `torn` that is older than `seconds`, or return False."""
 
     def touch(self, name: str) -> bool:
         """Mark an item as used now, or return False if it does not exist."""
@@ -64,57 +121,73 @@ class LocalBackend:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def address(self) -> str:
+        return str(self.root.absolute())
+
     def read(self, name: str) -> bytes | None:
-        try:
-            return (self.root / name).read_bytes()
-        except FileNotFoundError:
-            return None
+        with self._available():
+            try:
+                return (self.root / name).read_bytes()
+            except FileNotFoundError:
+                return None
 
     def write(self, name: str, content: bytes) -> None:
-        with self._temporary(name, content) as (temporary, final):
+        with self._available(), self._temporary(name, content) as (temporary, final):
             temporary.replace(final)
 
+    def put(self, name: str, content: bytes) -> None:
+        if self.read(name) != content or not self.touch(name):
+            self.write(name, content)
+
     def create(self, name: str, content: bytes) -> bool:
-        with self._temporary(name, content) as (temporary, final):
+        with self._available(), self._temporary(name, content) as (temporary, final):
             try:
                 os.link(temporary, final)
             except FileExistsError:
                 return False
         return True
 
-    def swap(self, name: str, old: bytes | None, new: bytes | None) -> bool:
-        with self._locked(name) as final:
+    def swap(self, name: str, old: bytes | None, new: bytes) -> bool:
+        with self._available(), self._locked(name):
             if self.read(name) != old:
                 return False
-            if new is None:
-                final.unlink(missing_ok=True)
-            else:
-                self.write(name, new)
+            self.write(name, new)
             return True
 
     def move(self, name: str, to: str) -> None:
         target = self.root / to
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            (self.root / name).replace(target)
+        with self._available():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                (self.root / name).replace(target)
 
     def remove(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        with self._available():
+            (self.root / name).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> Iterator[str]:
-        for path in sorted((self.root / prefix).rglob("*")):
+        with self._available():
+            found = sorted((self.root / prefix).rglob("*"))
+        for path in found:
             if path.is_file() and not path.name.startswith("."):
                 yield str(path.relative_to(self.root))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         return self._measured(self.root / name for name in self.names(prefix))
 
+    def entry(self, name: str) -> Entry | None:
+        return next(self._measured([self.root / name]), None)
+
     def torn(self) -> Iterator[Entry]:
         return self._measured(self.root.rglob(f"{_PARTIAL}*"))
 
+    def remove_torn(self, name: str, seconds: float) -> bool:
+        return self.remove_idle(name, seconds)
+
     def _measured(self, paths: Iterable[Path]) -> Iterator[Entry]:
         for path in paths:
-            with contextlib.suppress(FileNotFoundError):
+            with self._available(), contextlib.suppress(FileNotFoundError):
                 found = path.stat()
                 name = str(path.relative_to(self.root))
                 yield Entry(name, found.st_size, max(0.0, time.time() - found.st_mtime))
@@ -123,7 +196,7 @@ class LocalBackend:
         if not (self.root / name).exists():
             return False
         try:
-            with self._locked(name) as path:
+            with self._available(), self._locked(name) as path:
                 os.utime(path)
         except FileNotFoundError:
             return False
@@ -132,7 +205,7 @@ class LocalBackend:
         return True
 
     def remove_idle(self, name: str, seconds: float) -> bool:
-        with self._locked(name) as path:
+        with self._available(), self._locked(name) as path:
             try:
                 idle = max(0.0, time.time() - path.stat().st_mtime) >= seconds
             except FileNotFoundError:
@@ -140,6 +213,19 @@ class LocalBackend:
             if idle:
                 path.unlink()
             return idle
+
+    @contextlib.contextmanager
+    def _available(self) -> Iterator[None]:
+        """Turn an `OSError` of a full disk or an unreachable file system into `StoreUnavailable`."""
+        try:
+            with naming(self.root):
+                yield
+        except StoreUnavailable:
+            raise
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            raise StoreUnavailable(error.errno, error.strerror or str(error), os.fsdecode(error.filename)) from error
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[Path]:

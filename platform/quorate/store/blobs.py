@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from quorate.store import leases
 from quorate.store.backend import Backend
+from quorate.store.leases import Lease, LeaseLost
 
 Manifest = dict[str, Any]
+
+_STALE_CHALLENGE = 86400.0
+"""Seconds after which the challenge of a driver that died is removed: an assumption."""
 
 
 class Damaged(ValueError):
@@ -20,16 +25,25 @@ class Damaged(ValueError):
 
 
 class Store:
-    """Blobs and manifests; the manifest is written last, so its existence means that its work is finished."""
+    """Blobs and manifests; the manifest is written last, so its existence means that its work is finished.
+
+    While a lease that was taken with `lease` is held, `commit` and `replace` raise `LeaseLost` if another process has
+    it. Methods raise `StoreUnavailable` where the disk is full or the store cannot be reached; all may be repeated.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self._leases: list[Lease] = []
+
+    @property
+    def address(self) -> str:
+        """A path or URL with which `open_store` opens the same store in another process; holds no credentials."""
+        return self.backend.address
 
     def put(self, content: bytes) -> str:
         """Store a blob and return its name, the SHA-256 of its content."""
         name = hashlib.sha256(content).hexdigest()
-        if self.backend.read(_blob(name)) != content or not self.backend.touch(_blob(name)):
-            self.backend.write(_blob(name), content)
+        self.backend.put(_blob(name), content)
         return name
 
     def get(self, name: str) -> bytes:
@@ -44,11 +58,12 @@ class Store:
 
     def size(self, name: str) -> int:
         """Return the size of a blob in bytes without reading it; 0 if it is missing."""
-        place = _blob(name)
-        return sum(entry.size for entry in self.backend.entries(str(Path(place).parent)) if entry.name == place)
+        entry = self.backend.entry(_blob(name))
+        return 0 if entry is None else entry.size
 
     def commit(self, space: str, key: str, manifest: Manifest) -> Manifest:
         """Write the manifest of a key unless the key already has one; return the manifest that is stored."""
+        self._check_leases()
         if self.backend.create(_manifest(space, key), _sealed(manifest)):
             return manifest
         standing = self.find(space, key)
@@ -56,6 +71,7 @@ class Store:
 
     def replace(self, space: str, key: str, manifest: Manifest) -> None:
         """Replace a manifest and remove the blobs that only the old one named; used for checkpoints."""
+        self._check_leases()
         before = self.find(space, key) or {}
         self.backend.write(_manifest(space, key), _sealed(manifest))
         for blob in set(before.values()) - set(manifest.values()):
@@ -92,13 +108,55 @@ class Store:
     def keys(self, space: str) -> Iterator[str]:
         return (Path(name).stem for name in self.backend.names(space))
 
+    @contextlib.contextmanager
     def lease(
-        self, name: str, *, waiting: Callable[[str], None], beat: float = 2.0, keys: Sequence[str] = ()
-    ) -> AbstractContextManager[None]:
+        self,
+        name: str,
+        *,
+        waiting: Callable[[str], None],
+        beat: float = 2.0,
+        keys: Sequence[str] = (),
+        lost: Callable[[LeaseLost], None] | None = None,
+    ) -> Iterator[Lease]:
         """Hold the lease `name` (see `leases.hold`); the fits under `keys` are not collected meanwhile."""
-        return leases.hold(
-            self.backend, name, waiting=waiting, beat=beat, pins=[_manifest("fits", key) for key in keys]
-        )
+        pins = [_manifest("fits", key) for key in keys]
+        with leases.hold(self.backend, name, waiting=waiting, beat=beat, pins=pins, lost=lost) as lease:
+            self._leases.append(lease)
+            try:
+                yield lease
+            finally:
+                self._leases.remove(lease)
+
+    @contextlib.contextmanager
+    def challenge(self) -> Iterator[str]:
+        """Write a nonce for as long as the context lasts: `reachable` finds it in processes that have this store."""
+        for entry in list(self.backend.entries("challenges")):
+            if entry.idle > _STALE_CHALLENGE:
+                self.backend.remove(entry.name)
+        nonce = secrets.token_hex(16)
+        self.backend.write(_challenge(nonce), nonce.encode())
+        try:
+            yield nonce
+        finally:
+            with contextlib.suppress(OSError):  # a later challenge removes it
+                self.backend.remove(_challenge(nonce))
+
+    def answers(self, nonce: str) -> bool:
+        """Return whether this is the store of the process that wrote the challenge, and can be written."""
+        if self.backend.read(_challenge(nonce)) != nonce.encode():
+            return False
+        answer = f"{_challenge(nonce)}-{secrets.token_hex(8)}"
+        self.backend.write(answer, b"")
+        self.backend.remove(answer)
+        return True
+
+    def _check_leases(self) -> None:
+        for lease in list(self._leases):
+            lease.check()
+
+
+def _challenge(nonce: str) -> str:
+    return f"challenges/{nonce}"
 
 
 def _blob(name: str) -> str:

@@ -168,10 +168,12 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
     for blob in free:
         if remove(inventory.blobs[blob], GRACE):
             done.add("unnamed blobs", free[blob])
-    for what, entries in (("damaged", inventory.damaged), ("torn writes", inventory.torn)):
-        for entry in entries:
-            if remove(entry, GRACE):
-                done.add(what, entry.size)
+    for entry in inventory.damaged:
+        if remove(entry, GRACE):
+            done.add("damaged", entry.size)
+    for entry in inventory.torn:
+        if entry.idle >= GRACE if dry_run else backend.remove_torn(entry.name, GRACE):
+            done.add("torn writes", entry.size)
 
     held = pinned(backend)
     loose = [piece for piece in inventory.pieces if f"fits/{piece.key[:2]}/{piece.key}.json" not in held]

@@ -3,58 +3,160 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from quorate.store.backend import Backend
+from quorate.store.lease_record import HELD, LeaseHolder, LeaseRecord, is_gone, is_here, this_process
 
 SILENCE = 600.0
 """Seconds without a beat after which the pins of a holder on another host are ignored: 300 beats. An assumption, not a
 measurement."""
 
+_LOST_BEATS = 10
+"""Beats without a change after which a lease may be taken, on the clock of the process that waits."""
+
+_SUSPENDED_BEATS = 3
+"""Beats without news after which a holder looks at its lease before it trusts it: it may have been suspended."""
+
+_TOUCHES_AT_ONCE = 16
+"""Threads that mark pinned items as used; a request to an object store takes tens of milliseconds."""
+
+
+class LeaseLost(RuntimeError):
+    """Another process took the lease, because this one was suspended or could not reach the store."""
+
+    def __init__(self, holder: LeaseHolder | None) -> None:
+        self.holder = holder
+        since = f" since {holder.since}" if holder is not None and holder.since else ""
+        super().__init__(f"{holder} holds the lease{since}" if holder is not None else "the lease was removed")
+
+
+class Lease:
+    """A lease that this process holds. A thread increments its counter and notices when the lease was taken."""
+
+    def __init__(
+        self, backend: Backend, place: str, *, beat: float = 2.0, lost: Callable[[LeaseLost], None] | None = None
+    ) -> None:
+        self.number = 0
+        """The fencing number of this acquisition."""
+        self._backend, self._place, self._beat, self._on_lost = backend, place, beat, lost
+        self._holder = this_process()
+        self._content = b""
+        self._news = 0.0
+        self._lost: LeaseLost | None = None
+        self._losing = threading.Lock()
+
+    @property
+    def token(self) -> str:
+        """A random text for this acquisition."""
+        return self._holder.token
+
+    def check(self) -> None:
+        """Raise `LeaseLost` if another process has taken the lease.
+
+        Looks at the store if there was no beat for a while, as after a suspension; raises `StoreUnavailable` if that
+        is not possible then.
+        """
+        if self._lost is None and time.monotonic() - self._news > _SUSPENDED_BEATS * self._beat:
+            self._look()
+            self._news = time.monotonic()
+        if self._lost is not None:
+            raise self._lost
+
+    def acquire(self, waiting: Callable[[str], None]) -> None:
+        """Wait until the lease is free or its holder is lost, then take it."""
+        seen, since, told = None, time.monotonic(), False
+        while True:
+            present = self._backend.read(self._place)
+            record = LeaseRecord.of(present)
+            silent = present == seen and time.monotonic() - since > _LOST_BEATS * self._beat
+            if record.holder is None or is_gone(record.holder) or silent:
+                mine = LeaseRecord(record.number + 1, self._holder)
+                if self._backend.swap(self._place, present, mine.to_bytes()):
+                    self.number, self._content, self._news = mine.number, mine.to_bytes(), time.monotonic()
+                    return
+                continue
+            if present != seen:
+                seen, since = present, time.monotonic()
+            if not told:
+                waiting(str(record.holder))
+                told = True
+            time.sleep(min(self._beat / 4, 0.5))
+
+    def keep(self, over: threading.Event) -> None:
+        """Increment the counter until `over` is set or the lease is lost."""
+        beats = 0
+        while self._lost is None and not over.wait(self._beat):
+            beats += 1
+            with contextlib.suppress(OSError):  # such as a full disk, which may have space again at the next beat
+                self.increment(beats)
+
+    def increment(self, beats: int) -> None:
+        """Write the counter once."""
+        content = LeaseRecord(self.number, self._holder, beats).to_bytes()
+        if self._backend.swap(self._place, self._content, content):
+            self._content, self._news = content, time.monotonic()
+        elif (own := self._look()) is not None:
+            self._content = own
+
+    def release(self) -> None:
+        """Free the lease, and keep its number; does nothing if it was lost."""
+        if self._lost is None:
+            self._backend.swap(self._place, self._content, LeaseRecord(self.number).to_bytes())
+
+    def _look(self) -> bytes | None:
+        """Read the lease and return it, as an earlier write may have lost its answer; None if it was taken."""
+        present = self._backend.read(self._place)
+        record = LeaseRecord.of(present)
+        if present is not None and record.holder == self._holder:
+            return present
+        with self._losing:
+            first, self._lost = self._lost is None, self._lost or LeaseLost(record.holder)
+        if first and self._on_lost is not None:
+            self._on_lost(self._lost)
+        return None
+
 
 @contextlib.contextmanager
 def hold(
-    backend: Backend, name: str, *, waiting: Callable[[str], None], beat: float = 2.0, pins: Sequence[str] = ()
-) -> Iterator[None]:
+    backend: Backend,
+    name: str,
+    *,
+    waiting: Callable[[str], None],
+    beat: float = 2.0,
+    pins: Sequence[str] = (),
+    lost: Callable[[LeaseLost], None] | None = None,
+) -> Iterator[Lease]:
     """Hold the lease `name` exclusively; `waiting` is called with its present holder if that is somebody else.
 
-    The holder increments a counter every `beat` seconds. It loses the lease if the counter does not change for ten
-    beats on the clock of the waiting process, or if it was a process of this host that has ended. Two holders at
-    once do no harm: the first commit of a piece of work stays.
+    The holder increments a counter every `beat` seconds. Another process takes the lease if the counter does not
+    change for ten beats on its own clock, or if the holder was a process of its host that has ended. The holder learns
+    of that at its next beat that reaches the store: `lost` is called once, from another thread, and `Lease.check`
+    raises. Two holders at once do no harm: the first commit of a piece of work stays.
 
     Items under the names `pins` are not collected while the lease is held, and are marked as used at the end.
     """
-    place = f"leases/{name}.json"
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "beats": 0}
-    held = _acquire(backend, place, mine, waiting=waiting, beat=beat)
-    over = threading.Event()
-
-    def keep() -> None:
-        nonlocal held
-        for beats in itertools.count(1):
-            if over.wait(beat):
-                return
-            new = json.dumps(mine | {"beats": beats}).encode()
-            with contextlib.suppress(OSError):  # such as a full disk, which may have space again at the next beat
-                if backend.swap(place, held, new):
-                    held = new
-
-    heart = threading.Thread(target=keep, name="lease", daemon=True)
-    heart.start()
+    lease = Lease(backend, f"leases/{name}.json", beat=beat, lost=lost)
+    HELD.add(lease.token)
     try:
-        with _pinned(backend, f"pins/{name}.json", pins):
-            yield
+        lease.acquire(waiting)
+        over = threading.Event()
+        heart = threading.Thread(target=lease.keep, args=(over,), name="lease", daemon=True)
+        heart.start()
+        try:
+            with _pinned(backend, f"pins/{name}.json", pins):
+                yield lease
+        finally:
+            over.set()
+            heart.join()
+            with contextlib.suppress(OSError):  # a process on another machine waits for ten beats then
+                lease.release()
     finally:
-        over.set()
-        heart.join()
-        backend.swap(place, held, None)
+        HELD.discard(lease.token)
 
 
 @contextlib.contextmanager
@@ -66,9 +168,10 @@ def _pinned(backend: Backend, place: str, pins: Sequence[str]) -> Iterator[None]
     try:
         yield
     finally:
-        for name in pins:
-            backend.touch(name)
-        backend.remove(place)
+        with contextlib.suppress(OSError):  # an unreachable store must not hide what ended the work
+            with ThreadPoolExecutor(_TOUCHES_AT_ONCE) as threads:
+                list(threads.map(backend.touch, pins))
+            backend.remove(place)
 
 
 def pinned(backend: Backend) -> set[str]:
@@ -77,7 +180,7 @@ def pinned(backend: Backend) -> set[str]:
     names: set[str] = set()
     for place in list(backend.names("pins")):
         lease = place.replace("pins/", "leases/", 1)
-        holder, pins = backend.read(lease), backend.read(place)
+        holder, pins = LeaseRecord.of(backend.read(lease)).holder, backend.read(place)
         if holder is None or _is_lost(holder, idle.get(lease, 0.0)):
             backend.remove_idle(place, SILENCE)
         elif pins is not None:
@@ -85,54 +188,6 @@ def pinned(backend: Backend) -> set[str]:
     return names
 
 
-def _is_lost(holder: bytes, idle: float) -> bool:
+def _is_lost(holder: LeaseHolder, idle: float) -> bool:
     """Return whether a holder has ended, or is on another host without a beat for `SILENCE` seconds."""
-    if _is_gone(holder):
-        return True
-    elsewhere: bool = json.loads(holder)["host"] != socket.gethostname()
-    return elsewhere and idle > SILENCE
-
-
-def _acquire(
-    backend: Backend, place: str, mine: Mapping[str, object], *, waiting: Callable[[str], None], beat: float
-) -> bytes:
-    """Wait until `place` is free or its holder is lost, then take it; returns the written content."""
-    content = json.dumps(mine).encode()
-    seen, since, told = None, time.monotonic(), False
-    while True:
-        present = backend.read(place)
-        if present is None or _is_gone(present) or (present == seen and time.monotonic() - since > 10 * beat):
-            if backend.swap(place, present, content):
-                return content
-            continue
-        if present != seen:
-            seen, since = present, time.monotonic()
-        if not told:
-            holder = json.loads(present)
-            waiting(f"process {holder['pid']} on {holder['host']}")
-            told = True
-        time.sleep(min(beat / 4, 0.5))
-
-
-def _is_gone(content: bytes) -> bool:
-    """Return whether the holder was a process of this host that has ended."""
-    try:
-        holder = json.loads(content)
-        return bool(holder["host"] == socket.gethostname() and _born(holder["pid"]) != holder["born"])
-    except (ValueError, KeyError, TypeError):
-        return True
-
-
-def _born(pid: int) -> str | None:
-    """Return a value that distinguishes a process from a later one with the same number; None if it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return "alive"
-    return None if fields[0] == "Z" else fields[19]
+    return is_gone(holder) or (not is_here(holder) and idle > SILENCE)

@@ -2,17 +2,94 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from quorate.errors import UserError
-from quorate.store.backend import LocalBackend
+from quorate.errors import UserError, did_you_mean
+from quorate.store.backend import LocalBackend, StoreRefused
 from quorate.store.blobs import Store
+from quorate.store.bucket import SCHEMES, BucketUrl
+from quorate.store.object_store import ObjectBackend
+
+_FORMS = "a path, file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 
 
 def open_store(uri: str) -> Store:
-    """Open or create the store at a path or `file://` URI; raises `UserError` for other schemes."""
-    root = root_of(uri)
+    """Open or create the store at a path or URL, for reading and writing.
+
+    Raises `UserError` if it names no store, or if the folder or bucket cannot be written, and `StoreUnavailable` if the
+    server of an object store cannot be reached.
+    """
+    with _plainly():
+        backend = _backend(uri)
+        if isinstance(backend, ObjectBackend):
+            backend.check()
+        else:
+            _try_folder(uri, backend.root)
+        return Store(backend)
+
+
+def find_store(uri: str) -> Store:
+    """Like `open_store`, but raises `UserError` if the store does not exist."""
+    with _plainly():
+        backend = _backend(uri)
+        exists = backend.exists() if isinstance(backend, ObjectBackend) else backend.root.is_dir()
+    if not exists:
+        raise UserError(f"there is no store at {uri}; run `quorate train JOB.yaml` first, or give --store")
+    return open_store(uri)
+
+
+def reachable(address: str, nonce: str) -> bool:
+    """Return whether this process reaches the store in which `Store.challenge` wrote the nonce, and may write there.
+
+    False also if another folder has the same path here, if this process lacks the credentials, or if the store does
+    not answer: then the caller sends its bytes another way.
+    """
+    try:
+        return Store(_backend(address)).answers(nonce)
+    except OSError:
+        return False
+
+
+def folder_of(uri: str) -> Path | None:
+    """Return the folder of a store; None for an object store. Raises `UserError` for what names no store."""
+    backend = _backend(uri)
+    return None if isinstance(backend, ObjectBackend) else backend.root
+
+
+def _backend(uri: str) -> LocalBackend | ObjectBackend:
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        if (meant := re.match(rf"({'|'.join(SCHEMES)}|file):", uri)) is not None:
+            raise UserError(f"--store {uri}: write {meant[1]}://; a store is {_FORMS}")
+        return LocalBackend(Path(uri).expanduser().absolute())
+    if scheme == "file":
+        return LocalBackend(Path(rest).expanduser().absolute())
+    if scheme not in SCHEMES:
+        near = did_you_mean(scheme, ["file", *SCHEMES])
+        raise UserError(f"--store: a store is {_FORMS}, not {scheme}://…{near}")
+    return ObjectBackend(_bucket_url(scheme, rest))
+
+
+def _bucket_url(scheme: str, rest: str) -> BucketUrl:
+    bucket, _, path = rest.partition("/")
+    prefix = [part for part in path.split("/") if part]
+    if "@" in bucket or "?" in rest or "#" in rest:  # may be a secret: not repeated in the message
+        raise UserError(
+            f"--store {scheme}://…: the URL of a store holds no credentials and no parameters; "
+            "set them as environment variables"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,}", bucket):
+        raise UserError(f"--store {scheme}://{rest}: {bucket!r} is not the name of a bucket (three letters or more)")
+    if {".", ".."} & set(prefix):
+        raise UserError(f"--store {scheme}://{rest}: a prefix has no parts . and ..")
+    return BucketUrl(scheme, bucket, "/".join(prefix))
+
+
+def _try_folder(uri: str, root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
@@ -20,19 +97,12 @@ def open_store(uri: str) -> Store:
     except OSError as error:
         fix = "choose a writable folder with free space, with --store or QUORATE_STORE"
         raise UserError(f"--store {uri}: cannot write there: {error.strerror}; {fix}") from None
-    return Store(LocalBackend(root))
 
 
-def find_store(uri: str) -> Store:
-    """Like `open_store`, but raises `UserError` if the store does not exist."""
-    if not root_of(uri).is_dir():
-        raise UserError(f"there is no store at {uri}; run `quorate train JOB.yaml` first, or give --store")
-    return open_store(uri)
-
-
-def root_of(uri: str) -> Path:
-    """Return the folder of a store; raises `UserError` for schemes other than `file`."""
-    scheme, separator, rest = uri.partition("://")
-    if separator and scheme != "file":
-        raise UserError(f"--store {uri}: a store must be a folder (a path or file:///path)")
-    return Path(rest if separator else uri).expanduser().absolute()
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """Turn a refusal into an error that the user can fix."""
+    try:
+        yield
+    except StoreRefused as error:
+        raise UserError(f"--store {error}") from None

@@ -1,0 +1,110 @@
+"""Reach a bucket: its URL, the client with its timeouts, and the words for what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from quorate.store.backend import StoreRefused
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+_STORES: dict[str, type[S3Store] | type[GCSStore] | type[AzureStore]] = {
+    "s3": S3Store,
+    "gs": GCSStore,
+    "az": AzureStore,
+}
+SCHEMES = tuple(_STORES)
+
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN)",
+    "gs": "GOOGLE_APPLICATIONCREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+
+
+@dataclass(frozen=True)
+class BucketUrl:
+    """The place of a store: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`."""
+
+    scheme: str
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+
+def open_bucket(url: BucketUrl, *, read_timeout: float, retry: float) -> S3Store | GCSStore | AzureStore:
+    """Return a client that gives up a request which stands still for `read_timeout` seconds.
+
+    It repeats failed requests for `retry` seconds. Endpoint and credentials come from the environment variables; raises
+    `StoreRefused` if they cannot be used.
+    """
+    endpoints = {name: given for name in _ENDPOINTS[url.scheme] if (given := os.environ.get(name))}
+    for name, given in endpoints.items():  # obstore panics; the value is not shown, as it can hold a password
+        if not re.match(r"https?://[^/\s]+", given):
+            raise StoreRefused(None, f"{name} must be a URL such as https://host:port", str(url))
+    options: ClientConfig = {
+        "connect_timeout": timedelta(seconds=4),
+        "read_timeout": timedelta(seconds=read_timeout),
+        "timeout": timedelta(seconds=600),  # of a whole transfer; `read_timeout` notices one that stands still
+        "allow_http": any(given.startswith("http://") for given in endpoints.values()),
+    }
+    retries: RetryConfig = {
+        "max_retries": 10,
+        "retry_timeout": timedelta(seconds=retry),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=100),
+            "max_backoff": timedelta(seconds=2),
+            "base": 2,
+        },
+    }
+    try:
+        return _STORES[url.scheme](url.bucket, prefix=url.prefix or None, client_options=options, retry_config=retries)
+    except (BaseError, ValueError, OSError):
+        needed = CREDENTIALS[url.scheme]
+        raise StoreRefused(None, f"the credentials are incomplete or unreadable; set {needed}", str(url)) from None
+
+
+_METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "/latest/api/token", "/computeMetadata/")
+"""Where clients look for credentials that the variables do not give."""
+
+
+def refusal(message: str, scheme: str) -> str | None:
+    """What is wrong with the credentials or the bucket, or None if the error is of another kind."""
+    if any(place in message for place in _METADATA_SERVICES):
+        return f"no credentials were found; set {CREDENTIALS[scheme]}"
+    if "<Code>NoSuchBucket<" in message or "ContainerNotFound" in message:
+        return "the bucket does not exist"
+    if "<Code>InvalidBucketName<" in message:
+        return "this is not a valid name of a bucket"
+    if "Received redirect without LOCATION" in message or "PermanentRedirect" in message:
+        return "the bucket is in another region; set AWS_REGION"
+    return None
+
+
+def reason(message: str) -> str:
+    """Say in words why a request failed. obstore's own text has URLs and answers that can hold credentials."""
+    if "dns error" in message or "lookup address" in message:
+        return "its host name is unknown; check the endpoint and the network"
+    if "ConnectionRefused" in message:
+        return "the connection was refused; check the endpoint and that the server runs"
+    if "TimedOut" in message or "kind: Timeout" in message:
+        return "it does not answer; check the endpoint and the network"
+    if (status := re.search(r"status code: (\d{3}[A-Za-z ]*)", message)) is not None:
+        code = re.search(r"<Code>(\w{1,60})</Code>", message)
+        return f"it answers {status[1].strip()}" + (f" ({code[1]})" if code is not None else "")
+    return "the connection failed; check the endpoint and the network"
