@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import log_loss
 from tests.execution.jobs import CNN, fitted, hashes, plan_of, run
 
-from quorate.execution.base import Executor, Policy
+from quorate.execution.base import Executor, Policy, Session
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.estimates import Estimates
 from quorate.execution.events import Event, OutOfTime, Reported, Started
@@ -26,7 +26,7 @@ class FromFirstStart:
         self.agenda = Agenda(self.budget, Estimates(), lambda task: 1.0)
         self._seconds, self._begun = seconds, False
 
-    def on(self, event: Event) -> None:
+    def on(self, event: Event, session: Session) -> None:
         if isinstance(event, Started) and not self._begun:
             self._begun = True
             self.budget.seconds, self.budget.began = self._seconds, time.monotonic()
@@ -56,7 +56,7 @@ def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_goes_on_to_the_
     undisturbed = hashes(run(LocalExecutor(), plan))
     steered, checkpoints = Steered.without_end(), {}
 
-    def due_now(event: Event) -> None:
+    def due_now(event: Event, session: Session) -> None:
         if isinstance(event, Reported) and event.epoch == 3:
             steered.due.append(time.monotonic())
 
@@ -81,7 +81,7 @@ def test_a_network_stopped_in_its_first_epoch_gives_nothing_and_keeps_its_checkp
     plan = plan_of({"cnn": cnn}, validation={"scheme": "holdout", "fraction": 0.3})
     steered = Steered.without_end()
 
-    def due_now(event: Event) -> None:
+    def due_now(event: Event, session: Session) -> None:
         if isinstance(event, Started):
             steered.due.append(time.monotonic())
 

@@ -8,13 +8,13 @@ import threading
 from types import FrameType
 
 from quorate.errors import Interrupted
-from quorate.execution.base import Executor
+from quorate.execution.base import Session
 
 _GRACE_SECONDS = 8.5
 
 
 class StopRequest:
-    """Calls an executor's `stop` on a signal, or raises `Interrupted` if nothing runs.
+    """Calls a session's `stop` on a signal, or raises `Interrupted` if nothing runs.
 
     A task that cannot stop in time (one long call into a library) does not delay the command: the process ends at
     once. Nothing is lost, because the store holds only complete results.
@@ -22,16 +22,16 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._executor: Executor | None = None
+        self._session: Session | None = None
 
     def install(self) -> None:
         """Install the signal handlers; call it again after a library has installed its own."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
-    def attach(self, executor: Executor | None) -> None:
-        """Set the executor that signals stop."""
-        self._executor = executor
+    def attach(self, session: Session | None) -> None:
+        """Set the session that signals stop."""
+        self._session = session
 
     def check(self) -> None:
         if self.signum is not None:
@@ -44,6 +44,6 @@ class StopRequest:
         timer = threading.Timer(_GRACE_SECONDS, os._exit, [128 + signum])
         timer.daemon = True
         timer.start()
-        if self._executor is None:
+        if self._session is None:
             raise Interrupted(signum)
-        self._executor.stop()
+        self._session.stop()

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,10 +21,11 @@ import torch
 from quorate.data.dataset import Dataset
 from quorate.data.table import Table
 from quorate.errors import UserError
-from quorate.execution.base import Policy, Sources
+from quorate.execution.base import Policy
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import (
     ENDS,
+    Cancelled,
     Checkpointed,
     Event,
     Failed,
@@ -68,6 +69,8 @@ class Assignment:
     task: Task
     attempt: int
     checkpoint_seconds: float
+    number: int = 0
+    """Differs between the assignments of a session; signals for one task name it."""
     restored: bytes | None = None
     files: dict[str, bytes] | None = None
     log: str = ""
@@ -78,27 +81,14 @@ class Assignment:
 
 
 def assign(
-    task: Task,
-    attempt: int,
-    *,
-    sources: Sources,
-    policy: Policy,
-    seconds_left: float | None = None,
-    for_tests: float = 1.0,
+    task: Task, number: int, *, attempt: int, policy: Policy, seconds_left: float | None, for_tests: float
 ) -> Assignment:
     """Make the assignment of a task: adds the newest checkpoint of a fit, or the files of the fit to predict with."""
+    plain = Assignment(task, attempt, policy.checkpoint_seconds, number)
     if isinstance(task, FitTask):
-        restored = sources.checkpoint(task)
-        return Assignment(
-            task,
-            attempt,
-            policy.checkpoint_seconds,
-            restored=restored,
-            seconds_left=seconds_left,
-            for_tests=for_tests,
-        )
-    files = sources.files(task.fit) if isinstance(task, PredictTask) else None
-    return Assignment(task, attempt, policy.checkpoint_seconds, files=files)
+        restored = policy.sources.checkpoint(task)
+        return replace(plain, restored=restored, seconds_left=seconds_left, for_tests=for_tests)
+    return replace(plain, files=policy.sources.files(task.fit)) if isinstance(task, PredictTask) else plain
 
 
 @dataclass
@@ -109,6 +99,8 @@ class Control:
     checkpoint: threading.Event = field(default_factory=threading.Event)
     due: float | None = None
     """When the result is due, as `time.monotonic` of this process; None without a deadline."""
+    asked: dict[int, Literal["finish", "cancel"]] = field(default_factory=dict)
+    """What was asked of single tasks, by the number of their assignment."""
 
     def end_in(self, seconds: float | None) -> None:
         self.due = None if seconds is None else time.monotonic() + seconds
@@ -117,7 +109,7 @@ class Control:
 def stream(
     assignment: Assignment, context: JobData, control: Control, *, over: Callable[[], bool] | None = None
 ) -> Iterator[Event]:
-    """Yield the events of one task; the last is `Fitted`, `Predicted`, `Featured`, `Failed`, `Stopped` or `OutOfTime`.
+    """Yield the events of one task; the last is one of `ENDS`.
 
     If there is a deadline, the test predictions follow `Fitted` as `Predicted`, provided that they are made in time.
     The task runs in its own thread, so that its events arrive while it works. When `over` returns True, the task is
@@ -131,7 +123,7 @@ def stream(
             if isinstance(assignment.task, FitTask):
                 _fit(assignment, assignment.task, context, control, events.put)
             elif isinstance(assignment.task, PredictTask):
-                _predict(assignment, assignment.task, context, events.put)
+                _predict(assignment, assignment.task, context, control, events.put)
             else:
                 _extract(assignment, assignment.task, context, control, events.put)
         except Exception as error:  # noqa: BLE001  (any error of a member is a failure of this task)
@@ -143,6 +135,7 @@ def stream(
                 Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
             )
         finally:
+            control.asked.pop(assignment.number, None)
             events.put(None)
 
     thread = threading.Thread(target=work, name=f"{_THREAD}{assignment.task}", daemon=True)
@@ -200,15 +193,20 @@ def _fit(
 
     test_now = control.due is None
     interim = Interim(lambda member: results(member, complete=False), valid_rows.x)
-    run = _TaskRun(task, restored, spent, context, assignment.checkpoint_seconds, control, emit, interim)
+    run = _TaskRun(task, assignment, restored, spent, context, control, emit, interim)
     try:
         member.fit(context.train.take(fold.train), valid_rows, run)
     finally:
         run.clean()
+    asked = control.asked.get(assignment.number)
+    if asked == "cancel":
+        emit(Cancelled(task))
+        return
     if control.stop.is_set():
         emit(Stopped(task))
         return
-    due = control.due
+    due, as_asked = control.due, run.stopped and asked == "finish"
+    test_now = test_now and not as_asked
     if run.stopped and due is not None:
         if not with_labels(member.history):
             emit(OutOfTime(task, True, "it was stopped before its first epoch had ended"))
@@ -218,7 +216,7 @@ def _fit(
     else:
         done = results(member, complete=not run.stopped and member.finished)
     emit(done)
-    if context.test is not None and not test_now:
+    if context.test is not None and due is not None and not as_asked:
         most = 1.0 if run.stopped else assignment.for_tests
         _predict_in_time(done, member, context.test, control, emit, most)
 
@@ -237,12 +235,15 @@ def _predict_in_time(
         emit(Predicted(PredictTask(predict_key(task.key, test), task), _checked(chosen.predict_proba(test.x))))
 
 
-def _predict(assignment: Assignment, task: PredictTask, context: JobData, emit: Callable[[Event], None]) -> None:
+def _predict(
+    assignment: Assignment, task: PredictTask, context: JobData, control: Control, emit: Callable[[Event], None]
+) -> None:
     assert assignment.files is not None and context.test is not None
     torch.set_num_threads(task.fit.numerics.threads)
     emit(Started(task, assignment.attempt, f"{socket.gethostname()}:{os.getpid()}", assignment.log))
     member = member_of(assignment.files)
-    emit(Predicted(task, _checked(member.predict_proba(context.test.x))))
+    proba = _checked(member.predict_proba(context.test.x))
+    emit(Cancelled(task) if control.asked.get(assignment.number) == "cancel" else Predicted(task, proba))
 
 
 def _extract(
@@ -254,9 +255,14 @@ def _extract(
     data = context.train if task.part == "train" else context.test
     assert data is not None and not isinstance(data.x, Table)
     extract = extractor(task.backbone, data.x.shape, context.backbones[task.backbone], task.numerics)
-    matrix = extract(data.x.subset(np.arange(task.start, task.stop)), stop=control.stop.is_set)
+
+    def cancelled() -> bool:
+        return control.asked.get(assignment.number) == "cancel"
+
+    rows = data.x.subset(np.arange(task.start, task.stop))
+    matrix = extract(rows, stop=lambda: control.stop.is_set() or cancelled())
     if matrix is None:
-        emit(Stopped(task))
+        emit(Cancelled(task) if cancelled() else Stopped(task))
         return
     if not np.isfinite(matrix).all():
         raise Diverged(f"{task.label} gives numbers that are not finite; check its weights")
@@ -269,10 +275,10 @@ class _TaskRun:
     def __init__(
         self,
         task: FitTask,
+        assignment: Assignment,
         restored: State | None,
         spent: float,
         context: JobData,
-        checkpoint_seconds: float,
         control: Control,
         emit: Callable[[Event], None],
         interim: Interim,
@@ -286,7 +292,12 @@ class _TaskRun:
         interim.begin()
         self._copies: list[Path] = []
         self._task, self._assets, self._control, self._emit = task, context.assets, control, emit
-        self._interval, self._last, self._begun = checkpoint_seconds, time.monotonic(), time.monotonic() - spent
+        self._number, self._trained = assignment.number, bool((restored or {}).get("history"))
+        self._interval, self._last, self._begun = (
+            assignment.checkpoint_seconds,
+            time.monotonic(),
+            time.monotonic() - spent,
+        )
         self._epoch = sum(len((restored or {}).get(part, ())) for part in ("pretrained", "history"))
 
     @property
@@ -314,12 +325,16 @@ class _TaskRun:
         self._steps += 1
         self._first_step = self._first_step or now
         deadline = self.deadline
-        late = late or (deadline is not None and now >= deadline)
+        asked = self._control.asked.get(self._number)
+        if asked == "cancel":
+            self.stopped = True
+            return Signal.STOP
+        finish = asked == "finish" and self._trained and self._epochs is not None
+        late = late or finish or (deadline is not None and now >= deadline)
         if metrics is not None and self._epoch == self._epochs:
             late = False  # that was the last epoch: the whole task is done
         stop = self._control.stop.is_set() or late
-        asked = self._control.checkpoint.is_set()
-        if not (stop or asked or now - self._last >= self._interval):
+        if not (stop or self._control.checkpoint.is_set() or now - self._last >= self._interval):
             return Signal.CONTINUE
         self._control.checkpoint.clear()
         taken = state()
@@ -335,6 +350,7 @@ class _TaskRun:
     def _epoch_ended(self, metrics: Metrics, so_far: Callable[[], object] | None) -> bool:
         """Report an epoch, make an interim result if it is time for one, and return whether training is out of time."""
         self._epoch += 1
+        self._trained = self._trained or bool(with_labels([metrics]))
         self._emit(Reported(self._task, self._epoch, dict(metrics)))
         due = self._control.due
         if due is None or self._epochs is None:

@@ -1,0 +1,147 @@
+"""The tasks of a session that have not ended: those that wait, and the attempts at those that failed."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from quorate.execution.base import Policy
+from quorate.execution.events import ENDS, Cancelled, Event, Failed, OutOfTime, Stopped
+from quorate.execution.queue import Lacking, queue_for
+from quorate.execution.stream import Assignment, assign
+from quorate.plan.tasks import Resources, Task, Unit
+
+
+@dataclass
+class Attempts:
+    """Counts the attempts of each task and decides whether there is another one."""
+
+    policy: Policy
+    failed: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def number(self, task: Task) -> int:
+        """The number of the current attempt, counted from 1."""
+        return 1 + self.failed.get(task.key, 0) + self.lost.get(task.key, 0)
+
+    def after(self, event: Failed) -> Failed:
+        """Count a failed attempt; the returned event says whether it was the last one."""
+        counts, most = (
+            (self.lost, self.policy.lost_workers) if event.status == "lost" else (self.failed, self.policy.retries)
+        )
+        number = self.number(event.task)
+        counts[event.task.key] = counts.get(event.task.key, 0) + 1
+        final = event.certain or counts[event.task.key] > most
+        return replace(event, attempt=number, final=final)
+
+
+class Backlog:
+    """The part of a session that is the same for every executor.
+
+    Tasks that end without a worker leave their event here; the session yields it (`ended`).
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.agenda = policy, policy.agenda
+        self._queue = queue_for(policy.agenda)
+        self._attempts = Attempts(policy)
+        self._ended: deque[Event] = deque()
+        self._asked: set[str] = set()
+        """The keys of running tasks that were asked to end: they are not repeated."""
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        """The number of waiting units."""
+        return len(self._queue)
+
+    def submit(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            self._queue.add(unit)
+
+    def take(self, lacking: Lacking) -> Unit | None:
+        """The next unit for which there is room; None if there is none."""
+        return self._queue.take(lacking)
+
+    def ended(self) -> Iterator[Event]:
+        """Take the events of tasks that ended without a worker."""
+        while self._ended:
+            yield self._ended.popleft()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there are events to take."""
+        return bool(self._ended)
+
+    def cancel(self, task: Task) -> bool:
+        """Cancel a waiting task; False if it is not waiting."""
+        if removed := self._queue.remove(task):
+            self._ended.append(Cancelled(task))
+        return removed
+
+    def cancel_next(self, task: Task, rest: deque[Task]) -> None:
+        """Cancel a task that waits behind another one of its unit."""
+        rest.remove(task)
+        self._ended.append(Cancelled(task))
+
+    def is_asked_to_end(self, task: Task) -> None:
+        """Do not repeat this running task if it fails."""
+        self._asked.add(task.key)
+
+    def assignment(self, task: Task, rest: Collection[Task]) -> Assignment:
+        """What a worker needs for a task; `rest` are the tasks of its unit that come after it."""
+        return assign(
+            task,
+            next(self._numbers),
+            attempt=self._attempts.number(task),
+            policy=self.policy,
+            seconds_left=self.agenda.seconds_left() if self.agenda is not None else None,
+            for_tests=self._queue.share_for_tests(rest),
+        )
+
+    def counted(self, event: Event) -> Event:
+        """Take note of an event. A failed task waits again unless that was its last attempt; the event says so."""
+        if isinstance(event, Failed):
+            event = self._attempts.after(event)
+            if not event.final:
+                self.put_back(deque([event.task]))
+        if isinstance(event, ENDS):
+            self._asked.discard(event.task.key)
+        return event
+
+    def put_back(self, tasks: deque[Task]) -> None:
+        """Let tasks wait again whose worker has not ended them, each on its own; those that were asked to end do not.
+
+        On its own, a task that ends its worker again does not delay the others of its unit.
+        """
+        while tasks:
+            task = tasks.popleft()
+            if task.key in self._asked:
+                self._asked.remove(task.key)
+                self._ended.append(Cancelled(task))
+            else:
+                self._queue.add(Unit((task,)))
+
+    def end_all(self, *, stopped: bool) -> None:
+        """End all waiting tasks, as `Stopped` or as `OutOfTime`."""
+        for task in (task for unit in self._queue.drain() for task in unit.tasks):
+            if stopped:
+                self._ended.append(Stopped(task))
+            else:
+                assert self.agenda is not None, "without a budget, all tasks can start at some time"
+                self._ended.append(OutOfTime(task, False, self.agenda.why_not(task)))
+
+    @property
+    def is_too_late(self) -> bool:
+        """Whether no waiting unit would end in time."""
+        return self.agenda is not None and not self._queue.can_start_any
+
+    def resources(self) -> list[Resources]:
+        """The different resources of the waiting units."""
+        return self._queue.resources()
+
+    def refuse(self, resources: Resources, message: str) -> None:
+        """Fail all waiting tasks with these resources."""
+        for unit in self._queue.drain(resources):
+            self._ended.extend(Failed(task, self._attempts.number(task), "failed", message) for task in unit.tasks)
