@@ -34,25 +34,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--raylets", type=int, default=10)
     parser.add_argument("--slots", type=int, default=10, help="CPUs that each raylet offers")
+    parser.add_argument("--workers", type=int, default=100, help="workers at the same time; each takes 0.4 GB")
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--waiting", type=int, default=0, help="more tasks that wait in the queue and are cancelled")
     parser.add_argument("--queue-only", action="store_true")
     chosen = parser.parse_args()
     if not chosen.queue_only:
         with cluster(chosen.raylets, chosen.slots):
-            measure_session(chosen.tasks, slots=chosen.raylets * chosen.slots, waiting=chosen.waiting)
+            workers = min(chosen.workers, chosen.raylets * chosen.slots)
+            measure_session(chosen.tasks, workers=workers, waiting=chosen.waiting)
     measure_queues()
 
 
-def measure_session(tasks: int, *, slots: int, waiting: int) -> None:
+def measure_session(tasks: int, *, workers: int, waiting: int) -> None:
     """Run `tasks` fit tasks while `waiting` others stay in the queue."""
     from quorate.execution.ray import RayExecutor
 
     plan = plan_of("{idle: {kind: idle}}")
     driver, ended, memory, begun = psutil.Process(), 0, {}, 0.0
-    with RayExecutor(own=False).open(plan.context, Policy()) as session:
-        session.submit(units(plan, slots, name="warm"))
-        assert sum(isinstance(event, Fitted) for event in session.events()) == slots
+    with RayExecutor(own=False).open(plan.context, Policy(workers=workers)) as session:
+        session.submit(units(plan, workers, name="warm"))
+        assert sum(isinstance(event, Fitted) for event in session.events()) == workers
         session.submit(units(plan, waiting, name="later", cost=0.0))
         session.submit(units(plan, tasks, name="task"))
         later = [unit.tasks[0] for unit in units(plan, waiting, name="later")]
@@ -68,7 +70,7 @@ def measure_session(tasks: int, *, slots: int, waiting: int) -> None:
                 for task in later:
                     session.cancel(task)
                 later, ended = [], ended + 1
-    print(f"{tasks:,} tasks on {slots} slots, {waiting:,} others waiting: {1e3 * seconds / tasks:.2f} ms per task")
+    print(f"{tasks:,} tasks on {workers} workers, {waiting:,} others waiting: {1e3 * seconds / tasks:.2f} ms per task")
     print(f"  CPU per task: {1e3 * used / tasks:.2f} ms of the driver")
     print(f"  memory of the driver: {memory[min(1000, tasks)]:.0f} MB after 1,000, {memory[tasks]:.0f} MB at the end")
 
