@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.execution import odd_members  # noqa: F401  (registers a kind)
+from tests.execution import odd_members, packed_members  # noqa: F401  (register kinds)
 
 from quorate.execution.base import Executor, Policy, Session, Sources
 from quorate.execution.budget import Agenda

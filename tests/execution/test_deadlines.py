@@ -10,12 +10,13 @@ import pytest
 from sklearn.metrics import log_loss
 from tests.execution.jobs import CNN, fitted, hashes, plan_of, run
 
+from quorate.execution.assignment import Assignment, Control
 from quorate.execution.base import Executor, Policy, Session
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.estimates import Estimates
 from quorate.execution.events import Event, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
-from quorate.execution.stream import Assignment, Control, at_work, stream
+from quorate.execution.stream import at_work, stream
 
 
 class FromFirstStart:
@@ -99,7 +100,7 @@ def test_a_deadline_that_comes_with_the_last_epoch_leaves_the_task_whole() -> No
     plan = plan_of({"cnn": {**CNN, "epochs": 1, "batch_size": 1000}}, validation={"scheme": "holdout", "fraction": 0.3})
     (task,) = plan.tasks
 
-    events = list(stream(Assignment(task, 1, 1000.0, seconds_left=-60.0), plan.context, Control()))
+    events = list(stream([Assignment(task, 1, 1000.0, seconds_left=-60.0)], plan.context, Control()))
 
     assert [event.complete for event in fitted(events).values()] == [True]
     assert hashes(events) == hashes(run(LocalExecutor(), plan))

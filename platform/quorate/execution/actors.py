@@ -14,9 +14,10 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
+from quorate.execution.assignment import Assignment, Control
 from quorate.execution.events import Event, Fitted
 from quorate.execution.queue import needs
-from quorate.execution.stream import Assignment, Control, stream
+from quorate.execution.stream import stream
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task
 
 _REFRESH_SECONDS = 1.0
@@ -39,11 +40,12 @@ class Worker:
     def place(self, addition: DataAddition) -> None:
         self._data = addition.added_to(self._data)
 
-    def work(self, assignment: Assignment) -> Iterator[Event]:
+    def work(self, assignments: list[Assignment]) -> Iterator[Event]:
         log = ""
         with contextlib.suppress(OSError):
             log = str(Path("/proc/self/fd/2").readlink())
-        yield from stream(replace(assignment, log=log), self._data, self._control)
+        logged = [replace(assignment, log=log) for assignment in assignments]
+        yield from stream(logged, self._data, self._control)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
@@ -51,7 +53,7 @@ class Worker:
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def checkpoint(self) -> None:
-        self._control.checkpoint.set()
+        self._control.checkpoints += 1
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def ask(self, number: int, what: Literal["finish", "cancel"]) -> None:
@@ -77,19 +79,16 @@ class Actor:
     rest: deque[Task] = field(default_factory=deque)
     """The tasks of its unit that come after the running one."""
     stream: Any = None
-    running: Assignment | None = None
-    """The running task; None after its last event."""
+    running: dict[str, Assignment] = field(default_factory=dict)
+    """The running tasks by their keys, until their last events: one, or those of a pack."""
     log: str = ""
     due: float | None = None
     """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 
-    def has(self, task: Task) -> bool:
-        """Whether it runs this task now."""
-        return self.running is not None and self.running.task.key == task.key
-
-    def begin(self, assignment: Assignment) -> None:
-        self.running, self.log, self.due = assignment, "", None
-        self.stream = self.handle.work.options(num_returns="streaming").remote(assignment)
+    def begin(self, assignments: list[Assignment]) -> None:
+        self.running = {assignment.task.key: assignment for assignment in assignments}
+        self.log, self.due = "", None
+        self.stream = self.handle.work.options(num_returns="streaming").remote(assignments)
 
     def next_event(self) -> Event | None:
         """The next event; None at the end of the task. Raises `RayError` if the worker has died."""
@@ -144,8 +143,8 @@ class ActorPool:
         actor.placed = len(self._additions)
         return actor
 
-    def begin(self, actor: Actor, assignment: Assignment) -> None:
-        actor.begin(assignment)
+    def begin(self, actor: Actor, assignments: list[Assignment]) -> None:
+        actor.begin(assignments)
         self._busy[actor.stream] = actor
 
     def ready(self) -> list[Actor]:
@@ -181,7 +180,7 @@ class ActorPool:
             ray.kill(actor.handle, no_restart=True)
         if actor.stream is not None:
             del self._busy[actor.stream]
-        actor.stream = actor.running = None
+        actor.stream, actor.running = None, {}
         idle = self._idle.get(actor.resources, [])
         if actor in idle:
             idle.remove(actor)

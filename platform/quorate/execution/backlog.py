@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from quorate.execution.assignment import Assignment, assign
 from quorate.execution.base import Policy
 from quorate.execution.events import ENDS, Cancelled, Event, Failed, OutOfTime, Stopped
 from quorate.execution.queue import Lacking, queue_for
-from quorate.execution.stream import Assignment, assign
 from quorate.plan.tasks import Resources, Task, Unit
 
 
@@ -50,6 +50,8 @@ class Backlog:
         self._ended: deque[Event] = deque()
         self._asked: set[str] = set()
         """The keys of running tasks that were asked to end: they are not repeated."""
+        self._together: set[str] = set()
+        """The keys of tasks that are trained in one model with others."""
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
@@ -59,6 +61,8 @@ class Backlog:
     def submit(self, units: Iterable[Unit]) -> None:
         for unit in units:
             self._queue.add(unit)
+            if unit.mode == "together":
+                self._together |= {task.key for task in unit.tasks}
 
     def take(self, lacking: Lacking) -> Unit | None:
         """The next unit for which there is room; None if there is none."""
@@ -89,16 +93,23 @@ class Backlog:
         """Do not repeat this running task if it fails."""
         self._asked.add(task.key)
 
-    def assignment(self, task: Task, rest: Collection[Task]) -> Assignment:
-        """What a worker needs for a task; `rest` are the tasks of its unit that come after it."""
-        return assign(
-            task,
-            next(self._numbers),
-            attempt=self._attempts.number(task),
-            policy=self.policy,
-            seconds_left=self.agenda.seconds_left() if self.agenda is not None else None,
-            for_tests=self._queue.share_for_tests(rest),
-        )
+    def next_tasks(self, tasks: deque[Task]) -> list[Assignment]:
+        """Remove the tasks of a unit that a worker runs next: the first, or all that are trained together."""
+        number = len(tasks) if tasks[0].key in self._together else 1
+        chosen = [tasks.popleft() for _ in range(number)]
+        share = self._queue.share_for_tests(tasks)
+        return [
+            assign(
+                task,
+                next(self._numbers),
+                attempt=self._attempts.number(task),
+                policy=self.policy,
+                together=number > 1 or task.key in self._together,
+                seconds_left=self.agenda.seconds_left() if self.agenda is not None else None,
+                for_tests=share,
+            )
+            for task in chosen
+        ]
 
     def counted(self, event: Event) -> Event:
         """Take note of an event. A failed task waits again unless that was its last attempt; the event says so."""
@@ -106,22 +117,41 @@ class Backlog:
             event = self._attempts.after(event)
             if not event.final:
                 self.put_back(deque([event.task]))
+                return event
         if isinstance(event, ENDS):
             self._asked.discard(event.task.key)
+            self._together.discard(event.task.key)
         return event
 
-    def put_back(self, tasks: deque[Task]) -> None:
-        """Let tasks wait again whose worker has not ended them, each on its own; those that were asked to end do not.
+    def lost(self, failures: Iterable[Failed]) -> list[Failed]:
+        """Count the tasks of a lost worker as failed; those that are repeated wait again, together if they were."""
+        counted = [self._attempts.after(event) for event in failures]
+        self.put_back(deque(event.task for event in counted if not event.final))
+        for event in counted:
+            if event.final:
+                self._asked.discard(event.task.key)
+                self._together.discard(event.task.key)
+        return counted
 
-        On its own, a task that ends its worker again does not delay the others of its unit.
+    def put_back(self, tasks: deque[Task]) -> None:
+        """Let tasks wait again whose worker has not ended them; those that were asked to end do not.
+
+        Tasks that are trained together stay one unit. Others wait on their own: a task that ends its worker again does
+        not delay the others of its unit.
         """
+        together: list[Task] = []
         while tasks:
             task = tasks.popleft()
             if task.key in self._asked:
                 self._asked.remove(task.key)
+                self._together.discard(task.key)
                 self._ended.append(Cancelled(task))
+            elif task.key in self._together:
+                together.append(task)
             else:
                 self._queue.add(Unit((task,)))
+        if together:
+            self._queue.add(Unit(tuple(together), "together"))
 
     def end_all(self, *, stopped: bool) -> None:
         """End all waiting tasks, as `Stopped` or as `OutOfTime`."""

@@ -6,12 +6,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
+from quorate.execution.assignment import Assignment, Control
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event
-from quorate.execution.stream import Assignment, Control, stream, this_hardware
+from quorate.execution.stream import stream, this_hardware
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
 
@@ -48,7 +50,8 @@ class LocalSession:
         self._backlog = Backlog(policy)
         self._rest: deque[Task] = deque()
         """The tasks of the unit at work that come after the running one."""
-        self._running: Assignment | None = None
+        self._running: dict[str, Assignment] = {}
+        """By the key of the task."""
         self._stream: Iterator[Event] | None = None
 
     def submit(self, units: Iterable[Unit]) -> None:
@@ -58,19 +61,12 @@ class LocalSession:
         self._data = addition.added_to(self._data)
 
     def finish(self, task: Task) -> None:
-        if not self._is_running(task):
-            self.cancel(task)
-        elif self._running is not None:
-            self._backlog.is_asked_to_end(task)
-            self._control.asked[self._running.number] = "finish"
+        if not self._ask(task, "finish"):
+            self._withdraw(task)
 
     def cancel(self, task: Task) -> None:
-        if self._is_running(task):
-            assert self._running is not None
-            self._backlog.is_asked_to_end(task)
-            self._control.asked[self._running.number] = "cancel"
-        elif not self._backlog.cancel(task) and task in self._rest:
-            self._backlog.cancel_next(task, self._rest)
+        if not self._ask(task, "cancel"):
+            self._withdraw(task)
 
     def events(self) -> Iterator[Event]:
         while True:
@@ -82,17 +78,17 @@ class LocalSession:
             assert self._stream is not None
             event = next(self._stream, None)
             if event is None:
-                self._stream = self._running = None
+                self._stream = None
                 continue
             if isinstance(event, ENDS):
-                self._running = None
+                self._running.pop(event.task.key, None)
             yield self._backlog.counted(event)
 
     def stop(self) -> None:
         self._control.stop.set()
 
     def checkpoint(self) -> None:
-        self._control.checkpoint.set()
+        self._control.checkpoints += 1
 
     def _begin_next(self) -> bool:
         """Begin the next task; False if there is none, or none that can still be run."""
@@ -107,14 +103,24 @@ class LocalSession:
                 self._backlog.end_all(stopped=False)
                 return False
             self._rest.extend(unit.tasks)
-        task = self._rest.popleft()
-        self._running = self._backlog.assignment(task, self._rest)
-        over_now = self._watched(agenda) if agenda is not None else None
-        self._stream = stream(self._running, self._data, self._control, over=over_now)
+        assignments = self._backlog.next_tasks(self._rest)
+        self._running = {assignment.task.key: assignment for assignment in assignments}
+        over = self._watched(agenda) if agenda is not None else None
+        self._stream = stream(assignments, self._data, self._control, over=over)
         return True
 
-    def _is_running(self, task: Task) -> bool:
-        return self._running is not None and self._running.task.key == task.key
+    def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:
+        """Ask a running task to end; False if it does not run."""
+        if task.key not in self._running:
+            return False
+        self._backlog.is_asked_to_end(task)
+        self._control.asked[self._running[task.key].number] = what
+        return True
+
+    def _withdraw(self, task: Task) -> None:
+        """Cancel a task that has not begun."""
+        if not self._backlog.cancel(task) and task in self._rest:
+            self._backlog.cancel_next(task, self._rest)
 
     def _watched(self, agenda: Agenda) -> Callable[[], bool]:
         """Whether to give up the task; each call also updates the deadline of the task."""

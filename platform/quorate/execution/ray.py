@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,8 +133,7 @@ class RaySession:
             self._begin(actor)
 
     def _begin(self, actor: Actor) -> None:
-        task = actor.rest.popleft()
-        self._pool.begin(actor, self._backlog.assignment(task, actor.rest))
+        self._pool.begin(actor, self._backlog.next_tasks(actor.rest))
 
     def _next_event(self, actor: Actor) -> Iterator[Event]:
         if actor.stream is None:
@@ -149,7 +149,7 @@ class RaySession:
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
         if isinstance(event, ENDS):
-            actor.running = None  # if the worker dies now, nothing is lost
+            actor.running.pop(event.task.key, None)  # if the worker dies now, its result is not lost
         yield self._backlog.counted(event)
 
     def _go_on(self, actor: Actor) -> None:
@@ -167,14 +167,13 @@ class RaySession:
 
         An actor that was used again and died before its task started had died while it was idle: that is no attempt.
         """
-        if actor.running is not None:
-            task = actor.running.task
-            if actor.fresh or actor.due is not None:
-                log = _read(actor.log)
-                message = f"the worker died: {cause_of_death(str(error) or type(error).__name__, log)}"
-                yield self._backlog.counted(Failed(task, 0, "lost", message, _tail(log), actor.log))
-            else:
-                actor.rest.appendleft(task)
+        tasks = [assignment.task for assignment in actor.running.values()]
+        if actor.fresh or actor.due is not None:
+            log = _read(actor.log)
+            message = f"the worker died: {cause_of_death(str(error) or type(error).__name__, log)}"
+            yield from self._backlog.lost(Failed(task, 0, "lost", message, _tail(log), actor.log) for task in tasks)
+        else:
+            self._backlog.put_back(deque(tasks))
         self._retire(actor)
         self._nodes.look_again()
 
@@ -190,10 +189,10 @@ class RaySession:
     def _out_of_time(self) -> Iterator[OutOfTime]:
         """End the training: give up running tasks with their workers, and end waiting tasks."""
         for actor in list(self._pool.busy):
-            running = actor.running
+            tasks = [assignment.task for assignment in actor.running.values()]
             self._retire(actor)
-            if running is not None:
-                yield OutOfTime(running.task, True, "it had not ended when the time for training was over")
+            for task in tasks:
+                yield OutOfTime(task, True, "it had not ended when the time for training was over")
         self._backlog.end_all(stopped=False)
 
     def _without_use(self) -> None:
@@ -228,17 +227,17 @@ class RaySession:
         """Update the workers' deadlines: their processes took time to start, and the reserve for the end may change."""
         due = time.monotonic() + left
         for actor in self._pool.busy:
-            if actor.running is not None and actor.due is not None and abs(due - actor.due) > _DUE_SECONDS:
+            if actor.running and actor.due is not None and abs(due - actor.due) > _DUE_SECONDS:
                 actor.due = due
                 actor.handle.end_in.remote(left)
 
     def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:
         """Ask the worker that runs a task to end it; False if none does."""
-        actor = next((actor for actor in self._pool.busy if actor.has(task)), None)
-        if actor is None or actor.running is None:
+        actor = next((actor for actor in self._pool.busy if task.key in actor.running), None)
+        if actor is None:
             return False
         self._backlog.is_asked_to_end(task)
-        actor.handle.ask.remote(actor.running.number, what)
+        actor.handle.ask.remote(actor.running[task.key].number, what)
         return True
 
     def _withdraw(self, task: Task) -> None:

@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -41,6 +42,8 @@ class Member(Protocol):
     """Whether it uses the weights of the training rows."""
     resamples: ClassVar[bool] = True
     """Whether training rows may occur more than once; an inner cross-validation would have them on both sides."""
+    packs: ClassVar[bool] = False
+    """Whether `fit_many` trains several members of this kind in one model."""
     history: list[dict[str, float]]
     finished: bool = True
     """False if the task context stopped the training before its end."""
@@ -60,6 +63,16 @@ class Member(Protocol):
 
     def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
         """Learn from `train`; `valid` may be used to decide when to stop."""
+
+    @classmethod
+    def fit_many(cls, fits: Sequence[PackedFit]) -> Iterator[tuple[int, Exception | None]]:
+        """Fit several members in one model; yield the position of each when it has ended, and its error if it failed.
+
+        Each member reports to its own context and can be told to stop on its own; the others go on. It is as it would
+        be after `fit`. An exception of this function fails all members that have not ended.
+        """
+        problem = f"{cls.__name__} does not train several members in one model"
+        raise NotImplementedError(problem)
 
     def predict_proba(self, x: Inputs) -> Proba:
         """Return float32 (N, K), in the order of the class names, including classes that are missing in the fold."""
@@ -85,8 +98,18 @@ class Member(Protocol):
         return None
 
 
-OPTIONAL = ("weighs", "resamples", "finished", "pretraining_cost", "views", "view")
+OPTIONAL = ("weighs", "resamples", "packs", "finished", "fit_many", "pretraining_cost", "views", "view")
 """The abilities that `Member` has a default for."""
+
+
+@dataclass(frozen=True)
+class PackedFit:
+    """One of several fits in one model: an unfitted member, its rows, and its context."""
+
+    member: Member
+    train: Dataset
+    valid: Dataset
+    context: TaskContext
 
 
 def write_header(folder: Path, *, params: MemberParams, **rest: Any) -> None:

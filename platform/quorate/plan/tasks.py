@@ -121,9 +121,10 @@ Task = FitTask | PredictTask | FeatureTask
 
 @dataclass(frozen=True)
 class Unit:
-    """One or more tasks that run one after another on the same worker."""
+    """One or more tasks that share a worker: they run one after another, or fits of one kind are trained together."""
 
     tasks: tuple[Task, ...]
+    mode: Literal["sequence", "together"] = "sequence"
 
     @property
     def cost(self) -> float:
