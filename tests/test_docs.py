@@ -27,8 +27,9 @@ from quorate.data.source import DataParams, RoleParams, TestSplit
 from quorate.data.table_files import TableParams
 from quorate.data.weighting import WeightingParams
 from quorate.ensemble.combiner import CalibratingParams
+from quorate.execution.assignment import Assignment, Control
 from quorate.execution.events import Fitted
-from quorate.execution.stream import Assignment, Control, stream, this_hardware
+from quorate.execution.stream import stream, this_hardware
 from quorate.members.backbone import Backbone
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
@@ -341,7 +342,7 @@ def test_the_member_of_contributing_trains_from_a_job_file_and_is_the_same_after
     plan = make_plan(job.spec, context, this_hardware())
     task = next(task for task in plan.tasks if task.kind == "lda")
 
-    *_, fitted = stream(Assignment(task, attempt=1, checkpoint_seconds=60), context, Control())
+    *_, fitted = stream([Assignment(task, attempt=1, checkpoint_seconds=60)], context, Control())
 
     assert isinstance(fitted, Fitted), fitted
     fold = context.folds[task.fold]

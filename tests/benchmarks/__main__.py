@@ -5,7 +5,7 @@ import sys
 
 from tests.benchmarks import training
 
-from quorate.execution.session import KEEPS_MEMORY
+from quorate.execution.cluster import KEEPS_MEMORY
 
 if __name__ == "__main__":
     if not KEEPS_MEMORY.items() <= os.environ.items():  # as a worker has it from its start

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torchvision.transforms import v2
 
 from quorate.data.dataset import ArrayImages, Dataset
-from quorate.execution.session import KEEPS_MEMORY
+from quorate.execution.cluster import KEEPS_MEMORY
 from quorate.execution.stream import this_hardware
 from quorate.members.net import Net, NetParams
 from quorate.members.net_start import first_network

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.execution import odd_members  # noqa: F401  (registers a kind)
+from tests.execution import odd_members, packed_members  # noqa: F401  (register kinds)
 
-from quorate.execution.base import Executor, Policy, Sources
+from quorate.execution.base import Executor, Policy, Session, Sources
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted
 from quorate.execution.stream import this_hardware
@@ -35,23 +36,23 @@ def run(
     plan: Plan,
     *,
     policy: Policy | None = None,
-    on: Callable[[Event], None] = lambda event: None,
+    on: Callable[[Event, Session], None] = lambda event, session: None,
     checkpoints: dict[str, bytes] | None = None,
     agenda: Agenda | None = None,
 ) -> list[Event]:
     """All events; checkpoints are kept and given back as a store would."""
     kept = checkpoints if checkpoints is not None else {}
     events = []
-    sources = Sources(lambda task: kept.get(task.key), lambda task: {})
-    units = [Unit((task,)) for task in plan.tasks]
-    todo = {"context": plan.context, "sources": sources, "policy": policy or Policy(), "agenda": agenda}
-    for event in executor.run(units, **todo):
-        if agenda is not None:
-            agenda.estimates.on(event, time.monotonic())
-        if isinstance(event, Checkpointed):
-            kept[event.task.key] = event.content
-        on(event)
-        events.append(event)
+    given = replace(policy or Policy(), sources=Sources(lambda task: kept.get(task.key)), agenda=agenda)
+    with executor.open(plan.context, given) as session:
+        session.submit(Unit((task,)) for task in plan.tasks)
+        for event in session.events():
+            if agenda is not None:
+                agenda.estimates.on(event, time.monotonic())
+            if isinstance(event, Checkpointed):
+                kept[event.task.key] = event.content
+            on(event, session)
+            events.append(event)
     return events
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from tests.tiny import plan_of
 
-from quorate.execution.budget import Agenda, Budget, QueuedUnit, in_rounds
+from quorate.execution.budget import Agenda, Budget
 from quorate.execution.estimates import Estimates
-from quorate.plan.tasks import FitTask, PredictTask, Task
+from quorate.execution.queue import InRounds
+from quorate.plan.tasks import FitTask, PredictTask, Task, Unit
 
 
 def agenda(*, left: float, share: float = 1.0) -> Agenda:
@@ -23,21 +24,26 @@ def tasks(members: str, **costs: float) -> list[FitTask]:
 
 
 def order(of: Agenda, waiting: list[Task]) -> list[str]:
-    return [
-        f"{t.label}{t.fold + 1}" if isinstance(t, FitTask) else "predict" for (t,) in of.order((t,) for t in waiting)
-    ]
+    """The order of a queue, including what would not end in time."""
+    queue = InRounds(of)
+    for task in waiting:
+        queue.add(Unit((task,)))
+    starts = [unit.tasks[0] for unit in queue.drain()]
+    return [f"{task.label}{task.fold + 1}" if isinstance(task, FitTask) else "predict" for task in starts]
 
 
 def test_a_round_that_fits_starts_with_its_longest_unit_and_otherwise_with_its_cheapest():
-    waits = [QueuedUnit(number, seconds, 0.5) for number in (0, 1) for seconds in (3, 9, 6)]
+    waiting = tasks("{a: svm, b: random_forest, c: logistic}", a=3, b=9, c=6)
 
-    assert in_rounds(waits, room=100) == [1, 2, 0, 4, 5, 3]
-    assert in_rounds(waits, room=10) == [1, 2, 0, 3, 5, 4], "9 of 10 seconds are taken by the first round"
-    assert in_rounds(waits, room=8) == [0, 2, 1, 3, 5, 4]
+    assert order(agenda(left=100, share=0.5), waiting) == ["b1", "c1", "a1", "b2", "c2", "a2"]
+    assert order(agenda(left=10, share=0.5), waiting) == ["b1", "c1", "a1", "a2", "c2", "b2"], "9 of 10 s are taken"
+    assert order(agenda(left=8, share=0.5), waiting) == ["a1", "c1", "b1", "a2", "c2", "b2"]
 
 
 def test_units_with_equal_costs_keep_their_order():
-    assert in_rounds([QueuedUnit(0, 1.0, 1.0)] * 4, room=9) == [0, 1, 2, 3]
+    waiting = tasks("{a: svm, b: random_forest, c: logistic}", a=1, b=1, c=1)
+
+    assert order(agenda(left=9), waiting) == ["a1", "b1", "c1", "a2", "b2", "c2"]
 
 
 def test_every_member_has_its_first_fold_before_any_has_its_second():
@@ -85,8 +91,14 @@ def test_training_stops_when_only_the_reserved_time_is_left():
 
 
 def test_test_predictions_get_little_time_while_training_tasks_are_waiting():
-    waiting = [(task,) for task in tasks("{a: svm, b: random_forest}", a=40, b=50)]
+    waiting = tasks("{a: svm, b: random_forest}", a=40, b=50)
 
-    assert agenda(left=200).for_tests(waiting) == 1.0
-    assert agenda(left=100).for_tests(waiting) == 0.05
-    assert agenda(left=100, share=0.5).for_tests(waiting) == 1.0
+    def share_for_tests(agenda: Agenda) -> float:
+        queue = InRounds(agenda)
+        for task in waiting[1:]:
+            queue.add(Unit((task,)))
+        return queue.share_for_tests(waiting[:1])
+
+    assert share_for_tests(agenda(left=200)) == 1.0
+    assert share_for_tests(agenda(left=100)) == 0.05
+    assert share_for_tests(agenda(left=100, share=0.5)) == 1.0

@@ -10,12 +10,13 @@ import pytest
 from sklearn.metrics import log_loss
 from tests.execution.jobs import CNN, fitted, hashes, plan_of, run
 
-from quorate.execution.base import Executor, Policy
+from quorate.execution.assignment import Assignment, Control
+from quorate.execution.base import Executor, Policy, Session
 from quorate.execution.budget import Agenda, Budget
 from quorate.execution.estimates import Estimates
 from quorate.execution.events import Event, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
-from quorate.execution.stream import Assignment, Control, at_work, stream
+from quorate.execution.stream import at_work, stream
 
 
 class FromFirstStart:
@@ -26,7 +27,7 @@ class FromFirstStart:
         self.agenda = Agenda(self.budget, Estimates(), lambda task: 1.0)
         self._seconds, self._begun = seconds, False
 
-    def on(self, event: Event) -> None:
+    def on(self, event: Event, session: Session) -> None:
         if isinstance(event, Started) and not self._begun:
             self._begun = True
             self.budget.seconds, self.budget.began = self._seconds, time.monotonic()
@@ -56,7 +57,7 @@ def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_resumes_to_the_
     undisturbed = hashes(run(LocalExecutor(), plan))
     steered, checkpoints = Steered.without_end(), {}
 
-    def due_now(event: Event) -> None:
+    def due_now(event: Event, session: Session) -> None:
         if isinstance(event, Reported) and event.epoch == 3:
             steered.due.append(time.monotonic())
 
@@ -81,7 +82,7 @@ def test_a_network_stopped_in_its_first_epoch_gives_nothing_and_keeps_its_checkp
     plan = plan_of({"cnn": cnn}, validation={"scheme": "holdout", "fraction": 0.3})
     steered = Steered.without_end()
 
-    def due_now(event: Event) -> None:
+    def due_now(event: Event, session: Session) -> None:
         if isinstance(event, Started):
             steered.due.append(time.monotonic())
 
@@ -99,7 +100,7 @@ def test_a_deadline_that_comes_with_the_last_epoch_leaves_the_task_whole() -> No
     plan = plan_of({"cnn": {**CNN, "epochs": 1, "batch_size": 1000}}, validation={"scheme": "holdout", "fraction": 0.3})
     (task,) = plan.tasks
 
-    events = list(stream(Assignment(task, 1, 1000.0, seconds_left=-60.0), plan.context, Control()))
+    events = list(stream([Assignment(task, 1, 1000.0, seconds_left=-60.0)], plan.context, Control()))
 
     assert [event.complete for event in fitted(events).values()] == [True]
     assert hashes(events) == hashes(run(LocalExecutor(), plan))

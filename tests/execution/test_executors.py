@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.execution.jobs import CNN, failures, fitted, hashes, plan_of, run, task_of
 
-from quorate.execution.base import Executor, Policy, Sources
+from quorate.execution.base import Executor, Policy, Session
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Reported, Started, Stopped
 from quorate.execution.local import LocalExecutor
 from quorate.plan.tasks import Unit
@@ -40,15 +40,9 @@ def test_results_from_ray_do_not_refer_to_its_object_store(ray_session: None) ->
     from quorate.execution.ray import RayExecutor
 
     executor, plan = RayExecutor(own=False), plan_of({"cnn": {**CNN, "epochs": 2, "ema": 0.9}})
-    events = list(
-        executor.run(
-            [Unit((task,)) for task in plan.runs],
-            context=plan.context,
-            sources=Sources(lambda task: None, lambda task: {}),
-            policy=Policy(),
-        )
-    )
-    executor.close()
+    with executor.open(plan.context, Policy()) as session:
+        session.submit(Unit((task,)) for task in plan.runs)
+        events = list(session.events())
 
     results = [part for event in fitted(events).values() for part in event.all]
     assert len(results) == 4
@@ -105,9 +99,9 @@ def test_stop_reaches_a_busy_task_which_checkpoints_and_ends(executor: Executor)
     plan = plan_of({"waiting": {"kind": "odd", "what": "wait", "copies": 3}})
     checkpoints: dict[str, bytes] = {}
 
-    def on(event: Event) -> None:
+    def on(event: Event, session: Session) -> None:
         if isinstance(event, Started):
-            executor.stop()
+            session.stop()
 
     begun = time.monotonic()
     events = run(executor, plan, on=on, checkpoints=checkpoints)
@@ -122,10 +116,10 @@ def test_a_checkpoint_is_taken_on_request_and_the_task_continues(executor: Execu
     plan = plan_of({"cnn": {**CNN, "epochs": 30}})
     asked = []
 
-    def on(event: Event) -> None:
+    def on(event: Event, session: Session) -> None:
         if isinstance(event, Reported) and event.epoch == 2 and not asked:
             asked.append(event)
-            executor.checkpoint()
+            session.checkpoint()
 
     events = run(executor, plan, on=on, policy=Policy(checkpoint_seconds=1000))
 
@@ -138,9 +132,9 @@ def test_a_stopped_task_resumes_from_its_checkpoint_to_the_same_bits(executor: E
     undisturbed = hashes(run(LocalExecutor(), plan))
     checkpoints: dict[str, bytes] = {}
 
-    def stop_late(event: Event) -> None:
+    def stop_late(event: Event, session: Session) -> None:
         if isinstance(event, Reported) and event.epoch == 3:
-            executor.stop()
+            session.stop()
 
     cut = run(executor, plan, on=stop_late, checkpoints=checkpoints)
     assert len(fitted(cut)) < 2 and checkpoints
@@ -172,7 +166,7 @@ def test_a_killed_worker_is_replaced_and_the_task_resumes_from_the_newest_checkp
     undisturbed = hashes(run(LocalExecutor(), plan))
     executor, workers, killed = RayExecutor(own=False), {}, []
 
-    def kill_once(event: Event) -> None:
+    def kill_once(event: Event, session: Session) -> None:
         if isinstance(event, Started):
             workers[event.task.key] = int(event.worker.rpartition(":")[2])
         if isinstance(event, Reported) and event.epoch == 5 and not killed:

@@ -12,9 +12,10 @@ from tests.execution.jobs import CNN, fitted, hashes, plan_of
 
 from quorate.execution import interim as interim_module
 from quorate.execution import stream as stream_module
+from quorate.execution.assignment import Assignment, Control
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar
 from quorate.execution.interim import SHARE, Interim
-from quorate.execution.stream import Assignment, Control, stream
+from quorate.execution.stream import stream
 from quorate.members.base import member_of
 from quorate.plan.tasks import Plan
 
@@ -26,7 +27,7 @@ def events_of(plan: Plan, *, seconds_left: float | None, on: Callable[[Event, Co
     """All events of the first task where its result is due in so many seconds."""
     (task, *_), control = plan.runs, Control()
     found = []
-    for event in stream(Assignment(task, 1, 1000.0, seconds_left=seconds_left), plan.context, control):
+    for event in stream([Assignment(task, 1, 1000.0, seconds_left=seconds_left)], plan.context, control):
         found.append(event)
         if on is not None:
             on(event, control)

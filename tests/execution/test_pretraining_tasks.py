@@ -10,7 +10,7 @@ from tests.execution.jobs import fitted, hashes, plan_of, run
 from tests.execution.test_deadlines import Steered
 
 from quorate.data.dataset import ArrayImages
-from quorate.execution.base import Executor
+from quorate.execution.base import Executor, Session
 from quorate.execution.events import Event, OutOfTime, Reported, Started
 from quorate.execution.local import LocalExecutor
 from quorate.plan.tasks import Plan
@@ -45,7 +45,7 @@ def test_a_deadline_in_the_pretraining_gives_no_member_and_the_fit_goes_on_to_th
     plan = with_unlabelled({"cnn": PRETRAINED})
     steered, checkpoints = Steered.without_end(), {}
 
-    def due_now(event: Event) -> None:
+    def due_now(event: Event, session: Session) -> None:
         if isinstance(event, Reported) and event.epoch == 2 and not steered.due:
             steered.due.append(time.monotonic())
 

@@ -15,7 +15,7 @@ from tests.jobs import Here
 from torch import nn
 
 from quorate.bundle import Bundle
-from quorate.execution.base import Policy, Sources
+from quorate.execution.base import Policy
 from quorate.execution.events import Failed, Featured, Fitted, OutOfTime
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.local import LocalExecutor
@@ -150,9 +150,10 @@ def plan_of(weights: Path, tmp_path: Path) -> Plan:
 def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[Any]]:
     """The missing features that the executor computes, and its events."""
     extraction = find_features(plan, [Unit((task,)) for task in plan.tasks], results)
-    sources = Sources(lambda task: None, lambda task: {})
-    units = [Unit((task,)) for task in extraction.missing]
-    events = list(executor.run(units, context=extraction.before(), sources=sources, policy=Policy()))
+    with executor.open(plan.context, Policy()) as session:
+        session.place(extraction.networks)
+        session.submit(Unit((task,)) for task in extraction.missing)
+        events = list(session.events())
     for event in events:
         extraction.on(event)
         if isinstance(event, Featured):
@@ -169,11 +170,10 @@ def test_workers_of_ray_share_the_work_and_give_the_same_bits(ray_session, weigh
     executor = RayExecutor(own=False)
 
     there, events = extracted(executor, plan, Results(open_store(str(tmp_path / "ray"))))
-    context = there.after()
-    sources = Sources(lambda task: None, lambda task: {})
-    units = [Unit((plan.of("logistic")[0],))]
-    fits = [e for e in executor.run(units, context=context, sources=sources, policy=Policy()) if isinstance(e, Fitted)]
-    executor.close()
+    with executor.open(plan.context, Policy()) as session:
+        session.place(there.vectors())
+        session.submit([Unit((plan.of("logistic")[0],))])
+        fits = [event for event in session.events() if isinstance(event, Fitted)]
 
     assert [event for event in events if isinstance(event, Failed)] == []
     assert len({event.worker for event in events if hasattr(event, "worker")}) == 2
@@ -222,7 +222,7 @@ def test_a_budget_that_is_too_short_for_the_features_says_so(weights, tmp_path):
 
     assert {type(event) for event in ends} == {OutOfTime} and len(ends) == len(units)
     assert ends[0].message.startswith("the features of timm/test_resnet, training rows 1 to 512 were not ready in time")
-    assert not any(extraction.can_begin(unit) for unit in units)
+    assert extraction.split(units) == ([], [])
     assert not any(isinstance(event, Failed) for event in ends)
 
 

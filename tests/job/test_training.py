@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 from tests.tiny import LAPTOP, plan_of, tiny_data
 
+from quorate.execution.base import Policy, Session
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
+from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.job.training import JobProgress, Trainer, train
 from quorate.plan.identity import predict_key
-from quorate.plan.tasks import FitTask, Plan, PredictTask, Resources, Unit
+from quorate.plan.tasks import DataAddition, FitTask, JobData, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
@@ -33,7 +35,7 @@ JOB = f"data: digits\nmembers: {MEMBERS}\n"
 
 
 class Scripted:
-    """An executor whose events are written down before."""
+    """An executor, and its session, whose events are written down before."""
 
     name = "local"
 
@@ -46,7 +48,19 @@ class Scripted:
     def slots(self, resources: Resources) -> int:
         return 1
 
-    def run(self, units: Sequence[Unit], **_: Any) -> Iterator[Event]:
+    @contextmanager
+    def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
+        yield self
+
+    def submit(self, units: Iterable[Unit]) -> None: ...
+
+    def place(self, addition: DataAddition) -> None: ...
+
+    def finish(self, task: Task) -> None: ...
+
+    def cancel(self, task: Task) -> None: ...
+
+    def events(self) -> Iterator[Event]:
         yield from self._events
 
     def stop(self) -> None: ...
@@ -72,8 +86,10 @@ def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
     work, results = JobProgress(), Results(open_store(str(folder / "store")))
     tracker = Tracker(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
     units, place = [Unit((task,)) for task in plan.tasks], Workplace("local", None, lambda executor: None)
-    trainer = Trainer(job, place, results, tracker, run, Screen(console, console), StopRequest())
-    train(units, plan, work, Scripted(events), trainer)
+    stop = StopRequest()
+    with JobSession(stop) as session:
+        trainer = Trainer(job, place, results, tracker, run, Screen(console, console), stop, session)
+        train(units, plan, work, Scripted(events), trainer)
     assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)
     return work
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quorate.doctor.check import CheckResult
-from quorate.execution.session import socket_problem
+from quorate.execution.cluster import socket_problem
 from quorate.quantities import format_bytes
 
 GIB = 1 << 30

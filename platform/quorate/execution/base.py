@@ -1,42 +1,95 @@
-"""The contract of an executor, and its policy for failed attempts."""
+"""The contracts of an executor and of its sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from quorate.execution.budget import Agenda
-from quorate.execution.events import Event, Failed
-from quorate.plan.tasks import FitTask, JobData, Resources, Task, Unit
+from quorate.execution.events import Event
+from quorate.plan.tasks import DataAddition, FitTask, JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How often failed tasks are repeated and how often states are saved."""
+def _no_checkpoint(task: FitTask) -> bytes | None:
+    return None
 
-    retries: int = 1
-    lost_workers: int = 5
-    checkpoint_seconds: float = 10.0
-    workers: int | None = None
+
+def _no_files(task: FitTask) -> dict[str, bytes]:
+    return {}
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Functions that read earlier work from the store; an executor calls them in the driver."""
+    """Functions that read earlier work; a session calls them in the driver. By default there is none."""
 
-    checkpoint: Callable[[FitTask], bytes | None]
+    checkpoint: Callable[[FitTask], bytes | None] = _no_checkpoint
     """Returns the newest checkpoint of a fit task; None if it has none."""
-    files: Callable[[FitTask], dict[str, bytes]]
+    files: Callable[[FitTask], dict[str, bytes]] = _no_files
     """Returns the files of a finished fit task."""
 
 
-class Executor(Protocol):
-    """Runs units, the longest first, and yields their events; a task that fails does not end the others.
+@dataclass(frozen=True)
+class Policy:
+    """How a session treats its tasks."""
 
-    Under a budget, the agenda sets the order, skips tasks that would not end in time, and ends the training.
+    retries: int = 1
+    """How often a task is repeated after an exception."""
+    lost_workers: int = 5
+    """How often a task is repeated after its worker died."""
+    checkpoint_seconds: float = 10.0
+    """Least seconds between the checkpoints of a task."""
+    workers: int | None = None
+    """Largest number of units that run at the same time; None means no limit."""
+    sources: Sources = field(default_factory=Sources)
+    agenda: Agenda | None = None
+    """Under a budget: sets the order, skips tasks that would not end in time, and ends the training."""
+
+
+class Session(Protocol):
+    """Runs units on data that were placed on the workers once.
+
+    One thread submits units and reads events. `stop` and `checkpoint` can also be called from a signal handler. A task
+    that fails does not end the others. Each task that was submitted ends with one event of `events.ENDS` for which
+    another attempt does not follow. When the session is closed, running tasks are given up.
     """
+
+    def submit(self, units: Iterable[Unit]) -> None:
+        """Add units to the queue, at any time, also between two events."""
+
+    def place(self, addition: DataAddition) -> None:
+        """Add to the data of the tasks that start from now on; rows that are already placed are not sent again."""
+
+    def finish(self, task: Task) -> None:
+        """Ask a running fit for its result: at its next report, or as soon as it has trained an epoch.
+
+        The result is a `Fitted` that is not complete and has no test predictions. A fit that cannot end early, or that
+        has already trained its last epoch, gives its whole result. A waiting task ends as `Cancelled`.
+        """
+
+    def cancel(self, task: Task) -> None:
+        """End a task without a result, as `Cancelled`: at once if it is waiting, at its next report if it runs.
+
+        A task that ends before it learns of this gives its result.
+        """
+
+    def events(self) -> Iterator[Event]:
+        """Yield events until no task is waiting or running. It can be called again, also after an early exit.
+
+        The caller handles each event before it takes the next.
+        """
+
+    def stop(self) -> None:
+        """Ask every running task to checkpoint and end, and start no other; safe to call from a signal handler."""
+
+    def checkpoint(self) -> None:
+        """Ask every running task for a checkpoint now; the tasks continue. Safe to call from a signal handler."""
+
+
+class Executor(Protocol):
+    """A place where sessions run."""
 
     name: str
 
@@ -46,49 +99,7 @@ class Executor(Protocol):
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that can run at the same time; 0 if not even one fits."""
 
-    def run(
-        self,
-        units: Sequence[Unit],
-        *,
-        context: JobData,
-        sources: Sources,
-        policy: Policy,
-        agenda: Agenda | None = None,
-    ) -> Iterator[Event]:
-        """Yield events until all units have ended; the caller handles each event before it takes the next."""
-
-    def stop(self) -> None:
-        """Ask every running task to checkpoint and end; safe to call from a signal handler."""
-
-    def checkpoint(self) -> None:
-        """Ask every running task for a checkpoint now; the tasks continue."""
+    def open(self, data: JobData, policy: Policy) -> AbstractContextManager[Session]:
+        """Place the data on the workers and return a session."""
 
     def close(self) -> None: ...
-
-
-@dataclass
-class Attempts:
-    """Counts the attempts of each task and decides whether there is another one."""
-
-    policy: Policy
-    failed: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, int] = field(default_factory=dict)
-
-    def number(self, task: Task) -> int:
-        """The number of the current attempt, counted from 1."""
-        return 1 + self.failed.get(task.key, 0) + self.lost.get(task.key, 0)
-
-    def after(self, event: Failed) -> Failed:
-        """Count a failed attempt; the returned event says whether it was the last one."""
-        counts, most = (
-            (self.lost, self.policy.lost_workers) if event.status == "lost" else (self.failed, self.policy.retries)
-        )
-        number = self.number(event.task)
-        counts[event.task.key] = counts.get(event.task.key, 0) + 1
-        final = event.certain or counts[event.task.key] > most
-        return replace(event, attempt=number, final=final)
-
-
-def longest_first(units: Sequence[Unit]) -> list[Unit]:
-    """Sort units by cost, the longest first, so that no long unit runs alone at the end."""
-    return sorted(units, key=lambda unit: -unit.cost)

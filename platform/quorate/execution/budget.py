@@ -1,9 +1,9 @@
-"""Apply a time budget to the queue: which unit is next, which tasks may still start, and when training ends."""
+"""Apply a time budget: how much work fits, which tasks may still start, and when training ends."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from quorate.execution.estimates import Estimates, epochs_of
@@ -48,15 +48,19 @@ class Agenda:
     estimates: Estimates
     share: Callable[[Task], float]
 
-    def order(self, waiting: Iterable[tuple[Task, ...]]) -> list[tuple[Task, ...]]:
-        """Sort the waiting units by their start."""
-        units, now = list(waiting), time.monotonic()
+    def seconds(self, tasks: Sequence[Task]) -> float:
+        """Estimated seconds of tasks that run one after another."""
+        return sum(map(self.estimates.seconds, tasks))
+
+    def work(self, task: Task) -> float:
+        """Estimated seconds of a task, in seconds of all workers together."""
+        return self.estimates.seconds(task) * self.share(task)
+
+    def room(self) -> float:
+        """The time for waiting tasks until training ends, in seconds of all workers together."""
+        now = time.monotonic()
         busy = sum(self.estimates.seconds_left(task, now) * self.share(task) for task in self.estimates.running())
-        waits = [
-            QueuedUnit(round_of(tasks[0]), sum(map(self.estimates.seconds, tasks)), self.share(tasks[0]))
-            for tasks in units
-        ]
-        return [units[i] for i in in_rounds(waits, room=self.budget.training_left() - busy)]
+        return self.budget.training_left() - busy
 
     def may_start(self, task: Task) -> bool:
         """Whether the task would end in time if it started now; for a network, whether one epoch would.
@@ -70,12 +74,12 @@ class Agenda:
             return task.cost / epochs <= _HOPE * self.seconds_left()
         return self.estimates.least_seconds(task) <= self.seconds_left()
 
-    def for_tests(self, waiting: Iterable[tuple[Task, ...]]) -> float:
-        """The part of the remaining time that a task may use for test rows: 1 if all other tasks have time too."""
-        now = time.monotonic()
-        work = sum(self.estimates.seconds(task) * self.share(task) for tasks in waiting for task in tasks)
-        work += sum(self.estimates.seconds_left(task, now) * self.share(task) for task in self.estimates.running())
-        return 1.0 if work <= self.budget.training_left() else _FOR_TESTS
+    def for_tests(self, waiting: float) -> float:
+        """The part of the remaining time that a task may use for test rows: 1 if all other tasks have time too.
+
+        `waiting` is the work of the waiting tasks, in seconds of all workers together.
+        """
+        return 1.0 if waiting <= self.room() else _FOR_TESTS
 
     def seconds_left(self) -> float:
         """Seconds until a task must return its result."""
@@ -91,33 +95,6 @@ class Agenda:
         rest = f"{left:.1f} s were" if left >= 0.1 else "no time was"
         what = "an epoch of it takes" if epochs_of(task) else "it takes"
         return f"{what} about {self.estimates.least_seconds(task):.1f} s, and {rest} left for training"
-
-
-@dataclass(frozen=True)
-class QueuedUnit:
-    """A unit in the queue: its round, its estimated seconds, and its share of all workers."""
-
-    round: int
-    seconds: float
-    share: float
-
-
-def in_rounds(waits: Sequence[QueuedUnit], *, room: float) -> list[int]:
-    """The positions of `waits` in the order of their starts.
-
-    Rounds run one after another, so that each member has its first fold before any member has its second. `room` is in
-    seconds of all workers together. A round that fits into the remaining room starts with its longest unit, so that no
-    long unit runs alone at the end. A round that does not fit starts with its cheapest unit, so that as many units as
-    possible finish.
-    """
-    order: list[int] = []
-    for number in sorted({wait.round for wait in waits}):
-        own = [i for i, wait in enumerate(waits) if wait.round == number]
-        work = sum(waits[i].seconds * waits[i].share for i in own)
-        sign = -1 if work <= room else 1
-        order += sorted(own, key=lambda i: sign * waits[i].seconds)
-        room -= work
-    return order
 
 
 def round_of(task: Task) -> int:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
+from quorate.execution.events import ENDS, Event, Featured, Fitted, OutOfTime, Predicted, Reported, Started
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 
 Load = tuple[float, float]
@@ -47,7 +47,7 @@ class Estimates:
 
     def __init__(self) -> None:
         self._tallies: dict[tuple[str, ...], _Tally] = {}
-        self._seen: dict[str, tuple[Task, float]] = {}
+        self._seen: dict[str, float] = {}
         self._running: dict[str, tuple[Task, _Running]] = {}
 
     @property
@@ -78,7 +78,7 @@ class Estimates:
         elif isinstance(event, OutOfTime) and running is not None and not running.reports:
             least = 1.25 * (now - running.since) * (epochs_of(task) or 1)  # it needs more than the time that it had
             self._observe(task, max(self.seconds(task), least))
-        if isinstance(event, Fitted | Predicted | Featured | Failed | Stopped | OutOfTime):
+        if isinstance(event, ENDS):
             self._running.pop(task.key, None)
 
     def seconds(self, task: Task) -> float:
@@ -117,8 +117,8 @@ class Estimates:
 
     def _observe(self, task: Task, seconds: float) -> None:
         """Set the measured seconds of a whole task; they replace an earlier measurement."""
-        _, before = self._seen.get(task.key, (task, None))
-        self._seen[task.key] = (task, seconds)
+        before = self._seen.get(task.key)
+        self._seen[task.key] = seconds
         for level in _levels(task):
             self._add("now", level, _cost(task) if before is None else 0.0, seconds - (before or 0.0))
 

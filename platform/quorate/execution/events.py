@@ -51,9 +51,10 @@ class Fitted:
     files: dict[str, bytes] = field(repr=False)
     seconds: float
     complete: bool
-    """False if the fit was stopped early by a deadline."""
+    """False if the fit was stopped early, by a deadline or because it was asked to finish."""
     test: Proba | None = None
-    """Probabilities of the test rows; None if there are none, or if they follow in `Predicted`."""
+    """Probabilities of the test rows; None if there are none, if they follow in `Predicted`, or if the fit was asked to
+    finish."""
     ending: float = 0.0
     """Seconds for predictions and files after the fit."""
     predict_ms: float | None = None
@@ -116,6 +117,13 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class Cancelled:
+    """The task was cancelled, or it was asked to finish before it had started; it has no result."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
 class OutOfTime:
     """The budget was too short: the task did not start, or did not end before the end of training."""
 
@@ -124,7 +132,7 @@ class OutOfTime:
     message: str
 
 
-ENDS = Fitted | Predicted | Featured | Failed | Stopped | OutOfTime
+ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | Reported | Checkpointed | SoFar | Fitted | Predicted | Featured | Failed | Stopped | OutOfTime
+Event = Started | Reported | Checkpointed | SoFar | ENDS

@@ -8,14 +8,14 @@ import threading
 from types import FrameType
 
 from quorate.errors import Interrupted
-from quorate.execution.base import Executor
+from quorate.execution.base import Session
 
 _GRACE_SECONDS = 8.5
 """Seconds after a signal until the process ends even if a task has not stopped: a command ends within ten seconds."""
 
 
 class StopRequest:
-    """Calls an executor's `stop` on a signal, or raises `Interrupted` if nothing runs.
+    """Calls a session's `stop` on a signal, or raises `Interrupted` if nothing runs.
 
     A task that cannot stop in time (one long call into a library) does not delay the command: the process ends at
     once. Nothing is lost, because the store holds only complete results.
@@ -23,7 +23,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._executor: Executor | None = None
+        self._session: Session | None = None
         self._halted = False
 
     def install(self) -> None:
@@ -31,17 +31,17 @@ class StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
-    def attach(self, executor: Executor | None) -> None:
-        """Set the executor that signals stop."""
-        self._executor = executor
-        if self._halted and executor is not None:
-            executor.stop()
+    def attach(self, session: Session | None) -> None:
+        """Set the session that signals stop."""
+        self._session = session
+        if self._halted and session is not None:
+            session.stop()
 
     def halt(self) -> None:
         """Stop what runs, without a signal; the caller says why. May be called from any thread."""
         self._halted = True
-        if (executor := self._executor) is not None:
-            executor.stop()
+        if (session := self._session) is not None:
+            session.stop()
 
     def check(self) -> None:
         if self.signum is not None:
@@ -54,6 +54,6 @@ class StopRequest:
         timer = threading.Timer(_GRACE_SECONDS, os._exit, [128 + signum])
         timer.daemon = True
         timer.start()
-        if self._executor is None:
+        if self._session is None:
             raise Interrupted(signum)
-        self._executor.stop()
+        self._session.stop()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
 
-from quorate.execution.base import Attempts, Policy, Sources, longest_first
+from quorate.execution.assignment import Assignment, Control
+from quorate.execution.backlog import Backlog
+from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
-from quorate.execution.events import Event, Failed, OutOfTime, Stopped
-from quorate.execution.stream import Control, assign, stream, this_hardware
-from quorate.plan.tasks import JobData, Resources, Task, Unit
+from quorate.execution.events import ENDS, Event
+from quorate.execution.stream import stream, this_hardware
+from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
 
 
@@ -19,9 +23,6 @@ class LocalExecutor:
 
     name = "local"
 
-    def __init__(self) -> None:
-        self._control = Control()
-
     def hardware(self) -> Hardware:
         return this_hardware()
 
@@ -29,47 +30,97 @@ class LocalExecutor:
         here = self.hardware()
         return int(resources.cpus <= (os.cpu_count() or 1) and resources.gpus <= here.gpus)
 
-    def run(
-        self,
-        units: Sequence[Unit],
-        *,
-        context: JobData,
-        sources: Sources,
-        policy: Policy,
-        agenda: Agenda | None = None,
-    ) -> Iterator[Event]:
-        attempts = Attempts(policy)
-        queue = deque(task for unit in longest_first(units) for task in unit.tasks)
-        while queue and not self._control.stop.is_set():
-            task = _next(queue, agenda)
-            if task is None:
-                break
-            left, over = (agenda.seconds_left(), self._watched(agenda)) if agenda else (None, None)
-            tests = agenda.for_tests((task,) for task in queue) if agenda else 1.0
-            number = attempts.number(task)
-            assignment = assign(task, number, sources=sources, policy=policy, seconds_left=left, for_tests=tests)
-            for event in stream(assignment, context, self._control, over=over):
-                if isinstance(event, Failed):
-                    counted = attempts.after(event)
-                    if not counted.final:
-                        queue.append(task)
-                    yield counted
-                else:
-                    yield event
-        for task in queue:
-            if agenda is None or self._control.stop.is_set():
-                yield Stopped(task)
-            else:
-                yield OutOfTime(task, False, agenda.why_not(task))
+    @contextmanager
+    def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
+        session = LocalSession(data, policy)
+        try:
+            yield session
+        finally:
+            session.stop()
+
+    def close(self) -> None:
+        """Do nothing: a session ends its task when it is closed."""
+
+
+class LocalSession:
+    """The session of this process."""
+
+    def __init__(self, data: JobData, policy: Policy) -> None:
+        self._data, self._control = data, Control()
+        self._backlog = Backlog(policy)
+        self._rest: deque[Task] = deque()
+        """The tasks of the unit at work that come after the running one."""
+        self._running: dict[str, Assignment] = {}
+        """By the key of the task."""
+        self._stream: Iterator[Event] | None = None
+
+    def submit(self, units: Iterable[Unit]) -> None:
+        self._backlog.submit(units)
+
+    def place(self, addition: DataAddition) -> None:
+        self._data = addition.added_to(self._data)
+
+    def finish(self, task: Task) -> None:
+        if not self._ask(task, "finish"):
+            self._withdraw(task)
+
+    def cancel(self, task: Task) -> None:
+        if not self._ask(task, "cancel"):
+            self._withdraw(task)
+
+    def events(self) -> Iterator[Event]:
+        while True:
+            yield from self._backlog.ended()
+            if self._stream is None and not self._begin_next():
+                if self._backlog.has_ended:
+                    continue
+                return
+            assert self._stream is not None
+            event = next(self._stream, None)
+            if event is None:
+                self._stream = None
+                continue
+            if isinstance(event, ENDS):
+                self._running.pop(event.task.key, None)
+            yield self._backlog.counted(event)
 
     def stop(self) -> None:
         self._control.stop.set()
 
     def checkpoint(self) -> None:
-        self._control.checkpoint.set()
+        self._control.checkpoints += 1
 
-    def close(self) -> None:
-        self._control.stop.set()
+    def _begin_next(self) -> bool:
+        """Begin the next task; False if there is none, or none that can still be run."""
+        agenda = self._backlog.agenda
+        if self._control.stop.is_set() or (agenda is not None and agenda.over()):
+            self._backlog.put_back(self._rest)
+            self._backlog.end_all(stopped=self._control.stop.is_set())
+            return False
+        if not self._rest:
+            unit = self._backlog.take(lambda wanted: ())
+            if unit is None:
+                self._backlog.end_all(stopped=False)
+                return False
+            self._rest.extend(unit.tasks)
+        assignments = self._backlog.next_tasks(self._rest)
+        self._running = {assignment.task.key: assignment for assignment in assignments}
+        over = self._watched(agenda) if agenda is not None else None
+        self._stream = stream(assignments, self._data, self._control, over=over)
+        return True
+
+    def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:
+        """Ask a running task to end; False if it does not run."""
+        if task.key not in self._running:
+            return False
+        self._backlog.is_asked_to_end(task)
+        self._control.asked[self._running[task.key].number] = what
+        return True
+
+    def _withdraw(self, task: Task) -> None:
+        """Cancel a task that has not begun."""
+        if not self._backlog.cancel(task) and task in self._rest:
+            self._backlog.cancel_next(task, self._rest)
 
     def _watched(self, agenda: Agenda) -> Callable[[], bool]:
         """Whether to give up the task; each call also updates the deadline of the task."""
@@ -79,16 +130,3 @@ class LocalExecutor:
             return agenda.over()
 
         return over
-
-
-def _next(queue: deque[Task], agenda: Agenda | None) -> Task | None:
-    """Remove the next task from the queue; None if there is no time for any task."""
-    if agenda is None:
-        return queue.popleft()
-    if agenda.over():
-        return None
-    for (task,) in agenda.order((task,) for task in queue):
-        if agenda.may_start(task):
-            queue.remove(task)
-            return task
-    return None

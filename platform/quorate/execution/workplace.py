@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from quorate.execution.base import Executor
-from quorate.execution.session import start_ray
+from quorate.execution.cluster import start_ray
 from quorate.execution.stream import this_hardware
 from quorate.plan.tasks import Resources
 from quorate.training.context import Hardware

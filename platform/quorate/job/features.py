@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from quorate.data.dataset import Dataset
-from quorate.data.extracted import Extracted, ExtractedImages
+from quorate.data.extracted import Extracted
 from quorate.data.features import Matrix
 from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.execution.events import Event, Failed, Featured, OutOfTime, Stopped
 from quorate.members.backbone import Backbone, Extractor, prepare
-from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Task, Unit
+from quorate.plan.tasks import DataAddition, FeatureTask, FitTask, Plan, Task, Unit
 from quorate.results.results import Results
 
 
@@ -37,6 +36,8 @@ class Extraction:
     found: dict[str, Matrix] = field(default_factory=dict)
     """Features by the key of the feature task."""
     lost: dict[Backbone, Failed | OutOfTime | Stopped] = field(default_factory=dict)
+    _joined: dict[tuple[str, Backbone], Extracted] = field(default_factory=dict)
+    """The vectors of all rows, by the part and the network."""
 
     @property
     def missing(self) -> list[FeatureTask]:
@@ -44,29 +45,30 @@ class Extraction:
         left = {task.key: task for task in self.needed if task.key not in self.found}
         return list(left.values())
 
-    def on(self, event: Event) -> None:
-        """Handle one event of the executor."""
-        if not isinstance(event.task, FeatureTask):
-            return
+    def on(self, event: Event) -> bool:
+        """Take note of an event of a feature task; True if other units can begin, or must end, because of it."""
+        assert isinstance(event.task, FeatureTask)
+        backbones = {task.backbone for task in self.needed if task.key == event.task.key}
         if isinstance(event, Featured):
             self.found[event.task.key] = event.matrix
-        elif isinstance(event, OutOfTime | Stopped) or (isinstance(event, Failed) and event.final):
-            for task in self.needed:
-                if task.key == event.task.key:
-                    self.lost.setdefault(task.backbone, event)
+            return not backbones <= self._incomplete()
+        if isinstance(event, OutOfTime | Stopped) or (isinstance(event, Failed) and event.final):
+            for backbone in backbones:
+                self.lost.setdefault(backbone, event)
+            return True
+        return False
 
-    def before(self) -> JobData:
-        """The data for feature tasks."""
-        return replace(self.plan.context, backbones=self.weights)
+    @property
+    def networks(self) -> DataAddition:
+        """What feature tasks read in addition to the images."""
+        return DataAddition(backbones=self.weights)
 
-    def after(self) -> JobData:
-        """The data for the other tasks: rows with their features."""
-        context = self.plan.context
-        test = None if context.test is None else self._with_features(context.test, "test")
-        return replace(context, train=self._with_features(context.train, "train"), test=test)
+    def vectors(self) -> DataAddition:
+        """What members read in addition to the images: the vectors of the networks that have all of them."""
+        return DataAddition(train=self._found("train"), test=self._found("test"))
 
-    def without(self, units: Sequence[Unit]) -> Iterator[Event]:
-        """The final events of the tasks that cannot begin because their features are lost."""
+    def without(self, units: Iterable[Unit]) -> Iterator[Event]:
+        """The ends of the tasks that cannot begin, as their features will not come."""
         for task in (task for unit in units for task in unit.tasks):
             backbone = _asks(task)
             event = self.lost.get(backbone) if backbone is not None else None
@@ -77,22 +79,34 @@ class Extraction:
             elif event is not None:
                 yield Stopped(task)
 
-    def can_begin(self, unit: Unit) -> bool:
-        """Whether all features that its tasks need are available."""
-        return not any(_asks(task) in self.lost for task in unit.tasks)
+    def split(self, units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
+        """The units that can begin, and those that wait for vectors; without those whose vectors will not come."""
+        incomplete = self._incomplete()
+        ready, waiting = [], []
+        for unit in units:
+            asked = {backbone for task in unit.tasks if (backbone := _asks(task)) is not None}
+            if not asked & incomplete:
+                ready.append(unit)
+            elif not asked & self.lost.keys():
+                waiting.append(unit)
+        return ready, waiting
 
-    def _with_features(self, data: Dataset, part: Literal["train", "test"]) -> Dataset:
-        if isinstance(data.x, Table):
-            return data
-        found = []
+    def _incomplete(self) -> set[Backbone]:
+        """The networks that lack vectors."""
+        return {task.backbone for task in self.needed if task.key not in self.found}
+
+    def _found(self, part: Literal["train", "test"]) -> tuple[Extracted, ...]:
+        data = self.plan.context.train if part == "train" else self.plan.context.test
+        if data is None or isinstance(data.x, Table):
+            return ()
         for backbone, weights in self.weights.items():
             pieces = [task.key for task in self.needed if task.backbone == backbone and task.part == part]
-            if pieces and all(key in self.found for key in pieces):
+            if (part, backbone) not in self._joined and pieces and all(key in self.found for key in pieces):
                 matrix = np.concatenate([self.found[key] for key in pieces])
                 numerics = backbone.numerics(data.x.shape)
                 identity = Extractor(backbone, data.x.shape, weights, numerics).identity
-                found.append(Extracted(backbone, identity, matrix, weights))
-        return replace(data, x=ExtractedImages(data.x, tuple(found))) if found else data
+                self._joined[part, backbone] = Extracted(backbone, identity, matrix, weights)
+        return tuple(joined for (name, _), joined in self._joined.items() if name == part)
 
 
 def find_features(plan: Plan, units: Sequence[Unit], results: Results) -> Extraction:

@@ -25,6 +25,7 @@ from quorate.job.final_files import finish
 from quorate.job.outcome import JobOutcome
 from quorate.job.planning import plan_job
 from quorate.job.production import production_models
+from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.job.training import JobProgress, Trainer
 from quorate.plan.identity import digest
@@ -89,18 +90,19 @@ def run_job(
         folder = RunFolder.create(options.runs, job)
         _say_plan(console, plan, work, folder)
         with recorded(folder), _tracked(job, plan, folder, console, closing) as tracker:
-            trainer = Trainer(job, place, results, tracker, folder, Screen(console, errors or console), stop)
             tracker.reused(work.fits.values())
-            with _lease(options.store, plan, console, stop):
-                trainer.take_finished(plan, work)
-                trainer.complete(
-                    plan, work, budget, partial(open_executor, place, job, plan, work, closing, opening, console.print)
-                )
-            leave_out_beginnings(plan, work)
-            there = turnout(plan, work, spec.quorum)
-            gathered = gather(plan, work.fits, work.tests, counting=there.folds)
-            ensemble = combine(job, plan, gathered, counted_members(job, plan, work, there, place.executor, budget))
-            production = production_models(trainer, plan, work, ensemble.weighted, console)
+            with JobSession(stop) as session:
+                screen = Screen(console, errors or console)
+                trainer = Trainer(job, place, results, tracker, folder, screen, stop, session)
+                with _lease(options.store, plan, console, stop):
+                    trainer.take_finished(plan, work)
+                    opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)
+                    trainer.complete(plan, work, budget, opened)
+                leave_out_beginnings(plan, work)
+                there = turnout(plan, work, spec.quorum)
+                gathered = gather(plan, work.fits, work.tests, counting=there.folds)
+                ensemble = combine(job, plan, gathered, counted_members(job, plan, work, there, place.executor, budget))
+                production = production_models(trainer, plan, work, ensemble.weighted, console)
             gathered = production.answers(plan, gathered)
             if ensemble.assembly.reason:
                 console.print(ensemble.assembly.reason, style="yellow", markup=False, highlight=False)

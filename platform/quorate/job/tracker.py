@@ -10,7 +10,7 @@ from typing import Any
 
 from quorate.data.signature import ImageSignature, Signature
 from quorate.ensemble.ablation import EnsembleChange
-from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
+from quorate.execution.events import Cancelled, Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
@@ -104,7 +104,7 @@ class Tracker:
         elif isinstance(event, OutOfTime):
             self._journal.tags(uid, {"quorate.status": "out of time"})
             self._end_fold(event.task, "KILLED", _now())
-        elif isinstance(event, Stopped):
+        elif isinstance(event, Stopped | Cancelled):
             self._end_fold(event.task, "KILLED", _now())
 
     def reused(self, fits: Iterable[Fit]) -> None:

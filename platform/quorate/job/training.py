@@ -26,10 +26,11 @@ from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.features import BackboneError, Extraction, find_features
 from quorate.job.planning import without_backbone
+from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.members.base import Proba
 from quorate.plan.identity import predict_key
-from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, PredictTask, Resources, Task, Unit
+from quorate.plan.tasks import FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Fit, Results
 from quorate.runs.folder import RunFolder
@@ -84,6 +85,19 @@ class Trainer:
     folder: RunFolder
     screen: Screen
     stop: StopRequest
+    session: JobSession
+
+    def policy(self, agenda: Agenda | None) -> Policy:
+        """How the session of this job treats its tasks."""
+        spec, results, fits = self.job.spec.execution, self.results, self.session.fits
+        return Policy(
+            retries=spec.retries,
+            lost_workers=spec.lost_workers,
+            checkpoint_seconds=spec.checkpoint_seconds,
+            workers=spec.workers,
+            sources=Sources(results.checkpoint, lambda task: results.files(fits[task.key])),
+            agenda=agenda,
+        )
 
     def take_finished(self, plan: Plan, work: JobProgress) -> None:
         """Take over the fit tasks that another process has finished in the meantime."""
@@ -104,12 +118,10 @@ class Trainer:
         """
         if units := units_left(plan, work, self.results):
             executor = (open_executor or self.place.executor)()
-            self.stop.attach(executor)
             try:
                 train(units, plan, work, executor, self, budget)
             except BackboneError as error:
                 raise without_backbone(self.job, plan, error) from None
-        self.stop.attach(None)
         self.stop.check()
 
 
@@ -141,27 +153,23 @@ def train(
     results, spec = trainer.results, trainer.job.spec.execution
     extraction = find_features(plan, units, results)
     every = [*(Unit((task,)) for task in extraction.missing), *units]
-    policy = Policy(spec.retries, spec.lost_workers, spec.checkpoint_seconds, spec.workers)
-    sources = Sources(results.checkpoint, lambda task: results.files(work.fits[task.key]))
     shares = WorkerShares(every, executor, spec.workers)
     for fit in work.fits.values():
         if not fit.task.view:
             work.estimates.reused(fit.task, fit.seconds)
     agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
+    trainer.session.fits |= work.fits
+    trainer.session.open(executor, plan.context, trainer.policy(agenda))
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     begun: set[str] = set()
     so_far: dict[str, Fitted] = {}
     heard = AttemptHistory()
 
-    def run(chosen: Sequence[Unit], context: JobData) -> Iterator[Event]:
-        return executor.run(chosen, context=context, sources=sources, policy=policy, agenda=agenda)
-
     with watch.shown():
-        for given in _in_turn(extraction, units, run):
+        for given in _in_turn(extraction, units, trainer.session):
             # a network that is out of time counts with its last interim result
             event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
             trainer.folder.log(event)
-            extraction.on(event)
             if isinstance(event, Checkpointed):
                 results.keep_checkpoint(event)
                 continue
@@ -204,17 +212,20 @@ def train(
     work.features_left = extraction.missing
 
 
-def _in_turn(
-    extraction: Extraction, units: Sequence[Unit], run: Callable[[Sequence[Unit], JobData], Iterator[Event]]
-) -> Iterator[Event]:
-    """The events of the missing features, then those of `units`. The caller must handle an event before it requests the
-    next one."""
-    if missing := extraction.missing:
-        yield from run([Unit((task,)) for task in missing], extraction.before())
-    yield from extraction.without(units)
-    ready = [unit for unit in units if extraction.can_begin(unit)]
-    if ready:
-        yield from run(ready, extraction.after())
+def _in_turn(extraction: Extraction, units: Sequence[Unit], session: JobSession) -> Iterator[Event]:
+    """The events of all units. Units that learn from features are submitted once these are there."""
+    ready, waiting = extraction.split(units)
+    session.place(extraction.networks)
+    session.place(extraction.vectors())
+    session.submit(Unit((task,)) for task in extraction.missing)
+    session.submit(ready)
+    for event in session.events():
+        yield event
+        if isinstance(event.task, FeatureTask) and extraction.on(event):
+            yield from extraction.without(waiting)
+            session.place(extraction.vectors())
+            ready, waiting = extraction.split(waiting)
+            session.submit(ready)
 
 
 class AttemptHistory:

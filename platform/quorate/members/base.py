@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -42,6 +43,8 @@ class Member(Protocol):
     resamples: ClassVar[bool] = True
     """Whether training rows may occur more than once; false for an inner cross-validation, which would train and
     validate on the same row."""
+    packs: ClassVar[bool] = False
+    """Whether `fit_many` trains several members of this kind in one model."""
     history: list[dict[str, float]]
     finished: bool = True
     """False if the task context stopped the training early."""
@@ -61,6 +64,16 @@ class Member(Protocol):
 
     def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         """Learn from `train`; `valid` may be used to decide when to stop."""
+
+    @classmethod
+    def fit_many(cls, fits: Sequence[PackedFit]) -> Iterator[tuple[int, Exception | None]]:
+        """Fit several members in one model; yield the position of each when it has ended, and its error if it failed.
+
+        Each member reports to its own context and can be told to stop on its own; the others go on. It is as it would
+        be after `fit`. An exception of this function fails all members that have not ended.
+        """
+        problem = f"{cls.__name__} does not train several members in one model"
+        raise NotImplementedError(problem)
 
     def predict_proba(self, x: Inputs) -> Proba:
         """Return float32 (N, K), in the order of the class names, including classes that are missing from the fold."""
@@ -86,8 +99,18 @@ class Member(Protocol):
         return None
 
 
-OPTIONAL = ("weighs", "resamples", "finished", "pretraining_cost", "views", "view")
+OPTIONAL = ("weighs", "resamples", "packs", "finished", "fit_many", "pretraining_cost", "views", "view")
 """Names of the optional methods and attributes of `Member`."""
+
+
+@dataclass(frozen=True)
+class PackedFit:
+    """One of several fits in one model: an unfitted member, its rows, and its context."""
+
+    member: Member
+    train: Dataset
+    valid: Dataset
+    context: TaskContext
 
 
 def write_header(folder: Path, *, params: MemberParams, **rest: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Images
+from quorate.data.extracted import Extracted, ExtractedImages
 from quorate.data.folds import Folds, UnlearnableClass, learnable_rows, unlearnable_classes
+from quorate.data.table import Table
 from quorate.members.backbone import Backbone
 from quorate.spec import MemberParams
 from quorate.training.context import Numerics
@@ -118,9 +121,10 @@ Task = FitTask | PredictTask | FeatureTask
 
 @dataclass(frozen=True)
 class Unit:
-    """One or more tasks that run one after another on the same worker."""
+    """One or more tasks that share a worker: they run one after another, or fits of one kind are trained together."""
 
     tasks: tuple[Task, ...]
+    mode: Literal["sequence", "together"] = "sequence"
 
     @property
     def cost(self) -> float:
@@ -166,6 +170,38 @@ class JobData:
     def unlabelled_digest(self) -> str | None:
         """SHA-256 of the unlabelled images."""
         return self.unlabelled.digest() if self.unlabelled is not None else None
+
+
+@dataclass(frozen=True)
+class DataAddition:
+    """What the data of a job get after they were placed on the workers."""
+
+    folds: Folds | None = None
+    """Other folds instead of those so far; None leaves them."""
+    backbones: Mapping[Backbone, bytes] = field(default_factory=dict)
+    """The weights of frozen networks."""
+    train: tuple[Extracted, ...] = ()
+    """Feature vectors of the training rows."""
+    test: tuple[Extracted, ...] = ()
+    """Feature vectors of the test rows."""
+
+    def added_to(self, data: JobData) -> JobData:
+        """The data with this addition; their rows are not copied."""
+        return replace(
+            data,
+            folds=self.folds if self.folds is not None else data.folds,
+            backbones={**data.backbones, **self.backbones},
+            train=_with_features(data.train, self.train),
+            test=_with_features(data.test, self.test) if data.test is not None else None,
+        )
+
+
+def _with_features(rows: Dataset, found: tuple[Extracted, ...]) -> Dataset:
+    if not found:
+        return rows
+    assert not isinstance(rows.x, Table), "frozen networks need images"
+    before = rows.x if isinstance(rows.x, ExtractedImages) else ExtractedImages(rows.x, ())
+    return replace(rows, x=replace(before, found=before.found + found))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,18 @@ from rich.text import Text
 
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates, epochs_of, makespan
-from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Predicted, Reported, Started, Stopped
+from quorate.execution.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Featured,
+    Fitted,
+    OutOfTime,
+    Predicted,
+    Reported,
+    Started,
+    Stopped,
+)
 from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Task, Unit
 from quorate.quantities import format_seconds
 
@@ -96,7 +107,7 @@ class Watch:
         elif isinstance(event, Featured):
             self._end(task)
             self._say(f"{_name(task)} in {event.seconds:.1f} s")
-        elif isinstance(event, Predicted | Stopped):
+        elif isinstance(event, Predicted | Stopped | Cancelled):
             self._end(task, count=isinstance(event, Predicted))
         elif isinstance(event, Failed):
             self._on_failure(task, event)

@@ -1,0 +1,289 @@
+"""The workers of a session on Ray: actors that are created, used again, and given up for others."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from quorate.execution.assignment import Assignment, Control
+from quorate.execution.events import Event, Fitted
+from quorate.execution.queue import needs
+from quorate.execution.stream import stream
+from quorate.plan.tasks import DataAddition, JobData, Resources, Task
+
+_REFRESH_SECONDS = 1.0
+_IDLE_SECONDS = 5.0
+"""Seconds after which an idle actor gives its resources back (an assumption: a new one takes about 2 s to start)."""
+_PENDING_SECONDS = 1.0
+"""Idle actors are given up at once while a new one has been waiting this long for a node: they may be in its way."""
+_ROUNDING = 1e-6
+"""Ray counts resources in units of 1e-4; sums of fractions are rounded."""
+
+
+@ray.remote(concurrency_groups={"control": 1})
+class Worker:
+    """Runs tasks one after another; the methods of the group `control` work while a task runs."""
+
+    def __init__(self, data: JobData) -> None:
+        self._data = data
+        self._control = Control()
+
+    def place(self, addition: DataAddition) -> None:
+        self._data = addition.added_to(self._data)
+
+    def work(self, assignments: list[Assignment]) -> Iterator[Event]:
+        log = ""
+        with contextlib.suppress(OSError):
+            log = str(Path("/proc/self/fd/2").readlink())
+        logged = [replace(assignment, log=log) for assignment in assignments]
+        yield from stream(logged, self._data, self._control)
+
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    def stop(self) -> None:
+        self._control.stop.set()
+
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    def checkpoint(self) -> None:
+        self._control.checkpoints += 1
+
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    def ask(self, number: int, what: Literal["finish", "cancel"]) -> None:
+        self._control.asked[number] = what
+
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    def end_in(self, seconds: float) -> None:
+        self._control.end_in(seconds)
+
+
+@dataclass(eq=False)
+class Actor:
+    """An actor, the unit that it runs, and the stream of its events."""
+
+    handle: Any
+    resources: Resources
+    placed: int = 0
+    """The number of data additions that it has been sent."""
+    fresh: bool = True
+    """Whether it has not reported anything yet."""
+    since: float = field(default_factory=time.monotonic)
+    """When it was created, or when it became idle."""
+    rest: deque[Task] = field(default_factory=deque)
+    """The tasks of its unit that come after the running one."""
+    stream: Any = None
+    running: dict[str, Assignment] = field(default_factory=dict)
+    """The running tasks by their keys, until their last events: one, or those of a pack."""
+    log: str = ""
+    due: float | None = None
+    """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
+
+    def begin(self, assignments: list[Assignment]) -> None:
+        self.running = {assignment.task.key: assignment for assignment in assignments}
+        self.log, self.due = "", None
+        self.stream = self.handle.work.options(num_returns="streaming").remote(assignments)
+
+    def next_event(self) -> Event | None:
+        """The next event; None at the end of the task. Raises `RayError` if the worker has died."""
+        try:
+            event: Event = _owned(ray.get(next(self.stream)))
+        except StopIteration:
+            self.stream = None
+            return None
+        return event
+
+
+class ActorPool:
+    """The actors of a session.
+
+    An idle actor is used again for a unit with the same resources. It is given up when a waiting unit lacks what it
+    holds, and after `_IDLE_SECONDS`. The data of the job are placed once, and additions are sent to each actor.
+    """
+
+    def __init__(self, data: JobData, nodes: Nodes) -> None:
+        self._data, self._nodes = ray.put(data), nodes
+        self._additions: list[Any] = []
+        self._busy: dict[Any, Actor] = {}
+        """By the stream of the events."""
+        self._idle: dict[Resources, list[Actor]] = {}
+        self._held: Counter[str] = Counter()
+        self._looked = time.monotonic()
+
+    @property
+    def busy(self) -> Iterable[Actor]:
+        return self._busy.values()
+
+    def __len__(self) -> int:
+        """The number of busy actors."""
+        return len(self._busy)
+
+    def place(self, addition: DataAddition) -> None:
+        """Send an addition to the data to each actor before its next task."""
+        self._additions.append(ray.put(addition))
+
+    def take(self, resources: Resources, most: int | None) -> Actor:
+        """An idle actor with these resources, or a new one, of at most `most`; `lacking` must have returned nothing."""
+        if idle := self._idle.get(resources):
+            actor = idle.pop()
+        else:
+            idlers = self._idlers()
+            while most is not None and idlers and len(self._busy) + len(idlers) >= most:
+                self.retire(idlers.pop(0))
+            actor = Actor(_create(resources, self._data), resources)
+            self._held.update(needs(resources))
+        for addition in self._additions[actor.placed :]:
+            actor.handle.place.remote(addition)
+        actor.placed = len(self._additions)
+        return actor
+
+    def begin(self, actor: Actor, assignments: list[Assignment]) -> None:
+        actor.begin(assignments)
+        self._busy[actor.stream] = actor
+
+    def ready(self) -> list[Actor]:
+        """The actors that have an event, or have died; waits a moment for the first."""
+        streams = list(self._busy)
+        found, _ = ray.wait(streams, num_returns=len(streams), timeout=0)
+        if not found:
+            found, _ = ray.wait(streams, num_returns=1, timeout=0.2)
+        return [self._busy[one] for one in found]
+
+    def any_ready(self) -> bool:
+        """Whether an actor has an event now."""
+        return bool(self._busy and ray.wait(list(self._busy), num_returns=1, timeout=0)[0])
+
+    def next_event(self, actor: Actor) -> Event | None:
+        """The next event of a busy actor; None at the end of its task. Raises `RayError` if it has died."""
+        stream = actor.stream
+        event = actor.next_event()
+        if event is None:
+            del self._busy[stream]
+        else:
+            actor.fresh = False
+        return event
+
+    def rest(self, actor: Actor) -> None:
+        """Let an actor without a task wait for another unit."""
+        actor.since = time.monotonic()
+        self._idle.setdefault(actor.resources, []).append(actor)
+
+    def retire(self, actor: Actor) -> None:
+        """End an actor and give its resources back."""
+        with contextlib.suppress(RayError):
+            ray.kill(actor.handle, no_restart=True)
+        if actor.stream is not None:
+            del self._busy[actor.stream]
+        actor.stream, actor.running = None, {}
+        idle = self._idle.get(actor.resources, [])
+        if actor in idle:
+            idle.remove(actor)
+        self._held.subtract(needs(actor.resources))
+
+    def retire_all(self) -> None:
+        for actor in [*self._busy.values(), *self._idlers()]:
+            self.retire(actor)
+
+    def retire_unused(self) -> None:
+        """Give up actors that have been idle for long, or that may be in the way of a new one."""
+        now = time.monotonic()
+        if now - self._looked < _REFRESH_SECONDS:
+            return
+        self._looked = now
+        pending = any(actor.fresh and now - actor.since > _PENDING_SECONDS for actor in self.busy)
+        for actor in self._idlers():
+            if pending or now - actor.since > _IDLE_SECONDS:
+                self.retire(actor)
+
+    def lacking(self, wanted: Resources) -> set[str]:
+        """The resources that a unit would have to wait for; idle actors of other kinds make room for it if they can."""
+        if self._idle.get(wanted):
+            return set()
+        if missing := self._missing(wanted, self._held):
+            idlers = self._idlers()
+            busy = Counter(self._held)
+            for actor in idlers:
+                busy.subtract(needs(actor.resources))
+            if not (missing := self._missing(wanted, busy)):
+                while self._missing(wanted, self._held):
+                    self.retire(idlers.pop(0))
+        return missing
+
+    def _idlers(self) -> list[Actor]:
+        """The idle actors, the one that has been idle the longest first."""
+        return sorted((actor for actors in self._idle.values() for actor in actors), key=lambda actor: actor.since)
+
+    def _missing(self, wanted: Resources, held: Counter[str]) -> set[str]:
+        """The resources that exceed the total of the cluster minus what is held."""
+        total, needed = self._nodes.total, needs(wanted).items()
+        return {name for name, amount in needed if total[name] - held[name] < amount - _ROUNDING}
+
+
+class Nodes:
+    """What the living nodes of the cluster have, read at most once a second."""
+
+    def __init__(self) -> None:
+        self._nodes: list[dict[str, float]] = []
+        self._total: Counter[str] = Counter()
+        self._read_at = -_REFRESH_SECONDS
+
+    def slots(self, resources: Resources) -> int:
+        """The number of units with these resources that fit on the nodes."""
+        return sum(_fits(node, resources) for node in self._read())
+
+    @property
+    def total(self) -> Counter[str]:
+        """The resources of all nodes together."""
+        self._read()
+        return self._total
+
+    def look_again(self) -> None:
+        """Read the nodes anew next time: one may be gone."""
+        self._read_at = -_REFRESH_SECONDS
+
+    def _read(self) -> list[dict[str, float]]:
+        if time.monotonic() - self._read_at > _REFRESH_SECONDS:
+            self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._total = Counter()
+            for node in self._nodes:
+                self._total.update(node)
+            self._read_at = time.monotonic()
+        return self._nodes
+
+
+def _owned(event: Event) -> Event:
+    """The event with copies of its arrays; the arrays from Ray are views that keep the whole result in its store."""
+    own: dict[str, Any] = {}
+    for name in (part.name for part in fields(event)):
+        value = getattr(event, name)
+        if isinstance(value, np.ndarray):
+            own[name] = value.copy()
+        elif isinstance(value, Fitted):
+            own[name] = _owned(value)
+        elif name == "others":
+            own[name] = tuple(map(_owned, value))
+    changed: Any = replace
+    owned: Event = changed(event, **own)
+    return owned
+
+
+def _create(resources: Resources, data: Any) -> Any:
+    options: dict[str, Any] = {
+        "num_cpus": resources.cpus,
+        "num_gpus": resources.gpus,
+        "max_restarts": 0,
+    }
+    if resources.memory:
+        options["memory"] = resources.memory
+    actor_class: Any = Worker
+    return actor_class.options(**options).remote(data)
+
+
+def _fits(node: dict[str, float], resources: Resources) -> int:
+    return int(min((node.get(name, 0.0) // amount for name, amount in needs(resources).items()), default=0))

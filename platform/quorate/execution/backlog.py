@@ -1,0 +1,177 @@
+"""The tasks of a session that have not ended: those that wait, and the attempts at those that failed."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from quorate.execution.assignment import Assignment, assign
+from quorate.execution.base import Policy
+from quorate.execution.events import ENDS, Cancelled, Event, Failed, OutOfTime, Stopped
+from quorate.execution.queue import Lacking, queue_for
+from quorate.plan.tasks import Resources, Task, Unit
+
+
+@dataclass
+class Attempts:
+    """Counts the attempts of each task and decides whether there is another one."""
+
+    policy: Policy
+    failed: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def number(self, task: Task) -> int:
+        """The number of the current attempt, counted from 1."""
+        return 1 + self.failed.get(task.key, 0) + self.lost.get(task.key, 0)
+
+    def after(self, event: Failed) -> Failed:
+        """Count a failed attempt; the returned event says whether it was the last one."""
+        counts, most = (
+            (self.lost, self.policy.lost_workers) if event.status == "lost" else (self.failed, self.policy.retries)
+        )
+        number = self.number(event.task)
+        counts[event.task.key] = counts.get(event.task.key, 0) + 1
+        final = event.certain or counts[event.task.key] > most
+        return replace(event, attempt=number, final=final)
+
+
+class Backlog:
+    """The part of a session that is the same for every executor.
+
+    Tasks that end without a worker leave their event here; the session yields it (`ended`).
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.agenda = policy, policy.agenda
+        self._queue = queue_for(policy.agenda)
+        self._attempts = Attempts(policy)
+        self._ended: deque[Event] = deque()
+        self._asked: set[str] = set()
+        """The keys of running tasks that were asked to end: they are not repeated."""
+        self._together: set[str] = set()
+        """The keys of tasks that are trained in one model with others."""
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        """The number of waiting units."""
+        return len(self._queue)
+
+    def submit(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            self._queue.add(unit)
+            if unit.mode == "together":
+                self._together |= {task.key for task in unit.tasks}
+
+    def take(self, lacking: Lacking) -> Unit | None:
+        """The next unit for which there is room; None if there is none."""
+        return self._queue.take(lacking)
+
+    def ended(self) -> Iterator[Event]:
+        """Take the events of tasks that ended without a worker."""
+        while self._ended:
+            yield self._ended.popleft()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there are events to take."""
+        return bool(self._ended)
+
+    def cancel(self, task: Task) -> bool:
+        """Cancel a waiting task; False if it is not waiting."""
+        if removed := self._queue.remove(task):
+            self._ended.append(Cancelled(task))
+        return removed
+
+    def cancel_next(self, task: Task, rest: deque[Task]) -> None:
+        """Cancel a task that waits behind another one of its unit."""
+        rest.remove(task)
+        self._ended.append(Cancelled(task))
+
+    def is_asked_to_end(self, task: Task) -> None:
+        """Do not repeat this running task if it fails."""
+        self._asked.add(task.key)
+
+    def next_tasks(self, tasks: deque[Task]) -> list[Assignment]:
+        """Remove the tasks of a unit that a worker runs next: the first, or all that are trained together."""
+        number = len(tasks) if tasks[0].key in self._together else 1
+        chosen = [tasks.popleft() for _ in range(number)]
+        share = self._queue.share_for_tests(tasks)
+        return [
+            assign(
+                task,
+                next(self._numbers),
+                attempt=self._attempts.number(task),
+                policy=self.policy,
+                together=number > 1 or task.key in self._together,
+                seconds_left=self.agenda.seconds_left() if self.agenda is not None else None,
+                for_tests=share,
+            )
+            for task in chosen
+        ]
+
+    def counted(self, event: Event) -> Event:
+        """Take note of an event. A failed task waits again unless that was its last attempt; the event says so."""
+        if isinstance(event, Failed):
+            event = self._attempts.after(event)
+            if not event.final:
+                self.put_back(deque([event.task]))
+                return event
+        if isinstance(event, ENDS):
+            self._asked.discard(event.task.key)
+            self._together.discard(event.task.key)
+        return event
+
+    def lost(self, failures: Iterable[Failed]) -> list[Failed]:
+        """Count the tasks of a lost worker as failed; those that are repeated wait again, together if they were."""
+        counted = [self._attempts.after(event) for event in failures]
+        self.put_back(deque(event.task for event in counted if not event.final))
+        for event in counted:
+            if event.final:
+                self._asked.discard(event.task.key)
+                self._together.discard(event.task.key)
+        return counted
+
+    def put_back(self, tasks: deque[Task]) -> None:
+        """Let tasks wait again whose worker has not ended them; those that were asked to end do not.
+
+        Tasks that are trained together stay one unit. Others wait on their own: a task that ends its worker again does
+        not delay the others of its unit.
+        """
+        together: list[Task] = []
+        while tasks:
+            task = tasks.popleft()
+            if task.key in self._asked:
+                self._asked.remove(task.key)
+                self._together.discard(task.key)
+                self._ended.append(Cancelled(task))
+            elif task.key in self._together:
+                together.append(task)
+            else:
+                self._queue.add(Unit((task,)))
+        if together:
+            self._queue.add(Unit(tuple(together), "together"))
+
+    def end_all(self, *, stopped: bool) -> None:
+        """End all waiting tasks, as `Stopped` or as `OutOfTime`."""
+        for task in (task for unit in self._queue.drain() for task in unit.tasks):
+            if stopped:
+                self._ended.append(Stopped(task))
+            else:
+                assert self.agenda is not None, "without a budget, all tasks can start at some time"
+                self._ended.append(OutOfTime(task, False, self.agenda.why_not(task)))
+
+    @property
+    def is_too_late(self) -> bool:
+        """Whether no waiting unit would end in time."""
+        return self.agenda is not None and not self._queue.can_start_any
+
+    def resources(self) -> list[Resources]:
+        """The different resources of the waiting units."""
+        return self._queue.resources()
+
+    def refuse(self, resources: Resources, message: str) -> None:
+        """Fail all waiting tasks with these resources."""
+        for unit in self._queue.drain(resources):
+            self._ended.extend(Failed(task, self._attempts.number(task), "failed", message) for task in unit.tasks)

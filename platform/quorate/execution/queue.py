@@ -1,0 +1,243 @@
+"""The waiting units of a session, in the order in which they start."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+
+from quorate.execution.budget import Agenda, round_of
+from quorate.plan.tasks import FeatureTask, Resources, Task, Unit
+
+_SORTING_SHARE = 0.04
+"""Largest part of the time that sorting the queue again may take (an assumption)."""
+
+Key = tuple[float, float]
+"""Units start in ascending order of their keys; units with equal keys start in the order in which they were added."""
+
+Lacking = Callable[[Resources], Collection[str]]
+"""Returns the names of the resources (of `needs`) that a unit would have to wait for; empty if it can start now."""
+
+
+def needs(resources: Resources) -> dict[str, float]:
+    """The amounts of a unit's resources by the names that Ray gives them; without those that it does not need."""
+    amounts = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory)}
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+@dataclass
+class _Entry:
+    """A unit in a heap. A removed unit stays in its heap, without tasks, until it comes to the top."""
+
+    unit: Unit
+    number: int
+    alive: bool = True
+    work: float = 0.0
+    """Estimated seconds of all workers together; only kept under a budget."""
+
+
+_Heap = list[tuple[Key, int, _Entry]]
+
+
+class UnitQueue(ABC):
+    """Waiting units in a fixed order. Adding one and taking one cost O(log n + number of different resources)."""
+
+    def __init__(self) -> None:
+        self._heaps: dict[Resources, _Heap] = {}
+        self._entries: dict[str, _Entry] = {}
+        """By the key of a waiting task."""
+        self._counts: Counter[Resources] = Counter()
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        """The number of waiting units."""
+        return self._counts.total()
+
+    @property
+    def can_start_any(self) -> bool:
+        """Whether a unit could start now if it had the resources."""
+        return any(self._first(heap) is not None for heap in self._heaps.values())
+
+    def add(self, unit: Unit) -> None:
+        entry = _Entry(unit, next(self._numbers))
+        for task in unit.tasks:
+            assert task.key not in self._entries, f"{task} is already waiting"
+            self._entries[task.key] = entry
+        self._counts[unit.resources] += 1
+        self._push(entry)
+
+    def take(self, lacking: Lacking) -> Unit | None:
+        """Remove the first unit for which there is room; None if there is none.
+
+        What an earlier unit lacks is reserved for it: a later unit that needs any of it is not taken.
+        """
+        firsts = [(first, heap) for heap in self._heaps.values() if (first := self._first(heap)) is not None]
+        reserved: set[str] = set()
+        for (_, _, entry), heap in sorted(firsts, key=lambda pair: pair[0][:2]):
+            resources = entry.unit.resources
+            if not reserved.isdisjoint(needs(resources)):
+                continue
+            if missing := lacking(resources):
+                reserved |= set(missing)
+                continue
+            heapq.heappop(heap)
+            self._forget(entry)
+            return entry.unit
+        return None
+
+    def remove(self, task: Task) -> bool:
+        """Remove a task from its unit; False if it is not waiting."""
+        entry = self._entries.pop(task.key, None)
+        if entry is None:
+            return False
+        rest = tuple(other for other in entry.unit.tasks if other.key != task.key)
+        if rest:
+            entry.unit = replace(entry.unit, tasks=rest)
+        else:
+            self._forget(entry)
+        return True
+
+    def drain(self, resources: Resources | None = None) -> Iterator[Unit]:
+        """Remove all units in their order, or those with these resources."""
+        chosen = self.resources() if resources is None else [resources]
+        entries = heapq.merge(*(sorted(self._heaps[one]) for one in chosen))
+        for _, _, entry in entries:
+            if entry.alive:
+                self._forget(entry)
+                yield entry.unit
+
+    def resources(self) -> list[Resources]:
+        """The different resources of the waiting units."""
+        return [resources for resources, count in self._counts.items() if count]
+
+    def share_for_tests(self, rest: Collection[Task]) -> float:
+        """The part of the remaining time that a fit may use for test rows; `rest` are the next tasks of its unit."""
+        return 1.0
+
+    @abstractmethod
+    def _key(self, unit: Unit) -> Key: ...
+
+    def _push(self, entry: _Entry) -> None:
+        heap = self._heaps.setdefault(entry.unit.resources, [])
+        heapq.heappush(heap, (self._key(entry.unit), entry.number, entry))
+
+    def _first(self, heap: _Heap) -> tuple[Key, int, _Entry] | None:
+        """The first unit of a heap that is still waiting."""
+        while heap and not heap[0][2].alive:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+    def _forget(self, entry: _Entry) -> None:
+        entry.alive = False
+        self._counts[entry.unit.resources] -= 1
+        for task in entry.unit.tasks:
+            self._entries.pop(task.key, None)
+
+
+class LongestFirst(UnitQueue):
+    """Starts the longest unit first, so that no long unit runs alone at the end.
+
+    Features come before all other tasks, because other tasks wait for them.
+    """
+
+    def _key(self, unit: Unit) -> Key:
+        return (0.0 if isinstance(unit.tasks[0], FeatureTask) else 1.0, -unit.cost)
+
+
+class InRounds(UnitQueue):
+    """The order under a budget.
+
+    Rounds run one after another, so that each member has its first fold before any member has its second. A round that
+    fits into the remaining time starts with its longest unit, so that no long unit runs alone at the end. A round that
+    does not fit starts with its cheapest unit, so that as many units as possible finish. Units that would not end in
+    time wait: a new estimate can let them start.
+
+    The estimates change with every event. The units are sorted again when that takes at most `_SORTING_SHARE` of the
+    time since it was done last; a unit that is added in between is placed by the newest estimates.
+    """
+
+    def __init__(self, agenda: Agenda, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._agenda, self._clock = agenda, clock
+        self._late: list[_Entry] = []
+        """Units that would not have ended in time when they were looked at."""
+        self._longest_first: dict[int, bool] = {}
+        """By the round: whether it starts with its longest unit."""
+        self._work = 0.0
+        self._sort_at = -1.0
+
+    @property
+    def can_start_any(self) -> bool:
+        self._sort()
+        return super().can_start_any
+
+    def take(self, lacking: Lacking) -> Unit | None:
+        self._sort()
+        return super().take(lacking)
+
+    def drain(self, resources: Resources | None = None) -> Iterator[Unit]:
+        self._sort()
+        for entry in self._late:
+            heap = self._heaps[entry.unit.resources]
+            heapq.heappush(heap, (self._key(entry.unit), entry.number, entry))
+        self._late.clear()
+        return super().drain(resources)
+
+    def share_for_tests(self, rest: Collection[Task]) -> float:
+        return self._agenda.for_tests(self._work + sum(map(self._agenda.work, rest)))
+
+    def _key(self, unit: Unit) -> Key:
+        number, seconds = round_of(unit.tasks[0]), self._agenda.seconds(unit.tasks)
+        return (float(number), -seconds if self._longest_first.get(number, True) else seconds)
+
+    def _push(self, entry: _Entry) -> None:
+        entry.work = sum(map(self._agenda.work, entry.unit.tasks))
+        self._work += entry.work
+        super()._push(entry)
+
+    def _forget(self, entry: _Entry) -> None:
+        self._work -= entry.work
+        super()._forget(entry)
+
+    def _first(self, heap: _Heap) -> tuple[Key, int, _Entry] | None:
+        while (first := super()._first(heap)) is not None and not self._agenda.may_start(first[2].unit.tasks[0]):
+            heapq.heappop(heap)
+            self._late.append(first[2])
+        return first
+
+    def _sort(self) -> None:
+        """Sort the units by the newest estimates, if it is time for that."""
+        begun = self._clock()
+        if begun < self._sort_at:
+            return
+        entries = [row[2] for heap in self._heaps.values() for row in heap if row[2].alive]
+        entries += [entry for entry in self._late if entry.alive]
+        rounds: dict[int, float] = defaultdict(float)
+        self._work = 0.0
+        for entry in entries:
+            entry.work = sum(map(self._agenda.work, entry.unit.tasks))
+            rounds[round_of(entry.unit.tasks[0])] += entry.work
+            self._work += entry.work
+        room = self._agenda.room()
+        self._longest_first.clear()
+        for number in sorted(rounds):
+            self._longest_first[number] = rounds[number] <= room
+            room -= rounds[number]
+        self._heaps = {}
+        self._late = []
+        for entry in entries:
+            row = (self._key(entry.unit), entry.number, entry)
+            self._heaps.setdefault(entry.unit.resources, []).append(row)
+        for heap in self._heaps.values():
+            heapq.heapify(heap)
+        now = self._clock()
+        self._sort_at = now + (now - begun) / _SORTING_SHARE
+
+
+def queue_for(agenda: Agenda | None) -> UnitQueue:
+    """The queue of a session: in rounds under a budget, else the longest unit first."""
+    return LongestFirst() if agenda is None else InRounds(agenda)
