@@ -327,7 +327,7 @@ def test_errors_of_the_student_name_the_option(
 
 
 def test_an_architecture_that_does_not_take_the_rows_is_refused(customers: Here, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="arch small_cnn does not take"):
+    with pytest.raises(UserError, match="arch small_cnn does not accept"):
         taught(run_of(customers), tmp_path / "student", arch="small_cnn")
 
 
@@ -378,7 +378,8 @@ def test_data_that_have_changed_are_refused(copied: RunFolder) -> None:
         reopen(copied)
 
     assert str(raised.value).startswith(
-        "the data have changed since the run copied (it was trained on 240 rows, now there are 200, or others)"
+        "the data have changed since the run copied (it was trained on 240 rows; now there are 200 "
+        "rows, or different ones)"
     )
 
 

@@ -168,7 +168,7 @@ def test_a_class_with_a_single_group_is_missing_from_the_training_rows_of_that_f
     folds = make_folds(y, ValidationSpec(scheme="kfold", folds=3), seed=1, groups=groups)
 
     (without,) = (i for i, fold in enumerate(folds.folds, 1) if 2 not in y[fold.train])
-    assert folds.reason.endswith(f"; fold {without} trains without 1 of the 3 classes")
+    assert folds.reason.endswith(f"; the training rows of fold {without} lack 1 of the 3 classes")
 
 
 # Time

@@ -154,7 +154,7 @@ def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "C": 10, "calibration": "temperature"}
         yield MemberCandidate(
-            "svm", f"strong on fewer than {SVM_ROWS:,} rows; its cost grows with their square", (form,)
+            "svm", f"strong on fewer than {SVM_ROWS:,} rows; its cost is quadratic in the number of rows", (form,)
         )
     if rows < KNN_ROWS:
         yield MemberCandidate("knn", "the nearest training images vote", ({"kind": "knn"},))

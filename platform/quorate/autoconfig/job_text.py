@@ -33,7 +33,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 CommentedEntry(
                     "combiner",
                     "calibrated_greedy",
-                    why="one temperature per member, greedy selection of members, one temperature for the ensemble",
+                    why="one temperature per member, greedy selection, one for the ensemble",
                 )
             ]
         ),

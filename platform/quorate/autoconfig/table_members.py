@@ -90,7 +90,7 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
             2,
             MemberCandidate(
                 "svm",
-                f"smooth decision boundaries; only for fewer than {SVM_ROWS:,} rows: its cost grows with their square",
+                f"smooth decision boundaries; for fewer than {SVM_ROWS:,} rows: its cost is quadratic in their number",
                 (form,),
             ),
         )
