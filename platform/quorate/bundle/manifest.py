@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -147,8 +148,20 @@ class BundleCombination(_Part):
         return cls.model_validate(combination.to_json())
 
     def combination(self) -> Combination:
-        """Return the combination; raises `ValueError`, or another error, if its kinds reject the values."""
-        return Combination.from_json(self.model_dump(exclude_unset=True))
+        """Return the combination; raises `BundleError` if its values do not fit together, or a calibration is
+        unknown."""
+        if len(self.weights) != len(self.calibrations):
+            raise BundleError(
+                f"the combination has {len(self.weights)} weights and {len(self.calibrations)} calibrations"
+            )
+        total = sum(self.weights)
+        if not (math.isclose(total, 1, rel_tol=1e-5) and min(self.weights) >= 0):
+            raise BundleError(f"the weights of the combination must be at least 0 and sum to 1, found sum {total:g}")
+        try:
+            return Combination.from_json(self.model_dump(exclude_unset=True))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"has no {error}" if isinstance(error, KeyError) else f"is not valid: {error}"
+            raise BundleError(f"a calibration of the combination {reason}") from None
 
 
 class BundleMetrics(_Part):

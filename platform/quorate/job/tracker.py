@@ -14,7 +14,8 @@ from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported,
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
-from quorate.runs.folder import RunFolder
+from quorate.runs.folder import BOARD, RunFolder
+from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard, LeaderboardRow, SplitName, scores_on
 from quorate.spec import JobSpec
 from quorate.spec.recipe import comparable, member_recipe
@@ -144,7 +145,7 @@ class Tracker:
         self._journal.metrics(JOB, 0, metrics)
         note = as_markdown(board)
         self._journal.tags(JOB, {MLFLOW_NOTE: note})
-        for name in ("leaderboard.json", "leaderboard.txt", "job.json"):
+        for name in (BOARD, "leaderboard.txt", JOB_FILE):
             self._journal.artifact(JOB, folder.path / name)
         name = self._spec.tracking.register_as or self._spec.name
         plots = [path for stem in _SHOWN if (path := folder.path / "plots" / f"{stem}.png").is_file()]

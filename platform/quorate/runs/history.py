@@ -14,7 +14,7 @@ from typing import Literal
 
 from quorate.runs.errors import LaterVersionError, RunError
 from quorate.runs.folder import BOARD, RunFolder
-from quorate.runs.job_record import JobRecord
+from quorate.runs.job_record import JOB_FILE, JobRecord
 from quorate.runs.leaderboard import Leaderboard
 from quorate.tracking import journal
 from quorate.tracking.codec import JournalError
@@ -46,12 +46,16 @@ class PastRun:
 
 def past_runs(runs: Path) -> list[PastRun]:
     """The runs in a folder, newest first; other folders are skipped."""
-    jobs = sorted(runs.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    jobs = sorted(runs.glob(f"*/{JOB_FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
     for path in jobs:
-        with contextlib.suppress(ValueError):  # a `job.json` that Quorate did not write
-            if not path.parent.name.startswith("."):
-                found.append(_past_run(RunFolder(path.parent)))
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            job = JobRecord.read(path)
+        except RunError:  # Quorate did not write the file
+            continue
+        found.append(_past_run(RunFolder(path.parent), job))
     return found
 
 
@@ -65,7 +69,7 @@ def state_of(run: RunFolder) -> State:
         return "finished"
     path = run.path / journal.NAME
     if not path.is_file():
-        just_made = time.time() - (run.path / "job.json").stat().st_mtime < STARTING
+        just_made = time.time() - (run.path / JOB_FILE).stat().st_mtime < STARTING
         return "running" if just_made else "interrupted"
     written = journal.is_written(path)
     try:
@@ -78,8 +82,11 @@ def state_of(run: RunFolder) -> State:
 
 
 def removable(run: str, runs: Path) -> RunFolder:
-    """Find a run by its path or name; raises `RunError` if it is not directly in `runs` or has not ended."""
-    named = next((path for path in (runs / run, Path(run)) if (path / "job.json").is_file()), None)
+    """Find a run by its path or name.
+
+    Raises `RunError` if it is not directly in `runs`, if it has not ended, and if its job file is not one of Quorate.
+    """
+    named = next((path for path in (runs / run, Path(run)) if (path / JOB_FILE).is_file()), None)
     if named is None:
         raise RunError(f"there is no run {run!r} in {runs.absolute()}")
     named = Path(os.path.abspath(named))  # noqa: PTH100 - `resolve` would follow the links that are refused here
@@ -88,6 +95,10 @@ def removable(run: str, runs: Path) -> RunFolder:
     if named.is_symlink():
         raise RunError(f"{run} is a link to {named.resolve()}; remove it by hand")
     folder = RunFolder(named)
+    try:
+        JobRecord.read(folder.path / JOB_FILE)
+    except RunError as error:
+        raise RunError(f"{run} may not be a run: {error}; or remove the folder by hand") from None
     if state_of(folder) == "running":
         raise RunError(f"{named.name} is running; stop it first (Ctrl-C keeps its work)")
     return folder
@@ -95,7 +106,7 @@ def removable(run: str, runs: Path) -> RunFolder:
 
 def unsent(run: RunFolder) -> int:
     """Number of records of the run that have not reached MLflow and would be lost with it."""
-    if not _job(run).tracking.enabled or not (run.path / journal.NAME).is_file():
+    if not JobRecord.read(run.path / JOB_FILE).tracking.enabled or not (run.path / journal.NAME).is_file():
         return 0
     return Shipper(run.path, default_uri(), None).pending()
 
@@ -138,8 +149,8 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
         yield
 
 
-def _past_run(run: RunFolder) -> PastRun:
-    job, state = _job(run), state_of(run)
+def _past_run(run: RunFolder, job: JobRecord) -> PastRun:
+    state = state_of(run)
     board: Leaderboard | None = None
     if state == "finished":
         try:
@@ -149,7 +160,7 @@ def _past_run(run: RunFolder) -> PastRun:
         except RunError:
             state = "damaged"
     oof, test = (board.ensemble.oof, board.ensemble.test) if board is not None else (None, None)
-    started = time.localtime((run.path / "job.json").stat().st_mtime)
+    started = time.localtime((run.path / JOB_FILE).stat().st_mtime)
     return PastRun(
         name=run.name,
         started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
@@ -162,7 +173,3 @@ def _past_run(run: RunFolder) -> PastRun:
         seconds=board.seconds if board is not None else None,
         size=size_of(run.path),
     )
-
-
-def _job(run: RunFolder) -> JobRecord:
-    return JobRecord.read(run.path / "job.json")
