@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.bundle.manifests import a_manifest
 from tests.members.plain_run import PlainRun
@@ -43,3 +44,15 @@ def test_a_damaged_or_later_leaderboard_leaves_the_values_of_the_bundle(content:
 
     assert list(board["name"]) == ["ensemble", "line", "wood", "idle"]
     assert board["oof_nll"].tolist() == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_a_metric_that_is_not_finite_is_unknown(run: Path) -> None:
+    path = run / "bundle" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["members"][0]["oof"]["nll"] = manifest["metrics"]["oof"]["ece"] = None
+    path.write_text(json.dumps(manifest))
+
+    board = quorate.load(run / "bundle").leaderboard.set_index("name")
+
+    assert np.isnan(board.loc["line", "oof_nll"]) and np.isnan(board.loc["ensemble", "oof_ece"])
+    assert board.loc["wood", "oof_nll"] == 1.0

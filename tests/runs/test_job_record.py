@@ -89,7 +89,7 @@ def test_a_folder_whose_file_is_no_job_is_not_removed(tmp_path: Path, content: b
     folder = written(tmp_path / "other", "")
     (folder.path / "job.json").write_bytes(content)
 
-    with pytest.raises(RunError, match="other may not be a run: .*or remove the folder by hand"):
+    with pytest.raises(RunError, match=r"other may not be a run: .*or remove the folder by hand"):
         removable("other", tmp_path)
 
 

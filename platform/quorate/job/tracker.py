@@ -284,9 +284,10 @@ def _labels(fits: Iterable[Fit]) -> dict[str, None]:
 
 
 def _figures(row: LeaderboardRow) -> dict[str, float]:
-    """Scores of a member or of the ensemble as metrics, such as `oof_nll`."""
+    """The known scores of a member or of the ensemble as metrics, such as `oof_nll`."""
     known = {split: found for split in SPLITS if (found := scores_on(row, split)) is not None}
-    return {f"{split}_{key}": value for split, found in known.items() for key, value in found.model_dump().items()}
+    named = ((f"{split}_{key}", value) for split, found in known.items() for key, value in found.model_dump().items())
+    return {name: value for name, value in named if value is not None}
 
 
 def _source(spec: JobSpec, context: str) -> str:

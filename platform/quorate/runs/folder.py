@@ -58,7 +58,7 @@ class RunFolder:
             finished = sorted(runs.glob(f"*/{BOARD}"), key=lambda path: path.stat().st_mtime)
             if not finished:
                 raise RunError(
-                    f"there is no finished run in {runs.absolute()}; run `quorate train JOB_FILE.yaml`, or give --run"
+                    f"there is no finished run in {runs.absolute()}; run `quorate train JOB.yaml`, or give --run"
                 )
             return cls(finished[-1].parent)
         if not run:
