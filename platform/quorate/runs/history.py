@@ -17,10 +17,10 @@ from quorate.runs.folder import BOARD, RunFolder
 from quorate.runs.job_record import JOB_FILE, JobRecord
 from quorate.runs.leaderboard import Leaderboard
 from quorate.tracking import journal
-from quorate.tracking.codec import JournalError
+from quorate.tracking.codec import JournalError, LaterJournalError
 from quorate.tracking.shipper_process import Shipper, default_uri
 
-State = Literal["finished", "damaged", "running", "failed", "interrupted"]
+State = Literal["finished", "damaged", "running", "failed", "interrupted", "unknown"]
 
 STARTING = 60.0
 """Seconds for which a run folder without a journal counts as new, not as interrupted; an assumption."""
@@ -63,7 +63,7 @@ def state_of(run: RunFolder) -> State:
     """The state of a run. The process of a run holds a lock on the journal, which the kernel releases when the process
     ends.
 
-    A run whose journal cannot be read is `damaged`.
+    A run whose journal cannot be read is `damaged`, or `unknown` if a later version of Quorate wrote the journal.
     """
     if (run.path / BOARD).is_file():
         return "finished"
@@ -74,8 +74,9 @@ def state_of(run: RunFolder) -> State:
     written = journal.is_written(path)
     try:
         status = journal.end_of(path, "job")
-    except JournalError:
-        return "running" if written else "damaged"
+    except JournalError as error:
+        ended: State = "unknown" if isinstance(error, LaterJournalError) else "damaged"
+        return "running" if written else ended
     if written or (written is None and status is None):
         return "running"
     return "failed" if status == "FAILED" else "interrupted"
@@ -104,11 +105,15 @@ def removable(run: str, runs: Path) -> RunFolder:
     return folder
 
 
-def unsent(run: RunFolder) -> int:
-    """Number of records of the run that have not reached MLflow and would be lost with it."""
+def unsent(run: RunFolder) -> int | None:
+    """Number of records of the run that have not reached MLflow and would be lost with it; None if the journal cannot be
+    read."""
     if not JobRecord.read(run.path / JOB_FILE).tracking.enabled or not (run.path / journal.NAME).is_file():
         return 0
-    return Shipper(run.path, default_uri(), None).pending()
+    try:
+        return Shipper(run.path, default_uri(), None).pending()
+    except JournalError:
+        return None
 
 
 def remove(run: RunFolder) -> None:
