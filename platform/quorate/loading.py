@@ -14,6 +14,7 @@ from quorate.bundle import Bundle, Prediction
 from quorate.data.in_memory import as_inputs
 from quorate.errors import UserError
 from quorate.report.frame import FrameRow, as_frame, frame_of
+from quorate.runs.errors import RunError
 from quorate.runs.folder import BOARD
 from quorate.runs.leaderboard import Leaderboard, SplitScores
 from quorate.runs.lookup import bundle_folder
@@ -110,12 +111,10 @@ def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble
 
 
 def _leaderboard(folder: Path, bundle: Bundle) -> pd.DataFrame:
-    """The leaderboard of the bundle's run; if the run folder is not available, the values in the bundle."""
-    path = folder.parent / BOARD
-    if path.is_file():
-        board = Leaderboard.read(path)
-        if board.run == bundle.manifest.run:
-            return as_frame(board)
+    """The leaderboard of the bundle's run; if it is not available or cannot be read, the values in the bundle."""
+    board = _board(folder.parent / BOARD)
+    if board is not None and board.run == bundle.manifest.run:
+        return as_frame(board)
     manifest = bundle.manifest
     combination, metrics = manifest.combination, manifest.metrics
     temperature = combination.combination().temperature
@@ -132,6 +131,14 @@ def _leaderboard(folder: Path, bundle: Bundle) -> pd.DataFrame:
         for member in manifest.members
     )
     return frame_of(ensemble, members)
+
+
+def _board(path: Path) -> Leaderboard | None:
+    """The leaderboard of a run; None if there is none, and if it is damaged or of a later version."""
+    try:
+        return Leaderboard.read(path) if path.is_file() else None
+    except RunError:
+        return None
 
 
 def _scores(figures: Mapping[str, float | None] | None) -> SplitScores | None:

@@ -23,6 +23,7 @@ from quorate.bundle import (
     BundleError,
     QuorumLost,
     hashes_of,
+    verified_manifest,
     write_bundle,
 )
 from quorate.data.dataset import ArrayImages
@@ -66,6 +67,37 @@ def folder(trained, tmp_path) -> Path:
     files = files_of(trained, tmp_path)
     write_bundle(tmp_path / "bundle", a_manifest(files=hashes_of(files)), files)
     return tmp_path / "bundle"
+
+
+CALIBRATION = {"kind": "temperature", "temperature": 1.5}
+COMBINATION = {
+    "kind": "mean",
+    "weights": [0.75, 0.25, 0.0],
+    "calibrations": [CALIBRATION] * 3,
+    "calibration": CALIBRATION,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weights": [1.0]}, "3 members, but its combination has 1 weights"),
+        ({"calibrations": [CALIBRATION]}, "3 weights and 1 calibrations"),
+        ({"weights": [0.75, 0.75, 0.0]}, "must be at least 0 and sum to 1, found sum 1.5"),
+        ({"weights": [1.5, -0.5, 0.0]}, "must be at least 0 and sum to 1"),
+        ({"calibration": {"kind": "magic"}}, "unknown calibration 'magic'"),
+        ({"calibration": {"kind": "temperature"}}, "has no 'temperature'"),
+        ({"calibration": {"kind": "vector", "slope": {}, "shift": 1}}, "a calibration of the combination is not valid"),
+        ({"calibration": {"kind": "isotonic", "points": 3}}, "a calibration of the combination is not valid"),
+    ],
+)
+def test_a_combination_whose_values_do_not_fit_is_refused_in_words(folder, changes, said):
+    edit(folder, combination=COMBINATION | changes)
+
+    with pytest.raises(BundleError, match=re.escape(said)) as error:
+        verified_manifest(folder)
+
+    assert str(folder / MANIFEST) in str(error.value)
 
 
 def edit(folder: Path, **changes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -416,6 +417,83 @@ def test_a_run_with_a_damaged_journal_is_damaged_and_still_listed(
 
     assert state_of(RunFolder(journal.parent)) == "damaged"
     assert "going" in command(folder, "runs")[1]
+
+
+@pytest.mark.parametrize("version", ["null", '"x"', "1.5"])
+def test_a_damaged_header_leaves_the_list_of_the_other_runs(
+    version: str, command: Command, folder: Path, writer: subprocess.Popen[str]
+) -> None:
+    writer.kill()
+    writer.wait()
+    rewrite_header(folder / "runs" / "going" / "journal.jsonl", version)
+
+    code, out, _ = command(folder, "runs", "--json")
+
+    assert code == 0
+    assert {run["name"]: run["state"] for run in json.loads(out)} == {"done": "finished", "going": "damaged"}
+    for arguments in (("sync", "going"), ("curves", "--run", "going")):
+        code, _, errors = command(folder, *arguments)
+        assert code == 2
+        assert "error: " in errors and "journal.jsonl is damaged: a record of kind 'header'" in errors
+
+
+def test_an_unfinished_run_of_a_later_version_is_unknown(
+    command: Command, folder: Path, writer: subprocess.Popen[str]
+) -> None:
+    run = RunFolder(folder / "runs" / "going")
+    rewrite_header(run.path / "journal.jsonl", "2")
+    assert state_of(run) == "running"
+    writer.kill()
+    writer.wait()
+
+    assert state_of(run) == "unknown"
+    code, _, errors = command(folder, "sync", "going")
+    assert (code, "error: " in errors) == (2, True)
+    assert "has journal version 2, but this Quorate reads versions up to 1; upgrade Quorate" in errors
+
+
+def rewrite_header(journal: Path, version: str) -> None:
+    journal.write_text(journal.read_text().replace('"version": 1', f'"version": {version}'))
+
+
+class Terminal(io.StringIO):
+    """A person who says no."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_run_with_an_incomplete_record_is_asked_about(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = folder / "runs" / "done"
+    job = json.loads((done / "job.json").read_text())
+    job["tracking"]["enabled"] = True
+    (done / "job.json").write_text(json.dumps(job))
+    (done / "journal.jsonl").write_text('{"kind": "end", "uid": "job"}\n')
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+
+    code, said, errors = command(folder, "runs", "remove", "done")
+
+    assert (code, "perhaps with records not yet in MLflow: its journal cannot be read" in said) == (1, True)
+    assert "error" not in errors and done.is_dir()
+
+
+@pytest.mark.parametrize("content", [b"[]", b'"x"', b"{", b"\xff\xfe", b'{"name": "app"}'])
+def test_a_damaged_job_file_is_named_by_every_command(content: bytes, command: Command, folder: Path) -> None:
+    (folder / "runs" / "done" / "job.json").write_bytes(content)
+
+    for arguments in (
+        ("runs", "compare", "done", "done"),
+        ("runs", "remove", "done", "--yes"),
+        ("report", "--run", "done"),
+        ("distill", "--run", "done", "--student", "mlp"),
+    ):
+        code, _, errors = command(folder, *arguments)
+        assert code == 2, arguments
+        assert "job.json" in errors and "pydantic" not in errors
+    assert json.loads(command(folder, "runs", "--json")[1]) == []
+    assert (folder / "runs" / "done").is_dir()
 
 
 def test_a_run_that_is_being_created_counts_as_running(folder: Path) -> None:

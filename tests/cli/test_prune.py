@@ -160,6 +160,24 @@ def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test
     assert code == 0 and verified_manifest(tmp_path / "b").metrics.test is None
 
 
+@pytest.mark.parametrize("file", ["leaderboard.json", "oof.npz", "job.json"])
+def test_a_file_of_another_run_is_named(file: str, quorate_in: InFolder, run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    name = next(member.name for member in verified_manifest(copy / "bundle").members if member.folds)
+    if file == "oof.npz":
+        with np.load(copy / file) as saved:
+            arrays = dict(saved)
+        arrays["members"] = np.array([each.replace(name, "other") for each in arrays["members"].tolist()])
+        np.savez(copy / file, **arrays)
+    else:
+        (copy / file).write_text((copy / file).read_text().replace(f'"{name}"', '"other"'))
+
+    code, _, errors = quorate_in(copy, "prune", "--run", str(copy))
+
+    assert code == 2
+    assert f"{copy / file} lacks the member {name} of the bundle" in " ".join(errors.split())
+
+
 def test_the_cheapest_ensemble_within_the_allowed_loss_is_chosen(
     quorate_in: InFolder, run: Path, tmp_path: Path
 ) -> None:

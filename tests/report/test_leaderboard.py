@@ -15,7 +15,7 @@ from quorate.runs.leaderboard import (
     LeaderboardMember,
     SplitScores,
     TaskCounts,
-    UnlearnableClass,
+    UnlearnableRows,
 )
 
 SCORES = SplitScores(accuracy=0.98, nll=0.05, ece=0.01, brier=0.02)
@@ -63,7 +63,7 @@ def test_the_gain_over_the_best_single_member_has_its_standard_error() -> None:
 
 def test_notes_with_class_names_in_brackets_are_shown_as_they_are() -> None:
     note = "the class [/x] :car: [bold] is held by one group"
-    rare = UnlearnableClass(class_name="[/x] :car: [bold]", rows=2, folds=(1,), note=note)
+    rare = UnlearnableRows(class_name="[/x] :car: [bold]", rows=2, folds=(1,), note=note)
 
     assert note in as_text(board(["svm", "knn"], None).model_copy(update={"unlearnable": (rare,)}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from quorate.runs.errors import RunError
 from quorate.runs.folder import RunFolder
-from quorate.runs.history import past_runs
-from quorate.runs.job_record import JobRecord, result_parameters
+from quorate.runs.history import past_runs, removable
+from quorate.runs.job_record import JobRecord, job_text, result_parameters
 
 OWN: dict[str, Any] = {
     "name": "mine",
@@ -43,11 +44,58 @@ def test_a_run_whose_own_code_is_missing_is_listed(tmp_path: Path) -> None:
         folder.spec()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "null", '{"members": [1]}', '{"members": {"cnn": {"copies": "many"}}}'])
-def test_a_folder_without_a_valid_job_file_is_skipped(tmp_path: Path, content: str) -> None:
-    written(tmp_path / "other", content)
+NO_JOBS = [
+    b"",
+    b"[]",
+    b"null",
+    b'"x"',
+    b"{",
+    b"\xff\xfe{}",
+    b"{}",
+    b'{"name": "app"}',
+    b'{"data": {"kind": "digits"}}',
+    b'{"members": {}}',
+    b'{"data": {}, "members": [1]}',
+    b'{"data": {}, "members": {"cnn": {"copies": "many"}}}',
+]
+
+
+@pytest.mark.parametrize("content", NO_JOBS)
+def test_a_folder_without_a_valid_job_file_is_skipped(tmp_path: Path, content: bytes) -> None:
+    folder = written(tmp_path / "other", "")
+    (folder.path / "job.json").write_bytes(content)
 
     assert past_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize("read", [JobRecord.read, result_parameters, job_text])
+@pytest.mark.parametrize("content", NO_JOBS)
+def test_a_file_that_is_no_job_is_an_error_that_names_it(
+    tmp_path: Path, content: bytes, read: Callable[[Path], object]
+) -> None:
+    path = written(tmp_path / "other", "").path / "job.json"
+    path.write_bytes(content)
+
+    with pytest.raises(
+        RunError, match=r"other/job\.json is not a job that Quorate wrote, or it is damaged \("
+    ) as error:
+        read(path)
+
+    assert "http" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", NO_JOBS)
+def test_a_folder_whose_file_is_no_job_is_not_removed(tmp_path: Path, content: bytes) -> None:
+    folder = written(tmp_path / "other", "")
+    (folder.path / "job.json").write_bytes(content)
+
+    with pytest.raises(RunError, match=r"other may not be a run: .*or remove the folder by hand"):
+        removable("other", tmp_path)
+
+
+def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"job\.json cannot be read: No such file"):
+        result_parameters(tmp_path / "job.json")
 
 
 def test_parameters_that_can_change_the_result_are_named_by_their_path(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from pydantic import ValidationError
 
 from quorate.json_text import json_text
+from quorate.report.frame import as_frame
+from quorate.report.leaderboard import choices
 from quorate.runs.errors import LaterVersionError, RunError
 from quorate.runs.leaderboard import (
     VERSION,
+    CombinerCandidate,
     Leaderboard,
     LeaderboardBudget,
     SplitScores,
@@ -171,6 +175,9 @@ def test_a_later_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
         '{"ensemble": ',
         json_text({"ensemble": {}, "members": []}),
         json_text(WHOLE | {"version": "one"}),
+        json_text(WHOLE | {"version": True}),
+        json_text(WHOLE | {"version": -3}),
+        json_text(WHOLE | {"version": 0}),
         json_text(WHOLE | {"seconds": None}),
         json_text(WHOLE | {"members": [{"name": "svm"}]}),
         json_text(WHOLE | {"members": [member("svm", 0.1) | {"status": "fine"}]}),
@@ -218,3 +225,21 @@ def test_scores_are_found_by_the_names_of_rows_and_metrics(tmp_path: Path) -> No
     for row in (board.ensemble, board.ranked[0]):
         found = scores_on(row, "train_dev")
         assert found is not None and found.by_name == SCORES and found.metric("ece") == 0.01
+
+
+def test_numbers_that_are_not_finite_are_written_as_null_and_read(tmp_path: Path) -> None:
+    nan, unknown = SplitScores(**SCORES | {"nll": math.nan, "ece": math.inf}), dict.fromkeys(("nll", "ece"))
+    candidate = CombinerCandidate(name="stacking", loss=math.inf, chosen=False)
+    board = Leaderboard.read(written(tmp_path, WHOLE))
+    row = board.members[2].model_copy(update={"oof": nan})
+    ensemble = board.ensemble.model_copy(update={"oof": nan, "candidates": (*board.ensemble.candidates, candidate)})
+    board = board.model_copy(update={"ensemble": ensemble, "members": (*board.members[:2], row)})
+
+    read = Leaderboard.read(written(tmp_path, board.to_text()))
+
+    assert read == board
+    assert read.ensemble.oof is not None and read.ensemble.oof.by_name == SCORES | unknown
+    assert read.ensemble.candidates[-1].loss is None
+    assert [row.name for row in read.ranked] == ["cnn", "forest", "svm"]
+    assert choices(read) is not None
+    assert as_frame(read).query("name == 'svm'")["oof_nll"].isna().all()

@@ -185,6 +185,13 @@ def test_fields_that_a_later_quorate_added_are_ignored() -> None:
         ('{"kind": "end", "uid": "job", "status": "DONE", "end_ms": 1}', "'DONE' is no status"),
         ('{"kind": "end", "uid": "job", "status": "FAILED", "end_ms": null}', "None is not an integer"),
         ('{"kind": "metrics", "uid": "job", "step": 1, "values": {"a": "x"}, "timestamp_ms": 1}', "'x'"),
+        ('{"kind": "metrics", "uid": "job", "step": 1, "values": {"a": 1' + 400 * "0" + '}, "timestamp_ms": 1}', ""),
+        ('{"kind": "header", "version": "x", "run": "a"}', "a record of kind 'header' is not valid ('x' is not an int"),
+        ('{"kind": "header", "version": null}', "None is not an integer"),
+        ('{"kind": "header", "version": true}', "True is not an integer"),
+        ('{"kind": "header", "version": 1.5}', "1.5 is not an integer"),
+        ('{"kind": "header", "version": -3}', "-3 is no version"),
+        ('{"kind": "header", "run": "a"}', "a record of kind 'header' has no field 'version'"),
     ],
 )
 def test_a_damaged_record_is_an_error_that_names_the_file_and_the_field(line: str, reason: str) -> None:

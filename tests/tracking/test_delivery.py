@@ -29,7 +29,7 @@ def write_tree(run: Path) -> None:
     (run / "board.csv").write_text("member,nll\n")
     (run / "plots").mkdir(exist_ok=True)
     (run / "plots" / "curve.svg").write_text("<svg/>")
-    with Journal(run / "journal.jsonl", experiment="digits", source="quorate train") as notes:
+    with Journal(run / "journal.jsonl", experiment="digits") as notes:
         begin(notes, "job", seed=7)
         notes.dataset("job", name="digits", source="/data", digest="a" * 64, profile={"rows": 5}, context="training")
         for member in ("svm", "cnn"):
@@ -70,7 +70,7 @@ def test_the_tree_of_a_job_arrives(uri: str, tmp_path: Path) -> None:
     assert runs["job/cnn"].info.status == "FAILED"
     assert runs["job/svm"].data.params == {"kind": "svm", "rate": "0.01"}
     assert job.data.tags["quorum"] == "met"
-    assert job.data.tags["mlflow.source.name"] == "quorate train"
+    assert job.data.tags["mlflow.source.name"] == "quorate"
     assert job.data.tags["mlflow.user"] != ""
     losses = client.get_metric_history(ids["job/svm/0/1"], "loss")
     assert [(one.step, one.timestamp) for one in losses] == [(0, 50), (1, 51), (2, 52), (3, 60)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from quorate.tracking.histories import histories
+from quorate.tracking.histories import MemberHistory, histories
 from quorate.tracking.journal import Journal
 
 
@@ -33,3 +33,16 @@ def test_epochs_are_read_by_member_and_fit_task(tmp_path: Path) -> None:
     (epochs,) = found["cnn"].histories.values()
     assert math.isnan(epochs[0]["valid_loss"])
     assert epochs[1:] == [{"valid_loss": 0.4}]
+
+
+def test_curves_without_the_record_of_their_member_are_kept_and_those_without_its_name_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    fold = {"quorate.level": "fold"}
+    with Journal(path) as notes:
+        own = {"member": "cnn", "early_stopping.patience": 3}
+        notes.run("job/cnn/0/0", name="cnn fold 1", parent="job/cnn", tags=fold, params=own, start_ms=0)
+        notes.metrics("job/cnn/0/0", 1, {"valid_loss": 0.5})
+        notes.run("job/mlp/0/0", name="mlp fold 1", parent="job/mlp", tags=fold, params={}, start_ms=0)
+        notes.metrics("job/mlp/0/0", 1, {"valid_loss": 0.7})
+
+    assert histories(path) == {"cnn": MemberHistory("", True, {"cnn fold 1": [{"valid_loss": 0.5}]})}

@@ -33,7 +33,7 @@ def steps(path: Path) -> list[int]:
 
 def test_records_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "run" / "journal.jsonl"
-    with Journal(path, experiment="digits", source="quorate train") as notes:
+    with Journal(path, experiment="digits") as notes:
         notes.run("job", name="a job", parent=None, tags={"a": "b"}, params={"rate": 0.1}, start_ms=5)
         notes.metrics("job", 3, {"loss": 0.25}, timestamp_ms=7)
         notes.artifact("job", path.parent / "plots" / "curve.png", "plots")
@@ -43,7 +43,7 @@ def test_records_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     header, *rest = journal.records(path)
 
     assert isinstance(header, HeaderRecord)
-    assert (header.version, header.experiment, header.source) == (1, "digits", "quorate train")
+    assert (header.version, header.experiment, header.source) == (1, "digits", "quorate")
     assert len(header.run) == 32
     assert rest == [
         RunRecord("job", "a job", None, {"a": "b"}, {"rate": "0.1"}, start_ms=5),

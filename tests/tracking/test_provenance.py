@@ -35,3 +35,13 @@ def test_a_journal_without_a_job_has_no_provenance(tmp_path: Path) -> None:
     Journal(path).close()
 
     assert read_provenance(path) == Provenance(None, None, {}, (), ())
+
+
+def test_a_record_with_a_damaged_number_of_threads_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as notes:
+        for fold, threads in enumerate(["many", "", "-1", "2"]):
+            own = {"device": "cpu", "precision": "float32", "threads": threads}
+            notes.run(f"job/cnn/{fold}", name="cnn", parent="job/cnn", tags={}, params=own, start_ms=0)
+
+    assert read_provenance(path).numerics == (FitNumerics("cpu", "float32", 2),)

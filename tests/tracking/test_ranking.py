@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from tests.tracking.test_delivery import deliver
 
 from quorate.cli.ui import ui
-from quorate.tracking import position
+from quorate.tracking import journal, position
 from quorate.tracking.journal import Journal
 from quorate.tracking.ranking import MEMBERS_OF, address, newest, search, view
 
@@ -48,6 +48,20 @@ def test_the_search_of_a_view_finds_the_members_of_its_run_and_sorts_them(uri: s
     assert {run.data.tags["mlflow.parentRunId"] for run in found} == {runs["job/svm"].data.tags["mlflow.parentRunId"]}
     assert "mlflow.sharedViewState.first-1" in experiment.tags
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_damaged_journal_does_not_hide_the_other_runs(tmp_path: Path) -> None:
+    uri = "http://mlflow:5000"
+    sound = write_run(tmp_path / "sound-1", name="sound-1")
+    path = sound / "journal.jsonl"
+    os.utime(path, (0, 0))
+    header = journal.header(path)
+    assert header is not None
+    position.save(sound, uri, position.Position(header.run, path.stat().st_size, experiment_id="3"))
+    damaged = write_run(tmp_path / "damaged-2", name="damaged-2") / "journal.jsonl"
+    damaged.write_text(damaged.read_text().replace('"version": 1', '"version": "x"'))
+
+    assert newest(tmp_path, uri) == ("sound-1", "3")
 
 
 def runs_by_uid_of(found: Any) -> dict[str, Any]:

@@ -230,8 +230,8 @@ def test_a_journal_that_cannot_be_read_is_named(
 
     code = shipper.main([str(tmp_path), "--uri", uri])
 
-    assert code == 1
-    assert capsys.readouterr().out.startswith(f"{tmp_path}/journal.jsonl {said}")
+    assert code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/journal.jsonl {said}")
 
 
 @pytest.mark.slow

@@ -64,7 +64,6 @@ class JobChoices:
     why_size: str
     validation: Validation
     selection: MemberSelection
-    train_rows: int
 
 
 def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> JobChoices:
@@ -90,7 +89,7 @@ def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: b
     assert best is not None
     validation, size, selection = best
     return JobChoices(
-        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, selection, rows
+        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, selection
     )
 
 

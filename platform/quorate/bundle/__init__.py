@@ -17,7 +17,7 @@ from quorate.bundle.manifest import (
     read_manifest,
 )
 from quorate.bundle.prediction import Prediction, QuorumLost
-from quorate.bundle.requirements import check_code, needs
+from quorate.bundle.requirements import check_code, check_combiner, needs
 
 __all__ = [
     "KNOWN",
@@ -37,6 +37,7 @@ __all__ = [
     "Prediction",
     "QuorumLost",
     "check_code",
+    "check_combiner",
     "hashes_of",
     "log",
     "needs",

@@ -39,17 +39,28 @@ def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, byt
 
 
 def verified_manifest(folder: Path) -> BundleManifest:
-    """Check the hash of every file in a bundle, and return its manifest; raises `BundleError`."""
+    """Check the hash of every file in a bundle, and its combination; return its manifest. Raises `BundleError`."""
     manifest = read_manifest(folder)
     try:
         _verify(folder, manifest.files)
         for place in manifest.places:
             _verify_member(folder, place, manifest.files)
+        _verify_combination(folder, manifest)
     except ValueError as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{folder / MANIFEST} is not the manifest of a bundle: {error}") from None
     return manifest
+
+
+def _verify_combination(folder: Path, manifest: BundleManifest) -> None:
+    weights, members = len(manifest.combination.weights), len(manifest.members)
+    if weights != members:
+        raise BundleError(f"{folder / MANIFEST} has {members} members, but its combination has {weights} weights")
+    try:
+        manifest.combination.combination()
+    except BundleError as error:
+        raise BundleError(f"{folder / MANIFEST}: {error}; restore the bundle from a copy") from None
 
 
 def _verify(folder: Path, hashes: Mapping[str, str]) -> None:

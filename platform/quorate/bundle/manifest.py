@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,13 +35,13 @@ class BundleError(UserError):
     """The folder is not a bundle, or its content does not match its manifest."""
 
 
-class _Part(BaseModel):
+class _ManifestPart(BaseModel):
     """A part of a manifest. Keys that this version does not know are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True)
 
 
-class BundleInput(_Part):
+class BundleInput(_ManifestPart):
     """The signature of one row, and how pictures are resized to it."""
 
     signature: Signature
@@ -69,7 +70,7 @@ class BundleInput(_Part):
         return {**self.signature.to_json(), "resize": self.resize}
 
 
-class BundleData(_Part):
+class BundleData(_ManifestPart):
     """The training data, and how files of new rows are read; the other fields are those of `FileSettings`."""
 
     fingerprint: str
@@ -87,7 +88,7 @@ class BundleData(_Part):
     on_corrupt: str | None = None
 
 
-class BundleMember(_Part):
+class BundleMember(_ManifestPart):
     """One member of the ensemble, in the order of the combination's weights."""
 
     name: str
@@ -116,7 +117,7 @@ class BundleMember(_Part):
         return self.model_copy(update={"weight": round(weight, 6), "temperature": temperature, "folds": folds})
 
 
-class SavedCalibration(_Part):
+class SavedCalibration(_ManifestPart):
     """A calibration: its kind, with the values that the kind reads."""
 
     model_config = ConfigDict(extra="allow")
@@ -124,7 +125,7 @@ class SavedCalibration(_Part):
     kind: str
 
 
-class BundleCombination(_Part):
+class BundleCombination(_ManifestPart):
     """A `Combination` as stored. Reading it does not import the user's code, but the method `combination` does."""
 
     kind: str
@@ -147,11 +148,23 @@ class BundleCombination(_Part):
         return cls.model_validate(combination.to_json())
 
     def combination(self) -> Combination:
-        """Return the combination; raises `ValueError`, or another error, if its kinds reject the values."""
-        return Combination.from_json(self.model_dump(exclude_unset=True))
+        """Return the combination; raises `BundleError` if its values do not fit together, or a calibration is
+        unknown."""
+        if len(self.weights) != len(self.calibrations):
+            raise BundleError(
+                f"the combination has {len(self.weights)} weights and {len(self.calibrations)} calibrations"
+            )
+        total = sum(self.weights)
+        if not (math.isclose(total, 1, rel_tol=1e-5) and min(self.weights) >= 0):
+            raise BundleError(f"the weights of the combination must be at least 0 and sum to 1, found sum {total:g}")
+        try:
+            return Combination.from_json(self.model_dump(exclude_unset=True))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"has no {error}" if isinstance(error, KeyError) else f"is not valid: {error}"
+            raise BundleError(f"a calibration of the combination {reason}") from None
 
 
-class BundleMetrics(_Part):
+class BundleMetrics(_ManifestPart):
     """Metrics of the ensemble, rounded to six digits."""
 
     oof: Figures
@@ -160,7 +173,7 @@ class BundleMetrics(_Part):
     """On the test rows; None without predictions of all members for them."""
 
 
-class BundlePruning(_Part):
+class BundlePruning(_ManifestPart):
     """How a bundle was pruned, and how this changed the metrics; see `EnsembleChange` for the differences."""
 
     run: str = Field(alias="from")
@@ -173,7 +186,7 @@ class BundlePruning(_Part):
     accuracy_error: float
 
 
-class BundleManifest(_Part):
+class BundleManifest(_ManifestPart):
     """The content of `manifest.json`."""
 
     version: int = Field(SCHEMA, alias="schema")

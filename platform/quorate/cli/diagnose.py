@@ -7,15 +7,12 @@ from typing import Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import AllowCodeOption, JsonOption, runs_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
 
 def diagnose(
-    run: Annotated[
-        str | None,
-        typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
-    ] = None,
+    run: RunOption = None,
     target: Annotated[
         float | None,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, JsonOption, bundle_folder
 from quorate.json_text import json_text
 
 
@@ -21,7 +21,7 @@ def evaluate(
             show_default=False,
         ),
     ],
-    run: RunOption = None,
+    run: BundleOption = None,
     label: Annotated[
         str | None,
         typer.Option(

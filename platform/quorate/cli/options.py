@@ -10,12 +10,17 @@ import typer
 from quorate.registry import own_code
 from quorate.runs.lookup import bundle_folder, runs_folder
 
-__all__ = ["AllowCodeOption", "JsonOption", "RunOption", "bundle_folder", "runs_folder", "store_uri"]
+__all__ = ["AllowCodeOption", "BundleOption", "JsonOption", "RunOption", "bundle_folder", "runs_folder", "store_uri"]
 
 RunOption = Annotated[
     str | None,
+    typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
+]
+BundleOption = Annotated[
+    str | None,
     typer.Option("--run", help="A run folder or its name, or an MLflow model URI. Default: the newest finished run."),
 ]
+"""For commands that require only the bundle of a run."""
 
 
 def _refuse_code(context: typer.Context, allowed: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, JsonOption, bundle_folder
 from quorate.json_text import json_text
 
 
@@ -20,7 +20,7 @@ def predict(
             show_default=False,
         ),
     ],
-    run: RunOption = None,
+    run: BundleOption = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="A .csv, .parquet or .npz file. Default: standard output."),

@@ -10,7 +10,7 @@ import typer
 
 from quorate.cli.console import make_console
 from quorate.cli.network_output import output_folder
-from quorate.cli.options import AllowCodeOption, JsonOption, runs_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 def prune(
-    run: Annotated[
-        str | None,
-        typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
-    ] = None,
+    run: RunOption = None,
     members: Annotated[int | None, typer.Option(metavar="N", help="Keep this number of members.")] = None,
     max_latency: Annotated[
         str | None,

@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, runs_folder
+from quorate.cli.options import AllowCodeOption, RunOption, runs_folder
 
 
 def report(
-    run: Annotated[
-        str | None,
-        typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
-    ] = None,
+    run: RunOption = None,
     output: Annotated[
         Path | None,
         typer.Option(

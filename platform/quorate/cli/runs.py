@@ -124,15 +124,19 @@ def remove(
         if not sys.stdin.isatty():
             raise UserError("cannot ask for confirmation, because the standard input is not a terminal; give --yes")
         for folder in folders:
-            lost = (
-                f", {left} records not yet in MLflow (quorate sync {folder.name})" if (left := unsent(folder)) else ""
-            )
-            typer.echo(f"  {folder.path} ({format_bytes(size_of(folder.path))}{lost})")
+            typer.echo(f"  {folder.path} ({format_bytes(size_of(folder.path))}{_lost(folder.name, unsent(folder))})")
         if not typer.confirm(f"remove {len(folders)} {'run' if len(folders) == 1 else 'runs'}?"):
             raise typer.Exit(1)
     for folder in folders:
         remove_run(folder)
         typer.echo(f"removed {folder.name}")
+
+
+def _lost(name: str, unsent: int | None) -> str:
+    """The records that would be lost with a run, in words; empty if there are none."""
+    if unsent is None:
+        return ", perhaps with records not yet in MLflow: its journal cannot be read"
+    return f", {unsent} records not yet in MLflow (quorate sync {name})" if unsent else ""
 
 
 def _side_by_side(title: str, rows: dict[str, Any], runs: Sequence[str], say: Callable[[Any], str]) -> Table:

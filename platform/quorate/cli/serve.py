@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, RunOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, bundle_folder
 
 
 def serve(
-    run: RunOption = None,
+    run: BundleOption = None,
     host: Annotated[
         str, typer.Option(help="Address to bind. Addresses other than loopback require a token.")
     ] = "127.0.0.1",

@@ -35,6 +35,7 @@ from quorate.plan.identity import assets_of, derive_seed
 from quorate.plan.tasks import FitTask
 from quorate.runs.finished import FinishedRun
 from quorate.runs.folder import RunFolder
+from quorate.runs.job_record import JOB_FILE
 from quorate.scoring.output import writing
 from quorate.spec import Job, ValidationSpec, load_job
 from quorate.spec.file import Override
@@ -96,7 +97,7 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
     if epochs is not None:
         given.append(Override(f"members.{NAME}.epochs={epochs}", f"--epochs {epochs}"))
     given += [Override(f"members.{NAME}.{text}", f"--set {text}") for text in overrides]
-    job = load_job(folder.path / "job.json", given)
+    job = load_job(folder.path / JOB_FILE, given)
     params = job.spec.members[NAME]
     assert isinstance(params, NetParams), "its kind cannot be set"
     several = [name for name in ("copies", "ema", "swa", "snapshots") if _is_set(params, name)]
@@ -280,7 +281,7 @@ class _TrainedNetwork:
 
 def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
     """The augmentation of the network with the lowest out-of-fold loss, if the run has a network."""
-    spec = load_job(folder.path / "job.json").spec
+    spec = folder.spec()
     networks = [row for row in folder.board().ranked if row.kind == "net" and row.oof is not None]
     if not networks:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from quorate.errors import UserError
 from quorate.job.bundle_files import losses_file, unseen_file
 from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
-from quorate.runs.folder import RunFolder, tested_members
+from quorate.runs.errors import RunError
+from quorate.runs.folder import BOARD, RunFolder, tested_members
+from quorate.runs.job_record import JOB_FILE
 
 MOST_ROWS = 20_000
 """Maximum number of rows for estimating the value of members; if there are more, a sample is drawn with the job's seed.
@@ -74,7 +77,11 @@ def pruning_path(folder: RunFolder, *, by_cost: bool = True) -> PruningPath:
     names = tuple(member.name for member in bundle.manifest.packed)
     if len(names) < 2:
         raise UserError(f"the ensemble of {folder.name} has only the member {names[0]}, so there is nothing to prune")
-    spec, rows, board = folder.spec(), OofRows.of(folder).take(names), folder.board()
+    spec, saved, board = folder.spec(), OofRows.of(folder), folder.board()
+    seconds = {row.name: row.fit_seconds for row in board.members}
+    in_job = [name for name in names if name.partition(".")[0] in spec.members]
+    _check_members(folder, names, {BOARD: seconds, "oof.npz": saved.names, JOB_FILE: in_job})
+    rows = saved.take(names)
     covered = np.flatnonzero(rows.mask.all(axis=0) & rows.learnable)
     if len(covered) > MOST_ROWS:
         drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
@@ -86,12 +93,21 @@ def pruning_path(folder: RunFolder, *, by_cost: bool = True) -> PruningPath:
         seed=derive_seed(spec.seed, "combiner"),
         dependence=rows.dependence.take(covered),
     )
-    seconds = {row.name: row.fit_seconds for row in board.members}
     milliseconds = member_milliseconds(bundle)
     costs = np.array([milliseconds[name] for name in names])
     fitted = np.array([seconds[name] for name in names])
     steps = tuple(ablation.eliminate(costs, by_cost=by_cost))
     return PruningPath(names, costs, fitted, steps, len(covered))
+
+
+def _check_members(folder: RunFolder, names: Sequence[str], files: Mapping[str, Collection[str]]) -> None:
+    """Raise `RunError` if a file of the run lacks a member of the bundle; `files` has the members of each file."""
+    for file, members in files.items():
+        if missing := [name for name in names if name not in members]:
+            raise RunError(
+                f"{folder.path / file} lacks the member {missing[0]} of the bundle, so it does not belong to the bundle; "
+                "restore the file from a copy, or start the job again"
+            )
 
 
 def prune(folder: RunFolder, found: PruningPath, step: PrunedEnsemble, out: Path) -> dict[str, Any]:

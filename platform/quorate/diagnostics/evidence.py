@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.bundle import BundleError, read_manifest, verified_manifest
+from quorate.bundle import BundleError, check_combiner, read_manifest, verified_manifest
 from quorate.data.dataset import Rows
 from quorate.data.signature import ImageSignature
 from quorate.ensemble.metrics import row_nll
@@ -111,6 +111,7 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
     """Predict rows with the fold models that were trained on them; all members of a fold predict the same rows."""
     try:
         manifest = verified_manifest(folder.bundle)
+        check_combiner(folder.bundle, manifest.combination)
         _, context = reopen_job(folder)
     except ReopenError as error:
         return TrainingAnswers(note=f"{error.reason}, so the training rows are not available")

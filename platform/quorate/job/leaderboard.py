@@ -21,7 +21,7 @@ from quorate.runs.leaderboard import (
     LeaderboardMember,
     SplitScores,
     TaskCounts,
-    UnlearnableClass,
+    UnlearnableRows,
 )
 
 
@@ -117,10 +117,10 @@ def _ensemble(outcome: JobOutcome) -> LeaderboardEnsemble:
     )
 
 
-def _unlearnable(plan: Plan) -> tuple[UnlearnableClass, ...]:
+def _unlearnable(plan: Plan) -> tuple[UnlearnableRows, ...]:
     names = plan.context.train.class_names
     return tuple(
-        UnlearnableClass(
+        UnlearnableRows(
             class_name=names[one.label],
             rows=one.rows,
             folds=tuple(fold + 1 for fold in one.folds),

@@ -14,7 +14,8 @@ from quorate.execution.events import Cancelled, Event, Failed, Fitted, OutOfTime
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
 from quorate.results.results import Fit
-from quorate.runs.folder import RunFolder
+from quorate.runs.folder import BOARD, RunFolder
+from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard, LeaderboardRow, SplitName, scores_on
 from quorate.spec import JobSpec
 from quorate.spec.recipe import comparable, member_recipe
@@ -144,7 +145,7 @@ class Tracker:
         self._journal.metrics(JOB, 0, metrics)
         note = as_markdown(board)
         self._journal.tags(JOB, {MLFLOW_NOTE: note})
-        for name in ("leaderboard.json", "leaderboard.txt", "job.json"):
+        for name in (BOARD, "leaderboard.txt", JOB_FILE):
             self._journal.artifact(JOB, folder.path / name)
         name = self._spec.tracking.register_as or self._spec.name
         plots = [path for stem in _SHOWN if (path := folder.path / "plots" / f"{stem}.png").is_file()]
@@ -283,9 +284,10 @@ def _labels(fits: Iterable[Fit]) -> dict[str, None]:
 
 
 def _figures(row: LeaderboardRow) -> dict[str, float]:
-    """Scores of a member or of the ensemble as metrics, such as `oof_nll`."""
+    """The known scores of a member or of the ensemble as metrics, such as `oof_nll`."""
     known = {split: found for split in SPLITS if (found := scores_on(row, split)) is not None}
-    return {f"{split}_{key}": value for split, found in known.items() for key, value in found.model_dump().items()}
+    named = ((f"{split}_{key}", value) for split, found in known.items() for key, value in found.model_dump().items())
+    return {name: value for name, value in named if value is not None}
 
 
 def _source(spec: JobSpec, context: str) -> str:

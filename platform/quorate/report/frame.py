@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from quorate.report.leaderboard import METRICS
-from quorate.runs.leaderboard import Leaderboard, SplitScores
+from quorate.runs.leaderboard import Leaderboard, SplitScores, loss_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def as_frame(board: Leaderboard) -> pd.DataFrame:
 
 def frame_of(ensemble: FrameRow, members: Iterable[FrameRow]) -> pd.DataFrame:
     """The data frame of these rows, see `as_frame`."""
-    ranked = sorted(members, key=lambda row: row.oof.nll if row.oof is not None else float("inf"))
+    ranked = sorted(members, key=lambda row: loss_of(row.oof))
     rows = [ensemble, *ranked]
     splits = ("oof", "test") if any(row.test is not None for row in rows) else ("oof",)
     named = [f"{split}_{metric}" for split in splits for metric in METRICS]

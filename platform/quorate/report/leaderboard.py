@@ -114,10 +114,10 @@ def choices(board: Leaderboard) -> Table | None:
     table.add_column("", no_wrap=True)
     for column in ("cross-fitted loss", "to the best", "± error", ""):
         table.add_column(column, justify="right")
-    best = min(one.loss for one in found)
+    best = min(one.rank for one in found)
     for one in found:
         error = "" if one.loss == best else _number(one.error, 4)
-        gap = "" if one.loss == best else f"+{one.loss - best:.4f}"
+        gap = "" if one.loss is None or one.loss == best else f"+{one.loss - best:.4f}"
         style = "bold" if one.chosen else ""
         table.add_row(one.name, _number(one.loss, 4), gap, error, "chosen" if one.chosen else "", style=style)
     return table

@@ -24,6 +24,7 @@ from quorate.report.page.values import PATIENCE, values_of
 from quorate.report.pictures import recorded_curves
 from quorate.runs.finished import ReopenError, reopen_job
 from quorate.runs.folder import RunFolder
+from quorate.runs.job_record import JOB_FILE, job_text
 from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import JobSpec
 from quorate.spec.recipe import without_defaults
@@ -244,7 +245,7 @@ def _provenance_facts(
 
 def _commands(folder: RunFolder) -> Iterator[str]:
     run = folder.path
-    yield f"quorate train {run / 'job.json'}       # the same job again"
+    yield f"quorate train {run / JOB_FILE}       # the same job again"
     yield f"quorate report --run {run}         # write this page again"
     yield f"quorate diagnose --run {run}       # what limits it, and what to do next"
     yield f"quorate evaluate DATA --run {run}  # other rows with known classes"
@@ -254,5 +255,5 @@ def _commands(folder: RunFolder) -> Iterator[str]:
 
 def _job_text(folder: RunFolder, spec: JobSpec | None) -> str:
     if spec is None:
-        return (folder.path / "job.json").read_text(encoding="utf-8")
+        return job_text(folder.path / JOB_FILE)
     return yaml.safe_dump(without_defaults(spec), sort_keys=False, allow_unicode=True, width=100)

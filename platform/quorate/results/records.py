@@ -14,7 +14,7 @@ from quorate.errors import UserError
 from quorate.store import Damaged, Manifest
 
 
-class _Record(BaseModel):
+class _StoreRecord(BaseModel):
     """A record of one space of the store. Keys that this version does not know are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -43,7 +43,7 @@ class _Record(BaseModel):
         return self.model_dump(exclude={"version"})
 
 
-class FitRecord(_Record):
+class FitRecord(_StoreRecord):
     """A finished fit task."""
 
     space = "fits"
@@ -64,7 +64,7 @@ class FitRecord(_Record):
     """Milliseconds to predict one row, in batches; None if it was not measured."""
 
 
-class CheckpointRecord(_Record):
+class CheckpointRecord(_StoreRecord):
     """The newest state of an unfinished fit task."""
 
     space = "checkpoints"
@@ -73,7 +73,7 @@ class CheckpointRecord(_Record):
     """Blob of the state."""
 
 
-class PredictionRecord(_Record):
+class PredictionRecord(_StoreRecord):
     """The predictions of a finished fit task's model for other rows."""
 
     space = "predictions"
@@ -82,7 +82,7 @@ class PredictionRecord(_Record):
     """Blob of the probabilities (n, K), as `.npy`."""
 
 
-class FeatureRecord(_Record):
+class FeatureRecord(_StoreRecord):
     """The finished features of a backbone."""
 
     space = "features"

@@ -11,7 +11,7 @@ from quorate.bundle import LOSSES, read_manifest
 from quorate.ensemble.metric_intervals import Figure, paired
 from quorate.ensemble.paired import Difference, paired_difference, read_groups, read_losses
 from quorate.runs.folder import RunFolder
-from quorate.runs.job_record import result_parameters
+from quorate.runs.job_record import JOB_FILE, result_parameters
 from quorate.runs.leaderboard import Metric, SplitName, SplitScores, scores_on
 
 SPLITS: tuple[SplitName, ...] = ("oof", "test")
@@ -57,7 +57,7 @@ def compare(runs: Sequence[RunFolder]) -> Comparison:
         runs=[run.name for run in runs],
         figures={name: values for name, values in figures.items() if any(value is not None for value in values)},
         members={name: [of.get(name) for of in losses] for name in dict.fromkeys(n for of in losses for n in of)},
-        parameters=_differing([result_parameters(run.path / "job.json") for run in runs]),
+        parameters=_differing([result_parameters(run.path / JOB_FILE) for run in runs]),
         versus=[_against(run, runs[0]) for run in runs[1:]],
     )
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quorate.runs.folder import BOARD, RunFolder
+from quorate.runs.job_record import JOB_FILE
 
 LOG = "crash.log"
 _STARTED = re.compile(r"^\S+ attempt \d+ on (?P<host>.+):(?P<pid>\d+)", re.MULTILINE)
@@ -42,10 +43,10 @@ def recorded(folder: RunFolder) -> Iterator[None]:
 def ended_without_a_word(runs: Path, name: str) -> str | None:
     """Describe what the newest earlier run of the job `name` did when its process died; None if it ended normally."""
     pattern = re.compile(re.escape(name) + r"-\d{8}-\d{6}(-\d+)?")
-    before = [path.parent for path in runs.glob(f"{name}-*/job.json") if pattern.fullmatch(path.parent.name)]
+    before = [path.parent for path in runs.glob(f"{name}-*/{JOB_FILE}") if pattern.fullmatch(path.parent.name)]
     if not before:
         return None
-    newest = max(before, key=lambda path: (path / "job.json").stat().st_mtime)
+    newest = max(before, key=lambda path: (path / JOB_FILE).stat().st_mtime)
     cut = [log for log in sorted((newest / "logs").glob("*.log")) if log.name != LOG and _was_cut(log)]
     crash = newest / "logs" / LOG
     fault = crash.read_text(encoding="utf-8", errors="replace").splitlines()[:1] if crash.is_file() else []

@@ -13,6 +13,7 @@ from quorate.errors import UserError
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import JobData
 from quorate.runs.folder import RunFolder, tested_members
+from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job, load_job
 
@@ -67,7 +68,7 @@ class ReopenError(UserError):
 def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
     """Open the job of a run and its data again; raises `ReopenError` if that is impossible or the data have changed."""
     try:
-        job = load_job(folder.path / "job.json")
+        job = load_job(folder.path / JOB_FILE)
     except (UserError, OSError) as error:
         raise ReopenError(str(error), f"the job cannot be read again ({_first_line(error)})") from error
     try:

@@ -15,6 +15,7 @@ from quorate.errors import naming
 from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
 from quorate.plan.tasks import FeatureTask, PredictTask
 from quorate.runs.errors import RunError
+from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard
 from quorate.spec import Job, JobSpec, spec_of_run
 
@@ -46,7 +47,7 @@ class RunFolder:
             except FileExistsError:
                 continue
             folder = cls(path)
-            folder.write("job.json", job.spec.model_dump_json(indent=1).encode())
+            folder.write(JOB_FILE, job.spec.model_dump_json(indent=1).encode())
             return folder
         raise AssertionError("a thousand runs of one name in one second")
 
@@ -65,7 +66,7 @@ class RunFolder:
         for path in (Path(run), runs / run):
             if (path / BOARD).is_file():
                 return cls(path)
-            if (path / "job.json").is_file():
+            if (path / JOB_FILE).is_file():
                 raise RunError(f"the run {run} has no {BOARD}: it did not finish; start its job again")
         raise _no_run(run, runs)
 
@@ -88,7 +89,7 @@ class RunFolder:
 
     def spec(self) -> JobSpec:
         """The job of the run, even if its data no longer exist; raises `RunError` if it cannot be read."""
-        path = self.path / "job.json"
+        path = self.path / JOB_FILE
         try:
             return spec_of_run(path)
         except (OSError, ValueError) as error:

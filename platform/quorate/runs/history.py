@@ -14,13 +14,13 @@ from typing import Literal
 
 from quorate.runs.errors import LaterVersionError, RunError
 from quorate.runs.folder import BOARD, RunFolder
-from quorate.runs.job_record import JobRecord
+from quorate.runs.job_record import JOB_FILE, JobRecord
 from quorate.runs.leaderboard import Leaderboard
 from quorate.tracking import journal
-from quorate.tracking.codec import JournalError
+from quorate.tracking.codec import JournalError, LaterJournalError
 from quorate.tracking.shipper_process import Shipper, default_uri
 
-State = Literal["finished", "damaged", "running", "failed", "interrupted"]
+State = Literal["finished", "damaged", "running", "failed", "interrupted", "unknown"]
 
 STARTING = 60.0
 """Seconds for which a run folder without a journal counts as new, not as interrupted; an assumption."""
@@ -46,12 +46,16 @@ class PastRun:
 
 def past_runs(runs: Path) -> list[PastRun]:
     """The runs in a folder, newest first; other folders are skipped."""
-    jobs = sorted(runs.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    jobs = sorted(runs.glob(f"*/{JOB_FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
     for path in jobs:
-        with contextlib.suppress(ValueError):  # a `job.json` that Quorate did not write
-            if not path.parent.name.startswith("."):
-                found.append(_past_run(RunFolder(path.parent)))
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            job = JobRecord.read(path)
+        except RunError:  # Quorate did not write the file
+            continue
+        found.append(_past_run(RunFolder(path.parent), job))
     return found
 
 
@@ -59,27 +63,31 @@ def state_of(run: RunFolder) -> State:
     """The state of a run. The process of a run holds a lock on the journal, which the kernel releases when the process
     ends.
 
-    A run whose journal cannot be read is `damaged`.
+    A run whose journal cannot be read is `damaged`, or `unknown` if a later version of Quorate wrote the journal.
     """
     if (run.path / BOARD).is_file():
         return "finished"
     path = run.path / journal.NAME
     if not path.is_file():
-        just_made = time.time() - (run.path / "job.json").stat().st_mtime < STARTING
+        just_made = time.time() - (run.path / JOB_FILE).stat().st_mtime < STARTING
         return "running" if just_made else "interrupted"
     written = journal.is_written(path)
     try:
         status = journal.end_of(path, "job")
-    except JournalError:
-        return "running" if written else "damaged"
+    except JournalError as error:
+        ended: State = "unknown" if isinstance(error, LaterJournalError) else "damaged"
+        return "running" if written else ended
     if written or (written is None and status is None):
         return "running"
     return "failed" if status == "FAILED" else "interrupted"
 
 
 def removable(run: str, runs: Path) -> RunFolder:
-    """Find a run by its path or name; raises `RunError` if it is not directly in `runs` or has not ended."""
-    named = next((path for path in (runs / run, Path(run)) if (path / "job.json").is_file()), None)
+    """Find a run by its path or name.
+
+    Raises `RunError` if it is not directly in `runs`, if it has not ended, and if its job file is not one of Quorate.
+    """
+    named = next((path for path in (runs / run, Path(run)) if (path / JOB_FILE).is_file()), None)
     if named is None:
         raise RunError(f"there is no run {run!r} in {runs.absolute()}")
     named = Path(os.path.abspath(named))  # noqa: PTH100 - `resolve` would follow the links that are refused here
@@ -88,16 +96,24 @@ def removable(run: str, runs: Path) -> RunFolder:
     if named.is_symlink():
         raise RunError(f"{run} is a link to {named.resolve()}; remove it by hand")
     folder = RunFolder(named)
+    try:
+        JobRecord.read(folder.path / JOB_FILE)
+    except RunError as error:
+        raise RunError(f"{run} may not be a run: {error}; or remove the folder by hand") from None
     if state_of(folder) == "running":
         raise RunError(f"{named.name} is running; stop it first (Ctrl-C keeps its work)")
     return folder
 
 
-def unsent(run: RunFolder) -> int:
-    """Number of records of the run that have not reached MLflow and would be lost with it."""
-    if not _job(run).tracking.enabled or not (run.path / journal.NAME).is_file():
+def unsent(run: RunFolder) -> int | None:
+    """Number of records of the run that have not reached MLflow and would be lost with it; None if the journal cannot be
+    read."""
+    if not JobRecord.read(run.path / JOB_FILE).tracking.enabled or not (run.path / journal.NAME).is_file():
         return 0
-    return Shipper(run.path, default_uri(), None).pending()
+    try:
+        return Shipper(run.path, default_uri(), None).pending()
+    except JournalError:
+        return None
 
 
 def remove(run: RunFolder) -> None:
@@ -138,8 +154,8 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
         yield
 
 
-def _past_run(run: RunFolder) -> PastRun:
-    job, state = _job(run), state_of(run)
+def _past_run(run: RunFolder, job: JobRecord) -> PastRun:
+    state = state_of(run)
     board: Leaderboard | None = None
     if state == "finished":
         try:
@@ -149,7 +165,7 @@ def _past_run(run: RunFolder) -> PastRun:
         except RunError:
             state = "damaged"
     oof, test = (board.ensemble.oof, board.ensemble.test) if board is not None else (None, None)
-    started = time.localtime((run.path / "job.json").stat().st_mtime)
+    started = time.localtime((run.path / JOB_FILE).stat().st_mtime)
     return PastRun(
         name=run.name,
         started=time.strftime("%Y-%m-%dT%H:%M:%S", started),
@@ -162,7 +178,3 @@ def _past_run(run: RunFolder) -> PastRun:
         seconds=board.seconds if board is not None else None,
         size=size_of(run.path),
     )
-
-
-def _job(run: RunFolder) -> JobRecord:
-    return JobRecord.read(run.path / "job.json")

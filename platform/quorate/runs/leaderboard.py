@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from quorate.json_text import json_text
 from quorate.runs.errors import LaterVersionError, RunError
@@ -22,28 +23,36 @@ test rows."""
 MemberStatus = Literal["ok", "failed", "diverged", "out of time", "stopped early"]
 
 
-class _Record(BaseModel):
+def _finite_or_none(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+FiniteOrNone = Annotated[float | None, BeforeValidator(_finite_or_none)]
+"""A number. NaN and infinities, which JSON lacks, become None."""
+
+
+class _BoardPart(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
 
-class SplitScores(_Record):
-    """The standard metrics on one set of rows, rounded to six digits."""
+class SplitScores(_BoardPart):
+    """The standard metrics on one set of rows, rounded to six digits; None for a value that is not finite."""
 
-    accuracy: float
+    accuracy: FiniteOrNone
     """Fraction of correctly classified rows, from 0 to 1."""
-    nll: float
+    nll: FiniteOrNone
     """Log-loss in nats."""
-    ece: float
+    ece: FiniteOrNone
     """Expected calibration error, from 0 to 1."""
-    brier: float
+    brier: FiniteOrNone
     """Multiclass Brier score, from 0 to 2."""
 
-    def metric(self, name: Metric) -> float:
+    def metric(self, name: Metric) -> float | None:
         """One metric by its name."""
         return self.by_name[name]
 
     @property
-    def by_name(self) -> dict[Metric, float]:
+    def by_name(self) -> dict[Metric, float | None]:
         """All four metrics by their names."""
         return {"accuracy": self.accuracy, "nll": self.nll, "ece": self.ece, "brier": self.brier}
 
@@ -55,7 +64,7 @@ class TrainDevScores(SplitScores):
     """Number of these rows."""
 
 
-class TaskCounts(_Record):
+class TaskCounts(_BoardPart):
     """Numbers of fit tasks, without refits on all rows."""
 
     total: int
@@ -64,7 +73,7 @@ class TaskCounts(_Record):
     failed: int
 
 
-class BestSingleMember(_Record):
+class BestSingleMember(_BoardPart):
     """The member with the lowest cross-fitted log-loss, compared with the ensemble."""
 
     name: str | None = None
@@ -77,18 +86,23 @@ class BestSingleMember(_Record):
     """Standard error of `gain`; None if unknown."""
 
 
-class CombinerCandidate(_Record):
+class CombinerCandidate(_BoardPart):
     """One of the candidates that a combiner chose from."""
 
     name: str
-    loss: float
-    """Cross-fitted loss, by the objective of the combiner."""
+    loss: FiniteOrNone
+    """Cross-fitted loss, by the objective of the combiner; None if it is not finite."""
     error: float | None = None
     """Standard error of the difference to the best candidate; None if unknown."""
     chosen: bool
 
+    @property
+    def rank(self) -> float:
+        """The loss for sorting; infinite if it is not finite."""
+        return self.loss if self.loss is not None else math.inf
 
-class LeaderboardEnsemble(_Record):
+
+class LeaderboardEnsemble(_BoardPart):
     """The ensemble of a run. Its out-of-fold scores are cross-fitted."""
 
     combiner: str
@@ -114,7 +128,7 @@ class LeaderboardEnsemble(_Record):
         return next((each.name for each in self.candidates if each.chosen), None)
 
 
-class LeaderboardMember(_Record):
+class LeaderboardMember(_BoardPart):
     """One member of a run. Its scores are before temperature and weight."""
 
     name: str
@@ -143,7 +157,7 @@ class LeaderboardMember(_Record):
 LeaderboardRow = LeaderboardMember | LeaderboardEnsemble
 
 
-class LateTask(_Record):
+class LateTask(_BoardPart):
     """A fit task without a result, for lack of time."""
 
     member: str
@@ -154,7 +168,7 @@ class LateTask(_Record):
     reason: str
 
 
-class StoppedTask(_Record):
+class StoppedTask(_BoardPart):
     """A fit task that was stopped before its last epoch; its result is used in the ensemble."""
 
     member: str
@@ -167,21 +181,21 @@ class StoppedTask(_Record):
     """Counted from 1; None if no epoch used labels."""
 
 
-class UncountedMember(_Record):
+class UncountedMember(_BoardPart):
     """A member that is not in the ensemble for lack of time."""
 
     member: str
     reason: str
 
 
-class QuorumShortfall(_Record):
+class QuorumShortfall(_BoardPart):
     """The ensemble has fewer members than the quorum, only for lack of time."""
 
     members: int
     needed: int
 
 
-class LeaderboardBudget(_Record):
+class LeaderboardBudget(_BoardPart):
     """The tasks and final steps that a job stopped or skipped because of its budget."""
 
     seconds: float
@@ -204,8 +218,8 @@ class LeaderboardBudget(_Record):
     """Final steps that were skipped for lack of time: `train_dev`, `pictures`, `report.html`."""
 
 
-class UnlearnableClass(_Record):
-    """A class with validation rows that do not count, because their fold has no training rows of this class."""
+class UnlearnableRows(_BoardPart):
+    """The validation rows of a class that do not count, because their fold has no training rows of this class."""
 
     class_name: str = Field(alias="class")
     rows: int
@@ -215,7 +229,7 @@ class UnlearnableClass(_Record):
     note: str
 
 
-class Leaderboard(_Record):
+class Leaderboard(_BoardPart):
     """The result of a finished run: its ensemble, its members and its fit tasks.
 
     A field that is missing from a file keeps its default and is not written again, so that a file of an earlier version
@@ -228,7 +242,7 @@ class Leaderboard(_Record):
     ensemble: LeaderboardEnsemble
     members: tuple[LeaderboardMember, ...]
     """In the order of the plan."""
-    unlearnable: tuple[UnlearnableClass, ...] = ()
+    unlearnable: tuple[UnlearnableRows, ...] = ()
     oof_sha256: str
     """SHA-256 of the out-of-fold probabilities of all members, by name."""
     run: str
@@ -241,7 +255,7 @@ class Leaderboard(_Record):
     @property
     def ranked(self) -> list[LeaderboardMember]:
         """The members by out-of-fold log-loss, those without scores last."""
-        return sorted(self.members, key=lambda row: row.oof.nll if row.oof is not None else float("inf"))
+        return sorted(self.members, key=lambda row: loss_of(row.oof))
 
     def with_budget(self, budget: LeaderboardBudget) -> Self:
         """The leaderboard with the results of a budget."""
@@ -274,7 +288,7 @@ class Leaderboard(_Record):
         except (OSError, ValueError):
             raise _damaged(path) from None
         version = content.get("version", 1) if isinstance(content, dict) else None
-        if not isinstance(version, int):
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise _damaged(path)
         if version > VERSION:
             raise LaterVersionError(
@@ -285,6 +299,11 @@ class Leaderboard(_Record):
             return cls.model_validate(content)
         except ValidationError:
             raise _damaged(path) from None
+
+
+def loss_of(scores: SplitScores | None) -> float:
+    """The log-loss of a row for sorting; infinite if it is unknown."""
+    return scores.nll if scores is not None and scores.nll is not None else math.inf
 
 
 def scores_on(row: LeaderboardRow, split: SplitName) -> SplitScores | None:

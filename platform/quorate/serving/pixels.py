@@ -13,23 +13,25 @@ Shape = tuple[int, int, int]
 Dims = tuple[int | None, ...]
 INTEGERS = {int}
 NUMBERS = {int, float}
+FIELD = "inputs"
+"""The key of a request's JSON body with the rows."""
 
 
-def read_pixels(value: Any, *, shape: Shape, max_rows: int, field: str = "inputs") -> NDArray[np.uint8]:
+def read_pixels(value: Any, *, shape: Shape, max_rows: int) -> NDArray[np.uint8]:
     """Return uint8 (n, H, W, C) from nested lists of integers in [0, 255]; raises `RequestError`.
 
     `value` has the shape (n, H, W, C), or (H, W, C) for one image. If C is 1, the last axis can be left out.
     """
-    dims = _dims(value, shape, field)
+    dims = _dims(value, shape)
     if dims[0] is None:
         if len(value) > max_rows:
             raise RequestError(
-                413, f"{len(value)} rows in one request", field=field, expected=f"at most {max_rows} rows"
+                413, f"{len(value)} rows in one request", field=FIELD, expected=f"at most {max_rows} rows"
             )
         if not value:
-            raise RequestError(422, "no rows", field=field, expected=form(shape))
+            raise RequestError(422, "no rows", field=FIELD, expected=form(shape))
     pixels = bytearray()
-    _collect(value, dims, field, (), pixels)
+    _collect(value, dims, (), pixels)
     return np.frombuffer(pixels, dtype=np.uint8).reshape(-1, *shape)
 
 
@@ -40,7 +42,7 @@ def form(shape: Shape) -> str:
     return f"integers from 0 to 255 of shape (n, {height}, {width}, {channels}){short}"
 
 
-def _dims(value: Any, shape: Shape, field: str) -> Dims:
+def _dims(value: Any, shape: Shape) -> Dims:
     """Return the shape that was sent, from the depth of the nesting; None means any number of rows."""
     height, width, channels = shape
     depth, lengths = _depth(value)
@@ -53,7 +55,7 @@ def _dims(value: Any, shape: Shape, field: str) -> Dims:
     if depth == 2 and channels == 1:
         return (height, width)
     found = f"{depth} levels of arrays" if depth else f"{kind(value)}"
-    raise RequestError(422, f"found {found}", field=field, expected=form(shape))
+    raise RequestError(422, f"found {found}", field=FIELD, expected=form(shape))
 
 
 def _depth(value: Any) -> tuple[int, list[int]]:
@@ -65,27 +67,27 @@ def _depth(value: Any) -> tuple[int, list[int]]:
     return len(lengths), lengths
 
 
-def _collect(value: Any, dims: Dims, field: str, at: tuple[int, ...], pixels: bytearray) -> None:
+def _collect(value: Any, dims: Dims, at: tuple[int, ...], pixels: bytearray) -> None:
     expected = dims[0]
     if not isinstance(value, list):
         raise RequestError(
-            422, f"found {kind(value)}", field=place(field, at), expected=f"an array of {expected} elements"
+            422, f"found {kind(value)}", field=place(FIELD, at), expected=f"an array of {expected} elements"
         )
     if expected is not None and len(value) != expected:
         raise RequestError(
             422,
             f"an array of {len(value)} elements",
-            field=place(field, at),
+            field=place(FIELD, at),
             expected=f"an array of {expected} elements",
         )
     if len(dims) == 1:
-        pixels += _line(value, field, at)
+        pixels += _line(value, at)
         return
     for i, item in enumerate(value):
-        _collect(item, dims[1:], field, (*at, i), pixels)
+        _collect(item, dims[1:], (*at, i), pixels)
 
 
-def _line(values: list[Any], field: str, at: tuple[int, ...]) -> bytes:
+def _line(values: list[Any], at: tuple[int, ...]) -> bytes:
     """Return an innermost list as bytes; whole floats such as 3.0 are accepted, `true` is not."""
     types = set(map(type, values))
     if types == NUMBERS or types == {float}:
@@ -101,7 +103,7 @@ def _line(values: list[Any], field: str, at: tuple[int, ...]) -> bytes:
             raise RequestError(
                 422,
                 f"found {kind(value)}",
-                field=place(field, (*at, i)),
+                field=place(FIELD, (*at, i)),
                 expected="an integer from 0 to 255",
             )
     raise AssertionError("a refused line has a refused value")

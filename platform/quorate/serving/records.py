@@ -13,7 +13,7 @@ from quorate.data.signature import Column, ColumnKind, TableSignature
 from quorate.data.table import BOOLEANS, LARGEST_NUMBER, number_fits
 from quorate.registry import did_you_mean
 from quorate.serving.errors import SHOWN_CHARACTERS, RequestError
-from quorate.serving.pixels import kind
+from quorate.serving.pixels import FIELD, kind
 
 NEEDED: dict[ColumnKind, str] = {
     "numeric": f"a number of at most {LARGEST_NUMBER:g} in absolute value, or null if it is missing",
@@ -27,23 +27,23 @@ _COMPARED = 200
 """Maximum number of keys of a record that are compared with a missing column's name; each takes about 20 µs."""
 
 
-def read_records(value: Any, *, signature: TableSignature, max_rows: int, field: str = "inputs") -> NDArray[np.object_]:
+def read_records(value: Any, *, signature: TableSignature, max_rows: int) -> NDArray[np.object_]:
     """Return the values (n, columns) of a record or a list of records, with None for missing values; raises
     `RequestError`.
 
     Every column must be present. Other keys (see `other_keys`) are ignored, like additional columns in a file.
     """
     if isinstance(value, dict):
-        return np.array([_row(value, signature, field)], dtype=object)
+        return np.array([_row(value, signature, FIELD)], dtype=object)
     if not isinstance(value, list):
-        raise RequestError(422, f"found {kind(value)}", field=field, expected=form(signature))
+        raise RequestError(422, f"found {kind(value)}", field=FIELD, expected=form(signature))
     if not value:
-        raise RequestError(422, "no rows", field=field, expected=form(signature))
+        raise RequestError(422, "no rows", field=FIELD, expected=form(signature))
     if len(value) > max_rows:
-        raise RequestError(413, f"{len(value)} rows in one request", field=field, expected=f"at most {max_rows} rows")
+        raise RequestError(413, f"{len(value)} rows in one request", field=FIELD, expected=f"at most {max_rows} rows")
     rows = np.empty((len(value), signature.size), dtype=object)
     for i, record in enumerate(value):
-        place = f"{field}[{i}]"
+        place = f"{FIELD}[{i}]"
         if not isinstance(record, dict):
             raise RequestError(422, f"found {kind(record)}", field=place, expected=form(signature))
         rows[i] = _row(record, signature, place)

@@ -19,7 +19,7 @@ from types import FrameType
 
 from PIL import Image
 
-from quorate.bundle import BundleManifest, check_code, verified_manifest
+from quorate.bundle import BundleManifest, check_code, check_combiner, verified_manifest
 from quorate.data.signature import ImageSignature
 from quorate.errors import Interrupted, UserError
 from quorate.execution.cluster import start_ray
@@ -106,6 +106,7 @@ def servable(folder: Path, *, allow_code: bool = False) -> BundleManifest:
     if not allow_code:
         with own_code.forbid_imports():
             check_code(folder, manifest)
+            check_combiner(folder, manifest.combination)
     return manifest
 
 

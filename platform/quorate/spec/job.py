@@ -397,7 +397,11 @@ def spec_of_run(path: Path) -> JobSpec:
     """Read the job of a run from its folder, even if files that the job names no longer exist; raises `ValueError` and
     `OSError`."""
     own_code.add_search_folders(path.parent, Path())
-    return JobSpec.model_validate(json.loads(path.read_text(encoding="utf-8")), context={"read_before": True})
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return JobSpec.model_validate(tree, context={"read_before": True})
+    except ValidationError as error:
+        raise SpecError(list(_problems(error, Source("", tree, {})))) from None
 
 
 def validate(source: Source, *, base: Path) -> Job:

@@ -36,13 +36,18 @@ class JournalError(UserError):
     field."""
 
 
+class LaterJournalError(JournalError):
+    """A later version of Quorate wrote the journal."""
+
+
 def parse(line: bytes, path: Path) -> Record | None:
     """Read a line of the journal at `path`.
 
     Returns None for a line that a crash cut short, and for a kind of record that a later version of Quorate added.
 
     Raises:
-        JournalError: the line is the header of a later version, or a field is missing or has a wrong value.
+        LaterJournalError: the line is the header of a later version.
+        JournalError: a field is missing or has a wrong value.
     """
     try:
         content = json.loads(line)
@@ -52,14 +57,13 @@ def parse(line: bytes, path: Path) -> Record | None:
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         return None
-    if kind == HeaderRecord.kind and content.get("version", VERSION) > VERSION:
-        raise JournalError(
-            f"{path} has journal version {content['version']}, but this Quorate reads versions up to {VERSION}; "
-            "upgrade Quorate"
-        )
     try:
         return read(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except _LaterVersion as later:
+        raise LaterJournalError(
+            f"{path} has journal version {later}, but this Quorate reads versions up to {VERSION}; upgrade Quorate"
+        ) from None
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         reason = f"has no field {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
         raise JournalError(
             f"{path} is damaged: a record of kind {kind!r} {reason}; restore the file from a copy, or remove it (the "
@@ -78,9 +82,18 @@ def serialize(record: Record) -> bytes:
     return json.dumps(content, allow_nan=False, default=_plain).encode() + b"\n"
 
 
+class _LaterVersion(Exception):
+    """The version of a header is later than `VERSION`."""
+
+
 def _header(content: Mapping[str, Any]) -> HeaderRecord:
+    version = _integer(content["version"])
+    if version > VERSION:  # before the other fields, which a later version may lack
+        raise _LaterVersion(version)
+    if version < 1:
+        raise ValueError(f"{version} is no version")
     return HeaderRecord(
-        version=_integer(content["version"]),
+        version=version,
         run=_text(content["run"]),
         experiment=_text(content["experiment"]),
         user=_text(content["user"]),
@@ -180,7 +193,7 @@ def _text(value: object) -> str:
 
 
 def _integer(value: object) -> int:
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not an integer")
     return value
 

@@ -24,23 +24,26 @@ class MemberHistory:
 def histories(path: Path) -> dict[str, MemberHistory]:
     """Learning curves by name of the member, in the order in which the members started; raises `JournalError`.
 
-    If an epoch was trained twice, the later one counts.
+    If an epoch was trained twice, the later one counts. A fit task whose record does not name a member is skipped. If
+    the record of a member is missing, its curves are kept, with an empty kind.
     """
     kinds: dict[str, str] = {}
     restored: dict[str, bool] = {}
-    fits: dict[str, RunRecord] = {}
+    fits: dict[str, tuple[str, str]] = {}  # the member and the name of each fit task, by `uid`
     epochs: dict[str, dict[int, Mapping[str, float]]] = {}
     for record in records(path):
         match record:
-            case RunRecord(level="member"):
-                kinds.setdefault(record.member, record.member_kind)
-                restored.setdefault(record.member, record.stops_early)
-            case RunRecord(level="fold") if not record.is_view:
-                fits[record.uid] = record
-                restored[record.member] |= record.stops_early
+            case RunRecord(level="member", member=str(member)):
+                kinds[member] = kinds.get(member) or record.member_kind
+                restored[member] = restored.get(member, False) or record.stops_early
+            case RunRecord(level="fold", member=str(member)) if not record.is_view:
+                fits[record.uid] = member, record.name
+                kinds.setdefault(member, "")
+                restored[member] = restored.get(member, False) or record.stops_early
             case MetricsRecord() if record.uid in fits:
                 epochs.setdefault(record.uid, {})[record.step] = record.values
     curves: dict[str, dict[str, list[Mapping[str, float]]]] = {name: {} for name in kinds}
     for uid, steps in epochs.items():
-        curves[fits[uid].member][fits[uid].name] = [steps[step] for step in sorted(steps)]
+        member, name = fits[uid]
+        curves[member][name] = [steps[step] for step in sorted(steps)]
     return {name: MemberHistory(kind, restored[name], curves[name]) for name, kind in kinds.items()}

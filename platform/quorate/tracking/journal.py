@@ -32,6 +32,8 @@ from quorate.tracking.records import (
 )
 
 NAME = "journal.jsonl"
+SOURCE = "quorate"
+"""The program that writes journals, which MLflow shows as the source of a run."""
 CHUNK = 1 << 18
 """Maximum number of bytes per `read`, unless a single line is longer (an assumption)."""
 
@@ -47,7 +49,7 @@ class Journal:
     `lost`; the job continues.
     """
 
-    def __init__(self, path: Path, *, experiment: str = "quorate", source: str = "quorate") -> None:
+    def __init__(self, path: Path, *, experiment: str = "quorate") -> None:
         self.path = path
         self.lost = 0
         self._lock = threading.Lock()
@@ -57,7 +59,7 @@ class Journal:
         self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         _lock(self._file)
         if found is None:
-            self._append(HeaderRecord(VERSION, uuid.uuid4().hex, experiment, _user(), source))
+            self._append(HeaderRecord(VERSION, uuid.uuid4().hex, experiment, _user(), SOURCE))
 
     def run(
         self,

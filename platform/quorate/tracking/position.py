@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 NAME = "shipped.json"
 VERSION = 1
@@ -47,13 +50,50 @@ class Position:
     refused: list[Refusal] = field(default_factory=list)
 
 
+class _SavedRefusal(BaseModel):
+    """A `Refusal` in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uid: str
+    what: str
+    reason: str
+
+
+class _SavedPosition(BaseModel):
+    """A `Position` in the file. Every version writes all fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    journal: str
+    offset: NonNegativeInt
+    sent: NonNegativeInt
+    experiment_id: str
+    runs: dict[str, str]
+    open: list[str]
+    refused: list[_SavedRefusal]
+
+
+class _SavedFile(BaseModel):
+    """The content of `shipped.json`. Each position is validated on its own, so that damage to one keeps the others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1]  # `VERSION`
+    destinations: Mapping[str, Any]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
 def load(run_folder: Path, uri: str, journal: str) -> Position:
     """The position of the journal with the id `journal` at `uri`; the beginning if there is none or the file is
     damaged."""
-    found = _destinations(run_folder).get(public(uri), {})
-    if found.get("journal") != journal:
+    saved = _valid(_SavedPosition, _destinations(run_folder).get(public(uri)))
+    if saved is None or saved.journal != journal:
         return Position(journal)
-    return Position(**{**found, "refused": [Refusal(**entry) for entry in found["refused"]]})
+    refused = [Refusal(entry.uid, entry.what, entry.reason) for entry in saved.refused]
+    return Position(journal, saved.offset, saved.sent, saved.experiment_id, saved.runs, saved.open, refused)
 
 
 def save(run_folder: Path, uri: str, position: Position) -> None:
@@ -69,10 +109,19 @@ def public(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def _destinations(run_folder: Path) -> dict[str, dict[str, Any]]:
+def _destinations(run_folder: Path) -> Mapping[str, Any]:
+    """The positions in the file by server; none if it is missing, damaged, or of another version."""
     path = run_folder / NAME
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return dict(content["destinations"]) if content.get("version") == VERSION else {}
+    saved = _valid(_SavedFile, content)
+    return saved.destinations if saved is not None else {}
+
+
+def _valid(model: type[M], content: object) -> M | None:
+    try:
+        return model.model_validate(content)
+    except ValidationError:
+        return None

@@ -45,7 +45,9 @@ def read_provenance(path: Path) -> Provenance:
         match record:
             case RunRecord(parent=None):
                 job = record.params
-            case RunRecord(params={"device": device, "precision": precision, "threads": threads}):
+            case RunRecord(params={"device": device, "precision": precision, "threads": threads}) if (
+                threads.isdecimal()  # a damaged record is skipped
+            ):
                 numerics[FitNumerics(device, precision, int(threads))] = None
             case DatasetRecord():
                 digests[record.context] = record.digest

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from quorate.tracking import journal, position
+from quorate.tracking.codec import JournalError
 from quorate.tracking.records import RankingRecord
 
 MEMBERS_OF = "quorate.members_of"
@@ -47,13 +48,24 @@ def newest(runs: Path, uri: str) -> tuple[str, str] | None:
     """The newest run below `runs` whose members are all on the tracking server `uri`, and the id of its experiment."""
     journals = sorted(runs.glob(f"*/{journal.NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in journals:
-        names = [record.run for record in journal.tail(path) if isinstance(record, RankingRecord)]
-        header = journal.header(path) if names else None
-        if header is None:
-            continue  # the run has not finished, or an earlier version wrote it
-        where = position.load(path.parent, uri, header.run)
-        if where.experiment_id and journal.count(path, where.offset) == 0:
-            return names[-1], where.experiment_id
+        try:
+            found = _sent(path, uri)
+        except JournalError:  # another run can be shown
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _sent(path: Path, uri: str) -> tuple[str, str] | None:
+    """The same for one journal; None if not all records are on the server. Raises `JournalError`."""
+    names = [record.run for record in journal.tail(path) if isinstance(record, RankingRecord)]
+    header = journal.header(path) if names else None
+    if header is None:
+        return None  # the run has not finished, or an earlier version wrote it
+    where = position.load(path.parent, uri, header.run)
+    if where.experiment_id and journal.count(path, where.offset) == 0:
+        return names[-1], where.experiment_id
     return None
 
 

@@ -55,12 +55,13 @@ class RunRecord:
         return self.tags.get("quorate.level", "")
 
     @property
-    def member(self) -> str:
-        """The member's name in the job file; for runs of members and of fit tasks."""
+    def member(self) -> str | None:
+        """The member's name in the job file; None for other runs than those of members and fit tasks, and if the
+        record of a fit task lacks it."""
         if self.level == "member":
             # Earlier versions have one run for all copies of a member. The run has the member's name.
             return self.tags.get("quorate.recipe", self.name)
-        return self.params["member"]
+        return self.params.get("member")
 
     @property
     def member_kind(self) -> str:

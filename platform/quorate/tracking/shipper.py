@@ -102,7 +102,8 @@ class Parent:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Send a journal; returns the exit code: 0 if nothing is left to send, otherwise 1."""
+    """Send a journal; returns the exit code: 0 if nothing is left to send, 2 if the journal cannot be read, otherwise
+    1."""
     options = _parser().parse_args(arguments)
     folder, uri = options.run_folder.resolve(), absolute(options.uri or default_uri())
     path = folder / journal.NAME
@@ -129,9 +130,12 @@ def main(arguments: list[str] | None = None) -> int:
             left = journal.count(path, where.offset)
             print(_summary(uri, where, where.sent - before, left), flush=True)
             return 0 if left == 0 else 1
-    except (LockedError, JournalError) as error:
+    except LockedError as error:
         print(error, flush=True)
         return 1
+    except JournalError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

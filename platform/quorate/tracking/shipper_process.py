@@ -74,7 +74,10 @@ def start_shipper(run_folder: Path, uri: str) -> Shipper:
 
 
 def sync(run_folder: Path, uri: str) -> int:
-    """Send the remaining records in one pass and print one line; returns 0 if nothing is left, otherwise 1."""
+    """Send the remaining records in one pass and print one line.
+
+    Returns 0 if nothing is left, 2 if the journal cannot be read, otherwise 1.
+    """
     command = [*COMMAND, str(run_folder.resolve())]
     return subprocess.run(command, env=_environment(uri), check=False).returncode  # noqa: S603
 

@@ -53,7 +53,7 @@ def section(run: RunData) -> Section:
             "columns": columns,
             "rows": run.board.ranked,
             "ensemble": run.board.ensemble,
-            "candidates": sorted(run.board.ensemble.candidates, key=lambda each: each.loss),
+            "candidates": sorted(run.board.ensemble.candidates, key=lambda each: each.rank),
         },
     )
 
@@ -119,6 +119,6 @@ def _remarks(run: RunData) -> Iterator[Remark]:
         )
     candidates, chosen = run.board.ensemble.candidates, run.board.ensemble.chosen
     if chosen is not None:
-        best = min(candidates, key=lambda each: each.loss)
+        best = min(candidates, key=lambda each: each.rank)
         why = "the best" if best.chosen else f"the simplest one within one standard error of the best, {best.name}"
         yield note(f"Of {many(len(candidates), 'combiner')}, {chosen} was chosen: {why}.")
