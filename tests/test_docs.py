@@ -24,7 +24,7 @@ from scipy.stats import multivariate_normal
 from quorate.cli import app
 from quorate.data.dataset import Dataset
 from quorate.data.source import DataParams, RoleParams, TestSplit
-from quorate.data.tables import TableParams
+from quorate.data.table_files import TableParams
 from quorate.data.weighting import WeightingParams
 from quorate.ensemble.combiner import CalibratingParams
 from quorate.execution.assignment import Assignment, Control
@@ -234,7 +234,7 @@ def _targets(line: str) -> list[str]:
     return re.findall(r"(?:^|&& |; )make ([a-z][a-z-]*)", line)
 
 
-def test_every_error_of_the_faq_is_said_by_the_code() -> None:
+def test_every_error_of_the_faq_occurs_in_the_code() -> None:
     faq = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
     quoted = re.findall(r"<!-- message -->\n> (.+)", faq)
     said = "\n".join(text for path in (ROOT / "platform").rglob("*.py") for text in _texts(path))
@@ -254,7 +254,7 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> None:
+def test_every_relative_link_leads_to_an_existing_file_and_heading(page: Path) -> None:
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", link)]
 
@@ -370,7 +370,7 @@ def _discriminants(train: Dataset, valid: Dataset, *, shrinkage: float) -> np.nd
     return softmax(np.column_stack(densities) + np.log(share), axis=1)
 
 
-def test_imports_go_down_the_module_map_of_the_architecture() -> None:
+def test_imports_follow_the_module_map_of_the_architecture() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     first_cells = re.findall(r"^\| (`[a-z_./]+`(?:, `[a-z_./]+`)*) \| [^|]*\| [^|]* \|$", page, re.MULTILINE)
     row = {

@@ -206,7 +206,9 @@ def test_images_of_another_shape_or_type_are_refused(digits_in_colour: tuple[np.
     pixels, y = digits_in_colour
     ensemble = quick(members={"linear": "logistic"}).fit(pixels, y)
 
-    with pytest.raises(ValueError, match=r"images of \(8, 8, 1\) \(H, W, C\), but the ensemble takes \(8, 8, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"the images have the shape \(8, 8, 1\) \(H, W, C\), but the ensemble takes \(8, 8, 3\)"
+    ):
         ensemble.predict(pixels[..., :1])
     with pytest.raises(ValueError, match=r"images of 8x8x3 are required: uint8 .*; this is ndarray of shape .*float64"):
         ensemble.predict(pixels / 255)
@@ -215,7 +217,7 @@ def test_images_of_another_shape_or_type_are_refused(digits_in_colour: tuple[np.
 
 
 @pytest.mark.parametrize("kind", DEFAULT_MEMBERS)
-def test_without_members_a_few_that_suit_the_rows_are_trained(
+def test_without_members_a_default_selection_for_the_data_is_trained(
     kind: str, iris: tuple[np.ndarray, np.ndarray], digits_in_colour: tuple[np.ndarray, np.ndarray]
 ) -> None:
     X, y = iris if kind == "table" else digits_in_colour
@@ -259,7 +261,7 @@ def test_a_class_with_fewer_rows_than_folds_lowers_the_folds_with_a_warning(
     X, y = iris
     rows = np.r_[0:50, 50:53]
 
-    with pytest.warns(UserWarning, match="the class '1' has 3 rows: 3 folds are made instead of 5"):
+    with pytest.warns(UserWarning, match="the class '1' has only 3 rows, so 3 folds are used instead of 5"):
         ensemble = EnsembleClassifier({"linear": "logistic"}).fit(X[rows], y[rows])
 
     assert np.isfinite(ensemble.oof_proba_).all()
@@ -268,8 +270,8 @@ def test_a_class_with_fewer_rows_than_folds_lowers_the_folds_with_a_warning(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (slice(0, 51), "the class '1' has one row.*add rows of it, or remove it"),
-        (slice(0, 50), "all rows are of one class, '0'"),
+        (slice(0, 51), "the class '1' has only one row.*add rows of this class, or remove it"),
+        (slice(0, 50), "all rows have the class '0'"),
     ],
 )
 def test_labels_that_cannot_be_validated_are_refused(
@@ -294,7 +296,7 @@ def test_rows_without_weight_count_as_not_given(iris: tuple[np.ndarray, np.ndarr
     np.testing.assert_array_equal(weighted.oof_proba_[weight > 0], without.oof_proba_)
 
 
-def test_no_group_is_trained_and_validated_on() -> None:
+def test_no_group_is_in_the_training_and_validation_rows_of_a_fold() -> None:
     random = np.random.default_rng(0)
     groups = np.arange(150) // 2
     noise = random.normal(size=(75, 4))[groups]
@@ -319,7 +321,7 @@ def test_with_time_the_earliest_rows_have_no_out_of_fold_probabilities(iris: tup
     assert order[validated].min() > order[~validated].max()
 
 
-def test_weights_move_the_decision(iris: tuple[np.ndarray, np.ndarray]) -> None:
+def test_weights_change_the_predictions(iris: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = iris[0][50:], iris[1][50:]
 
     even, heavy = (
@@ -330,7 +332,7 @@ def test_weights_move_the_decision(iris: tuple[np.ndarray, np.ndarray]) -> None:
     assert (heavy.predict(X) == 2).sum() > (even.predict(X) == 2).sum() + 5
 
 
-def test_the_same_random_state_gives_the_same_bits_and_another_one_others(
+def test_predictions_depend_on_the_random_state(
     fitted: EnsembleClassifier, iris: tuple[np.ndarray, np.ndarray]
 ) -> None:
     again, other = quick().fit(*iris), quick(random_state=1).fit(*iris)
@@ -379,7 +381,7 @@ def test_it_can_be_fitted_outside_the_main_thread_and_is_silent(
     assert capfd.readouterr() == ("", "")
 
 
-def test_verbose_says_what_the_command_says(
+def test_verbose_prints_the_output_of_the_command(
     iris: tuple[np.ndarray, np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick(verbose=True).fit(*iris)
@@ -401,7 +403,7 @@ def test_verbose_says_what_the_command_says(
         ({"executor": "dask"}, "execution.executor: 'dask' is not one of 'ray' or 'local'"),
         ({"budget": "soon"}, r"execution.budget: .*'soon'"),
         ({"name": "my job"}, "name: use at most 100 letters, digits"),
-        ({"tracking": True}, "tracking=True needs folder="),
+        ({"tracking": True}, "tracking=True requires folder="),
         ({"random_state": "seven"}, "seven"),
     ],
 )
@@ -414,8 +416,8 @@ def test_wrong_parameters_are_named_when_it_is_fitted(
         ensemble.fit(*iris)
 
 
-def test_a_lost_member_is_a_warning_and_too_many_are_an_error(iris: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.warns(UserWarning, match=r"the ensemble is made without bad \(failed\)"):
+def test_a_failed_member_is_a_warning_and_too_many_are_an_error(iris: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.warns(UserWarning, match=r"the ensemble does not contain bad \(failed\)"):
         ensemble = quick(members=QUICK | {"bad": {"kind": "odd", "what": "raise"}}).fit(*iris)
     assert ensemble.score(*iris) > 0.9
 
@@ -423,13 +425,13 @@ def test_a_lost_member_is_a_warning_and_too_many_are_an_error(iris: tuple[np.nda
         quick(members={"bad": {"kind": "odd", "what": "raise"}}).fit(*iris)
 
 
-def test_what_the_budget_left_out_is_a_warning_and_the_next_fit_goes_on(
+def test_tasks_skipped_by_the_budget_are_a_warning_and_the_next_fit_resumes(
     iris: tuple[np.ndarray, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     members = QUICK | {"slow": {"kind": "odd", "what": "wait", "price": 60}}
     ensemble = quick(members=members, budget=12, store=tmp_path / "store")
 
-    with pytest.warns(UserWarning, match=r"the budget was too small for all of slow \(out of time\)"):
+    with pytest.warns(UserWarning, match=r"the budget was too short to finish slow \(out of time\)"):
         ensemble.fit(*iris)
 
     assert ensemble.score(*iris) > 0.9
@@ -461,7 +463,7 @@ def test_a_run_loads_by_its_folder_its_name_or_as_the_newest(
     pd.testing.assert_frame_equal(loaded.leaderboard, kept.leaderboard_)
 
 
-def test_a_saved_bundle_loads_with_what_it_knows_of_its_leaderboard(kept: EnsembleClassifier, tmp_path: Path) -> None:
+def test_a_saved_bundle_loads_with_the_scores_of_its_leaderboard(kept: EnsembleClassifier, tmp_path: Path) -> None:
     place = kept.save_bundle(tmp_path / "somewhere" / "bundle")
 
     loaded = quorate.load(place)
@@ -473,7 +475,7 @@ def test_a_saved_bundle_loads_with_what_it_knows_of_its_leaderboard(kept: Ensemb
         kept.save_bundle(place)
 
 
-def test_a_loaded_ensemble_takes_the_columns_in_any_order_and_says_which_is_missing(
+def test_a_loaded_ensemble_accepts_columns_in_any_order_and_names_missing_ones(
     kept: EnsembleClassifier,
 ) -> None:
     X, _ = load_breast_cancer(return_X_y=True, as_frame=True)
@@ -482,11 +484,11 @@ def test_a_loaded_ensemble_takes_the_columns_in_any_order_and_says_which_is_miss
     np.testing.assert_array_equal(loaded.predict_proba(X[X.columns[::-1]]), kept.predict_proba(X))
     with pytest.raises(UserError, match="the column 'mean radius' is missing"):
         loaded.predict_proba(X.drop(columns="mean radius"))
-    with pytest.raises(UserError, match=r"tables of 30 columns .* are required, as \(n, 30\); this is ndarray of"):
+    with pytest.raises(UserError, match=r"tables of 30 columns .* of shape \(n, 30\) are required; this is ndarray of"):
         loaded.predict_proba(X.to_numpy()[:, :5])
 
 
-def test_an_unknown_run_is_a_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_run_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(UserError, match="there is no run 'digits'"):

@@ -1,4 +1,4 @@
-"""Files that somebody else may have written import no code unless whoever loads them allows it."""
+"""Loading a file from an untrusted source imports no code unless the user allows it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_no_place_in_a_bundle_makes_loading_it_import_code(what: str, run: Path,
     assert not (tmp_path / "imported").exists() and MODULE not in sys.modules
     if "name alone" not in what and "initialization" not in what:
         with pytest.raises(UserError, match=MODULE):
-            servable(run / "bundle", verified=True)
+            servable(run / "bundle")
     for said in (MODULE, "--allow-code", "allow_code=True"):
         assert said in str(refused.value)
     with pytest.raises(UserError, match=MODULE):
@@ -103,7 +103,7 @@ def test_no_place_in_a_bundle_makes_loading_it_import_code(what: str, run: Path,
     assert not (tmp_path / "imported").exists()
 
 
-def test_with_leave_the_code_is_imported(run: Path, tmp_path: Path) -> None:
+def test_with_permission_the_code_is_imported(run: Path, tmp_path: Path) -> None:
     rewrite(run / "bundle", f"members/net/0/{HEADER}", lambda header: header.update(kind=REFERENCE))
 
     with pytest.raises(BundleError, match="the member net cannot be loaded"):  # it is no member
@@ -113,7 +113,7 @@ def test_with_leave_the_code_is_imported(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_refuse_code_with_a_plain_error_and_the_way(run: Path, tmp_path: Path) -> None:
+def test_the_commands_refuse_code_with_an_error_and_the_fix(run: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", images=np.zeros((2, 8, 8, 1), np.uint8), labels=np.zeros(2, int))
     rewrite(run / "bundle", f"members/net/0/{HEADER}", lambda header: header.update(kind=REFERENCE))
     here = Here(tmp_path)
@@ -141,7 +141,7 @@ def test_the_job_that_a_run_keeps_imports_no_code_for_a_report_or_a_diagnosis(ru
         assert not (tmp_path / "imported").exists(), command
 
 
-def test_an_installed_package_with_an_entry_point_needs_no_leave(
+def test_an_installed_package_with_an_entry_point_requires_no_permission(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     about = tmp_path / "path" / "somebody-1.dist-info"

@@ -1,4 +1,4 @@
-"""What is written as JSON is JSON, whatever the numbers are."""
+"""All JSON output is valid, whatever the numbers are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refuse(name: str) -> float:
     raise AssertionError(f"{name} is no JSON")
 
 
-def test_numbers_that_json_does_not_know_are_null_at_every_depth() -> None:
+def test_numbers_that_json_lacks_are_null_at_every_depth() -> None:
     value = {"a": math.nan, "b": [1.5, -math.inf, {"c": np.float64("inf")}], "d": (None, True, 3, "NaN")}
 
     text = json_text(value)

@@ -1,4 +1,4 @@
-"""Imports go down and never up: the table below is the architecture."""
+"""Imports only go down, as the table below defines the architecture."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "typer": {"cli"},
     "rich": {"cli", "report", "job", "estimator"},
 }
-"""Who may import a library."""
+"""The parts that may import each library."""
 
 FORBIDDEN = {
     "members": {"execution", "job", "cli", "tracking", "serving", "report", "ensemble"},
@@ -60,7 +60,7 @@ FORBIDDEN = {
     "tracking": {"execution", "serving", "report", "members", "training", "data"},
     "execution": {"tracking", "serving", "report", "ensemble", "store"},
 }
-"""Parts that may not know each other, whatever their order."""
+"""Parts that must not import each other, whatever their order."""
 
 EXECUTES_ON_LOAD = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 
@@ -145,7 +145,7 @@ def test_a_library_is_imported_where_it_belongs(library):
 
 
 @pytest.mark.parametrize("part", FORBIDDEN)
-def test_parts_that_may_not_know_each_other_do_not(part):
+def test_independent_parts_do_not_import_each_other(part):
     for module in MODULES:
         if part_of(module) == part:
             assert not parts_imported(module) & FORBIDDEN[part], name_of(module)
@@ -176,7 +176,7 @@ def test_arrays_are_read_without_pickle():
                 assert given.get("allow_pickle", "False") == "False", name_of(module)
 
 
-def test_platform_is_no_package():
+def test_platform_is_not_a_package():
     """With an `__init__.py` or a `conftest.py`, `import platform` would find this folder and break Python."""
     assert not (PLATFORM / "__init__.py").exists()
     assert not list(PLATFORM.glob("conftest.py"))

@@ -1,4 +1,4 @@
-"""Every job in `pipelines/` runs, as small as its own first lines say."""
+"""Every job in `pipelines/` runs, with the overrides for a small run from its first lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/python.md, the notebook and the docstring of EnsembleClassifier show can be run as it stands."""
+"""The examples in docs/python.md, the notebook and the docstring of EnsembleClassifier run unchanged."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorate.quantities import read_bytes, read_seconds, say_bytes, say_seconds
+from quorate.quantities import format_bytes, format_seconds, read_bytes, read_seconds
 
 
 @pytest.mark.parametrize(
@@ -20,26 +20,26 @@ def test_a_time_is_read(text: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "ten", "10 GiBs", "-1G", "1e3"])
-def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="'2GiB'"):
         read_bytes(text)
 
 
 @pytest.mark.parametrize("text", ["", "d", "30 days", "-1d"])
-def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_time_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="'30d'"):
         read_seconds(text)
 
 
-def test_sizes_and_times_are_said_in_the_largest_fitting_unit() -> None:
-    assert [say_bytes(count) for count in (0, 1023, 1536, 3 << 30, 5 << 50)] == [
+def test_sizes_and_times_are_formatted_in_the_largest_fitting_unit() -> None:
+    assert [format_bytes(count) for count in (0, 1023, 1536, 3 << 30, 5 << 50)] == [
         "0 B",
         "1023 B",
         "1.5 KiB",
         "3.0 GiB",
         "5120.0 TiB",
     ]
-    assert [say_seconds(s) for s in (0, 119, 120, 7199, 9000, 200_000)] == [
+    assert [format_seconds(s) for s in (0, 119, 120, 7199, 9000, 200_000)] == [
         "0 s",
         "119 s",
         "2 min",
@@ -50,6 +50,6 @@ def test_sizes_and_times_are_said_in_the_largest_fitting_unit() -> None:
 
 
 @pytest.mark.parametrize("text", ["30", " 30 ", "1.5"])
-def test_a_number_without_its_unit_is_asked_for_it(text):
+def test_a_number_without_a_unit_is_refused(text):
     with pytest.raises(ValueError, match=rf"'{text}' has no unit; write '{text.strip()}s', '{text.strip()}m' or"):
         read_seconds(text)

@@ -1,7 +1,7 @@
 """Quorate trains ensembles of diverse classifiers on a cluster and serves their combined prediction.
 
-`quorate.EnsembleClassifier` is a job as a scikit-learn classifier, `quorate.load` gives the ensemble of
-a finished run. Both are imported when they are first used, so that `import quorate` stays quick.
+`quorate.EnsembleClassifier` runs a job as a scikit-learn classifier, and `quorate.load` loads the ensemble of a
+finished run. Both are imported on first use, so that `import quorate` is fast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LAZY = {"EnsembleClassifier": "quorate.estimator", "load": "quorate.loading"}
 
 
 def __getattr__(name: str) -> Any:
-    """What `_LAZY` names, imported now (PEP 562)."""
+    """Import an attribute that `_LAZY` names (PEP 562)."""
     if name not in _LAZY:
         raise AttributeError(f"module 'quorate' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

@@ -21,7 +21,7 @@ def did_you_mean(word: str, choices: list[str]) -> str:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add `path` to an `OSError` without a file name: those of `write` have none, unlike those of `open`."""
+    """Add `path` to an `OSError` without a file name: errors of `write` lack it, unlike errors of `open`."""
     try:
         yield
     except OSError as error:
@@ -31,7 +31,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class Interrupted(BaseException):  # so that no library's `except Exception` catches it
-    """A signal told the command to stop; everything that is finished or checkpointed is kept."""
+    """The command was stopped by a signal; everything that is finished or checkpointed is kept."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)

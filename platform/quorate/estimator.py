@@ -1,4 +1,4 @@
-"""An ensemble job as a scikit-learn classifier."""
+"""Run an ensemble job as a scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -50,61 +50,61 @@ DEFAULT_MEMBERS: dict[str, Members] = {
         "forest": "random_forest",
     },
 }
-"""What is trained where no members are named: few, quick on one core, and unlike each other."""
+"""Default members for tables and for images: few members that are fast on one core and differ from each other."""
 
 
 class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """An ensemble of diverse classifiers, combined and calibrated by their out-of-fold predictions.
 
-    It runs the same job as `quorate train`, by default in this process and without a trace on disk.
+    It runs the same job as `quorate train`, by default in this process and without leaving files on disk.
 
     Parameters
     ----------
     members
-        Name to member, as in a job file: the name of a kind, or a mapping with the key `kind` and its
-        parameters; or an unfitted classifier of scikit-learn, which learns from standardized pixels or
-        encoded columns (the member kind `sklearn`). Without it, tables get gradient boosting, extra trees,
-        logistic regression and a multilayer perceptron; images a small convolutional network, an SVM and
-        a random forest.
+        Members by name. A member is the name of a kind, a mapping with the key `kind` and its parameters
+        as in a job file, or an unfitted classifier of scikit-learn, which learns from standardized pixels
+        or encoded columns (the member kind `sklearn`). Default for tables: gradient boosting, extra trees,
+        logistic regression and a multilayer perceptron. Default for images: a small convolutional network,
+        an SVM and a random forest.
     combiner
         Name of a combiner, or a mapping with the key `kind` and its parameters.
     validation
-        How rows are split into folds, as in a job file, such as `{"folds": 3}`. Where the rarest class
-        has fewer rows than there are folds, as many folds as it has rows are made, with a warning.
+        How rows are split into folds, as in a job file, such as `{"folds": 3}`. If the rarest class has
+        fewer rows than there are folds, the number of folds is its number of rows, with a warning.
     random_state
-        The job's seed; the same one gives the same ensemble. None draws one from NumPy's global state.
+        Seed of the job. The same seed gives the same ensemble. None draws a seed from NumPy's global state.
     executor
-        `local` trains in this process, one fit after another; `ray` on a Ray of its own on this
-        machine, or on the cluster at RAY_ADDRESS.
+        `local` trains in this process, one fit task after another. `ray` trains on the cluster at
+        RAY_ADDRESS; without this variable it starts Ray on this machine.
     budget
-        Time for `fit`, in seconds or as `300s`, `20m`, `2h`; as long as it takes when None. What was not
-        finished in time is named in a warning; with `store`, another `fit` goes on from there.
+        Time limit of `fit`, in seconds or as `300s`, `20m`, `2h`; None for no limit. A warning names the
+        members that are not finished in time. With `store`, another `fit` continues with them.
     store
-        Folder of finished work, shared by every job that is given it: what is in it is not trained
-        again. With it, a grid search over combiners trains each member once. Nothing is kept without.
+        Folder of finished work, for all jobs that use it: work in it is not trained again. With a store,
+        a grid search over combiners trains each member once. Without it, no work is kept.
     folder
-        Where the run folder is written: for `quorate predict`, `serve` and `leaderboard`. Without it
-        the run's files are removed when `fit` ends, and the estimator has all that it needs.
+        Folder for the run folder, which `quorate predict`, `serve` and `leaderboard` read. Without it,
+        the files of the run are removed when `fit` ends; the estimator keeps what it needs to predict.
     name
-        Names the run folder, and the run and model in MLflow.
+        Name of the job: of its run folder, and of the run and the model in MLflow.
     tracking
-        Whether the job is sent to MLflow; needs `folder`.
+        Whether to send the job to MLflow; requires `folder`.
     verbose
-        Whether progress is printed.
+        Whether to print progress.
 
     Attributes
     ----------
     classes_
-        The labels (K,), sorted, in the type that they were given.
+        The labels (K,), sorted, in the type of `y`.
     n_features_in_, feature_names_in_
-        As everywhere in scikit-learn; pixels of one image where images were given.
+        As in scikit-learn; for images, the number of pixel values of one image.
     leaderboard_
-        A data frame: a row for the ensemble and one for each member (`quorate.report.frame.as_frame`).
+        A data frame with one row for the ensemble and one per member (`quorate.report.frame.as_frame`).
     oof_proba_
-        The ensemble's cross-fitted probabilities (n, K) of the training rows; NaN for those that no
-        fold validates (a holdout fold, rows without weight).
+        Cross-fitted probabilities (n, K) of the ensemble for the training rows; NaN for rows that no
+        fold validates (with a single holdout fold, and rows of weight 0).
     run_
-        The run folder, where `folder` was given; else None.
+        The run folder if `folder` is set; else None.
     bundle_
         The trained ensemble (`quorate.bundle.Bundle`).
 
@@ -156,14 +156,14 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Train, calibrate and combine the members.
 
-        `X` is an array of numbers (n, columns), NaN where one is missing; a data frame, whose text
-        columns are categories; or uint8 images (n, H, W) or (n, H, W, C). `y` (n,) holds labels of any
-        type that can be sorted. `sample_weight` (n,) says how much a row counts in training; a row of
-        weight 0 counts as not given, everywhere. With `groups` (n,) no group is both trained and
-        validated on; with `time` (n,), numbers or dates, rows are validated by models of earlier ones.
+        `X` is an array of numbers (n, columns), with NaN for missing values; a data frame, in which text columns are
+        categories; or uint8 images (n, H, W) or (n, H, W, C). `y` (n,) are labels of a type that can be sorted.
+        `sample_weight` (n,) are the weights of the rows in training; a row of weight 0 is left out everywhere. With
+        `groups` (n,), no group is in both the training and the validation rows of a fold. With `time` (n,), numbers or
+        dates, models predict only rows that are later than their training rows.
 
-        Raises `ValueError` for input that cannot be used, `quorate.job.ensemble.JobFailed` where fewer members
-        could be trained than the quorum needs.
+        Raises `ValueError` for input that cannot be used, and `quorate.job.ensemble.JobFailed` if fewer members are
+        trained than the quorum requires.
         """
         labels = _checked_labels(self, y)
         rows = self._check_rows(X, fitting=True)
@@ -203,12 +203,12 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Calibrated probabilities (n, K), in the order of `classes_`."""
+        """Return calibrated probabilities (n, K), in the order of `classes_`."""
         check_is_fitted(self)
         return self.bundle_.predict(self._as_fitted(X)).proba
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class (n,), in the type of the labels."""
+        """Return the most probable class of each row (n,), in the type of the labels."""
         check_is_fitted(self)
         predicted: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return predicted
@@ -225,7 +225,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def save_bundle(self, folder: str | Path) -> Path:
         """Write the bundle to a new folder, for `quorate.load`, `quorate predict` and `quorate serve`.
 
-        Raises `FileExistsError` where there is something already.
+        Raises `FileExistsError` if `folder` exists.
         """
         check_is_fitted(self)
         folder = Path(folder)
@@ -238,7 +238,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return {key: value for key, value in state.items() if key != "_bundle"}  # its files are in the state
+        return {key: value for key, value in state.items() if key != "_bundle"}  # the state contains its files instead
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -246,7 +246,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _check_rows(self, X: Any, *, fitting: bool) -> Any:
-        """Rows that scikit-learn's conventions allow, and how many features and of which names they have."""
+        """Check rows as scikit-learn does; when fitting, set the number and the names of the features."""
         array = as_array(X)
         if is_image_array(array):
             as_images(array)
@@ -265,7 +265,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return validate_data(self, X, reset=fitting, dtype=kind, ensure_all_finite="allow-nan")
 
     def _as_fitted(self, X: Any) -> Inputs:
-        """Rows of the kind that was fitted, their columns by position where the names differ only in being there."""
+        """Convert checked rows to the fitted signature; the columns of data frames are matched by position."""
         signature = self.bundle_.signature
         rows = X
         if isinstance(signature, TableSignature) and not is_image_array(as_array(X)):
@@ -275,9 +275,11 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return as_inputs(rows, signature)
 
     def _job(self, signature: Signature) -> Job:
-        """The job of these parameters; raises `SpecError`, a `ValueError` that names every wrong one."""
+        """Return the job with these parameters; raises `SpecError`, a `ValueError` that lists all invalid ones."""
         if self.tracking and self.folder is None:
-            raise ValueError("tracking=True needs folder=: what MLflow is sent must lie somewhere until it is there")
+            raise ValueError(
+                "tracking=True requires folder=, because the files for MLflow must be kept until they have been sent"
+            )
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31)
@@ -296,7 +298,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @contextmanager
     def _workspace(self) -> Iterator[tuple[Path, Path]]:
-        """Store and runs folder: those that were given, else temporary ones."""
+        """Yield the folders of the store and of the runs: those of the parameters, or temporary ones."""
         with tempfile.TemporaryDirectory(prefix="quorate-") as name:
             store = Path(self.store).expanduser().absolute() if self.store is not None else Path(name) / "store"
             runs = Path(self.folder).expanduser().absolute() if self.folder is not None else Path(name) / "runs"
@@ -304,7 +306,7 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _NoSignals(StopRequest):
-    """Leaves Ctrl-C to Python: it ends `fit` with `KeyboardInterrupt`, in any thread."""
+    """Leave Ctrl-C to Python, which ends `fit` with `KeyboardInterrupt`; this works in any thread."""
 
     def install(self) -> None:
         return
@@ -321,7 +323,8 @@ def _has_categories(signature: Signature) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What a parsed file would hold: dictionaries for mappings of any type, recipes for scikit-learn's classifiers."""
+    """Convert a parameter to the form of a parsed job file; mappings become dictionaries, and classifiers become
+    descriptions."""
     if isinstance(value, BaseEstimator):
         return {"kind": "sklearn", "estimator": describe(value)}
     if not isinstance(value, Mapping):
@@ -332,31 +335,37 @@ def _plain(value: Any) -> Any:
 
 
 def _with_fitting_folds(job: Job, data: Dataset, classes: NDArray[Any]) -> Job:
-    """The job with as many folds as the rarest class has rows, if there are fewer; raises `ValueError`."""
+    """Reduce the number of folds to the number of rows of the rarest class; raises `ValueError` for one row."""
     if len(classes) < 2:
-        raise ValueError(f"all rows are of one class, '{classes[0]}'; a classifier needs two classes or more")
+        raise ValueError(f"all rows have the class '{classes[0]}'; a classifier needs at least two classes")
     counts = np.bincount(data.y)
     name, rarest = classes[counts.argmin()], int(counts.min())
     if rarest < 2:
         raise ValueError(
-            f"the class '{name}' has one row; a class needs two rows or more, one to train on and one to validate on: "
-            "add rows of it, or remove it"
+            f"the class '{name}' has only one row; a class needs at least two, one for training and one for "
+            "validation: add rows of this class, or remove it"
         )
     validation: ValidationSpec = job.spec.validation
     by_class = data.groups is None and data.time is None
     in_folds = validation.scheme == "kfold" or (validation.scheme == "auto" and len(data) < validation.auto_rows)
     if not (by_class and in_folds) or rarest >= validation.folds:
         return job
-    said = f"the class '{name}' has {rarest} rows: {rarest} folds are made instead of {validation.folds}"
+    said = f"the class '{name}' has only {rarest} rows, so {rarest} folds are used instead of {validation.folds}"
     warnings.warn(said, stacklevel=3)
     fewer = validation.model_copy(update={"folds": rarest})
     return Job(job.spec.model_copy(update={"validation": fewer}), job.source)
 
 
 def _warn_of_lost(board: Leaderboard) -> None:
-    """Say which members are not whole, and why."""
+    """Warn about members that are missing or incomplete, with their status."""
     lost = {row.name: row.status for row in board.members if row.status != "ok"}
     if failed := [f"{name} ({status})" for name, status in lost.items() if status in ("failed", "diverged")]:
-        warnings.warn(f"the ensemble is made without {', '.join(failed)}; verbose=True shows why", stacklevel=3)
+        warnings.warn(
+            f"the ensemble does not contain {', '.join(failed)}; fit with verbose=True to see the reasons", stacklevel=3
+        )
     if late := [f"{name} ({status})" for name, status in lost.items() if status not in ("failed", "diverged")]:
-        warnings.warn(f"the budget was too small for all of {', '.join(late)}", stacklevel=3)
+        warnings.warn(
+            f"the budget was too short to finish {', '.join(late)}; use a longer budget, or set store= and fit again "
+            "to continue",
+            stacklevel=3,
+        )

@@ -1,4 +1,4 @@
-"""Loads the ensemble of a finished run into a Python program."""
+"""Load the ensemble of a finished run in Python."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ensemble:
     """A trained ensemble that predicts.
 
     Rows are uint8 images (n, H, W) or (n, H, W, C), a data frame with the columns of the training
-    data, an array (n, columns) in their order, or paths of files as `quorate predict` takes them.
+    data, an array (n, columns) with the columns in the same order, or paths of files as in `quorate predict`.
 
     >>> ensemble = quorate.load("runs/digits-20260105-101500")     # doctest: +SKIP
     >>> ensemble.predict(images)                                   # doctest: +SKIP
@@ -36,7 +36,7 @@ class Ensemble:
     def __init__(self, bundle: Bundle, leaderboard: pd.DataFrame) -> None:
         self.bundle = bundle
         self.leaderboard = leaderboard
-        """One row for the ensemble and one for each member; see `quorate.report.frame.as_frame`."""
+        """One row for the ensemble and one per member; see `quorate.report.frame.as_frame`."""
 
     @property
     def classes_(self) -> NDArray[np.str_]:
@@ -44,44 +44,46 @@ class Ensemble:
         return np.array(self.bundle.class_names)
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
-        """Probabilities (n, K); raises `ValueError` for rows that are not what the ensemble learned from."""
+        """Return probabilities (n, K); raises `ValueError` for rows that differ from the training rows in type or
+        shape."""
         return self._answers(x).proba
 
     def predict(self, x: Any) -> NDArray[np.str_]:
-        """The name of the most probable class of each row (n,)."""
+        """Return the name of the most probable class of each row (n,)."""
         named: NDArray[np.str_] = self.classes_[self.predict_proba(x).argmax(axis=1)]
         return named
 
-    def doubt(self, x: Any) -> pd.DataFrame:
-        """How sure the members are of each row: `entropy` = `aleatoric` + `epistemic` in nats, `variation_ratio`."""
-        found = self._answers(x, doubt=True).doubt
-        assert found is not None, "asked for"
+    def predict_uncertainty(self, x: Any) -> pd.DataFrame:
+        """Return the uncertainty of each row: `entropy` = `aleatoric` + `epistemic` in nats, and `variation_ratio`."""
+        found = self._answers(x, uncertainty=True).uncertainty
+        assert found is not None, "requested"
         return pd.DataFrame(vars(found))
 
     def predict_sets(self, x: Any, *, coverage: float = 0.9, by_class: bool = False) -> NDArray[np.bool_]:
-        """The classes (n, K) in each row's conformal set, which holds the true one with at least that probability.
+        """Return a mask (n, K) of the classes in each row's conformal set.
 
-        Raises `ValueError` for a bundle without figures of rows that it had not seen.
+        A set contains the true class with a probability of at least `coverage`; with `by_class`, this holds for the
+        rows of each class. Raises `ValueError` for a bundle without the calibration statistics that this requires.
         """
         asked = UncertaintyOptions(coverage=coverage, by_class=by_class)
         asked.check()
         return sets_of(self.predict_proba(x), self.bundle, asked)
 
-    def _answers(self, x: Any, *, doubt: bool = False) -> Prediction | ScoredRows:
+    def _answers(self, x: Any, *, uncertainty: bool = False) -> Prediction | ScoredRows:
         paths = _paths(x)
         if paths is not None:
-            return self._scored(read_inputs(paths, self.bundle), doubt=doubt)
+            return self._scored(read_inputs(paths, self.bundle), uncertainty=uncertainty)
         try:
             rows = as_inputs(x, self.bundle.signature)
         except ValueError as error:
             raise UserError(str(error)) from None
         if not len(rows):
             raise UserError("there are no rows to predict")
-        return self.bundle.predict(rows, doubt=doubt)
+        return self.bundle.predict(rows, uncertainty=uncertainty)
 
-    def _scored(self, rows: InputRows, *, doubt: bool) -> ScoredRows:
-        """The answers for files; each must have one, since only their order says which is which."""
-        answers = ask(self.bundle, rows, doubt=doubt)
+    def _scored(self, rows: InputRows, *, uncertainty: bool) -> ScoredRows:
+        """Predict files. Raises `UserError` if one cannot be read, because results are in the order of the files."""
+        answers = ask(self.bundle, rows, uncertainty=uncertainty)
         if rows.unreadable:
             raise UserError(unreadable_files(rows.unreadable, len(answers.names) + len(rows.unreadable)))
         return answers
@@ -92,12 +94,12 @@ class Ensemble:
 
 
 def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble:
-    """The ensemble of a run.
+    """Load the ensemble of a run.
 
-    `run` is a run folder or the name of one in `runs` (or QUORATE_RUNS), a bundle's folder, or the URI
-    of a model in MLflow (`models:/digits@champion`); the newest finished run when left out. Every file
-    is verified before it is read, and nothing in it executes, but for an ensemble that needs code of your own
-    (`module:name`): it is imported if you trust the files and set `allow_code`. Raises `UserError`, a `ValueError`.
+    `run` is a run folder or its name in `runs` (or QUORATE_RUNS), the folder of a bundle, or the URI of a
+    model in MLflow (`models:/digits@champion`); by default, the newest finished run. Every file is verified
+    before it is read, and nothing in it executes. If the ensemble needs your own code (`module:name`), set
+    `allow_code` to import it; do this only for files that you trust. Raises `UserError`, a `ValueError`.
 
     >>> quorate.load("models:/digits@champion").predict_proba(images).shape     # doctest: +SKIP
     (2, 10)
@@ -108,7 +110,7 @@ def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble
 
 
 def _leaderboard(folder: Path, bundle: Bundle) -> pd.DataFrame:
-    """The leaderboard of the bundle's run; if that is elsewhere, the values that the bundle has."""
+    """The leaderboard of the bundle's run; if the run folder is not available, the values in the bundle."""
     path = folder.parent / BOARD
     if path.is_file():
         board = Leaderboard.read(path)
@@ -137,7 +139,7 @@ def _scores(figures: Mapping[str, float | None] | None) -> SplitScores | None:
 
 
 def _paths(x: Any) -> list[Path] | None:
-    """`x` as paths of files, where that is what it is."""
+    """Return `x` as paths of files, or None if it is not paths."""
     if isinstance(x, str | Path):
         return [Path(x)]
     if isinstance(x, Sequence) and len(x) and all(isinstance(item, str | Path) for item in x):

@@ -33,8 +33,8 @@ def read_seconds(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def say_bytes(count: float) -> str:
-    """Format bytes in the largest unit that gives at least 1, such as `1.5 GiB`."""
+def format_bytes(count: float) -> str:
+    """Format bytes in the largest unit in which the number is at least 1, such as `1.5 GiB`."""
     for unit in _UNITS[:-1]:
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -42,8 +42,8 @@ def say_bytes(count: float) -> str:
     return f"{count:.1f} {_UNITS[-1]}"
 
 
-def say_seconds(seconds: float) -> str:
-    """Format seconds in the largest unit that gives at least 2: `45 s`, `12 min`, `3.5 h`, `12 d`."""
+def format_seconds(seconds: float) -> str:
+    """Format seconds in the largest unit in which the number is at least 2: `45 s`, `12 min`, `3.5 h`, `12 d`."""
     for name, length, digits in (("d", 86400, 0), ("h", 3600, 1), ("min", 60, 0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.{digits}f} {name}"

@@ -1,4 +1,4 @@
-"""The rules: the plan stays within the budget, uses it, and every file that they can give is a valid job."""
+"""The rules: the plan uses the budget without exceeding it, and every file that they can write is a valid job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NONE = Repeats(0, 0, 0)
 
 
 def images(tmp_path: Path, *, rows: int, side: int, channels: int = 3, classes: int = 5) -> Fingerprint:
-    """Pictures in a folder, equally many of each class."""
+    """Pictures in a folder, with the same number for each class."""
     size = Range(side, side, side)
     facts = ImageFacts(size, size, size, channels, grey=0.0, files=rows)
     counts = {f"class {k}": rows // classes for k in range(classes)}
@@ -58,10 +58,10 @@ def test_every_choice_for_images_is_a_valid_job(
     choices = chosen(fingerprint, seconds=seconds, hub=hub)
 
     spec = spec_of(fingerprint, choices, tmp_path, hub=hub)
-    assert len(spec.members) == len(choices.team.members) >= 1
+    assert len(spec.members) == len(choices.selection.members) >= 1
     assert spec.data.size <= side
-    if choices.team.complete:
-        assert choices.team.seconds <= seconds
+    if choices.selection.complete:
+        assert choices.selection.seconds <= seconds
         pretrained = any(getattr(member, "weights", None) == "hub" for member in spec.members.values())
         assert pretrained == (hub and side >= 64)
 
@@ -75,27 +75,27 @@ def test_every_choice_for_tables_is_a_valid_job(tmp_path: Path, rows: int, secon
 
     spec = spec_of(fingerprint, choices, tmp_path)
     kinds = {member.kind for member in spec.members.values()}
-    assert "gradient_boosting" in kinds or not choices.team.complete
+    assert "gradient_boosting" in kinds or not choices.selection.complete
     assert "svm" not in kinds or rows < 5000
     assert spec.validation.scheme == ("kfold" if rows < 100_000 else "holdout") or seconds < 1800
 
 
-def test_a_longer_budget_gives_more_training_and_a_shorter_one_a_job_all_the_same(tmp_path: Path) -> None:
+def test_a_longer_budget_gives_more_training_and_a_short_one_still_gives_a_job(tmp_path: Path) -> None:
     fingerprint = images(tmp_path, rows=3000, side=160)
 
-    teams = [chosen(fingerprint, seconds=seconds) for seconds in (20, 300, 1800, 7200)]
+    jobs = [chosen(fingerprint, seconds=seconds) for seconds in (20, 300, 1800, 7200)]
 
-    assert [sum(team.team.fits) for team in teams] == sorted(sum(team.team.fits) for team in teams)
-    assert not teams[0].team.complete
-    assert len(teams[0].team.members) == 1
-    sizes = [team.size for team in teams[1:]]
+    assert [sum(job.selection.fits) for job in jobs] == sorted(sum(job.selection.fits) for job in jobs)
+    assert not jobs[0].selection.complete
+    assert len(jobs[0].selection.members) == 1
+    sizes = [job.size for job in jobs[1:]]
     assert sizes == sorted(sizes), "larger images where there is time"
 
 
-def test_a_gpu_is_asked_for_by_networks_only(tmp_path: Path) -> None:
+def test_only_networks_request_a_gpu(tmp_path: Path) -> None:
     choices = chosen(images(tmp_path, rows=3000, side=28), machine=Machine(8, gpus=1))
 
-    gpus = {one.name: one.params.get("gpus", 0) for one in choices.team.members}
+    gpus = {one.name: one.params.get("gpus", 0) for one in choices.selection.members}
 
     assert gpus["cnn"] == 1
     assert gpus["forest"] == 0
@@ -107,17 +107,17 @@ def test_there_are_no_more_folds_than_rows_of_the_rarest_class(tmp_path: Path, r
 
     assert choices.validation.folds == folds
     assert not choices.held_out, "the rarest class has too few rows for a test"
-    svm = "svm" in {one.params["kind"] for one in choices.team.members}
+    svm = "svm" in {one.params["kind"] for one in choices.selection.members}
     assert svm == (rarest > 2), "of two rows one would be left in each fold, and its calibration needs two"
 
 
-def test_imbalance_is_answered_with_advice_rather_than_weights(tmp_path: Path) -> None:
+def test_imbalanced_classes_get_advice_and_no_class_weights(tmp_path: Path) -> None:
     fingerprint = table(tmp_path, rows=1000, counts={"no": 970, "yes": 30})
     choices = chosen(fingerprint)
 
     text = job_text(fingerprint, choices, base=tmp_path, budget="30m", hub=False)
 
-    assert "The largest class has 32 times the rows of the smallest" in text
+    assert "The largest class has 32 times as many rows as the smallest" in text
     assert "class_weight: balanced" in " ".join(text.split("#"))
     assert not any(
         getattr(member, "class_weight", None) for member in spec_of(fingerprint, choices, tmp_path).members.values()
@@ -126,7 +126,7 @@ def test_imbalance_is_answered_with_advice_rather_than_weights(tmp_path: Path) -
 
 def test_only_large_pictures_with_colour_are_mirrored(tmp_path: Path) -> None:
     def mirrored(**what: int) -> bool:
-        members = chosen(images(tmp_path, rows=2000, **what)).team.members
+        members = chosen(images(tmp_path, rows=2000, **what)).selection.members
         return any(one.params.get("augment", {}).get("mirror", False) for one in members)
 
     assert mirrored(side=128, channels=3)
@@ -134,7 +134,7 @@ def test_only_large_pictures_with_colour_are_mirrored(tmp_path: Path) -> None:
     assert not mirrored(side=32, channels=3)
 
 
-def test_the_line_with_pretrained_weights_is_ready_to_be_taken_in(tmp_path: Path) -> None:
+def test_the_commented_line_with_pretrained_weights_can_be_uncommented_as_it_is(tmp_path: Path) -> None:
     fingerprint = images(tmp_path, rows=3000, side=160)
     text = job_text(fingerprint, chosen(fingerprint), base=tmp_path, budget="30m", hub=False)
 

@@ -1,4 +1,4 @@
-"""Whether a budget always gives an ensemble in time, with nothing else to do and with a busy process besides.
+"""Whether a budget always gives an ensemble in time, on an idle machine and next to a busy process.
 
 `python -m tests.benchmarks.budget --runs 20 --budget 60s` runs a job from nothing in new stores, every second time
 while a process of its own keeps a core busy. A run is good when it ends with exit code 0 at most three seconds after
@@ -25,14 +25,14 @@ from quorate.quantities import read_seconds
 ROOT = Path(__file__).parents[2]
 JOB = Path(__file__).with_name("budget.yaml")
 LATE = 3.0
-"""Most seconds that a run may end after its budget."""
+"""Maximum number of seconds by which a run may exceed its budget."""
 _BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
 """It ends with the process that started it, however that ends."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run has ended; `board` is None where it has no ensemble."""
+    """The result of one run; `board` is None if it has no ensemble."""
 
     busy: int
     seconds: float
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def networks(self) -> list[str]:
-        """The networks that weigh something."""
+        """The networks with weight."""
         members = self.board["members"] if self.board is not None else []
         return [row["name"] for row in members if row["kind"] == "net" and row["weight"] > 0]
 
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def run(job: Path, budget: str, *, busy: int) -> Outcome:
-    """Run `job` from nothing with this number of busy processes at work."""
+    """Run `job` without a store of earlier work, next to this number of busy processes."""
     with tempfile.TemporaryDirectory(prefix="quorate-budget-") as name, competition(busy):
         command = [sys.executable, "-m", "quorate", "train", str(job), "--budget", budget, "--json", "-q"]
         places = {"QUORATE_RUNS": f"{name}/runs", "QUORATE_STORE": f"{name}/store", "OMP_NUM_THREADS": "1"}
@@ -64,7 +64,7 @@ def run(job: Path, budget: str, *, busy: int) -> Outcome:
 
 @contextlib.contextmanager
 def competition(processes: int) -> Iterator[None]:
-    """A number of processes, each of which would fill a core."""
+    """A number of processes, each of which keeps a core busy."""
     running = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(processes)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Jobs of `pipelines/contest` beside what people would take instead, on the same rows.
+"""Jobs of `pipelines/contest` compared with common alternatives on the same rows.
 
 `python -m tests.benchmarks.contest digits` runs twenty stratified splits, each beside scikit-learn's stacking and soft
 voting of five classifiers, and prints the paired differences with 95 % intervals (Student's t over the splits).
@@ -35,7 +35,8 @@ CONTEST = ROOT / "pipelines" / "contest"
 
 
 def ours(job: str, *settings: str) -> dict[str, float]:
-    """The test figures of a job, trained from nothing by the command line, and the seconds of the whole command."""
+    """The test metrics of a job that is trained by the command line without earlier work, and the seconds of the whole
+    command."""
     with tempfile.TemporaryDirectory() as name:
         given = [part for setting in settings for part in ("--set", setting)]
         command = [sys.executable, "-m", "quorate", "train", str(CONTEST / f"{job}.yaml"), "--json", "-q", *given]

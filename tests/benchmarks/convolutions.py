@@ -27,7 +27,7 @@ from torch.nn import functional
 _SECONDS = 120.0
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}
 _TOGETHER = 100
-"""Shapes of one child process."""
+"""Number of shapes per child process."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Shape:
 
 
 def shapes() -> Iterator[Shape]:
-    """Strided 1x1 ones of 1 to 32 channels in order, then any."""
+    """Strided 1x1 convolutions with 1 to 32 channels in order, then random ones."""
     for precision, layout, side, channels in itertools.product(
         ("float32", "bfloat16"), ("channels last", "contiguous"), (8, 64, 112), range(1, 33)
     ):
@@ -109,7 +109,7 @@ def faults(shape: Shape) -> list[str]:
 
 
 def _in_child(batch: list[Shape]) -> list[list[str]]:
-    """What is wrong with the shapes, as far as the child lives; a signal ends the list."""
+    """The faults of each shape until the child process ends; if a signal kills it, that is the last fault."""
     reader, writer = os.pipe()
     if not (pid := os.fork()):
         os.close(reader)

@@ -47,7 +47,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class _Run:
-    """A run that nobody watches."""
+    """A task context that ignores reports."""
 
     seed: int
     numerics: Numerics

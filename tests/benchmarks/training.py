@@ -1,4 +1,5 @@
-"""The training loop beside a bare PyTorch loop, a worker's memory beside glibc's own, bfloat16 beside float32."""
+"""The training loop against a bare PyTorch loop, a worker's memory settings against glibc's defaults, bfloat16 against
+float32."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ MOBILE_NET = "timm/mobilenetv2_100"
 
 
 class _Run:
-    """A run that nobody watches."""
+    """A task context that ignores reports."""
 
     deadline = None
     restored = None
@@ -60,7 +61,7 @@ def _fit(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], o
 
 
 def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], object]:
-    """The shortest loop that one would write, with the same network, precision and memory format.
+    """A minimal training loop with the same network, precision and memory format.
 
     It does what ours does: standardizes by the training rows' channels, augments, validates the 64 rows at the end.
     torchvision augments a batch in one call, with one draw for all of its images: the least that it can cost.
@@ -73,7 +74,7 @@ def _bare(params: NetParams, data: Dataset, numerics: Numerics) -> Callable[[], 
         torch.manual_seed(0)
         member = Net(params, signature=data.signature, n_classes=10)
         network = (
-            first_network(member.params, shape=member._shape(), n_classes=member.n_classes, run=_Run(numerics))
+            first_network(member.params, shape=member._shape(), n_classes=member.n_classes, context=_Run(numerics))
             .to(memory_format=torch.channels_last)
             .train()
         )
@@ -132,7 +133,7 @@ def _in_a_thread() -> None:
 
 
 def memory() -> None:
-    """A worker that keeps its memory beside one that gives it back, each a process of its own."""
+    """A worker that keeps freed memory against one that returns it, each in its own process."""
     fresh = multiprocessing.get_context("spawn")  # glibc reads its settings when a process starts
     with ProcessPoolExecutor(1, fresh) as keeps, ProcessPoolExecutor(1, fresh) as gives_back:
         keeps.submit(_in_a_thread).result()

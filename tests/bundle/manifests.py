@@ -8,7 +8,8 @@ from quorate.bundle import BundleManifest
 
 
 def saved_manifest(**changes: Any) -> dict[str, Any]:
-    """The content of `manifest.json`: images of 8x8, three classes, members of two, one and no folds."""
+    """The content of `manifest.json`: 8 x 8 images, three classes, and members with two folds, one fold and no
+    folds."""
     temperatures = [{"kind": "temperature", "temperature": temperature} for temperature in (2.0, 1.0, 1.0)]
     return {
         "schema": 3,

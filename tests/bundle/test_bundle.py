@@ -1,4 +1,4 @@
-"""A bundle is what its manifest says, or is refused with the reason; members may be lost down to the quorum."""
+"""A bundle that differs from its manifest is refused with the reason; members can fail as long as the quorum is met."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from quorate.bundle import (
 from quorate.data.dataset import ArrayImages
 from quorate.data.signature import ImageSignature
 from quorate.ensemble.calibration import apply_temperature
-from quorate.ensemble.combination import one_member
+from quorate.ensemble.combination import single_member
 from quorate.ensemble.combiners.vote import Vote
 from quorate.job.bundle_files import unseen_file
 from quorate.members.base import Member
@@ -62,7 +62,7 @@ def files_of(trained: dict[str, list[Member]], tmp_path: Path) -> dict[str, byte
 
 @pytest.fixture
 def folder(trained, tmp_path) -> Path:
-    """The bundle of both members and of a third one that weighs nothing and was not packed."""
+    """The bundle of both members and of a third one, which has no weight and no files."""
     files = files_of(trained, tmp_path)
     write_bundle(tmp_path / "bundle", a_manifest(files=hashes_of(files)), files)
     return tmp_path / "bundle"
@@ -73,7 +73,7 @@ def edit(folder: Path, **changes) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest | changes))
 
 
-def test_a_bundle_predicts_what_its_members_and_its_combination_say(folder, trained):
+def test_a_bundle_predicts_the_combination_of_its_members(folder, trained):
     bundle = Bundle.load(folder)
 
     answer = bundle.predict(ROWS, members=True)
@@ -84,14 +84,14 @@ def test_a_bundle_predicts_what_its_members_and_its_combination_say(folder, trai
     assert answer.proba == pytest.approx(apply_temperature(proba=tempered, temperature=1.5), abs=1e-6)
     assert answer.proba.sum(axis=1) == pytest.approx(np.ones(9))
     assert answer.members is not None and list(answer.members) == ["line", "wood"]
-    assert answer.doubt is None
+    assert answer.uncertainty is None
     np.testing.assert_array_equal(answer.members["wood"], wood)
     assert answer.lost == ()
     assert (bundle.class_names, bundle.signature) == (("a", "b", "c"), ImageSignature((8, 8, 1)))
 
 
-def test_its_doubt_is_between_the_calibrated_members_by_their_weights(folder, trained):
-    found = Bundle.load(folder).predict(ROWS, doubt=True).doubt
+def test_its_uncertainty_is_between_the_calibrated_members_by_their_weights(folder, trained):
+    found = Bundle.load(folder).predict(ROWS, uncertainty=True).uncertainty
 
     line = np.mean([member.predict_proba(bundle_rows()) for member in trained["line"]], axis=0)
     members = [apply_temperature(proba=line, temperature=2.0), trained["wood"][0].predict_proba(bundle_rows())]
@@ -105,14 +105,14 @@ def bundle_rows():
     return tiny_data(rows=9, seed=4).x
 
 
-def test_a_bundle_is_the_same_wherever_it_is_moved(folder, tmp_path):
+def test_a_moved_bundle_gives_the_same_predictions(folder, tmp_path):
     here = Bundle.load(folder).predict(ROWS).proba
     moved = shutil.move(folder, tmp_path / "elsewhere" / "b")
 
     np.testing.assert_array_equal(Bundle.load(Path(moved)).predict(ROWS).proba, here)
 
 
-def test_no_partial_bundle_is_left_beside_a_whole_one(folder):
+def test_an_interrupted_write_leaves_no_partial_bundle(folder):
     assert not folder.with_name("bundle.partial").exists()
     assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".pth"}]
 
@@ -134,13 +134,13 @@ def test_a_missing_file_is_named(folder):
         Bundle.load(folder)
 
 
-def test_a_file_outside_the_bundle_is_refused_unread(folder):
+def test_a_file_outside_the_bundle_is_refused_without_being_read(folder):
     shutil.copytree(folder / "members/wood/0", folder.parent / "outside")
     files = json.loads((folder / MANIFEST).read_text())["files"]
     for name in ("../outside/member.json", str(folder.parent / "outside/member.json")):
         edit(folder, files=files | {name: files["members/wood/0/member.json"]})
 
-        with pytest.raises(BundleError, match=r"names a file outside the bundle: .*outside/member\.json"):
+        with pytest.raises(BundleError, match=r"lists a file outside the bundle: .*outside/member\.json"):
             Bundle.load(folder)
 
 
@@ -158,7 +158,7 @@ def test_a_member_whose_files_were_not_verified_is_refused(folder, place):
     shutil.copytree(folder / "members/wood/0", folder.parent / "outside")
     edit(folder, members=[saved_member("wood", 1.0, [place])])
 
-    with pytest.raises(BundleError, match="names a member without its files: " + place):
+    with pytest.raises(BundleError, match=f"lists the member {place}, but not its files"):
         Bundle.load(folder)
 
 
@@ -181,7 +181,7 @@ def test_a_saved_model_of_another_type_is_refused(folder):
 
 
 def resign(folder: Path, name: str) -> None:
-    """Give a changed file the hash that it has now."""
+    """Write the current hash of a changed file into the manifest."""
     files = json.loads((folder / MANIFEST).read_text())["files"]
     edit(folder, files=files | {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
 
@@ -191,7 +191,7 @@ class Broken:
         raise RuntimeError("out of memory")
 
 
-def test_a_member_that_raises_is_left_out_and_named(folder, trained):
+def test_a_member_that_raises_an_error_is_left_out_and_named(folder, trained):
     whole = Bundle.load(folder)
     hurt = Bundle(whole.manifest, {"line": trained["line"], "wood": [Broken()]})
 
@@ -204,21 +204,21 @@ def test_a_member_that_raises_is_left_out_and_named(folder, trained):
     assert answer.proba == pytest.approx(alone, abs=1e-6)
 
 
-def test_below_the_quorum_nothing_is_answered(folder, trained):
+def test_below_the_quorum_there_is_no_prediction(folder, trained):
     manifest = Bundle.load(folder).manifest.model_copy(update={"quorum": 2})
     hurt = Bundle(manifest, {"line": [Broken()], "wood": trained["wood"]})
 
-    with pytest.raises(QuorumLost, match="1 of 2 members answer, 2 are needed; lost: line"):
+    with pytest.raises(QuorumLost, match="1 of 2 members can predict, but the quorum is 2; members that failed: line"):
         hurt.predict(ROWS)
 
 
-def test_what_a_bundle_keeps_of_votes_covers_as_many_rows_and_answers_as_many(tmp_path: Path) -> None:
+def test_saved_statistics_of_votes_reach_the_requested_coverages(tmp_path: Path) -> None:
     # given: shares of five votes, few different numbers that float32 does not hold
     rng = np.random.default_rng(0)
     y = labels(rng, rows=2_000, classes=4)
     shares = Vote.pool(members=members(rng, y, classes=4, skills=[1.0] * 5), weights=np.full(5, 0.2))
     (tmp_path / UNSEEN).write_bytes(unseen_file(shares, np.ones(2_000, bool), y))
-    combination = one_member(member=0, members=1).to_json()
+    combination = single_member(member=0, members=1).to_json()
 
     # when
     with np.load(tmp_path / UNSEEN) as kept:
@@ -237,7 +237,7 @@ def test_what_a_bundle_keeps_of_votes_covers_as_many_rows_and_answers_as_many(tm
 
 
 class Fails:
-    """Answers as `member`, but raises for rows whose first pixel is `pixel`, or gives NaN there."""
+    """Predicts like `member`, but raises an error or returns NaN for rows whose first pixel is `pixel`."""
 
     def __init__(self, member: Member, pixel: int, *, raises: bool = True) -> None:
         self.member, self.pixel, self.raises, self.calls = member, pixel, raises, 0
@@ -266,7 +266,7 @@ def test_a_member_that_fails_for_one_row_is_left_out_of_that_row_alone(folder, t
     rows = with_one_bad_row(4)
 
     # when
-    answer = hurt.predict(rows, members=True, doubt=True)
+    answer = hurt.predict(rows, members=True, uncertainty=True)
 
     # then: the others as if nothing had been there, the row by the other member alone
     others = np.arange(9) != 4
@@ -276,7 +276,7 @@ def test_a_member_that_fails_for_one_row_is_left_out_of_that_row_alone(folder, t
     assert answer.proba[4] == pytest.approx(alone[0], abs=1e-6)
     assert answer.lost == ("wood",) and answer.lost_rows["wood"].tolist() == [not other for other in others]
     assert answer.members is not None and np.isnan(answer.members["wood"]).all(axis=1).tolist() == (~others).tolist()
-    assert answer.doubt is not None and np.isfinite(answer.doubt.entropy).all()
+    assert answer.uncertainty is not None and np.isfinite(answer.uncertainty.entropy).all()
     calibrated = hurt.calibrated(answer.members)["wood"]
     assert np.isnan(calibrated[4]).all() and np.isfinite(calibrated[others]).all()
 
@@ -285,12 +285,12 @@ def test_a_row_that_loses_the_quorum_is_named(folder, trained):
     manifest = Bundle.load(folder).manifest.model_copy(update={"quorum": 2})
     hurt = Bundle(manifest, {"line": trained["line"], "wood": [Fails(trained["wood"][0], 7)]})
 
-    with pytest.raises(QuorumLost, match=r"row 5: 1 of 2 members answer, 2 are needed; lost: wood") as lost:
+    with pytest.raises(QuorumLost, match=r"row 5: only 1 of 2 .* quorum is 2; members that failed: wood") as lost:
         hurt.predict(with_one_bad_row(4))
     assert lost.value.row == 4
 
 
-def test_a_member_that_never_answers_is_not_asked_for_every_row(folder, trained):
+def test_a_member_that_always_fails_is_not_called_for_every_row(folder, trained):
     broken = Fails(trained["wood"][0], 8)
     rows = np.full((256, 8, 8, 1), 8, np.uint8)
 
@@ -299,7 +299,7 @@ def test_a_member_that_never_answers_is_not_asked_for_every_row(folder, trained)
     assert answer.lost == ("wood",) and broken.calls == 31
 
 
-def test_members_are_calibrated_as_the_ensemble_reads_them(folder, trained):
+def test_members_are_calibrated_as_in_the_ensemble(folder, trained):
     bundle = Bundle.load(folder)
     members = bundle.predict(ROWS, members=True).members
     assert members is not None
@@ -313,7 +313,7 @@ def test_members_are_calibrated_as_the_ensemble_reads_them(folder, trained):
     assert bundle.predict(ROWS).proba == pytest.approx(apply_temperature(proba=pooled, temperature=1.5), abs=1e-6)
 
 
-def test_no_rows_are_an_error_of_the_caller(folder):
+def test_predicting_zero_rows_is_an_error(folder):
     with pytest.raises(ValueError, match="are empty"):
         Bundle.load(folder).predict(ROWS[:0])
     with pytest.raises(ValueError, match="there are no rows to predict"):
@@ -328,7 +328,7 @@ def test_a_file_of_a_member_that_the_manifest_does_not_name_is_refused(folder):
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "._header.json", "Thumbs.db", "desktop.ini", "@eaDir/header.json"])
-def test_what_tools_leave_in_a_members_folder_is_ignored(folder, name):
+def test_files_of_other_tools_in_a_members_folder_are_ignored(folder, name):
     expected = Bundle.load(folder).predict(ROWS).proba
     path = folder / "members" / "line" / "0" / name
     path.parent.mkdir(exist_ok=True)

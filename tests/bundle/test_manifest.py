@@ -1,4 +1,4 @@
-"""The manifest is written as it was read, or refused with the file, the place and the value."""
+"""A manifest survives a round trip, or is refused with the file, the place and the value."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_manifest_is_written_as_it_was_read(changes: dict[str, Any], tmp_path:
     assert read_manifest(tmp_path) == found
 
 
-def test_the_parts_of_a_manifest_have_types(tmp_path: Path) -> None:
+def test_the_parts_of_a_manifest_are_typed(tmp_path: Path) -> None:
     found = read(tmp_path, saved_manifest(**FULL))
 
     assert found.input.signature == TableSignature((Column("age", "numeric"), Column("shop", "categorical", True)))
@@ -84,7 +84,7 @@ def test_the_parts_of_a_manifest_have_types(tmp_path: Path) -> None:
     assert combination.temperatures == [2.0, 1.0, 1.0] and combination.temperature == 1.5
 
 
-def test_bundles_of_earlier_versions_lack_what_was_added_and_stay_as_they_are(tmp_path: Path) -> None:
+def test_manifests_of_earlier_versions_lack_newer_fields_and_are_written_unchanged(tmp_path: Path) -> None:
     # given: the first version of schema 3 did not have these keys
     saved = saved_manifest()
     saved["data"] = {"fingerprint": "0" * 64, "rows": 30, "missing": None}
@@ -108,7 +108,9 @@ def test_another_schema_is_refused_with_its_number(schema: object, tmp_path: Pat
     if schema is None:
         del saved["schema"]
 
-    said = f"{tmp_path} has schema {schema!r}, this version of Quorate reads 3; use the one that wrote it"
+    said = (
+        f"{tmp_path} has schema version {schema!r}, but this version of Quorate reads 3; use the version that wrote it"
+    )
     with pytest.raises(BundleError, match=re.escape(said)):
         read(tmp_path, saved)
 
@@ -119,7 +121,7 @@ def test_another_schema_is_refused_with_its_number(schema: object, tmp_path: Pat
         ("{", "manifest.json cannot be read: Expecting property name"),
         ("", "manifest.json cannot be read: Expecting value"),
         (b"\xff\xfe", "manifest.json cannot be read: 'utf-8' codec can't decode"),
-        ("[1]", "has schema None"),
+        ("[1]", "has schema version None"),
     ],
 )
 def test_a_file_that_is_no_json_object_is_refused(text: str | bytes, said: str, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_file_that_is_no_json_object_is_refused(text: str | bytes, said: str, 
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest.json"):
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest.json"):
         read_manifest(tmp_path)
 
 
@@ -160,8 +162,8 @@ def test_an_incomplete_manifest_names_what_it_lacks(tmp_path: Path) -> None:
         ({"combination": None}, "combination: Input should be"),
         ({"combination": saved_manifest()["combination"] | {"kind": 3}}, "combination.kind: Input should be a valid s"),
         ({"input": {"kind": "text"}}, "input: unknown kind of inputs 'text'; this version knows images and tables"),
-        ({"input": {"kind": "image"}}, "input: not the description of a row: KeyError('shape')"),
-        ({"input": {"kind": "image", "dtype": "float32", "shape": [8, 8, 1]}}, "input: images of type 'float32'"),
+        ({"input": {"kind": "image"}}, "input: does not describe a table or an image: KeyError('shape')"),
+        ({"input": {"kind": "image", "dtype": "float32", "shape": [8, 8, 1]}}, "input: images have the type 'float32'"),
         ({"input": 3}, "input: Input should be a valid dictionary"),
         ({"data": saved_manifest()["data"] | {"labels_are": "dates"}}, "data.labels_are: Input should be 'names' or"),
     ],
@@ -173,7 +175,7 @@ def test_a_value_of_another_type_is_refused_with_its_place(changes: dict[str, An
     assert str(refused.value).startswith(f"{tmp_path / MANIFEST} is not the manifest of a bundle: {said}")
 
 
-def test_class_names_and_paths_of_any_encoding_come_back(tmp_path: Path) -> None:
+def test_class_names_and_paths_of_any_encoding_survive_a_round_trip(tmp_path: Path) -> None:
     """Names of folders that are not UTF-8 have lone surrogates."""
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
     saved = saved_manifest(class_names=["a", name], files={f"members/{name}": "0" * 64})
@@ -210,7 +212,7 @@ def test_a_member_without_weight_in_another_ensemble_has_no_files() -> None:
     assert (left.weight, left.folds) == (0.0, ())
 
 
-def test_pictures_keep_their_size_and_how_they_are_resized(tmp_path: Path) -> None:
+def test_the_input_section_keeps_the_size_and_the_resizing_of_pictures(tmp_path: Path) -> None:
     saved = {"kind": "image", "dtype": "uint8", "shape": [32, 32, 3], "resize": 36}
 
     found = read(tmp_path, saved_manifest(input=saved)).input

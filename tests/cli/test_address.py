@@ -1,4 +1,4 @@
-"""`--address` is obeyed or refused, never passed over."""
+"""`--address` is used or refused, never ignored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_an_address_without_ray_is_refused(tmp_path, more):
     assert "give --executor ray" in done.stderr + done.stdout and not (tmp_path / "runs").exists()
 
 
-def test_a_plan_for_a_cluster_asks_the_cluster(tmp_path):
+def test_a_plan_for_a_cluster_uses_the_resources_of_the_cluster(tmp_path):
     here = Here(tmp_path)
     here.write(SMALL)
 

@@ -78,11 +78,14 @@ def test_passes_and_mixed_rows_are_drawn_too(command: Command, tmp_path: Path) -
             "cannot draw sheet.bmp; the file name must end with one of .png, .jpg, .pdf, .svg",
         ),
         (["job.yaml", "cnn", "-o", "nowhere/sheet.png"], "cannot write nowhere/sheet.png: No such file"),
-        (["job.yaml", "cnn", "--set", "members.cnn.augment.crop=9"], "augment.crop: shifts of 9 pixels leave nothing"),
+        (
+            ["job.yaml", "cnn", "--set", "members.cnn.augment.crop=9"],
+            "augment.crop: shifts of 9 pixels can move the whole image out",
+        ),
         (["none.yaml", "cnn"], "none.yaml"),
     ],
 )
-def test_what_cannot_be_drawn_ends_with_code_2_and_a_message(
+def test_a_sheet_that_cannot_be_drawn_ends_with_code_2_and_a_message(
     command: Command, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     code, _, said = command(*arguments)
@@ -104,7 +107,7 @@ def test_tables_have_no_sheet(command: Command, tmp_path: Path) -> None:
     assert "augmentation requires images; the training data are tables of " in said
 
 
-def test_the_images_of_a_sheet_are_of_the_classes_in_turn_and_the_first_column_is_as_it_was() -> None:
+def test_a_sheet_takes_the_classes_in_turn_and_its_first_column_has_the_originals() -> None:
     data = tiny_data(rows=40, classes=3)
 
     drawn = samples(data, Augment(crop=2), rows=7, draws=2, size=None, seed=0)

@@ -35,7 +35,7 @@ def quorate(here: Here, quorate_in: Quorate) -> Quorate:
     return partial(quorate_in, here.folder)
 
 
-def test_lr_find_suggests_a_rate_and_draws_it_and_keeps_nothing_else(here: Here, quorate: Quorate) -> None:
+def test_lr_find_suggests_and_draws_a_rate_and_stores_nothing_else(here: Here, quorate: Quorate) -> None:
     before = sorted(here.folder.rglob("*"))
 
     code, out, _ = quorate("lr-find", "job.yaml", "mlp", "-o", "lr.png", "--steps", "60")
@@ -49,7 +49,7 @@ def test_lr_find_suggests_a_rate_and_draws_it_and_keeps_nothing_else(here: Here,
     assert json.loads(out)["rate"] == 0.5
 
 
-def test_overfit_says_whether_and_ends_with_1_where_not(quorate: Quorate) -> None:
+def test_overfit_ends_with_1_if_the_member_cannot_overfit(quorate: Quorate) -> None:
     code, out, _ = quorate("overfit", "job.yaml", "mlp", "--epochs", "100")
     assert code == 0
     assert out.startswith("mlp has memorized 32 rows of 10 classes after")
@@ -59,7 +59,9 @@ def test_overfit_says_whether_and_ends_with_1_where_not(quorate: Quorate) -> Non
     assert json.loads(out)["memorized"] is False
 
 
-def test_curves_are_drawn_with_the_run_and_again(here: Here, quorate: Quorate, tmp_path: Path) -> None:
+def test_curves_are_drawn_at_the_end_of_a_run_and_again_on_request(
+    here: Here, quorate: Quorate, tmp_path: Path
+) -> None:
     plots = here.newest_run() / "plots"
     names = {f"{stem}{ending}" for stem in ("curves", "curves-mlp") for ending in (".png", ".svg")}
     assert {path.name for path in plots.iterdir()} >= names
@@ -117,7 +119,7 @@ def test_diagnose_says_what_to_do_next(here: Here, quorate: Quorate) -> None:
         (("diagnose", "--target", "0.9", "--target-loss", "0.1"), "give either --target or --target-loss"),
     ],
 )
-def test_what_the_user_can_mend_ends_with_2(quorate: Quorate, arguments: tuple[str, ...], words: str) -> None:
+def test_user_errors_end_with_code_2(quorate: Quorate, arguments: tuple[str, ...], words: str) -> None:
     code, _, err = quorate(*arguments)
 
     assert code == 2

@@ -116,8 +116,8 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate_in
         (("predict", "nothing.png"), ["there is no nothing.png"]),
         (("predict", "job.yaml"), ["expected a picture (JPEG, PNG,"]),
         (("predict", "new.npz", "-o", "scores.doc"), [".csv, .parquet, .npz"]),
-        (("predict", "new.npz", "-o", "no/such/scores.csv"), ["there is no folder"]),
-        (("predict", "new.npz", "-o", "new.npz"), ["this is an input, which the scores would replace"]),
+        (("predict", "new.npz", "-o", "no/such/scores.csv"), ["no/such does not exist; create it"]),
+        (("predict", "new.npz", "-o", "new.npz"), ["this is an input file, which the output would replace"]),
         (("predict", "new.npz", "-o", "/proc/scores.csv"), ["-o /proc/scores.csv: cannot be written"]),
         (("evaluate", "new.npz", "-o", "/proc/report"), ["-o /proc/report: cannot be written"]),
         (("predict", "new.npz", "--run", ""), ["--run is empty"]),
@@ -133,7 +133,7 @@ def test_predict_writes_the_same_scores_in_every_form(finished: Here, quorate_in
         (("dance",), ["dance"]),
     ],
 )
-def test_what_the_user_can_mend_ends_with_code_2_and_no_traceback(
+def test_user_errors_end_with_code_2_and_no_traceback(
     finished: Here, arguments: tuple[str, ...], words: list[str], quorate_in: Quorate
 ) -> None:
     code, _, errors = quorate_in(finished.folder, *arguments)

@@ -1,4 +1,5 @@
-"""What the machine does to a command: full disks, closed streams, forbidden folders; no traceback, and a fix."""
+"""Errors of the machine, such as full disks, closed streams and forbidden folders, end a command with a fix and no
+traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from tests.cli.conftest import InFolder
 
 from quorate.bundle import write_bundle
 from quorate.bundle.manifest import hashes_of
-from quorate.cli.environment import OUTPUT, in_words
+from quorate.cli.environment import OUTPUT, explain_os_error
 from quorate.store.backend import LocalBackend
 
 COMMAND = [sys.executable, "-m", "quorate"]
@@ -47,7 +48,7 @@ def full(*_: object) -> None:
     ],
 )
 def test_an_error_of_the_machine_names_place_and_fix(number: int, code: int, words: tuple[str, ...]) -> None:
-    said = in_words(OSError(number, os.strerror(number), "/data/runs/a.npz"))
+    said = explain_os_error(OSError(number, os.strerror(number), "/data/runs/a.npz"))
 
     assert said is not None
     assert said[1] == code
@@ -55,8 +56,8 @@ def test_an_error_of_the_machine_names_place_and_fix(number: int, code: int, wor
     assert all(word in said[0] for word in words)
 
 
-def test_an_error_of_our_own_is_none_of_the_machine() -> None:
-    assert in_words(FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/runs/a.npz")) is None
+def test_an_internal_error_is_not_reported_as_an_error_of_the_machine() -> None:
+    assert explain_os_error(FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/runs/a.npz")) is None
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, quorate_in: InFolder) -> None:
@@ -111,7 +112,7 @@ def test_an_output_that_is_full_is_named(tmp_path: Path, arguments: str) -> None
 
 @pytest.mark.system
 @pytest.mark.parametrize("arguments", ["list", "list --json", "schema"])
-def test_a_reader_that_is_gone_ends_the_command_without_a_word(tmp_path: Path, arguments: str) -> None:
+def test_a_closed_pipe_ends_the_command_silently(tmp_path: Path, arguments: str) -> None:
     done = started(tmp_path, f"$Q {arguments} | true; echo ${{PIPESTATUS[0]}}")
 
     assert done.stdout.strip() == str(128 + signal.SIGPIPE)
@@ -119,7 +120,7 @@ def test_a_reader_that_is_gone_ends_the_command_without_a_word(tmp_path: Path, a
 
 
 @pytest.mark.system
-def test_a_closed_output_is_not_taken_by_another_file(tmp_path: Path) -> None:
+def test_a_closed_standard_output_is_not_reused_by_another_file(tmp_path: Path) -> None:
     done = started(tmp_path, "$Q schema -o a.json >&- 2>&- <&-; echo $?")
 
     assert done.stdout.strip() == "0"

@@ -42,7 +42,7 @@ def figures(command: Command, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_the_figures_are_those_of_scikit_learn_on_the_predicted_scores(command: Command) -> None:
+def test_the_metrics_are_those_of_scikit_learn_on_the_predicted_scores(command: Command) -> None:
     found = figures(command, "new.csv")
     _, output, _ = command("predict", "new.csv", "--json")
     proba = np.array([[row["p(no)"], row["p(yes)"]] for row in json.loads(output)])
@@ -71,7 +71,7 @@ def test_the_figures_are_those_of_scikit_learn_on_the_predicted_scores(command: 
     assert found["mistakes"][0]["confidence"] == pytest.approx(proba[worst].max(), abs=1e-6)
 
 
-def test_members_stand_beside_the_ensemble(command: Command, customers: Here) -> None:
+def test_members_are_evaluated_next_to_the_ensemble(command: Command, customers: Here) -> None:
     found = figures(command, "new.csv")
 
     frame = some_customers(60, seed=1)
@@ -109,7 +109,7 @@ def test_people_get_tables_with_every_part(command: Command) -> None:
     assert max(map(len, output.splitlines())) <= 80
 
 
-def test_a_class_that_never_occurs_and_rows_without_labels_are_told(command: Command, customers: Here) -> None:
+def test_absent_classes_and_rows_without_labels_are_reported(command: Command, customers: Here) -> None:
     frame = some_customers(50, seed=4)
     frame["bought"] = frame["bought"].where(frame["bought"] == "yes")
     frame.to_csv(customers.folder / "half.csv", index=False)
@@ -138,7 +138,7 @@ def test_the_folder_holds_figures_scores_and_pictures(command: Command, tmp_path
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_images_are_evaluated_as_the_job_tested_them(
+def test_an_evaluation_of_images_equals_the_test_of_the_job(
     command: Command, tiny_bundle: Path, digits: OpenedData, tmp_path: Path
 ) -> None:
     assert digits.test is not None
@@ -165,13 +165,13 @@ def test_images_are_evaluated_as_the_job_tested_them(
         (("evaluate", "new.csv", "--label", "jobs"), "did you mean 'job'"),
         (("evaluate", "new.csv", "--label", "job"), "is not a class"),
         (("evaluate", "new.csv", "-o", "new.csv"), "this is a file; name a folder"),
-        (("evaluate", "new.csv", "-o", "no/such"), "there is no folder"),
+        (("evaluate", "new.csv", "-o", "no/such"), "/no does not exist; create it"),
         (("evaluate", "job.yaml"), "takes tables of 4 columns"),
         (("evaluate", "new.csv", "--run", "nothing"), "there is no run 'nothing'"),
         (("predict", "job.yaml"), "takes tables of 4 columns"),
     ],
 )
-def test_what_the_user_can_mend_ends_with_code_2(command: Command, arguments: tuple[str, ...], said: str) -> None:
+def test_user_errors_end_with_exit_code_2(command: Command, arguments: tuple[str, ...], said: str) -> None:
     code, _, errors = command(*arguments)
 
     assert code == 2

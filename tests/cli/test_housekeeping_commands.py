@@ -44,7 +44,7 @@ def three_runs(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 @pytest.fixture
 def names(three_runs: Here) -> dict[str, str]:
-    """The runs by their jobs' names."""
+    """The names of the runs, by job."""
     return {path.name.split("-")[0]: path.name for path in (three_runs.folder / "runs").iterdir()}
 
 
@@ -74,7 +74,7 @@ def test_every_registry_is_listed_with_descriptions_and_origins(command: Command
     assert svm["description"].startswith("scikit-learn's SVC")
 
 
-def test_the_names_of_a_family_are_counted_and_found_by_a_part_of_them(command: Command, tmp_path: Path) -> None:
+def test_the_names_of_a_family_are_counted_and_can_be_searched(command: Command, tmp_path: Path) -> None:
     import timm
 
     _, all_of_them, _ = command(tmp_path, "list", "archs")
@@ -135,7 +135,7 @@ def test_a_user_s_own_kind_is_shown_from_the_present_folder(command: Command, tm
         (("runs", "--json", "list"), "put --json after `list`"),
     ],
 )
-def test_what_the_user_can_mend_ends_with_code_2(
+def test_user_errors_end_with_exit_code_2(
     arguments: tuple[str, ...], said: str, command: Command, tmp_path: Path
 ) -> None:
     code, _, errors = command(tmp_path, *arguments)
@@ -168,8 +168,16 @@ def test_the_doctor_ends_with_1_exactly_where_there_is_a_problem(
     assert (code, [row for row in json.loads(said) if row["level"] == "problem"]) == (0, [])
 
     (tmp_path / "token").touch(mode=0o644)
+    _, said, _ = command(tmp_path, "doctor", "--json")
+    (problem,) = [row for row in json.loads(said) if row["level"] == "problem"]
     code, said, _ = command(tmp_path, "doctor")
 
+    assert problem == {
+        "what": "Ray's token",
+        "level": "problem",
+        "message": f"{tmp_path}/token has mode 0644: other users can read the token and run code on your Ray",
+        "fix": f"chmod 600 {tmp_path}/token",
+    }
     assert code == 1
     assert f"fix: chmod 600 {tmp_path}/token" in said
     assert "1 problem" in said
@@ -250,7 +258,7 @@ def test_other_test_rows_of_the_same_labels_are_not_paired(tmp_path: Path) -> No
 
 @pytest.fixture
 def folder(three_runs: Here, names: dict[str, str], tmp_path: Path) -> Iterator[Path]:
-    """A folder of runs to spoil: `done`, and what lies around it."""
+    """A folder of runs that tests may change: `done`, and other files next to it."""
     import shutil
 
     shutil.copytree(three_runs.folder / "runs" / names["small"], tmp_path / "runs" / "done")
@@ -258,7 +266,9 @@ def folder(three_runs: Here, names: dict[str, str], tmp_path: Path) -> Iterator[
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"ensemble": '], ids=repr)
-def test_a_damaged_leaderboard_is_told_and_the_run_can_be_removed(content: str, command: Command, folder: Path) -> None:
+def test_a_damaged_leaderboard_is_reported_and_the_run_can_be_removed(
+    content: str, command: Command, folder: Path
+) -> None:
     run = next(folder.glob("runs/*"))
     (run / "leaderboard.json").write_text(content)
 
@@ -304,14 +314,14 @@ def test_a_run_is_removed_and_the_others_stay(command: Command, folder: Path) ->
     ("run", "said"),
     [
         ("link", "is a link to"),
-        ("elsewhere/run", "does not lie in"),
-        ("runs/../elsewhere/run", "does not lie in"),
+        ("elsewhere/run", "is not in"),
+        ("runs/../elsewhere/run", "is not in"),
         ("runs", "there is no run 'runs'"),
         ("..", "there is no run '..'"),
         ("bundle-only", "there is no run"),
     ],
 )
-def test_what_is_no_run_of_the_folder_is_not_removed(run: str, said: str, command: Command, folder: Path) -> None:
+def test_only_runs_of_the_folder_are_removed(run: str, said: str, command: Command, folder: Path) -> None:
     (folder / "elsewhere" / "run").mkdir(parents=True)
     (folder / "elsewhere" / "run" / "job.json").write_text("{}")
     (folder / "runs" / "link").symlink_to(folder / "elsewhere" / "run")
@@ -325,7 +335,9 @@ def test_what_is_no_run_of_the_folder_is_not_removed(run: str, said: str, comman
     assert sorted(folder.rglob("*")) == before, "not even the sound one"
 
 
-def test_without_a_terminal_removal_wants_yes(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_removal_requires_yes(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Path(os.devnull).open() as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
         code, _, errors = command(folder, "runs", "remove", "done")
@@ -375,7 +387,7 @@ def test_a_run_whose_process_lives_is_running_and_not_removed(
     code, _, errors = command(folder, "runs", "remove", "going", "--yes")
 
     assert code == 2
-    assert "going is running; end it first" in errors
+    assert "going is running; stop it first" in errors
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert state_of(run) == "interrupted"
@@ -384,7 +396,7 @@ def test_a_run_whose_process_lives_is_running_and_not_removed(
 
 
 @pytest.mark.parametrize(("status", "state"), [("FAILED", "failed"), ("KILLED", "interrupted")])
-def test_the_journal_tells_how_an_unfinished_run_ended(
+def test_the_state_of_an_unfinished_run_comes_from_its_journal(
     status: str, state: str, folder: Path, writer: subprocess.Popen[str]
 ) -> None:
     writer.communicate(f"{status}\n")
@@ -406,7 +418,7 @@ def test_a_run_with_a_damaged_journal_is_damaged_and_still_listed(
     assert "going" in command(folder, "runs")[1]
 
 
-def test_a_run_that_is_just_being_made_counts_as_running(folder: Path) -> None:
+def test_a_run_that_is_being_created_counts_as_running(folder: Path) -> None:
     run = folder / "runs" / "new"
     run.mkdir()
     (run / "job.json").write_text("{}")
@@ -419,7 +431,7 @@ def test_a_run_that_is_just_being_made_counts_as_running(folder: Path) -> None:
 # store
 
 
-def test_the_store_is_shown_and_collected(command: Command, three_runs: Here, tmp_path: Path) -> None:
+def test_the_store_can_be_shown_and_garbage_collected(command: Command, three_runs: Here, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(three_runs.folder / "store", tmp_path / ".quorate" / "store")
@@ -512,7 +524,7 @@ def every_option() -> Iterator[tuple[str, Any]]:
             yield from ((name, param) for param in inner.get_params(context))
 
 
-def test_help_shows_what_is_written_and_no_type_for_flags() -> None:
+def test_help_texts_have_no_brackets_and_no_type_for_flags() -> None:
     found = list(every_option())
 
     assert len(found) > 80
@@ -520,7 +532,7 @@ def test_help_shows_what_is_written_and_no_type_for_flags() -> None:
     assert {param.metavar for _, param in found if getattr(param, "is_flag", False)} == {""}
 
 
-def test_keys_are_explained_where_they_stand(command: Command, tmp_path: Path) -> None:
+def test_each_key_is_explained_in_its_place(command: Command, tmp_path: Path) -> None:
     """`see below` is for docs/jobs.md, where a section follows."""
     _, text, _ = command(tmp_path, "list", "members", "net")
     _, schema, _ = command(tmp_path, "schema")

@@ -103,7 +103,7 @@ def test_digits_in_an_archive_give_a_job_that_runs_as_it_is(init: Init, tmp_path
     assert len(board.members) == len(spec.members)
 
 
-def test_every_choice_stands_beside_its_rule_and_the_fingerprint_above(init: Init, tmp_path: Path) -> None:
+def test_every_choice_is_shown_with_its_rule_below_the_fingerprint(init: Init, tmp_path: Path) -> None:
     digits(tmp_path / "digits.npz")
 
     code, out, _ = init("digits.npz", "--budget", "5m")
@@ -111,8 +111,8 @@ def test_every_choice_stands_beside_its_rule_and_the_fingerprint_above(init: Ini
     text = (tmp_path / "job.yaml").read_text()
     assert code == 0
     assert "# training rows     1,797 in digits.npz" in text
-    assert re.search(r"test: \{fraction: 0.2\} +# held out, stratified by class: 1,797 rows, at least 500", text)
-    assert "1,438 training rows, below 20,000: each row is predicted by models trained without it" in text
+    assert re.search(r"test: \{fraction: 0.2\} +# held out, stratified by class: at least 500 rows .1,797.", text)
+    assert "fewer than 20,000 training rows (1,438), so each row is used for validation once" in text
     assert "budget: 5m" in text
     members = text[text.index("members:") : text.index("combiner:")]
     assert len(re.findall(r"^  [a-z_]+:", members, re.MULTILINE)) == members.count("# ")
@@ -133,7 +133,7 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
     assert code == 0, err
     assert "2 of 38" in out
     assert "dog3.png: not a JPEG, PNG, WebP" in " ".join(out.split())
-    assert "training rows that repeat another one: 1 (2.8%); duplicates with different labels: 2" in out
+    assert "duplicates of other training rows: 1 (2.8%); duplicates with different labels: 2" in out
     text = (tmp_path / "job.yaml").read_text()
     assert re.search(r"on_corrupt: skip +# 2 of 38 files are corrupt: dog3.png, eel1.png", text)
     assert "size: 20" in text
@@ -142,18 +142,18 @@ def test_a_folder_with_corrupt_files_gives_a_job_that_skips_and_counts_them(init
     assert len(open_data(load_job(tmp_path / "job.yaml")).train) == 36
 
 
-def test_a_class_of_a_single_picture_is_named_with_the_mend(init: Init, tmp_path: Path) -> None:
+def test_a_class_of_a_single_picture_is_named_with_the_fix(init: Init, tmp_path: Path) -> None:
     pictures(tmp_path / "pets", {"cat": 12, "dog": 13, "eel": 2})
     (tmp_path / "pets/eel/eel1.png").write_bytes(b"")
 
     code, _, err = init("pets")
 
     assert code == 2
-    assert "the class eel has only one picture (without corrupt files)" in err
-    assert "add pictures to its folder, or move it out" in err
+    assert "the class eel has only one picture that can be read" in err
+    assert "add pictures to its folder, or remove the folder" in err
     assert not (tmp_path / "job.yaml").exists()
     (tmp_path / "pets/eel").rename(tmp_path / "eel")
-    assert init("pets")[0] == 0, "the mend that it names"
+    assert init("pets")[0] == 0, "the fix that it names"
 
 
 def test_row_numbers_and_empty_columns_without_a_name_are_no_features_and_no_label(init: Init, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_identifiers_constants_dates_and_empty_columns_are_ignored_with_the_reas
     assert board.tasks.failed == 0
 
 
-def test_test_rows_beside_the_training_rows_are_tested_on_and_their_leak_is_told(init: Init, tmp_path: Path) -> None:
+def test_test_rows_next_to_the_training_rows_are_used_and_leaks_are_reported(init: Init, tmp_path: Path) -> None:
     data = tmp_path / "photos"
     pictures(data / "train", {"cat": 8, "dog": 8})
     pictures(data / "val", {"cat": 3, "dog": 3}, seed=1)
@@ -220,7 +220,7 @@ def test_test_rows_beside_the_training_rows_are_tested_on_and_their_leak_is_told
     code, out, err = init("photos")
 
     assert code == 0, err
-    assert "test rows that are also training rows: 1, a leak" in out
+    assert "test rows that are also training rows: 1; this leak" in out
     spec = load_job(tmp_path / "job.yaml").spec
     assert spec.data.train == data / "train"
     assert spec.data.test == data / "val"
@@ -237,12 +237,12 @@ def test_a_test_table_without_labels_is_not_tested_on(init: Init, tmp_path: Path
     code, out, err = init("kaggle")
 
     assert code == 0, err
-    assert "Result (a guess: test.csv does not have it" in out
-    assert "has no column 'Result': its rows can be predicted, but not used as test rows" in out
+    assert "Result (a guess: the only column that test.csv lacks" in out
+    assert "has no label column 'Result', so it cannot be the test set and is left out" in out
     assert load_job(tmp_path / "job.yaml").spec.data.test.fraction == 0.2
 
 
-def test_a_test_table_that_lacks_a_feature_leaves_the_label_what_it_is(init: Init, tmp_path: Path) -> None:
+def test_a_test_table_that_lacks_a_feature_does_not_change_the_choice_of_the_label(init: Init, tmp_path: Path) -> None:
     visits().assign(label=["yes", "no"] * 120).to_csv(tmp_path / "all.csv", index=False)
     visits(40, seed=1).assign(label="yes").drop(columns="age").to_csv(tmp_path / "some.csv", index=False)
 
@@ -264,7 +264,7 @@ def test_labels_that_are_equal_as_numbers_are_classes_of_their_own_as_in_trainin
     assert board.tasks.failed == 0
 
 
-def test_a_budget_that_the_cheapest_job_exceeds_is_told(init: Init, tmp_path: Path) -> None:
+def test_a_budget_below_the_cheapest_job_is_reported(init: Init, tmp_path: Path) -> None:
     digits(tmp_path / "digits.npz")
 
     code, out, _ = init("digits.npz", "--budget", "1s")
@@ -284,7 +284,7 @@ def test_a_semicolon_separates_and_parquet_is_read(init: Init, tmp_path: Path) -
     assert load_job(tmp_path / "other.yaml").spec.data.kind == "parquet"
 
 
-def test_names_of_columns_and_paths_that_yaml_reads_otherwise_are_quoted(init: Init, tmp_path: Path) -> None:
+def test_column_names_and_paths_that_yaml_would_misread_are_quoted(init: Init, tmp_path: Path) -> None:
     odd = {"age": "on: #1", "job": "null", "number": "1e3", "came": "yes"}
     (tmp_path / "my data: #2").mkdir()
     visits()[list(odd)].rename(columns=odd).to_csv(tmp_path / "my data: #2/Größe.csv", index=False)
@@ -306,12 +306,12 @@ def test_a_large_folder_is_sampled_and_that_is_said(
     code, out, _ = init("many")
 
     assert code == 0
-    assert "a sample of 10 of 40 files" in out
+    assert "a sample of 10 of the 40 files" in out
     assert "40 in many" in out
     assert "on_corrupt: skip" in (tmp_path / "job.yaml").read_text(), "the others may be corrupt"
 
 
-def test_of_very_many_arrays_the_first_are_compared(
+def test_only_the_first_of_very_many_arrays_are_compared(
     init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "MOST_ROWS", 100)
@@ -320,13 +320,13 @@ def test_of_very_many_arrays_the_first_are_compared(
     code, out, err = init("digits.npz")
 
     assert code == 0, err
-    assert "among the first 100 of 200" in out
+    assert "only the first 100 of 200 rows" in out
 
 
 # What it does not touch
 
 
-def test_a_file_that_is_there_is_kept_without_force_and_where_init_fails(init: Init, tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_without_force_and_if_init_fails(init: Init, tmp_path: Path) -> None:
     digits(tmp_path / "digits.npz", 300)
     (tmp_path / "job.yaml").write_text("mine")
     (tmp_path / "bad.csv").write_text("a,b\n1,2.5\n2,3.5\n")
@@ -427,8 +427,12 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (deeper, (), "give the folder that contains the class folders, e.g. pets/all"),
         (arrays(images=U8), (), "no array has a label for each"),
         (arrays(images=U8 / 2, labels=np.arange(6) % 2), (), "images must be uint8 (0..255); scale and convert"),
-        (arrays(x=np.zeros((6, 3)), y=np.arange(6)), (), "numbers in columns are a table"),
-        (arrays(images=U8, labels=np.arange(6) / 2), (), "Quorate is for classification: convert them to classes"),
+        (arrays(x=np.zeros((6, 3)), y=np.arange(6)), (), "save tabular data as CSV"),
+        (
+            arrays(images=U8, labels=np.arange(6) / 2),
+            (),
+            "Quorate is for classification: convert the labels to classes",
+        ),
         (arrays(images=U8, labels=np.zeros(6, int)), (), "all rows have the class '0'"),
         (arrays(images=U8, labels=np.array([0, 0, 0, 1, 1, 2])), (), "the class 2 has only one row"),
         (arrays(images=U8, labels=np.arange(6) % 2), ("--label", "y"), "--label is for tables"),
@@ -452,7 +456,7 @@ U8 = np.zeros((6, 4, 4), np.uint8)
         (table({"a": [1, 2, float("inf"), 3], "b": list("xyxy")}), (), "line 4: the numeric column 'a' holds inf"),
     ],
 )
-def test_what_cannot_become_a_job_gets_an_answer_that_says_what_to_mend(
+def test_data_that_cannot_become_a_job_get_an_error_with_the_fix(
     init: Init, tmp_path: Path, write: Callable[[Path], str], arguments: tuple[str, ...], expected: str
 ) -> None:
     code, _, err = init(write(tmp_path), *arguments)
@@ -483,10 +487,10 @@ def test_labels_that_are_floats_are_found_by_their_name(init: Init, tmp_path: Pa
     code, out, err = init("data.npz")
 
     assert (code, err) == (0, "")
-    assert "has more arrays, which are not used: confidence" in out
+    assert "contains other arrays, which are not used: confidence" in out
 
 
-def test_dates_are_told_by_what_a_column_holds_not_by_its_name(init: Init, tmp_path: Path) -> None:
+def test_dates_are_recognized_by_the_values_of_a_column_and_not_by_its_name(init: Init, tmp_path: Path) -> None:
     visits(80).assign(updates=[b"\xff", b"\xfe"] * 40).to_parquet(tmp_path / "data.parquet")
 
     code, out, _ = init("data.parquet", "--label", "came")

@@ -36,7 +36,7 @@ def labelled(digits: OpenedData, tmp_path: Path) -> Path:
 
 
 def usable(quorate: Command, folder: Path, labelled: Path) -> None:
-    """The bundle in `folder` predicts and is measured as any other."""
+    """Check that the bundle in `folder` predicts and can be evaluated like any other."""
     code, out, err = quorate("predict", str(labelled), "--run", str(folder))
     assert code == 0, err
     assert len(out.splitlines()) == 41
@@ -45,14 +45,14 @@ def usable(quorate: Command, folder: Path, labelled: Path) -> None:
     assert json.loads(out)["rows"] == 40
 
 
-def test_distill_writes_a_bundle_that_other_commands_take(quorate: Command, tmp_path: Path, labelled: Path) -> None:
+def test_distill_writes_a_bundle_that_other_commands_accept(quorate: Command, tmp_path: Path, labelled: Path) -> None:
     folder = tmp_path / "student"
 
     code, out, err = quorate("distill", *SMALL, "--plain", "-o", str(folder))
 
     assert code == 0, err
     lines = out.splitlines()
-    assert "216 rows trained on, 24 held out" in lines[0]
+    assert "trained on 216 rows, 24 held out" in lines[0]
     assert max(map(len, lines[:10])) <= 80
     for words in ("ensemble (teacher)", "student (mlp)", "plain (labels only)", "instead of", "on the test rows"):
         assert words in out
@@ -60,15 +60,15 @@ def test_distill_writes_a_bundle_that_other_commands_take(quorate: Command, tmp_
     usable(quorate, folder, labelled)
 
 
-def test_distill_as_json_is_what_the_bundle_holds(quorate: Command, tmp_path: Path) -> None:
+def test_the_json_output_of_distill_equals_the_content_of_the_bundle(quorate: Command, tmp_path: Path) -> None:
     code, out, _ = quorate("distill", *SMALL, "-o", str(tmp_path / "student"), "--json", "--hard", "0.3")
 
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "student/distillation.json").read_text())
-    assert json.loads(out)["teaching"]["hard"] == 0.3
+    assert json.loads(out)["training"]["hard"] == 0.3
 
 
-def test_a_pretrained_student_is_shown_as_it_learns(quorate: Command, tmp_path: Path) -> None:
+def test_the_progress_of_a_pretrained_student_is_shown(quorate: Command, tmp_path: Path) -> None:
     pretrained = ("--set", "pretrain={kind: autoencoder, epochs: 1}", "--views", "1")
 
     code, out, err = quorate("distill", *SMALL, *pretrained, "-o", str(tmp_path / "student"), "--json")
@@ -77,7 +77,7 @@ def test_a_pretrained_student_is_shown_as_it_learns(quorate: Command, tmp_path: 
     assert json.loads(out)["epochs"] == 2
 
 
-def test_the_defaults_of_the_command_are_those_of_a_lesson() -> None:
+def test_the_command_and_the_python_function_have_the_same_defaults() -> None:
     given = {name: parameter.default for name, parameter in inspect.signature(distill).parameters.items()}
 
     assert DistillationSettings() == DistillationSettings(
@@ -85,7 +85,7 @@ def test_the_defaults_of_the_command_are_those_of_a_lesson() -> None:
     )
 
 
-def test_soup_writes_a_bundle_that_other_commands_take(
+def test_soup_writes_a_bundle_that_other_commands_accept(
     quorate: Command, teachers: Here, tmp_path: Path, labelled: Path
 ) -> None:
     folder, store = tmp_path / "soup", str(teachers.folder / "store")
@@ -93,13 +93,13 @@ def test_soup_writes_a_bundle_that_other_commands_take(
     code, out, err = quorate("soup", "--store", store, "-o", str(folder))
 
     assert code == 0, err
-    for words in ("2 ingredients, slow, fast", "(best alone)", "soup, calibrated", "the optimism of the choice is"):
+    for words in ("2 members, slow, fast", "(best alone)", "soup, calibrated", "is the optimism of the choice"):
         assert words in " ".join(out.split())
     assert "left out: fresh: it has other starting weights" in out
     usable(quorate, folder, labelled)
     code, out, _ = quorate("soup", "--store", store, "-o", str(tmp_path / "two"), "--members", "slow,fast", "--json")
     assert code == 0
-    assert json.loads(out)["ingredients"] == ["slow", "fast"]
+    assert json.loads(out)["members"] == ["slow", "fast"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_soup_writes_a_bundle_that_other_commands_take(
         (("distill", "--student", "small_cn"), "did you mean 'small_cnn'"),
         (("distill", "--student", "mlp", "--run", "nothing"), "there is no run 'nothing'"),
         (("distill", "--student", "mlp", "-o", "store"), "store exists; choose another folder with -o"),
-        (("distill", "--student", "mlp", "-o", "no/where"), "there is no folder"),
+        (("distill", "--student", "mlp", "-o", "no/where"), "/no does not exist; create it"),
         (("distill", "--student", "mlp", "--hard", "2"), "--hard"),
         (("distill", "--student", "mlp", "--temperature", "0"), "--temperature"),
         (("distill", "--student", "mlp", "--epochs", "0"), "--epochs"),
@@ -119,7 +119,7 @@ def test_soup_writes_a_bundle_that_other_commands_take(
         (("soup", "--members", ","), "--members is empty"),
     ],
 )
-def test_what_the_user_can_mend_ends_with_2(quorate: Command, arguments: tuple[str, ...], words: str) -> None:
+def test_user_errors_end_with_code_2(quorate: Command, arguments: tuple[str, ...], words: str) -> None:
     code, _, err = quorate(*arguments)
 
     assert code == 2

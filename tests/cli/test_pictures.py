@@ -58,11 +58,11 @@ def here(tmp_path: Path, policy: str, quorate_in: Command, monkeypatch: pytest.M
 
 def check_names(text: str) -> None:
     assert "3 of 9 pictures cannot be read:\n" in text
-    for name, reason in zip(BAD, ("damaged or cut short", "the file is empty", "but a web page"), strict=True):
+    for name, reason in zip(BAD, ("damaged or incomplete", "the file is empty", "but a web page"), strict=True):
         assert any(f"  {name}: " in line and reason in line for line in text.splitlines())
 
 
-def test_pictures_that_cannot_be_read_have_a_row_without_a_class_and_the_others_their_scores(
+def test_unreadable_pictures_get_a_row_without_a_class_and_the_others_get_their_scores(
     here: Path, policy: str, quorate_in: Command
 ) -> None:
     code, _, errors = quorate_in(here, "predict", "new", "-o", "scores.csv")
@@ -114,7 +114,7 @@ def test_the_figures_are_those_of_the_pictures_that_can_be_read(here: Path, poli
 
 
 @pytest.mark.parametrize("policy", ["error"], indirect=True)
-def test_python_gets_one_error_with_all_files_and_a_folder_without_any_good_one_too(
+def test_all_unreadable_pictures_are_named_in_one_error(
     here: Path, quorate_in: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(here)
@@ -139,4 +139,4 @@ def test_an_archive_that_cannot_be_used_ends_before_any_picture_is_scored(here: 
     code, output, errors = quorate_in(here, "predict", "new", "small.NPZ")
 
     assert (code, output) == (2, "")
-    assert errors == "error: small.NPZ holds images of 5x6x3, but the ensemble takes images of 6x6x3\n"
+    assert errors == "error: small.NPZ contains images of 5x6x3, but the ensemble takes images of 6x6x3\n"

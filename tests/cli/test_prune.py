@@ -1,4 +1,4 @@
-"""`quorate prune`: the receipt says what the smaller ensembles are worth, and the bundle is one of them."""
+"""`quorate prune`: the pruning path shows the quality of smaller ensembles, and the bundle is one of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.cli.conftest import InFolder
 from tests.jobs import Here
 
 from quorate.bundle import Bundle, verified_manifest
+from quorate.ensemble.ablation import EnsembleChange, EnsembleEstimate, PrunedEnsemble
 from quorate.ensemble.assemble import Assembly, assemble
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
-from quorate.ensemble.receipt import Goal, Receipt
-from quorate.ensemble.worth import EnsembleChange, EnsembleEstimate, PrunedEnsemble
+from quorate.ensemble.pruning_path import Goal, PruningPath
 from quorate.plan.identity import derive_seed
 from quorate.registry import COMBINERS
 from quorate.report.page.values import best_single
-from quorate.report.receipt import as_lines
+from quorate.report.pruning_path import as_lines
 from quorate.report.run_report import RunInputs, read_run
 from quorate.runs.folder import RunFolder
 
@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def crossfitted(run: Path, names: list[str]) -> dict[str, float]:
-    """What `assemble` says of an ensemble of these members."""
+    """The metrics that `assemble` returns for an ensemble of these members."""
     with np.load(run / "oof.npz") as saved:
         places = [saved["members"].tolist().index(name) for name in names]
         proba, y = saved["proba"][places], saved["y"]
@@ -60,7 +60,7 @@ def crossfitted(run: Path, names: list[str]) -> dict[str, float]:
     return assemble(proba=proba, mask=mask, y=y, combiner=made(made.Params()), seed=seed).scores
 
 
-def test_the_receipt_has_the_losses_of_ensembles_made_without_members(quorate_in: InFolder, run: Path) -> None:
+def test_the_pruning_path_has_the_losses_of_ensembles_made_without_members(quorate_in: InFolder, run: Path) -> None:
     code, said, _ = quorate_in(run, "prune", "--run", str(run), "--json")
 
     found = json.loads(said)
@@ -82,7 +82,7 @@ GROUP = np.repeat(np.arange(40), 10)
 
 @pytest.fixture
 def grouped(tmp_path: Path) -> Path:
-    """A run on a table whose rows come in groups."""
+    """A run on a table with groups of rows."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 400)
     table = pd.DataFrame({f"x{k}": label + rng.normal(size=400) for k in range(4)})
@@ -133,7 +133,7 @@ def test_the_smaller_bundle_predicts_with_the_members_that_are_left(
     bundle, whole = Bundle.load(tmp_path / "two"), Bundle.load(run / "bundle")
     with np.load(run / "test.npz") as saved:
         assert manifest.metrics.test["accuracy"] > 0.9
-        places = [[entry["name"] for entry in before["members"]].index(name) for name in written["members"]]
+        places = [[member.name for member in before.members].index(name) for name in written["members"]]
         expected = scores(bundle._combination.apply(saved["proba"][places]), saved["y"])
     assert manifest.metrics.test == pytest.approx(expected)
     rows = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
@@ -152,7 +152,7 @@ def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test
     code, said, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "a"), "--json")
     names, kept = verified_manifest(run / "bundle").members, json.loads(said)["pruned"]["members"]
     assert code == 0 and verified_manifest(tmp_path / "a").metrics.test
-    arrays["tested"][[entry["name"] for entry in names].index(kept[0])] = False
+    arrays["tested"][[member.name for member in names].index(kept[0])] = False
     np.savez(copy / "test.npz", **arrays)
 
     code, _, _ = quorate_in(copy, "prune", "--run", str(copy), "--members", "2", "-o", str(tmp_path / "b"), "--json")
@@ -160,7 +160,7 @@ def test_without_the_test_predictions_of_a_member_the_smaller_bundle_has_no_test
     assert code == 0 and verified_manifest(tmp_path / "b").metrics.test is None
 
 
-def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
+def test_the_cheapest_ensemble_within_the_allowed_loss_is_chosen(
     quorate_in: InFolder, run: Path, tmp_path: Path
 ) -> None:
     _, said, _ = quorate_in(run, "prune", "--run", str(run), "--loss", "0.01", "-o", str(tmp_path / "x"), "--json")
@@ -172,7 +172,7 @@ def test_a_loss_that_may_rise_is_kept_to_by_the_cheapest_ensemble(
     assert chosen == cheapest["left"]
 
 
-def test_a_loss_that_few_rows_cannot_vouch_for_is_not_kept_to() -> None:
+def test_an_ensemble_with_an_uncertain_loss_is_not_chosen() -> None:
     surely, by_luck = EnsembleChange(0.0004, 0.0005, 0.0, 0.0), EnsembleChange(-0.001, 0.003, 0.0, 0.0)
 
     chosen = stepped(surely, by_luck).chosen(Goal(loss=0.001))
@@ -180,7 +180,7 @@ def test_a_loss_that_few_rows_cannot_vouch_for_is_not_kept_to() -> None:
     assert chosen is not None and chosen.change is surely
 
 
-def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -> None:
+def test_the_text_says_which_members_can_be_removed_at_which_loss(quorate_in: InFolder, run: Path) -> None:
     code, said, _ = quorate_in(run, "prune", "--run", str(run), "--members", "1", columns=120)
 
     assert code == 0
@@ -192,8 +192,9 @@ def test_people_read_what_can_go_for_how_much(quorate_in: InFolder, run: Path) -
     assert code == 2 and "exists; choose another folder with -o, or remove it" in wrong
 
 
-def stepped(*changes: EnsembleChange) -> Receipt:
-    """Of members a, b, … that cost 1 ms each and go from the last on, with what each step changes."""
+def stepped(*changes: EnsembleChange) -> PruningPath:
+    """The path for members a, b, … that cost 1 ms each and are removed from the last one on; `changes` has the effect
+    of each step."""
     names = tuple("abcdef"[: len(changes) + 1])
     nobody = EnsembleEstimate(np.zeros(1), np.ones(1, bool))
     whole = EnsembleChange(0.0, 0.0, 0.0, 0.0)
@@ -201,7 +202,7 @@ def stepped(*changes: EnsembleChange) -> Receipt:
         PrunedEnsemble(tuple(range(len(names) - gone)), float(len(names) - gone), nobody, change)
         for gone, change in enumerate((whole, *changes))
     ]
-    return Receipt(names, np.ones(len(names)), np.ones(len(names)), tuple(steps), 1)
+    return PruningPath(names, np.ones(len(names)), np.ones(len(names)), tuple(steps), 1)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def stepped(*changes: EnsembleChange) -> Receipt:
         ([EnsembleChange(-0.02, 0.001, 0.01, 0.002), EnsembleChange(0.9, 0.1, -0.3, 0.1)], "drop c: 33% faster"),
     ],
 )
-def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[EnsembleChange], words: str) -> None:
+def test_the_suggested_command_removes_the_suggested_members(changes: list[EnsembleChange], words: str) -> None:
     found = stepped(*changes)
 
     (line,) = as_lines(found, None, None)
@@ -230,7 +231,7 @@ def test_what_is_offered_is_what_the_command_in_the_offer_takes(changes: list[En
     assert line.startswith(f"drop {', '.join(found.names[len(chosen.left) :])}: ")
 
 
-def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
+def test_no_removal_is_suggested_if_every_member_contributes() -> None:
     (line,) = as_lines(stepped(EnsembleChange(0.02, 0.001, -0.01, 0.002)), None, None)
 
     assert line.startswith("every member improves the ensemble beyond the noise")
@@ -247,7 +248,7 @@ def test_nothing_is_offered_where_every_member_is_worth_something() -> None:
         (["-o", "somewhere"], "-o requires a goal"),
     ],
 )
-def test_goals_that_are_none_are_refused(given: list[str], words: str, quorate_in: InFolder, run: Path) -> None:
+def test_invalid_goals_are_refused(given: list[str], words: str, quorate_in: InFolder, run: Path) -> None:
     code, _, said = quorate_in(run, "prune", "--run", str(run), *given)
 
     assert code == 2
@@ -261,10 +262,10 @@ def test_a_damaged_job_is_refused_without_a_traceback(quorate_in: InFolder, run:
     code, _, said = quorate_in(tmp_path, "prune", "--run", "damaged")
 
     assert code == 2
-    assert "job.json is no job that can be read here" in said and "Traceback" not in said
+    assert "job.json cannot be read as a job" in said and "Traceback" not in said
 
 
-def test_members_are_taken_away_though_the_job_s_files_are_gone(quorate_in: InFolder, grouped: Path) -> None:
+def test_members_can_be_removed_after_the_files_of_the_job_were_deleted(quorate_in: InFolder, grouped: Path) -> None:
     (grouped.parents[1] / "rows.csv").unlink()
 
     code, _, said = quorate_in(grouped, "prune", "--run", str(grouped), "--members", "2")

@@ -43,12 +43,12 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 @pytest.fixture
 def copied(here: Here, tmp_path: Path) -> Iterator[Here]:
-    """The same run where it can be broken."""
+    """A copy of the run that tests may damage."""
     shutil.copytree(here.folder / "runs", tmp_path / "runs")
     yield Here(tmp_path)
 
 
-def test_a_job_that_ends_has_a_report_and_sends_it_to_mlflow(here: Here) -> None:
+def test_a_finished_job_has_a_report_and_sends_it_to_mlflow(here: Here) -> None:
     run = here.newest_run()
 
     parsed = Parsed((run / REPORT).read_text())
@@ -72,9 +72,7 @@ def test_without_pictures_there_is_no_report(tmp_path: Path) -> None:
     assert not (here.newest_run() / REPORT).exists()
 
 
-def test_under_a_short_budget_there_is_none_and_the_command_writes_it_later(
-    tmp_path: Path, quorate_in: Quorate
-) -> None:
+def test_a_short_budget_skips_the_report_and_the_command_writes_it_later(tmp_path: Path, quorate_in: Quorate) -> None:
     here = Here(tmp_path)
     here.run({**JOB, "members": {"bayes": "naive_bayes"}}, "execution.budget=18s", pictures=True)
     assert not (here.newest_run() / REPORT).exists()
@@ -86,7 +84,9 @@ def test_under_a_short_budget_there_is_none_and_the_command_writes_it_later(
     assert (here.newest_run() / REPORT).exists()
 
 
-def test_the_command_writes_the_same_page_where_it_is_asked_to(here: Here, quorate_in: Quorate, tmp_path: Path) -> None:
+def test_the_command_writes_the_same_page_to_the_requested_path(
+    here: Here, quorate_in: Quorate, tmp_path: Path
+) -> None:
     output = tmp_path / "page.html"
 
     code, out, err = quorate_in(here.folder, "report", "--run", here.newest_run().name, "-o", str(output))
@@ -101,14 +101,12 @@ def test_the_command_writes_the_same_page_where_it_is_asked_to(here: Here, quora
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-o", "page.pdf"), "-o page.pdf: the ending must be one of .html, .htm"),
-        (("-o", "no/page.html"), "-o no/page.html: there is no folder"),
+        (("-o", "page.pdf"), "-o page.pdf: the file name must end with one of .html, .htm"),
+        (("-o", "no/page.html"), "-o no/page.html: the folder "),
         (("--run", "nothing"), "there is no run 'nothing'"),
     ],
 )
-def test_what_the_user_can_mend_ends_with_2(
-    here: Here, quorate_in: Quorate, arguments: tuple[str, ...], words: str
-) -> None:
+def test_user_errors_end_with_code_2(here: Here, quorate_in: Quorate, arguments: tuple[str, ...], words: str) -> None:
     code, _, err = quorate_in(here.folder, "report", *arguments)
 
     assert code == 2
@@ -126,7 +124,7 @@ def test_the_job_in_the_page_is_the_job(here: Here, tmp_path: Path) -> None:
     assert without_defaults(job.spec)["members"]["svm"] == {"kind": "svm", "C": 10.0}
 
 
-def test_rows_that_changed_are_numbers_and_the_page_says_so(copied: Here) -> None:
+def test_if_the_data_changed_the_page_shows_row_numbers_and_a_note(copied: Here) -> None:
     run = copied.newest_run()
     manifest = json.loads((run / "bundle/manifest.json").read_text())
     manifest["data"]["fingerprint"] = "0" * 64
@@ -138,7 +136,7 @@ def test_rows_that_changed_are_numbers_and_the_page_says_so(copied: Here) -> Non
     assert "data:image/png" not in text
 
 
-def test_without_its_bundle_and_its_journal_a_run_has_a_page_still(copied: Here) -> None:
+def test_a_run_without_bundle_and_journal_still_has_a_page(copied: Here) -> None:
     run = copied.newest_run()
     shutil.rmtree(run / "bundle")
     (run / "journal.jsonl").unlink()

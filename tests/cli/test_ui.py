@@ -1,4 +1,4 @@
-"""`quorate ui` ends what it started, however it is asked to end."""
+"""`quorate ui` ends all processes that it started, whatever ends it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_server_that_ends_by_itself_gives_its_code_and_leaves_no_worker(tmp_pa
 
 
 @pytest.mark.chaos
-def test_under_nohup_it_goes_on_when_the_terminal_ends(tmp_path: Path) -> None:
+def test_under_nohup_the_server_continues_after_the_terminal_is_closed(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which processes inherit
     try:
         process, worker = begun(tmp_path, 300)

@@ -1,4 +1,4 @@
-"""A student learns what the ensemble says, is estimated on rows that it never saw, and is the same twice."""
+"""A student learns the ensemble's predictions, is scored on held-out rows, and is reproducible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def taught(run: FinishedRun, output: Path, *overrides: str, arch: str = SMALL, e
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Without the manifest, which has the time in it."""
+    """The files without the manifest, which contains the time."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -85,7 +85,7 @@ def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, t
 
     with np.load(tmp_path / "student" / LOSSES) as saved:
         held = np.flatnonzero(np.isfinite(saved["loss"]))
-    assert len(held) == found["teaching"]["held_out"] == 24
+    assert len(held) == found["training"]["held_out"] == 24
     rows = run.context.train.take(held)
     raw = load_member(tmp_path / "student/members/student/0").predict_proba(rows.x).astype(np.float64)
     best = minimize_scalar(
@@ -113,7 +113,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, LoopSettings
     return calls
 
 
-def test_without_views_neither_the_held_out_rows_nor_in_sample_predictions_teach(
+def test_without_views_the_student_learns_neither_from_held_out_rows_nor_from_in_sample_predictions(
     teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     run = run_of(teachers)
@@ -130,7 +130,7 @@ def test_without_views_neither_the_held_out_rows_nor_in_sample_predictions_teach
     np.testing.assert_allclose(recipe.soft.targets.numpy(), run.ensemble[learned], atol=1e-6)
 
 
-def test_the_student_learns_what_the_whole_ensemble_says_of_the_very_views_that_it_sees(
+def test_the_student_learns_the_predictions_of_the_whole_ensemble_for_exactly_its_own_views(
     teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     run = run_of(teachers)
@@ -179,7 +179,7 @@ def unlabelled(tmp_path: Path) -> Here:
     return here
 
 
-def test_unlabelled_images_are_taught_too(
+def test_the_student_also_learns_from_unlabelled_images(
     tmp_path: Path, unlabelled: Here, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     found = taught(run_of(unlabelled), tmp_path / "student", "standardize=none", views=2, epochs=2)
@@ -189,16 +189,16 @@ def test_unlabelled_images_are_taught_too(
     np.testing.assert_array_equal((x[180:210] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1), UNLABELLED)
     assert recipe.weight is not None
     assert (recipe.weight[180:] == 0).all() and (recipe.weight[:180] > 0).all()
-    assert (found["teaching"]["rows"], found["teaching"]["unlabelled"]) == (180, 30)
+    assert (found["training"]["rows"], found["training"]["unlabelled"]) == (180, 30)
 
 
-def test_views_that_no_epoch_would_take_are_not_asked_about(
+def test_views_that_no_epoch_uses_are_not_predicted(
     teachers: Here, tmp_path: Path, seen: list[tuple[np.ndarray, LoopSettings]]
 ) -> None:
     found = taught(run_of(teachers), tmp_path / "student", epochs=2, views=1000)
 
     ((x, recipe),) = seen
-    assert found["teaching"]["views"] == recipe.parts == 2
+    assert found["training"]["views"] == recipe.parts == 2
     assert len(x) == 2 * 216
 
 
@@ -211,14 +211,14 @@ HELD_OUT_ONCE: dict[str, Any] = {
 }
 
 
-def test_held_out_rows_that_a_refit_has_learned_from_are_told(tmp_path: Path) -> None:
+def test_held_out_rows_that_a_refit_was_trained_on_are_reported(tmp_path: Path) -> None:
     here = Here(tmp_path)
     here.run({**HELD_OUT_ONCE, "data": {"kind": "digits", "limit": 200, "test": None}, "production": {"refit": True}})
     run = run_of(here)
 
     views, rows = (taught(run, tmp_path / f"student{views}", views=views)["notes"] for views in (1, 0))
 
-    assert "it learned from models of the ensemble that were trained again on all rows" in views[0]
+    assert "trained on the held-out rows (refits on all rows)" in views[0]
     assert not any("optimistic" in note for note in rows)
 
 
@@ -248,7 +248,7 @@ def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Pat
 
     found = taught(run_of(here), tmp_path / "student", views=0)
 
-    assert found["teaching"] | {"temperature": 0, "hard": 0} == {
+    assert found["training"] | {"temperature": 0, "hard": 0} == {
         "temperature": 0,
         "hard": 0,
         "views": 0,
@@ -258,8 +258,8 @@ def test_rows_that_no_fold_validates_are_learned_from_their_labels(tmp_path: Pat
         "held_out": 30,
     }
     assert found["notes"] == [
-        "150 of 270 rows have no out-of-fold prediction of the ensemble and are learned from their labels only; "
-        "validation.scheme: kfold covers all rows"
+        "150 of 270 rows have no out-of-fold prediction of the ensemble, so the student learns them from their "
+        "labels only; with validation.scheme: kfold, all rows have one"
     ]
 
 
@@ -271,8 +271,8 @@ def test_a_table_is_distilled_too(customers: Here, tmp_path: Path) -> None:
     assert [row["name"] for row in found["compared"]] == ["ensemble", found["compared"][1]["name"], "student"]
     assert all("test" not in row for row in found["compared"])
     assert found["notes"] == [
-        "the held-out metrics of the student are slightly optimistic: it learned from models of the ensemble that were "
-        "trained in other folds on these rows; only test rows are unseen by all models"
+        "the held-out metrics of the student are slightly optimistic: it learned from predictions of models that were "
+        "trained on the held-out rows (models of other folds); only test rows give an unbiased estimate"
     ]
     assert len(Bundle.load(tmp_path / "student").predict(run.context.train.x).proba) == 240
 
@@ -297,7 +297,7 @@ def test_the_student_varies_its_images_as_the_best_network_does(teachers: Here) 
         ({"ensemble": (0.8, 0.3), "student": (0.7, 0.6), "plain": (0.8, 0.5)}, {"accuracy": None, "nll": -0.5}),
     ],
 )
-def test_the_share_of_the_gain_by_hand(figures: dict[str, Any], kept: dict[str, Any]) -> None:
+def test_the_kept_share_of_the_gain_equals_a_manual_calculation(figures: dict[str, Any], kept: dict[str, Any]) -> None:
     rows = [{"name": name, "test": {"accuracy": a, "nll": n}} for name, (a, n) in figures.items()]
 
     assert distilling._kept(rows) == {"rows": "test", **kept}
@@ -317,7 +317,7 @@ def test_the_share_of_the_gain_by_hand(figures: dict[str, Any], kept: dict[str, 
         ("mlp", ("epochs",), "expected KEY=VALUE"),
     ],
 )
-def test_what_is_wrong_with_the_student_is_said_with_its_option(
+def test_errors_of_the_student_name_the_option(
     teachers: Here, arch: str, overrides: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(UserError) as raised:
@@ -358,7 +358,7 @@ def test_a_student_that_diverges_is_named(teachers: Here, tmp_path: Path) -> Non
 
 @pytest.fixture
 def copied(teachers: Here, tmp_path: Path) -> RunFolder:
-    """A copy of the run that may be broken."""
+    """A copy of the run that tests may damage."""
     path = tmp_path / "copied"
     shutil.copytree(teachers.newest_run(), path)
     return RunFolder(path)
@@ -400,7 +400,7 @@ def test_a_run_without_its_out_of_fold_predictions_is_refused(copied: RunFolder)
 
 
 @pytest.mark.parametrize("changes", [{"fingerprint": np.array("of others")}, {"y": None}])
-def test_other_test_rows_are_left_out_and_said(copied: RunFolder, changes: dict[str, Any]) -> None:
+def test_different_test_rows_are_left_out_and_reported(copied: RunFolder, changes: dict[str, Any]) -> None:
     with np.load(copied.path / "test.npz") as saved:
         arrays = dict(saved)
     changes = {name: arrays[name][::-1] if value is None else value for name, value in changes.items()}

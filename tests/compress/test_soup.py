@@ -1,4 +1,4 @@
-"""Networks with one beginning are averaged fold by fold, chosen on some rows and estimated on others."""
+"""Networks with the same initial weights are averaged fold by fold, selected on some rows and scored on others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.jobs import Here
 
 from quorate.bundle import LOSSES, Bundle
 from quorate.compress.soup import FIGURES, _soup_of_fold, make_soup
-from quorate.compress.soup_candidates import find_ingredients
+from quorate.compress.soup_candidates import find_candidates
 from quorate.errors import UserError
 from quorate.members.base import member_of
 from quorate.members.net import Net
@@ -32,10 +32,10 @@ def run(teachers: Here) -> FinishedRun:
 
 
 def found_in(run: FinishedRun, here: Here, members: list[str] | None = None):
-    return find_ingredients(run, open_store(str(here.folder / "store")), members)
+    return find_candidates(run, open_store(str(here.folder / "store")), members)
 
 
-def test_members_from_the_same_weights_are_found_and_the_others_left_out_with_the_reason(
+def test_members_with_the_same_initial_weights_are_found_and_the_others_are_left_out_with_the_reason(
     run: FinishedRun, teachers: Here
 ) -> None:
     found = found_in(run, teachers)
@@ -48,13 +48,13 @@ def test_members_from_the_same_weights_are_found_and_the_others_left_out_with_th
     }
 
 
-def test_the_greedy_choice_is_that_of_all_subsets_gone_through_by_hand(run: FinishedRun, teachers: Here) -> None:
+def test_the_greedy_choice_equals_a_manual_search_through_all_subsets(run: FinishedRun, teachers: Here) -> None:
     chosen = found_in(run, teachers).chosen
 
     for number in range(2):
         soup = _soup_of_fold(run, chosen, number)
 
-        # two ingredients: greedy is the best subset, unless the pair is better than neither
+        # two members: greedy is the best subset, unless the pair is better than neither
         fold = run.context.folds[number]
         train, valid = run.context.train.take(fold.train), run.context.train.take(fold.valid)
         models: list[Any] = [member_of(one.folds[number]) for one in chosen]
@@ -70,9 +70,7 @@ def test_the_greedy_choice_is_that_of_all_subsets_gone_through_by_hand(run: Fini
         assert not set(soup.choice) & set(soup.estimate)
 
 
-def test_the_weights_of_a_soup_are_the_mean_of_its_ingredients(
-    run: FinishedRun, teachers: Here, tmp_path: Path
-) -> None:
+def test_the_weights_of_a_soup_are_the_mean_of_its_members(run: FinishedRun, teachers: Here, tmp_path: Path) -> None:
     slow, fast = found_in(run, teachers).chosen
     models: list[Any] = [member_of(one.folds[0]) for one in (slow, fast)]
 
@@ -90,7 +88,7 @@ def test_the_weights_of_a_soup_are_the_mean_of_its_ingredients(
             np.testing.assert_allclose(mean[name], (first[name] + second[name]) / 2, atol=1e-7)
 
 
-def test_a_soup_is_a_bundle_with_the_figures_that_it_says_and_the_same_twice(
+def test_a_soup_is_a_reproducible_bundle_with_the_reported_metrics(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     candidates = found_in(run, teachers)
@@ -125,7 +123,7 @@ def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
     assert bundle.risk_coverage.risk[-1] == pytest.approx(1 - calibrated["accuracy"], abs=1e-6)
 
 
-def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others(
+def test_the_optimism_is_the_gain_on_the_selection_rows_minus_the_gain_on_other_rows(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
@@ -133,7 +131,7 @@ def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others
     best, soup, together, _ = found["compared"]
     gains = [best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")]
     assert found["choice"]["optimism"] == pytest.approx(gains[0] - gains[1], abs=2e-6)
-    assert gains[0] >= -1e-6, "greedy keeps the best ingredient at least"
+    assert gains[0] >= -1e-6, "greedy keeps the best network at least"
     assert together["name"] == "ensemble of the 2"
     assert run.test is not None and run.context.test is not None
     mean = run.test.proba[[run.members.index(name) for name in ("slow", "fast")]].astype(np.float64).mean(axis=0)
@@ -141,10 +139,10 @@ def test_the_optimism_is_what_the_choice_gains_on_its_own_rows_beyond_the_others
     assert together["test"]["nll"] == pytest.approx(log_loss(run.context.test.y, mean), abs=1e-5)
 
 
-def test_an_ingredient_that_has_not_predicted_the_test_rows_is_not_compared_there(
+def test_a_member_that_has_not_predicted_the_test_rows_is_not_compared_there(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
-    # given: a budget left no time for the test predictions of one of the two ingredients
+    # given: a budget left no time for the test predictions of one of the two members
     assert run.test is not None
     tested = run.test.tested.copy()
     tested[run.members.index("slow")] = False
@@ -160,7 +158,7 @@ def test_an_ingredient_that_has_not_predicted_the_test_rows_is_not_compared_ther
     assert figures == {row["name"]: row["test"] for row in whole["compared"] if row["name"] in figures}
 
 
-def test_models_that_only_the_ingredients_answer_test_rows_with_are_told(
+def test_models_that_only_the_members_use_for_test_rows_are_reported(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
     again = run.board.ensemble.model_copy(update={"production": "each member is trained again"})
@@ -177,7 +175,7 @@ def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
     empty = open_store(str(tmp_path / "empty"))
     bundled = [entry["name"] for entry in json.loads((run.folder.bundle / "manifest.json").read_text())["members"]]
     with pytest.raises(UserError) as raised:
-        find_ingredients(run, empty, ["svm", "other"])
+        find_candidates(run, empty, ["svm", "other"])
     assert set(bundled) == set(run.members)
     assert "svm: it is not a network" in str(raised.value)
 
@@ -193,12 +191,12 @@ def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
                 (copy / f"bundle/members/{name}/{fold}/{file}").write_bytes(content)
     (copy / "bundle/manifest.json").write_text(json.dumps(manifest))
 
-    found = find_ingredients(reopen(RunFolder(copy)), empty, ["slow", "fast"])
+    found = find_candidates(reopen(RunFolder(copy)), empty, ["slow", "fast"])
 
     assert [one.label for one in found.chosen] == ["slow", "fast"]
 
 
-def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: FinishedRun, teachers: Here) -> None:
+def test_if_no_two_members_fit_together_each_pair_is_named_with_the_reason(run: FinishedRun, teachers: Here) -> None:
     with pytest.raises(UserError) as raised:
         found_in(run, teachers, ["slow", "other", "fresh", "svm"])
 
@@ -211,6 +209,6 @@ def test_where_no_two_fit_each_pair_is_named_with_its_reason(run: FinishedRun, t
     ]
 
 
-def test_an_unknown_member_is_answered_with_the_nearest(run: FinishedRun, teachers: Here) -> None:
+def test_an_unknown_member_gets_the_nearest_name_as_a_suggestion(run: FinishedRun, teachers: Here) -> None:
     with pytest.raises(UserError, match=r"--members slwo: the run has no member with this name; did you mean 'slow'\?"):
         found_in(run, teachers, ["slwo", "fast"])

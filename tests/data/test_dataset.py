@@ -46,7 +46,7 @@ def test_the_order_of_rows_is_part_of_the_fingerprint():
     assert data.take(same_labels).fingerprint != data.take(np.arange(40)).fingerprint
 
 
-def test_rows_are_taken_of_rows_without_a_copy():
+def test_a_subset_of_a_subset_is_not_copied():
     data = tiny_data()
 
     part = data.take(np.arange(10, 30)).take(np.array([5, 0]))
@@ -57,7 +57,7 @@ def test_rows_are_taken_of_rows_without_a_copy():
     assert (part.x.shape, part.n_classes) == ((8, 8, 1), 3)
 
 
-def test_images_that_are_read_only_stay_so_and_batches_are_free():
+def test_read_only_images_stay_read_only_and_batches_are_writable():
     pixels = tiny_data().x.take(np.arange(40))
     pixels.flags.writeable = False
 
@@ -89,8 +89,8 @@ def test_labels_of_any_type_become_positions_in_the_class_names(labels, names, y
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 3], "the label 3 is outside 0..1, the positions of the 2 class names"),
-        ([0, -1], "the label -1 is outside 0..1"),
+        ([0, 3], "the label 3 is not a position in the list of 2 class names; it must be in 0..1"),
+        ([0, -1], "the label -1 is not a position"),
         (["a", "c", "d"], r"row 2: the label 'c' is not a class \(nor d\).*the classes are a, b"),
     ],
 )
@@ -161,8 +161,8 @@ def test_a_limit_that_would_lose_a_class_takes_the_first_rows_of_each_in_proport
     kept = limited.train.x.take(np.arange(20)).ravel()
     np.testing.assert_array_equal(kept, [*range(12), *range(60, 66), *range(90, 92)])
     assert limited.notes == (
-        "limit: 20 of 100 training rows are used, the first of each class in proportion: the first 20 have none of "
-        "'b', 'c'",
+        "limit: 20 of 100 training rows are used, the first rows of each class in proportion to its size, because the "
+        "first 20 rows of the data have no row of 'b', 'c'",
     )
     assert set(first_rows(OpenedData(sorted_rows, None), 3).train.y) == {0, 1, 2}
     with pytest.raises(DataError, match="2 rows cannot contain all 3 classes") as caught:

@@ -1,4 +1,4 @@
-"""Dates in text are known by a list of formats, and read only where they can be read in one way."""
+"""Dates in text are recognized by a list of formats, and read only if they are unambiguous."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = (
 
 
 @pytest.mark.parametrize("format", [*DAYS, *CLOCKS, *WHOLE])
-def test_dates_are_known_and_read_as_python_reads_them(format):
+def test_dates_are_recognized_and_parsed_as_by_python(format):
     texts = [moment.strftime(format) for moment in MOMENTS]
 
     assert are_dates(list(dict.fromkeys(texts)))
@@ -46,7 +46,7 @@ def test_dates_are_known_and_read_as_python_reads_them(format):
         ("Tue, 02 Jan 2024 10:00:00 -0130", 11.5),
     ],
 )
-def test_time_zones_count(text, hours):
+def test_time_zones_are_respected(text, hours):
     day = datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC).timestamp()
 
     np.testing.assert_array_equal(date_seconds([text]), [day + hours * 3600])
@@ -70,16 +70,16 @@ def test_time_zones_count(text, hours):
     ],
     ids=str,
 )
-def test_other_texts_with_digits_are_no_dates(texts):
+def test_other_texts_with_digits_are_not_dates(texts):
     assert not are_dates(texts)
 
 
 @pytest.mark.parametrize("texts", [["2024-Q1", "2023Q4"], ["1 days 02:03:04", "0 days"], ["31/12/2024", "1.2.2024"]])
-def test_quarters_durations_and_mixed_formats_are_known(texts):
+def test_quarters_durations_and_mixed_formats_are_recognized(texts):
     assert are_dates(texts)
 
 
-def test_one_typing_error_among_dates_leaves_them_dates():
+def test_a_column_with_a_single_typing_error_still_counts_as_dates():
     assert are_dates([f"2024-01-{day:02}" for day in range(1, 31)] + ["2024-13-45"])
 
 
@@ -90,7 +90,7 @@ def test_dates_whose_order_depends_on_how_they_are_read_are_refused():
         date_seconds(["03/04/2024", "01/05/2024"])
 
 
-def test_a_text_that_is_no_date_is_named():
+def test_a_text_that_is_not_a_date_is_named():
     with pytest.raises(DatesError) as caught:
         date_seconds(["31.12.2024", "32.12.2024", "1.1.2025"])
 

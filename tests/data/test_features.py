@@ -1,4 +1,4 @@
-"""Encoded columns against values worked by hand; what is fitted sees the rows of its fold only."""
+"""Encoded columns against values computed by hand; fitted statistics use only the rows of the fold."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_features_are_scaled_by_mean_and_deviation_after_the_gaps_are_filled():
     np.testing.assert_array_equal(found[:, 7:], features_of(TRAIN, TRAIN, standardize="none", encoding="onehot")[:, 7:])
 
 
-def test_numbers_for_trees_are_scaled_by_what_is_there():
+def test_numbers_for_trees_are_scaled_by_the_values_that_are_not_missing():
     found = features_of(TRAIN, TRAIN, standardize="feature", encoding="ordinal")
 
     there = np.array([1, 3, 8])
@@ -184,7 +184,7 @@ def numbers(values) -> Table:
     ],
     ids=["seconds since 1970", "nanometres", "with an outlier", "seconds, or 0 for never", "tiny", "huge"],
 )
-def test_trees_can_tell_all_values_of_a_column_apart_whatever_its_place_and_scale(values):
+def test_trees_can_distinguish_all_values_of_a_column_whatever_its_offset_and_scale(values):
     # given: trees of scikit-learn do not split between features that differ by less than 1e-7
     found = features_of(numbers(values), numbers(values), standardize="none", encoding="ordinal")[:, 0]
 
@@ -195,7 +195,7 @@ def test_trees_can_tell_all_values_of_a_column_apart_whatever_its_place_and_scal
 
 
 @pytest.mark.parametrize("scheme", ["feature", "quantile", "robust", "pca"])
-def test_scaled_features_do_not_depend_on_the_place_and_scale_of_their_columns(scheme):
+def test_scaled_features_do_not_depend_on_the_offset_and_scale_of_their_columns(scheme):
     values = np.random.default_rng(0).normal(size=500)
 
     plain = features_of(numbers(values), numbers(values), standardize=scheme, encoding="onehot")
@@ -247,7 +247,7 @@ def test_rare_categories_share_a_code():
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_rows_of_other_folds_change_nothing(encoding):
-    """Other rows do change what is fitted on them, and what was fitted before stays."""
+    """Features fitted on other rows differ, and earlier features do not change."""
     values = {"length": [9.0, -4.0], "colour": ["green", "pink"], "empty": [1.0, 2.0]}
     foreign = Table.of(OTHER.frame.assign(**values), COLUMNS)
     frame = pd.concat([TRAIN.frame, foreign.frame], ignore_index=True)
@@ -262,7 +262,7 @@ def test_the_rows_of_other_folds_change_nothing(encoding):
 
 
 @pytest.mark.parametrize(("encoding", "scheme"), list(itertools.product(ENCODINGS, SCHEMES)))
-def test_loaded_features_give_the_same_bits_and_hold_nothing_but_types_of_scikit_learn(encoding, scheme, tmp_path):
+def test_loaded_features_give_the_same_bits_and_contain_only_types_of_scikit_learn(encoding, scheme, tmp_path):
     features = fit_features(TRAIN, standardize=scheme, encoding=encoding)
 
     loaded = load_features(tmp_path, features.save(tmp_path))
@@ -288,7 +288,7 @@ def test_loaded_features_of_pixels_give_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_frames_that_may_not_be_written_are_encoded(encoding):
+def test_read_only_frames_can_be_encoded(encoding):
     """Ray gives read-only arrays."""
     frame = TRAIN.frame.copy()
     for name in COLUMNS.names("numeric", "boolean"):
@@ -320,7 +320,7 @@ def test_a_table_as_large_as_adult_is_encoded_within_seconds():
 
 
 EARLIER = {"1": "1.0", "2": "2.0", "True": "TRUE", "x": "x"}
-"""How versions that took the texts of a table as they are spelled categories."""
+"""Spellings of categories in earlier versions, which used the texts of a table unchanged."""
 CODES = TableSignature((Column("code", "categorical"),))
 
 

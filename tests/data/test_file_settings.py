@@ -1,4 +1,4 @@
-"""Each data kind says with which of its settings files of new rows are read."""
+"""Each data kind defines which of its settings apply to files of new rows."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ KINDS: dict[str, tuple[dict[str, Any], FileSettings]] = {
 }
 
 
-def test_every_kind_that_is_built_in_is_tried_here() -> None:
+def test_every_built_in_kind_is_tested_here() -> None:
     assert {name.partition("/")[0] for name in DATASETS.names()} == {name.partition("/")[0] for name in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_gives_the_settings_that_it_has(kind: str, tmp_path: Path) -> None:
+def test_a_kind_returns_the_settings_that_it_supports(kind: str, tmp_path: Path) -> None:
     given, settings = KINDS[kind]
     (tmp_path / "rows").touch()
     params = DATASETS.get(kind).Params.model_validate({"kind": kind, **given}, context={"base": tmp_path})
@@ -48,5 +48,5 @@ def test_a_kind_gives_the_settings_that_it_has(kind: str, tmp_path: Path) -> Non
     assert params.file_settings() == settings
 
 
-def test_rows_of_a_python_program_have_none() -> None:
+def test_rows_from_a_python_program_have_no_file_settings() -> None:
     assert InMemoryParams().file_settings() == FileSettings()

@@ -1,4 +1,4 @@
-"""What of a folder is read as pictures, what is left out, and what is said of it."""
+"""Which files of a folder are read as pictures, which are skipped, and how this is reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from quorate.autoconfig.folder import look_at_folder
+from quorate.autoconfig.folder import inspect_folder
 from quorate.autoconfig.source import DataLocation, find_source
 from quorate.data.folders import class_folders, pictures_below
 from quorate.data.source import DataError
@@ -53,14 +53,12 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.mark.parametrize("name", DEBRIS)
-def test_what_tools_leave_is_neither_a_class_nor_a_picture_nor_mentioned(
-    write: Write, tmp_path: Path, name: str
-) -> None:
+def test_files_of_other_tools_are_silently_ignored(write: Write, tmp_path: Path, name: str) -> None:
     root = tmp_path / "photos"
     write(name)
 
     opened = ImageFolder.open(ImageFolderParams(train=root, size=6))
-    looked = look_at_folder(DataLocation("image_folder", root))
+    looked = inspect_folder(DataLocation("image_folder", root))
 
     assert (opened.train.class_names, len(opened.train), opened.notes) == (("cat", "dog"), 4, ())
     assert (dict(looked.classes), looked.notes) == ({"cat": 2, "dog": 2}, ())
@@ -68,13 +66,13 @@ def test_what_tools_leave_is_neither_a_class_nor_a_picture_nor_mentioned(
     assert find_source(root).train == root
 
 
-def test_a_hidden_folder_that_is_named_is_read(write: Write, tmp_path: Path) -> None:
+def test_a_hidden_folder_is_read_if_the_job_names_it(write: Write, tmp_path: Path) -> None:
     write(".cache/owl/0.png")
 
     assert class_folders(tmp_path / "photos/.cache").pictures == [tmp_path / "photos/.cache/owl/0.png"]
 
 
-def test_what_is_left_out_is_counted_and_named(write: Write, tmp_path: Path) -> None:
+def test_skipped_files_are_counted_and_named(write: Write, tmp_path: Path) -> None:
     root = tmp_path / "photos"
     (root / "owl").mkdir()
     for name in ("cat/a.heic", "cat/b.heic", "dog/c.svg", "notes.txt"):
@@ -86,15 +84,15 @@ def test_what_is_left_out_is_counted_and_named(write: Write, tmp_path: Path) -> 
 
     assert notes == (
         f"{root}: folders without pictures are not classes: 'owl'",
-        f"{root}: 1 picture outside the class folders: not read, such as loose.png",
-        f"{root}: 1 picture below the class folders: not read, such as {deeper}",
+        f"{root}: 1 picture outside the class folders, not read, such as loose.png",
+        f"{root}: 1 picture in subfolders of the class folders, not read, such as {deeper}",
         f"{root}: 4 files are not read: 2 .heic (a.heic, b.heic), 1 .svg (c.svg), 1 .txt (notes.txt)",
     )
-    assert look_at_folder(DataLocation("image_folder", root)).notes == notes
+    assert inspect_folder(DataLocation("image_folder", root)).notes == notes
     assert class_folders(root).notes == notes
 
 
-def test_the_content_of_a_file_tells_that_it_is_a_picture(write: Write, tmp_path: Path) -> None:
+def test_pictures_are_recognized_by_the_content_of_the_file(write: Write, tmp_path: Path) -> None:
     root = tmp_path / "photos"
     for name in ("cat/really-png.jpg", "cat/without", "dog/really-png.heic"):
         write(name)
@@ -107,7 +105,7 @@ def test_the_content_of_a_file_tells_that_it_is_a_picture(write: Write, tmp_path
     assert opened.notes[-1] == f"{root}: 2 files are not read: 1 .png~ (copy.png~), 1 without an ending (notes)"
 
 
-def test_links_are_followed_and_not_in_circles(write: Write, tmp_path: Path) -> None:
+def test_links_are_followed_without_loops(write: Write, tmp_path: Path) -> None:
     root = tmp_path / "photos"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -124,22 +122,22 @@ def test_links_are_followed_and_not_in_circles(write: Write, tmp_path: Path) -> 
     assert len(pictures_below(root).pictures) == 6
 
 
-def test_a_link_to_nowhere_is_named_as_a_file_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
+def test_a_broken_link_is_reported_as_an_unreadable_file(write: Write, tmp_path: Path) -> None:
     (tmp_path / "photos/dog/gone.png").symlink_to(tmp_path / "nothing.png")
 
     with pytest.raises(DataError, match=r"1 of 5 files cannot be decoded:\n .*gone.png: .*No such file"):
         ImageFolder.open(ImageFolderParams(train=tmp_path / "photos", size=6))
 
 
-def test_a_folder_of_loose_pictures_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_an_error_for_pictures_without_class_folders_says_what_is_missing(tmp_path: Path) -> None:
     Image.new("L", (6, 6)).save(tmp_path / "0.png")
 
     with pytest.raises(DataError) as caught:
         class_folders(tmp_path)
 
     assert str(caught.value) == (
-        f"{tmp_path} has no folders with pictures; it needs one folder per class\n"
-        f"  {tmp_path}: 1 picture outside the class folders: not read, such as 0.png"
+        f"{tmp_path} has no folders with pictures; it must contain one folder per class\n"
+        f"  {tmp_path}: 1 picture outside the class folders, not read, such as 0.png"
     )
 
 
@@ -162,20 +160,20 @@ def test_a_class_whose_pictures_are_all_corrupt_is_named(write: Write, tmp_path:
         ("lost+found", "fsck puts pieces of files"),
     ],
 )
-def test_a_class_called_like_a_folder_of_tools_is_read_and_named(
+def test_a_class_with_the_name_of_a_tools_folder_is_read_and_mentioned(
     write: Write, tmp_path: Path, name: str, who: str
 ) -> None:
     root = tmp_path / "photos"
     path = write(f"{name}/0.png")
     said = (
-        f"{root}: pictures in folders called {name.lower()} are read, such as {path}; {who} into such folders; if "
+        f"{root}: pictures in folders called {name.lower()} are read, such as {path}, but {who} into such folders; if "
         "these are not your pictures, move the folder away"
     )
 
     opened = ImageFolder.open(ImageFolderParams(train=root, size=6))
 
     assert (opened.train.class_names, opened.notes) == (tuple(sorted(("cat", "dog", name))), (said,))
-    assert look_at_folder(DataLocation("image_folder", root)).notes == (said,)
+    assert inspect_folder(DataLocation("image_folder", root)).notes == (said,)
     assert (len(pictures_below(root).pictures), pictures_below(root).notes) == (5, (said,))
 
 
@@ -188,7 +186,7 @@ def test_a_folder_of_tools_without_pictures_is_not_mentioned(write: Write, tmp_p
     assert class_folders(root).notes == pictures_below(root).notes == ()
 
 
-def test_a_folder_of_fsck_that_cannot_be_read_is_left_alone(
+def test_an_unreadable_lost_and_found_folder_is_ignored(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = tmp_path / "photos" / "lost+found"

@@ -46,7 +46,7 @@ def test_k_folds_validate_every_row_once():
     assert folds.reason == "stratified 5-fold cross-validation"
 
 
-def test_repeats_validate_every_row_as_often_and_are_drawn_anew():
+def test_repeats_validate_every_row_equally_often_with_different_folds():
     folds = make_folds(Y, ValidationSpec(scheme="kfold", folds=3, repeats=4), seed=1)
 
     assert len(folds) == 12
@@ -56,7 +56,7 @@ def test_repeats_validate_every_row_as_often_and_are_drawn_anew():
 
 
 @pytest.mark.parametrize("spec", [{"scheme": "kfold"}, {"scheme": "holdout", "fraction": 0.2}], ids=str)
-def test_each_class_has_its_share_of_every_fold(spec):
+def test_each_class_is_represented_proportionally_in_every_fold(spec):
     for fold in make_folds(Y, ValidationSpec(**spec), seed=1).folds:
         np.testing.assert_array_equal(np.bincount(Y[fold.valid]), [12, 6, 3])
 
@@ -81,7 +81,7 @@ def test_the_seed_decides_the_folds(scheme):
     assert len(make_folds(Y, spec, seed=2**61)) == len(make_folds(Y, spec, seed=3)), "seeds may be large"
 
 
-@pytest.mark.parametrize(("threshold", "folds", "word"), [(106, 5, "below"), (105, 1, "at or above")])
+@pytest.mark.parametrize(("threshold", "folds", "word"), [(106, 5, "fewer than"), (105, 1, "at least")])
 def test_auto_takes_k_fold_below_its_threshold_and_one_holdout_from_there_on(threshold, folds, word):
     made = make_folds(Y, ValidationSpec(auto_rows=threshold), seed=1)
 
@@ -89,7 +89,7 @@ def test_auto_takes_k_fold_below_its_threshold_and_one_holdout_from_there_on(thr
     assert made.reason.endswith(f"(auto: 105 training rows, {word} {threshold:,})")
 
 
-def test_a_class_that_does_not_occur_is_no_hindrance():
+def test_folds_can_be_made_if_a_class_does_not_occur():
     assert len(make_folds(np.where(Y == 1, 5, Y), ValidationSpec(folds=3), seed=1)) == 3
 
 
@@ -104,7 +104,7 @@ def test_a_class_that_does_not_occur_is_no_hindrance():
     ],
     ids=str,
 )
-def test_labels_that_cannot_be_split_are_refused_with_the_mend(counts, spec, message):
+def test_labels_that_cannot_be_split_are_refused_with_the_fix(counts, spec, message):
     y = np.repeat(np.arange(len(counts)), counts)
 
     with pytest.raises(ValueError) as caught:
@@ -141,19 +141,19 @@ def test_grouped_folds_are_those_of_scikit_learn():
     for fold, valid in zip(made.folds, expected, strict=True):
         np.testing.assert_array_equal(fold.valid, valid)
     np.testing.assert_array_equal(held[0].valid, expected[0])
-    assert made.reason == "stratified 4-fold cross-validation in whole groups (20 of them)"
+    assert made.reason == "stratified 4-fold cross-validation in whole groups (20 groups)"
     groups, part = len(set(GROUPS[expected[0]])), f"{len(expected[0]) / len(Y):.0%}"
-    assert held.reason == f"one stratified holdout fold of whole groups, {part} of the rows, {groups} of 20 groups"
+    assert held.reason == f"one stratified holdout fold of whole groups: {part} of the rows, {groups} of 20 groups"
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.2, 0.5, 0.8])
-def test_a_part_of_whole_groups_has_about_the_fraction_that_was_asked_for(fraction):
+def test_a_held_out_part_of_whole_groups_has_about_the_requested_fraction(fraction):
     _, part = whole_groups(Y, GROUPS, fraction, np.random.RandomState(0))
 
     assert abs(len(part) / len(Y) - fraction) < 0.1
 
 
-def test_repeated_grouped_folds_are_drawn_anew():
+def test_repeated_grouped_folds_differ():
     folds = make_folds(Y, ValidationSpec(folds=3, repeats=2), seed=1, groups=GROUPS)
 
     assert len({fold.valid.tobytes() for fold in folds.folds}) == 6
@@ -161,7 +161,7 @@ def test_repeated_grouped_folds_are_drawn_anew():
     assert same(folds, make_folds(Y, ValidationSpec(folds=3, repeats=2), seed=1, groups=GROUPS))
 
 
-def test_a_class_of_one_group_is_missing_where_the_group_validates_and_that_is_noted():
+def test_a_class_with_a_single_group_is_missing_from_the_training_rows_of_that_fold_and_reported():
     y = np.repeat([0, 1, 0, 1, 2], 4)
     groups = np.repeat([0, 1, 2, 3, 4], 4)  # all of class 2 is one group
 
@@ -186,12 +186,13 @@ def test_folds_in_the_order_of_time_are_those_of_scikit_learn():
         np.testing.assert_array_equal(fold.train, np.sort(order[train]))
         np.testing.assert_array_equal(fold.valid, np.sort(order[valid]))
     assert made.reason == (
-        "4 folds in time order, each trained on all earlier rows; 20% of the rows, the earliest, are never validated"
+        "4 folds in time order, each trained on all earlier rows; the earliest 20% of the rows are never used for "
+        "validation"
     )
 
 
 @pytest.mark.parametrize("spec", [{"scheme": "kfold"}, {"scheme": "holdout", "fraction": 0.2}], ids=str)
-def test_no_row_is_validated_by_a_model_that_saw_its_time_or_a_later_one(spec):
+def test_no_row_is_validated_by_a_model_trained_on_its_time_or_a_later_one(spec):
     folds = make_folds(Y, ValidationSpec(**spec), seed=1, time=TIED)
 
     for fold in folds.folds:
@@ -201,7 +202,7 @@ def test_no_row_is_validated_by_a_model_that_saw_its_time_or_a_later_one(spec):
     assert set(valid) == set(np.flatnonzero(TIED[valid].min() <= TIED)), "and all from the first border on"
 
 
-def test_the_holdout_of_ordered_rows_is_their_end():
+def test_the_holdout_of_ordered_rows_takes_the_last_rows():
     folds = make_folds(Y, ValidationSpec(scheme="holdout", fraction=0.2), seed=1, time=TIME)
 
     np.testing.assert_array_equal(folds[0].valid, np.flatnonzero(TIME >= 84))  # the last 21 of 105
@@ -212,14 +213,14 @@ def test_the_holdout_of_ordered_rows_is_their_end():
     ("time", "early"),
     [([1, 1, 2, 2, 2, 3], 2), ([1, 1, 1, 1, 1, 2], 5), ([2, 1, 1, 2, 2, 2], 2), ([1, 2, 2, 2, 2, 2], 1)],
 )
-def test_equal_times_stay_together(time, early):
+def test_rows_with_equal_times_stay_together(time, early):
     train, valid = latest_rows(np.array(time, float), 0.5)
 
     assert len(train) == early
     assert max(time[i] for i in train) < min(time[i] for i in valid)
 
 
-def test_the_order_of_time_needs_no_luck():
+def test_time_ordered_folds_do_not_depend_on_the_seed():
     spec = ValidationSpec(scheme="kfold", folds=3)
 
     assert same(make_folds(Y, spec, seed=1, time=TIED), make_folds(Y, spec, seed=2, time=TIED))
@@ -237,16 +238,16 @@ def test_the_order_of_time_needs_no_luck():
         ({"groups": GROUPS * 0}, {}, "folds", "all rows belong to one group; leave `groups` out of data"),
         ({"groups": GROUPS * 0}, {"scheme": "holdout"}, "scheme", "all rows belong to one group; at least two"),
         ({"groups": (Y > 0) * 1, "y": (Y > 0) * 1}, {"folds": 2}, "folds", "rows of fold 1 have the same class"),
-        ({"time": TIME}, {"repeats": 2}, "repeats", "split in only one way; leave repeats out"),
+        ({"time": TIME}, {"repeats": 2}, "repeats", "split in only one way; remove repeats"),
         ({"time": TIED * 0}, {"scheme": "holdout"}, "scheme", "all rows have the same time"),
-        ({"time": TIED % 3}, {"folds": 5}, "folds", "require more than the 3 different times of the 105 rows"),
-        ({"time": TIME}, {"folds": 200}, "folds", "require more than the 105 different times of the 105 rows"),
+        ({"time": TIED % 3}, {"folds": 5}, "folds", "require more different times than the 3 of these 105 rows"),
+        ({"time": TIME}, {"folds": 200}, "folds", "require more different times than the 105 of these 105 rows"),
         ({"time": Y * 1000 + TIME}, {"folds": 2}, "folds", "all training rows of fold 1 have the same class"),
         ({"time": TIME, "groups": GROUPS}, {}, "scheme", "by groups or by time, not by both"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_groups_and_times_that_cannot_be_split_are_refused_with_the_mend(given, spec, key, message):
+def test_groups_and_times_that_cannot_be_split_are_refused_with_the_fix(given, spec, key, message):
     with pytest.raises(FoldsError) as caught:
         make_folds(**({"y": Y} | given), spec=ValidationSpec(**spec), seed=1)
 
@@ -264,13 +265,13 @@ def test_rows_whose_class_their_fold_does_not_train_on_are_not_learnable():
 
     assert learnable.tolist() == [False, False, True, True, True, True, True, True]
     assert (found.label, found.rows, found.folds, found.groups, found.ever) == (2, 2, (0,), 1, True)
-    assert found.said("rare") == (
-        "class rare has rows in only one group, and the models of fold 1 do not train on it; 2 rows do not count in "
-        "selection and scores"
+    assert found.warning("rare") == (
+        "class rare has rows in only one group, which the models of fold 1 do not train on; 2 rows do not count in the "
+        "selection and the scores"
     )
 
 
-def test_a_row_that_repeats_validate_is_learnable_where_all_of_them_train_on_its_class():
+def test_with_repeats_a_row_is_learnable_if_all_of_its_folds_train_on_its_class():
     y = np.array([0, 1, 0, 1, 2, 2])
     half, other = Fold(np.arange(3), np.arange(3, 6)), Fold(np.array([0, 1, 5]), np.array([2, 3, 4]))
 
@@ -279,7 +280,7 @@ def test_a_row_that_repeats_validate_is_learnable_where_all_of_them_train_on_its
     assert learnable_rows(y, [half, other]).tolist() == [True] * 4 + [False, False]
 
 
-def test_training_rows_of_weight_0_teach_nothing():
+def test_training_rows_with_weight_0_do_not_count_as_training_rows():
     y = np.array([0, 1, 2, 0, 1, 2])
     fold = Fold(np.arange(3), np.arange(3, 6))
 
@@ -299,18 +300,18 @@ def test_a_class_that_first_appears_late_counts_from_the_next_fold_on():
     assert np.flatnonzero(~learnable_rows(y, folds.folds)).tolist() == [16]
     assert found.ever and found.groups is None
     assert "class late has no training rows in fold 1: the models of this fold cannot learn it; 1 row does not" in (
-        found.said("late")
+        found.warning("late")
     )
 
 
-def test_a_class_that_only_the_held_out_group_has_is_learned_by_nobody():
+def test_a_class_that_only_the_held_out_group_has_is_not_learnable():
     y = np.array([0, 1] * 6 + [2, 2])
     fold = Fold(np.arange(12), np.array([10, 11, 12, 13]))
 
     (found,) = unlearnable_classes(y, [fold])
 
     assert not found.ever
-    assert found.said("c").endswith("; no model learns this class: add training rows of it")
+    assert found.warning("c").endswith("; no model learns this class: add training rows for it")
 
 
 def test_stratified_folds_have_no_unlearnable_rows():

@@ -76,7 +76,7 @@ def test_a_picture_of_any_format_is_turned_upright_once(kind: str, options: dict
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_several_frames_the_first_counts(kind: str) -> None:
+def test_the_first_of_several_frames_is_used(kind: str) -> None:
     red, blue = Image.new("RGB", (6, 8), (255, 0, 0)), Image.new("RGB", (6, 8), (0, 0, 255))
     options = {"lossless": True} if kind == "WEBP" else {}
 
@@ -111,7 +111,7 @@ def test_grey_with_transparency_is_laid_on_white() -> None:
     assert decoded(encode(Image.fromarray(pixels, "LA"), "PNG"), 1, 2, 1).ravel().tolist() == [40, 255]
 
 
-def test_the_inks_of_a_cmyk_picture_become_colours() -> None:
+def test_a_cmyk_picture_is_converted_to_colours() -> None:
     inks = np.array([[[0, 0, 0, 0], [255, 0, 0, 0], [0, 0, 0, 255]]], np.uint8)  # none, cyan, black
 
     found = decoded(encode(Image.fromarray(inks, "CMYK"), "TIFF"), 1, 3, 3)
@@ -154,17 +154,17 @@ def test_pixels_of_an_unknown_scale_are_refused(pixels: np.ndarray, said: str) -
         (b"%PDF-1.7", "but a PDF document"),
         (b'<?xml version="1.0"?>\n<svg xmlns=', "but an SVG drawing"),
         (b"<!DOCTYPE html><html>", "but a web page"),
-        (b"version https://git-lfs.github.com/spec/v1", r"but a Git LFS pointer without its content \(git lfs pull\)"),
+        (b"version https://git-lfs.github.com/spec/v1", r"but a Git LFS pointer without its content; run git lfs pull"),
     ],
 )
-def test_what_stands_in_the_place_of_a_picture_is_named(start: bytes, what: str) -> None:
+def test_a_file_that_is_not_a_picture_is_named(start: bytes, what: str) -> None:
     with pytest.raises(ImageError, match=f"^not a JPEG, PNG, WebP, .* picture {what}$"):
         decoded(start + b" " * 100, 8, 6, 3)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("kind", ["WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000"])
-def test_damage_anywhere_gives_pixels_or_an_image_error(kind: str) -> None:
+def test_a_damaged_file_gives_pixels_or_an_image_error(kind: str) -> None:
     data = encode(Image.fromarray(PIXELS), kind)
     rng = np.random.default_rng(0)
     refused = 0
@@ -182,9 +182,7 @@ def test_damage_anywhere_gives_pixels_or_an_image_error(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_photograph_of_24_megapixels_is_read_and_is_what_pillow_makes_of_all_its_pixels(
-    kind: str, tmp_path: Path
-) -> None:
+def test_a_photograph_of_24_megapixels_is_scaled_as_by_pillow(kind: str, tmp_path: Path) -> None:
     small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8))
     photo = small.resize((6000, 4000), Image.Resampling.BICUBIC)
     photo.save(tmp_path / "photo", kind)
@@ -199,7 +197,7 @@ def test_a_photograph_of_24_megapixels_is_read_and_is_what_pillow_makes_of_all_i
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_picture_beyond_every_limit_is_refused_with_its_size_and_the_way_out() -> None:
+def test_a_picture_above_the_size_limit_is_refused_with_its_size_and_the_fix() -> None:
     header = encode(Image.new("1", (8, 8)), "PPM").replace(b"8 8", b"20000 20000")
 
     with pytest.raises(ImageError, match="the picture has 400,000,000 pixels, more than 178,956,970; save a smaller"):

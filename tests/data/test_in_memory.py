@@ -1,4 +1,4 @@
-"""What Python programs bring: rows and labels of many types, and errors in plain words."""
+"""Rows and labels of many types from Python programs, and clear errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fit(X: Any, y: Any = Y) -> EnsembleClassifier:
 
 @cache
 def expected(kind: str) -> np.ndarray:
-    """What the plainest array of these rows gives."""
+    """The result for a plain array of these rows."""
     x = {"rows": ROWS, "images": IMAGES}[kind]
     return fit(x).predict_proba(x)
 
@@ -90,14 +90,14 @@ def with_one(value: Any) -> list[Any]:
 @pytest.mark.parametrize(
     ("y", "said"),
     [
-        (with_one(None), r"y\[39\] is missing; fill such labels in, or remove their rows"),
+        (with_one(None), r"y\[39\] is missing; fill in these labels, or remove their rows"),
         ([*TEXT.tolist()[:-2], None, np.nan], r"y\[38\] is missing \(and 1 more\)"),
         (pd.Series(with_one(None)).astype("Int64"), r"y\[39\] is missing"),
         (pd.Series(TEXT).where(Y == 1, None), r"is missing \(and \d+ more\)"),
-        (with_one("1"), "y holds int and str; labels must have one type"),
-        (np.array(with_one("1"), object), "y holds int and str; labels must have one type"),
+        (with_one("1"), "y contains int and str; labels must have one type"),
+        (np.array(with_one("1"), object), "y contains int and str; labels must have one type"),
         (Y[:-1], "inconsistent numbers of samples"),
-        (np.zeros(40, int), "all rows are of one class, '0'"),
+        (np.zeros(40, int), "all rows have the class '0'"),
         (ROWS[:, 0], "Unknown label type: continuous"),
         (np.eye(2)[Y], "y should be a 1d array"),
     ],
@@ -130,7 +130,7 @@ def test_images_of_every_layout_are_the_same_images(x: Any) -> None:
     np.testing.assert_array_equal(fit(x).predict_proba(x), expected("images"))
 
 
-def test_images_may_be_read_only_and_mapped_from_a_file(tmp_path: Any) -> None:
+def test_images_can_be_read_only_and_memory_mapped(tmp_path: Any) -> None:
     np.save(tmp_path / "images.npy", IMAGES)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
 
@@ -207,7 +207,7 @@ def test_sparse_rows_are_refused_as_by_scikit_learn() -> None:
         fit(sparse.csr_matrix(ROWS))
 
 
-def test_one_image_instead_of_a_batch_is_told_the_fix() -> None:
+def test_one_image_instead_of_a_batch_is_an_error_with_the_fix() -> None:
     ensemble = fit(IMAGES)
 
     with pytest.raises(ValueError, match=r"this is one image of shape \(6, 6, 3\); pass a batch: image\[None\]"):

@@ -18,7 +18,7 @@ ROWS = 240
 
 @pytest.fixture
 def people(tmp_path) -> pd.DataFrame:
-    """Rows of two classes that numbers and categories tell, in groups of six and in the order of days."""
+    """Rows of two classes that depend on numbers and categories, in groups of six and in the order of days."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, ROWS)
     frame = pd.DataFrame(
@@ -48,7 +48,7 @@ def job(folder: Path, **data: Any) -> dict[str, Any]:
     }
 
 
-def test_rows_that_are_too_early_to_be_validated_have_no_say_in_the_combination(people, tmp_path):
+def test_rows_that_are_too_early_to_be_validated_do_not_affect_the_combination(people, tmp_path):
     here = Here(tmp_path)
 
     board = here.run(job(tmp_path, time="day", columns={"family": "ignore"}, test={"fraction": 0.25}))
@@ -95,7 +95,7 @@ def test_groups_and_a_table_make_a_job_from_file_to_leaderboard(people, tmp_path
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_the_data_do_not_allow_is_said_with_its_place_in_the_job_file(
+def test_settings_that_the_data_do_not_allow_are_errors_with_the_place_in_the_job_file(
     data, validation, place, message, people, tmp_path
 ):
     wrong = job(tmp_path, **data)

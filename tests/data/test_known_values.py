@@ -21,7 +21,7 @@ def table(*rows: tuple[object, object, object]) -> Table:
 TRAINED = table((20.0, "nurse", True), (30.0, "smith", False), (None, None, None))
 
 
-def test_new_categories_and_far_numbers_are_found_in_their_rows_and_missing_values_never() -> None:
+def test_new_categories_and_outlying_numbers_are_reported_per_row_and_missing_values_are_not() -> None:
     known = KnownValues.of(TRAINED)
 
     # the range is 20 to 30, 10 wide: beyond 10 and 40 a number is far
@@ -34,21 +34,21 @@ def test_new_categories_and_far_numbers_are_found_in_their_rows_and_missing_valu
     }
 
 
-def test_rows_like_the_training_rows_have_nothing_to_say() -> None:
+def test_rows_like_the_training_rows_are_not_reported() -> None:
     assert KnownValues.of(TRAINED).unfamiliar(TRAINED) == {}
 
 
-def test_what_is_known_survives_the_file() -> None:
+def test_known_values_survive_a_round_trip_through_the_file() -> None:
     known = KnownValues.from_bytes(KnownValues.of(TRAINED).to_bytes(), SIGNATURE)
 
     assert known.categories == {"job": frozenset({"nurse", "smith"})}
     assert known.ranges == {"age": (20.0, 30.0)}
     assert known.what("job") == "a category that no training row has"
-    assert "from 20 to 30" in known.what("age")
+    assert "the training rows, 20 to 30" in known.what("age")
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(ValueError, match="known values have schema 2"):
+    with pytest.raises(ValueError, match="schema version is 2"):
         KnownValues.from_bytes(b'{"schema": 2, "columns": {}}', SIGNATURE)
 
 
@@ -58,14 +58,14 @@ def test_a_column_without_numbers_has_no_range() -> None:
     assert KnownValues.of(empty).ranges == {}
 
 
-def test_categories_of_earlier_versions_are_known_in_the_present_spelling() -> None:
+def test_categories_of_earlier_versions_are_read_in_the_current_spelling() -> None:
     content = b'{"schema": 1, "columns": {"job": {"categories": ["1.0", "TRUE", "nurse"]}}}'
     new = table((1.0, "1", True), (1.0, "True", True), (1.0, "1.0", True), (1.0, "2", True))
 
     assert KnownValues.from_bytes(content, SIGNATURE).unfamiliar(new)["job"].tolist() == [False, False, False, True]
 
 
-def test_names_that_look_like_numbers_are_known_as_they_are_written() -> None:
+def test_names_that_look_like_numbers_are_kept_as_they_are_written() -> None:
     signature = TableSignature((Column("job", "categorical", as_written=True),))
     trained, new = (Table.of(pd.DataFrame({"job": texts}), signature) for texts in (["1.0", "v2"], ["1", "1.0"]))
     known = KnownValues.from_bytes(KnownValues.of(trained).to_bytes(), signature)

@@ -36,7 +36,7 @@ def archive(tmp_path: Path) -> Any:
     ],
     ids=["bytes", "text", "bytes in UTF-8", "whole floats", "truth", "big-endian"],
 )
-def test_labels_of_an_archive_are_what_they_say(
+def test_text_labels_of_an_archive_are_the_class_names(
     archive: Any, labels: Any, names: tuple[str, ...], y: list[int]
 ) -> None:
     train = archive("train.npz", labels)
@@ -90,12 +90,12 @@ def test_a_part_of_the_rows_has_labels_of_the_same_coding(archive: Any, tmp_path
         ([0.0, np.nan, 1.0], "row 2: the label is missing"),
         ([0.0, 0.5, 1.0], "row 2: labels have the type float64; integers or text are required"),
         (["a", "b", ""], "row 3: the label is empty"),
-        ([b"a", b"\xff", b"b"], r"the label b'\\xff' is not text in UTF-8"),
+        ([b"a", b"\xff", b"b"], r"the label b'\\xff' is not UTF-8 text"),
         (np.array(["2020-01-01"] * 3, "datetime64[D]"), "labels have the type datetime64"),
     ],
     ids=str,
 )
-def test_labels_that_are_none_are_refused(labels: Any, said: str) -> None:
+def test_invalid_labels_are_refused(labels: Any, said: str) -> None:
     with pytest.raises(LabelError, match=said):
         plain_labels(np.array(labels))
 
@@ -108,12 +108,12 @@ def test_integers_for_classes_with_names_are_refused_with_the_fix() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"cat\ndog\ncat\n", "names these classes twice: cat"),
+        (b"cat\ndog\ncat\n", "contains these class names more than once: cat"),
         (b"\n \n", "is empty; it must have one class name per line"),
-        (b"caf\xe9\n", "cannot be read as text in UTF-8"),
+        (b"caf\xe9\n", "cannot be read as UTF-8 text"),
     ],
 )
-def test_a_file_of_classes_that_cannot_be_one_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_an_invalid_classes_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "classes.txt").write_bytes(content)
 
     with pytest.raises(DataError, match=said):

@@ -26,24 +26,24 @@ from quorate.data.plain_text import are_names, distinct_texts, plain_text
     ],
     ids=str,
 )
-def test_all_spellings_of_a_value_are_one_text(spellings, text):
+def test_all_spellings_of_a_value_become_the_same_text(spellings, text):
     assert {plain_text(value) for value in spellings} == {text}
 
 
-def test_texts_that_only_look_alike_stay_apart():
+def test_different_values_that_look_similar_stay_different():
     apart = ["01", "01.0", "1", "1.1", "1.10", "1.0.0", "yes", "Yes", "1e0", "x y", "x  y"]
 
     assert [plain_text(text) for text in apart] == apart
 
 
 @pytest.mark.parametrize("value", [[1], (1,), {"a": 1}, {1}, np.array([1]), b"\xff"], ids=repr)
-def test_what_is_no_single_value_has_no_text(value):
+def test_containers_and_undecodable_bytes_have_no_text(value):
     with pytest.raises(ValueError, match="holds "):
         plain_text(value)
 
 
 def test_the_text_of_a_row_does_not_depend_on_the_other_rows():
-    """To pandas 1, 1.0 and True are one key, and the first one would stand for all."""
+    """pandas treats 1, 1.0 and True as the same key, so the first of them would replace the others."""
     for values in ([True, 1, "1.0", None], [1, True, "1.0", None], [1.0, True, 1, None]):
         codes, texts = distinct_texts(pd.Series(values, dtype=object))
 

@@ -51,7 +51,7 @@ def test_an_archive_gives_its_images_and_labels(archive):
     assert data.class_names == ("0", "1", "2")
 
 
-def test_arrays_of_other_names_and_without_a_channel_are_read(archive):
+def test_arrays_with_other_names_and_without_a_channel_axis_are_read(archive):
     path = archive(x=PIXELS[..., 0], y=np.array(["a", "b", "c"] * 4))
 
     data = opened(path, images="x", labels="y").train
@@ -94,7 +94,7 @@ def test_a_test_part_can_be_held_out_of_an_archive(archive):
         (
             {"labels": np.array([None] * 12)},
             None,
-            "the array 'labels' holds Python objects, which are not loaded; save text as",
+            "the array 'labels' contains Python objects, which are not loaded; save text as",
         ),
         (
             {"images": np.zeros((12, 3, 20, 20), np.uint8)},
@@ -104,7 +104,7 @@ def test_a_test_part_can_be_held_out_of_an_archive(archive):
     ],
     ids=str,
 )
-def test_arrays_that_are_no_labelled_images_are_refused(arrays, key, message, archive):
+def test_arrays_that_are_not_labelled_images_are_refused(arrays, key, message, archive):
     with pytest.raises(DataError) as caught:
         opened(archive(**arrays))
 
@@ -112,13 +112,13 @@ def test_arrays_that_are_no_labelled_images_are_refused(arrays, key, message, ar
     assert caught.value.key == key
 
 
-def test_a_missing_array_is_named_beside_those_that_are_there(archive):
-    with pytest.raises(DataError, match="has no array 'x', only images, labels") as caught:
+def test_a_missing_array_is_named_together_with_the_available_ones(archive):
+    with pytest.raises(DataError, match=r"has no array 'x' \(it contains images, labels\)") as caught:
         opened(archive(), images="x")
     assert caught.value.key == "images"
 
 
-def test_files_that_are_no_archive_are_refused(archive, tmp_path):
+def test_files_that_are_not_archives_are_refused(archive, tmp_path):
     np.save(tmp_path / "single.npy", PIXELS)
     (tmp_path / "empty.npz").touch()
     (tmp_path / "text.npz").write_text("words")
@@ -140,7 +140,7 @@ def test_test_rows_that_do_not_fit_the_training_rows_are_refused(archive, tmp_pa
     other_label = archive("label.npz", labels=LABELS + 1)
 
     with pytest.raises(
-        DataError, match=r"the test set has images of 4x8x1 \(HxWxC\), the training set images of 8x8x1"
+        DataError, match=r"the test set has images of 4x8x1 \(HxWxC\), but the training set has images of 8x8x1"
     ):
         opened(archive(), test=other_size)
     with pytest.raises(
@@ -153,7 +153,9 @@ def test_test_rows_that_do_not_fit_the_training_rows_are_refused(archive, tmp_pa
 def test_a_label_beyond_the_classes_file_is_refused(archive, tmp_path):
     (tmp_path / "names.txt").write_text("cat\ndog\n")
 
-    with pytest.raises(DataError, match=r"the label 2 is outside 0\.\.1") as caught:
+    with pytest.raises(
+        DataError, match=r"the label 2 is not a position in the list of 2 class names; it must be in 0\.\.1"
+    ) as caught:
         opened(archive(), classes=tmp_path / "names.txt")
     assert caught.value.key == "classes"
 
@@ -233,7 +235,7 @@ def break_two(folder: Path) -> None:
     (folder / "dog" / "0.png").write_bytes(whole[: len(whole) // 2])
 
 
-def test_files_that_cannot_be_decoded_are_all_named_with_the_way_out(folder):
+def test_all_files_that_cannot_be_decoded_are_named_with_the_fix(folder):
     break_two(folder)
 
     with pytest.raises(DataError) as caught:
@@ -242,7 +244,7 @@ def test_files_that_cannot_be_decoded_are_all_named_with_the_way_out(folder):
     message = str(caught.value)
     assert message.startswith("2 of 9 files cannot be decoded:\n")
     assert f"{folder}/cat/0.png: not a JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000 picture" in message
-    assert f"{folder}/dog/0.png: the picture is damaged or cut short" in message
+    assert f"{folder}/dog/0.png: the picture is damaged or incomplete" in message
     assert message.endswith("replace or remove them, or set on_corrupt: skip")
     assert caught.value.key == "train"
 
@@ -262,7 +264,7 @@ def test_files_that_cannot_be_decoded_can_be_skipped_and_are_counted(folder, in_
 
 def test_folders_without_any_picture_are_refused(tmp_path):
     (tmp_path / "cat").mkdir()
-    with pytest.raises(DataError, match="has no folders with pictures; it needs one folder per class"):
+    with pytest.raises(DataError, match="has no folders with pictures; it must contain one folder per class"):
         pictures(tmp_path)
 
     (tmp_path / "cat" / "0.png").write_bytes(b"x")
@@ -326,7 +328,7 @@ def test_an_archive_gives_weights_groups_and_times(archive):
 @pytest.mark.parametrize(
     ("values", "key", "message"),
     [
-        (None, "weight", "has no array 'more', only images, labels"),
+        (None, "weight", "has no array 'more' (it contains images, labels)"),
         (np.ones(5), "weight", "more has shape (5,); 12 values are required"),
         (np.linspace(-1, 1, 12), "weight", "row 1: more: the weight '-1.0' is negative"),
         (np.full(12, np.nan), "time", "row 1: more: a time is missing"),
@@ -334,7 +336,7 @@ def test_an_archive_gives_weights_groups_and_times(archive):
     ],
     ids=str,
 )
-def test_arrays_that_are_no_weights_groups_or_times_are_refused(values, key, message, archive):
+def test_invalid_arrays_of_weights_groups_or_times_are_refused(values, key, message, archive):
     path = archive(**({} if values is None else {"more": values}))
 
     with pytest.raises(DataError) as caught:
@@ -358,8 +360,8 @@ def test_unlabelled_images_of_another_shape_are_refused(archive, tmp_path):
     np.savez(tmp_path / "none.npz", x=PIXELS)
 
     for name, message in (
-        ("more.npz", r"more\.npz has images of 4x8x1 \(HxWxC\), the training set images of 8x8x1"),
-        ("none.npz", r"none\.npz has no array 'images', only x"),
+        ("more.npz", r"more\.npz has images of 4x8x1 \(HxWxC\), but the training set has images of 8x8x1"),
+        ("none.npz", r"none\.npz has no array 'images' \(it contains x\)"),
     ):
         with pytest.raises(DataError, match=message) as caught:
             opened(archive(), unlabelled=tmp_path / name)
@@ -382,22 +384,22 @@ def test_a_test_part_of_grouped_pictures_is_a_whole_group(folder):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (r"\d", r"'\\\\d' has no group; put the part that names the group in \(parentheses\)"),
+        (r"\d", r"'\\\\d' has no capturing group; put the part of the path that names the group in \(parentheses\)"),
         (r"(", r"'\(' is not a regular expression: "),
     ],
 )
-def test_patterns_that_name_no_group_are_refused(pattern, message, folder):
+def test_patterns_without_a_group_are_refused(pattern, message, folder):
     with pytest.raises(ValueError, match=message):
         ImageFolderParams(train=folder, size=8, groups=pattern)
 
 
 def test_a_picture_without_a_group_is_named(folder):
-    with pytest.raises(DataError, match=r"'/\(\[01\]\)' matches no group in 'cat/2.JPEG' below ") as caught:
+    with pytest.raises(DataError, match=r"'/\(\[01\]\)' does not match the path 'cat/2.JPEG' in ") as caught:
         pictures(folder, groups="/([01])")
     assert caught.value.key == "groups"
 
 
-def test_unlabelled_pictures_may_lie_in_folders_or_not(folder, tmp_path):
+def test_unlabelled_pictures_can_be_in_folders_or_not(folder, tmp_path):
     more = tmp_path / "more"
     (more / "deep" / "deeper").mkdir(parents=True)
     for path in ("b.png", "deep/deeper/a.png"):

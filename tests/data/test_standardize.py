@@ -37,7 +37,7 @@ def test_the_statistics_do_not_depend_on_the_size_of_a_chunk(scheme):
     np.testing.assert_allclose(whole.std, pixels.std(axis=(0, 1, 2) if scheme == "channel" else 0, keepdims=True)[0])
 
 
-def test_channels_have_one_mean_and_deviation_each():
+def test_each_channel_has_its_own_mean_and_deviation():
     standardizer = fit_standardizer(DATA.x, "channel")
 
     flat = (PIXELS / 255.0).reshape(-1, 3)
@@ -87,7 +87,7 @@ def test_known_statistics_of_channels_are_taken_as_they_are():
     [(Svm, SvmParams()), (Net, NetParams(arch="mlp", epochs=2))],
     ids=["svm", "net"],
 )
-def test_what_is_fitted_does_not_see_the_validation_rows(member, params):
+def test_fitted_statistics_exclude_the_validation_rows(member, params):
     # given: validation rows, and others that differ in every pixel and label
     train, valid = tiny_data(), tiny_data(rows=9, seed=1)
     other = Dataset(ArrayImages(255 - valid.x.take(np.arange(9))), (valid.y + 1) % 3, valid.class_names)

@@ -1,4 +1,4 @@
-"""A table holds typed columns whatever the frame's types, refuses what is none, and is known by its content."""
+"""A table has typed columns whatever the frame's types, refuses invalid values, and is identified by its content."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_kind_of_a_column_is_that_of_its_values(values, kind):
     assert infer_signature(pd.DataFrame({"x": values}), {}).columns == (Column("x", kind),)
 
 
-def test_a_kind_that_is_given_goes_before_the_values():
+def test_an_explicit_kind_of_column_takes_precedence_over_its_values():
     frame = pd.DataFrame({"zip": [1011, 2022], "day": pd.to_datetime(["2024-01-02", "2024-01-03"])})
 
     signature = infer_signature(frame, {"zip": "categorical", "day": "categorical"})
@@ -67,7 +67,7 @@ def test_a_kind_that_is_given_goes_before_the_values():
     ],
     ids=str,
 )
-def test_columns_that_are_neither_numbers_truth_values_nor_text_are_refused(values, problem):
+def test_columns_that_are_not_numbers_booleans_or_text_are_refused(values, problem):
     with pytest.raises(ColumnError) as caught:
         infer_signature(pd.DataFrame({"x": values}), {})
 
@@ -193,7 +193,7 @@ def test_the_types_that_python_programs_bring_are_read(values, kind, expected):
     ],
     ids=str,
 )
-def test_cells_that_are_no_single_values_are_refused_by_name_in_training_and_later(values, problem):
+def test_cells_that_are_not_single_values_are_refused_in_training_and_prediction(values, problem):
     frame = pd.DataFrame({"x": pd.Series(values)})
 
     with pytest.raises(ColumnError, match=problem):
@@ -205,7 +205,7 @@ def test_cells_that_are_no_single_values_are_refused_by_name_in_training_and_lat
             Table.of(frame, TableSignature((Column("x", "categorical"),)))
 
 
-def test_a_program_can_say_that_numbers_with_other_texts_are_categories():
+def test_a_program_can_declare_numbers_with_other_texts_as_categories():
     values = ["1.5", "1.2o", "2.5"]
 
     with pytest.raises(ColumnError, match=r"row 2: the column 'x' holds '1\.2o', where the other 2 values are numbers"):
@@ -216,7 +216,7 @@ def test_a_program_can_say_that_numbers_with_other_texts_are_categories():
 
 
 def test_the_values_of_a_row_do_not_depend_on_the_other_rows():
-    """To pandas 1, 1.0 and True are one key, and the first one would stand for all."""
+    """pandas treats 1, 1.0 and True as the same key, so the first of them would replace the others."""
     for values in ([True, 1, "x"], [1, True, "x"]):
         assert column(np.array(values, object), "categorical").tolist() == [
             "True" if value is True else str(value) for value in values
@@ -229,19 +229,19 @@ def test_a_table_has_rows():
 
 
 @pytest.mark.parametrize(("number", "fits"), [(1e30, True), (-1e30, True), (1.1e30, False), (10**400, False)])
-def test_numbers_fit_up_to_the_largest(number, fits):
+def test_numbers_up_to_the_largest_float_are_accepted(number, fits):
     assert number_fits(number) is fits
     assert not number_fits(float("nan")) and not number_fits(float("-inf"))
 
 
-def test_a_missing_column_is_named_beside_those_that_are_there():
+def test_a_missing_column_is_named_together_with_the_available_ones():
     frame = pd.DataFrame({"agee": [1], "sex": ["f"]})
 
     with pytest.raises(ColumnError, match=r"'age' is missing; did you mean 'agee'\? \(there are agee, sex\)"):
         Table.of(frame, TableSignature((Column("age", "numeric"),)))
 
 
-def test_a_name_that_stands_twice_is_refused():
+def test_a_duplicate_name_is_refused():
     twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
 
     with pytest.raises(ColumnError, match="the column 'a' occurs 2 times"):
@@ -291,7 +291,7 @@ def test_any_value_name_kind_and_order_changes_the_digest():
     assert len(digests) == 1 + 5 + 3
 
 
-def test_a_subset_has_its_rows_and_no_other():
+def test_a_subset_has_exactly_its_rows():
     part = Table.of(FRAME, SIGNATURE).subset(np.array([2, 0]))
 
     assert len(part) == 2

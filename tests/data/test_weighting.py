@@ -31,7 +31,7 @@ def test_without_weights_all_rows_count_the_same():
     assert row_weights(SKEWED, params(sampling="balanced")) is None
 
 
-def test_the_weights_of_the_data_are_taken_as_they_are():
+def test_the_weights_of_the_data_are_used_unchanged():
     np.testing.assert_array_equal(row_weights(dataclasses.replace(SKEWED, weight=OWN), params()), OWN)
 
 
@@ -58,7 +58,7 @@ def test_balanced_weights_of_weighted_rows_give_each_class_the_same_total():
     np.testing.assert_allclose(np.bincount(SKEWED.y, weights=found), OWN.sum() / 3, rtol=1e-5)
 
 
-def test_classes_that_the_mapping_leaves_out_count_one():
+def test_classes_that_the_mapping_omits_have_weight_one():
     found = row_weights(SKEWED, params(class_weight={"class 2": 5, "class 0": 0.5}))
 
     np.testing.assert_array_equal(found, np.array([0.5, 1, 5])[SKEWED.y])
@@ -83,14 +83,14 @@ def test_a_balanced_draw_has_as_many_rows_of_each_class_and_uses_all_of_a_small_
     assert (np.diff(y[rows]) != 0).sum() > 10, "they are shuffled"
 
 
-def test_a_balanced_draw_is_the_same_for_a_seed_and_another_for_another():
+def test_a_balanced_draw_depends_on_the_seed_alone():
     y = np.arange(50) % 3
 
     np.testing.assert_array_equal(balanced_rows(y, seed=1), balanced_rows(y, seed=1))
     assert (balanced_rows(y, seed=1) != balanced_rows(y, seed=2)).any()
 
 
-def test_the_remainder_goes_to_classes_by_chance():
+def test_the_remainder_goes_to_random_classes():
     """Over the seeds, the class that gets one row more is not always the same."""
     y = np.arange(10) % 3
 
@@ -99,7 +99,7 @@ def test_the_remainder_goes_to_classes_by_chance():
     assert more == {0, 1, 2}
 
 
-def test_rows_can_be_fewer_than_classes():
+def test_there_can_be_fewer_rows_than_classes():
     assert len(balanced_rows(np.array([0, 1]), seed=0)) == 2
     assert len(balanced_rows(np.array([4]), seed=0)) == 1
 
@@ -118,12 +118,12 @@ def test_rows_can_be_fewer_than_classes():
         ),
         (
             "{kind: svm, sampling: balanced}",
-            "sampling: svm holds rows out itself, and rows that are drawn twice would be on both sides; "
-            "use class_weight, or one of .*random_forest",
+            "sampling: svm splits off validation rows itself, and a row that is drawn twice could be on both sides of "
+            "this split; use class_weight, or one of .*random_forest",
         ),
     ],
 )
-def test_what_a_kind_cannot_is_refused_by_the_plan(member, message):
+def test_the_plan_refuses_weighting_that_a_kind_does_not_support(member, message):
     with pytest.raises(PlanError, match=message) as refused:
         plan_of(f"{{m: {member}}}")
 
@@ -137,7 +137,7 @@ def test_a_kind_that_cannot_weigh_is_refused_where_the_data_have_weights():
         plan_of("{m: knn}", data=weighted(tiny_data()))
 
 
-def test_weights_that_are_all_the_same_are_none():
+def test_equal_weights_count_as_no_weights():
     same = dataclasses.replace(tiny_data(), weight=np.full(40, 2, np.float32))
 
     assert plan_of("{m: knn}", data=same).tasks
@@ -153,7 +153,7 @@ def test_weights_that_are_all_the_same_are_none():
         ("{kind: svm, sampling: balance}", "'balance' is not one of 'balanced'; did you mean 'balanced'?"),
         (
             "{kind: logistic, sampling: balanced, class_weight: balanced}",
-            "class_weight: balanced and sampling: balanced do the same; leave one out",
+            "class_weight: balanced and sampling: balanced serve the same purpose; remove one of them",
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_wrong_values_are_errors_of_the_job_file(member, message):
     assert message in str(error.value)
 
 
-def test_members_that_ask_for_no_weights_keep_their_keys_and_those_that_do_get_others():
+def test_only_members_that_use_weights_get_new_keys():
     plain, none, balanced, mapped = (
         plan_of(f"{{m: {{kind: logistic{rest}}}}}").tasks[0].key
         for rest in (

@@ -1,4 +1,4 @@
-"""Whitening and robust scaling agree with scikit-learn, see training rows only, and travel with what uses them."""
+"""Whitening and robust scaling agree with scikit-learn, use only training rows, and are saved with the member."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_robust_pixels_are_those_of_scikit_learn():
 
 @pytest.mark.parametrize("scheme", ["pca", "zca", "robust"])
 @pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
-def test_networks_are_fed_with_the_same_numbers(scheme, memory):
+def test_networks_get_the_same_standardized_numbers(scheme, memory):
     standardizer = fit_standardizer(IMAGES, scheme)
 
     feed = PixelFeed(IMAGES, standardize=standardizer, numerics=Numerics(memory_format=memory), size=None)
@@ -143,7 +143,7 @@ def test_networks_are_fed_with_the_same_numbers(scheme, memory):
     [(Svm, {}), (Net, {"arch": "mlp", "epochs": 2}), (Net, {"arch": {"kind": "small_cnn", "width": 8}, "epochs": 1})],
     ids=["svm", "mlp", "cnn"],
 )
-def test_what_is_fitted_does_not_see_the_validation_rows_and_is_saved_with_the_member(member, params, scheme, tmp_path):
+def test_fitted_statistics_exclude_the_validation_rows_and_are_saved_with_the_member(member, params, scheme, tmp_path):
     if scheme == "pca" and "small_cnn" in str(params):
         return
     # given: validation rows, and others that differ in every pixel and label
@@ -175,7 +175,7 @@ def correlated(rows: int = 200) -> Table:
     return Table.of(pd.DataFrame({"a": a, "b": 3 * a + b, "c": c, "d": a + c}), NUMBERS)
 
 
-def test_a_table_is_whitened_as_by_scikit_learn_and_what_follows_from_other_columns_is_dropped():
+def test_a_table_is_whitened_as_by_scikit_learn_and_dependent_columns_are_dropped():
     rows = correlated()
 
     found = fit_features(rows, standardize="pca", encoding="onehot")(rows)
@@ -218,20 +218,20 @@ def test_a_table_without_any_variance_is_left_as_zeros():
 @pytest.mark.parametrize(
     ("members", "data", "words"),
     [
-        ("{m: {kind: svm, standardize: zca}}", tiny_table(), "standardize: zca is not for tables of 5 columns"),
+        ("{m: {kind: svm, standardize: zca}}", tiny_table(), "standardize: zca does not apply to tables of 5 columns"),
         (
             "{m: {kind: svm, standardize: pca}}",
             tiny_data(rows=6, shape=(64, 65, 1)),
-            "standardize: pca takes at most 4,096 values per row, but images of 64x65x1 have 4,160; choose feature or "
+            "standardize: pca allows at most 4,096 values per row, but images of 64x65x1 have 4,160; choose feature or "
             "none, or smaller images (`size` of the data)",
         ),
         (
             "{m: {kind: net, arch: small_cnn, standardize: pca}}",
             tiny_data(),
-            "standardize: pca leaves no image for small_cnn; choose zca, which keeps pixels in their places",
+            "standardize: pca does not preserve the image, which small_cnn needs; choose zca, which preserves it",
         ),
     ],
 )
-def test_what_cannot_be_whitened_is_refused_by_the_plan(members, data, words):
+def test_the_plan_refuses_data_that_cannot_be_whitened(members, data, words):
     with pytest.raises(PlanError, match=words.replace("(", r"\(").replace(")", r"\)")):
         plan_of(members, data=data)

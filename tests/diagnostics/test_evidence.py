@@ -36,7 +36,7 @@ JOB: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
-    """A finished job whose test images are darker than those that it learned from."""
+    """A finished job whose test images are darker than its training images."""
     from quorate.registry import DATASETS
 
     here = Here(tmp_path_factory.mktemp("aside"))
@@ -97,7 +97,7 @@ def test_training_errors_are_those_of_the_final_weights_on_their_own_rows(
     assert found["ensemble"].train_note == ""
 
 
-def test_what_the_bundle_does_not_have_is_told_from_the_journal_and_said_so(found: dict[str, Evidence]) -> None:
+def test_evidence_that_the_bundle_lacks_comes_from_the_journal_with_a_note(found: dict[str, Evidence]) -> None:
     assert found["mlp"].train_note == RUNNING
     assert found["bayes"].train_note == "", "its one figure is of the finished member"
     assert found["mlp"].curves is not None and found["mlp"].curves.epochs == 4
@@ -115,7 +115,7 @@ def test_validation_and_test_errors_are_those_of_the_leaderboard(here: Here, fou
     assert losses[0].valid.value == pytest.approx(board["ensemble"]["oof"]["nll"], abs=1e-6)
 
 
-def test_data_that_changed_are_noticed(here: Here, tmp_path: Path) -> None:
+def test_changed_data_are_detected(here: Here, tmp_path: Path) -> None:
     run = shutil.copytree(here.newest_run(), tmp_path / "run")
     job = json.loads((run / "job.json").read_text())
     job["data"]["limit"] = 200
@@ -128,7 +128,7 @@ def test_data_that_changed_are_noticed(here: Here, tmp_path: Path) -> None:
     assert "the job cannot be read again" in training_answers(RunFolder(run)).note
 
 
-def test_a_row_that_the_models_of_several_folds_answer_counts_once_in_the_interval(tmp_path: Path) -> None:
+def test_a_row_predicted_by_the_models_of_several_folds_counts_once_in_the_interval(tmp_path: Path) -> None:
     # given: each of 200 rows trains three of four models, which make nearly the same mistakes
     here = Here(tmp_path)
     job = {"data": {"kind": "digits", "limit": 200}, "validation": {"folds": 4}, "members": {"bayes": "naive_bayes"}}

@@ -1,4 +1,4 @@
-"""The range test of a job's member: its own seed, optimizer and rows, and nothing left behind."""
+"""The range test of a job's member uses the member's seed, optimizer and rows, and leaves no files behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_network_of_a_job_has_a_rate_that_suits_and_one_that_is_too_high(job: 
     assert len(tree["rates"]) == len(tree["losses"]) == len(found.test.rates)
 
 
-def test_rates_that_are_all_too_high_are_said_to_be(job: Job) -> None:
+def test_rates_that_are_all_too_high_are_reported(job: Job) -> None:
     found = find_rate(open_subject(job, "mlp"), low=1e5, high=1e8, steps=20)
 
     assert not found.reading.learns
@@ -62,10 +62,10 @@ def test_a_member_without_a_rate_is_refused(job: Job) -> None:
         (1e-5, "is too low: set lr to 0.02"),
         (0.03, "is as good as the suggestion"),
         (0.1, "is 5.0 times the suggestion"),
-        (0.002, "is the suggestion divided by 10.0"),
+        (0.002, "is 10.0 times lower than the suggestion"),
     ],
 )
-def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
+def test_the_rate_of_the_job_is_compared(rate: float, words: str) -> None:
     reading = RateRange(True, 0.02, 0.01, 0.2, 1e-4, 0.4, 1.0)
     test = RangeTest(log_spaced(1e-6, 1, 3), np.ones(3), np.ones(3), True)
 
@@ -73,4 +73,4 @@ def test_the_jobs_own_rate_is_compared(rate: float, words: str) -> None:
     said = sentences(RangeTestResult("cnn", rate, 64, test, reading))
     assert said[0] == "suggested: 0.02, a tenth of 0.2, where the loss is lowest"
     assert said[1] == "too low below 0.0001: the loss does not change within the test"
-    assert said[2] == "too high from 0.4: the loss rises, and the test ends at 1"
+    assert said[2] == "too high from 0.4: the loss rises, and diverges at 1, which ends the test"

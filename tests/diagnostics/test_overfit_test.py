@@ -11,7 +11,7 @@ import yaml
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.diagnostics.first_fold import FirstFold, open_subject
-from quorate.diagnostics.overfit_test import LOSS_BOUND, balanced_subset, contradicting, memorize, plain, sentences
+from quorate.diagnostics.overfit_test import LOSS_BOUND, balanced_subset, contradictory_rows, memorize, plain, sentences
 from quorate.errors import UserError
 from quorate.spec import load_job
 
@@ -34,7 +34,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FirstFold]:
     return {name: open_subject(job, name) for name in MEMBERS}
 
 
-def test_a_network_learns_by_heart_without_what_keeps_it_from_that(subjects: dict[str, FirstFold]) -> None:
+def test_without_regularization_a_network_memorizes_the_subset(subjects: dict[str, FirstFold]) -> None:
     found = memorize(subjects["mlp"], rows=32, epochs=200)
 
     assert found.attempt.memorized
@@ -49,7 +49,7 @@ def test_a_network_learns_by_heart_without_what_keeps_it_from_that(subjects: dic
     assert (params.schedule.kind, params.epochs) == ("constant", 9)
 
 
-def test_a_rate_that_is_too_high_is_told_from_all_else(subjects: dict[str, FirstFold]) -> None:
+def test_a_learning_rate_that_is_too_high_is_distinguished_from_other_causes(subjects: dict[str, FirstFold]) -> None:
     found = memorize(subjects["hot"], rows=32, epochs=60)
 
     assert not found.attempt.memorized
@@ -57,7 +57,7 @@ def test_a_rate_that_is_too_high_is_told_from_all_else(subjects: dict[str, First
     assert any("learning rate: 100 is too high: at 0.01 the rows were memorized" in said for said in sentences(found))
 
 
-def test_other_kinds_are_asked_by_their_training_accuracy(subjects: dict[str, FirstFold]) -> None:
+def test_other_kinds_are_tested_by_their_training_accuracy(subjects: dict[str, FirstFold]) -> None:
     """The SVM without its calibration, for which so few rows are not enough."""
     forest, svm, stump = (memorize(subjects[name], rows=32, epochs=1) for name in ("forest", "svm", "stump"))
 
@@ -86,13 +86,13 @@ def test_equal_rows_with_different_labels_are_named() -> None:
     pixels[3:, 0] = np.arange(3)[:, None, None] + 1
     data = Dataset(ArrayImages(pixels), np.array([0, 0, 1, 0, 1, 1]), ("a", "b"))
 
-    rows, best = contradicting(data)
+    rows, best = contradictory_rows(data)
 
     assert rows == 3
     assert best == pytest.approx(5 / 6)
 
 
-def test_contradicting_rows_are_the_reason_that_is_given(subjects: dict[str, FirstFold]) -> None:
+def test_contradictory_rows_are_reported_as_the_reason(subjects: dict[str, FirstFold]) -> None:
     first = subjects["mlp"]
     rows = np.repeat(np.flatnonzero(first.train.y == 3)[:1], 4)
     same = first.train.take(rows)
@@ -102,11 +102,11 @@ def test_contradicting_rows_are_the_reason_that_is_given(subjects: dict[str, Fir
 
     assert not found.attempt.memorized
     assert not found.others, "no learning rate helps"
-    assert any("4 of these rows are equal to a row with a different label" in said for said in sentences(found))
+    assert any("4 of these rows have a duplicate with another label" in said for said in sentences(found))
     assert any("accuracy above 0.500" in said for said in sentences(found))
 
 
-def test_a_member_that_is_not_there_is_asked_for_again(tmp_path: Path) -> None:
+def test_an_unknown_member_gets_a_suggestion(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("data: digits\nmembers: {svm: svm}\n")
 

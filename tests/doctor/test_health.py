@@ -1,4 +1,4 @@
-"""The doctor's checks: sound things are ok, broken ones are problems with a mend, and nothing hangs."""
+"""The checks of `quorate doctor`: working parts are ok, broken parts are problems with a fix, and no check hangs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quorate.doctor import machine, services, software
 from quorate.doctor.check import CheckResult, run_checks
 
 
-def test_a_check_that_hangs_or_raises_is_a_finding_and_the_others_go_on() -> None:
+def test_a_check_that_hangs_or_raises_is_a_finding_and_the_others_continue() -> None:
     over = threading.Event()
 
     def slow_disk() -> Iterator[CheckResult]:
@@ -38,18 +38,18 @@ def test_a_check_that_hangs_or_raises_is_a_finding_and_the_others_go_on() -> Non
     over.set()
 
     assert time.monotonic() - begun < 5
-    assert found[0].level == "problem" and found[0].what == "slow disk" and "no answer within" in found[0].said
-    assert [finding.what for finding in found[1:]] == ["half", "broken", "a", "b"]
-    assert found[2].said == "cannot be checked: OSError: no such thing"
+    assert found[0].level == "problem" and found[0].what == "slow disk" and "no answer within" in found[0].message
+    assert [result.what for result in found[1:]] == ["half", "broken", "a", "b"]
+    assert found[2].message == "cannot be checked: OSError: no such thing"
 
 
 def test_this_machine_has_cores_memory_and_versions() -> None:
-    found = {finding.what: finding for finding in (*machine.processors(), *machine.memory(), *software.versions())}
+    found = {result.what: result for result in (*machine.processors(), *machine.memory(), *software.versions())}
 
     assert found["python"].level == found["quorate"].level == "ok"
-    assert found["cores"].said.split()[0] == str(len(os.sched_getaffinity(0)))
+    assert found["cores"].message.split()[0] == str(len(os.sched_getaffinity(0)))
     assert {"CPU", "memory", "libraries", "OMP_NUM_THREADS"} <= set(found)
-    assert "torch 2." in found["libraries"].said
+    assert "torch 2." in found["libraries"].message
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_more_threads_than_cores_are_a_problem(threads: str, level: str, monkeyp
     *_, found = machine.processors()
 
     assert (found.what, found.level) == ("OMP_NUM_THREADS", level)
-    assert bool(found.mend) == (level == "problem")
+    assert bool(found.fix) == (level == "problem")
 
 
-def test_a_folder_that_is_not_there_yet_is_judged_by_the_one_above_it(tmp_path: Path) -> None:
+def test_a_missing_folder_is_judged_by_its_parent(tmp_path: Path) -> None:
     assert machine.disk("store", tmp_path / "not" / "yet").level == "ok"
     (tmp_path / "file").write_text("")
     found = machine.disk("store", tmp_path / "file" / "below")
-    assert (found.level, found.said) == ("problem", f"{tmp_path / 'file'} cannot be written")
+    assert (found.level, found.message) == ("problem", f"{tmp_path / 'file'} cannot be written")
 
 
 def test_a_full_disk_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_full_disk_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = machine.disk("runs", tmp_path)
 
     assert found.level == "problem"
-    assert "quorate store collect" in found.mend
+    assert "quorate store collect" in found.fix
 
 
 # Tracking
@@ -148,7 +148,7 @@ def server() -> Iterator[tuple[str, list[int]]]:
 @pytest.mark.parametrize(
     ("status", "level", "words"), [(200, "ok", "answers"), (401, "note", "credentials"), (500, "problem", "500")]
 )
-def test_a_tracking_server_is_asked_and_its_password_not_shown(
+def test_a_tracking_server_is_contacted_and_its_password_is_not_shown(
     status: int, level: str, words: str, server: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri, answers = server
@@ -158,11 +158,11 @@ def test_a_tracking_server_is_asked_and_its_password_not_shown(
     (found,) = services.tracking()
 
     assert found.level == level
-    assert words in found.said
-    assert "secret" not in found.said
+    assert words in found.message
+    assert "secret" not in found.message
 
 
-def test_a_tracking_server_that_is_down_is_a_problem_and_says_what_becomes_of_the_records(
+def test_a_tracking_server_that_is_down_is_a_problem_and_the_records_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.socket() as taken:
@@ -172,11 +172,11 @@ def test_a_tracking_server_that_is_down_is_a_problem_and_says_what_becomes_of_th
         (found,) = services.tracking()
 
     assert found.level == "problem"
-    assert "refused" in found.said
-    assert "quorate sync" in found.mend
+    assert "refused" in found.message
+    assert "quorate sync" in found.fix
 
 
-def test_a_tracking_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracking_server_that_does_not_respond_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -184,7 +184,7 @@ def test_a_tracking_server_that_says_nothing_is_given_up(monkeypatch: pytest.Mon
         (found,) = services.tracking()
 
     assert found.level == "problem"
-    assert "timed out" in found.said
+    assert "timed out" in found.message
 
 
 @pytest.mark.parametrize(("made_of", "level"), [("nothing", "ok"), ("database", "ok"), ("garbage", "problem")])
@@ -210,7 +210,7 @@ def test_a_database_file_is_opened_and_left_as_it_is(
 # Ports and the token
 
 
-def test_who_listens_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_that_listens_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mine, socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         taken, free = mine.getsockname()[1], other.getsockname()[1]
@@ -219,9 +219,9 @@ def test_who_listens_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         first, second = services.ports()
 
     assert first.level == "note"
-    assert first.said.startswith(f"pid {os.getpid()} (")
-    assert f"listens on 127.0.0.1:{taken} (somebody; go elsewhere)" in first.said
-    assert (second.level, second.said) == ("ok", "free (nobody)")
+    assert first.message.startswith(f"pid {os.getpid()} (")
+    assert f"listens on 127.0.0.1:{taken} (somebody; go elsewhere)" in first.message
+    assert (second.level, second.message) == ("ok", "free (nobody)")
 
 
 def test_a_token_that_others_may_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_a_token_that_others_may_read_is_a_problem(tmp_path: Path, monkeypatch: 
             path.touch()
             path.chmod(mode)
         (found,) = services.ray_token()
-        levels.append((found.level, found.mend))
+        levels.append((found.level, found.fix))
 
     assert levels == [("ok", ""), ("ok", ""), ("problem", f"chmod 600 {path}")]
 
@@ -244,11 +244,11 @@ def test_a_torch_that_does_not_import_is_a_problem_with_its_reason(monkeypatch: 
     (found,) = software.torch_and_gpus()
 
     assert found.level == "problem"
-    assert "undefined symbol: nms" in found.said
-    assert "one index" in found.mend
+    assert "undefined symbol: nms" in found.message
+    assert "the same package index" in found.fix
 
 
-def test_a_torch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_of_torch_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, "_ASK_TORCH", "import time; time.sleep(60)")
     monkeypatch.setattr(software, "IMPORT_SECONDS", 0.5)
 
@@ -269,8 +269,8 @@ def test_a_torch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_driver_whose_gpus_torch_does_not_see_is_a_problem(
     cuda: str | None, gpus: list[object], driver: str | None, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"cuda": cuda, "gpus": gpus, "bf16": bool(gpus)}
-    monkeypatch.setattr(software, "_ASK_TORCH", f"import json; print(json.dumps({said!r}))")
+    message = {"cuda": cuda, "gpus": gpus, "bf16": bool(gpus)}
+    monkeypatch.setattr(software, "_ASK_TORCH", f"import json; print(json.dumps({message!r}))")
     monkeypatch.setattr(software, "_driver", lambda: driver)
 
     torch, found = software.torch_and_gpus()
@@ -290,7 +290,7 @@ def test_a_long_tmpdir_is_a_problem_with_the_fix(tmp_path: Path, monkeypatch: py
 
     assert (room.what, room.level) == ("temporary files", "ok")
     assert (sockets.what, sockets.level) == ("Ray's sockets", "problem")
-    assert "RAY_TMPDIR=/tmp" in sockets.mend
+    assert "RAY_TMPDIR=/tmp" in sockets.fix
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     assert [found.level for found in machine.temporary()] == ["ok"]
 
@@ -303,24 +303,24 @@ def test_a_tmpdir_with_two_dots_is_the_folder_that_it_means(tmp_path: Path, monk
     assert [(found.what, found.level) for found in machine.temporary()] == [("temporary files", "ok")]
 
 
-def test_a_tmpdir_that_is_not_there_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tmpdir_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     monkeypatch.setattr(tempfile, "tempdir", None)
 
     (found,) = machine.temporary()
 
-    assert found.level == "problem" and "cannot be written" in found.said
+    assert found.level == "problem" and "cannot be written" in found.message
 
 
 @pytest.mark.parametrize(("limit", "level"), [(48, "problem"), (1024, "ok"), (resource.RLIM_INFINITY, "ok")])
-def test_few_open_files_are_a_problem(monkeypatch: pytest.MonkeyPatch, limit: int, level: str) -> None:
+def test_a_low_limit_of_open_files_is_a_problem(monkeypatch: pytest.MonkeyPatch, limit: int, level: str) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, resource.RLIM_INFINITY))
 
     found = machine.open_files()
 
     assert found.level == level
-    assert (level == "problem") == ("ulimit -n" in found.mend)
+    assert (level == "problem") == ("ulimit -n" in found.fix)
 
 
 def test_without_a_home_folder_the_token_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +329,7 @@ def test_without_a_home_folder_the_token_is_a_note(monkeypatch: pytest.MonkeyPat
 
     (found,) = services.ray_token()
 
-    assert found.level == "note" and "home folder" in found.said
+    assert found.level == "note" and "home folder" in found.message
 
 
 def test_a_missing_extra_comes_with_a_command_that_names_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,5 +339,5 @@ def test_a_missing_extra_comes_with_a_command_that_names_its_packages(monkeypatc
     found = next(each for each in software.extras() if each.what == "extra boosting")
 
     assert found.level == "note"
-    assert "pip install" in found.said and "catboost<2" in found.said
-    assert "quorate[" not in found.said, "which is on no index"
+    assert "pip install" in found.message and "catboost<2" in found.message
+    assert "quorate[" not in found.message, "which is on no index"

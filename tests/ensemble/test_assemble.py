@@ -1,4 +1,4 @@
-"""The estimate has not seen its rows, the guard holds, and missing predictions are met honestly."""
+"""Estimates are cross-fitted, the guard works, and rows with missing predictions are left out."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_shuffled_labels_give_chance_level_estimates(kind):
 
 
 @pytest.mark.parametrize("kind", ["calibrated_greedy", "stacking", *CALIBRATED[:1]], ids=str)
-def test_rows_that_belong_together_do_not_tell_of_each_other(kind):
+def test_rows_of_a_group_are_in_the_same_part(kind):
     # given: thirty groups of thirty like rows each, whose labels are drawn without a look at the members
     chance, found = np.log(2), []
     for seed in range(3):
@@ -101,7 +101,7 @@ def test_rows_that_belong_together_do_not_tell_of_each_other(kind):
 
 
 @pytest.mark.parametrize("case", ["a group of most rows", "classes of one row", "one group"])
-def test_groups_of_any_sizes_are_parted(case):
+def test_groups_of_any_sizes_can_be_split(case):
     rng = np.random.default_rng(0)
     y = np.arange(40) if case == "classes of one row" else labels(rng, rows=40, classes=2)
     groups = {
@@ -121,7 +121,7 @@ def test_groups_of_any_sizes_are_parted(case):
 @pytest.mark.parametrize(
     "kind", ["calibrated_greedy", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("best_single", "weighted"))]
 )
-def test_luck_found_among_many_ignorant_members_does_not_reach_the_combiners_estimate(kind):
+def test_selection_among_many_random_members_does_not_bias_the_estimate_of_the_combiner(kind):
     # given: forty members that know nothing, so that a fit on all rows finds luck among them
     lucky, estimated = [], []
     for seed in range(20):
@@ -164,7 +164,7 @@ def test_each_row_is_estimated_by_a_fit_that_has_not_seen_it():
         assert made.crossfit_proba[~rows] == pytest.approx(again.apply(proba[:, ~rows]))
 
 
-def test_guard_takes_the_perfect_member_from_a_mean_of_noise():
+def test_the_guard_prefers_a_perfect_member_to_the_mean_of_noise():
     # given
     rng = np.random.default_rng(3)
     y = labels(rng, rows=120, classes=3)
@@ -184,7 +184,7 @@ def test_guard_takes_the_perfect_member_from_a_mean_of_noise():
     assert made.scores["nll"] == made.best_single_nll
     assert made.reason is not None
     assert made.reason.startswith("the cross-fitted NLL of mean, ")
-    assert made.reason.endswith("of oracle calibrated and alone, so that member is the ensemble")
+    assert made.reason.endswith("so the ensemble is this member")
 
 
 def test_guard_leaves_the_best_member_uncalibrated_where_a_temperature_only_fits_noise():
@@ -204,7 +204,7 @@ def test_guard_leaves_the_best_member_uncalibrated_where_a_temperature_only_fits
     assert made.reason is not None and "uncalibrated" in made.reason
 
 
-def test_no_guard_where_the_combination_is_better():
+def test_the_guard_keeps_a_combination_that_is_better():
     proba, y = sample(4, skills=(1.0, 1.0, 1.0))
 
     made = assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("calibrated_greedy"), seed=0)
@@ -217,7 +217,7 @@ def test_no_guard_where_the_combination_is_better():
 
 
 @pytest.mark.parametrize("kind", OFTEN)
-def test_rows_that_a_member_misses_stay_out(kind):
+def test_rows_that_a_member_does_not_cover_are_left_out(kind):
     # given: member 1 lost its last fold; what stands there must not matter
     proba, y = sample(5)
     mask = full(proba)
@@ -267,11 +267,11 @@ def test_a_rare_class_reduces_the_number_of_parts_and_a_single_row_ends_stratifi
         assert np.isfinite(made.crossfit_proba).all()
 
 
-def test_no_common_row_is_an_error_that_counts_what_each_member_covers():
+def test_having_no_common_row_is_an_error_that_counts_the_rows_of_each_member():
     proba, y = sample(0, skills=(1.0, 1.0))
     mask = np.array([np.arange(300) < 100, np.arange(300) >= 100])
 
-    with pytest.raises(ValueError, match=r"0 rows are covered by all.*of 300: svm 100, cnn 200"):
+    with pytest.raises(ValueError, match=r"only 0 of the 300 rows, .* rows by member: svm 100, cnn 200"):
         assemble(proba=proba, mask=mask, y=y, combiner=combiner("mean"), seed=0, names=["svm", "cnn"])
 
 

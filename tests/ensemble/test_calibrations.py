@@ -33,7 +33,7 @@ def sample(seed: int = 0, *, rows: int = 900, classes: int = 3, sharpness: float
 
 
 def twisted(seed: int = 1, *, rows: int = 4000):
-    """Probabilities wrong in another way for each class, so that one temperature cannot mend them."""
+    """Probabilities wrong in another way for each class, so that one temperature cannot correct them."""
     rng = np.random.default_rng(seed)
     truth = rng.dirichlet(np.ones(3), rows)
     y = np.array([rng.choice(3, p=row) for row in truth])
@@ -66,7 +66,7 @@ def test_a_certain_row_stays_finite_whatever_its_label(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_rows_nothing_is_changed_much(kind):
+def test_calibration_without_rows_changes_little(kind):
     proba, _ = sample(rows=5)
 
     fitted = calibrator(kind).fit(proba=proba[:0], y=np.zeros(0, np.int64))
@@ -84,7 +84,7 @@ def test_an_overconfident_member_is_calibrated_on_rows_that_were_not_seen(kind):
 
 
 @pytest.mark.parametrize("kind", ["vector", "beta", "isotonic"])
-def test_classes_that_are_wrong_in_ways_of_their_own_need_more_than_a_temperature(kind):
+def test_class_specific_errors_need_more_than_a_temperature(kind):
     proba, y = twisted()
     fit, held = slice(0, 3000), slice(3000, None)
 
@@ -94,7 +94,7 @@ def test_classes_that_are_wrong_in_ways_of_their_own_need_more_than_a_temperatur
     assert classwise_ece(more, y[held]) < 0.6 * classwise_ece(one, y[held])
 
 
-def test_vector_scaling_finds_the_least_penalized_loss_of_another_search():
+def test_vector_scaling_finds_the_minimum_of_an_independent_optimizer():
     proba, y = twisted(rows=400)
     logits = np.log(proba)
 
@@ -109,7 +109,7 @@ def test_vector_scaling_finds_the_least_penalized_loss_of_another_search():
     np.testing.assert_allclose(np.r_[fitted.slope, fitted.shift], reference.x, atol=1e-3)
 
 
-def test_without_a_penalty_vector_scaling_recovers_what_made_the_labels():
+def test_without_a_penalty_vector_scaling_recovers_the_true_parameters():
     rng = np.random.default_rng(0)
     proba = rng.dirichlet(np.ones(3), 40_000)
     truth = softmax(np.log(proba) * np.array([2.0, 1.0, 0.5]) + np.array([0.5, 0.0, -0.5]))
@@ -147,7 +147,7 @@ def test_isotonic_calibration_is_that_of_scikit_learn_with_one_row_for_the_unifo
 
 
 @pytest.mark.parametrize("kind", ["beta", "isotonic"])
-def test_the_order_of_two_classes_rows_stays(kind):
+def test_calibration_keeps_the_order_of_rows_with_two_classes(kind):
     proba, y = sample(classes=2)
 
     found = calibrator(kind).fit(proba=proba, y=y).apply(proba)

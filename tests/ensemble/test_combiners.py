@@ -94,7 +94,7 @@ def test_json_round_trip_keeps_every_bit(fitted, sample):
     assert restored.apply(sample[0]).tobytes() == fitted.apply(sample[0]).tobytes()
 
 
-def test_a_lost_member_is_never_read_and_the_rest_still_answers(fitted, sample):
+def test_a_lost_member_is_never_read_and_the_others_still_predict(fitted, sample):
     # given
     proba = sample[0].copy()
     lost = int(fitted.weights.argmax())
@@ -117,8 +117,8 @@ def test_a_lost_member_is_never_read_and_the_rest_still_answers(fitted, sample):
     assert pooled == pytest.approx(rest.apply(proba[present]), abs=1e-12)
 
 
-def test_an_ensemble_with_nobody_present_says_so(fitted, sample):
-    with pytest.raises(ValueError, match="no member is present"):
+def test_an_ensemble_without_available_members_is_an_error(fitted, sample):
+    with pytest.raises(ValueError, match="no member is available"):
         fitted.apply(sample[0], np.zeros(5, dtype=bool))
 
 

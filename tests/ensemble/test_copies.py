@@ -1,4 +1,4 @@
-"""Copies of one recipe share what their recipe weighs, and combiners choose between recipes."""
+"""Copies share the weight of their recipe, and combiners select among recipes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_mean_of_recipes_is_that_of_the_divided_weights(recipes: list[str], 
 
 
 @pytest.mark.parametrize("kind", CHOOSING)
-def test_copies_weigh_the_same_unless_they_are_told_apart(kind: str) -> None:
+def test_copies_have_equal_weights_unless_they_are_combined_individually(kind: str) -> None:
     proba, y = some_members()
 
     shared = combiner(kind).fit(proba=proba, y=y, seed=0).weights
@@ -56,7 +56,7 @@ def test_copies_weigh_the_same_unless_they_are_told_apart(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [*CHOOSING, "auto"])
-def test_members_of_which_there_are_no_copies_are_chosen_as_ever(kind: str) -> None:
+def test_members_without_copies_are_selected_as_before(kind: str) -> None:
     proba, y = some_members()
     distinct = tuple("abcdef")
 
@@ -65,12 +65,12 @@ def test_members_of_which_there_are_no_copies_are_chosen_as_ever(kind: str) -> N
     assert one.to_json() == other.to_json()
 
 
-def test_a_part_of_the_members_keeps_their_recipes() -> None:
+def test_a_subset_of_the_members_keeps_its_recipes() -> None:
     assert combiner("weighted").of([0, 3, 5]).recipes == ("net", "tree", "svm")
     assert combiner("weighted", None).of([0, 3]).recipes is None
 
 
-def test_auto_hands_the_recipes_to_what_it_chooses_from() -> None:
+def test_auto_passes_the_recipes_to_its_candidates() -> None:
     proba, y = some_members()
 
     weights = combiner("auto", candidates=["weighted"]).fit(proba=proba, y=y, seed=0).weights
@@ -78,7 +78,7 @@ def test_auto_hands_the_recipes_to_what_it_chooses_from() -> None:
     np.testing.assert_array_equal(weights, combiner("weighted").fit(proba=proba, y=y, seed=0).weights)
 
 
-def test_on_few_rows_copies_that_count_the_same_are_worth_more_than_chosen_ones() -> None:
+def test_on_few_rows_equal_weights_for_copies_are_better_than_selection() -> None:
     """Eight copies of one skill: what a few rows say of the difference between them is noise."""
     losses = {"together": [], "apart": []}
     for seed in range(12):

@@ -1,4 +1,4 @@
-"""Rows that belong together stay together, and rows that no model could get right decide nothing, at every level."""
+"""At every level, rows of a group stay together and unlearnable rows do not count."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bits(made: Assembly) -> tuple[object, ...]:
     return made.combination.to_json(), made.crossfit_proba.tobytes(), made.best_single, made.guarded, made.scores
 
 
-def test_the_best_member_stays_the_best_whatever_it_says_of_a_class_that_it_could_not_know():
+def test_predictions_for_an_unlearnable_class_do_not_change_the_best_member():
     proba, y, learnable = with_rows_of_an_unknown_class(0, lost=50)
 
     made, misled = (
@@ -69,7 +69,7 @@ def test_the_best_member_stays_the_best_whatever_it_says_of_a_class_that_it_coul
 @pytest.mark.parametrize("kind", [*QUICK, pytest.param("auto", marks=pytest.mark.slow)])
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=4, deadline=None)
-def test_a_row_that_does_not_count_has_no_influence_whatever_stands_there(kind, seed):
+def test_rows_that_do_not_count_have_no_influence(kind, seed):
     proba, y, learnable = with_rows_of_an_unknown_class(1, rows=60)
     rng = np.random.default_rng(seed)
     other, labelled = proba.copy(), y.copy()
@@ -174,7 +174,7 @@ def test_a_class_of_which_no_row_counts_keeps_its_probabilities():
 
 
 def noting(monkeypatch) -> list[tuple[set[int], set[int]]]:
-    """What every cross-fit, at any level, fits on and holds out: the numbers of the rows' groups or times."""
+    """The groups or times that each cross-fit, at any level, fits on and holds out."""
     seen: list[tuple[set[int], set[int]]] = []
 
     def noted(y, *, splits, seed, dependence=None):
@@ -198,7 +198,7 @@ NESTED = {
 
 
 @pytest.mark.parametrize("kind", SPLITTING)
-def test_no_level_parts_a_group(kind, monkeypatch):
+def test_no_level_of_splitting_divides_a_group(kind, monkeypatch):
     seen = noting(monkeypatch)
     rng = np.random.default_rng(4)
     y = labels(rng, rows=90, classes=2)
@@ -213,7 +213,7 @@ def test_no_level_parts_a_group(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", SPLITTING)
-def test_every_level_parts_rows_in_time_into_blocks(kind, monkeypatch):
+def test_every_level_splits_time_ordered_rows_into_blocks(kind, monkeypatch):
     seen = noting(monkeypatch)
     rng = np.random.default_rng(4)
     y = labels(rng, rows=90, classes=2)
@@ -249,7 +249,7 @@ def test_blocks_of_time_keep_equal_times_together(time, blocks):
         np.testing.assert_array_equal(np.sort(np.concatenate([fit_rows, held])), np.arange(20))
 
 
-def test_rows_of_one_time_are_parted_as_independent_ones():
+def test_rows_with_a_single_time_are_split_as_independent_rows():
     y = np.arange(20) % 2
 
     timed = list(parts_of(y, splits=5, seed=0, dependence=Dependence(time=np.ones(20))))
@@ -258,7 +258,7 @@ def test_rows_of_one_time_are_parted_as_independent_ones():
         np.testing.assert_array_equal(held, expected)
 
 
-def test_auto_hands_its_objective_to_candidates_that_name_none():
+def test_auto_passes_its_objective_to_candidates_without_one():
     # given, of 10 rows: A is right on 8, always with .55, which calibrates to .8: NLL .50, error .2
     # B is right on 7 with .999 and wrong on 3 with .501: NLL about .21, error .3
     y = np.zeros(10, int)
@@ -285,7 +285,7 @@ def test_auto_hands_its_objective_to_candidates_that_name_none():
     assert params.model_validate_json(given_.model_dump_json()) == given_
 
 
-def test_the_error_of_auto_s_choice_counts_groups():
+def test_the_standard_error_in_auto_is_clustered_by_groups():
     # given: copies of four rows, on which the simpler candidate is worse by .0875, with an
     # error of .105 over four groups and of .018 over a hundred rows
     differences = np.array([-0.05, 0.4, 0.0, 0.0])
@@ -302,7 +302,7 @@ def test_the_error_of_auto_s_choice_counts_groups():
     assert whole[0].error == pytest.approx(paired_difference(differences, np.zeros(4)).standard_error)
 
 
-def test_one_group_leaves_the_best_candidate_and_no_error():
+def test_with_one_group_auto_takes_the_best_candidate_without_a_standard_error():
     pieces = [np.array([1.0, 2.0]), np.array([0.5, 0.5])]
 
     found = simplest_within_one_error(["simple", "best"], [1.5, 0.5], pieces, groups=np.zeros(2, int))
@@ -310,7 +310,7 @@ def test_one_group_leaves_the_best_candidate_and_no_error():
     assert [(each.chosen, each.error) for each in found] == [(False, None), (True, None)]
 
 
-def test_the_gain_over_the_best_member_has_the_error_of_groups():
+def test_the_gain_over_the_best_member_has_a_standard_error_clustered_by_groups():
     rng = np.random.default_rng(8)
     y = np.repeat(labels(rng, rows=30, classes=3), 5)
     proba = np.repeat(members(rng, y[::5], classes=3, skills=(1.0, 1.2, 1.4)), 5, axis=1)
@@ -334,7 +334,7 @@ def test_too_few_rows_that_count_are_an_error_that_says_what_to_do():
 
     with pytest.raises(
         ValueError,
-        match=r"^too few rows to combine the members: of the 120 rows that all members cover, 1 have a class",
+        match=r"^too few rows to combine the members: only 1 of the 120 rows that all members have predicted",
     ):
         assemble(proba=proba, mask=full(proba), y=y, combiner=combiner("mean"), seed=0, learnable=np.arange(120) < 1)
 

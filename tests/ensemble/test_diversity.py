@@ -21,7 +21,7 @@ def sample(seed: int, *, rows: int = 200, skills=(0.5, 1.0, 1.5, 2.0)):
     return members(rng, y, classes=3, skills=skills), y
 
 
-def test_two_members_by_hand():
+def test_the_measures_of_two_members_equal_a_manual_calculation():
     # given: ten rows of class 0: 5 both right, 2 the first alone, 1 the second, 2 neither, one of them differently
     classes = np.array([[0, 0, 0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1, 2, 0, 1, 2]])
 
@@ -67,7 +67,7 @@ def test_a_member_that_is_always_right_has_no_correlation():
 
 @settings(deadline=None, max_examples=20)
 @given(SEEDS)
-def test_the_loss_of_an_average_is_the_mean_loss_less_the_ambiguity(seed):
+def test_the_loss_of_an_average_is_the_mean_loss_minus_the_ambiguity(seed):
     proba, y = sample(seed)
     weights = np.random.default_rng(seed).dirichlet(np.ones(4))
 

@@ -7,8 +7,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from quorate.ensemble.intervals import Z, figures, paired, wilson, wilson_of_groups
+from quorate.ensemble.intervals import figures, paired, wilson, wilson_of_groups
 from quorate.ensemble.metrics import row_brier, row_nll, scores
+
+Z = stats.norm.ppf(0.975)
 
 
 def sample(rows: int, classes: int, seed: int = 0):
@@ -68,7 +70,7 @@ def test_a_paired_difference_is_scipys_bootstrap_of_the_rows_differences():
         assert found[name].value == pytest.approx(scores(first, y)[name] - scores(second, y)[name])
 
 
-def test_what_both_find_hard_does_not_widen_a_paired_interval():
+def test_rows_that_are_hard_for_both_do_not_widen_a_paired_interval():
     proba, y = sample(400, 4)
     better = 0.9 * proba + 0.1 * np.eye(4)[y]
 
@@ -127,7 +129,7 @@ def test_more_rows_make_narrower_intervals():
     assert all(widths[1][name] < 0.5 * widths[0][name] for name in ("accuracy", "nll", "brier"))
 
 
-def test_what_one_class_alone_cannot_tell_is_unknown():
+def test_metrics_that_need_two_classes_are_unknown_with_one_class():
     proba, _ = sample(30, 2)
 
     found = figures(proba, np.zeros(30, np.int64))
@@ -136,7 +138,7 @@ def test_what_one_class_alone_cannot_tell_is_unknown():
     assert found["accuracy"].low is not None
 
 
-def test_three_classes_have_no_ranking():
+def test_ranking_metrics_are_undefined_for_three_classes():
     assert set(figures(*sample(50, 3), resamples=5)) == {"accuracy", "nll", "ece", "brier"}
 
 
@@ -146,7 +148,7 @@ def grouped(groups: int, each: int, seed: int = 0):
     return np.repeat(proba, each, axis=0), np.repeat(y, each), np.repeat(np.arange(groups), each)
 
 
-def test_copies_within_groups_tell_no_more_than_the_groups():
+def test_copies_within_groups_add_no_information():
     proba, y, groups = grouped(80, 6)
 
     found = figures(proba, y, groups=groups)
@@ -200,7 +202,7 @@ def test_the_interval_of_a_share_counts_the_effective_number_of_rows():
     assert wilson_of_groups(right, None) == wilson(5, 8)
 
 
-def test_intervals_cover_a_known_truth_where_groups_decide_and_rows_would_not():
+def test_clustered_intervals_cover_the_true_value_where_independent_rows_would_not():
     # given: each group is right about all of its rows or about none, with a chance of .7
     covered = {"groups": 0, "rows": 0}
     for seed in range(400):

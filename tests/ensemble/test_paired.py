@@ -24,7 +24,7 @@ def test_the_difference_and_its_error_are_those_of_a_paired_t_test() -> None:
     assert found.mean / found.standard_error == pytest.approx(reference.statistic)
 
 
-def test_rows_that_one_of_them_does_not_cover_are_left_out() -> None:
+def test_rows_that_one_ensemble_does_not_cover_are_left_out() -> None:
     # differences 1 and 3: mean 2, standard deviation sqrt(2), error 1
     found = paired_difference(np.array([2, np.nan, 4, 7.0]), np.array([1, 5, 1, np.nan]))
 
@@ -34,12 +34,12 @@ def test_rows_that_one_of_them_does_not_cover_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("second", "message"), [([1.0, 2.0, 3.0], "must be the same, not 2 and 3"), ([1.0, np.nan], "only 1 rows")]
 )
-def test_losses_that_do_not_pair_are_refused(second: list[float], message: str) -> None:
+def test_losses_that_cannot_be_paired_are_refused(second: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         paired_difference(np.array([1.0, 2.0]), np.array(second))
 
 
-def test_rows_of_groups_by_hand() -> None:
+def test_the_clustered_standard_error_equals_a_manual_calculation() -> None:
     # differences 1, 3 | 5 | 7, 9 with mean 5: the groups' sums of deviations are -6, 0, 6, so their squares' sum is 72;
     # sqrt(3 / 2 * 72) / 5
     first, groups = np.array([1.0, 3, 5, 7, 9]), np.array([4, 4, 0, 7, 7])
@@ -66,7 +66,7 @@ def test_the_error_is_the_sandwich_of_a_regression_on_a_constant() -> None:
     assert found == pytest.approx(math.sqrt(12 / 11 * sandwich))
 
 
-def test_groups_of_one_row_each_change_nothing_and_doubled_rows_tell_no_more() -> None:
+def test_groups_of_one_row_change_nothing_and_duplicated_rows_add_no_information() -> None:
     values = np.random.default_rng(0).exponential(size=40)
 
     alone = standard_error(values, groups=np.arange(40))
@@ -88,13 +88,13 @@ def test_the_error_is_the_spread_of_the_mean_over_drawn_groups() -> None:
     assert standard_error(drawn[0]) < 0.7 * np.mean(errors)
 
 
-def test_one_group_tells_nothing_of_another() -> None:
+def test_with_one_group_there_is_no_standard_error() -> None:
     found = paired_difference(np.array([1.0, 2, 4]), np.zeros(3), groups=np.zeros(3, int))
 
     assert found.standard_error == math.inf
 
 
-def test_a_bundle_s_losses_say_which_rows_belong_together(tmp_path: Path) -> None:
+def test_the_losses_in_a_bundle_contain_the_groups_of_the_rows(tmp_path: Path) -> None:
     losses, groups = np.array([0.5, np.nan, 1.0]), np.array([3, 3, 8])
     (tmp_path / "with.npz").write_bytes(losses_file(losses, groups))
     (tmp_path / "without.npz").write_bytes(losses_file(losses))

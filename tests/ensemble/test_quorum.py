@@ -1,4 +1,4 @@
-"""Who counts toward the quorum, and what is said when too few do."""
+"""Which members count toward the quorum, and the message if there are too few."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_member_counts_with_enough_folds(need_folds, expected):
     assert coverage(mask_by_fold=FINISHED, need_folds=need_folds).tolist() == expected
 
 
-def test_a_quorum_that_is_met_is_silent():
+def test_a_met_quorum_gives_no_message():
     check_quorum(counted=np.array([True, True, False]), need=2, names=["svm", "cnn", "forest"])
 
 
@@ -28,7 +28,9 @@ def test_a_missed_quorum_names_who_is_missing():
     with pytest.raises(QuorumError) as caught:
         check_quorum(counted=np.array([True, False, False]), need=2, names=["svm", "cnn", "forest"])
 
-    assert str(caught.value) == ("no quorum: 1 of 3 members cover enough folds and 2 are needed; missing: cnn, forest")
+    assert str(caught.value) == (
+        "no quorum: only 1 of 3 members have enough folds, but 2 are required; missing: cnn, forest"
+    )
 
 
 def common(finished: list[str], need: int, *, enough: int) -> list[int]:
@@ -51,13 +53,13 @@ def common(finished: list[str], need: int, *, enough: int) -> list[int]:
         (["100", "010", "001"], 2, 1, [0, 1, 2]),  # no two share a fold: all, and the quorum is missed
     ],
 )
-def test_the_folds_of_all_are_taken_where_they_suffice_else_who_holds_the_others_back_is_left_out(
+def test_the_common_folds_are_used_if_there_are_enough_and_otherwise_the_slowest_members_are_left_out(
     finished, need, enough, expected
 ):
     assert common(finished, need, enough=enough) == expected
 
 
-def test_the_common_folds_are_never_worse_than_the_best_of_all_choices_for_nested_members():
+def test_for_nested_folds_the_common_folds_are_the_best_of_all_choices():
     """Against every subset of members, where folds were finished in their order, as they are under a budget."""
     for counts in itertools.product(range(4), repeat=4):
         rows = ["1" * count + "0" * (3 - count) for count in counts]

@@ -13,7 +13,7 @@ PAIRS = [(roc_auc, roc_auc_score), (average_precision, average_precision_score)]
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=["roc_auc", "average_precision"])
 @pytest.mark.parametrize("decimals", [1, 12], ids=["many ties", "no ties"])
-def test_every_sample_has_the_figure_that_scikit_learn_gives_its_weights(ours, theirs, decimals):
+def test_every_resample_has_the_metric_of_scikit_learn_with_its_weights(ours, theirs, decimals):
     rng = np.random.default_rng(0)
     score, positive = rng.random(200).round(decimals), rng.random(200) < 0.3
     weights = rng.integers(0, 4, (7, 200)).astype(float)
@@ -24,7 +24,7 @@ def test_every_sample_has_the_figure_that_scikit_learn_gives_its_weights(ours, t
     assert found == pytest.approx([theirs(positive, score, sample_weight=row) for row in weights], abs=1e-12)
 
 
-def test_a_sample_that_lacks_a_class_has_no_figure():
+def test_a_resample_without_one_of_the_classes_has_no_metric():
     score, positive = np.array([0.3, 0.2, 0.1]), np.array([False, False, True])
     weights = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
 

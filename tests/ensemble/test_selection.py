@@ -70,7 +70,7 @@ def test_greedy_selection_comes_close_to_the_best_of_all_multisets(seed):
     assert loss_of(weights, proba, y) - best <= 0.05 * (singles - best) + 1e-3
 
 
-def test_best_prefix_is_kept_when_later_rounds_only_hurt():
+def test_the_best_prefix_is_kept_if_later_rounds_increase_the_loss():
     # given: one good member among noise, and so many rounds that nothing else can join for the better
     rng = np.random.default_rng(0)
     y = labels(rng, rows=200, classes=3)

@@ -59,7 +59,7 @@ def test_three_weights_equal_those_of_slsqp(seed):
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
-def test_no_member_could_gain_weight_for_the_better(seed, count):
+def test_the_weights_satisfy_the_karush_kuhn_tucker_conditions(seed, count):
     proba, y, true = sample(seed, skills=np.linspace(0, 2, count))
 
     weights = fit(proba, y)
@@ -71,7 +71,7 @@ def test_no_member_could_gain_weight_for_the_better(seed, count):
     assert pull[weights > 1e-6] == pytest.approx(1, abs=1e-4)
 
 
-def test_members_that_predict_the_same_are_no_obstacle():
+def test_identical_members_are_allowed():
     proba, y, _true = sample(0, skills=(1.0, 1.2))
     alone = fit(proba, y)
 

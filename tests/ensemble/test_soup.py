@@ -1,4 +1,4 @@
-"""The greedy soup is what going through the recipe by hand gives, and no worse than its best ingredient."""
+"""The greedy soup is what going through the recipe by hand gives, and no worse than its best network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def every_subset(n: int):
     return chain.from_iterable(combinations(range(n), size) for size in range(1, n + 1))
 
 
-def test_the_recipe_by_hand() -> None:
+def test_greedy_averaging_equals_a_manual_calculation() -> None:
     # given: on a line, with the target at 0
     weights = np.array([[3.0], [-1.0], [1.5], [10.0]])
     loss_of = distance(weights, np.zeros(1))
@@ -40,7 +40,7 @@ def test_an_equally_good_average_is_taken_and_the_earlier_of_equals_is_tried_fir
     assert found.taken == (0, 1, 2)
 
 
-def test_where_every_pair_that_helps_is_tried_it_finds_the_best_of_all_subsets() -> None:
+def test_it_finds_the_best_of_all_subsets_if_every_helpful_pair_is_tried() -> None:
     weights = np.array([[-1.0, 0.2], [1.1, -0.1], [4.0, 4.0], [-6.0, 3.0]])
     loss_of = distance(weights, np.zeros(2))
 
@@ -52,7 +52,7 @@ def test_where_every_pair_that_helps_is_tried_it_finds_the_best_of_all_subsets()
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_it_is_between_the_best_ingredient_and_the_best_of_all_subsets(seed: int) -> None:
+def test_it_is_between_the_best_member_and_the_best_of_all_subsets(seed: int) -> None:
     random = np.random.default_rng(seed)
     loss_of = distance(random.normal(size=(5, 3)), random.normal(size=3) * 0.3)
     losses = [loss_of((i,)) for i in range(5)]

@@ -1,4 +1,4 @@
-"""Doubt, conformal sets and abstention against SciPy, hand-worked rows and their guarantees."""
+"""Uncertainty, conformal sets and abstention against SciPy, hand-worked rows and their guarantees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ensemble.samples import labels, member, members
 
 from quorate.ensemble.abstention import RiskCoverage
 from quorate.ensemble.conformal import Conformal
-from quorate.ensemble.uncertainty import doubt, entropy
+from quorate.ensemble.uncertainty import entropy, uncertainty_of
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -32,12 +32,12 @@ def test_entropy_is_that_of_scipy_and_of_a_certain_row_zero():
 
 @settings(deadline=None, max_examples=20)
 @given(SEEDS)
-def test_doubt_is_divided_into_that_of_the_data_and_that_between_members(seed):
+def test_uncertainty_is_divided_into_that_of_the_data_and_that_between_members(seed):
     rng = np.random.default_rng(seed)
     proba = members(rng, labels(rng, rows=40, classes=4), classes=4, skills=(0.5, 1.0, 2.0))
     weights = rng.dirichlet(np.ones(3))
 
-    found = doubt(members=proba, weights=weights)
+    found = uncertainty_of(members=proba, weights=weights)
 
     mean = np.tensordot(weights, proba, axes=1)
     np.testing.assert_allclose(found.entropy, scipy_entropy(mean, axis=1), atol=1e-10)
@@ -51,15 +51,15 @@ def test_the_epistemic_part_is_the_mutual_information_of_member_and_class():
     proba = np.array([[[0.75, 0.25]], [[0.25, 0.75]]])
     who, drawn = [0] * 4 + [1] * 4, [0, 0, 0, 1, 0, 1, 1, 1]
 
-    assert doubt(members=proba, weights=np.array([0.5, 0.5])).epistemic[0] == pytest.approx(
+    assert uncertainty_of(members=proba, weights=np.array([0.5, 0.5])).epistemic[0] == pytest.approx(
         mutual_info_score(who, drawn)
     )
 
 
-def test_variation_ratio_is_the_weight_of_those_outvoted():
+def test_the_variation_ratio_is_the_weight_of_the_outvoted_members():
     classes = np.array([[0, 0], [0, 1], [0, 1], [0, 2]])
 
-    found = doubt(members=np.eye(3)[classes], weights=np.array([0.4, 0.3, 0.2, 0.1]))
+    found = uncertainty_of(members=np.eye(3)[classes], weights=np.array([0.4, 0.3, 0.2, 0.1]))
 
     assert found.variation_ratio == pytest.approx([0, 0.5])
 
@@ -79,7 +79,7 @@ def test_with_too_few_rows_every_class_is_in():
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
-def test_sets_cover_as_many_rows_as_asked_for_over_many_draws(coverage):
+def test_over_many_draws_sets_have_the_requested_coverage(coverage):
     covered = []
     for seed in range(200):
         proba, y = sample(seed, rows=400)
@@ -93,7 +93,7 @@ def test_sets_cover_as_many_rows_as_asked_for_over_many_draws(coverage):
 
 
 @pytest.mark.parametrize(("rows", "coverage"), [(60, 0.9), (200, 0.8)])
-def test_the_reach_of_the_coverage_is_what_draws_of_so_many_rows_show(rows: int, coverage: float) -> None:
+def test_the_range_of_the_coverage_matches_repeated_draws(rows: int, coverage: float) -> None:
     # probabilities that are uniform: the coverage of a threshold is one minus it
     rng = np.random.default_rng(0)
     y = np.arange(rows) % 2
@@ -102,15 +102,15 @@ def test_the_reach_of_the_coverage_is_what_draws_of_so_many_rows_show(rows: int,
         conformal = Conformal(rng.random(rows), y)
         reached.append(1 - conformal.thresholds(coverage=coverage, n_classes=2)[0])
 
-    low, high = conformal.reach(coverage=coverage)
+    low, high = conformal.coverage_range(coverage=coverage)
 
     assert (low, high) == pytest.approx(tuple(np.percentile(reached, [2.5, 97.5])), abs=0.006)
-    half = Conformal(np.zeros(rows // 2), y[: rows // 2]).reach(coverage=coverage)
-    assert conformal.reach(coverage=coverage, by_class=True) == half
-    assert Conformal(np.zeros(3), np.zeros(3, int)).reach(coverage=0.9) == (1.0, 1.0)
+    half = Conformal(np.zeros(rows // 2), y[: rows // 2]).coverage_range(coverage=coverage)
+    assert conformal.coverage_range(coverage=coverage, by_class=True) == half
+    assert Conformal(np.zeros(3), np.zeros(3, int)).coverage_range(coverage=0.9) == (1.0, 1.0)
 
 
-def test_a_class_that_is_hard_is_covered_only_where_each_class_has_its_own_threshold():
+def test_a_hard_class_is_covered_only_with_thresholds_per_class():
     rng = np.random.default_rng(0)
     y = labels(rng, rows=20_000, classes=3)
     proba = np.where(y[:, None] == 2, member(rng, y, classes=3, skill=0.5), member(rng, y, classes=3, skill=3.0))
@@ -125,7 +125,7 @@ def test_a_class_that_is_hard_is_covered_only_where_each_class_has_its_own_thres
     assert each.mean() == pytest.approx(0.9, abs=0.02)
 
 
-def test_a_conformal_prediction_is_the_same_from_its_arrays():
+def test_a_conformal_predictor_survives_a_round_trip_through_its_arrays():
     proba, y = sample(0)
     conformal = Conformal.of(proba=proba.astype(np.float32), y=y)
 
@@ -134,7 +134,7 @@ def test_a_conformal_prediction_is_the_same_from_its_arrays():
     np.testing.assert_array_equal(again.sets(proba, coverage=0.9), conformal.sets(proba, coverage=0.9))
 
 
-def test_risk_and_coverage_by_hand():
+def test_risk_and_coverage_equal_a_manual_calculation():
     # given: confidences .9 (right) .8 (wrong) .7 .7 (right, wrong)
     proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.7, 0.3]])
 
@@ -149,5 +149,5 @@ def test_risk_and_coverage_by_hand():
     assert found.at(0.95) == (0.0, 0.0)
 
 
-def test_no_confidence_is_enough_where_the_surest_row_is_wrong():
+def test_no_threshold_is_valid_if_the_most_confident_row_is_wrong():
     assert RiskCoverage.of(proba=np.array([[0.9, 0.1]]), y=np.array([1])).confidence_for(0.1) is None

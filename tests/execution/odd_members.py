@@ -23,7 +23,7 @@ class OddParams(MemberParams):
     kind: Literal["odd"] = "odd"
     what: Literal["well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait"] = "well"
     mark: str = ""
-    """A file that tells one attempt from the next."""
+    """A file that distinguishes the first attempt from later ones."""
     seconds: float = 0.0
     price: float = 1.0
 
@@ -88,7 +88,7 @@ class Odd(Member):
         return first
 
     def _wait(self, run: TaskContext) -> None:
-        """Report all the time until somebody says stop, at most a minute."""
+        """Report continuously until a report returns STOP, for at most a minute."""
         until = time.monotonic() + 60
         while time.monotonic() < until:
             if run.report(None, lambda: {"history": [], "waited": True}) is Signal.STOP:

@@ -15,7 +15,7 @@ from quorate.plan.tasks import FitTask, PredictTask, Task, Unit
 
 
 def agenda(*, left: float, share: float = 1.0) -> Agenda:
-    """With so many seconds left for training, and 1/share workers."""
+    """An agenda with `left` seconds for training, and 1 / `share` workers."""
     return Agenda(Budget(1000.0, time.monotonic() - 1000 + left), Estimates(), lambda task: share)
 
 
@@ -32,7 +32,7 @@ def order(of: Agenda, waiting: list[Task]) -> list[str]:
     return [f"{task.label}{task.fold + 1}" if isinstance(task, FitTask) else "predict" for task in starts]
 
 
-def test_a_round_that_fits_begins_with_its_longest_one_that_does_not_with_its_cheapest():
+def test_a_round_that_fits_starts_with_its_longest_unit_and_otherwise_with_its_cheapest():
     waiting = tasks("{a: svm, b: random_forest, c: logistic}", a=3, b=9, c=6)
 
     assert order(agenda(left=100, share=0.5), waiting) == ["b1", "c1", "a1", "b2", "c2", "a2"]
@@ -40,7 +40,7 @@ def test_a_round_that_fits_begins_with_its_longest_one_that_does_not_with_its_ch
     assert order(agenda(left=8, share=0.5), waiting) == ["a1", "c1", "b1", "a2", "c2", "b2"]
 
 
-def test_equal_units_keep_their_order():
+def test_units_with_equal_costs_keep_their_order():
     waiting = tasks("{a: svm, b: random_forest, c: logistic}", a=1, b=1, c=1)
 
     assert order(agenda(left=9), waiting) == ["a1", "b1", "c1", "a2", "b2", "c2"]
@@ -66,7 +66,7 @@ def test_predictions_of_finished_fits_come_first():
     assert order(agenda(left=60), [*rest, PredictTask("p", a)])[0] == "predict"
 
 
-def test_what_cannot_stop_begins_only_if_it_would_end_and_a_network_for_an_epoch():
+def test_a_unit_starts_only_if_it_or_one_epoch_of_a_network_would_finish_in_time():
     svm, _, net, _ = tasks("{a: svm, n: {kind: net, arch: mlp, epochs: 10}}", a=20, n=200)
     queue = agenda(left=22)
 
@@ -79,7 +79,7 @@ def test_what_cannot_stop_begins_only_if_it_would_end_and_a_network_for_an_epoch
     assert "an epoch of it takes about 20.0 s" in queue.why_not(net)
 
 
-def test_training_is_over_when_what_is_left_is_kept_for_the_end():
+def test_training_stops_when_only_the_reserved_time_is_left():
     budget = Budget(60.0, time.monotonic() - 40, reserve=15.0)
 
     assert budget.left() == pytest.approx(20, abs=0.5)
@@ -90,7 +90,7 @@ def test_training_is_over_when_what_is_left_is_kept_for_the_end():
     assert queue.over()
 
 
-def test_test_rows_take_little_while_there_is_no_time_for_all():
+def test_test_predictions_get_little_time_while_training_tasks_are_waiting():
     waiting = tasks("{a: svm, b: random_forest}", a=40, b=50)
 
     def share_for_tests(agenda: Agenda) -> float:

@@ -25,7 +25,7 @@ ray.shutdown()
 
 
 @pytest.mark.system
-def test_workers_keep_their_memory_from_their_start() -> None:
+def test_workers_start_with_the_settings_that_keep_freed_memory() -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120)
 
     assert ended.returncode == 0, ended.stderr

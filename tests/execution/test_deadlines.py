@@ -51,7 +51,7 @@ def late(events: list[Event]) -> list[OutOfTime]:
     return [event for event in events if isinstance(event, OutOfTime)]
 
 
-def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_goes_on_to_the_same_bits(executor: Executor) -> None:
+def test_a_network_stops_at_its_deadline_with_its_best_epoch_and_resumes_to_the_same_bits(executor: Executor) -> None:
     # given: a deadline that comes with the third epoch, whatever the speed
     plan = plan_of({"cnn": {**CNN, "epochs": 60}}, validation={"scheme": "holdout", "fraction": 0.3})
     undisturbed = hashes(run(LocalExecutor(), plan))
@@ -106,7 +106,7 @@ def test_a_deadline_that_comes_with_the_last_epoch_leaves_the_task_whole() -> No
     assert hashes(events) == hashes(run(LocalExecutor(), plan))
 
 
-def test_what_cannot_stop_is_given_up_when_training_is_over(executor: Executor) -> None:
+def test_a_task_that_cannot_stop_is_abandoned_at_the_end_of_the_training_time(executor: Executor) -> None:
     plan = plan_of({"slow": {"kind": "odd", "seconds": 8, "price": 0.1}, "quick": {"kind": "odd", "price": 0.01}})
     clock, before = FromFirstStart(2.0), at_work()
 
@@ -123,7 +123,7 @@ def test_what_cannot_stop_is_given_up_when_training_is_over(executor: Executor) 
     assert len(at_work() - before) == (executor.name == "local"), "on Ray its worker was killed"
 
 
-def test_what_would_not_end_in_time_is_not_begun_and_the_others_are_done(executor: Executor) -> None:
+def test_tasks_that_would_not_end_in_time_are_not_started_and_the_others_are(executor: Executor) -> None:
     plan = plan_of({"huge": {"kind": "odd", "price": 5000}, "quick": {"kind": "odd", "price": 0.01}})
     agenda = Agenda(Budget(60, time.monotonic()), Estimates(), lambda task: 1.0)
 
@@ -135,7 +135,7 @@ def test_what_would_not_end_in_time_is_not_begun_and_the_others_are_done(executo
     assert agenda.budget.used() < 40, "it does not wait for the deadline with nothing to do"
 
 
-def test_rounds_of_folds_are_kept_whatever_the_costs(executor: Executor) -> None:
+def test_folds_are_trained_round_by_round_whatever_the_costs(executor: Executor) -> None:
     plan = plan_of({name: {"kind": "odd", "price": price} for name, price in (("c", 1), ("a", 9), ("b", 3))})
     agenda = Agenda(Budget(1000, time.monotonic()), Estimates(), lambda task: 1.0)
 

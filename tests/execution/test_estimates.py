@@ -30,14 +30,14 @@ def plan() -> Plan:
     return plan_of(f"{{a: svm, b: svm, forest: random_forest, net: {NET}}}")
 
 
-def test_before_anything_was_seen_the_plans_estimate_stands(plan):
+def test_the_estimate_of_the_plan_is_used_before_any_measurement(plan):
     estimates = Estimates()
 
     assert not estimates.known
     assert estimates.seconds(task(plan, "a")) == 10.0
 
 
-def test_a_members_own_tasks_say_most_then_those_of_its_kind_then_all(plan):
+def test_estimates_use_tasks_of_the_member_first_then_of_its_kind_then_of_all_members(plan):
     # given: fold 1 of `a` took three times its estimate, the predictions counted in
     estimates = Estimates()
 
@@ -53,7 +53,7 @@ def test_a_members_own_tasks_say_most_then_those_of_its_kind_then_all(plan):
     assert estimates.seconds(task(plan, "net")) == pytest.approx(10 * (50 + 2) / (50 + 2)), "all together"
 
 
-def test_what_took_a_blink_tells_little_of_what_takes_long(plan):
+def test_very_short_tasks_have_little_influence_on_the_estimates_of_long_ones(plan):
     estimates = Estimates()
 
     estimates.on(fitted(task(plan, "a", cost=0.002), 0.2), now=1.0)
@@ -61,7 +61,7 @@ def test_what_took_a_blink_tells_little_of_what_takes_long(plan):
     assert estimates.seconds(task(plan, "net", cost=60)) < 70
 
 
-def test_a_network_that_runs_tells_its_pace(plan):
+def test_a_running_network_updates_its_estimate(plan):
     # given
     estimates, net = Estimates(), task(plan, "net", cost=1000)
     estimates.on(Started(net, 1, "here"), now=100.0)
@@ -76,7 +76,7 @@ def test_a_network_that_runs_tells_its_pace(plan):
     assert estimates.seconds_left(net, now=107.0) == pytest.approx(8 * 3 - 1)
 
 
-def test_a_network_that_goes_on_from_its_checkpoint_is_timed_by_the_epochs_since(plan):
+def test_a_resumed_network_is_timed_by_the_epochs_since_its_checkpoint(plan):
     estimates, net = Estimates(), task(plan, "net")
     estimates.on(Started(net, 1, "here", restored=True), now=0.0)
 
@@ -86,7 +86,7 @@ def test_a_network_that_goes_on_from_its_checkpoint_is_timed_by_the_epochs_since
     assert estimates.seconds(net) == pytest.approx(40)
 
 
-def test_a_network_that_was_stopped_says_what_the_whole_would_take(plan):
+def test_a_stopped_network_is_extrapolated_to_all_its_epochs(plan):
     estimates = Estimates()
 
     estimates.on(fitted(task(plan, "net"), 12.0, epochs=4, complete=False), now=12.0)
@@ -94,7 +94,7 @@ def test_a_network_that_was_stopped_says_what_the_whole_would_take(plan):
     assert estimates.seconds(task(plan, "net", 1)) == pytest.approx(12 * 10 / 4)
 
 
-def test_a_task_beyond_its_estimate_is_taken_to_need_a_quarter_more(plan):
+def test_a_task_beyond_its_estimate_is_expected_to_take_a_quarter_longer(plan):
     estimates, svm = Estimates(), task(plan, "a")
     estimates.on(Started(svm, 1, "here"), now=0.0)
 
@@ -112,7 +112,7 @@ def test_earlier_jobs_count_until_this_one_has_seen_the_member_itself(plan):
     assert estimates.seconds(task(plan, "a", 1)) == pytest.approx(20.0)
 
 
-def test_what_was_given_up_needs_more_than_it_had(plan):
+def test_an_abandoned_task_is_estimated_to_take_longer_than_it_had(plan):
     estimates, svm = Estimates(), task(plan, "a")
     estimates.on(Started(svm, 1, "here"), now=0.0)
 
@@ -122,7 +122,7 @@ def test_what_was_given_up_needs_more_than_it_had(plan):
     assert estimates.running() == []
 
 
-def test_a_failure_tells_nothing_and_ends_the_task(plan):
+def test_a_failed_task_does_not_change_the_estimates(plan):
     estimates, svm = Estimates(), task(plan, "a")
     estimates.on(Started(svm, 1, "here"), now=0.0)
     assert estimates.running() == [svm]
@@ -132,7 +132,7 @@ def test_a_failure_tells_nothing_and_ends_the_task(plan):
     assert estimates.running() == [] and not estimates.known
 
 
-def test_predictions_of_finished_fits_are_no_measure_for_fits(plan):
+def test_the_time_of_predictions_does_not_change_the_estimates_of_fits(plan):
     estimates, predicting = Estimates(), PredictTask("p", task(plan, "a"))
     estimates.on(Started(predicting, 1, "here"), now=0.0)
 
@@ -158,7 +158,7 @@ def test_only_kinds_with_epochs_can_end_early(plan):
         ([(2, 0.25)], [(3, 1.0), (1, 0.25)], 6),  # a task that needs all workers waits for the last one
     ],
 )
-def test_the_makespan_is_that_of_a_drawing_by_hand(running, waiting, expected):
+def test_the_makespan_equals_a_schedule_drawn_by_hand(running, waiting, expected):
     assert makespan(running, waiting) == pytest.approx(expected)
 
 

@@ -36,7 +36,7 @@ def test_every_task_starts_reports_its_epochs_and_ends(executor: Executor) -> No
 
 
 @pytest.mark.system
-def test_what_comes_back_from_ray_is_no_view_of_its_store(ray_session: None) -> None:
+def test_results_from_ray_do_not_refer_to_its_object_store(ray_session: None) -> None:
     from quorate.execution.ray import RayExecutor
 
     executor, plan = RayExecutor(own=False), plan_of({"cnn": {**CNN, "epochs": 2, "ema": 0.9}})
@@ -57,7 +57,7 @@ def test_results_are_the_same_bits_as_in_this_process(executor: Executor) -> Non
     assert hashes(run(executor, plan)) == hashes(run(LocalExecutor(), plan))
 
 
-def test_a_task_that_raises_is_tried_again_and_others_go_on(executor: Executor, tmp_path: Path) -> None:
+def test_a_task_that_raises_is_retried_and_the_others_continue(executor: Executor, tmp_path: Path) -> None:
     plan = plan_of(
         {
             "bad": {"kind": "odd", "what": "raise"},
@@ -112,7 +112,7 @@ def test_stop_reaches_a_busy_task_which_checkpoints_and_ends(executor: Executor)
     assert not fitted(events)
 
 
-def test_a_checkpoint_is_taken_when_asked_and_the_task_goes_on(executor: Executor) -> None:
+def test_a_checkpoint_is_taken_on_request_and_the_task_continues(executor: Executor) -> None:
     plan = plan_of({"cnn": {**CNN, "epochs": 30}})
     asked = []
 
@@ -127,7 +127,7 @@ def test_a_checkpoint_is_taken_when_asked_and_the_task_goes_on(executor: Executo
     assert len(fitted(events)) == 2
 
 
-def test_a_stopped_task_goes_on_from_its_checkpoint_to_the_same_bits(executor: Executor) -> None:
+def test_a_stopped_task_resumes_from_its_checkpoint_to_the_same_bits(executor: Executor) -> None:
     plan = plan_of({"cnn": {**CNN, "epochs": 12}})
     undisturbed = hashes(run(LocalExecutor(), plan))
     checkpoints: dict[str, bytes] = {}
@@ -157,7 +157,7 @@ def test_the_longest_unit_is_started_first(executor: Executor) -> None:
 @pytest.mark.parametrize(
     "number,cause", [(signal.SIGKILL, "SIGKILL, as its log names no other"), (signal.SIGSEGV, "SIGSEGV (Segmentation")]
 )
-def test_a_killed_worker_is_replaced_and_goes_on_from_the_newest_checkpoint(
+def test_a_killed_worker_is_replaced_and_the_task_resumes_from_the_newest_checkpoint(
     ray_session: None, number: signal.Signals, cause: str
 ) -> None:
     from quorate.execution.ray import RayExecutor

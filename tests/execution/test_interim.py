@@ -1,4 +1,4 @@
-"""What a network under a deadline keeps on the way: how often, at what cost, and that it is what it says."""
+"""Interim results of a network with a deadline: how often they are stored, their cost, and their content."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def events_of(plan: Plan, *, seconds_left: float | None, on: Callable[[Event, Co
 
 @pytest.fixture
 def at_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every epoch looks like the last chance."""
+    """Make every epoch look like the last one before the deadline."""
     monkeypatch.setattr(interim_module, "SLOWER", 1e9)
 
 
 @pytest.mark.usefixtures("at_every_epoch")
-def test_what_is_kept_is_what_the_saved_networks_predict_average_and_test_time_augmentation_included() -> None:
+def test_interim_results_equal_the_predictions_of_the_saved_networks() -> None:
     plan = plan_of({"cnn": {**CNN, "epochs": 5, "ema": 0.9, "tta": TTA}}, validation=ONE_FOLD)
     valid = plan.context.train.take(plan.context.folds[0].valid).x
 
@@ -59,7 +59,7 @@ def test_what_is_kept_is_what_the_saved_networks_predict_average_and_test_time_a
 
 
 @pytest.mark.usefixtures("at_every_epoch")
-def test_a_training_goes_on_as_if_nothing_had_been_kept() -> None:
+def test_interim_results_do_not_change_the_training() -> None:
     members = {"cnn": {**CNN, "epochs": 4, "ema": 0.9, "dropout": 0.4, "tta": TTA}}
     plan = plan_of(members, validation=ONE_FOLD)
 
@@ -85,7 +85,7 @@ def test_a_deadline_costs_no_further_pass() -> None:
     assert done.valid is newest.valid and done.files is newest.files
 
 
-def test_without_an_epoch_there_is_nothing_to_give() -> None:
+def test_there_is_no_interim_result_before_the_first_epoch() -> None:
     plan = plan_of({"cnn": {**CNN, "epochs": 5, "batch_size": 8}}, validation=ONE_FOLD)
 
     *_, last = events_of(plan, seconds_left=0.0)
@@ -172,7 +172,7 @@ def test_there_is_a_result_before_the_deadline_even_if_the_last_epochs_are_slowe
     assert training.now <= 300.0, "made in time"
 
 
-def test_what_ends_long_before_it_is_due_keeps_nothing_on_the_way() -> None:
+def test_a_fit_that_ends_long_before_the_deadline_stores_no_interim_result() -> None:
     kept = Simulated(lambda number: 1.0, 1e-4).run(due=3600.0, epochs=20)
 
     assert kept.newest is None and kept.spent == 0

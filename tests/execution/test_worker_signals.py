@@ -30,6 +30,6 @@ TERMINATED = (
         ("", None, "no reason was given"),
     ],
 )
-def test_the_cause_is_read_from_the_log_and_from_what_ray_says(said, log, cause):
+def test_the_cause_is_read_from_the_log_and_from_the_message_of_ray(said, log, cause):
     assert cause_of_death(said, log).startswith(cause)
     assert "Some common causes" not in cause_of_death(said, log)

@@ -39,7 +39,7 @@ def here(tmp_path: Path) -> Here:
     return Here(tmp_path)
 
 
-def test_an_ample_budget_changes_nothing_but_the_order(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_ample_budget_changes_only_the_order(tmp_path_factory: pytest.TempPathFactory) -> None:
     without, within = (Here(tmp_path_factory.mktemp(name)).run for name in ("without", "within"))
 
     plain, budgeted = without(QUICK), within(QUICK, "execution.budget=1h")
@@ -53,7 +53,7 @@ def test_an_ample_budget_changes_nothing_but_the_order(tmp_path_factory: pytest.
 
 
 @pytest.mark.system
-def test_what_a_short_budget_cut_off_goes_on_to_the_bits_of_the_undisturbed_job(
+def test_a_job_stopped_by_its_budget_resumes_to_the_bits_of_an_undisturbed_job(
     here: Here, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # given: about half of what the network's first fold takes
@@ -92,7 +92,7 @@ def test_what_a_short_budget_cut_off_goes_on_to_the_bits_of_the_undisturbed_job(
     assert [row["status"] for row in whole["members"]] == ["ok", "ok"]
 
 
-def test_a_task_that_overruns_is_given_up_and_the_others_are_the_ensemble(here: Here) -> None:
+def test_a_task_that_overruns_is_abandoned_and_the_others_form_the_ensemble(here: Here) -> None:
     members = {"late": {"kind": "odd", "seconds": 9, "price": 0.001}, "logistic": {"kind": "logistic"}}
     begun = time.monotonic()
 
@@ -107,16 +107,16 @@ def test_a_task_that_overruns_is_given_up_and_the_others_are_the_ensemble(here: 
     assert board["tasks"]["failed"] == 0
 
 
-def test_below_the_quorum_the_job_fails_and_says_what_it_would_take(here: Here) -> None:
+def test_a_job_that_misses_its_quorum_fails_and_says_how_much_time_it_requires(here: Here) -> None:
     members = {"slow": {"kind": "odd", "price": 300}, "slower": {"kind": "odd", "price": 900}}
 
     with pytest.raises(JobFailed) as failed:
         here.run({**SMALL, "members": members}, "execution.budget=60s")
 
     said = str(failed.value)
-    assert "no quorum: 0 of 2 members" in said
+    assert "no quorum: only 0 of 2 members" in said
     assert "member slow, copy 1, fold 1: out of time: it takes about 300.0 s" in said
-    assert "the budget of 60 s is too short: a fold of 1 of the 2 members would take about 5 min" in said
+    assert "the budget of 60 s is too short: the quorum (one fold of 1 of the 2 members) needs about 5 min" in said
 
 
 def _some_images() -> object:
@@ -125,7 +125,7 @@ def _some_images() -> object:
 
 
 def finished(plan: Plan, folds: dict[str, int]) -> JobProgress:
-    """Each member has its first so many folds; the others were left out."""
+    """Progress in which each member has finished its first `folds` folds, and the others were skipped."""
     work = JobProgress()
     for task in plan.tasks:
         if task.fold < folds[task.label]:
@@ -141,7 +141,7 @@ def plan() -> Plan:
     return plan_of("{a: svm, b: logistic, c: random_forest}", data=tiny_data(rows=40))
 
 
-def test_all_folds_count_as_long_as_time_left_none_out(plan: Plan) -> None:
+def test_all_folds_count_if_the_budget_skipped_none(plan: Plan) -> None:
     work = finished(plan, {"a": 2, "b": 2, "c": 2})
 
     assert turnout(plan, work, QuorumSpec()).folds.all()
@@ -166,7 +166,7 @@ def test_a_member_that_holds_the_others_below_enough_rows_is_left_out(
     there = turnout(plan, work, QuorumSpec())
     assert there.folds.tolist() == [True, True]
     part = budgeting.budget_part(Budget(60, time.monotonic()), plan, work, there, np.ones(3, dtype=bool))
-    assert part.not_counted == (UncountedMember(member="c", reason="which has 1 of 2 folds and lacks fold 2"),)
+    assert part.not_counted == (UncountedMember(member="c", reason="which has 1 of 2 folds (missing: fold 2)"),)
     assert turnout(plan, work, QuorumSpec(members=1.0)).folds.tolist() == [True, False], "the quorum stays"
 
 
@@ -187,7 +187,7 @@ def test_a_member_that_failed_counts_no_more_than_without_a_budget(plan: Plan) -
     assert work.status(plan, "b") == "out of time"
 
 
-def test_a_fold_that_got_less_than_half_as_far_as_another_is_left_out() -> None:
+def test_a_fold_trained_for_less_than_half_of_the_epochs_of_another_is_left_out() -> None:
     # given: epochs done of ten in each of two folds
     plan = plan_of("{n: {kind: net, arch: mlp, epochs: 10}}")
     first, second = plan.tasks
@@ -209,14 +209,14 @@ def test_a_fold_that_got_less_than_half_as_far_as_another_is_left_out() -> None:
     assert left(0, 0) == {0, 1}
 
 
-def test_the_jobs_own_number_of_folds_wins(plan: Plan) -> None:
+def test_the_number_of_folds_in_the_job_file_takes_precedence(plan: Plan) -> None:
     work = finished(plan, {"a": 2, "b": 1, "c": 1})
 
     there = turnout(plan, work, QuorumSpec(folds=1))
     assert there.folds.all() and there.members.all() and not there.short
 
 
-def test_where_time_left_no_quorum_those_that_are_there_count(plan: Plan) -> None:
+def test_if_the_budget_leaves_no_quorum_the_finished_members_count(plan: Plan) -> None:
     # given: one fold of one member; the others have not failed, they were late
     work = finished(plan, {"a": 1, "b": 0, "c": 0})
 
@@ -228,7 +228,7 @@ def test_where_time_left_no_quorum_those_that_are_there_count(plan: Plan) -> Non
     assert part.below_quorum == QuorumShortfall(members=1, needed=2)
 
 
-def test_a_quorum_that_failures_have_cost_is_not_given_up_for_want_of_time(plan: Plan) -> None:
+def test_a_quorum_missed_because_of_failures_is_not_waived_by_the_budget(plan: Plan) -> None:
     # given: two members have failed, so that no time would give a quorum of two; another fold of `a` is late
     work = finished(plan, {"a": 1, "b": 0, "c": 0})
     for label in ("b", "c"):
@@ -242,13 +242,15 @@ def test_a_quorum_that_failures_have_cost_is_not_given_up_for_want_of_time(plan:
     assert np.count_nonzero(there.members) < there.quorum
 
 
-def test_nothing_at_all_is_no_ensemble(plan: Plan) -> None:
+def test_without_any_finished_fit_there_is_no_ensemble(plan: Plan) -> None:
     there = turnout(plan, finished(plan, {"a": 0, "b": 0, "c": 0}), QuorumSpec())
 
     assert not there.short and not there.members.any()
 
 
-def test_time_is_kept_for_the_end_and_more_on_a_slow_start(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_is_reserved_for_the_final_steps_and_more_after_a_slow_start(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(budgeting, "combining_seconds", lambda **_: 2.0)
     spec = spec_of("data: digits\nmembers: {a: svm, b: logistic, c: random_forest}\nexecution: {executor: local}")
 
@@ -265,7 +267,7 @@ def test_time_is_kept_for_the_end_and_more_on_a_slow_start(plan: Plan, monkeypat
     assert kept(5, 60.0) == pytest.approx(3 + 1.25), "a quarter of a short budget"
 
 
-def test_the_end_leaves_out_what_there_is_no_time_for_and_says_so() -> None:
+def test_final_steps_without_enough_time_are_skipped_and_reported() -> None:
     free, tight = ClosingTime(None), ClosingTime(Budget(60.0, time.monotonic() - 50), slow=2.0, closing=4.0)
 
     assert free.has_time_for("report.html", 1e9) and free.left_out == []
@@ -274,7 +276,7 @@ def test_the_end_leaves_out_what_there_is_no_time_for_and_says_so() -> None:
     assert tight.left_out == ["report.html"]
 
 
-def test_pictures_are_drawn_as_long_as_there_is_time(tmp_path: Path) -> None:
+def test_pictures_are_drawn_while_there_is_time(tmp_path: Path) -> None:
     ending = ClosingTime(Budget(60.0, time.monotonic() - 50), closing=9.0)
 
     def drawn() -> Iterator[Path]:
@@ -288,7 +290,7 @@ def test_pictures_are_drawn_as_long_as_there_is_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def cut_after_its_first_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks keep a result at every epoch, and training is over as soon as one is there: nobody gets to its end."""
+    """Networks store a result at every epoch, and training stops as soon as one exists, so that no fit is completed."""
     over: list[bool] = []
     log = RunFolder.log
 
@@ -303,7 +305,7 @@ def cut_after_its_first_result(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cut_after_its_first_result")
-def test_a_network_that_is_given_up_counts_with_what_it_had_kept(here: Here) -> None:
+def test_an_abandoned_network_counts_with_its_last_interim_result(here: Here) -> None:
     # given: a network that would train for minutes, and a quorum that it cannot give
     augment = {"augment": {"crop": 1}, "tta": {"augment": {"crop": 1}, "passes": 2}}
     members = {"cnn": {**NET, **augment, "epochs": 5000, "batch_size": 4}, "never": {"kind": "odd", "price": 9e9}}
@@ -320,9 +322,9 @@ def test_a_network_that_is_given_up_counts_with_what_it_had_kept(here: Here) -> 
     (stopped,) = part["stopped_early"]
     assert 1 <= stopped["epochs_done"] < 20
     text = (here.newest_run() / "leaderboard.txt").read_text()
-    assert "below the quorum: 1 of 2 members were ready in time" in text
-    assert "combined on 1 of 2 folds, 200 of 400 rows" in text
-    assert f"no time for the test rows: cnn; `quorate evaluate DATA --run {board['run']}`" in text
+    assert "below the quorum: members ready in time: 1; required: 2" in text
+    assert "the combination was fitted on 1 of 2 folds, 200 of 400 rows" in text
+    assert f"no time to predict the test rows: cnn; run `quorate evaluate DATA --run {board['run']}`" in text
     assert json.loads((here.newest_run() / "leaderboard.json").read_text()) == board
 
     # and: the bundle's network says of the validation rows what the ensemble was made of
@@ -336,7 +338,7 @@ def test_a_network_that_is_given_up_counts_with_what_it_had_kept(here: Here) -> 
 
 
 @pytest.mark.usefixtures("cut_after_its_first_result")
-def test_what_was_given_up_goes_on_to_the_bits_of_the_undisturbed_job(
+def test_an_abandoned_fit_resumes_to_the_bits_of_an_undisturbed_job(
     here: Here, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = {**SMALL, "members": {"cnn": {**NET, "epochs": 12, "batch_size": 8}}}

@@ -31,7 +31,7 @@ from quorate.results.results import Results
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
 from quorate.store import open_store
-from quorate.store.collection import by_space, take_stock
+from quorate.store.collection import by_space, take_inventory
 
 MEMBERS: dict[str, dict[str, Any]] = {"logistic": {"kind": "logistic"}, "knn": {"kind": "knn", "copies": 2}}
 
@@ -43,7 +43,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[int]:
-    """How many rows any network was asked for, call by call."""
+    """The number of rows in each call of a network."""
     asked: list[int] = []
     compute = Extractor.__call__
 
@@ -68,7 +68,7 @@ def test_features_are_computed_once_for_all_members_copies_folds_and_later_jobs(
     assert "features 1-120 (train), timm/test_resnet in" in said
     assert asked == [], "the second job computes nothing"
     assert "fit tasks, 6 reused" in here.said and "features 1-120" not in here.said
-    spaces = by_space(take_stock(open_store(str(tmp_path / "store"))))
+    spaces = by_space(take_inventory(open_store(str(tmp_path / "store"))))
     assert spaces["features"].count == 2
     assert spaces["features"].size > (120 + 450) * 96 * 4
 
@@ -89,7 +89,7 @@ def test_the_bundle_gives_the_probabilities_that_the_job_had(weights, tmp_path, 
             if name in prediction.members:  # those with weight
                 np.testing.assert_allclose(prediction.members[name], proba, atol=1e-5)
     assert prediction.members and asked == [450], "both folds ask the network once"
-    stored = take_stock(open_store(str(tmp_path / "store"))).blobs.values()
+    stored = take_inventory(open_store(str(tmp_path / "store"))).blobs.values()
     large = [
         entry
         for entry in stored
@@ -98,9 +98,7 @@ def test_the_bundle_gives_the_probabilities_that_the_job_had(weights, tmp_path, 
     assert len(large) == 1, "the weights are kept once"
 
 
-def test_new_test_rows_are_predicted_with_features_of_their_own_and_the_training_rows_are_not_asked_again(
-    weights, tmp_path, asked
-):
+def test_features_of_new_test_rows_are_computed_without_recomputing_the_training_rows(weights, tmp_path, asked):
     here = Here(tmp_path)
     tree = job(weights, members={"logistic": {"kind": "logistic"}})
     here.run(tree | {"data": {"kind": "digits", "limit": 120, "test": None}})
@@ -150,7 +148,7 @@ def plan_of(weights: Path, tmp_path: Path) -> Plan:
 
 
 def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[Any]]:
-    """What the executor makes of all missing features, and its events."""
+    """The missing features that the executor computes, and its events."""
     extraction = find_features(plan, [Unit((task,)) for task in plan.tasks], results)
     with executor.open(plan.context, Policy()) as session:
         session.place(extraction.networks)
@@ -200,7 +198,7 @@ def test_damaged_features_are_computed_again(weights, tmp_path):
         np.testing.assert_array_equal(again.found[key], matrix)
 
 
-def test_members_whose_features_fail_are_named_and_the_others_go_on(weights, tmp_path, monkeypatch):
+def test_members_whose_features_fail_are_named_and_the_others_continue(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(Extractor, "__call__", lambda *_, **__: 1 / 0)
     here = Here(tmp_path)
     tree = job(weights, members={"logistic": {"kind": "logistic"}}, quorum={"members": 1})
@@ -223,12 +221,12 @@ def test_a_budget_that_is_too_short_for_the_features_says_so(weights, tmp_path):
     ends = list(extraction.without(units))
 
     assert {type(event) for event in ends} == {OutOfTime} and len(ends) == len(units)
-    assert ends[0].message.startswith("the features of timm/test_resnet, training rows 1 to 512 were not there in time")
+    assert ends[0].message.startswith("the features of timm/test_resnet, training rows 1 to 512 were not ready in time")
     assert extraction.split(units) == ([], [])
     assert not any(isinstance(event, Failed) for event in ends)
 
 
-def test_weights_that_the_hub_does_not_give_end_the_job_before_training(tmp_path, monkeypatch):
+def test_unavailable_hub_weights_end_the_job_before_training(tmp_path, monkeypatch):
     def unreachable(*_: Any, **__: Any) -> nn.Module:
         raise OSError("no route to host")
 

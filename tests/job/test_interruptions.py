@@ -1,4 +1,4 @@
-"""What is killed or interrupted goes on, and ends with the bits of the undisturbed run."""
+"""Killed or interrupted jobs resume and end with the bits of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOW_CNN["execution"] = {"executor": "local", "checkpoint_seconds": 0.2}
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The out-of-fold hash of the job that nobody disturbs."""
+    """The out-of-fold hash of an undisturbed run of the job."""
     sha: str = Here(tmp_path_factory.mktemp("undisturbed")).run(SLOW_CNN)["oof_sha256"]
     return sha
 
@@ -53,7 +53,7 @@ def wait_for_epochs(here: Here, process: subprocess.Popen[str], count: int = 8) 
         pytest.param("local", signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
-def test_an_interrupted_command_ends_in_time_and_goes_on(
+def test_an_interrupted_command_ends_in_time_and_resumes(
     here: Here, undisturbed: str, executor: str, number: signal.Signals
 ) -> None:
     process = here.start("train", "job.yaml", "--executor", executor, "--store", "store")
@@ -75,9 +75,7 @@ def test_an_interrupted_command_ends_in_time_and_goes_on(
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-def test_a_killed_driver_leaves_work_that_its_second_start_goes_on_with(
-    here: Here, undisturbed: str, executor: str
-) -> None:
+def test_a_second_start_resumes_the_work_of_a_killed_driver(here: Here, undisturbed: str, executor: str) -> None:
     process = here.start("train", "job.yaml", "--executor", executor, "--store", "store")
     wait_for_epochs(here, process, count=20)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -111,7 +109,7 @@ def test_a_worker_killed_in_mid_epoch_changes_nothing(here: Here, undisturbed: s
 
 @pytest.mark.chaos
 @pytest.mark.slow
-def test_a_job_on_two_nodes_outlives_one_of_them(here: Here, undisturbed: str, tmp_path: Path) -> None:
+def test_a_job_on_two_nodes_survives_the_loss_of_one(here: Here, undisturbed: str, tmp_path: Path) -> None:
     """Two raylets that share nothing but Ray; the process tree of one is killed in mid-epoch."""
     script = tmp_path / "cluster.py"
     script.write_text(

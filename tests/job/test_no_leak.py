@@ -17,7 +17,7 @@ ROWS, CLASSES = 600, 4
 
 
 @pytest.mark.parametrize("combiner", ["calibrated_greedy", "weighted", "mean", "stacking"])
-def test_on_labels_that_mean_nothing_members_and_ensemble_know_nothing(combiner: str) -> None:
+def test_with_random_labels_members_and_ensemble_are_at_chance_level(combiner: str) -> None:
     X = load_digits().data[:ROWS]
     y = np.random.default_rng(0).integers(0, CLASSES, ROWS)
 
@@ -30,7 +30,7 @@ def test_on_labels_that_mean_nothing_members_and_ensemble_know_nothing(combiner:
     assert board.loc["ensemble", "oof_nll"] > np.log(CLASSES) - 0.005
 
 
-def test_a_member_that_knows_its_training_rows_weighs_no_more_for_it() -> None:
+def test_a_member_that_memorizes_its_training_rows_gets_no_extra_weight() -> None:
     X, y = load_digits(return_X_y=True)
     X, y = X[:ROWS], np.where(np.random.default_rng(0).random(ROWS) < 0.3, (y[:ROWS] + 1) % 10, y[:ROWS])
 

@@ -1,4 +1,4 @@
-"""What a bundle predicts with: fold models, the best of them, or models of all rows."""
+"""The models in a bundle: fold models, the best of them, or refits on all rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refit(here: Here) -> tuple[Path, dict[str, Any]]:
     return here.newest_run(), board
 
 
-def test_every_member_that_weighs_something_is_trained_on_all_rows(refit: tuple[Path, dict[str, Any]]) -> None:
+def test_every_member_with_weight_is_trained_on_all_rows(refit: tuple[Path, dict[str, Any]]) -> None:
     folder, board = refit
     manifest = verified_manifest(folder / "bundle")
 
@@ -67,7 +67,9 @@ def test_every_member_that_weighs_something_is_trained_on_all_rows(refit: tuple[
     assert "stopped early" not in board["ensemble"]["production"]
 
 
-def test_its_out_of_fold_figures_are_those_of_the_folds(refit: tuple[Path, dict[str, Any]], here: Here) -> None:
+def test_the_out_of_fold_metrics_of_a_refit_are_those_of_the_folds(
+    refit: tuple[Path, dict[str, Any]], here: Here
+) -> None:
     _, board = refit
 
     plain = here.run(JOB)
@@ -98,7 +100,7 @@ def test_networks_whose_epochs_cannot_be_those_of_the_folds_are_named(here: Here
 
     board = here.run({**JOB, "members": {"cnn": varied}, "production": {"refit": True}})
 
-    assert "; cnn.1, cnn.2 stopped early by rows that they learned from" in board["ensemble"]["production"]
+    assert "; early stopping of cnn.1, cnn.2 used rows of their own training set" in board["ensemble"]["production"]
 
 
 def test_a_second_start_trains_nothing(refit: tuple[Path, dict[str, Any]], here: Here) -> None:
@@ -130,7 +132,7 @@ def test_the_best_folds_are_those_of_the_least_validation_loss(here: Here) -> No
     assert kept == sorted(np.argsort(losses)[:2].tolist())
 
 
-def test_the_best_epoch_is_by_the_metric_that_was_watched() -> None:
+def test_the_best_epoch_is_chosen_by_the_metric_of_early_stopping() -> None:
     history = [{"pretrain_loss": 1.0}, *({"valid_loss": 1.0, "valid_accuracy": a} for a in (0.2, 0.6, 0.4))]
 
     assert _best_epoch(history, "accuracy") == 2
@@ -140,7 +142,7 @@ def test_the_best_epoch_is_by_the_metric_that_was_watched() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"production": {"folds": "best 4"}}, "the best 4 are asked for, but there are 3 folds"),
+        ({"production": {"folds": "best 4"}}, "the best 4 fold models are requested, but there are only 3 folds"),
         ({"production": {"folds": "best"}}, "production.folds"),
         ({"production": {"folds": "best 2", "refit": True}}, "refit replaces the fold models"),
         (
@@ -149,6 +151,6 @@ def test_the_best_epoch_is_by_the_metric_that_was_watched() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused(changes: dict[str, Any], words: str, here: Here) -> None:
+def test_impossible_production_settings_are_refused(changes: dict[str, Any], words: str, here: Here) -> None:
     with pytest.raises(SpecError, match=words):
         here.run({**JOB, **changes})

@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Here:
     return here
 
 
-def test_the_leaderboard_has_the_names_that_scripts_build_on(finished: Here) -> None:
+def test_the_leaderboard_has_its_documented_keys(finished: Here) -> None:
     board = finished.board()
 
     assert {"job", "run", "seconds", "tasks", "ensemble", "members"} <= set(board)
@@ -43,7 +43,7 @@ def test_the_leaderboard_has_the_names_that_scripts_build_on(finished: Here) -> 
     assert sum(row["weight"] for row in board["members"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_its_figures_are_those_of_scikit_learn_on_the_kept_predictions(finished: Here) -> None:
+def test_the_metrics_are_those_of_scikit_learn_on_the_saved_predictions(finished: Here) -> None:
     board, arrays = finished.board(), np.load(finished.newest_run() / "oof.npz")
 
     for row, proba in zip(board["members"], arrays["proba"], strict=True):
@@ -63,7 +63,7 @@ def test_the_ensemble_is_never_worse_than_its_best_member(finished: Here) -> Non
     assert board["ensemble"]["oof"]["nll"] <= min(row["oof"]["nll"] for row in board["members"])
 
 
-def test_the_bundle_predicts_what_the_job_saw_on_the_test_rows(finished: Here) -> None:
+def test_the_bundle_reproduces_the_test_predictions_of_the_job(finished: Here) -> None:
     run = finished.newest_run()
     digits = DATASETS.get("digits")
     test = digits.open(digits.Params()).test
@@ -123,7 +123,7 @@ def _timeless(rows: list[dict], like: list[dict]) -> list[dict]:
     return [{**row, **{key: other[key] for key in times}} for row, other in zip(rows, like, strict=True)]
 
 
-def test_damaged_work_is_set_aside_and_trained_again(here: Here) -> None:
+def test_damaged_results_are_set_aside_and_trained_again(here: Here) -> None:
     job = {**SMALL, "members": {"logistic": {"kind": "logistic"}}}
     before = here.run(job)
     blobs = (here.folder / "store" / "blobs").rglob("*/*")
@@ -153,11 +153,11 @@ def test_local_and_ray_give_the_same_out_of_fold_hash(finished: Here, tmp_path: 
 
 
 def test_a_quorum_of_more_members_than_there_are_is_refused(here: Here) -> None:
-    with pytest.raises(SpecError, match=r"quorum.members: 5 members are needed, and the job has 4"):
+    with pytest.raises(SpecError, match=r"quorum.members: 5 members are required, but the job has 4"):
         here.run({**SMALL, "quorum": {"members": 5}})
 
 
-def test_a_failed_member_is_named_and_the_others_are_the_ensemble(here: Here) -> None:
+def test_a_failed_member_is_named_and_the_others_form_the_ensemble(here: Here) -> None:
     members = {
         "bad": {"kind": "odd", "what": "raise"},
         "hot": {"kind": "odd", "what": "diverge"},
@@ -190,13 +190,13 @@ def test_below_its_quorum_a_job_fails_and_says_what_is_missing(here: Here) -> No
     with pytest.raises(JobFailed) as failure:
         here.run({**SMALL, "members": members})
 
-    assert "1 of 3 members cover enough folds and 2 are needed; missing: bad, hot" in str(failure.value)
+    assert "only 1 of 3 members have enough folds, but 2 are required; missing: bad, hot" in str(failure.value)
     assert "member hot, copy 1, fold 1: diverged" in str(failure.value)
     again = here.run({**SMALL, "members": members, "quorum": {"members": 1}})
     assert again["tasks"]["reused"] == 2
 
 
-def test_a_real_network_that_diverges_is_out_and_named(here: Here) -> None:
+def test_a_diverged_network_is_left_out_and_named(here: Here) -> None:
     job = {
         **SMALL,
         "members": {
@@ -228,7 +228,7 @@ def test_more_folds_than_rows_of_the_rarest_class_point_at_the_line(here: Here) 
 
 
 def test_a_member_that_no_machine_can_hold_is_refused_before_training(here: Here) -> None:
-    with pytest.raises(SpecError, match=r"members\.svm.*asks for 4096 cpus"):
+    with pytest.raises(SpecError, match=r"members\.svm.*requires 4096 cpus"):
         here.run({**SMALL, "members": {"svm": {"kind": "svm", "cpus": 4096}}})
 
     assert not (here.folder / "runs").exists()

@@ -1,4 +1,4 @@
-"""One run that gives several members: kept, found again, failed and bundled as members of their own."""
+"""Views of one fit are stored, reused, reported as failed and bundled like other members."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
     return here
 
 
-def test_the_leaderboard_has_a_row_for_each_and_the_run_s_time_once(here: Here) -> None:
+def test_the_leaderboard_has_a_row_for_each_view_and_counts_the_time_of_the_run_once(here: Here) -> None:
     rows = {row["name"]: row for row in here.board()["members"]}
 
     assert list(rows) == ["cnn", "cnn.ema", "cnn.cycle1", "cnn.cycle2", "logistic"]
@@ -36,7 +36,7 @@ def test_the_leaderboard_has_a_row_for_each_and_the_run_s_time_once(here: Here) 
     assert rows["cnn"]["fit_seconds"] > 0 == rows["cnn.ema"]["fit_seconds"]
 
 
-def test_the_bundle_predicts_with_all_of_them(here: Here) -> None:
+def test_the_bundle_predicts_with_all_views(here: Here) -> None:
     bundle = Bundle.load(here.newest_run() / "bundle")
     digits = DATASETS.get("digits")
     data = digits.open(digits.Params()).train
@@ -47,7 +47,7 @@ def test_the_bundle_predicts_with_all_of_them(here: Here) -> None:
     np.testing.assert_allclose(answer.proba.sum(1), 1, atol=1e-6)
 
 
-def test_all_of_them_are_reused_and_a_lost_one_is_made_again_by_its_run(here: Here) -> None:
+def test_all_views_are_reused_and_a_lost_one_is_made_again_by_its_run(here: Here) -> None:
     first = here.board()
     again = here.run(SEVERAL)
     assert (again["tasks"]["trained"], again["tasks"]["reused"]) == (0, 10)
@@ -60,7 +60,7 @@ def test_all_of_them_are_reused_and_a_lost_one_is_made_again_by_its_run(here: He
     assert mended["oof_sha256"] == again["oof_sha256"] == first["oof_sha256"]
 
 
-def test_where_the_run_fails_none_of_them_is_there(tmp_path: Path) -> None:
+def test_if_the_run_fails_none_of_its_views_exists(tmp_path: Path) -> None:
     here = Here(tmp_path)
     members = {**SEVERAL["members"], "cnn": {**SEVERAL["members"]["cnn"], "l1": 1e38, "snapshots": 1}}  # type: ignore[index]
 

@@ -115,7 +115,7 @@ def sure(proba: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(floored / floored.sum(axis=1, keepdims=True))
 
 
-def test_worth_is_what_the_ensemble_loses_without_the_member(here: Here, written: Written) -> None:
+def test_the_worth_of_a_member_is_the_loss_of_the_ensemble_without_it(here: Here, written: Written) -> None:
     job = load_job(here.job_file)
     context = open_data(job)
     run = read_run(RunFolder(here.newest_run()), RunInputs.of(job.spec, context.train, context.test))
@@ -128,7 +128,7 @@ def test_worth_is_what_the_ensemble_loses_without_the_member(here: Here, written
         assert found["worth_nll_error"] == pytest.approx(change.nll_error, abs=1e-5)
 
 
-def test_the_ensemble_stands_among_its_members(here: Here, written: Written) -> None:
+def test_the_run_of_the_ensemble_is_next_to_those_of_its_members(here: Here, written: Written) -> None:
     board, found = here.board(), written.metrics["ensemble"]
     weighted = [row["name"] for row in board["members"] if row["weight"]]
 
@@ -141,7 +141,7 @@ def test_the_ensemble_stands_among_its_members(here: Here, written: Written) -> 
         assert found[cost] == pytest.approx(sum(written.metrics[f"job/{name}"][cost] for name in weighted), abs=1e-3)
 
 
-def test_a_member_lasts_from_its_first_fold_to_its_last(written: Written) -> None:
+def test_the_run_of_a_member_lasts_from_its_first_fold_to_its_last(written: Written) -> None:
     for name in MEMBERS:
         folds = [uid for uid, run in written.runs.items() if run["parent"] == f"job/{name}"]
         assert written.runs[f"job/{name}"]["start_ms"] == min(written.runs[uid]["start_ms"] for uid in folds)
@@ -159,7 +159,9 @@ def test_members_and_ensemble_name_their_data(written: Written) -> None:
     assert written.data["ensemble", "testing"]["digest"] != written.data["ensemble", "training"]["digest"]
 
 
-def test_host_and_process_of_a_worker_are_apart_and_pictures_are_with_all_copies(here: Here, written: Written) -> None:
+def test_host_and_process_of_a_worker_are_separate_tags_and_all_copies_have_the_pictures(
+    here: Here, written: Written
+) -> None:
     tags = written.tags["job/svm/0"]
 
     assert tags["quorate.host"] and ":" not in tags["quorate.host"]
@@ -171,7 +173,7 @@ def test_host_and_process_of_a_worker_are_apart_and_pictures_are_with_all_copies
     assert recorded["cnn"].restored and not recorded["svm"].restored
 
 
-def test_folds_have_the_whole_recipe_and_members_what_can_be_compared(written: Written) -> None:
+def test_runs_of_folds_have_all_parameters_and_runs_of_members_the_comparable_ones(written: Written) -> None:
     assert set(written.runs["job/svm"]["params"]) == {"kind"}
     assert written.runs["job/svm/0"]["params"]["C"] == "10.0"
     assert set(written.runs["job/cnn.1"]["params"]) == {"kind", "arch", "epochs", "lr"}

@@ -1,4 +1,4 @@
-"""What is kept of the events that an executor gives, where an attempt's memory was overwritten."""
+"""Which events of an executor are stored if an attempt's memory was overwritten."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def result(plan: Plan, task: FitTask, *losses: float, complete: bool) -> Fitted:
 
 
 def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
-    """What `train` keeps of these events."""
+    """The progress after `train` has handled these events."""
     job = spec.validate(jobfile.parse(JOB, name="job.yaml"), base=folder)
     run, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
     work, results = JobProgress(), Results(open_store(str(folder / "store")))
@@ -99,7 +99,7 @@ def plan() -> Plan:
     return plan_of(MEMBERS, test=tiny_data(rows=9, seed=1))
 
 
-def test_test_predictions_of_a_refused_model_are_left_out(plan: Plan, tmp_path: Path) -> None:
+def test_test_predictions_of_a_rejected_model_are_left_out(plan: Plan, tmp_path: Path) -> None:
     # given: the second attempt's losses are others, and its worker has gone on to the test rows
     first, second = plan.tasks
     assert plan.context.test is not None
@@ -120,10 +120,12 @@ def test_test_predictions_of_a_refused_model_are_left_out(plan: Plan, tmp_path: 
 
     assert set(work.fits) == set(work.tests) == {second.key}
     assert work.failures[first.key].status == "diverged"
-    assert "two attempts do not agree: in epoch 1, train_loss 0.5 in one and 50" in work.failures[first.key].message
+    assert (
+        "two attempts at this task differ: in epoch 1, train_loss 0.5 in one and 50" in work.failures[first.key].message
+    )
 
 
-def test_an_interim_result_that_does_not_agree_with_an_earlier_attempt_is_not_kept(plan: Plan, tmp_path: Path) -> None:
+def test_an_interim_result_that_disagrees_with_an_earlier_attempt_is_rejected(plan: Plan, tmp_path: Path) -> None:
     # given: both networks run out of time in a second attempt, and have interim results
     first, second = plan.tasks
     events: list[Event] = []

@@ -1,4 +1,5 @@
-"""Jobs with a class that some fold cannot learn: its rows are named and decide nothing, from the plan to the report."""
+"""Jobs with a class that some fold cannot learn: its rows are reported and do not count, from the plan to the
+report."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from tests.jobs import Here
 
 from quorate.compress.distillation import DistillationSettings, distill, student_job
-from quorate.compress.pruning import prune, receipt
+from quorate.compress.pruning import prune, pruning_path
 from quorate.diagnostics.evidence import gather_evidence
 from quorate.ensemble.paired import read_groups, standard_error
 from quorate.job.bundle_files import losses_file
@@ -73,7 +74,7 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_rows_that_no_model_could_get_right_are_named_and_decide_nothing(here: Here) -> None:
+def test_unlearnable_rows_are_reported_and_do_not_count(here: Here) -> None:
     board, run = here.board(), RunFolder(here.newest_run())
     saved = run.arrays("oof.npz")
 
@@ -82,8 +83,8 @@ def test_rows_that_no_model_could_get_right_are_named_and_decide_nothing(here: H
     np.testing.assert_array_equal(counting, visits()["label"] != "rare")
     assert (out["class"], out["rows"], len(out["folds"])) == ("rare", 25, 1)
     said = (
-        f"class rare has rows in only one group, and the models of fold {out['folds'][0]} do not train on it; "
-        "25 rows do not count in selection and scores"
+        f"class rare has rows in only one group, which the models of fold {out['folds'][0]} do not train on; "
+        "25 rows do not count in the selection and the scores"
     )
     assert out["note"] == said and said in here.said
     assert said in " ".join(as_text(run.board()).split())
@@ -115,11 +116,11 @@ def test_diagnosis_pruning_and_distilling_leave_the_same_rows_out(here: Here, tm
         DistillationSettings(),
         tmp_path / "s",
     )
-    assert distilled["teaching"]["rows_with_teacher"] <= 125
+    assert distilled["training"]["rows_with_teacher"] <= 125
     assert "rare" not in set(visits()["label"].iloc[np.flatnonzero(np.isfinite(losses_of(tmp_path / "s")))])
     strict((tmp_path / "s" / "distillation.json").read_text(encoding="utf-8"))
     if sum(bool(row["weight"]) for row in board["members"]) > 1:
-        asked = receipt(run)
+        asked = pruning_path(run)
         assert asked.rows == 125
         assert prune(run, asked, asked.steps[-1], tmp_path / "p")["metrics"]["oof"]["nll"] < 2
 
@@ -150,7 +151,7 @@ def test_the_standard_error_of_the_gain_and_the_bundle_know_the_patients(here: H
     ],
     ids=["a class that appears late", "repeats"],
 )
-def test_other_ways_to_a_class_that_a_fold_cannot_know(data, validation, words, tmp_path: Path) -> None:
+def test_other_causes_of_unlearnable_rows_are_handled(data, validation, words, tmp_path: Path) -> None:
     frame = visits()
     if "time" in data:  # the last third of the days has the class, some fold is the first to see it
         frame["label"] = np.where((frame["label"] == "rare") & (frame["day"] < 100), "a", frame["label"])
@@ -177,12 +178,14 @@ def test_a_class_of_one_row_in_one_group_is_left_out_too(tmp_path: Path) -> None
     assert "1 row does not count" in board["unlearnable"][0]["note"]
 
 
-def test_folds_of_which_hardly_a_row_counts_are_refused_before_training(tmp_path: Path) -> None:
+def test_folds_with_hardly_any_learnable_rows_are_refused_before_training(tmp_path: Path) -> None:
     # given: the one held-out fold is of the patient whose class nobody else has
     frame = visits()
     frame["day"] = np.where(frame["label"] == "rare", 1, 0)
     wanted = job(tmp_path, frame, validation={"scheme": "holdout", "fraction": 0.1})
     wanted["data"] |= {"groups": None, "time": "day", "columns": {"patient": "ignore"}}
 
-    with pytest.raises(SpecError, match=r"0 of the 25 validated rows count.*class rare has no training rows in fold 1"):
+    with pytest.raises(
+        SpecError, match=r"0 of the 25 validation rows count.*class rare has no training rows in fold 1"
+    ):
         Here(tmp_path).run(wanted)

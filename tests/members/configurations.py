@@ -45,7 +45,7 @@ IMAGES_ONLY = {"cnn", "resnet", "timm resnet", "timm transformer", "torchvision"
 """Configurations that take no tables."""
 
 WITHOUT_CHANCE = {"svm", "svm with a temperature", "logistic", "neighbours", "naive bayes"}
-"""Configurations that give the same whatever the seed."""
+"""Configurations whose results do not depend on the seed."""
 
 
 def is_installed(name: str) -> bool:

@@ -13,7 +13,7 @@ from quorate.training.state import pack_state, unpack_state
 
 @dataclass
 class PlainRun:
-    """Records every report, and answers the report of a given number (from 1) as it is told to."""
+    """Records every report, and returns the given signals for the reports with the given numbers, counted from 1."""
 
     seed: int = 1
     numerics: Numerics = field(default_factory=lambda: Numerics(batch_size=32))
@@ -38,6 +38,6 @@ class PlainRun:
         return path
 
     def resumed(self, number: int) -> PlainRun:
-        """A new run that goes on from the state of report `number`."""
+        """A new run that resumes from the state of report `number`."""
         restored = unpack_state(self.kept[number])
         return PlainRun(self.seed, self.numerics, restored=restored, unlabelled=self.unlabelled)

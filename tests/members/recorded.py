@@ -1,4 +1,4 @@
-"""What the kinds of member gave when their `version` was last raised.
+"""Results of the kinds of member, recorded when their `version` was last increased.
 
 `python -m tests.members.recorded` writes it anew: after raising the `version` of the kind that changed.
 """
@@ -17,7 +17,7 @@ from quorate.registry import MEMBERS
 
 RECORD = Path(__file__).with_suffix(".json")
 EPOCHS = 2
-"""Of a network: in more, what CPU types differ by in their last bits grows until it is seen."""
+"""Number of epochs of a network. With more epochs, the rounding differences between CPU types would become visible."""
 
 
 def now() -> dict[str, dict[str, Any]]:

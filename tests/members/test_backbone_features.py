@@ -76,7 +76,7 @@ def test_vectors_are_the_pooled_features_of_timm_on_resized_standardized_images(
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_images_of_any_number_of_channels_are_taken(backbone, channels):
+def test_images_with_any_number_of_channels_are_accepted(backbone, channels):
     images = tiny_data(rows=5, shape=(16, 16, channels)).x
 
     found = extractor_of(backbone, images.shape)(images)
@@ -147,7 +147,7 @@ def test_other_ways_to_standardize_apply_to_the_vectors_and_are_saved(scheme, ba
     np.testing.assert_allclose(matrix, vectors, rtol=1e-3, atol=1e-3)
 
 
-def test_rows_that_know_their_features_are_not_asked_again(backbone, monkeypatch):
+def test_features_stored_with_the_rows_are_not_computed_again(backbone, monkeypatch):
     # given: vectors that no network would give, beside the images
     extract = extractor_of(backbone, COLOUR.x.shape)
     matrix = np.random.default_rng(0).normal(size=(48, 96)).astype(np.float32)
@@ -183,19 +183,31 @@ def test_members_and_folds_that_predict_the_same_rows_compute_their_vectors_once
 
 
 REFUSED: dict[str, tuple[str, Any, str]] = {
-    "a table": ("{kind: svm, features: FEATURES}", tiny_table(), "features is for images, and these are tables of 5"),
-    "sample": ("{kind: svm, standardize: sample, features: FEATURES}", COLOUR, "standardize: sample is not for tables"),
-    "zca": ("{kind: svm, standardize: zca, features: FEATURES}", COLOUR, "standardize: zca is not for tables of 96"),
+    "a table": (
+        "{kind: svm, features: FEATURES}",
+        tiny_table(),
+        "features works only with images, but the data are tables of 5",
+    ),
+    "sample": (
+        "{kind: svm, standardize: sample, features: FEATURES}",
+        COLOUR,
+        "standardize: sample does not apply to tables",
+    ),
+    "zca": (
+        "{kind: svm, standardize: zca, features: FEATURES}",
+        COLOUR,
+        "standardize: zca does not apply to tables of 96",
+    ),
     "small": (
         "{kind: svm, features: {arch: timm/vgg11, size: 16}}",
         COLOUR,
-        r"timm/vgg11 does not take images of 16x16 \(.*\); it takes 32x32, so write size: 32",
+        r"timm/vgg11 does not take images of 16x16 \(.*\); it takes 32x32, so set size: 32",
     ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_give_features_is_refused_by_the_plan(case, weights):
+def test_the_plan_refuses_networks_that_cannot_provide_features(case, weights):
     member, data, words = REFUSED[case]
     features = f"{{arch: {ARCH}, weights: {weights}, size: 32}}"
 
@@ -234,7 +246,7 @@ def test_the_weights_and_the_size_are_part_of_the_identity_and_the_path_is_not(w
     assert len({first[0], weighs[0], larger[0]}) == len({first[1], weighs[1], larger[1]}) == 3
 
 
-def test_a_plan_asks_each_backbone_once_whatever_the_members_and_folds(weights):
+def test_a_plan_identifies_each_backbone_once_whatever_the_members_and_folds(weights):
     features = f"{{arch: {ARCH}, weights: {weights}, size: 32}}"
     large = tiny_data(rows=1200, shape=(8, 8, 1))
 

@@ -1,4 +1,4 @@
-"""Boosted trees agree with their packages, stop by rows of their own, and say when a package is missing."""
+"""Boosted trees agree with their packages, stop on held-out rows, and report a missing package."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_catboost_is_that_of_its_package():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_boosting_ends_when_the_rows_held_out_get_no_better(name):
+def test_boosting_stops_when_the_held_out_loss_does_not_improve(name):
     patient, all_rounds = (
         trained({**CONFIGURATIONS[name], "iterations": 150, "learning_rate": 0.3, "patience": patience}, DATA, NEW)
         for patience in (5, None)
@@ -97,7 +97,7 @@ def test_boosting_ends_when_the_rows_held_out_get_no_better(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_held_out_is_a_part_of_the_training_rows(name):
-    """Other values in the rows held out may change where boosting ends, and not what a tree is made of."""
+    """Other values in the held-out rows may change when boosting stops, but not the trees."""
 
     def changed(rows: np.ndarray) -> Dataset:
         frame = DATA.x.frame.copy()
@@ -139,13 +139,13 @@ def test_images_are_learned_without_categories(name):
 
 
 @pytest.mark.parametrize("kind", ["lightgbm", "xgboost", "catboost"])
-def test_a_kind_whose_package_is_missing_says_what_to_install(kind, monkeypatch):
+def test_the_error_for_a_missing_package_says_what_to_install(kind, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == kind else found(name, *rest))
 
     with pytest.raises(SpecError) as error:
         plan_of(f"{{m: {{kind: {kind}}}}}")
 
-    assert f"kind: {kind} needs the package {kind} of the extra boosting: " in str(error.value)
+    assert f"kind: {kind} requires the package {kind}, which the extra boosting installs: " in str(error.value)
     assert "pip install" in str(error.value)
     assert f"{kind}<" in str(error.value), "the requirement with its bounds, as the package's metadata have it"

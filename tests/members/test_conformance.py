@@ -1,4 +1,4 @@
-"""What every member keeps, whatever its kind and whatever the rows are."""
+"""Properties of every kind of member, for all kinds of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quorate.members.base import HEADER, Member, load_member
 from quorate.registry import MEMBERS
 
 Rows = tuple[Dataset, Dataset]
-"""To learn from, and to validate on."""
+"""Training rows and validation rows."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def tables() -> Rows:
 
 
 SLOW = {"torchvision", "timm transformer"}
-"""What takes seconds to train; another network stands for its kind."""
+"""Configurations that take seconds to train; another network represents their kind."""
 
 
 def marks_of(case):
@@ -102,7 +102,7 @@ def test_probabilities_are_float32_of_every_class_and_sum_to_one(member, rows):
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
 
 
-def test_it_learns(member, rows):
+def test_every_kind_learns(member, rows):
     train, _ = rows
 
     proba = member.predict_proba(train.x)
@@ -128,7 +128,7 @@ def test_a_loaded_member_predicts_the_same_bits(member, rows, tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(rows[1].x), member.predict_proba(rows[1].x))
 
 
-def test_nothing_that_is_saved_executes_on_load(member, name, tmp_path):
+def test_loading_a_saved_member_executes_no_saved_code(member, name, tmp_path):
     member.save(tmp_path)
 
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".skops", ".safetensors", ".txt"}
@@ -146,7 +146,7 @@ def test_a_member_that_is_saved_twice_has_the_same_weights(member, rows, tmp_pat
     )
 
 
-def test_the_same_seed_gives_the_same_bits_whatever_the_validation_rows_and_another_one_others(member, name, rows):
+def test_results_depend_on_the_seed_and_not_on_the_validation_rows(member, name, rows):
     train, valid = rows
     few = valid.take(np.arange(0, 50, 3))
 
@@ -171,7 +171,7 @@ def test_two_classes_are_learned(name, data, tmp_path):
     np.testing.assert_array_equal(load_member(tmp_path).predict_proba(data.x), proba)
 
 
-def test_a_class_that_the_fold_misses_keeps_its_column(name, rows, tmp_path):
+def test_a_class_that_is_missing_from_the_fold_keeps_its_column(name, rows, tmp_path):
     # given: training rows without the class 1
     train, valid = rows[0].take(np.flatnonzero(rows[0].y != 1)), rows[1]
 

@@ -8,7 +8,7 @@ import pytest
 from quorate.members.held_out import hold_out
 
 
-def test_each_class_gives_its_part():
+def test_each_class_is_held_out_in_proportion():
     y = np.repeat([0, 1, 2], [600, 300, 100])
 
     kept, held = hold_out(y, fraction=0.1, seed=0)
@@ -27,7 +27,7 @@ def test_every_class_keeps_a_row_to_learn_from():
         assert len(held) == 2, "half of what is not needed"
 
 
-def test_few_rows_may_hold_out_none():
+def test_with_few_rows_none_may_be_held_out():
     kept, held = hold_out(np.array([0, 1, 1]), fraction=0.1, seed=0)
 
     assert (kept.tolist(), held.tolist()) == ([0, 1, 2], [])

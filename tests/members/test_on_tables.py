@@ -1,4 +1,4 @@
-"""Members on typed columns: they learn, keep their bits, and what cannot take tables says so."""
+"""Members on typed columns learn and reproduce their bits; kinds without support for tables are refused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def degenerate(*, rows: int, seed: int = 0, alive: bool = False) -> Dataset:
     return Dataset(Table.of(frame, signature), y, ("a", "b", "c"))
 
 
-def test_gradient_boosting_trains_where_the_rows_held_out_have_the_only_values_of_a_column():
+def test_gradient_boosting_trains_if_only_held_out_rows_have_values_in_a_column():
     y = np.arange(60) % 2
     x = np.random.default_rng(0).normal(size=60) + 3 * y
     signature = TableSignature((Column("x", "numeric"), Column("rare", "numeric")))
@@ -104,7 +104,7 @@ def test_gradient_boosting_trains_where_the_rows_held_out_have_the_only_values_o
 
 @pytest.mark.parametrize("name", configurations(images_only=False))
 @pytest.mark.parametrize(("shift", "scale"), [(1.7e9, 1.0), (0.0, 1e-9), (-1e15, 1e3)])
-def test_every_kind_learns_from_a_column_whatever_its_place_and_scale(name, shift, scale):
+def test_every_kind_learns_from_a_column_whatever_its_offset_and_scale(name, shift, scale):
     # given: scikit-learn's HistGradientBoosting on the same columns in float64 is right for more than .95 of the rows
     train, valid = moved(rows=150, shift=shift, scale=scale), moved(rows=100, shift=shift, scale=scale, seed=1)
     reference = HistGradientBoostingClassifier(min_samples_leaf=5).fit(train.x.frame.to_numpy(), train.y)
@@ -116,7 +116,7 @@ def test_every_kind_learns_from_a_column_whatever_its_place_and_scale(name, shif
 
 
 def moved(*, rows: int, shift: float, scale: float, seed: int = 0) -> Dataset:
-    """`t` in shift + scale * (0, 60) tells which of two classes by its half."""
+    """Rows of two classes: `t`, from shift to shift + 60 scale, determines the class by its half."""
     random = np.random.default_rng(seed)
     t = random.integers(0, 60, rows)
     frame = pd.DataFrame({"noise": random.normal(size=rows), "t": shift + scale * t})
@@ -127,15 +127,19 @@ def moved(*, rows: int, shift: float, scale: float, seed: int = 0) -> Dataset:
 @pytest.mark.parametrize(
     ("member", "data", "words"),
     [
-        ("{kind: net, arch: small_cnn}", TRAIN, "does not take tables of 5 columns .* choose mlp"),
-        ("{kind: net, arch: mlp, size: 32}", TRAIN, "size is for images"),
-        ("{kind: net, arch: mlp, standardize: sample}", TRAIN, "standardize: sample is not for tables"),
-        ("{kind: svm, standardize: sample}", TRAIN, "standardize: sample is not for tables"),
-        ("{kind: svm, standardize: quantile}", tiny_data(), "standardize: quantile is not for images of 8x8x1"),
-        ("{kind: net, arch: mlp, standardize: quantile}", tiny_data(), "standardize: quantile is not for images"),
+        ("{kind: net, arch: small_cnn}", TRAIN, "does not accept tables of 5 columns .* choose mlp"),
+        ("{kind: net, arch: mlp, size: 32}", TRAIN, "size works only with images"),
+        ("{kind: net, arch: mlp, standardize: sample}", TRAIN, "standardize: sample does not apply to tables"),
+        ("{kind: svm, standardize: sample}", TRAIN, "standardize: sample does not apply to tables"),
+        ("{kind: svm, standardize: quantile}", tiny_data(), "standardize: quantile does not apply to images of 8x8x1"),
+        (
+            "{kind: net, arch: mlp, standardize: quantile}",
+            tiny_data(),
+            "standardize: quantile does not apply to images",
+        ),
     ],
 )
-def test_what_has_no_meaning_for_the_rows_is_refused_by_the_plan(member, data, words):
+def test_the_plan_refuses_parameters_that_do_not_apply_to_the_rows(member, data, words):
     with pytest.raises(PlanError, match=words) as refused:
         plan_of(f"{{m: {member}}}", data=data)
 

@@ -1,4 +1,4 @@
-"""A reminder: results that change under the same key would be mixed up with those in people's stores."""
+"""Recorded results detect changes under the same key, which would be mixed with earlier results in users' stores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def now():
 
 
 @pytest.mark.parametrize("name", configurations())
-def test_a_kind_gives_what_it_gave_when_its_version_was_last_raised(name, now):
+def test_a_kind_gives_the_results_recorded_for_its_version(name, now):
     before = RECORDED[name]
 
     assert before["version"] == now[name]["version"], "record again: python -m tests.members.recorded"
@@ -33,12 +33,12 @@ def test_a_kind_gives_what_it_gave_when_its_version_was_last_raised(name, now):
 
 @pytest.mark.parametrize("name", configurations())
 def test_a_fit_task_keeps_its_key(name, now):
-    """Otherwise everything in people's stores would be trained again."""
+    """A changed key would train everything in users' stores again."""
     assert now[name]["key"] == RECORDED[name]["key"], (
         "The identity of fit tasks has changed: finished work will not be found. If that is meant, record again: "
         "python -m tests.members.recorded"
     )
 
 
-def test_what_is_recorded_is_what_is_tested():
+def test_exactly_the_tested_kinds_are_recorded():
     assert RECORDED.keys() == CONFIGURATIONS.keys()

@@ -86,7 +86,7 @@ def test_a_saved_classifier_predicts_the_same_without_pickle(name: str) -> None:
     np.testing.assert_array_equal(loaded.predict_proba(data.x), member.predict_proba(data.x))
 
 
-def test_objects_of_scikit_learn_are_members() -> None:
+def test_scikit_learn_objects_can_be_members() -> None:
     members = {
         "mlp": MLPClassifier((8,), max_iter=200),
         "lda": Pipeline([("scale", StandardScaler()), ("line", LogisticRegression())]),
@@ -102,7 +102,7 @@ def test_objects_of_scikit_learn_are_members() -> None:
     np.testing.assert_array_equal(ensemble.predict_proba(X), again.predict_proba(X))
 
 
-def test_copies_differ_in_their_seeds_and_a_given_seed_stays() -> None:
+def test_copies_differ_in_their_seeds_and_an_explicit_seed_is_kept() -> None:
     recipe = describe(make_pipeline(StandardScaler(), RandomForestClassifier(5)))
     given = describe(RandomForestClassifier(5, random_state=7))
 
@@ -115,7 +115,7 @@ def test_copies_differ_in_their_seeds_and_a_given_seed_stays() -> None:
 @pytest.mark.parametrize(
     ("estimator", "said"),
     [
-        (SVC(), "sklearn.svm.SVC has no predict_proba; take a classifier that has one, or put it into "),
+        (SVC(), "sklearn.svm.SVC has no predict_proba; use a classifier that has it, or wrap this one in "),
         (
             KNeighborsClassifier(algorithm="kd_tree"),
             "KDTree, which a bundle would not load; set its algorithm to brute",
@@ -125,9 +125,9 @@ def test_copies_differ_in_their_seeds_and_a_given_seed_stays() -> None:
             KNeighborsClassifier(metric=lambda a, b: 0.0),
             "KNeighborsClassifier: metric is a function, which ",
         ),
-        (LogisticRegression(class_weight={0: 1, 1: 2}), "class_weight is a dict, which a job cannot hold"),
-        (EnsembleClassifier(), "quorate.estimator.EnsembleClassifier is not of scikit-learn"),
-        ({"kind": "sklearn", "estimator": "os.path"}, "'os.path' is not a class of scikit-learn"),
+        (LogisticRegression(class_weight={0: 1, 1: 2}), "class_weight is a dict, which a job file cannot contain"),
+        (EnsembleClassifier(), "quorate.estimator.EnsembleClassifier is not a scikit-learn estimator"),
+        ({"kind": "sklearn", "estimator": "os.path"}, "'os.path' is not a scikit-learn class"),
         ({"kind": "sklearn", "estimator": "sklearn.svm.SVX"}, "scikit-learn has no estimator sklearn.svm.SVX"),
         ({"kind": "sklearn", "estimator": {"C": 1}}, "the key 'class' is missing"),
         (
@@ -136,14 +136,14 @@ def test_copies_differ_in_their_seeds_and_a_given_seed_stays() -> None:
         ),
     ],
 )
-def test_what_could_not_be_used_is_refused_before_training(estimator: Any, said: str) -> None:
+def test_unusable_classifiers_are_refused_before_training(estimator: Any, said: str) -> None:
     with pytest.raises(ValueError) as error:
         EnsembleClassifier({"m": estimator}, validation={"folds": 2}).fit(X, Y)
 
     assert said in str(error.value)
 
 
-def test_a_classifier_that_cannot_weigh_rows_says_so() -> None:
+def test_a_classifier_without_sample_weights_is_refused_if_rows_are_weighted() -> None:
     members = {"m": {"kind": "sklearn", "estimator": "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"}}
     said = r"LinearDiscriminantAnalysis cannot weight rows: its fit takes no sample_weight"
 
@@ -154,13 +154,13 @@ def test_a_classifier_that_cannot_weigh_rows_says_so() -> None:
 
 
 @pytest.mark.parametrize("path", ["sklearn.ensemble.VotingClassifier", "sklearn.ensemble.BaseEnsemble"])
-def test_a_class_that_cannot_be_made_without_more_is_refused_with_the_reason(path):
-    with pytest.raises(ValueError, match=f"{path} cannot be made: "):
+def test_a_class_that_cannot_be_constructed_is_refused_with_the_reason(path):
+    with pytest.raises(ValueError, match=f"{path} cannot be created: "):
         build({"class": path}, seed=0)
 
 
 class Picky(ClassifierMixin, BaseEstimator):
-    """It cannot learn from random rows, and fails in a way of its own."""
+    """A classifier that fails on random rows with its own error."""
 
     def fit(self, x, y):
         raise KeyError("price")
@@ -169,7 +169,7 @@ class Picky(ClassifierMixin, BaseEstimator):
         return x
 
 
-def test_a_classifier_that_fails_on_random_rows_in_its_own_way_is_judged_unfitted():
+def test_a_classifier_that_cannot_fit_the_trial_rows_is_checked_without_a_fit():
     with pytest.raises(UserError, match=r"it holds .*Picky, which a bundle would not load"):
         check_savable(Picky(), name="it")
 
@@ -204,7 +204,7 @@ def test_whether_a_classifier_can_be_saved_is_tried_with_few_trees_and_rounds(mo
     assert Counted.fits[3:] == [(2, 2), (30, 9)], "as it is where it cannot learn with few"
 
 
-def test_members_of_one_recipe_are_tried_once(monkeypatch):
+def test_members_with_one_recipe_are_tried_once(monkeypatch):
     asked = []
     monkeypatch.setattr(sklearn_member, "check_savable", lambda estimator, *, name: asked.append(estimator.C))
     monkeypatch.setattr(sklearn_member, "_SAVABLE", set())

@@ -1,4 +1,4 @@
-"""What a network cannot start from is refused when the job is planned, with the reason and the mend."""
+"""Invalid starting points of a network are refused when the job is planned, with the reason and the fix."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def saved(folder: Path, network: torch.nn.Module, name: str = "w.safetensors") -
     ("arch", "size"),
     [("torchvision/alexnet", 63), ("torchvision/vgg11", 32), ("timm/test_vit", 16), ("torchvision/vit_b_32", 32)],
 )
-def test_a_backbone_whose_least_input_is_larger_names_the_least_size_that_works(arch, size):
+def test_an_image_that_is_too_small_is_refused_with_the_smallest_size_that_works(arch, size):
     kind = ARCHS.get(arch)
 
     message = refused(f"arch: {arch}")
@@ -60,7 +60,7 @@ def test_a_backbone_whose_least_input_is_larger_names_the_least_size_that_works(
             assert not works
 
 
-def test_a_size_that_was_asked_for_and_is_too_small_is_named():
+def test_a_requested_size_that_is_too_small_is_named():
     assert "the size is 40, and the smallest larger size that torchvision/vit_b_32 takes is 64" in refused(
         "arch: torchvision/vit_b_32, size: 40"
     )
@@ -105,7 +105,7 @@ def test_a_file_of_this_architecture_is_accepted_whatever_its_classes(suffix, cl
         assert len(plan.tasks) == 2
 
 
-def test_a_backbone_for_colour_is_accepted_for_grey_images_of_another_size(tmp_path):
+def test_colour_weights_are_accepted_for_grey_images_of_another_size(tmp_path):
     path = saved(tmp_path, timm.create_model("test_vit"))
 
     plan_of(f"{{m: {{kind: net, arch: timm/test_vit, size: 64, weights: {path.name}}}}}", base=tmp_path)
@@ -122,7 +122,7 @@ def test_a_corrupt_file_is_refused(name, content, tmp_path):
 
     message = refused(f"arch: timm/test_resnet, size: 32, weights: {name}", base=tmp_path)
 
-    assert re.search(rf"/{name} (is not a readable weights file: |contains more than tensors and is not read)", message)
+    assert re.search(rf"/{name} (is not a readable weights file: |contains other objects than tensors, so)", message)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -151,7 +151,7 @@ def test_gradual_unfreezing_that_would_not_reach_the_first_stage_is_refused(tmp_
 
 
 @pytest.mark.parametrize("key", ["pretrain: autoencoder", "pretrain: autoencoder, finetune: {freeze: backbone}"])
-def test_tables_are_not_pretrained_on(key):
+def test_pretraining_on_tables_is_refused(key):
     message = refused(f"arch: mlp, {key}", data=tiny_table())
 
-    assert message.startswith("pretrain is for images, and these are tables of 5 columns")
+    assert message.startswith("pretrain works only with images, but the data are tables of 5 columns")

@@ -71,7 +71,7 @@ def test_a_forest_that_points_outside_its_arrays_is_refused(field, value, tmp_pa
     rewrite(path, RandomForest, tamper)
 
     # then
-    with pytest.raises(ValueError, match="the saved forest is inconsistent: a tree points outside its nodes or feat"):
+    with pytest.raises(ValueError, match="the saved forest is inconsistent: a tree refers to nodes or feat"):
         load_member(tmp_path)
 
 
@@ -92,7 +92,7 @@ BOOSTING = {"iterations": 3, "patience": None}
     ("field", "value"),
     [("left", 1 << 30), ("right", 1 << 31), ("left", 0), ("feature_idx", 5), ("feature_idx", -1), ("bitset_idx", 9)],
 )
-def test_a_boosting_that_points_outside_its_arrays_is_refused(field, value, tmp_path):
+def test_a_boosting_model_that_points_outside_its_arrays_is_refused(field, value, tmp_path):
     # given
     path = saved({"kind": "gradient_boosting", "min_samples_leaf": 3, **BOOSTING}, tmp_path, data=TABLE)
     load_member(tmp_path)
@@ -109,7 +109,7 @@ def test_a_boosting_that_points_outside_its_arrays_is_refused(field, value, tmp_
     rewrite(path, GradientBoosting, tamper)
 
     # then
-    with pytest.raises(ValueError, match="the saved boosting is inconsistent: a tree points outside its nodes, feat"):
+    with pytest.raises(ValueError, match="the saved boosting is inconsistent: a tree refers to nodes, feat"):
         load_member(tmp_path)
 
 
@@ -117,15 +117,15 @@ def test_a_boosting_that_points_outside_its_arrays_is_refused(field, value, tmp_
     ("change", "message"),
     [
         (lambda model: model._predictors[1].pop(), "a round does not have one tree per class"),
-        (lambda model: model._bin_mapper.bin_thresholds_.pop(), "it is made for other columns"),
-        (lambda model: model._bin_mapper.bin_thresholds_[0].__setitem__(0, 1e9), "it has a category beyond 255"),
+        (lambda model: model._bin_mapper.bin_thresholds_.pop(), "it was trained on other columns"),
+        (lambda model: model._bin_mapper.bin_thresholds_[0].__setitem__(0, 1e9), "it has a category code above 255"),
         (
             lambda model: setattr(model._preprocessor.transformers_[1][1], "func", None),
-            "its columns are not prepared by scikit-learn",
+            "scikit-learn did not prepare its columns",
         ),
     ],
 )
-def test_a_boosting_whose_parts_do_not_match_is_refused(change, message, tmp_path):
+def test_a_boosting_model_whose_parts_do_not_match_is_refused(change, message, tmp_path):
     path = saved({"kind": "gradient_boosting", "min_samples_leaf": 3, **BOOSTING}, tmp_path, data=TABLE)
 
     rewrite(path, GradientBoosting, change)
@@ -241,7 +241,7 @@ def test_neighbours_that_do_not_match_are_refused(change, tmp_path):
 
     rewrite(path, Knn, change)
 
-    with pytest.raises(ValueError, match="the saved neighbours are inconsistent"):
+    with pytest.raises(ValueError, match="the saved nearest-neighbour model is inconsistent"):
         load_member(tmp_path)
 
 
@@ -296,5 +296,5 @@ def test_a_member_of_an_unknown_kind_is_refused(tmp_path):
 def test_the_svm_says_when_a_class_is_too_small_for_its_calibration():
     lonely = DATA.take(np.array([0, 3, 6, 9, 1, 4, 7, 2]))  # one row of the class 2
 
-    with pytest.raises(ValueError, match="a class has one row in this fold; the SVM's calibration requires two"):
+    with pytest.raises(ValueError, match="a class has only one training row in this fold, but the SVM's"):
         trained({"kind": "svm"}, lonely, DATA)

@@ -38,7 +38,7 @@ REFERENCES: dict[str, Any] = {
 
 
 def noisy(rows: int, *, seed: int) -> Dataset:
-    """A quarter of the labels is drawn anew, so that no member is sure of any."""
+    """A quarter of the labels is random, so that no member is certain of any row."""
     data, random = tiny_table(rows=rows, seed=seed), np.random.default_rng(seed)
     y = np.where(random.random(rows) < 0.25, random.integers(0, 3, rows), data.y)
     return dataclasses.replace(data, y=y)
@@ -78,7 +78,7 @@ def test_class_weights_are_those_of_scikit_learn(kind, asked):
     np.testing.assert_allclose(member.predict_proba(SKEWED.x), reference.predict_proba(x), atol=1e-5)
 
 
-def test_class_weights_are_those_of_the_estimator_itself():
+def test_class_weights_equal_those_of_the_estimator():
     member = trained({"kind": "logistic", "class_weight": "balanced"}, SKEWED, SKEWED)
 
     x = member.features(SKEWED.x)
@@ -95,8 +95,8 @@ def test_a_balanced_draw_is_what_the_estimator_learns_from():
 
 
 @pytest.mark.parametrize("name", WEIGHS)
-def test_a_heavy_class_is_found_more_often(name):
-    """Whatever the kind: rows of a class that count ten times are taken for it more often than before."""
+def test_a_class_with_more_weight_is_predicted_more_often(name):
+    """For every kind: if rows of a class have ten times the weight, the class is predicted more often."""
     plain, heavy = (
         trained({**CONFIGURATIONS[name], **more}, NOISY, NEW).predict_proba(NEW.x)[:, 2].mean()
         for more in ({}, {"class_weight": {"class 2": 10}})
@@ -115,7 +115,7 @@ def test_equal_weights_change_nothing(name):
 
 
 @pytest.mark.parametrize("name", [c for c in configurations(images_only=False) if "svm" not in str(c.values[0])])
-def test_drawing_the_classes_equally_often_finds_more_of_a_rare_one(name):
+def test_balanced_sampling_predicts_a_rare_class_more_often(name):
     plain, drawn = (
         trained({**CONFIGURATIONS[name], **more}, RARE, NEW).predict_proba(NEW.x)[:, 2].mean()
         for more in ({}, {"sampling": "balanced"})
@@ -174,7 +174,7 @@ def test_validation_figures_count_all_rows_the_same():
     assert member.history[-1]["valid_recall"] == pytest.approx(recall)
 
 
-def test_a_network_that_draws_balanced_rows_goes_on_from_a_checkpoint_with_the_same_bits():
+def test_a_network_with_balanced_sampling_resumes_to_the_same_bits():
     from tests.members.plain_run import PlainRun
 
     from quorate.training.context import Signal

@@ -1,4 +1,4 @@
-"""The key of a fit task changes with all that decides its result, and with nothing else."""
+"""The key of a fit task depends on everything that determines its result, and on nothing else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_neither_seeds_nor_keys_depend_on_the_order_of_members():
     assert {task.key: task.seed for task in forth.tasks} == {task.key: task.seed for task in back.tasks}
 
 
-def test_a_member_that_is_added_changes_no_other_one():
+def test_an_additional_member_changes_no_other_member():
     before, after = keys(plan_of("{a: svm}")), keys(plan_of(f"{{new: {NET}, a: svm}}"))
 
     assert before.items() <= after.items()
@@ -96,12 +96,12 @@ def test_a_changed_parameter_changes_the_key(member):
         "{kind: net, arch: mlp, epochs: 2, copies: 7}",
     ],
 )
-def test_defaults_written_out_and_where_and_how_many_do_not_change_the_key(member):
+def test_explicit_defaults_resources_and_copies_do_not_change_the_key(member):
     assert key(member) == key(NET)
 
 
-def test_crop_and_mirror_keep_the_keys_that_they_had_as_two_switches(monkeypatch):
-    """Computed when they were the only augmentations, and networks of version 2."""
+def test_crop_and_mirror_keep_the_keys_of_their_older_form(monkeypatch):
+    """Keys that were computed when these were the only augmentations, and networks had version 2."""
     monkeypatch.setattr(MEMBERS.get("net"), "version", 2)
     before = {
         "{mirror: true, crop: 2}": "67b4c25c61fedc26278a07194a91a2caf0ed47dd7f356ac4d86364512f6b9175",
@@ -134,23 +134,26 @@ def test_the_order_and_every_parameter_of_augmentations_change_the_key():
 @pytest.mark.parametrize(
     ("member", "words"),
     [
-        ("arch: mlp, augment: {crop: 8}", "augment.crop: shifts of 8 pixels leave nothing of a side of 8; take 1"),
+        (
+            "arch: mlp, augment: {crop: 8}",
+            "augment.crop: shifts of 8 pixels can move the whole image out, whose side is 8; use 1",
+        ),
         ("arch: mlp, augment: {color: true}", "augment.color: images of one channel have no colour; leave it out"),
         ("arch: mlp, tta: {augment: {elastic: true}}", "tta.augment.elastic: a sigma of 4 smooths over 16 pixels"),
     ],
 )
-def test_images_that_cannot_be_varied_so_are_named_before_anything_is_trained(member, words):
+def test_augmentations_that_do_not_suit_the_images_are_refused_before_training(member, words):
     with pytest.raises(PlanError, match=re.escape(words)):
         plan_of(f"{{m: {{kind: net, {member}}}}}")
 
 
 @pytest.mark.parametrize("key_of", ["augment: {noise: 0.1}", "tta: {augment: {mirror: true}}"])
-def test_tables_are_not_varied(key_of):
-    with pytest.raises(PlanError, match=r"(augment|tta) is for images, and these are tables"):
+def test_augmentation_of_tables_is_refused(key_of):
+    with pytest.raises(PlanError, match=r"(augment|tta) works only with images, but the data are tables"):
         plan_of(f"{{m: {{kind: net, arch: mlp, {key_of}}}}}", data=tiny_table(), folds=two_folds(60))
 
 
-def test_labels_of_one_class_are_not_mixed():
+def test_mixing_labels_of_a_single_class_is_refused():
     one = tiny_data(classes=1)
 
     plan_of("{m: {kind: net, arch: mlp, augment: {noise: 0.1}}}", data=one)
@@ -296,7 +299,7 @@ def test_weights_of_the_hub_count_by_their_content(hub, member):
         assert first.key == second.key != changed.key
 
 
-def test_a_plan_leaves_the_stream_of_random_numbers_alone(hub):
+def test_a_plan_does_not_change_the_global_random_state(hub):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -306,7 +309,7 @@ def test_a_plan_leaves_the_stream_of_random_numbers_alone(hub):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_hub_that_does_not_answer_is_said_when_the_job_is_planned(hub):
+def test_an_unreachable_hub_is_reported_when_the_job_is_planned(hub):
     hub["error"] = OSError("no route to host")
 
     with pytest.raises(PlanError) as caught:
@@ -352,7 +355,7 @@ def test_a_network_that_cannot_take_the_images_is_named():
     assert caught.value.member == "vit"
 
 
-def test_costs_grow_with_what_is_asked_for():
+def test_costs_grow_with_the_parameters():
     def cost(member: str) -> float:
         return plan_of(f"{{m: {member}}}").tasks[0].cost
 
@@ -361,7 +364,7 @@ def test_costs_grow_with_what_is_asked_for():
     assert cost("svm") > 0 and cost("logistic") > 0
 
 
-def test_resources_are_taken_from_the_member():
+def test_the_resources_are_those_of_the_member():
     job = spec_of("data: digits\nmembers: {m: {kind: svm, cpus: 2, gpus: 0.5, memory: 1.5GiB}}\n")
 
     task = make_plan(job, plan_of("{m: svm}").context, LAPTOP).tasks[0]
@@ -381,14 +384,14 @@ def test_copies_take_the_values_of_vary_in_turn_and_keep_their_place_in_the_orde
     assert len({task.key for task in plan.tasks}) == 6
 
 
-def test_a_copy_has_the_key_of_a_member_that_has_its_values_throughout():
+def test_a_copy_has_the_key_of_a_member_with_the_same_values():
     varied = plan_of("{n: {kind: svm, copies: 2, vary: {C: [3, 5]}}}")
     plain = plan_of("{n: {kind: svm, copies: 2, C: 5}}")
 
     assert [t.key for t in varied.tasks if t.copy == 1] == [t.key for t in plain.tasks if t.copy == 1]
 
 
-def test_what_one_run_gives_has_labels_and_keys_of_its_own_and_is_not_run():
+def test_views_have_their_own_labels_and_keys_and_are_not_run_separately():
     plan = plan_of("{n: {kind: net, arch: small_cnn, ema: 0.99, snapshots: 2, copies: 2}}")
 
     assert plan.labels == ("n.1", "n.1.ema", "n.1.cycle1", "n.2", "n.2.ema", "n.2.cycle1")
@@ -398,7 +401,7 @@ def test_what_one_run_gives_has_labels_and_keys_of_its_own_and_is_not_run():
     assert len({task.seed for task in plan.runs[0].all}) == 1
 
 
-def test_the_version_of_features_is_a_part_of_the_keys_on_tables_alone(monkeypatch):
+def test_the_version_of_features_is_part_of_the_keys_for_tables_only(monkeypatch):
     images, table = tiny_data(), tiny_table(rows=40)
     before = [key("svm", data=data) for data in (images, table)]
 

@@ -1,4 +1,4 @@
-"""Users' own code: found, checked, trained, known by its source, and left behind by the bundle where that can be."""
+"""Users' own code is found, checked, trained, identified by its source, and not required by the bundle if possible."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ MODULES = {"networks": NETWORKS, "scikit": SCIKIT, "rows": ROWS, "combining": CO
 
 
 def forget(*names: str) -> None:
-    """As if this process had never seen these modules."""
+    """Remove these modules from this process, as if they had never been imported."""
     for name in [name for name in sys.modules if name.partition(".")[0] in names]:
         del sys.modules[name]
     for name in [name for name in own_code._found if name.partition(".")[0] in names]:
@@ -316,7 +316,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "combiner class": ({"combiner": "mine.networks:Linear"}, "the class Linear lacks Params .*, fit, pool"),
     "schedule": ({"members": net(schedule="mine.networks:linear")}, "does not take optimizer"),
 }
-"""What `load_job` says."""
+"""Jobs that `load_job` refuses, with the message."""
 
 PLANNED: dict[str, tuple[dict[str, Any], str]] = {
     "code that raises": (
@@ -328,8 +328,8 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
         {"members": net("mine.networks:wide")},
         r"returned \(1, 7\) for one row of \(1, 8, 8\); it must return \(1, 2\), one logit for each of 2 classes",
     ),
-    "tables": ({"data": "mine.rows:table", "members": net()}, "does not take tables of 4 columns"),
-    "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "mine.scikit:margins has no predict_proba; take a"),
+    "tables": ({"data": "mine.rows:table", "members": net()}, "does not accept tables of 4 columns"),
+    "no probabilities": ({"members": {"m": "mine.scikit:margins"}}, "mine.scikit:margins has no predict_proba; use a"),
     "floats": ({"data": "mine.rows:floats"}, "returns rows that cannot be used"),
     "labels": ({"data": "mine.rows:short"}, "9 rows and 4 labels; one label per row is required"),
     "no labels": ({"data": "mine.rows:single"}, r"returns a ndarray; it must return \(x, y\)"),
@@ -339,11 +339,11 @@ PLANNED: dict[str, tuple[dict[str, Any], str]] = {
         "returns its own test rows; leave test out",
     ),
 }
-"""What the plan says."""
+"""Jobs that the plan refuses, with the message."""
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_code_that_cannot_be_a_kind_is_refused_with_the_line_and_the_reason(name: str, here: Here) -> None:
+def test_code_that_cannot_be_a_kind_is_refused_with_line_and_reason(name: str, here: Here) -> None:
     (here.folder / "broken.py").write_text("a = 1\nb = a / 0\n")
     (here.folder / "alone.py").write_text("import nowhere\n")
     changes, said = WRONG[name]
@@ -355,7 +355,7 @@ def test_code_that_cannot_be_a_kind_is_refused_with_the_line_and_the_reason(name
 
 
 @pytest.mark.parametrize("name", PLANNED)
-def test_code_that_gives_something_else_is_refused_before_anything_is_trained(name: str, here: Here) -> None:
+def test_code_that_returns_the_wrong_type_is_refused_before_training(name: str, here: Here) -> None:
     changes, said = PLANNED[name]
 
     line, message = mistake(plan_of, here, **changes)
@@ -393,7 +393,7 @@ def test_parameters_come_from_the_annotations_of_the_function(here: Here) -> Non
 
 
 def test_parameters_reach_another_process_by_the_name_of_their_kind(here: Here) -> None:
-    """Ray's workers have no class of the name that the driver made of the signature."""
+    """The workers of Ray lack the class that the driver created from the signature."""
     params = job_of(here, members=net({"kind": "mine.networks:linear", "scales": [2.0]})).spec.members["net"]
     sent = pickle.dumps(params)
 
@@ -404,9 +404,7 @@ def test_parameters_reach_another_process_by_the_name_of_their_kind(here: Here) 
     assert type(got.arch) is ARCHS.get("mine.networks:linear").Params
 
 
-def test_a_package_that_is_installed_names_its_kinds_by_entry_points(
-    here: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_package_registers_its_kinds_by_entry_points(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     # given: what `pip install` of the example leaves on Python's path
     installed = here.folder / "installed"
     shutil.copytree(EXAMPLE / "starfish", installed / "starfish")
@@ -448,7 +446,7 @@ def test_an_installed_package_cannot_take_the_name_of_a_built_in_kind(
     assert MEMBERS.reference("svm") is None
 
 
-def test_edited_code_is_not_taken_for_what_was_trained_before(here: Here) -> None:
+def test_edited_code_does_not_reuse_earlier_results(here: Here) -> None:
     def keys(source: str, helper: str, other: str = "") -> list[str]:
         forget("mine")
         (here.folder / "mine" / "networks.py").write_text(source.replace("{helper}", "from mine.blocks import depth"))
@@ -514,7 +512,8 @@ print("the package is there")
 
 
 def said_without(here: Here, package: str) -> str:
-    """What this process says when it loads the newest bundle and predicts, as if it never had such a package."""
+    """The error or output when this process loads the newest bundle and predicts, as if the package were not
+    installed."""
     forget(package)
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(sys, "path", [place for place in sys.path if not place.startswith(str(here.folder))])
@@ -535,7 +534,8 @@ def said_without(here: Here, package: str) -> str:
 
 
 def said_apart_without(here: Here, package: str, rows: Path | None = None) -> str:
-    """What another process says that loads the newest bundle, predicts into `proba.npy`, and has no such package."""
+    """The output of another process without the package, which loads the newest bundle and predicts into
+    `proba.npy`."""
     elsewhere = here.folder / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
     if rows is None:
@@ -603,7 +603,7 @@ def test_the_example_trains_on_ray_and_its_bundle_predicts_without_it(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_network_that_onnx_cannot_hold_needs_its_package_and_says_so(here: Here) -> None:
+def test_a_network_that_onnx_cannot_represent_requires_its_package_and_says_so(here: Here) -> None:
     # given: eigenvalues, which ONNX has no operator for
     here.run(local(members=net("mine.networks:Spectral")))
 
@@ -616,7 +616,7 @@ def test_a_network_that_onnx_cannot_hold_needs_its_package_and_says_so(here: Her
     np.testing.assert_allclose(proba, kept["ensemble"], atol=1e-6)
 
 
-def test_a_class_from_scratch_trains_and_needs_its_package(here: Here) -> None:
+def test_a_class_without_a_base_of_quorate_trains_and_requires_its_package(here: Here) -> None:
     here.run(local(members={"m": {"kind": "mine.scikit:Frequencies", "sharpness": 2}}))
 
     assert (
@@ -628,7 +628,7 @@ def test_a_class_from_scratch_trains_and_needs_its_package(here: Here) -> None:
     np.testing.assert_allclose(member.predict_proba(ArrayImages(np.zeros((2, 8, 8, 1), np.uint8))).sum(axis=1), 1)
 
 
-def test_a_model_of_scikit_learns_own_parts_needs_no_package_and_is_checked_when_loaded(here: Here) -> None:
+def test_a_model_of_scikit_learn_parts_requires_no_package_and_is_checked_when_loaded(here: Here) -> None:
     # given
     here.run(local(members={"m": "mine.scikit:forest"}))
     folder = next((here.newest_run() / "bundle" / "members").rglob(HEADER)).parent
@@ -644,7 +644,7 @@ def test_a_model_of_scikit_learns_own_parts_needs_no_package_and_is_checked_when
     skops.io.dump(model, folder / "model.skops")
 
     # then
-    with pytest.raises(ValueError, match="a tree points outside its nodes or features"):
+    with pytest.raises(ValueError, match="a tree refers to nodes or features that do not exist"):
         load_member(folder)
 
 
@@ -664,9 +664,9 @@ def test_a_classifier_that_could_not_be_saved_is_refused_before_it_is_trained(he
         here.run(local(members={"m": kind}))
 
 
-def test_a_model_with_parts_of_ones_own_is_refused_unless_they_are_trusted(here: Here) -> None:
+def test_a_model_with_custom_types_is_refused_unless_they_are_trusted(here: Here) -> None:
     with pytest.raises(
-        SpecError, match=r"holds mine.scikit.Half, which a bundle would not load; name what is to be tru"
+        SpecError, match=r"holds mine.scikit.Half, which a bundle would not load; list the classes to tru"
     ):
         here.run(local(members={"m": "mine.scikit:halved"}))
 
@@ -675,7 +675,7 @@ def test_a_model_with_parts_of_ones_own_is_refused_unless_they_are_trusted(here:
     assert "it needs the package mine" in said_without(here, "mine")
 
 
-def test_a_combiner_that_pools_as_all_do_is_not_needed_to_predict(here: Here) -> None:
+def test_a_combiner_with_the_standard_pooling_is_not_required_to_predict(here: Here) -> None:
     members = {"line": "logistic", "wood": {"kind": "random_forest", "trees": 5}}
 
     here.run(local(members=members, combiner="mine.combining:equal"))
@@ -683,7 +683,7 @@ def test_a_combiner_that_pools_as_all_do_is_not_needed_to_predict(here: Here) ->
     assert said_without(here, "mine") == ""
 
 
-def test_a_combiner_that_pools_in_its_own_way_is_needed_and_named(here: Here) -> None:
+def test_a_combiner_with_its_own_pooling_is_required_and_named(here: Here) -> None:
     # given: two members that are better together, so that the better one does not take the place of both
     members = {"line": {"kind": "logistic"}, "wood": {"kind": "random_forest", "trees": 40}}
     digits = {"kind": "digits", "limit": 300}
@@ -699,7 +699,7 @@ def test_a_combiner_that_pools_in_its_own_way_is_needed_and_named(here: Here) ->
     np.testing.assert_allclose(proba, kept["ensemble"], atol=1e-6)
 
 
-def test_a_loader_that_nobody_knows_is_refused(here: Here) -> None:
+def test_an_unknown_loader_is_refused(here: Here) -> None:
     here.run(local(members={"m": "mine.scikit:forest"}))
     folder = next((here.newest_run() / "bundle" / "members").rglob(HEADER)).parent
     header = json.loads((folder / HEADER).read_text())
@@ -711,7 +711,7 @@ def test_a_loader_that_nobody_knows_is_refused(here: Here) -> None:
         Bundle.load(here.newest_run() / "bundle")
 
 
-def test_what_lies_beside_the_job_is_shipped_and_what_is_installed_is_not(here: Here) -> None:
+def test_modules_next_to_the_job_are_shipped_and_installed_packages_are_not(here: Here) -> None:
     (here.folder / "alone.py").write_text("from mine.networks import linear\nimport yaml\n")
 
     job_of(here, members=net("alone:linear"))
@@ -754,7 +754,7 @@ def test_a_cluster_gets_the_code_with_the_connection(here: Here, tmp_path: Path)
     assert json.loads(board.read_text())["tasks"]["trained"] == 4
 
 
-def test_members_of_one_own_recipe_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_with_the_same_recipe_of_a_users_own_kind_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(own, "check_savable", lambda made, *, name, trusted: asked.append(made.n_estimators))
     kind = own.adopt_member("mine:forest", lambda *, trees=5: RandomForestClassifier(trees))

@@ -65,7 +65,7 @@ def test_an_alias_is_the_same_parameter(alias: str, field: str) -> None:
         (
             f"{NET}, lr: 0.1, learning_rate: 0.2",
             "members.m.learning_rate",
-            "'learning_rate' and 'lr' are names of one parameter; keep one of them",
+            "'learning_rate' and 'lr' are two names of the same parameter; keep one of them",
         ),
         ("kind: lightgbm, eta: 3", "members.m.eta", "should be less than or equal to 1, but is 3"),
         (
@@ -75,7 +75,7 @@ def test_an_alias_is_the_same_parameter(alias: str, field: str) -> None:
         ),
     ],
 )
-def test_a_wrong_key_is_shown_with_the_right_one(text: str, path: str, said: str) -> None:
+def test_a_wrong_key_is_reported_with_the_right_one(text: str, path: str, said: str) -> None:
     if "xgboost" in text:
         pytest.importorskip("xgboost")
 

@@ -74,14 +74,14 @@ def test_a_family_holds_every_name_below_it():
 
 
 @pytest.mark.parametrize("name", ["timm", "timm/", "base", "learner", "../svm", "", "Svm"])
-def test_a_name_that_no_kind_has_is_unknown(name):
+def test_an_unregistered_name_is_unknown(name):
     registry = ARCHS if name.startswith("timm") else MEMBERS
 
     with pytest.raises(UnknownKind, match=r"unknown .*choose from"):
         registry.get(name)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_and_all_valid_ones():
+def test_an_error_for_an_unknown_name_has_the_nearest_and_all_valid_names():
     with pytest.raises(UnknownKind) as caught:
         COMBINERS.get("meen")
 
@@ -90,7 +90,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_valid_ones():
     )
 
 
-def test_nothing_is_suggested_for_a_word_that_is_like_no_other():
+def test_a_word_unlike_any_name_gets_no_suggestion():
     assert did_you_mean("xyz", ["mean", "weighted"]) == ""
 
 

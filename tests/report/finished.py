@@ -1,4 +1,4 @@
-"""Finished runs made up here, to see what the page makes of them."""
+"""Synthetic finished runs, to test the report page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def finished(
     status: Sequence[MemberStatus] | None = None,
     seed: int = 0,
 ) -> RunData:
-    """Members that are the more often right the greater `sharpness` is; the ensemble is their tempered mean."""
+    """Members whose accuracy grows with `sharpness`; the ensemble is their tempered mean."""
     random = np.random.default_rng(seed)
     weights = weights if weights is not None else [1 / len(members)] * len(members)
     status = status if status is not None else ["ok"] * len(members)
@@ -159,7 +159,7 @@ class Parsed(HTMLParser):
 
 
 def addresses(text: str) -> set[str]:
-    """Whatever a browser could load: addresses in attributes and style sheets that are not in the file itself."""
+    """Everything that a browser could load: URLs in attributes and style sheets, except those within the file."""
     found = re.findall(r"""(?:src|href|srcset|action|poster)\s*=\s*["']([^"']*)""", text)
     found += re.findall(r"url\(([^)]*)\)", text) + re.findall(r"@import[^;]*", text)
     return {each for each in found if not each.startswith(("data:", "#"))}

@@ -1,4 +1,4 @@
-"""Tables as wide as the terminal: columns are left out, names and figures stay whole."""
+"""Tables that fit the terminal: columns are left out, and names and numbers are never cut."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_columns_of_the_highest_rank_are_left_out_first() -> None:
     assert made(34 + 7).left_out == ("less", "least")
 
 
-def test_names_and_figures_are_whole_as_long_as_the_first_columns_fit() -> None:
+def test_names_and_numbers_are_complete_if_the_first_columns_fit() -> None:
     for width in (34 + 7, 50, 62, 100):
         text = shown(made(width), width)
         assert "…" not in text
@@ -43,7 +43,7 @@ def test_names_and_figures_are_whole_as_long_as_the_first_columns_fit() -> None:
         assert max(map(len, text.splitlines())) <= width
 
 
-def test_where_nothing_more_can_go_names_take_a_second_line_and_nothing_is_lost() -> None:
+def test_if_no_column_can_be_left_out_names_take_a_second_line() -> None:
     text = shown(made(30), 30)
 
     assert "…" not in text

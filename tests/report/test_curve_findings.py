@@ -1,4 +1,4 @@
-"""Curves of known shape are read for what they are."""
+"""Curves of known shape get the right finding."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ TRAIN = 2 * np.exp(-np.arange(20) / 3)
         ("short", SETTLED[:2], TRAIN[:2]),
     ],
 )
-def test_each_shape_has_its_name(name: str, valid: np.ndarray, train: np.ndarray) -> None:
+def test_each_shape_of_a_curve_has_its_finding(name: str, valid: np.ndarray, train: np.ndarray) -> None:
     assert read_curves(Curves((history(valid, train),))).name == name
 
 
 def test_a_rise_within_the_noise_of_the_folds_is_no_overfitting() -> None:
-    """The same mean rise: by all folds alike, or by one that outweighs two that fall."""
+    """The same mean rise, once in all folds alike, and once in a single fold that outweighs two falling ones."""
     up, down = np.maximum(0, np.arange(20) - 8) * 0.03, np.maximum(0, np.arange(20) - 8) * -0.01
     alike = Curves(tuple(history(SETTLED + up, TRAIN) for _ in range(3)))
     apart = Curves(tuple(history(SETTLED + shift, TRAIN) for shift in (3.7 * up, down, down)))
@@ -48,7 +48,7 @@ def test_a_rise_within_the_noise_of_the_folds_is_no_overfitting() -> None:
     assert read_curves(apart).name != "overfitting"
 
 
-def test_where_weights_are_restored_a_member_that_ended_goes_on_with_its_best_figures() -> None:
+def test_with_restored_weights_a_shorter_history_continues_with_its_best_epoch() -> None:
     short, long = history([3.0, 1.0, 2.0]), history([4.0, 2.0, 1.0, 0.5, 0.7])
 
     curves = Curves((short, long), restored=True)
@@ -61,7 +61,7 @@ def test_where_weights_are_restored_a_member_that_ended_goes_on_with_its_best_fi
     assert read_curves(Curves((history(OVER, TRAIN),), restored=True)).name == "settled"
 
 
-def test_a_figure_that_is_not_there_is_not_a_number() -> None:
+def test_missing_metrics_are_nan() -> None:
     assert np.isnan(Curves((history([1.0, 0.5]),)).mean("grad_norm")).all()
 
 

@@ -1,4 +1,4 @@
-"""Curves are drawn whole: every figure, every fold, the best epoch, all members on one scale."""
+"""Plots of curves show every metric, every fold and the best epoch, with all members on one scale."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def history(epochs: int, *, floor: float = 0.2, gradient: bool = True) -> list[d
 
 
 def texts(path: Path) -> str:
-    """What matplotlib leaves as comments beside the outlines of letters."""
+    """The texts of a plot, which matplotlib writes as comments next to the outlines of the letters."""
     return path.read_text(encoding="utf-8")
 
 
-def test_a_member_has_every_figure_in_two_formats(tmp_path: Path) -> None:
+def test_a_member_has_every_plot_in_two_formats(tmp_path: Path) -> None:
     curves = Curves((history(12), history(12, floor=0.25)))
 
     png, svg = member_curves(tmp_path / "curves-cnn", "cnn", curves)
@@ -49,7 +49,7 @@ def test_a_member_has_every_figure_in_two_formats(tmp_path: Path) -> None:
         assert words in texts(svg), words
 
 
-def test_what_is_not_known_has_no_panel(tmp_path: Path) -> None:
+def test_unknown_metrics_have_no_panel(tmp_path: Path) -> None:
     _, svg = member_curves(tmp_path / "curves-cnn", "cnn", Curves((history(12, gradient=False),)))
 
     assert "gradient norm" not in texts(svg)
@@ -65,7 +65,7 @@ def test_the_same_curves_give_the_same_files(tmp_path: Path) -> None:
     assert first == again
 
 
-def test_losses_that_are_no_numbers_are_drawn_as_far_as_they_go(tmp_path: Path) -> None:
+def test_curves_with_nan_losses_are_drawn_up_to_the_first_nan(tmp_path: Path) -> None:
     broken = history(6)
     for row in broken[3:]:
         row |= {"train_loss": float("nan"), "valid_loss": float("inf")}
@@ -86,7 +86,7 @@ def test_all_members_share_a_sheet_with_the_ensemble(tmp_path: Path) -> None:
     assert np.asarray(Image.open(png)).std() > 10
 
 
-def test_a_sheet_of_very_many_members_has_the_best_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sheet_of_very_many_members_shows_the_best_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quorate.report.curves.MOST", 2)
     members = {f"m{n}": Curves(([{"train_loss": 0.1, "valid_loss": 0.4 - n / 10}],)) for n in range(3)}
 

@@ -1,4 +1,4 @@
-"""Rules on errors: intervals by formula, the right problem named, and none where there is only noise."""
+"""Rules on errors: intervals follow their formulas, the right problem is named, and noise is not a problem."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from quorate.report.diagnosis import (
     error_rate,
     exactly,
     first_to_do,
+    format_estimate,
     mean_loss,
     minus,
-    say,
     spread,
 )
 
@@ -65,13 +65,13 @@ def test_a_mean_loss_has_the_normal_interval() -> None:
         ({"valid": (12, 1000)}, None),
     ],
 )
-def test_the_largest_clear_gap_is_the_first_to_do(errors: dict[str, tuple[int, int]], first: str | None) -> None:
+def test_the_largest_significant_gap_comes_first(errors: dict[str, tuple[int, int]], first: str | None) -> None:
     found = first_to_do(diagnose(evidence(**errors)))
 
     assert (found.rule if found else None) == first
 
 
-def test_a_train_dev_split_tells_unlike_rows_from_choices_that_were_fitted() -> None:
+def test_a_train_dev_split_distinguishes_mismatch_from_selection() -> None:
     errors = {"train": (5, 1000), "valid": (20, 1000), "test": (120, 1000)}
 
     unlike = diagnose(evidence(**errors, train_dev=(21, 1000)))
@@ -91,7 +91,7 @@ def test_below_the_target_nothing_is_a_problem() -> None:
 
 
 def test_folds_are_compared_by_the_chi_squared_test_of_equal_shares() -> None:
-    """Decided as scipy's test of the table of right and wrong rows does."""
+    """The result is that of SciPy's test on the table of correct and wrong rows."""
     for wrong in ([10, 12, 9, 11], [2, 30, 3, 4], [10, 20, 12, 16]):
         table = np.array([[w, 200 - w] for w in wrong])
         expected = stats.chi2_contingency(table, correction=False).pvalue < 0.05
@@ -101,7 +101,7 @@ def test_folds_are_compared_by_the_chi_squared_test_of_equal_shares() -> None:
         assert found is not None and found.problem == expected
 
 
-def test_training_that_is_not_done_comes_before_the_gaps() -> None:
+def test_problems_of_training_come_before_gaps() -> None:
     falling = [{"train_loss": 2 * 0.9**i, "valid_loss": 2 * 0.9**i} for i in range(20)]
     known = evidence(train=(200, 1000), valid=(300, 1000))
     whole = Evidence("cnn", "error", known.target, train=known.train, valid=known.valid, curves=Curves((falling,)))
@@ -112,13 +112,16 @@ def test_training_that_is_not_done_comes_before_the_gaps() -> None:
     assert first.advice.startswith("more `epochs`")
 
 
-def test_figures_are_said_with_their_intervals() -> None:
-    assert say(error_rate(5, 400), "error") == "1.25 % (0.54 to 2.89)"
-    assert say(Estimate(0.0125, -0.00001, 0.0289, 400), "error", signed=True) == "+1.25 points (+0.00 to +2.89)"
-    assert say(exactly(0.03), "loss") == "0.030"
+def test_errors_are_shown_with_their_intervals() -> None:
+    assert format_estimate(error_rate(5, 400), "error") == "1.25 % (0.54 to 2.89)"
+    assert (
+        format_estimate(Estimate(0.0125, -0.00001, 0.0289, 400), "error", signed=True)
+        == "+1.25 points (+0.00 to +2.89)"
+    )
+    assert format_estimate(exactly(0.03), "loss") == "0.030"
 
 
-def test_a_diagnosis_says_what_it_rests_on_in_words_and_in_json() -> None:
+def test_a_diagnosis_contains_its_evidence_as_text_and_as_json() -> None:
     whole = Evidence(
         "ensemble", "error", exactly(0.02), train=error_rate(2, 1000), valid=error_rate(150, 1000), train_note="unsure"
     )

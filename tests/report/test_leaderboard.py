@@ -49,7 +49,7 @@ def board(names: list[str], test: SplitScores | None, *, late: str = "", **ensem
     )
 
 
-def test_the_gain_over_the_best_single_member_is_said_with_its_noise() -> None:
+def test_the_gain_over_the_best_single_member_has_its_standard_error() -> None:
     def said(gain: float, error: float) -> str:
         best = BestSingleMember(name="svm", oof_nll=0.3, gain=gain, error=error)
         return as_text(board(["svm", "knn"], None, best_single=best))
@@ -68,7 +68,7 @@ def test_notes_with_class_names_in_brackets_are_shown_as_they_are() -> None:
     assert note in as_text(board(["svm", "knn"], None).model_copy(update={"unlearnable": (rare,)}))
 
 
-def test_what_the_combiner_chose_from_is_shown_with_what_it_chose() -> None:
+def test_the_candidates_of_the_combiner_are_shown_with_the_choice() -> None:
     candidates = (
         CombinerCandidate(name="mean", loss=0.31, error=0.002, chosen=True),
         CombinerCandidate(name="stacking", loss=0.309, error=0.0, chosen=False),
@@ -86,7 +86,7 @@ LONG = ["boosting_with_a_long_name.1", "convolutional_network_with_augmentation_
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
-def test_names_figures_and_states_are_whole_at_every_width(width: int) -> None:
+def test_names_numbers_and_states_are_complete_at_every_width(width: int) -> None:
     lines = as_text(board(LONG, SCORES, late=LONG[-1]), width=width).splitlines()
 
     assert "…" not in "".join(lines)

@@ -30,7 +30,7 @@ def parsed(run: RunData) -> Parsed:
     return Parsed(page(run))
 
 
-def test_the_figures_are_those_of_the_leaderboard(run: RunData, parsed: Parsed) -> None:
+def test_the_metrics_are_those_of_the_leaderboard(run: RunData, parsed: Parsed) -> None:
     ensemble = run.board.ensemble
     assert ensemble.oof is not None and ensemble.test is not None
     for split, scores in (("oof", ensemble.oof), ("test", ensemble.test)):
@@ -50,12 +50,12 @@ def test_the_intervals_are_those_of_an_evaluation(run: RunData, parsed: Parsed) 
     assert f"{found.low:.4f} to {found.high:.4f}" in parsed.text
 
 
-def test_every_part_is_there_with_headings_in_order(run: RunData, parsed: Parsed) -> None:
+def test_every_section_exists_with_headings_in_order(run: RunData, parsed: Parsed) -> None:
     ids = [section.id for section in sections_of(run, values_of(run))]
 
     assert ids == [
         *("summary", "leaderboard", "curves", "calibration", "confusion", "diversity"),
-        *("worth", "price", "doubt", "mistakes", "repeat"),
+        *("value", "cost", "uncertainty", "mistakes", "repeat"),
     ]
     assert parsed.values("section", "id") == ids
     levels = [int(tag[1]) for tag in parsed.tags if tag in ("h1", "h2", "h3", "h4")]
@@ -96,7 +96,7 @@ def test_names_of_users_are_text_whatever_they_are(name: str) -> None:
     assert " ".join(name.split()) in " ".join(parsed.text.split()), "shown as it is"
 
 
-def test_better_is_not_said_where_the_interval_holds_0() -> None:
+def test_the_ensemble_is_not_called_better_if_the_interval_contains_0() -> None:
     alike = finished(members=("svm", "forest"), weights=(0.999, 0.001), rows=120, test=0)
 
     values = values_of(alike)
@@ -108,7 +108,7 @@ def test_better_is_not_said_where_the_interval_holds_0() -> None:
     assert "the ensemble is better" not in page(alike)
 
 
-def test_better_is_said_with_its_interval_where_it_is_clear() -> None:
+def test_a_significant_gain_is_stated_with_its_interval() -> None:
     run = finished(rows=1500)
     values = values_of(run)
     lead = values.best.lead
@@ -119,20 +119,20 @@ def test_better_is_said_with_its_interval_where_it_is_clear() -> None:
     assert f"{signed(lead.nll)}, 95 % interval {signed(lead.nll - 1.96 * lead.nll_error)}" in sentence
 
 
-def test_the_worth_of_members_is_what_worth_says(run: RunData) -> None:
-    from quorate.ensemble.worth import Worth
+def test_the_value_of_members_is_that_of_the_ablation(run: RunData) -> None:
+    from quorate.ensemble.ablation import Ablation
 
     values = values_of(run, patience=math.inf)
     assert run.combiner is not None
     own = run.oof.proba[list(values.members)]
-    expected = Worth.of(proba=own, y=run.oof.y, combiner=run.combiner, seed=run.seed).without_each()
+    expected = Ablation.of(proba=own, y=run.oof.y, combiner=run.combiner, seed=run.seed).without_each()
 
     assert list(values.without) == expected
     assert [len(step.left) for step in values.path] == [3, 2, 1]
     assert f"{signed(expected[0].nll)} ± {expected[0].nll_error:.4f}" in page(run)
 
 
-def test_a_slow_combiner_is_asked_about_a_sample_and_the_page_says_so() -> None:
+def test_a_slow_combiner_is_evaluated_on_a_sample_and_the_page_says_so() -> None:
     run = finished(rows=1200, test=0)
 
     values = values_of(run, patience=0.02)
@@ -141,7 +141,7 @@ def test_a_slow_combiner_is_asked_about_a_sample_and_the_page_says_so() -> None:
     assert any("a sample of" in note for note in values.notes)
 
 
-def test_of_many_members_those_with_the_largest_weights_are_tested() -> None:
+def test_with_many_members_those_with_the_largest_weights_are_removed() -> None:
     names = [f"m{number}" for number in range(15)]
     weights = np.linspace(1, 2, 15)
     run = finished(members=names, weights=(weights / weights.sum()).tolist(), rows=90, test=0, combiner="mean")
@@ -153,7 +153,7 @@ def test_of_many_members_those_with_the_largest_weights_are_tested() -> None:
     assert any("the 12 members with the largest weights" in note for note in values.notes)
 
 
-def test_a_combiner_that_refuses_fewer_members_is_told_of() -> None:
+def test_a_combiner_that_refuses_fewer_members_is_reported() -> None:
     class Demanding(type(finished().combiner)):  # type: ignore[misc]
         def fit(self, *, proba, y, seed):  # type: ignore[no-untyped-def]
             if len(proba) < 3:
@@ -184,7 +184,7 @@ def test_a_combiner_that_refuses_fewer_members_is_told_of() -> None:
     ],
     ids=["one member", "two classes", "40", "120", "guarded", "perfect", "guessing", "nothing to be had", "few rows"],
 )
-def test_odd_runs_have_a_page_too(odd: RunData) -> None:
+def test_unusual_runs_have_a_page_too(odd: RunData) -> None:
     parsed = Parsed(page(odd))
 
     assert "nan" not in parsed.text.lower().split()
@@ -196,7 +196,7 @@ def test_without_epochs_there_are_no_curves_and_with_one_member_no_pairs() -> No
 
     ids = [section.id for section in sections_of(alone, values_of(alone))]
 
-    assert not {"curves", "diversity", "price"} & set(ids)
+    assert not {"curves", "diversity", "cost"} & set(ids)
 
 
 def test_members_that_failed_are_named_with_what_to_do() -> None:
@@ -207,7 +207,7 @@ def test_members_that_failed_are_named_with_what_to_do() -> None:
     assert "forest: diverged; lower the learning rate, or clip gradients." in sentences
 
 
-def test_guessing_is_called_guessing() -> None:
+def test_an_ensemble_at_chance_level_is_reported_as_such() -> None:
     run = finished(sharpness=0.0)
 
     assert any("not clearly better" in sentence for sentence in said(sections_of(run, values_of(run)), "summary"))
@@ -232,14 +232,14 @@ def test_prediction_times_are_drawn_where_there_are_any(run: RunData) -> None:
     assert "predict ms" in text
 
 
-def test_ten_members_and_ten_thousand_rows_stay_small() -> None:
+def test_the_page_of_ten_members_and_ten_thousand_rows_is_small() -> None:
     names = [f"member {number}" for number in range(10)]
     large = finished(members=names, classes=[str(k) for k in range(10)], rows=10_000, test=0, combiner="mean")
 
     assert len(page(large).encode()) < 1_000_000
 
 
-def test_words_are_listed_as_people_do() -> None:
+def test_words_are_listed_with_commas_and_and() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed([*"abcdefgh"], 3) == "a, b, c and 5 more"

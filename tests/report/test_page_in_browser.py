@@ -149,7 +149,7 @@ def test_the_leaderboard_is_sorted_by_keyboard(browser: Any, report: Path) -> No
     opened.close()
 
 
-def test_the_first_stop_of_the_keyboard_skips_to_the_content(browser: Any, report: Path) -> None:
+def test_the_first_tab_stop_skips_to_the_content(browser: Any, report: Path) -> None:
     opened = Opened(browser, report, width=1280, scheme="light")
 
     opened.page.keyboard.press("Tab")
@@ -172,7 +172,7 @@ def test_a_switch_shows_one_matrix_at_a_time(browser: Any, report: Path) -> None
     opened.close()
 
 
-def test_without_scripts_the_page_is_whole(browser: Any, report: Path) -> None:
+def test_without_scripts_the_page_is_complete(browser: Any, report: Path) -> None:
     opened = Opened(browser, report, width=1280, scheme="light", script=False)
 
     assert opened.page.locator("#diversity .panel:visible").count() == 2
@@ -182,7 +182,7 @@ def test_without_scripts_the_page_is_whole(browser: Any, report: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 1440, 1920])
-def test_a_desk_shows_the_whole_leaderboard_with_whole_names(browser: Any, tmp_path: Path, width: int) -> None:
+def test_a_wide_window_shows_the_whole_leaderboard_with_full_names(browser: Any, tmp_path: Path, width: int) -> None:
     names = [f"boosting_with_many_small_trees_{seed}" for seed in "ab"]
     path = tmp_path / "report.html"
     path.write_text(written(finished(members=[*names, "svm"])), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is seen while a job runs: lines in a terminal, lines in a file, and the time left."""
+"""The progress of a job: lines in a terminal, lines in a file, and the time left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plan() -> Plan:
 
 
 class Shown:
-    """A watch on a screen of so many columns, and the text that it has printed."""
+    """A watch on a screen with this number of columns, and the text that it has printed."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ def test_more_tasks_than_the_terminal_has_lines_are_counted(plan):
     assert lines[3].strip() == "and 3 more"
 
 
-def test_the_time_left_is_that_of_the_workers_and_unsaid_while_it_is_a_guess(plan):
+def test_the_time_left_is_that_of_the_workers_and_hidden_while_it_is_unknown(plan):
     # given: six tasks of 60 s on two workers
     shown = Shown(plan)
     assert shown.watch.seconds_left() is None
@@ -119,7 +119,7 @@ def test_a_budget_bounds_the_time_left_and_is_shown(plan):
     assert "about 30 s left; budget: 40 s left" in shown.picture()[-1]
 
 
-def test_failures_are_counted_and_go_where_errors_go(plan):
+def test_failures_are_counted_and_printed_to_the_error_console(plan):
     shown = Shown(plan)
     task = shown.tasks["svm", 0]
     again = Failed(task, 1, "failed", "it broke [here]", final=False)
@@ -134,7 +134,7 @@ def test_failures_are_counted_and_go_where_errors_go(plan):
     assert "1 of 6 fit tasks done, 1 failed" in shown.picture()[-1]
 
 
-def test_figures_of_a_model_of_all_rows_are_not_called_those_of_validation(plan):
+def test_metrics_of_a_refit_on_all_rows_are_not_called_validation_metrics(plan):
     shown = Shown(plan, terminal=False, width=200)
     task = replace(shown.tasks["svm", 0], fold=ALL_ROWS)
 

@@ -1,4 +1,4 @@
-"""Advice by kind of member: only keys that the kind takes, and what the documents recommend."""
+"""Advice for each kind of member names only keys of that kind, and agrees with the documentation."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_advice_names_keys_of_the_kind_only(kind: str, images: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "net"])
-def test_augmentation_and_dropout_are_advice_for_networks_alone(kind: str) -> None:
+def test_augmentation_and_dropout_are_advised_for_networks_only(kind: str) -> None:
     advice = all_advice(MemberTraits(kind, {}, images=True))
 
     assert not re.search("augment|dropout|weight_decay|epochs", advice)
 
 
-def test_no_advice_weighs_classes() -> None:
+def test_no_advice_recommends_class_weights() -> None:
     """docs/data.md: without a reason to prefer recall over log-loss, leave class weights out."""
     assert "class_weight" not in " ".join(all_advice(MemberTraits(kind, {}, True)) for kind in ["", *KINDS])
     page = Path(__file__).parents[2] / "platform" / "quorate" / "report"
@@ -67,7 +67,7 @@ def test_networks_on_images_are_offered_pretrained_weights_and_augmentation(
     assert ("`augment`" in advice) == augmented
 
 
-def test_a_kind_of_a_users_own_has_general_advice() -> None:
+def test_a_users_own_kind_gets_general_advice() -> None:
     assert keys_in(all_advice(MemberTraits("my_package:forest", {}, True))) <= JOB
 
 

@@ -1,4 +1,4 @@
-"""Folds are put together row by row, and what is missing is masked."""
+"""Predictions of the folds are combined row by row, and missing rows are masked."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_missing_fold_leaves_its_rows_masked():
     np.testing.assert_array_equal(gathered.folds, [[True, True], [True, False]])
 
 
-def test_repeats_are_averaged_and_a_row_counts_only_with_all_of_them():
+def test_repeats_are_averaged_and_a_row_counts_only_if_all_of_them_predicted_it():
     # given: two repeats of two folds
     half = two_folds()
     even, odd = np.arange(0, 40, 2), np.arange(1, 40, 2)

@@ -1,4 +1,4 @@
-"""Records in the store are read as they were written, by this version or an earlier one, or are refused."""
+"""Records of this version and of earlier ones survive a round trip through the store; others are refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_record_is_written_as_it_was_read(kind: type[FitRecord]) -> None:
         found.version = 2  # type: ignore[misc]
 
 
-def test_the_store_holds_the_names_that_it_always_held(store: Store, done: Fitted) -> None:
+def test_the_names_in_the_store_have_not_changed(store: Store, done: Fitted) -> None:
     results = Results(store)
     results.keep(done)
     results.keep_checkpoint(Checkpointed(done.task, b"state"))
@@ -81,12 +81,12 @@ def test_a_record_of_a_later_version_is_refused_and_stays(kind: type[FitRecord],
         kind.read(store.find(kind.space, done.task.key) or {})
 
     assert str(refused.value) == (
-        f"a record in {kind.space}/ of the store has version 2, this version of Quorate reads 1; use the one that "
-        "wrote it, or another store"
+        f"a record in {kind.space}/ of the store has version 2, but this version of Quorate reads 1; use the version "
+        "that wrote it, or another store"
     )
 
 
-def test_a_job_does_not_repeat_over_a_record_of_a_later_version(store: Store, done: Fitted) -> None:
+def test_a_job_fails_on_a_record_of_a_later_version_without_repeating_the_work(store: Store, done: Fitted) -> None:
     store.commit("fits", done.task.key, FIT | {"version": 2})
 
     with pytest.raises(UserError, match="fits/ of the store has version 2"):
@@ -96,7 +96,7 @@ def test_a_job_does_not_repeat_over_a_record_of_a_later_version(store: Store, do
 
 
 @pytest.mark.parametrize("strange", [{}, FIT | {"files": []}, FIT | {"seconds": "long"}, FIT | {"version": "x"}])
-def test_a_strange_record_is_set_aside_and_counts_as_not_done(
+def test_an_unreadable_record_is_set_aside_and_counts_as_not_finished(
     strange: dict[str, Any], store: Store, done: Fitted, tmp_path: Path
 ) -> None:
     store.commit("fits", done.task.key, strange)
@@ -111,7 +111,7 @@ def test_a_strange_record_is_set_aside_and_counts_as_not_done(
     assert results.find(done.task) is not None
 
 
-def test_a_strange_checkpoint_counts_as_none(store: Store, done: Fitted) -> None:
+def test_an_unreadable_checkpoint_counts_as_missing(store: Store, done: Fitted) -> None:
     store.commit("checkpoints", done.task.key, {"other": BLOB})
 
     assert Results(store).checkpoint(done.task) is None

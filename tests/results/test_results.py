@@ -1,4 +1,4 @@
-"""Finished work in the store, where somebody else was first or the disk was unkind."""
+"""Finished work in the store, if another process was first or the disk has damaged a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quorate.results.results import Results
 from quorate.store import open_store
 
 
-def test_a_damaged_result_that_stands_gives_way_to_a_sound_one(tmp_path: Path) -> None:
+def test_a_damaged_result_is_replaced_by_an_intact_one(tmp_path: Path) -> None:
     plan = plan_of({"logistic": {"kind": "logistic"}})
     done = next(iter(fitted(run(LocalExecutor(), plan)).values()))
     store = open_store(str(tmp_path))

@@ -1,4 +1,4 @@
-"""A fault of the process is written to its run, and the next start says so."""
+"""A fault of the process is written to its run and reported at the next start."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_recorded_fault_is_named(tmp_path):
     ],
     ids=["finished", "fitted", "stopped", "failed", "still at work"],
 )
-def test_what_ended_or_still_runs_is_not_named(tmp_path, log, board):
+def test_runs_that_ended_normally_or_still_run_are_not_reported(tmp_path, log, board):
     write_run(tmp_path, "job-20260101-100000", log, board=board)
 
     assert ended_without_a_word(tmp_path, "job") is None
@@ -94,7 +94,7 @@ def test_only_the_newest_run_of_the_job_counts(tmp_path):
     assert ended_without_a_word(tmp_path, "none") is None
 
 
-def test_a_segmentation_fault_in_this_process_is_recorded_and_told_at_the_next_start(tmp_path):
+def test_a_segmentation_fault_in_this_process_is_reported_at_the_next_start(tmp_path):
     here = Here(tmp_path)
     (tmp_path / "falling.py").write_text(MEMBER)
     members = {"falls": {"kind": "falling:falls"}, "forest": {"kind": "random_forest", "trees": 5}}

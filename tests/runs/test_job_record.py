@@ -1,4 +1,4 @@
-"""What a list of runs reads of their jobs, without loading the kinds."""
+"""The parts of a job that a list of runs reads, without loading the kinds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN: dict[str, Any] = {
     "members": {"cnn": {"kind": "net", "copies": 3}, "own": {"kind": "my_package.members:Own", "copies": 1}},
     "tracking": {"enabled": True},
 }
-"""A job that needs code which is not here."""
+"""A job that requires code that is not installed."""
 
 
 def written(run: Path, content: str) -> RunFolder:
@@ -39,12 +39,12 @@ def test_a_run_whose_own_code_is_missing_is_listed(tmp_path: Path) -> None:
     assert (run.name, run.state, run.members) == ("mine-1", "interrupted", 4)
     assert run.data == "my_package.rows:people 2026/people.csv"
     assert JobRecord.read(folder.path / "job.json").tracking.enabled
-    with pytest.raises(RunError, match="where its own code is"):
+    with pytest.raises(RunError, match="if the job uses your own code"):
         folder.spec()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", '{"members": [1]}', '{"members": {"cnn": {"copies": "many"}}}'])
-def test_a_folder_whose_file_is_no_job_is_passed_over(tmp_path: Path, content: str) -> None:
+def test_a_folder_without_a_valid_job_file_is_skipped(tmp_path: Path, content: str) -> None:
     written(tmp_path / "other", content)
 
     assert past_runs(tmp_path) == []

@@ -31,7 +31,7 @@ BUDGET = {
     "below_quorum": {"members": 1, "needed": 2},
     "out_of_time": [{"member": "cnn", "fold": 5, "begun": True, "reason": "the budget is over"}],
     "stopped_early": [{"member": "cnn", "fold": 4, "epochs_done": 3, "epochs": 20, "best_epoch": None}],
-    "not_counted": [{"member": "forest", "reason": "which has 1 of 5 folds and lacks folds 2-5"}],
+    "not_counted": [{"member": "forest", "reason": "which has 1 of 5 folds (missing: folds 2-5)"}],
     "untested": ["cnn"],
     "left_out": ["report.html"],
 }
@@ -108,7 +108,7 @@ FIRST: dict[str, Any] = {
     "run": "digits-20251123-222500",
     "seconds": 3.21,
 }
-"""A file of the first version of Quorate, without what came later."""
+"""A file of the first version of Quorate, without later keys."""
 
 
 def written(folder: Path, content: Any) -> Path:
@@ -183,12 +183,10 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: str) -
         Leaderboard.read(path)
 
     assert not isinstance(damaged.value, LaterVersionError)
-    assert str(damaged.value) == (
-        f"{path} is damaged; start the job again, which takes its finished work from the store"
-    )
+    assert str(damaged.value) == (f"{path} is damaged; start the job again; finished work is reused from the store")
 
 
-def test_a_file_that_is_no_text_or_not_there_is_damaged(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_reported_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "leaderboard.json").write_bytes(b"\xff\xfe\x00")
 
     for path in (tmp_path / "leaderboard.json", tmp_path / "gone.json"):
@@ -202,7 +200,7 @@ def test_a_leaderboard_does_not_change_and_its_changes_are_copies(tmp_path: Path
     with pytest.raises(ValidationError):
         board.seconds = 1.0  # type: ignore[misc]
     later = board.with_budget(LeaderboardBudget.model_validate(BUDGET))
-    later = later.with_ending(used_seconds=599.9, left_out=("pictures",))
+    later = later.with_closing(used_seconds=599.9, left_out=("pictures",))
     later = later.with_train_dev(TrainDevScores(**SCORES, rows=40), {"svm": SplitScores(**SCORES)})
 
     assert board.budget is None and board.ensemble.train_dev is None

@@ -1,4 +1,4 @@
-"""What `quorate predict` reads: rows with names, or a refusal that says what the ensemble takes."""
+"""`quorate predict` reads rows with names, or refuses a file and names the accepted input."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_columns_are_found_by_name_and_others_ignored(tables: Bundle, tmp_path: 
 
 
 @pytest.mark.parametrize("mark", ["", "?", "NA", "N/A", "NaN", "nan", "null", "None"])
-def test_every_missing_mark_of_the_training_is_one_here(tables: Bundle, tmp_path: Path, mark: str) -> None:
+def test_every_missing_value_marker_of_the_training_works_here(tables: Bundle, tmp_path: Path, mark: str) -> None:
     frame = some_customers(20, seed=2)
 
     found = scores_of(ask(tables, read_inputs([written(tmp_path, frame, na_rep=mark)], tables)), tables)
@@ -84,7 +84,7 @@ def test_the_marks_and_the_separator_are_those_of_the_training_data(tables: Bund
         ({"club": "perhaps"}, r"rows.csv, line 4: the boolean column 'club' holds 'perhaps', not true or false"),
     ],
 )
-def test_a_wrong_file_is_told_with_line_and_column(
+def test_an_invalid_file_is_reported_with_line_and_column(
     tables: Bundle, tmp_path: Path, change: dict[str, str], said: str
 ) -> None:
     frame = some_customers(5, seed=2).astype(object)
@@ -131,7 +131,7 @@ def test_a_picture_that_cannot_be_read_leaves_the_rows_of_an_archive(images: Bun
 def test_images_of_another_size_are_refused(images: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((1, 9, 8), np.uint8))
 
-    with pytest.raises(UserError, match=r"a.npz holds images of 9x8x1, but the ensemble takes images of 8x8x1"):
+    with pytest.raises(UserError, match=r"a.npz contains images of 9x8x1, but the ensemble takes images of 8x8x1"):
         list(read_inputs([tmp_path / "a.npz"], images))
 
 

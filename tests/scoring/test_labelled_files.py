@@ -1,4 +1,4 @@
-"""Labelled rows of every kind, and how labels that cannot be used are told."""
+"""Labelled rows of every kind, and the errors for unusable labels."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_table_without_rows_is_refused(tables: Bundle, tmp_path: Path) -> None
         ([None, "?", ""], r"rows.csv: no row has a label in the column 'bought'"),
     ],
 )
-def test_labels_that_are_no_classes_are_told_with_their_row(
+def test_labels_that_are_no_classes_are_an_error_that_names_the_row(
     tables: Bundle, tmp_path: Path, labels: list[str | None], said: str
 ) -> None:
     some_customers(3, seed=3).assign(bought=labels).to_csv(tmp_path / "rows.csv", index=False)
@@ -112,19 +112,19 @@ def test_labels_that_are_no_classes_are_told_with_their_row(
         read_labelled(tmp_path / "rows.csv", tables)
 
 
-def test_a_label_column_that_is_not_there_is_told_with_the_others(tables: Bundle, tmp_path: Path) -> None:
+def test_a_missing_label_column_is_an_error_that_lists_the_columns(tables: Bundle, tmp_path: Path) -> None:
     some_customers(3, seed=3).rename(columns={"bought": "bouht"}).to_csv(tmp_path / "rows.csv", index=False)
 
-    with pytest.raises(UserError, match=r"has no column 'bought' for the labels; did you mean 'bouht'\?.*--label"):
+    with pytest.raises(UserError, match=r"has no label column 'bought'; did you mean 'bouht'\?.*--label"):
         read_labelled(tmp_path / "rows.csv", tables)
 
 
-def test_an_ensemble_that_does_not_know_its_label_asks_for_it(tables: Bundle, tmp_path: Path) -> None:
+def test_without_a_recorded_label_column_the_option_is_required(tables: Bundle, tmp_path: Path) -> None:
     data = BundleData(fingerprint=tables.manifest.data.fingerprint, rows=tables.manifest.data.rows)
     silent = Bundle(tables.manifest.model_copy(update={"data": data}), tables._members)
     some_customers(3, seed=3).to_csv(tmp_path / "rows.csv", index=False)
 
-    with pytest.raises(UserError, match="name it with --label"):
+    with pytest.raises(UserError, match="name the column with --label"):
         read_labelled(tmp_path / "rows.csv", silent)
 
 
@@ -150,7 +150,7 @@ def named_as(images: Bundle, names: list[str], labels_are: str | None) -> Bundle
 @pytest.mark.parametrize(
     "names", [list("abcdefghij"), [str(n) for n in range(9, -1, -1)], [str(n) for n in range(10, 20)]], ids=str
 )
-def test_integers_of_an_archive_are_positions_where_the_training_labels_were(
+def test_integers_of_an_archive_are_positions_if_the_training_labels_were_positions(
     images: Bundle, tmp_path: Path, names: list[str]
 ) -> None:
     bundle = named_as(images, names, "positions")
@@ -159,20 +159,22 @@ def test_integers_of_an_archive_are_positions_where_the_training_labels_were(
 
     assert read_labelled(tmp_path / "a.npz", bundle).y.tolist() == [9, 0, 3]
     assert read_labelled(tmp_path / "text.npz", bundle).y.tolist() == [4, 0], "text is a name"
-    with pytest.raises(UserError, match=r"a.npz, row 3: the label 10 is outside 0..9, the positions of the 10 class"):
+    with pytest.raises(UserError, match=r"a.npz, row 3: the label 10 is not a position in the list of 10 class names"):
         read_labelled(tmp_path / "a.npz", bundle, label="others")
 
 
-def test_integers_of_an_archive_are_names_where_the_training_labels_were(images: Bundle, tmp_path: Path) -> None:
+def test_integers_of_an_archive_are_names_if_the_training_labels_were_names(images: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3])
 
     turned = named_as(images, [str(n) for n in range(9, -1, -1)], "names")
     assert read_labelled(tmp_path / "a.npz", turned).y.tolist() == [0, 9, 6]
-    with pytest.raises(UserError, match=r"a.npz, row 1: the label 9 is an integer, but the classes were learned by"):
+    with pytest.raises(
+        UserError, match=r"a.npz, row 1: the label 9 is an integer, but the classes of the training data are"
+    ):
         read_labelled(tmp_path / "a.npz", named_as(images, list("abcdefghij"), "names"))
 
 
-def test_a_bundle_that_does_not_say_what_integers_are_goes_by_its_class_names(images: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_without_a_label_coding_interprets_integers_by_its_class_names(images: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8), labels=[9, 0, 3])
 
     assert read_labelled(tmp_path / "a.npz", named_as(images, list("abcdefghij"), None)).y.tolist() == [9, 0, 3]
@@ -183,7 +185,7 @@ def test_a_bundle_that_does_not_say_what_integers_are_goes_by_its_class_names(im
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({}, "has no array 'labels', only images"),
+        ({}, r"has no array 'labels' \(it contains images\)"),
         ({"labels": [1, 2]}, "3 images but labels of shape"),
         ({"labels": [0.5, 1, 2]}, "labels have the type float64"),
     ],
@@ -213,7 +215,7 @@ def test_folders_are_the_labels_of_the_pictures_in_them(images: Bundle, digits: 
 
 def test_folders_and_files_of_other_kinds_are_refused(images: Bundle, tables: Bundle, tmp_path: Path) -> None:
     (tmp_path / "eleven").mkdir()
-    with pytest.raises(UserError, match="has no folders with pictures; it needs one folder per class"):
+    with pytest.raises(UserError, match="has no folders with pictures; it must contain one folder per class"):
         read_labelled(tmp_path, images)
     Image.new("L", (8, 8)).save(tmp_path / "eleven" / "a.png")
     with pytest.raises(UserError, match=r"eleven/a.png: the label 'eleven' is not a class"):
@@ -227,7 +229,7 @@ def test_folders_and_files_of_other_kinds_are_refused(images: Bundle, tables: Bu
         read_labelled(tmp_path / "nothing.csv", tables)
 
 
-def test_labels_that_look_like_one_number_are_two_classes_where_the_ensemble_has_both(
+def test_labels_that_look_like_the_same_number_are_two_classes_if_the_ensemble_has_both(
     tables: Bundle, tmp_path: Path
 ) -> None:
     path = tmp_path / "rows.csv"

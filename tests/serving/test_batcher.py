@@ -91,7 +91,7 @@ def test_a_request_larger_than_a_batch_goes_alone() -> None:
     assert asyncio.run(run()).calls == [[1], list(range(20, 30)), [2]]
 
 
-def test_a_lone_request_waits_no_longer_than_it_should() -> None:
+def test_a_single_request_waits_at_most_the_batching_time() -> None:
     async def run() -> tuple[float, float]:
         loop = asyncio.get_running_loop()
         shared = batcher(Doubler(), wait_s=0.05)
@@ -108,7 +108,7 @@ def test_a_lone_request_waits_no_longer_than_it_should() -> None:
     assert full < 0.04
 
 
-def test_requests_gather_while_the_model_is_busy() -> None:
+def test_requests_accumulate_while_the_model_is_busy() -> None:
     async def run() -> Doubler:
         model = Doubler(seconds=0.05)
         shared = batcher(model, wait_s=0, max_rows=100)
@@ -136,7 +136,7 @@ def test_concurrency_bounds_the_calls_in_flight() -> None:
     assert sorted(first for (first,) in model.calls) == list(range(12))
 
 
-def test_members_go_only_to_those_who_asked() -> None:
+def test_the_probabilities_of_members_go_only_to_requests_that_want_them() -> None:
     async def run() -> tuple[Doubler, list[Scores]]:
         model = Doubler()
         shared = batcher(model)
@@ -164,7 +164,7 @@ def test_a_request_whose_rows_fail_the_call_fails_alone_and_the_others_are_answe
     assert len(model.calls) == 7
 
 
-def test_a_model_that_is_not_there_is_not_asked_again_for_each_request() -> None:
+def test_an_unavailable_model_is_not_called_again_for_each_request() -> None:
     async def run() -> tuple[Doubler, list[Scores | BaseException]]:
         model = Doubler(error=ModelUnavailable)
         shared = batcher(model)
@@ -189,7 +189,7 @@ def test_a_batch_never_holds_requests_for_two_models() -> None:
     assert [each.proba.item() for each in scores] == [0, 2, 4, 6, 8]
 
 
-def test_a_request_that_was_given_up_is_not_sent() -> None:
+def test_a_cancelled_request_is_not_sent() -> None:
     async def run() -> Doubler:
         model = Doubler(seconds=0.05)
         shared = batcher(model, wait_s=0)
@@ -205,7 +205,7 @@ def test_a_request_that_was_given_up_is_not_sent() -> None:
     assert asyncio.run(run()).calls == [[1], [3]]
 
 
-def test_a_full_queue_refuses_and_takes_again_when_it_is_empty() -> None:
+def test_a_full_queue_rejects_requests_until_it_is_empty() -> None:
     async def run() -> Scores:
         shared = batcher(Doubler(seconds=0.02), wait_s=0, max_queued_rows=4)
         first = asyncio.create_task(shared.submit(rows(1)))

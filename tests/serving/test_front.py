@@ -1,4 +1,4 @@
-"""The HTTP interface without Ray: routes, refusals, and what is said when the model does not answer."""
+"""The HTTP interface without Ray: routes, rejected requests, and responses if the model is unavailable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW = {"inputs": [[1, 2], [3, 4]]}
 
 @dataclass
 class Backend:
-    """Says "yes" with the probability of the first pixel, late or with an error when told so."""
+    """Predicts "yes" with the probability of the first pixel; late or with an error if the test requires it."""
 
     model: ModelInfo = MODEL
     error: Exception | None = None
@@ -63,7 +63,7 @@ def ask(
     times: int = 1,
     **request: Any,
 ) -> list[httpx.Response]:
-    """The answers to `times` equal requests made at once."""
+    """The responses to `times` equal concurrent requests."""
 
     async def run() -> list[httpx.Response]:
         app = Front(backend or Backend(), limits=LIMITS, token=digest(token) if token else None).app()
@@ -127,7 +127,7 @@ def test_a_wrong_method_gets_405_with_the_right_ones(method: str, path: str, all
         ({"content": b" " * 1001, "headers": {"Content-Type": "application/json"}}, 413, "body"),
     ],
 )
-def test_a_refusal_names_the_field_and_never_reaches_the_model(
+def test_an_invalid_request_is_rejected_with_the_field_before_the_model(
     request_: dict[str, Any], status: int, name: str
 ) -> None:
     backend = Backend()
@@ -138,7 +138,7 @@ def test_a_refusal_names_the_field_and_never_reaches_the_model(
     assert backend.calls == []
 
 
-def test_without_the_token_only_health_answers() -> None:
+def test_without_the_token_only_the_health_route_responds() -> None:
     routes = [("GET", "/"), ("GET", "/v1/metadata"), ("POST", "/v1/predict"), ("GET", "/healthz")]
 
     statuses = [ask(method, path, token="x" * 16)[0].status_code for method, path in routes]
@@ -146,7 +146,7 @@ def test_without_the_token_only_health_answers() -> None:
     assert statuses == [401, 401, 401, 200]
 
 
-def test_with_the_token_every_route_answers() -> None:
+def test_with_the_token_every_route_responds() -> None:
     headers = {"Authorization": "bearer " + "x" * 16}
 
     (answer,) = ask("POST", "/v1/predict", token="x" * 16, json=ROW, headers=headers)
@@ -185,7 +185,7 @@ def test_a_full_queue_gives_503_at_once() -> None:
     assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 503)
 
 
-def test_bodies_that_are_too_long_together_give_503_and_leave_room_again() -> None:
+def test_bodies_that_exceed_the_total_limit_get_503_and_release_their_memory() -> None:
     # given: room for the bodies of three such requests
     length = len(json.dumps(ROW, separators=(",", ":")))
     limits = Limits(batch_wait_s=0, held_bytes=3 * length)
@@ -209,7 +209,7 @@ def test_bodies_that_are_too_long_together_give_503_and_leave_room_again() -> No
 
 @dataclass
 class Switching:
-    """Versions one after the other: `current` moves on when told so."""
+    """Successive versions; the test switches `current` to the next one."""
 
     versions: list[Backend]
     at: int = 0
@@ -219,7 +219,7 @@ class Switching:
         return self.versions[self.at]
 
 
-def test_a_request_is_answered_by_the_version_that_it_came_under() -> None:
+def test_a_request_is_answered_by_the_version_that_was_current_at_its_arrival() -> None:
     # given: a version that takes its time, and one whose classes stand in another order
     old = Backend(seconds=0.1)
     new = Backend(ModelInfo("digits", "ba9876543210", ("yes", "no"), ImageSignature((2, 2, 1))))
@@ -270,7 +270,7 @@ class Columns(Backend):
         return Scores(proba, each, {"two": np.arange(len(rows)) == 0}, {"age": ages, "job": jobs})
 
 
-def test_values_unlike_the_training_rows_and_other_keys_are_warned_of() -> None:
+def test_unfamiliar_values_and_additional_keys_cause_warnings() -> None:
     rows = [{"age": 20, "job": "zebra"}, {"age": 500, "job": "nurse", "shoe": 42}]
 
     (answer,) = ask("POST", "/v1/predict", Columns(), json={"inputs": rows})
@@ -289,7 +289,7 @@ def test_rows_like_the_training_rows_have_no_warnings() -> None:
     assert "warnings" not in answer.json()
 
 
-def test_an_answer_lists_twenty_warnings_at_most_and_counts_the_others() -> None:
+def test_a_response_lists_at_most_twenty_warnings_and_counts_the_others() -> None:
     rows = [{"age": 500, "job": "z"}] * 30
 
     (answer,) = ask("POST", "/v1/predict", Columns(), json={"inputs": rows})
@@ -297,7 +297,7 @@ def test_an_answer_lists_twenty_warnings_at_most_and_counts_the_others() -> None
     assert (len(answer.json()["warnings"]), answer.json()["warnings_left_out"]) == (20, 40)
 
 
-def test_members_that_weigh_nothing_are_named_and_a_member_is_silent_where_it_did_not_answer() -> None:
+def test_members_without_weight_are_named_and_failed_rows_have_no_probabilities() -> None:
     rows = [{"age": 20, "job": "nurse"}] * 2
 
     (answer,) = ask("POST", "/v1/predict?members=true", Columns(), json={"inputs": rows})
@@ -307,7 +307,7 @@ def test_members_that_weigh_nothing_are_named_and_a_member_is_silent_where_it_di
     assert [list(row["members"]) for row in said["predictions"]] == [["one"], ["one", "two"]]
 
 
-def test_a_row_that_the_model_refuses_is_the_fault_of_its_request() -> None:
+def test_a_row_that_the_model_rejects_gives_422() -> None:
     backend = Columns(error=RowRefused("holds 3e50", "age", 1))
 
     (answer,) = ask("POST", "/v1/predict", backend, json={"inputs": [{"age": 20, "job": "nurse"}]})
@@ -323,7 +323,7 @@ def test_an_unknown_query_parameter_is_refused_on_every_route(path: str) -> None
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Members")
 
 
-def test_a_key_that_is_no_valid_unicode_is_refused_as_others_are() -> None:
+def test_a_key_with_invalid_unicode_is_rejected_like_other_keys() -> None:
     headers = {"Content-Type": "application/json"}
 
     (answer,) = ask("POST", "/v1/predict", content=b'{"\\ud800": 1}', headers=headers)

@@ -105,7 +105,7 @@ def test_a_photograph_is_turned_upright_as_its_exif_says(orientation: int) -> No
     np.testing.assert_array_equal(decoded[:, :, 0], upright)
 
 
-def test_a_picture_of_the_same_proportions_is_scaled_like_pillow_does() -> None:
+def test_a_picture_with_the_same_aspect_ratio_is_scaled_as_by_pillow() -> None:
     image = Image.fromarray(noise(64, 48, 3))
 
     decoded = decode_image(encode(image), shape=(16, 12, 3))
@@ -158,12 +158,12 @@ def test_other_formats_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\0" * 100, b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"<svg/>"])
-def test_bytes_that_are_no_picture_are_refused(data: bytes) -> None:
+def test_bytes_that_are_not_a_picture_are_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match="not a JPEG or PNG picture"):
         decode_image(data, shape=(8, 8, 1))
 
 
-def test_an_empty_file_is_named_as_such() -> None:
+def test_an_empty_file_is_reported_as_empty() -> None:
     with pytest.raises(ImageError, match="the file is empty"):
         decode_image(b"", shape=(8, 8, 1))
 
@@ -172,12 +172,12 @@ def test_an_empty_file_is_named_as_such() -> None:
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     data = encode(Image.fromarray(noise(64, 64)), kind)
 
-    with pytest.raises(ImageError, match="damaged or cut short"):
+    with pytest.raises(ImageError, match="damaged or incomplete"):
         decode_image(data[: len(data) // 2], shape=(8, 8, 1))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_damage_anywhere_gives_pixels_or_an_image_error(kind: str) -> None:
+def test_a_damaged_file_gives_pixels_or_an_image_error(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(Image.fromarray(noise(16, 12, 3)), kind, exif=exif)

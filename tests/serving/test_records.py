@@ -1,4 +1,4 @@
-"""Rows of tables in requests: which values fit which column, and how each mistake is told."""
+"""Rows of tables in requests: the values that each column accepts, and the error for each mistake."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_records_become_the_rows_that_the_members_take_whatever_the_order_of_the
     assert found.frame.to_numpy().tolist() == [[39, 1, "smith"], [20.5, 0, "nurse"]]
 
 
-def test_one_record_alone_is_one_row() -> None:
+def test_a_single_record_is_one_row() -> None:
     assert table({"inputs": ONE}).frame.equals(table({"inputs": [ONE]}).frame)
 
 
@@ -54,14 +54,14 @@ def test_null_is_a_missing_value_in_every_column() -> None:
     assert table({"inputs": dict.fromkeys(ONE)}).frame.isna().all(axis=None)
 
 
-def test_values_that_say_the_same_are_the_same() -> None:
+def test_equal_values_in_different_json_forms_give_the_same_row() -> None:
     assert values("age", -0.5, 3, 2**60) == [-0.5, 3, 2**60]
     assert values("club", True, 1, 1.0, "yes") == [1, 1, 1, 1]
     assert values("club", False, 0, "no", "False") == [0, 0, 0, 0]
     assert values("job", 3, 3.0, "3", "") == ["3", "3", "3", ""]
 
 
-def test_text_that_is_no_valid_unicode_is_a_category_like_others() -> None:
+def test_text_with_invalid_unicode_is_a_category_like_others() -> None:
     assert table(b'{"inputs": {"age": 1, "club": null, "job": "\\ud800"}}').frame["job"].tolist() == ["\ud800"]
 
 
@@ -106,7 +106,7 @@ def test_a_bad_body_is_refused_with_its_field(body: Any, status: int, field: str
     assert len(json.dumps(refusal.value.body())) < 800
 
 
-def test_what_is_expected_names_the_first_columns_and_where_the_others_are() -> None:
+def test_the_error_names_the_first_expected_columns_and_where_to_find_the_others() -> None:
     wide = TableSignature(tuple(Column(f"column {i}" * 50, "numeric") for i in range(300)))
 
     with pytest.raises(RequestError) as refusal:
@@ -123,7 +123,7 @@ def test_a_picture_gets_415_and_the_type_that_is_read() -> None:
     assert (refusal.value.status, refusal.value.expected) == (415, JSON)
 
 
-def test_the_example_is_a_row_that_is_taken() -> None:
+def test_the_example_is_a_valid_row() -> None:
     assert len(table({"inputs": [example(PEOPLE)]})) == 1
 
 

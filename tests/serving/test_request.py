@@ -1,4 +1,4 @@
-"""Bodies of requests: what is read, and how each mistake is told."""
+"""Bodies of requests: accepted forms, and the error for each mistake."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_whole_floats_are_integers() -> None:
     assert rows.ravel().tolist() == [1, 2, 3, 4, 5, 255]
 
 
-def test_a_key_that_stands_twice_is_refused_rather_than_read_as_the_last() -> None:
+def test_a_duplicate_key_is_refused() -> None:
     with pytest.raises(RequestError) as refused:
         read(b'{"inputs": 1, "inputs": [[1, 2], [3, 4], [5, 6]]}')
 
@@ -73,7 +73,7 @@ def test_a_key_that_stands_twice_is_refused_rather_than_read_as_the_last() -> No
         ([("members", "true"), ("members", "false")], "members", "is given twice"),
     ],
 )
-def test_a_query_parameter_that_nobody_knows_or_that_stands_twice_is_refused(
+def test_an_unknown_or_duplicate_query_parameter_is_refused(
     query: list[tuple[str, str]], field: str, said: str
 ) -> None:
     with pytest.raises(RequestError) as refused:
@@ -156,7 +156,7 @@ def test_a_bad_body_is_refused_with_its_field(body: Any, status: int, field: str
     assert len(json.dumps(refusal.value.body())) < 800
 
 
-def test_a_colour_model_refuses_grey_images_and_says_what_it_takes() -> None:
+def test_a_colour_model_refuses_grey_images_and_names_the_accepted_shape() -> None:
     with pytest.raises(RequestError) as refusal:
         read({"inputs": ONE}, COLOUR)
 
@@ -167,13 +167,13 @@ def test_a_colour_model_refuses_grey_images_and_says_what_it_takes() -> None:
     }
 
 
-def test_a_misspelt_field_is_told_the_right_one() -> None:
+def test_a_misspelt_field_gets_the_right_name_as_a_suggestion() -> None:
     with pytest.raises(RequestError, match="did you mean 'images'"):
         read({"image": []})
 
 
 @pytest.mark.parametrize("media", ["image/png", "image/jpeg"])
-def test_a_picture_that_is_none_is_refused(media: str) -> None:
+def test_an_invalid_picture_is_refused(media: str) -> None:
     with pytest.raises(RequestError, match="not a JPEG or PNG picture") as refusal:
         read_rows(b"{}", media, model=GREY, max_rows=4)
 

@@ -1,4 +1,4 @@
-"""Starting a service: what is refused before Ray starts, and one service from start to Ctrl-C."""
+"""Starting a service: errors before Ray starts, and one service from start to Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.bundle.manifests import a_manifest
-from tests.serving import stand_in
+from tests.serving import quarters
 
 from quorate.errors import UserError
 from quorate.execution.cluster import require_token
@@ -30,7 +30,7 @@ def test_a_token_is_read_without_the_space_around_it(tmp_path: Path) -> None:
     assert read_token(tmp_path / "token") == "0123456789abcdef"
 
 
-def test_a_short_or_missing_token_is_refused_with_the_mend(tmp_path: Path) -> None:
+def test_a_short_or_missing_token_is_refused_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("short")
 
     with pytest.raises(ValueError, match=r"has 5 characters; use at least 16, for example with `openssl"):
@@ -53,7 +53,7 @@ def test_a_short_or_missing_token_is_refused_with_the_mend(tmp_path: Path) -> No
         (None, False),
     ],
 )
-def test_only_the_token_itself_opens(header: str | None, allowed: bool) -> None:
+def test_only_the_exact_token_is_accepted(header: str | None, allowed: bool) -> None:
     assert is_allowed(header, digest("0123456789abcdef")) is allowed
     assert is_allowed(header, None)
 
@@ -77,12 +77,12 @@ def test_a_taken_port_is_refused_before_ray_starts(model_folder: Path) -> None:
         port = taken.getsockname()[1]
 
         with pytest.raises(ValueError, match=f"cannot listen on 127.0.0.1:{port} .*choose another"):
-            serve_bundle(model_folder, port=port, load=stand_in.LOAD)
+            serve_bundle(model_folder, port=port, allow_code=True)
 
 
 def test_an_open_host_without_a_token_is_refused_before_ray_starts(model_folder: Path) -> None:
     with pytest.raises(ValueError, match="can be reached from other machines"):
-        serve_bundle(model_folder, host="0.0.0.0", load=stand_in.LOAD)
+        serve_bundle(model_folder, host="0.0.0.0", allow_code=True)
 
 
 def test_port_zero_takes_a_free_port() -> None:
@@ -95,11 +95,11 @@ def test_port_zero_takes_a_free_port() -> None:
 @pytest.mark.parametrize(
     "manifest", [None, "{", "[]", '{"schema": 3}', '{"schema": 3, "job": "x", "input": {"kind": "image"}}']
 )
-def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | None) -> None:
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path, manifest: str | None) -> None:
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
 
-    with pytest.raises(ValueError, match=r"is no bundle|lacks class_names|cannot be read|has schema None"):
+    with pytest.raises(ValueError, match=r"is not a bundle|lacks class_names|cannot be read|has schema version None"):
         servable(tmp_path)
 
 
@@ -107,19 +107,19 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, manifest: str | N
     ("found", "said"),
     [
         (('"image"', '"text"'), "unknown kind of inputs 'text'"),
-        (('"uint8"', '"float32"'), "images of type 'float32'"),
+        (('"uint8"', '"float32"'), "images have the type 'float32'"),
     ],
 )
 def test_a_bundle_for_other_inputs_is_refused(tmp_path: Path, found: tuple[str, str], said: str) -> None:
-    manifest = stand_in.write(tmp_path) / "manifest.json"
+    manifest = quarters.write(tmp_path / "bundle") / "manifest.json"
     manifest.write_text(manifest.read_text().replace(*found))
 
     with pytest.raises(UserError, match=f"manifest.json is not the manifest of a bundle: input: .*{said}"):
-        servable(tmp_path)
+        servable(manifest.parent)
 
 
 def test_the_example_sends_the_token_from_its_file(model_folder: Path) -> None:
-    said = welcome("http://127.0.0.1:1", servable(model_folder), Path("/etc/token"))
+    said = welcome("http://127.0.0.1:1", servable(model_folder, allow_code=True), Path("/etc/token"))
 
     assert '-H "Authorization: Bearer $(cat /etc/token)"' in said
 
@@ -158,10 +158,10 @@ def test_the_token_of_ray_is_for_its_owner_only(
 
 
 @pytest.mark.slow
-def test_a_service_answers_its_own_example_and_ends_on_ctrl_c(model_folder: Path, tmp_path: Path) -> None:
+def test_a_service_accepts_its_own_example_and_ends_on_ctrl_c(model_folder: Path, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from quorate.serving.service import serve_bundle;"
-        f"serve_bundle(Path({str(model_folder)!r}), port=0, load={stand_in.LOAD!r},"
+        f"serve_bundle(Path({str(model_folder)!r}), port=0, allow_code=True,"
         "echo=lambda text: print(text, flush=True))"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,4 +1,4 @@
-"""200 clients with good requests get the answers of the bundle alone, whatever is sent at the same time."""
+"""200 clients with valid requests get the exact predictions of the bundle, whatever others send at the same time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], set[int]]] = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Here:
-    """Members whose probabilities of a row are the same bits whatever rows are asked about with it."""
+    """Members whose probabilities for a row do not depend on the other rows of a batch, to the bit."""
     here = Here(tmp_path_factory.mktemp("storm"))
     customers(240, seed=0).to_csv(here.folder / "train.csv", index=False)
     forest = {"kind": "random_forest", "trees": 30, "min_samples_leaf": 5}
@@ -70,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.mark.system
-def test_200_good_clients_get_their_answers_bit_for_bit_beside_hostile_ones(trained: Here) -> None:
+def test_200_good_clients_get_exact_responses_despite_hostile_clients(trained: Here) -> None:
     # given: what the bundle says of each row alone, and of all together
     bundle = Bundle.load(trained.newest_run() / "bundle")
     frame = customers(CLIENTS, seed=2)[list(GOOD)]

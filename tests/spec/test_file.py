@@ -1,4 +1,4 @@
-"""What YAML lets pass and a job file may not hold, and how its values are read."""
+"""YAML that is valid but not allowed in a job file, and how values are read."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def test_nan_is_a_number_in_each_spelling():
         ("a: " + "[" * 500 + "]" * 500, "job.yaml: lists or mappings are nested too deeply to be read"),
     ],
 )
-def test_what_a_job_file_may_not_hold_is_refused_with_its_line(text, message):
+def test_yaml_that_a_job_file_cannot_contain_is_refused_with_its_line(text, message):
     assert problems(text) == [message]
 
 
-def test_an_anchor_that_holds_itself_is_refused():
+def test_a_recursive_anchor_is_refused():
     assert "nested too deeply" in problems("a: &x\n  b: *x\n")[0]
 
 
@@ -85,7 +85,7 @@ def test_an_integer_of_thousands_of_digits_is_refused_with_its_line():
     assert found.startswith("job.yaml:2: b: ") and "digits" in found
 
 
-def test_all_problems_come_at_once_in_the_order_of_lines(monkeypatch):
+def test_all_problems_are_reported_together_in_the_order_of_lines(monkeypatch):
     monkeypatch.delenv("QUORATE_NOT_SET", raising=False)
 
     found = problems("a: ${QUORATE_NOT_SET}\nb: 1\nb: 2\nc: ${QUORATE_NOT_SET}\n")
@@ -110,7 +110,7 @@ def test_variables_are_expanded_in_every_value(monkeypatch):
     assert tree == {"a": "here/x", "b": ["there/y", ""], "c": "$QUORATE_SET"}
 
 
-def test_an_unset_variable_is_named_with_its_line_and_the_way_out(monkeypatch):
+def test_an_unset_variable_is_named_with_its_line_and_the_fix(monkeypatch):
     monkeypatch.delenv("QUORATE_NOT_SET", raising=False)
 
     assert problems("a: 1\nb:\n  c: ${QUORATE_NOT_SET}/x\n") == [
@@ -142,7 +142,7 @@ def test_a_wrong_override_is_named(override, message):
     assert message in found
 
 
-def test_lines_that_an_override_replaced_are_forgotten():
+def test_replaced_values_have_no_line_numbers():
     source = jobfile.parse("a:\n  b:\n    c: 1\n  d: 2\n", name="job.yaml", overrides=["a.b={c: 5}"])
 
     problem = source.problem(("a", "b", "c"), "wrong")

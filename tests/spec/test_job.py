@@ -86,7 +86,7 @@ WRONG = {
         NET + "    augment: {erase: {least: 0.5}}\n",
         6,
         "members.cnn.augment.erase",
-        "least is 0.5, more than most, 0.33; exchange them",
+        "least (0.5) is greater than most (0.33); exchange them",
     ),
     "angles": (
         NET + "    augment: {rotation: {degrees: 10, step: 90}}\n",
@@ -98,7 +98,7 @@ WRONG = {
         NET + "    tta: {augment: {cutmix: 1}}\n",
         6,
         "members.cnn.tta",
-        "cutmix would mix the rows to predict; leave it out",
+        "cutmix would mix the rows during prediction; remove it",
     ),
     "a single pass": (
         NET + "    tta: {augment: {mirror: true}, passes: 1}\n",
@@ -169,13 +169,13 @@ WRONG = {
         NET + "    features: timm/resnet18\n",
         3,
         "members.cnn",
-        "features: is for scikit-learn's members; a network is one itself: write arch: timm/NAME with weights:",
+        "features is for members that are not networks; for a network, set arch: timm/NAME and weights: instead",
     ),
     "features of nothing": (
         "data: digits\nmembers:\n  a: {kind: svm, features: resnet18}\n",
         3,
         "members.a.features",
-        "features must come from a network of timm, and 'resnet18' is none: write timm/NAME",
+        "features requires a network of timm, but 'resnet18' is not one; write timm/NAME",
     ),
     "features of an unknown network": (
         "data: digits\nmembers:\n  a: {kind: svm, features: timm/resnet18x}\n",
@@ -321,13 +321,13 @@ WRONG = {
         NET.replace("mlp", "timm/resnet10t") + "    weights: hub\n    init: he_normal\n",
         3,
         "members.cnn",
-        "init: he_normal would overwrite the loaded weights; leave out one of them",
+        "init: he_normal would overwrite the loaded weights; remove one of them",
     ),
     "warm-up": (
         NET + "    epochs: 3\n    schedule: {kind: cosine, warmup: 3}\n",
         3,
         "members.cnn",
-        "schedule.warmup is 3 and leaves nothing of 3 epochs; lower it or raise epochs",
+        "schedule.warmup is 3, which leaves no epoch of 3 epochs for the schedule; lower it or raise epochs",
     ),
     "step beyond the end": (
         NET + "    epochs: 10\n    schedule: step\n",
@@ -440,7 +440,8 @@ WRONG = {
         NET + "    layer_decay: 0.8\n    pretrain: autoencoder\n    finetune: {}\n",
         3,
         "members.cnn",
-        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the learning rate below the head; ",
+        "layer_decay: 0.8 and finetune.backbone_lr: 0.1 would both lower the learning rate of the layers below the "
+        "head; ",
     ),
     "nothing to tune": (
         NET + "    finetune: {freeze: backbone}\n",
@@ -464,7 +465,7 @@ WRONG = {
         NET + "    pretrain: simclr\n",
         3,
         "members.cnn",
-        "pretrain: simclr is for convolutional architectures, and 'mlp' is none; choose pretrain: autoencoder",
+        "pretrain: simclr requires a convolutional architecture, but 'mlp' is not one; choose pretrain: autoencoder",
     ),
     "pretraining kind": (
         NET + "    pretrain: {kind: simcrl}\n",
@@ -488,7 +489,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG, ids=str)
-def test_a_mistake_is_named_once_with_its_line_its_path_and_the_mend(case, job_file):
+def test_a_mistake_is_named_once_with_its_line_its_path_and_the_fix(case, job_file):
     text, line, path, words = WRONG[case]
 
     ((found_line, found_path, message),) = mistakes(job_file(text))
@@ -513,7 +514,7 @@ def test_the_command_ends_with_code_2_the_line_and_no_traceback(case, job_file, 
     assert "Traceback" not in said.err + said.out
 
 
-def test_a_mapping_where_a_path_may_stand_too_is_judged_as_a_mapping(job_file):
+def test_a_mapping_is_validated_as_a_mapping_if_a_path_is_also_allowed(job_file):
     text = "data:\n  kind: npz\n  train: job.yaml\n  test: {fractoin: 0.2}\nmembers: {a: svm}\n"
 
     found = mistakes(job_file(text))
@@ -523,7 +524,7 @@ def test_a_mapping_where_a_path_may_stand_too_is_judged_as_a_mapping(job_file):
     assert "did you mean 'fraction'?" in found[1][2]
 
 
-def test_a_path_where_a_mapping_may_stand_too_is_judged_as_a_path(job_file):
+def test_a_path_is_validated_as_a_path_if_a_mapping_is_also_allowed(job_file):
     text = "data:\n  kind: npz\n  train: job.yaml\n  test: nowhere.npz\nmembers: {a: svm}\n"
 
     ((line, path, message),) = mistakes(job_file(text))
@@ -532,7 +533,7 @@ def test_a_path_where_a_mapping_may_stand_too_is_judged_as_a_path(job_file):
     assert message.startswith("there is no 'nowhere.npz'") and "mapping" not in message
 
 
-def test_every_mistake_is_told_at_once_in_the_order_of_lines(job_file):
+def test_all_mistakes_are_reported_together_in_the_order_of_lines(job_file):
     path = job_file(
         "seed: -1\ndata: digit\nmembers:\n"
         "  a: {kind: svm, C: 0}\n  b: {kind: net, arch: {kind: mlp, hiden: 3}, epochs: 0}\n"
@@ -555,7 +556,7 @@ def test_every_mistake_is_told_at_once_in_the_order_of_lines(job_file):
     assert None not in places
 
 
-def test_an_override_can_mend_a_file_and_can_break_it(job_file):
+def test_an_override_can_fix_a_file_and_can_break_it(job_file):
     path = job_file(NET + "    epochs: 0\n")
 
     assert load_job(path, ["members.cnn.epochs=3"]).spec.members["cnn"].epochs == 3
@@ -606,7 +607,7 @@ def test_a_spec_is_frozen(job_file):
             setattr(part, name, 3)
 
 
-def test_a_job_points_at_places_of_its_file(job_file):
+def test_errors_of_a_job_point_to_lines_of_its_file(job_file):
     job = load_job(job_file(GOOD))
 
     error = job.error((("members", "svm", "C"), "too much"), (("data",), "too little"))
@@ -623,7 +624,7 @@ def test_a_quorum_is_a_number_of_members_or_a_part_of_them(members, total, neede
     assert QuorumSpec(members=members).of(total) == needed
 
 
-def test_copies_may_differ_by_kinds_and_by_what_comes_with_them(job_file):
+def test_copies_can_differ_by_kind_and_its_parameters(job_file):
     spec = load_job(
         job_file(
             "data: digits\nmembers:\n"
@@ -639,7 +640,7 @@ def test_copies_may_differ_by_kinds_and_by_what_comes_with_them(job_file):
     assert [c.of_copy(copy).optimizer.momentum for copy in (0, 1)] == [0.5, 0.8]
 
 
-def test_files_that_copies_start_from_are_beside_the_job_file(job_file, tmp_path, monkeypatch):
+def test_paths_in_copies_are_relative_to_the_job_file(job_file, tmp_path, monkeypatch):
     folder = job_file("").parent
     for name in ("one", "two"):
         (folder / f"{name}.safetensors").write_bytes(b"")

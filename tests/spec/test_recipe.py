@@ -1,4 +1,4 @@
-"""What is said of a member: parameters that matter, under names that can be compared."""
+"""The description of a member: the parameters that matter, under comparable names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.tiny import spec_of
 from quorate.spec.recipe import comparable, member_recipe
 
 
-def test_a_recipe_says_kind_arch_epochs_and_rate_and_else_what_is_not_a_default() -> None:
+def test_a_recipe_has_kind_arch_epochs_and_rate_and_the_other_changed_parameters() -> None:
     members = spec_of(
         """
 data: digits
@@ -33,7 +33,7 @@ members:
     assert member_recipe(members["svm"]) == {"kind": "svm", "C": 10.0}
 
 
-def test_members_are_compared_by_what_two_of_them_say_or_copies_vary() -> None:
+def test_members_are_compared_by_parameters_that_two_of_them_set_or_copies_vary() -> None:
     recipes = {
         "a": [{"kind": "net", "lr": 0.1, "dropout": 0.1, "clip_norm": 1}, {"kind": "net", "lr": 0.1, "dropout": 0.2}],
         "b": [{"kind": "net", "lr": 0.2, "schedule": "cosine"}],

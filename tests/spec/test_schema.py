@@ -1,4 +1,4 @@
-"""The JSON Schema of job files accepts what the loader accepts, and says no where an editor should."""
+"""The JSON Schema of job files accepts what the loader accepts, and rejects what an editor should mark."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def tree(text: str) -> Any:
     return yaml.load(text, Loader=jobfile._Loader)
 
 
-def test_the_schema_is_one(schema: dict[str, Any]) -> None:
+def test_the_schema_is_valid_json_schema(schema: dict[str, Any]) -> None:
     Draft202012Validator.check_schema(schema)
 
 
-def test_the_schema_beside_the_pipelines_is_the_present_one(schema: dict[str, Any]) -> None:
+def test_the_schema_next_to_the_pipelines_is_current(schema: dict[str, Any]) -> None:
     shipped = json.loads((PIPELINES / "job.schema.json").read_text(encoding="utf-8"))
 
     assert shipped == schema, "run: quorate schema -o pipelines/job.schema.json"
@@ -70,7 +70,7 @@ SMALL = "data: digits\nmembers: {m: svm}\n"
         "data: digits\nmembers: {m: {kind: svm, gamma: 0.1, memory: 2GiB}}\ncombiner: {kind: weighted}",
     ],
 )
-def test_what_a_job_may_say_is_valid(text: str, validator: Draft202012Validator) -> None:
+def test_valid_jobs_pass_the_schema(text: str, validator: Draft202012Validator) -> None:
     assert [error.message for error in validator.iter_errors(tree(text))] == []
 
 
@@ -104,12 +104,12 @@ def test_what_a_job_may_say_is_valid(text: str, validator: Draft202012Validator)
         "data: digits\nmembers: {m: {kind: net, arch: mlp, tta: {passes: 3}}}",
     ],
 )
-def test_what_the_loader_would_refuse_is_not_valid(text: str, validator: Draft202012Validator) -> None:
+def test_jobs_that_the_loader_refuses_fail_the_schema(text: str, validator: Draft202012Validator) -> None:
     assert not validator.is_valid(tree(text))
 
 
 def test_every_key_is_described(schema: dict[str, Any]) -> None:
-    """By its own docstring, or by that of the model that it holds."""
+    """Each key is described by its own docstring, or by that of its model."""
     bare = [
         f"{name}.{key}"
         for name, node in {"job": schema, **schema["$defs"]}.items()

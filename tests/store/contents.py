@@ -1,4 +1,4 @@
-"""Looks into a store and does it harm."""
+"""Inspect and damage a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def flip_a_bit(backend: Backend, name: str) -> None:
 
 
 def age(path: Path, seconds: float) -> None:
-    """Let a file look as if it had not been used for so long."""
+    """Make a file look as if it had not been used for this number of seconds."""
     then = time.time() - seconds
     os.utime(path, (then, then))
 

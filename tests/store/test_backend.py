@@ -1,4 +1,4 @@
-"""Named bytes, whatever keeps them: whole or not at all, first come, and opened where a user says."""
+"""Every backend stores named bytes atomically, keeps the first commit, and opens at the user's path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from quorate.errors import UserError
 from quorate.store import LocalBackend, open_store
 
 
-def test_what_is_written_is_read_and_replaced(backend):
+def test_content_can_be_written_read_and_replaced(backend):
     assert backend.read("a/b") is None
 
     for content in (b"first", b"second", b""):
@@ -25,7 +25,7 @@ def test_only_the_first_create_counts(backend):
     assert backend.read("a/b") == b"first"
 
 
-def test_a_swap_wants_what_is_there(backend):
+def test_a_swap_requires_the_current_content(backend):
     assert not backend.swap("a", b"something", b"1")
     assert backend.swap("a", None, b"1")
     assert not backend.swap("a", None, b"2")
@@ -36,7 +36,7 @@ def test_a_swap_wants_what_is_there(backend):
     assert backend.read("a") is None
 
 
-def test_of_many_threads_that_swap_at_once_each_counts_once(backend):
+def test_concurrent_swaps_each_count_once(backend):
     def count() -> None:
         done = 0
         while done < 10:
@@ -61,7 +61,7 @@ def test_names_are_listed_below_a_prefix_in_order(backend):
     assert names(backend, "none") == []
 
 
-def test_moving_and_removing_what_is_not_there_is_no_error(backend):
+def test_moving_and_removing_a_missing_name_is_no_error(backend):
     backend.move("none", "elsewhere")
     backend.remove("none")
     backend.write("a", b"1")
@@ -118,7 +118,7 @@ def test_a_place_that_is_no_folder_is_refused(uri, message):
         open_store(uri)
 
 
-def test_entries_tell_the_size_and_how_long_something_was_not_touched(backend, tmp_path):
+def test_entries_have_their_size_and_idle_time(backend, tmp_path):
     backend.write("a/1", b"12345")
     backend.write("b/2", b"1")
     age(tmp_path / "store" / "a/1", 100)
@@ -132,12 +132,12 @@ def test_entries_tell_the_size_and_how_long_something_was_not_touched(backend, t
     assert entry.idle < 5
 
 
-def test_what_is_not_there_cannot_be_touched_and_nothing_is_made_for_it(backend):
+def test_touching_a_missing_name_creates_nothing(backend):
     assert not backend.touch("a/1")
     assert list(backend.entries("")) == []
 
 
-def test_only_what_is_idle_is_removed(backend, tmp_path):
+def test_only_idle_content_is_removed(backend, tmp_path):
     backend.write("a/1", b"1")
     age(tmp_path / "store" / "a/1", 100)
 
@@ -150,7 +150,7 @@ def test_only_what_is_idle_is_removed(backend, tmp_path):
     assert not backend.remove_idle("a/1", 0)
 
 
-def test_what_is_touched_and_removed_at_once_is_either_there_or_known_to_be_gone(backend, tmp_path):
+def test_concurrent_touch_and_removal_give_a_consistent_result(backend, tmp_path):
     for i in range(50):
         backend.write(f"a/{i}", b"1")
         age(tmp_path / "store" / f"a/{i}", 100)

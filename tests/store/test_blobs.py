@@ -1,4 +1,4 @@
-"""Finished work: verified, committed once, and done again where it is damaged."""
+"""Finished work is verified, committed once, and repeated if it is damaged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_blob_is_named_by_its_content(store, backend):
     assert names(backend, "blobs") == [f"blobs/{name[:2]}/{name}"]
 
 
-def test_a_flipped_bit_is_found_and_the_blob_set_aside(store, backend):
+def test_a_flipped_bit_is_detected_and_the_blob_is_set_aside(store, backend):
     # given
     name = store.put(b"content")
     flip_a_bit(backend, f"blobs/{name[:2]}/{name}")
@@ -36,7 +36,7 @@ def test_a_flipped_bit_is_found_and_the_blob_set_aside(store, backend):
     assert store.get(name) == b"content"
 
 
-def test_putting_a_blob_again_mends_a_damaged_one(store, backend):
+def test_putting_a_blob_again_repairs_a_damaged_one(store, backend):
     name = store.put(b"content")
     flip_a_bit(backend, f"blobs/{name[:2]}/{name}")
 
@@ -65,7 +65,7 @@ def test_a_damaged_manifest_is_set_aside_and_its_place_is_free(damage, store, ba
     assert store.commit("fits", KEY, {"who": "second"}) == {"who": "second"}
 
 
-def test_a_commit_over_a_damaged_manifest_counts(store, backend):
+def test_a_commit_replaces_a_damaged_manifest(store, backend):
     store.commit("fits", KEY, {"who": "first"})
     flip_a_bit(backend, f"fits/{KEY[:2]}/{KEY}.json")
 
@@ -73,7 +73,7 @@ def test_a_commit_over_a_damaged_manifest_counts(store, backend):
     assert store.find("fits", KEY) == {"who": "second"}
 
 
-def test_of_two_threads_that_commit_at_once_one_stays_and_both_know_it(backend):
+def test_of_two_concurrent_commits_in_threads_one_wins_and_both_get_it(backend):
     for i in range(20):
         barrier, found = threading.Barrier(2), {}
 
@@ -90,7 +90,7 @@ def test_of_two_threads_that_commit_at_once_one_stays_and_both_know_it(backend):
         assert found[1] == found[2] == Store(backend).find("fits", f"{i:064}")
 
 
-def test_of_two_processes_that_commit_at_once_one_stays_and_both_know_it(tmp_path):
+def test_of_two_concurrent_commits_in_processes_one_wins_and_both_get_it(tmp_path):
     code = (
         "while time.time() < float(sys.argv[2]): pass\n"
         "print([store.commit('fits', f'{i:064}', {'who': os.getpid()})['who'] for i in range(50)])"

@@ -1,4 +1,4 @@
-"""What the store holds and what of it goes: no more than asked for, and nothing that is in use."""
+"""Inspection and garbage collection of the store: only requested content is removed, and nothing that is in use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quorate.execution.events import Checkpointed, Fitted
 from quorate.plan.tasks import FitTask
 from quorate.results.results import Results
 from quorate.store import LocalBackend, Store
-from quorate.store.collection import RetentionRules, by_kind, by_space, collect, take_stock
+from quorate.store.collection import RetentionRules, by_kind, by_space, collect, take_inventory
 
 HOUR, DAY = 3600, 86400
 
@@ -53,7 +53,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "store")
 
 
-def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
+def test_every_byte_is_counted_once_under_its_type(place: Place) -> None:
     # given: an own blob, a checkpoint, a prediction that shares its blob with a fit, something damaged and torn
     place.store.put(b"nobody names me")
     place.results.keep_checkpoint(Checkpointed(place.tasks[0], b"state" * 100))
@@ -63,11 +63,11 @@ def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
     (place.root / "fits" / ".new-abc").write_bytes(b"12")
 
     # when
-    stock = take_stock(place.store)
-    spaces = by_space(stock)
+    inventory = take_inventory(place.store)
+    spaces = by_space(inventory)
 
     # then
-    assert stock.size == sum(share.size for share in spaces.values()) == place.on_disk()
+    assert inventory.size == sum(share.size for share in spaces.values()) == place.on_disk()
     counts = {name: share.count for name, share in spaces.items()}
     expected = {
         "fits": 4,
@@ -81,7 +81,7 @@ def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
     assert counts == expected
     assert spaces["unnamed blobs"].size == 15
     assert spaces["predictions"].size < 300, "its array is that of the first fit"
-    kinds = by_kind(stock)
+    kinds = by_kind(inventory)
     assert {name: (share.count, share.seconds) for name, share in kinds.items()} == {
         "random_forest": (2, 4.0),
         "svm": (2, 4.0),
@@ -89,7 +89,7 @@ def test_every_byte_is_counted_once_and_by_what_it_is(place: Place) -> None:
     assert sum(share.size for share in kinds.values()) == spaces["fits"].size
 
 
-def test_work_that_lacks_a_blob_is_none_that_a_job_finds_and_goes_with_the_garbage(place: Place) -> None:
+def test_results_without_a_blob_are_not_found_and_are_collected_as_garbage(place: Place) -> None:
     # given: a fit that nobody used for an hour, without one of its blobs
     broken = place.tasks[0]
     manifest = place.store.find("fits", broken.key)
@@ -97,18 +97,18 @@ def test_work_that_lacks_a_blob_is_none_that_a_job_finds_and_goes_with_the_garba
     age(place.root / f"fits/{broken.key[:2]}/{broken.key}.json", HOUR + 10)
 
     # when
-    spaces = by_space(take_stock(place.store))
+    spaces = by_space(take_inventory(place.store))
     done = collect(place.store, RetentionRules())
 
     # then
     assert (spaces["fits"].count, spaces["without a blob"].count) == (3, 1)
-    assert sum(share.count for share in by_kind(take_stock(place.store)).values()) == 3
+    assert sum(share.count for share in by_kind(take_inventory(place.store)).values()) == 3
     assert done.shares["without a blob"].count == 1
     assert place.results.find(broken) is None
     assert all(place.results.find(task) for task in place.tasks[1:])
 
 
-def test_garbage_goes_once_it_is_an_hour_old_and_finished_work_stays(place: Place) -> None:
+def test_garbage_is_removed_after_an_hour_and_finished_work_is_kept(place: Place) -> None:
     young, old = place.store.put(b"young"), place.store.put(b"old")
     age(place.root / f"blobs/{old[:2]}/{old}", HOUR + 10)
     for name in ("damaged/x", "fits/.new-abc"):
@@ -129,7 +129,7 @@ def test_garbage_goes_once_it_is_an_hour_old_and_finished_work_stays(place: Plac
     assert all(place.results.find(task) for task in place.tasks)
 
 
-def test_a_dry_run_says_the_same_and_removes_nothing(place: Place) -> None:
+def test_a_dry_run_reports_the_same_and_removes_nothing(place: Place) -> None:
     place.store.put(b"garbage")
     place.results.keep_checkpoint(Checkpointed(place.tasks[0], b"state"))
     place.grow_old()
@@ -141,7 +141,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing(place: Place) -> None:
     assert collect(place.store, rules) == said
 
 
-def test_checkpoints_of_finished_tasks_go_and_the_others_when_they_are_asked_for(place: Place) -> None:
+def test_checkpoints_of_finished_tasks_are_removed_and_others_only_on_request(place: Place) -> None:
     finished, other = place.tasks[0], plan_of("{n: svm}").tasks[0]
     for task in (finished, other):
         place.results.keep_checkpoint(Checkpointed(task, f"state of {task}".encode()))
@@ -153,10 +153,10 @@ def test_checkpoints_of_finished_tasks_go_and_the_others_when_they_are_asked_for
     done = collect(place.store, RetentionRules(checkpoints=True))
     assert place.results.checkpoint(other) is None
     assert list(done.shares) == ["checkpoints"]
-    assert by_space(take_stock(place.store))["unnamed blobs"].count == 0
+    assert by_space(take_inventory(place.store))["unnamed blobs"].count == 0
 
 
-def test_what_was_not_used_for_a_time_goes_with_its_blobs(place: Place) -> None:
+def test_results_unused_for_the_given_time_are_removed_with_their_blobs(place: Place) -> None:
     place.grow_old(10 * DAY)
     used = place.tasks[1]
     assert place.results.find(used)
@@ -165,10 +165,10 @@ def test_what_was_not_used_for_a_time_goes_with_its_blobs(place: Place) -> None:
 
     assert [place.has(task) for task in place.tasks] == [task is used for task in place.tasks]
     assert place.results.find(used), "its blobs are all there"
-    assert by_space(take_stock(place.store))["unnamed blobs"].count == 0
+    assert by_space(take_inventory(place.store))["unnamed blobs"].count == 0
 
 
-def test_a_blob_that_another_task_names_stays(place: Place) -> None:
+def test_a_blob_that_another_task_refers_to_is_kept(place: Place) -> None:
     first, second = place.tasks[:2]
     for task in (first, second):
         place.store.set_aside("fits", task.key)
@@ -182,12 +182,12 @@ def test_a_blob_that_another_task_names_stays(place: Place) -> None:
     assert place.results.find(second)
 
 
-def test_above_a_size_the_least_recently_used_goes_first(place: Place) -> None:
+def test_above_the_size_limit_the_least_recently_used_results_are_removed_first(place: Place) -> None:
     for number, task in enumerate(place.tasks):  # the last was used longest ago
         age(place.root / f"fits/{task.key[:2]}/{task.key}.json", (number + 2) * DAY)
     for name in names(place.backend, "blobs"):
         age(place.root / name, 30 * DAY)
-    one = take_stock(place.store).size / 4
+    one = take_inventory(place.store).size / 4
 
     done = collect(place.store, RetentionRules(max_size=int(2.5 * one)))
 
@@ -196,7 +196,7 @@ def test_above_a_size_the_least_recently_used_goes_first(place: Place) -> None:
     assert list(done.shares) == ["least recently used fits"]
 
 
-def test_what_was_used_within_the_hour_stays_even_above_the_size(place: Place) -> None:
+def test_results_used_within_the_hour_are_kept_even_above_the_size_limit(place: Place) -> None:
     place.grow_old()
     place.results.find(place.tasks[0])
 
@@ -206,7 +206,7 @@ def test_what_was_used_within_the_hour_stays_even_above_the_size(place: Place) -
     assert done.after == place.on_disk() > 0
 
 
-def test_what_a_running_job_needs_stays_however_old_it_is(place: Place) -> None:
+def test_results_that_a_running_job_requires_are_kept_whatever_their_age(place: Place) -> None:
     place.results.keep_checkpoint(Checkpointed(place.tasks[0], b"state"))
     needed = place.tasks[0]
     with place.store.lease("job", waiting=lambda holder: None, keys=[needed.key]):
@@ -221,7 +221,7 @@ def test_what_a_running_job_needs_stays_however_old_it_is(place: Place) -> None:
     assert not place.has(needed)
 
 
-def test_a_blob_put_again_is_young_again(place: Place) -> None:
+def test_putting_a_blob_again_renews_its_age(place: Place) -> None:
     name = place.store.put(b"twice")
     age(place.root / f"blobs/{name[:2]}/{name}", 2 * HOUR)
 
@@ -231,7 +231,7 @@ def test_a_blob_put_again_is_young_again(place: Place) -> None:
     assert place.store.get(name) == b"twice"
 
 
-def test_beside_a_job_that_finds_and_commits_nothing_is_ever_half_there(place: Place) -> None:
+def test_collection_during_a_job_never_leaves_partial_results(place: Place) -> None:
     gone = found_again = 0
     for turn in range(60):
         # given: old results that are being collected, and a job that needs them just then
@@ -267,5 +267,5 @@ def test_a_manifest_of_another_space_keeps_its_blobs(place: Place) -> None:
     collect(place.store, RetentionRules())
 
     assert place.store.get(blob) == b"features"
-    assert by_space(take_stock(place.store))["features"].count == 1
+    assert by_space(take_inventory(place.store))["features"].count == 1
     assert json.loads(place.backend.read(f"features/cd/{'cd' * 32}.json") or b"")["body"]

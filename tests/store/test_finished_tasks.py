@@ -19,7 +19,7 @@ def fitted() -> Fitted:
     return Fitted(task, valid, history, {"member.json": b"{}", "model.skops": b"model"}, seconds=2.5, complete=True)
 
 
-def test_a_finished_task_is_found_as_it_was_kept(fitted, store):
+def test_a_finished_task_is_found_as_it_was_stored(fitted, store):
     results = Results(store)
     assert results.find(fitted.task) is None
 
@@ -34,7 +34,7 @@ def test_a_finished_task_is_found_as_it_was_kept(fitted, store):
 
 
 @pytest.mark.parametrize("content", ["valid", "history", "files"])
-def test_a_task_with_a_damaged_blob_counts_as_not_done_and_can_be_done_again(content, fitted, store, backend):
+def test_a_task_with_a_damaged_blob_counts_as_not_finished_and_can_be_repeated(content, fitted, store, backend):
     # given
     results = Results(store)
     results.keep(fitted)
@@ -53,7 +53,7 @@ def test_a_task_with_a_damaged_blob_counts_as_not_done_and_can_be_done_again(con
     assert results.find(fitted.task) is not None
 
 
-def test_what_another_process_committed_first_stands(fitted, store):
+def test_the_first_commit_of_two_processes_is_kept(fitted, store):
     results, later = Results(store), np.full_like(fitted.valid, 1 / 3)
     results.keep(fitted)
 
@@ -63,14 +63,14 @@ def test_what_another_process_committed_first_stands(fitted, store):
     assert kept.seconds == 2.5
 
 
-def test_an_incomplete_task_is_never_kept(fitted, store):
+def test_an_incomplete_task_is_never_stored(fitted, store):
     stopped = Fitted(fitted.task, fitted.valid, [], {}, seconds=1, complete=False)
 
     with pytest.raises(AssertionError, match="is not the full task"):
         Results(store).keep(stopped)
 
 
-def test_the_newest_checkpoint_is_given_and_a_damaged_one_is_not(fitted, store, backend):
+def test_the_newest_checkpoint_is_returned_unless_it_is_damaged(fitted, store, backend):
     results, task = Results(store), fitted.task
     assert results.checkpoint(task) is None
     for content in (b"older", b"newer"):

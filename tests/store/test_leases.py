@@ -1,4 +1,4 @@
-"""A lease has one holder, who loses it with his life or his silence."""
+"""A lease has one holder, which loses it when its process dies or its heartbeat stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def never(holder: str) -> None:
     raise AssertionError(f"waited for {holder}")
 
 
-def test_a_lease_is_held_by_one_and_free_when_it_is_given_back(store, backend):
+def test_a_lease_has_one_holder_and_is_free_after_its_release(store, backend):
     with store.lease("job", waiting=never):
         (name,) = names(backend, "leases")
         holder = json.loads(backend.read(name) or b"")
@@ -30,7 +30,7 @@ def test_a_lease_is_held_by_one_and_free_when_it_is_given_back(store, backend):
         pass
 
 
-def test_the_second_waits_until_the_first_is_done(store):
+def test_a_second_holder_waits_for_the_first(store):
     told, order = [], []
 
     def second() -> None:
@@ -50,7 +50,7 @@ def test_the_second_waits_until_the_first_is_done(store):
     assert told == [f"process {os.getpid()} on {socket.gethostname()}"]
 
 
-def test_a_living_holder_that_beats_keeps_its_lease(store):
+def test_a_live_holder_with_a_heartbeat_keeps_its_lease(store):
     taken = threading.Event()
 
     def second() -> None:
@@ -85,7 +85,7 @@ def test_the_lease_of_a_killed_process_is_taken_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": "there"}'])
-def test_a_lease_that_nobody_can_read_is_taken(content, store, backend):
+def test_an_unreadable_lease_is_taken_over(content, store, backend):
     if content == b'{"host": "there"}':
         content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "born": "another life"}).encode()
     backend.write("leases/job.json", content)
@@ -94,7 +94,7 @@ def test_a_lease_that_nobody_can_read_is_taken(content, store, backend):
         pass
 
 
-def test_a_counter_that_stands_still_has_lost_the_lease(store, backend):
+def test_a_holder_without_a_heartbeat_loses_its_lease(store, backend):
     # given: a holder on another host, of which nothing is known but its counter
     foreign = {"host": "elsewhere", "pid": 1, "born": "1", "beats": 0}
     backend.write("leases/job.json", json.dumps(foreign).encode())
@@ -112,7 +112,7 @@ def test_a_counter_that_stands_still_has_lost_the_lease(store, backend):
     assert told == ["process 1 on elsewhere"]
 
 
-def test_a_holder_that_was_robbed_does_not_take_the_lease_from_the_next_one(store, backend):
+def test_a_holder_that_lost_its_lease_does_not_release_that_of_the_next_holder(store, backend):
     with store.lease("job", waiting=never, beat=0.02):
         backend.write("leases/job.json", b"the next one's")
         time.sleep(0.1)
@@ -120,7 +120,7 @@ def test_a_holder_that_was_robbed_does_not_take_the_lease_from_the_next_one(stor
     assert backend.read("leases/job.json") == b"the next one's"
 
 
-def test_what_a_holder_needs_is_pinned_until_it_gives_the_lease_back_and_then_lately_used(store, backend, tmp_path):
+def test_pins_last_until_the_release_of_the_lease_and_then_count_as_recent_use(store, backend, tmp_path):
     store.commit("fits", KEY, {"who": "me"})
     place = f"fits/{KEY[:2]}/{KEY}.json"
     age(tmp_path / "store" / place, 9999)
@@ -133,7 +133,7 @@ def test_what_a_holder_needs_is_pinned_until_it_gives_the_lease_back_and_then_la
     assert names(backend) == [place]
 
 
-def test_what_a_dead_holder_pinned_is_free_again_and_its_list_is_removed(store, backend, tmp_path):
+def test_pins_of_a_dead_holder_are_released_and_its_list_is_removed(store, backend, tmp_path):
     dead = {"host": socket.gethostname(), "pid": os.getpid(), "born": "another life", "beats": 0}
     backend.write("leases/job.json", json.dumps(dead).encode())
     backend.write("pins/job.json", b'["fits/a"]')
@@ -145,7 +145,7 @@ def test_what_a_dead_holder_pinned_is_free_again_and_its_list_is_removed(store, 
     assert names(backend, "pins") == []
 
 
-def test_a_holder_elsewhere_protects_its_pins_while_it_beats(backend, tmp_path):
+def test_a_holder_on_another_machine_keeps_its_pins_while_its_heartbeat_lasts(backend, tmp_path):
     foreign = {"host": "elsewhere", "pid": 1, "born": "1", "beats": 0}
     backend.write("leases/job.json", json.dumps(foreign).encode())
     backend.write("pins/job.json", b'["fits/a"]')

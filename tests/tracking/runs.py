@@ -27,7 +27,7 @@ def runs_by_uid(uri: str, experiment: str = "quorate") -> dict[str, Any]:
 
 
 def write_bundle(folder: Path, losses: NDArray[np.float64], *, fingerprint: str = "data") -> Path:
-    """The parts of a bundle that registration reads; nobody predicts with it."""
+    """The parts of a bundle that registration reads; it cannot predict."""
     folder.mkdir()
     data = {"fingerprint": fingerprint, "rows": len(losses)}
     manifest = a_manifest(job=folder.name, class_names=["no", "yes"], data=data, members=[])

@@ -52,7 +52,7 @@ def test_the_line_is_drawn_at_196_standard_errors(shift: float, moves: bool) -> 
     assert verdict.standard_error == pytest.approx(error)
 
 
-def test_rows_that_one_of_both_does_not_cover_do_not_count() -> None:
+def test_rows_that_one_ensemble_does_not_cover_do_not_count() -> None:
     missing = np.nan
     verdict = challenge(
         new_losses=np.array([0.5, 0.6, 0.4, 0.5, missing, 9.0]),
@@ -95,7 +95,7 @@ def test_other_data_leave_the_champion_and_say_why() -> None:
     [
         (None, "no out-of-fold losses"),
         (np.ones(3), "losses for 3 rows, not 2"),
-        (np.array([np.nan, 1.0]), "only 1 rows are covered by both"),
+        (np.array([np.nan, 1.0]), "only 1 rows have a loss in both"),
     ],
 )
 def test_losses_that_cannot_be_compared_leave_the_champion(old: np.ndarray | None, reason: str) -> None:

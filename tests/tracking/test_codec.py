@@ -166,7 +166,7 @@ def test_tags_name_the_machine_in_every_version(tags: dict[str, str], host: str)
         b'{"kind": "hologram", "uid": "job"}',
     ],
 )
-def test_a_torn_line_and_an_unknown_kind_are_ignored(line: bytes) -> None:
+def test_a_truncated_line_and_an_unknown_kind_are_ignored(line: bytes) -> None:
     assert parse(line, PATH) is None
 
 
@@ -197,5 +197,5 @@ def test_a_damaged_record_is_an_error_that_names_the_file_and_the_field(line: st
 
 @pytest.mark.parametrize("extra", ["", ', "run": "x"'])
 def test_the_header_of_a_later_version_asks_for_an_upgrade(extra: str) -> None:
-    with pytest.raises(UserError, match="journal version 2, this Quorate reads up to 1: upgrade Quorate"):
+    with pytest.raises(UserError, match="journal version 2, but this Quorate reads versions up to 1; upgrade Quorate"):
         parse(f'{{"kind": "header", "version": 2{extra}}}'.encode(), PATH)

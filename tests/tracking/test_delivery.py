@@ -100,7 +100,7 @@ def test_a_journal_that_is_sent_again_from_the_start_adds_nothing(uri: str, tmp_
     assert runs["job"].info.status == "FINISHED"
 
 
-def test_what_the_server_refuses_stops_nothing_behind_it(uri: str, tmp_path: Path) -> None:
+def test_records_after_a_refused_one_are_still_sent(uri: str, tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.jsonl") as notes:
         notes.run(
             "job",
@@ -132,7 +132,7 @@ def test_what_the_server_refuses_stops_nothing_behind_it(uri: str, tmp_path: Pat
     assert "missing.png does not exist" in refused[3].reason
 
 
-def test_a_run_that_somebody_deletes_in_mlflow_is_given_up_at_once(uri: str, tmp_path: Path) -> None:
+def test_a_run_deleted_in_mlflow_is_not_retried(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     notes = Journal(path)
     begin(notes, "job")
@@ -150,7 +150,7 @@ def test_a_run_that_somebody_deletes_in_mlflow_is_given_up_at_once(uri: str, tmp
     assert runs_by_uid(uri)["job"].data.metrics == {"loss": 1.0}
 
 
-def test_a_restarted_job_goes_on_with_its_runs(uri: str, tmp_path: Path) -> None:
+def test_a_restarted_job_continues_its_runs(uri: str, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path) as notes:
         begin(notes, "job", seed=7)
@@ -197,7 +197,7 @@ def test_more_values_than_one_call_takes_all_arrive(uri: str, tmp_path: Path) ->
         assert len(client.get_metric_history(run_id, metric)) == 1_200
 
 
-def test_a_deleted_experiment_keeps_everything_and_says_how_to_bring_it_back(uri: str, tmp_path: Path) -> None:
+def test_a_deleted_experiment_loses_no_records_and_the_error_says_how_to_restore_it(uri: str, tmp_path: Path) -> None:
     client = MlflowClient(uri)
     identifier = client.create_experiment("quorate")
     client.delete_experiment(identifier)
@@ -212,7 +212,7 @@ def test_a_deleted_experiment_keeps_everything_and_says_how_to_bring_it_back(uri
     assert list(runs_by_uid(uri)) == ["job"]
 
 
-def test_a_server_that_is_down_takes_nothing_and_loses_nothing(
+def test_with_a_server_that_is_down_no_records_are_lost(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

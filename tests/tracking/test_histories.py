@@ -1,4 +1,4 @@
-"""Curves come back from the journal as they were trained."""
+"""Curves are read from the journal as they were trained."""
 
 from __future__ import annotations
 

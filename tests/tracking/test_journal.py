@@ -56,7 +56,7 @@ def test_records_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert journal.is_closed(path)
 
 
-def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_left_until_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path) as notes:
         notes.metrics("job", 0, {"loss": 1.0}, timestamp_ms=1)
@@ -72,7 +72,7 @@ def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [3, 30])
-def test_a_journal_goes_on_behind_the_line_that_a_crash_tore(tmp_path: Path, cut: int) -> None:
+def test_a_journal_continues_after_a_line_truncated_by_a_crash(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path, experiment="first") as notes:
         notes.metrics("job", 0, {"loss": 1.0}, timestamp_ms=1)
@@ -87,7 +87,7 @@ def test_a_journal_goes_on_behind_the_line_that_a_crash_tore(tmp_path: Path, cut
     assert journal.is_closed(path)
 
 
-def test_a_header_that_a_crash_tore_is_written_again(tmp_path: Path) -> None:
+def test_a_header_truncated_by_a_crash_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"kind": "header", "vers')
 
@@ -142,16 +142,16 @@ def test_values_that_are_not_finite_are_valid_json_and_come_back(tmp_path: Path)
 
 
 @pytest.mark.parametrize("read", [journal.header, lambda path: list(journal.records(path)), Journal])
-def test_a_journal_of_a_later_version_is_refused(read: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_journal_of_a_later_version_is_refused_with_the_fix(read: Callable[[Path], object], tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text('{"kind": "header", "version": 2, "run": "x"}\n{"kind": "run", "name": {"long": "x"}}\n')
-    said = f"{path} has journal version 2, this Quorate reads up to 1: upgrade Quorate"
+    said = f"{path} has journal version 2, but this Quorate reads versions up to 1; upgrade Quorate"
 
     with pytest.raises(UserError, match=re.escape(said)):
         read(path)
 
 
-def test_a_full_disk_loses_records_and_stops_nobody(tmp_path: Path) -> None:
+def test_a_full_disk_loses_records_without_stopping_the_job(tmp_path: Path) -> None:
     # a limit on the size of files fails writes as a full disk does, part of the last one included
     program = """
 import resource, sys

@@ -133,7 +133,7 @@ def test_the_champion_moves_to_a_better_ensemble_on_the_same_data_only(client: M
     assert "different data" in client.get_model_version("digits", "3").tags["quorate.champion.reason"]
 
 
-def test_what_a_former_version_decided_stands(client: MlflowClient, tmp_path: Path) -> None:
+def test_decisions_of_earlier_versions_are_kept(client: MlflowClient, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "a", np.ones(9))
     run_id = register_in_new_run(client, bundle)
     client.set_model_version_tag("digits", "1", "quorate.champion", "kept")
@@ -147,7 +147,7 @@ def test_what_a_former_version_decided_stands(client: MlflowClient, tmp_path: Pa
     assert client.get_run(run_id).data.tags["quorate.champion"] == "did not become champion"
 
 
-def test_a_version_says_what_it_is_and_has_its_metrics_once(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_version_has_a_description_and_its_metrics_once(client: MlflowClient, tmp_path: Path) -> None:
     experiment_id = client.create_experiment("digits")
     run_id = client.create_run(experiment_id).info.run_id
     client.log_metric(run_id, "oof_nll", 0.25, timestamp=5, step=0)
@@ -170,7 +170,7 @@ def test_a_version_says_what_it_is_and_has_its_metrics_once(client: MlflowClient
     assert len(client.get_metric_history(run_id, "oof_nll")) == 1
 
 
-def test_a_description_that_somebody_has_written_stays(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_description_written_by_a_user_is_kept(client: MlflowClient, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "a", np.ones(9))
     run_id = register_in_new_run(client, bundle)
     client.update_model_version("digits", "1", "ours")
@@ -182,7 +182,7 @@ def test_a_description_that_somebody_has_written_stays(client: MlflowClient, tmp
     assert client.get_model_version("digits", "1").description == "ours"
 
 
-def test_a_champion_of_somebody_else_stays(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_champion_from_another_source_is_kept(client: MlflowClient, tmp_path: Path) -> None:
     client.create_registered_model("digits")
     (tmp_path / "theirs").mkdir()
     client.create_model_version("digits", str(tmp_path / "theirs"), tags={"quorate.fingerprint": "data"})

@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on, as its journal has it."""
+"""The provenance of a run's results, from its journal."""
 
 from __future__ import annotations
 

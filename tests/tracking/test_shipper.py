@@ -90,7 +90,7 @@ def test_a_job_is_followed_live_to_its_end(uri: str, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.chaos
-def test_a_shipper_killed_again_and_again_doubles_nothing(uri: str, tmp_path: Path) -> None:
+def test_a_shipper_that_is_killed_repeatedly_creates_no_duplicates(uri: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_job(run)
 
@@ -111,7 +111,7 @@ def test_a_shipper_killed_again_and_again_doubles_nothing(uri: str, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_what_a_server_missed_is_sent_once_when_it_is_up(server: Server, tmp_path: Path) -> None:
+def test_records_that_a_server_missed_are_sent_once_when_it_is_back(server: Server, tmp_path: Path) -> None:
     # given: no server, and a job that is not held up by that
     run = tmp_path / "run"
     uri = server.uri.replace("//", "//ada:secret@")
@@ -159,7 +159,7 @@ def test_what_a_server_missed_is_sent_once_when_it_is_up(server: Server, tmp_pat
 
 
 @pytest.mark.chaos
-def test_the_shipper_of_a_dead_job_sends_the_rest_and_ends(uri: str, tmp_path: Path) -> None:
+def test_the_shipper_of_a_dead_job_sends_the_remaining_records_and_ends(uri: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     program = f"""
 import os, signal
@@ -216,7 +216,10 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path, uri: str, capsys: p
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"kind": "header", "version": 2}', "has journal version 2, this Quorate reads up to 1: upgrade Quorate"),
+        (
+            '{"kind": "header", "version": 2}',
+            "has journal version 2, but this Quorate reads versions up to 1; upgrade Quorate",
+        ),
         ('{"kind": "header", "version": 1}', "is damaged: a record of kind 'header' has no field 'run'"),
     ],
 )
@@ -232,7 +235,7 @@ def test_a_journal_that_cannot_be_read_is_named(
 
 
 @pytest.mark.slow
-def test_an_address_that_mlflow_cannot_use_keeps_everything_and_says_why(uri: str, tmp_path: Path) -> None:
+def test_with_an_invalid_uri_no_records_are_lost_and_the_reason_is_shown(uri: str, tmp_path: Path) -> None:
     write_job(tmp_path, members=1, steps=1)
 
     done = one_pass(tmp_path, f"file://{tmp_path}/mlruns")

@@ -32,7 +32,7 @@ def _convolutional(build: Any) -> Any:
 
 
 class _ByFunction(nn.Module):
-    """A strided 1x1 convolution that no layer is."""
+    """A strided 1x1 convolution that is called as a function, not as a layer."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ TRAINED = [name for name in NETWORKS if name not in ("width 16", "wide")]
 
 
 class _Alone:
-    """A `Run` that never asks for anything."""
+    """A task context that ignores reports."""
 
     seed, deadline, restored, unlabelled = 1, None, None, None
 
@@ -104,7 +104,8 @@ class _Alone:
 
 
 def train(name: str, precision: str) -> str:
-    """The SHA-256 of what training gives with the numerics that the plan would choose."""
+    """The SHA-256 of the trained network's predictions and metrics, with the numerical settings that the plan would
+    choose."""
     arch, shape, _ = NETWORKS[name]
     y = np.arange(16) % 2
     pixels = np.random.default_rng(0).integers(0, 255, (16, *shape)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Each augmentation keeps what it should and changes what it should; the seed decides every draw."""
+"""Each augmentation changes only what it should, and the seed determines every draw."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def black(n: int, side: int = 30) -> torch.Tensor:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", SINGLE)
-def test_shape_and_type_stay_the_pixels_change_and_the_seed_decides(name, channels):
+def test_augmentations_keep_shape_and_type_and_depend_on_the_seed(name, channels):
     augment = Augment.model_validate({name: {"saturation": 0} if (name, channels) == ("color", 1) else True})
     pixels = images(channels=channels)
     before, stream = pixels.clone(), torch.random.get_rng_state()
@@ -75,7 +75,7 @@ def test_images_of_one_group_share_a_draw_and_groups_differ():
     assert not torch.equal(groups[0][0], groups[1][0]) and not torch.equal(groups[1][0], groups[2][0])
 
 
-def test_the_order_of_the_mapping_is_the_order_of_the_pixels():
+def test_augmentations_are_applied_in_the_order_of_the_mapping():
     pixels = images()
 
     forth = Augment.model_validate({"erase": {"probability": 1}, "noise": 0.1})(pixels, generator())
@@ -87,7 +87,7 @@ def test_the_order_of_the_mapping_is_the_order_of_the_pixels():
 
 
 @pytest.mark.parametrize(("direction", "axes"), [("horizontal", [2]), ("vertical", [1]), ("both", [1, 2])])
-def test_a_mirror_shows_every_image_in_each_of_its_forms_and_twice_gives_it_back(direction, axes):
+def test_a_mirror_gives_every_form_of_an_image_and_is_its_own_inverse(direction, axes):
     pixels, mirror = images(64), Augment(mirror=direction)
 
     mirrored = mirror(pixels, generator())
@@ -101,7 +101,7 @@ def test_a_mirror_shows_every_image_in_each_of_its_forms_and_twice_gives_it_back
     assert torch.equal(twice, pixels)
 
 
-def test_passes_take_the_mirrors_in_turn():
+def test_passes_use_the_mirrors_in_turn():
     pixels, mirror = images(3), Augment(mirror="both")
 
     passes = [mirror(pixels, generator(), shared=number) for number in range(4)]
@@ -185,7 +185,7 @@ def test_affine_scales_within_its_limits():
     assert 16 * 0.98 < sides.min() < 18 and 22 < sides.max() < 24 * 1.02
 
 
-def test_an_elastic_deformation_moves_pixels_smoothly_and_not_far():
+def test_an_elastic_deformation_moves_pixels_smoothly_within_its_limit():
     # given: pixels that hold their own column, so that the value tells where each is from
     width = 120
     pixels = torch.arange(width, dtype=torch.uint8).repeat(8 * ROWS, 64, 1)[..., None]
@@ -226,7 +226,7 @@ def test_brightness_alone_multiplies_by_a_factor_within_its_limits():
     assert float(changed.mean()) == pytest.approx(100, abs=4)
 
 
-def test_noise_has_its_deviation_and_is_each_pixels_own():
+def test_noise_has_its_deviation_and_is_independent_per_pixel():
     pixels = torch.full((20, 50, 50, 3), 128, dtype=torch.uint8)
 
     noisy = Augment(noise=0.1)(pixels, generator()).double() - 128
@@ -298,15 +298,15 @@ def test_all_together_run_without_a_warning():
 
 
 WRONG = {
-    "crop: 8": "crop: shifts of 8 pixels leave nothing of a side of 8; take 1",
+    "crop: 8": "crop: shifts of 8 pixels can move the whole image out, whose side is 8; use 1",
     "rotation: 10": "rotation: an image of one row or column cannot be rotated",
     "affine: 10": "affine: an image of one row or column cannot be rotated",
-    "elastic: 50": "elastic: a sigma of 4 smooths over 16 pixels to each side, and the images have a side of 8; "
+    "elastic: 50": "elastic: a sigma of 4 smooths over 16 pixels in each direction, but the images have a side of 8; "
     "take at most 1.8",
     "color: true": "color: images of one channel have no colour; leave it out, or change brightness and contrast",
     "color: {saturation: 0}": None,
     "elastic: {sigma: 1.8}": None,
-    "erase: {least: 0.01, most: 0.01}": "erase: a part of 0.01 of 8x8 pixels is less than one; raise most",
+    "erase: {least: 0.01, most: 0.01}": "erase: a share of 0.01 of 8x8 pixels is less than one pixel; raise most",
     "randaugment: true": "randaugment: its operations need 1 or 3 channels, and these images have 4",
     "trivialaugment: true": "trivialaugment: its operations need 1 or 3 channels, and these images have 4",
 }
@@ -319,7 +319,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_images_that_an_augmentation_cannot_take_are_refused_with_the_mend(text):
+def test_images_that_an_augmentation_cannot_process_are_refused_with_the_fix(text):
     import yaml
 
     shape = SHAPES.get(text, (8, 8, 1))
@@ -358,7 +358,7 @@ def test_augmentations_are_read_from_switches_values_and_mappings_and_written_as
     assert hash(augment) == hash(Augment.model_validate(augment.model_dump()))
 
 
-def test_the_order_counts_but_for_a_crop_beside_a_mirror():
+def test_the_order_matters_except_for_a_crop_next_to_a_mirror():
     assert Augment(mirror=True, crop=2) == Augment(crop=2, mirror=True)
     assert Augment(mirror=True, rotation=5, crop=2) != Augment(crop=2, mirror=True, rotation=5)
     assert Augment(noise=0.1, rotation=5) != Augment(rotation=5, noise=0.1)

@@ -68,7 +68,7 @@ def test_stochastic_weight_averaging_is_the_mean_over_the_last_epochs() -> None:
     assert float(averages.weights(network, list)["swa"]["weight"]) == pytest.approx(3.0)
 
 
-def test_normalization_is_estimated_anew_for_averaged_weights() -> None:
+def test_normalization_statistics_are_recomputed_for_averaged_weights() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     averages = Averages(network, ema=0.5, swa=None, epochs=1)
     averages.after_step(network)
@@ -82,7 +82,7 @@ def test_normalization_is_estimated_anew_for_averaged_weights() -> None:
     torch.testing.assert_close(found["1.running_var"], within, atol=1e-5, rtol=1e-4)
 
 
-def test_a_frozen_normalization_keeps_its_statistics_and_what_follows_it_sees_them() -> None:
+def test_frozen_normalizations_keep_the_statistics_that_later_layers_are_trained_with() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 3), nn.BatchNorm1d(3))
     network[0].running_mean.fill_(5.0)  # type: ignore[union-attr, operator]
     averages = Averages(network, ema=0.5, swa=None, epochs=1)
@@ -123,7 +123,7 @@ def test_rows_that_are_sorted_by_class_do_not_narrow_the_statistics_of_an_averag
     run = PlainRun(numerics=Numerics(batch_size=20))
 
     asked = recipe(swa=Swa(start=0))
-    trained = fit_network(network, train=labelled(data), valid=labelled(data), n_classes=3, recipe=asked, run=run)
+    trained = fit_network(network, train=labelled(data), valid=labelled(data), n_classes=3, recipe=asked, context=run)
 
     whole = feed.batch(torch.arange(60)).flatten(1).var(0).mean()
     sorted_batches = torch.stack([feed.batch(rows).flatten(1).var(0) for rows in torch.arange(60).split(20)]).mean()
@@ -144,7 +144,7 @@ def test_cycles_end_at_even_parts_of_the_epochs() -> None:
     assert snapshot_epochs(CosineParams(), 5) == ()
 
 
-def test_one_run_gives_every_view_and_the_plain_member_is_as_without_them() -> None:
+def test_one_run_gives_every_view_and_does_not_change_the_plain_member() -> None:
     plain = net(schedule={"kind": "cosine", "cycles": 2})
     several = net(ema=0.9, swa={"start": 0.5}, snapshots=2)
 
@@ -176,7 +176,7 @@ def test_a_snapshot_holds_the_weights_of_the_end_of_its_cycle() -> None:
 
 
 @pytest.mark.parametrize("report", [1, 4, 5, 8, 9, 13])
-def test_averages_and_snapshots_go_on_with_the_same_bits(report: int) -> None:
+def test_averages_and_snapshots_resume_to_the_same_bits(report: int) -> None:
     asked = {"ema": 0.9, "swa": {"start": 0.5, "lr": 0.01}, "snapshots": 2}
     undisturbed = net(**asked)
     run = PlainRun(answers={report: Signal.STOP})
@@ -190,7 +190,7 @@ def test_averages_and_snapshots_go_on_with_the_same_bits(report: int) -> None:
             assert torch.equal(tensor, weights(other)[key]), (name, key)
 
 
-def test_a_run_that_was_stopped_gives_what_it_has_come_to() -> None:
+def test_a_stopped_run_gives_the_views_that_it_has_reached() -> None:
     run = PlainRun(answers={2: Signal.STOP})
 
     stopped = net(run, ema=0.9, swa={"start": 0.5}, snapshots=2)
@@ -206,17 +206,17 @@ def test_a_run_that_was_stopped_gives_what_it_has_come_to() -> None:
         ({"snapshots": 2, "early_stopping": {"patience": 2}}, "snapshots needs all epochs"),
         ({"swa": {}, "early_stopping": {"patience": 2}}, "swa needs all epochs"),
         ({"snapshots": 9}, "no room for 9 cycles"),
-        ({"snapshots": 2, "schedule": "one_cycle"}, "snapshots: 2 are taken at the ends of cycles; leave schedule out"),
+        ({"snapshots": 2, "schedule": "one_cycle"}, "snapshots: 2 are taken at the ends of cycles; remove schedule"),
         ({"mc_dropout": 5}, "dropout is 0"),
         ({"ema": 1.0}, "less than 1"),
     ],
 )
-def test_what_cannot_go_together_is_refused(params: dict[str, object], words: str) -> None:
+def test_incompatible_parameters_are_refused(params: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         NetParams.model_validate({"arch": MLP, "epochs": 4, "early_stopping": None, **params})
 
 
-def test_the_mean_of_weights_is_theirs_by_hand_and_normalizations_see_the_rows_anew() -> None:
+def test_the_mean_of_weights_equals_a_manual_calculation_and_statistics_are_recomputed() -> None:
     # given: two networks, and batches of equal size
     def network(seed: int) -> nn.Sequential:
         torch.manual_seed(seed)

@@ -35,7 +35,7 @@ def test_a_network_runs_channels_last_unless_one_of_its_convolutions_is_strided_
     assert format_of(arch, shape) == ("contiguous" if narrow else "channels_last")
 
 
-def test_accelerators_do_not_have_the_fault(name="width 8"):
+def test_accelerators_are_not_affected(name="width 8"):
     arch, shape, _ = NETWORKS[name]
 
     assert format_of(arch, shape, gpus=1) == "channels_last"
@@ -58,7 +58,7 @@ def test_accelerators_do_not_have_the_fault(name="width 8"):
     ],
     ids=str,
 )
-def test_layers_and_calls_are_judged_alike(layer, narrow):
+def test_layers_and_function_calls_are_checked_alike(layer, narrow):
     rows = torch.zeros(1, layer.in_channels, *[8] * (layer.weight.ndim - 2))
 
     with NarrowStrided() as seen:

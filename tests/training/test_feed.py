@@ -144,14 +144,14 @@ def test_the_order_of_an_epoch_comes_from_seed_and_epoch_alone():
     ("rows", "size", "lengths"),
     [(64, 32, [32, 32]), (66, 32, [32, 32, 2]), (65, 32, [32, 33]), (1, 32, [1]), (33, 32, [33])],
 )
-def test_no_row_is_left_alone_in_a_batch(rows, size, lengths):
+def test_no_batch_has_a_single_row(rows, size, lengths):
     batches = split_batches(torch.arange(rows), size)
 
     assert [len(batch) for batch in batches] == lengths
     assert torch.equal(torch.cat(batches), torch.arange(rows))
 
 
-def test_labels_are_a_copy_that_may_be_written():
+def test_labels_are_a_writable_copy():
     y = labels_of(DATA, Numerics())
     y[0] = 2
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: what is frozen in which epoch does not move, the rest does, and at the rate that was asked for."""
+"""Fine-tuning: frozen parts do not change, and all others change at the requested learning rate."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_the_backbone_of_a_library_stays_as_its_file_has_it(name, tmp_path):
 # Rates
 
 
-def test_all_but_the_head_has_a_tenth_of_the_rate_under_every_schedule():
+def test_the_backbone_has_a_tenth_of_the_learning_rate_under_every_schedule():
     network = network_of()
 
     groups = slower_backbone(network.parameters(), network, lr=0.5, factor=0.1)
@@ -325,7 +325,7 @@ def test_a_fresh_head_is_drawn_for_its_inputs_and_one_of_the_same_classes_is_kep
 
 
 @pytest.mark.parametrize("report", [1, 2, 3, 4, 5, 6, 7])
-def test_a_fine_tuning_that_was_stopped_ends_with_the_same_bits(report, weights):
+def test_a_stopped_fine_tuning_resumes_to_the_same_bits(report, weights):
     asked = {
         "arch": CNN, "epochs": 4, "lr": 0.05, "batch_size": 32, "schedule": "one_cycle", "weights": weights,
         "finetune": {"head_epochs": 1, "unfreeze": "gradual"}, "dropout": 0.3,

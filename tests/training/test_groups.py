@@ -11,7 +11,7 @@ from quorate.plan.planner import PlanError
 from quorate.registry import ARCHS, OPTIMIZERS
 from quorate.training.groups import parameter_groups
 from quorate.training.own import adopt_optimizer
-from quorate.training.pace import schedule_of
+from quorate.training.schedule_stepper import schedule_of
 from quorate.training.schedules import OneCycleParams
 
 
@@ -29,7 +29,8 @@ def network(kind: str, **options) -> nn.Module:
 
 
 def shrinking(built: nn.Module, **options) -> dict[str, float]:
-    """The part by which plain gradient descent with a rate of .5 shrinks each parameter where no gradient is."""
+    """The fraction by which plain gradient descent with a learning rate of 0.5 shrinks each parameter without a
+    gradient."""
     before = {name: parameter.detach().clone() for name, parameter in built.named_parameters()}
     groups = parameter_groups(built, lr=0.5, weight_decay=0.1, **options)
     sgd = OPTIMIZERS.get("sgd")
@@ -59,7 +60,7 @@ def test_only_weights_are_decayed_where_biases_and_norms_are_spared(kind):
     assert all(found[name] == pytest.approx(0.05, abs=1e-6) for name in matrices)
 
 
-def test_what_a_network_of_timm_asks_to_spare_is_spared():
+def test_parameters_without_weight_decay_in_timm_are_respected():
     found = shrinking(network("timm/test_vit"), decay="weights")
 
     assert {name for name, part in found.items() if abs(part) < 1e-6} >= {"pos_embed", "cls_token"}
@@ -95,7 +96,7 @@ def test_the_rate_of_a_layer_falls_with_its_distance_from_the_head(kind, rates):
     assert next(iter(found.values())) == max(found.values()) == 1, "the history shows the rate of the first group"
 
 
-def test_layers_and_spared_parameters_go_together():
+def test_layer_decay_and_parameters_without_weight_decay_can_be_combined():
     built = network("mlp", hidden=[8])
 
     found = shrinking(built, decay="weights", layer_decay=0.5)
@@ -114,7 +115,7 @@ def test_one_cycle_moves_each_layer_around_its_own_rate():
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.05])
 
 
-def test_an_optimizer_of_ones_own_gets_the_groups():
+def test_a_users_own_optimizer_gets_the_groups():
     # given
     def plain(weights, lr, weight_decay, *, factor: float = 2.0):
         return torch.optim.SGD(weights, lr=factor * lr, weight_decay=weight_decay)
@@ -130,7 +131,7 @@ def test_an_optimizer_of_ones_own_gets_the_groups():
     assert settings == [(1.0, 0.1), (1.0, 0.0), (0.5, 0.1), (0.5, 0.0)]
 
 
-def test_an_architecture_that_does_not_tell_its_layers_is_refused_when_the_job_is_planned():
+def test_an_architecture_without_a_layer_order_is_refused_when_the_job_is_planned():
     members = "{m: {kind: net, arch: torchvision/resnet18, size: 32, layer_decay: 0.7}}"
 
     with pytest.raises(PlanError, match=r"layer_decay is 0\.7, but the order of the layers of torchvision/resnet18 is"):

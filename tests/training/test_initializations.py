@@ -49,7 +49,7 @@ def initialized(layer: nn.Module, configuration: str | dict[str, Any], *, seed: 
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("kind", VARIANCE)
-def test_the_variance_is_that_of_the_formula_with_the_layers_fans(kind, name):
+def test_the_variance_follows_the_formula_with_the_fans_of_the_layer(kind, name):
     make, fan_in, fan_out = LAYERS[name]
 
     layer = initialized(make(), kind)
@@ -81,7 +81,7 @@ def test_an_orthogonal_weight_has_orthogonal_rows_or_columns_of_the_length_of_it
     torch.testing.assert_close(short, gain**2 * torch.eye(len(short)), atol=1e-5, rtol=0)
 
 
-def test_he_keeps_the_size_of_a_signal_through_twenty_relus_and_lecun_halves_it_at_each():
+def test_he_initialization_preserves_the_signal_through_twenty_relus_and_lecun_halves_its_variance_at_each():
     sizes = {}
     for kind in ("he_normal", "lecun_normal"):
         layers = [part for _ in range(20) for part in (nn.Linear(300, 300), nn.ReLU())]
@@ -95,7 +95,7 @@ def test_he_keeps_the_size_of_a_signal_through_twenty_relus_and_lecun_halves_it_
 
 
 @pytest.mark.parametrize("kind", ["he_normal", "orthogonal"])
-def test_norms_and_embeddings_are_left_alone(kind):
+def test_norms_and_embeddings_do_not_change(kind):
     # given
     def fresh() -> nn.Module:
         torch.manual_seed(3)
@@ -119,7 +119,7 @@ def test_norms_and_embeddings_are_left_alone(kind):
     assert any(isinstance(part, nn.Embedding | nn.BatchNorm1d) for part in network.modules())
 
 
-def test_the_default_changes_nothing_and_draws_nothing():
+def test_the_default_changes_no_weights_and_draws_no_random_numbers():
     torch.manual_seed(3)
     layer = nn.Linear(4, 4)
     before, state = layer.weight.detach().clone(), torch.get_rng_state()
@@ -138,7 +138,7 @@ def test_the_same_seed_draws_the_same_weights_and_another_seed_others(kind):
     assert not torch.equal(first, other)
 
 
-def test_an_initialization_of_ones_own_fills_each_weight(monkeypatch):
+def test_a_users_own_initialization_fills_each_weight(monkeypatch):
     # given
     def constant(weight, *, value: float = 0.5):
         weight.fill_(value)
@@ -152,6 +152,6 @@ def test_an_initialization_of_ones_own_fills_each_weight(monkeypatch):
     assert torch.equal(layer.weight, torch.full_like(layer.weight, 3.0))
 
 
-def test_a_function_that_takes_no_weight_is_no_initialization():
+def test_a_function_without_a_weight_parameter_is_refused_as_initialization():
     with pytest.raises(OwnCodeError, match=r"does not take weight; it should look like fill\(weight"):
         adopt_initialization("own", lambda tensor: None)

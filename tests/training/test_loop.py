@@ -1,4 +1,4 @@
-"""The loop stops, smooths, diverges and counts as it says."""
+"""Early stopping, label smoothing, divergence and metrics of the training loop."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def linear() -> nn.Module:
 def fit(network: nn.Module, asked: LoopSettings, run: PlainRun | None = None, *, valid: Dataset = VALID):
     world = run if run is not None else PlainRun(numerics=Numerics(batch_size=60))
     return fit_network(
-        network, train=labelled(TRAIN), valid=labelled(valid), n_classes=3, recipe=asked, run=world
+        network, train=labelled(TRAIN), valid=labelled(valid), n_classes=3, recipe=asked, context=world
     ).history
 
 
@@ -152,7 +152,7 @@ def test_early_stopping_ends_after_its_patience_and_restores_the_best_epoch():
     assert evaluate(network, *labelled(NOISY), n_classes=3, numerics=Numerics())["valid_loss"] == losses[best]
 
 
-def test_a_decrease_below_the_least_one_that_counts_is_no_improvement():
+def test_a_decrease_below_min_delta_is_no_improvement():
     # given: a rate so small that the loss falls by less than .01 an epoch
     small, none = (EarlyStopping(patience=2, min_delta=delta) for delta in (0.5, 0.0))
 
@@ -163,7 +163,7 @@ def test_a_decrease_below_the_least_one_that_counts_is_no_improvement():
     assert all(b["valid_loss"] < a["valid_loss"] for a, b in itertools.pairwise(went_on))
 
 
-def test_without_early_stopping_the_last_epoch_stays():
+def test_without_early_stopping_the_last_epoch_is_kept():
     network = linear()
 
     history = fit(network, recipe(lr=0.5, epochs=60), valid=NOISY)
@@ -173,7 +173,7 @@ def test_without_early_stopping_the_last_epoch_stays():
     assert last["valid_loss"] == losses[-1] > min(losses)
 
 
-def test_a_loss_that_is_no_number_ends_the_training_with_epoch_and_rate():
+def test_a_nan_loss_ends_the_training_with_epoch_and_learning_rate():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3))
 
@@ -185,7 +185,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_epoch_and_rate():
         fit(network, recipe(lr=1e25, epochs=5))
 
 
-def test_weights_that_are_no_numbers_diverge_in_the_first_epoch():
+def test_nan_weights_diverge_in_the_first_epoch():
     network = linear()
     with torch.no_grad():
         network[1].bias[0] = math.nan
@@ -231,7 +231,7 @@ def test_a_tally_agrees_with_scikit_learn(seed):
     }
 
 
-def test_a_tally_goes_on_from_its_state():
+def test_a_tally_resumes_from_its_state():
     x, y = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
     whole, part = Tally(3, "cpu"), Tally(3, "cpu")
     for rows in (slice(0, 8), slice(8, 20)):

@@ -57,7 +57,7 @@ def test_it_does_not_depend_on_the_batches_and_draws_nothing_from_the_common_str
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_many_passes_keep_a_unit_as_often_as_it_should_be() -> None:
+def test_over_many_passes_units_are_kept_at_the_dropout_rate() -> None:
     kept = []
     for number in range(200):
         with ThinnedNetwork(number):

@@ -1,4 +1,4 @@
-"""What a training step takes in memory, and the batches that fit."""
+"""The memory of a training step, and the batches that fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quorate.training.memory import LEAST_STEPS, Footprint, footprint, largest_b
 from quorate.training.shapes import TableShape
 
 
-def test_what_is_kept_of_a_row_is_counted_as_by_hand() -> None:
+def test_the_memory_of_a_row_equals_a_manual_count() -> None:
     # Linear keeps its input, ReLU its output: of each row 100 and 40 floats, of which the input is a leaf of its own
     found = footprint(lambda: nn.Sequential(nn.Linear(100, 40), nn.ReLU()), TableShape(100))
 
@@ -21,7 +21,7 @@ def test_what_is_kept_of_a_row_is_counted_as_by_hand() -> None:
     assert found.fixed == 4 * 4 * (100 * 40 + 40)
 
 
-def test_a_larger_image_takes_more_and_in_proportion() -> None:
+def test_the_memory_grows_in_proportion_to_the_image() -> None:
     arch = ARCHS.get("small_cnn")
 
     def of(side: int) -> Footprint:
@@ -43,7 +43,7 @@ def test_the_batch_is_the_largest_power_of_two_that_fits_and_leaves_eight_steps(
     assert rows >= LEAST_STEPS * size or size == 2
 
 
-def test_what_never_fits_is_refused_with_both_figures() -> None:
+def test_a_network_that_never_fits_is_refused_with_required_and_available_memory() -> None:
     with pytest.raises(
         ValueError, match=r"a step of two rows takes 2.0 GiB, but 1.0 GiB are available; choose a smaller"
     ):

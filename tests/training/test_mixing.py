@@ -39,7 +39,7 @@ def before(values: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_mixup_takes_as_much_of_the_labels_as_of_the_pixels(seed):
+def test_mixup_mixes_labels_and_pixels_in_the_same_proportion(seed):
     x, y, batch = mixed({"mixup": 1.0}, seed=seed)
 
     value, first, second = batch.x[:, 0, 0, 0], x[:, 0, 0, 0], before(x)[:, 0, 0, 0]
@@ -114,7 +114,7 @@ def test_the_loss_is_torchs_cross_entropy_with_soft_targets(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_with_weights_each_part_counts_by_its_share_times_the_weight_of_its_row(smoothing):
+def test_with_weights_each_part_counts_by_its_fraction_times_the_weight_of_its_row(smoothing):
     # given
     weight = torch.tensor([0.2, 3.0, 1.0, 0.0, 0.5, 1.3])
     _, y, batch = mixed({"mixup": 1.0}, weight=weight)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from quorate.registry import OPTIMIZERS
-from quorate.training.pace import schedule_of
+from quorate.training.schedule_stepper import schedule_of
 from quorate.training.schedules import ConstantParams
 
 Vector = NDArray[np.float64]
@@ -23,7 +23,7 @@ LR, STEPS = 0.1, 7
 
 
 def gradient(w: Vector, step: int) -> Vector:
-    """Of a quadratic bowl that swings from step to step."""
+    """The gradient of a quadratic function whose minimum moves from step to step."""
     return CURVATURE * w + np.cos(step + np.arange(4))
 
 
@@ -204,7 +204,7 @@ def test_the_momentum_warms_up_along_a_line_and_steps_follow_it(nesterov):
         np.testing.assert_allclose(after[step], w, rtol=1e-9)
 
 
-def test_a_warmed_up_momentum_is_exactly_the_one_that_was_asked_for():
+def test_after_the_warm_up_the_momentum_is_exactly_the_requested_one():
     kind = OPTIMIZERS.get("sgd")
     params = kind.Params.model_validate({"kind": "sgd", "momentum": 0.7, "momentum_warmup": {"epochs": 1}})
     optimizer = kind.build(params, [torch.nn.Parameter(torch.zeros(1))], lr=LR, weight_decay=0)

@@ -68,7 +68,7 @@ def test_nt_xent_is_equation_1_of_simclr_in_a_loop_by_hand(temperature):
     assert float(found) == pytest.approx(np.mean(losses), rel=1e-12)
 
 
-def test_nt_xent_of_views_that_tell_nothing_is_the_logarithm_of_the_others():
+def test_nt_xent_of_uninformative_views_is_the_logarithm_of_the_number_of_others():
     z = torch.ones(4, 3)
 
     assert float(nt_xent(z, z, temperature=0.5)) == pytest.approx(math.log(7))
@@ -92,7 +92,7 @@ def test_a_view_is_the_crop_of_torchvision_resized():
         torch.testing.assert_close(found[row], expected[0], atol=0.02, rtol=0)
 
 
-def test_crops_lie_in_the_image_and_have_the_areas_and_ratios_that_were_asked_for():
+def test_crops_lie_in_the_image_and_have_the_requested_areas_and_ratios():
     left, top, wide, high = ViewSettings(least_area=0.2).boxes(4000, seeded()).T
 
     assert left.min() >= 0 and top.min() >= 0 and (left + wide).max() <= 1 + 1e-6 and (top + high).max() <= 1 + 1e-6
@@ -126,7 +126,7 @@ def test_jitter_changes_mean_and_contrast_of_each_row_within_its_bounds_and_noth
     torch.testing.assert_close(rest, still - mean[:, None, None, None], atol=1e-5, rtol=0)
 
 
-def test_noise_has_the_deviation_that_was_asked_for():
+def test_noise_has_the_requested_deviation():
     x = torch.linspace(-3, 3, 64).reshape(1, 1, 8, 8).repeat(200, 1, 1, 1)
     noisy, still = (ViewSettings(least_area=1, jitter=0, noise=noise)(x, seeded()) for noise in (0.3, 0))
 
@@ -136,7 +136,7 @@ def test_noise_has_the_deviation_that_was_asked_for():
 # The autoencoder
 
 
-def test_the_part_of_hidden_pixels_is_the_one_asked_for_in_all_channels_at_once():
+def test_the_requested_fraction_of_pixels_is_hidden_in_all_channels_at_once():
     params = AutoencoderParams(masked=0.3)
     objective = Autoencoder.build(params, encoder=nn.Flatten(), width=192, shape=(8, 8, 3))
 
@@ -158,7 +158,7 @@ def test_the_decoder_learns_to_restore_the_images(arch):
 
 
 @pytest.mark.parametrize("shape", [(5, 5, 1), (8, 12, 3), (28, 28, 1)])
-def test_what_is_restored_has_the_shape_of_the_image(shape):
+def test_the_restored_image_has_the_shape_of_the_image(shape):
     kind = ARCHS.get("small_cnn")
     encoder = kind.build(kind.Params(width=8), shape=shape, n_classes=2, dropout=0.0)[:-1]
     x = torch.randn(2, shape[2], *shape[:2])
@@ -173,7 +173,7 @@ def test_what_is_restored_has_the_shape_of_the_image(shape):
 
 
 class Reads(ArrayImages):
-    """Images that know which of their rows were taken."""
+    """Images that record which rows were read."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         super().__init__(pixels)
@@ -184,7 +184,7 @@ class Reads(ArrayImages):
         return super().take(rows)
 
 
-def test_it_learns_from_the_training_rows_and_the_unlabelled_ones_and_from_no_others():
+def test_pretraining_uses_the_training_and_unlabelled_rows_only():
     # given: rows of a fold in one sequence of images, and a network that is stopped before its training
     everything = Reads(np.concatenate([TRAIN.x.pixels, VALID.x.pixels]))
     train = Dataset(everything.subset(np.arange(60)), TRAIN.y, TRAIN.class_names)
@@ -201,7 +201,7 @@ def test_it_learns_from_the_training_rows_and_the_unlabelled_ones_and_from_no_ot
     assert unlabelled.taken == set(range(50))
 
 
-def test_other_validation_rows_and_other_labels_pretrain_to_the_same_bits():
+def test_pretraining_does_not_depend_on_validation_rows_and_labels():
     first = fit(epochs=1, lr=1e-12, weight_decay=0)
     shuffled = Dataset(TRAIN.x, np.roll(TRAIN.y, 1), TRAIN.class_names)
 
@@ -270,8 +270,8 @@ def test_the_training_starts_from_the_pretrained_weights_and_a_fresh_head(arch):
     assert changed > 5
 
 
-def test_contrast_brings_views_of_one_image_together():
-    """The loss falls below that of features which tell nothing."""
+def test_the_contrastive_loss_makes_views_of_one_image_similar():
+    """The loss falls below that of uninformative features."""
     net = fit(PlainRun(unlabelled=MORE), epochs=1, pretrain={**SIMCLR, "epochs": 15, "batch_size": 64, "lr": 3e-3})
 
     losses = [figures["pretrain_loss"] for figures in net.history[:-1]]
@@ -309,7 +309,7 @@ def test_a_pretraining_that_diverges_says_at_which_epoch_and_rate(monkeypatch):
 # A deadline
 
 
-def test_under_a_deadline_it_ends_in_time_for_the_training_and_can_be_gone_on_from():
+def test_with_a_deadline_pretraining_leaves_time_for_training_and_can_be_resumed():
     # given: a deadline that comes in the first epoch of a long pretraining
     def asked() -> dict:
         return {"pretrain": {**SIMCLR, "epochs": 40}, "epochs": 2}

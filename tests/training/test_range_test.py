@@ -69,7 +69,7 @@ def test_the_average_is_exponential_and_its_bias_corrected() -> None:
         assert smoothed == pytest.approx((weights * losses[:n]).sum() / weights.sum())
 
 
-def test_a_loss_that_is_no_number_ends_the_test() -> None:
+def test_a_nan_loss_ends_the_test() -> None:
     sweep = Sweep(log_spaced(0.1, 1, 20))
 
     assert sweep.add(1.0)
@@ -78,7 +78,7 @@ def test_a_loss_that_is_no_number_ends_the_test() -> None:
     assert len(sweep.result().rates) == 2
 
 
-def test_losses_that_only_tremble_suggest_nothing() -> None:
+def test_noisy_losses_give_no_suggestion() -> None:
     random, sweep = np.random.default_rng(1), Sweep(log_spaced(1e-6, 1, 100))
     for _ in range(100):
         sweep.add(2.3 + 0.05 * random.normal())
@@ -89,7 +89,7 @@ def test_losses_that_only_tremble_suggest_nothing() -> None:
     assert found.suggested is None
 
 
-def test_a_backbone_that_joins_later_is_there_from_the_first_rate_on() -> None:
+def test_a_backbone_that_is_unfrozen_later_is_trained_from_the_first_rate_on() -> None:
     data = Digits.open(DigitsParams()).train.take(np.arange(128))
     numerics = Numerics(batch_size=32)
     feed = PixelFeed(data.x, standardize=fit_standardizer(data.x, "feature"), numerics=numerics, size=None)
@@ -109,7 +109,7 @@ def test_a_backbone_that_joins_later_is_there_from_the_first_rate_on() -> None:
         valid=(feed, labels),
         n_classes=10,
         recipe=recipe,
-        run=PlainRun(numerics=numerics),
+        context=PlainRun(numerics=numerics),
     )
 
     assert asked == [6, 6, 6]  # ten batches are three epochs of four, each as the last one of the job
@@ -144,7 +144,7 @@ def test_each_batch_is_trained_at_its_rate_and_groups_keep_their_proportion() ->
         valid=(feed, labels),
         n_classes=10,
         recipe=recipe,
-        run=PlainRun(numerics=numerics),
+        context=PlainRun(numerics=numerics),
     )
 
     np.testing.assert_allclose([rate for rate, _ in seen], rates)

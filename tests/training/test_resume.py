@@ -103,7 +103,7 @@ def undisturbed(recipe) -> Net:
 
 
 @pytest.mark.parametrize("report", [1, 3, 4, 5, 8, 10, 11, 12], ids=lambda k: f"epoch {k // STEPS} step {k % STEPS}")
-def test_a_stopped_training_that_goes_on_ends_with_the_same_bits(report, recipe, undisturbed):
+def test_a_stopped_training_resumes_to_the_same_bits(report, recipe, undisturbed):
     # given
     run = PlainRun(answers={report: Signal.STOP})
     stopped = fit(recipe, run)
@@ -118,7 +118,7 @@ def test_a_stopped_training_that_goes_on_ends_with_the_same_bits(report, recipe,
     check_same(resumed, undisturbed)
 
 
-def test_a_checkpoint_disturbs_nothing_and_can_be_gone_on_from(recipe, undisturbed):
+def test_a_checkpoint_changes_nothing_and_can_be_resumed(recipe, undisturbed):
     run = PlainRun(answers={2: Signal.CHECKPOINT, 7: Signal.CHECKPOINT, 8: Signal.CHECKPOINT})
 
     check_same(fit(recipe, run), undisturbed)
@@ -158,7 +158,7 @@ def test_a_training_that_is_stopped_gives_the_best_epoch_so_far():
         assert torch.equal(weights(net)[name], tensor)
 
 
-def test_seconds_go_on_from_those_before_the_stop():
+def test_seconds_continue_from_those_before_the_stop():
     run = PlainRun(answers={2: Signal.STOP})
     fit("constant, dropout", run)
     resumed = run.resumed(2)

@@ -17,7 +17,7 @@ TRAIN, VALID = tiny_data(rows=70), tiny_data(rows=30, seed=1)
 UNLABELLED = ArrayImages(tiny_data(rows=26, seed=2).x.pixels)
 
 STEPS = 3
-"""Of 32 images in an epoch of the pretraining, and of 32, 32 and 6 rows in one of the training."""
+"""Number of steps per epoch: of 32 images in the pretraining, and of 32, 32 and 6 rows in the training."""
 
 RECIPES = {
     "contrast, head first": {
@@ -58,7 +58,7 @@ def undisturbed(recipe) -> Net:
 
 
 @pytest.mark.parametrize("report", range(1, 4 * STEPS + 1))
-def test_a_run_that_was_stopped_in_either_phase_ends_with_the_same_bits(report, recipe, undisturbed):
+def test_a_run_stopped_in_either_phase_resumes_to_the_same_bits(report, recipe, undisturbed):
     # given
     run = PlainRun(answers={report: Signal.STOP})
     stopped = fit(recipe, run)
@@ -85,7 +85,7 @@ def test_a_run_can_be_stopped_at_every_report(recipe, undisturbed):
     check_same(net, undisturbed)
 
 
-def test_checkpoints_disturb_nothing_and_tell_how_many_epochs_there_were(recipe, undisturbed):
+def test_checkpoints_change_nothing_and_contain_the_number_of_epochs(recipe, undisturbed):
     run = PlainRun(answers=dict.fromkeys((2, 3, 7, 12), Signal.CHECKPOINT))
 
     check_same(fit(recipe, run), undisturbed)

@@ -48,7 +48,7 @@ def recipe(optimizer: str, schedule: str, *, warmup: int, network: int, averages
 
 
 def check_resumes(asked: dict[str, Any], stops: list[int]) -> None:
-    """Stopped at the report of each of these numbers in turn, a training ends as the undisturbed one does."""
+    """A training that is stopped at each of these reports in turn ends like an undisturbed one."""
     answers = dict.fromkeys(stops, Signal.CHECKPOINT)
     run = PlainRun(answers=answers)
     undisturbed = fit_with(asked, run)
@@ -68,7 +68,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("optimizer", "schedule", "warmup", "network", "averages"), PAIRS)
-def test_a_training_goes_on_with_the_same_bits_whatever_its_optimizer_and_schedule(
+def test_a_training_resumes_to_the_same_bits_whatever_its_optimizer_and_schedule(
     optimizer, schedule, warmup, network, averages
 ):
     asked = recipe(optimizer, schedule, warmup=warmup, network=network, averages=bool(averages))
@@ -81,7 +81,7 @@ def test_a_training_goes_on_with_the_same_bits_whatever_its_optimizer_and_schedu
 @pytest.mark.parametrize("network", [0, 1])
 @pytest.mark.parametrize("warmup", [0, 2])
 @pytest.mark.parametrize(("optimizer", "schedule"), list(itertools.product(OPTIMIZER, SCHEDULE)))
-def test_every_combination_goes_on_with_the_same_bits_from_every_epoch(optimizer, schedule, warmup, network, averages):
+def test_every_combination_resumes_to_the_same_bits_from_every_epoch(optimizer, schedule, warmup, network, averages):
     asked = recipe(optimizer, schedule, warmup=warmup, network=network, averages=averages)
     if warmup:
         asked["epochs"] = 6

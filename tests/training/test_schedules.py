@@ -203,7 +203,7 @@ def test_a_plateau_of_an_accuracy_falls_when_it_does_not_rise_and_never_below_th
     assert found == pytest.approx([1, 1, 1, 0.1, 0.01, 0.005, 0.005, 0.005])
 
 
-def test_the_epochs_of_the_warm_up_do_not_set_the_mark_of_a_plateau():
+def test_warm_up_epochs_do_not_set_the_reference_of_a_plateau():
     figures = [{"valid_loss": loss} for loss in (0.1, 0.2, 5.0, 4.0, 3.0, 2.0)]
 
     found = rates(
@@ -229,7 +229,7 @@ def test_a_network_that_was_saved_with_a_schedule_that_is_now_refused_can_be_loa
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_three_steps_of_sgd_are_those_worked_by_hand(nesterov):
+def test_three_steps_of_sgd_equal_a_manual_calculation(nesterov):
     # given: the loss w ** 2 / 2, whose gradient is w
     lr, momentum, decay = 0.1, 0.9, 0.2
     weight = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))

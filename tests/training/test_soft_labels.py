@@ -1,4 +1,5 @@
-"""Distillation's loss is Hinton's, in the loop too, and what a teacher does not say is learned from the label."""
+"""The distillation loss is that of Hinton et al., also in the training loop; rows without a teacher are learned from
+the label."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from quorate.training.augment import Augment
-from quorate.training.distillation import taught
+from quorate.training.distillation import with_teacher
 from quorate.training.loop import LoopSettings, training_loss
 from quorate.training.mixing import mix
 
@@ -41,7 +42,7 @@ def by_hand(proba: np.ndarray, logits: torch.Tensor, y: torch.Tensor, *, t: floa
 def test_the_loss_is_the_mix_of_softened_divergence_and_cross_entropy(temperature: float, hard: float) -> None:
     proba, y = some_proba(20), torch.arange(20) % K
     logits = torch.randn(20, K, generator=torch.Generator().manual_seed(1))
-    asked = taught(recipe(), proba, temperature=temperature, hard=hard, device="cpu")
+    asked = with_teacher(recipe(), proba, temperature=temperature, hard=hard, device="cpu")
 
     found = whole_loss(asked, logits, y)
 
@@ -54,7 +55,7 @@ def test_the_gradient_is_that_of_the_paper() -> None:
     proba, y, t = some_proba(20), torch.arange(20) % K, 3.0
     logits = torch.randn(20, K, generator=torch.Generator().manual_seed(1)).requires_grad_()
 
-    whole_loss(taught(recipe(), proba, temperature=t, hard=0.0, device="cpu"), logits, y).backward()
+    whole_loss(with_teacher(recipe(), proba, temperature=t, hard=0.0, device="cpu"), logits, y).backward()
 
     q = functional.softmax(logits.detach().double() / t, dim=1)
     p = functional.softmax(torch.from_numpy(proba).log() / t, dim=1)
@@ -68,7 +69,7 @@ def test_a_row_without_a_teacher_is_learned_from_its_label_alone_and_weights_cou
     weight = torch.linspace(0.5, 1.5, 20)
     logits = torch.randn(20, K, generator=torch.Generator().manual_seed(1))
 
-    found = whole_loss(taught(recipe(weight=weight), proba, temperature=2.0, hard=0.3, device="cpu"), logits, y)
+    found = whole_loss(with_teacher(recipe(weight=weight), proba, temperature=2.0, hard=0.3, device="cpu"), logits, y)
 
     taught_rows = by_hand(np.where(np.isnan(proba), 1.0, proba), logits, y, t=2.0, hard=0.3)
     alone = functional.cross_entropy(logits.double(), y, reduction="none")
@@ -77,11 +78,11 @@ def test_a_row_without_a_teacher_is_learned_from_its_label_alone_and_weights_cou
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_row_whose_label_says_nothing_is_learned_from_the_teacher_alone() -> None:
+def test_unlabelled_rows_are_learned_from_the_teacher_alone() -> None:
     proba, y = some_proba(20), torch.arange(20) % K
     labelled = np.arange(20) % 3 == 0
     logits = torch.randn(20, K, generator=torch.Generator().manual_seed(1))
-    asked = taught(recipe(), proba, temperature=2.0, hard=0.3, device="cpu", labelled=labelled)
+    asked = with_teacher(recipe(), proba, temperature=2.0, hard=0.3, device="cpu", labelled=labelled)
 
     found = whole_loss(asked, logits, y)
 
@@ -95,7 +96,7 @@ def test_probabilities_of_0_and_1_give_finite_losses() -> None:
     proba = np.eye(K)[y.numpy()]
     logits = torch.randn(6, K, generator=torch.Generator().manual_seed(1))
 
-    found = whole_loss(taught(recipe(), proba, temperature=1.0, hard=0.0, device="cpu"), logits, y)
+    found = whole_loss(with_teacher(recipe(), proba, temperature=1.0, hard=0.0, device="cpu"), logits, y)
 
     torch.testing.assert_close(found, functional.cross_entropy(logits, y), rtol=1e-4, atol=1e-5)
 
@@ -106,24 +107,24 @@ def test_the_loop_reports_that_loss_and_the_validation_figures_stay_those_of_the
     with torch.no_grad():
         logits = network(x)
 
-    (figures,) = fit(network, taught(recipe(), proba, temperature=2.0, hard=0.2, device="cpu"))
+    (figures,) = fit(network, with_teacher(recipe(), proba, temperature=2.0, hard=0.2, device="cpu"))
 
     expected = by_hand(proba, logits, torch.from_numpy(TRAIN.y), t=2.0, hard=0.2).mean()
     assert figures["train_loss"] == pytest.approx(float(expected), rel=1e-5)
     assert 0 < figures["valid_loss"] < 5
 
 
-def test_with_the_label_alone_it_is_plain_training() -> None:
+def test_with_hard_labels_only_it_equals_plain_training() -> None:
     plain, pupil = linear(), linear()
 
     fit(plain, recipe(epochs=3))
-    fit(pupil, taught(recipe(epochs=3), some_proba(60), temperature=4.0, hard=1.0, device="cpu"))
+    fit(pupil, with_teacher(recipe(epochs=3), some_proba(60), temperature=4.0, hard=1.0, device="cpu"))
 
     for one, other in zip(plain.parameters(), pupil.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_a_network_that_can_comes_to_say_what_its_teacher_says() -> None:
+def test_a_network_with_enough_capacity_learns_the_predictions_of_its_teacher() -> None:
     torch.manual_seed(5)
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, K))
     x = torch.from_numpy(TRAIN.x.take(np.arange(60))).permute(0, 3, 1, 2) / 255
@@ -131,7 +132,9 @@ def test_a_network_that_can_comes_to_say_what_its_teacher_says() -> None:
         proba = functional.softmax(3 * teacher(x), dim=1)
     network = linear()
 
-    history = fit(network, taught(recipe(lr=0.3, epochs=150), proba.numpy(), temperature=2.0, hard=0.0, device="cpu"))
+    history = fit(
+        network, with_teacher(recipe(lr=0.3, epochs=150), proba.numpy(), temperature=2.0, hard=0.0, device="cpu")
+    )
 
     with torch.no_grad():
         found = functional.softmax(network(x), dim=1)
@@ -146,7 +149,7 @@ def test_soft_labels_are_mixed_as_the_rows_are(weighed: bool) -> None:
     values = torch.arange(1, n + 1).float()
     x, y = values[:, None, None, None].expand(n, 1, 8, 8).contiguous(), torch.arange(n) % K
     weight = torch.linspace(0.5, 1.5, n) if weighed else None
-    asked = taught(recipe(weight=weight), some_proba(n), temperature=t, hard=0.25, device="cpu")
+    asked = with_teacher(recipe(weight=weight), some_proba(n), temperature=t, hard=0.25, device="cpu")
     assert asked.soft is not None
     kinds = Augment.model_validate({"mixup": 1.0}).mixing
 

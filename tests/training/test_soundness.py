@@ -1,4 +1,4 @@
-"""Figures that overwritten memory makes are told apart from those of a hard training."""
+"""Metrics that come from overwritten memory are distinguished from those of a hard problem."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_attempts_may_differ_by_rounding_only(other, differs):
     assert (difference(other, CALM[0]) is not None) == differs
 
 
-def test_a_result_is_given_up_where_an_earlier_attempt_had_other_figures():
+def test_a_result_is_rejected_if_an_earlier_attempt_had_different_metrics():
     plan = plan_of({"cnn": {**CNN, "epochs": 2}})
     events = run(LocalExecutor(), plan)
     result = next(iter(fitted(events).values()))
@@ -69,7 +69,7 @@ def test_a_result_is_given_up_where_an_earlier_attempt_had_other_figures():
     assert same.judge(result) is result
     judged = other.judge(result)
     assert isinstance(judged, Failed) and (judged.status, judged.final) == ("diverged", True)
-    assert judged.message.startswith("two attempts do not agree: in epoch 1, grad_norm 5.85e+09 in one and")
+    assert judged.message.startswith("two attempts at this task differ: in epoch 1, grad_norm 5.85e+09 in one and")
 
 
 def test_a_network_whose_gradients_are_absurd_has_diverged(monkeypatch):

@@ -1,4 +1,4 @@
-"""Training states survive the way through bytes, and bytes that are none are refused."""
+"""Training states survive a round trip through bytes, and other bytes are refused."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ TREE = {
 }
 
 
-def test_a_tree_comes_back_as_it_was():
+def test_a_state_tree_survives_a_round_trip():
     check_equal(unpack_state(pack_state(TREE)), TREE)
 
 
-def test_one_tensor_under_two_names_comes_back_twice():
+def test_a_tensor_under_two_names_is_restored_twice():
     shared = torch.arange(4.0)
 
     found = unpack_state(pack_state({"a": shared, "b": shared[:2]}))
@@ -61,14 +61,14 @@ def test_one_tensor_under_two_names_comes_back_twice():
     check_equal(found, {"a": shared, "b": shared[:2].clone()})
 
 
-def test_a_tensor_that_learns_comes_back_as_numbers():
+def test_a_tensor_that_requires_gradients_is_restored_as_plain_values():
     found = unpack_state(pack_state({"w": torch.nn.Parameter(torch.ones(2))}))
 
     assert not found["w"].requires_grad and torch.equal(found["w"], torch.ones(2))
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
-def test_an_optimizer_and_its_schedule_go_on_from_packed_states(kind):
+def test_an_optimizer_and_its_schedule_resume_from_packed_states(kind):
     # given: two steps
     def make():
         torch.manual_seed(0)
@@ -102,13 +102,13 @@ def test_an_optimizer_and_its_schedule_go_on_from_packed_states(kind):
     assert second[2].get_last_lr() == first[2].get_last_lr()
 
 
-def test_what_is_no_plain_value_is_refused_when_it_is_packed():
+def test_values_that_are_not_plain_data_are_refused_when_packed():
     with pytest.raises(TypeError, match="a training state cannot hold Linear"):
         pack_state({"network": torch.nn.Linear(1, 1)})
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 20, -1, -30])
-def test_a_state_that_was_cut_short_is_refused(length):
+def test_a_truncated_state_is_refused(length):
     with pytest.raises(StateError, match="not a training state"):
         unpack_state(pack_state(TREE)[:length])
 

@@ -1,4 +1,4 @@
-"""What a step is held to, against torch and by hand."""
+"""The constraints of a step, against torch and manual calculations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stepped(network: nn.Module, constraints: Constraints) -> tuple[nn.Module, to
     return network, take_step(network, torch.optim.SGD(network.parameters(), lr=0.5), constraints)
 
 
-def test_clipped_gradients_have_the_greatest_norm_and_their_direction() -> None:
+def test_clipped_gradients_have_the_maximum_norm_and_their_direction() -> None:
     plain, norm = stepped(linear(), Constraints())
     clipped, same = stepped(linear(), Constraints(clip_norm=0.1))
 
@@ -39,7 +39,7 @@ def test_clipped_gradients_have_the_greatest_norm_and_their_direction() -> None:
         torch.testing.assert_close(held - start, (free - start) * 0.1 / norm, atol=1e-6, rtol=1e-4)
 
 
-def test_a_norm_below_the_greatest_one_is_left_as_it_is() -> None:
+def test_a_norm_below_the_maximum_is_unchanged() -> None:
     plain, _ = stepped(linear(), Constraints())
     clipped, _ = stepped(linear(), Constraints(clip_norm=1e6))
 
@@ -92,7 +92,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(size: int, accumul
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
-def test_an_accumulated_training_is_asked_between_steps_only_and_goes_on_with_the_same_bits() -> None:
+def test_an_accumulated_training_reports_between_steps_only_and_resumes_to_the_same_bits() -> None:
     undisturbed, stopped, resumed = linear(), linear(), linear()
     asked = {"epochs": 2, "accumulate": 2}
     fit(undisturbed, recipe(**asked), PlainRun(numerics=Numerics(batch_size=10)))

@@ -47,7 +47,7 @@ def test_two_passes_with_a_mirror_are_the_mean_of_the_image_and_its_mirror_image
     assert not np.array_equal(both[0], both[1])
 
 
-def test_passes_are_averaged_as_by_a_loop_by_hand(net):
+def test_passes_are_averaged_as_in_a_manual_loop(net):
     # given
     augment = {"mirror": True, "crop": 2, "rotation": 20, "color": {"hue": 0.1}, "noise": 0.1, "erase": True}
     images = torch.from_numpy(VALID.x.take(np.arange(30)))
@@ -76,7 +76,7 @@ def test_predictions_do_not_depend_on_how_rows_are_batched(net):
     np.testing.assert_array_equal(varied.predict_proba(VALID.x), together)
 
 
-def test_it_travels_in_the_saved_member_and_the_validation_figures_are_without_it(net, tmp_path):
+def test_a_saved_member_keeps_test_time_augmentation_and_validation_metrics_do_not_use_it(net, tmp_path):
     tta = {"augment": {"mirror": True, "crop": 1}, "passes": 3}
     member = trained({**PLAIN, "tta": tta}, TRAIN, VALID)
     member.save(tmp_path)
@@ -122,6 +122,6 @@ def test_a_network_of_a_users_own_is_averaged_in_onnx_too(tmp_path: Path, monkey
         ({"passes": 3}, "Field required"),
     ],
 )
-def test_what_cannot_be_averaged_is_refused(tta, words):
+def test_unsuitable_test_time_augmentations_are_refused(tta, words):
     with pytest.raises(ValidationError, match=words):
         Tta.model_validate(tta)

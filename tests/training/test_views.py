@@ -16,7 +16,7 @@ def views(count: int = 4, *, augment: Augment = AUGMENT, seed: int = 5) -> Viewe
     return ViewedImages(ArrayImages(PIXELS), augment, count, seed)
 
 
-def test_a_view_is_the_same_whenever_and_beside_whatever_it_is_taken() -> None:
+def test_a_view_does_not_depend_on_when_and_with_which_other_views_it_is_read() -> None:
     seen = views()
     everything = seen.take(np.arange(len(seen)))
     order = np.random.default_rng(1).permutation(len(seen))
@@ -52,7 +52,7 @@ def test_a_mixture_lies_between_its_image_and_one_of_the_others() -> None:
         assert min(errors) <= 0.6 or np.abs(mixture - own).max() <= 0.6  # an image may meet itself
 
 
-def test_views_are_known_by_all_that_they_are_drawn_from() -> None:
+def test_the_fingerprint_of_views_depends_on_everything_that_they_are_drawn_from() -> None:
     others = [views(seed=6), views(3), views(augment=Augment()), ViewedImages(ArrayImages(PIXELS[::-1]), AUGMENT, 4, 5)]
 
     assert views().digest() == views().digest()

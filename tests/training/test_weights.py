@@ -59,7 +59,7 @@ def test_a_safetensors_file_is_read(tmp_path):
     ids=["plain", "state_dict", "model", "data parallel"],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".pt"])
-def test_a_file_of_torch_is_read_in_the_forms_that_people_save(content, suffix, tmp_path):
+def test_torch_files_are_read_in_all_usual_forms(content, suffix, tmp_path):
     torch.save(content, tmp_path / f"w{suffix}")
 
     assert same(read_weights(tmp_path / f"w{suffix}"))
@@ -78,7 +78,9 @@ class Malicious:
 def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path):
     torch.save({"a.weight": torch.zeros(1), "x": Malicious(tmp_path / "owned")}, tmp_path / "w.pth")
 
-    with pytest.raises(WeightsError, match=r"w\.pth contains more than tensors and is not read; save its state_dict"):
+    with pytest.raises(
+        WeightsError, match=r"w\.pth contains other objects than tensors, so it is not loaded; save only the state_dict"
+    ):
         read_weights(tmp_path / "w.pth")
 
     assert not (tmp_path / "owned").exists()
@@ -89,7 +91,7 @@ def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path):
 def test_a_whole_pickled_network_is_refused(tmp_path):
     torch.save(torch.nn.Linear(1, 1), tmp_path / "w.pth")
 
-    with pytest.raises(WeightsError, match="save its state_dict"):
+    with pytest.raises(WeightsError, match="save only the state_dict"):
         read_weights(tmp_path / "w.pth")
 
 

@@ -16,13 +16,13 @@ from quorate.data.sources.npz import Header, objects_error, read_headers, read_i
 from quorate.errors import UserError
 
 MOST_ROWS = 300_000
-"""Maximum number of images that are hashed; takes a second or two for small images."""
+"""Maximum number of images to hash, to limit the time of `quorate init`. An assumption, not a measurement."""
 
 _LABELS = ("labels", "train", "y")
 """Usual names of label arrays, most reliable first."""
 
 
-def look_at_archive(source: DataLocation) -> Fingerprint:
+def inspect_archive(source: DataLocation) -> Fingerprint:
     """Rows, classes, sizes and repeated images; raises `UserError` if the arrays are not images with labels."""
     images, labels = _find(source.train)
     pixels, given = read_images(source.train, images), read_labels(source.train, labels)
@@ -31,19 +31,19 @@ def look_at_archive(source: DataLocation) -> Fingerprint:
     notes, partly = source.notes, []
     unused = [array.name for array in read_headers(source.train) if array.name not in (images, labels)]
     if unused:
-        notes += (f"{source.train} has more arrays, which are not used: {', '.join(unused)}",)
+        notes += (f"{source.train} contains other arrays, which are not used: {', '.join(unused)}",)
     if len(pixels) > MOST_ROWS:
-        partly.append(f"repeated rows: among the first {MOST_ROWS:,} of {len(pixels):,}")
+        partly.append(f"repeated rows: only the first {MOST_ROWS:,} of {len(pixels):,} rows were compared")
     test = read_images(source.test, images) if source.test else None
     known = _hashes(pixels)
     height, width, channels = pixels.shape[1:]
-    some = pixels[:: max(1, len(pixels) // 1000)].astype(int)
+    sample = pixels[:: max(1, len(pixels) // 1000)].astype(int)
     facts = ImageFacts(
         Range(height, height, height),
         Range(width, width, width),
         Range(*(min(height, width),) * 3),
         channels=channels,
-        grey=float((np.ptp(some, axis=3).max(axis=(1, 2)) <= 3).mean()),
+        grey=float((np.ptp(sample, axis=3).max(axis=(1, 2)) <= 3).mean()),
         arrays=(images, labels),
         class_file=names is not None,
     )
@@ -74,10 +74,10 @@ def _find(path: Path) -> tuple[str, str]:
             )
         if [a for a in arrays if len(a.shape) == 2]:
             raise UserError(
-                f"{path} contains no images ({listed}); numbers in columns are a table, save them as CSV:\n"
+                f"{path} contains no images ({listed}); save tabular data as CSV:\n"
                 "  pandas.DataFrame(x).add_prefix('x').assign(label=y).to_csv('data.csv', index=False)"
             )
-        raise UserError(f"{path} contains no images, uint8 (N, H, W) or (N, H, W, C); it contains {listed}")
+        raise UserError(f"{path} contains no uint8 array of images, (N, H, W) or (N, H, W, C); it contains {listed}")
     rows = [a for a in arrays if a.shape == images.shape[:1]]
     labels = _best([a for a in rows if a.dtype.kind in "iubUS"], _LABELS)
     if labels is None:
@@ -88,7 +88,7 @@ def _find(path: Path) -> tuple[str, str]:
                 read_labels(path, given.name)
             except DataError as error:
                 raise UserError(
-                    f"{error}; Quorate is for classification: convert them to classes (integers or text)"
+                    f"{error}; Quorate is for classification: convert the labels to classes (integers or text)"
                 ) from None
             return images.name, given.name
         if objects := [a.name for a in rows if a.dtype.hasobject]:
@@ -101,7 +101,7 @@ def _find(path: Path) -> tuple[str, str]:
 
 
 def _best(arrays: list[Header], words: tuple[str, ...]) -> Header | None:
-    """The array whose name equals or contains the first matching word of `words`; otherwise the first array."""
+    """The array whose name equals or contains one of `words`, tried in order; the first array if none matches."""
     for word in words:
         for match in (lambda name, word=word: name == word, lambda name, word=word: word in name.lower()):
             if found := [array for array in arrays if match(array.name)]:
@@ -110,7 +110,7 @@ def _best(arrays: list[Header], words: tuple[str, ...]) -> Header | None:
 
 
 def _class_names(path: Path, labels: np.ndarray) -> list[str] | None:
-    """The names in `path`, if it has one for each integer label; otherwise None."""
+    """The class names in the file `path` if they cover all integer labels; otherwise None."""
     if labels.dtype.kind not in "iu" or not path.is_file() or not len(labels):
         return None
     try:

@@ -17,7 +17,7 @@ from quorate.autoconfig.source import DataLocation
 from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
 from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
-from quorate.data.tables import dull
+from quorate.data.table_files import reason_to_ignore
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 
@@ -25,16 +25,21 @@ LABELS = ("label", "labels", "target", "class", "y", "outcome", "income", "speci
 """Usual names of label columns, most reliable first."""
 
 MANY = 100
-"""Numbers with more different values than this, and few rows of each, count as a quantity instead of classes."""
+"""Integer labels with more distinct values than this, and with fewer than `_FEW_ROWS` rows per value on average, are
+rejected as a quantity that is not a class. An assumption, not a measurement."""
 
 _FEW_ROWS = 20
+"""Mean number of rows per value, see `MANY`. An assumption, not a measurement."""
 _ID_ROWS = 50
-"""Minimum number of rows for the check whether a column has a different value in each row."""
+"""Minimum number of rows for a column of distinct values to count as an identifier whatever its name is. An assumption,
+not a measurement."""
 _ID_NAME = re.compile(r"(^|[_\W])(id|idx|index|key|nr|no|uuid|guid|rowid|rownames?)$|^unnamed", re.IGNORECASE)
 _NEARLY_ALL = 0.95
+"""Minimum fraction of distinct values for a text column to count as names or free text. An assumption, not a
+measurement."""
 
 
-def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint:
+def inspect_table(source: DataLocation, label: str | None = None) -> Fingerprint:
     """Rows, classes, columns and repeated rows; raises `UserError` if no column can be the label."""
     separator = _separator(source.train) if source.kind == "csv" else ","
     format = ParquetFormat() if source.kind == "parquet" else format_of(source.train, separator=separator)
@@ -44,8 +49,8 @@ def look_at_table(source: DataLocation, label: str | None = None) -> Fingerprint
     notes = source.notes
     if test is not None and name not in test:
         notes += (
-            f"{source.test} has no column {name!r}: its rows can be predicted, but not used as test rows; it is left "
-            "out",
+            f"{source.test} has no label column {name!r}, so it cannot be the test set and is left out; a trained job "
+            "can still predict its rows",
         )
         source, test = replace(source, test=None), None
     if is_numeric_dtype(frame[name].dtype) and source.kind == "csv":
@@ -113,9 +118,9 @@ def _label(frame: pd.DataFrame, test: pd.DataFrame | None, given: str | None, so
     usual = [lower[name] for name in LABELS if name in lower]
     only = [] if test is None else [name for name in names if name not in test]
     if len(only) == 1 and (only[0] in usual or not usual):
-        return only[0], f"{source.test.name if source.test else 'the test table'} does not have it"
+        return only[0], f"the only column that {source.test.name if source.test else 'the test table'} lacks"
     if usual:
-        return usual[0], "by its name"
+        return usual[0], "a common name for the label"
     named = [name for name in names if not name.startswith(UNNAMED) and frame[name].notna().any()]
     return (named or names)[-1], "the last column"
 
@@ -143,8 +148,8 @@ def _classes(values: pd.Series[Any], texts: pd.Series[Any], name: str, guess: st
         )
     if len(counts) > MANY and len(counts) > len(values) / 2:
         raise UserError(
-            f"{path}: the label {name!r} has {len(counts):,} different texts in {len(values):,} rows: they identify "
-            f"rows and are not classes{other}"
+            f"{path}: the label {name!r} has {len(counts):,} different texts in {len(values):,} rows: these "
+            f"texts identify rows and are not classes{other}"
         )
     order = sorted(counts.index, key=int) if all(re.fullmatch(r"-?(0|[1-9]\d*)", text) for text in counts.index) else ()
     return {str(text): int(counts[text]) for text in order or sorted(counts.index)}
@@ -162,7 +167,7 @@ def _column(values: pd.Series[Any]) -> ColumnFacts:
         return ColumnFacts(name, None, missing, 0, _no_feature(name, problem))
     if distinct == 1 and missing == 0:
         return ColumnFacts(name, kind, missing, distinct, "the same value in every row")
-    if "numbers the rows" in dull(values):
+    if "numbers the rows" in reason_to_ignore(values):
         return ColumnFacts(name, kind, missing, distinct, "row numbers, as DataFrame.to_csv() writes them")
     return ColumnFacts(name, kind, missing, distinct, _names_rows(values, name, distinct))
 
@@ -177,10 +182,10 @@ def _no_feature(name: str, problem: str) -> str:
 
 
 def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
-    """Why a column counts as an identifier of rows; empty if it does not."""
+    """The reason why a column counts as a row identifier; empty if it does not."""
     rows = int(values.notna().sum())
     if rows < _ID_ROWS:
-        return "an identifier by its name" if distinct == rows == len(values) and _ID_NAME.search(name) else ""
+        return "an identifier, judging by its name" if distinct == rows == len(values) and _ID_NAME.search(name) else ""
     if is_integer_dtype(values.dtype) and distinct == rows:
         return "a different number in every row, like an identifier"
     text = not pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
@@ -190,6 +195,7 @@ def _names_rows(values: pd.Series[Any], name: str, distinct: int) -> str:
 
 
 def _hashes(frame: pd.DataFrame) -> Hashes:
-    """Hashes of the rows; equal values give equal hashes, independent of the categories of the frame."""
+    """Hashes of the rows. Rows with equal values have equal hashes, even if their frames have different pandas
+    categories."""
     plain = frame.astype({name: object for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)})
     return np.asarray(pd.util.hash_pandas_object(plain, index=False), np.uint64)

@@ -18,8 +18,8 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Repeats:
-    """Numbers of repeated rows: `train` repeat an earlier training row, `test` are also training rows, `labels` have a
-    duplicate with a different label."""
+    """Numbers of repeated rows: `train` counts rows that repeat an earlier training row, `test` counts test rows that
+    are also training rows, and `labels` counts training rows with a duplicate that has a different label."""
 
     train: int
     test: int
@@ -51,13 +51,13 @@ class ImageFacts:
     short: Range
     """The shorter side."""
     channels: int
-    """3 for files with colour, otherwise 1; for arrays, their number of channels."""
+    """For files, 3 with colour and 1 without; for arrays, their number of channels."""
     grey: float
-    """Share of the pictures without colour."""
+    """Fraction of the pictures without colour."""
     files: int = 0
     """Number of picture files, including corrupt ones; 0 for arrays."""
     corrupt: tuple[str, ...] = ()
-    """Files that cannot be decoded, with the reason."""
+    """Files that cannot be decoded, each with the reason."""
     arrays: tuple[str, str] = ("images", "labels")
     """Names of the arrays of pictures and labels in an archive."""
     class_file: bool = False
@@ -71,7 +71,7 @@ class ColumnFacts:
     name: str
     kind: ColumnKind | None
     missing: float
-    """Share of the rows without a value."""
+    """Fraction of the rows without a value."""
     distinct: int
     ignore: str = ""
 
@@ -94,7 +94,7 @@ class Fingerprint:
 
     source: DataLocation
     classes: Mapping[str, int]
-    """Training rows of each class, in the order of the class names."""
+    """Number of training rows per class, in the order of the class names."""
     test_rows: int | None
     bytes: int
     repeats: Repeats
@@ -109,12 +109,12 @@ class Fingerprint:
 
     @property
     def rarest(self) -> tuple[str, int]:
-        """The class with the fewest training rows, and their number."""
+        """The class with the fewest training rows, and its number of training rows."""
         return min(((name, count) for name, count in self.classes.items() if count), key=lambda pair: pair[1])
 
     @property
     def imbalance(self) -> float:
-        """Ratio of the rows of the largest class to those of the smallest."""
+        """Number of rows of the largest class divided by that of the smallest class."""
         return max(self.classes.values()) / self.rarest[1]
 
 

@@ -18,14 +18,17 @@ from quorate.data.images import OWN, ImageError, decode_image, size_of
 from quorate.errors import UserError
 
 MOST_FILES = 20_000
-"""Maximum number of decoded files, a minute or two for photographs; for more files, a sample is drawn."""
+"""Maximum number of files to decode, to limit the time of `quorate init`; if there are more, a sample is drawn. An
+assumption, not a measurement."""
 
 NAMED = 10
-"""Maximum number of corrupt files that are named."""
+"""Maximum number of corrupt files to list."""
 
 _MOSTLY = 0.99
+"""Minimum fraction of grey pictures for all pictures to be read as grey. An assumption, not a measurement."""
 _SAME = 3
-"""Maximum difference of red, green and blue in a grey JPEG."""
+"""Maximum difference between the red, green and blue values (0 to 255) of a pixel in a grey picture: JPEG compression
+changes them slightly. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class _Picture:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _FolderFacts:
     found: ClassFolders
     seen: list[_Picture]
     counts: Counter[str]
-    """Number of files per class, without known corrupt files."""
+    """Number of files per class, except files that are known to be corrupt."""
     sizes: int
 
     @property
@@ -68,11 +71,11 @@ class _Look:
         return np.array([picture.hash for picture in self.good], np.uint64)
 
 
-def look_at_folder(source: DataLocation) -> Fingerprint:
+def inspect_folder(source: DataLocation) -> Fingerprint:
     """Rows, classes, sizes, colour, repeated and corrupt files; raises `UserError` if no picture is usable."""
-    train = _look(source.train)
-    test = _look(source.test) if source.test else None
-    looks = [look for look in (train, test) if look]
+    train = _inspect(source.train)
+    test = _inspect(source.test) if source.test else None
+    folders = [folder for folder in (train, test) if folder]
     classes = {name: train.counts[name] for name in sorted(train.counts) if train.counts[name]}
     if test and (unknown := sorted(name for name, count in test.counts.items() if count and name not in classes)):
         raise UserError(
@@ -82,17 +85,17 @@ def look_at_folder(source: DataLocation) -> Fingerprint:
     names = list(classes)
     y = np.array([names.index(picture.path.parent.name) for picture in train.good], np.int64)
     heights, widths = (
-        np.array([getattr(p, side) for look in looks for p in look.good]) for side in ("height", "width")
+        np.array([getattr(p, side) for folder in folders for p in folder.good]) for side in ("height", "width")
     )
-    grey = float(np.mean([picture.grey for look in looks for picture in look.good]))
+    grey = float(np.mean([picture.grey for folder in folders for picture in folder.good]))
     lost = [name for name in train.counts if name not in classes]
     notes = [f"no picture of the class {name} can be decoded; the class is left out" for name in lost]
-    notes += [note for look in looks for note in look.found.notes]
+    notes += [note for folder in folders for note in folder.found.notes]
     return Fingerprint(
         source,
         classes,
         None if test is None else sum(test.counts.values()),
-        sum(look.sizes for look in looks),
+        sum(folder.sizes for folder in folders),
         repeats_of(train.hashes, y, None if test is None else test.hashes),
         ImageFacts(
             Range.of(heights),
@@ -100,34 +103,35 @@ def look_at_folder(source: DataLocation) -> Fingerprint:
             Range.of(np.minimum(heights, widths)),
             channels=1 if grey >= _MOSTLY else 3,
             grey=grey,
-            files=sum(look.total for look in looks),
-            corrupt=tuple(line for look in looks for line in look.corrupt),
+            files=sum(folder.total for folder in folders),
+            corrupt=tuple(line for folder in folders for line in folder.corrupt),
         ),
         tuple(
-            f"sizes, corrupt and repeated files: a sample of {len(look.seen):,} of {look.total:,} files in {look.root}"
-            for look in looks
-            if len(look.seen) < look.total
+            f"sizes, corrupt files and repeated files: only a sample of {len(folder.seen):,} of the {folder.total:,} "
+            f"files in {folder.root} was checked"
+            for folder in folders
+            if len(folder.seen) < folder.total
         ),
         (*source.notes, *notes),
     )
 
 
-def _look(root: Path) -> _Look:
+def _inspect(root: Path) -> _FolderFacts:
     found = class_folders(root)
     paths = found.pictures
     with ThreadPoolExecutor() as pool:
         seen = list(pool.map(_decode, _sample(paths)))
-    look = _Look(
+    folder = _FolderFacts(
         found,
         seen,
         Counter(path.parent.name for path in paths),
         sum(path.stat().st_size for path in paths if path.exists()),
     )
-    look.counts.subtract(Counter(picture.path.parent.name for picture in seen if picture.error))
-    if not look.good:
-        listed = "\n  ".join(look.corrupt[:NAMED])
+    folder.counts.subtract(Counter(picture.path.parent.name for picture in seen if picture.error))
+    if not folder.good:
+        listed = "\n  ".join(folder.corrupt[:NAMED])
         raise UserError(f"none of the {len(seen):,} pictures in {root} can be decoded:\n  {listed}\nreplace them")
-    return look
+    return folder
 
 
 def _sample(paths: Sequence[Path]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Choose candidate members for images by size and number of images."""
+"""Choose candidate members for images by the size and the number of the images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from quorate.autoconfig.selection import MemberCandidate
 from quorate.data.signature import ImageSignature
 
 LARGE = 64
-"""Pixels of the shorter side from which images count as large; large images with colour count as photographs."""
+"""Minimum length of the shorter side, in pixels, for images to count as large. Large colour images count as
+photographs. An assumption, not a measurement."""
 FLAT = 4096
-"""Maximum number of values per image for members that use each pixel as a column."""
+"""Maximum number of values per image for members that use each pixel value as a feature. An assumption, not a
+measurement."""
 SVM_ROWS = 20_000
-"""Number of rows below which an SVM is used, because its cost is quadratic in the rows."""
+"""An SVM is used only below this number of rows, because its cost is quadratic in the number of rows. An assumption,
+not a measurement."""
 KNN_ROWS = 10_000
+"""Nearest neighbours are used only below this number of rows, because each prediction compares an image with all
+training rows. An assumption, not a measurement."""
 _STEPS = 600_000
-"""Number of images over all epochs for a network from scratch."""
+"""Total number of training images, over all epochs, for a network trained from scratch. An assumption, not a
+measurement."""
 
 
 def are_large(facts: ImageFacts) -> bool:
@@ -25,7 +31,8 @@ def are_large(facts: ImageFacts) -> bool:
 
 
 def are_photographs(facts: ImageFacts) -> bool:
-    """Whether mirroring keeps the class, judged by size and colour."""
+    """Whether the images are probably photographs, judged by size and colour, so that mirroring does not change their
+    class."""
     return are_large(facts) and facts.channels == 3
 
 
@@ -34,7 +41,7 @@ def image_candidates(
 ) -> tuple[MemberCandidate, ...]:
     """Candidates for `rows` training rows, most useful first.
 
-    `twice`: whether each class has two training rows in every fold. `hub`: whether weights can be downloaded.
+    `twice` is true if each class has at least two training rows in every fold, `hub` if weights can be downloaded.
     """
     augment = augmentation(facts, signature)
     if are_large(facts):
@@ -47,13 +54,13 @@ def image_candidates(
 
 
 def wanted_epochs(rows: int) -> tuple[int, int]:
-    """Minimum and desired number of epochs of a network from scratch; more rows need fewer epochs."""
+    """Minimum and desired number of epochs of a network trained from scratch; more rows need fewer epochs."""
     wanted = min(40, max(10, round(_STEPS / rows)))
     return max(2, wanted // 4), wanted
 
 
 def batch_size(rows: int) -> dict[str, int]:
-    """A batch size below the default for few rows, so that an epoch has enough steps."""
+    """For few rows, a batch size below the default, so that an epoch has enough steps."""
     return {} if rows >= 1000 else {"batch_size": 32 if rows >= 300 else 16}
 
 
@@ -90,10 +97,10 @@ def _for_large_images(
             why = "starts from ImageNet weights, downloaded when training starts"
             yield MemberCandidate(name, why, (form,), epochs=(2, 8), copies=2, core=name == "resnet18")
     rates: list[tuple[Any, float]] = [("timm/resnet18", 0.05), ("timm/resnet10t", 0.05)]
-    if side <= LARGE:  # too expensive for larger images, because they shrink the image late
+    if side <= LARGE:  # too expensive for larger images: these networks downsample late
         rates += [({"kind": "small_resnet", "width": width}, 0.1) for width in (16, 8)]
     forms = tuple({"kind": "net", "arch": arch, **own, "lr": lr, "augment": augment} for arch, lr in rates)
-    why = "residual network from scratch, the largest that leaves time for other members"
+    why = "residual network trained from scratch, the largest that leaves time for other members"
     yield MemberCandidate("resnet", why, forms, epochs=(few, many), copies=3, core=not hub)
     small = {"size": 64} if side > 64 else {}
     forms = tuple(
@@ -138,7 +145,7 @@ def _for_small_images(signature: ImageSignature, rows: int, augment: dict[str, A
 def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     forests = ({"trees": 300}, {"trees": 100})
     yield MemberCandidate(
-        "forest", "makes different mistakes than networks", tuple({"kind": "random_forest", **form} for form in forests)
+        "forest", "makes other mistakes than networks", tuple({"kind": "random_forest", **form} for form in forests)
     )
     yield MemberCandidate(
         "extra_trees", "trees with random thresholds", tuple({"kind": "extra_trees", **form} for form in forests)
@@ -146,7 +153,9 @@ def _on_pixels(rows: int, twice: bool) -> Iterator[MemberCandidate]:
     yield MemberCandidate("logistic", "linear, fast, well calibrated", ({"kind": "logistic"},))
     if rows < SVM_ROWS and twice:
         form = {"kind": "svm", "C": 10, "calibration": "temperature"}
-        yield MemberCandidate("svm", f"strong below {SVM_ROWS:,} rows; its cost is quadratic in them", (form,))
+        yield MemberCandidate(
+            "svm", f"strong on fewer than {SVM_ROWS:,} rows; its cost grows with their square", (form,)
+        )
     if rows < KNN_ROWS:
         yield MemberCandidate("knn", "the nearest training images vote", ({"kind": "knn"},))
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from quorate.autoconfig.archive import look_at_archive
-from quorate.autoconfig.columns import look_at_table
+from quorate.autoconfig.archive import inspect_archive
+from quorate.autoconfig.columns import inspect_table
 from quorate.autoconfig.fingerprint import Fingerprint, TableFacts
-from quorate.autoconfig.folder import look_at_folder
+from quorate.autoconfig.folder import inspect_folder
 from quorate.autoconfig.source import DataLocation
 from quorate.errors import UserError
 
 
-def look_at(source: DataLocation, *, label: str | None = None) -> Fingerprint:
+def inspect_data(source: DataLocation, *, label: str | None = None) -> Fingerprint:
     """The fingerprint of the data; raises `UserError` if no classifier can learn from them."""
     if label is not None and source.kind not in ("csv", "parquet"):
         raise UserError(f"--label is for tables, but {source.train} is not a table; leave it out")
     if source.kind == "npz":
-        fingerprint = look_at_archive(source)
+        fingerprint = inspect_archive(source)
     elif source.kind == "image_folder":
-        fingerprint = look_at_folder(source)
+        fingerprint = inspect_folder(source)
     else:
-        fingerprint = look_at_table(source, label)
+        fingerprint = inspect_table(source, label)
     _check_classes(fingerprint)
     return fingerprint
 
 
 def _check_classes(fingerprint: Fingerprint) -> None:
-    """Raise `UserError` unless there are two classes with two rows each, for training and validation."""
+    """Raise `UserError` unless there are two classes with two rows each: one to train on and one to validate on."""
     classes = {name: count for name, count in fingerprint.classes.items() if count}
     train, facts = fingerprint.source.train, fingerprint.facts
     table = isinstance(facts, TableFacts)
@@ -44,12 +44,16 @@ def _check_classes(fingerprint: Fingerprint) -> None:
     many = len(single) > 1
     if fingerprint.source.kind == "image_folder":
         what = "have only one picture each" if many else "has only one picture"
-        fix = "add pictures to the folders, or move them out" if many else "add pictures to its folder, or move it out"
+        fix = (
+            "add pictures to these folders, or remove them"
+            if many
+            else "add pictures to its folder, or remove the folder"
+        )
     else:
         what = "have only one row each" if many else "has only one row"
         fix = "add rows, give these rows another class, or remove them"
-    broken = " (without corrupt files)" if getattr(facts, "corrupt", ()) else ""
+    broken = " that can be read" if getattr(facts, "corrupt", ()) else ""
     raise UserError(
-        f"{train}: the class{'es' if many else ''} {named} {what}{broken}, but training and validation need "
-        f"one each; {fix}{other}"
+        f"{train}: the class{'es' if many else ''} {named} {what}{broken}, but a class needs at least two, "
+        f"one for training and one for validation; {fix}{other}"
     )

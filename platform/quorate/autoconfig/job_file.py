@@ -16,6 +16,7 @@ from quorate.autoconfig.summary import clean
 from quorate.errors import UserError
 
 WIDTH = 118
+"""Maximum number of characters of a line."""
 _COLUMN = 44
 """Column at which comments begin."""
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*|[0-9]+[smhd]")
@@ -24,7 +25,7 @@ _RESERVED = {"true", "false", "null"}
 
 @dataclass(frozen=True)
 class CommentedEntry:
-    """A key with its value or the entries below it, and the rule as a comment."""
+    """A key with its value or nested entries, and a comment that gives the reason for the value."""
 
     key: str
     value: Any = None
@@ -41,7 +42,7 @@ def as_yaml(entries: Sequence[CommentedEntry], indent: int = 0) -> str:
 
 
 def comment(text: str, indent: int = 0, *, head: str = "") -> str:
-    """Lines of a comment, wrapped and indented after `head`."""
+    """The text as a YAML comment that starts with `head`; wrapped lines are indented by the length of `head`."""
     start = " " * indent + "# "
     after = start + " " * len(head)
     return (
@@ -110,6 +111,6 @@ def _lines(entry: CommentedEntry, indent: int) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """Text in double quotes as JSON, which YAML reads in the same way."""
+    """The text as a JSON string, which YAML reads in the same way."""
     shown = json.dumps(text, ensure_ascii=not text.isprintable())
     return shown.replace("\x7f", "\\u007f")

@@ -12,16 +12,16 @@ from quorate.autoconfig.image_members import are_large, augmentation, pretrained
 from quorate.autoconfig.job_file import CommentedEntry, as_yaml, comment
 from quorate.autoconfig.rules import IMBALANCED, TEST_PART, JobChoices
 from quorate.autoconfig.selection import ChosenMember
-from quorate.autoconfig.summary import column_lines, in_words, some
+from quorate.autoconfig.summary import column_lines, describe_facts, first_names
 from quorate.data.signature import ImageSignature
 from quorate.errors import UserError
 
 _SHORT = 3
-"""Maximum number of keys of a member that is written on one line."""
+"""Maximum number of keys for a member to be written on one line."""
 
 
 def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budget: str, hub: bool) -> str:
-    """The whole file, for the folder `base`; raises `UserError` for paths that a job file cannot contain."""
+    """The text of a job file in the folder `base`; raises `UserError` for paths that a job file cannot contain."""
     parts = [
         _head(fingerprint),
         as_yaml([CommentedEntry("name", choices.name), CommentedEntry("seed", 0)]),
@@ -33,7 +33,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 CommentedEntry(
                     "combiner",
                     "calibrated_greedy",
-                    why="a temperature per member, greedy selection, a final temperature",
+                    why="one temperature per member, greedy selection of members, one temperature for the ensemble",
                 )
             ]
         ),
@@ -42,7 +42,7 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
                 CommentedEntry(
                     "execution",
                     {"budget": budget},
-                    why="ends in time with the best ensemble so far; a restart continues",
+                    why="when the time is up, the job ends with the best ensemble so far; a new start continues it",
                 )
             ]
         ),
@@ -52,10 +52,10 @@ def job_text(fingerprint: Fingerprint, choices: JobChoices, *, base: Path, budge
 
 def _head(fingerprint: Fingerprint) -> str:
     lines = [
-        "# Written by quorate init. A comment gives the rule behind each choice; change what you know better.",
+        "# Written by quorate init. The comments explain each choice. Change a choice if you know a better one.",
         "#",
     ]
-    for what, said in in_words(fingerprint):
+    for what, said in describe_facts(fingerprint):
         lines += comment(said, head=f"{what:<18}").splitlines()
     if isinstance(fingerprint.facts, TableFacts):
         rows = [("column", "kind", "missing", "distinct", ""), *column_lines(fingerprint.facts)]
@@ -91,13 +91,15 @@ def _pictures(
         colour = "the pictures have colour" if facts.channels == 3 else "almost no picture has colour"
         yield CommentedEntry("channels", facts.channels, why=colour)
         if facts.corrupt:
-            names = some([Path(line.partition(": ")[0]).name for line in facts.corrupt], 3)
+            names = first_names([Path(line.partition(": ")[0]).name for line in facts.corrupt], 3)
             what = "file is" if len(facts.corrupt) == 1 else "files are"
             why = f"{len(facts.corrupt):,} of {facts.files:,} {what} corrupt: {names}"
             yield CommentedEntry("on_corrupt", "skip", why=why)
         elif sampled:
             yield CommentedEntry(
-                "on_corrupt", "skip", why="not all files were checked; corrupt files are counted when the job runs"
+                "on_corrupt",
+                "skip",
+                why="only a sample of the files was checked; the job reports the number of corrupt files",
             )
         return
     for key, name in zip(("images", "labels"), facts.arrays, strict=True):
@@ -126,32 +128,33 @@ def _validation(choices: JobChoices) -> CommentedEntry:
 
 
 def _members(fingerprint: Fingerprint, choices: JobChoices, hub: bool) -> Iterator[str]:
-    facts, team = fingerprint.facts, choices.team
-    notes = ["The numbers of epochs and copies fit into the budget by the cost estimates of the members."]
-    if not team.complete:
+    facts, selection = fingerprint.facts, choices.selection
+    notes = ["Numbers of epochs and copies are chosen so that the estimated training time fits into the budget."]
+    if not selection.complete:
         notes = [
-            "The budget is short for these data: only members that fit into it are used. More time allows a better job."
+            "The budget is short for these data: only members that fit into it are used. A longer budget allows more."
         ]
     if fingerprint.imbalance > IMBALANCED:
         notes.append(
-            f"The largest class has {fingerprint.imbalance:.0f} times the rows of the smallest. Members have no class "
-            "weights, because weights distort the probabilities and cost log-loss. If the recall of rare classes "
-            "matters more, add `class_weight: balanced` to the members."
+            f"The largest class has {fingerprint.imbalance:.0f} times as many rows as the smallest. Members have no "
+            "class weights, because weights distort the probabilities and raise the log-loss. If the recall of rare "
+            "classes matters more than the log-loss, add `class_weight: balanced` to the members."
         )
     if isinstance(facts, ImageFacts) and not are_large(facts):
         notes.append(
-            "Add `mirror: true` to `augment` if mirroring an image keeps its class (not for digits or letters)."
+            "Add `mirror: true` to `augment` if a mirrored image still has the same class (not so for digits or "
+            "letters)."
         )
-    blocks = [as_yaml([_member(one)], 2) for one in team.members]
+    blocks = [as_yaml([_member(one)], 2) for one in selection.members]
     if isinstance(facts, ImageFacts) and are_large(facts) and not hub:
         size = choices.size or facts.height.median
         signature = ImageSignature((size, choices.size or facts.width.median, facts.channels))
-        why = "ImageNet weights, downloaded when training starts; the hub did not answer when this file was written"
+        why = "ImageNet weights, downloaded when training starts; commented out because the hub could not be reached"
         params = pretrained(signature, augmentation(facts, signature))
         blocks.append(as_yaml([_member(ChosenMember("pretrained", why, params, 0.0), off=True)], 2))
-    for one in team.left_out:
-        what = f"left out: {one.name} ({one.params['kind']}), {one.why}; {one.fit_seconds:,.0f} core seconds per fold"
-        blocks.append(comment(what, 2))
+    for one in selection.left_out:
+        cost = f"about {one.fit_seconds:,.0f} core seconds per fold"
+        blocks.append(comment(f"left out: {one.name} ({one.params['kind']}), {one.why}; {cost}", 2))
     yield "".join(comment(note) for note in notes) + "members:\n" + "\n".join(blocks)
 
 
@@ -167,7 +170,7 @@ def _member(one: ChosenMember, *, off: bool = False) -> CommentedEntry:
 
 
 def _path(path: Path, base: Path) -> str:
-    """The path relative to the folder of the job file, so that both can be moved together."""
+    """The path relative to the folder of the job file, so that the job file and the data can be moved together."""
     whole, folder = os.path.abspath(path), os.path.abspath(base)  # noqa: PTH100 - without `..`, links as they are
     text = os.path.relpath(whole, folder)
     if not os.path.exists(os.path.join(folder, text)):  # noqa: PTH110, PTH118 - `..` behind a link leads elsewhere
@@ -181,5 +184,5 @@ def _path(path: Path, base: Path) -> str:
 
 def _free(text: str) -> str:
     if "${" in text:
-        raise UserError(f"{text!r} contains '${{', which starts a variable in a job file; rename it")
+        raise UserError(f"{text!r} contains '${{', which marks a variable in a job file; rename it")
     return text

@@ -9,22 +9,30 @@ from typing import Any
 
 from quorate.autoconfig.fingerprint import Fingerprint, ImageFacts
 from quorate.autoconfig.image_members import are_large, image_candidates
-from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingRoom, choose_team
+from quorate.autoconfig.selection import Machine, MemberCandidate, MemberSelection, TrainingBudget, select_members
 from quorate.autoconfig.table_members import table_candidates
 from quorate.data.signature import Column, ImageSignature, Signature, TableSignature
 
 TEST_ROWS, TEST_RAREST = 500, 10
-"""Minimum number of rows, and of rows of the rarest class, from which a test set is held out."""
+"""A test set is held out only if the data have at least this number of rows, and the rarest class has at least this
+number. Assumptions, not measurements."""
 TEST_PART = 0.2
+"""Fraction of the rows to hold out as test set. An assumption, not a measurement."""
 MANY_IMAGES, MANY_ROWS = 20_000, 100_000
-"""Training rows from which one fold is enough, for images and for tables (whose members train in seconds)."""
+"""Minimum number of training rows for a single fold, for images and for tables. The number is higher for tables,
+because their members train in seconds. Assumptions, not measurements."""
 FOLDS, FEWER_FOLDS = 5, 3
+"""Number of folds, and number of folds if the budget is short. 5 is usual (Hastie, Tibshirani and Friedman, 2009,
+section 7.10.1); 3 is an assumption, not a measurement."""
 HOLDOUT_ROWS = 1_000
-"""Training rows from which one holdout fold is informative."""
+"""Minimum number of training rows for a single holdout fold if the budget is short. An assumption, not a
+measurement."""
 SIZES = (224, 160, 128, 96, 64, 48, 32)
-"""Sides of large images in pixels; most backbones were designed for 224."""
+"""Possible side lengths for large images, in pixels. Most backbones were designed for 224; the smaller sides are an
+assumption, not a measurement."""
 IMBALANCED = 20
-"""Ratio of the largest to the smallest class above which the job file has a comment on class weights."""
+"""If the largest class has more than this many times the rows of the smallest, the job file suggests class weights in a
+comment. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +42,35 @@ class Validation:
     folds: int
     why: str
     fraction: float = 0.1
-    """Fraction of a holdout fold; used only if `folds` is 1."""
+    """Fraction of the rows in the validation set of a holdout fold; used only if `folds` is 1. An assumption, not a
+    measurement."""
 
     @property
     def part(self) -> float:
-        """Share of the training rows that a fold trains on."""
+        """Fraction of the training rows that the models of one fold are trained on."""
         return 1 - self.fraction if self.folds == 1 else 1 - 1 / self.folds
 
 
 @dataclass(frozen=True)
 class JobChoices:
-    """The choices of the rules for the job file."""
+    """The values that the rules choose for the job file."""
 
     name: str
     held_out: bool
-    """Whether a part of the rows is held out as test rows."""
+    """Whether some of the rows are held out as test rows."""
     why_test: str
     size: int | None
-    """The side of the crop for files in pixels; None if the data have a fixed size."""
+    """Side length of the centre crop of picture files, in pixels; None if the data have a fixed size."""
     why_size: str
     validation: Validation
-    team: MemberSelection
+    selection: MemberSelection
     train_rows: int
 
 
 def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: bool) -> JobChoices:
-    """Choose a job for the data that is estimated to end within `seconds` on `machine`.
+    """Choose a job for the data with an estimated duration of at most `seconds` on `machine`.
 
-    Takes the best split and image size for which all core members fit into the time. `hub`: whether weights can be
+    It uses the best split and image size for which all core members fit into the time. `hub` is true if weights can be
     downloaded.
     """
     held_out, why_test = _test(fingerprint)
@@ -73,31 +82,36 @@ def choose(fingerprint: Fingerprint, machine: Machine, seconds: float, *, hub: b
         signature = _signature(fingerprint, size)
         in_fold = max(2, int(rows * validation.part))
         n_classes = len(fingerprint.classes)
-        room = TrainingRoom(signature, in_fold, validation.folds, n_classes, machine, seconds)
+        budget = TrainingBudget(signature, in_fold, validation.folds, n_classes, machine, seconds)
         twice = rarest - math.ceil(rarest * (1 - validation.part)) >= 2
-        best = (validation, size, choose_team(_candidates(fingerprint, signature, in_fold, twice, hub), room))
+        best = (validation, size, select_members(_candidates(fingerprint, signature, in_fold, twice, hub), budget))
         if best[2].complete:
             break
     assert best is not None
-    validation, size, team = best
+    validation, size, selection = best
     return JobChoices(
-        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, team, rows
+        _name(fingerprint), held_out, why_test, size, _why_size(fingerprint, size, options), validation, selection, rows
     )
 
 
 def _test(fingerprint: Fingerprint) -> tuple[bool, str]:
     if fingerprint.source.test is not None:
-        return False, "predicted and scored at the end; does not affect the ensemble"
+        return False, "scored at the end; has no influence on the ensemble"
     rarest, count = fingerprint.rarest
     if fingerprint.rows < TEST_ROWS:
-        return False, f"none: {fingerprint.rows:,} rows are below {TEST_ROWS}; cross-validation uses all of them"
+        return (
+            False,
+            f"none, because there are fewer than {TEST_ROWS} rows ({fingerprint.rows:,}); all are used for "
+            "cross-validation",
+        )
     if count < TEST_RAREST:
-        return False, f"none: the class {rarest} has {count} rows, below {TEST_RAREST}"
-    return True, f"held out, stratified by class: {fingerprint.rows:,} rows, at least {TEST_ROWS}"
+        return False, f"none, because the class {rarest} has only {count} rows, fewer than {TEST_RAREST}"
+    return True, f"held out, stratified by class: at least {TEST_ROWS} rows ({fingerprint.rows:,})"
 
 
 def _options(fingerprint: Fingerprint, rows: int, rarest: int) -> list[tuple[Validation, int | None]]:
-    """Splits and image sizes, best first; halving the size counts as two steps to fewer folds."""
+    """Pairs of split and image size, best first. Halving the image size costs as much as two steps to a cheaper
+    split."""
     splits = _splits(fingerprint, rows, rarest)
     sizes = _sizes(fingerprint)
     pairs = [
@@ -113,12 +127,12 @@ def _splits(fingerprint: Fingerprint, rows: int, rarest: int) -> list[Validation
     many = MANY_IMAGES if isinstance(fingerprint.facts, ImageFacts) else MANY_ROWS
     fraction = 0.1 if rows >= 5000 else 0.2
     if rows >= many and rarest >= 2:
-        return [Validation(1, f"{rows:,} training rows, at least {many:,}: one fold is enough", 0.1)]
-    below = f"{rows:,} training rows, below {many:,}: each row is predicted by models trained without it"
+        return [Validation(1, f"one fold is enough for at least {many:,} training rows (here {rows:,})", 0.1)]
+    below = f"fewer than {many:,} training rows ({rows:,}), so each row is used for validation once"
     most = min(FOLDS, rarest)
     why = below if most == FOLDS else f"the rarest class, {name}, has {rarest} training rows, and each fold needs one"
     splits = [Validation(most, why)]
-    short = "more do not fit into the budget"
+    short = "more folds do not fit into the budget"
     if most > FEWER_FOLDS:
         splits.append(Validation(FEWER_FOLDS, short))
     if rows >= HOLDOUT_ROWS and rarest >= TEST_RAREST:
@@ -139,8 +153,8 @@ def _why_size(fingerprint: Fingerprint, size: int | None, options: list[tuple[Va
         return ""
     short = fingerprint.facts.short.median
     if size == max(other for _, other in options if other):
-        return f"the shorter sides have a median of {short} pixels"
-    return f"the shorter sides have a median of {short} pixels; networks on larger images do not fit into the budget"
+        return f"the median of the shorter sides, {short} pixels"
+    return f"networks on larger images do not fit into the budget; the median of the shorter sides is {short} pixels"
 
 
 def _signature(fingerprint: Fingerprint, size: int | None) -> Signature:

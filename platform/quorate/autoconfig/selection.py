@@ -15,15 +15,17 @@ Params = Mapping[str, Any]
 """Parameters of a member, as in the job file."""
 
 PART = 0.6
-"""Share of the budget that is planned for, because the estimates are rough and this machine may be slower."""
+"""Fraction of the budget to plan for, because the estimates are rough and this machine may be slower. An assumption,
+not a measurement."""
 AROUND = 20.0
-"""Seconds for the start, for combining and for the report."""
+"""Seconds for startup, combining and the report. An assumption, not a measurement."""
 ONE_MEMBER = 0.35
-"""Maximum share of the planned time for one member; above it, a cheaper form is tried."""
+"""Maximum fraction of the planned time for one member; a member that needs more is tried in a cheaper form. An
+assumption, not a measurement."""
 GPU_CORES = 20.0
-"""Number of cores that a GPU replaces for a network: an assumption, not a measurement."""
+"""Number of cores that are as fast as one GPU for a network. An assumption, not a measurement."""
 _EACH = 0.3
-"""Overhead of one fit task in seconds."""
+"""Overhead of one fit task in seconds. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class MemberCandidate:
-    """A possible member of the job, in several forms, from the best to the cheapest."""
+    """A possible member of the job; `forms` are alternative parameters, from the best to the cheapest."""
 
     name: str
     why: str
@@ -44,18 +46,18 @@ class MemberCandidate:
     epochs: tuple[int, int] | None = None
     """Minimum and desired number of epochs; None for kinds without epochs."""
     copies: int = 1
-    """Maximum number of copies, if there is time."""
+    """Maximum number of copies; more than one only if there is time."""
     core: bool = False
     """Whether the job needs this member."""
 
 
 @dataclass(frozen=True)
-class TrainingRoom:
-    """The data that members are trained on, and the time for it."""
+class TrainingBudget:
+    """The data that members are trained on, and the time available for training."""
 
     signature: Signature
     rows: int
-    """Training rows of one fold."""
+    """Number of training rows of one fold."""
     folds: int
     n_classes: int
     machine: Machine
@@ -68,13 +70,13 @@ class TrainingRoom:
 
     @property
     def longest(self) -> float:
-        """Maximum seconds of one fit task."""
+        """Maximum duration of one fit task in seconds."""
         return max(PART * (self.seconds - AROUND), 0.2 * self.seconds)
 
 
 @dataclass(frozen=True)
 class ChosenMember:
-    """A member of the job, with the core seconds of one fit task."""
+    """A member of the job; `fit_seconds` are the core seconds of one fit task."""
 
     name: str
     why: str
@@ -94,71 +96,71 @@ class MemberSelection:
     left_out: tuple[ChosenMember, ...] = ()
     complete: bool = True
     """Whether all core members are included."""
-    room: TrainingRoom | None = field(default=None, repr=False)
+    budget: TrainingBudget | None = field(default=None, repr=False)
 
     @property
     def fits(self) -> list[float]:
         """Core seconds of each fit task."""
-        folds = self.room.folds if self.room else 1
+        folds = self.budget.folds if self.budget else 1
         return [chosen.fit_seconds for chosen in self.members for _ in range(folds * chosen.copies)]
 
     @property
     def seconds(self) -> float:
-        """Estimated duration of the job in seconds, including start and end."""
-        share = 1 / (self.room.machine.cores if self.room else 1)
+        """Estimated duration of the job in seconds, including startup, combining and the report."""
+        share = 1 / (self.budget.machine.cores if self.budget else 1)
         return AROUND + makespan([], [(seconds, share) for seconds in sorted(self.fits, reverse=True)])
 
 
-def choose_team(candidates: Sequence[MemberCandidate], room: TrainingRoom) -> MemberSelection:
-    """Take the candidates in their order as long as there is time; then add epochs, then copies.
+def select_members(candidates: Sequence[MemberCandidate], budget: TrainingBudget) -> MemberSelection:
+    """Take the candidates in their order while time is left; then add epochs, then copies.
 
-    A network is planned with a number of epochs between the minimum and the desired one; core members may have the
+    A network is planned with a number of epochs between the minimum and the desired one; core members may get the
     minimum. If no candidate fits, the cheapest one is taken.
     """
-    usual = {candidate.name: _usual(candidate, room) for candidate in candidates}
+    usual = {candidate.name: _usual(candidate, budget) for candidate in candidates}
     chosen: list[tuple[MemberCandidate, ChosenMember]] = []
-    left = room.core_seconds
+    left = budget.core_seconds
     for candidate in candidates:
         tries = [usual[candidate.name]]
         if candidate.core and candidate.epochs:
-            tries.append(_with_epochs(tries[0], candidate.epochs[0], room))
+            tries.append(_with_epochs(tries[0], candidate.epochs[0], budget))
         for one in tries:
-            if one.fit_seconds * room.folds <= left and one.fit_seconds <= room.longest:
+            if one.fit_seconds * budget.folds <= left and one.fit_seconds <= budget.longest:
                 chosen.append((candidate, one))
-                left -= one.fit_seconds * room.folds
+                left -= one.fit_seconds * budget.folds
                 break
     names = {candidate.name for candidate, _ in chosen}
     out = tuple(usual[candidate.name] for candidate in candidates if candidate.name not in names)
     complete = not any(candidate.core and candidate.name not in names for candidate in candidates)
     if not chosen:
         cheapest = min(out, key=lambda one: one.fit_seconds)
-        return MemberSelection((cheapest,), tuple(one for one in out if one is not cheapest), False, room)
-    members = _more_epochs(chosen, room, left)
-    left = room.core_seconds - sum(one.fit_seconds * room.folds for one in members)
+        return MemberSelection((cheapest,), tuple(one for one in out if one is not cheapest), False, budget)
+    members = _more_epochs(chosen, budget, left)
+    left = budget.core_seconds - sum(one.fit_seconds * budget.folds for one in members)
     return MemberSelection(
-        tuple(_more_copies([candidate for candidate, _ in chosen], members, room, left)), out, complete, room
+        tuple(_more_copies([candidate for candidate, _ in chosen], members, budget, left)), out, complete, budget
     )
 
 
-def _usual(candidate: MemberCandidate, room: TrainingRoom) -> ChosenMember:
-    """The candidate in its best form that leaves time for others, with a medium number of epochs."""
+def _usual(candidate: MemberCandidate, budget: TrainingBudget) -> ChosenMember:
+    """The candidate in the best form that leaves time for other members, with a medium number of epochs."""
     few, many = candidate.epochs or (0, 0)
     for form in candidate.forms:
         params = {**form, "epochs": round((few * many) ** 0.5)} if candidate.epochs else dict(form)
-        if room.machine.gpus and candidate.epochs:
+        if budget.machine.gpus and candidate.epochs:
             params["gpus"] = 1
-        one = ChosenMember(candidate.name, candidate.why, params, _fit_seconds(params, room))
-        if one.fit_seconds * room.folds <= ONE_MEMBER * room.core_seconds:
+        one = ChosenMember(candidate.name, candidate.why, params, _fit_seconds(params, budget))
+        if one.fit_seconds * budget.folds <= ONE_MEMBER * budget.core_seconds:
             break
     return one
 
 
 def _more_epochs(
-    members: Sequence[tuple[MemberCandidate, ChosenMember]], room: TrainingRoom, left: float
+    members: Sequence[tuple[MemberCandidate, ChosenMember]], budget: TrainingBudget, left: float
 ) -> list[ChosenMember]:
-    """Add epochs within the time that is left, by the same share of the desired increase for every network."""
+    """Add epochs within the remaining time; every network gets the same fraction of its desired increase."""
     networks = [(candidate.epochs[1], one) for candidate, one in members if candidate.epochs]
-    more = sum(_with_epochs(one, many, room).fit_seconds - one.fit_seconds for many, one in networks) * room.folds
+    more = sum(_with_epochs(one, many, budget).fit_seconds - one.fit_seconds for many, one in networks) * budget.folds
     part = min(1.0, left / more) if more > 0 else 0.0
     grown = []
     for candidate, one in members:
@@ -166,23 +168,23 @@ def _more_epochs(
             grown.append(one)
             continue
         now, many = one.params["epochs"], candidate.epochs[1]
-        grown.append(_with_epochs(one, now + int(part * (many - now)), room))
+        grown.append(_with_epochs(one, now + int(part * (many - now)), budget))
     return grown
 
 
-def _with_epochs(one: ChosenMember, epochs: int, room: TrainingRoom) -> ChosenMember:
+def _with_epochs(one: ChosenMember, epochs: int, budget: TrainingBudget) -> ChosenMember:
     params = {**one.params, "epochs": epochs}
-    return replace(one, params=params, fit_seconds=_fit_seconds(params, room))
+    return replace(one, params=params, fit_seconds=_fit_seconds(params, budget))
 
 
 def _more_copies(
-    candidates: list[MemberCandidate], members: list[ChosenMember], room: TrainingRoom, left: float
+    candidates: list[MemberCandidate], members: list[ChosenMember], budget: TrainingBudget, left: float
 ) -> list[ChosenMember]:
     copies = [1] * len(members)
     while True:
         added = False
         for i, (candidate, one) in enumerate(zip(candidates, members, strict=True)):
-            cost = one.fit_seconds * room.folds
+            cost = one.fit_seconds * budget.folds
             if copies[i] < candidate.copies and cost <= left:
                 copies[i], left, added = copies[i] + 1, left - cost, True
         if not added:
@@ -193,11 +195,11 @@ def _more_copies(
     ]
 
 
-def _fit_seconds(params: Params, room: TrainingRoom) -> float:
+def _fit_seconds(params: Params, budget: TrainingBudget) -> float:
     kind = MEMBERS.get(params["kind"])
     read = kind.Params.model_validate(params)
     try:
-        cost = kind.cost(read, signature=room.signature, rows=room.rows, n_classes=room.n_classes)
+        cost = kind.cost(read, signature=budget.signature, rows=budget.rows, n_classes=budget.n_classes)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{params['kind']} cannot be planned for {room.signature}: {error}") from None
+        raise UserError(f"{params['kind']} cannot be planned for {budget.signature}: {error}") from None
     return float(cost) / (GPU_CORES if params.get("gpus") else 1.0) + _EACH

@@ -31,7 +31,7 @@ _KNOWN = (
     "an .npz with images and labels, a folder with one folder of pictures per class, or a table "
     "(.csv, .tsv, .csv.gz, .parquet)"
 )
-_MENDS = {
+_FIXES = {
     ".npy": "save images and labels together: numpy.savez('data.npz', images=images, labels=labels)",
     ".xlsx": "save the sheet as CSV in UTF-8",
     ".xls": "save the sheet as CSV in UTF-8",
@@ -39,16 +39,16 @@ _MENDS = {
     ".jsonl": "turn it into CSV or Parquet, for example pandas.read_json(..., lines=True).to_parquet('data.parquet')",
     ".zip": "unpack it and give the folder",
     ".tar": "unpack it and give the folder",
-    ".gz": "unpack it and give the content",
+    ".gz": "unpack it and give the file inside",
     ".tgz": "unpack it and give the folder",
-    ".txt": "rename a table with column names in its first line to .csv (commas) or .tsv (tabs)",
+    ".txt": "if it is a table with column names in its first line, rename it to .csv (commas) or .tsv (tabs)",
     ".data": "add a first line with the column names, and rename the file to .csv",
 }
 
 
 @dataclass(frozen=True)
 class DataLocation:
-    """The location of the rows; `notes` names neighbouring data that are not used."""
+    """The location of the rows; `notes` lists data next to them that are not used."""
 
     kind: SourceKind
     train: Path
@@ -63,7 +63,8 @@ class DataLocation:
 
 
 def find_source(data: Path, test: Path | None = None) -> DataLocation:
-    """Find the data at `data`; `test` replaces test rows next to it. Raises `UserError` that names the fix."""
+    """Find the rows at `data`, and test rows next to them unless `test` is given. The message of a `UserError` says how
+    to fix the problem."""
     for path in filter(None, (data, test)):
         if not path.exists():
             raise UserError(f"{path} does not exist")
@@ -72,7 +73,10 @@ def find_source(data: Path, test: Path | None = None) -> DataLocation:
         return found
     own = _in_folder(test) if test.is_dir() else _file(test)
     if own.kind != found.kind:
-        raise UserError(f"--test {test} is {own.kind}, but {data} is {found.kind}; both must be of the same kind")
+        raise UserError(
+            f"--test {test} is of the kind {own.kind}, but {data} is of the kind {found.kind}; give test rows of the "
+            "same kind"
+        )
     return replace(found, test=own.train, notes=())
 
 
@@ -91,22 +95,24 @@ def _file(path: Path) -> DataLocation:
             raise UserError(
                 f"{path} is a single picture; give the folder that contains one folder of pictures per class"
             )
-        mend = _MENDS.get(path.suffix.lower())
-        raise UserError(f"{path} has an unknown format; " + (mend or f"Quorate reads {_KNOWN}"))
+        fix = _FIXES.get(path.suffix.lower())
+        raise UserError(f"{path} has an unknown format; " + (fix or f"Quorate reads {_KNOWN}"))
     if _stem(path) != "train":
         return DataLocation(kind, path)
     return _with_tests(kind, path, (entry for entry in path.parent.iterdir() if entry.is_file()))
 
 
 def _with_tests(kind: SourceKind, train: Path, candidates: Iterable[Path]) -> DataLocation:
-    """The location of `train`, with neighbours of the same kind that have a usual name of test rows."""
+    """The location of `train`, with the first of the `candidates` of the same kind that is named like test rows."""
     named = {
         _stem(path): path
         for path in sorted(candidates)
         if not is_debris(path.name) and (kind == "image_folder" or _ENDINGS.get(_ending(path)) == kind)
     }
     first, *rest = [*(named[name] for name in TESTS if name in named), None]
-    notes = tuple(f"{path} is not used: validation rows are split from the training rows" for path in rest if path)
+    notes = tuple(
+        f"{path} is not used: the job splits its validation rows from the training rows" for path in rest if path
+    )
     return DataLocation(kind, train, first, notes)
 
 
@@ -153,8 +159,8 @@ def _nothing(folder: Path) -> UserError:
         )
     if deeper := _some(folder, "*/*/*"):
         return UserError(
-            f"the pictures below {folder} are nested deeper, e.g. {deeper.relative_to(folder)}; give the folder that "
-            f"contains the class folders, e.g. {deeper.parents[1]}"
+            f"the pictures of {folder} are in nested subfolders, e.g. {deeper.relative_to(folder)}; give the folder "
+            f"that contains the class folders, e.g. {deeper.parents[1]}"
         )
     if other := _some(folder, "*/*", _OTHER_PICTURES) or _some(folder, "*", _OTHER_PICTURES):
         return UserError(f"{other} has an unsupported format; save the pictures as {OWN.names}")

@@ -8,16 +8,16 @@ from typing import Any
 
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, ImageFacts, TableFacts
 from quorate.autoconfig.folder import NAMED
-from quorate.quantities import say_bytes
+from quorate.quantities import format_bytes
 
 SHOWN = 40
-"""Maximum number of columns and of classes that are listed."""
+"""Maximum number of columns, and of classes, to list."""
 
 Row = tuple[str, str]
 """A topic and the finding."""
 
 
-def in_words(fingerprint: Fingerprint) -> list[Row]:
+def describe_facts(fingerprint: Fingerprint) -> list[Row]:
     """The fingerprint, one line per fact."""
     return [(what, clean(said)) for what, said in _rows(fingerprint)]
 
@@ -27,7 +27,7 @@ def _rows(fingerprint: Fingerprint) -> Iterator[Row]:
     yield "training rows", f"{fingerprint.rows:,} in {source.train}"
     if fingerprint.test_rows is not None:
         yield "test rows", f"{fingerprint.test_rows:,} in {source.test}"
-    yield "size", say_bytes(fingerprint.bytes)
+    yield "size", format_bytes(fingerprint.bytes)
     if isinstance(facts, TableFacts):
         yield (
             "label",
@@ -40,7 +40,7 @@ def _rows(fingerprint: Fingerprint) -> Iterator[Row]:
         yield "columns", _columns(facts)
     yield "repeated rows", _repeats(fingerprint)
     for note in fingerprint.partly:
-        yield "checked in part", note
+        yield "partly checked", note
     for note in fingerprint.notes:
         yield "note", note
 
@@ -82,17 +82,17 @@ def clean(text: str) -> str:
     return printable.encode("utf-8", "replace").decode("utf-8")
 
 
-def some(names: Sequence[str], most: int = NAMED) -> str:
-    """The first `most` names, and the number of the others."""
+def first_names(names: Sequence[str], most: int = NAMED) -> str:
+    """The first `most` names, and the number of the remaining ones."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def _classes(fingerprint: Fingerprint) -> str:
     classes = fingerprint.classes
-    listed = some([f"{name} {count:,}" for name, count in classes.items()], SHOWN)
+    listed = first_names([f"{name} {count:,}" for name, count in classes.items()], SHOWN)
     ratio = fingerprint.imbalance
-    balance = "balanced" if ratio < 1.5 else f"the largest is {ratio:.1f} times the smallest"
+    balance = "balanced" if ratio < 1.5 else f"the largest class has {ratio:.1f} times as many rows as the smallest"
     return f"{len(classes)}: {listed} ({balance})"
 
 
@@ -122,11 +122,11 @@ def _repeats(fingerprint: Fingerprint) -> str:
     table = isinstance(fingerprint.facts, TableFacts)
     parts = []
     if repeats.train:
-        parts.append(f"training rows that repeat another one: {repeats.train:,} ({repeats.train / total:.1%})")
+        parts.append(f"duplicates of other training rows: {repeats.train:,} ({repeats.train / total:.1%})")
     if repeats.labels:
         parts.append(f"duplicates with different labels: {repeats.labels:,}")
     if repeats.test:
-        leak = "" if table else ", a leak that makes the test metrics too optimistic"
+        leak = "" if table else "; this leak makes the test metrics too optimistic"
         parts.append(f"test rows that are also training rows: {repeats.test:,}{leak}")
     return "; ".join(parts) or "none"
 

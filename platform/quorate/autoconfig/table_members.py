@@ -8,23 +8,26 @@ from quorate.autoconfig.image_members import batch_size
 from quorate.autoconfig.selection import MemberCandidate
 
 SVM_ROWS = 5_000
-"""Number of rows below which an SVM is used: its cost is quadratic in the rows, and trees are better on more rows."""
+"""An SVM is used only below this number of rows: its cost is quadratic in the number of rows, and trees are better with
+more rows. An assumption, not a measurement."""
 DEEP_ROWS = 5_000
-"""Number of rows from which trees with many leaves are used."""
+"""Minimum number of rows for trees with many leaves. An assumption, not a measurement."""
 _STEPS = 500_000
-"""Number of rows over all epochs for the network."""
+"""Total number of training rows, over all epochs, for the network. An assumption, not a measurement."""
 
 
 def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
-    """Candidates for `rows` training rows, most useful first; `twice`: whether each class has two of them in every
-    fold."""
+    """Candidates for `rows` training rows, most useful first.
+
+    `twice` is true if each class has at least two training rows in every fold.
+    """
     leaf = 5 if rows >= 2000 else 2
     boosting = {"kind": "gradient_boosting"}
     wanted = min(40, max(5, round(_STEPS / rows)))
     candidates = [
         MemberCandidate(
             "boosting",
-            "the strongest kind on most tables; low learning rate, few leaves, some features per split",
+            "the strongest kind on most tables; low learning rate, few leaves, a random half of the features per split",
             (
                 {**boosting, "learning_rate": 0.05, "leaves": 15, "max_features": 0.5},
                 {**boosting, "learning_rate": 0.2, "leaves": 15, "max_features": 0.5, "iterations": 200},
@@ -87,7 +90,7 @@ def table_candidates(*, rows: int, twice: bool) -> tuple[MemberCandidate, ...]:
             2,
             MemberCandidate(
                 "svm",
-                f"smooth decision boundaries; only below {SVM_ROWS:,} rows, because its cost is quadratic",
+                f"smooth decision boundaries; only for fewer than {SVM_ROWS:,} rows: its cost grows with their square",
                 (form,),
             ),
         )

@@ -1,4 +1,4 @@
-"""A trained ensemble in one folder, with nothing that executes on load."""
+"""Trained ensembles in folders that contain no executable code."""
 
 from quorate.bundle.bundle import Bundle, log
 from quorate.bundle.folder import KNOWN, LOSSES, UNSEEN, verified_manifest, write_bundle

@@ -1,4 +1,4 @@
-"""Load the ensemble of a bundle and predict with it; nothing in the folder executes on load."""
+"""Load the ensemble of a bundle and predict with it; loading executes no code from the folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Bundle:
         self._members = members
         self._unseen = unseen
         self.known = known
-        """The values of the training rows of a table; None for images, and for bundles of earlier versions."""
+        """The values in each column of the training rows; None for images, and for bundles of earlier versions."""
         chosen = [i for i, member in enumerate(manifest.members) if member.folds]
         self._combination = manifest.combination.combination().of(chosen)
 
@@ -55,11 +55,11 @@ class Bundle:
     def load(cls, folder: Path, *, allow_code: bool = False) -> Bundle:
         """Verify every file against the manifest, then load; raises `BundleError`.
 
-        A bundle may need a user's own code, `module:name`. It is imported only with `allow_code`, by which the caller
-        trusts the bundle.
+        A bundle may need a user's own code, `module:name`. It is imported only with `allow_code`; use this only for
+        bundles that you trust.
         """
         manifest = verified_manifest(folder)
-        with nullcontext() if allow_code else own_code.refused():
+        with nullcontext() if allow_code else own_code.forbid_imports():
             check_code(folder, manifest)
             check_combiner(folder, manifest.combination)
             members = {
@@ -76,7 +76,7 @@ class Bundle:
 
     @property
     def models(self) -> Mapping[str, Sequence[Member]]:
-        """The fold models of each member with a weight above 0, by its name."""
+        """The fold models of each member with a weight above 0, by member name."""
         return self._members
 
     @property
@@ -86,7 +86,7 @@ class Bundle:
 
     @property
     def risk_coverage(self) -> RiskCoverage | None:
-        """The error rate by confidence, on rows that the ensemble had not seen; None for a bundle without it."""
+        """The error rate by confidence, on out-of-fold rows; None for a bundle without it."""
         if self._unseen is None:
             return None
         return RiskCoverage.of_answers(confidence=self._unseen["confidence"], right=self._unseen["right"])
@@ -97,15 +97,18 @@ class Bundle:
 
     @property
     def signature(self) -> Signature:
-        """What one row is."""
+        """The signature of one row."""
         return self.manifest.input.signature
 
-    def predict(self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, doubt: bool = False) -> Prediction:
-        """Probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
+    def predict(
+        self, x: Pixels | pd.DataFrame | Inputs, *, members: bool = False, uncertainty: bool = False
+    ) -> Prediction:
+        """Return probabilities for rows, such as uint8 images (n, H, W, C) or a data frame with the bundle's columns.
 
         Each member is the average of its fold models. A member that raises an error for some rows, or returns
-        probabilities that are not finite, is left out of these rows and named. Raises `ValueError` for rows that do
-        not have the bundle's signature and for no rows, and `QuorumLost` if fewer members answer than the quorum.
+        probabilities that are not finite, is left out for these rows and reported in the result. Raises `ValueError`
+        for rows that do not match the bundle's signature or if there are none, and `QuorumLost` if fewer members than
+        the quorum predict a row.
         """
         inputs = as_inputs(x, self.signature) if isinstance(x, np.ndarray | pd.DataFrame) else x
         assert inputs.signature == self.signature, "inputs are checked where they enter"
@@ -119,14 +122,14 @@ class Bundle:
         each = {name: one.proba for name, one in asked.items() if one.answered.any()} if members else None
         unfamiliar = self.known.unfamiliar(inputs) if self.known is not None and isinstance(inputs, Table) else {}
         proba = np.zeros(stacked.shape[1:])
-        doubts = None
+        uncertainties = None
         for rows in _alike(present):
             some = slice(None) if len(rows) == len(inputs) else rows
             proba[some] = self._combination.apply(stacked[:, some], present[:, rows[0]])
-            if doubt:
-                part = self._combination.doubt(stacked[:, some], present[:, rows[0]])
-                doubts = scattered(doubts, part, rows, total=len(inputs))
-        return Prediction(proba, each, lost_rows, unfamiliar, doubts)
+            if uncertainty:
+                part = self._combination.uncertainty(stacked[:, some], present[:, rows[0]])
+                uncertainties = scattered(uncertainties, part, rows, total=len(inputs))
+        return Prediction(proba, each, lost_rows, unfamiliar, uncertainties)
 
     def calibrated(self, members: Mapping[str, Proba]) -> dict[str, NDArray[np.float64]]:
         """Calibrate the probabilities (n, K) of each member, as the ensemble does before pooling; NaN rows stay NaN."""
@@ -148,7 +151,7 @@ class Bundle:
         found = ask_for_rows(ask, rows=len(inputs), classes=len(self.class_names))
         silent = int((~found.answered).sum())
         if silent or found.error is not None:
-            log.error("member %s does not answer for %d of %d rows", name, silent, len(inputs), exc_info=found.error)
+            log.error("member %s failed on %d of %d rows", name, silent, len(inputs), exc_info=found.error)
         return found
 
     def _check_quorum(self, present: Mask, lost_rows: Mapping[str, Mask]) -> None:
@@ -159,14 +162,14 @@ class Bundle:
         row = int(below.argmax())
         lost = [name for name, rows in lost_rows.items() if rows[row]]
         raise QuorumLost(
-            f"{counts[row]} of {len(self._members)} members answer, {self.manifest.quorum} are needed; "
-            f"lost: {', '.join(lost)}",
+            f"only {counts[row]} of {len(self._members)} members can predict, but the quorum is "
+            f"{self.manifest.quorum}; members that failed: {', '.join(lost)}",
             None if below.all() else row,
         )
 
 
 def _alike(present: Mask) -> list[NDArray[np.int64]]:
-    """Group the rows (n,) of (M, n) by the members that answer them."""
+    """Group the rows of the mask (M, n) by the members that predict them."""
     if present.all():
         return [np.arange(present.shape[1])]
     _, group = np.unique(present, axis=1, return_inverse=True)

@@ -16,13 +16,14 @@ from quorate.members.base import HEADER
 LOSSES = "losses.npz"
 """The cross-fitted log-loss of each training row."""
 KNOWN = "columns.json"
-"""The values of the training rows of a table; missing in bundles of earlier versions."""
+"""The values in each column of the training rows of a table; missing in bundles of earlier versions."""
 UNSEEN = "unseen.npz"
-"""Statistics of training rows that neither the models nor the combination had seen."""
+"""Statistics of the cross-fitted predictions of the training rows, by models and combinations that were not fitted on
+them."""
 
 
 def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> None:
-    """Write a bundle as `FOLDER.partial`, then rename it; `files` are by their path relative to the bundle."""
+    """Write a bundle as `FOLDER.partial`, then rename it; the keys of `files` are paths relative to the bundle."""
     assert manifest.files.keys() == files.keys(), "the manifest has the hash of every file"
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -38,7 +39,7 @@ def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, byt
 
 
 def verified_manifest(folder: Path) -> BundleManifest:
-    """Return the manifest of a bundle after a check of every file's hash; raises `BundleError`."""
+    """Check the hash of every file in a bundle, and return its manifest; raises `BundleError`."""
     manifest = read_manifest(folder)
     try:
         _verify(folder, manifest.files)
@@ -56,7 +57,7 @@ def _verify(folder: Path, hashes: Mapping[str, str]) -> None:
     for name, expected in hashes.items():
         path = folder / name
         if not os.path.realpath(path).startswith(root + os.sep):
-            raise BundleError(f"{folder}: the manifest names a file outside the bundle: {name}")
+            raise BundleError(f"{folder}: the manifest lists a file outside the bundle: {name}")
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -72,7 +73,9 @@ def _verify_member(folder: Path, place: str, hashes: Mapping[str, str]) -> None:
     Files that tools leave in folders, such as `.DS_Store`, are ignored: no member reads them.
     """
     if f"{place}/{HEADER}" not in hashes:
-        raise BundleError(f"{folder}: the manifest names a member without its files: {place}")
+        raise BundleError(
+            f"{folder}: the manifest lists the member {place}, but not its files; restore the bundle from a copy"
+        )
     for path in sorted((folder / place).rglob("*")):
         name = path.relative_to(folder).as_posix()
         debris = any(map(is_debris, path.relative_to(folder / place).parts))

@@ -31,7 +31,7 @@ Figures = Mapping[str, float | None]
 
 
 class BundleError(UserError):
-    """The folder is no bundle, or not the one that its manifest describes."""
+    """The folder is not a bundle, or its content does not match its manifest."""
 
 
 class _Part(BaseModel):
@@ -41,12 +41,12 @@ class _Part(BaseModel):
 
 
 class BundleInput(_Part):
-    """What one row is, and how pictures are brought to that size."""
+    """The signature of one row, and how pictures are resized to it."""
 
     signature: Signature
-    """Stored as `Signature.to_json` returns it, next to `resize`."""
+    """The signature of one row; its keys from `Signature.to_json` are stored on the same level as `resize`."""
     resize: int | None = None
-    """Length of a picture's shorter side before the centre crop, in pixels; None for the length of the crop."""
+    """Length of a picture's shorter side before the centre crop, in pixels; None for the side length of the crop."""
 
     @model_validator(mode="before")
     @classmethod
@@ -56,9 +56,11 @@ class BundleInput(_Part):
         try:
             signature = signature_from_json(saved)
             if signature.kind == "image" and saved["dtype"] != "uint8":
-                raise ValueError(f"images of type {saved['dtype']!r}; this version reads uint8")
+                raise ValueError(
+                    f"images have the type {saved['dtype']!r}, but this version of Quorate reads only uint8"
+                )
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"not the description of a row: {error!r}") from None
+            raise ValueError(f"does not describe a table or an image: {error!r}") from None
         return {"signature": signature, "resize": saved.get("resize")}
 
     @model_serializer
@@ -75,7 +77,7 @@ class BundleData(_Part):
     rows: int
     """Number of training rows."""
     labels_are: LabelCoding | None = None
-    """What integer labels mean; None in bundles of earlier versions."""
+    """How integer labels are read; None in bundles of earlier versions."""
     label: str | None = None
     labels: str | None = None
     images: str | None = None
@@ -93,22 +95,23 @@ class BundleMember(_Part):
     weight: float
     """Weight in the ensemble, rounded to six digits; a member of weight 0 has no files."""
     temperature: float | None
-    """Temperature of its calibration, rounded to six digits; None for another calibration."""
+    """Temperature of the member's calibration, rounded to six digits; None for calibrations of other kinds."""
     oof: Figures | None
     """Metrics on the out-of-fold rows; None if no row is covered."""
     test: Figures | None
-    """Metrics on the test rows; None if it did not predict them."""
+    """Metrics on the test rows; None if the member did not predict them."""
     folds: tuple[str, ...]
-    """Folders of its fold models, relative to the bundle; empty for weight 0."""
+    """Folders of the member's fold models, relative to the bundle; empty for weight 0."""
     requires: str | None = None
-    """Package that loading it requires besides Quorate; None if there is none."""
+    """Package that loading the member requires besides Quorate; None if there is none."""
     reason: str | None = None
-    """Why it requires the package."""
+    """Why the member requires the package."""
     loader: str | None = None
-    """What loads a user's own kind without the user's code, such as `onnx`; None for all others."""
+    """The loader, such as `onnx`, that loads a user's own kind without the user's code; None for all other members."""
 
     def reweighted(self, *, weight: float, temperature: float | None) -> Self:
-        """Return the member with its weight and temperature in another ensemble; for weight 0, without files."""
+        """Return the member with the given weight and temperature, for another ensemble; for weight 0, without
+        files."""
         folds = self.folds if weight > 0 else ()
         return self.model_copy(update={"weight": round(weight, 6), "temperature": temperature, "folds": folds})
 
@@ -122,12 +125,12 @@ class SavedCalibration(_Part):
 
 
 class BundleCombination(_Part):
-    """A `Combination` as stored: reading it imports no code of the user, unlike `combination`."""
+    """A `Combination` as stored. Reading it does not import the user's code, but the method `combination` does."""
 
     kind: str
-    """The combiner that was trained."""
+    """The kind of combiner that was fitted."""
     pool: str | None = None
-    """The combiner that pools in its place; None for `kind`."""
+    """The kind of combiner that pools the members in place of `kind`; None if `kind` does so itself."""
     requires: str | None = None
     """Package that the user's own combiner requires; None if there is none."""
     weights: tuple[float, ...]
@@ -136,7 +139,7 @@ class BundleCombination(_Part):
 
     @property
     def pooling(self) -> str:
-        """The combiner that pools the members' probabilities."""
+        """The kind of combiner that pools the members' probabilities."""
         return self.pool or self.kind
 
     @classmethod
@@ -144,7 +147,7 @@ class BundleCombination(_Part):
         return cls.model_validate(combination.to_json())
 
     def combination(self) -> Combination:
-        """Return the combination; raises `ValueError` or another error of its kinds for values that they reject."""
+        """Return the combination; raises `ValueError`, or another error, if its kinds reject the values."""
         return Combination.from_json(self.model_dump(exclude_unset=True))
 
 
@@ -158,12 +161,12 @@ class BundleMetrics(_Part):
 
 
 class BundlePruning(_Part):
-    """How a bundle with fewer members was made, and what this changes; see `EnsembleChange` for the differences."""
+    """How a bundle was pruned, and how this changed the metrics; see `EnsembleChange` for the differences."""
 
     run: str = Field(alias="from")
-    """Name of the run that it was made from."""
+    """Name of the run from which the bundle was made."""
     members: tuple[str, ...]
-    """Members of the ensemble before."""
+    """Members of the ensemble before pruning."""
     nll: float
     nll_error: float
     accuracy: float
@@ -171,14 +174,14 @@ class BundlePruning(_Part):
 
 
 class BundleManifest(_Part):
-    """What a bundle is."""
+    """The content of `manifest.json`."""
 
     version: int = Field(SCHEMA, alias="schema")
     """The schema of the file."""
     job: str
     """Name of the job."""
     run: str
-    """Name of the run; for one network that was made from a run, a slash and the name of the network follow."""
+    """Name of the run. For a bundle of one network that was made from a run, a slash and the network's name follow."""
     created: str
     """UTC time in ISO 8601, such as `2026-01-05T10:15:00Z`."""
     class_names: tuple[str, ...]
@@ -188,16 +191,16 @@ class BundleManifest(_Part):
     seed: int
     """Seed of the job."""
     versions: Mapping[str, str]
-    """Versions of Quorate, Python and the libraries that trained it."""
+    """Versions of Quorate, Python and the libraries that the ensemble was trained with."""
     members: tuple[BundleMember, ...]
     combination: BundleCombination
     quorum: int
-    """Number of members that must answer for a row."""
+    """Minimum number of members that must predict a row."""
     metrics: BundleMetrics
     production: str | None = None
-    """How the models differ from the fold models that were validated; None if they do not."""
+    """How the models in the bundle differ from the validated fold models; None if they are the same."""
     pruned: BundlePruning | None = None
-    """How it was pruned; None if it was not."""
+    """How the bundle was pruned; None if it was not."""
     files: Mapping[str, str]
     """SHA-256 of each file, by its path relative to the bundle; see `hashes_of`."""
 
@@ -212,7 +215,7 @@ class BundleManifest(_Part):
         return tuple(place for member in self.members for place in member.folds)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of the file; what was not given (or not read) is left out."""
+        """Return the content of the file, without fields that were never set."""
         return {"schema": self.version} | self.model_dump(by_alias=True, exclude_unset=True)
 
     def to_bytes(self) -> bytes:
@@ -220,18 +223,19 @@ class BundleManifest(_Part):
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """Read the manifest of a bundle; raises `BundleError` if there is none that this version reads."""
+    """Read the manifest of a bundle; raises `BundleError` if it is missing, or cannot be read by this version."""
     path = folder / MANIFEST
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from None
     found = saved.get("schema") if isinstance(saved, dict) else None
     if found != SCHEMA:
         raise BundleError(
-            f"{folder} has schema {found!r}, this version of Quorate reads {SCHEMA}; use the one that wrote it"
+            f"{folder} has schema version {found!r}, but this version of Quorate reads {SCHEMA}; use the version that "
+            "wrote it"
         )
     try:
         return BundleManifest.model_validate(saved)
@@ -245,7 +249,7 @@ def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _explained(error: ValidationError) -> str:
-    """Say which keys are missing, or what is wrong with the first value that is."""
+    """Describe which keys are missing, or else what is wrong with the first invalid value."""
     problems = error.errors(include_url=False)
     places = {".".join(map(str, problem["loc"])): problem for problem in problems}
     if missing := sorted(place for place, problem in places.items() if problem["type"] == "missing"):

@@ -1,4 +1,4 @@
-"""Define what a bundle answers: probabilities, the members that did not answer, and the lack of a quorum."""
+"""Define the result of a prediction: probabilities, members that failed, and the error if there is no quorum."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.ensemble.arrays import Mask
-from quorate.ensemble.uncertainty import Doubt
+from quorate.ensemble.uncertainty import Uncertainty
 from quorate.members.base import Proba
 
 
 class QuorumLost(RuntimeError):
-    """Fewer members than the quorum answer; `row` is the first such row, or None if it affects all rows."""
+    """Fewer members than the quorum made a prediction; `row` is the first row with too few, or None if all rows are
+    affected."""
 
     def __init__(self, problem: str, row: int | None = None) -> None:
         super().__init__(problem if row is None else f"row {row + 1}: {problem}")
@@ -27,15 +28,16 @@ class Prediction:
 
     proba: NDArray[np.float64]
     members: dict[str, Proba] | None
-    """Before calibration; NaN in rows that a member did not answer. None unless requested."""
+    """Probabilities of each member before calibration, NaN in rows that the member failed to predict. None unless
+    requested."""
     lost_rows: Mapping[str, Mask] = field(default_factory=dict)
-    """Members that did not answer for some rows, with these rows (n,)."""
+    """Members that failed for some rows, with a mask (n,) of these rows."""
     unfamiliar: Mapping[str, Mask] = field(default_factory=dict)
-    """Columns with values unlike those of the training rows, with these rows (n,)."""
-    doubt: Doubt | None = None
+    """Columns with values unlike those of the training rows, with a mask (n,) of the rows with such values."""
+    uncertainty: Uncertainty | None = None
     """Uncertainty of the members; None unless requested."""
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """Members that did not answer for some rows or for all."""
+        """Members that failed for some or all rows."""
         return tuple(self.lost_rows)

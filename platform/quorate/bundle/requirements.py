@@ -1,4 +1,4 @@
-"""Find out what loading a bundle requires besides Quorate: packages, and the user's own code."""
+"""List what loading a bundle requires besides Quorate: packages, and the user's own code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from quorate.registry import COMBINERS, own_code
 
 def needs(manifest: BundleManifest) -> list[str]:
     """Return a sentence for each member or combiner that requires a package besides Quorate."""
-    allow = "; commands that load it need --allow-code"
+    allow = "; commands that load the bundle need --allow-code"
     said = [
         f"the member {member.name} needs the package {member.requires} wherever the bundle is loaded: "
         f"{member.reason}{allow}"
@@ -20,13 +20,14 @@ def needs(manifest: BundleManifest) -> list[str]:
     ]
     if package := manifest.combination.requires:
         said.append(
-            f"the combiner needs the package {package} wherever the bundle is loaded: it pools in its own way{allow}"
+            f"the combiner needs the package {package} wherever the bundle is loaded: its class pools the members "
+            f"itself{allow}"
         )
     return said
 
 
 def check_code(folder: Path, manifest: BundleManifest) -> None:
-    """Raise `BundleError` if loading the bundle imports code that is refused (`own_code.refused`)."""
+    """Raise `BundleError` if loading the bundle would import code that is forbidden by `own_code.forbid_imports`."""
     kind = manifest.combination.pooling
     wanted = {f"the combiner {kind}": [kind] if ":" in kind else []}
     for member in manifest.members:

@@ -1,4 +1,6 @@
-"""How long an ensemble's members take for one row, on this machine: the least of several times, as `timeit` has it."""
+"""Measure how long the members of an ensemble take for one row on this machine: the minimum of several measurements.
+The documentation of Python's `timeit` recommends the minimum, because longer times are caused by other processes.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,13 @@ _LIKE = {"numeric": 0.0, "boolean": False, "categorical": "-"}
 
 
 def member_milliseconds(bundle: Bundle) -> dict[str, float]:
-    """Least milliseconds of each member of a bundle for one row, all of its fold models one after another."""
+    """Return the milliseconds of each member of a bundle for one row: the sum of the minima of its fold models."""
     row = _row(bundle.signature)
     return {name: sum(_least(model, row) for model in models) for name, models in bundle.models.items()}
 
 
 def _row(signature: Signature) -> Inputs:
-    """One row of the right form."""
+    """Return one row with this signature."""
     if isinstance(signature, ImageSignature):
         return as_inputs(np.random.default_rng(0).integers(0, 256, (1, *signature.shape), dtype=np.uint8), signature)
     return as_inputs(pd.DataFrame({c.name: [_LIKE[c.kind]] for c in signature.columns}), signature)

@@ -1,4 +1,4 @@
-"""The command line `quorate`. Each command imports its modules when it runs, so that help is fast."""
+"""The command line `quorate`. Each command imports its modules only when it runs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _plain_errors() -> Iterator[None]:
         sys.exit(2)
     except OSError as error:
         environment.give_up_output()
-        said = environment.in_words(error)
+        said = environment.explain_os_error(error)
         if said is None:
             raise
         sys.stderr.write(f"error: {said[0]}\n")

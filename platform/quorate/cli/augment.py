@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def augment(
     job_file: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)],
     member: Annotated[str, typer.Argument(metavar="MEMBER", help="A network of the job.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A .png, .jpg, .pdf or .svg.")] = Path(
-        "augment.png"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The picture to write: .png, .jpg, .pdf or .svg.")
+    ] = Path("augment.png"),
     rows: Annotated[int, typer.Option(min=1, max=64, help="Number of images.")] = 8,
     draws: Annotated[int, typer.Option(min=1, max=32, help="Number of augmented draws per image.")] = 6,
     tta: Annotated[bool, typer.Option("--tta", help="Show the passes of test-time augmentation instead.")] = False,

@@ -11,14 +11,16 @@ _first = True
 
 
 def began() -> float:
-    """The start of the process, in seconds of `time.monotonic`; now, if this process ran a command before."""
+    """The start time of this command in seconds of `time.monotonic`: that of the process, or now for a later command in
+    the same process."""
     global _first
     first, _first = _first, False
     return process_start() if first else time.monotonic()
 
 
 def process_start() -> float:
-    """The start of the process, in seconds of `time.monotonic`; the import of this module if the system cannot tell."""
+    """The start time of the process in seconds of `time.monotonic`; if it is not available, the time when this module
+    was imported."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

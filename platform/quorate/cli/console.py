@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 def make_console(*, stderr: bool = False, highlight: bool = True, quiet: bool = False) -> Console:
-    """A console as wide as the terminal, or as COLUMNS if set; lines in a pipe or a file are not broken.
+    """A console as wide as the terminal, or as COLUMNS if set; lines that are written to a pipe or a file are not
+    wrapped.
 
-    Markup and emoji are off: names of classes, columns and files may contain text that rich would interpret.
+    Markup and emoji are off, because rich would interpret some names of classes, columns and files.
     """
     from rich.console import Console
 

@@ -35,5 +35,7 @@ def curves(
         place.mkdir(exist_ok=True)
         drawn = redraw(folder, place)
     if not drawn:
-        raise UserError(f"no member of {folder.name} has learning curves (yet)")
+        raise UserError(
+            f"no member of {folder.name} has learning curves yet; only members that train in epochs have them"
+        )
     typer.echo(f"wrote {len(drawn)} pictures to {place}; curves.png shows all members")

@@ -19,7 +19,7 @@ def diagnose(
     target: Annotated[
         float | None,
         typer.Option(
-            "--target", metavar="ACCURACY", help="The accuracy that is possible, e.g. human accuracy: 0 to 1."
+            "--target", metavar="ACCURACY", help="The accuracy that is possible, such as human accuracy; from 0 to 1."
         ),
     ] = None,
     target_loss: Annotated[

@@ -24,9 +24,7 @@ def distill(
     ],
     run: RunOption = None,
     output: OutputOption = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Passes over the training rows. Default: 40.")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="Number of epochs. Default: 40.")] = None,
     temperature: Annotated[
         float,
         typer.Option(
@@ -38,7 +36,7 @@ def distill(
         typer.Option(
             min=0,
             max=1,
-            help="Weight of the labels in the loss; the teacher has the rest. Default: 0.1, or 0.5 without views.",
+            help="Weight w of the labels in the loss; the teacher has 1 - w. Default: 0.1, or 0.5 without views.",
         ),
     ] = None,
     views: Annotated[
@@ -46,7 +44,7 @@ def distill(
         typer.Option(
             min=0,
             max=1000,
-            help="Augmented views of each image to predict. 0 uses the out-of-fold probabilities, as for tables.",
+            help="Number of augmented views of each image. 0 uses the out-of-fold probabilities, as for tables.",
         ),
     ] = 10,
     plain: Annotated[
@@ -81,8 +79,8 @@ def distill(
         def ask(view: int, views: int) -> None:
             status.update(f"the ensemble predicts the images: view {view}/{views}")
 
-        lesson = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
-        found = distilled(reopen(folder), job, lesson, target, ask=ask, watch=watch)
+        settings = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
+        found = distilled(reopen(folder), job, settings, target, ask=ask, watch=watch)
     if json:
         typer.echo(json_text(found))
         return

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from quorate.doctor.check import CheckResult
 
 SECONDS = 70.0
-"""Time limit of the checks, which all run at the same time."""
+"""Time limit in seconds for the checks, which run concurrently. It is longer than the time limit of any single check
+(at most `IMPORT_SECONDS`). An assumption, not a measurement."""
 
 
 def doctor(
@@ -53,20 +54,20 @@ def doctor(
         services.ray_token,
     )
     found = []
-    for finding in run_checks(checks, seconds=SECONDS):
-        found.append(finding)
+    for result in run_checks(checks, seconds=SECONDS):
+        found.append(result)
         if not json:
-            _say(finding)
+            _say(result)
     if json:
-        typer.echo(json_text([asdict(finding) for finding in found]))
-    problems = sum(finding.level == "problem" for finding in found)
+        typer.echo(json_text([asdict(result) for result in found]))
+    problems = sum(result.level == "problem" for result in found)
     if not json:
         typer.echo(f"{problems} {'problem' if problems == 1 else 'problems'}" if problems else "no problems")
     raise typer.Exit(1 if problems else 0)
 
 
-def _say(finding: CheckResult) -> None:
-    color = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": typer.colors.RED}[finding.level]
-    typer.echo(f"{typer.style(f'{finding.level:8}', fg=color)}{finding.what}: {finding.said}")
-    if finding.mend:
-        typer.echo(f"{'':8}  fix: {finding.mend}")
+def _say(result: CheckResult) -> None:
+    color = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "problem": typer.colors.RED}[result.level]
+    typer.echo(f"{typer.style(f'{result.level:8}', fg=color)}{result.what}: {result.message}")
+    if result.fix:
+        typer.echo(f"{'':8}  fix: {result.fix}")

@@ -1,4 +1,4 @@
-"""Set up the standard streams, and explain errors of the machine: full disks, permissions, limits, closed pipes."""
+"""Set up the standard streams, and explain operating system errors: full disks, permissions, limits, closed pipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quorate.cli.options import runs_folder, store_uri
 from quorate.errors import naming
 
 LITTLE = 1 << 20
-"""Free bytes below which a disk counts as full: an assumption."""
+"""Free bytes below which a disk counts as full. An assumption, not a measurement."""
 
 OUTPUT = "the standard output"
 
@@ -32,13 +32,14 @@ _LIMITS = {
     errno.ENOMEM: "the machine is out of memory; end other programs, or use fewer workers "
     "(`--set execution.workers=1`)",
     errno.EIO: "the disk reports an input/output error; check the system log (`dmesg`)",
-    errno.ESTALE: "the network file system no longer has the file; run the same command again",
+    errno.ESTALE: "the file has disappeared from the network file system; run the same command again",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
 
 
 class Output(io.TextIOWrapper):
-    """The standard output: errors carry its name, and a closed pipe ends the command as SIGPIPE would."""
+    """The standard output. Its errors contain the stream's name, and a closed pipe ends the command as SIGPIPE
+    would."""
 
     def write(self, text: str, /) -> int:
         with _own_errors():
@@ -63,7 +64,7 @@ def prepare_streams() -> None:
     """Make the standard streams safe to write to.
 
     A stream that the caller closed becomes /dev/null. Otherwise the next opened file would get its number, and printed
-    text would go to that file. Characters that the encoding of the terminal lacks are replaced instead of raising.
+    text would go to that file. Characters that the terminal's encoding lacks are replaced; they do not raise an error.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -75,7 +76,7 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             utf8 = stream.encoding.lower().replace("-", "") == "utf8"
-            stream.reconfigure(errors="backslashreplace" if utf8 else "replace")  # the latter keeps tables' widths
+            stream.reconfigure(errors="backslashreplace" if utf8 else "replace")  # "replace" keeps the width of tables
     given = sys.stdout
     if given is sys.__stdout__ and isinstance(given, io.TextIOWrapper) and not isinstance(given, Output):
         given.flush()
@@ -85,14 +86,14 @@ def prepare_streams() -> None:
 
 
 def flush_streams() -> None:
-    """Flush both streams, so that a write error is an error of this command."""
+    """Flush both streams, so that a write error makes this command fail."""
     for stream in (sys.stdout, sys.stderr):
         if not stream.closed:
             stream.flush()
 
 
 def give_up_output() -> None:
-    """Redirect streams that cannot be written to /dev/null, so that the interpreter can exit."""
+    """Redirect streams that are not writable to /dev/null, so that the interpreter can exit."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()
@@ -107,8 +108,8 @@ def _discard(number: int) -> None:
         os.close(null)
 
 
-def in_words(error: OSError) -> tuple[str, int] | None:
-    """The problem of the machine and its fix, with the exit code; None if the machine is not the cause."""
+def explain_os_error(error: OSError) -> tuple[str, int] | None:
+    """A message with the problem and its fix, and the exit code; None if the machine is not the cause."""
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
     if error.errno in _FULL:
         quota = "the disk quota is used up" if error.errno == errno.EDQUOT else "no space is left on the disk"
@@ -139,11 +140,11 @@ def _above(path: Path) -> Iterator[Path]:
 
 
 def _full_places() -> str:
-    """The folders of this command that are on a full disk, as a phrase; empty if there are none."""
+    """A phrase that names this command's folders on full disks; empty if there are none."""
     places = {"runs": runs_folder(), "store": Path(store_uri().removeprefix("file://"))}
     try:
         places["TMPDIR"] = Path(tempfile.gettempdir())
-    except OSError:  # the temporary folders cannot be written, as they are full
+    except OSError:  # no temporary folder is writable, because the disks are full
         places["/tmp"] = Path("/tmp")  # noqa: S108 - to look at its size
     full = []
     for what, folder in places.items():

@@ -26,8 +26,8 @@ def evaluate(
         str | None,
         typer.Option(
             "--label",
-            help="Column of a table, or array of an .npz, with the classes. Default: as in the training data, or "
-            "'labels'.",
+            help="Column of the table, or array of the .npz, that contains the classes. Default: the name in the "
+            "training data, or 'labels'.",
         ),
     ] = None,
     output: Annotated[

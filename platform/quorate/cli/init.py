@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HUB = ("huggingface.co", 443)
 _HUB_SECONDS = 2.0
+"""Timeout in seconds of a connection to the hub. An assumption, not a measurement."""
 
 
 def init(
@@ -35,14 +36,16 @@ def init(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The job file to write.")] = Path(
         "job.yaml"
     ),
-    budget: Annotated[str, typer.Option(metavar="TIME", help="Time for the job, e.g. 300s, 30m or 2h.")] = "30m",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Time limit of the job, e.g. 300s, 30m or 2h.")] = "30m",
     label: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="The column of a table with the classes. Default: guessed."),
+        typer.Option(metavar="COLUMN", help="The column that contains the classes. Default: guessed."),
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Test rows. Default: test data next to DATA, or else a part of DATA."),
+        typer.Option(
+            metavar="DATA", help="Test data. Default: test data next to DATA. If there are none, a part of DATA."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing job file.")] = False,
     json: JsonOption = False,
@@ -62,7 +65,7 @@ def init(
 
     from quorate.autoconfig.fingerprint import ImageFacts
     from quorate.autoconfig.image_members import are_large
-    from quorate.autoconfig.inspection import look_at
+    from quorate.autoconfig.inspection import inspect_data
     from quorate.autoconfig.job_file import write_checked
     from quorate.autoconfig.job_text import job_text
     from quorate.autoconfig.rules import choose
@@ -71,7 +74,7 @@ def init(
     from quorate.execution.stream import this_hardware
 
     console = make_console(stderr=json)
-    fingerprint = look_at(find_source(data, test), label=label)
+    fingerprint = inspect_data(find_source(data, test), label=label)
     if not json:
         _show(fingerprint, console)
     here, facts = this_hardware(), fingerprint.facts
@@ -97,7 +100,7 @@ def _check_output(output: Path, *, force: bool) -> None:
 
 
 def _check(draft: Path, *, opened: bool) -> None:
-    """Load the job as `quorate train` does, open its data and make its plan; raises `UserError`."""
+    """Load the job as `quorate train` does, open its data and plan it; raises `UserError`."""
     from quorate.errors import UserError
     from quorate.execution.workplace import Workplace
     from quorate.job.planning import plan_job
@@ -127,12 +130,12 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
     from rich.text import Text
 
     from quorate.autoconfig.fingerprint import TableFacts
-    from quorate.autoconfig.summary import column_lines, in_words
+    from quorate.autoconfig.summary import column_lines, describe_facts
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for what, said in in_words(fingerprint):
+    for what, said in describe_facts(fingerprint):
         table.add_row(Text(what), Text(said))
     console.print(table)
     if isinstance(fingerprint.facts, TableFacts):
@@ -149,20 +152,21 @@ def _show(fingerprint: Fingerprint, console: Console) -> None:
 def _say_what_next(
     choices: JobChoices, output: Path, cores: int, budget: str, seconds: float, console: Console
 ) -> None:
-    from quorate.quantities import say_seconds
+    from quorate.quantities import format_seconds
 
-    team = choices.team
-    count = sum(one.copies for one in team.members)
+    selection = choices.selection
+    count = sum(one.copies for one in selection.members)
     members = "1 member" if count == 1 else f"{count} members"
     folds = choices.validation.folds
     console.print(
-        f"\nwrote {output}: {members} x {folds} fold{'s' * (folds > 1)} = {len(team.fits)} fit tasks, "
-        f"about {say_seconds(team.seconds)} on {cores} core{'s' * (cores > 1)} (budget {budget.strip()}). Next:\n",
+        f"\nwrote {output}: {members} x {folds} fold{'s' * (folds > 1)} = {len(selection.fits)} fit tasks, "
+        f"about {format_seconds(selection.seconds)} on {cores} core{'s' * (cores > 1)} (budget {budget.strip()}). "
+        "Next:\n",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
-    if team.seconds > seconds:
+    if selection.seconds > seconds:
         console.print(
             "This is more than the budget, although it is the cheapest job for these data. Allow more time, or set a "
             f"time limit: `quorate train {output} --budget {budget.strip()}` stops in time.\n",
@@ -177,7 +181,7 @@ def _say_what_next(
 def _as_json(fingerprint: Fingerprint, choices: JobChoices, output: Path, seconds: float) -> dict[str, object]:
     from quorate.autoconfig.summary import as_json
 
-    team = choices.team
+    selection = choices.selection
     return {
         "job": str(output),
         "fingerprint": as_json(fingerprint),
@@ -189,10 +193,10 @@ def _as_json(fingerprint: Fingerprint, choices: JobChoices, output: Path, second
                 "params": dict(one.params),
                 "fit_core_seconds": round(one.fit_seconds, 1),
             }
-            for one in team.members
+            for one in selection.members
         ],
-        "left_out": [one.name for one in team.left_out],
+        "left_out": [one.name for one in selection.left_out],
         "budget_seconds": seconds,
-        "estimated_seconds": round(team.seconds, 1),
+        "estimated_seconds": round(selection.seconds, 1),
         "next": f"quorate train {output}",
     }

@@ -41,7 +41,7 @@ def list_kinds(
     from quorate.errors import UserError
     from quorate.registry import did_you_mean
     from quorate.registry.extras import how_to_install
-    from quorate.registry.own_code import look_in
+    from quorate.registry.own_code import add_search_folders
     from quorate.spec.catalogue import REGISTRIES, entries
 
     if what is not None and what not in REGISTRIES:
@@ -51,7 +51,7 @@ def list_kinds(
     if look_in_here:
         from pathlib import Path
 
-        look_in(Path())
+        add_search_folders(Path())
     if what is not None and kind is not None:
         if match is not None:
             raise UserError("--match works for lists only; leave out --match or the kind")
@@ -77,7 +77,7 @@ def list_kinds(
 
 
 def _matching(entry: KindEntry, text: str | None) -> KindEntry | None:
-    """The entry if its name contains `text`; a family keeps only the names that contain it."""
+    """The entry if its name contains `text`, otherwise None; a family is reduced to the names that contain `text`."""
     from dataclasses import replace
 
     if text is None:

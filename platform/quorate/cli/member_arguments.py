@@ -1,4 +1,4 @@
-"""Arguments of the commands that work on one member of a job, and the check of their picture file."""
+"""Arguments of the commands that work on one member of a job, and a check of the output file for a picture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_job(job_file: Path, override: list[str] | None) -> Job:
 
 
 def check_picture(path: Path | None) -> None:
-    """Raise `UserError` if no picture can be written to `path`, before any work is done."""
+    """Raise `UserError` before any work is done if no picture can be written to `path`."""
     from quorate.errors import UserError
 
     if path is None:

@@ -22,7 +22,7 @@ OutputOption = Annotated[
 
 
 def output_folder(given: Path | None, usual: Path) -> Path:
-    """The folder for the bundle; raises `UserError` if it exists, before any work is done."""
+    """The folder for the bundle; raises `UserError` before any work is done if it already exists."""
     from quorate.errors import UserError
     from quorate.scoring.output import check_output_folder
 
@@ -35,7 +35,7 @@ def output_folder(given: Path | None, usual: Path) -> Path:
 
 @contextmanager
 def interruptible_status(target: Path) -> Iterator[Status]:
-    """Show a status line in a terminal; a signal ends the command and nothing is written."""
+    """Show a status line in a terminal. A signal ends the command, and nothing is written."""
 
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
@@ -51,7 +51,7 @@ def interruptible_status(target: Path) -> Iterator[Status]:
 
 
 def print_network(parts: Iterable[Any], target: Path) -> None:
-    """Print tables and sentences, then the commands that use the bundle."""
+    """Print tables and sentences, then suggest commands that use the bundle."""
     from rich.table import Table
 
     console = make_console(highlight=False)

@@ -19,10 +19,10 @@ RunOption = Annotated[
 
 
 def _refuse_code(context: typer.Context, allowed: bool) -> bool:
-    """Unless allowed, refuse to import code that a run names, until the command ends."""
+    """Unless `allowed`, forbid imports of users' own code that a run refers to, until the command ends."""
     if not allowed and not context.resilient_parsing:
-        # the root's context ends with the command, even if parsing another option fails
-        context.find_root().with_resource(own_code.refused())
+        # the root context is closed when the command ends, even if parsing another option fails
+        context.find_root().with_resource(own_code.forbid_imports())
     return allowed
 
 
@@ -30,7 +30,7 @@ AllowCodeOption = Annotated[
     bool,
     typer.Option(
         "--allow-code",
-        help="Import your own code that the run names as module:name. Use it only for runs that you trust.",
+        help="Import the code that the run refers to as module:name. Use this only for runs that you trust.",
         callback=_refuse_code,
     ),
 ]

@@ -14,8 +14,8 @@ from quorate.json_text import json_text
 def overfit(
     job_file: JobArgument,
     member: MemberArgument,
-    rows: Annotated[int, typer.Option(min=4, max=100_000, help="Number of rows to memorize, class-balanced.")] = 32,
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of epochs of a network.")] = 300,
+    rows: Annotated[int, typer.Option(min=4, max=100_000, help="Number of rows to memorize, balanced by class.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of epochs, for networks.")] = 300,
     override: SetOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -27,25 +27,32 @@ def predict(
     ] = None,
     uncertainty: Annotated[
         bool,
-        typer.Option("--uncertainty", "-u", help="Add entropies (of the data, between members) and dissenting votes."),
+        typer.Option(
+            "--uncertainty",
+            "-u",
+            help="Add the entropy, its aleatoric and epistemic parts, and the share of dissenting votes.",
+        ),
     ] = False,
     coverage: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", help="Add the set of classes that contains the true class with this probability, e.g. 0.9."
+            metavar="SHARE", help="Add a set of classes that contains the true class with this probability, e.g. 0.9."
         ),
     ] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="Apply --coverage to each class separately.")] = False,
     max_error: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Mark the rows that can be answered with at most this error rate."),
+        typer.Option(
+            metavar="SHARE",
+            help="Mark the most confident rows, so that the expected error rate on them is at most this.",
+        ),
     ] = None,
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Predict images or table rows with the ensemble of a run: the class and the probability of each class."""
     from quorate.scoring.output import check_output, write_scores
-    from quorate.scoring.uncertainty import UncertaintyOptions, doubts_of
+    from quorate.scoring.uncertainty import UncertaintyOptions, uncertainty_figures
 
     asked = UncertaintyOptions(uncertainty, coverage, by_class, max_error)
     asked.check()
@@ -62,13 +69,13 @@ def predict(
     rows = read_inputs(inputs, bundle)
     for note in rows.notes:
         typer.echo(f"note: {note}", err=True)
-    answers = ask(bundle, rows, doubt=uncertainty)
+    answers = ask(bundle, rows, uncertainty=uncertainty)
     for name in answers.lost:
-        typer.echo(f"member {name} failed on some rows; their predictions do not include it", err=True)
+        typer.echo(f"member {name} failed on some rows; the predictions for these rows are made without it", err=True)
     for note in answers.notes:
         typer.echo(f"note: {note}", err=True)
-    doubts, notes = doubts_of(answers, bundle, asked)
-    scores = pd.concat([scores_of(answers, bundle), doubts], axis=1)
+    uncertainties, notes = uncertainty_figures(answers, bundle, asked)
+    scores = pd.concat([scores_of(answers, bundle), uncertainties], axis=1)
     for note in notes:
         typer.echo(note, err=True)
     if rows.unreadable:

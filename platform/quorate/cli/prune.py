@@ -14,7 +14,7 @@ from quorate.cli.options import AllowCodeOption, JsonOption, runs_folder
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
-    from quorate.ensemble.receipt import Goal
+    from quorate.ensemble.pruning_path import Goal
 
 
 def prune(
@@ -56,16 +56,16 @@ def prune(
         output_folder(output, output)
 
     from quorate.compress import pruning
-    from quorate.report.receipt import as_lines, as_table
+    from quorate.report.pruning_path import as_lines, as_table
     from quorate.scoring.output import writing
 
     with make_console(stderr=True).status("removing one member after another"):
-        found = pruning.receipt(folder, by_cost=members is None)
+        found = pruning.pruning_path(folder, by_cost=members is None)
     step = found.chosen(goal) if goal is not None else None
     if goal is not None and step is None:
         least = min(one.cost for one in found.steps)
         raise UserError(
-            f"no ensemble of these members predicts a row within {goal.milliseconds:g} ms: the fastest one takes "
+            f"no ensemble of these members predicts a row within {goal.milliseconds:g} ms: the fastest ensemble takes "
             f"{least:.3g} ms on this machine; allow more time, or train faster members"
         )
     written = None
@@ -84,7 +84,7 @@ def prune(
 
 def _goal(members: int | None, max_latency: str | None, loss: float | None) -> Goal | None:
     """The goal, if one is given; raises `UserError` for several goals and for invalid values."""
-    from quorate.ensemble.receipt import Goal
+    from quorate.ensemble.pruning_path import Goal
     from quorate.errors import UserError
 
     given = [value for value in (members, max_latency, loss) if value is not None]

@@ -30,7 +30,7 @@ def report(
     if output is not None:
         check_output(output, endings=(".html", ".htm"))
     folder = RunFolder.find(run, runs_folder())
-    from quorate.quantities import say_bytes
+    from quorate.quantities import format_bytes
     from quorate.report.run_report import REPORT, RunInputs, write_report
 
     opened = RunInputs.reopened(folder)
@@ -39,4 +39,4 @@ def report(
         write_report(folder, path, opened)
     if opened.note:
         typer.echo(opened.note, err=True)
-    typer.echo(f"wrote the report of {folder.name} to {path} ({say_bytes(path.stat().st_size)})")
+    typer.echo(f"wrote the report of {folder.name} to {path} ({format_bytes(path.stat().st_size)})")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from quorate.runs.comparison import RunDifference
 
 _STATES = {"failed": "red", "damaged": "red", "interrupted": "yellow", "running": "green"}
-"""The colours of states."""
+"""Colours of run states."""
 
 app = typer.Typer(cls=Group, help="List, compare or remove runs.")
 
@@ -52,7 +52,7 @@ def list_runs(json: JsonOption = False) -> None:
         return
     from rich.text import Text
 
-    from quorate.quantities import say_bytes, say_seconds
+    from quorate.quantities import format_bytes, format_seconds
     from quorate.report.columns import TableColumn, fit
 
     console = make_console()
@@ -66,11 +66,11 @@ def list_runs(json: JsonOption = False) -> None:
         TableColumn("state", states, justify="left"),
         TableColumn("data", [run.data for run in runs], 7, justify="left"),
         TableColumn("members", ["" if run.members is None else str(run.members) for run in runs], 6),
-        TableColumn("oof NLL", [_said(run.oof_nll) for run in runs]),
-        TableColumn("test NLL", [_said(run.test_nll) for run in runs], 1),
-        TableColumn("test acc.", [_said(run.test_accuracy) for run in runs], 4),
-        TableColumn("took", ["" if run.seconds is None else say_seconds(run.seconds) for run in runs], 2),
-        TableColumn("size", [say_bytes(run.size) for run in runs], 3),
+        TableColumn("oof NLL", [_format(run.oof_nll) for run in runs]),
+        TableColumn("test NLL", [_format(run.test_nll) for run in runs], 1),
+        TableColumn("test acc.", [_format(run.test_accuracy) for run in runs], 4),
+        TableColumn("took", ["" if run.seconds is None else format_seconds(run.seconds) for run in runs], 2),
+        TableColumn("size", [format_bytes(run.size) for run in runs], 3),
     ]
     console.print(fit(columns, width=console.width, box=None, padding=(0, 1, 0, 0)).table)
 
@@ -93,7 +93,7 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
     console = make_console()
     numbered = [f"run {number}" for number, _ in enumerate(found.runs, start=1)]
     parts: list[tuple[str, dict[str, Any], Callable[[Any], str]]]
-    parts = [("ensemble", found.figures, _said), ("members, oof NLL", found.members, _said)]
+    parts = [("ensemble", found.figures, _format), ("members, oof NLL", found.members, _format)]
     parts += [("jobs differ in", found.parameters, json_format.dumps)] if found.parameters else []
     tables = [_side_by_side(title, rows, found.runs, say) for title, rows, say in parts]
     if any(natural_width(table) > console.width for table in tables):
@@ -115,7 +115,7 @@ def remove(
 ) -> None:
     """Remove runs that have ended. The store and the records in MLflow are kept."""
     from quorate.errors import UserError
-    from quorate.quantities import say_bytes
+    from quorate.quantities import format_bytes
     from quorate.runs.history import removable, size_of, unsent
     from quorate.runs.history import remove as remove_run
 
@@ -127,7 +127,7 @@ def remove(
             lost = (
                 f", {left} records not yet in MLflow (quorate sync {folder.name})" if (left := unsent(folder)) else ""
             )
-            typer.echo(f"  {folder.path} ({say_bytes(size_of(folder.path))}{lost})")
+            typer.echo(f"  {folder.path} ({format_bytes(size_of(folder.path))}{lost})")
         if not typer.confirm(f"remove {len(folders)} {'run' if len(folders) == 1 else 'runs'}?"):
             raise typer.Exit(1)
     for folder in folders:
@@ -148,7 +148,7 @@ def _side_by_side(title: str, rows: dict[str, Any], runs: Sequence[str], say: Ca
 
 
 def _judged(versus: RunDifference, first: str) -> str:
-    """The paired difference in words; the choice of a champion uses the same test."""
+    """The paired difference in words; the champion in the Model Registry is chosen by the same test."""
     from quorate.ensemble.paired import Z
 
     if versus.difference is None:
@@ -156,9 +156,10 @@ def _judged(versus: RunDifference, first: str) -> str:
     mean, error = versus.difference.mean, versus.difference.standard_error
     clear = abs(mean) > Z * error
     if not math.isfinite(error):
-        unknown = "standard error unknown, as all rows are of one group"
+        unknown = "standard error unknown, because all rows belong to one group"
         return f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f}, {unknown}"
-    said = ("better" if mean < 0 else "worse") + f" by more than {Z} standard errors" if clear else "within the noise"
+    side = "better" if mean < 0 else "worse"
+    said = f"{side} by more than {Z:.2f} standard errors" if clear else "within the noise"
     judged = (
         f"{versus.run} minus {first}: cross-fitted log-loss {mean:+.5f} ± {error:.5f} "
         f"on {versus.difference.rows:,} rows, {said}"
@@ -170,7 +171,7 @@ def _judged(versus: RunDifference, first: str) -> str:
     return judged + f"; test {differences({name: figure.to_json() for name, figure in versus.test.items()})}"
 
 
-def _said(value: float | None) -> str:
+def _format(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"

@@ -18,7 +18,7 @@ def soup(
         typer.Option(
             "--members",
             metavar="A,B,…",
-            help="Networks to choose from; a name includes its copies and views. Default: all suitable networks.",
+            help="Members to choose from, with all their copies and views. Default: all suitable networks.",
         ),
     ] = None,
     output: OutputOption = None,
@@ -38,13 +38,13 @@ def soup(
     folder = RunFolder.find(run, runs_folder())
     target = output_folder(output, folder.path / "soup")
     from quorate.compress.soup import make_soup
-    from quorate.compress.soup_candidates import find_ingredients
+    from quorate.compress.soup_candidates import find_candidates
     from quorate.runs.finished import reopen
     from quorate.store import open_store
 
     with interruptible_status(target) as status:
         finished = reopen(folder)
-        candidates = find_ingredients(finished, open_store(store or store_uri()), names)
+        candidates = find_candidates(finished, open_store(store or store_uri()), names)
         found = make_soup(
             finished, candidates, target, watch=lambda fold, folds: status.update(f"soup: fold {fold} of {folds}")
         )

@@ -40,20 +40,20 @@ def _show_by_default(context: typer.Context, store: StoreOption = None, json: Js
 @app.command(cls=Command)
 def show(store: StoreOption = None, json: JsonOption = False) -> None:
     """Show the size of the store, by type of content and by kind of member."""
-    from quorate.quantities import say_bytes
+    from quorate.quantities import format_bytes
     from quorate.store import find_store
-    from quorate.store.collection import by_kind, by_space, take_stock
+    from quorate.store.collection import by_kind, by_space, take_inventory
 
     uri = store or store_uri()
-    stock = take_stock(find_store(uri))
-    spaces, kinds = by_space(stock), by_kind(stock)
+    inventory = take_inventory(find_store(uri))
+    spaces, kinds = by_space(inventory), by_kind(inventory)
     if json:
-        said = {"store": uri, "bytes": stock.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
+        said = {"store": uri, "bytes": inventory.size, "spaces": _plain(spaces), "kinds": _plain(kinds)}
         typer.echo(json_text(said))
         return
 
     console = make_console()
-    console.print(f"{uri}: {say_bytes(stock.size)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{uri}: {format_bytes(inventory.size)}", highlight=False, markup=False, soft_wrap=True)
     console.print(_table("what", spaces))
     if kinds:
         console.print(_table("finished fit tasks", kinds, training=True))
@@ -79,7 +79,7 @@ def collect(
     json: JsonOption = False,
 ) -> None:
     """Remove unreferenced data, checkpoints of finished tasks, and what the options select. Jobs may be running."""
-    from quorate.quantities import read_bytes, read_seconds, say_bytes
+    from quorate.quantities import format_bytes, read_bytes, read_seconds
     from quorate.store import find_store
     from quorate.store.collection import RetentionRules, collect
 
@@ -99,10 +99,14 @@ def collect(
         console.print(_table("would be removed" if dry_run else "removed", done.shares))
     verb = "would be removed" if dry_run else "removed"
     console.print(
-        f"{say_bytes(done.before - done.after)} {verb}, {say_bytes(done.after)} kept", highlight=False, markup=False
+        f"{format_bytes(done.before - done.after)} {verb}, {format_bytes(done.after)} kept",
+        highlight=False,
+        markup=False,
     )
     if rules.max_size is not None and done.after > rules.max_size:
-        console.print("the rest is in use by a running job, or was used within the last hour", highlight=False)
+        console.print(
+            "the other entries are in use by a running job, or were used within the last hour", highlight=False
+        )
 
 
 def _read(read: Callable[[str], float], option: str, text: str) -> float:
@@ -124,12 +128,12 @@ def _plain(shares: Mapping[str, Usage]) -> dict[str, dict[str, float]]:
 def _table(title: str, shares: Mapping[str, Usage], *, training: bool = False) -> Table:
     from rich.table import Table
 
-    from quorate.quantities import say_bytes, say_seconds
+    from quorate.quantities import format_bytes, format_seconds
 
     table = Table(title, box=None, padding=(0, 2, 0, 0))
     for column in ("count", "size", *(["trained for"] if training else [])):
         table.add_column(column, justify="right")
     for name, share in shares.items():
-        spent = [say_seconds(share.seconds)] if training else []
-        table.add_row(name, f"{share.count:,}", say_bytes(share.size), *spent)
+        spent = [format_seconds(share.seconds)] if training else []
+        table.add_row(name, f"{share.count:,}", format_bytes(share.size), *spent)
     return table

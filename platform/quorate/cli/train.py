@@ -48,7 +48,7 @@ def train(
     budget: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Time limit of the command, e.g. 20m. It ends with the best ensemble so far."
+            metavar="TIME", help="Time limit of the job, e.g. 20m. The job then ends with the best ensemble so far."
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the leaderboard.")] = False,
@@ -143,7 +143,7 @@ def _run(
             for line in as_lines(board.budget, board.run) if board.budget is not None else ():
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             _say_what_next(board, said)
-    if at_work() - before:  # abandoned threads can crash the interpreter at exit: seen with SVC and torch
+    if at_work() - before:  # threads that still run can crash the interpreter at exit, as with SVC and torch
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -173,7 +173,7 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
 
     context = open_data(job, lambda note: console.print(note, style="yellow", markup=False, highlight=False))
     with Workplace(job.spec.execution.executor, address, lambda executor: None) as place:
-        plan = plan_job(job, context, place)  # on a cluster, its hardware decides numerics and keys
+        plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
     results = Results(open_store(store))
     done, features = set(find_finished(plan, results)), summaries(plan, results.has_features)
     if as_json:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 GRACE_SECONDS = 5.0
-"""Time for MLflow's processes to end before they are killed: an assumption."""
+"""Number of seconds that MLflow's processes have to exit before they are killed. An assumption, not a measurement."""
 
 
 def ui(
@@ -72,7 +72,7 @@ def run_group(command: list[str]) -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], asked: list[int]) -> int:
-    """Wait for the process to end, at most `GRACE_SECONDS` after a signal."""
+    """Wait for the process to end; after a signal, wait at most `GRACE_SECONDS`."""
     while not asked:
         try:
             return process.wait(timeout=0.5)
@@ -90,7 +90,8 @@ def _signal_group(group: int, signum: int) -> None:
 
 
 def _say_members(uri: str, server: str) -> None:
-    """Print where this tracking server shows the members of the newest run, if a run of this folder was sent to it."""
+    """Print the address at which this tracking server shows the members of the newest run in this folder that was sent
+    to it."""
     from quorate.cli.options import runs_folder
     from quorate.tracking.ranking import address, newest
 

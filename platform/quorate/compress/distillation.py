@@ -19,7 +19,7 @@ from quorate.data.table import Table
 from quorate.diagnostics.first_fold import DetachedContext
 from quorate.ensemble.arrays import Floats
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.crossfit import SPLITS, crossfitted_temperature, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
@@ -41,20 +41,24 @@ from quorate.spec.file import Override
 from quorate.training.augment import Augment
 from quorate.training.context import Diverged, Metrics
 from quorate.training.curves import with_labels
-from quorate.training.distillation import taught
+from quorate.training.distillation import with_teacher
 from quorate.training.loop import LoopSettings, TrainingResult, fit_network
 
 NAME = "student"
 FIGURES = "distillation.json"
 HELD_OUT = 0.1
-"""Share of the rows that the student is not trained on."""
+"""Fraction of the rows that the student is not trained on. An assumption, not a measurement."""
 EPOCHS = 40
+"""Default number of epochs of a student: twice that of other networks, because Beyer et al. (2022, "Knowledge
+distillation: a good teacher is patient and consistent") recommend long training. An assumption, not a measurement."""
 TEMPERATURE = 2.0
+"""Default temperature of the loss. An assumption, not a measurement."""
 HARD = 0.1
-"""Weight of the labels with views. It is low, because the ensemble was trained on these images and is rarely wrong."""
+"""Default weight of the labels in the loss if the ensemble predicts views. It is low, because the ensemble was trained
+on these images and is rarely wrong on them."""
 HARD_OUT_OF_FOLD = 0.5
-"""Weight of the labels with out-of-fold probabilities. It is higher, because these are wrong for some rows: best or
-nearly best on Adult."""
+"""Default weight of the labels in the loss if the targets are out-of-fold probabilities. It is higher, because these
+are wrong for some rows. On the Adult data set, it was the best weight or close to it."""
 
 _RECIPE: Mapping[str, Any] = {"kind": "net", "schedule": "one_cycle", "lr": 0.05, "epochs": EPOCHS}
 """Default parameters of a student."""
@@ -70,10 +74,10 @@ class DistillationSettings:
     temperature: float = TEMPERATURE
     """Temperature of the teacher's and the student's probabilities in the loss."""
     hard: float | None = None
-    """Weight of the labels in the loss, 0 to 1; None for the default of the teacher's targets."""
+    """Weight of the labels in the loss, 0 to 1; None for the default, which depends on the kind of targets."""
     views: int = VIEWS
     """Number of augmented views per image that the ensemble predicts, at most the number of epochs; 0 uses its
-    out-of-fold probabilities, as for tables."""
+    out-of-fold probabilities, as tables always do."""
     plain: bool = False
     """Whether the same network is also trained on the labels only, for comparison."""
 
@@ -81,7 +85,7 @@ class DistillationSettings:
 def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: Sequence[str]) -> Job:
     """The run's job with the student as its only member; `overrides` are `KEY=VALUE` of a network.
 
-    Images are augmented as for the best network of the run. Raises `SpecError` that names the option.
+    Images are augmented as for the best network of the run. Raises `SpecError`, which names the invalid option.
     """
     if kind := next((text for text in overrides if text.startswith("kind=")), None):
         raise UserError(f"--set {kind}: a student is always a network (kind net); leave it out")
@@ -98,7 +102,7 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
     several = [name for name in ("copies", "ema", "swa", "snapshots") if _is_set(params, name)]
     if several:
         raise UserError(
-            f"--set {several[0]}=…: this creates several members, but the student must be one; leave it out"
+            f"--set {several[0]}=…: this creates several members, but the student must be a single member; leave it out"
         )
     return job
 
@@ -106,7 +110,7 @@ def student_job(folder: RunFolder, *, arch: str, epochs: int | None, overrides: 
 def distill(
     run: FinishedRun,
     job: Job,
-    lesson: DistillationSettings,
+    settings: DistillationSettings,
     output: Path,
     *,
     ask: Progress = lambda *seen: None,
@@ -115,38 +119,38 @@ def distill(
     """Train the student of `job` on the predictions of the run's ensemble, write its bundle, and return the metrics.
 
     For images, the whole ensemble predicts the views that the student is trained on. For tables, the targets are the
-    cross-fitted out-of-fold probabilities, which come from models that have not seen the row. Rows without them are
-    learned from their labels only. A tenth of the rows is held out for the temperature and the estimate of the student,
-    which is cross-fitted. With several folds the estimate is slightly optimistic, because models of the teacher were
-    trained on the held-out rows. Raises `UserError`.
+    cross-fitted out-of-fold probabilities, which come from models that have not seen the row. For rows without them,
+    the labels are the only targets. A tenth of the rows is held out to fit the temperature of the student and to
+    estimate its quality with cross-fitting. With several folds the estimate is slightly optimistic, because some models
+    of the teacher were trained on the held-out rows. Raises `UserError`.
     """
     data, fold = run.context.train, _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
     (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
     held = data.take(fold.valid)
-    material = _material(run, task, fold.train, lesson, ask)
-    hard = lesson.hard if lesson.hard is not None else HARD if material.views else HARD_OUT_OF_FOLD
-    teach = _teaching_loop(material, temperature=lesson.temperature, hard=hard, device=task.numerics.device)
+    targets = _teacher_targets(run, task, fold.train, settings, ask)
+    hard = settings.hard if settings.hard is not None else HARD if targets.views else HARD_OUT_OF_FOLD
+    student_loop = _student_loop(targets, temperature=settings.temperature, hard=hard, device=task.numerics.device)
 
-    def learn(who: str, rows: Dataset, loop: Callable[..., TrainingResult], more: Images | None) -> _Pupil:
-        return _Pupil.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
+    def train(who: str, rows: Dataset, loop: Callable[..., TrainingResult], more: Images | None) -> _TrainedNetwork:
+        return _TrainedNetwork.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
 
     more = run.context.unlabelled
-    student = learn(NAME, material.data, teach, None if material.views else more)  # the views include these images
-    plain = learn("plain", data.take(fold.train), fit_network, more) if lesson.plain else None
-    compared = [*_teachers(run, fold.valid), *(_row(pupil) for pupil in (student, plain) if pupil)]
+    student = train(NAME, targets.data, student_loop, None if targets.views else more)  # views include these images
+    plain = train("plain", data.take(fold.train), fit_network, more) if settings.plain else None
+    compared = [*_teachers(run, fold.valid), *(_row(each) for each in (student, plain) if each)]
     files = files_of(cast(Member, student.network))
     found = {
         "run": run.folder.name,
         "student": task.params.model_dump(mode="json")["arch"],
         "epochs": len(with_labels(student.network.history)),
-        "teaching": {
-            "temperature": lesson.temperature,
+        "training": {
+            "temperature": settings.temperature,
             "hard": hard,
             "rows": len(fold.train),
-            "unlabelled": material.rows - len(fold.train),
-            "rows_with_teacher": material.answered // max(material.views, 1),
-            "views": material.views,
+            "unlabelled": targets.rows - len(fold.train),
+            "rows_with_teacher": targets.answered // max(targets.views, 1),
+            "views": targets.views,
             "held_out": len(held),
         },
         "temperature": round(student.temperature, 6),
@@ -154,7 +158,7 @@ def distill(
         "kept": _kept(compared) if plain is not None else None,
         "against": _against(run, student, plain, fold.valid),
         "size": _sizes(run, student, files),
-        "notes": [*run.notes, *_notes(run, task, material)],
+        "notes": [*run.notes, *_notes(run, task, targets)],
     }
     alone = _single_network(
         student, files, _row(student), fold.valid, len(data), run=f"{run.folder.name}/{output.name}"
@@ -164,24 +168,31 @@ def distill(
     return found
 
 
-def _teaching_loop(
-    material: TeacherTargets, *, temperature: float, hard: float, device: str
+def _student_loop(
+    targets: TeacherTargets, *, temperature: float, hard: float, device: str
 ) -> Callable[..., TrainingResult]:
-    """The training loop of a student, which learns from the teacher's targets and, with weight `hard`, the labels."""
+    """The training loop of a student, which learns from the teacher's targets and, with the weight `hard`, from the
+    labels."""
 
-    def teach(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
-        if material.views:  # already augmented
-            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=material.views)
-        asked = taught(
-            recipe, material.proba, temperature=temperature, hard=hard, device=device, labelled=material.labelled
+    def train(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
+        if targets.views:  # already augmented
+            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=targets.views)
+        asked = with_teacher(
+            recipe, targets.proba, temperature=temperature, hard=hard, device=device, labelled=targets.labelled
         )
         return fit_network(network, recipe=asked, **given)
 
-    return teach
+    return train
 
 
 def _single_network(
-    student: _Pupil, files: Mapping[str, bytes], figures: Mapping[str, Any], held: Rows, total: int, *, run: str
+    student: _TrainedNetwork,
+    files: Mapping[str, bytes],
+    figures: Mapping[str, Any],
+    held: Rows,
+    total: int,
+    *,
+    run: str,
 ) -> SingleNetwork:
     """The student as an ensemble of its own, with its metrics on the `held` of `total` training rows."""
     losses: Floats = np.full(total, np.nan)
@@ -199,21 +210,21 @@ def _single_network(
 
 
 @dataclass(frozen=True, eq=False)
-class _Pupil:
+class _TrainedNetwork:
     """A trained network, its temperature, and its calibrated probabilities (n, K)."""
 
     name: str
     network: Net
     temperature: float
     held: Floats
-    """Cross-fitted: each part of the held-out rows uses the temperature of the other parts."""
+    """Cross-fitted: each part of the held-out rows is calibrated with the temperature fitted on the other parts."""
     test: Floats | None
     y: NDArray[np.int64]
     y_test: NDArray[np.int64] | None
 
     @property
     def judged(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Probabilities and labels of the test rows, or of the held-out rows without test rows."""
+        """Probabilities and labels of the test rows; without test rows, those of the held-out rows."""
         if self.test is None or self.y_test is None:
             return self.held, self.y
         return self.test, self.y_test
@@ -230,7 +241,7 @@ class _Pupil:
         watch: Watch,
         *,
         unlabelled: Images | None,
-    ) -> _Pupil:
+    ) -> _TrainedNetwork:
         assert isinstance(task.params, NetParams), "checked by student_job"
         before = task.params.pretrain.epochs if task.params.pretrain is not None else 0
         epochs, seen = before + task.params.epochs, 0
@@ -255,7 +266,7 @@ class _Pupil:
         test = run.context.test if run.test is not None else None
         temperature = fit_temperature(proba=raw, y=held.y)
         seed = derive_seed(run.job.spec.seed, NAME, "temperature")
-        parts = list(parts_of(held.y, splits=SPLITS, seed=seed, dependence=Dependence(held.groups, held.time)))
+        parts = list(parts_of(held.y, splits=CROSSFIT_PARTS, seed=seed, dependence=Dependence(held.groups, held.time)))
         return cls(
             name=who,
             network=member,
@@ -281,37 +292,38 @@ def _is_set(params: NetParams, name: str) -> bool:
     return bool(getattr(params, name) != type(params).model_fields[name].default)
 
 
-def _material(
-    run: FinishedRun, task: FitTask, rows: Rows, lesson: DistillationSettings, ask: Progress
+def _teacher_targets(
+    run: FinishedRun, task: FitTask, rows: Rows, settings: DistillationSettings, ask: Progress
 ) -> TeacherTargets:
     assert isinstance(task.params, NetParams), "checked by student_job"
-    if isinstance(run.context.train.x, Table) or not lesson.views:
+    if isinstance(run.context.train.x, Table) or not settings.views:
         return out_of_fold(run, rows)
     seed = derive_seed(run.job.spec.seed, NAME, "views")
-    views = min(lesson.views, task.params.epochs)  # an epoch uses one view of each image
+    views = min(settings.views, task.params.epochs)  # an epoch uses one view of each image
     return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
 
 
 def _split(run: FinishedRun) -> Fold:
     """The training rows of the student and the held-out rows: a stratified tenth with out-of-fold probabilities.
 
-    Held-out rows are left out if no training row has their class. No group is on both sides, and if rows have a time,
-    the latest ones are held out. If at most a tenth of the rows have out-of-fold probabilities, as with
-    `scheme: holdout`, exactly these are held out, because no member was trained on them. The same applies if the rows
-    beyond a tenth are too few to have one per class.
+    Held-out rows are left out if no training row has their class. No group is in both sets, and if rows have a time,
+    the latest ones are held out. If at most a tenth of the rows have out-of-fold probabilities, as with `scheme:
+    holdout`, all of these are held out, because no member was trained on them. The same applies if they exceed a tenth
+    by fewer rows than there are classes.
     """
     data, fold = run.context.train, _whole_split(run)
     learnable = learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]
     if np.count_nonzero(learnable) < 2:
         raise UserError(
-            f"only {np.count_nonzero(learnable)} of the {len(fold.valid):,} rows held out from the student have a "
-            "class that it is trained on, but scoring it requires 2; add rows, or groups, of each class"
+            f"cannot score the student: of the {len(fold.valid):,} rows held out from its training, only "
+            f"{np.count_nonzero(learnable)} have a class that its training rows have, and at least 2 are required; add "
+            "rows of each class, or groups with them"
         )
     return Fold(fold.train, fold.valid[learnable])
 
 
 def _whole_split(run: FinishedRun) -> Fold:
-    """As `_split`, with all held-out rows."""
+    """Like `_split`, but with all held-out rows."""
     data, known = run.context.train, np.flatnonzero(run.known)
     if len(known) < HELD_OUT * len(data) + max(data.n_classes, 2):
         return Fold(np.flatnonzero(~run.known), known)
@@ -323,8 +335,8 @@ def _whole_split(run: FinishedRun) -> Fold:
         (fold,) = make_folds(data.y[known], holdout, seed, groups=groups, time=time).folds
     except FoldsError as error:
         raise UserError(
-            f"cannot hold out a tenth of the {len(known):,} rows with out-of-fold predictions of the ensemble from the "
-            f"student: {error}"
+            f"cannot hold out rows to score the student, a tenth of the {len(known):,} rows with out-of-fold "
+            f"predictions: {error}"
         ) from None
     held: Rows = known[fold.valid]
     rest = np.ones(len(data), bool)
@@ -335,7 +347,7 @@ def _whole_split(run: FinishedRun) -> Fold:
 
 
 def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
-    """The metrics of the ensemble and of its best member by the leaderboard, on the same rows.
+    """The metrics of the ensemble and of its best member on the leaderboard, on the same rows.
 
     Members that do not cover these rows, for example because of failed folds, are skipped.
     """
@@ -352,15 +364,16 @@ def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def _row(pupil: _Pupil) -> dict[str, Any]:
-    row = {"name": pupil.name, "held_out": rounded(scores(pupil.held, pupil.y))}
-    if pupil.test is not None and pupil.y_test is not None:
-        row["test"] = rounded(scores(pupil.test, pupil.y_test))
+def _row(each: _TrainedNetwork) -> dict[str, Any]:
+    row = {"name": each.name, "held_out": rounded(scores(each.held, each.y))}
+    if each.test is not None and each.y_test is not None:
+        row["test"] = rounded(scores(each.test, each.y_test))
     return row
 
 
-def _against(run: FinishedRun, student: _Pupil, plain: _Pupil | None, held: Rows) -> dict[str, Any]:
-    """Student minus ensemble and student minus plain network, on the test rows or else the held-out rows."""
+def _against(run: FinishedRun, student: _TrainedNetwork, plain: _TrainedNetwork | None, held: Rows) -> dict[str, Any]:
+    """The paired differences of the student from the ensemble and from the plain network, on the test rows or else the
+    held-out rows."""
     mine, y = student.judged
     on_held = run.test is None or student.test is None
     others = {"ensemble": run.ensemble[held] if run.test is None or student.test is None else run.test.ensemble}
@@ -376,7 +389,8 @@ def _against(run: FinishedRun, student: _Pupil, plain: _Pupil | None, held: Rows
 
 
 def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The student's share of the gain of the ensemble over the plain network; None if the ensemble gains nothing."""
+    """The fraction of the ensemble's gain over the plain network that the student keeps; None if the ensemble has no
+    gain."""
     by_name = {row["name"]: row for row in compared}
     rows = "test" if "test" in by_name["plain"] else "held_out"
     ensemble, student, plain = (by_name[name][rows] for name in ("ensemble", NAME, "plain"))
@@ -387,8 +401,8 @@ def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return shares
 
 
-def _sizes(run: FinishedRun, student: _Pupil, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Models and bytes of the ensemble's bundle and of the student."""
+def _sizes(run: FinishedRun, student: _TrainedNetwork, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Number of models and bytes of the ensemble's bundle and of the student."""
     manifest = read_manifest(run.folder.bundle)
     parts = [name for name in manifest.files if name.startswith("members/")]
     network = student.network.network
@@ -406,21 +420,21 @@ def _sizes(run: FinishedRun, student: _Pupil, files: Mapping[str, bytes]) -> dic
     }
 
 
-def _notes(run: FinishedRun, task: FitTask, material: TeacherTargets) -> list[str]:
+def _notes(run: FinishedRun, task: FitTask, targets: TeacherTargets) -> list[str]:
     notes: list[str] = []
-    again = run.job.spec.production.refit and material.views > 0
+    again = run.job.spec.production.refit and targets.views > 0
     if run.test is None and (again or len(run.context.folds) > 1):
-        # measured over six splits of 2,000 Fashion-MNIST rows with several folds: .02 nats
+        # measured optimism: 0.02 nats, over six splits of 2,000 Fashion-MNIST rows with several folds
         notes.append(
-            "the held-out metrics of the student are slightly optimistic: it learned from models of the ensemble "
-            f"that were trained {'again on all rows' if again else 'in other folds on these rows'}; only test rows "
-            "are unseen by all models"
+            "the held-out metrics of the student are slightly optimistic: it learned from predictions of models that "
+            f"were trained on the held-out rows ({'refits on all rows' if again else 'models of other folds'}); only "
+            "test rows give an unbiased estimate"
         )
-    rows = len(material.data)
-    if without := rows - material.answered:
+    rows = len(targets.data)
+    if without := rows - targets.answered:
         notes.append(
-            f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble and are learned from their "
-            "labels only; validation.scheme: kfold covers all rows"
+            f"{without:,} of {rows:,} rows have no out-of-fold prediction of the ensemble, so the student learns them "
+            "from their labels only; with validation.scheme: kfold, all rows have one"
         )
     assert isinstance(task.params, NetParams)
     watches = task.params.schedule.kind == "plateau"

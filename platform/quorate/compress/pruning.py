@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.bundle import (
-    KNOWN,
     LOSSES,
     UNSEEN,
     Bundle,
@@ -22,12 +21,12 @@ from quorate.bundle import (
     write_bundle,
 )
 from quorate.bundle.timing import member_milliseconds
+from quorate.ensemble.ablation import Ablation, PrunedEnsemble
 from quorate.ensemble.assemble import assemble
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import scores
-from quorate.ensemble.receipt import Receipt
-from quorate.ensemble.worth import PrunedEnsemble, Worth
+from quorate.ensemble.pruning_path import PruningPath
 from quorate.errors import UserError
 from quorate.job.bundle_files import losses_file, unseen_file
 from quorate.plan.identity import derive_seed
@@ -35,13 +34,14 @@ from quorate.plan.planner import recipes_of
 from quorate.runs.folder import RunFolder, tested_members
 
 MOST_ROWS = 20_000
-"""Maximum number of rows for the value of members; of more rows, a sample is drawn with the seed of the job."""
+"""Maximum number of rows for estimating the value of members; if there are more, a sample is drawn with the job's seed.
+An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
 class OofRows:
     """The out-of-fold data of a run: probabilities (M, N, K) where `mask` (M, N), labels (N,), the dependence of rows,
-    and `learnable` (N,), the rows that count in choices."""
+    and `learnable` (N,), the rows that choices are based on."""
 
     names: list[str]
     proba: NDArray[np.float32]
@@ -64,10 +64,11 @@ class OofRows:
         return OofRows(list(names), self.proba[places], self.mask[places], self.y, self.dependence, self.learnable)
 
 
-def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
+def pruning_path(folder: RunFolder, *, by_cost: bool = True) -> PruningPath:
     """The cost of each member of a finished run, and the smaller ensembles; raises `UserError`.
 
-    With `by_cost`, members are removed by their value per millisecond, otherwise by their value.
+    With `by_cost`, members with the lowest value per millisecond are removed first, otherwise those with the lowest
+    value.
     """
     bundle = Bundle.load(folder.bundle, allow_code=True)
     names = tuple(member.name for member in bundle.manifest.packed)
@@ -78,7 +79,7 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     if len(covered) > MOST_ROWS:
         drawn = np.random.default_rng(derive_seed(spec.seed, "prune"))
         covered = np.sort(drawn.choice(covered, MOST_ROWS, replace=False))
-    worth = Worth.of(
+    ablation = Ablation.of(
         proba=rows.proba[:, covered],
         y=rows.y[covered],
         combiner=combiner_of(spec.combiner, board.ensemble.chosen, recipes=recipes_of(spec, names)),
@@ -87,13 +88,13 @@ def receipt(folder: RunFolder, *, by_cost: bool = True) -> Receipt:
     )
     seconds = {row.name: row.fit_seconds for row in board.members}
     milliseconds = member_milliseconds(bundle)
-    prices = np.array([milliseconds[name] for name in names])
+    costs = np.array([milliseconds[name] for name in names])
     fitted = np.array([seconds[name] for name in names])
-    steps = tuple(worth.eliminate(prices, by_cost=by_cost))
-    return Receipt(names, prices, fitted, steps, len(covered))
+    steps = tuple(ablation.eliminate(costs, by_cost=by_cost))
+    return PruningPath(names, costs, fitted, steps, len(covered))
 
 
-def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) -> dict[str, Any]:
+def prune(folder: RunFolder, found: PruningPath, step: PrunedEnsemble, out: Path) -> dict[str, Any]:
     """Write the bundle of the remaining members of a step to `out`, and return its metrics; raises `UserError`.
 
     The members are combined again on all out-of-fold rows, and the estimate is cross-fitted.
@@ -118,14 +119,12 @@ def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) ->
             names, assembly.combination.weights, assembly.combination.temperatures, strict=True
         )
     )
-    places = [place for member in members for place in member.folds]
+    places = tuple(f"{place}/" for member in members for place in member.folds)
     files = {
         name: (folder.bundle / name).read_bytes()
         for name in manifest.files
-        if any(name.startswith(f"{place}/") for place in places)
+        if not name.startswith("members/") or name.startswith(places)
     }
-    if KNOWN in manifest.files:
-        files[KNOWN] = (folder.bundle / KNOWN).read_bytes()
     files |= {
         LOSSES: losses_file(assembly.row_losses, rows.dependence.groups),
         UNSEEN: unseen_file(assembly.crossfit_proba, assembly.rows, rows.y),
@@ -154,7 +153,7 @@ def prune(folder: RunFolder, found: Receipt, step: PrunedEnsemble, out: Path) ->
 
 
 def _test(folder: RunFolder, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """Probabilities (M, n, K) and labels (n,) of the test rows; None unless all members have predicted them."""
+    """Probabilities (M, n, K) and labels (n,) of the test rows; None if a member has not predicted them."""
     saved = folder.arrays_if_any("test.npz")
     if saved is None:
         return None

@@ -15,7 +15,7 @@ from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import FoldsError, latest_rows, learnable_rows, whole_groups
 from quorate.ensemble.arrays import Floats, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
-from quorate.ensemble.crossfit import SPLITS, crossfitted_temperature, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll, rounded, row_nll, scores
 from quorate.ensemble.soup import GreedySoup, greedy_soup
@@ -36,9 +36,8 @@ Watch = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class FoldSoup:
-    """The soup of one fold. All probabilities are for `rows`, the validation rows of the fold that count in choices.
-
-    The soup was chosen on the half `choice` of the rows and is estimated on the half `estimate`.
+    """The soup of one fold. All probabilities are for `rows`, the learnable validation rows of the fold. The soup was
+    chosen on the half `choice` of these rows, and is estimated on the half `estimate`.
     """
 
     fold: int
@@ -48,7 +47,7 @@ class FoldSoup:
     found: GreedySoup
     model: Net
     proba: Proba
-    ingredients: Sequence[Proba]
+    members: Sequence[Proba]
 
 
 def make_soup(
@@ -56,8 +55,8 @@ def make_soup(
 ) -> dict[str, Any]:
     """Average the candidates' weights fold by fold and write the bundle of the member `soup`; returns the metrics.
 
-    Each fold chooses on one seeded half of its validation rows. The other half gives the estimate of the soup and its
-    temperature (cross-fitted for the estimate). Raises `UserError`.
+    In each fold, the networks are chosen on a seeded random half of its validation rows. The other half is used to
+    estimate the soup and to fit its temperature, which is cross-fitted for the estimate. Raises `UserError`.
     """
     data, test, chosen = run.context.train, run.context.test, candidates.chosen
     numbers = sorted(chosen[0].folds)
@@ -70,7 +69,9 @@ def make_soup(
     temperature = fit_temperature(proba=raw, y=y)
     seed = derive_seed(run.job.spec.seed, NAME, "temperature")
     dependence = Dependence(data.groups, data.time).take(rows)
-    calibrated = crossfitted_temperature(raw, y, list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence)))
+    calibrated = crossfitted_temperature(
+        raw, y, list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
+    )
     tested = run.test is not None and test is not None
     on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
     compared = list(_compared(run, chosen, soups, on_test))
@@ -82,7 +83,7 @@ def make_soup(
     files = {soup.fold: files_of(cast(Member, soup.model)) for soup in soups}
     found = {
         "run": run.folder.name,
-        "ingredients": [one.label for one in chosen],
+        "members": [one.label for one in chosen],
         "left_out": dict(candidates.left_out),
         "rows": {"choice": sum(len(soup.choice) for soup in soups), "estimate": len(rows)},
         "folds": [_fold_json(soup, chosen, data.y[soup.rows]) for soup in soups],
@@ -108,11 +109,11 @@ def make_soup(
 
 
 def _borrowed(run: FinishedRun) -> Iterator[str]:
-    """A note if the test metrics of the ingredients come from other models than those that are averaged."""
+    """A note if the members' test metrics are those of models that differ from the averaged ones."""
     if run.test is not None and (production := run.board.ensemble.production):
         yield (
-            "the soup uses all fold models; the test metrics of the ingredients and their ensemble come from the "
-            f"models of the run's bundle: {production}"
+            "the soup uses all fold models, but the test metrics of the members and of their ensemble come from the "
+            f"models in the run's bundle: {production}"
         )
 
 
@@ -122,7 +123,8 @@ def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int
     if len(rows) < 2:
         raise UserError(
             f"only {len(rows)} of the {len(fold.valid)} validation rows of fold {number + 1} have a class that the "
-            "fold trains on, but a soup requires 2; change validation.folds or the seed of the job"
+            "training rows of the fold have, but a soup requires at least 2 such rows; change validation.folds or the "
+            "seed of the job"
         )
     train, valid = data.take(fold.train), data.take(rows)
     models = [cast(Net, member_of(one.folds[number])) for one in chosen]
@@ -143,7 +145,8 @@ def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int
 
 
 def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the rows to choose on and of those to estimate on: stratified, in whole groups, or by time."""
+    """Positions of the rows to choose on and of the rows to estimate on: split by class, in whole groups, or by
+    time."""
     try:
         if valid.time is not None:
             halves: tuple[Any, Any] = latest_rows(valid.time, 0.5)
@@ -153,8 +156,8 @@ def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], 
             halves = next(parts_of(valid.y, splits=2, seed=seed))
     except (FoldsError, ValueError) as error:
         raise UserError(
-            f"cannot split the {len(valid)} validation rows of fold {number + 1} into one half to choose on and one "
-            f"half to estimate on: {error}"
+            f"cannot split the {len(valid)} validation rows of fold {number + 1} into a half to choose the soup and a "
+            f"half to estimate its loss: {error}"
         ) from None
     return halves
 
@@ -162,7 +165,8 @@ def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], 
 def _compared(
     run: FinishedRun, chosen: Sequence[SoupCandidate], soups: Sequence[FoldSoup], on_test: Proba | None
 ) -> Iterator[dict[str, Any]]:
-    """The best ingredient on the rows of the choice, the soup, and the plain average of all ingredients."""
+    """Metrics of the member that is best on the `choice` rows, of the soup, and of the average of all candidates'
+    predictions."""
     y = run.context.train.y
     halves = {
         half: [(soup, getattr(soup, half)) for soup in soups] for half in ("choice", "estimate")
@@ -180,7 +184,7 @@ def _compared(
     places = [run.members.index(one.label) for one in chosen]
     tests = [run.test.proba[place] if run.test is not None and run.test.tested[place] else None for place in places]
     singles = [
-        row(one.label, lambda soup, i=i: soup.ingredients[i], tests[i])  # type: ignore[misc]
+        row(one.label, lambda soup, i=i: soup.members[i], tests[i])  # type: ignore[misc]
         for i, one in enumerate(chosen)
     ]
     best = min(singles, key=lambda single: float(single["choice"]["nll"]))
@@ -189,11 +193,11 @@ def _compared(
     known = [test for test in tests if test is not None]
     together = np.mean(known, axis=0) if len(known) == len(tests) else None
     name = f"ensemble of the {len(chosen)}"
-    yield row(name, lambda soup: np.mean(soup.ingredients, axis=0), together)
+    yield row(name, lambda soup: np.mean(soup.members, axis=0), together)
 
 
 def _optimism(compared: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The gain of the soup over the best ingredient, in nats, on the rows of the choice and on the others."""
+    """The gain of the soup over the best member, in nats, on the `choice` rows and on the `estimate` rows."""
     best, soup = compared[:2]
     gains = {half: best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")}
     return rounded({f"gain_on_{half}": gain for half, gain in gains.items()}) | {
@@ -205,7 +209,7 @@ def _fold_json(soup: FoldSoup, chosen: Sequence[SoupCandidate], y: NDArray[np.in
     def loss(proba: Proba, half: NDArray[np.int64]) -> float:
         return round(nll(proba[half], y[half]), 6)
 
-    best, found = soup.ingredients[soup.found.order[0]], soup.found
+    best, found = soup.members[soup.found.order[0]], soup.found
     return {
         "fold": soup.fold + 1,
         "tried": [chosen[i].label for i in found.order],
@@ -216,7 +220,7 @@ def _fold_json(soup: FoldSoup, chosen: Sequence[SoupCandidate], y: NDArray[np.in
 
 
 def _mean_by_row(rows: Rows, losses: Floats, total: int) -> Floats:
-    """The losses at their rows (N,), averaged where repeats estimate a row twice; NaN elsewhere."""
+    """The loss of each row (N,), averaged over the repeats that estimate the row; NaN for rows without an estimate."""
     times = np.bincount(rows, minlength=total)
     sums = np.bincount(rows, weights=losses, minlength=total)
     spread: Floats = np.where(times > 0, sums / np.maximum(times, 1), np.nan)

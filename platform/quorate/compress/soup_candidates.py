@@ -22,7 +22,7 @@ from quorate.runs.finished import FinishedRun
 from quorate.store import Store
 
 MOST_REASONS = 15
-"""Maximum number of reasons in an error message."""
+"""Maximum number of reasons listed in an error message."""
 
 Files = Mapping[str, bytes]
 
@@ -34,7 +34,7 @@ class SoupCandidate:
     label: str
     params: NetParams
     start: str
-    """Identifier of the starting weights; equal for equal weights."""
+    """Identifier of the starting weights; equal if the weights are equal."""
     folds: Mapping[int, Files]
 
 
@@ -44,10 +44,10 @@ class SoupCandidates:
 
     chosen: tuple[SoupCandidate, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Reasons by member."""
+    """Members that cannot be averaged, with the reasons."""
 
 
-def find_ingredients(run: FinishedRun, store: Store, members: Sequence[str] | None = None) -> SoupCandidates:
+def find_candidates(run: FinishedRun, store: Store, members: Sequence[str] | None = None) -> SoupCandidates:
     """The largest group of the run's networks that can be averaged, among `members` if given.
 
     Raises `UserError` with the reasons if no two networks can be averaged, or if one of `members` cannot.
@@ -86,7 +86,7 @@ def find_ingredients(run: FinishedRun, store: Store, members: Sequence[str] | No
 
 
 def why_not(one: SoupCandidate, other: SoupCandidate) -> str | None:
-    """Why the weights of two networks cannot be averaged: the difference of the second one; None if they can."""
+    """Why the weights of two networks cannot be averaged, as what the second has instead; None if they can."""
     a, b = one.params, other.params
     if identity_of(a.arch) != identity_of(b.arch):
         return f"another architecture ({_said(b.arch)}, not {_said(a.arch)})"
@@ -99,7 +99,7 @@ def why_not(one: SoupCandidate, other: SoupCandidate) -> str | None:
 
 
 def _named(plan: Plan, members: Sequence[str]) -> list[str]:
-    """The members with these names; the name of a job's member includes its copies and views."""
+    """The members with these names; the name of a member in the job file stands for all of its copies and views."""
     found: dict[str, None] = {}
     for name in members:
         own = [name] if name in plan.labels else list(dict.fromkeys(t.label for t in plan.tasks if t.member == name))
@@ -118,7 +118,7 @@ def _places(run: FinishedRun) -> frozenset[str]:
 
 
 def _files(task: FitTask, results: Results, run: FinishedRun, places: frozenset[str]) -> Files | None:
-    """The files of a fold's model, from the store, or from the bundle if the store does not have them."""
+    """The files of a fold model, from the store, or from the bundle if the store does not have them."""
     if (fit := results.find(task)) is not None:
         return results.files(fit)
     place = f"members/{task.label}/{task.fold}"
@@ -129,7 +129,8 @@ def _files(task: FitTask, results: Results, run: FinishedRun, places: frozenset[
 
 
 def _start(task: FitTask, run: FinishedRun) -> str:
-    """Identifier of the starting weights: the hash of a file, the hub, or the copy that trained the network."""
+    """Identifier of the starting weights: the hash of a weight file, `hub`, or the copy that started from its own
+    weights."""
     params = task.params
     assert isinstance(params, NetParams)
     if params.weights is None or params.pretrain is not None:

@@ -1,4 +1,4 @@
-"""The training targets of a student: rows with predictions of the ensemble of a finished run."""
+"""The training targets of a student: rows with the predictions of a finished run's ensemble."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from quorate.training.augment import Augment
 from quorate.training.views import ViewedImages
 
 VIEWS = 10
+"""Default number of augmented views per image. An assumption, not a measurement."""
 IN_MEMORY = 2 << 30
-"""Maximum size in bytes of views that are kept in memory; larger ones are drawn again in each epoch."""
+"""Maximum total size in bytes of views to keep in memory; otherwise the views are drawn again in each epoch. An
+assumption, not a measurement."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of views that the ensemble has predicted, and their total number."""
@@ -32,11 +34,12 @@ class TeacherTargets:
     labelled: Mask
     """Rows (n,) whose labels are also used."""
     views: int = 0
-    """Number of views per image, stored one view after another; 0 for rows without augmentation."""
+    """Number of views per image. All images of one view are stored before those of the next. 0 for rows without
+    augmentation."""
 
     @property
     def rows(self) -> int:
-        """Number of rows of an epoch: each image once."""
+        """Number of rows in an epoch, which uses each image once."""
         return len(self.data) // max(self.views, 1)
 
     @property
@@ -56,8 +59,8 @@ def varied(
     """Views of these images and of the job's unlabelled images, each with the prediction of the whole ensemble.
 
     Teacher and student use the same views, and half of them are mixtures of two images: function matching (Beyer et
-    al., 2022, "Knowledge distillation: a good teacher is patient and consistent"). Mixtures and unlabelled images have
-    only the ensemble as their target.
+    al., 2022, "Knowledge distillation: a good teacher is patient and consistent"). For mixtures and unlabelled images,
+    the ensemble's predictions are the only targets.
     """
     data, extra = run.context.train.take(rows), run.context.unlabelled
     assert not isinstance(data.x, Table), "tables have no views"

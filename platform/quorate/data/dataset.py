@@ -43,7 +43,7 @@ class Images(Protocol):
 
 
 class Subsets:
-    """A base of image sequences that provides the signature, and subsets without a copy."""
+    """Base class of image sequences: it provides the signature, and subsets that do not copy images."""
 
     @property
     def signature(self: Images) -> ImageSignature:
@@ -78,7 +78,7 @@ class ArrayImages(Subsets):
 
 @dataclass(frozen=True, eq=False)
 class FileImages(Subsets):
-    """Images that are read and decoded each time they are taken."""
+    """Images that are read and decoded on each access."""
 
     paths: Sequence[Path]
     shape: tuple[int, int, int]
@@ -157,9 +157,9 @@ Inputs = Images | Table
 class Dataset:
     """Rows `x` with labels `y`, int64 (N,), that index `class_names`.
 
-    `weight` float32 (N,) is the weight of each row in training. `groups` int64 (N,) is the group of each row: no
-    group is in both the training and the validation rows of a fold. `time` float64 (N,) orders the rows.
-    `labels_are` says what the integers were that `y` was made from; later rows are labelled in the same way.
+    `weight` float32 (N,) is the weight of each row in training. `groups` int64 (N,) is the group of each row: no group
+    is in both the training and the validation rows of a fold. `time` float64 (N,) orders the rows. `labels_are` records
+    how integer labels were converted to `y`, so that later rows are labelled in the same way.
     """
 
     x: Inputs

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.plain_text import clean_text
+from quorate.data.plain_text import NEARLY_ALL, clean_text
 
 Seconds = NDArray[np.float64]
 
@@ -37,10 +37,9 @@ _CLOCK = re.compile(
 )
 _QUARTER = re.compile(r"(\d{4})[- ]?Q([1-4])", re.IGNORECASE)
 _DURATION = re.compile(r"-?\d+ days?(,? [+-]?\d{1,2}:\d\d:\d\d(\.\d+)?)?", re.IGNORECASE)
-_NEARLY_ALL = 0.9
-"""Minimum fraction of dates among the texts of a column of dates; the rest are typing errors. An assumption."""
 _SAMPLE = 50
-"""Number of texts that are checked first; all texts are checked if at least half of these are dates."""
+"""Number of texts that are checked first; the others are checked only if at least half of these are dates. An
+assumption, not a measurement."""
 
 
 class DatesError(ValueError):
@@ -52,11 +51,12 @@ class DatesError(ValueError):
 
 
 def are_dates(texts: Sequence[str]) -> bool:
-    """Return whether nearly all of these distinct texts are dates, clock times or durations, in any formats."""
+    """Return whether nearly all of these distinct texts are dates, clock times or durations, in any mixture of
+    formats."""
     sample = texts[:_SAMPLE]
     if sum(map(_is_dated, sample)) < len(sample) / 2:
         return False
-    return _part_of_dates(sample) >= 0.5 and _part_of_dates(texts) >= _NEARLY_ALL
+    return _part_of_dates(sample) >= 0.5 and _part_of_dates(texts) >= NEARLY_ALL
 
 
 def _part_of_dates(texts: Sequence[str]) -> float:
@@ -103,7 +103,7 @@ def date_seconds(texts: Sequence[str]) -> Seconds:
 
 
 def _is_dated(text: str) -> bool:
-    """Return whether the text has digits with something between them: a number alone is not a date."""
+    """Return whether the text has digits with other characters between them: a plain number is not a date."""
     return (bool(re.search(r"\d", text)) and not re.fullmatch(r"\s*[+-]?[\d.]*\s*", text)) or bool(
         re.fullmatch(r"\s*\d{1,4}\.\d{1,2}\.\d{1,4}\s*", text)
     )
@@ -133,7 +133,7 @@ def _offset(zone: str | None) -> int:
 
 
 def _days(parts: pd.Series[str], format: str) -> Seconds:
-    """Return the seconds since 1970 of the date parts, NaN for those in another format."""
+    """Return the seconds since 1970 of date parts in this `format`, and NaN for those in another format."""
     if format == "ISO8601":
         parts = parts.str.replace(_QUARTER, lambda found: f"{found[1]}-{3 * int(found[2]) - 2:02}", regex=True)
         parts = parts.where(parts.map(_is_dated))

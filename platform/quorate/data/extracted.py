@@ -1,4 +1,4 @@
-"""Keep the features that a frozen network computed for images, so that they are computed only once."""
+"""Store the features that a frozen network computes for images, so that they are computed only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Extracted:
     backbone: Hashable
     """The network's name in the job file."""
     identity: str
-    """Hash of everything that determines the vectors; a saved member stores it too."""
+    """Hash of everything that determines the vectors; saved members contain it too."""
     matrix: NDArray[np.float32]
     weights: bytes
     """The network's tensors as safetensors."""
@@ -32,7 +32,7 @@ class ExtractedImages:
     images: Images
     found: tuple[Extracted, ...]
     rows: Rows | None = None
-    """The positions of these images in the rows of `found`; None means all rows in order."""
+    """The position of each of these images in the rows of `found`; None means all rows in order."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

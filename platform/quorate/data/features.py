@@ -46,24 +46,27 @@ Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
 VERSION = 2
-"""Part of the keys of fit tasks on tables; increment it when the same columns give other features."""
+"""Part of the keys of fit tasks on tables; increment it when the same columns give different features."""
 
 _ENCODER = "encoder.skops"
 _FARTHEST = 1e15
-"""Maximum absolute value of a feature; larger ones are clipped, so that float32 can represent the sum of many squares.
-The numbers of training rows come near it only with `robust` and `none`."""
+"""Maximum absolute value of a feature; larger ones are clipped. float32 represents up to 3.4e38, so the sum of the
+squares of 10^8 such features is finite. Features of training rows come near this bound only with the schemes `robust`
+and `none`."""
 _MOST_CATEGORIES = 64
-"""Maximum number of one-hot columns per column; the rarer categories share the last."""
+"""Maximum number of one-hot columns per categorical column; the rarest categories share the last one. An assumption,
+not a measurement."""
 _MOST_CODES = 254
-"""Maximum number of codes per column for trees; scikit-learn's gradient boosting accepts 255."""
+"""Maximum number of codes per categorical column for trees; scikit-learn's gradient boosting accepts 255."""
 _QUANTILES = 1000
+"""Maximum number of quantiles of the scheme `quantile`: scikit-learn's default."""
 _VARIANCE = 0.9999
-"""Fraction of the variance that the principal components of a table keep. Whitening would amplify the rest, such as
-columns that are functions of others."""
+"""Fraction of the variance that the principal components of a table keep. Whitening would amplify the remaining
+directions, which arise for example if columns are functions of other columns. An assumption, not a measurement."""
 _MISSING_AND_UNKNOWN = 2
-"""Number of codes before those of the known categories."""
+"""Number of codes before those of the known categories: one for missing values, one for unknown categories."""
 _TRUSTED = ("numpy.dtype",)
-"""Types in an encoder besides those that skops trusts."""
+"""Types that an encoder may contain besides those that skops trusts."""
 
 
 class Features(Protocol):
@@ -83,7 +86,7 @@ class Features(Protocol):
     def __call__(self, x: Inputs) -> Matrix: ...
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write the large parts to `folder`; returns the rest as JSON."""
+        """Write the large parts to `folder`, and return the other parts as JSON values."""
 
 
 class PixelFeatures:
@@ -111,8 +114,8 @@ class Origin:
     """Location and scale of numeric columns in the training rows of a fold: (x - shift) / scale, in float64.
 
     Members compute in float32, and some of them use absolute thresholds. Without an origin, seconds since 1970 would
-    lose their last digits, and lengths of nanometres given in metres would be constant. A column without two different
-    values in these rows gives 0 for each value. A column without any value gives 0 for every row.
+    lose their last digits, and lengths of some nanometres, given in metres, would look constant. A column with a single
+    distinct value in these rows gives 0 for each value. A column without any value gives 0 for every row.
     """
 
     shift: Vector
@@ -127,7 +130,7 @@ class Origin:
     def of(cls, numbers: NDArray[np.float64], *, shifted: NDArray[np.bool_]) -> Origin:
         """Fit to training rows (n, columns) with NaN for missing values.
 
-        Columns that are not `shifted` stay as they are if they have at least two different values.
+        Columns that are not `shifted` stay as they are if they have at least two distinct values.
         """
         width = numbers.shape[1]
         shift, scale, empty = np.zeros(width), np.ones(width), np.zeros(width, bool)
@@ -144,7 +147,7 @@ class Origin:
         return cls(shift, scale, empty)
 
     def __call__(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the shifted and scaled numbers (n, columns); no column has only missing values."""
+        """Return the shifted and scaled numbers (n, columns); columns that were empty in the training rows become 0."""
         with np.errstate(over="ignore"):
             moved: NDArray[np.float64] = np.clip((numbers - self.shift) / self.scale, -_FARTHEST, _FARTHEST)
         moved[:, self.empty] = 0
@@ -189,7 +192,7 @@ class TableFeatures:
         return matrix
 
     def save(self, folder: Path) -> dict[str, Any]:
-        import skops.io  # imports every estimator of scikit-learn: seconds
+        import skops.io  # imports every scikit-learn estimator, which takes seconds
 
         skops.io.dump(self.encoder, folder / _ENCODER, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
         return {
@@ -204,11 +207,11 @@ class TableFeatures:
 def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Features:
     """Fit the statistics and categories of the training rows `x`.
 
-    Numbers are first shifted and scaled by their `Origin`, except with `none` for members other than trees, which use
-    them raw. Then `standardize` scales them. On tables, `channel` and `feature` are the same; `quantile` maps each
-    column to a normal distribution by its ranks; `robust` uses the median and the interquartile range; `pca` gives
-    principal components of unit variance of the scaled numbers, with missing values filled in for trees too. The plan
-    refuses `sample` and `zca`.
+    Numbers are first shifted and scaled by their `Origin`, then by the scheme `standardize`. With `none`, trees use the
+    numbers relative to the `Origin`, and other members use the raw numbers. On tables, `channel` and `feature` are the
+    same; `quantile` maps each column to a normal distribution by its ranks; `robust` uses the median and the
+    interquartile range; `pca` gives the principal components of the scaled numbers, with unit variance. `pca` imputes
+    missing values, even for trees. The plan rejects `sample` and `zca`.
     """
     if not isinstance(x, Table):
         return PixelFeatures(fit_standardizer(x, standardize), x.signature)
@@ -224,7 +227,7 @@ def fit_features(x: Inputs, *, standardize: Scheme, encoding: Encoding) -> Featu
         parts.append(("categories", _categories(encoding), categories))
     encoder = ColumnTransformer(parts, sparse_threshold=0.0)
     with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.filterwarnings("ignore", category=RuntimeWarning)  # the mean of columns without a value
+        warnings.filterwarnings("ignore", category=RuntimeWarning)  # from the mean of a column without values
         width = encoder.fit_transform(rows).shape[1]
     cardinalities: tuple[int, ...] = ()
     if categories and encoding != "onehot":
@@ -252,12 +255,13 @@ def load_features(folder: Path, saved: Mapping[str, Any]) -> Features:
         encoding=saved["encoding"],
         width=saved["width"],
         cardinalities=tuple(saved["cardinalities"]),
-        origin=Origin.from_json(saved["origin"]) if "origin" in saved else None,  # version 1 has none
+        origin=Origin.from_json(saved["origin"]) if "origin" in saved else None,  # files of version 1 have no origin
     )
 
 
 def _respell(encoder: ColumnTransformer, signature: TableSignature) -> None:
-    """Spell the categories of a fitted encoder as tables do: earlier versions wrote 1.0 and TRUE for 1 and True.
+    """Change the categories of a fitted encoder to the spelling of tables: earlier versions wrote 1.0 and TRUE for 1
+    and True.
 
     Raises `ValueError` if two categories of the encoder are the same value.
     """
@@ -285,7 +289,7 @@ def _numbers(standardize: Scheme, *, rows: int, keep_missing: bool, varies: bool
 
 
 def scaling(standardize: Scheme, *, rows: int, varies: bool = True) -> list[Any]:
-    """Return unfitted steps that scale a matrix with `rows` rows; `varies` says whether any two of them differ."""
+    """Return unfitted steps that scale a matrix with `rows` rows; `varies` is false if all of these rows are equal."""
     if standardize == "none":
         return []
     if standardize == "robust":
@@ -326,7 +330,7 @@ def _categories(encoding: Encoding) -> Any:
 
 
 def _origin(table: Table, *, raw: bool) -> Origin | None:
-    """Return the origin of the numbers; `raw` numbers and truth values stay as they are."""
+    """Return the origin of the numbers. Numbers stay as they are if `raw` is true; truth values always do."""
     names = table.signature.names("numeric", "boolean")
     if not names:
         return None

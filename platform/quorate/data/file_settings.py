@@ -1,4 +1,4 @@
-"""Define the settings of a job's data with which files of new rows are read."""
+"""Settings of a job's training data that also apply to files of new rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class FileSettings:
     """Settings of the training data with which `predict`, `evaluate` and `serve` read new rows.
 
-    None means that the data kind does not have the setting: the default of the file's format holds.
+    None means that the data kind does not have the setting; the default of the file format then applies.
     """
 
     label: str | None = None
@@ -19,7 +19,8 @@ class FileSettings:
     images: str | None = None
     """Name of the image array in an archive."""
     groups: str | None = None
-    """Column or array with the group of each row; of a folder, the expression that finds it in a path."""
+    """Column or array with the group of each row; for a folder, the regular expression that extracts the group from a
+    path."""
     missing: tuple[str, ...] | None = None
     """Texts of a table that mean a missing value."""
     separator: str | None = None

@@ -44,10 +44,10 @@ _DEBRIS = {
 """Lower-case names that tools create in folders, besides hidden names (`.DS_Store`, `.ipynb_checkpoints`)."""
 
 _MAYBE_CLASSES = {"lost+found": "fsck puts pieces of files", "recycler": "old versions of Windows put deleted files"}
-"""Lower-case names of folders that tools create, but that are read and reported: they may be names of classes."""
+"""Lower-case names of folders that tools create, but that may also be class names: they are read, with a note."""
 
 _NO_PICTURE = (".bak", ".crdownload", ".orig", ".part", ".tmp", "~", "_original")
-"""Endings of copies and unfinished downloads, which are never read."""
+"""File name endings of copies and unfinished downloads, which are never read."""
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 """First bytes of JPEG, PNG and GIF files. A file with these, or those of WebP or AVIF, is a picture whatever its name.
@@ -55,10 +55,11 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 TIFF is left out, because raw files of cameras start in the same way.
 """
 _LISTED = 3
+"""Maximum number of names in a message."""
 
 
 def is_debris(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden or was created by a tool: it is not data."""
+    """Return whether a file or folder of this name is hidden or was created by a tool, and so is not data."""
     return name.startswith(".") or name.lower() in _DEBRIS
 
 
@@ -82,7 +83,7 @@ class PictureFolder:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is left out, and on pictures that are neither JPEG nor PNG."""
         notes = [
-            f"{self.root}: pictures in folders called {name} are read, such as {path}; {who} into such folders; if "
+            f"{self.root}: pictures in folders called {name} are read, such as {path}, but {who} into such folders; if "
             "these are not your pictures, move the folder away"
             for name, who in _MAYBE_CLASSES.items()
             if (path := _first_in(name, self.pictures, self.root)) is not None
@@ -114,9 +115,11 @@ class ClassFolders(PictureFolder):
             names = listed([repr(name) for name in self.empty])
             notes.append(f"folders without pictures are not classes: {names}")
         if self.loose:
-            notes.append(f"{_pictures(self.loose)} outside the class folders: not read, such as {self.loose[0].name}")
+            notes.append(f"{_pictures(self.loose)} outside the class folders, not read, such as {self.loose[0].name}")
         if self.deeper:
-            notes.append(f"{_pictures(self.deeper)} below the class folders: not read, such as {self.deeper[0]}")
+            notes.append(
+                f"{_pictures(self.deeper)} in subfolders of the class folders, not read, such as {self.deeper[0]}"
+            )
         return (*(f"{self.root}: {note}" for note in notes), *super().notes)
 
 
@@ -148,14 +151,15 @@ def class_folders(root: Path) -> ClassFolders:
         deeper=deeper,
     )
     if not pictures:
-        raise DataError(_problem(found, f"{root} has no folders with pictures; it needs one folder per class"))
+        raise DataError(_problem(found, f"{root} has no folders with pictures; it must contain one folder per class"))
     return found
 
 
 def _walk(
     folder: Path, depth: int, folders: list[str] | None = None, above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[tuple[Path, int]]:
-    """Yield the files below `folder` with their depth, except files of tools; adds its subfolders' names to `folders`.
+    """Yield the files below `folder` with their depth, except files of tools, and add the names of its subfolders to
+    `folders`.
 
     Links are followed, except links to a folder `above`, which would form a cycle.
     """
@@ -181,7 +185,8 @@ def _walk(
 
 
 def _holds_pictures(folder: Path, above: frozenset[tuple[int, int]]) -> bool:
-    """Return whether there is a picture below a folder; only the superuser may be able to read `lost+found`."""
+    """Return whether there is a picture below a folder. A folder that cannot be read, such as `lost+found`, counts as
+    one without."""
     return os.access(folder, os.R_OK | os.X_OK) and any(is_picture(path) for path, _ in _walk(folder, 1, None, above))
 
 
@@ -230,7 +235,7 @@ def _by_ending(paths: Sequence[Path], *, named: bool = False) -> str:
 
 
 def _problem(found: PictureFolder, message: str) -> str:
-    """Return the message with notes on what the folder contains instead."""
+    """Return the message, followed by notes on what the folder contains instead."""
     return "\n  ".join([message, *found.notes])
 
 

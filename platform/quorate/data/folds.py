@@ -50,30 +50,31 @@ class Folds:
 
 
 @dataclass(frozen=True)
-class Unlearnable:
-    """Validation rows of a class without training rows in their fold, which no model can predict correctly."""
+class UnlearnableClass:
+    """Validation rows of a class that has no training rows in their fold, so that no model can predict them
+    correctly."""
 
     label: int
     rows: int
     folds: tuple[int, ...]
-    """Numbers (from 0) of the folds that validate on them without a training row of their class."""
+    """Numbers (from 0) of the folds that validate on these rows without a training row of their class."""
     groups: int | None
     """Number of groups with rows of the class; None if there are no groups."""
     ever: bool
     """Whether the models of another fold learn the class."""
 
-    def said(self, name: str) -> str:
+    def warning(self, name: str) -> str:
         """Return a warning about the class called `name`."""
         numbers = [str(fold + 1) for fold in self.folds]
         folds = f"fold {numbers[0]}" if len(numbers) == 1 else f"folds {', '.join(numbers[:-1])} and {numbers[-1]}"
         if self.groups == 1:
-            why = f"has rows in only one group, and the models of {folds} do not train on it"
+            why = f"has rows in only one group, which the models of {folds} do not train on"
         else:
             these = "this fold" if len(numbers) == 1 else "these folds"
             why = f"has no training rows in {folds}: the models of {these} cannot learn it"
         rows = "1 row does" if self.rows == 1 else f"{self.rows:,} rows do"
-        never = "" if self.ever else "; no model learns this class: add training rows of it"
-        return f"class {name} {why}; {rows} not count in selection and scores{never}"
+        never = "" if self.ever else "; no model learns this class: add training rows for it"
+        return f"class {name} {why}; {rows} not count in the selection and the scores{never}"
 
 
 def learnable_rows(
@@ -85,33 +86,33 @@ def learnable_rows(
     """
     learnable = np.ones(len(y), dtype=bool)
     for fold in folds:
-        learnable[fold.valid] &= np.isin(y[fold.valid], _taught(y, fold, weight))
+        learnable[fold.valid] &= np.isin(y[fold.valid], _trained_classes(y, fold, weight))
     return learnable
 
 
 def unlearnable_classes(
     y: Labels, folds: Sequence[Fold], *, weight: NDArray[np.floating] | None = None, groups: Groups | None = None
-) -> list[Unlearnable]:
+) -> list[UnlearnableClass]:
     """Return the rows that `learnable_rows` excludes, by class."""
-    taught = [_taught(y, fold, weight) for fold in folds]
+    trained_classes = [_trained_classes(y, fold, weight) for fold in folds]
     out = ~learnable_rows(y, folds, weight=weight)
     return [
-        Unlearnable(
+        UnlearnableClass(
             label=int(label),
             rows=int((out & (y == label)).sum()),
             folds=tuple(
                 number
-                for number, (fold, known) in enumerate(zip(folds, taught, strict=True))
+                for number, (fold, known) in enumerate(zip(folds, trained_classes, strict=True))
                 if label not in known and (y[fold.valid] == label).any()
             ),
             groups=None if groups is None else len(np.unique(groups[y == label])),
-            ever=any(label in known for known in taught),
+            ever=any(label in known for known in trained_classes),
         )
         for label in np.unique(y[out])
     ]
 
 
-def _taught(y: Labels, fold: Fold, weight: NDArray[np.floating] | None) -> Labels:
+def _trained_classes(y: Labels, fold: Fold, weight: NDArray[np.floating] | None) -> Labels:
     """Return the classes of a fold's training rows with a positive weight."""
     rows = fold.train if weight is None else fold.train[weight[fold.train] > 0]
     return np.unique(y[rows])
@@ -122,8 +123,9 @@ def make_folds(
 ) -> Folds:
     """Return folds for labels `y` (N,), always the same for the same seed.
 
-    They are stratified by class. With `groups` (N,), no group is on both sides of a fold. With `time` (N,), each
-    validation row is later than the training rows of its fold, and the earliest rows are never validated.
+    They are stratified by class. With `groups` (N,), no group is in both the training and the validation rows of a
+    fold. With `time` (N,), each validation row is later than the training rows of its fold, and the earliest rows are
+    in no validation set.
 
     Raises `FoldsError` if there are too few rows of a class, groups or times.
     """
@@ -132,10 +134,12 @@ def make_folds(
     scheme, why = spec.scheme, ""
     if scheme == "auto":
         scheme = "kfold" if len(y) < spec.auto_rows else "holdout"
-        why = f" (auto: {len(y):,} training rows, {'below' if scheme == 'kfold' else 'at or above'} {spec.auto_rows:,})"
+        why = (
+            f" (auto: {len(y):,} training rows, {'fewer than' if scheme == 'kfold' else 'at least'} {spec.auto_rows:,})"
+        )
     state = np.random.RandomState(seed % 2**32)
     if groups is not None and time is not None:
-        raise FoldsError("rows are split by groups or by time, not by both; leave one out", "scheme")
+        raise FoldsError("rows are split by groups or by time, not by both; remove one of them", "scheme")
     if time is not None:
         made = _timed(time, spec, scheme)
     elif groups is not None:
@@ -146,9 +150,10 @@ def make_folds(
 
 
 def whole_groups(y: Labels, groups: Groups, fraction: float, state: np.random.RandomState) -> tuple[Rows, Rows]:
-    """Split off groups with about `fraction` of the rows and of each class, returned second; raises `FoldsError`.
+    """Return the remaining rows, and whole groups with about `fraction` of all rows and of each class.
 
-    They are the first fold of scikit-learn's `StratifiedGroupKFold`, or all rows but it if `fraction` is above 0.5.
+    These groups are the validation rows of the first fold of scikit-learn's `StratifiedGroupKFold`, or its training
+    rows if `fraction` is above 0.5. Raises `FoldsError` if there is only one group.
     """
     count = len(np.unique(groups))
     if count < 2:
@@ -200,7 +205,7 @@ def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state
         train, valid = whole_groups(y, groups, spec.fraction, state)
         held = len(np.unique(groups[valid]))
         part = f"{len(valid) / len(y):.0%} of the rows, {held:,} of {count:,} groups"
-        return Folds((Fold(train, valid),), f"one stratified holdout fold of whole groups, {part}")
+        return Folds((Fold(train, valid),), f"one stratified holdout fold of whole groups: {part}")
     if count < spec.folds:
         raise FoldsError(
             f"{spec.folds} folds, but the rows have only {count} groups; set validation.folds to {count} or less"
@@ -208,14 +213,14 @@ def _grouped(y: Labels, groups: Groups, spec: ValidationSpec, scheme: str, state
             else f"{spec.folds} folds, but all rows belong to one group; leave `groups` out of data"
         )
     pairs = [pair for _ in range(spec.repeats) for pair in _group_folds(y, groups, spec.folds, state)]
-    reason = f"stratified {spec.folds}-fold cross-validation in whole groups ({count:,} of them){_times(spec)}"
+    reason = f"stratified {spec.folds}-fold cross-validation in whole groups ({count:,} groups){_times(spec)}"
     return Folds(tuple(Fold(train, valid) for train, valid in pairs), reason)
 
 
 def _group_folds(y: Labels, groups: Groups, parts: int, state: np.random.RandomState) -> list[tuple[Rows, Rows]]:
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than folds; the rule says so
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than folds; the rule mentions it
         try:
             pairs = list(splitter.split(np.zeros(len(y)), y, groups))
         except ValueError as error:
@@ -231,23 +236,24 @@ def _timed(time: Times, spec: ValidationSpec, scheme: str) -> Folds:
         train, valid = latest_rows(time, spec.fraction)
         return Folds((Fold(train, valid),), f"one holdout fold, the latest {len(valid) / len(time):.0%} of the rows")
     if spec.repeats > 1:
-        raise FoldsError("rows in time order can be split in only one way; leave repeats out", "repeats")
+        raise FoldsError("rows in time order can be split in only one way; remove repeats", "repeats")
     rows, order = len(time), np.argsort(time, kind="stable")
     size = rows // (spec.folds + 1)
     starts = [rows - size * left for left in range(spec.folds, 0, -1)] if size else [0]
     borders = [*_between_times(time[order], starts), rows]
     if borders[0] < 1 or (np.diff(borders) < 1).any():
         raise FoldsError(
-            f"{spec.folds} folds in time order require more than the {len(np.unique(time)):,} different times of the "
-            f"{rows:,} rows; lower validation.folds, or scheme: holdout"
+            f"{spec.folds} folds in time order require more different times than the {len(np.unique(time)):,} of these "
+            f"{rows:,} rows; lower validation.folds, or use scheme: holdout"
         )
     folds = [Fold(np.sort(order[:a]), np.sort(order[a:b])) for a, b in pairwise(borders)]
-    never = f"{borders[0] / rows:.0%} of the rows, the earliest, are never validated"
+    never = f"the earliest {borders[0] / rows:.0%} of the rows are never used for validation"
     return Folds(tuple(folds), f"{spec.folds} folds in time order, each trained on all earlier rows; {never}")
 
 
 def _between_times(time: Times, borders: Sequence[int]) -> list[int]:
-    """Move each border of the sorted times to the first row with its time, or after the last if the first is row 0."""
+    """Move each border between sorted rows so that equal times stay together: to the first row with the same time, or
+    if that is row 0, to the row after the last one with that time."""
     moved = []
     for border in borders:
         first = int(np.searchsorted(time, time[border]))
@@ -263,7 +269,7 @@ def _missing_classes(y: Labels, folds: Sequence[Fold]) -> str:
         if present < 2:
             raise FoldsError(f"all training rows of fold {number} have the same class; lower validation.folds")
         if present < every:
-            notes.append(f"fold {number} trains without {every - present} of the {every} classes")
+            notes.append(f"the training rows of fold {number} lack {every - present} of the {every} classes")
     return "".join(f"; {note}" for note in notes)
 
 

@@ -24,7 +24,7 @@ MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 """Texts that mean a missing value."""
 
 UNNAMED = "Unnamed: "
-"""How pandas and this module name a column without a name; its position (from 0) follows."""
+"""Prefix of the name that pandas and this module give to a column without a name; its position (from 0) follows."""
 
 _SEPARATORS = ",;\t|"
 
@@ -71,7 +71,7 @@ class CsvFormat:
             self._check_widths(path, len(names))
             raise FrameError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
         if len(frame) and frame.iloc[:, -1].isna().any():
-            self._check_widths(path, len(names))  # pandas fills lines that are too short
+            self._check_widths(path, len(names))  # pandas would fill lines that are too short
         self._check_unnamed(path, frame)
         return pd.DataFrame({name: _cleaned(frame[name], self.missing, text=name in text) for name in names})
 
@@ -88,10 +88,10 @@ class CsvFormat:
         own = [name or self._unnamed(names, place) for place, name in enumerate(names)]
         _check_names(own, path)
         if len(first) > 1 and len(first[1]) > len(names):
-            self._check_widths(path, len(names))  # pandas would take the first column for an index
+            self._check_widths(path, len(names))  # pandas would treat the first column as an index
         if len(names) == 1 and (other := [mark for mark in _SEPARATORS if mark in names[0]]):
             raise FrameError(
-                f"{path} has the one column {names[0][:60]!r}: its values are separated by {other[0]!r}, not by "
+                f"{path} has only the column {names[0][:60]!r}: its values are separated by {other[0]!r}, not by "
                 f"{self.separator!r}; set separator: {other[0]!r} in the job's data, or save the file with "
                 f"{self.separator!r}"
             )
@@ -103,7 +103,7 @@ class CsvFormat:
         return f"{name}.1" if name in names else name
 
     def _check_unnamed(self, path: Path, frame: pd.DataFrame) -> None:
-        """Check that each column without a name is empty or, if it is the first, numbers the rows of a data frame."""
+        """Check that each column without a name is empty, or is the first column and contains an index of integers."""
         header = next(values for _, values in self._lines(path))
         for place, name in enumerate(header):
             values = frame.iloc[:, place]
@@ -111,7 +111,7 @@ class CsvFormat:
                 continue
             row = int(values.notna().to_numpy().argmax())
             raise FrameError(
-                f"{path}: column {place + 1} has no name, and holds {str(values.iloc[row])[:40]!r} in "
+                f"{path}: column {place + 1} has no name, but contains {str(values.iloc[row])[:40]!r} in "
                 f"{self.place(path, row)}; name it in the first line, or remove it"
             )
 
@@ -177,9 +177,9 @@ def _check_names(names: Sequence[str], path: Path) -> None:
 
 
 def _cleaned(values: pd.Series[Any], missing: Sequence[str], *, text: bool) -> pd.Series[Any]:
-    """Return text as categories, stripped, or numbers; both without values that mean a missing one.
+    """Convert stripped text to categories or to numbers, and mark missing values.
 
-    A column that is text only because of such values becomes numbers, unless `text` is set.
+    A column that is text only because of marks of missing values becomes numbers, unless `text` is set.
     """
     if is_numeric_dtype(values.dtype) and not is_bool_dtype(values.dtype):
         marks = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce").dropna()

@@ -29,23 +29,25 @@ class DecodingRules:
 
 
 SERVED = DecodingRules(("JPEG", "PNG"), 16_000_000, "JPEG or PNG")
-"""Pictures in requests. A small file can decode to hundreds of megabytes, and anyone can send one."""
+"""Rules for pictures in requests. Anyone can send a request, and a small file can decode to hundreds of megabytes. The
+maximum of 16 million pixels is an assumption, not a measurement."""
 
 OWN = DecodingRules(
     ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000"),
     178_956_970,
     "JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000",
 )
-"""The user's own files. The maximum size is that of Pillow (twice `Image.MAX_IMAGE_PIXELS`)."""
+"""Rules for the user's own files. The maximum size is that of Pillow (twice `Image.MAX_IMAGE_PIXELS`)."""
 
 _LARGE = threading.BoundedSemaphore(4)
-"""Pictures above the limit of a server are decoded by at most four threads, because each can use a gigabyte."""
+"""At most four pictures above the size limit of `SERVED` are decoded at the same time, because each can use a gigabyte.
+The number is an assumption, not a measurement."""
 
 _REDUCED = ("JPEG", "MPO")
 """Formats that can be decoded at a reduced size (libjpeg's scaled inverse transform)."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag of the orientation of the camera."""
+"""The EXIF tag for the orientation of the camera (EXIF 2.32, tag 274)."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,7 +80,7 @@ _OTHERS: tuple[tuple[str, str], ...] = (
     (r"8BPS", "a Photoshop document"),
     (r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", "an SVG drawing"),
     (r"\s*<(!DOCTYPE html|html)", "a web page"),
-    (r"version https://git-lfs", "a Git LFS pointer without its content (git lfs pull)"),
+    (r"version https://git-lfs", "a Git LFS pointer without its content; run git lfs pull"),
     (r"PK\x03\x04", "a ZIP archive"),
 )
 """First bytes of files that users often give instead of pictures, and what they are."""
@@ -141,7 +143,7 @@ def _open(data: bytes, accepted: DecodingRules) -> Image.Image:
 
 
 def _too_large(size: str, accepted: DecodingRules) -> ImageError:
-    fix = "" if accepted is SERVED else "; save a smaller copy, at the training size or somewhat above"
+    fix = "" if accepted is SERVED else "; save a smaller copy, of the training size or slightly larger"
     return ImageError(f"the picture has {size}, more than {accepted.max_pixels:,}{fix}")
 
 
@@ -164,7 +166,7 @@ def _load(image: Image.Image) -> None:
     try:
         image.load()
     except DAMAGE as error:
-        raise ImageError(f"the picture is damaged or cut short ({error})") from None
+        raise ImageError(f"the picture is damaged or incomplete ({error})") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:

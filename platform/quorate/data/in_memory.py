@@ -14,7 +14,8 @@ from quorate.data.source import DataParams
 from quorate.data.table import Table, infer_signature
 
 _NO_CHANNELS = 16
-"""From this size of the last axis, with 1 or 4 in the second axis, the last axis is the width, not the channels."""
+"""If the second axis of an image array has size 1 or 4 and the last axis has at least this size, the axes are taken as
+(n, C, H, W). An assumption, not a measurement."""
 
 
 class InMemoryParams(DataParams):
@@ -24,7 +25,7 @@ class InMemoryParams(DataParams):
 
 
 def infer_inputs(x: Any) -> Inputs:
-    """Return images if `x` is an image array, otherwise a table with columns of the kinds that its values have.
+    """Return images if `x` is an image array, otherwise a table whose column kinds are inferred from the values.
 
     The columns of an array (n, columns) of numbers are numeric and named x0, x1 and so on. A column of a data frame
     without any value is numeric too. Raises `ValueError`.
@@ -46,9 +47,10 @@ def infer_inputs(x: Any) -> Inputs:
 
 
 def as_inputs(x: Any, signature: Signature) -> Inputs:
-    """Return rows of a known kind: uint8 images, or a table from a data frame or an array (n, columns).
+    """Convert rows to a known signature: uint8 images, or a table from a data frame or an array (n, columns).
 
-    A data frame must have the columns of `signature`, an array their order. Raises `ValueError` for other rows.
+    A data frame must have the columns of `signature`; an array must have them in the same order. Raises `ValueError`
+    for other rows.
     """
     x = as_array(x)
     if isinstance(signature, ImageSignature):
@@ -59,18 +61,21 @@ def as_inputs(x: Any, signature: Signature) -> Inputs:
             raise ValueError(f"this is one image of shape {x.shape}; pass a batch: image[None]")
         images = as_images(x)
         if images.shape != signature.shape:
-            raise ValueError(f"images of {images.shape} (H, W, C), but the ensemble takes {signature.shape}")
+            raise ValueError(
+                f"the images have the shape {images.shape} (H, W, C), but the ensemble takes {signature.shape}"
+            )
         return images
     if isinstance(x, pd.DataFrame):
         return Table.of(_named(x), signature)
     values = np.asarray(x)
     if values.ndim != 2 or values.shape[1] != signature.size:
-        raise ValueError(f"{signature} are required, as (n, {signature.size}); this is {_described(x)}")
+        raise ValueError(f"{signature} of shape (n, {signature.size}) are required; this is {_described(x)}")
     return Table.of(pd.DataFrame(values, columns=signature.names()), signature)
 
 
 def as_array(x: Any) -> Any:
-    """Return tensors and sequences (of rows, of PIL images) as an array; frames and sparse matrices unchanged.
+    """Convert tensors and sequences (of rows, or of PIL images) to an array; return data frames and sparse matrices
+    unchanged.
 
     Raises `ValueError` for sequences of items with different shapes.
     """
@@ -82,7 +87,7 @@ def as_array(x: Any) -> Any:
         if "inhomogeneous" not in str(error):
             raise
         raise ValueError(
-            "the rows of X differ in shape; all images must have the same size, and all rows the same length"
+            "the rows of X differ in shape; all images must have the same size, all rows of a table the same length"
         ) from None
     except RuntimeError as error:  # a PyTorch tensor that requires a gradient
         raise ValueError(f"X cannot be read as an array: {error}") from None
@@ -106,7 +111,7 @@ def as_images(pixels: np.ndarray) -> ArrayImages:
 
 
 def scaling(pixels: np.ndarray) -> str:
-    """Return how to convert an array with the shape of images to uint8; empty for other arrays."""
+    """Return advice on how to convert an array with the shape of images to uint8; empty for other arrays."""
     if pixels.ndim not in (3, 4) or pixels.dtype.kind not in "biuf" or not pixels.size:
         return ""
     if pixels.dtype == np.uint8:
@@ -122,7 +127,8 @@ def scaling(pixels: np.ndarray) -> str:
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
-    """Return whether the shape is probably (n, C, H, W): no image with 3 rows has more than 4 channels."""
+    """Return whether the shape is probably (n, C, H, W), such as (n, 3, H, W): an image 3 pixels high with W channels
+    is unlikely."""
     _, first, second, last = shape
     if first == 3 and last > 4:
         return True
@@ -131,13 +137,13 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 def _refusal(x: np.ndarray) -> str:
     return (
-        "rows must be a table (n, columns), or images: uint8 (n, H, W) or (n, H, W, C); "
+        "X must be a table of shape (n, columns), or uint8 images of shape (n, H, W) or (n, H, W, C); "
         f"this is {_described(x)}{scaling(x)}"
     )
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with text as names of its columns."""
+    """Return the frame with its column names converted to text."""
     names = [str(name) for name in frame.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"column names must be unique; these occur more than once: {', '.join(twice)}")

@@ -14,8 +14,10 @@ from quorate.data.signature import TableSignature
 from quorate.data.table import Table
 
 _SCHEMA = 1
+"""Number of the format of `columns.json`."""
 FAR = 1.0
-"""Distance from the training range at which a number is unfamiliar, in widths of that range. An assumption."""
+"""A number is unfamiliar if it is farther outside the training range than this multiple of the range's width. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,8 @@ class KnownValues:
         return cls(categories, ranges)
 
     def unfamiliar(self, table: Table) -> dict[str, NDArray[np.bool_]]:
-        """Return a mask (n,) per column of rows with a new category, or with a number far from the training range.
+        """Return a mask (n,) per column, true for rows with a new category or with a number far from the training
+        range.
 
         Columns without such rows are left out. A missing value is never unfamiliar.
         """
@@ -56,11 +59,11 @@ class KnownValues:
         return {name: rows for name, rows in found.items() if rows.any()}
 
     def what(self, column: str) -> str:
-        """Return what an unfamiliar value of this column is; the text follows the value in a message."""
+        """Return a description of an unfamiliar value of this column, to follow the value in a message."""
         if column in self.categories:
             return "a category that no training row has"
         least, most = self.ranges[column]
-        return f"a number far from those of the training rows, which are from {least:g} to {most:g}"
+        return f"a number far outside the range of the training rows, {least:g} to {most:g}"
 
     def to_bytes(self) -> bytes:
         """Return the content of the bundle's `columns.json`."""
@@ -72,11 +75,11 @@ class KnownValues:
     def from_bytes(cls, content: bytes, signature: TableSignature) -> KnownValues:
         """Read what `to_bytes` wrote for rows of `signature`; raises `ValueError` for another schema.
 
-        Categories are spelled as in tables: earlier versions wrote 1.0 and TRUE for 1 and True.
+        Categories are converted to the spelling of tables: earlier versions wrote 1.0 and TRUE for 1 and True.
         """
         saved = json.loads(content)
         if saved["schema"] != _SCHEMA:
-            raise ValueError(f"known values have schema {saved['schema']!r}; this version of Quorate reads {_SCHEMA}")
+            raise ValueError(f"its schema version is {saved['schema']!r}, but this version of Quorate reads {_SCHEMA}")
         columns = saved["columns"]
         as_written = {column.name: column.as_written for column in signature.columns}
         return cls(

@@ -17,7 +17,7 @@ LabelCoding = Literal["names", "positions"]
 """How integer labels are read: as names of classes (3 is the class "3"), or as positions in the class names."""
 
 _SHOWN = 20
-"""Number of class names in a message."""
+"""Maximum number of class names in a message."""
 
 
 class LabelError(ValueError):
@@ -51,7 +51,7 @@ def plain_labels(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def coding_of(labels: NDArray[Any], names: Sequence[str] | None) -> LabelCoding:
-    """Return the coding of training labels: integers and truth values are positions if there are class names."""
+    """Return the coding of training labels: integers and truth values are positions if class names are given."""
     return "positions" if names is not None and labels.dtype.kind in "iub" else "names"
 
 
@@ -76,7 +76,8 @@ def encode_labels(
 
 
 def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray[np.int64]:
-    """Return labels as positions in the class names, -1 for unknown ones; spellings of one value are one class."""
+    """Return labels as positions in the class names, -1 for unknown ones. Different spellings of a value are the same
+    class."""
     position = {plain_text(name): i for i, name in reversed(list(enumerate(class_names)))}
     position |= {name: i for i, name in enumerate(class_names)}
     return np.array([position.get(text, position.get(plain_text(text), -1)) for text in texts], np.int64)
@@ -85,8 +86,8 @@ def class_positions(texts: Sequence[str], class_names: Sequence[str]) -> NDArray
 def python_labels(y: Any) -> Any:
     """Return labels of a Python program in one type; nullable and object arrays get the plain type of their values.
 
-    Everything except a sequence of single labels is left to scikit-learn's checks. Raises `LabelError` if labels are
-    missing or have types that cannot be compared.
+    Anything that is not a sequence of single labels is returned unchanged, for scikit-learn's checks. Raises
+    `LabelError` if labels are missing or have types that cannot be compared.
     """
     if isinstance(y, list | tuple):
         if any(isinstance(label, list | tuple | np.ndarray) for label in y):
@@ -103,14 +104,14 @@ def python_labels(y: Any) -> Any:
 def _of_one_type(labels: pd.Series[Any]) -> NDArray[Any]:
     if (missing := labels.isna().to_numpy()).any():
         more = f" (and {missing.sum() - 1:,} more)" if missing.sum() > 1 else ""
-        raise LabelError(f"y[{_first(missing)}] is missing{more}; fill such labels in, or remove their rows")
+        raise LabelError(f"y[{_first(missing)}] is missing{more}; fill in these labels, or remove their rows")
     if isinstance(labels.dtype, pd.CategoricalDtype):
         labels = labels.astype(labels.cat.categories.dtype)
     if isinstance(labels.dtype, np.dtype) and labels.dtype != object:
         return labels.to_numpy()
     found = infer_dtype(labels, skipna=False)
     if found in ("mixed", "mixed-integer") and len(kinds := sorted({type(label).__name__ for label in labels})) > 1:
-        raise LabelError(f"y holds {' and '.join(kinds)}; labels must have one type: use y.astype(str)")
+        raise LabelError(f"y contains {' and '.join(kinds)}; labels must have one type: use y.astype(str)")
     plain: dict[str, type] = {
         "boolean": np.bool_,
         "integer": np.int64,
@@ -120,14 +121,15 @@ def _of_one_type(labels: pd.Series[Any]) -> NDArray[Any]:
     try:
         return labels.to_numpy(plain.get(found, object))
     except OverflowError:
-        raise LabelError("y holds integers of more than 64 bits; convert them to text: y.astype(str)") from None
+        raise LabelError("y contains integers of more than 64 bits; convert them to text: y.astype(str)") from None
 
 
 def _as_positions(labels: NDArray[Any], names: Sequence[str]) -> NDArray[np.int64]:
     if (wrong := (labels < 0) | (labels >= len(names))).any():
         row = _first(wrong)
         raise LabelError(
-            f"the label {labels[row]} is outside 0..{len(names) - 1}, the positions of the {len(names)} class names",
+            f"the label {labels[row]} is not a position in the list of {len(names)} class names; it must be in "
+            f"0..{len(names) - 1}",
             row,
         )
     return labels.astype(np.int64)
@@ -141,7 +143,7 @@ def _as_names(labels: NDArray[Any], names: Sequence[str]) -> NDArray[np.int64]:
         listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         if labels.dtype.kind in "iu" and not any(_is_integer(known) for known in names):
             raise LabelError(
-                f"the label {name} is an integer, but the classes were learned by name ({listed}); "
+                f"the label {name} is an integer, but the classes of the training data are names ({listed}); "
                 "use these names as labels",
                 row,
             )
@@ -156,7 +158,7 @@ def _decoded(labels: NDArray[Any]) -> NDArray[Any]:
     try:
         return np.char.decode(labels, "utf-8")
     except UnicodeDecodeError as error:
-        raise LabelError(f"the label {error.object!r} is not text in UTF-8; save the labels as text") from None
+        raise LabelError(f"the label {error.object!r} is not UTF-8 text; save the labels as UTF-8 text") from None
 
 
 def _is_integer(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Detect columns of text that are numbers except for some cells, or numbers with separators, signs or units."""
+"""Detect text columns that contain numbers: with a few other texts, or with separators, signs or units."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.data.plain_text import clean_text
+from quorate.data.plain_text import NEARLY_ALL, clean_text
 
 _SIGN, _CURRENCY = r"[+-]?", "[$€£¥₹]|USD|EUR|GBP|CHF"
 _PLAIN = rf"{_SIGN}(?:\d+\.?\d*|\.\d+)"
@@ -29,23 +29,25 @@ _UNIT = re.compile(rf"({_ANY}) ?([^\W\d_]{{1,5}}|°[CF]?)")
 _HEXADECIMAL_DIGITS = "hexadecimal digits"
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 
-_NEARLY_ALL = 0.9
-"""Minimum fraction of rows with numbers in a column of numbers; the others are typing errors. An assumption: 0.74 of
-Titanic's tickets, which are names, are numbers."""
 _MOST = 0.5
-"""Minimum fraction of rows with numbers if all others share a few texts, such as marks of missing values."""
+"""Minimum fraction of numbers for a text column to count as numeric, if all other rows share a few texts, such as marks
+of missing values. An assumption, not a measurement."""
 _FEW_TEXTS = 3
+"""Maximum number of different texts that may be marks of missing values, see `_MOST`. An assumption, not a
+measurement."""
 _FEW_NUMBERS = 20
-"""More different numbers than this are measurements or counts; fewer may be names of grades or sizes. An assumption."""
+"""Integers with more distinct values than this count as measurements or counts; fewer can be names of grades or sizes.
+An assumption, not a measurement."""
 _SHOWN = 3
+"""Maximum number of texts in a message."""
 
 
 @dataclass(frozen=True)
 class NumberTexts:
     """The numbers that were found in a column of text.
 
-    `problem` says why it is not a column of categories, `note` why it may not be one; both are empty if all is well.
-    `text` is the first cell to correct; `marked` means that all cells are numbers in an unsupported notation.
+    `problem` says why it is not a column of categories, `note` why it may not be one; both are empty if there is no
+    problem. `text` is the first cell to correct; `marked` means that all cells are numbers in an unsupported notation.
     """
 
     problem: str = ""
@@ -54,8 +56,8 @@ class NumberTexts:
     marked: bool = False
 
 
-def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
-    """Find out whether a column of text, with or without missing values, is really a column of numbers."""
+def detect_numbers(values: pd.Series[Any]) -> NumberTexts:
+    """Detect whether a column of text, with or without missing values, is really a column of numbers."""
     counts = values.value_counts(sort=False, dropna=True)
     counts = counts[counts > 0]
     raw = [str(text) for text in counts.index]
@@ -67,12 +69,12 @@ def look_for_numbers(values: pd.Series[Any]) -> NumberTexts:
     names = [None if known else _notation(text) for known, text in zip(plain, texts, strict=True)]
     marked = np.array([name is not None for name in names])
     quantity = _is_quantity(numbers[plain], int((plain | marked).sum()), int(rows.sum()))
-    if rows[marked].sum() >= _MOST * rows.sum() and rows[plain | marked].sum() >= _NEARLY_ALL * rows.sum():
+    if rows[marked].sum() >= _MOST * rows.sum() and rows[plain | marked].sum() >= NEARLY_ALL * rows.sum():
         return _marked(raw, names, quantity=quantity)
     others = [i for i in np.argsort(-rows, kind="stable") if not plain[i]]
     share = float(rows[plain].sum() / rows.sum())
     told = _listed(raw, rows, others)
-    if quantity and (share >= _NEARLY_ALL or (share >= _MOST and len(others) <= _FEW_TEXTS)):
+    if quantity and (share >= NEARLY_ALL or (share >= _MOST and len(others) <= _FEW_TEXTS)):
         return NumberTexts(
             f"holds {told}, where the other {rows[plain].sum():,} values are numbers", text=_first(raw, others)
         )
@@ -86,7 +88,7 @@ def _marked(raw: Sequence[str], names: Sequence[str | None], *, quantity: bool) 
     kinds = list(dict.fromkeys(name for name in names if name is not None))
     units = [kind for kind in kinds if kind.startswith("the unit")]
     if len(units) > 1 or ((units or _HEXADECIMAL_DIGITS in kinds) and not quantity):
-        return NumberTexts()  # 12a and 12b are names, and so may be a few sizes such as 8GB and 16GB
+        return NumberTexts()  # 12a and 12b are names; a few sizes such as 8GB and 16GB can also be names
     return NumberTexts(
         f"holds numbers with {' and '.join(kinds)}, such as {raw[example]!r}", text=raw[example], marked=True
     )
@@ -103,7 +105,7 @@ def _notation(text: str) -> str | None:
 
 
 def _is_quantity(plain: NDArray[np.float64], distinct: int, rows: int) -> bool:
-    """Return whether there are fractions, or many different numbers."""
+    """Return whether the numbers are a quantity: some have fractions, or there are many distinct ones."""
     finite = plain[np.isfinite(plain)]
     return bool((finite % 1 != 0).any()) or distinct > min(_FEW_NUMBERS, rows / 2)
 

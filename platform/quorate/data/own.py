@@ -11,19 +11,23 @@ import pandas as pd
 from quorate.data.dataset import Dataset
 from quorate.data.in_memory import as_inputs, infer_inputs
 from quorate.data.labels import encode_labels, plain_labels
-from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out
+from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, origin_of
 from quorate.errors import UserError
-from quorate.registry.own_code import OwnCodeError, said
+from quorate.registry.own_code import OwnCodeError, describe_error
+from quorate.spec import TestOrigin
 from quorate.spec.own_params import own_values, params_of, require_class
 
 _FORM = "(x, y), (x_train, y_train, x_test, y_test), or quorate.data.source.OpenedData"
 
 
 class SplitParams(DataParams):
-    """Parameters besides its own of a function that does not hold out test rows itself."""
+    """Additional parameters of a data function that does not hold out test rows itself."""
 
     test: TestSplit | None = None
     """`{fraction: 0.2}` of the rows; leave it out if the function returns test rows."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
 
 class OwnData:
@@ -43,8 +47,8 @@ class OwnData:
             raise
         except UserError as error:
             raise DataError(str(error)) from error
-        except Exception as error:  # a user's code may raise anything
-            raise DataError(f"{self._kind} raises {said(error)}") from error
+        except Exception as error:  # a user's code can raise any error
+            raise DataError(f"{self._kind} raises {describe_error(error)}") from error
         split = params.test if isinstance(params, SplitParams) else None
         opened = self._opened(given)
         if split is None:

@@ -25,7 +25,7 @@ class RoleError(ValueError):
 def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
     """Return sample weights: finite, not negative, not all zero; raises `RoleError`."""
     weights = _numbers(values, "a weight")
-    _refuse(weights < 0, values, "the weight {} is negative; leave the row out, or give it the weight 0")
+    _refuse(weights < 0, values, "the weight {} is negative; remove the row, or give it the weight 0")
     if not weights.any():
         raise RoleError("all weights are 0")
     return weights.astype(np.float32)
@@ -33,7 +33,11 @@ def weights_of(values: pd.Series[Any]) -> NDArray[np.float32]:
 
 def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
     """Return the group number of each row, in the order of first occurrence; raises `RoleError`."""
-    _refuse(values.isna(), values, "the group is missing; give a row that belongs to no other row its own group")
+    _refuse(
+        values.isna(),
+        values,
+        "the group is missing; if the row is unrelated to all other rows, give it a group of its own",
+    )
     try:
         codes, texts = distinct_texts(values, as_written=are_names(values))
     except ValueError as error:
@@ -44,8 +48,8 @@ def groups_of(values: pd.Series[Any]) -> NDArray[np.int64]:
 def times_of(values: pd.Series[Any]) -> NDArray[np.float64]:
     """Return numbers as they are, and dates as seconds since 1970 in UTC; raises `RoleError`.
 
-    Dates in text are ISO 8601, such as `2024-12-31` or `2024-12-31T23:59:00`, or another common form that can be read
-    in only one way.
+    Dates in text are in ISO 8601, such as `2024-12-31` or `2024-12-31T23:59:00`, or in another common format that is
+    unambiguous.
     """
     if is_numeric_dtype(values.dtype):
         return _numbers(values, "a time")
@@ -75,7 +79,8 @@ def _numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
 
 
 def _refuse(wrong: Any, values: pd.Series[Any], problem: str) -> None:
-    """Raise `RoleError` for the first row where `wrong`; `{}` in the problem becomes the value there."""
+    """Raise `RoleError` for the first row where `wrong` is true; `{}` in `problem` is replaced by the value in that
+    row."""
     wrong = np.asarray(wrong)
     if wrong.any():
         row = int(wrong.argmax())

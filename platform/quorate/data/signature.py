@@ -20,7 +20,7 @@ class ImageSignature:
 
     @property
     def size(self) -> int:
-        """Values of one row."""
+        """Number of values of one row."""
         return math.prod(self.shape)
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class TableSignature:
 
     @property
     def size(self) -> int:
-        """Values of one row."""
+        """Number of values of one row."""
         return len(self.columns)
 
     def names(self, *kinds: ColumnKind) -> list[str]:

@@ -1,9 +1,10 @@
-"""Define what all data kinds share: parameters, the opened rows, held-out test rows, and notes."""
+"""Define what all data kinds have in common: parameters, opened rows, held-out test rows, and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from quorate.data.file_settings import FileSettings
 from quorate.data.folds import FoldsError, latest_rows, whole_groups
 from quorate.data.roles import RoleError, groups_of, times_of, weights_of
 from quorate.errors import UserError
-from quorate.registry import KindParams, Spec
+from quorate.registry import Spec
+from quorate.spec import DatasetParams, TestOrigin
 
 
 class DataError(UserError):
@@ -39,14 +41,19 @@ class TestSplit(Spec):
     """Random state of scikit-learn's `train_test_split`."""
 
 
-class DataParams(KindParams):
+def origin_of(test: Path | TestSplit | None) -> TestOrigin:
+    """Return where the test rows come from, for the key `test` of a data kind."""
+    return "none" if test is None else "held out" if isinstance(test, TestSplit) else "separate"
+
+
+class DataParams(DatasetParams):
     """The parameters that all data kinds take."""
 
     limit: int | None = Field(None, ge=2)
     """Maximum number of training rows; the first ones are used."""
 
     def file_settings(self) -> FileSettings:
-        """Return the settings with which files of new rows are read; a kind that has some overrides this."""
+        """Return the settings for reading files of new rows; data kinds with such settings override this method."""
         return FileSettings()
 
 
@@ -67,7 +74,7 @@ class RoleParams(DataParams):
     @classmethod
     def _one_order_at_most(cls, time: str | None, info: ValidationInfo) -> str | None:
         if time is not None and info.data.get("groups") is not None:
-            raise ValueError("rows are split by groups or by time, not by both; leave one of them out")
+            raise ValueError("rows are split by groups or by time, not by both; remove one of them")
         return time
 
 
@@ -94,7 +101,8 @@ def read_roles(
 ) -> dict[str, Any]:
     """Return the weights, groups and times that the job file names, as arguments of `Dataset`.
 
-    `column(name, key)` returns the values, `place(row)` their place for messages; raises `DataError`.
+    `column(name, key)` returns the values of a column, `place(row)` the place of a row for messages. Raises
+    `DataError`.
     """
     roles = {}
     for key, convert in _ROLES.items():
@@ -130,7 +138,7 @@ def note_unlabelled(images: Images) -> str:
 
 
 def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
-    """Return the first `limit` training rows, and the whole test set.
+    """Return the data with only the first `limit` training rows, and with the whole test set.
 
     If these rows lack a class, as in a folder that lists one class after another, the first rows of each class are
     used, in proportion. Raises `DataError` for fewer rows than classes.
@@ -143,14 +151,16 @@ def first_rows(opened: OpenedData, limit: int | None) -> OpenedData:
         rows = _first_of_each_class(data.y, limit)
         names = ", ".join(repr(data.class_names[k]) for k in sorted(lacking)[:3])
         note = (
-            f"limit: {limit:,} of {len(data):,} training rows are used, the first of each class in proportion: "
-            f"the first {limit:,} have none of {names}" + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+            f"limit: {limit:,} of {len(data):,} training rows are used, the first rows of each class in proportion to "
+            f"its size, because the first {limit:,} rows of the data have no row of {names}"
+            + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
         )
     return replace(opened, train=data.take(rows), notes=(*opened.notes, note))
 
 
 def _first_of_each_class(y: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Return `limit` rows in order: the same fraction of each class, from its first rows, and at least one."""
+    """Return the positions of `limit` rows in order: the first rows of each class, the same fraction of each but at
+    least one row."""
     _, positions, counts = np.unique(y, return_inverse=True, return_counts=True)
     if limit < len(counts):
         raise DataError(f"{limit} rows cannot contain all {len(counts)} classes; use at least {len(counts)}", "limit")

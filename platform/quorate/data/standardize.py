@@ -22,16 +22,17 @@ Scheme = Literal["channel", "feature", "sample", "quantile", "robust", "pca", "z
 _NOT_FOR = {"image": ("quantile",), "table": ("sample", "zca")}
 _WHITENING = "whitening.safetensors"
 _BLOCK = 256
+"""Number of rows whose squared pixels are summed at once: 256 * 255 ** 2 is within int32."""
 
 
 def check_scheme(scheme: str, signature: Signature) -> None:
-    """Raise `ValueError` if `scheme` has no meaning for rows of `signature`, or would take too long."""
+    """Raise `ValueError` if `scheme` is not defined for rows of `signature`, or would take too long."""
     if scheme in _NOT_FOR[signature.kind]:
-        raise ValueError(f"standardize: {scheme} is not for {signature}; choose feature or none")
+        raise ValueError(f"standardize: {scheme} does not apply to {signature}; choose feature or none")
     if scheme in ("pca", "zca") and signature.size > MOST_VALUES:
         smaller = "smaller images (`size` of the data)" if signature.kind == "image" else "fewer columns"
         raise ValueError(
-            f"standardize: {scheme} takes at most {MOST_VALUES:,} values per row, but {signature} have "
+            f"standardize: {scheme} allows at most {MOST_VALUES:,} values per row, but {signature} have "
             f"{signature.size:,}; choose feature or none, or {smaller}"
         )
 
@@ -40,10 +41,10 @@ def check_scheme(scheme: str, signature: Signature) -> None:
 class Standardizer:
     """(x / 255 - mean) / std, float32.
 
-    `mean` and `std` have the shape (1, 1, C) for the scheme `channel`, and (H, W, C) for `feature`. With `sample`,
-    each image uses its own mean and standard deviation over (H, W, C). A deviation of zero counts as one. With
-    `robust`, they are the median and the interquartile range of each feature. With `pca` and `zca`, the flattened
-    difference from the mean is multiplied by a `matrix` (d, d), d = H·W·C.
+    `mean` and `std` have the shape (1, 1, C) for the scheme `channel`, and (H, W, C) for `feature`. With `sample`, each
+    image uses its own mean and standard deviation over (H, W, C). A standard deviation of zero is replaced by one. With
+    `robust`, `mean` and `std` are the median and the interquartile range of each feature. With `pca` and `zca`, the
+    flattened difference from the mean is multiplied by a `matrix` (d, d), d = H·W·C.
     """
 
     scheme: Scheme
@@ -72,7 +73,7 @@ class Standardizer:
         return standardized
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write a matrix to `folder`; returns the rest as JSON."""
+        """Write the matrix, if any, to `folder`, and return the other parts as JSON values."""
         if self.matrix is not None:
             save_file({"matrix": self.matrix}, folder / _WHITENING)
         return self.to_json()
@@ -98,7 +99,7 @@ class Standardizer:
 
     @classmethod
     def of_channels(cls, mean: Sequence[float], std: Sequence[float]) -> Standardizer:
-        """Use known statistics of each channel, of pixels scaled to 0..1."""
+        """Create it from known channel statistics, for pixels scaled to [0, 1]."""
         shape = (1, 1, len(mean))
         return cls("channel", np.array(mean, np.float32).reshape(shape), np.array(std, np.float32).reshape(shape))
 
@@ -109,7 +110,7 @@ class Standardizer:
 
 
 def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> Standardizer:
-    """Fit the statistics of all rows of `images`, which are read in chunks of at most `chunk` rows."""
+    """Fit the statistics to all rows of `images`, which are read in chunks of at most `chunk` rows."""
     if scheme in ("sample", "none"):
         return Standardizer(scheme)
     if scheme == "pca" or scheme == "zca":
@@ -146,7 +147,7 @@ def _sums(images: Images, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.int
 def _median_and_range(images: Images, chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the median and interquartile range of each feature, like scikit-learn's `RobustScaler`.
 
-    A range of zero counts as one.
+    A range of zero is replaced by one.
     """
     d, n = images.signature.size, len(images)
     counts = np.zeros(d * 256, np.int64)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pandas.api.types import infer_dtype, is_complex_dtype, is_numeric_dtype, is_object_dtype
 
 from quorate.data.dates import are_dates
-from quorate.data.number_texts import look_for_numbers
+from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import CONTAINERS, are_names, clean_text, distinct_texts, plain_text
 from quorate.data.signature import Column, ColumnKind, TableSignature
 from quorate.registry import did_you_mean
@@ -38,27 +38,28 @@ _DATES = {"date", "datetime", "datetime64", "period", "time", "timedelta", "time
 LARGEST_NUMBER = 1e30
 """The largest absolute value of a number in a table.
 
-An assumption: it leaves room for the squares and sums of columns in float64, and it is below the numbers that files
-use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
+An assumption, not a measurement: it leaves room for the squares and sums of columns in float64, and it is below the
+numbers that files use for "no value": 9.97e36 (netCDF), 1.7e38 and 3.4e38 (rasters), infinity.
 """
 _WRITE_NUMBERS = "write plain numbers such as 12345.6"
 _CORRECT_CELLS = (
-    "correct the cells (NaN where there is no value), or make the column a pandas category if all are names"
+    "correct these cells (NaN for a missing value), or convert the column to the pandas type category if it holds names"
 )
 _SHOWN = 20
-"""Number of names in a message."""
+"""Maximum number of names in a message."""
 
 
 def number_fits(value: float) -> bool:
-    """Return whether a table can hold this number: its absolute value is at most `LARGEST_NUMBER`; NaN does not fit."""
+    """Return whether a table can hold this number: its absolute value must be at most `LARGEST_NUMBER`, and it must not
+    be NaN."""
     return abs(value) <= LARGEST_NUMBER
 
 
 class ColumnError(ValueError):
     """A column is missing or holds a value that its kind does not allow.
 
-    `column` is its name; `row` is the position of the first wrong value, or None; `remedy` is advice that applies
-    wherever the rows come from, or empty.
+    `column` is its name; `row` is the position of the first wrong value, or None; `remedy` is advice that applies to
+    rows from any source, or empty.
     """
 
     def __init__(self, column: str, problem: str, row: int | None = None, *, remedy: str = "") -> None:
@@ -114,8 +115,8 @@ def infer_signature(
 ) -> TableSignature:
     """Return the kind of each column of `frame`: the `given` kind, or that of its values.
 
-    Numbers are numeric, truth values boolean, text categorical. A column without any value must be in `given`.
-    Raises `ColumnError` for others (dates, lists), and for text that is numbers except for some cells. With
+    Numbers are numeric, truth values boolean, text categorical. A column without any value must be in `given`. Raises
+    `ColumnError` for other values (dates, lists), and for text columns in which nearly all cells are numbers. With
     `categories`, a column of pandas categories is always text, because a program chose that type.
     """
     _check_names(frame)
@@ -158,10 +159,10 @@ def _kind(values: pd.Series[Any], *, categories: bool) -> ColumnKind:
 
 
 def _refuse_other_texts(values: pd.Series[Any], name: str) -> None:
-    """Raise `ColumnError` if a column of text holds dates, or numbers except for some cells."""
+    """Raise `ColumnError` if a column of text holds dates, or numbers with a few other texts."""
     if are_dates([str(value) for value in pd.unique(values.dropna())]):
         raise _dates(name)
-    seen = look_for_numbers(values)
+    seen = detect_numbers(values)
     if seen.problem:
         row = int((values == seen.text).to_numpy(bool, na_value=False).argmax())
         remedy = _WRITE_NUMBERS if seen.marked else _CORRECT_CELLS
@@ -181,7 +182,8 @@ def _decoded(values: pd.Series[Any], name: str) -> pd.Series[Any]:
 
 
 def _without_arrow(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Convert Arrow's texts, dates and nested values to Python objects, because pandas lacks functions for some."""
+    """Convert Arrow's texts, dates and nested values to Python objects, because pandas lacks functions for some Arrow
+    types."""
     if isinstance(values.dtype, pd.ArrowDtype) and not is_numeric_dtype(values.dtype):
         return values.astype(object)
     return values
@@ -194,7 +196,7 @@ def _types(values: Any) -> str:
 
 
 def _are_truths(values: pd.Series[Any]) -> bool:
-    """Return whether all values are words for true and false, such as yes and no, and both occur."""
+    """Return whether all values are words for true or false, such as yes and no, and both truth values occur."""
     texts = set()
     for value in pd.unique(values.dropna()):
         text = clean_text(str(value)).lower()

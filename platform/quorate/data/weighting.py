@@ -1,4 +1,4 @@
-"""Weigh the training rows: weights of the data, weights of classes, and draws that balance the classes."""
+"""Weight the training rows: by row weights of the data, by class weights, and by sampling that balances the classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def _names_as_text(value: object) -> object:
 
 
 class WeightingParams(MemberParams):
-    """Parameters of all built-in members; `weighs` and `resamples` of a member's class say what it supports."""
+    """Parameters of all built-in members; the attributes `weighs` and `resamples` of a member's class declare what it
+    supports."""
 
     class_weight: (
         Literal["balanced"]
@@ -34,23 +35,24 @@ class WeightingParams(MemberParams):
         ]
         | None
     ) = None
-    """Factor on the weight of each row by its class: a mapping of class names to numbers (1 for classes not listed), or
-    `balanced` to give all classes the same total weight."""
+    """Factor for the weight of each row, by its class: a mapping of class names to numbers (1 for classes not listed),
+    or `balanced` to give all classes the same total weight."""
     sampling: Literal["balanced"] | None = None
-    """`balanced` draws as many rows as there are training rows, each class equally often: once per epoch for networks,
-    once for other members."""
+    """`balanced` draws as many rows as there are training rows, with the same number per class: anew in each epoch for
+    networks, once for other members."""
 
     @model_validator(mode="after")
     def _balances_once(self) -> WeightingParams:
         if self.class_weight == "balanced" and self.sampling == "balanced":
-            raise ValueError("class_weight: balanced and sampling: balanced do the same; leave one out")
+            raise ValueError("class_weight: balanced and sampling: balanced serve the same purpose; remove one of them")
         return self
 
 
 def row_weights(data: Dataset, params: WeightingParams) -> Weights | None:
     """Return the weight of each training row, or None if all are equal.
 
-    `balanced` is that of scikit-learn: the weight of all rows / (number of present classes x weight of the class).
+    `balanced` uses scikit-learn's formula: total weight of all rows / (number of present classes x total weight of the
+    class).
     """
     given = data.weight if _differ(data) else None
     if params.class_weight is None:
@@ -66,9 +68,8 @@ def row_weights(data: Dataset, params: WeightingParams) -> Weights | None:
 
 
 def balanced_rows(y: NDArray[np.int64], *, seed: int) -> Rows:
-    """Return `len(y)` shuffled positions, each class equally often (a remainder goes to some of the classes).
-
-    The rows of a large class are all different; those of a small class repeat once all of them are drawn.
+    """Return `len(y)` shuffled positions with the same number per class (a remainder goes to some of the classes). No
+    row of a large class is drawn twice; rows of a small class repeat only after all of them are drawn.
     """
     random = np.random.default_rng(seed)
     classes = random.permutation(np.unique(y))
@@ -82,7 +83,8 @@ def balanced_rows(y: NDArray[np.int64], *, seed: int) -> Rows:
 
 
 def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
-    """Raise `ValueError` if a member of this kind cannot weigh or draw the rows of `data` as its parameters say."""
+    """Raise `ValueError` if a member of this kind cannot weight or resample the rows of `data` as its parameters
+    require."""
     asked = params if isinstance(params, WeightingParams) else WeightingParams(kind=params.kind)
     if isinstance(asked.class_weight, Mapping):
         for name in asked.class_weight:
@@ -98,8 +100,8 @@ def check_weighting(kind: Any, params: MemberParams, data: Dataset) -> None:
         raise ValueError(f"{params.kind} cannot use sample weights ({weights}); {others} can")
     if asked.sampling and not kind.resamples:
         raise ValueError(
-            f"sampling: {params.kind} holds rows out itself, and rows that are drawn twice would be on both sides; "
-            f"use class_weight, or one of {_kinds_that(lambda each: each.resamples)}"
+            f"sampling: {params.kind} splits off validation rows itself, and a row that is drawn twice could be on "
+            f"both sides of this split; use class_weight, or one of {_kinds_that(lambda each: each.resamples)}"
         )
 
 

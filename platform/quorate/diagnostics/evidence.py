@@ -1,4 +1,4 @@
-"""Compute the errors of a finished run's ensemble and members on training, validation, train-dev and test rows."""
+"""Estimate the errors of a finished run's ensemble and members on training, validation, train-dev and test rows."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from quorate.tracking import journal
 from quorate.tracking.histories import MemberHistory, histories
 
 SAMPLE = 2000
-"""Number of training rows over all folds that the final weights predict."""
+"""Maximum number of training rows, over all folds, that the final models predict, to limit the time. An assumption, not
+a measurement."""
 RUNNING = (
-    "the training error is the running error of the last epoch, with augmentation and dropout, and not the error of "
-    "the final weights"
+    "the training error is the mean over the last epoch, during training, with augmentation and dropout; it is not "
+    "the error of the final weights"
 )
 
 Proba = NDArray[np.floating[Any]]
@@ -36,22 +37,22 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TrainingAnswers:
-    """Predictions of the final weights for training rows of their own folds, by member and for the ensemble."""
+    """Predictions of the fold models for rows that they were trained on, of each member and of the ensemble."""
 
     proba: dict[str, Proba] = field(default_factory=dict)
     y: dict[str, Labels] = field(default_factory=dict)
     groups: dict[str, Labels] = field(default_factory=dict)
-    """Groups of the predicted rows; if rows have no groups, each row is its own group."""
+    """Group of each predicted row; without groups in the data, each row is its own group."""
     note: str = ""
-    """Why there are no predictions; empty if there are."""
+    """The reason why there are no predictions; empty if there are some."""
 
 
 def gather_evidence(folder: RunFolder, *, target: float, measure: str) -> list[Evidence]:
     """Evidence on the ensemble, then on its members in leaderboard order; raises `RunError` if the run is not finished.
 
-    `measure` is `error` (the share of wrong rows) or `loss` (nats). Training errors are those of the fold models in
-    the bundle on up to `SAMPLE` rows that they were trained on. If these are not available, the last epoch of the
-    journal is used.
+    `measure` is `error` (the fraction of wrong predictions) or `loss` (nats). Training errors are measured with the
+    fold models in the bundle, on at most `SAMPLE` rows that they were trained on. If the models are not available, the
+    training metrics of the last recorded epoch are used.
     """
     board = folder.board()
     estimate = _ESTIMATES[measure]
@@ -124,7 +125,7 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
     for number, fold in enumerate(context.folds.folds):
         rows: Rows = np.sort(random.choice(fold.train, min(each, len(fold.train)), replace=False))
         asked = context.train.take(rows)
-        clusters = asked.groups if asked.groups is not None else rows  # models of several folds predict the same row
+        clusters = asked.groups if asked.groups is not None else rows  # several fold models predict one row
         answers = np.zeros((len(manifest.members), len(rows), context.train.n_classes), np.float32)
         present = np.zeros(len(manifest.members), bool)
         for m, member in enumerate(manifest.members):
@@ -134,7 +135,7 @@ def training_answers(folder: RunFolder) -> TrainingAnswers:
             try:
                 answers[m] = load_member(folder.bundle / place).predict_proba(asked.x)
             except (ValueError, KeyError, OSError, RuntimeError) as error:
-                return TrainingAnswers(note=f"member {member.name} cannot predict ({_short(error)})")
+                return TrainingAnswers(note=f"member {member.name} cannot predict the training rows ({_short(error)})")
             present[m] = True
             proba.setdefault(member.name, []).append(answers[m])
             labels.setdefault(member.name, []).append(asked.y)
@@ -180,11 +181,11 @@ def _from_history(curves: Curves | None, measure: str, *, rows: int) -> tuple[Es
     note = RUNNING if curves.epochs > 1 else ""
     if measure == "error":
         return error_rate(round((1 - value) * rows), rows), note
-    return exactly(value), note  # its noise is not recorded
+    return exactly(value), note  # the history has no standard error
 
 
 def _curves(label: str, recorded: Mapping[str, MemberHistory]) -> Curves | None:
-    """The curves of the folds of one copy."""
+    """The learning curves of all folds of one copy."""
     found = recorded.get(label.partition(".")[0])
     if found is None:
         return None

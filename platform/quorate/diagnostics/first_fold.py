@@ -49,7 +49,8 @@ def open_subject(job: Job, member: str) -> FirstFold:
 
 @dataclass
 class DetachedContext:
-    """A task context that stores nothing; `on_epoch` gets the metrics of each epoch and returns whether to continue."""
+    """A task context that stores nothing. `on_epoch` receives the metrics of each epoch and returns whether to
+    continue."""
 
     seed: int
     numerics: Numerics

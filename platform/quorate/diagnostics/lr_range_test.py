@@ -15,9 +15,10 @@ from quorate.training.loop import TrainingResult
 from quorate.training.range_test import RangeTest, RateRange, log_spaced, read, sweep_network
 
 _ROWS_TO_VALIDATE = 2
-"""Number of validation rows: the loop validates after each epoch, but the test does not use the result."""
+"""Number of validation rows: the training loop requires some, but the range test does not use the result."""
 _NEAR = 3.0
-"""Within this factor, a learning rate counts as good as the suggestion: the test is not more precise."""
+"""A learning rate within this factor of the suggestion counts as equally good, because the test is not more precise. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -86,41 +87,45 @@ def find_rate(subject: FirstFold, *, low: float, high: float, steps: int) -> Ran
 
 def sentences(found: RangeTestResult) -> list[str]:
     """The result of the test in sentences, and the learning rate of the job compared with it."""
-    r, tried = found.reading, f"{say(found.test.rates[0])} to {say(found.test.rates[-1])}"
+    r, tried = found.reading, f"{format_rate(found.test.rates[0])} to {format_rate(found.test.rates[-1])}"
     if not r.learns or r.suggested is None or r.least is None:
         why = (
-            f"it diverged at {say(r.diverges)}: try a lower --from"
+            f"the loss diverged at {format_rate(r.diverges)}: try a lower --from"
             if r.diverges is not None
-            else "no rate changes it: try a higher --to or more --steps; check labels, standardization and architecture"
+            else "no rate changes the loss: try a higher --to or more --steps; check labels, standardize and arch"
         )
         return [f"the loss did not fall by more than its noise for learning rates from {tried}; {why}"]
-    said = [f"suggested: {say(r.suggested)}, a tenth of {say(r.least)}, where the loss is lowest"]
+    said = [f"suggested: {format_rate(r.suggested)}, a tenth of {format_rate(r.least)}, where the loss is lowest"]
     if r.too_low is not None:
-        said.append(f"too low below {say(r.too_low)}: the loss does not change within the test")
+        said.append(f"too low below {format_rate(r.too_low)}: the loss does not change within the test")
     if r.too_high is not None:
-        end = f", and the test ends at {say(r.diverges)}" if r.diverges is not None else ""
-        said.append(f"too high from {say(r.too_high)}: the loss rises{end}")
+        end = f", and diverges at {format_rate(r.diverges)}, which ends the test" if r.diverges is not None else ""
+        said.append(f"too high from {format_rate(r.too_high)}: the loss rises{end}")
     else:
-        said.append(f"no learning rate up to {say(found.test.rates[-1])} is too high")
+        said.append(f"no learning rate up to {format_rate(found.test.rates[-1])} is too high")
     return [*said, own_rate(found.rate, r)]
 
 
 def own_rate(rate: float, r: RateRange) -> str:
     """The learning rate of the job compared with the suggestion."""
     assert r.suggested is not None and r.least is not None
-    own = f"the learning rate of the job, {say(rate)}, "
+    own = f"the learning rate of the job, {format_rate(rate)}, "
     if r.too_high is not None and rate >= r.too_high:
-        return own + f"is too high: set lr to {say(r.suggested)}"
+        return own + f"is too high: set lr to {format_rate(r.suggested)}"
     if r.too_low is not None and rate < r.too_low:
-        return own + f"is too low: set lr to {say(r.suggested)}"
+        return own + f"is too low: set lr to {format_rate(r.suggested)}"
     factor = rate / r.suggested
     if factor > _NEAR:
-        return own + f"is {factor:.1f} times the suggestion and not too high: suitable with a schedule that lowers it"
+        return (
+            own + f"is {factor:.1f} times the suggestion, but not too high: use it with a schedule that lowers the rate"
+        )
     if factor < 1 / _NEAR:
-        return own + f"is the suggestion divided by {1 / factor:.1f}: the network learns more slowly than it could"
+        return (
+            own + f"is {1 / factor:.1f} times lower than the suggestion: the network learns more slowly than it could"
+        )
     return own + "is as good as the suggestion"
 
 
-def say(rate: float | None) -> str:
+def format_rate(rate: float | None) -> str:
     assert rate is not None
     return f"{rate:.2g}"

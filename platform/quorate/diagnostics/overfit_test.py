@@ -21,11 +21,11 @@ from quorate.training.context import Diverged, Metrics
 from quorate.training.schedules import ConstantParams
 
 LOSS_BOUND = 0.05
-"""Loss in nats below which rows count as memorized: the mean probability of the true class is then about .95 or more.
-A high accuracy alone is not enough."""
+"""Loss in nats below which rows count as memorized: exp(-0.05) is 0.95, about the mean probability of the true class. A
+high accuracy alone is not enough. An assumption, not a measurement."""
 _FACTORS, _USUAL = (0.1, 10.0), (1e-2, 1e-3)
-"""Factors of the job's learning rate, and rates that suit most networks. They are tried if the job's rate fails, to
-distinguish a wrong learning rate from other causes."""
+"""Learning rates to try if that of the job fails, to distinguish a wrong learning rate from other causes: the job's
+rate times these factors, and rates that suit most networks. Assumptions, not measurements."""
 
 _PLAIN: dict[str, Any] = {
     "dropout": 0.0,
@@ -44,14 +44,16 @@ _PLAIN: dict[str, Any] = {
     "tta": None,
     "pretrain": None,
 }
-"""Parameter values that switch off everything that prevents memorizing; applied if the network has the parameter."""
+"""Parameter values that switch off everything that prevents memorizing; each is set if the network has the
+parameter."""
 _DROPS = ("dropout", "drop_rate", "drop_path", "drop_path_rate")
 """Dropout parameters of architectures."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One training on the few rows, with metrics of the last epoch on these rows, without augmentation."""
+    """One training run on the few rows; the metrics are those of the last epoch on the same rows, without
+    augmentation."""
 
     memorized: bool
     accuracy: float
@@ -73,11 +75,11 @@ class OverfitTest:
     """Number of classes of the rows."""
     attempt: Attempt
     others: tuple[Attempt, ...]
-    """Attempts with other learning rates, if that of the job failed."""
+    """Attempts with other learning rates, if the job's rate failed."""
     contradictions: int
     """Number of rows that are equal to a row with a different label."""
     best_possible: float
-    """The highest accuracy that is possible with these contradictions."""
+    """The highest accuracy that is possible despite these contradictions."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "memorized": self.attempt.memorized, "bound": LOSS_BOUND, "says": list(sentences(self))}
@@ -86,11 +88,12 @@ class OverfitTest:
 def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
     """Train a member on about `rows` class-balanced rows of its first fold until it has memorized them.
 
-    A network is trained without augmentation, dropout, decay, smoothing and schedule for at most `epochs` epochs; every
-    other kind as in the job. Raises `UserError` if the member cannot be trained.
+    A network is trained for at most `epochs` epochs, without augmentation, dropout, weight decay, label smoothing and
+    learning rate schedule. Members of other kinds are trained as in the job. Raises `UserError` if the member cannot be
+    trained.
     """
     few = balanced_subset(subject.train, rows=rows, seed=subject.task.seed)
-    contradictions, possible = contradicting(few)
+    contradictions, possible = contradictory_rows(few)
     params = subject.task.params
     others: list[Attempt] = []
     if isinstance(params, NetParams):
@@ -118,7 +121,7 @@ def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
 
 
 def balanced_subset(data: Dataset, *, rows: int, seed: int) -> Dataset:
-    """At most `rows` different rows, with equal numbers per class if the classes have enough rows.
+    """At most `rows` distinct rows, with equal numbers per class if the classes have enough rows.
 
     If there are more than `rows / 2` classes, `rows / 2` of them are drawn.
     """
@@ -132,7 +135,7 @@ def balanced_subset(data: Dataset, *, rows: int, seed: int) -> Dataset:
     return data.take(picked)
 
 
-def contradicting(data: Dataset) -> tuple[int, float]:
+def contradictory_rows(data: Dataset) -> tuple[int, float]:
     """Number of rows that are equal to a row of another class, and the highest accuracy that is then possible."""
     groups: dict[bytes, list[int]] = {}
     for content, label in zip(_contents(data), data.y, strict=True):
@@ -168,8 +171,8 @@ def sentences(memory: OverfitTest) -> Iterator[str]:
     )
     if memory.contradictions:
         yield (
-            f"labels: {memory.contradictions} of these rows are equal to a row with a different label, so no "
-            f"classifier can have an accuracy above {memory.best_possible:.3f}; look for rows with two labels"
+            f"labels: {memory.contradictions} of these rows have a duplicate with another label, so no "
+            f"classifier can have an accuracy above {memory.best_possible:.3f}; correct the labels of the duplicates"
         )
     if not network:
         yield from _of_learners(memory)
@@ -183,23 +186,26 @@ def sentences(memory: OverfitTest) -> Iterator[str]:
             f"epochs; set lr close to that, or run `quorate lr-find`"
         )
     elif memory.others and done.accuracy == 1:
-        yield "all rows are right and the loss still falls: use more --epochs or a higher lr"
+        yield "all rows are predicted correctly and the loss still falls: use more --epochs or a higher lr"
     elif memory.others:
         rates = ", ".join(f"{other.rate:g} (accuracy {other.accuracy:.3f})" for other in memory.others)
-        yield f"learning rate: not the only cause, because these fail too: {rates}"
+        yield f"learning rate: not the only cause, because these rates fail too: {rates}"
         yield (
             "architecture: it may be too small, or lose information from the input (a small `size`, frozen weights, an "
             "unsuitable `standardize`); try a wider one"
         )
-        yield "labels and rows: check some of them (`quorate augment`, or the files); rows may not show their class"
+        yield (
+            "labels and rows: check some of them (`quorate augment`, or the files); the inputs may lack what "
+            "distinguishes the classes"
+        )
 
 
 def _of_learners(memory: OverfitTest) -> Iterator[str]:
     if not memory.contradictions:
         yield (
             f"a member of kind {memory.kind} that cannot separate its own training rows is too simple or too "
-            "regularized for them. This is expected for kinds that average (neighbours, naive Bayes, forests with "
-            "large leaves); for others, regularize less, and check labels and `standardize`"
+            "regularized for them. This is expected for kinds that average over rows (nearest neighbours, naive Bayes, "
+            "forests with large leaves); for other kinds, regularize less, and check labels and `standardize`"
         )
 
 
@@ -232,7 +238,7 @@ def _train(subject: FirstFold, few: Dataset, params: MemberParams) -> Attempt:
 
 
 def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The classes that a member predicts, without a calibration that cannot be fitted on few rows."""
+    """The classes that a member predicts before its own calibration, which cannot be fitted on so few rows."""
     calibrated = getattr(member.model, "calibrated_classifiers_", None) if isinstance(member, Learner) else None
     if calibrated is None:
         classes: NDArray[np.int64] = proba.argmax(axis=1)
@@ -242,7 +248,7 @@ def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArra
 
 
 def _contents(data: Dataset) -> Iterator[bytes]:
-    """The content of each row."""
+    """The content of each row as bytes."""
     rows = np.arange(len(data))
     if isinstance(data.x, Table):
         for row in rows:

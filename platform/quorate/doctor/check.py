@@ -13,12 +13,12 @@ Level = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was checked, what was found, and the fix of a problem."""
+    """What was checked, what was found, and how to fix a problem."""
 
     what: str
     level: Level
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
 Check = Callable[[], Iterable[CheckResult]]

@@ -1,4 +1,4 @@
-"""Check processors, memory and disks of this machine, and the limits of a container."""
+"""Check the processors, memory and disks of this machine, and the limits of its container."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from pathlib import Path
 
 from quorate.doctor.check import CheckResult
 from quorate.execution.cluster import socket_problem
-from quorate.quantities import say_bytes
+from quorate.quantities import format_bytes
 
 GIB = 1 << 30
 LEAST_MEMORY = 4 * GIB
-"""Free memory in bytes below which there is a note: Ray with two workers that import torch takes about 2 GiB."""
+"""Free memory in bytes below which a note is reported. It is twice the memory that Ray uses with two workers that
+import torch, about 2 GiB. An assumption, not a measurement."""
 LEAST_DISK = 1 * GIB
+"""Free bytes of a disk below which a problem is reported. An assumption, not a measurement."""
 LEAST_FILES = 256
-"""Open files of one process that Ray needs. On two cores Ray does not start with 48, but does with 64. The rest is for
-more workers: an assumption."""
+"""Minimum limit of open files per process for Ray. On two cores, Ray starts with a limit of 64 (`ulimit -n 64`) but not
+with 48. The margin for more workers is an assumption, not a measurement."""
 OBJECT_STORE = 0.3
-"""Share of the memory that Ray uses for its object store in /dev/shm by default."""
+"""Fraction of the memory that Ray uses for its object store in /dev/shm: Ray's default."""
 
 _SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -48,9 +50,9 @@ def processors() -> Iterator[CheckResult]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else seen
     quota = cpu_quota()
     if quota is not None and quota < usable:
-        mend = f"--set execution.workers={max(1, int(quota))} limits the number of parallel tasks to that"
+        fix = f"limit the number of parallel tasks: --set execution.workers={max(1, int(quota))}"
         yield CheckResult(
-            "cores", "note", f"{usable} visible, but this container may use only {quota:g} of them; {mend}"
+            "cores", "note", f"{usable} visible, but this container may use only {quota:g} of them; {fix}"
         )
     else:
         yield CheckResult("cores", "ok", f"{usable}" if usable == seen else f"{usable} of {seen}")
@@ -64,14 +66,14 @@ def memory() -> Iterator[CheckResult]:
     limit = memory_limit()
     bounded = limit is not None and limit < total
     most = min(total, limit) if limit is not None else total
-    said = f"{say_bytes(total)}, {say_bytes(free)} free" + (
-        f"; this container may use only {say_bytes(most)}" if bounded else ""
+    message = f"{format_bytes(total)}, {format_bytes(free)} free" + (
+        f"; this container may use only {format_bytes(most)}" if bounded else ""
     )
     if min(most, free) < LEAST_MEMORY:
-        said += "; this is little for Ray, and `--executor local` needs less"
-        yield CheckResult("memory", "note", said)
+        message += "; Ray needs more; use `--executor local`, which needs less"
+        yield CheckResult("memory", "note", message)
     else:
-        yield CheckResult("memory", "ok", said)
+        yield CheckResult("memory", "ok", message)
     if _SHARED.is_dir():
         yield _shared_memory(most)
 
@@ -79,12 +81,12 @@ def memory() -> Iterator[CheckResult]:
 def _shared_memory(most: int) -> CheckResult:
     room, wanted = shutil.disk_usage(_SHARED).free, int(OBJECT_STORE * most)
     if room >= wanted:
-        return CheckResult(str(_SHARED), "ok", f"{say_bytes(room)} free")
-    said = (
-        f"{say_bytes(room)} free, but Ray uses up to {say_bytes(wanted)}: it stores objects in /tmp instead, which is "
-        "slower; in Docker set --shm-size"
+        return CheckResult(str(_SHARED), "ok", f"{format_bytes(room)} free")
+    message = (
+        f"{format_bytes(room)} free, but Ray uses up to {format_bytes(wanted)}, so it stores objects in /tmp, "
+        "which is slower; in Docker, set --shm-size"
     )
-    return CheckResult(str(_SHARED), "note", said)
+    return CheckResult(str(_SHARED), "note", message)
 
 
 def disk(what: str, folder: Path) -> CheckResult:
@@ -93,49 +95,49 @@ def disk(what: str, folder: Path) -> CheckResult:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return CheckResult(what, "problem", f"{there} cannot be written", "change its owner, or choose another folder")
     free = shutil.disk_usage(there).free
-    said = f"{folder}: {say_bytes(free)} free"
+    message = f"{folder}: {format_bytes(free)} free"
     if free < LEAST_DISK:
         return CheckResult(
-            what, "problem", said, "make room: `quorate store collect --max-size SIZE`, `quorate runs remove`"
+            what, "problem", message, "make room: `quorate store collect --max-size SIZE`, `quorate runs remove`"
         )
-    return CheckResult(what, "ok", said)
+    return CheckResult(what, "ok", message)
 
 
 def temporary() -> Iterator[CheckResult]:
-    """Check that the folder for temporary files is writable and its name short enough for Ray's sockets."""
+    """Check that the folder for temporary files is writable, and that its path is short enough for Ray's sockets."""
     given = os.environ.get("TMPDIR")
     try:
         used = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        mend = "make room, or set TMPDIR to a writable folder"
-        yield CheckResult("temporary files", "problem", "no folder for temporary files is writable", mend)
+        fix = "make room, or set TMPDIR to a writable folder"
+        yield CheckResult("temporary files", "problem", "no folder for temporary files is writable", fix)
         return
     if given and used != Path(os.path.abspath(given)):  # noqa: PTH100 - without `..`, as tempfile does it
-        said = f"TMPDIR={given} cannot be written; Python uses {used} instead, and Ray fails"
-        yield CheckResult("temporary files", "problem", said, "create that folder, or set TMPDIR to another one")
+        message = f"TMPDIR={given} cannot be written; Python uses {used} instead, and Ray fails"
+        yield CheckResult("temporary files", "problem", message, "create that folder, or set TMPDIR to another one")
     else:
         yield disk("temporary files", used)
     if problem := socket_problem():
-        said, _, mend = problem.partition(": ")
-        yield CheckResult("Ray's sockets", "problem", said, mend)
+        message, _, fix = problem.partition(": ")
+        yield CheckResult("Ray's sockets", "problem", message, fix)
 
 
 def open_files() -> CheckResult:
-    """Check the limit of open files and sockets of a process."""
+    """Check the limit on open files and sockets per process."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= LEAST_FILES:
         return CheckResult("open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} allowed")
-    mend = f"`ulimit -n {LEAST_FILES}` in this shell" if most == resource.RLIM_INFINITY or most >= LEAST_FILES else ""
+    fix = f"`ulimit -n {LEAST_FILES}` in this shell" if most == resource.RLIM_INFINITY or most >= LEAST_FILES else ""
     return CheckResult(
         "open files",
         "problem",
         f"{limit:,} allowed, and Ray needs about {LEAST_FILES:,}",
-        mend or "ask the administrator to raise the hard limit, or train with `--executor local`",
+        fix or "ask the administrator to raise the hard limit, or train with `--executor local`",
     )
 
 
 def cpu_quota() -> float | None:
-    """Cores that the container may use, from cgroup v2 or v1; None without a limit."""
+    """Number of cores that the container may use, from cgroup v2 or v1; None without a limit."""
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -147,7 +149,7 @@ def cpu_quota() -> float | None:
 
 
 def memory_limit() -> int | None:
-    """Bytes that the container may use, from cgroup v2 or v1; None without a limit."""
+    """Bytes of memory that the container may use, from cgroup v2 or v1; None without a limit."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             text = (_CGROUP / name).read_text().strip()
@@ -166,6 +168,6 @@ def _threads(cores: int) -> CheckResult:
             "OMP_NUM_THREADS", "problem", f"{given!r} is not a number of threads", "unset OMP_NUM_THREADS"
         )
     if int(given) > cores:
-        said = f"{given} threads on {cores} cores are slower than {cores} threads"
-        return CheckResult("OMP_NUM_THREADS", "problem", said, "unset OMP_NUM_THREADS")
+        message = f"{given} threads are slower than {cores} threads on a machine with {cores} cores"
+        return CheckResult("OMP_NUM_THREADS", "problem", message, "unset OMP_NUM_THREADS")
     return CheckResult("OMP_NUM_THREADS", "ok", given)

@@ -18,14 +18,14 @@ from quorate.tracking.position import public
 from quorate.tracking.shipper_process import SQLITE, default_uri
 
 SECONDS = 5.0
-"""Timeout of a server in seconds."""
+"""Timeout of a request to a server, in seconds. An assumption, not a measurement."""
 PORTS = {
     8000: ("`quorate serve`", "use another --port"),
     5000: ("`quorate ui`", "use another --port"),
-    6379: ("a Ray cluster", "`quorate train` joins it only with --address"),
+    6379: ("a Ray cluster", "`quorate train` uses this cluster only with --address"),
     8265: ("Ray's dashboard", ""),
 }
-"""Default ports with their user, and what to do if another process uses the port."""
+"""Default ports, the program that uses each of them, and what to do if another process occupies the port."""
 
 _LISTENING = "0A"
 _TRACKING_SCHEMES = ("file", "postgresql", "mysql", "mssql", "databricks")
@@ -39,8 +39,8 @@ def tracking() -> Iterator[CheckResult]:
     elif uri.startswith(("http://", "https://")):
         yield _server(uri)
     elif (scheme := uri.partition(":")[0]) not in _TRACKING_SCHEMES:
-        mend = "set MLFLOW_TRACKING_URI to sqlite:///FILE, http://HOST:PORT or postgresql://…"
-        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow does not support {scheme!r}", mend)
+        fix = "set MLFLOW_TRACKING_URI to sqlite:///FILE, http://HOST:PORT or postgresql://…"
+        yield CheckResult("tracking", "problem", f"{public(uri)}: MLflow does not support {scheme!r}", fix)
     else:
         yield CheckResult(
             "tracking", "note", f"{public(uri)} is not checked; `quorate sync` shows whether it accepts records"
@@ -50,7 +50,11 @@ def tracking() -> Iterator[CheckResult]:
 def _sqlite(path: Path) -> CheckResult:
     if not path.exists():
         room = disk("tracking", path.parent)
-        return room if room.level == "problem" else CheckResult("tracking", "ok", f"the first job creates {path}")
+        return (
+            room
+            if room.level == "problem"
+            else CheckResult("tracking", "ok", f"does not exist yet; the first job creates {path}")
+        )
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return CheckResult(
             "tracking", "problem", f"{path} cannot be written", "change its owner, or set MLFLOW_TRACKING_URI"
@@ -61,18 +65,18 @@ def _sqlite(path: Path) -> CheckResult:
     except sqlite3.OperationalError as error:
         return CheckResult("tracking", "note", f"{path} is in use: {error}")
     except sqlite3.DatabaseError as error:
-        mend = "move it away; jobs create a new one, and `quorate sync RUN` sends their runs again"
-        return CheckResult("tracking", "problem", f"{path} is not a valid database: {error}", mend)
+        fix = "move the file away; the next job creates a new one, and `quorate sync RUN` sends a run again"
+        return CheckResult("tracking", "problem", f"{path} is not a valid database: {error}", fix)
     return CheckResult("tracking", "ok", str(path))
 
 
 def _server(uri: str) -> CheckResult:
     shown, later = (
         public(uri),
-        "start it or correct MLFLOW_TRACKING_URI; jobs run without it, and `quorate sync RUN` sends their records "
-        "later",
+        "start the server, or correct MLFLOW_TRACKING_URI; jobs also run without it, and `quorate sync RUN` sends "
+        "their records later",
     )
-    host = uri.partition("://")[2].rpartition("@")[2]  # a password in the address is for MLflow
+    host = uri.partition("://")[2].rpartition("@")[2]  # an address can contain a password, which is only for MLflow
     address = f"{uri.partition('://')[0]}://{host.rstrip('/')}/health"
     try:
         with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 - http or https, see above
@@ -82,7 +86,7 @@ def _server(uri: str) -> CheckResult:
             return CheckResult(
                 "tracking", "note", f"{shown} answers and requires credentials (MLFLOW_TRACKING_USERNAME, _PASSWORD)"
             )
-        return CheckResult("tracking", "problem", f"{shown} answers {error.code} at /health", later)
+        return CheckResult("tracking", "problem", f"{shown}/health returns the HTTP status {error.code}", later)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return CheckResult("tracking", "problem", f"{shown} does not answer: {reason}", later)
@@ -99,8 +103,8 @@ def ports() -> Iterator[CheckResult]:
             continue
         address, inode = found or ("127.0.0.1", "")
         who = _owner(inode)
-        said = f"{who} listens on {address}:{port} ({user}" + (f"; {otherwise})" if otherwise else ")")
-        yield CheckResult(f"port {port}", "note", said)
+        message = f"{who} listens on {address}:{port} ({user}" + (f"; {otherwise})" if otherwise else ")")
+        yield CheckResult(f"port {port}", "note", message)
 
 
 def ray_token() -> Iterator[CheckResult]:
@@ -108,17 +112,17 @@ def ray_token() -> Iterator[CheckResult]:
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     path = Path(given) if given else token_path()
     if path is None:
-        said = "the home folder is missing or cannot be written; each command on Ray creates its own token"
-        yield CheckResult("Ray's token", "note", said)
+        message = "the home folder is missing or cannot be written; each command that starts Ray creates its own token"
+        yield CheckResult("Ray's token", "note", message)
         return
     try:
         mode = path.stat().st_mode & 0o777
     except FileNotFoundError:
-        yield CheckResult("Ray's token", "ok", f"the first job on Ray creates {path}")
+        yield CheckResult("Ray's token", "ok", f"does not exist yet; the first job on Ray creates {path}")
         return
     if mode & 0o077:
-        said = f"{path} has mode {mode:04o}: other users can read it and run code on your Ray"
-        yield CheckResult("Ray's token", "problem", said, f"chmod 600 {path}")
+        message = f"{path} has mode {mode:04o}: other users can read the token and run code on your Ray"
+        yield CheckResult("Ray's token", "problem", message, f"chmod 600 {path}")
     else:
         yield CheckResult("Ray's token", "ok", f"{path} has mode {mode:04o}")
 
@@ -130,7 +134,7 @@ def _answers(port: int) -> bool:
 
 
 def _listeners() -> dict[int, tuple[str, str]]:
-    """Address and socket inode by port, from /proc; empty on other systems than Linux."""
+    """Address and socket inode by port, from /proc; empty on systems other than Linux."""
     found: dict[int, tuple[str, str]] = {}
     for table, anywhere in (("tcp6", "[::]"), ("tcp", "0.0.0.0")):  # noqa: S104 - shown, not bound
         try:
@@ -158,6 +162,6 @@ def _owner(inode: str) -> str:
             if str(entry.readlink()) == f"socket:[{inode}]":
                 process = entry.parents[1]
                 return f"pid {process.name} ({(process / 'comm').read_text().strip()})"
-        except OSError:  # ended meanwhile, or not ours
+        except OSError:  # the process has ended, or belongs to another user
             continue
     return "another user's process" if inode else "a process"

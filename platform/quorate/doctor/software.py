@@ -17,9 +17,11 @@ from quorate.registry.extras import install_command, requirements
 
 LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "scikit-learn", "numpy", "pandas", "pydantic", "skops")
 PYTHONS = ((3, 11), (3, 14))
+"""The lowest supported version of Python, and the lowest version that is too new, as in `requires-python`."""
 IMPORT_SECONDS = 60.0
+"""Time limit in seconds for a process that imports torch and counts its GPUs. An assumption, not a measurement."""
 
-# Imported in another process: torch takes seconds, and a broken driver may hang or kill the process.
+# Imported in another process, because importing torch takes seconds, and a broken driver can hang or kill the process.
 _ASK_TORCH = """
 import json, torch, torchvision, timm
 count = torch.cuda.device_count()
@@ -39,8 +41,8 @@ def versions() -> Iterator[CheckResult]:
     if lowest <= sys.version_info[:2] < above:
         yield CheckResult("python", "ok", f"{python} at {sys.executable}")
     else:
-        mend = f"create an environment with Python {lowest[0]}.{lowest[1]} to {above[0]}.{above[1] - 1}"
-        yield CheckResult("python", "problem", f"{python} is not supported", mend)
+        fix = f"create an environment with Python {lowest[0]}.{lowest[1]} to {above[0]}.{above[1] - 1}"
+        yield CheckResult("python", "problem", f"{python} is not supported", fix)
     yield CheckResult("quorate", "ok", __version__)
     found = {name: _version(name) for name in LIBRARIES}
     if missing := [name for name, number in found.items() if number is None]:
@@ -51,7 +53,7 @@ def versions() -> Iterator[CheckResult]:
 
 
 def extras() -> Iterator[CheckResult]:
-    """Check the extras of the package, except the one for developers."""
+    """Check which extras of the package are installed, except the one for developers."""
     try:
         about = metadata("quorate")
     except PackageNotFoundError:
@@ -66,8 +68,8 @@ def extras() -> Iterator[CheckResult]:
         missing = [name for name in names if _version(name) is None]
         if missing:
             wanted = [line for name, line in zip(names, requirements(extra), strict=True) if name in missing]
-            said = f"not installed: {', '.join(missing)}; to install: {install_command(wanted)}"
-            yield CheckResult(f"extra {extra}", "note", said)
+            message = f"not installed: {', '.join(missing)}; to install: {install_command(wanted)}"
+            yield CheckResult(f"extra {extra}", "note", message)
         else:
             yield CheckResult(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in names))
 
@@ -78,8 +80,8 @@ def torch_and_gpus() -> Iterator[CheckResult]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        said = f"torch did not import and count its GPUs within {IMPORT_SECONDS:.0f} s"
-        yield CheckResult("torch", "problem", said, "check whether nvidia-smi answers, and how fast this disk is")
+        message = f"importing torch and counting its GPUs took more than {IMPORT_SECONDS:.0f} s"
+        yield CheckResult("torch", "problem", message, "check whether nvidia-smi works, and how fast this disk is")
         return
     if done.returncode != 0:
         if done.returncode < 0:
@@ -87,8 +89,8 @@ def torch_and_gpus() -> Iterator[CheckResult]:
         else:
             ended = f"it ended with code {done.returncode}"
         last = (done.stderr.strip().splitlines() or [ended])[-1]
-        mend = "install torch and torchvision of one release from one index, then timm"
-        yield CheckResult("torch", "problem", f"torch, torchvision and timm cannot be imported together: {last}", mend)
+        fix = "install matching releases of torch and torchvision from the same package index, then timm"
+        yield CheckResult("torch", "problem", f"torch, torchvision and timm cannot be imported together: {last}", fix)
         return
     found = json.loads(done.stdout.splitlines()[-1])
     yield CheckResult("torch", "ok", f"imports; built for {'CUDA ' + found['cuda'] if found['cuda'] else 'CPUs'}")
@@ -98,13 +100,13 @@ def torch_and_gpus() -> Iterator[CheckResult]:
         fast = "bfloat16" if found["bf16"] else "no bfloat16"
         yield CheckResult("GPUs", "ok", f"{named}; {fast}; driver {driver or 'unknown'}")
     elif driver is not None:
-        mend = (
+        fix = (
             "install a torch built for CUDA"
             if not found["cuda"]
             else "install a torch whose CUDA version this driver supports"
         )
-        said = f"the NVIDIA driver {driver} is installed, but torch finds no GPU"
-        yield CheckResult("GPUs", "problem", said, mend + ", or check CUDA_VISIBLE_DEVICES")
+        message = f"the NVIDIA driver {driver} is installed, but torch finds no GPU"
+        yield CheckResult("GPUs", "problem", message, fix + ", or check CUDA_VISIBLE_DEVICES")
     else:
         yield CheckResult("GPUs", "ok", "none; members train on the CPU")
 

@@ -1,1 +1,1 @@
-"""Ensemble mathematics on probabilities: metrics, calibration, combiners, and cross-fitted estimates of all of them."""
+"""Ensemble mathematics on probabilities: metrics, calibration, combiners, and their cross-fitted estimates."""

@@ -1,4 +1,4 @@
-"""Risk-coverage analysis: the error rate on the rows that an ensemble answers if it abstains from the others."""
+"""Risk-coverage analysis: the error rate of an ensemble that predicts confident rows and abstains on the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from quorate.ensemble.calibration import normalized_rows
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """Error rates `risk` (P,) of the most confident rows, by the fraction `coverage` (P,) of rows answered, ascending.
-
-    `confidence` (P,) is the lowest confidence that is answered. Rows of equal confidence are answered together.
+    """Error rates `risk` (P,) on the most confident rows, for increasing fractions `coverage` (P,) of predicted rows.
+    `confidence` (P,) is the lowest confidence of a predicted row. Rows of equal confidence are predicted together.
     """
 
     coverage: Floats
@@ -40,11 +39,12 @@ class RiskCoverage:
 
     @property
     def area(self) -> float:
-        """AURC: the mean risk over the coverages of all rows. Lower is better."""
+        """Area under the risk-coverage curve (AURC): the mean risk over all rows, each at its coverage. Lower is
+        better."""
         return float(np.diff(self.coverage, prepend=0.0) @ self.risk)
 
     def confidence_for(self, risk: float) -> float | None:
-        """Return the lowest confidence to answer at with an error rate of at most `risk`; None if there is none."""
+        """Return the lowest confidence threshold with an error rate of at most `risk`; None if there is none."""
         enough = np.flatnonzero(self.risk <= risk)
         return float(self.confidence[enough[-1]]) if enough.size else None
 

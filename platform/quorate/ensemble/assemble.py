@@ -1,8 +1,8 @@
 """Build an ensemble from out-of-fold probabilities, with a cross-fitted estimate of its quality.
 
-The weights and temperatures are fitted on all rows. For the estimate, they are fitted on some parts of the rows and
-applied to the others. The ensemble's estimate is never worse than that of its best single member, by the combiner's
-objective: if the combination is worse, that member becomes the ensemble.
+The weights and temperatures are fitted on all rows. For the estimate, each part of the rows is predicted with weights
+and temperatures fitted on the other parts. The ensemble's estimate is never worse than that of its best single member,
+by the combiner's objective: if the combination is worse, that member becomes the ensemble.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibrated, fit_each
-from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, one_member
+from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, single_member
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import SPLITS, Split, crossfitted, crossfitted_temperature, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, Split, crossfitted, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll, row_nll, scores
 from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
@@ -30,11 +30,11 @@ from quorate.registry import KindParams
 class Assembly:
     """An ensemble and its cross-fitted estimate.
 
-    `rows` (N,) are the rows that every member covers and that count. `crossfit_proba` (N, K) and `row_losses` (N,) are
-    NaN outside `rows`, and `scores` are over `rows`. `best_single` is the member with the lowest cross-fitted loss,
-    calibrated or uncalibrated. `guarded` is true if this member replaced the combination; `reason` explains why, and
+    `rows` (N,) are the learnable rows that every member covers. `crossfit_proba` (N, K) and `row_losses` (N,) are NaN
+    outside `rows`, and `scores` are over `rows`. `best_single` is the member with the lowest cross-fitted loss,
+    calibrated or uncalibrated. `guarded` is true if this member replaced the combination, and `reason` explains why.
     `combiner_nll` is the log-loss of the combination itself. A guarded estimate is the best of 2 M candidates on the
-    same rows, so it is slightly optimistic if many members are equally good; `combiner_nll` never is.
+    same rows, so it is slightly optimistic if many members are equally good; `combiner_nll` does not have this bias.
     """
 
     combination: Combination
@@ -66,17 +66,17 @@ def assemble(
 ) -> Assembly:
     """Combine members with out-of-fold probabilities (M, N, K) on the rows in `mask` (M, N), for labels (N,).
 
-    There are `SPLITS` cross-fitting parts, or fewer if the rarest class has fewer rows. `names` are the members' names
-    in messages. `dependence` gives the rows that must be in the same part. Only `learnable` (N,) rows
-    count; by default all of them. If the class of a row was in no training row of its fold, every member is wrong on
-    that row, and a better member is more wrong, so such rows must not count. Raises ValueError if too few rows, or not
-    all classes, are covered by every member.
+    There are `CROSSFIT_PARTS` cross-fitting parts, or fewer if the rarest class has fewer rows. `names` are the
+    members' names in messages. `dependence` defines which rows must be in the same part. Only `learnable` (N,) rows
+    are used; by default all of them. Other rows have a class without training rows in their fold. Every member is
+    wrong on them, and better members are wrong with more confidence, so these rows must be left out. Raises
+    ValueError if too few rows, or not all classes, are covered by every member.
     """
     names = names or [f"member {number}" for number in range(len(proba))]
     rows = _counting_rows(mask, y, names, learnable)
     covered, labels = (proba, y) if rows.all() else (proba.compress(rows, axis=1), y[rows])
     dependence = dependence.take(rows)
-    parts = list(parts_of(labels, splits=SPLITS, seed=seed, dependence=dependence))
+    parts = list(parts_of(labels, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
     fit = combiner.fit_dependent
     estimate = crossfitted(fit, proba=covered, y=labels, parts=parts, seed=seed, dependence=dependence)
     objective = combiner.objective
@@ -88,12 +88,12 @@ def assemble(
     if guarded:
         estimate = best.proba
         calibration = Temperature(fit_temperature(proba=covered[best.member], y=labels)) if best.tempered else AS_IT_IS
-        combination = one_member(member=best.member, members=len(proba), calibration=calibration)
+        combination = single_member(member=best.member, members=len(proba), calibration=calibration)
         named = NAMES[objective]
         reason = (
-            f"the cross-fitted {named} of {combiner.params.kind}, {combiner_loss:.6g}, is worse than the "
-            f"{best.loss:.6g} of {names[best.member]} {'calibrated' if best.tempered else 'uncalibrated'} "
-            "and alone, so that member is the ensemble"
+            f"the cross-fitted {named} of {combiner.params.kind}, {combiner_loss:.6g}, is worse than that "
+            f"of the {'calibrated' if best.tempered else 'uncalibrated'} member {names[best.member]} alone, "
+            f"{best.loss:.6g}, so the ensemble is this member"
         )
     return Assembly(
         combination=combination,
@@ -118,9 +118,9 @@ def _counting_rows(mask: Mask, y: Labels, names: Sequence[str], learnable: Mask 
     counting: Mask = rows & learnable
     if np.count_nonzero(counting) < 2:
         raise ValueError(
-            f"too few rows to combine the members: of the {np.count_nonzero(rows)} rows that all members cover, "
-            f"{np.count_nonzero(counting)} have a class that was in the training rows of their fold; change "
-            "validation.folds or the seed, or add rows of these classes"
+            f"too few rows to combine the members: only {np.count_nonzero(counting)} of the "
+            f"{np.count_nonzero(rows)} rows that all members have predicted have a class that their fold was trained "
+            "on, but at least 2 are required; change validation.folds or the seed, or add rows of the rare classes"
         )
     return counting
 
@@ -130,14 +130,14 @@ def _common_rows(mask: Mask, y: Labels, names: Sequence[str]) -> Mask:
     if np.count_nonzero(rows) < 2:
         covered = ", ".join(f"{name} {count}" for name, count in zip(names, mask.sum(axis=1), strict=True))
         raise ValueError(
-            f"too few rows to combine the members: {np.count_nonzero(rows)} rows are covered by all of them; "
-            f"rows covered, of {len(y)}: {covered}"
+            f"too few rows to combine the members: all of them have predicted only "
+            f"{np.count_nonzero(rows)} of the {len(y)} rows, but at least 2 are required; rows by member: {covered}"
         )
     lost = np.setdiff1d(y, y[rows])
     if lost.size:
         raise ValueError(
-            f"the {np.count_nonzero(rows)} rows that all members cover include no row of class "
-            f"{', '.join(map(str, lost))}; leave out the members with missing folds or train those folds"
+            f"the {np.count_nonzero(rows)} rows that all members have predicted include no row of class "
+            f"{', '.join(map(str, lost))}; train the missing folds, or leave out the members that lack them"
         )
     return rows
 
@@ -149,7 +149,7 @@ class Single:
     member: int
     tempered: bool
     searched: float
-    """The loss with a tie-break between equal members."""
+    """The loss plus a term that breaks ties between equal members."""
     loss: float
     proba: Floats
 
@@ -157,7 +157,7 @@ class Single:
 def _temperatures(
     combiner: Combiner[KindParams], combination: Combination, proba: Proba, y: Labels
 ) -> Sequence[Calibration]:
-    """Return a temperature per member, fitted on all rows; the combiner's own if it uses temperatures."""
+    """Return a temperature per member, fitted on all rows; if the combiner uses temperatures, its own."""
     calibration = combiner.member_calibration
     if calibration is not None and calibration.kind == "temperature":
         return combination.calibrations
@@ -167,10 +167,10 @@ def _temperatures(
 def best_single(
     proba: Proba, y: Labels, parts: Sequence[Split], objective: Objective, temperatures: Sequence[Calibration]
 ) -> Single:
-    """Find the best of members (M, N, K), uncalibrated and calibrated by temperature; `temperatures` are fitted on all
-    rows."""
+    """Find the best of the members (M, N, K), each uncalibrated and with a temperature; `temperatures` are fitted on
+    all rows."""
     best = min((_as_it_is(member, raw, y, objective) for member, raw in enumerate(proba)), key=lambda one: one.searched)
-    # A temperature looks better on the rows it was fitted on than cross-fitted. If it is not better than the best even
+    # A temperature looks better on the rows that it was fitted on. If it does not improve on the best candidate even
     # there, its cross-fitted loss need not be computed.
     hopes = [search_loss(objective, member, y) for member in calibrated(temperatures, proba)]
     for member in np.argsort(hopes, kind="stable").tolist():

@@ -1,4 +1,4 @@
-"""More calibration errors, and the decomposition of the Brier score."""
+"""The classwise calibration error, and the decomposition of the Brier score."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from quorate.ensemble.metrics import ECE_BINS
 
 
 def classwise_ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
-    """Mean over the classes of the calibration error of each class's probability, in bins with equal numbers of rows.
+    """Classwise ECE: the mean over the classes of the calibration error of the class's probability, in equal-mass bins.
 
-    Kull et al. 2019, "Beyond temperature scaling", equation 3. Unlike the error of the top class, it also measures
-    probabilities of classes that are not the most probable one.
+    Kull et al. 2019, "Beyond temperature scaling", equation 3. Unlike the ECE of the top class, it also measures the
+    probabilities of classes that are not predicted.
     """
     p = normalized_rows(proba)
     return float(np.mean([_gap(p[:, k], y == k, bins) for k in range(p.shape[1])]))
@@ -27,10 +27,10 @@ class BrierParts:
     """The Brier score as reliability - resolution + uncertainty."""
 
     reliability: float
-    """Distance of the probabilities from the observed frequencies (0 is perfectly calibrated)."""
+    """Squared distance of the probabilities from the observed frequencies (0 is perfectly calibrated)."""
     resolution: float
-    """Differences of the observed frequencies between the bins, and the information in the probabilities within the
-    bins."""
+    """How much the observed frequencies differ between the bins, plus the information in the probabilities within a
+    bin."""
     uncertainty: float
     """The Brier score of predicting the class frequencies for every row."""
 
@@ -40,11 +40,11 @@ class BrierParts:
 
 
 def brier_parts(proba: Proba, y: Labels, bins: int = ECE_BINS) -> BrierParts:
-    """Decompose the multiclass Brier score, summed over the classes, each in bins with equal numbers of rows.
+    """Decompose the multiclass Brier score: the sum over the classes of their decompositions in equal-mass bins.
 
     Murphy 1973, "A new vector partition of the probability score". Probabilities differ within a bin, so their variance
-    and covariance there (Stephenson et al. 2008, "Two extra components in the Brier score decomposition", equation 4)
-    are added to the resolution. The parts then sum to the score exactly.
+    and covariance within the bins (Stephenson et al. 2008, "Two extra components in the Brier score decomposition",
+    equation 4) are added to the resolution. The parts then sum to the score exactly.
     """
     p = normalized_rows(proba)
     parts = np.sum([_parts(p[:, k], np.asarray(y == k, np.float64), bins) for k in range(p.shape[1])], axis=0)

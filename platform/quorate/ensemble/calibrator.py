@@ -1,4 +1,5 @@
-"""Base classes of calibrations: fitted on probabilities and labels, they map probabilities to calibrated ones."""
+"""Base classes of calibrations. They are fitted on probabilities and labels, and map probabilities to calibrated
+ones."""
 
 from __future__ import annotations
 
@@ -76,9 +77,8 @@ def calibration_to_json(calibration: Calibration) -> dict[str, Any]:
 
 
 def true_class_proba(members: Iterable[Proba], y: Labels) -> Floats:
-    """Return the probability (M, N) of the label from each of the members, (N, K), at least 1e-12.
-
-    The log-loss needs nothing else of a member, so a search over weights uses 1 / K of the memory.
+    """Return the probability (M, N) that each member (N, K) gives to the label, at least 1e-12. The log-loss depends on
+    nothing else, so a search over weights needs only 1 / K of the memory.
     """
     rows = np.arange(len(y))
     true = np.array([member[rows, y] for member in members], np.float64)

@@ -1,4 +1,4 @@
-"""Choose one of several candidates by their held-out losses."""
+"""Choose one of several candidates by held-out loss."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def simplest_within_one_error(
 ) -> tuple[Candidate, ...]:
     """Choose the first candidate within one standard error of the best; the simplest candidate comes first.
 
-    `pieces` are losses of single rows, which may belong to `groups`, or of parts of the rows. They give the standard
-    error of the paired difference to the best candidate (Breiman et al. 1984, section 3.4.3, the one standard error
-    rule). If there is no standard error, as for rows of one group, the best candidate is chosen.
+    `pieces` are each candidate's losses per row, or per part of the rows; rows may belong to `groups`. They give the
+    standard error of the paired difference from the best candidate, for the one standard error rule (Breiman et al.
+    1984, section 3.4.3). If the standard error is unknown, as with a single group, the best candidate is chosen.
     """
     best = int(np.argmin(losses))
     errors = [standard_error(each - pieces[best], groups=groups) for each in pieces]

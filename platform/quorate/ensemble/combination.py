@@ -11,18 +11,19 @@ import numpy as np
 from quorate.ensemble.arrays import Floats, Mask, Proba
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibration_from_json, calibration_to_json
-from quorate.ensemble.uncertainty import Doubt, doubt
+from quorate.ensemble.uncertainty import Uncertainty, uncertainty_of
 from quorate.registry import COMBINERS
 from quorate.registry.own_code import package_of
 
 AS_IT_IS = Temperature(1.0)
+"""The calibration that leaves probabilities unchanged."""
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A candidate that a combiner could choose, with its cross-fitted loss.
 
-    `error` is the standard error of the difference between its loss and the best candidate's; None if unknown.
+    `error` is the standard error of the difference between its loss and that of the best candidate; None if unknown.
     """
 
     name: str
@@ -70,17 +71,19 @@ class Combination:
         pooled: Floats = COMBINERS.get(self.kind).pool(members=members, weights=weights)
         return pooled if self.calibration == AS_IT_IS else self.calibration.apply(pooled)
 
-    def doubt(self, proba: Proba, present: Mask | None = None) -> Doubt:
-        """Return the uncertainty of the calibrated members for each row, in total and by source; arguments as in
+    def uncertainty(self, proba: Proba, present: Mask | None = None) -> Uncertainty:
+        """Return the total uncertainty of the calibrated members for each row, and its parts by source; arguments as in
         `apply`."""
         used, weights = self._used(present)
-        return doubt(members=[self.calibrations[member].apply(proba[member]) for member in used], weights=weights)
+        return uncertainty_of(
+            members=[self.calibrations[member].apply(proba[member]) for member in used], weights=weights
+        )
 
     def _used(self, present: Mask | None) -> tuple[list[int], Floats]:
-        """Return the members that are read, and their weights."""
+        """Return the members to use, and their weights."""
         here = np.ones(len(self.weights), dtype=bool) if present is None else np.asarray(present, dtype=bool)
         if not here.any():
-            raise ValueError("no member is present: an ensemble needs at least one to predict")
+            raise ValueError("no member is available: an ensemble needs at least one to predict")
         weights = np.where(here, self.weights, 0.0)
         if not weights.any():
             weights = here.astype(np.float64)
@@ -95,7 +98,8 @@ class Combination:
         )
 
     def among(self, members: Sequence[int], total: int) -> Combination:
-        """Return the same ensemble with `total` members; its own members are at the positions `members`."""
+        """Return the same ensemble extended to `total` members: its own at the positions `members`, the others with
+        weight 0."""
         weights: Floats = np.zeros(total)
         calibrations: list[Calibration] = [AS_IT_IS] * total
         for member, weight, calibration in zip(members, self.weights, self.calibrations, strict=True):
@@ -135,8 +139,8 @@ def temperature_of(calibration: Calibration) -> float | None:
     return calibration.temperature if isinstance(calibration, Temperature) else None
 
 
-def one_member(*, member: int, members: int, calibration: Calibration = AS_IT_IS) -> Combination:
-    """Return the ensemble of `members` members in which member number `member` has all the weight, calibrated."""
+def single_member(*, member: int, members: int, calibration: Calibration = AS_IT_IS) -> Combination:
+    """Return an ensemble of `members` members in which the calibrated member number `member` has all the weight."""
     weights: Floats = np.zeros(members)
     weights[member] = 1.0
     calibrations: list[Calibration] = [AS_IT_IS] * members

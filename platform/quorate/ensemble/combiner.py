@@ -1,4 +1,4 @@
-"""Base classes of combiners: fitted on out-of-fold probabilities and labels, they give a `Combination`."""
+"""Base classes of combiners, which are fitted on out-of-fold probabilities and labels and return a `Combination`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WeighingParams(CalibratingParams):
 
     copies: Literal["together", "apart"] = "together"
     """`together` gives the copies of one recipe (without `vary`) equal weights, because their differences on these rows
-    are mostly noise of the seed; `apart` weights each copy on its own."""
+    are mostly noise from their seeds; `apart` weights each copy separately."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Combiner(ABC, Generic[P_co]):
 
     Params: ClassVar[type[KindParams]]
     simplicity: ClassVar[int] = 100
-    """Rank among combiners that are equally good; the lower one is preferred."""
+    """Rank among equally good combiners; the one with the lowest rank is preferred."""
     params: P_co
     recipes: tuple[str, ...] | None = None
     """The recipe of each member, shared by its copies; None if unknown."""
@@ -53,22 +53,22 @@ class Combiner(ABC, Generic[P_co]):
         """Fit a combination to probabilities (M, N, K) and labels (N,). Equal inputs give bit-identical results."""
 
     def fit_dependent(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> Combination:
-        """Fit like `fit`, on rows that may belong together or follow each other in time.
+        """Fit like `fit`, on rows that may belong to groups or be ordered in time.
 
         A kind that splits the rows itself must override this and split them by `dependence`. Otherwise it evaluates its
-        choices on rows that depend on the rows it was fitted on.
+        choices on rows that depend on those it was fitted on.
         """
         return self.fit(proba=proba, y=y, seed=seed)
 
     def of(self, members: Sequence[int]) -> Self:
-        """Return the combiner for these of its members alone."""
+        """Return the combiner for only these of its members."""
         if self.recipes is None:
             return self
         return replace(self, recipes=tuple(self.recipes[member] for member in members))
 
     def weigh(self, members: Iterable[Floats], choose: Callable[..., Floats]) -> Floats:
-        """Return the weights (M,) that `choose(members=…)` gives to calibrated members, or to recipes and thus their
-        copies."""
+        """Return the weights (M,) that `choose(members=…)` gives to calibrated members. With `copies: together`, it
+        weights the mean of each recipe's copies, and the copies share the weight equally."""
         if self.recipes is None or not isinstance(self.params, WeighingParams) or self.params.copies == "apart":
             return choose(members=members)
         return divided(choose(members=together(members, self.recipes)), self.recipes)
@@ -84,7 +84,7 @@ class Combiner(ABC, Generic[P_co]):
         return self.params.calibration if isinstance(self.params, CalibratingParams) else None
 
     def candidate(self, kind: str) -> KindParams:
-        """Return the parameters of the candidate of this kind, for a combiner that chooses among several.
+        """Return the parameters of the candidate of this kind, if the combiner chooses among several.
 
         Other combiners return their own parameters.
         """
@@ -105,7 +105,8 @@ class Combiner(ABC, Generic[P_co]):
 
 
 class EqualWeightCombiner(Combiner[P_co]):
-    """A combiner with equal weights, calibrated by the parameters. Kinds differ in their pooling."""
+    """A combiner with equal weights, and with the calibrations that its parameters name. Kinds differ in their
+    pooling."""
 
     def fit(self, *, proba: Proba, y: Labels, seed: int) -> Combination:
         assert isinstance(self.params, CalibratingParams), "a combiner that calibrates"
@@ -118,9 +119,8 @@ class EqualWeightCombiner(Combiner[P_co]):
 def combiner_of(
     params: KindParams, chosen: str | None = None, *, recipes: Sequence[str] | None = None
 ) -> Combiner[KindParams]:
-    """Create the combiner with these parameters, or the one of its candidates whose name it has `chosen`.
-
-    `recipes` are those of its members.
+    """Create the combiner with these parameters, or, if it has `chosen` one of its candidates, that candidate.
+    `recipes` are the recipes of its members.
     """
     of = None if recipes is None else tuple(recipes)
     made: Combiner[KindParams] = COMBINERS.get(params.kind)(params, of)
@@ -131,7 +131,7 @@ def combiner_of(
 
 
 def with_an_undecided_voter(shares: Floats, *, voters: int) -> Floats:
-    """Add one voter whose vote is divided among all classes to shares of votes (n, K), so that no class is left at
+    """Return the vote shares (n, K) with one more voter, whose vote is split evenly among the classes so that none has
     0."""
     pooled: Floats = (voters * shares + 1 / shares.shape[1]) / (voters + 1)
     return pooled

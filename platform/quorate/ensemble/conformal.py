@@ -15,12 +15,14 @@ from quorate.ensemble.calibration import normalized_rows
 
 @dataclass(frozen=True, eq=False)
 class Conformal:
-    """The probability of the label on rows that the ensemble was not fitted on: `true` (N,) and the labels `y` (N,).
+    """The calibration data of conformal sets: labels `y` (N,) and their predicted probabilities `true` (N,), on rows
+    that the ensemble was not fitted on.
 
     The sets have the smallest average size ("least ambiguous", Sadinle et al. 2019, equations 5 and 8). A class is in
-    the set if its probability is at least as high as the label's was in all but a fraction 1 - coverage of those rows.
-    For new rows from the same distribution the set contains the label with at least the chosen probability (Vovk et al.
-    2005; Lei et al. 2018, theorem 2.2). `by_class` guarantees this for each class separately.
+    the set if its probability reaches a threshold. The threshold is chosen so that the label's probability reaches it
+    in about a fraction `coverage` of the calibration rows. For new rows from the same distribution the set contains the
+    label with at least the chosen probability (Vovk et al. 2005; Lei et al. 2018, theorem 2.2). `by_class` guarantees
+    this for each class separately.
     """
 
     true: Floats
@@ -32,8 +34,8 @@ class Conformal:
         return cls(normalized_rows(proba)[np.arange(len(y)), y], y)
 
     def thresholds(self, *, coverage: float, n_classes: int, by_class: bool = False) -> Floats:
-        """Return the lowest probability (K,) at which each class is in a set; 0, so always in the set, with too few
-        rows."""
+        """Return the threshold (K,) that each class's probability must reach to be in a set. With too few rows it is 0,
+        so that the class is always in the set."""
         if not by_class:
             return np.full(n_classes, _threshold(self.true, coverage))
         return np.array([_threshold(self.true[self.y == k], coverage) for k in range(n_classes)])
@@ -44,12 +46,12 @@ class Conformal:
         members: Mask = p >= self.thresholds(coverage=coverage, n_classes=p.shape[1], by_class=by_class)
         return members
 
-    def reach(self, *, coverage: float, by_class: bool = False) -> tuple[float, float]:
-        """Return the range in which the actual coverage lies in 95 of 100 draws of the rows that set the threshold.
+    def coverage_range(self, *, coverage: float, by_class: bool = False) -> tuple[float, float]:
+        """Return the range of the actual coverage in the central 95 % of random draws of the calibration rows.
 
-        With n rows and the k-th greatest probability as the threshold, the coverage is Beta(k, n + 1 - k) distributed
-        over the draws (Vovk, 2012, "Conditional validity of inductive conformal predictors"). With `by_class`, it is
-        the range of the rarest class.
+        With n rows and the k-th greatest probability as the threshold, the coverage has the distribution Beta(k, n + 1
+        - k) over the draws (Vovk, 2012, "Conditional validity of inductive conformal predictors"). With `by_class`, the
+        range is that of the rarest class.
         """
         rows = int(np.unique(self.y, return_counts=True)[1].min()) if by_class else len(self.true)
         rank = _rank(rows, coverage)
@@ -59,7 +61,7 @@ class Conformal:
         return float(low), float(high)
 
     def to_arrays(self) -> dict[str, Any]:
-        """Return the exact values: if there are few distinct probabilities, as for votes, a rounded threshold excludes
+        """Return the exact values. With few distinct probabilities, as for votes, a rounded threshold could exclude
         many rows."""
         return {"true": self.true, "y": self.y.astype(np.int32)}
 

@@ -1,4 +1,4 @@
-"""Copies of one recipe: members that differ only in their seed, and so have equal weights."""
+"""Copies of one recipe: members that differ only in their seeds, and therefore share one weight equally."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from quorate.ensemble.arrays import Floats
 
 
 def together(members: Iterable[Floats], recipes: Sequence[str]) -> Iterator[Floats]:
-    """Yield the mean of the copies of each recipe, in the order of their last copies; `recipes` (M,) are the members'.
-
-    It keeps only the sums of the recipes that have further copies to come.
+    """Yield the mean of the copies of each recipe, in the order of their last copies; `recipes` (M,) are the members'
+    recipes. To save memory, only sums of recipes with further copies are kept.
     """
     counts, sums = Counter(recipes), dict[str, Floats]()
     left = counts.copy()
@@ -25,7 +24,7 @@ def together(members: Iterable[Floats], recipes: Sequence[str]) -> Iterator[Floa
 
 
 def divided(weights: Floats, recipes: Sequence[str]) -> Floats:
-    """Divide the weights of the recipes, in the order of their last copies, among the copies: (M,)."""
+    """Divide the weights of the recipes, in the order of their last copies, equally among the copies; return (M,)."""
     counts = Counter(recipes)
     last = {recipe: place for place, recipe in enumerate(recipes)}
     ordered = sorted(last, key=last.__getitem__)

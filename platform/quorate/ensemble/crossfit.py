@@ -28,8 +28,8 @@ class Fits(Protocol):
     def __call__(self, *, proba: Proba, y: Labels, seed: int, dependence: Dependence) -> FittedModel: ...
 
 
-SPLITS = 5
-"""Number of cross-fitting parts, if the rarest class has as many rows: 5 is usual for cross-validation (Hastie,
+CROSSFIT_PARTS = 5
+"""Number of cross-fitting parts, unless the rarest class has fewer rows. 5 is usual for cross-validation (Hastie,
 Tibshirani and Friedman 2009, section 7.10.1)."""
 
 
@@ -37,8 +37,8 @@ def parts_of(y: Labels, *, splits: int, seed: int, dependence: Dependence = INDE
     """Split the rows into at most `splits` parts, fewer if the rarest class has fewer rows.
 
     The parts are stratified unless a class has a single row. Each group is in one part. Rows with times are split into
-    consecutive blocks with as equal numbers of rows as ties allow; the fit for a block uses the rows before and after
-    it. If all rows have the same group or time, they are split as if they were independent.
+    consecutive blocks of about equal size, with equal times in the same block; the fit for a block uses the rows before
+    and after it. If all rows have the same group or time, they are split as if they were independent.
     """
     rarest = int(np.unique(y, return_counts=True)[1].min())
     state = seed % 2**32
@@ -59,9 +59,9 @@ def parts_of(y: Labels, *, splits: int, seed: int, dependence: Dependence = INDE
 
 def _whole_groups(y: Labels, groups: Labels, *, parts: int, state: int) -> Iterator[Split]:
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
-    balanced = y if np.bincount(y).max() >= parts else np.zeros_like(y)  # it fails if every class is rarer
+    balanced = y if np.bincount(y).max() >= parts else np.zeros_like(y)  # fails if every class has fewer rows
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than parts
+        warnings.simplefilter("ignore", UserWarning)  # warns if a class has fewer rows than parts
         splits = list(splitter.split(np.zeros(len(y)), balanced, groups))
     yield from ((fit_rows, held) for fit_rows, held in splits if len(held))  # large groups can leave a part empty
 
@@ -69,9 +69,9 @@ def _whole_groups(y: Labels, groups: Labels, *, parts: int, state: int) -> Itera
 def _blocks(time: Floats, *, parts: int) -> Iterator[Split]:
     """Split rows into blocks in the order of `time`; with two or more distinct times there are at least two blocks."""
     _, moment, counts = np.unique(time, return_inverse=True, return_counts=True)
-    before = np.cumsum(counts) - counts  # rows earlier than each of the times
+    before = np.cumsum(counts) - counts  # number of rows before each time
     block = np.minimum(before * parts // len(time), parts - 1)
-    if block[-1] == block[0]:  # nearly all rows have the last time
+    if block[-1] == block[0]:  # one block only: nearly all rows have the last time
         block[1:] += 1
     place = block[moment]
     for number in np.unique(block):
@@ -79,7 +79,8 @@ def _blocks(time: Floats, *, parts: int) -> Iterator[Split]:
 
 
 def crossfitted_temperature(proba: Proba, y: Labels, parts: Sequence[Split]) -> Floats:
-    """Return one member's probabilities (N, K), each part calibrated with the temperature fitted on the other parts."""
+    """Return one member's probabilities (N, K); each part is calibrated with the temperature fitted on the other
+    parts."""
     estimate = np.empty(proba.shape)
     for fit_rows, held in parts:
         temperature = fit_temperature(proba=proba[fit_rows], y=y[fit_rows])
@@ -96,7 +97,7 @@ def crossfitted(
     seed: int,
     dependence: Dependence = INDEPENDENT,
 ) -> Floats:
-    """Return predictions (N, K) for members (M, N, K), each part predicted by a fit on the other parts."""
+    """Return predictions (N, K) for members (M, N, K); each part is predicted by a fit on the other parts."""
     estimate = np.empty(proba.shape[1:])
     for fit_rows, held in parts:
         # `take` is ten times as fast as indexing here

@@ -1,4 +1,4 @@
-"""Dependence between rows, so that no row is estimated from rows that depend on it."""
+"""Dependence between rows, so that no row is predicted by a fit on rows that depend on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quorate.ensemble.arrays import Floats, Labels
 
 @dataclass(frozen=True, eq=False)
 class Dependence:
-    """The `groups` (N,) of rows that belong together, or their positions in `time` (N,); at most one of the two."""
+    """The `groups` (N,) or the `time` (N,) of rows; at most one of the two."""
 
     groups: Labels | None = None
     time: Floats | None = None
@@ -24,7 +24,8 @@ class Dependence:
 
     @classmethod
     def saved(cls, arrays: Mapping[str, NDArray[Any]]) -> Dependence:
-        """Read the dependence from a run's saved arrays; none if they contain neither groups nor time."""
+        """Read the dependence from a run's saved arrays; rows are independent if these contain neither groups nor
+        time."""
         return cls(arrays.get("groups"), arrays.get("time"))
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Dependence:

@@ -1,4 +1,4 @@
-"""Diversity of members: in pairs, of all members together, and its contribution to an average.
+"""Diversity of members: per pair, over all members, and as the ambiguity of their average.
 
 The measures of Kuncheva and Whitaker 2003, "Measures of diversity in classifier ensembles and their relationship with
 the ensemble accuracy", on the rows (N,) that all members cover.
@@ -21,10 +21,10 @@ class Pairs:
     disagreement: Floats
     """Fraction of the rows for which the two predict different classes; 0 on the diagonal."""
     double_fault: Floats
-    """Fraction of the rows that both get wrong; on the diagonal the member's own error rate."""
+    """Fraction of the rows that both predict wrongly; on the diagonal, the member's own error rate."""
     q: Floats
-    """Yule's Q of correctness: 1 if the same rows are wrong, 0 if independent, -1 if never the same; NaN if
-    undefined."""
+    """Yule's Q of correctness: 1 if one member's errors include all of the other's, 0 if independent, -1 if the two are
+    never both right or never both wrong; NaN if undefined."""
     correlation: Floats
     """Correlation of correctness, -1 to 1; NaN if a member is always right or always wrong."""
     kappa: Floats
@@ -37,7 +37,7 @@ def pairs(*, proba: Proba, y: Labels) -> Pairs:
     predicted = proba.argmax(axis=2)
     right = (predicted == y).astype(np.float64)
     rows = len(y)
-    both = right @ right.T / rows  # fractions of the rows, like all below
+    both = right @ right.T / rows  # fraction of the rows, as all quantities below
     neither = (1 - right) @ (1 - right).T / rows
     only_first = right @ (1 - right).T / rows
     only_second = only_first.T

@@ -14,12 +14,14 @@ from quorate.ensemble.arrays import Mask
 Rows = NDArray[np.int64]
 
 HOPELESS = 31
-"""Number of failures without any success after which to stop: all rows, halves, quarters, eighths and sixteenths."""
+"""Stop after this number of failed requests without a success: those for all rows, halves, quarters, eighths and
+sixteenths. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
 class MemberProba:
-    """Probabilities (n, K), NaN in the rows that are not `answered` (n,), and the first error."""
+    """Probabilities (n, K), NaN in the rows that the member could not predict (`answered` (n,) is false), and the first
+    error."""
 
     proba: NDArray[np.float32]
     answered: Mask
@@ -29,7 +31,7 @@ class MemberProba:
 def ask_for_rows(ask: Callable[[Rows], NDArray[np.float32]], *, rows: int, classes: int) -> MemberProba:
     """Request predictions for all rows at once; after an error, request halves, down to the single rows that fail.
 
-    `ask` returns (m, K) for the positions (m,) of rows. A row with a non-finite probability counts as not answered.
+    `ask` returns (m, K) for the positions (m,) of rows. A row with a non-finite probability counts as failed.
     """
     proba = np.full((rows, classes), np.nan, np.float32)
     error: Exception | None = None

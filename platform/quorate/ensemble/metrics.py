@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from quorate.ensemble.arrays import Floats, Labels, Proba
 
 SMALLEST_PROBA = 1e-12
+"""Probabilities are clipped to at least this value before the logarithm, so that a loss is at most 27.6 nats. An
+assumption, not a measurement."""
 ECE_BINS = 15
+"""Number of bins of the calibration error, as in Guo et al. (2017, table 1)."""
 
 
 def accuracy(proba: Proba, y: Labels) -> float:
@@ -43,7 +46,8 @@ def ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:
 
 
 def row_gaps(proba: Proba, y: Labels) -> Floats:
-    """Return each row's term in its bin of the ECE (N, ECE_BINS): correctness, 0 or 1, minus confidence."""
+    """Return each row's term of the ECE, in the column of its bin (N, ECE_BINS): correctness (0 or 1) minus
+    confidence."""
     confidence, right, bin_of_row = top_class(proba, y, ECE_BINS)
     gaps = np.zeros((len(y), ECE_BINS))
     gaps[np.arange(len(y)), bin_of_row] = right - confidence
@@ -80,7 +84,7 @@ def confusion_matrix(proba: Proba, y: Labels, n_classes: int) -> NDArray[np.int6
 
 
 def scores(proba: Proba, y: Labels) -> dict[str, float]:
-    """Return the four standard metrics: accuracy, nll, ece and brier."""
+    """Return the four main metrics: accuracy, nll, ece and brier."""
     return {
         "accuracy": accuracy(proba, y),
         "nll": nll(proba, y),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quorate.ensemble import metrics
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.evaluation import by_class
+from quorate.ensemble.breakdown import by_class
 from quorate.ensemble.ranking import rank, roc_auc
 
 Objective = Literal["nll", "brier", "accuracy", "balanced_accuracy", "macro_f1", "auc"]
@@ -29,11 +29,12 @@ OF_ROWS: frozenset[Objective] = frozenset({"nll", "brier", "accuracy", "balanced
 """Objectives that are the mean of a loss per row."""
 
 TIE_BREAK = 1e-4
-"""Weight of the log-loss that is added to objectives that count correct rows; it decides between ties."""
+"""Weight of the log-loss that breaks ties; it is added to objectives that only count correct rows. An assumption, not a
+measurement."""
 
 
 def loss(objective: Objective, proba: Proba, y: Labels) -> float:
-    """Return the objective as a loss (lower is better): a score that is better when higher is subtracted from 1."""
+    """Return the objective as a loss (lower is better); scores for which higher is better are subtracted from 1."""
     return LOSSES[objective](proba, y)
 
 
@@ -44,8 +45,8 @@ def search_loss(objective: Objective, proba: Proba, y: Labels) -> float:
 
 
 def row_losses(objective: Objective, proba: Proba, y: Labels, parts: Sequence[NDArray[np.intp]]) -> Floats:
-    """Return losses whose mean is `loss`: one per row (N,), or one per part in `parts` if rows have none of their
-    own."""
+    """Return losses whose mean is `loss`: one per row (N,), or one per part in `parts` if the objective has no loss per
+    row."""
     match objective:
         case "nll":
             return metrics.row_nll(proba, y)
@@ -74,9 +75,8 @@ def macro_f1(proba: Proba, y: Labels) -> float:
 
 
 def macro_auc(proba: Proba, y: Labels) -> float:
-    """Mean area under the ROC curves, each class against the others; with two classes that of the second alone.
-
-    Classes with no rows, or with all of them, are left out; 0.5 if no class remains.
+    """Mean area under the one-vs-rest ROC curves; for two classes, the area for the second class alone. Classes with no
+    rows, or with all rows, are left out; the value is 0.5 if no class remains.
     """
     classes = [1] if proba.shape[1] == 2 else range(proba.shape[1])
     areas = [_auc(proba[:, k].astype(np.float64), y == k) for k in classes]

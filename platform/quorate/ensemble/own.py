@@ -11,7 +11,7 @@ from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Combiner, with_final_calibration
 from quorate.registry import KindParams
-from quorate.registry.own_code import OwnCodeError, said
+from quorate.registry.own_code import OwnCodeError, describe_error
 from quorate.spec.own_params import own_values, params_of, require_class, require_parameters
 
 _FORM = "weights(proba, y, *, power: float = 1.0) -> an array (members,)"
@@ -41,15 +41,18 @@ def _of_function(kind: str, function: Any) -> type[Combiner[KindParams]]:
             given = {"proba": np.stack(list(calibrated(calibrations, proba))), "y": y, "seed": seed}
             try:
                 weights = np.asarray(function(**own_values(self.params, function, given)), dtype=np.float64)
-            except Exception as error:  # a user's code may raise anything
-                raise OwnCodeError(f"{kind} raises {said(error)}") from error
+            except Exception as error:  # a user's code can raise any error
+                raise OwnCodeError(f"{kind} raises {describe_error(error)}") from error
             if (
                 weights.shape != (len(proba),)
                 or not np.isfinite(weights).all()
                 or (weights < 0).any()
                 or not weights.any()
             ):
-                raise OwnCodeError(f"{kind} gave {weights}; a weight >= 0 for each of {len(proba)} members is needed")
+                raise OwnCodeError(
+                    f"{kind} returned the weights {weights}; it must return a weight >= 0 for each of the {len(proba)} "
+                    "members"
+                )
             combination = Combination(kind, weights / weights.sum(), calibrations)
             return with_final_calibration(combination, proba=proba, y=y)
 

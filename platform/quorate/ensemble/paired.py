@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-Z = 1.96
-"""Number of standard errors that a significant mean difference exceeds: two-sided 95 % of a normal distribution."""
+Z = 1.959963984540054
+"""A difference is significant if it exceeds this number of standard errors: the 97.5 % quantile of the normal
+distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def paired_difference(
     both = ~np.isnan(first) & ~np.isnan(second)
     pairs = (first - second)[both]
     if pairs.size < 2:
-        raise ValueError(f"only {pairs.size} rows are covered by both")
+        raise ValueError(f"only {pairs.size} rows have a loss in both; at least 2 are required")
     error = standard_error(pairs, groups=None if groups is None else groups[both])
     return Difference(float(pairs.mean()), error, int(pairs.size))
 
@@ -43,9 +44,10 @@ def paired_difference(
 def standard_error(values: NDArray[np.float64], *, groups: NDArray[np.integer] | None = None) -> float:
     """Return the standard error of the mean of `values` (N,); infinite with one value or one group.
 
-    With `groups` (N,) it is cluster-robust (Liang and Zeger, 1986, for a mean): the root of G / (G - 1) times the sum
-    of the G groups' squared sums of deviations, divided by N. If each row is its own group, this is the usual standard
-    error. A normal interval with this standard error is too narrow for few groups.
+    With `groups` (N,) it is the cluster-robust standard error of a mean (Liang and Zeger, 1986): for G groups, the
+    deviations from the mean are summed within each group and squared, and the result is the square root of G / (G - 1)
+    times the sum of these squares, divided by N. If each row is its own group, this is the usual standard error. With
+    few groups, a normal-approximation interval with this standard error is too narrow.
     """
     if groups is None:
         return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else math.inf

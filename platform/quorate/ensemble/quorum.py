@@ -10,7 +10,7 @@ from quorate.ensemble.arrays import Mask
 
 
 class QuorumError(ValueError):
-    """Too few members cover enough folds for the ensemble; the message names the missing ones."""
+    """Too few members cover enough folds for the ensemble; the message names those that do not."""
 
 
 def coverage(*, mask_by_fold: Mask, need_folds: int) -> Mask:
@@ -24,9 +24,9 @@ def common_folds(*, finished: Mask, need: int, enough: Callable[[Mask], bool]) -
     them.
 
     Once there are enough rows to fit the weights, more members are better than more rows. So all members with a
-    finished fold are kept while the folds that they share are `enough`. Otherwise the members that limit the shared
-    folds most are dropped one by one, down to `need` members. The first set of shared folds that is enough is chosen,
-    or the largest one. Returns all folds if fewer than `need` members share one.
+    finished fold are kept if the folds that they share are `enough`. Otherwise the member that limits the shared folds
+    most is dropped, repeatedly, until `need` members remain. The first set of shared folds that is enough is chosen; if
+    none is, the largest set. Returns all folds if fewer than `need` members share one.
     """
     here: Mask = np.any(finished, axis=1)
     best = np.zeros(finished.shape[1], dtype=bool)
@@ -36,12 +36,12 @@ def common_folds(*, finished: Mask, need: int, enough: Callable[[Mask], bool]) -
             best = shared
             if enough(best):
                 break
-        here[_hindrance(finished, here)] = False
+        here[_most_limiting_member(finished, here)] = False
     return best if best.any() else np.ones_like(best)
 
 
-def _hindrance(finished: Mask, here: Mask) -> int:
-    """Return the member of `here` whose removal adds most shared folds, and among equals the one with the fewest
+def _most_limiting_member(finished: Mask, here: Mask) -> int:
+    """Return the member of `here` whose removal adds the most shared folds; among equals, the one with the fewest
     folds."""
     lacking = np.count_nonzero(~finished[here], axis=0)
     alone = np.count_nonzero(~finished & (lacking == 1), axis=1)
@@ -56,5 +56,6 @@ def check_quorum(*, counted: Mask, need: int, names: Sequence[str]) -> None:
         return
     missing = ", ".join(name for name, counts in zip(names, counted, strict=True) if not counts) or "none"
     raise QuorumError(
-        f"no quorum: {present} of {len(names)} members cover enough folds and {need} are needed; missing: {missing}"
+        f"no quorum: only {present} of {len(names)} members have enough folds, but {need} are required; missing: "
+        f"{missing}"
     )

@@ -13,8 +13,13 @@ from quorate.ensemble.objectives import Objective, search_loss
 from quorate.ensemble.threads import THREADS, in_threads
 
 MOST_ROWS = 1_000_000
-TIE = 1e-12  # nats
+"""Maximum number of rows for a selection, to limit the time; if there are more, a sample is drawn. An assumption, not a
+measurement."""
+TIE = 1e-12
+"""Losses that differ by less than this number of nats count as equal: the difference is a rounding error. An
+assumption, not a measurement."""
 GROUP = 16
+"""Number of rows whose probabilities are multiplied before a logarithm is taken, see `_LogLoss`."""
 
 
 def greedy_selection(
@@ -75,10 +80,10 @@ def _joining_order(
 
 
 class _LogLoss:
-    """Log-losses of growing averages, from the probabilities of the true class (M, N) alone.
+    """Log-losses of growing averages, computed only from the probabilities of the true class (M, N).
 
-    The logarithm takes most of the time, so one logarithm is taken of the product of 16 rows: with every factor in
-    [1e-12, 101] the product stays far inside the range of float64.
+    The logarithm takes most of the time, so it is taken once for the product of 16 rows. Every factor is in [1e-12,
+    101], so the product stays within the range of float64.
     """
 
     def __init__(self, true: Floats) -> None:
@@ -116,7 +121,7 @@ class _LogLoss:
 
 
 class _AnyLoss:
-    """The same as `_LogLoss` for any objective, from whole probabilities."""
+    """Like `_LogLoss`, but for any objective, from the probabilities of all classes."""
 
     def __init__(self, members: Sequence[Floats], y: Labels, objective: Objective) -> None:
         self._members, self._y, self._objective = members, y, objective

@@ -12,8 +12,13 @@ from quorate.ensemble.arrays import Floats, Labels
 from quorate.ensemble.calibrator import true_class_proba
 
 STEPS = 100
-GAP = 1e-9  # nats above the optimum at which the search ends, unless the precision of float64 ends it earlier
-RIDGE = 1e-9  # as a fraction of the mean curvature; keeps the problem solvable if members predict the same
+"""Maximum number of steps. An assumption, not a measurement."""
+GAP = 1e-9
+"""The search ends when the loss is at most this number of nats above the optimum, or when the precision of float64 is
+reached. An assumption, not a measurement."""
+RIDGE = 1e-9
+"""Fraction of the mean curvature that is added to the curvature, so that the problem is solvable if members are
+identical. An assumption, not a measurement."""
 
 
 def optimal_weights(*, members: Iterable[Floats], y: Labels) -> Floats:
@@ -23,7 +28,7 @@ def optimal_weights(*, members: Iterable[Floats], y: Labels) -> Floats:
     sum(x) over x >= 0, because the optimal scale of x gives the sum 1. It is solved by sequential quadratic programming
     (Kim et al. 2020, "A fast algorithm for maximum likelihood estimation of mixture proportions", section 2): each step
     solves the quadratic model by nonnegative least squares, then backtracks. By convexity the loss is within max(u) - 1
-    of its optimum, where u is the mean of p / (w · p) by member.
+    of its optimum, where u is the mean of p / (w · p) for each member.
     """
     true = true_class_proba(members, y)
     weights = np.full(len(true), 1 / len(true))

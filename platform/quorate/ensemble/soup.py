@@ -1,4 +1,4 @@
-"""Greedy soup: choose the models whose weights are averaged, keeping a model if the average does not get worse."""
+"""Greedy soup: choose the models whose weights are averaged. A model is kept if it does not make the average worse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class GreedySoup:
-    """The ingredients in the order in which they were tried, those that were kept, and the loss of their average."""
+    """The networks in the order in which they were tried, those that were kept, and the loss of their average."""
 
     order: tuple[int, ...]
     taken: tuple[int, ...]
@@ -18,15 +18,16 @@ class GreedySoup:
 
 
 def greedy_soup(*, losses: Sequence[float], loss_of: Callable[[tuple[int, ...]], float]) -> GreedySoup:
-    """Choose ingredients greedily (Wortsman et al. 2022, "Model soups", recipe 1).
+    """Choose networks greedily (Wortsman et al. 2022, "Model soups", recipe 1).
 
-    `losses` are those of each ingredient alone; `loss_of` returns the loss of the average of several, all on the same
-    rows. The ingredients are tried from the lowest loss to the highest; among equals the earlier one is tried first.
+    `losses` are the losses of the single networks; `loss_of` returns the loss of an average of several. All losses are
+    on the same rows. The networks are tried from the lowest loss to the highest; among equals the earlier one is tried
+    first.
     """
     order = tuple(np.argsort(np.asarray(losses, np.float64), kind="stable").tolist())
     taken, best = order[:1], float(losses[order[0]])
-    for ingredient in order[1:]:
-        found = loss_of((*taken, ingredient))
+    for network in order[1:]:
+        found = loss_of((*taken, network))
         if found <= best:
-            taken, best = (*taken, ingredient), found
+            taken, best = (*taken, network), found
     return GreedySoup(order, taken, best)

@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MANY = 2_000_000
+"""Minimum number of values for which threads are started; with fewer, starting them takes longer than it saves. An
+assumption, not a measurement."""
 THREADS = 2
+"""Number of threads. An assumption, not a measurement."""
 
 
 def in_threads(do: Callable[[Any], T], items: Sequence[Any] | Any, *, numbers: int) -> Iterator[T]:
-    """Yield `do(item)` for each item, in order; without threads if the total of `numbers` is small."""
+    """Yield `do(item)` for each item, in order; without threads if `numbers`, the total number of values, is small."""
     if numbers < MANY:
         yield from map(do, items)
         return

@@ -1,4 +1,4 @@
-"""Uncertainty of an ensemble for each row, split into the part in the data and the disagreement of the members."""
+"""Uncertainty of an ensemble for each row, split into uncertainty in the data and disagreement between the members."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from quorate.ensemble.calibration import normalized_rows
 
 
 @dataclass(frozen=True, eq=False)
-class Doubt:
-    """Uncertainty of each row (n,): entropies in nats, at most log K, and a fraction."""
+class Uncertainty:
+    """Uncertainty of each row (n,): three entropies in nats, at most log K, and the variation ratio, a fraction."""
 
     entropy: Floats
-    """Entropy of the members' weighted mean: aleatoric + epistemic."""
+    """Total uncertainty, the entropy of the members' weighted mean: aleatoric + epistemic."""
     aleatoric: Floats
     """The members' mean entropy: the uncertainty within each member."""
     epistemic: Floats
     """The mutual information of the class and the member: the members' disagreement, never negative."""
     variation_ratio: Floats
-    """Weighted fraction of the members that predict another class than the majority (Freeman, 1965)."""
+    """Weighted fraction of the members that do not predict the majority class (Freeman, 1965)."""
 
 
-def doubt(*, members: Sequence[Proba] | Proba, weights: Floats) -> Doubt:
+def uncertainty_of(*, members: Sequence[Proba] | Proba, weights: Floats) -> Uncertainty:
     """Compute the uncertainty of calibrated members (M, n, K) with weights (M,) that sum to 1.
 
     Depeweg et al. 2018, "Decomposition of uncertainty in Bayesian deep learning", equations 3 and 4.
@@ -41,22 +41,22 @@ def doubt(*, members: Sequence[Proba] | Proba, weights: Floats) -> Doubt:
         aleatoric += weight * entropy(p)
         votes[rows, p.argmax(axis=1)] += weight
     total = entropy(mean)
-    return Doubt(total, aleatoric, np.maximum(total - aleatoric, 0.0), np.maximum(1 - votes.max(axis=1), 0.0))
+    return Uncertainty(total, aleatoric, np.maximum(total - aleatoric, 0.0), np.maximum(1 - votes.max(axis=1), 0.0))
 
 
-def joined(parts: Sequence[Doubt]) -> Doubt:
+def joined(parts: Sequence[Uncertainty]) -> Uncertainty:
     """Concatenate the rows of all parts, in order."""
-    return Doubt(*(np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(Doubt)))
+    return Uncertainty(*(np.concatenate([vars(part)[field.name] for part in parts]) for field in fields(Uncertainty)))
 
 
-def scattered(whole: Doubt | None, part: Doubt, rows: NDArray[np.int64], *, total: int) -> Doubt:
+def scattered(whole: Uncertainty | None, part: Uncertainty, rows: NDArray[np.int64], *, total: int) -> Uncertainty:
     """Write `part` to the positions `rows` of `whole`, with `total` rows; without a `whole` the other rows are NaN."""
     filled = []
-    for field in fields(Doubt):
+    for field in fields(Uncertainty):
         values = np.full(total, np.nan) if whole is None else vars(whole)[field.name]
         values[rows] = vars(part)[field.name]
         filled.append(values)
-    return Doubt(*filled)
+    return Uncertainty(*filled)
 
 
 def entropy(proba: Proba) -> Floats:

@@ -14,16 +14,18 @@ from quorate.execution.events import Fitted
 from quorate.members.base import Member
 
 SHARE = 0.05
-"""Largest part of the training time that interim results may take, besides the first and those of the last epochs."""
+"""Largest part of the training time that interim results may take, besides the first and those of the last epochs (an
+assumption)."""
 FIRST = 0.1
-"""Largest part of the remaining time that the first one may take; if it takes more, it waits for the last epochs."""
+"""Largest part of the remaining time that the first one may take; if it takes more, it waits for the last epochs
+(an assumption)."""
 SLOWER = 2.0
 """The next epoch and its predictions may take up to this many times as long as the last ones (an assumption): a result
 is made before the epoch if there would be no time for one after it."""
 ENOUGH = 0.9
-"""An epoch starts only if at least this part of the duration of the last epoch is left."""
+"""An epoch starts only if at least this part of the duration of the last epoch is left (an assumption)."""
 _PROBE = 256
-"""Number of rows that are predicted first, to estimate the time for all rows."""
+"""Number of rows that are predicted first, to estimate the time for all rows (an assumption)."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from quorate.errors import Interrupted
 from quorate.execution.base import Session
 
 _GRACE_SECONDS = 8.5
+"""Seconds after a signal until the process ends even if a task has not stopped: a command ends within ten seconds."""
 
 
 class StopRequest:

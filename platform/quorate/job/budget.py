@@ -1,4 +1,4 @@
-"""What a job does about its budget: the time kept for its end, the folds that count, and what it left out."""
+"""Spend the time budget of a job: the time reserved for its final steps, the folds that count, and what was skipped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from quorate.execution.workplace import Workplace
 from quorate.job.training import JobProgress, WorkerShares, seconds_to_quorum
 from quorate.plan.tasks import Plan, Resources, Unit
 from quorate.registry import COMBINERS
-from quorate.report.budget import ranges, say_time
+from quorate.report.budget import format_duration, ranges
 from quorate.results.results import Fit
 from quorate.runs.leaderboard import (
     LateTask,
@@ -35,38 +35,43 @@ from quorate.spec import ExecutionSpec, Job, JobSpec, QuorumSpec
 from quorate.training.curves import with_labels
 
 PICTURES, TRAIN_DEV = "pictures", "train_dev"
-"""What the end of a job may leave out, as leaderboards call it."""
+"""Names, in a leaderboard, of final steps that can be skipped for lack of time."""
 ENOUGH_ROWS, ENOUGH_OF_ALL = 500, 0.5
-"""From so many rows in common on, or from this part of all, a member more is worth more to the ensemble than rows."""
+"""Once the members share this number of rows, or this fraction of all rows, another member helps more than more rows.
+Assumptions, not measurements."""
 
 _CLOSING = {"local": 1.5, "ray": 3.0}
-"""Seconds to write the run's files and to end the workers and this process."""
+"""Seconds to write the run's files and to stop the workers and this process."""
 _PICTURE = 0.4
-"""Seconds to draw one."""
+"""Seconds to draw one picture."""
 _A_MEMBER = 2
-"""The curves of one are as much as so many pictures, and so is the sheet of all."""
+"""Drawing the curves of one member takes as long as this number of pictures, and so does the overview of all curves."""
 _STARTUP = {"local": 4.0, "ray": 8.0}
-"""Seconds in which the command is ready to train where the figures above were measured, an idle machine; reading the
-data does not count."""
+"""Seconds from the start of the command until it is ready to train, without the time to read the data. Measured on the
+idle machine on which the constants above were measured."""
 _RAY = 9.0
-"""Seconds until Ray and its first worker are ready, where the start before took those of `_STARTUP`. On a machine with
-three times as many busy processes as cores, 19 s after a start of 9 s."""
+"""Seconds until Ray and its first worker are ready, on the same machine. On a machine with three times as many busy
+processes as cores, this took 19 s, after a startup of 9 s."""
 _SLOWEST, _MOST = 4.0, 0.25
-"""The figures above are taken to be at most so many times too small, and to need at most this part of the budget."""
+"""Maximum slowdown that is assumed for the constants above, and maximum fraction of the budget that is reserved for
+closing the run. Assumptions, not measurements."""
 _FOR_PICTURES = 0.04
-"""Largest part of the budget that is reserved for plots."""
+"""Maximum fraction of the budget that is reserved for plots (an assumption)."""
 _REUSED = 0.02
-"""Seconds to pack a fit task of earlier work; what packing the others takes is told by what keeping them took."""
+"""Seconds to pack a reused fit task into the bundle. For new fit tasks, the estimate is the time that storing them
+took."""
 _SAFETY = 1.5
-"""Combining may take so much longer than its rehearsal: workers that were given up may still be busy."""
+"""Combining can take this many times as long as its rehearsal, because abandoned workers can still be busy (an
+assumption)."""
 
 
 @dataclass
 class ClosingTime:
-    """What the end of a job may still do by the time that is left, and what was left out; without a budget all is done.
+    """Decides which final steps of a job there is time for, and records those that were skipped. Without a budget, none
+    is skipped.
 
-    `slow` says how many times longer things take than where the figures above were measured, `closing` are the seconds
-    that the command needs once all is done.
+    `slow` is the slowdown compared with the machine on which the constants above were measured. `closing` is the number
+    of seconds that the command needs after its last step.
     """
 
     budget: Budget | None = None
@@ -75,22 +80,24 @@ class ClosingTime:
     left_out: list[str] = field(default_factory=list)
 
     def measure(self, executor: str, startup: float) -> None:
-        """Learn how busy the machine is by the seconds that this command took until it was ready to train."""
+        """Estimate how busy the machine is, from the number of seconds from the start of the command until it was ready
+        to train."""
         if self.budget is not None:
             self.slow = min(max(startup / _STARTUP[executor], 1.0), _SLOWEST)
             self.closing = min(self.slow * _CLOSING[executor], _MOST * self.budget.seconds)
 
     def is_too_short_for_ray(self, workers: int) -> bool:
-        """Whether this process alone has more time to train than this number of `workers` once Ray has started them."""
+        """Whether this process alone offers more training time than `workers` workers that first have to wait for
+        Ray."""
         starting = self.slow * _RAY
         return workers * (self.left() - starting) < self.left()
 
     def left(self) -> float:
-        """Seconds that may still be spent."""
+        """Number of seconds that can still be spent."""
         return math.inf if self.budget is None else self.budget.left() - self.closing
 
     def has_time_for(self, what: str, seconds: float) -> bool:
-        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, it is left out."""
+        """Whether there is time for `what`, which takes `seconds` on an idle machine; if not, record it as skipped."""
         if self.slow * seconds <= self.left():
             return True
         if what not in self.left_out:
@@ -98,7 +105,7 @@ class ClosingTime:
         return False
 
     def pictures(self, drawn: Iterator[Path]) -> Iterator[Path]:
-        """As many of the pictures as there is time for."""
+        """Draw pictures while there is time."""
         while self.has_time_for(PICTURES, _PICTURE) and (path := next(drawn, None)) is not None:
             yield path
 
@@ -112,15 +119,15 @@ def open_executor(
     opening: float,
     say: Callable[[str], None],
 ) -> Executor:
-    """The executor of the job; under a budget, without Ray if its start takes too much of the time.
+    """Open the executor of the job. With a budget, Ray is not used if starting it would take too much of the time.
 
-    Reading the data took `opening` seconds, which say nothing of how busy the machine is. The budget learns what
-    comes after training.
+    `opening` is the number of seconds that reading the data took. It does not show how busy the machine is. The time
+    that the job needs after training is reserved in the budget.
     """
     budget, spec = closing.budget, job.spec
     closing.measure("local", (budget.used() if budget is not None else 0.0) - opening)
     if place.starts_ray and closing.is_too_short_for_ray(workers(plan, place.slots, spec.execution)):
-        say("little time: the members are trained in this process, without Ray")
+        say("the budget is short, so the members are trained in this process, without Ray")
         place.stay_in_this_process()
     executor = place.executor()
     if budget is not None:
@@ -130,8 +137,8 @@ def open_executor(
     return executor
 
 
-def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: ClosingTime, *, reused: int) -> float:
-    """What the job needs once training is over, `reused` fit tasks being there already."""
+def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, closing: ClosingTime, *, reused: int) -> float:
+    """Number of seconds that the job needs after training; `reused` is the number of reused fit tasks."""
     members, test = len(plan.labels), plan.context.test
     combining = combining_seconds(
         combiner=COMBINERS.get(spec.combiner.kind)(spec.combiner),
@@ -141,19 +148,19 @@ def seconds_after_training(spec: JobSpec, plan: Plan, budget: Budget, ending: Cl
     )
     curves = {task.member for task in plan.tasks if epochs_of(task)}
     pictures = _A_MEMBER * (len(curves) + bool(curves)) + (1 if test is None else 2)
-    drawing = min(ending.slow * _PICTURE * pictures, _FOR_PICTURES * budget.seconds)
-    aside = ending.slow * train_dev_seconds(plan)
-    rest = min(ending.closing + drawing + aside, _MOST * budget.seconds)
+    drawing = min(closing.slow * _PICTURE * pictures, _FOR_PICTURES * budget.seconds)
+    aside = closing.slow * train_dev_seconds(plan)
+    rest = min(closing.closing + drawing + aside, _MOST * budget.seconds)
     return _SAFETY * combining + _REUSED * reused + rest
 
 
 def workers(plan: Plan, slots: Callable[[Resources], int], spec: ExecutionSpec) -> int:
-    """How many fit tasks of the plan run at the same time."""
+    """Maximum number of fit tasks of the plan that run at the same time."""
     return min(len(plan.runs), spec.workers or len(plan.runs), *(slots(task.resources) for task in plan.runs))
 
 
 def train_dev_seconds(plan: Plan) -> float:
-    """Of predicting the rows that are set aside in this process: a pass forward is a third of a training pass."""
+    """Seconds to predict the train-dev rows in this process: a forward pass takes a third of a training pass."""
     if plan.context.train_dev is None:
         return 0.0
     passes = sum(task.cost / (3 * (epochs_of(task) or 1)) for task in plan.tasks)
@@ -161,10 +168,11 @@ def train_dev_seconds(plan: Plan) -> float:
 
 
 def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
-    """Count folds as out of time where a network got less than half as far as in its furthest one.
+    """Count a fold as out of time if its network was trained for less than half of the epochs of the longest-trained
+    fold.
 
-    They would share one temperature and weight with much better predictions, and would spoil the member. The
-    checkpoint stays.
+    Such a fold would share one temperature and weight with much better predictions, and would make the member worse.
+    Its checkpoint is kept.
     """
     for label in plan.labels:
         done = {task: _trained(work.fits[task.key]) for task in plan.of(label) if task.key in work.fits}
@@ -176,28 +184,29 @@ def leave_out_beginnings(plan: Plan, work: JobProgress) -> None:
 
 
 def _trained(fit: Fit) -> float:
-    """The part of its epochs that a fit task has had."""
+    """The fraction of its epochs that a fit task has completed."""
     return 1.0 if fit.complete else len(fit.history) / (epochs_of(fit.task) or 1)
 
 
 @dataclass(frozen=True)
 class Attendance:
-    """The `members` (M,) that make the ensemble, and the `folds` (F,) on whose rows they are combined."""
+    """The `members` (M,) that form the ensemble, and the `folds` (F,) on whose rows they are combined."""
 
     members: NDArray[np.bool_]
     folds: NDArray[np.bool_]
     quorum: int
-    """Members that the job asks for."""
+    """Number of members that the job requires."""
     short: bool = False
-    """Whether time, and no failure, left fewer than that."""
+    """Whether the quorum is missed only because of the budget, not because of failures."""
 
 
 def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
-    """Who makes the ensemble: members with all folds, or as many as the job says, unless the budget left some out.
+    """Decide which members and folds form the ensemble.
 
-    Then, where the job does not say how many folds a member needs, those with the folds that enough members share.
-    Where time left no quorum, but enough members that have not failed, the quorum gives way: those that are there
-    count, however many. A member that failed or diverged counts no more than without a budget.
+    Usually, all folds are used, and the members are those that have finished all of them, or the number of folds that
+    the job requires. If the job sets no such number and the budget skipped tasks, the folds are those that enough
+    members have finished, and the members are those that have finished them. If the members then miss the quorum only
+    for lack of time, the quorum is ignored. Members that failed or diverged are treated as without a budget.
     """
     finished = np.array([[task.key in work.fits for task in plan.of(label)] for label in plan.labels])
     status = np.array([work.status(plan, label) for label in plan.labels])
@@ -218,7 +227,7 @@ def turnout(plan: Plan, work: JobProgress, quorum: QuorumSpec) -> Attendance:
 
 
 def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray[np.bool_]:
-    """The folds (F,) that at least `need` members share, from (M, F), with enough rows if that can be."""
+    """The folds (F,) that at least `need` members have finished, with enough rows if possible; `finished` is (M, F)."""
     folds, y = plan.context.folds.folds, plan.context.train.y
     least = min(ENOUGH_ROWS, ENOUGH_OF_ALL * _rows(folds))
 
@@ -231,30 +240,31 @@ def _shared_folds(plan: Plan, finished: NDArray[np.bool_], need: int) -> NDArray
 
 
 def what_was_needed(spec: JobSpec, plan: Plan, work: JobProgress, executor: Executor, budget: Budget) -> str:
-    """How much time the quorum, and the first member, would have taken."""
+    """Describe how much time the quorum and the smallest ensemble would have taken."""
     need = spec.quorum.of(len(plan.labels))
     shares = WorkerShares([Unit((task,)) for task in plan.runs], executor, spec.execution.workers)
 
     def in_all(seconds: float) -> str:
-        return say_time(max(budget.startup + budget.reserve + seconds, budget.seconds))
+        return format_duration(max(budget.startup + budget.reserve + seconds, budget.seconds))
 
     quickest = min(plan.runs, key=work.estimates.least_seconds)
     what = f"an epoch of {quickest.label}" if epochs_of(quickest) else quickest.label
+    for_quorum = in_all(seconds_to_quorum(plan, work, need=need, share=shares))
     return (
-        f"the budget of {say_time(budget.seconds)} is too short: a fold of {need} of the {len(plan.labels)} members "
-        f"would take about {in_all(seconds_to_quorum(plan, work, need=need, share=shares))} in all, and {what}, which "
-        f"is the least for an ensemble, about {in_all(work.estimates.least_seconds(quickest))}; finished work is kept: "
-        "start again with a longer budget to continue"
+        f"the budget of {format_duration(budget.seconds)} is too short: the quorum (one fold of {need} of the "
+        f"{len(plan.labels)} members) needs about {for_quorum}, and the smallest ensemble ({what}) about "
+        f"{in_all(work.estimates.least_seconds(quickest))}; finished work is kept, so start the job again with a "
+        "longer budget to continue"
     )
 
 
 def budget_part(
     budget: Budget, plan: Plan, work: JobProgress, there: Attendance, tested: NDArray[np.bool_]
 ) -> LeaderboardBudget:
-    """The leaderboard's `budget`: what was left out or stopped.
+    """The `budget` of a leaderboard: the tasks that were skipped or stopped.
 
-    `tested` (M,) are the members that have predicted the test rows. `with_ending` adds what the end of the job leaves
-    out.
+    `tested` (M,) are the members that have predicted the test rows. `with_closing` adds the final steps that were
+    skipped.
     """
     folds, tasks = plan.context.folds.folds, {task.key: task for task in plan.tasks}
     late = [(tasks[key], event) for key, event in work.late.items()]
@@ -278,10 +288,10 @@ def budget_part(
     )
 
 
-def with_ending(board: Leaderboard, ending: ClosingTime) -> Leaderboard:
-    """The leaderboard with what the end of the job has left out, and with the time that it has used by now."""
-    assert ending.budget is not None
-    return board.with_ending(used_seconds=round(ending.budget.used(), 1), left_out=tuple(ending.left_out))
+def with_closing(board: Leaderboard, closing: ClosingTime) -> Leaderboard:
+    """The leaderboard with the final steps that were skipped for lack of time, and with the time used so far."""
+    assert closing.budget is not None
+    return board.with_closing(used_seconds=round(closing.budget.used(), 1), left_out=tuple(closing.left_out))
 
 
 def _stopped(fit: Fit) -> StoppedTask:
@@ -296,7 +306,7 @@ def _stopped(fit: Fit) -> StoppedTask:
 
 
 def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[UncountedMember]:
-    """Members that time left without a place in the ensemble."""
+    """Members that are not in the ensemble for lack of time."""
     for m, label in enumerate(plan.labels):
         if there.members[m] or work.status(plan, label) != "out of time":
             continue
@@ -304,12 +314,12 @@ def _not_counted(plan: Plan, work: JobProgress, there: Attendance) -> Iterator[U
         lacking = [task.fold + 1 for task in plan.of(label) if there.folds[task.fold] and task not in done]
         folds = f"fold{'s' if len(lacking) > 1 else ''} {ranges(lacking)}"
         yield UncountedMember(
-            member=label, reason=f"which has {len(done)} of {len(there.folds)} folds and lacks {folds}"
+            member=label, reason=f"which has {len(done)} of {len(there.folds)} folds (missing: {folds})"
         )
 
 
 def _untested(plan: Plan, work: JobProgress, tested: NDArray[np.bool_]) -> Iterator[str]:
-    """Members that have models for which time left no test predictions."""
+    """Members with models for which there was no time to predict the test rows."""
     for m, label in enumerate(plan.labels):
         if not tested[m] and any(task.key in work.fits for task in plan.of(label)):
             yield label

@@ -1,4 +1,4 @@
-"""Write the bundle of a finished job, or of one network that was made from it."""
+"""Write the bundle of a finished job, or of a single network that was made from its ensemble."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from quorate.data.file_settings import FileSettings
 from quorate.data.known_values import KnownValues
 from quorate.data.table import Table
 from quorate.ensemble.calibrations.temperature import Temperature
-from quorate.ensemble.combination import one_member
+from quorate.ensemble.combination import single_member
 from quorate.ensemble.conformal import Conformal
 from quorate.job.ensemble import JobEnsemble
 from quorate.job.production import Production
@@ -56,7 +56,7 @@ def pack_bundle(
     board: Leaderboard,
     results: Results,
 ) -> Path:
-    """Write the bundle of a job to `folder`; raises `Damaged` if the store has lost a member since."""
+    """Write the bundle of a job to `folder`; raises `Damaged` if the store has lost a member in the meantime."""
     assembly, combination = ensemble.assembly, ensemble.combination
     files: dict[str, bytes] = {}
     members = []
@@ -92,20 +92,20 @@ def member_sizes(production: Production, results: Results) -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class SingleNetwork:
-    """One network as an ensemble of its own, with what its bundle contains."""
+    """A single network, as an ensemble of one member, with the content of its bundle."""
 
     name: str
     folds: Mapping[int, Mapping[str, bytes]]
     """The files of its models, by fold number."""
     temperature: float
     run: str
-    """Name of the run that it was made from, a slash, and its own name."""
+    """`RUN/NAME`: the run that the network was made from, and the name of the network."""
     oof: Mapping[str, float]
-    """Metrics on training rows that neither the network nor its temperature has seen."""
+    """Metrics on training rows that neither the network nor its temperature was fitted on."""
     test: Mapping[str, float] | None
     """Metrics on the test rows; None without test rows."""
     row_losses: NDArray[np.float64]
-    """Log-losses (N,) of the training rows that `oof` is computed on; NaN for all other rows."""
+    """Log-losses (N,) of the training rows that the metrics `oof` are computed on; NaN for all other rows."""
     unseen: bytes | None = None
     """The result of `unseen_file` for these rows; without it there are no conformal sets."""
 
@@ -127,7 +127,7 @@ def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork,
         folds=tuple(models),
         **_needs(models),
     )
-    combination = one_member(member=0, members=1, calibration=Temperature(alone.temperature))
+    combination = single_member(member=0, members=1, calibration=Temperature(alone.temperature))
     manifest = BundleManifest(
         **_origin(spec, data, run=alone.run),
         members=(member,),
@@ -141,7 +141,7 @@ def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork,
 
 
 def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
-    """Return the fields of a manifest that say where the bundle comes from, and what its rows are."""
+    """Return the fields of a manifest that describe the origin of the bundle and its input rows."""
     settings: FileSettings = spec.data.file_settings()
     return {
         "job": spec.name,
@@ -162,15 +162,16 @@ def _origin(spec: JobSpec, data: Dataset, *, run: str) -> dict[str, Any]:
 
 
 def known_file(x: Inputs) -> dict[str, bytes]:
-    """Return the file with the values of the training rows, by its name; none for images."""
+    """Return the file that describes the values of the training rows, by file name; empty for images."""
     return {KNOWN: KnownValues.of(x).to_bytes()} if isinstance(x, Table) else {}
 
 
 def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | None = None) -> bytes:
-    """Return the file with the cross-fitted log-loss of each row (N,), and the `groups` (N,) of the rows if any.
-
-    A loss is NaN if a member does not cover the row, or if the row does not count. A comparison of losses needs the
+    """Return the file with the cross-fitted log-loss of each row (N,), and the `groups` (N,) of the rows if they have
     groups.
+
+    A loss is NaN if a member does not cover the row, or if the row does not count. The groups are for comparisons of
+    losses.
     """
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, loss=row_losses, **({} if groups is None else {"groups": groups}))
@@ -180,7 +181,7 @@ def losses_file(row_losses: NDArray[np.float64], groups: NDArray[np.integer] | N
 def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArray[np.int64]) -> bytes:
     """Return the file with statistics of the `rows` (N,) that all members cover.
 
-    `crossfit` (N, K) are predictions of combinations that had not seen the row.
+    `crossfit` (N, K) are cross-fitted predictions: each row's combination was fitted without this row.
     """
     proba, labels = crossfit[rows], y[rows]
     content = io.BytesIO()
@@ -191,12 +192,12 @@ def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArr
 
 
 def _files_of(models: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
-    """Return the files of the models by their path; `models` are by their folder."""
+    """Return the files of the models by path; `models` maps each model's folder to its files."""
     return {f"{place}/{name}": blob for place, content in models.items() for name, blob in content.items()}
 
 
 def _needs(models: Mapping[str, Mapping[str, bytes]]) -> dict[str, str]:
-    """Return the package that a member's models require, why, and what loads them, as their headers say."""
+    """Return the package that a member's models require, the reason, and the loader, from the models' headers."""
     found: dict[str, str] = {}
     for content in models.values():
         header = json.loads(content[HEADER])

@@ -1,4 +1,4 @@
-"""Makes the ensemble of a job from the members that have predicted enough rows."""
+"""Make the ensemble of a job from the members that have predicted enough rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from quorate.spec import Job
 
 
 class JobFailed(RuntimeError):
-    """The job cannot give an ensemble; the message says what is missing."""
+    """The job cannot form an ensemble; the message names what is missing."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class JobEnsemble:
     names: list[str]
     assembly: Assembly
     combination: Combination
-    """Of all members of the plan; those that were not combined have no weight."""
+    """The combination of all members of the plan; those that were not combined have weight 0."""
     seconds: float
-    """What combining took."""
+    """Time that combining took."""
 
     @property
     def weighted(self) -> list[int]:
-        """Positions, in the plan, of the members with a weight."""
+        """Positions in the plan of the members with weight."""
         return [int(m) for m in np.flatnonzero(self.combination.weights)]
 
 
 def combine(job: Job, plan: Plan, gathered: OofPredictions, members: list[int]) -> JobEnsemble:
-    """Fit the combiner of the job to the `members`, positions in the plan; raises `JobFailed`."""
+    """Fit the job's combiner to the members at the positions `members` of the plan; raises `JobFailed`."""
     started, labels = time.monotonic(), [plan.labels[i] for i in members]
     try:
         assembly = assemble(
@@ -73,7 +73,7 @@ def counted_members(
     executor: Callable[[], Executor],
     budget: Budget | None,
 ) -> list[int]:
-    """Positions of the members that count; raises `JobFailed` without a quorum, unless time alone is to blame."""
+    """Positions of the members that count; raises `JobFailed` if the quorum is missed, unless only for lack of time."""
     try:
         check_quorum(counted=there.members, need=1 if there.short else there.quorum, names=plan.labels)
     except QuorumError as error:

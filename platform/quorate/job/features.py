@@ -1,4 +1,4 @@
-"""What frozen networks make of a job's images: found in the store or computed, before members learn from it."""
+"""Find or compute the features that frozen networks extract from a job's images, before members learn from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quorate.results.results import Results
 
 
 class BackboneError(UserError):
-    """A frozen network's weights are not to be had."""
+    """The weights of a frozen network are not available."""
 
     def __init__(self, backbone: Backbone, message: str) -> None:
         super().__init__(message)
@@ -28,25 +28,25 @@ class BackboneError(UserError):
 
 @dataclass
 class Extraction:
-    """The features that some units need: what is there, what is still to be computed, and what will not come."""
+    """The features that some units require: those found, those missing, and those lost because their tasks failed."""
 
     plan: Plan
     weights: dict[Backbone, bytes]
     needed: tuple[FeatureTask, ...]
     found: dict[str, Matrix] = field(default_factory=dict)
-    """By the key of the feature task."""
+    """Features by the key of the feature task."""
     lost: dict[Backbone, Failed | OutOfTime | Stopped] = field(default_factory=dict)
     _joined: dict[tuple[str, Backbone], Extracted] = field(default_factory=dict)
     """The vectors of all rows, by the part and the network."""
 
     @property
     def missing(self) -> list[FeatureTask]:
-        """One task for each key; two names of one file have the same."""
+        """The missing tasks, one per key; two paths to the same weights share a key."""
         left = {task.key: task for task in self.needed if task.key not in self.found}
         return list(left.values())
 
     def on(self, event: Event) -> bool:
-        """Take note of an event of a feature task; True if other units can begin, or must end, because of it."""
+        """Handle an event of a feature task; return whether other units can begin or must end because of it."""
         assert isinstance(event.task, FeatureTask)
         backbones = {task.backbone for task in self.needed if task.key == event.task.key}
         if isinstance(event, Featured):
@@ -60,27 +60,27 @@ class Extraction:
 
     @property
     def networks(self) -> DataAddition:
-        """What feature tasks read in addition to the images."""
+        """The data for feature tasks, in addition to the images."""
         return DataAddition(backbones=self.weights)
 
     def vectors(self) -> DataAddition:
-        """What members read in addition to the images: the vectors of the networks that have all of them."""
+        """The data for the other tasks: the features of the networks that have all of them."""
         return DataAddition(train=self._found("train"), test=self._found("test"))
 
     def without(self, units: Iterable[Unit]) -> Iterator[Event]:
-        """The ends of the tasks that cannot begin, as their features will not come."""
+        """The final events of the tasks that cannot begin because their features are lost."""
         for task in (task for unit in units for task in unit.tasks):
             backbone = _asks(task)
             event = self.lost.get(backbone) if backbone is not None else None
             if isinstance(event, Failed):
                 yield Failed(task, 1, event.status, f"the {event.task} failed: {event.message}", event.tail, event.log)
             elif isinstance(event, OutOfTime):
-                yield OutOfTime(task, False, f"the {event.task} were not there in time: {event.message}")
+                yield OutOfTime(task, False, f"the {event.task} were not ready in time: {event.message}")
             elif event is not None:
                 yield Stopped(task)
 
     def split(self, units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
-        """The units that can begin, and those that wait for vectors; without those whose vectors will not come."""
+        """The units that can begin, and those that wait for features; without those whose features are lost."""
         incomplete = self._incomplete()
         ready, waiting = [], []
         for unit in units:
@@ -110,7 +110,7 @@ class Extraction:
 
 
 def find_features(plan: Plan, units: Sequence[Unit], results: Results) -> Extraction:
-    """What the store has of the features that `units` need; raises `BackboneError` where weights cannot be had."""
+    """Look up the features that `units` need in the store; raises `BackboneError` if weights are not available."""
     wanted: set[tuple[Backbone, str]] = set()
     for task in (task for unit in units for task in unit.tasks):
         if (backbone := _asks(task)) is not None:
@@ -132,9 +132,9 @@ class FeatureSummary:
     images: str
     tasks: tuple[FeatureTask, ...]
     finished: int
-    """How many of the tasks are."""
+    """Number of finished tasks."""
     seconds: float
-    """Estimated, of what is left."""
+    """Estimated time of the unfinished tasks."""
 
     @property
     def rows(self) -> int:
@@ -142,7 +142,7 @@ class FeatureSummary:
 
 
 def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[FeatureSummary]:
-    """What a plan asks of frozen networks, in the order of the plan."""
+    """Summaries of the feature tasks of a plan, in the order of the plan."""
     parts = dict.fromkeys((task.backbone, task.part) for task in plan.features)
     found = []
     for backbone, part in parts:
@@ -154,7 +154,7 @@ def summaries(plan: Plan, finished: Callable[[FeatureTask], bool]) -> list[Featu
 
 
 def _asks(task: Task) -> Backbone | None:
-    """The frozen network whose features a fit or a prediction needs."""
+    """The frozen network whose features a task requires; None if it requires none."""
     if isinstance(task, FeatureTask):
         return None
     fit = task if isinstance(task, FitTask) else task.fit
@@ -169,7 +169,9 @@ def _weights(backbone: Backbone, plan: Plan) -> bytes:
         return prepare(backbone, images.shape)
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        mend = "; download them where the hub can be reached, and name the file in weights" * (
+        advice = "; download them on a machine with access to the hub, and set weights to the file" * (
             backbone.weights == "hub"
         )
-        raise BackboneError(backbone, f"the weights of {backbone.arch} cannot be had: {lines[0]}{mend}") from error
+        raise BackboneError(
+            backbone, f"the weights of {backbone.arch} are not available: {lines[0]}{advice}"
+        ) from error

@@ -1,4 +1,4 @@
-"""Writes what remains of a finished run into its folder: predictions and the leaderboard."""
+"""Write the files of a finished run: bundle, predictions, leaderboard, plots and report."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.console import Console
 from quorate.bundle import needs, read_manifest
 from quorate.data.dataset import Dataset
 from quorate.ensemble.assemble import Assembly
-from quorate.job.budget import TRAIN_DEV, ClosingTime, budget_part, train_dev_seconds, with_ending
+from quorate.job.budget import TRAIN_DEV, ClosingTime, budget_part, train_dev_seconds, with_closing
 from quorate.job.bundle_files import member_sizes, pack_bundle
-from quorate.job.ending import Ending
 from quorate.job.leaderboard import make_board
+from quorate.job.outcome import JobOutcome
 from quorate.job.tracker import Tracker
 from quorate.job.train_dev import score_train_dev
 from quorate.plan.tasks import Plan
 from quorate.report.leaderboard import as_text
 from quorate.report.pictures import draw
-from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_worth
+from quorate.report.run_report import REPORT, RunInputs, seconds_needed, write_report_and_values
 from quorate.results.oof import OofPredictions
 from quorate.results.results import Results
 from quorate.runs.folder import BOARD, RunFolder
@@ -31,7 +31,7 @@ from quorate.runs.leaderboard import Leaderboard
 
 
 def finish(
-    ending: Ending,
+    outcome: JobOutcome,
     folder: RunFolder,
     results: Results,
     tracker: Tracker,
@@ -41,33 +41,33 @@ def finish(
     started: float,
     pictures: bool,
 ) -> Leaderboard:
-    """Write the bundle, the leaderboard, the plots and the report if there is time for them; return the leaderboard."""
-    spec, plan, work, production = ending.job.spec, ending.plan, ending.work, ending.production
-    board = make_board(ending, run=folder.name, seconds=time.monotonic() - started)
+    """Write the bundle and the leaderboard, and the plots and the report if there is time; return the leaderboard."""
+    spec, plan, work, production = outcome.job.spec, outcome.plan, outcome.work, outcome.production
+    board = make_board(outcome, run=folder.name, seconds=time.monotonic() - started)
     if closing.budget is not None:
-        board = board.with_budget(budget_part(closing.budget, plan, work, ending.there, ending.gathered.tested))
-    bundle = pack_bundle(folder.path / "bundle", spec, plan, production, ending.ensemble, board, results)
+        board = board.with_budget(budget_part(closing.budget, plan, work, outcome.there, outcome.gathered.tested))
+    bundle = pack_bundle(folder.path / "bundle", spec, plan, production, outcome.ensemble, board, results)
     for need in needs(read_manifest(bundle)):
         console.print(need, style="yellow", markup=False, highlight=False, soft_wrap=True)
     train_dev = plan.context.train_dev
     if train_dev is not None and closing.has_time_for(TRAIN_DEV, train_dev_seconds(plan)):
         board = score_train_dev(board, bundle, train_dev, folder.path)
-    write_end(folder, board, plan, ending.gathered, ending.ensemble.assembly, ending.test)
+    write_results(folder, board, plan, outcome.gathered, outcome.ensemble.assembly, outcome.test)
     if pictures:
         tracker.pictures(closing.pictures(draw(folder, plan, work.fits)))
-    reported = pictures and closing.has_time_for(REPORT, seconds_needed(ending.ensemble.seconds))
+    reported = pictures and closing.has_time_for(REPORT, seconds_needed(outcome.ensemble.seconds))
     if closing.budget is not None:
-        write_board(folder, board := with_ending(board, closing))
+        write_board(folder, board := with_closing(board, closing))
     tracker.finished(board, folder, bundle, member_sizes(production, results))
     if reported:
         known = RunInputs.of(spec, plan.context.train, plan.context.test)
-        path, worth = write_report_and_worth(folder, folder.path / REPORT, known, quick=closing.budget is not None)
+        path, values = write_report_and_values(folder, folder.path / REPORT, known, quick=closing.budget is not None)
         tracker.report(path)
-        tracker.worth(worth, board)
+        tracker.member_values(values, board)
     return board
 
 
-def write_end(
+def write_results(
     folder: RunFolder,
     board: Leaderboard,
     plan: Plan,
@@ -112,5 +112,5 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _dependence(data: Dataset) -> dict[str, NDArray[Any]]:
-    """The groups and times of rows, as far as they have some."""
+    """The groups and times of rows, if they have any."""
     return {name: values for name, values in (("groups", data.groups), ("time", data.time)) if values is not None}

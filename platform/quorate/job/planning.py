@@ -1,4 +1,4 @@
-"""Plans a job for the place where it runs, with errors that point at the job file."""
+"""Plan a job for the machines that it runs on; errors point to the place in the job file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from quorate.spec.file import SpecError
 
 
 def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
-    """The plan for what the job runs on; raises `SpecError` for members that could never run there."""
+    """Plan the job for this workplace; raises `SpecError` for members that can never run there."""
     try:
         plan = make_plan(job.spec, context, place.hardware())
     except PlanError as error:
         raise job.error((("members", error.member), str(error))) from None
     if job.spec.quorum.members > len(plan.labels):
-        needed = f"{job.spec.quorum.members} members are needed, and the job has {len(plan.labels)}"
-        raise job.error((("quorum", "members"), needed))
+        counts = f"{job.spec.quorum.members} members are required, but the job has {len(plan.labels)}"
+        raise job.error((("quorum", "members"), f"{counts}; lower it, or add members"))
     too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
     lacking = {task.backbone: task.resources for task in plan.features if not place.slots(task.resources)}
     for member, backbone in ((task.member, task.params.frozen_backbone) for task in plan.tasks):
@@ -27,7 +27,10 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
     if too_large:
         raise job.error(
             *(
-                (("members", name), f"asks for {resources}, more than any node has; lower cpus, gpus or memory")
+                (
+                    ("members", name),
+                    f"requires {resources}, which is more than any node has; lower cpus, gpus or memory",
+                )
                 for name, resources in too_large.items()
             )
         )
@@ -35,6 +38,6 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
 
 
 def without_backbone(job: Job, plan: Plan, error: BackboneError) -> SpecError:
-    """The error for a frozen network that is not available, at the members that learn from it."""
+    """The error for a frozen network that is not available; it points to the members that use its features."""
     names = dict.fromkeys(task.member for task in plan.tasks if task.params.frozen_backbone == error.backbone)
     return job.error(*((("members", name, "features"), str(error)) for name in names))

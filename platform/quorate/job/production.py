@@ -1,4 +1,5 @@
-"""From the folds to production: which fold models a member predicts with, or one that is trained on all rows."""
+"""Choose the models that each member uses for predictions: its fold models, the best of them, or one trained on all
+rows."""
 
 from __future__ import annotations
 
@@ -20,27 +21,29 @@ from quorate.results.oof import OofPredictions
 from quorate.results.results import Fit
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware
-from quorate.training.stopping import badness
+from quorate.training.stopping import as_loss
 
 WATCHED = 500
-"""Rows, of those that a refit trains on, whose figures its curves show."""
+"""Number of training rows on which the curves of a refit are computed (an assumption)."""
 
 
 @dataclass(frozen=True)
 class Production:
-    """The fitted models that each member predicts with, and what they say of the test rows."""
+    """The fitted models that each member uses for predictions, and their predictions for the test rows."""
 
     fits: Mapping[str, Sequence[Fit]]
-    """By the member's label."""
+    """Models by the label of the member."""
     tests: Mapping[str, Proba] = field(default_factory=dict)
-    """By the key of the fit task."""
+    """Predictions by the key of the fit task."""
     note: str = ""
-    """What is borrowed from the folds."""
+    """How these models differ from all fold models, and which figures still come from the fold models; empty if they
+    are the fold models."""
 
     def test(self, labels: Sequence[str], folds: Proba | None) -> Proba | None:
-        """Probabilities (M, n, K) of the test rows, those of each member's models averaged, instead of all `folds`'.
+        """Probabilities (M, n, K) of the test rows, averaged over each member's models.
 
-        None without test rows; zero for members that are not `tested`.
+        They replace `folds`, the probabilities averaged over all fold models. None without test rows; zero for members
+        that are not `tested`.
         """
         if folds is None:
             return None
@@ -52,7 +55,7 @@ class Production:
         return found.astype(np.float32)
 
     def answers(self, plan: Plan, folds: OofPredictions) -> OofPredictions:
-        """The predictions of the `folds`, those of the test rows by the models that stand for each member."""
+        """The predictions `folds`, with the test predictions replaced by those of the production models."""
         if not self.note:
             return folds
         tested = np.array([self.tested(label) for label in plan.labels])
@@ -67,9 +70,9 @@ class Production:
 def production_models(
     trainer: Trainer, plan: Plan, work: JobProgress, weighted: Sequence[int], console: Console
 ) -> Production:
-    """The models that stand for each member, as the job's `production` says; refits are trained for this.
+    """The production models of each member, as the job's `production` requires; this includes training the refits.
 
-    `weighted` are the positions of the members with a weight: only these are trained again.
+    `weighted` are the positions of the members with weight. Only these are trained again.
     """
     spec = trainer.job.spec
     production = from_folds(plan, work, best=spec.production.best)
@@ -88,9 +91,9 @@ def production_models(
 
 
 def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production:
-    """All fold models of each member, or the `best` by their own validation rows (log-loss).
+    """All fold models of each member, or the `best` ones with the lowest log-loss on their own validation rows.
 
-    Only rows of classes that the fold trains on count; a fold without such rows comes last.
+    Only validation rows whose class occurs in the fold's training rows count; a fold without such rows comes last.
     """
     y, folds = plan.context.train.y, plan.context.folds
     counting = [learnable_rows(y, [fold], weight=plan.context.train.weight)[fold.valid] for fold in folds.folds]
@@ -110,12 +113,12 @@ def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production
     note = ""
     if best is not None:
         note = f"each member predicts with its best {best} of {len(folds)} fold models; weights, temperatures and "
-        note += "conformal sets are those of all folds"
+        note += "conformal sets were fitted with all folds"
     return Production(fits, work.tests, note)
 
 
 def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[str], hardware: Hardware) -> Plan:
-    """A fit task on all rows for each run that gives one of the members called `labels`.
+    """Plan one fit task on all rows for each fit that produces one or more of the members `labels`.
 
     A network that stopped early is trained for the mean of its folds' best epochs.
     """
@@ -132,7 +135,8 @@ def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[st
 
 
 def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, labels: Sequence[str]) -> Production:
-    """The refits that there are; a member whose refit failed keeps its fold models."""
+    """The production models with the finished refits in place of fold models; a member whose refit failed keeps its
+    fold models."""
     fits: dict[str, Sequence[Fit]] = dict(before.fits)
     failed, stopping = [], []
     for label in labels:
@@ -143,21 +147,23 @@ def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, lab
             fits[label] = [work.fits[task.key]]
         else:
             failed.append(label)
-    note = "each member is trained again on all rows; weights, temperatures and conformal sets are those of the folds"
+    note = (
+        "each member is trained again on all rows; weights, temperatures and conformal sets were fitted with the folds"
+    )
     if stopping:
         note += (
-            f"; {', '.join(stopping)} stopped early by rows that they learned from, as their epochs cannot be set to "
-            "those of the folds (vary, or a schedule that needs more)"
+            f"; early stopping of {', '.join(stopping)} used rows of their own training set, because their number of "
+            "epochs cannot be set to that of the folds (`vary`, or a schedule that needs more epochs)"
         )
     if failed:
-        note += f"; {', '.join(failed)} failed there and keep their fold models"
+        note += f"; the refits of {', '.join(failed)} failed, so these members keep their fold models"
     return Production(fits, {**before.tests, **work.tests}, note)
 
 
 def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> MemberParams:
-    """`params` without early stopping, for as many epochs as were best in the folds.
+    """`params` without early stopping; the number of epochs is the mean of the folds' best epochs.
 
-    As they are where copies vary, and where a schedule does not fit into so few: `refitted` says so.
+    They are unchanged if copies vary, or if the schedule needs more epochs. The note of `refitted` names these members.
     """
     metric = params.stopping_metric
     if metric is None or params.vary:
@@ -169,14 +175,14 @@ def _as_long(name: str, params: MemberParams, plan: Plan, work: JobProgress) -> 
         return type(params).model_validate(
             {**params.model_dump(exclude_unset=True), "epochs": epochs, "early_stopping": None}
         )
-    except ValidationError:  # a warm-up or cycle that does not fit into so few
+    except ValidationError:  # a warm-up or a cycle requires more epochs
         return params
 
 
 def _best_epoch(history: Sequence[dict[str, float]], metric: Any) -> int:
-    """How many epochs of training there were at the best one."""
+    """The number of the best epoch, counted from 1."""
     trained = [figures for figures in history if "valid_loss" in figures]
-    return int(np.argmin([badness(figures, metric) for figures in trained])) + 1 if trained else 1
+    return int(np.argmin([as_loss(figures, metric) for figures in trained])) + 1 if trained else 1
 
 
 def _asks(tasks: Sequence[FitTask], feature: Any) -> bool:

@@ -1,4 +1,4 @@
-"""One job from its spec to the bundle, readable from top to bottom."""
+"""Run one job, from its spec to the bundle."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from quorate.execution.budget import Budget
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor, turnout
-from quorate.job.ending import Ending
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
+from quorate.job.outcome import JobOutcome
 from quorate.job.planning import plan_job
 from quorate.job.production import production_models
 from quorate.job.session import JobSession
@@ -46,21 +46,21 @@ from quorate.tracking.shipper_process import Shipper, default_uri, start_shipper
 __all__ = ["JobFailed", "Options", "run_job"]
 
 _WAIT_FOR_SHIPPER = 30.0
-"""Most seconds that MLflow may take to get the last records."""
+"""Maximum number of seconds to wait until MLflow has received the last records (an assumption)."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where a job runs and keeps its work."""
+    """Where a job runs and where it keeps its work."""
 
     store: Store
     runs: Path
     executor: Literal["ray", "local"]
     address: str | None = None
     began: float | None = None
-    """When the command began, on the clock of `time.monotonic`: a budget counts from there."""
+    """Start of the command, and so of its budget, on the clock of `time.monotonic`."""
     pictures: bool = True
-    """Whether the run folder gets its plots; not worth their time where nobody keeps the folder."""
+    """Whether to draw the plots and write the report; false if the run folder is removed afterwards."""
 
 
 def run_job(
@@ -72,10 +72,10 @@ def run_job(
     data: OpenedData | None = None,
     errors: Console | None = None,
 ) -> Leaderboard:
-    """Run a job and return its leaderboard; `data` are rows in memory, used instead of what the job names.
+    """Run a job and return its leaderboard; `data` are rows in memory that replace the data that the job names.
 
     Failures are printed to `errors`, by default to `console`. Raises `SpecError` for input that cannot be used,
-    `JobFailed` if the quorum is not reached, `Interrupted` if it was asked to stop; finished work is kept.
+    `JobFailed` if the quorum is not reached, and `Interrupted` if a signal stopped the job. Finished work is kept.
     """
     started, spec = time.monotonic(), job.spec
     budget = _budget(job, options, started)
@@ -106,9 +106,9 @@ def run_job(
             gathered = production.answers(plan, gathered)
             if ensemble.assembly.reason:
                 console.print(ensemble.assembly.reason, style="yellow", markup=False, highlight=False)
-            ending = Ending(job, plan, work, gathered, there, ensemble, production)
+            outcome = JobOutcome(job, plan, work, gathered, there, ensemble, production)
             return finish(
-                ending, folder, results, tracker, closing, console, started=started, pictures=options.pictures
+                outcome, folder, results, tracker, closing, console, started=started, pictures=options.pictures
             )
 
 
@@ -120,37 +120,37 @@ def _budget(job: Job, options: Options, started: float) -> Budget | None:
 
 @contextmanager
 def _lease(store: Store, plan: Plan, console: Console) -> Iterator[None]:
-    """The lease of this very job; a second start of it waits here."""
+    """Hold the lease of this job; if the same job is started a second time, the second start waits here."""
     keys = [task.key for task in plan.tasks]
     with store.lease(digest(job=keys), waiting=lambda holder: _say_waiting(console, holder), keys=keys):
         yield
 
 
 def _workplace(options: Options, stop: StopRequest, *, urgent: bool) -> Workplace:
-    """Where the job runs; what runs there is told to stop when a signal comes."""
+    """The workplace of the job; a signal stops the work that runs there."""
 
     def opened(executor: Executor | None) -> None:
-        stop.install()  # Ray has taken the signals
+        stop.install()  # Ray has replaced the signal handlers
 
     return Workplace(options.executor, options.address, opened, urgent=urgent)
 
 
 @contextmanager
 def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, closing: ClosingTime) -> Iterator[Tracker]:
-    """The journal of the run, closed with the job's status, and the process that sends it to MLflow."""
+    """Open the journal of the run and start the process that sends it to MLflow; close it with the job's status."""
     tracking = job.spec.tracking
     journal = Journal(folder.path / JOURNAL, experiment=tracking.experiment)
-    mirror = Tracker(journal, job.spec, plan, run=folder.name)
+    tracker = Tracker(journal, job.spec, plan, run=folder.name)
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
-        yield mirror
+        yield tracker
     except Interrupted:
-        mirror.close("KILLED")
+        tracker.close("KILLED")
         raise
     except BaseException:
-        mirror.close("FAILED")
+        tracker.close("FAILED")
         raise
-    mirror.close("FINISHED")
+    tracker.close("FINISHED")
     if shipper is not None:
         _say_tracking(console, shipper, most=max(0.0, min(closing.left(), _WAIT_FOR_SHIPPER)))
 
@@ -180,13 +180,14 @@ def _count(number: int, what: str) -> str:
 
 
 def _say_waiting(console: Console, holder: str) -> None:
-    line = f"{holder} runs this very job in the same store; waiting for it"
+    line = f"{holder} is running the same job with the same store; waiting until it ends"
     console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
-    """Wait for the shipper while it gets on, and say what it has left."""
-    still = 3.0 if shipper.uri.startswith("http") else 10.0  # a file is always there, if slow
+    """Wait for the shipper while it makes progress; then print the number of unsent records."""
+    # seconds without progress; a local database is always reachable, but it can be slow
+    still = 3.0 if shipper.uri.startswith("http") else 10.0
     deadline, moved, pending = time.monotonic() + most, time.monotonic(), shipper.pending()
     while pending and time.monotonic() < min(deadline, moved + still):
         if shipper.wait(0.2):
@@ -195,7 +196,8 @@ def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:
             moved, pending = time.monotonic(), now
     if left := shipper.pending():
         console.print(
-            f"MLflow: {left} records not yet at {shipper.uri}; if it stays away: quorate sync {shipper.run_folder}",
+            f"MLflow: {left} records have not reached {shipper.uri} yet; to send them later: quorate sync "
+            f"{shipper.run_folder}",
             style="yellow",
             markup=False,
             highlight=False,

@@ -1,4 +1,4 @@
-"""Mirrors a job into the journal as MLflow's tree of runs: the job, its members and ensemble, each member's folds."""
+"""Write a job to the journal as a tree of MLflow runs: the job, its ensemble and members, and each member's folds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quorate.data.signature import ImageSignature, Signature
-from quorate.ensemble.worth import EnsembleChange
+from quorate.ensemble.ablation import EnsembleChange
 from quorate.execution.events import Cancelled, Event, Failed, Fitted, OutOfTime, Reported, Started, Stopped
 from quorate.plan.tasks import ALL_ROWS, FitTask, Plan
 from quorate.report.leaderboard import as_markdown
@@ -23,31 +23,31 @@ from quorate.tracking.ranking import MEMBERS_OF
 from quorate.tracking.records import Context, Status
 
 JOB, ENSEMBLE = "job", "ensemble"
-"""The names in the journal of the job's own run, and of the ensemble's; a member's is `job/NAME`."""
+"""Names in the journal of the runs of the job and of the ensemble. The run of a member is `job/NAME`."""
 SPLITS: tuple[SplitName, ...] = ("oof", "train_dev", "test")
-"""Rows that a leaderboard may have scores on."""
+"""Sets of rows that a leaderboard may have scores on."""
 MLFLOW_NOTE = "mlflow.note.content"
-"""The tag that MLflow's page of a run shows as its description, in Markdown."""
+"""The tag with the description of a run in Markdown, which MLflow shows on the page of the run."""
 COSTS = ("fit_seconds", "predict_ms", "size_mb")
-"""Metrics of members that add up: the ensemble's are the sums over the members that have a weight."""
+"""Additive metrics of members: the ensemble's value is the sum over the members with weight."""
 
 _METRICS = """
-- `oof_…`: scores on the training rows, each row predicted by models that were not trained on it (out of fold).
+- `oof_…`: scores on the training rows; each row is predicted by models that were not trained on it (out of fold).
 - `test_…`: scores on the test rows. `nll` is the log-loss, `ece` the calibration error, `brier` the Brier score.
-- `weight`: the share in the ensemble; the ensemble does without a member of weight 0.
+- `weight`: the member's weight in the ensemble; a member with weight 0 is not used.
 - `worth_nll`: how much higher the ensemble's out-of-fold log-loss is without the member, with its standard error.
 - `fit_seconds`, `predict_ms`, `size_mb`: training time, milliseconds per predicted row, and size of the files of all
-  models together (one model for each fold); those of the ensemble are the sums over its members of a weight above 0.
+  models together (one model per fold); those of the ensemble are the sums over its members with weight above 0.
 - `temperature`: the logits are divided by it, for calibration.
 """
 _SHOWN = ("confusion-oof", "confusion-test", "curves")
-"""Plots of a run that the page of its model links to."""
+"""Plots of a run that the page of its model shows."""
 
 
 class Tracker:
-    """Writes what happens into a journal; it never waits and never fails a member.
+    """Writes the events of a job to a journal. It never waits, and its errors never make a member fail.
 
-    A member's run begins with its first fit task and ends with its last one, so that its duration is that of its
+    The run of a member starts with its first fit task and ends with its last one, so its duration is that of the
     training. `run` is the name of the run folder.
     """
 
@@ -55,14 +55,14 @@ class Tracker:
         self._journal, self._spec, self._plan, self._run = journal, spec, plan, run
         self._open: dict[str, None] = {}
         self._begun: dict[str, int] = {}
-        """When the runs began, in milliseconds, by their names in the journal."""
+        """Start times of the runs in milliseconds, by their names in the journal."""
         self._ended: dict[str, int] = {}
-        """When the last fit task of a member ended, by the member's label."""
+        """End times of the last fit task of each member in milliseconds, by the label of the member."""
         self._left = {label: {task.fold for task in plan.of(label)} for label in plan.labels}
         """The folds of each member that have not ended."""
         self._failed: set[str] = set()
         self._epochs: dict[str, set[int]] = {}
-        """Epochs whose figures the journal has, by the run."""
+        """Epochs whose metrics are in the journal, by the name of the run."""
         self._recipes = {task.label: member_recipe(task.params) for task in plan.tasks}
         copies: dict[str, dict[str, dict[str, Any]]] = {}
         for task in plan.tasks:
@@ -76,7 +76,7 @@ class Tracker:
         self._data(JOB, "testing")
 
     def on(self, event: Event) -> None:
-        """One event of the executor."""
+        """Write one event of the executor."""
         if not isinstance(event.task, FitTask):
             return
         uid = self._fold(event.task, _now())
@@ -89,13 +89,14 @@ class Tracker:
             self._journal.metrics(uid, event.epoch, event.metrics)
         elif isinstance(event, Fitted):
             for epoch, figures in enumerate(event.history, start=1):
-                if epoch not in self._epochs.get(uid, ()):  # from before its checkpoint, in another run
+                # epochs before the checkpoint were trained in an earlier run
+                if epoch not in self._epochs.get(uid, ()):
                     self._journal.metrics(uid, epoch, figures)
             if not event.complete:
                 self._journal.tags(uid, {"quorate.status": "stopped early"})
             self._end_fold(event.task, "FINISHED", _now())
             for other in event.others:
-                self._fold(other.task, self._begun[uid])  # they were trained together
+                self._fold(other.task, self._begun[uid])  # the same fit has trained both
                 self.on(other)
         elif isinstance(event, Failed) and event.final:
             self._journal.tags(uid, {"quorate.status": event.status, "quorate.error": event.message})
@@ -107,7 +108,7 @@ class Tracker:
             self._end_fold(event.task, "KILLED", _now())
 
     def reused(self, fits: Iterable[Fit]) -> None:
-        """Fit tasks of earlier work, with their curves: each as long as it took then, and ending now."""
+        """Write reused fit tasks with their curves; each run ends now and has its original duration."""
         now, fits = _now(), list(fits)
         begun = {label: now - 1000 * max(f.seconds for f in fits if f.task.label == label) for label in _labels(fits)}
         for fit in fits:
@@ -118,11 +119,11 @@ class Tracker:
             self._end_fold(fit.task, "FINISHED", now)
 
     def finished(self, board: Leaderboard, folder: RunFolder, bundle: Path, sizes: Mapping[str, int]) -> None:
-        """The scores and files of a finished job, and its model; `sizes` are the bytes of each member's files."""
+        """Write the scores, files and model of a finished job; `sizes` has the size of each member's files in bytes."""
         sums = dict.fromkeys(COSTS, 0.0)
         for row in board.members:
             if _member_uid(row.name) not in self._begun:
-                continue  # time left it without a run
+                continue  # there was no time for it, so it has no run
             figures: dict[str, float | None] = {
                 **_figures(row),
                 "weight": round(row.weight, 4),
@@ -150,8 +151,8 @@ class Tracker:
         self._journal.model(JOB, bundle=bundle, name=name, run=self._run, note=note, metrics=metrics, pictures=plots)
         self._journal.ranking(JOB, run=self._run)
 
-    def worth(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
-        """How much higher the ensemble's log-loss is without each member; 0 without one that has no weight."""
+    def member_values(self, changes: Mapping[str, EnsembleChange], board: Leaderboard) -> None:
+        """Write the increase of the ensemble's log-loss without each member; 0 for a member without weight."""
         for row in board.members:
             uid, change = _member_uid(row.name), changes.get(row.name)
             if uid not in self._begun:
@@ -163,7 +164,7 @@ class Tracker:
                 self._journal.metrics(uid, 0, {"worth_nll": 0.0})
 
     def pictures(self, paths: Iterable[Path]) -> None:
-        """Plots of the job, and `curves-NAME` of the member NAME and of its copies."""
+        """Write the plots of the job, and the plot `curves-NAME` for the member NAME and its copies."""
         copies: dict[str, dict[str, None]] = {}
         for task in self._plan.tasks:
             if not task.view and _member_uid(task.label) in self._begun:
@@ -174,20 +175,20 @@ class Tracker:
                 self._journal.artifact(uid, path, "plots")
 
     def report(self, path: Path) -> None:
-        """The report of the job."""
+        """Write the report of the job."""
         self._journal.artifact(JOB, path)
 
     def close(self, status: Status) -> None:
         """End every run that is open, the job last, and the journal."""
         for label, ended in self._ended.items():
-            if _member_uid(label) in self._open:  # time left out some of its folds, or the job was stopped
+            if _member_uid(label) in self._open:  # there was no time for some of its folds, or the job was stopped
                 self._end(_member_uid(label), self._status_of(label, status), ended)
         for uid in reversed(list(self._open)):
             self._end(uid, "KILLED" if uid.count("/") > 1 and status == "FAILED" else status, _now())
         self._journal.close()
 
     def _ensemble(self, board: Leaderboard, sums: Mapping[str, float]) -> None:
-        """The ensemble as a run among its members, from the job's start to now."""
+        """Write the ensemble as a run next to its members; it lasts from the start of the job until now."""
         found, best = board.ensemble, board.ensemble.best_single
         assert best is not None and best.name is not None, "make_board sets it"
         tags = {"quorate.level": "ensemble", MEMBERS_OF: self._run, "quorate.combiner": found.combiner}
@@ -225,13 +226,14 @@ class Tracker:
             params |= task.numerics.to_json() | ({"view": task.view} if task.view else {})
             if task.fold != ALL_ROWS:
                 params["fold"] = task.fold + 1
-            level = "fold" if task.fold != ALL_ROWS else "all rows"  # which has no rows to be validated on
+            level = "fold" if task.fold != ALL_ROWS else "all rows"  # it has no validation rows
             own = {"quorate.level": level, "quorate.key": task.key, **(tags or {})}
             self._start(uid, f"{task.label} {task.part}", _member_uid(task.label), own, params, begun)
         return uid
 
     def _end_fold(self, task: FitTask, status: Status, ended: int) -> None:
-        """End a fit task's run, and its member's with the last one; a refit prolongs the member."""
+        """End the run of a fit task. The last fit task also ends the run of its member, and a refit extends that
+        run."""
         self._end(f"{_member_uid(task.label)}/{task.fold}", status, ended)
         self._ended[task.label] = ended
         left = self._left[task.label]
@@ -256,7 +258,7 @@ class Tracker:
         self._journal.end(uid, status, ended)
 
     def _data(self, uid: str, context: Context) -> None:
-        """The rows of a run as a data set of MLflow's, where there are such rows."""
+        """Write the rows of a run as a dataset of MLflow, if there are such rows."""
         data = self._plan.context.train if context == "training" else self._plan.context.test
         if data is None:
             return
@@ -287,14 +289,14 @@ def _figures(row: LeaderboardRow) -> dict[str, float]:
 
 
 def _source(spec: JobSpec, context: str) -> str:
-    """Where the rows come from: a path where the job file names one, else what it calls the data."""
+    """The source of the rows: the path in the job file, or the kind of the data if there is no path."""
     named = spec.data.model_dump(mode="json")
     path = named.get("test") if context == "testing" and isinstance(named.get("test"), str) else named.get("train")
     return str(path) if isinstance(path, str) else str(spec.data.kind)
 
 
 def _profile(signature: Signature) -> dict[str, int]:
-    """How large one row is."""
+    """The size of one row."""
     if isinstance(signature, ImageSignature):
         return dict(zip(("height", "width", "channels"), signature.shape, strict=True))
     return {"num_columns": signature.size}

@@ -1,4 +1,4 @@
-"""Scores a finished ensemble on the rows that were set aside: like the training rows, never trained or validated on."""
+"""Score a finished ensemble on the train-dev rows, which are not used for training, validation or selection."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from quorate.job.leaderboard import split_scores
 from quorate.runs.leaderboard import Leaderboard, TrainDevScores
 
 TRAIN_DEV = "train_dev"
-"""The name of these rows in a leaderboard, and of the archive with the probabilities."""
+"""The name of these rows in a leaderboard, and of the file with the probabilities."""
 
 
 def score_train_dev(board: Leaderboard, bundle: Path, rows: Dataset, folder: Path) -> Leaderboard:
-    """The leaderboard with figures of these rows, of the ensemble and of the members that weigh something.
+    """The leaderboard with scores of the ensemble, and of the members with weight, on these rows.
 
-    The probabilities go to `train_dev.npz` in the run folder. This process predicts, by the bundle.
+    The bundle predicts the rows in this process. The probabilities are written to `train_dev.npz` in the run folder.
     """
     answer = Bundle.load(bundle, allow_code=True).predict(rows.x, members=True)
     assert answer.members is not None, "asked for"

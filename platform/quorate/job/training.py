@@ -1,4 +1,4 @@
-"""Runs what a plan still lacks and keeps it as it comes."""
+"""Run the missing tasks of a plan, and store each result when it arrives."""
 
 from __future__ import annotations
 
@@ -40,29 +40,30 @@ from quorate.training.context import Metrics
 from quorate.training.soundness import difference
 
 _PACKING = 1.5
-"""What the files of a result take to be read, verified and written into the bundle, by what they took to be kept."""
+"""Time to read and verify the files of a result and write them to the bundle, as a multiple of the time to store them
+(an assumption)."""
 
 
 @dataclass
 class JobProgress:
-    """What is done of a plan, by the key of the fit task."""
+    """The results of a plan so far, by the key of the fit task."""
 
     fits: dict[str, Fit] = field(default_factory=dict)
     tests: dict[str, Proba] = field(default_factory=dict)
     failures: dict[str, Failed] = field(default_factory=dict)
     late: dict[str, OutOfTime] = field(default_factory=dict)
-    """What the budget left out."""
+    """Fit tasks that the budget left out."""
     features_left: list[FeatureTask] = field(default_factory=list)
-    """What frozen networks still owe."""
+    """Feature tasks that are not finished."""
     estimates: Estimates = field(default_factory=Estimates)
 
     @classmethod
     def found(cls, plan: Plan, results: Results) -> Self:
-        """What the store already has."""
+        """Start with the finished fit tasks in the store."""
         return cls(fits=find_finished(plan, results))
 
     def status(self, plan: Plan, label: str) -> MemberStatus:
-        """`ok`, or why the member is not whole."""
+        """`ok`, or the reason why the member is incomplete."""
         tasks = plan.of(label)
         failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]
         if failed:
@@ -75,7 +76,7 @@ class JobProgress:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Runs what a plan lacks; every training of a job goes through it."""
+    """Runs the missing tasks of a plan; every training of a job goes through it."""
 
     job: Job
     place: Workplace
@@ -99,7 +100,7 @@ class Trainer:
         )
 
     def take_finished(self, plan: Plan, work: JobProgress) -> None:
-        """Take what another process has finished since the store was asked."""
+        """Take over the fit tasks that another process has finished in the meantime."""
         meanwhile = find_finished(plan, self.results, but=work.fits)
         work.fits |= meanwhile
         self.tracker.reused(meanwhile.values())
@@ -111,9 +112,9 @@ class Trainer:
         budget: Budget | None = None,
         open_executor: Callable[[], Executor] | None = None,
     ) -> None:
-        """Run what is missing, on an executor that is opened only for that; under a budget, as far as it goes.
+        """Run the missing tasks, with a budget as many as it allows. The executor is opened only if a task is missing.
 
-        Raises `SpecError` where the weights of a frozen network are not available, `Interrupted` when asked to stop.
+        Raises `SpecError` if the weights of a frozen network are not available, and `Interrupted` after a signal.
         """
         if units := units_left(plan, work, self.results):
             executor = (open_executor or self.place.executor)()
@@ -125,13 +126,13 @@ class Trainer:
 
 
 def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
-    """What the store already has of this plan, `but` for what is known."""
+    """Fit tasks of this plan that are finished in the store, except those in `but`."""
     found = (results.find(task) for task in plan.tasks if task.key not in (but or {}))
     return {fit.task.key: fit for fit in found if fit is not None}
 
 
 def units_left(plan: Plan, work: JobProgress, results: Results) -> list[Unit]:
-    """What is still to be run; test predictions that the store has are taken from there."""
+    """The units that have not run yet. Test predictions that the store already has are added to `work`."""
     units = [Unit((task,)) for task in plan.runs if any(part.key not in work.fits for part in task.all)]
     return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
 
@@ -144,10 +145,10 @@ def train(
     trainer: Trainer,
     budget: Budget | None = None,
 ) -> None:
-    """Run `units` and keep what they give as it comes; under a budget, as far as it goes.
+    """Run `units`, with a budget as many as it allows, and store each result when it arrives.
 
-    The features that they need are computed before, as far as the store does not have them; raises `BackboneError`
-    where a frozen network's weights cannot be had.
+    Features that they need and that are not in the store are computed first. Raises `BackboneError` if the weights of a
+    frozen network are not available.
     """
     results, spec = trainer.results, trainer.job.spec.execution
     extraction = find_features(plan, units, results)
@@ -166,7 +167,7 @@ def train(
 
     with watch.shown():
         for given in _in_turn(extraction, units, trainer.session):
-            # of a network that is out of time stands what it would have given before
+            # a network that is out of time counts with its last interim result
             event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
             trainer.folder.log(event)
             if isinstance(event, Checkpointed):
@@ -187,20 +188,20 @@ def train(
             elif isinstance(event, Predicted):
                 key = event.task.fit.key
                 if key not in work.fits:
-                    continue  # its model was refused after the worker had gone on to the test rows
+                    continue  # its model was rejected while the worker predicted the test rows
                 work.tests[key] = event.proba
                 if work.fits[key].complete:
                     results.keep_predicted(event)
             elif isinstance(event, Featured):
                 results.keep_features(event)
             elif isinstance(event.task, FeatureTask):
-                pass  # what needs it ends with events of its own
+                pass  # the tasks that need it end with their own events
             elif isinstance(event, Failed) and event.final:
                 for part in _fits_of(event.task):
                     work.failures[part.key] = event
                     work.fits.pop(part.key, None)
                     if event.status == "diverged":
-                        results.drop_checkpoint(part)  # its state is of no use to anybody
+                        results.drop_checkpoint(part)  # its state cannot be continued
             elif isinstance(event, OutOfTime):
                 for part in _fits_of(event.task):
                     work.late[part.key] = event
@@ -212,7 +213,10 @@ def train(
 
 
 def _in_turn(extraction: Extraction, units: Sequence[Unit], session: JobSession) -> Iterator[Event]:
-    """The events of all units. Units that learn from features are submitted once these are there."""
+    """The events of all units. Units that need features are submitted when these are available.
+
+    The caller must handle an event before it requests the next one.
+    """
     ready, waiting = extraction.split(units)
     session.place(extraction.networks)
     session.place(extraction.vectors())
@@ -228,16 +232,16 @@ def _in_turn(extraction: Extraction, units: Sequence[Unit], session: JobSession)
 
 
 class AttemptHistory:
-    """The figures of each epoch as the first attempt at a fit gave them, to hold against those of later attempts."""
+    """The metrics of each epoch of the first attempt at a fit task, to compare them with those of later attempts."""
 
     def __init__(self) -> None:
         self._epochs: dict[str, dict[int, Metrics]] = {}
 
     def judge(self, event: Event) -> Event:
-        """The event; a failure instead of a result whose epochs are not those of an earlier attempt.
+        """Return the event, or a failure if the epochs of a result differ from those of an earlier attempt.
 
-        Equal attempts give equal bits, and almost equal ones on other processors. Larger differences mean that the
-        memory of one of them was overwritten, and it is unknown which one.
+        Attempts on equal processors give equal bits; attempts on different processors give almost equal metrics. Larger
+        differences mean that memory was overwritten in one of the attempts, and it is unknown in which one.
         """
         if isinstance(event, Reported):
             self._epochs.setdefault(event.task.key, {}).setdefault(event.epoch, event.metrics)
@@ -247,15 +251,17 @@ class AttemptHistory:
         for epoch, figures in enumerate(event.history, start=1):
             if epoch in before and (found := difference(before[epoch], figures)) is not None:
                 message = (
-                    f"two attempts do not agree: in epoch {epoch}, {found}; memory was overwritten in one of them, "
-                    "so neither is kept; start the job again, and try another version of torch if this happens again"
+                    f"two attempts at this task differ: in epoch {epoch}, {found}; one of them was corrupted in "
+                    "memory, so neither is kept; start the job again, and try another version of torch if this happens "
+                    "again"
                 )
                 return Failed(event.task, 1, "diverged", message)
         return event
 
 
 class WorkerShares:
-    """The part of all workers that a task holds: one by the number of its size that run at the same time."""
+    """The share of all workers that a task occupies: 1 / (the number of tasks with these resources that can run at
+    once)."""
 
     def __init__(self, units: Sequence[Unit], executor: Executor, most: int | None) -> None:
         self._shares: dict[Resources, float] = {}
@@ -269,7 +275,7 @@ class WorkerShares:
 
 
 def seconds_to_quorum(plan: Plan, work: JobProgress, *, need: int, share: WorkerShares) -> float:
-    """Estimated seconds of training until `need` members have a fold more than none, the quickest ones first."""
+    """Estimated seconds of training until `need` members have at least one fold, if the fastest members run first."""
     firsts = [min(plan.of(label), key=round_of) for label in plan.labels]
     missing = [task for task in firsts if task.key not in work.fits and task.key not in work.failures]
     waiting = sorted((work.estimates.seconds(task), share(task)) for task in missing)
@@ -279,17 +285,18 @@ def seconds_to_quorum(plan: Plan, work: JobProgress, *, need: int, share: Worker
 
 
 def _fits_of(task: FitTask | PredictTask) -> tuple[FitTask, ...]:
-    """What is not there where a task has failed."""
+    """The fit tasks that have no result if a task fails."""
     return task.all if isinstance(task, FitTask) else (task.fit,)
 
 
 def _keep(event: Fitted, plan: Plan, work: JobProgress, results: Results) -> None:
-    """Keep a result and the others of its run; a run that was stopped early may lack some of them."""
+    """Store a result and the results of the same fit's other members; a fit that was stopped early can lack some of
+    them."""
     for part in event.all:
         _keep_one(part, plan, work, results)
     for task in event.task.others:
         if task.key not in work.fits:
-            work.late[task.key] = OutOfTime(task, True, "its run was stopped before it came to it")
+            work.late[task.key] = OutOfTime(task, True, "the training was stopped before it produced this member")
 
 
 def _keep_one(event: Fitted, plan: Plan, work: JobProgress, results: Results) -> None:
@@ -298,7 +305,7 @@ def _keep_one(event: Fitted, plan: Plan, work: JobProgress, results: Results) ->
         work.fits[event.task.key] = results.keep(event)
         results.drop_checkpoint(event.task)
     else:
-        work.fits[event.task.key] = results.hold(event)  # its checkpoint stays, to go on from
+        work.fits[event.task.key] = results.hold(event)  # its checkpoint is kept, so that training can continue
     if event.test is not None and plan.context.test is not None:
         work.tests[event.task.key] = event.test
         if event.complete:
@@ -306,7 +313,7 @@ def _keep_one(event: Fitted, plan: Plan, work: JobProgress, results: Results) ->
 
 
 def _missing_predictions(plan: Plan, work: JobProgress, results: Results) -> Iterator[PredictTask]:
-    """Take the stored test predictions of reused fits; give tasks for those that are not there."""
+    """Take the test predictions of reused fit tasks from the store, and yield a task for each one that is missing."""
     if plan.context.test is None:
         return
     for key, fit in work.fits.items():

@@ -1,4 +1,4 @@
-"""Frozen networks of timm as feature extractors: parameters, checks, weights, and the feature vectors."""
+"""Frozen networks of timm as feature extractors: their parameters, checks, weights and feature vectors."""
 
 from __future__ import annotations
 
@@ -31,32 +31,33 @@ from quorate.training.hub import from_hub
 from quorate.training.weights import read_weights
 
 VERSION = 1
-"""Raised by hand when the same images and weights give different vectors than before."""
+"""Part of the keys of feature vectors; increment it when the same images and weights give different vectors."""
 
 _FAMILY = "timm/"
 _SIZES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
-"""Sides to try if an image is too small, to suggest one that is large enough."""
+"""Image sides, the usual input sizes of timm's networks, that are tried to suggest one if an image is too small."""
 
 
+# The default of `batch_size` is an assumption, not a measurement.
 class Backbone(Spec):
     """A frozen network of timm whose pooled features members learn from."""
 
     arch: str
     """The network, as `timm/NAME`; its last layer is left out."""
     weights: Literal["hub"] | ExistingPath = "hub"
-    """The weights that timm offers (`hub`), or a .safetensors or .pth file in timm's key names."""
+    """The weights that timm offers (`hub`), or a .safetensors or .pth file with timm's parameter names."""
     size: int | None = Field(None, ge=4, le=4096)
     """Side to which images are resized before the network; by default they are not resized."""
     batch_size: int = Field(64, ge=1, le=100_000)
     """Number of images per pass."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Number of accelerators for the computation; without one it uses one core."""
+    """Number of accelerators for the computation; with 0, it runs on one CPU core."""
 
     @field_validator("arch")
     @classmethod
     def _is_in_timm(cls, arch: str) -> str:
         if not arch.startswith(_FAMILY) or arch == _FAMILY:
-            raise ValueError(f"features must come from a network of timm, and {arch!r} is none: write timm/NAME")
+            raise ValueError(f"features requires a network of timm, but {arch!r} is not one; write timm/NAME")
         ARCHS.get(arch).Params(kind=arch)
         return arch
 
@@ -86,10 +87,10 @@ Features = Annotated[Backbone, BeforeValidator(_named, json_schema_input_type=st
 
 @dataclass(frozen=True)
 class Trial:
-    """The properties of a network for images of one shape, found without computing anything."""
+    """The properties of a network for images of one shape, found on the device `meta`, without computing anything."""
 
     width: int
-    """Number of values in its vector."""
+    """Number of values in the vector of an image."""
     profile: Profile
 
 
@@ -99,7 +100,7 @@ def check_backbone(backbone: Backbone, signature: Signature) -> Signature:
     Raises `ValueError` if the backbone cannot take such rows, or if the weights belong to another architecture.
     """
     if signature.kind == "table":
-        raise ValueError(f"features is for images, and these are {signature}; leave it out")
+        raise ValueError(f"features works only with images, but the data are {signature}; remove it")
     width = trial(backbone, signature.shape).width
     if isinstance(backbone.weights, Path):
         prepare(backbone, signature.shape)
@@ -112,7 +113,8 @@ def vectors(width: int) -> TableSignature:
 
 
 def trial(backbone: Backbone, shape: tuple[int, int, int]) -> Trial:
-    """Run a trial; raises `ValueError`, with a suitable size, if images of `shape` (H, W, C) are too small."""
+    """Return the properties of the network; raises `ValueError`, with a suitable size, if images of `shape` (H, W, C)
+    are too small."""
     seen = _shape(backbone, shape)
     try:
         return _trial(backbone.arch, seen)
@@ -126,13 +128,14 @@ def trial(backbone: Backbone, shape: tuple[int, int, int]) -> Trial:
             continue
         raise ValueError(
             f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]} ({reason}); "
-            f"it takes {size}x{size}, so write size: {size}"
+            f"it takes {size}x{size}, so set size: {size}"
         )
     raise ValueError(f"features: {backbone.arch} does not take images of {seen[0]}x{seen[1]}: {reason}")
 
 
 def identity_of_backbone(backbone: Backbone, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Return everything but the images that determines the vectors for images of `shape`, for keys: weights by content.
+    """Return everything besides the images that determines the vectors for images of `shape`; weights by their content.
+    Keys are made from it.
 
     Raises `HubError` if the hub cannot provide its weights.
     """
@@ -145,8 +148,8 @@ def identity_of_backbone(backbone: Backbone, shape: tuple[int, int, int]) -> dic
 
 
 def prepare(backbone: Backbone, shape: tuple[int, int, int], *, weights: Path | None = None) -> bytes:
-    """Return the network's tensors for images of `shape` as safetensors, without the last layer and with the first
-    adapted.
+    """Return the network's tensors as safetensors, without the last layer, and with the first layer adapted to images
+    of `shape`.
 
     `weights` is the path of the weights file on this machine, if it differs from the path in the job file. Raises
     `ValueError` if the weights do not fit, and `HubError` if the hub cannot provide them.
@@ -229,7 +232,7 @@ def _trial(arch: str, shape: tuple[int, int, int]) -> Trial:
         warnings.simplefilter("ignore")
         profile = Profile.measure(pass_one_row)
     if vector.ndim != 2 or not vector.shape[1]:
-        raise ValueError(f"it gives {tuple(vector.shape)} instead of a vector")
+        raise ValueError(f"its output has the shape {tuple(vector.shape)} instead of (1, D)")
     return Trial(int(vector.shape[1]), profile)
 
 
@@ -243,7 +246,7 @@ def _loaded(arch: str, shape: tuple[int, int, int], weights: bytes) -> nn.Module
     with torch.device("meta"):
         network = _built(arch, shape)
     if network.state_dict().keys() != {name for name, _ in (*network.named_parameters(), *network.named_buffers())}:
-        network = _built(arch, shape)  # some buffers are computed and not saved
+        network = _built(arch, shape)  # some buffers are computed by the constructor and are not saved
     try:
         network.load_state_dict(load_tensors(weights), assign=True)
     except RuntimeError as error:
@@ -256,7 +259,7 @@ def _prepared(arch: str, path: Path | None, modified: int, shape: tuple[int, int
     kind = ARCHS.get(arch)
     params = kind.Params(kind=arch)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # parts without weights are the same each time
+        torch.manual_seed(0)  # parts without pretrained weights get the same random weights each time
         if path is None:
             network = from_hub(params, shape=shape, n_classes=0, dropout=0.0)
         else:
@@ -272,12 +275,13 @@ def _content(path: Path, modified: int) -> str:
 
 
 def _standardizer(network: nn.Module, channels: int) -> Standardizer:
-    """Use the mean and deviation of the network's training; images with one channel use their averages."""
+    """Use the mean and standard deviation that the network was trained with; for one channel, their averages over the
+    channels."""
     config: Mapping[str, Any] = getattr(network, "pretrained_cfg", None) or {}
     mean, std = (config.get(name) or default for name, default in (("mean", (0.5,) * 3), ("std", (0.5,) * 3)))
     if len(mean) == channels:
         return Standardizer.of_channels(mean, std)
     if channels == 1:
         return Standardizer.of_channels([float(np.mean(mean))], [float(np.mean(std))])
-    # As timm repeats the weights of the first layer.
+    # timm repeats the weights of the first layer in the same order.
     return Standardizer.of_channels(*([of[i % len(of)] for i in range(channels)] for of in (mean, std)))

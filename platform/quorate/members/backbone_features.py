@@ -1,4 +1,4 @@
-"""The vectors of a frozen network as the features of a classical member, scaled by its training rows."""
+"""Feature vectors from a frozen network for a classical member, scaled with statistics of its training rows."""
 
 from __future__ import annotations
 
@@ -62,18 +62,19 @@ class BackboneFeatures:
             return x
         with threadpool_limits(1):
             scaled: Matrix = np.ascontiguousarray(self.scaler.transform(x), dtype=np.float32)
-        assert scaled.shape == (len(x), self.width), "the scaler is the one that was fitted"
+        assert scaled.shape == (len(x), self.width), "the scaler keeps the number of columns"
         return scaled
 
 
 def fit_any_features(
-    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, run: TaskContext
+    x: Inputs, backbone: Backbone | None, *, standardize: Scheme, encoding: Encoding, context: TaskContext
 ) -> Features:
-    """Create the features of the training rows `x`: of a backbone if there is one, otherwise pixels or columns."""
+    """Create the features of the training rows `x`: vectors from a backbone if there is one, otherwise pixels or
+    columns."""
     if backbone is None:
         return fit_features(x, standardize=standardize, encoding=encoding)
     assert not isinstance(x, Table), "inputs are checked earlier"
-    extract = extractor(backbone, x.shape, _weights_for(x, backbone, run), backbone.numerics(x.shape))
+    extract = extractor(backbone, x.shape, _weights_for(x, backbone, context), backbone.numerics(x.shape))
     matrix = vectors_of(x, extract)
     scaler, width = _fit_scaler(matrix, standardize), extract.width
     if scaler is not None:
@@ -95,7 +96,7 @@ def load_any_features(folder: Path, saved: Mapping[str, Any]) -> Features:
     if "memory_format" in saved:  # older files lack it and use the architecture's format
         numerics = replace(numerics, memory_format=saved["memory_format"])
     extract = extractor(backbone, signature.shape, (folder / _WEIGHTS).read_bytes(), numerics)
-    _ = extract.ready  # reject weights that do not fit now
+    _ = extract.ready  # reject weights that do not fit here, not at the first prediction
     scaler = skops.io.load(folder / _SCALER, trusted=list(_TRUSTED)) if saved["scaled"] else None
     width = extract.width if scaler is None else scaler.transform(np.zeros((1, extract.width), np.float32)).shape[1]
     if width != saved["width"]:
@@ -118,13 +119,14 @@ def vectors_of(x: Inputs, extract: Extractor) -> Matrix:
     return known[extract.identity]
 
 
-def _weights_for(x: Images, backbone: Backbone, run: TaskContext) -> bytes:
-    """Return the network's tensors: stored with the images, or made from the weights file of the job."""
+def _weights_for(x: Images, backbone: Backbone, context: TaskContext) -> bytes:
+    """Return the network's tensors: those stored with the images, otherwise those made from the job's weights file or
+    the hub."""
     if isinstance(x, ExtractedImages):
         for found in x.found:
             if found.backbone == backbone:
                 return found.weights
-    file = run.asset(backbone.weights) if isinstance(backbone.weights, Path) else None
+    file = context.asset(backbone.weights) if isinstance(backbone.weights, Path) else None
     return prepare(backbone, x.shape, weights=file)
 
 

@@ -31,22 +31,23 @@ HEADER = "member.json"
 class Member(Protocol):
     """One classifier of one fold.
 
-    After `fit`, `history` holds a dictionary of metrics per epoch. What has a default here is an optional ability: a
-    class that does not inherit from `Member` gets the default when it is adopted as a kind.
+    After `fit`, `history` holds a dictionary of metrics per epoch. Methods and attributes with a default are optional:
+    a class that does not inherit from `Member` gets these defaults when it is registered as a kind.
     """
 
     Params: ClassVar[type[MemberParams]]
     version: ClassVar[int]
-    """Raised by hand when the same seed and data give different results than before."""
+    """Increased by hand when the same seed and data no longer give the same results."""
     weighs: ClassVar[bool] = True
-    """Whether it uses the weights of the training rows."""
+    """Whether training uses row weights."""
     resamples: ClassVar[bool] = True
-    """Whether training rows may occur more than once; an inner cross-validation would have them on both sides."""
+    """Whether training rows may occur more than once; false for an inner cross-validation, which would train and
+    validate on the same row."""
     packs: ClassVar[bool] = False
     """Whether `fit_many` trains several members of this kind in one model."""
     history: list[dict[str, float]]
     finished: bool = True
-    """False if the task context stopped the training before its end."""
+    """False if the task context stopped the training early."""
 
     def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None: ...
 
@@ -61,7 +62,7 @@ class Member(Protocol):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         """Estimate the seconds of one fit on one core, for rows that `numerics` accepts."""
 
-    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         """Learn from `train`; `valid` may be used to decide when to stop."""
 
     @classmethod
@@ -75,7 +76,7 @@ class Member(Protocol):
         raise NotImplementedError(problem)
 
     def predict_proba(self, x: Inputs) -> Proba:
-        """Return float32 (N, K), in the order of the class names, including classes that are missing in the fold."""
+        """Return float32 (N, K), in the order of the class names, including classes that are missing from the fold."""
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs, and nothing that is executed."""
@@ -99,7 +100,7 @@ class Member(Protocol):
 
 
 OPTIONAL = ("weighs", "resamples", "packs", "finished", "fit_many", "pretraining_cost", "views", "view")
-"""The abilities that `Member` has a default for."""
+"""Names of the optional methods and attributes of `Member`."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,11 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 _LOADERS = {"learner": "quorate.members.saved_learner", "onnx": "quorate.members.saved_network"}
-"""Modules that load members of users' own kinds without the users' code, by the header's `loader`."""
+"""Modules that load members of users' own kinds without the users' code, by the `loader` in the member's header."""
 
 
 def load_member(folder: Path) -> Member:
-    """Load the member that `save` wrote into `folder`, or one with the same predictions.
+    """Load the member that `save` wrote into `folder`, or an equivalent one that can only predict.
 
     Raises `ValueError` for an unknown kind, and `UserError` if a package that the member requires is not available.
     """

@@ -1,4 +1,4 @@
-"""Shared parts of boosted trees: parameters, held-out rows for early stopping, and the classes of the fold."""
+"""Code that boosted trees share: parameters, held-out rows for early stopping, and the classes of the fold."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def _patience_alone(value: object) -> object:
     return value["patience"] if isinstance(value, Mapping) and value.keys() == {"patience"} else value
 
 
+# `learning_rate` and `held_out` have the defaults of scikit-learn's gradient boosting (`validation_fraction`). The
+# defaults of `iterations` and `patience` are assumptions, not measurements.
 class BoostingParams(LearnerParams):
-    """Parameters of boosted trees."""
+    """Parameters that all boosted trees share."""
 
     standardize: Scheme = "none"
     """Trees do not need standardization."""
@@ -50,7 +52,7 @@ class BoostingParams(LearnerParams):
     )
     """Maximum number of boosting rounds; each adds one tree, or one tree per class with three or more classes."""
     learning_rate: float = Field(0.1, gt=0, le=1, validation_alias=named("learning_rate", "lr", "eta"))
-    """Factor of each tree's contribution."""
+    """Factor by which each tree's contribution is multiplied."""
     patience: Annotated[
         Annotated[int, Field(ge=1)] | None,
         BeforeValidator(
@@ -62,20 +64,22 @@ class BoostingParams(LearnerParams):
         validation_alias=named("patience", "early_stopping", "early_stopping_rounds", "n_iter_no_change", "od_wait"),
     )
     """Number of rounds without improvement on the held-out rows after which boosting stops; `null` runs all rounds and
-    holds nothing out."""
+    holds out no rows."""
     held_out: float = Field(0.1, gt=0, lt=1, validation_alias=named("held_out", "validation_fraction"))
     """Fraction of the fold's training rows that is held out for `patience`; the fold's validation rows are not used for
     stopping, so their predictions stay unbiased."""
 
 
 class PackageParams(BoostingParams):
-    """Parameters of kinds that need a package with the kind's name, an extra of Quorate."""
+    """Parameters of kinds that require a package of the same name, installed by an extra of Quorate."""
 
     @model_validator(mode="after")
     def _package_is_there(self) -> PackageParams:
         if importlib.util.find_spec(self.kind) is None:
             command = how_to_install("boosting", self.kind)
-            raise ValueError(f"kind: {self.kind} needs the package {self.kind} of the extra boosting: {command}")
+            raise ValueError(
+                f"kind: {self.kind} requires the package {self.kind}, which the extra boosting installs: {command}"
+            )
         return self
 
 
@@ -89,7 +93,7 @@ class BoostingRows:
 
 
 class Boosting(Learner):
-    """A sequence of trees, each of which corrects the sum of those before (Friedman, 2001)."""
+    """A sequence of trees, each of which corrects the sum of the trees before it (Friedman, 2001)."""
 
     Params: ClassVar[type[LearnerParams]] = BoostingParams
     encoding: ClassVar[Encoding] = "ordinal"
@@ -101,7 +105,7 @@ class Boosting(Learner):
 
     @property
     def categories(self) -> list[int]:
-        """The columns of features that hold categories; they come last."""
+        """Positions of the categorical features; they come last."""
         return list(range(self.features.width - len(self.features.cardinalities), self.features.width))
 
     def boost(self, train: BoostingRows, held: BoostingRows | None, *, seed: int, threads: int) -> None:
@@ -114,8 +118,8 @@ class Boosting(Learner):
     def read_booster(self, folder: Path) -> None:
         super().read_model(folder, {})
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
-        p, seed = self.params, run.seed % 2**31
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, context: TaskContext) -> None:
+        p, seed = self.params, context.seed % 2**31
         self._classes, y = np.unique(train.y, return_inverse=True)
         kept, held = np.arange(len(y)), np.arange(0)
         if p.patience is not None:
@@ -126,7 +130,7 @@ class Boosting(Learner):
         def part(rows: NDArray[np.int64]) -> BoostingRows:
             return BoostingRows(x[rows], y[rows], None if weight is None else weight[rows])
 
-        self.boost(part(kept), part(held) if len(held) else None, seed=seed, threads=run.numerics.threads)
+        self.boost(part(kept), part(held) if len(held) else None, seed=seed, threads=context.numerics.threads)
 
     def write_model(self, folder: Path) -> dict[str, Any]:
         self.write_booster(folder)

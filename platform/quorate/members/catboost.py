@@ -1,4 +1,4 @@
-"""CatBoost, of the extra `boosting`."""
+"""CatBoost, installed by the extra `boosting`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from quorate.registry.parameter_names import named
 
 _MODEL = "model.json"
 _MISSING = -1
-"""Name of a missing or unknown category."""
+"""Code of a missing or unknown category."""
 
 
+# The defaults are those of CatBoost.
 class CatboostParams(PackageParams):
     needs_package: ClassVar[str] = "catboost"
     kind: Literal["catboost"] = "catboost"

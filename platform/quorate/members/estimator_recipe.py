@@ -1,4 +1,4 @@
-"""A scikit-learn estimator as plain values of a job file: the path of its class, and its parameters."""
+"""A scikit-learn estimator as plain values for a job file: the path of its class, and its parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build(recipe: Mapping[str, Any], *, seed: int) -> BaseEstimator:
     If scikit-learn chooses the neighbour search (`algorithm: auto`), it is set to brute force: a bundle cannot store
     search trees, and the neighbours are the same.
 
-    Raises `ValueError` for a class that scikit-learn does not have, and for parameters that the class does not take.
+    Raises `ValueError` if scikit-learn has no such class, or if the class does not take the parameters.
     """
     estimator = _build(recipe)
     random = np.random.RandomState(seed)
@@ -61,7 +61,7 @@ def _build(recipe: Mapping[str, Any]) -> BaseEstimator | Kernel:
     try:
         return found(**params)
     except TypeError as error:  # a parameter without a default is missing, or the class is abstract
-        raise ValueError(f"{recipe[CLASS]} cannot be made: {error}") from None
+        raise ValueError(f"{recipe[CLASS]} cannot be created: {error}") from None
 
 
 def find_class(path: object) -> type[BaseEstimator | Kernel]:
@@ -69,8 +69,8 @@ def find_class(path: object) -> type[BaseEstimator | Kernel]:
     module, _, name = str(path).rpartition(".")
     if module.partition(".")[0] != _PACKAGE:
         raise ValueError(
-            f"{path!r} is not a class of scikit-learn, such as sklearn.neural_network.MLPClassifier; an estimator of "
-            "another package is a member by a function of yours: kind: my_module:build"
+            f"{path!r} is not a scikit-learn class, such as sklearn.neural_network.MLPClassifier; for an estimator of "
+            "another package, write a function that builds it, and set kind: my_module:build"
         )
     try:
         found = getattr(importlib.import_module(module), name, None)
@@ -86,8 +86,8 @@ def _public_path(found: type) -> str:
     parts = found.__module__.split(".")
     if parts[0] != _PACKAGE:
         raise ValueError(
-            f"{found.__module__}.{found.__qualname__} is not of scikit-learn; make it a member by a function of yours: "
-            "{'kind': 'my_module:build'}, or use Quorate's own kind of member for it (quorate list members)"
+            f"{found.__module__}.{found.__qualname__} is not a scikit-learn estimator; write a function that builds it "
+            "and use {'kind': 'my_module:build'}, or use a built-in kind of member (see `quorate list members`)"
         )
     public = parts[: next((i for i, part in enumerate(parts) if part.startswith("_")), len(parts))]
     path = ".".join([*public, found.__name__])
@@ -116,8 +116,9 @@ def _plain(value: Any, place: str) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) and key != CLASS for key in value):
         return {key: _plain(item, f"{place}.{key}") for key, item in value.items()}
     raise ValueError(
-        f"{place} is a {type(value).__name__}, which a job cannot hold (valid are numbers, text, lists, mappings "
-        "with text as keys, and estimators); make the estimator in a function of yours: {'kind': 'my_module:build'}"
+        f"{place} is a {type(value).__name__}, which a job file cannot contain (valid are numbers, text, lists, "
+        "mappings with text as keys, and estimators); build the estimator in your own function, and use it as a "
+        "member: {'kind': 'my_module:build'}"
     )
 
 

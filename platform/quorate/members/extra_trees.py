@@ -26,7 +26,8 @@ class ExtraTrees(Forest):
 
     @classmethod
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
-        # Random thresholds need no sorting, but the trees get deeper: .5 (images) to .95 (tables) was measured.
+        # Random thresholds need no sorting, but the trees get deeper: the measured ratio is 0.5 on images and 0.95 on
+        # tables.
         return 0.7 * super().cost(params, signature=signature, rows=rows, n_classes=n_classes)
 
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:

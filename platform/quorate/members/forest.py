@@ -1,4 +1,4 @@
-"""Shared parts of forests: parameters, costs, and the check of a loaded tree."""
+"""Code that forests share: parameters, costs, and the check of a loaded tree."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from quorate.members.learner import Learner, LearnerParams
 from quorate.registry.parameter_names import named
 
 
+# `min_samples_leaf` has scikit-learn's default. The default of `trees` is an assumption, not a measurement.
 class ForestParams(LearnerParams):
-    """Parameters of forests."""
+    """Parameters that all forests share."""
 
     standardize: Scheme = "none"
     """Trees do not need standardization."""
@@ -26,7 +27,7 @@ class ForestParams(LearnerParams):
     min_samples_leaf: int = Field(1, ge=1)
     """Minimum number of rows per leaf."""
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
-    """Features that are tried at each split: a rule, or a fraction of them."""
+    """Number of features that are tried at each split: a rule, or a fraction of all features."""
 
 
 class Forest(Learner):
@@ -51,7 +52,7 @@ class Forest(Learner):
             "min_samples_leaf": p.min_samples_leaf,
             "max_features": p.max_features,
             "random_state": seed,
-            "n_jobs": 1,  # more threads add the trees' votes in a varying order
+            "n_jobs": 1,  # more threads would add the trees' votes in a varying order
         }
 
     def check(self) -> None:
@@ -68,4 +69,4 @@ def check_tree(tree: Any, *, features: int) -> None:
     inside = (left > nodes) & (left < tree.node_count) & (right > nodes) & (right < tree.node_count)
     split = (tree.feature >= 0) & (tree.feature < features)
     if tree.node_count < 1 or not ((leaf & (right == -1)) | (inside & split)).all():
-        raise ValueError("the saved forest is inconsistent: a tree points outside its nodes or features")
+        raise ValueError("the saved forest is inconsistent: a tree refers to nodes or features that do not exist")

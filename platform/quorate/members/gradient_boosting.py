@@ -18,6 +18,7 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The defaults are those of scikit-learn.
 class GradientBoostingParams(BoostingParams):
     kind: Literal["gradient_boosting"] = "gradient_boosting"
     leaves: int = Field(31, ge=2, le=10_000, validation_alias=named("leaves", "max_leaf_nodes"))
@@ -63,7 +64,7 @@ class GradientBoosting(Boosting):
         if held is not None:
             watched = {"X_val": held.x, "y_val": held.y, "sample_weight_val": held.weight}
         # scikit-learn cannot bin a column with only missing values, which occurs if all its values are in the held-out
-        # rows. With any number instead it is a constant column, which no tree splits.
+        # rows. Replacing them by any number makes it a constant column, which no tree splits.
         empty = np.isnan(train.x).all(axis=0)
         x = np.where(empty, np.float32(0), train.x) if empty.any() else train.x
         self.model.fit(x, train.y, sample_weight=train.weight, **watched)
@@ -78,7 +79,7 @@ def check_boosting(model: HistGradientBoostingClassifier, *, width: int) -> None
     for k, categorical in enumerate(model._bin_mapper.is_categorical_):
         known = model._bin_mapper.bin_thresholds_[k]
         if categorical and not ((known >= 0) & (known < 256)).all():
-            raise ValueError("the saved boosting is inconsistent: it has a category beyond 255")
+            raise ValueError("the saved boosting is inconsistent: it has a category code above 255")
     trees = [tree for round_ in model._predictors for tree in round_]
     if any(len(round_) != len(model._baseline_prediction.T) for round_ in model._predictors):
         raise ValueError("the saved boosting is inconsistent: a round does not have one tree per class")
@@ -87,15 +88,15 @@ def check_boosting(model: HistGradientBoostingClassifier, *, width: int) -> None
 
 
 def _check_preparation(model: Any, *, width: int) -> None:
-    """Check that the preprocessing is scikit-learn's own and gives the trees as many columns as they use."""
+    """Check that the preprocessing is scikit-learn's own, and returns the number of columns that the trees use."""
     if model._preprocessor is not None:
         _, prepare, _ = model._preprocessor.transformers_[1]
         if not isinstance(prepare.func, functools.partial) or prepare.func.func is not check_array:
-            raise ValueError("the saved boosting is inconsistent: its columns are not prepared by scikit-learn")
+            raise ValueError("the saved boosting is inconsistent: scikit-learn did not prepare its columns")
     shape = np.shape(model._preprocess_X(np.zeros((1, width), np.float32), reset=False))
     flags = model._bin_mapper.is_categorical_
     if shape != (1, width) or np.shape(flags) != (width,) or len(model._bin_mapper.bin_thresholds_) != width:
-        raise ValueError("the saved boosting is inconsistent: it is made for other columns")
+        raise ValueError("the saved boosting is inconsistent: it was trained on other columns")
 
 
 def check_nodes(nodes: NDArray[np.void], sets: NDArray[np.uint32], *, features: int) -> None:
@@ -106,4 +107,6 @@ def check_nodes(nodes: NDArray[np.void], sets: NDArray[np.uint32], *, features: 
     split = inside & (nodes["feature_idx"] >= 0) & (nodes["feature_idx"] < features)
     categories = (nodes["is_categorical"] == 0) | (nodes["bitset_idx"] < len(sets))
     if len(nodes) < 1 or sets.shape[1:] != (8,) or not ((nodes["is_leaf"] != 0) | (split & categories)).all():
-        raise ValueError("the saved boosting is inconsistent: a tree points outside its nodes, features or sets")
+        raise ValueError(
+            "the saved boosting is inconsistent: a tree refers to nodes, features or category sets that do not exist"
+        )

@@ -1,4 +1,4 @@
-"""Hold out rows of a fold's training rows, to decide when boosting stops."""
+"""Hold out some of a fold's training rows, to decide when boosting stops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def hold_out(
     """Return (positions to learn from, positions held out), both sorted.
 
     About `fraction` of the rows are held out, stratified by class; with `groups` (N,) whole groups, drawn at random.
-    Each class keeps a row to learn from, so few rows or groups can result in no held-out rows.
+    Each class keeps at least one row to learn from, so with few rows or groups there may be no held-out rows.
     """
     random = np.random.default_rng(seed)
     held = _by_class(y, fraction, random) if groups is None else _by_group(y, groups, fraction, random)

@@ -15,12 +15,13 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The default of `neighbours` is an assumption, not a measurement.
 class KnnParams(LearnerParams):
     kind: Literal["knn"] = "knn"
     neighbours: int = Field(15, ge=1, validation_alias=named("neighbours", "neighbors", "n_neighbors"))
-    """Number of training rows that vote; at most as many as the fold has."""
+    """Number of training rows that vote; limited to the number of rows in the fold."""
     votes: Literal["distance", "equal"] = "distance"
-    """`distance` weights each vote by one over the distance; `equal` weights all votes equally."""
+    """`distance` weights each vote by the inverse of the distance; `equal` weights all votes equally."""
 
 
 @MEMBERS.register("knn")
@@ -44,6 +45,10 @@ class Knn(Learner):
         model, rows = self.model, len(self.model._fit_X)
         labels = model._y
         if model._fit_X.shape[1:] != (self.features.width,) or labels.shape != (rows,):
-            raise ValueError("the saved neighbours are inconsistent: their rows do not match")
+            raise ValueError(
+                "the saved nearest-neighbour model is inconsistent: its arrays differ in their numbers of rows"
+            )
         if not 1 <= model.n_neighbors <= rows or not ((labels >= 0) & (labels < len(model.classes_))).all():
-            raise ValueError("the saved neighbours are inconsistent: they point outside their rows or classes")
+            raise ValueError(
+                "the saved nearest-neighbour model is inconsistent: it refers to rows or classes that do not exist"
+            )

@@ -1,4 +1,4 @@
-"""Shared parts of members with scikit-learn estimators: features, classes, and skops files with an allow-list."""
+"""Code that members with scikit-learn estimators share: features, classes, and skops files with an allow-list."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ MODEL = "model.skops"
 
 
 class LearnerParams(WeightingParams):
-    """Parameters of every scikit-learn member."""
+    """Parameters that all scikit-learn members share."""
 
     standardize: Scheme = "feature"
-    """Statistics of the fold's training rows: of each pixel or column (`feature`), of each channel, or of each sample;
-    `quantile` maps the columns of a table to normal distributions, `robust` uses median and interquartile range; `zca`
-    and `pca` whiten images, `pca` also tables."""
+    """How values are scaled. `feature` and `channel` use the mean and standard deviation of each pixel or column, or of
+    each channel, over the fold's training rows; `sample` uses those of each image. `quantile` maps the columns of a
+    table to normal distributions, and `robust` uses the median and interquartile range. `zca` and `pca` whiten images,
+    `pca` also tables."""
     features: backbone.Features | None = None
     """Use the features of a frozen network of timm instead of pixels: `timm/NAME`, or a mapping; see below.
     `standardize` then scales these features."""
@@ -49,11 +50,13 @@ class Learner(Member):
     encoding: ClassVar[Encoding] = "onehot"
     """How this kind encodes the categories of tables."""
     trusted: ClassVar[tuple[str, ...]] = ()
-    """Types that a saved model of this kind may contain besides skops' own; never read from a file."""
+    """Types that a saved model of this kind may contain in addition to those that skops trusts; never read from a
+    file."""
     weighs: ClassVar[bool] = True
     """Whether the estimator's `fit` takes `sample_weight`."""
     resamples: ClassVar[bool] = True
-    """Whether rows may be drawn more than once; false if an inner cross-validation would see a row in both parts."""
+    """Whether rows may be drawn more than once; false for an inner cross-validation, which would train and validate on
+    the same row."""
 
     def __init__(self, params: Any, *, signature: Signature, n_classes: int) -> None:
         self.params = params
@@ -73,9 +76,9 @@ class Learner(Member):
         """Return an unfitted estimator with `predict_proba`, for training labels `y`."""
         raise AssertionError("each kind makes its own")
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, context: TaskContext) -> None:
         """Fit `self.model` on the features `x` of the rows `train`, with weights `weight` (N,)."""
-        y, seed = train.y, run.seed % 2**32
+        y, seed = train.y, context.seed % 2**32
         if self.params.sampling:
             rows = balanced_rows(y, seed=seed)
             x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
@@ -113,18 +116,18 @@ class Learner(Member):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         raise AssertionError("each kind has its own")
 
-    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         started = time.perf_counter()
         p = self.params
         self.features = fit_any_features(
-            train.x, p.features, standardize=p.standardize, encoding=self.encoding, run=run
+            train.x, p.features, standardize=p.standardize, encoding=self.encoding, context=context
         )
         x = self.features(train.x)
-        with threadpool_limits(run.numerics.threads):
-            self.learn(x, train, weight=row_weights(train, self.params), run=run)
+        with threadpool_limits(context.numerics.threads):
+            self.learn(x, train, weight=row_weights(train, self.params), context=context)
             figures = self._figures("train", x, train.y) | self._figures("valid", self.features(valid.x), valid.y)
         self.history = [figures | {"seconds": time.perf_counter() - started}]
-        run.report(self.history[0], dict)
+        context.report(self.history[0], dict)
         return self
 
     def predict_proba(self, x: Inputs) -> Proba:
@@ -133,7 +136,7 @@ class Learner(Member):
     def save(self, folder: Path) -> None:
         write_header(
             folder,
-            params=self.params.model_copy(update={"features": None}),  # the features store the rest
+            params=self.params.model_copy(update={"features": None}),  # the features save the backbone's other settings
             n_classes=self.n_classes,
             features=self.features.save(folder),
             **self.write_model(folder),
@@ -151,7 +154,7 @@ class Learner(Member):
         return member
 
     def _proba(self, x: Matrix) -> Proba:
-        """Return columns for all classes of the job; a class that is missing in the fold has probability 0."""
+        """Return columns for all classes of the job; a class that is missing from the fold has probability 0."""
         proba = np.zeros((len(x), self.n_classes), np.float32)
         proba[:, self.classes] = self.model_proba(x)
         return proba

@@ -1,4 +1,4 @@
-"""LightGBM, of the extra `boosting`."""
+"""LightGBM, installed by the extra `boosting`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from quorate.registry.parameter_names import named
 _MODEL = "model.txt"
 
 
+# The defaults are those of LightGBM.
 class LightgbmParams(PackageParams):
     needs_package: ClassVar[str] = "lightgbm"
     kind: Literal["lightgbm"] = "lightgbm"
@@ -62,7 +63,8 @@ class Lightgbm(Boosting):
             "seed": seed,
             "num_threads": threads,
             "deterministic": True,
-            "force_row_wise": True,  # otherwise it measures which of two methods is faster; their last bits differ
+            # otherwise it times two methods and uses the faster one; their results differ in the last bits
+            "force_row_wise": True,
             "verbosity": -1,
         }
 
@@ -99,7 +101,9 @@ def check_text(text: str, *, features: int, classes: int) -> None:
     expected = {"num_class": per_round, "num_tree_per_iteration": per_round, "max_feature_idx": features - 1}
     wrong = any(head.get(name) != str(value) for name, value in expected.items())
     if wrong or not all(_is_sound(body, features=features) for body in bodies):
-        raise ValueError("the saved LightGBM model is inconsistent: a tree points outside its nodes or features")
+        raise ValueError(
+            "the saved LightGBM model is inconsistent: a tree refers to nodes or features that do not exist"
+        )
 
 
 def _is_sound(tree: dict[str, str], *, features: int) -> bool:

@@ -15,10 +15,11 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The default of `max_iter` is an assumption, not a measurement.
 class LogisticParams(LearnerParams):
     kind: Literal["logistic"] = "logistic"
     C: float = Field(1.0, gt=0)
-    """Inverse of the strength of the L2 penalty; scikit-learn's default."""
+    """Inverse of the strength of the L2 penalty. The default is scikit-learn's."""
     max_iter: int = Field(1000, ge=1, validation_alias=named("max_iter", "iterations", "epochs"))
     """Maximum number of L-BFGS steps."""
 

@@ -15,11 +15,12 @@ from quorate.registry import MEMBERS
 from quorate.registry.parameter_names import named
 
 
+# The default of `smoothing` is an assumption, not a measurement.
 class NaiveBayesParams(LearnerParams):
     kind: Literal["naive_bayes"] = "naive_bayes"
     smoothing: float = Field(1e-3, gt=0, le=1e3, validation_alias=named("smoothing", "var_smoothing"))
-    """Fraction of the largest variance that is added to all of them; without it, a column that is constant within one
-    class decides alone."""
+    """Fraction of the largest variance that is added to all variances; without it, a column that is constant within one
+    class would decide alone."""
 
 
 @MEMBERS.register("naive_bayes")

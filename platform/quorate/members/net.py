@@ -30,8 +30,8 @@ from quorate.training.context import Hardware, Numerics, TaskContext
 from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing
 from quorate.training.loop import History, LoopSettings, TrainingResult, fit_network, predict
-from quorate.training.pace import schedule_of
 from quorate.training.pretraining.phase import PretrainingResult, pretrain
+from quorate.training.schedule_stepper import schedule_of
 from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
 from quorate.training.step import Constraints
@@ -39,7 +39,8 @@ from quorate.training.tta import averaged
 
 _WEIGHTS = "weights.safetensors"
 AVERAGING_BATCH = 256
-"""Rows of a batch from which the normalizations of averaged weights take their statistics."""
+"""Number of rows per batch when normalization statistics of averaged weights are recomputed. An assumption, not a
+measurement."""
 
 
 @MEMBERS.register("net")
@@ -56,7 +57,8 @@ class Net(Member):
         self.signature = signature
         self.n_classes = n_classes
         self.history: History = []
-        self.loop: Callable[..., TrainingResult] = fit_network  # a check trains with one of its own
+        # the learning rate range test trains with a loop of its own
+        self.loop: Callable[..., TrainingResult] = fit_network
         self.network: nn.Module | None = None
         self._others: Callable[[], dict[str, Weights]] = dict
         self.features: Features
@@ -78,20 +80,20 @@ class Net(Member):
     def pretraining_cost(cls, params: NetParams, *, signature: Signature, rows: int) -> float:
         return pretraining_cost(params, signature=signature, rows=rows)
 
-    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
-        torch.set_num_threads(run.numerics.threads)
-        torch.manual_seed(run.seed)
+    def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
+        torch.set_num_threads(context.numerics.threads)
+        torch.manual_seed(context.seed)
         if isinstance(train.x, Table):
             self.features = self._columns(train.x)
-        network = first_network(self.params, shape=self._shape(), n_classes=self.n_classes, run=run)
+        network = first_network(self.params, shape=self._shape(), n_classes=self.n_classes, context=context)
         if not isinstance(train.x, Table):
             self.features = PixelFeatures(self._standardizer(network, train.x), train.x.signature)
-        device = torch.device(run.numerics.device)
-        memory = torch.channels_last if run.numerics.memory_format == "channels_last" else torch.contiguous_format
+        device = torch.device(context.numerics.device)
+        memory = torch.channels_last if context.numerics.memory_format == "channels_last" else torch.contiguous_format
         network.to(device=device, memory_format=memory)  # type: ignore[call-overload]
-        self.network, self._device = network, run.numerics
-        phase = self._pretrain(network, train, run)
-        self.history, self.finished, run = phase.history, phase.whole, phase.run
+        self.network, self._device = network, context.numerics
+        phase = self._pretrain(network, train, context)
+        self.history, self.finished, context = phase.history, phase.whole, phase.run
         if phase.stopped:
             return self
         if ARCHS.reference(self.params.arch.kind) is not None:
@@ -121,29 +123,29 @@ class Net(Member):
         )
         trained = self.loop(
             network,
-            train=(self._feed(train.x), labels_of(train, run.numerics)),
-            valid=(self._feed(valid.x), labels_of(valid, run.numerics)),
+            train=(self._feed(train.x), labels_of(train, context.numerics)),
+            valid=(self._feed(valid.x), labels_of(valid, context.numerics)),
             n_classes=self.n_classes,
             recipe=recipe,
-            run=run,
+            context=context,
         )
         self.history, self._others = phase.history + trained.history, trained.others
         return self
 
     @classmethod
     def views(cls, params: NetParams) -> tuple[str, ...]:
-        """Names of the members that one fit produces besides the plain one: averages and snapshots."""
+        """Names of the additional members that one fit produces: averages and snapshots."""
         averages = [name for name in ("ema", "swa") if getattr(params, name) is not None]
         return (*averages, *(f"cycle{number}" for number in range(1, params.snapshots)))
 
     def view(self, name: str) -> Self | None:
-        """One of `views` after `fit`; None where the run was stopped before it came to it."""
+        """One of `views` after `fit`; None if the training was stopped before it existed."""
         others = self._others()
-        self._others = lambda: others  # averages cost a pass over the training rows
+        self._others = lambda: others  # computed once, because averages cost a pass over the training rows
         return self._of(others[name]) if name in others else None
 
     def _with(self, weights: Weights, before: History, trained: TrainingResult) -> Self:
-        """A copy of this member in the middle of its training, as it would be if that ended now."""
+        """A copy of this member in the middle of its training, as it would be if the training ended now."""
         other = self._of(weights)
         others = trained.others()
         other.history, other._others = [*before, *trained.history], lambda: others
@@ -158,9 +160,10 @@ class Net(Member):
 
     @classmethod
     def average(cls, members: Sequence[Self], train: Inputs, *, seed: int) -> Self:
-        """The first member with the mean of all their weights; normalizations see the rows that they trained on.
+        """A copy of the first member with the mean of all members' weights.
 
-        The rows come in a seeded order: of a folder sorted by class every batch would be of one class.
+        Normalization statistics are recomputed on the training rows `train`, in a seeded order: rows sorted by class
+        would give batches of a single class.
         """
         networks = [member.network for member in members]
         made = copy.copy(members[0])
@@ -168,7 +171,7 @@ class Net(Member):
         assert made.network is not None, "fit or load first"
         feed = made._feed(train)
         order = training_order(torch.zeros(len(feed)), seed=seed, epoch=0)
-        torch.manual_seed(seed)  # dropout draws while statistics are estimated
+        torch.manual_seed(seed)  # dropout is active while statistics are estimated
         states = [network.state_dict() for network in networks if network is not None]
         average(made.network, states, map(feed.batch, split_batches(order, AVERAGING_BATCH)))
         made.network.eval()
@@ -201,7 +204,8 @@ class Net(Member):
         )
 
     def _save_for_all(self, folder: Path, *, package: str) -> dict[str, Any]:
-        """Write a network of a user's architecture as ONNX, or give the package that it needs, and why."""
+        """Write a network of a user's architecture as ONNX; if that fails, return the package that it requires, and
+        why."""
         if self._sample is None:
             return {"requires": package, "reason": "it was not trained in this process"}
         plain = copy.deepcopy(self.network).to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[union-attr, call-overload]
@@ -214,7 +218,7 @@ class Net(Member):
     @classmethod
     def load(cls, folder: Path) -> Self:
         header = read_header(folder)
-        # What only trains is not needed, and the rules for it may have become stricter since it was saved.
+        # The schedule is only needed for training, and its checks may have become stricter since the member was saved.
         params = NetParams.model_validate({**header["params"], "schedule": "constant"})
         features = load_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
@@ -222,7 +226,7 @@ class Net(Member):
         with torch.device("meta"):
             network = build_network(params, shape=member._shape(), n_classes=member.n_classes)
         if network.state_dict().keys() != {name for name, _ in (*network.named_parameters(), *network.named_buffers())}:
-            # some buffers are computed and not saved
+            # some buffers are computed by the constructor and are not saved
             network = build_network(params, shape=member._shape(), n_classes=member.n_classes)
         network.load_state_dict(load_file(folder / _WEIGHTS), assign=True)
         member._device = Numerics(memory_format=header["memory_format"])
@@ -230,15 +234,15 @@ class Net(Member):
         member.network = network.to(memory_format=memory).eval()
         return member
 
-    def _pretrain(self, network: nn.Module, train: Dataset, run: TaskContext) -> PretrainingResult:
-        """What is learned without labels, from the fold's training images and the job's unlabelled ones."""
+    def _pretrain(self, network: nn.Module, train: Dataset, context: TaskContext) -> PretrainingResult:
+        """Pretrain on the fold's training images and the job's unlabelled images, if the parameters require it."""
         p, shape = self.params, self._shape()
         if p.pretrain is None or isinstance(shape, TableShape):
-            return PretrainingResult([], run)
-        images = [train.x] if run.unlabelled is None else [train.x, run.unlabelled]
+            return PretrainingResult([], context)
+        images = [train.x] if context.unlabelled is None else [train.x, context.unlabelled]
         feeds = [self._feed(part) for part in images]
         rows = len(train) * p.epochs
-        return pretrain(network, params=p.pretrain, feeds=feeds, shape=shape, training_rows=rows, run=run)
+        return pretrain(network, params=p.pretrain, feeds=feeds, shape=shape, training_rows=rows, context=context)
 
     def _standardizer(self, network: nn.Module, images: Images) -> Standardizer:
         if self.params.standardize != "auto":
@@ -260,7 +264,7 @@ class Net(Member):
         return feed_of(x, self.features, numerics=self._device, size=self.params.size)
 
     def _shape(self) -> Shape:
-        """What the network takes; for a table once its columns are encoded."""
+        """Shape of the network's input; for a table it is known once the columns are encoded."""
         if isinstance(self.signature, ImageSignature):
             return expected_shape(self.params, self.signature)
         cardinalities = self.features.cardinalities
@@ -268,7 +272,7 @@ class Net(Member):
 
 
 def _to_predict(params: NetParams) -> NetParams:
-    """The parameters without what only training needs: files, and code of the user's own."""
+    """The parameters without those that only training needs: files, and the user's own code."""
     plain: dict[str, Any] = {"weights": None, "pretrain": None, "finetune": None}
     for name, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("init", INITIALIZATIONS)):
         if registry.reference(getattr(params, name).kind) is not None:

@@ -42,6 +42,8 @@ def _with_patience(value: object) -> object:
     return {"patience": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+# The defaults of `epochs`, `batch_size`, `lr` and `weight_decay` are assumptions, not measurements. Other parts are off
+# by default.
 class NetParams(WeightingParams):
     kind: Literal["net"] = "net"
     arch: kind_of(ARCHS)  # type: ignore[valid-type]
@@ -60,11 +62,11 @@ class NetParams(WeightingParams):
     weight_decay: float = Field(1e-3, ge=0, lt=1)
     """Factor of the L2 penalty, as in torch's optimizers."""
     decay: Decayed = "all"
-    """Parameters that `weight_decay` applies to: `all`, or `weights` (no biases, norms and other one-dimensional
+    """Parameters that `weight_decay` applies to: `all`, or `weights` (without biases, norms and other one-dimensional
     parameters)."""
     layer_decay: float = Field(1.0, gt=0, le=1)
-    """Ratio of each layer's learning rate to that of the next layer; the last layer uses `lr`, and 1 gives all layers
-    the same. For fine-tuning."""
+    """For fine-tuning: ratio of each layer's learning rate to that of the next layer. The last layer uses `lr`; 1 gives
+    all layers the same learning rate."""
     init: kind_of(INITIALIZATIONS) = DefaultParams()  # type: ignore[valid-type]
     """Initial values of the weights; see the initializations below."""
     dropout: float = Field(0.0, ge=0, lt=1, validation_alias=named("dropout", "drop_rate"))
@@ -74,41 +76,41 @@ class NetParams(WeightingParams):
     clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Maximum L2 norm of all gradients together; larger gradients are scaled down."""
     accumulate: int = Field(1, ge=1, le=10_000)
-    """Number of batches whose gradients are added up for one step: like a batch that many times larger, with the memory
-    of one."""
+    """Number of batches whose gradients are added up for one step. The effect is that of a batch this many times
+    larger, without its memory."""
     l1: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Factor of an L1 penalty on the weights of layers, without biases and normalizations."""
     max_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Maximum L2 norm of the weights into one unit, enforced after each step (3 or 4 are usual, with dropout)."""
     ema: float | None = Field(None, gt=0, lt=1)
-    """Decay per step of a moving average of the weights (0.999 is usual): a second member `NAME.ema`."""
+    """Decay per step of a moving average of the weights (0.999 is usual), which becomes a second member `NAME.ema`."""
     swa: Swa | None = None
-    """Average of the last epochs' weights: a second member `NAME.swa`; see below."""
+    """Average of the last epochs' weights, which becomes a second member `NAME.swa`; see below."""
     snapshots: int = Field(1, ge=1, le=100)
     """Number of members from one run: the learning rate falls along a cosine in this number of cycles, and the weights
     at the end of each cycle but the last are the members `NAME.cycle1`, `NAME.cycle2` ..."""
     mc_dropout: int = Field(0, ge=0, le=1000)
-    """Monte Carlo dropout: number of networks with dropped units over which predictions are averaged; 0 turns it
+    """Monte Carlo dropout: number of forward passes with dropped units whose predictions are averaged; 0 turns it
     off."""
     early_stopping: Annotated[
         EarlyStopping | None,
         BeforeValidator(_with_patience, json_schema_input_type=EarlyStopping | Annotated[int, Field(ge=1)] | None),
     ] = Field(None, validation_alias=named("early_stopping", "patience"))
-    """When to stop before the last epoch: a mapping, or the patience in epochs alone; see below."""
+    """When to stop before the last epoch: a mapping, or only the patience in epochs; see below."""
     augment: Augment = Augment()
-    """How training images are varied; see below."""
+    """Augmentations of the training images; see below."""
     tta: Tta | None = None
-    """Test-time augmentation: predict several variants of each image and average; see below."""
+    """Test-time augmentation: average the predictions for several variants of each image; see below."""
     standardize: Literal["auto"] | Scheme = "auto"
     """`auto` uses the mean and standard deviation of the backbone with `weights`, otherwise those of each channel; on
     tables it uses `quantile`."""
     size: int | None = Field(None, ge=4, le=4096)
     """Side to which images are resized before the network; by default they are not resized."""
     weights: Literal["hub"] | ExistingPath | None = None
-    """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file in the
-    architecture's key names."""
+    """Start from the weights that timm or torchvision offer (`hub`), or from a .safetensors or .pth file with the
+    architecture's parameter names."""
     pretrain: kind_of(PRETRAININGS) | None = None  # type: ignore[valid-type]
-    """Learn from images without their labels first; see the pretrainings below."""
+    """First learn from images without their labels; see the pretrainings below."""
     finetune: Finetune | None = None
     """How the initial weights are fine-tuned; by default all parts are trained alike. See below."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -139,7 +141,7 @@ class NetParams(WeightingParams):
     def _is_a_backbone_itself(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and "features" in given:
             raise ValueError(
-                "features: is for scikit-learn's members; a network is one itself: write arch: timm/NAME with weights:"
+                "features is for members that are not networks; for a network, set arch: timm/NAME and weights: instead"
             )
         return given
 
@@ -152,23 +154,25 @@ class NetParams(WeightingParams):
             )
         if self.early_stopping and (self.swa or self.snapshots > 1):
             several = "swa" if self.swa else "snapshots"
-            raise ValueError(f"{several} needs all epochs, but early_stopping can end before; leave out one of them")
+            raise ValueError(
+                f"{several} needs all epochs, but early_stopping can end the training before; remove one of them"
+            )
         if self.snapshots > 1 and (
             not isinstance(self.schedule, CosineParams) or self.schedule.cycles != self.snapshots
         ):
             raise ValueError(
-                f"snapshots: {self.snapshots} are taken at the ends of cycles; leave schedule out, or write "
+                f"snapshots: {self.snapshots} are taken at the ends of cycles; remove schedule, or write "
                 f"{{kind: cosine, cycles: {self.snapshots}}}"
             )
         if self.mc_dropout and not self.dropout:
-            raise ValueError("mc_dropout averages over dropped units, but dropout is 0; set dropout, such as 0.2")
+            raise ValueError("mc_dropout requires dropout, but dropout is 0; set it, for example to 0.2")
         if isinstance(self.weights, Path) and not self.weights.is_file():
             raise ValueError(f"weights: {self.weights} is not a file")
         for part in (self.optimizer, self.schedule):
             if isinstance(part, TimedParams):
                 part.check_epochs(self.epochs)
         if self.weights is not None and self.init.kind != "default":
-            raise ValueError(f"init: {self.init.kind} would overwrite the loaded weights; leave out one of them")
+            raise ValueError(f"init: {self.init.kind} would overwrite the loaded weights; remove one of them")
         if self.weights == "hub" and not ARCHS.get(self.arch.kind).loads_weights:
             raise ValueError(
                 f"weights: hub needs a timm or torchvision architecture, and {self.arch.kind!r} is neither"
@@ -181,7 +185,7 @@ class NetParams(WeightingParams):
         narrow = kind is not None and PRETRAININGS.get(kind).convolutional
         if narrow and not ARCHS.get(self.arch.kind).convolutional:
             raise ValueError(
-                f"pretrain: {kind} is for convolutional architectures, and {self.arch.kind!r} is none; "
+                f"pretrain: {kind} requires a convolutional architecture, but {self.arch.kind!r} is not one; "
                 "choose pretrain: autoencoder"
             )
         if self.finetune is not None:
@@ -191,12 +195,15 @@ class NetParams(WeightingParams):
             if self.layer_decay < 1 and self.finetune.freeze == "none" and self.finetune.backbone_lr < 1:
                 raise ValueError(
                     f"layer_decay: {self.layer_decay:g} and finetune.backbone_lr: {self.finetune.backbone_lr:g} would "
-                    "both lower the learning rate below the head; leave out layer_decay, or set backbone_lr to 1"
+                    "both lower the learning rate of the layers below the head; remove layer_decay, or set backbone_lr "
+                    "to 1"
                 )
         return self
 
 
 _TYPICAL_CARDINALITY = 16
+"""Number of categories per column in the estimate of the cost, before the columns are read. An assumption, not a
+measurement."""
 
 
 def expected_shape(params: NetParams, signature: Signature) -> Shape:
@@ -212,16 +219,17 @@ def check_inputs(params: NetParams, signature: Signature) -> None:
     if signature.kind not in ARCHS.get(params.arch.kind).takes:
         names = [f"{name}NAME" if name.endswith("/") else name for name in ARCHS.names()]
         fitting = [name for name in names if signature.kind in ARCHS.get(name).takes]
-        raise ValueError(f"arch {params.arch.kind} does not take {signature}; choose {' or '.join(fitting)}")
+        raise ValueError(f"arch {params.arch.kind} does not accept {signature}; choose {' or '.join(fitting)}")
     check_scheme(params.standardize, signature)
     if params.standardize == "pca" and signature.kind == "image" and ARCHS.get(params.arch.kind).convolutional:
         raise ValueError(
-            f"standardize: pca leaves no image for {params.arch.kind}; choose zca, which keeps pixels in their places"
+            f"standardize: pca does not preserve the image, which {params.arch.kind} needs; choose zca, which "
+            "preserves it"
         )
     if signature.kind == "table":
         for name in ("size", "weights", "augment", "tta", "pretrain", "finetune"):
             if getattr(params, name) != type(params).model_fields[name].get_default(call_default_factory=True):
-                raise ValueError(f"{name} is for images, and these are {signature}; leave it out")
+                raise ValueError(f"{name} works only with images, but the data are {signature}; remove it")
     else:
         check_augment(params, signature)
         _check_start(params, signature)
@@ -268,7 +276,7 @@ def check_augment(params: NetParams, signature: ImageSignature) -> None:
 
 
 def check_classes(params: NetParams, n_classes: int) -> None:
-    """Raise `ValueError` if labels are to be mixed, but there is only one class."""
+    """Raise `ValueError` if an augmentation mixes labels, but there is only one class."""
     if n_classes < 2 and (mixing := [step.kind for step in params.augment.mixing]):
         raise ValueError(f"augment.{mixing[0]} mixes labels, but there is only one class; leave it out")
 
@@ -286,8 +294,8 @@ class Profile:
     """Whether the order of the network's layers is known."""
 
     def memory_format(self, *, convolutional: bool, device: Device) -> MemoryFormat:
-        """Choose the memory format of images: channels last is faster for convolutions, if they are computed correctly
-        in it."""
+        """Choose the memory format of images. Channels last is faster for convolutions; it is used if they are computed
+        correctly."""
         sound = device == "cuda" or not self.narrow_strided
         return "channels_last" if convolutional and sound else "contiguous"
 

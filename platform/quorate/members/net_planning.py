@@ -1,4 +1,4 @@
-"""Resolves what decides the bits of a network, and estimates what its training costs."""
+"""Resolve the numerical settings of a network's training, and estimate its cost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from quorate.training.shapes import Shape, TableShape
 
 
 def net_numerics(params: NetParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-    """Precision, memory format, threads, device and batch size on this hardware, for this number of training rows."""
+    """The precision, memory format, threads, device and batch size for this hardware and this number of training
+    rows."""
     check_inputs(params, signature)
     convolutional = ARCHS.get(params.arch.kind).convolutional
     device: Device = "cuda" if params.gpus > 0 else "cpu"
-    # Measured on a CPU with avx512_bf16: below 16 pixels the conversions cost more than they give,
-    # and grouped convolutions took twice as long in bfloat16.
+    # Measured on a CPU with avx512_bf16: below 16 pixels the conversions cost more time than bfloat16 saves, and
+    # grouped convolutions took twice as long in bfloat16.
     shape = expected_shape(params, signature)
     small = isinstance(shape, TableShape) or min(shape[:2]) < 16
     seen = profile(params.arch, shape)
@@ -38,7 +39,7 @@ def _batch_size(params: NetParams, shape: Shape, *, rows: int, hardware: Hardwar
     arch = ARCHS.get(params.arch.kind)
     found = footprint(lambda: arch.build(params.arch, shape=shape, n_classes=2, dropout=params.dropout), shape)
     share = params.gpus if params.gpus else params.cpus / hardware.cores
-    steps_of = rows // params.accumulate  # an epoch keeps its steps, of several batches each
+    steps_of = rows // params.accumulate  # so that an epoch still has enough steps of several batches each
     return largest_batch(found, memory=int(min(share, 1) * hardware.memory), rows=steps_of)
 
 

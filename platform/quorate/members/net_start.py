@@ -1,4 +1,4 @@
-"""Makes the network and the optimizer with which a training begins."""
+"""Create the network and the optimizer for the start of a training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from quorate.training.shapes import Shape
 from quorate.training.weights import load_weights, read_weights
 
 
-def first_network(params: NetParams, *, shape: Shape, n_classes: int, run: TaskContext) -> nn.Module:
-    """The network before training: new, or with the weights that the parameters name."""
+def first_network(params: NetParams, *, shape: Shape, n_classes: int, context: TaskContext) -> nn.Module:
+    """The network before training: with random weights, or with the weights that the parameters name."""
     p, arch = params, ARCHS.get(params.arch.kind)
     if p.weights is None:
         fresh = build_network(params, shape=shape, n_classes=n_classes)
@@ -27,7 +27,7 @@ def first_network(params: NetParams, *, shape: Shape, n_classes: int, run: TaskC
         return fresh
     if p.weights == "hub":
         return from_hub(p.arch, shape=shape, n_classes=n_classes, dropout=p.dropout)
-    weights = read_weights(run.asset(Path(p.weights)))
+    weights = read_weights(context.asset(Path(p.weights)))
     if arch.loads_weights:
         network: nn.Module = arch.pretrained(
             p.arch,
@@ -51,7 +51,7 @@ def build_network(params: NetParams, *, shape: Shape, n_classes: int) -> nn.Modu
 
 
 def optimizer_of(params: NetParams, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer, with groups of weights that have learning rates and decays of their own if these are set."""
+    """The optimizer, with separate learning rates and decays for groups of weights if the parameters set them."""
     p, finetune = params, params.finetune
     groups = parameter_groups(network, lr=p.lr, weight_decay=p.weight_decay, decay=p.decay, layer_decay=p.layer_decay)
     if finetune is not None and finetune.freeze != "backbone" and finetune.backbone_lr != 1:

@@ -15,7 +15,7 @@ from quorate.data.signature import Signature
 from quorate.members.base import HEADER, OPTIONAL, Member, read_header, write_header
 from quorate.members.learner import Learner, LearnerParams
 from quorate.members.saved_learner import LOADER, TRIAL_CLASSES, check_savable, trial_labels, untrusted_types
-from quorate.registry.own_code import OwnCodeError, package_of, said
+from quorate.registry.own_code import OwnCodeError, describe_error, package_of
 from quorate.spec import MemberParams
 from quorate.spec.own_params import own_values, params_of, require_class
 from quorate.training.context import Hardware, Numerics
@@ -24,11 +24,11 @@ _FORM = "build(*, neighbours: int = 5) -> an unfitted scikit-learn classifier"
 _GIVEN = ("seed", "random_state", "n_classes")
 _METHODS = ("fit", "predict_proba", "save", "load")
 _LEARNER_LOADS = ("predict_proba", "load", "model_proba", "read_model", "write_model", "check", "_proba")
-"""Methods that a kind must not override if Quorate is to load it without the kind's code."""
+"""Methods that a kind must not override if Quorate is to load its members without the user's code."""
 
 
 class OwnLearner(Learner):
-    """A scikit-learn classifier that a user's function makes, with the features of all learners.
+    """A scikit-learn classifier that a user's function makes; its features are those of every `Learner`.
 
     The function may have parameters named `seed` (or `random_state`) and `n_classes`; its other parameters are set in
     the job file.
@@ -48,14 +48,14 @@ class OwnLearner(Learner):
         try:
             made = cls.function(**own_values(params, cls.function, given))
         except Exception as error:  # a user's code may raise anything
-            raise OwnCodeError(f"{cls.kind} raises {said(error)}") from error
+            raise OwnCodeError(f"{cls.kind} raises {describe_error(error)}") from error
         if not isinstance(made, BaseEstimator):
             raise OwnCodeError(f"{cls.kind} returned a {type(made).__name__}, not an unfitted scikit-learn classifier")
         return made
 
 
 def adopt_member(kind: str, found: Any) -> type[Member]:
-    """Make a member kind from a class with `Params` (also a subclass of `Learner`), or from a function."""
+    """Make a member kind from a class with `Params`, which may be a subclass of `Learner`, or from a function."""
     if not isinstance(found, type):
         return _of_function(kind, found)
     names = ("estimator",) if issubclass(found, Learner) else _METHODS
@@ -78,7 +78,7 @@ def _of_function(kind: str, function: Any) -> type[Member]:
 
 
 def _of_class(kind: str, found: type) -> type[Member]:
-    """Add what every member has to the class: a version, a cost, numerics, and the requirements of its bundle."""
+    """Complete the class: add a version, a cost and numerics if it lacks them, and save what its bundle requires."""
     reachable = package_of(found.__module__)
     defaults: dict[str, Any] = {"version": 1, "cost": classmethod(_cost), "numerics": classmethod(_numerics)}
     missing = {name: value for name, value in defaults.items() if not _has(found, name)}
@@ -92,7 +92,7 @@ def _of_class(kind: str, found: type) -> type[Member]:
         if not (folder / HEADER).is_file():
             write_header(folder, params=self.params)
         header = read_header(folder)
-        header |= {"kind": kind, **_way_back(found, folder, package=reachable, kind=kind)}
+        header |= {"kind": kind, **_loading_requirements(found, folder, package=reachable, kind=kind)}
         (folder / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
 
     made: type[Member] = type(
@@ -102,32 +102,34 @@ def _of_class(kind: str, found: type) -> type[Member]:
 
 
 def _has(found: type, name: str) -> bool:
-    """Return whether the class has an implementation of its own, not that of the protocol."""
+    """Return whether the class implements this itself, and does not only inherit it from the protocol."""
     return getattr(found, name, None) not in (None, getattr(Member, name, None)) and not (
         name == "cost" and issubclass(found, Learner) and found.cost.__func__ is Learner.cost.__func__  # type: ignore[attr-defined]
     )
 
 
-def _way_back(found: type, folder: Path, *, package: str, kind: str) -> dict[str, str]:
-    """Return how a bundle loads the saved member: by Quorate alone, or with the user's package."""
+def _loading_requirements(found: type, folder: Path, *, package: str, kind: str) -> dict[str, str]:
+    """Return whether a bundle can load the saved member without the user's code, or which package it requires, and
+    why."""
     needed = {"requires": package}
     if not issubclass(found, Learner):
         return needed | {"reason": "its class saves and loads itself"}
     if any(getattr(found, name) is not getattr(Learner, name) and not _same(found, name) for name in _LEARNER_LOADS):
-        return needed | {"reason": "its class loads or predicts in its own way"}
+        return needed | {"reason": "its class has its own methods to load or predict"}
     unknown = untrusted_types(folder)
     if not unknown:
         return {"loader": LOADER}
     if beyond := sorted(set(unknown) - set(found.trusted)):
         raise OwnCodeError(
-            f"the model of {kind} holds {', '.join(beyond)}, which a bundle would not load; name what is to be trusted "
-            f"in the attribute `trusted` of {kind}, or build the model of scikit-learn's own parts"
+            f"the model of {kind} holds {', '.join(beyond)}, which a bundle would not load; list the classes to trust "
+            f"in the attribute `trusted` of {kind}, or build the model from scikit-learn's own parts"
         )
     return needed | {"reason": f"its model holds {', '.join(unknown)}"}
 
 
 def _same(found: type, name: str) -> bool:
-    """Return whether a class method is that of `Learner`; it is bound anew at each access."""
+    """Return whether the class inherits this class method from `Learner`; class methods are new objects at each
+    access."""
     return getattr(getattr(found, name), "__func__", found) is getattr(getattr(Learner, name), "__func__", Learner)
 
 

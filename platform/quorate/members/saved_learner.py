@@ -1,4 +1,5 @@
-"""Load a scikit-learn classifier of a user's own kind without that kind; only scikit-learn is trusted."""
+"""Load a scikit-learn classifier of a user's own kind without the user's code; only scikit-learn's types are
+trusted."""
 
 from __future__ import annotations
 
@@ -52,17 +53,19 @@ _TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.utils._bunch.Bunch",
 )
-"""Types in estimators besides skops' own, limited to those that `check` can validate."""
+"""Types in estimators, in addition to those that skops trusts; limited to types that `check` can validate."""
 
 
 _TRIAL_ROWS, _TRIAL_COLUMNS, TRIAL_CLASSES = 60, 8, 3
+"""Number of rows, columns and classes of the random table that a trial fit uses. Assumptions, not measurements."""
 _TRIAL_PARAMS = {"n_estimators": 2, "max_iter": 2, "n_jobs": 1}
-"""Maximum numbers of trees, rounds and processes in a trial: the content of a bundle does not depend on them."""
+"""Maximum numbers of trees, rounds and processes in a trial fit. They keep it short and do not change the types in a
+bundle."""
 _SEARCH_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
-"""Compiled code follows their indices without a check."""
+"""Types that are rejected because their compiled code follows indices without a check."""
 _BRUTE = "set its algorithm to brute, which searches without a tree"
 _OTHER_WAYS = (
-    "name what is to be trusted in the attribute `trusted` of a function or class of yours, or build the model of "
+    "list the classes to trust in the attribute `trusted` of your own function or class, or build the model from "
     "scikit-learn's own parts"
 )
 
@@ -103,7 +106,7 @@ def untrusted_types(folder: Path) -> list[str]:
 
 
 def trial_labels() -> NDArray[np.int64]:
-    """Return the labels (n,) of the rows that `check_savable` learns from."""
+    """Return the labels (n,) of the trial rows that `check_savable` fits."""
     return np.arange(_TRIAL_ROWS) % TRIAL_CLASSES
 
 
@@ -111,8 +114,8 @@ def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -
     """Raise `UserError` if a bundle could not store the fitted `estimator`, before anything is trained.
 
     A copy with few trees and rounds is fitted on a few random rows of three classes and saved. If that fails, an
-    unchanged copy is tried. A classifier that cannot learn from these rows is checked unfitted. `trusted` are types
-    that a bundle may contain besides scikit-learn's.
+    unchanged copy is tried. If the classifier cannot be fitted on these rows, it is checked without a fit. `trusted`
+    are types that a bundle may contain besides scikit-learn's.
     """
     import skops.io
 
@@ -130,7 +133,7 @@ def check_savable(estimator: Any, *, name: str, trusted: Collection[str] = ()) -
                 break
     if not hasattr(trial, "predict_proba"):
         raise UserError(
-            f"{name} has no predict_proba; take a classifier that has one, or put it into "
+            f"{name} has no predict_proba; use a classifier that has it, or wrap this one in "
             "sklearn.calibration.CalibratedClassifierCV"
         )
     try:

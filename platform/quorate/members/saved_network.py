@@ -1,4 +1,5 @@
-"""Networks of users' own architectures as ONNX: exported and checked at the fit, loaded without the user's code."""
+"""Networks of users' own architectures as ONNX: exported and checked after training, and loaded without the user's
+code."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from quorate.data.features import Features, load_features
 from quorate.errors import UserError
 from quorate.members.base import Proba, read_header
 from quorate.registry.extras import how_to_install
-from quorate.registry.own_code import said
+from quorate.registry.own_code import describe_error
 from quorate.training.context import Numerics
 from quorate.training.feed import Feed, feed_of
 from quorate.training.tta import Tta, averaged
@@ -29,10 +30,14 @@ LOADER = "onnx"
 """Name of this module in a member's header."""
 NETWORK = "network.onnx"
 MOST_DIFFERENCE = 1e-4
-"""Maximum difference between a probability of an exported network and PyTorch's."""
+"""Maximum difference between a probability of an exported network and PyTorch's: more than the rounding errors of
+float32. An assumption, not a measurement."""
 SAMPLE_ROWS = 64
+"""Maximum number of validation rows for the comparison. An assumption, not a measurement."""
 _OPSET = 18
+"""Version of ONNX's operator set: the one that torch's exporter supports natively (`TORCHLIB_OPSET`)."""
 _BATCH = 256
+"""Number of rows per call, to limit the memory. An assumption, not a measurement."""
 _NAMES: dict[str, Any] = {"input_names": ["x"], "output_names": ["logits"], "opset_version": _OPSET}
 
 
@@ -48,8 +53,9 @@ class OnnxExport:
 def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
     """Export `network` as ONNX, checked on the rows of `sample` (n, ...) as float32 inputs on the CPU.
 
-    The tracing exporter takes a fifth of a second and does not see branches on values. If its network differs, that of
-    `torch.export` is tried, which takes seconds. The difference is measured on all rows, and on the first row alone.
+    The tracing exporter takes a fifth of a second and does not see branches on values. If the predictions of its
+    network differ, `torch.export` is tried, which takes seconds. The difference is measured on all rows, and on the
+    first row alone.
     """
     reasons = []
     sample = sample if len(sample) > 1 else torch.cat([sample, sample])
@@ -63,11 +69,11 @@ def export(network: nn.Module, sample: torch.Tensor) -> OnnxExport:
         except ModuleNotFoundError as error:
             return OnnxExport(None, np.inf, f"{error.name} is not installed: {how_to_install('onnx')}")
         except Exception as error:  # noqa: BLE001  (exports fail in many ways)
-            reasons.append(f"it cannot be exported: {said(error)[:300]}")
+            reasons.append(f"it cannot be exported: {describe_error(error)[:300]}")
             continue
         if difference <= MOST_DIFFERENCE:
             return OnnxExport(content, difference)
-        reasons.append(f"its probabilities differ by {difference:.1g} as ONNX")
+        reasons.append(f"the probabilities of its ONNX export differ by {difference:.1g}")
     return OnnxExport(None, np.inf, reasons[-1])
 
 
@@ -107,7 +113,7 @@ class _Session:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise UserError(
-                f"a network in it is ONNX, and {error.name} is not installed: {how_to_install('onnx')}"
+                f"it contains a network as ONNX, but {error.name} is not installed: {how_to_install('onnx')}"
             ) from None
 
         options = onnxruntime.SessionOptions()
@@ -150,7 +156,7 @@ def _exported(network: nn.Module, sample: torch.Tensor, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the exporters' warnings and notes."""
+    """Suppress the output of the exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -34,19 +34,22 @@ class SklearnParams(LearnerParams):
     """The classifier: the path of its class (`sklearn.neural_network.MLPClassifier`), or a mapping with the key `class`
     and the parameters of the class; a parameter that is an estimator is also such a mapping."""
     encoding: Literal["onehot", "ordinal"] = "onehot"
-    """How the categories of tables become numbers: columns of 0 and 1, or one number each, which suits trees."""
+    """How the categories of tables become numbers: columns of 0 and 1 (`onehot`), or one number per category
+    (`ordinal`), which suits trees."""
 
     @model_validator(mode="after")
     def _is_a_classifier(self) -> SklearnParams:
         if not isinstance(self.estimator.get(CLASS), str):
-            raise ValueError("estimator: the key 'class' is missing, such as sklearn.neural_network.MLPClassifier")
+            raise ValueError(
+                "estimator: the key 'class' is missing; set it, e.g. to sklearn.neural_network.MLPClassifier"
+            )
         if not is_classifier(build(self.estimator, seed=0)):
             raise ValueError(f"estimator: {self.estimator[CLASS]} is not a classifier")
         return self
 
 
 _SAVABLE: set[str] = set()
-"""Recipes whose estimator is known to be savable: a plan checks each fold of each member."""
+"""Recipes whose estimator is known to be savable, so that a plan, which checks each fold, tries each recipe once."""
 
 
 @MEMBERS.register("sklearn")
@@ -80,10 +83,10 @@ class Sklearn(SavedLearner):
     def estimator(self, *, seed: int, y: NDArray[np.int64]) -> Any:
         return build(self.params.estimator, seed=seed)
 
-    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, run: TaskContext) -> None:
+    def learn(self, x: Matrix, train: Dataset, *, weight: Weights | None, context: TaskContext) -> None:
         if weight is not None:
             _check_weighs(self.estimator(seed=0, y=train.y), self.params.estimator)
-        super().learn(x, train, weight=weight, run=run)
+        super().learn(x, train, weight=weight, context=context)
 
 
 def _check_weighs(estimator: Any, recipe: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Check the starting point of a network when the job is planned: sizes, weights files, pretraining, fine-tuning."""
+"""Check before training how a network starts: image size, weights file, pretraining and fine-tuning."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from quorate.training.weights import WeightsError, load_weights, read_weights
 ImageShape = tuple[int, int, int]
 
 _SIDES = (8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 448, 512)
+"""Usual input sizes in pixels, tried in this order; bisection then finds the smallest side that works."""
 _CANNOT = (RuntimeError, ValueError, AssertionError)
-"""Errors of networks for images that are too small."""
+"""Errors that networks raise for images that are too small."""
 
 
 def least_size(arch: KindParams, shape: ImageShape) -> int | None:
@@ -67,15 +68,15 @@ def _check_weights(arch: KindParams, shape: ImageShape, path: Path, changed: int
             raise WeightsError(" ".join(str(error).split())) from None
         return
     if isinstance(kind, OwnArch):
-        return  # a user's code may do anything with the tensors
+        return  # the user's code may use the tensors in any way, so they cannot be checked
     try:
         with torch.device("meta"):
             _start(kind, arch, shape, weights)
-    except (RuntimeError, ValueError):  # `meta` may be the cause: try again with values
+    except (RuntimeError, ValueError):  # the device `meta` may be the cause, so try again with real tensors
         try:
             _start(kind, arch, shape, read_weights(path))
         except ValueError as error:
-            raise WeightsError(f"{path.name} is of another architecture: {error}") from None
+            raise WeightsError(f"{path.name} contains weights of another architecture: {error}") from None
 
 
 def _start(kind: Any, arch: KindParams, shape: ImageShape, weights: dict[str, torch.Tensor]) -> None:

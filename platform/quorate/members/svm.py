@@ -15,26 +15,28 @@ from quorate.members.learner import Learner, LearnerParams
 from quorate.registry import MEMBERS
 
 
+# `C` and `degree` have scikit-learn's defaults. The default of `calibration_folds` is an assumption, not a measurement.
 class SvmParams(LearnerParams):
     kind: Literal["svm"] = "svm"
     C: float = Field(1.0, gt=0)
-    """Weight of the errors against the margin; scikit-learn's default."""
+    """Inverse of the strength of the regularization: larger values fit the training rows more closely. The default is
+    scikit-learn's."""
     kernel: Literal["rbf", "linear", "poly", "sigmoid"] = "rbf"
-    """The kernel, as named by scikit-learn."""
+    """Name of the kernel in scikit-learn."""
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
     """Kernel coefficient; `scale` is 1 / (features x variance)."""
     degree: int = Field(3, ge=1, le=20)
     """Degree of the polynomial kernel."""
     calibration: Literal["sigmoid", "temperature"] = "sigmoid"
-    """Calibration of the decision values of an inner cross-validation: Platt (1999), one class against the rest, or one
-    temperature (Guo et al., 2017)."""
+    """Method that calibrates the decision values of an inner cross-validation: `sigmoid` (Platt, 1999; one class
+    against the rest), or `temperature` (one for all classes; Guo et al., 2017)."""
     calibration_folds: int = Field(3, ge=2, le=20)
     """Number of folds of the inner cross-validation; fewer if the rarest class is smaller."""
 
 
 @MEMBERS.register("svm")
 class Svm(Learner):
-    """scikit-learn's SVC, with probabilities from held-out decision values, not from libsvm's own."""
+    """scikit-learn's SVC; probabilities come from held-out decision values, not from libsvm."""
 
     Params: ClassVar[type[LearnerParams]] = SvmParams
     resamples: ClassVar[bool] = False
@@ -54,7 +56,9 @@ class Svm(Learner):
         machine = SVC(C=p.C, kernel=p.kernel, gamma=p.gamma, degree=p.degree, cache_size=500, random_state=seed)
         folds = min(p.calibration_folds, int(np.bincount(y)[np.unique(y)].min()))
         if folds < 2:
-            raise ValueError("a class has one row in this fold; the SVM's calibration requires two of each class")
+            raise ValueError(
+                "a class has only one training row in this fold, but the SVM's calibration requires two per class"
+            )
         return CalibratedClassifierCV(machine, method=p.calibration, cv=folds, ensemble=False)
 
     def check(self) -> None:
@@ -66,9 +70,13 @@ class Svm(Learner):
                 classes - 1,
                 vectors[0],
             ):
-                raise ValueError("the saved SVM is inconsistent: its support vectors and coefficients do not match")
+                raise ValueError(
+                    "the saved SVM is inconsistent: the numbers of support vectors and coefficients differ"
+                )
             if machine._intercept_.shape != (classes * (classes - 1) // 2,):
-                raise ValueError("the saved SVM is inconsistent: it needs an intercept for each pair of classes")
+                raise ValueError("the saved SVM is inconsistent: it does not have one intercept per pair of classes")
             counts = machine._n_support
             if counts.shape != (classes,) or int(counts.sum()) != vectors[0] or (counts < 0).any():
-                raise ValueError("the saved SVM is inconsistent: its counts of support vectors do not add up")
+                raise ValueError(
+                    "the saved SVM is inconsistent: its counts of support vectors do not add up to their number"
+                )

@@ -1,4 +1,4 @@
-"""XGBoost, of the extra `boosting`."""
+"""XGBoost, installed by the extra `boosting`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from quorate.registry.parameter_names import named
 _MODEL = "model.json"
 
 
+# The defaults are those of XGBoost.
 class XgboostParams(PackageParams):
     needs_package: ClassVar[str] = "xgboost"
     kind: Literal["xgboost"] = "xgboost"
     max_depth: int = Field(6, ge=1, le=30)
     """Maximum depth of a tree."""
     min_child_weight: float = Field(1.0, ge=0)
-    """Minimum sum of second derivatives in a leaf, XGBoost's measure of its rows."""
+    """Minimum sum of the loss's second derivatives in a leaf, which XGBoost uses in place of a number of rows."""
     l2: float = Field(1.0, ge=0, validation_alias=named("l2", "lambda", "reg_lambda"))
     """L2 penalty on the leaf values."""
     rows: float = Field(1.0, gt=0, le=1, validation_alias=named("rows", "subsample"))
@@ -116,7 +117,9 @@ def check_json(content: Any, *, features: int, classes: int) -> None:
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"the saved XGBoost model is inconsistent: {error!r}") from None
     if not sound:
-        raise ValueError("the saved XGBoost model is inconsistent: a tree points outside its nodes or features")
+        raise ValueError(
+            "the saved XGBoost model is inconsistent: a tree refers to nodes or features that do not exist"
+        )
 
 
 def _rounds_are_sound(model: Any, *, groups: int) -> bool:

@@ -1,1 +1,1 @@
-"""The plan of a job: its data, its tasks, and everything that decides their bits."""
+"""The plan of a job: its data, its tasks, and everything that determines their exact results."""

@@ -1,4 +1,4 @@
-"""Compute seeds, keys and digests from what decides a result, and from nothing else."""
+"""Compute seeds, keys and digests from everything that determines a result, and from nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def digest(**parts: object) -> str:
 
 
 def identity_of(params: BaseModel) -> dict[str, Any]:
-    """The parameters that decide a result: those that differ from their defaults, and files by their content.
+    """The parameters that determine a result: those that differ from their defaults, and files by their content.
 
     Defaults are left out, so that a new parameter of a kind does not change the keys of earlier results. A changed
     default requires a new `version` of the kind.
@@ -52,7 +52,8 @@ def identity_of(params: BaseModel) -> dict[str, Any]:
 
 def _identity(value: Any) -> Any:
     if isinstance(value, Augment):
-        # the order counts; crop and mirror alone keep their keys from the time when they were two flags
+        # the order matters; crop and mirror alone use their older form of two flags, which keeps the keys of earlier
+        # results
         return value.flags if value.flags is not None else [_identity(step) for step in value.root]
     if isinstance(value, BaseModel):
         return identity_of(value)
@@ -73,7 +74,7 @@ def own_sources(params: KindParams) -> list[list[str]]:
 
 
 def assets_of(spec: JobSpec) -> dict[str, bytes]:
-    """The content of each file that a parameter of a member names, by its path."""
+    """The content of each file that a member's parameters name, by path."""
     copies = [params.of_copy(copy) for params in spec.members.values() for copy in range(params.copies)]
     values = [value for params in copies for _, value in params]
     values += [backbone.weights for backbone in values if isinstance(backbone, Backbone)]

@@ -1,4 +1,4 @@
-"""Open the data of a job: its rows, its folds, and the files that members start from."""
+"""Open the data of a job: rows, folds, and the files that members start from."""
 
 from __future__ import annotations
 
@@ -35,13 +35,20 @@ def open_data(job: Job, say: Callable[[str], None] | None = None, data: OpenedDa
     except FoldsError as error:
         raise job.error((("validation", error.key), str(error))) from None
     if spec.quorum.folds is not None and spec.quorum.folds > len(folds):
-        raise job.error((("quorum", "folds"), f"{spec.quorum.folds} folds are needed, but there are {len(folds)}"))
+        raise job.error(
+            (("quorum", "folds"), f"{spec.quorum.folds} folds are required, but there are only {len(folds)}")
+        )
     if (best := spec.production.best) is not None and best > len(folds):
-        raise job.error((("production", "folds"), f"the best {best} are asked for, but there are {len(folds)} folds"))
+        raise job.error(
+            (
+                ("production", "folds"),
+                f"the best {best} fold models are requested, but there are only {len(folds)} folds",
+            )
+        )
     context = JobData(train, opened.test, folds, assets_of(spec), opened.unlabelled, train_dev=train_dev)
     validated = np.unique(np.concatenate([fold.valid for fold in folds.folds]))
     if (counting := int(context.learnable[validated].sum())) < 2:
-        message = f"only {counting} of the {len(validated):,} validated rows count, too few to combine members"
+        message = f"only {counting} of the {len(validated):,} validation rows count, too few to combine members"
         raise job.error((("validation",), "; ".join([message, *context.warnings])))
     if say is not None:
         for warning in context.warnings:
@@ -55,7 +62,7 @@ def _set_aside(job: Job, opened: OpenedData) -> tuple[Dataset, Dataset | None]:
     if not fraction:
         return opened.train, None
     if opened.test is None:
-        message = "train_dev needs a separate test set, and the data have none; add a test set or leave train_dev out"
+        message = "train_dev requires a separate test set, but the data have none; add a test set, or remove train_dev"
         raise job.error((("validation", "train_dev"), message))
     try:
         return hold_out(

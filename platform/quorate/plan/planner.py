@@ -1,4 +1,4 @@
-"""Make the plan of a job; it resolves everything that decides the bits of the results."""
+"""Make the plan of a job; it resolves everything that determines the exact results."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from quorate.members.net_params import NetParams, expected_shape
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Resources
 from quorate.registry import MEMBERS, own_reference
-from quorate.registry.own_code import said
+from quorate.registry.own_code import describe_error
 from quorate.spec import JobSpec, MemberParams
 from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import HubError, hub_digest
 
 _FEATURE_ROWS = 512
-"""Rows per feature task: few enough for an even load of the workers and a small loss when a task is stopped."""
+"""Number of rows per feature task: small enough to balance the load of the workers, and to lose little when a task is
+stopped (an assumption)."""
 
 
 class PlanError(ValueError):
@@ -48,7 +49,8 @@ def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _recipe(members: Mapping[str, MemberParams], name: str, *rest: str) -> str:
-    """The recipe of a label split at its dots: the member, its copy if copies vary, and its view if it has one."""
+    """The recipe of a label that is split at its dots: member, copy (if copies differ by more than the seed), and view
+    (if it has one)."""
     params = members[name]
     return ".".join([name, *(rest if params.copies == 1 or params.vary else rest[1:])])
 
@@ -61,7 +63,7 @@ def hub_weights_of(params: MemberParams, signature: Signature) -> str | None:
 
 
 def _feature_tasks(tasks: Sequence[FitTask], context: JobData) -> Iterator[FeatureTask]:
-    """Feature tasks of the training and test rows for each frozen network."""
+    """The feature tasks of each frozen network, for the training rows and the test rows."""
     backbones = dict.fromkeys(filter(None, (task.params.frozen_backbone for task in tasks)))
     for backbone in backbones:
         for part, data in (("train", context.train), ("test", context.test)):
@@ -122,7 +124,7 @@ class _Resolved:
     params: MemberParams
     identity: dict[str, Any]
     own: dict[str, Any]
-    """Other inputs that decide the result: users' own code, a backbone, hub weights, unlabelled images."""
+    """Other inputs that determine the result: users' own code, a backbone, hub weights, unlabelled images."""
     numerics: list[Numerics]
     cost: float
 
@@ -161,5 +163,5 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
     except Exception as error:
         if own_reference(params) is None:
             raise
-        raise PlanError(name, f"{params.kind} raises {said(error)}") from error
+        raise PlanError(name, f"{params.kind} raises {describe_error(error)}") from error
     return _Resolved(params, identity_of(params), own, numerics, cost)

@@ -1,4 +1,4 @@
-"""The tasks of a plan, the resources that they need, and the data that all of them read."""
+"""The tasks of a plan, the resources that they require, and the data that they all read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Images
 from quorate.data.extracted import Extracted, ExtractedImages
-from quorate.data.folds import Folds, Unlearnable, learnable_rows, unlearnable_classes
+from quorate.data.folds import Folds, UnlearnableClass, learnable_rows, unlearnable_classes
 from quorate.data.table import Table
 from quorate.members.backbone import Backbone
 from quorate.spec import MemberParams
@@ -39,7 +39,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class FitTask:
-    """Fit one copy of a member on one fold; `key` is the hash of everything that decides the result."""
+    """Fit one copy of a member on one fold; `key` is the hash of everything that determines the result."""
 
     key: str
     member: str
@@ -54,7 +54,7 @@ class FitTask:
     """Estimated seconds."""
     resources: Resources = field(default_factory=Resources)
     view: str = ""
-    """The view of the fit that this member is, such as `ema`; empty for the fit's own member."""
+    """The member's view, such as `ema`; empty if the member is the network or estimator itself."""
     others: tuple[FitTask, ...] = ()
     """The tasks of the other members that the same fit produces."""
 
@@ -147,23 +147,24 @@ class JobData:
     backbones: dict[Backbone, bytes] = field(default_factory=dict)
     """The weights of the frozen networks that compute features, as safetensors."""
     train_dev: Dataset | None = None
-    """Rows split from the training rows, on which only the finished ensemble is scored."""
+    """Rows that are split from the training rows and are only used to score the finished ensemble."""
 
     @cached_property
-    def unlearnable(self) -> list[Unlearnable]:
+    def unlearnable(self) -> list[UnlearnableClass]:
         """The classes with rows that no model of their fold can classify correctly."""
         data = self.train
         return unlearnable_classes(data.y, self.folds.folds, weight=data.weight, groups=data.groups)
 
     @cached_property
     def learnable(self) -> NDArray[np.bool_]:
-        """The rows (N,) that count in selections: those whose class occurs in the training rows of all their folds."""
+        """The rows (N,) that are used for selection: those whose class occurs in the training rows of all their
+        folds."""
         return learnable_rows(self.train.y, self.folds.folds, weight=self.train.weight)
 
     @property
     def warnings(self) -> list[str]:
         """Warnings about the rows and folds, to show before training."""
-        return [one.said(self.train.class_names[one.label]) for one in self.unlearnable]
+        return [one.warning(self.train.class_names[one.label]) for one in self.unlearnable]
 
     @cached_property
     def unlabelled_digest(self) -> str | None:
@@ -214,7 +215,7 @@ class Plan:
 
     @property
     def runs(self) -> tuple[FitTask, ...]:
-        """The tasks without views; a run of each also produces its views."""
+        """The tasks that are not views; each one also produces its views."""
         return tuple(task for task in self.tasks if not task.view)
 
     @cached_property

@@ -26,7 +26,7 @@ def requirements(extra: str) -> list[str]:
 def install_command(packages: Sequence[str]) -> str:
     """Return a shell command that installs `packages` into the environment of this Python.
 
-    It names the packages, because `quorate[extra]` is not on a package index. An environment made by uv has no pip.
+    It names the packages, because `quorate[extra]` is not on a package index. An environment created by uv has no pip.
     """
     python = shlex.quote(sys.executable)
     wanted = " ".join(shlex.quote(package) for package in packages)

@@ -72,18 +72,19 @@ class Spec(BaseModel):
 
 
 class KindParams(Spec):
-    """The parameters of one kind; `kind` is its name in the registry."""
+    """The parameters of one kind; `kind` is the kind's name in the registry."""
 
     needs_package: ClassVar[str] = ""
-    """The package of an extra that the kind requires; empty if there is none."""
+    """The optional package that the kind requires; empty if there is none."""
     kind: str
 
-    def __hash__(self) -> int:  # pydantic's own fails for lists and mappings
+    def __hash__(self) -> int:  # pydantic's own `__hash__` fails for lists and mappings
         return hash((type(self), self.model_dump_json()))
 
 
 def own_reference(params: KindParams) -> str | None:
-    """Return `module:name` of the user's own kind of `params` (validated in this process); None if built in."""
+    """Return the `module:name` reference of the user's own kind that `params` belongs to; None for a built-in kind.
+    `params` must have been validated in this process."""
     for registry in REGISTRIES.values():
         for name, reference, kind in registry.adopted():
             if name == params.kind and kind.Params is type(params):
@@ -92,7 +93,7 @@ def own_reference(params: KindParams) -> str | None:
 
 
 class InvalidParams(ValueError):
-    """The parameters of a kind are invalid: `model` is the expected model, `error` is that of pydantic."""
+    """The parameters of a kind are invalid: `model` is the expected model, `error` is pydantic's error."""
 
     def __init__(self, model: type[KindParams], error: ValidationError) -> None:
         super().__init__(str(error))
@@ -127,5 +128,5 @@ def kind_of(registry: Registry[Any]) -> Any:
     return Annotated[
         SerializeAsAny[KindParams],
         BeforeValidator(resolve),
-        WithJsonSchema({"kindOf": registry.what}),  # `spec.schema` replaces it by the kinds
+        WithJsonSchema({"kindOf": registry.what}),  # `spec.schema` replaces it with the schemas of the kinds
     ]

@@ -24,40 +24,40 @@ _REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]
 _PLATFORM = Path(__file__).resolve().parent
 
 _folders: dict[Path, None] = {}
-"""Folders that are searched before the installed packages: those of job files, and the current one."""
+"""Folders that are searched before the installed packages: those of job files, and the current folder."""
 _found: dict[str, str] = {}
 """Modules that were imported by reference, with the SHA-256 of their source."""
 
 
-_refusing: ContextVar[bool] = ContextVar("refusing", default=False)
-"""Whether references are refused, except to the kinds of installed packages."""
+_forbidden: ContextVar[bool] = ContextVar("forbidden", default=False)
+"""Whether imports by reference are forbidden, except of kinds of installed packages."""
 
 
 class OwnCodeError(UserError):
-    """A user's own code cannot be used; the message gives the reason and its place."""
+    """A user's own code cannot be used; the message gives the reason and the place."""
 
 
 @contextmanager
-def refused() -> Iterator[None]:
-    """Refuse to import the modules of `module:name` references: files from others may contain any."""
-    token = _refusing.set(True)
+def forbid_imports() -> Iterator[None]:
+    """Forbid imports by `module:name` reference, because a file from someone else can refer to any module."""
+    token = _forbidden.set(True)
     try:
         yield
     finally:
-        _refusing.reset(token)
+        _forbidden.reset(token)
 
 
 def check_allowed(reference: str) -> None:
-    """Raise `OwnCodeError` inside a `refused` block."""
-    if _refusing.get():
+    """Raise `OwnCodeError` inside a `forbid_imports` block."""
+    if _forbidden.get():
         raise OwnCodeError(
             f"{reference} would import code from the module {reference.partition(':')[0][:200]}; if you "
             "trust the source of these files, allow it with --allow-code, or in Python with allow_code=True"
         )
 
 
-def look_in(*folders: Path) -> None:
-    """Search for modules in these folders too; the folders of the last call come first."""
+def add_search_folders(*folders: Path) -> None:
+    """Search for modules in these folders too; the folders of the latest call come first."""
     new = dict.fromkeys(folder.absolute() for folder in folders)
     before = {folder: None for folder in _folders if folder not in new}
     _folders.clear()
@@ -67,10 +67,9 @@ def look_in(*folders: Path) -> None:
 def find(reference: str, *, plugin: bool = False) -> object:
     """Import the module of `module:name` and return the named object; raises `OwnCodeError`.
 
-    Inside a `refused` block, only a `plugin` is imported: an entry point of an installed package.
+    Inside a `forbid_imports` block, only a `plugin` is imported: an entry point of an installed package.
 
-    From the first reference on, the folders of `look_in` come first on Python's path, like the
-    folder of a script.
+    Each call puts the folders of `add_search_folders` first on Python's path, like the folder of a script.
     """
     if not plugin:
         check_allowed(reference)
@@ -116,8 +115,8 @@ def own_files() -> list[Path]:
     return [place for place in places if place is not None and not _is_installed(place)]
 
 
-def said(error: BaseException) -> str:
-    """Return the message of an error in a user's code, with its file and line."""
+def describe_error(error: BaseException) -> str:
+    """Return the message of an error in a user's code, with the file and line where it occurred."""
     text = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {text[-1]}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
@@ -134,9 +133,9 @@ def _import(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise OwnCodeError(_missing(error.name)) from None
-        raise OwnCodeError(f"the module {name} cannot be imported: {said(error)}") from error
-    except (Exception, SystemExit) as error:  # a module may raise anything
-        raise OwnCodeError(f"the module {name} cannot be imported: {said(error)}") from error
+        raise OwnCodeError(f"the module {name} cannot be imported: {describe_error(error)}") from error
+    except (Exception, SystemExit) as error:  # a user's module can raise any error
+        raise OwnCodeError(f"the module {name} cannot be imported: {describe_error(error)}") from error
 
 
 def _missing(name: str) -> str:
@@ -154,7 +153,8 @@ def _missing(name: str) -> str:
 
 
 def _refuse_namesakes(name: str) -> None:
-    """Raise if the folders contain a module, but this process has imported another one of that name."""
+    """Raise `OwnCodeError` if the search folders contain a module `name`, but this process has imported a different
+    module of that name."""
     here = PathFinder.find_spec(name, [str(folder) for folder in _folders])
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if here is None or here.origin is None or loaded is None:

@@ -52,7 +52,7 @@ _SYNONYMS: tuple[frozenset[str], ...] = tuple(
         "train path file data folder",
     )
 )
-"""Groups of keys with similar meanings in scikit-learn, LightGBM, XGBoost, CatBoost, PyTorch, timm and Quorate."""
+"""Groups of keys that have similar meanings in scikit-learn, LightGBM, XGBoost, CatBoost, PyTorch, timm and Quorate."""
 
 
 def named(name: str, *others: str) -> AliasChoices:
@@ -76,18 +76,19 @@ def field_named(model: type[BaseModel], key: str) -> str:
     return aliases(model).get(key, key)
 
 
-def about_unknown(key: str, model: type[BaseModel], given: Collection[Any]) -> str:
+def unknown_key_message(key: str, model: type[BaseModel], given: Collection[Any]) -> str:
     """Return the message for a key that `model` does not take; `given` are all keys of the same mapping."""
     others, fields = aliases(model), sorted(model.model_fields)
     if key in others or key in fields:
         field = others.get(key, key)
         twin = next(name for name in given if name != key and field_named(model, str(name)) == field)
-        return f"{key!r} and {twin!r} are names of one parameter; keep one of them"
+        return f"{key!r} and {twin!r} are two names of the same parameter; keep one of them"
     return f"unknown key {key!r}{_suggestion(key, fields, list(others))} (valid keys: {', '.join(fields)})"
 
 
 def _suggestion(key: str, fields: list[str], others: list[str]) -> str:
-    """Suggest the field with the meaning of `key` in other libraries, or else the closest name."""
+    """Suggest the field that means the same as `key` does in other libraries, or else the field with the closest
+    name."""
     meant = [field for field in fields if any({key, field} <= names for names in _SYNONYMS)]
     if meant:
         return f"; did you mean {' or '.join(map(repr, meant))}?"

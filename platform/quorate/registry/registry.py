@@ -1,4 +1,4 @@
-"""Map names to kinds, with one registry per sort of kind."""
+"""Map names to kinds; there is one registry for each sort of kind, such as member kinds."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Registry(Generic[T]):
     is imported at the first look-up. A new kind therefore needs only one new file, and `import quorate`
     stays fast.
 
-    Users' own kinds are named `module:name`, or are entry points of installed packages in `group`.
-    `adopt` is the function of Quorate, as `module:function`, that turns a name and the object found
-    under it into a kind.
+    Users' own kinds are named `module:name`, or are entry points of installed packages in `group`. `adopt` is the
+    reference (`module:function`) of a function of Quorate that creates a kind from a name and the object found under
+    that name.
     """
 
     def __init__(self, what: str, package: str, *, group: str = "", adopt: str = "") -> None:
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         return sorted({*self._kinds, *own_code.installed(self.group)})
 
     def get(self, name: str) -> T:
-        """Return the kind called `name`, or the family (`timm/`) that the name starts with.
+        """Return the kind called `name`, or the family (such as `timm/`) whose prefix the name has.
 
         Raises `UnknownKind`, or `OwnCodeError` for a user's own kind that cannot be used.
         """
@@ -84,7 +84,7 @@ class Registry(Generic[T]):
         raise UnknownKind(self.what, name, choices)
 
     def reference(self, name: str) -> str | None:
-        """Return `module:name` of a user's own kind; None for a built-in kind and for an unknown name."""
+        """Return the reference `module:name` of a user's own kind; None for a built-in kind and for an unknown name."""
         if self._adopt and ":" in name:
             return name
         if name.partition("/")[0] in self._kinds or f"{name.partition('/')[0]}/" in self._kinds:
@@ -117,7 +117,7 @@ class Registry(Generic[T]):
         return reference if name == reference else f"{name} (entry point {reference})"
 
     def _import_module_of(self, stem: str) -> None:
-        """Import only the module with the name of the kind, which saves the time of all others."""
+        """Import only the module that has the name of the kind, to save the time of importing all the others."""
         package = importlib.import_module(self._package)
         if stem.isidentifier() and any(module.name == stem for module in pkgutil.iter_modules(_path_of(package))):
             importlib.import_module(f"{self._package}.{stem}")

@@ -1,1 +1,1 @@
-"""What people look at: the leaderboard, live progress, plots."""
+"""Present results to people: the leaderboard, live progress, plots and reports."""

@@ -10,14 +10,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from quorate.report.diagnosis import Estimate, Evidence, Finding, diagnose, first_to_do, say
+from quorate.report.diagnosis import Estimate, Evidence, Finding, diagnose, first_to_do, format_estimate
 
 _SPLITS = (("train", "training"), ("valid", "validation"), ("train_dev", "train-dev"), ("test", "test"))
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """The evidence on the ensemble or on a member, and the findings of the rules."""
+    """The evidence about the ensemble or a member, and the findings of the rules."""
 
     evidence: Evidence
     findings: tuple[Finding, ...]
@@ -43,7 +43,7 @@ def diagnoses(evidence: Sequence[Evidence]) -> list[Diagnosis]:
 
 
 def as_json(found: Sequence[Diagnosis], *, run: str, given: bool) -> dict[str, Any]:
-    """The ensemble's diagnosis and those of the members; `given` says whether the user named the target."""
+    """The diagnoses of the ensemble and the members; `given` is whether the user set the target error."""
     e = found[0].evidence
     target = {"measure": e.measure, "error": e.target.value, "given": given}
     ensemble, *members = (each.to_json() for each in found)
@@ -53,7 +53,7 @@ def as_json(found: Sequence[Diagnosis], *, run: str, given: bool) -> dict[str, A
 def as_lines(found: Sequence[Diagnosis], *, run: str, given: bool) -> Iterator[Table | Text]:
     """The metrics, then the findings and the next step for the ensemble and for each member."""
     whole = found[0].evidence
-    target = say(whole.target, whole.measure)
+    target = format_estimate(whole.target, whole.measure)
     without = "" if given else " (the default; set --target ACCURACY to what is possible, e.g. human accuracy)"
     yield Text(f"{run}: {whole.measure} against a target of {target}{without}", style="bold")
     yield _figures(found)
@@ -61,13 +61,13 @@ def as_lines(found: Sequence[Diagnosis], *, run: str, given: bool) -> Iterator[T
         names = [each.evidence.name for each in found if each.evidence.train_note == note]
         yield Text(f"note on {', '.join(names)}: {note}")
     yield Text("Ensemble", style="bold")
-    yield from _said(found[0])
+    yield from _lines_of(found[0])
     for each in found[1:]:
         yield Text(each.evidence.name, style="bold")
-        yield from _said(each)
+        yield from _lines_of(each)
 
 
-def _said(each: Diagnosis) -> Iterator[Text]:
+def _lines_of(each: Diagnosis) -> Iterator[Text]:
     first = each.first
     for finding in each.findings:
         mark = "problem" if finding.problem else "ok"
@@ -93,7 +93,7 @@ def _figures(found: Sequence[Diagnosis]) -> Table:
 
 
 def _cell(estimate: Estimate | None, measure: str) -> str:
-    return "–" if estimate is None else say(estimate, measure).replace(" to ", "–")
+    return "–" if estimate is None else format_estimate(estimate, measure).replace(" to ", "–")
 
 
 def _json(estimate: Estimate | None) -> dict[str, float] | None:

@@ -1,4 +1,4 @@
-"""Describe in a few lines what a budget left out."""
+"""Describe in a few lines what was stopped or skipped because of a budget."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _LEFT_OUT = {
     "pictures": "no time for all pictures: `quorate curves --run {run}` draws the learning curves",
     "train_dev": "no time for the metrics on the train-dev rows: start the job without a budget to get them",
 }
-"""Messages by the entries of a leaderboard's `left_out`."""
+"""Messages by the values of `left_out` in a leaderboard."""
 
 
 def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
-    """The lines for a leaderboard's `budget`; `run` is the name of the run."""
-    lines = [f"budget {say_time(part.seconds)}, used {say_time(part.used_seconds)}"]
+    """The lines for the `budget` of a leaderboard; `run` is the name of the run."""
+    lines = [f"budget {format_duration(part.seconds)}, used {format_duration(part.used_seconds)}"]
     if below := part.below_quorum:
-        lines.append(f"  below the quorum: {below.members} of {below.needed} members were ready in time")
+        lines.append(f"  below the quorum: members ready in time: {below.members}; required: {below.needed}")
     if left_out := [f"{label} {_folds(tasks)}" for label, tasks in _by_member(part.out_of_time)]:
         lines.append("  no time for: " + ", ".join(left_out))
     if stopped := part.stopped_early:
@@ -27,11 +27,11 @@ def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
     lines += [f"  not in the ensemble: {row.member}, {row.reason}" for row in part.not_counted]
     if part.rows < part.of_rows:
         folds = f"{part.folds} of {part.of_folds} folds, " if part.folds is not None else ""
-        lines.append(f"  combined on {folds}{part.rows:,} of {part.of_rows:,} rows")
+        lines.append(f"  the combination was fitted on {folds}{part.rows:,} of {part.of_rows:,} rows")
     if untested := part.untested:
         lines.append(
-            f"  no time for the test rows: {', '.join(untested)}; `quorate evaluate DATA --run {run}` or a start "
-            "without a budget computes them"
+            f"  no time to predict the test rows: {', '.join(untested)}; run `quorate evaluate DATA --run {run}`, or "
+            "start the job again without a budget"
         )
     lines += [f"  {_LEFT_OUT[what].format(run=run)}" for what in part.left_out]
     if left_out or stopped:
@@ -39,7 +39,7 @@ def as_lines(part: LeaderboardBudget, run: str) -> list[str]:
     return lines
 
 
-def say_time(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`45 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 120:
@@ -52,7 +52,7 @@ def say_time(seconds: float) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """`1, 3-5` from sorted numbers."""
+    """Format sorted numbers as `1, 3-5`."""
     runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
     parts = [[number for _, number in run] for _, run in runs]
     return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)

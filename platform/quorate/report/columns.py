@@ -28,14 +28,14 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class FittedTable:
-    """A table, and the heads of the columns that do not fit."""
+    """A table, and the headings of the columns that do not fit."""
 
     table: Table
     left_out: tuple[str, ...]
 
 
 def fit(columns: Sequence[TableColumn], *, width: int, styles: Sequence[str] = (), **look: Any) -> FittedTable:
-    """A table of `columns` in at most `width` characters; `look` is handed to rich's `Table`.
+    """A table of `columns` in at most `width` characters; `look` is passed to rich's `Table`.
 
     If the columns of rank 0 are too wide, the first one, which holds names, continues on a second line.
     """
@@ -50,7 +50,7 @@ def fit(columns: Sequence[TableColumn], *, width: int, styles: Sequence[str] = (
 
 
 def natural_width(table: Table) -> int:
-    """The width in characters at which no cell of a table is broken or cut."""
+    """The smallest width in characters at which no cell of a table is wrapped or cut."""
     return _RULER.measure(table).maximum
 
 

@@ -22,7 +22,7 @@ mpl.use("Agg")
 
 FORMATS = (".png", ".jpg", ".pdf", ".svg")
 _CELL = 1.25
-"""Inches of one image."""
+"""Size of one image on the sheet in inches."""
 
 
 def contact_sheet(
@@ -36,10 +36,11 @@ def contact_sheet(
     size: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Draw `rows` images, the classes in turn: originals in the first column, then draws or passes of each.
+    """Draw `rows` images, taken from the classes in turn, with the original in the first column and then its augmented
+    versions.
 
-    Images are shown at `size` pixels, the input size of the network. If labels are mixed, their shares are below
-    the image.
+    Images are shown at `size` pixels, the input size of the network. If labels are mixed, their fractions are printed
+    below the image.
     """
     drawn = samples(data, augment, rows=rows, draws=draws, size=size, seed=seed)
     names = data.class_names
@@ -78,6 +79,6 @@ def _show(axes: Axes, image: NDArray[np.float32]) -> None:
 
 
 def _parts(shares: NDArray[np.float32], names: Sequence[str]) -> str:
-    """`62 % rose`, and below it `38 % tulip`."""
+    """The fractions of a mixed image's classes, one line each, such as `62 % rose` and `38 % tulip`."""
     order = [k for k in np.argsort(-shares, kind="stable")[:2] if shares[k] >= 0.005]
     return "\n".join(f"{100 * shares[k]:.0f} % {textwrap.shorten(names[k], 22, placeholder='…')}" for k in order)

@@ -14,15 +14,21 @@ Floats = NDArray[np.float64]
 History = Sequence[Mapping[str, float]]
 """One dictionary of metrics per epoch."""
 
+LOG_SCALE = 8
+"""Minimum ratio of the highest to the lowest loss at which the scale of a plot is logarithmic. An assumption, not a
+measurement."""
 NOT_LEARNING = 0.97
-"""The training loss counts as not falling if it stays above this share of its value in the first epoch."""
+"""The training loss counts as not falling if it stays above this fraction of its value in the first epoch. An
+assumption, not a measurement."""
 JUMP, UNSTEADY = 0.2, 0.15
-"""Curves are unsteady if the validation loss rises by more than the share `JUMP` from one epoch to the next, in more
-than the share `UNSTEADY` of the epochs."""
+"""Curves are unsteady if the validation loss rises by more than the fraction `JUMP` from one epoch to the next, and
+this happens in more than the fraction `UNSTEADY` of the epochs. Assumptions, not measurements."""
 RISE = 0.05
-"""The validation loss counts as rising if it ends above its minimum by more than this share."""
+"""The validation loss counts as rising if it ends above its minimum by more than this fraction. An assumption, not a
+measurement."""
 FALL = 0.05
-"""The validation loss is still falling if it falls by more than this share in the last fifth of the epochs."""
+"""The validation loss counts as still falling if it falls by more than this fraction in the last fifth of the epochs.
+An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +41,7 @@ class Curves:
 
     @cached_property
     def epochs(self) -> int:
-        """The shortest number of epochs; with restored weights, the longest."""
+        """The smallest number of epochs of a copy or fold; with restored weights, the largest."""
         return (max if self.restored else min)(map(len, self.histories), default=0)
 
     def each(self, name: str) -> list[Floats]:
@@ -65,7 +71,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class CurveFinding:
-    """One reading of curves."""
+    """The finding of one rule on a member's curves."""
 
     name: str
     problem: bool
@@ -73,7 +79,7 @@ class CurveFinding:
 
 
 def read_curves(curves: Curves) -> CurveFinding:
-    """The first rule that holds."""
+    """The finding of the first rule that applies."""
     if curves.epochs < 3:
         return CurveFinding("short", False, f"{curves.epochs} epochs are too few for a conclusion")
     return next(said for rule in RULES if (said := rule(curves)) is not None)

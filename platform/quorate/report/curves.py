@@ -1,4 +1,4 @@
-"""Draw learning curves: one picture per member, and one sheet for all members."""
+"""Draw learning curves: one picture per member, and one sheet with all members."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from quorate.report.curve_findings import CurveFinding, Curves, read_curves
+from quorate.report.curve_findings import LOG_SCALE, CurveFinding, Curves, read_curves
 
 mpl.use("Agg")
-mpl.rcParams["svg.hashsalt"] = "quorate"  # the same curves give the same file
+mpl.rcParams["svg.hashsalt"] = "quorate"  # so that the same curves give the same file
 
 TRAIN, VALID, BEST, ENSEMBLE = "C0", "C1", "C2", "0.25"
 FORMATS = (".png", ".svg")
 MOST = 60
 """Maximum number of members on one sheet."""
 _DPI = 110
+"""Resolution of PNG files in dots per inch."""
 _LEFT, _RIGHT, _GAP = 0.06, 0.985, 0.06
-"""Margins and gap of a member's picture, in widths of the figure."""
-_MUCH = 8
-"""Ratio of the highest to the lowest loss from which the scale is logarithmic."""
+"""Left and right margin and gap of a member's picture, as fractions of the figure's width."""
 
 Floats = NDArray[np.float64]
 
 
 def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
-    """Draw all metrics by epoch: copies and folds thin, their mean thick, the best epoch marked.
+    """Draw all metrics by epoch: thin lines for copies and folds, a thick line for their mean, and a mark at the best
+    epoch.
 
-    Writes `stem` with each ending of `FORMATS`.
+    Writes one file per format: `stem` with each suffix in `FORMATS`.
     """
     figure = Figure(figsize=(10, 6.2), dpi=_DPI)
     figure.subplots_adjust(left=_LEFT, right=_RIGHT, bottom=0.07, top=0.875, hspace=0.32)
@@ -51,7 +51,7 @@ def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
     ]
     rows = figure.add_gridspec(2, 1, height_ratios=(2.1, 1))
     for row, panels in enumerate(([_loss, _accuracy], rest)):
-        for place, panel in zip(_beside(rows[row, 0], len(panels)), panels, strict=True):
+        for place, panel in zip(_split_row(rows[row, 0], len(panels)), panels, strict=True):
             panel(figure.add_subplot(place), curves)
     said = read_curves(curves)
     many = f"{len(curves.histories)} fit tasks thin, their mean thick" if len(curves.histories) > 1 else "one fit task"
@@ -59,8 +59,8 @@ def member_curves(stem: Path, member: str, curves: Curves) -> list[Path]:
     return _save(figure, stem)
 
 
-def _beside(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
-    """`count` places in a row with room for axis labels between them."""
+def _split_row(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
+    """Split a row into `count` places, with room for axis labels between them."""
     if count:
         width = (_RIGHT - _LEFT - (count - 1) * _GAP) / count
         cells = row.subgridspec(1, count, wspace=_GAP / width)
@@ -68,9 +68,9 @@ def _beside(row: SubplotSpec, count: int) -> Iterator[SubplotSpec]:
 
 
 def sheet(stem: Path, members: Mapping[str, Curves], *, ensemble: float | None) -> list[Path]:
-    """Draw the losses of all members on one scale, with the cross-fitted log-loss of the `ensemble` as a line.
+    """Draw the losses of all members on the same scale, and the cross-fitted log-loss of the `ensemble` as a line.
 
-    Members without epochs are horizontal lines. At most `MOST` members are drawn, the best ones.
+    Members without epochs are horizontal lines. With more than `MOST` members, only the best ones are drawn.
     """
     ranked = sorted(members, key=lambda name: float(members[name].mean("valid_loss")[members[name].best]))
     shown = [name for name in members if name in set(ranked[:MOST])]
@@ -149,7 +149,7 @@ def _seconds(axes: Axes, curves: Curves) -> None:
 
 
 def _lines(axes: Axes, curves: Curves, name: str, colour: str, label: str | None = None) -> None:
-    """Copies and folds thin, their mean thick."""
+    """Draw copies and folds as thin lines, and their mean as a thick line."""
     if len(curves.histories) > 1:
         lines = [np.column_stack([np.arange(1, len(values) + 1), values]) for values in curves.each(name)]
         axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.7, alpha=0.4))
@@ -178,7 +178,7 @@ def _scale(axes: Axes, drawn: Iterable[Curves], ensemble: float | None) -> None:
     if not losses.size:
         return
     low, high = float(losses.min()), float(losses.max())
-    if high > _MUCH * low:
+    if high > LOG_SCALE * low:
         axes.set_yscale("log")
         axes.set_ylim(0.25 * low, 1.3 * high)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,)))

@@ -1,7 +1,7 @@
 """Diagnose a run from its errors on training, validation and test rows; each rule is a pure function.
 
-The order follows Ng (Machine Learning Yearning, 2018): errors on training rows (bias), on unseen rows (variance),
-and on rows from another source (mismatch). A difference whose interval contains 0 is noise and not a problem.
+The order follows Ng (Machine Learning Yearning, 2018): errors on training rows (bias), on validation rows (variance),
+and on rows from another source (mismatch). A difference whose interval contains 0 counts as noise, not as a problem.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from quorate.ensemble.intervals import Z, wilson, wilson_of_groups
-from quorate.ensemble.paired import standard_error
+from quorate.ensemble.intervals import wilson, wilson_of_groups
+from quorate.ensemble.paired import Z, standard_error
 from quorate.report.curve_findings import Curves, read_curves
 from quorate.report.remedies import MemberTraits, against_bias, against_spread, against_variance
 
 LEAST = {"error": 0.005, "loss": 0.01}
-"""Smaller gaps (half a per cent of the rows, a hundredth of a nat) are ignored, even if they are significant."""
+"""Gaps below this (0.5 % of the rows, 0.01 nats) are ignored, even if they are significant. Assumptions, not
+measurements."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean error (0 is best) with its 95 % interval; `rows` is 0 for exact values."""
+    """A mean error (0 is best) with its 95 % confidence interval; `rows` is 0 for exact values."""
 
     value: float
     low: float
@@ -40,11 +41,11 @@ class Evidence:
 
     name: str
     measure: str
-    """`error`, the share of wrong rows, or `loss`, in nats."""
+    """`error`, the fraction of misclassified rows, or `loss`, in nats."""
     target: Estimate
     train: Estimate | None = None
     train_note: str = ""
-    """Why `train` was not measured with the final weights and without augmentation; empty if it was."""
+    """The reason why `train` was not measured with the final weights and without augmentation; empty if it was."""
     valid: Estimate | None = None
     train_dev: Estimate | None = None
     test: Estimate | None = None
@@ -70,17 +71,19 @@ class Finding:
 
 
 def error_rate(wrong: int, rows: int) -> Estimate:
-    """The share of wrong rows, with Wilson's interval."""
+    """The fraction of misclassified rows, with Wilson's confidence interval."""
     return Estimate(wrong / rows, *wilson(wrong, rows), rows)
 
 
 def error_rate_of_groups(wrong: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> Estimate:
-    """The share of `wrong` rows (N,), with Wilson's interval for the effective number of rows of `groups` (N,)."""
+    """The fraction of `wrong` rows (N,), with Wilson's confidence interval for the effective number of rows, given
+    `groups` (N,)."""
     return Estimate(float(wrong.mean()), *wilson_of_groups(wrong, groups), len(wrong))
 
 
 def mean_loss(losses: NDArray[np.float64], groups: NDArray[np.int64] | None = None) -> Estimate:
-    """The mean of the rows' losses, with the interval of the normal distribution, robust to `groups` (N,) of rows."""
+    """The mean of the rows' losses, with a normal-approximation confidence interval; `groups` (N,) give cluster-robust
+    standard errors."""
     half = Z * standard_error(losses, groups=groups)
     value = float(losses.mean())
     return Estimate(value, value - half, value + half, len(losses))
@@ -92,7 +95,7 @@ def exactly(value: float) -> Estimate:
 
 
 def minus(a: Estimate, b: Estimate) -> Estimate:
-    """The difference of two estimates from different rows, by squaring and adding (Newcombe, 1998, method 10)."""
+    """The difference of two estimates from different rows; the interval combines theirs (Newcombe, 1998, method 10)."""
     low = math.hypot(a.value - a.low, b.high - b.value)
     high = math.hypot(a.high - a.value, b.value - b.low)
     value = a.value - b.value
@@ -115,21 +118,22 @@ def variance(e: Evidence) -> Finding | None:
 
 
 def selection(e: Evidence) -> Finding | None:
-    """Train-dev error minus validation error; the validation rows decided early stopping and weights."""
+    """Train-dev error minus validation error. Early stopping and weights were chosen on the validation rows."""
     if e.train_dev is None or e.valid is None:
         return None
-    advice = "choices overfit the validation rows: use more of them (folds, repeats), or make fewer choices"
+    advice = "choices overfit the validation rows: use more validation rows (folds, repeats), or make fewer choices"
     base, against = _above(e, e.valid, "validation")
     return _gap("selection", e, minus(e.train_dev, base), "train-dev", against, advice)
 
 
 def mismatch(e: Evidence) -> Finding | None:
-    """Test error minus the error on rows like the training rows: train-dev if available, otherwise validation."""
+    """Test error minus the error on rows from the source of the training rows: train-dev rows if available, otherwise
+    validation rows."""
     like = e.train_dev or e.valid
     if e.test is None or like is None:
         return None
     advice = (
-        "training and test rows differ: look at the mistakes (`quorate evaluate`), train on rows like the test rows"
+        "training and test rows differ: look at the mistakes (`quorate evaluate`), and train on rows like the test rows"
     )
     if e.train_dev is None:
         advice += "; or choices overfit the validation rows: `validation: {train_dev: 0.1}` distinguishes the two"
@@ -138,7 +142,8 @@ def mismatch(e: Evidence) -> Finding | None:
 
 
 def spread(e: Evidence) -> Finding | None:
-    """Whether folds differ by more than their rows explain: a chi-squared test of equal error at 5 %."""
+    """Whether the errors of the folds differ by more than chance: a chi-squared test of equal error rates at the 5 %
+    level."""
     if len(e.folds) < 2:
         return None
     rows, errors = np.array(e.folds).T
@@ -147,19 +152,19 @@ def spread(e: Evidence) -> Finding | None:
         return None
     statistic = float((rows * (errors - common) ** 2).sum() / (common * (1 - common)))
     differ = statistic > float(chi2.ppf(0.95, len(rows) - 1))
-    sentence = f"folds have errors from {_percent(errors.min())} to {_percent(errors.max())}, " + (
-        "more different than chance explains" if differ else "no more different than chance explains"
+    sentence = f"the errors of the folds range from {_percent(errors.min())} to {_percent(errors.max())}, " + (
+        "which is more than chance explains" if differ else "which chance can explain"
     )
     return Finding("spread", differ, None, sentence, against_spread(e.recipe) if differ else "")
 
 
 _NEXT = {
     "still falling": "more `epochs`, or a higher `lr`",
-    "overfitting": "`early_stopping`, which restores the best epoch; then the advice against variance",
+    "overfitting": "`early_stopping`, which restores the best epoch; then follow the advice against variance",
     "unsteady": "a lower `lr`, a larger `batch_size`, or a schedule that ends with a low learning rate",
     "not learning": "`quorate lr-find`, then `quorate overfit`",
 }
-"""Advice by the finding on the curves; only networks have curves."""
+"""Advice for each finding on learning curves; only networks have such curves."""
 
 
 def training(e: Evidence) -> Finding | None:
@@ -179,14 +184,16 @@ def diagnose(evidence: Evidence) -> list[Finding]:
 
 
 def first_to_do(findings: Sequence[Finding]) -> Finding | None:
-    """A problem of training itself, because gaps mean little until it is fixed; otherwise the largest gap."""
+    """The finding to act on first: a problem of training itself, because gaps mean little until it is fixed; otherwise
+    the largest gap."""
     problems = [found for found in findings if found.problem]
     own = next((found for found in problems if found.rule == "training"), None)
     return own or max(problems, key=lambda found: found.gap.value if found.gap else 0.0, default=None)
 
 
-def say(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
-    """`1.25 % (0.60 to 2.31)`, or nats; differences of shares are in points."""
+def format_estimate(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
+    """Format an estimate as `1.25 % (0.60 to 2.31)`, or in nats; differences of error rates are in percentage
+    points."""
     scale, digits = (100, 2) if measure == "error" else (1, 3)
     value, low, high = (
         f"{scale * number:{'+' if signed else ''}z.{digits}f}"
@@ -197,7 +204,7 @@ def say(estimate: Estimate, measure: str, *, signed: bool = False) -> str:
 
 
 def _gap(rule: str, e: Evidence, gap: Estimate, of: str, against: str, advice: str) -> Finding:
-    what = f"{of} {e.measure} minus {against}: {say(gap, e.measure, signed=True)}"
+    what = f"{of} {e.measure} minus {against}: {format_estimate(gap, e.measure, signed=True)}"
     least = LEAST[e.measure]
     if gap.low > 0 and gap.value >= least:
         return Finding(rule, True, gap, what, advice)
@@ -207,7 +214,7 @@ def _gap(rule: str, e: Evidence, gap: Estimate, of: str, against: str, advice: s
 
 
 def _above(e: Evidence, estimate: Estimate, name: str) -> tuple[Estimate, str]:
-    """The reference of an error: another error, or the target if that error is below it."""
+    """The reference for an error: another error, or the target if that other error is below the target."""
     return (estimate, name) if estimate.value >= e.target.value else (e.target, "the target")
 
 

@@ -1,4 +1,4 @@
-"""An evaluation as tables and text."""
+"""Present an evaluation as tables and text."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NAMES = {
 """Names of metrics, in display order."""
 
 LARGEST_MATRIX = 12
-"""Maximum number of classes for a printed confusion matrix; with more, it is only a picture."""
+"""Maximum number of classes for a printed confusion matrix; with more classes it is only drawn as a picture."""
 
 
 def as_tables(found: dict[str, Any]) -> Iterator[Table | Text]:
-    """Title, figures, members, classes, confusion matrix, mistakes and notes of an evaluation, in this order."""
+    """The title, metrics, members, classes, confusion matrix, mistakes and notes of an evaluation, in this order."""
     yield Text(f"{found['run'] or found['job']} on {found['data']}: {found['rows']:,} rows", style="bold")
     yield _figures(found)
     if found["members"]:
@@ -52,7 +52,7 @@ def differences(found: Mapping[str, Any]) -> str:
     for name in ("accuracy", "nll"):
         figure = Figure(**found[name])
         if figure.low is None:
-            said.append(f"{NAMES[name]} {figure.value:+.4f} (interval unknown: one group of rows)")
+            said.append(f"{NAMES[name]} {figure.value:+.4f} (no interval: all rows belong to one group)")
             continue
         noise = " (within the noise)" if figure.holds_zero else ""
         said.append(f"{NAMES[name]} {figure.value:+.4f} [{figure.low:+.4f}, {figure.high:+.4f}]{noise}")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.ensemble.evaluation import reliability
+from quorate.ensemble.breakdown import reliability
 from quorate.json_text import json_text
 from quorate.report.plots import confusion, reliability_diagram
 

@@ -29,9 +29,9 @@ class FrameRow:
 def as_frame(board: Leaderboard) -> pd.DataFrame:
     """One row for the ensemble, then the members by out-of-fold log-loss; unknown values are NaN.
 
-    Columns: name, kind (the ensemble's is its combiner), status, weight, temperature, then accuracy,
-    nll (nats), ece and brier as `oof_` and, where there are test rows, `test_`; fit_seconds. The
-    ensemble's out-of-fold metrics are cross-fitted.
+    Columns: name, kind (for the ensemble, its combiner), status, weight, temperature; accuracy, nll (in nats), ece and
+    brier with the prefix `oof_` and, if there are test rows, with the prefix `test_`; fit_seconds. The ensemble's
+    out-of-fold metrics are cross-fitted.
     """
     found = board.ensemble
     ensemble = FrameRow("ensemble", found.combiner, found.temperature, found.oof, found.test, "ok")
@@ -53,7 +53,7 @@ def frame_of(ensemble: FrameRow, members: Iterable[FrameRow]) -> pd.DataFrame:
 
 
 def _values(row: FrameRow) -> dict[str, Any]:
-    """The known values of a row by their columns."""
+    """The known values of a row by column."""
     scores = {"oof": row.oof, "test": row.test}
     values: dict[str, Any] = {
         f"{split}_{name}": value

@@ -25,9 +25,9 @@ from quorate.runs.leaderboard import (
 
 SHORT: Mapping[Metric, str] = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE", "brier": "Brier"}
 METRICS: tuple[Metric, ...] = ("accuracy", "nll", "ece", "brier")
-"""Shown in this order, out-of-fold and on the test rows."""
+"""Metrics in display order, for out-of-fold predictions and for test rows."""
 _WIDE = 120
-"""Width in characters from which columns have more space and a status is not shortened."""
+"""Minimum width in characters at which columns have more space and a status is not shortened."""
 _RANKS: Mapping[tuple[SplitName, Metric], int] = {
     ("oof", "nll"): 0,
     ("test", "nll"): 3,
@@ -42,15 +42,15 @@ _RANKS: Mapping[tuple[SplitName, Metric], int] = {
 
 
 def as_table(board: Leaderboard, *, width: int = UNLIMITED) -> Table:
-    """A table of a leaderboard, members by out-of-fold log-loss, the ensemble last.
+    """The table of a leaderboard: members by out-of-fold log-loss, then the ensemble.
 
-    Columns that do not fit into `width` characters are left out, the least important first, and named in the caption.
-    Names and numbers are never broken.
+    Columns that do not fit into `width` characters are left out, the least important ones first. The caption names
+    them. Names and numbers are never broken.
     """
     wide = width >= _WIDE
     ensemble, members = board.ensemble, board.ranked
     rows: list[LeaderboardRow] = [*members, ensemble]
-    splits = splits_of(board)
+    splits = _splits(board)
     columns = [
         TableColumn("\nmember", [*(row.name for row in members), "ensemble"], justify="left"),
         TableColumn("\nkind", [*(row.kind for row in members), ""], 12, justify="left"),
@@ -89,14 +89,14 @@ def as_table(board: Leaderboard, *, width: int = UNLIMITED) -> Table:
     return table
 
 
-def splits_of(board: Leaderboard) -> tuple[SplitName, ...]:
-    """The rows that a table shows scores on: `test` only if a row has them."""
+def _splits(board: Leaderboard) -> tuple[SplitName, ...]:
+    """The sets of rows whose scores a table shows; `test` only if some row of the table has test scores."""
     rows: list[LeaderboardRow] = [*board.members, board.ensemble]
     return ("oof", "test") if any(row.test is not None for row in rows) else ("oof",)
 
 
 def _gain(best: BestSingleMember | None) -> str:
-    """The difference of the ensemble to its best single member, and whether it is noise."""
+    """The difference between the ensemble and its best single member, and whether it is within the noise."""
     if best is None or best.gain is None or not best.error:
         return ""
     gain, half = best.gain, Z * best.error
@@ -106,7 +106,7 @@ def _gain(best: BestSingleMember | None) -> str:
 
 
 def choices(board: Leaderboard) -> Table | None:
-    """The candidates of the combiner with cross-fitted losses; None if there was no choice."""
+    """The candidates of the combiner with their cross-fitted losses; None if there was no choice."""
     found = board.ensemble.candidates
     if not found:
         return None
@@ -154,7 +154,7 @@ def as_markdown(board: Leaderboard, *, most: int = 30) -> str:
 
 
 def _status(row: LeaderboardMember, *, wide: bool) -> Text:
-    """The status of a member; if it is out of time, with its number of folds."""
+    """The status of a member; with its number of finished folds if it is out of time."""
     status = row.status
     style = {"ok": "", "out of time": "yellow", "stopped early": "yellow"}.get(status, "red")
     if status == "out of time":

@@ -1,4 +1,4 @@
-"""Tables that compare one network made from an ensemble with the ensemble."""
+"""Tables that compare an ensemble with a single network that was made from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from quorate.quantities import say_bytes
+from quorate.quantities import format_bytes
 from quorate.report.evaluation import differences
 
 _SHORT = {"accuracy": "acc.", "nll": "NLL", "ece": "ECE"}
@@ -23,13 +23,13 @@ def comparison(
     title: str,
     brief: Sequence[str] = (),
 ) -> Table:
-    """Accuracy, log-loss and calibration error of each of `rows` on the available `splits` (key to heading).
+    """Accuracy, log-loss and calibration error of each of `rows` on the available `splits`, which map keys to headings.
 
     For the `brief` splits only the log-loss is shown, so that the table fits a terminal of 80 columns.
     """
     there = {key: heading for key, heading in splits.items() if any(row.get(key) for row in rows)}
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    table.add_column("", overflow="fold")  # names are broken before numbers are
+    table.add_column("", overflow="fold")  # in a narrow terminal, names are wrapped, not numbers
     shown = [(key, name) for key in there for name in _SHORT if name == "nll" or key not in brief]
     headed: set[str] = set()
     for key, name in shown:
@@ -44,17 +44,17 @@ def comparison(
 
 
 def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
-    """The result of a distillation: a table, and sentences on the kept gain."""
-    teaching, size = found["teaching"], found["size"]
+    """The result of a distillation: a table, and sentences on how much of the ensemble's gain is kept."""
+    training, size = found["training"], found["size"]
     whats = {"ensemble": "teacher", "student": found["student"]["kind"], "plain": "labels only"}
     rows = [{**row, "what": whats.get(row["name"], "best member")} for row in found["compared"]]
     splits = {"held_out": "held out", "test": "test"}
-    title = f"{found['run']}: {teaching['rows']:,} rows trained on, {teaching['held_out']:,} held out"
+    title = f"{found['run']}: trained on {training['rows']:,} rows, {training['held_out']:,} held out"
     yield comparison(rows, splits, bold="student", title=title)
     own, whole = size["student"], size["ensemble"]
     yield Text(
-        f"student: one model with {own['parameters']:,} parameters, {say_bytes(own['bytes'])}, instead of "
-        f"{whole['models']} models, {say_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
+        f"student: one model with {own['parameters']:,} parameters, {format_bytes(own['bytes'])}, instead of "
+        f"{whole['models']} models, {format_bytes(whole['bytes'])}; temperature {found['temperature']:.2f}"
     )
     against = found["against"]
     for name, said in (("plain", "plain network"), ("ensemble", "ensemble")):
@@ -67,9 +67,9 @@ def distillation(found: Mapping[str, Any]) -> Iterator[Table | Text]:
 
 
 def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
-    """The result of a soup: the networks taken in each fold, and the metrics."""
+    """The result of a soup: the networks that were averaged in each fold, and the metrics."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), title_justify="left")
-    table.title = f"{found['run']}: {len(found['ingredients'])} ingredients, {', '.join(found['ingredients'])}"
+    table.title = f"{found['run']}: {len(found['members'])} members, {', '.join(found['members'])}"
     for heading in ("\nfold", "\ntaken, best first"):
         table.add_column(heading, overflow="fold")
     for half in _HALVES.values():
@@ -85,15 +85,14 @@ def soup(found: Mapping[str, Any]) -> Iterator[Table | Text]:
     choice, size = found["choice"], found["size"]
     if any(len(fold["taken"]) > 1 for fold in found["folds"]):
         yield Text(
-            f"the log-loss of the soup is {_less(choice['gain_on_choice'])} than that of the best ingredient on the "
-            f"rows of the choice, and {_less(choice['gain_on_estimate'])} on the other rows: the optimism of the "
-            f"choice is {choice['optimism']:+.4f}"
+            "compared with the best member, the log-loss of the soup is "
+            f"{_less(choice['gain_on_choice'])} on the rows that were used to choose it, and "
+            f"{_less(choice['gain_on_estimate'])} on the other rows; the difference, {choice['optimism']:+.4f}, is the "
+            "optimism of the choice"
         )
     else:
-        yield Text(
-            "no average was as good as the best ingredient alone, so the soup is that ingredient", style="yellow"
-        )
-    yield Text(f"{size['models']} models, one per fold, {say_bytes(size['bytes'])}")
+        yield Text("no average was as good as the best member alone, so the soup is that member", style="yellow")
+    yield Text(f"{size['models']} models, one per fold, {format_bytes(size['bytes'])}")
     for member, reason in found["left_out"].items():
         yield Text(f"left out: {member}: {reason}")
     for note in found["notes"]:
@@ -112,11 +111,11 @@ def _kept(kept: Mapping[str, Any], splits: Mapping[str, str]) -> str:
     shares = {said: kept[name] for name, said in (("accuracy", "accuracy"), ("nll", "log-loss"))}
     gained = {said: share for said, share in shares.items() if share is not None}
     if not gained:
-        return f"{rows} the ensemble gains nothing over the plain network: training on the labels only is as good"
+        return f"{rows}, the ensemble is not better than the plain network: training on the labels only is as good"
     parts = [f"{max(share, 0):.0%} of the gain in {said}" for said, share in gained.items()]
     worse = [said for said, share in gained.items() if share < 0]
     warning = f"; its {' and '.join(worse)} is worse than that of the plain network" if worse else ""
-    return f"{rows} the student keeps {' and '.join(parts)} of the ensemble over the plain network{warning}"
+    return f"{rows}, the ensemble is better than the plain network; the student keeps {' and '.join(parts)}{warning}"
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Draw the pictures of a run into a folder, at its end or later."""
+"""Draw the pictures of a run into its folder, at the end of the job or later."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from quorate.training.curves import with_labels
 
 
 def draw(folder: RunFolder, plan: Plan, fits: Mapping[str, Fit]) -> Iterator[Path]:
-    """The learning curves of each member (`curves-NAME`), all on one sheet (`curves`), confusion matrices."""
+    """Draw the learning curves of each member (`curves-NAME`), all curves on one sheet (`curves`), and confusion
+    matrices."""
     plots = folder.path / "plots"
     plots.mkdir(exist_ok=True)
     yield from draw_curves(plots, _curves_of(plan, fits), ensemble=_ensemble_loss(folder))
@@ -63,7 +64,7 @@ def _curves_of(plan: Plan, fits: Mapping[str, Fit]) -> dict[str, Curves]:
 
 
 def _sound(found: Mapping[str, tuple[list[History], bool]]) -> dict[str, Curves]:
-    """The curves without histories that have no losses."""
+    """The curves, without those histories that have no losses."""
     kept = {
         name: Curves(tuple(history for history in map(with_labels, all_) if history), restored)
         for name, (all_, restored) in found.items()

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from quorate.ensemble.evaluation import Reliability
+from quorate.ensemble.breakdown import Reliability
 from quorate.ensemble.metrics import confusion_matrix
 
 mpl.use("Agg")
@@ -19,7 +19,8 @@ mpl.use("Agg")
 def confusion(
     path: Path, proba: NDArray[np.floating], y: NDArray[np.int64], class_names: Sequence[str], title: str
 ) -> None:
-    """Draw a confusion matrix: rows are true classes, columns predicted classes, colours shares of the row."""
+    """Draw a confusion matrix. Rows are true classes, columns are predicted classes, and colours show fractions of the
+    row."""
     k = len(class_names)
     matrix = confusion_matrix(proba, y, k)
     side = min(4 + 0.35 * k, 20)
@@ -39,7 +40,8 @@ def confusion(
 
 
 def reliability_diagram(path: Path, found: Reliability, title: str) -> None:
-    """Draw accuracy against confidence (the diagonal is perfect calibration) above the number of rows per bin."""
+    """Draw accuracy against confidence, where the diagonal is perfect calibration; below it, the number of rows per
+    bin."""
     bins = len(found.counts)
     edges = np.linspace(0, 1, bins + 1)
     figure = Figure(figsize=(5, 6), layout="constrained")

@@ -28,12 +28,12 @@ from quorate.execution.events import (
     Stopped,
 )
 from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Task, Unit
-from quorate.quantities import say_seconds
+from quorate.quantities import format_seconds
 
 _WIDE = 100
-"""Terminal width in columns from which the line of a task has a progress bar."""
+"""Minimum terminal width in characters at which the line of a task has a progress bar."""
 _NARROW = 72
-"""Terminal width in columns below which the columns of the lines have no minimum width."""
+"""Minimum terminal width in characters at which the columns of the lines have a minimum width."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class _Row:
 
 
 class Watch:
-    """Show events as they arrive; `share` is the share of all workers that a task occupies.
+    """Show events as they arrive; `share` returns the share of all workers that a task occupies.
 
-    A thread of rich draws the terminal. It works on copies of the state that events change.
+    A thread of rich draws the terminal, from copies of the state that events change.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Watch:
 
     @contextmanager
     def shown(self) -> Iterator[Watch]:
-        """Context in which the terminal shows the running tasks."""
+        """A context in which the terminal shows the running tasks."""
         if not self._live:
             yield self
             return
@@ -92,7 +92,7 @@ class Watch:
             yield self
 
     def on(self, event: Event) -> None:
-        """Handle one event; the estimates must be updated before."""
+        """Handle one event; update the estimates before the call."""
         task = event.task
         if isinstance(event, Started):
             self._begin(task, event)
@@ -117,7 +117,7 @@ class Watch:
                 self._say(f"{_name(task)} stopped: {event.message}")
 
     def seconds_left(self) -> float | None:
-        """Estimated seconds until all tasks are done on the workers; None as long as there is no estimate."""
+        """Estimated seconds until the workers have finished all tasks; None while there is no estimate."""
         if not self._estimates.known:
             return None
         now = time.monotonic()
@@ -139,7 +139,7 @@ class Watch:
             bar = ProgressBar(total=epochs or 1, completed=row.epoch, width=16) if epochs else ""
             loss = "" if row.loss is None else f"{row.of if wide else ''}loss {row.loss:.4f}"
             cells = [Text(_name(row.task)), *([bar] if wide else []), f"epoch {row.epoch}/{epochs}" if epochs else ""]
-            table.add_row(*cells, loss, say_seconds(now - row.since), Text(row.worker, style="dim"))
+            table.add_row(*cells, loss, format_seconds(now - row.since), Text(row.worker, style="dim"))
         more = [Text(f"and {len(rows) - room} more", style="dim")] if len(rows) > room else []
         return Group(table, *more, Text(self._whole(), style="bold", no_wrap=True, overflow="ellipsis"))
 
@@ -156,9 +156,9 @@ class Watch:
     def _left(self) -> Iterator[str]:
         seconds = self.seconds_left()
         if seconds:
-            yield f"about {say_seconds(max(5 * round(seconds / 5), 5))} left"
+            yield f"about {format_seconds(max(5 * round(seconds / 5), 5))} left"
         if self._budget is not None:
-            yield f"budget: {say_seconds(max(self._budget.left(), 0))} left"
+            yield f"budget: {format_seconds(max(self._budget.left(), 0))} left"
 
     def _begin(self, task: Task, event: Started) -> None:
         self._waiting.pop(task.key, None)
@@ -204,7 +204,7 @@ def _fitted(event: Fitted) -> str:
 
 
 def _rows(task: Task) -> str:
-    """The rows that a task is scored on; a task that trains on all rows has no validation rows."""
+    """Name of the rows on which a task is scored; a task that trains on all rows has no validation rows."""
     return "training" if isinstance(task, FitTask) and task.fold == ALL_ROWS else "validation"
 
 

@@ -16,7 +16,8 @@ _TOO_LOW, _TOO_HIGH = "0.85", "#f4c7c3"
 
 
 def range_picture(path: Path, test: RangeTest, reading: RateRange, *, title: str, own: float) -> None:
-    """Draw loss against learning rate: too low rates are grey, too high ones red, the suggestion is marked."""
+    """Draw loss against learning rate. Rates that are too low are grey, rates that are too high are red, and the
+    suggestion is marked."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     finite = np.isfinite(test.losses)
@@ -44,7 +45,7 @@ def range_picture(path: Path, test: RangeTest, reading: RateRange, *, title: str
 
 
 def _limits(test: RangeTest) -> tuple[float, float]:
-    """Limits of the loss axis, chosen for the losses before they diverge."""
+    """Limits of the loss axis, chosen to show the losses before they diverge."""
     finite = test.losses[np.isfinite(test.losses)]
     if not finite.size:
         return 0.0, 1.0

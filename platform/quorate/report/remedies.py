@@ -1,4 +1,4 @@
-"""Advice against bias, variance and differing folds, by kind of member.
+"""Advice for each kind of member against bias, variance, and folds that differ.
 
 Names in backticks are keys of that kind. Class weights are not recommended here, because they distort the
 probabilities and cost log-loss (docs/data.md).
@@ -30,7 +30,7 @@ class Remedy:
 
 
 _PIXELS = "train on the features of a frozen network (`features: timm/NAME`)"
-_BOOSTED = "`patience`, which stops at the lowest held-out loss, a smaller `learning_rate`"
+_BOOSTED = "`patience` (stops at the lowest held-out loss), a smaller `learning_rate`"
 _FOREST = Remedy(
     bias="smaller leaves (`min_samples_leaf`), another kind of member",
     variance="more rows, larger leaves (`min_samples_leaf`), fewer columns per split (`max_features`); a "

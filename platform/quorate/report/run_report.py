@@ -1,4 +1,4 @@
-"""Write the report of a finished run as one HTML file, at its end or later."""
+"""Write the report of a finished run as one HTML file, at the end of the job or later."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import yaml
 
 from quorate.bundle import BundleError, BundleManifest, read_manifest
 from quorate.data.dataset import Dataset
+from quorate.ensemble.ablation import EnsembleChange
 from quorate.ensemble.combiner import combiner_of
 from quorate.ensemble.dependence import Dependence
-from quorate.ensemble.worth import EnsembleChange
 from quorate.errors import UserError
 from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
-from quorate.quantities import say_seconds
+from quorate.quantities import format_seconds
 from quorate.report.page.page import page
 from quorate.report.page.run import Reproduction, RunData, Split
 from quorate.report.page.values import PATIENCE, values_of
@@ -32,9 +32,10 @@ from quorate.tracking.provenance import FitNumerics, Provenance, read_provenance
 
 REPORT = "report.html"
 SECONDS, OF_COMBINING = 20.0, 5.0
-"""Time of a budget that a report requires: seconds, plus a multiple of the time that combining took."""
+"""Time that a report requires in a budget: a number of seconds, plus a multiple of the time that combining took.
+Assumptions, not measurements."""
 QUICK = 2.0
-"""Time limit of removing members under a budget, in seconds."""
+"""Time limit in seconds for removing members, if the job has a budget. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class RunInputs:
 
     @classmethod
     def reopened(cls, folder: RunFolder) -> RunInputs:
-        """The job and the data of a finished run, if available; `note` says why not."""
+        """The job and the data of a finished run, if available; otherwise `note` has the reason."""
         try:
             job, context = reopen_job(folder)
         except ReopenError as error:
@@ -63,7 +64,7 @@ class RunInputs:
 
 
 def _spec(folder: RunFolder) -> JobSpec | None:
-    """The job of the run, if only its files are missing."""
+    """The job of the run, even if files that it names are missing; None if it cannot be read."""
     try:
         return folder.spec()
     except UserError:
@@ -71,17 +72,18 @@ def _spec(folder: RunFolder) -> JobSpec | None:
 
 
 def seconds_needed(combining: float) -> float:
-    """Seconds of a budget that a report requires; `combining` is the time of making the ensemble."""
+    """Seconds that a report requires in a budget; `combining` is the number of seconds that making the ensemble
+    took."""
     return SECONDS + OF_COMBINING * combining
 
 
 def write_report(folder: RunFolder, path: Path, known: RunInputs) -> Path:
     """Write the report of a finished run to `path` atomically; raises `UserError` for a damaged run."""
-    written, _ = write_report_and_worth(folder, path, known)
+    written, _ = write_report_and_values(folder, path, known)
     return written
 
 
-def write_report_and_worth(
+def write_report_and_values(
     folder: RunFolder, path: Path, known: RunInputs, *, quick: bool = False
 ) -> tuple[Path, dict[str, EnsembleChange]]:
     """As `write_report`; also returns the change of the ensemble without each tested member, by name."""
@@ -115,7 +117,9 @@ def read_run(folder: RunFolder, known: RunInputs) -> RunData:
         test=test,
         facts=tuple(_facts(board, manifest, known.spec, provenance, oof, test)),
         recipe=Reproduction(
-            _job_text(folder, known.spec), tuple(_commands(folder)), tuple(_ledger(board, manifest, provenance))
+            _job_text(folder, known.spec),
+            tuple(_commands(folder)),
+            tuple(_provenance_facts(board, manifest, provenance)),
         ),
         curves=recorded_curves(folder) if provenance else {},
         combiner=combiner,
@@ -190,7 +194,7 @@ def _facts(
     yield "Run", board.run
     if manifest:
         yield "Finished", f"{manifest.created.replace('T', ' ').removesuffix('Z')[:16]} UTC"
-    yield "Duration", say_seconds(board.seconds)
+    yield "Duration", format_seconds(board.seconds)
     kind = f"{spec.data.kind}, " if spec is not None else ""
     if manifest:
         yield "Data", f"{kind}{manifest.input.signature}"
@@ -219,7 +223,7 @@ def _training_rows(manifest: BundleManifest | None, oof: Split) -> int:
     return manifest.data.rows if manifest else len(oof)
 
 
-def _ledger(
+def _provenance_facts(
     board: Leaderboard, manifest: BundleManifest | None, provenance: Provenance | None
 ) -> Iterator[tuple[str, str]]:
     if manifest:

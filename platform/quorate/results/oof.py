@@ -1,4 +1,4 @@
-"""Out-of-fold and test probabilities of all members, with what each of them covers."""
+"""Gather the out-of-fold and test probabilities of all members, and the rows that each of them covers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from quorate.results.results import Fit
 
 @dataclass(frozen=True, eq=False)
 class OofPredictions:
-    """What M members predict for N training rows and n test rows.
+    """Predictions of M members for N training rows and n test rows.
 
-    `proba` (M, N, K) is zero where `mask` (M, N) is False; `folds` (M, F) tells the finished folds;
-    `test` (M, n, K) is the average of each member's fold models, zero where `tested` (M,) is False: where the member
-    has no fold models, or time left out what one of them says of the test rows. Rows that are not `learnable` (N,)
-    decide nothing: their class is in no training row of their fold.
+    - `proba` (M, N, K): out-of-fold probabilities; zero for rows that a member does not cover.
+    - `mask` (M, N): whether a member covers a row.
+    - `folds` (M, F): whether a member has finished a fold.
+    - `test` (M, n, K): the average of each member's fold models; zero for members that are not `tested`.
+    - `tested` (M,): whether all fold models of a member have predicted the test rows.
+    - `learnable` (N,): whether a row counts in choices. It does not count if no training row of its fold has its class.
     """
 
     proba: Proba
@@ -35,11 +37,10 @@ class OofPredictions:
 def gather(
     plan: Plan, fits: Mapping[str, Fit], tests: Mapping[str, Proba], *, counting: NDArray[np.bool_] | None = None
 ) -> OofPredictions:
-    """Put the folds of each member together; `fits` and `tests` are by the key of the fit task.
+    """Combine the predictions of each member's folds; the keys of `fits` and `tests` are those of the fit tasks.
 
-    A row that several repeats validate gets the average of its predictions, and counts as covered
-    when every repeat has given one. Only the rows of the folds (F,) that are `counting` are covered,
-    all where that is left out.
+    With repeats, a row gets the average of its predictions, and is covered if every repeat has predicted it. Only rows
+    of the folds in `counting` (F,) are covered; by default, all folds count.
     """
     data, folds = plan.context.train, plan.context.folds
     shape = (len(plan.labels), len(data), data.n_classes)

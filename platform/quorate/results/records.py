@@ -1,4 +1,4 @@
-"""The records of finished work in the store, and of checkpoints: the content of their manifests, read and written here.
+"""Read and write the records of finished work and of checkpoints, which are the manifests in the store.
 
 Bytes such as predictions are blobs, and a record names them by their SHA-256.
 """
@@ -22,7 +22,7 @@ class _Record(BaseModel):
     space: ClassVar[str]
     """Name of the space: the folder of the store with the records of this kind."""
     version: int = 1
-    """Version of the record. Version 1, the first, is not written."""
+    """Version of the record. The first version, 1, is not written to the record."""
 
     @classmethod
     def read(cls, saved: Manifest) -> Self:
@@ -31,8 +31,8 @@ class _Record(BaseModel):
         found = saved.get("version", 1)
         if isinstance(found, int) and found > newest:
             raise UserError(
-                f"a record in {cls.space}/ of the store has version {found}, this version of Quorate reads {newest}; "
-                "use the one that wrote it, or another store"
+                f"a record in {cls.space}/ of the store has version {found}, but this version of Quorate reads "
+                f"{newest}; use the version that wrote it, or another store"
             )
         try:
             return cls.model_validate(saved)
@@ -49,7 +49,7 @@ class FitRecord(_Record):
     space = "fits"
 
     task: str = ""
-    """The task in words, for people who look into the store."""
+    """A readable description of the task, for people who look into the store."""
     kind: str = "unknown"
     """The kind of the member; `unknown` if it is not recorded."""
     valid: str
@@ -74,7 +74,7 @@ class CheckpointRecord(_Record):
 
 
 class PredictionRecord(_Record):
-    """What the model of a finished fit task predicts for other rows."""
+    """The predictions of a finished fit task's model for other rows."""
 
     space = "predictions"
 

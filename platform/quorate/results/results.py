@@ -1,4 +1,4 @@
-"""Keep finished work in the store and find it again, verified, for every job that shares the store."""
+"""Store finished work, and find and verify it for every job that shares the store."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Results:
         self._store = store
 
     def find(self, task: FitTask) -> Fit | None:
-        """Return the finished fit task, or None; damaged work is set aside and counts as not done."""
+        """Return the finished fit task, or None. A damaged one is set aside and counts as not finished."""
         saved = self._store.use(FitRecord.space, task.key)
         if saved is None:
             return None
@@ -83,7 +83,7 @@ class Results:
         return replace(fit, predict_ms=record.predict_ms)
 
     def hold(self, done: Fitted) -> Fit:
-        """Store the files of a fit task that was stopped early, for this job only: under no key."""
+        """Store the files of a fit task that was stopped early. No key refers to them, so only this job uses them."""
         files = {name: self._store.put(content) for name, content in done.files.items()}
         fit = Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
         return replace(fit, predict_ms=done.predict_ms)
@@ -109,7 +109,8 @@ class Results:
         try:
             return self._store.get(CheckpointRecord.read(saved).state)
         except Damaged:
-            if self._store.find(CheckpointRecord.space, task.key) == saved:  # else another process has a newer one
+            # otherwise another process has written a newer one
+            if self._store.find(CheckpointRecord.space, task.key) == saved:
                 self._store.set_aside(CheckpointRecord.space, task.key)
                 return None
             return self.checkpoint(task)

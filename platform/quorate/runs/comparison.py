@@ -1,4 +1,5 @@
-"""Runs side by side: their figures, what their jobs say differently, and whether the difference is more than noise."""
+"""Compare finished runs: their metrics, the parameters that differ, and whether the differences in loss exceed the
+noise."""
 
 from __future__ import annotations
 
@@ -19,25 +20,26 @@ METRICS: tuple[Metric, ...] = ("nll", "accuracy", "ece", "brier")
 
 @dataclass(frozen=True)
 class RunDifference:
-    """One run against the first: its cross-fitted losses minus the first one's, or why they cannot be compared."""
+    """One run compared with the first run: the difference of their cross-fitted losses, or the reason why there is
+    none."""
 
     run: str
     difference: Difference | None
     reason: str = ""
     test: dict[str, Figure] | None = None
-    """accuracy, nll and brier less the first one's on the same test rows; None where they have none in common."""
+    """accuracy, nll and brier minus those of the first run on the same test rows; None without common test rows."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One value for each run in every list, None where a run has none."""
+    """Values of several runs. Each list has one value per run, or None."""
 
     runs: list[str]
     figures: dict[str, list[float | None]]
     members: dict[str, list[float | None]]
-    """Out-of-fold log-loss of each member as it is."""
+    """Out-of-fold log-loss of each member, before temperature and weight."""
     parameters: dict[str, list[Any]]
-    """What differs, by its path in the job file."""
+    """Parameters that differ, by their path in the job file."""
     versus: list[RunDifference]
 
 
@@ -78,7 +80,7 @@ def _on_test(run: RunFolder, first: RunFolder) -> dict[str, Figure] | None:
     mine, other = (folder.arrays_if_any("test.npz") for folder in (run, first))
     if mine is None or other is None:
         return None
-    rows = [str(arrays.get("fingerprint", "")) for arrays in (mine, other)]  # older runs do not know theirs
+    rows = [str(arrays.get("fingerprint", "")) for arrays in (mine, other)]  # older runs have no fingerprint
     if not rows[0] or rows[0] != rows[1]:
         return None
     return paired(mine["ensemble"], other["ensemble"], mine["y"], groups=mine.get("groups"))

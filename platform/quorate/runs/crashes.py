@@ -14,15 +14,16 @@ from quorate.runs.folder import BOARD, RunFolder
 LOG = "crash.log"
 _STARTED = re.compile(r"^\S+ attempt \d+ on (?P<host>.+):(?P<pid>\d+)", re.MULTILINE)
 _GOES_ON = re.compile(r"^\S+ (attempt \d+ on|epoch \d+:) ")
-"""Lines of a task's log that do not end an attempt; all other lines do."""
+"""Lines of a task's log after which an attempt goes on; all other lines end it."""
 
 
 @contextmanager
 def recorded(folder: RunFolder) -> Iterator[None]:
-    """While this lasts, a fault of this process (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL) is written to the run.
+    """Within this context, a fault of this process (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL) is written to the run
+    folder.
 
-    The file `logs/crash.log` then has the signal and the stacks of all threads. A fault handler that is enabled already
-    (by `PYTHONFAULTHANDLER`, or by pytest) is left as it is.
+    The file `logs/crash.log` then contains the signal and the stacks of all threads. A fault handler that is enabled
+    already (by `PYTHONFAULTHANDLER`, or by pytest) is left as it is.
     """
     if faulthandler.is_enabled():
         yield
@@ -39,7 +40,7 @@ def recorded(folder: RunFolder) -> Iterator[None]:
 
 
 def ended_without_a_word(runs: Path, name: str) -> str | None:
-    """What the newest earlier run of the job `name` was doing when its process died; None if the run ended normally."""
+    """Describe what the newest earlier run of the job `name` did when its process died; None if it ended normally."""
     pattern = re.compile(re.escape(name) + r"-\d{8}-\d{6}(-\d+)?")
     before = [path.parent for path in runs.glob(f"{name}-*/job.json") if pattern.fullmatch(path.parent.name)]
     if not before:
@@ -60,7 +61,7 @@ def ended_without_a_word(runs: Path, name: str) -> str | None:
 
 
 def _was_cut(log: Path) -> bool:
-    """Whether the last attempt of a task's log has no end, and its process is gone."""
+    """Whether the last attempt in a task's log did not end, although its process no longer exists."""
     text = log.read_text(encoding="utf-8", errors="replace")
     lines, started = text.splitlines(), _STARTED.findall(text)
     if not lines or not started or not _GOES_ON.match(lines[-1]):

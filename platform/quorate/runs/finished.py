@@ -1,4 +1,4 @@
-"""A finished run with its data opened again, for whatever is made from it afterwards."""
+"""Reopen a finished run together with its data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quorate.spec import Job, load_job
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions:
-    """What M members and the ensemble have said of the n test rows, which are still the same."""
+    """The predictions of M members and of the ensemble for the n test rows, which have not changed since the run."""
 
     __test__ = False  # pytest: not a test class
 
@@ -28,14 +28,14 @@ class TestPredictions:
     ensemble: Floats
     """(n, K)"""
     tested: Mask
-    """(M,): whether the member has predicted the test rows; a budget may leave that out."""
+    """(M,): whether the member has predicted the test rows; a budget can leave this out."""
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run, its job and its rows; `proba` (M, N, K), `mask` (M, N) and `ensemble` (N, K) are out-of-fold.
+    """A run, its job and its rows. `proba` (M, N, K), `mask` (M, N) and `ensemble` (N, K) are out-of-fold predictions.
 
-    `ensemble` is cross-fitted, and NaN in the rows that not every member covers.
+    `ensemble` is cross-fitted. It is NaN in rows that a member does not cover.
     """
 
     folder: RunFolder
@@ -51,13 +51,13 @@ class FinishedRun:
 
     @property
     def known(self) -> Mask:
-        """The rows (N,) of which the ensemble has out-of-fold probabilities."""
+        """Which rows (N,) have out-of-fold probabilities of the ensemble."""
         known: Mask = np.logical_and.reduce(np.isfinite(self.ensemble), axis=1)
         return known
 
 
 class ReopenError(UserError):
-    """The job or the data of a run cannot be opened again, or the data have changed; `reason` is a short clause."""
+    """The job or the data of a run cannot be opened again, or the data have changed. `reason` is a short phrase."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ class ReopenError(UserError):
 
 
 def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
-    """Return the job of a run and its data as they are now; raises `ReopenError`, also if the data have changed."""
+    """Open the job of a run and its data again; raises `ReopenError` if that is impossible or the data have changed."""
     try:
         job = load_job(folder.path / "job.json")
     except (UserError, OSError) as error:
@@ -87,21 +87,22 @@ def reopen_job(folder: RunFolder) -> tuple[Job, JobData]:
         )
     if train.fingerprint != manifest.data.fingerprint:
         raise ReopenError(
-            f"the data have changed since the run {folder.name} (it was trained on {manifest.data.rows:,} rows, "
-            f"now there are {len(train):,}, or others), so its out-of-fold predictions are not of these rows; restore "
-            "the data, or start the job again",
+            f"the data have changed since the run {folder.name} (it was trained on {manifest.data.rows:,} rows; "
+            f"now there are {len(train):,} rows, or different ones), so its out-of-fold predictions do not belong to "
+            "these rows; restore the data, or start the job again",
             changed,
         )
     return job, context
 
 
 def reopen(folder: RunFolder) -> FinishedRun:
-    """Return the run with its data and predictions; raises `UserError` if the data have changed or a file is wrong."""
+    """Return the run with its data and predictions; raises `UserError` if the data have changed or a file is
+    damaged."""
     board, saved = folder.board(), folder.arrays("oof.npz")
     job, context = reopen_job(folder)
     train = context.train
     if saved["ensemble"].shape != (len(train), train.n_classes) or not np.array_equal(saved["y"], train.y):
-        raise UserError(f"{folder.path / 'oof.npz'} is not of this run's rows; start the job again")
+        raise UserError(f"{folder.path / 'oof.npz'} does not belong to the rows of this run; start the job again")
     test, notes = _test_answers(folder, context)
     names = tuple(map(str, saved["members"]))
     return FinishedRun(
@@ -113,7 +114,7 @@ def _test_answers(folder: RunFolder, context: JobData) -> tuple[TestPredictions 
     saved = folder.arrays_if_any("test.npz")
     if context.test is None or saved is None:
         return None, []
-    known = saved.get("fingerprint", context.test.fingerprint)  # older runs do not know theirs
+    known = saved.get("fingerprint", context.test.fingerprint)  # older runs have no fingerprint
     if str(known) != context.test.fingerprint or not np.array_equal(saved["y"], context.test.y):
         return None, ["the test rows have changed since the run, so nothing is compared on them"]
     return TestPredictions(saved["proba"], saved["ensemble"], tested_members(saved)), []

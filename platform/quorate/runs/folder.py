@@ -1,4 +1,4 @@
-"""Run folders: what one start of a job leaves for people and for later commands."""
+"""Create, find and read run folders; each start of a job creates one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOARD = "leaderboard.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one start of a job; a finished one has a leaderboard."""
+    """The folder of one start of a job. It contains a leaderboard once the run is finished."""
 
     path: Path
 
@@ -37,7 +37,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, job: Job) -> RunFolder:
-        """A new folder `NAME-DATE-TIME` with the job as it was read."""
+        """Create the folder `NAME-DATE-TIME` and write the job to it."""
         stem = f"{job.spec.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         for number in range(1000):
             path = runs / (stem if number == 0 else f"{stem}-{number + 1}")
@@ -52,7 +52,7 @@ class RunFolder:
 
     @classmethod
     def find(cls, run: str | None, runs: Path) -> RunFolder:
-        """The run at a path or of a name, the newest finished one when left out; raises `RunError`."""
+        """Find a finished run by its path or name; by default the newest. Raises `RunError`."""
         if run is None:
             finished = sorted(runs.glob(f"*/{BOARD}"), key=lambda path: path.stat().st_mtime)
             if not finished:
@@ -71,11 +71,11 @@ class RunFolder:
 
     @classmethod
     def journalled(cls, run: str | None, runs: Path) -> RunFolder:
-        """The run at a path or of a name, finished or not; the newest one when left out; raises `RunError`."""
+        """Find a run with a journal by its path or name, finished or not; by default the newest. Raises `RunError`."""
         if run is None:
             started = sorted(runs.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
             if not started:
-                raise RunError(f"there is no run in {runs.absolute()}; name one")
+                raise RunError(f"there is no run in {runs.absolute()}; give the name of a run")
             return cls(started[-1].parent)
         for path in (Path(run), runs / run):
             if (path / "journal.jsonl").is_file():
@@ -87,48 +87,49 @@ class RunFolder:
         return Leaderboard.read(self.path / BOARD)
 
     def spec(self) -> JobSpec:
-        """The job as it was read, whether its data are still there or not; raises `RunError` where it is damaged."""
+        """The job of the run, even if its data no longer exist; raises `RunError` if it cannot be read."""
         path = self.path / "job.json"
         try:
             return spec_of_run(path)
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{path} is no job that can be read here; start the job again, where its own code is ({error})"
+                f"{path} cannot be read as a job; if the job uses your own code, make that importable here, or start "
+                f"the job again ({error})"
             ) from None
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """What a finished job wrote to `oof.npz` or `test.npz`; raises `RunError` where it is missing or damaged."""
+        """The arrays in a file of a finished run, such as `oof.npz`; raises `RunError` if it is missing or damaged."""
         path = self.path / name
         try:
             with np.load(path, allow_pickle=False) as saved:
                 return dict(saved)
         except FileNotFoundError:
             raise RunError(
-                f"the run {self.name} has no {name}, which holds its out-of-fold predictions; start its job again, "
-                "which takes finished work from the store"
+                f"the run {self.name} has no {name}, which holds its out-of-fold predictions; start its job again; "
+                "finished work is reused from the store"
             ) from None
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read: {error}; start the job again") from None
 
     def arrays_if_any(self, name: str) -> dict[str, NDArray[Any]] | None:
-        """`arrays`, None where the run has no such file."""
+        """As `arrays`; None if the run has no such file."""
         return self.arrays(name) if (self.path / name).is_file() else None
 
     def log_path(self, event: Event) -> Path:
-        """The log of one attempt at one task."""
+        """The log file of the task of an event."""
         if isinstance(event.task, FeatureTask):
             return self.path / "logs" / f"features.{event.task.label.replace('/', '.')}.log"
         task = event.task.fit if isinstance(event.task, PredictTask) else event.task
         return self.path / "logs" / f"{task.label}.{task.part.replace(' ', '')}.log"
 
     def log(self, event: Event) -> None:
-        """Write an event to its task's log."""
+        """Write an event to the log of its task."""
         if isinstance(event, Started):
             line = f"attempt {event.attempt} on {event.worker}" + (", from a checkpoint" if event.restored else "")
         elif isinstance(event, Reported):
             line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
         elif isinstance(event, Fitted):
-            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its time")
+            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its last epoch")
         elif isinstance(event, Featured):
             line = f"{event.task} in {event.seconds:.2f} s"
         elif isinstance(event, OutOfTime):
@@ -142,7 +143,7 @@ class RunFolder:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file there whole, or not at all."""
+        """Write a file atomically."""
         path, partial = self.path / name, self.path / f".{name}.partial"
         try:
             with naming(path):
@@ -156,11 +157,13 @@ def tested_members(saved: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """The members (M,) that have predicted the test rows, from the arrays of `test.npz`."""
     tested: NDArray[np.bool_] = saved.get(
         "tested", np.ones(len(saved["proba"]), bool)
-    )  # runs of older versions do not say
+    )  # missing in runs of older versions
     return tested
 
 
 def _no_run(run: str, runs: Path) -> RunError:
     if run.startswith("models:/"):
-        return RunError(f"{run} is a model, which predict, evaluate and serve take; name the run that it came from")
+        return RunError(
+            f"{run} is a model, which only predict, evaluate and serve accept; give the run that it came from"
+        )
     return RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")

@@ -1,4 +1,4 @@
-"""The runs of a folder: how each one ended, what it gave, and its removal."""
+"""List the runs of a folder with their state and metrics, and remove runs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from quorate.tracking.shipper_process import Shipper, default_uri
 State = Literal["finished", "damaged", "running", "failed", "interrupted"]
 
 STARTING = 60.0
-"""Seconds for which a run folder without a journal counts as one that is just being made."""
+"""Seconds for which a run folder without a journal counts as new, not as interrupted; an assumption."""
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """One run as `quorate runs` shows it; figures are None unless it finished."""
+    """One run in the output of `quorate runs`; metrics are None if the run did not finish."""
 
     name: str
     started: str
@@ -45,18 +45,19 @@ class PastRun:
 
 
 def past_runs(runs: Path) -> list[PastRun]:
-    """The runs in a folder, the newest first; what is no run is passed over."""
+    """The runs in a folder, newest first; other folders are skipped."""
     jobs = sorted(runs.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
     for path in jobs:
-        with contextlib.suppress(ValueError):  # a job.json of something else
+        with contextlib.suppress(ValueError):  # a `job.json` that Quorate did not write
             if not path.parent.name.startswith("."):
                 found.append(_past_run(RunFolder(path.parent)))
     return found
 
 
 def state_of(run: RunFolder) -> State:
-    """How a run ended, or that it goes on: its process holds a lock on the journal, which ends with it.
+    """The state of a run. The process of a run holds a lock on the journal, which the kernel releases when the process
+    ends.
 
     A run whose journal cannot be read is `damaged`.
     """
@@ -77,48 +78,49 @@ def state_of(run: RunFolder) -> State:
 
 
 def removable(run: str, runs: Path) -> RunFolder:
-    """The run at a path or of a name, if it lies in `runs` itself and is over; raises `RunError`."""
+    """Find a run by its path or name; raises `RunError` if it is not directly in `runs` or has not ended."""
     named = next((path for path in (runs / run, Path(run)) if (path / "job.json").is_file()), None)
     if named is None:
         raise RunError(f"there is no run {run!r} in {runs.absolute()}")
     named = Path(os.path.abspath(named))  # noqa: PTH100 - `resolve` would follow the links that are refused here
     if named.parent.resolve() != runs.resolve():
-        raise RunError(f"{run} does not lie in {runs.absolute()}; remove it by hand, or set QUORATE_RUNS")
+        raise RunError(f"{run} is not in {runs.absolute()}; remove it by hand, or set QUORATE_RUNS")
     if named.is_symlink():
         raise RunError(f"{run} is a link to {named.resolve()}; remove it by hand")
     folder = RunFolder(named)
     if state_of(folder) == "running":
-        raise RunError(f"{named.name} is running; end it first (Ctrl-C keeps its work)")
+        raise RunError(f"{named.name} is running; stop it first (Ctrl-C keeps its work)")
     return folder
 
 
 def unsent(run: RunFolder) -> int:
-    """Records of the run that MLflow does not have and that would go with it."""
+    """Number of records of the run that have not reached MLflow and would be lost with it."""
     if not _job(run).tracking.enabled or not (run.path / journal.NAME).is_file():
         return 0
     return Shipper(run.path, default_uri(), None).pending()
 
 
 def remove(run: RunFolder) -> None:
-    """Remove a run that is over with all that its folder holds; links in it are removed, not followed.
+    """Remove a finished or interrupted run with all files in its folder; links are removed, not followed.
 
-    Raises `RunError` where a job or a shipper is still at work on it.
+    Raises `RunError` if a job or a shipper still works on it.
     """
     with contextlib.ExitStack() as locks:
         for name in (journal.NAME, "shipper.lock"):
             if (run.path / name).is_file():
                 locks.enter_context(_held(run.path / name, run))
-        going = run.path.with_name(f".removed-{run.name}")  # out of sight at once, whatever comes then
+        # with this name it is no longer listed, even if the removal is interrupted
+        going = run.path.with_name(f".removed-{run.name}")
         run.path.rename(going)
         shutil.rmtree(going)
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files below a folder; links count for themselves."""
+    """Size in bytes of the files in a folder and below it; a link counts as a link."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # a running job's
+            with contextlib.suppress(FileNotFoundError):  # a running job removed it
                 total += (Path(root) / name).lstat().st_size
     return total
 
@@ -130,9 +132,9 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             what = "is running" if path.name == journal.NAME else "is still being sent to MLflow"
-            raise RunError(f"{run.name} {what}; try again when that is over") from None
+            raise RunError(f"{run.name} {what}; try again when this has ended") from None
         except OSError:
-            pass  # a file system without locks: `removable` has looked at the journal
+            pass  # a file system without locks; `removable` has already checked the journal
         yield
 
 
@@ -143,7 +145,7 @@ def _past_run(run: RunFolder) -> PastRun:
         try:
             board = run.board()
         except LaterVersionError:
-            pass  # it is finished, but its metrics are unknown to this version
+            pass  # it is finished, but this version cannot read its metrics
         except RunError:
             state = "damaged"
     oof, test = (board.ensemble.oof, board.ensemble.test) if board is not None else (None, None)

@@ -1,4 +1,4 @@
-"""Read what a run's `job.json` says without loading the kinds that it names.
+"""Read parts of a run's `job.json` without loading the kinds that it names.
 
 `RunFolder.spec` reads the whole job, and requires the user's own code that the job names. A list of runs does not.
 """
@@ -25,7 +25,7 @@ class DataRecord(_Part):
 
     kind: str = ""
     train: Any = None
-    """Depends on the kind; often a path."""
+    """Often a path; the type depends on the kind of the data."""
 
     def __str__(self) -> str:
         """The kind, and the last two parts of the path if there is one."""
@@ -39,7 +39,7 @@ class MemberRecord(_Part):
 
 
 class TrackingRecord(_Part):
-    """Whether a job is sent to MLflow."""
+    """Whether a job is tracked with MLflow."""
 
     enabled: bool = False
 
@@ -53,12 +53,12 @@ class JobRecord(_Part):
 
     @property
     def copies(self) -> int:
-        """Number of members, each copy counted."""
+        """Number of members; each copy counts as one."""
         return sum(member.copies for member in self.members.values())
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read `job.json`; raises `ValueError` if it is the file of something else, and `OSError`."""
+        """Read `job.json`; raises `OSError`, or `ValueError` if it is not the file of a job."""
         return cls.model_validate_json(path.read_bytes())
 
 

@@ -13,11 +13,11 @@ from quorate.json_text import json_text
 from quorate.runs.errors import LaterVersionError, RunError
 
 VERSION = 1
-"""Version of the file. A file without a version has the first one."""
+"""Version of the file. A file without a version has version 1."""
 
 Metric = Literal["accuracy", "nll", "ece", "brier"]
 SplitName = Literal["oof", "train_dev", "test"]
-"""Rows that scores are for: out-of-fold predictions of the training rows, rows set aside by `validation.train_dev`,
+"""Sets of rows with scores: training rows with out-of-fold predictions, rows set aside by `validation.train_dev`, and
 test rows."""
 MemberStatus = Literal["ok", "failed", "diverged", "out of time", "stopped early"]
 
@@ -30,13 +30,13 @@ class SplitScores(_Record):
     """The standard metrics on one set of rows, rounded to six digits."""
 
     accuracy: float
-    """Share of correct rows, 0 to 1."""
+    """Fraction of correctly classified rows, from 0 to 1."""
     nll: float
     """Log-loss in nats."""
     ece: float
-    """Expected calibration error, 0 to 1."""
+    """Expected calibration error, from 0 to 1."""
     brier: float
-    """Multiclass Brier score, 0 to 2."""
+    """Multiclass Brier score, from 0 to 2."""
 
     def metric(self, name: Metric) -> float:
         """One metric by its name."""
@@ -44,6 +44,7 @@ class SplitScores(_Record):
 
     @property
     def by_name(self) -> dict[Metric, float]:
+        """All four metrics by their names."""
         return {"accuracy": self.accuracy, "nll": self.nll, "ece": self.ece, "brier": self.brier}
 
 
@@ -101,7 +102,7 @@ class LeaderboardEnsemble(_Record):
     note: str | None = None
     """Why a single member replaced the combination; None if it did not."""
     candidates: tuple[CombinerCandidate, ...] = ()
-    """Empty if the combiner had no choice."""
+    """Candidates that the combiner chose from; empty if it had no choice."""
     production: str | None = None
     """How the models in the bundle differ from all fold models; None if they do not."""
     train_dev: TrainDevScores | None = None
@@ -129,8 +130,8 @@ class LeaderboardMember(_Record):
     fit_seconds: float
     """Training time of all folds in seconds."""
     predict_ms: float | None = None
-    """Milliseconds per row to predict with all fold models one after another, in batches, where they were fitted; None
-    if not measured."""
+    """Milliseconds per row to predict in batches with all fold models in sequence, on the machines that fitted them;
+    None if not measured."""
     oof: SplitScores | None
     """Scores on the rows that the member covers and that count; None if there are none."""
     test: SplitScores | None
@@ -143,18 +144,18 @@ LeaderboardRow = LeaderboardMember | LeaderboardEnsemble
 
 
 class LateTask(_Record):
-    """A fit task that had no time."""
+    """A fit task without a result, for lack of time."""
 
     member: str
     fold: int
     """Counted from 1."""
     begun: bool
-    """Whether it was stopped; otherwise it was not started."""
+    """Whether it was started and then stopped; otherwise it was never started."""
     reason: str
 
 
 class StoppedTask(_Record):
-    """A fit task that was stopped before its last epoch and counts for the ensemble."""
+    """A fit task that was stopped before its last epoch; its result is used in the ensemble."""
 
     member: str
     fold: int
@@ -167,30 +168,30 @@ class StoppedTask(_Record):
 
 
 class UncountedMember(_Record):
-    """A member that is not in the ensemble because it had no time."""
+    """A member that is not in the ensemble for lack of time."""
 
     member: str
     reason: str
 
 
 class QuorumShortfall(_Record):
-    """The ensemble has fewer members than the quorum, because of the budget alone."""
+    """The ensemble has fewer members than the quorum, only for lack of time."""
 
     members: int
     needed: int
 
 
 class LeaderboardBudget(_Record):
-    """What a job with a budget stopped or left out."""
+    """The tasks and final steps that a job stopped or skipped because of its budget."""
 
     seconds: float
     """The budget."""
     used_seconds: float
     rows: int
-    """Number of rows that the members were combined on."""
+    """Number of rows on which the members were combined."""
     of_rows: int
     folds: int | None = None
-    """Number of folds that the members were combined on; None in files of earlier versions."""
+    """Number of folds on whose rows the members were combined; None in files of earlier versions."""
     of_folds: int | None = None
     below_quorum: QuorumShortfall | None = None
     """None if the quorum was reached."""
@@ -200,11 +201,11 @@ class LeaderboardBudget(_Record):
     untested: tuple[str, ...] = ()
     """Members without predictions of the test rows."""
     left_out: tuple[str, ...] = ()
-    """What the end of the job left out: `train_dev`, `pictures`, `report.html`."""
+    """Final steps that were skipped for lack of time: `train_dev`, `pictures`, `report.html`."""
 
 
 class UnlearnableClass(_Record):
-    """A class with rows that do not count, because no training row of their fold has this class."""
+    """A class with validation rows that do not count, because their fold has no training rows of this class."""
 
     class_name: str = Field(alias="class")
     rows: int
@@ -217,8 +218,8 @@ class UnlearnableClass(_Record):
 class Leaderboard(_Record):
     """The result of a finished run: its ensemble, its members and its fit tasks.
 
-    A field that a file does not have keeps its default and is not written again, so a file of an earlier version is
-    printed as it is.
+    A field that is missing from a file keeps its default and is not written again, so that a file of an earlier version
+    is printed unchanged.
     """
 
     job: str
@@ -243,15 +244,16 @@ class Leaderboard(_Record):
         return sorted(self.members, key=lambda row: row.oof.nll if row.oof is not None else float("inf"))
 
     def with_budget(self, budget: LeaderboardBudget) -> Self:
+        """The leaderboard with the results of a budget."""
         return self.model_copy(update={"budget": budget})
 
-    def with_ending(self, *, used_seconds: float, left_out: tuple[str, ...]) -> Self:
-        """The leaderboard with the time that the job has used by now, and what its end left out."""
+    def with_closing(self, *, used_seconds: float, left_out: tuple[str, ...]) -> Self:
+        """The leaderboard with the time used so far, and the final steps that were skipped for lack of time."""
         assert self.budget is not None
         return self.with_budget(self.budget.model_copy(update={"used_seconds": used_seconds, "left_out": left_out}))
 
     def with_train_dev(self, ensemble: TrainDevScores, members: Mapping[str, SplitScores]) -> Self:
-        """The leaderboard with scores on the rows of `validation.train_dev`; `members` are scores by name."""
+        """The leaderboard with scores on the rows of `validation.train_dev`; `members` maps names to scores."""
         rows = tuple(row.model_copy(update={"train_dev": members.get(row.name)}) for row in self.members)
         return self.model_copy(
             update={"ensemble": self.ensemble.model_copy(update={"train_dev": ensemble}), "members": rows}
@@ -291,4 +293,4 @@ def scores_on(row: LeaderboardRow, split: SplitName) -> SplitScores | None:
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path} is damaged; start the job again, which takes its finished work from the store")
+    return RunError(f"{path} is damaged; start the job again; finished work is reused from the store")

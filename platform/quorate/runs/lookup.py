@@ -1,4 +1,4 @@
-"""Where runs lie, and where the bundle is that somebody means by a run."""
+"""Find the folder of runs, and the bundle of a run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def runs_folder() -> Path:
-    """`runs` in the present folder, or QUORATE_RUNS."""
+    """The folder named by the environment variable QUORATE_RUNS, or `runs` in the current folder."""
     return Path(os.environ.get("QUORATE_RUNS", "runs"))
 
 
 def bundle_folder(run: str | None) -> Path:
-    """The bundle of a run, or of a model in MLflow's registry (`models:/NAME@champion`), which is downloaded."""
+    """The folder of the bundle of a run. A bundle in MLflow (`models:/NAME@champion`) is downloaded."""
     from quorate.bundle import MANIFEST
     from quorate.runs.folder import RunFolder
 

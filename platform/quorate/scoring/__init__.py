@@ -1,1 +1,1 @@
-"""Score and evaluate files without a service."""
+"""Predict and evaluate files offline."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quorate.bundle import Bundle
-from quorate.ensemble.evaluation import by_class, confident_mistakes
+from quorate.ensemble.breakdown import by_class, confident_mistakes
 from quorate.ensemble.intervals import LEVEL, RESAMPLES, figures, paired
 from quorate.ensemble.metrics import confusion_matrix, scores
 from quorate.scoring.inputs import unreadable_files
@@ -17,10 +17,10 @@ from quorate.scoring.labelled_files import LabelledRows
 from quorate.scoring.score import ScoredRows
 
 MISTAKES = 10
-"""Number of most confident mistakes that are listed."""
+"""Number of most confident mistakes to list."""
 FEW_GROUPS = 20
-"""With fewer groups, cluster-robust errors are clearly too small (Cameron and Miller, 2015, section VI: 20 to 50 are
-few)."""
+"""With fewer groups, cluster-robust standard errors are clearly too small (Cameron and Miller, 2015, section VI: 20 to
+50 are few)."""
 
 
 def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: ScoredRows) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def evaluate(bundle: Bundle, data: Path, labelled: LabelledRows, answers: Scored
 def _against_best(answers: ScoredRows, labelled: LabelledRows, losses: dict[str, float]) -> dict[str, Any] | None:
     """Return the ensemble's metrics minus those of the member with the lowest log-loss on these rows.
 
-    The choice of the member on the same rows is in its favour.
+    The member is chosen on the same rows, which biases the comparison in its favour.
     """
     if len(losses) < 2:
         return None
@@ -82,12 +82,12 @@ def _notes(labelled: LabelledRows, classes: list[dict[str, Any]], answers: Score
     notes = list(labelled.notes)
     if labelled.unreadable:
         total = len(labelled.y) + len(labelled.unreadable)
-        notes.append(unreadable_files(labelled.unreadable, total) + "\nThe figures are those of the other pictures.")
+        notes.append(unreadable_files(labelled.unreadable, total) + "\nThe metrics are those of the other pictures.")
     if labelled.groups is not None:
         count = len(np.unique(labelled.groups))
         notes.append(
-            f"the rows belong to {count:,} group{'s' if count != 1 else ''}, and intervals treat groups, not rows, as "
-            "independent" + ("; with so few groups they are too narrow" if count < FEW_GROUPS else "")
+            f"the rows belong to {count:,} group{'s' if count != 1 else ''}; the intervals assume that groups, not "
+            "rows, are independent" + (", and are too narrow for so few groups" if count < FEW_GROUPS else "")
         )
     if labelled.unlabelled:
         notes.append(f"{labelled.unlabelled:,} rows without a label were left out")
@@ -95,7 +95,7 @@ def _notes(labelled: LabelledRows, classes: list[dict[str, Any]], answers: Score
         listed = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
         notes.append(f"no row has the class {listed}, so its recall is unknown")
     if answers.lost:
-        notes.append(f"members that did not answer and were left out: {', '.join(answers.lost)}")
+        notes.append(f"members without metrics, because they failed on some rows: {', '.join(answers.lost)}")
     return notes
 
 

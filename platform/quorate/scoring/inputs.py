@@ -1,4 +1,4 @@
-"""Read the files that a user names, as rows for a bundle, in chunks and with a name for each row."""
+"""Read the user's files as rows for a bundle, in chunks, with a name for each row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_images, read_signature
 from quorate.data.table import Table
-from quorate.data.tables import read_table
+from quorate.data.table_files import read_table
 from quorate.errors import UserError
 
 Chunk = tuple[list[str], Inputs]
@@ -28,9 +28,11 @@ Chunk = tuple[list[str], Inputs]
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 
 _NAMED = 20
-"""Number of unreadable files in a message."""
+"""Maximum number of unreadable files in a message."""
 _IMAGES_AT_ONCE = 1024
+"""Number of images in a chunk, to limit the memory. An assumption, not a measurement."""
 _ROWS_AT_ONCE = 8192
+"""Number of rows of a table in a chunk, to limit the memory. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Unreadable:
 
 @dataclass(frozen=True, eq=False)
 class InputRows:
-    """Rows in chunks, notes on what was left out, and the unreadable pictures, which are complete at the end."""
+    """Rows in chunks, notes on what was left out, and the unreadable pictures. The list of these is complete after the
+    last chunk."""
 
     chunks: Iterator[Chunk]
     notes: tuple[str, ...] = ()
@@ -60,8 +63,8 @@ class InputRows:
 def read_inputs(inputs: Sequence[Path], bundle: Bundle) -> InputRows:
     """Return the rows of all inputs; raises `UserError` with the files that cannot be read as rows.
 
-    A bundle for images takes pictures, folders of pictures and `.npz` archives, and reads the pictures
-    first. A bundle for tables takes CSV and Parquet files.
+    For a bundle of images, the inputs are pictures, folders of pictures and `.npz` archives; the pictures are read
+    first. For a bundle of tables, they are CSV and Parquet files.
     """
     for path in inputs:
         if not path.exists():
@@ -144,7 +147,7 @@ def missing_marks(bundle: Bundle) -> Sequence[str]:
 
 
 def may_skip(bundle: Bundle) -> bool:
-    """Return whether the job of the bundle left out unreadable pictures (`on_corrupt: skip`)."""
+    """Return whether the bundle's job skipped unreadable pictures (`on_corrupt: skip`)."""
     return bundle.manifest.data.on_corrupt == "skip"
 
 
@@ -155,7 +158,7 @@ def array_name(bundle: Bundle, role: Literal["images", "labels"]) -> str:
 
 
 def separator_of(path: Path, bundle: Bundle) -> str | None:
-    """Return the separator of a `.csv` in the training data; None for the default of the file's extension."""
+    """Return the separator of the training data for a `.csv` file; None for the default of the file's extension."""
     return bundle.manifest.data.separator if ".csv" in path.name.lower() else None
 
 
@@ -193,7 +196,7 @@ def _each(
 
 def _check_archive(path: Path, found: Signature, bundle: Bundle) -> None:
     if found != bundle.signature:
-        raise UserError(f"{path} holds {found}, but the ensemble takes {bundle.signature}")
+        raise UserError(f"{path} contains {found}, but the ensemble takes {bundle.signature}")
 
 
 def _tables(inputs: Sequence[Path], bundle: Bundle, signature: TableSignature) -> Iterator[Chunk]:

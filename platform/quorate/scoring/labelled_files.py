@@ -20,7 +20,7 @@ from quorate.data.roles import RoleError, groups_of
 from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
-from quorate.data.tables import typed_rows
+from quorate.data.table_files import typed_rows
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.scoring.inputs import (
@@ -40,7 +40,7 @@ from quorate.scoring.inputs import (
 class LabelledRows:
     """Rows in chunks, their labels int64 (N,) as positions in the class names, and the number of unlabelled rows.
 
-    `groups` int64 (N,) is the group of each row, if the table has the groups column of the job.
+    `groups` int64 (N,) is the group of each row, if the table has the job's groups column.
     """
 
     rows: Iterable[Chunk]
@@ -53,14 +53,14 @@ class LabelledRows:
     """Unreadable pictures; complete after all rows are read."""
 
     def readable(self) -> LabelledRows:
-        """Return the same without the labels of unreadable pictures; rows of pictures have no groups."""
+        """Return a copy without the labels of unreadable pictures; pictures have no groups."""
         return replace(self, y=np.delete(self.y, [row.position for row in self.unreadable]))
 
 
 def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> LabelledRows:
     """Read the labelled rows at `path`; raises `UserError`.
 
-    `label` is the column of a table, or the array of an archive, with the labels; by default that of the
+    `label` is the column of a table, or the array of an archive, that contains the labels; by default, the one of the
     training data. Rows of a table without a label are left out.
     """
     if not path.exists():
@@ -82,14 +82,14 @@ def read_labelled(path: Path, bundle: Bundle, *, label: str | None = None) -> La
 def _table(path: Path, bundle: Bundle, signature: TableSignature, label: str | None) -> LabelledRows:
     label = label or bundle.manifest.data.label
     if label is None:
-        raise UserError("the ensemble does not name the column with the classes; name it with --label")
+        raise UserError("the ensemble does not record which column contains the classes; name the column with --label")
     format = format_of(path, missing=missing_marks(bundle), separator=separator_of(path, bundle))
     frame = format.read(path, text={label, *signature.names("categorical")})
     if label not in frame:
         names = [str(name) for name in frame]
         raise UserError(
-            f"{path} has no column {label!r} for the labels{did_you_mean(label, names)}; "
-            f"name one with --label (there are {', '.join(names)})"
+            f"{path} has no label column {label!r}{did_you_mean(label, names)}; "
+            f"name the label column with --label (there are {', '.join(names)})"
         )
     if not len(frame):
         raise UserError(f"{path} has no rows")
@@ -137,7 +137,8 @@ def _archive(path: Path, bundle: Bundle, signature: ImageSignature, label: str) 
 
 
 def _positions(labels: Sequence[str], place: Callable[[int], str], bundle: Bundle) -> NDArray[np.int64]:
-    """Return the positions of class names; raises `UserError` with the `place` of the first unknown one."""
+    """Return the positions of labels in the class names; raises `UserError` with the `place` of the first unknown
+    label."""
     return _encoded(np.array(labels, dtype=str), place, bundle, "names")
 
 
@@ -148,13 +149,13 @@ def _encoded(
         return encode_labels(labels, bundle.class_names, coding)[0]
     except LabelError as error:
         assert error.row is not None, "the error of a label has a row"
-        raise UserError(f"{place(error.row)}: {error.problem}; correct the labels, or leave such rows out") from None
+        raise UserError(f"{place(error.row)}: {error.problem}; correct the label, or remove the row") from None
 
 
 def _coding(bundle: Bundle) -> LabelCoding:
     """Return how integer labels are read, as in the training data.
 
-    Bundles of earlier versions do not record it: integers were names if all class names were integers.
+    Bundles of earlier versions do not record it; for these, integers are names if all class names are integers.
     """
     if (coding := bundle.manifest.data.labels_are) is not None:
         return coding

@@ -16,22 +16,23 @@ from quorate.errors import UserError
 
 OUTPUTS = (".csv", ".parquet", ".npz")
 BESIDE = ("entropy", "aleatoric", "epistemic", "variation_ratio", "set", "answered", "error")
-"""Optional columns of the scores, and the error of an unreadable picture."""
+"""Columns of the scores besides the input, the class and the probabilities: uncertainty, and the error of an unreadable
+picture."""
 
 
 def check_output(path: Path, inputs: Sequence[Path] = (), *, endings: Sequence[str] = OUTPUTS) -> None:
-    """Raise `UserError` before any work if the file cannot be written, or would replace an input."""
+    """Raise `UserError` before any work is done if the file cannot be written, or would replace an input."""
     if path.suffix.lower() not in endings:
-        raise UserError(f"-o {path}: the ending must be one of {', '.join(endings)}")
+        raise UserError(f"-o {path}: the file name must end with one of {', '.join(endings)}")
     if path.is_dir():
         raise UserError(f"-o {path}: this is a folder; name a file")
     if path.exists() and any(given.exists() and given.samefile(path) for given in inputs):
-        raise UserError(f"-o {path}: this is an input, which the scores would replace; name another file")
+        raise UserError(f"-o {path}: this is an input file, which the output would replace; name another file")
     _check_writable(path, path.absolute().parent)
 
 
 def check_output_folder(path: Path) -> None:
-    """Raise `UserError` before any work if `path` cannot be a folder."""
+    """Raise `UserError` before any work is done if `path` cannot be a folder."""
     if path.exists() and not path.is_dir():
         raise UserError(f"-o {path}: this is a file; name a folder")
     _check_writable(path, path if path.is_dir() else path.absolute().parent)
@@ -79,6 +80,6 @@ def _array(values: pd.Series) -> NDArray[Any]:
 
 def _check_writable(path: Path, folder: Path) -> None:
     if not folder.is_dir():
-        raise UserError(f"-o {path}: there is no folder {folder}")
+        raise UserError(f"-o {path}: the folder {folder} does not exist; create it, or choose another path")
     with writing(path), tempfile.TemporaryFile(dir=folder):
         pass

@@ -1,4 +1,4 @@
-"""Predict the probabilities of many rows, and make the table of scores."""
+"""Predict the probabilities of many rows, and create the table of scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quorate.bundle import Bundle, Prediction, QuorumLost
 from quorate.data.dataset import Inputs
 from quorate.data.table import Table
-from quorate.ensemble.uncertainty import Doubt, joined
+from quorate.ensemble.uncertainty import Uncertainty, joined
 from quorate.errors import UserError
 from quorate.scoring.inputs import Chunk, Unreadable
 
@@ -30,48 +30,50 @@ class ScoredRows:
     proba: NDArray[np.float64]
     """(N, K), in the order of the class names."""
     members: dict[str, NDArray[np.float32]]
-    """Probabilities (N, K) of each member that answered for all rows; empty unless requested."""
+    """Probabilities (N, K) of each member that predicted all rows; empty unless requested."""
     lost: tuple[str, ...]
-    """Members that did not answer for some rows."""
-    doubt: Doubt | None = None
+    """Members that failed for some rows."""
+    uncertainty: Uncertainty | None = None
     """The members' uncertainty, if requested."""
     notes: tuple[str, ...] = ()
     """A sentence for each column with values unlike those of the training rows."""
 
 
-def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, doubt: bool = False) -> ScoredRows:
-    """Predict in chunks; raises `UserError` if there are no rows, or too few members answer."""
+def ask(bundle: Bundle, rows: Iterable[Chunk], *, members: bool = False, uncertainty: bool = False) -> ScoredRows:
+    """Predict in chunks; raises `UserError` if there are no rows, or if too few members make predictions."""
     names: list[str] = []
     whole: list[NDArray[np.float64]] = []
     each: dict[str, list[NDArray[np.float32]]] = {}
     lost: dict[str, None] = {}
-    doubts: list[Doubt] = []
+    uncertainties: list[Uncertainty] = []
     unfamiliar = _Unfamiliar()
     for chunk, x in rows:
         names += chunk
         try:
-            prediction = bundle.predict(x, members=members, doubt=doubt)
+            prediction = bundle.predict(x, members=members, uncertainty=uncertainty)
         except QuorumLost as error:
             where = "" if error.row is None else f" for {chunk[error.row]}"
             raise UserError(
-                f"the ensemble has lost its quorum{where}: {error.problem}; the log above has the reason"
+                f"the ensemble is below its quorum{where}: {error.problem}; the log above contains the reasons"
             ) from error
         unfamiliar.add(bundle, x, prediction)
         whole.append(prediction.proba)
         lost |= dict.fromkeys(prediction.lost)
-        if prediction.doubt is not None:
-            doubts.append(prediction.doubt)
+        if prediction.uncertainty is not None:
+            uncertainties.append(prediction.uncertainty)
         for name, proba in (prediction.members or {}).items():
             each.setdefault(name, []).append(proba)
     if not names:
         raise UserError("there are no rows to score")
     answered = {name: np.concatenate(parts) for name, parts in each.items() if name not in lost}
-    doubt_of_all = joined(doubts) if doubts else None
-    return ScoredRows(names, np.concatenate(whole), answered, tuple(lost), doubt_of_all, unfamiliar.notes(len(names)))
+    uncertainty_of_all = joined(uncertainties) if uncertainties else None
+    return ScoredRows(
+        names, np.concatenate(whole), answered, tuple(lost), uncertainty_of_all, unfamiliar.notes(len(names))
+    )
 
 
 class _Unfamiliar:
-    """A count of the rows with values unlike those of the training rows, by column, with an example of each."""
+    """For each column, the number of rows with values unlike those of the training rows, and an example."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -88,7 +90,7 @@ class _Unfamiliar:
 
     def notes(self, rows: int) -> tuple[str, ...]:
         return tuple(
-            f"column {column!r}: {count:,} of {rows:,} rows hold {what}, such as {example}"
+            f"column {column!r}: {count:,} of {rows:,} rows contain {what}, such as {example}"
             for column, count in self._counts.items()
             for what, example in [self._examples[column]]
         )
@@ -104,12 +106,13 @@ def scores_of(answers: ScoredRows, bundle: Bundle) -> pd.DataFrame:
 
 
 def with_unreadable(scores: pd.DataFrame, unreadable: Sequence[Unreadable]) -> pd.DataFrame:
-    """Return the scores with a row for each unreadable picture, which has only an `error`, at its position."""
+    """Return the scores with a row inserted for each unreadable picture, at its position; this row has only an
+    `error`."""
     total = len(scores) + len(unreadable)
     places = np.delete(np.arange(total), [row.position for row in unreadable])
     whole = scores.set_axis(places).reindex(range(total))
     for name in scores.select_dtypes(bool):
-        whole[name] = whole[name].eq(True)  # an unreadable row is not answered
+        whole[name] = whole[name].eq(True)  # False for an unreadable row
     errors = {row.position: row for row in unreadable}
     whole["error"] = pd.Series({place: row.reason for place, row in errors.items()}, dtype=object)
     whole["input"] = whole["input"].fillna(pd.Series({place: row.name for place, row in errors.items()}))

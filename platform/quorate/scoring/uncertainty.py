@@ -1,4 +1,4 @@
-"""Quantify the uncertainty of predictions: entropies, sets of classes, and rows that are left to people."""
+"""Quantify the uncertainty of predictions: entropies, conformal sets, and rows to leave to a human."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quorate.scoring.score import ScoredRows
 T = TypeVar("T", Conformal, RiskCoverage)
 
 SHOWN = 10
-"""Number of classes in a sentence."""
+"""Maximum number of classes in a sentence."""
 ENTROPIES = ("entropy", "aleatoric", "epistemic", "variation_ratio")
 
 
@@ -30,11 +30,11 @@ class UncertaintyOptions:
     uncertainty: bool = False
     """Whether to compute entropies and the variation ratio."""
     coverage: float | None = None
-    """Fraction of the rows whose set of classes must contain the true one."""
+    """Fraction of the rows whose conformal set must contain the true class."""
     by_class: bool = False
-    """Whether this coverage must hold for the rows of each class."""
+    """Whether this coverage must hold for the rows of each class separately."""
     max_error: float | None = None
-    """Maximum error rate of the answered rows; the most confident rows are answered."""
+    """Maximum error rate on the answered rows, which are the most confident ones."""
 
     def check(self) -> None:
         """Raise `UserError` for invalid options."""
@@ -45,7 +45,9 @@ class UncertaintyOptions:
             raise UserError("--by-class applies to sets of classes; add --coverage, such as --coverage 0.9")
 
 
-def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) -> tuple[pd.DataFrame, list[str]]:
+def uncertainty_figures(
+    answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions
+) -> tuple[pd.DataFrame, list[str]]:
     """Return additional columns of the scores, one row per input, and notes on them.
 
     Raises `UserError` if the bundle lacks the statistics that they require.
@@ -53,29 +55,30 @@ def doubts_of(answers: ScoredRows, bundle: Bundle, asked: UncertaintyOptions) ->
     found: dict[str, NDArray[np.generic] | list[str]] = {}
     notes: list[str] = []
     if asked.uncertainty:
-        assert answers.doubt is not None, "requested with the answers"
-        found |= {name: getattr(answers.doubt, name) for name in ENTROPIES}
+        assert answers.uncertainty is not None, "requested with the answers"
+        found |= {name: getattr(answers.uncertainty, name) for name in ENTROPIES}
     if asked.coverage is not None:
         sets = sets_of(answers.proba, bundle, asked)
         names = np.array(bundle.class_names)
         found["set"] = [json.dumps(names[row].tolist(), ensure_ascii=False) for row in sets]
         which = "the rows of each class" if asked.by_class else "rows"
         conformal = _needed(bundle.conformal, bundle)
-        low, high = conformal.reach(coverage=asked.coverage, by_class=asked.by_class)
+        low, high = conformal.coverage_range(coverage=asked.coverage, by_class=asked.by_class)
         few = " (of the rarest class)" if asked.by_class else ""
         notes.append(
-            f"sets contain the true class of {_percent(asked.coverage)} of {which} like the training rows; "
-            f"{sets.sum(axis=1).mean():.2f} classes on average, {(sets.sum(axis=1) == 1).mean():.0%} have one class; "
-            f"with {len(conformal.true):,} unseen rows, expect {low:.1%} to {high:.1%}{few}"
+            f"the sets contain the true class for {_percent(asked.coverage)} of {which} if these rows are like the "
+            f"training rows; with {len(conformal.true):,} calibration rows, expect {low:.1%} to {high:.1%}{few}. "
+            f"A set contains {sets.sum(axis=1).mean():.2f} classes on average; {(sets.sum(axis=1) == 1).mean():.0%} of "
+            "the sets contain one class"
         )
         if (always := names[_always_in(bundle, asked)]).size:
             said = ", ".join(always[:SHOWN]) + (f" and {len(always) - SHOWN} more" if len(always) > SHOWN else "")
-            notes.append(f"in every set, because there are too few unseen rows to leave them out: {said}")
+            notes.append(f"classes in every set, because they have too few calibration rows: {said}")
     if asked.max_error is not None:
         curve = _needed(bundle.risk_coverage, bundle)
         confidence = curve.confidence_for(asked.max_error)
         found["answered"] = answered = _answered(answers.proba, confidence)
-        notes.append(_said(curve, confidence, asked.max_error, float(answered.mean())))
+        notes.append(_answered_note(curve, confidence, asked.max_error, float(answered.mean())))
     return pd.DataFrame(found, index=range(len(answers.names))), notes
 
 
@@ -104,20 +107,20 @@ def _answered(proba: NDArray[np.float64], confidence: float | None) -> NDArray[n
     return np.asarray(proba.max(axis=1) >= confidence)
 
 
-def _said(curve: RiskCoverage, confidence: float | None, max_error: float, here: float) -> str:
+def _answered_note(curve: RiskCoverage, confidence: float | None, max_error: float, here: float) -> str:
     if confidence is None:
-        return f"no confidence gives an error rate of {max_error:.2%}, so no row is answered"
+        return f"no confidence threshold gives an error rate of at most {max_error:.2%}, so no row is answered"
     share, risk = curve.at(confidence)
     return (
-        f"answers rows with a confidence of at least {confidence:.4f}: {here:.0%} of these rows; of the training rows "
-        f"that the models had not seen, {share:.0%} would be answered, {risk:.2%} of them wrongly"
+        f"rows with a confidence of at least {confidence:.4f} are answered: {here:.0%} of these rows. This confidence "
+        f"is reached by {share:.0%} of the out-of-fold predictions, with an error rate of {risk:.2%}"
     )
 
 
 def _needed(part: T | None, bundle: Bundle) -> T:
     if part is None:
         raise UserError(
-            f"the bundle of {bundle.manifest.run} has no statistics of unseen rows; use the ensemble that it was "
-            "made from, or train its job again"
+            f"the bundle of {bundle.manifest.run} has no out-of-fold statistics, which --coverage and --max-error "
+            "require; use the ensemble that it was made from, or train its job again"
         )
     return part

@@ -1,1 +1,2 @@
-"""Serve an ensemble over HTTP: a front checks and batches requests, and a model application answers them."""
+"""Serve an ensemble over HTTP: a front checks and batches requests, and a model application computes the
+predictions."""

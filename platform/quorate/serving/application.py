@@ -23,14 +23,14 @@ from ray.serve.exceptions import (
 )
 from starlette.applications import Starlette
 
-from quorate.bundle import MANIFEST, QuorumLost, read_manifest
+from quorate.bundle import MANIFEST, Bundle, QuorumLost, read_manifest
 from quorate.data.signature import TableSignature
 from quorate.data.table import ColumnError
 from quorate.serving.batcher import Rows
 from quorate.serving.errors import ModelFailed, ModelUnavailable, QuorumMissing, RowRefused
 from quorate.serving.front import Front
 from quorate.serving.limits import Limits
-from quorate.serving.model import BUNDLE, Model, ModelInfo, Scores, loader
+from quorate.serving.model import ModelInfo, Scores
 from quorate.serving.records import as_frame
 from quorate.serving.response import description
 
@@ -38,11 +38,13 @@ FRONT = "front"
 """Name of the application that receives the requests."""
 
 DEAD = (RayActorError, WorkerCrashedError, ObjectLostError, ReplicaUnavailableError)
-"""Errors of a call whose replica died; another replica can answer it."""
+"""Errors of a call whose replica died; the call can be repeated on another replica."""
 
 ATTEMPTS = 3
+"""Maximum number of replicas that a call is tried on, one after another. An assumption, not a measurement."""
 SLOTS = 8
-"""Number of concurrent calls of a replica of the model: a batch, and health checks."""
+"""Maximum number of concurrent calls to a replica of the model: one batch, and health checks. An assumption, not a
+measurement."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
@@ -55,14 +57,12 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
     logging_config=QUIET,
 )
 class EnsembleReplica:
-    """All members of one version in one process; one thread predicts, and the event loop stays free."""
+    """All members of one version in one process. A single thread predicts, so that the event loop stays free."""
 
-    def __init__(
-        self, folder: str, *, version: str, threads: int, load: str = BUNDLE, allow_code: bool = False
-    ) -> None:
+    def __init__(self, folder: str, *, version: str, threads: int, allow_code: bool = False) -> None:
         self._version = version
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._model = self._thread.submit(_load, Path(folder), version, threads, load, allow_code).result()
+        self._model = self._thread.submit(_load, Path(folder), version, threads, allow_code).result()
 
     async def predict(self, rows: Rows, members: bool) -> Scores:
         return await asyncio.get_running_loop().run_in_executor(
@@ -76,24 +76,24 @@ class EnsembleReplica:
         return description(self._model.manifest, self._version)
 
 
-def _load(folder: Path, version: str, threads: int, load: str, allow_code: bool) -> Model:
+def _load(folder: Path, version: str, threads: int, allow_code: bool) -> Bundle:
     if version_of(folder) != version:
-        raise ValueError(f"{folder} holds another model than version {version}")
-    model = loader(load)(folder, allow_code=allow_code)
+        raise ValueError(f"{folder} contains a different model from that of version {version}")
+    model = Bundle.load(folder, allow_code=allow_code)
     if "torch" in sys.modules:
-        # PyTorch's number of threads is a setting of the thread that predicts
+        # PyTorch's number of threads is set per thread, so it is set in the thread that predicts
         sys.modules["torch"].set_num_threads(threads)
     return model
 
 
-def _inputs(model: Model, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
+def _inputs(model: Bundle, rows: Rows) -> NDArray[np.uint8] | pd.DataFrame:
     """Convert rows from the front to the input of the model."""
     signature = model.manifest.input.signature
     untyped: NDArray[Any] = rows
     return as_frame(untyped, signature) if isinstance(signature, TableSignature) else untyped
 
 
-def _predict(model: Model, rows: Rows, members: bool) -> Scores:
+def _predict(model: Bundle, rows: Rows, members: bool) -> Scores:
     try:
         prediction = model.predict(_inputs(model, rows), members=members)
     except QuorumLost as error:
@@ -126,7 +126,7 @@ class PinnedVersion:
 
 
 class CurrentVersion:
-    """The version that answers new requests."""
+    """The version of the ensemble to which the front sends new requests."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -138,14 +138,14 @@ class CurrentVersion:
         return self._pinned
 
     async def switch(self, application: str) -> None:
-        """Make `application` the current version after it answers."""
+        """Make `application` the current version once it responds."""
         handle = serve.get_app_handle(application)
         model: ModelInfo = await ask(handle, "info", timeout_s=self._timeout_s)
         self._pinned = PinnedVersion(handle, model, timeout_s=self._timeout_s)
 
 
 async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> Any:
-    """Return the answer of a running replica; a call whose replica died is sent to another one."""
+    """Return the result of a call; if its replica dies, the call is repeated on another replica."""
     async with asyncio.timeout(timeout_s):
         for attempt in range(1, ATTEMPTS + 1):
             response = getattr(handle, method).remote(*arguments)
@@ -182,14 +182,14 @@ async def ask(handle: Any, method: str, *arguments: Any, timeout_s: float) -> An
 )
 @serve.ingress()
 class FrontReplica:
-    """The HTTP interface; its user configuration names the application that answers."""
+    """The HTTP interface. Its user configuration names the application of the current version."""
 
     def __init__(self, *, limits: Limits, token: bytes | None, concurrency: int) -> None:
         self._backend = CurrentVersion(timeout_s=limits.request_timeout_s)
         self._front = Front(self._backend, limits=limits, token=token, concurrency=concurrency)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
-        """Switch to a version if it answers; otherwise raise, and keep the current version."""
+        """Switch to a version if it responds; otherwise raise an error and keep the current version."""
         await self._backend.switch(config["application"])
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -197,7 +197,8 @@ class FrontReplica:
 
 
 def version_of(folder: Path) -> str:
-    """Return the first 12 hexadecimal digits of the manifest's SHA-256; the manifest has the hash of every file."""
+    """Return the first 12 hexadecimal digits of the manifest's SHA-256; the manifest contains the hash of every
+    file."""
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
 
 
@@ -206,7 +207,7 @@ def application_name(job: str, version: str) -> str:
 
 
 def _why(application: str) -> str:
-    """Return Serve's message on why an application does not start."""
+    """Return Serve's message that explains why an application does not start."""
     status = serve.status().applications.get(application)
     deployments = status.deployments.values() if status else ()
     return "\n".join(deployment.message for deployment in deployments if deployment.message)
@@ -219,17 +220,16 @@ def deploy(
     token: bytes | None = None,
     replicas: int = 1,
     threads: int = 1,
-    load: str = BUNDLE,
     allow_code: bool = False,
 ) -> str:
-    """Run the bundle in `folder` behind the front, on the running Serve; return the application's name.
+    """Deploy the bundle in `folder` and the front on the running Serve; return the name of the bundle's application.
 
-    Returns when both answer; raises `RuntimeError` if one does not start.
+    Returns once both applications respond; raises `RuntimeError` if one does not start.
     """
     version = version_of(folder)
     job = read_manifest(folder).job
     application = application_name(job, version)
-    # for mypy: the decorator makes them deployments
+    # casts for mypy: the decorator turns the classes into deployments
     ensemble_kind: Any = EnsembleReplica
     front_kind: Any = FrontReplica
     ensemble = ensemble_kind.options(
@@ -237,7 +237,7 @@ def deploy(
         ray_actor_options={"num_cpus": threads},
         max_ongoing_requests=SLOTS,
         max_queued_requests=SLOTS * replicas,
-    ).bind(str(folder.resolve()), version=version, threads=threads, load=load, allow_code=allow_code)
+    ).bind(str(folder.resolve()), version=version, threads=threads, allow_code=allow_code)
     try:
         serve.run(ensemble, name=application, route_prefix=None)
     except RuntimeError as error:

@@ -10,11 +10,12 @@ from pathlib import Path
 from quorate.errors import UserError
 
 SHORTEST_TOKEN = 16
-"""Minimum number of characters of a token; a shorter one could be guessed."""
+"""Minimum number of characters of a token; a shorter one could be guessed. 16 hexadecimal digits are 64 bits. An
+assumption, not a measurement."""
 
 
 def read_token(path: Path) -> str:
-    """Return the token in a file without surrounding white space; raises `UserError`."""
+    """Return the token from a file, without surrounding white space; raises `UserError`."""
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -33,7 +34,8 @@ def digest(token: str) -> bytes:
 
 
 def is_allowed(authorization: str | None, expected: bytes | None) -> bool:
-    """Return whether the Authorization header has the token with the digest `expected` (None: none is required)."""
+    """Return whether the Authorization header contains the token with the digest `expected`; always true if that is
+    None."""
     if expected is None:
         return True
     scheme, _, token = (authorization or "").partition(" ")
@@ -41,7 +43,7 @@ def is_allowed(authorization: str | None, expected: bytes | None) -> bool:
 
 
 def check_exposure(host: str, *, token: bool) -> None:
-    """Raise `UserError` if `host` can be reached from other machines and no token is required."""
+    """Raise `UserError` if `host` is reachable from other machines and no token is required."""
     if not token and not is_loopback(host):
         raise UserError(
             f"{host} can be reached from other machines, and no token is set; "

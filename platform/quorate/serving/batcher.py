@@ -25,8 +25,8 @@ class QueueFull(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class QueuedRequest:
-    """A request: its rows, the call of its model, whether it wants the members' probabilities, its arrival time, and
-    its answer."""
+    """A request: its rows, the call of its model, whether it includes the members' probabilities, its arrival time, and
+    its result."""
 
     rows: Rows
     call: Call
@@ -38,10 +38,10 @@ class QueuedRequest:
 class Batcher:
     """Collect requests, in the order of their arrival, into batches of at most `max_rows` rows.
 
-    A batch is sent when it is full, or when its first request has waited for `wait_s`, and one of `concurrency`
-    calls is free. While all calls are busy, requests collect. All requests of a batch are for the same model. A call
-    that fails because of its rows is repeated in halves, until only one request fails. A request whose client has
-    given up is left out of the next batch.
+    A batch is sent when one of `concurrency` calls is free, and either the batch is full or its first request has
+    waited for `wait_s`. While all calls are busy, requests accumulate. All requests of a batch are for the same model.
+    If a call fails because of its rows, the batch is split in halves and repeated, until only one request fails. A
+    request whose client has disconnected is left out of the next batch.
     """
 
     def __init__(self, *, max_rows: int, wait_s: float, max_queued_rows: int, concurrency: int = 1) -> None:
@@ -65,7 +65,7 @@ class Batcher:
         if self._queued_rows >= self._max_rows:
             self._full.set()
         if len(self._workers) < self._concurrency:
-            # in its own context: a batch must not be cancelled with the request that started it
+            # in a context of its own, so that a batch is not cancelled with the request that started it
             worker = loop.create_task(self._work(), context=contextvars.Context())
             self._workers.add(worker)
         return await waiting.scores
@@ -78,7 +78,7 @@ class Batcher:
                 if batch:
                     await self._answer(batch)
         finally:
-            # here, not in a callback: a request that arrives in between would find no worker
+            # here and not in a callback, because a request that arrives before the callback would find no worker
             self._workers = {worker for worker in self._workers if worker is not asyncio.current_task()}
 
     async def _until_due(self) -> None:

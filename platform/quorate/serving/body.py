@@ -1,4 +1,4 @@
-"""Read the body of a request within limits of size and time."""
+"""Read the body of a request, with limits on size and time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from quorate.serving.errors import RequestError
 
 CLOSE = {"Connection": "close"}
-"""Sent if part of the body is not read: the connection cannot be used again."""
+"""Headers of the response if part of the body was not read, because the connection cannot be reused then."""
 
 
 class BodiesFull(RuntimeError):
@@ -19,14 +19,15 @@ class BodiesFull(RuntimeError):
 
 
 class Storage:
-    """Count the bytes of all bodies that are held at the same time, at most `most`."""
+    """Count the bytes of all bodies in memory, and limit them to `most`."""
 
     def __init__(self, most: int) -> None:
         self._most, self._count = most, 0
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
-        """Yield a function that counts bytes of one body until the block ends; it raises `BodiesFull`."""
+        """Yield a function that counts the bytes of one body, and raises `BodiesFull`; they are released when the block
+        ends."""
         held = 0
 
         def add(count: int) -> None:
@@ -45,8 +46,8 @@ class Storage:
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float, count: Callable[[int], None]) -> bytes:
     """Read the whole body; raises `RequestError` 413 as soon as it is too long, 408 if it is too slow.
 
-    `count` is called with the length of each part before the part is kept, and may raise. Raises Starlette's
-    `ClientDisconnect` if the client disconnects.
+    `count` is called with the length of each chunk before the chunk is stored, and may raise an error. Raises
+    Starlette's `ClientDisconnect` if the client disconnects.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:

@@ -1,4 +1,4 @@
-"""Decode JPEG and PNG pictures in a request, plain or in base64, to the pixels of a model."""
+"""Decode JPEG and PNG pictures in a request, plain or in base64, to pixels in the model's input shape."""
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
-"""Define the errors that clients get when a request is not answered."""
+"""Define the errors that clients get when a request fails."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+SHOWN_CHARACTERS = 80
+"""Maximum number of characters that a message shows of a name or a value."""
+
 
 class RequestError(ValueError):
-    """A refused request: the HTTP status, the problem, the field, and what was expected."""
+    """A rejected request: the HTTP status, the problem, the field, and what was expected."""
 
     def __init__(
         self,
@@ -30,11 +33,11 @@ class RequestError(ValueError):
 
 
 class ModelUnavailable(RuntimeError):
-    """The model does not answer now, but may answer soon: 503."""
+    """The model is not available now, but may be available soon: 503."""
 
 
 class QuorumMissing(ModelUnavailable):
-    """Too few members answer for some rows of a call: 503."""
+    """Too few members have predicted some rows of a call: 503."""
 
 
 class ModelFailed(RuntimeError):
@@ -42,7 +45,7 @@ class ModelFailed(RuntimeError):
 
 
 class RowRefused(ModelFailed):
-    """The model refuses a row that the front accepted: 422."""
+    """The model rejects a row that the front accepted: 422."""
 
     def __init__(self, problem: str, column: str, row: int | None) -> None:
         super().__init__(problem, column, row)

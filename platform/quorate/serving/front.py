@@ -30,8 +30,9 @@ ROUTES = {
     "GET /healthz": "200 when the model answers",
 }
 READERS = 4
-"""Number of threads that decode bodies; a picture takes up to 200 MB while it is decoded."""
+"""Number of threads that decode bodies. Decoding a picture takes up to 200 MB. An assumption, not a measurement."""
 HEALTH_TIMEOUT_S = 2.0
+"""Maximum number of seconds that a health check waits for the model. An assumption, not a measurement."""
 
 
 class Version(Protocol):
@@ -53,14 +54,14 @@ class VersionSource(Protocol):
 
     @property
     def current(self) -> Version:
-        """The version that answers new requests; a request keeps the version that was current at its arrival."""
+        """The version for new requests; a request keeps the version that was current when it arrived."""
 
 
 class Front:
-    """The routes.
+    """The routes of the HTTP interface.
 
-    `token` is the digest of the bearer token (`auth.digest`), or None if none is required.
-    `concurrency` is the number of batches that the model takes at the same time.
+    `token` is the digest of the bearer token (`auth.digest`), or None if none is required. `concurrency` is the number
+    of batches that are sent to the model at the same time.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Front:
         return _json(200, {"job": model.job, "version": model.version, "routes": ROUTES})
 
     async def health(self, request: Request) -> Response:
-        """Answer without a token, for load balancers."""
+        """Respond to health checks without a token, for load balancers."""
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await self._backend.current.describe()

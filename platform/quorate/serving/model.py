@@ -1,51 +1,15 @@
-"""Define what serving requires of a model: the part of a bundle that answers requests."""
+"""The results that a model sends to the front, and the properties of the model that the front requires."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from quorate.bundle import BundleManifest
 from quorate.data.signature import Signature
-
-BUNDLE = "quorate.bundle:Bundle.load"
-"""The default function that loads a model."""
-
-
-class ServedPrediction(Protocol):
-    """Averaged probabilities (n, K), and those of each member if requested."""
-
-    @property
-    def proba(self) -> NDArray[Any]: ...
-
-    @property
-    def members(self) -> Mapping[str, NDArray[Any]] | None: ...
-
-    @property
-    def lost_rows(self) -> Mapping[str, NDArray[np.bool_]]:
-        """Members that did not answer for some rows, with these rows (n,)."""
-
-    @property
-    def unfamiliar(self) -> Mapping[str, NDArray[np.bool_]]:
-        """Columns with values unlike those of the training rows, with these rows (n,)."""
-
-
-class Model(Protocol):
-    """A loaded bundle: its manifest, and probabilities of uint8 images (n, H, W, C) or of a frame of typed columns."""
-
-    @property
-    def manifest(self) -> BundleManifest: ...
-
-    def predict(self, x: NDArray[np.uint8] | pd.DataFrame, *, members: bool = False) -> ServedPrediction: ...
-
-    def calibrated(self, members: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.float64]]:
-        """Return the calibrated probabilities (n, K) of each member of a prediction."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +21,9 @@ class Scores:
     members: Mapping[str, NDArray[np.float64]]
     """Calibrated probabilities (n, K) of each member; empty unless requested."""
     lost: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """Members that did not answer for some rows, with these rows (n,)."""
+    """Members that failed to predict some rows, each with a mask (n,) of these rows."""
     unfamiliar: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """Columns with values unlike those of the training rows, with these rows (n,)."""
+    """Columns that have values unlike those in the training rows, each with a mask (n,) of the affected rows."""
 
     def rows(self, start: int, stop: int, *, members: bool) -> Scores:
         """Return the part of one request; `members` says whether it includes the members' probabilities."""
@@ -71,7 +35,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The facts about a model that the front needs to read requests and write answers."""
+    """The properties of a model that the front requires to read requests and write responses."""
 
     job: str
     version: str
@@ -82,7 +46,7 @@ class ModelInfo:
     resize: int | None = None
     """Length of the shorter side before the centre crop, for pictures."""
     weightless: tuple[str, ...] = ()
-    """Members of weight zero, which the bundle does not contain, so they never answer."""
+    """Members with weight 0, which the bundle does not contain, so they have no predictions."""
 
     @classmethod
     def of(cls, manifest: BundleManifest, version: str) -> ModelInfo:
@@ -94,13 +58,3 @@ class ModelInfo:
             resize=manifest.input.resize,
             weightless=tuple(member.name for member in manifest.members if not member.folds),
         )
-
-
-def loader(path: str) -> Callable[..., Model]:
-    """Return the function at `package.module:name` that loads a model from a folder; it also takes `allow_code`."""
-    module, _, name = path.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    load: Callable[..., Model] = found
-    return load

@@ -16,7 +16,7 @@ NUMBERS = {int, float}
 
 
 def read_pixels(value: Any, *, shape: Shape, max_rows: int, field: str = "inputs") -> NDArray[np.uint8]:
-    """Return uint8 (n, H, W, C) from nested lists of integers from 0 to 255; raises `RequestError`.
+    """Return uint8 (n, H, W, C) from nested lists of integers in [0, 255]; raises `RequestError`.
 
     `value` has the shape (n, H, W, C), or (H, W, C) for one image. If C is 1, the last axis can be left out.
     """
@@ -34,7 +34,7 @@ def read_pixels(value: Any, *, shape: Shape, max_rows: int, field: str = "inputs
 
 
 def form(shape: Shape) -> str:
-    """Return the accepted shapes in words."""
+    """Describe the accepted shapes in words."""
     height, width, channels = shape
     short = f", or (n, {height}, {width})" if channels == 1 else ""
     return f"integers from 0 to 255 of shape (n, {height}, {width}, {channels}){short}"
@@ -86,7 +86,7 @@ def _collect(value: Any, dims: Dims, field: str, at: tuple[int, ...], pixels: by
 
 
 def _line(values: list[Any], field: str, at: tuple[int, ...]) -> bytes:
-    """Return the innermost array as bytes; whole floats such as 3.0 are accepted, `true` is not."""
+    """Return an innermost list as bytes; whole floats such as 3.0 are accepted, `true` is not."""
     types = set(map(type, values))
     if types == NUMBERS or types == {float}:
         values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
@@ -112,7 +112,7 @@ def place(field: str, at: tuple[int, ...]) -> str:
 
 
 def kind(value: Any) -> str:
-    """Describe a JSON value in a few words, because it can be huge."""
+    """Describe a JSON value in a few words, because its text can be very long."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quorate.data.signature import Column, ColumnKind, TableSignature
 from quorate.data.table import BOOLEANS, LARGEST_NUMBER, number_fits
 from quorate.registry import did_you_mean
-from quorate.serving.errors import RequestError
+from quorate.serving.errors import SHOWN_CHARACTERS, RequestError
 from quorate.serving.pixels import kind
 
 NEEDED: dict[ColumnKind, str] = {
@@ -22,16 +22,16 @@ NEEDED: dict[ColumnKind, str] = {
 }
 EXAMPLES: dict[ColumnKind, Any] = {"numeric": 0, "boolean": False, "categorical": "text"}
 _SHOWN = 5
+"""Maximum number of columns that a message names."""
 _COMPARED = 200
 """Maximum number of keys of a record that are compared with a missing column's name; each takes about 20 µs."""
-_LONGEST = 80
-"""Maximum number of characters of a name in a message."""
 
 
 def read_records(value: Any, *, signature: TableSignature, max_rows: int, field: str = "inputs") -> NDArray[np.object_]:
-    """Return values (n, columns) of a record or a list of records, None for missing ones; raises `RequestError`.
+    """Return the values (n, columns) of a record or a list of records, with None for missing values; raises
+    `RequestError`.
 
-    Every column must be present. Other keys (see `other_keys`) are ignored, like additional columns of a file.
+    Every column must be present. Other keys (see `other_keys`) are ignored, like additional columns in a file.
     """
     if isinstance(value, dict):
         return np.array([_row(value, signature, field)], dtype=object)
@@ -68,8 +68,8 @@ def example(signature: TableSignature) -> dict[str, Any]:
 
 
 def form(signature: TableSignature) -> str:
-    """Return the expected record in words."""
-    listed = ", ".join(f"{column.name[:_LONGEST]!r} ({column.kind})" for column in signature.columns[:_SHOWN])
+    """Describe the expected record in words."""
+    listed = ", ".join(f"{column.name[:SHOWN_CHARACTERS]!r} ({column.kind})" for column in signature.columns[:_SHOWN])
     more = f" and {signature.size - _SHOWN} more, see /v1/metadata" if signature.size > _SHOWN else ""
     return f"an array of objects with the keys {listed}{more}"
 
@@ -79,7 +79,7 @@ def _row(record: dict[str, Any], signature: TableSignature, place: str) -> list[
     for column in signature.columns:
         field = f"{place}.{column.name}"
         if column.name not in record:
-            keys = list(islice((key for key in record if len(key) <= _LONGEST), _COMPARED))
+            keys = list(islice((key for key in record if len(key) <= SHOWN_CHARACTERS), _COMPARED))
             near = did_you_mean(column.name, keys)
             raise RequestError(422, f"the key is missing{near}", field=field, expected=NEEDED[column.kind])
         value = record[column.name]

@@ -1,4 +1,5 @@
-"""Convert the body of `POST /v1/predict` to rows of a model, or refuse it with the wrong field."""
+"""Convert the body of `POST /v1/predict` to rows for the model, or reject it with an error that names the wrong
+field."""
 
 from __future__ import annotations
 
@@ -13,15 +14,13 @@ from quorate.registry import did_you_mean
 from quorate.serving import pixels, records
 from quorate.serving.batcher import Rows
 from quorate.serving.encoded_images import read_picture, read_pictures
-from quorate.serving.errors import RequestError
+from quorate.serving.errors import SHOWN_CHARACTERS, RequestError
 from quorate.serving.model import ModelInfo
 from quorate.serving.pixels import kind, read_pixels
 from quorate.serving.records import other_keys, read_records
 
 JSON = "application/json"
 PICTURES = ("image/jpeg", "image/png")
-_LONGEST = 80
-"""Maximum number of characters of a name in a message."""
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -42,7 +41,7 @@ def check_query(items: Sequence[tuple[str, str]], *known: str) -> dict[str, str]
     """Return the query parameters by name; raises `RequestError` 400 for unknown and repeated parameters."""
     found: dict[str, str] = {}
     for name, value in items:
-        shown = name[:_LONGEST]
+        shown = name[:SHOWN_CHARACTERS]
         if name not in known:
             expected = ", ".join(known) if known else "no parameters"
             problem = f"unknown query parameter {shown!r}{did_you_mean(shown, list(known))}"
@@ -54,7 +53,7 @@ def check_query(items: Sequence[tuple[str, str]], *known: str) -> dict[str, str]
 
 
 def read_flag(value: str | None, field: str) -> bool:
-    """Return a query parameter that is true or false, by default false."""
+    """Return the value of a query parameter that is `true` or `false`; false if it is missing."""
     if value is None:
         return False
     if value.lower() not in FLAGS:
@@ -64,7 +63,8 @@ def read_flag(value: str | None, field: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """The content of a body: uint8 images (n, H, W, C), or values (n, columns), and keys that are not columns."""
+    """The content of a body: rows, which are uint8 images (n, H, W, C) or values (n, columns), and keys that are not
+    columns."""
 
     rows: Rows
     ignored: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ def _only_field(document: Any, fields: list[str], model: ModelInfo) -> tuple[str
         raise RequestError(422, f"found {kind(document)}", field="body", expected=_expected(model))
     for key in document:
         if key not in fields:
-            shown = key[:_LONGEST]
+            shown = key[:SHOWN_CHARACTERS]
             raise RequestError(
                 422,
                 f"unknown field {shown!r}{did_you_mean(shown, fields)}",
@@ -115,7 +115,7 @@ def _expected(model: ModelInfo) -> str:
 
 
 def _document(body: bytes) -> Any:
-    """Parse JSON. NaN and Infinity, which Python accepts, are refused later, when their place is known."""
+    """Parse JSON. NaN and Infinity, which Python accepts, are rejected later, when their place is known."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -129,7 +129,7 @@ def _document(body: bytes) -> Any:
     except RequestError:
         raise
     except ValueError as error:
-        # JSONDecodeError, or an integer of thousands of digits
+        # a JSONDecodeError, or the error for an integer with thousands of digits
         raise RequestError(400, f"the body is not JSON: {str(error)[:200]}", field="body", expected="JSON") from None
 
 
@@ -137,6 +137,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
-        twice = next(name for name, count in counts.items() if count > 1)[:_LONGEST]
+        twice = next(name for name, count in counts.items() if count > 1)[:SHOWN_CHARACTERS]
         raise RequestError(422, f"the key {twice!r} occurs twice in one object", field=twice, expected="one value")
     return found

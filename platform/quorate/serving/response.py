@@ -1,4 +1,4 @@
-"""Convert scores and manifests to the JSON of answers."""
+"""Convert scores and manifests to the JSON of responses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from quorate.bundle import BundleManifest
 from quorate.data.signature import TableSignature
 from quorate.serving.batcher import Rows
+from quorate.serving.errors import SHOWN_CHARACTERS
 from quorate.serving.model import ModelInfo, Scores
 
 DESCRIBED = ("created", "class_names", "input", "members", "quorum", "metrics", "data")
-"""The keys of a manifest that clients get."""
+"""The keys of a manifest that are sent to clients."""
 MOST_WARNINGS = 20
-"""Maximum number of warnings in an answer."""
-_LONGEST = 80
-"""Maximum number of characters of a name or a value in a warning."""
+"""Maximum number of warnings in a response."""
 _UNFAMILIAR = {
     "categorical": "no training row has this category",
     "numeric": "the number is far outside the range of the training rows",
@@ -30,9 +29,9 @@ _UNFAMILIAR = {
 def predictions_json(
     scores: Scores, model: ModelInfo, rows: Rows, *, ignored: Sequence[str] = (), members: bool = False
 ) -> bytes:
-    """Return the answer to `POST /v1/predict`, with all digits of the probabilities.
+    """Return the response to `POST /v1/predict`, with all digits of the probabilities.
 
-    `rows` are the values of the request, `ignored` its keys that are not columns. `model.lost`, `warnings` and
+    `rows` are the values of the request; `ignored` are its keys that are not columns. `model.lost`, `warnings` and
     `warnings_left_out` are present only if they are not empty.
     """
     served: dict[str, Any] = {"job": model.job, "version": model.version}
@@ -69,7 +68,7 @@ def predictions_json(
 
 
 def description(manifest: BundleManifest, version: str) -> dict[str, Any]:
-    """Return the answer to `GET /v1/metadata`."""
+    """Return the response to `GET /v1/metadata`."""
     saved = manifest.to_json()
     return {"job": manifest.job, "version": version, **{key: saved[key] for key in DESCRIBED}}
 
@@ -82,7 +81,7 @@ def to_json(value: Any) -> bytes:
 
 def _warnings(scores: Scores, model: ModelInfo, rows: Rows, ignored: Sequence[str]) -> Iterator[dict[str, Any]]:
     for key in ignored:
-        yield {"field": key[:_LONGEST], "message": "the ensemble has no such column; the key is ignored"}
+        yield {"field": key[:SHOWN_CHARACTERS], "message": "the ensemble has no such column; the key is ignored"}
     signature = model.signature
     if not isinstance(signature, TableSignature):
         return
@@ -94,7 +93,7 @@ def _warnings(scores: Scores, model: ModelInfo, rows: Rows, ignored: Sequence[st
             yield {
                 "row": row,
                 "column": column.name,
-                "value": value[:_LONGEST] if isinstance(value, str) else value,
+                "value": value[:SHOWN_CHARACTERS] if isinstance(value, str) else value,
                 "message": _UNFAMILIAR[column.kind],
             }
 

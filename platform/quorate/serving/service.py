@@ -19,20 +19,20 @@ from types import FrameType
 
 from PIL import Image
 
-from quorate.bundle import BundleManifest, check_code, read_manifest, verified_manifest
+from quorate.bundle import BundleManifest, check_code, verified_manifest
 from quorate.data.signature import ImageSignature
 from quorate.errors import Interrupted, UserError
 from quorate.execution.cluster import start_ray
 from quorate.registry import own_code
 from quorate.serving.auth import check_exposure, digest, read_token
 from quorate.serving.limits import Limits
-from quorate.serving.model import BUNDLE
 from quorate.serving.records import example
 
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 """The name of Serve's controller."""
 _ENDS_IN_S = 30.0
-"""Maximum number of seconds until the applications have ended; each replica has 5 s."""
+"""Maximum number of seconds to wait until the applications have ended; each replica has 5 s. An assumption, not a
+measurement."""
 
 
 def _say(line: str) -> None:
@@ -53,21 +53,21 @@ def serve_bundle(
     threads: int | None = None,
     limits: Limits | None = None,
     block: bool = True,
-    load: str = BUNDLE,
     allow_code: bool = False,
     echo: Callable[[str], None] = _say,
 ) -> str:
-    """Serve the bundle in `folder` and return its URL: after SIGINT or SIGTERM, or at once without `block`.
+    """Serve the bundle in `folder` and return its URL. With `block`, it returns after SIGINT or SIGTERM; otherwise at
+    once.
 
-    `threads` is the number of threads per replica; by default the replicas share all cores except one.
-    Port 0 uses a free port. `load` is the import path of the function that reads the folder; `allow_code`
-    lets it import the user's own code that a bundle names. Without `block`, call `stop` to end the service.
+    `threads` is the number of threads per replica; by default the replicas share all cores except one. Port 0 uses a
+    free port. With `allow_code`, the user's own code that a bundle names is imported. Without `block`, call `stop` to
+    end the service.
 
     Raises `UserError` for errors that the user can fix (before Ray starts), `Interrupted` if a signal
     arrives before the ensemble is served, and `ServingFailed` otherwise.
     """
     limits = limits or Limits()
-    manifest = servable(folder, verified=load == BUNDLE, allow_code=allow_code)
+    manifest = servable(folder, allow_code=allow_code)
     token = read_token(token_file) if token_file else None
     check_exposure(host, token=token is not None)
     port = free_port(host, port)
@@ -77,12 +77,12 @@ def serve_bundle(
             ending.enter_context(_signals_interrupt())
         start_ray(cpus=replicas * threads, keeps_memory=False)
         if block:
-            ending.enter_context(_signals_interrupt())  # again, because Ray has replaced the handlers
+            ending.enter_context(_signals_interrupt())  # set the handlers again, because Ray has replaced them
         ending.callback(_leave_ray)
         _refuse_running_serve()
         ending.callback(_end_serve)
         _start_serve(host, port, limits)
-        _deploy(folder, limits, digest(token) if token else None, replicas, threads, load, allow_code)
+        _deploy(folder, limits, digest(token) if token else None, replicas, threads, allow_code)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         echo(welcome(url, manifest, token_file))
         if block:
@@ -95,22 +95,22 @@ def serve_bundle(
 
 
 def stop() -> None:
-    """Stop Serve and disconnect from Ray; a local Ray stops too."""
+    """Stop Serve and disconnect from Ray; a local Ray instance is stopped too."""
     _end_serve()
     _leave_ray()
 
 
-def servable(folder: Path, *, verified: bool = False, allow_code: bool = False) -> BundleManifest:
-    """Return the manifest of a bundle that can be served; `verified` checks its files. Raises `UserError`."""
-    manifest = verified_manifest(folder) if verified else read_manifest(folder)
-    if verified and not allow_code:
-        with own_code.refused():
+def servable(folder: Path, *, allow_code: bool = False) -> BundleManifest:
+    """Return the manifest of a bundle that can be served, after a check of its files; raises `UserError`."""
+    manifest = verified_manifest(folder)
+    if not allow_code:
+        with own_code.forbid_imports():
             check_code(folder, manifest)
     return manifest
 
 
 def free_port(host: str, port: int) -> int:
-    """Return `port` if it can be bound, or a free port for 0; raises `UserError`."""
+    """Return `port` if it is free, or any free port if it is 0; raises `UserError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -149,7 +149,7 @@ def _grey_picture(signature: ImageSignature) -> str:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Raise `Interrupted` in this block at the first SIGINT or SIGTERM; ignore later ones while it ends."""
+    """Raise `Interrupted` in this block at the first SIGINT or SIGTERM; ignore later signals while the block ends."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in before:
@@ -174,7 +174,7 @@ def _end_serve() -> None:
     """Stop Serve and wait until its controller has ended.
 
     `serve.shutdown` waits inside a call that fails when the controller ends, and Ray prints this failure at every stop
-    ("infinite retries"). Here the controller is told not to wait.
+    ("infinite retries"). This function therefore requests the shutdown without waiting in that call.
     """
     import ray
     from ray import serve
@@ -210,19 +210,17 @@ def _start_serve(host: str, port: int, limits: Limits) -> None:
             "host": host,
             "port": port,
             "keep_alive_timeout_s": limits.keep_alive_s,
-            # the front times out first, with a better answer
+            # longer than the front's timeout, whose response is clearer
             "request_timeout_s": limits.body_timeout_s + limits.request_timeout_s + 5,
         },
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
 
 
-def _deploy(
-    folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, load: str, allow_code: bool
-) -> None:
+def _deploy(folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, allow_code: bool) -> None:
     from quorate.serving.application import deploy
 
     try:
-        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, load=load, allow_code=allow_code)
+        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, allow_code=allow_code)
     except RuntimeError as error:
         raise ServingFailed(f"{folder} cannot be served: {error}") from error

@@ -3,6 +3,7 @@
 from quorate.spec.job import (
     NAME,
     Bytes,
+    DatasetParams,
     ExecutionSpec,
     ExistingPath,
     Job,
@@ -11,6 +12,7 @@ from quorate.spec.job import (
     ProductionSpec,
     QuorumSpec,
     Seconds,
+    TestOrigin,
     TrackingSpec,
     ValidationSpec,
     load_job,
@@ -21,6 +23,7 @@ from quorate.spec.job import (
 __all__ = [
     "NAME",
     "Bytes",
+    "DatasetParams",
     "ExecutionSpec",
     "ExistingPath",
     "Job",
@@ -29,6 +32,7 @@ __all__ = [
     "ProductionSpec",
     "QuorumSpec",
     "Seconds",
+    "TestOrigin",
     "TrackingSpec",
     "ValidationSpec",
     "load_job",

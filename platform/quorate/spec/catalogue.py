@@ -1,4 +1,4 @@
-"""List what a job file can choose from: every registered kind, its origin and its parameters."""
+"""List the kinds that a job file can use, with their origins and parameters."""
 
 from __future__ import annotations
 
@@ -55,11 +55,12 @@ class KindEntry:
     name: str
     description: str
     origin: str
-    """`built in`, or the package and version that provides it; `not installed` if `missing` names a package."""
+    """`built in`, or the name and version of the package that provides the kind; `not installed` if `missing` is
+    set."""
     family: list[str] = field(default_factory=list)
     """The full names of all kinds of a family."""
     missing: str = ""
-    """A package of an extra that the kind requires and that is not installed; empty if there is none."""
+    """An optional package that the kind requires and that is not installed; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def entries(what: str) -> Iterator[KindEntry]:
 
 
 def entry(what: str, name: str) -> KindEntry:
-    """Return the entry of the kind `name`, which can also belong to a family or be a user's own.
+    """Return the entry of the kind `name`, which can also be a member of a family, or a user's own kind.
 
     Raises `UnknownKind` if there is no such kind, `OwnCodeError` if the user's own code cannot be used, and
     `UserError` if `name` belongs to a family, such as `timm/`, that has no such kind.
@@ -137,7 +138,7 @@ def _mappings(node: Node, definitions: Mapping[str, Node]) -> Iterator[Node]:
 
 
 def _type(node: Node, definitions: Mapping[str, Node]) -> str:
-    """Return a schema in words, such as `whole number ≥ 1 or null`."""
+    """Describe a schema in words, such as `whole number ≥ 1 or null`."""
     if "anyOf" in node:
         return " or ".join(dict.fromkeys(_type(branch, definitions) for branch in node["anyOf"]))
     if "kindOf" in node:

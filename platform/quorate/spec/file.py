@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 @dataclass(frozen=True)
 class Problem:
-    """One error in a job file; `line` counts from 1 and is 0 if no line is known."""
+    """One error in a job file; `line` counts from 1, and is 0 if the line is unknown."""
 
     loc: Loc
     message: str
@@ -61,10 +61,10 @@ class Source:
     tree: dict[str, Any]
     lines: Mapping[Loc, int]
     options: Mapping[Loc, str] = field(default_factory=dict)
-    """The command-line options that set values, by the place of the value."""
+    """The command-line options that set values, by the path of the value."""
 
     def problem(self, loc: Loc, message: str) -> Problem:
-        """Return a problem at `loc`, or at its nearest parent that the file or the command line contains."""
+        """Return a problem at `loc`, or at its nearest parent that is set in the file or on the command line."""
         known = loc
         while known and known not in self.lines:
             if known in self.options:
@@ -156,7 +156,7 @@ def _build(loader: Any, node: yaml.Node, loc: Loc, lines: dict[Loc, int], proble
     if not isinstance(node, yaml.MappingNode):
         try:
             return loader.construct_object(node)
-        except ValueError as error:  # Python refuses numbers of thousands of digits
+        except ValueError as error:  # Python refuses to parse numbers with thousands of digits
             problems.append(Problem(loc, str(error), lines[loc], name))
             return None
     built: dict[str, Any] = {}

@@ -36,7 +36,7 @@ from quorate.registry import (
     kind_of,
     own_code,
 )
-from quorate.registry.parameter_names import about_unknown, field_named
+from quorate.registry.parameter_names import field_named, unknown_key_message
 from quorate.spec import file as jobfile
 from quorate.spec.file import Loc, Override, Problem, Source, SpecError
 
@@ -99,6 +99,18 @@ Seconds = Annotated[
 """A number of seconds, or text such as `20m`."""
 
 
+TestOrigin = Literal["separate", "held out", "none"]
+"""Where the test rows of a job come from: another source than the training rows, the training rows, or nowhere."""
+
+
+class DatasetParams(KindParams):
+    """The parameters of a data kind, as far as a job file is checked by them."""
+
+    def test_origin(self) -> TestOrigin:
+        """Return where the test rows come from; a kind whose parameters decide this overrides it."""
+        return "separate"
+
+
 class MemberParams(KindParams):
     """The parameters that members of every kind take."""
 
@@ -107,7 +119,7 @@ class MemberParams(KindParams):
     cpus: float = Field(1, gt=0, allow_inf_nan=False)
     """Number of CPU cores per fit task; a network uses as many threads."""
     gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Number of accelerators per fit task; a fraction shares one."""
+    """Number of accelerators per fit task; with a fraction, several tasks share one."""
     memory: Bytes = 0
     """Memory that a fit task requests from the cluster, in bytes or as `2GiB`; 0 requests none."""
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
@@ -140,22 +152,22 @@ class MemberParams(KindParams):
                 raise ValueError(f"vary: copy {copy + 1}: {_first_problem(error, type(self), given)}") from None
             for path, values in self.vary.items():
                 if isinstance(file := _value_at(made, path), Path):
-                    values[copy % len(values)] = str(file)  # resolved from the job file's folder
+                    values[copy % len(values)] = str(file)  # a path relative to the job file's folder
         return self
 
     @property
     def most_epochs(self) -> int | None:
-        """Epochs that the member reports one by one, at most; None for a kind that cannot end between epochs."""
+        """Maximum number of epochs of the member; None for a kind that cannot stop between epochs."""
         return None
 
     @property
     def stopping_metric(self) -> str | None:
-        """The validation metric that decides when the member stops; None for a kind that always trains to its end."""
+        """The validation metric for early stopping; None for a kind that does not stop early."""
         return None
 
     @property
     def pretraining(self) -> KindParams | None:
-        """What the member learns from images without labels before its training."""
+        """The pretraining of the member on images without labels; None without pretraining."""
         return None
 
     @property
@@ -168,7 +180,7 @@ class MemberParams(KindParams):
         return type(self).model_validate(self._given(copy)) if self.vary else self
 
     def _given(self, copy: int) -> dict[str, Any]:
-        """Return what a job file with this copy alone would contain; raises `ValueError`."""
+        """Return the parameters as a job file with only this copy would contain them; raises `ValueError`."""
         given = self.model_dump(exclude={"vary"}, exclude_unset=True)
         for path, values in self.vary.items():
             inner, keys = given, path.split(".")
@@ -182,7 +194,7 @@ class MemberParams(KindParams):
         return given
 
     def _default(self, key: str) -> Any:
-        """Return the value of an omitted parameter, in the form of a job file."""
+        """Return the default of a parameter as a job file would contain it."""
         default = getattr(self, key, None)
         if isinstance(default, KindParams):
             return {"kind": default.kind}
@@ -202,6 +214,8 @@ def _first_problem(error: ValidationError | InvalidParams, model: type[BaseModel
     return f"{'.'.join(map(str, place))}: {text}" if place else text
 
 
+# 5 folds are usual (Hastie, Tibshirani and Friedman, 2009, section 7.10.1). The defaults of `fraction` and `auto_rows`
+# are assumptions, not measurements.
 class ValidationSpec(Spec):
     """How the training rows are split into folds."""
 
@@ -210,23 +224,25 @@ class ValidationSpec(Spec):
     folds: int = Field(5, ge=2, le=1000)
     """Number of folds of the k-fold scheme."""
     repeats: int = Field(1, ge=1, le=100)
-    """Number of times the k-fold split is drawn; the OOF predictions of a row are averaged."""
+    """Number of times that the k-fold split is drawn; each row's out-of-fold predictions are averaged over the
+    repeats."""
     fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of the rows in the validation set of the holdout scheme."""
     auto_rows: int = Field(20_000, ge=1)
-    """Number of training rows from which `auto` uses one holdout fold."""
+    """Minimum number of training rows for `auto` to use one holdout fold."""
     train_dev: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training rows that is set aside: it is not used for training or validation, and is scored at the
     end like the test rows."""
 
 
+# The default of `members` is an assumption, not a measurement.
 class QuorumSpec(Spec):
     """How many members and folds the ensemble requires."""
 
     members: int | float = Field(0.5, gt=0)
     """Minimum number of members (whole number), or minimum fraction of them (at most 1.0)."""
     folds: int | None = Field(None, ge=1)
-    """Minimum number of folds that a member needs to count; by default all of them."""
+    """Minimum number of folds that a member must finish to be part of the ensemble; by default all of them."""
 
     @field_validator("members")
     @classmethod
@@ -258,10 +274,13 @@ class ProductionSpec(Spec):
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
         if self.refit and self.best is not None:
-            raise ValueError(f"refit replaces the fold models that folds: {self.folds} selects; leave one of them out")
+            raise ValueError(
+                f"refit replaces the fold models, so folds: {self.folds} would have no effect; remove one of them"
+            )
         return self
 
 
+# The defaults of `retries`, `lost_workers` and `checkpoint_seconds` are assumptions, not measurements.
 class ExecutionSpec(Spec):
     """Where fit tasks run and how failures are handled."""
 
@@ -305,19 +324,19 @@ class JobSpec(Spec):
     name: str = "ensemble"
     """The name of the run folder, the MLflow run and the registered model."""
     seed: int = Field(0, ge=0)
-    """The seed from which every random number derives, together with (member, copy, fold)."""
+    """The seed of all random numbers; each fit task derives its own from it and (member, copy, fold)."""
     data: kind_of(DATASETS)  # type: ignore[valid-type]
     """The training rows and the test rows."""
     validation: ValidationSpec = ValidationSpec()
     """How the training rows are split into folds."""
     members: dict[Annotated[str, AfterValidator(_member_name)], kind_of(MEMBERS)]  # type: ignore[valid-type]
-    """Mapping from names to members; the name is part of a member's identity, its position is not."""
+    """Mapping from names to members; a member's identity includes its name but not its position."""
     combiner: kind_of(COMBINERS) = "calibrated_greedy"  # type: ignore[valid-type]
     """How the members' predictions are combined."""
     quorum: QuorumSpec = QuorumSpec()
     """How many members and folds the ensemble requires."""
     production: ProductionSpec = ProductionSpec()
-    """Which models the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
+    """The models that the bundle predicts with: all fold models, the best of them, or models trained on all rows."""
     execution: ExecutionSpec = ExecutionSpec()
     """Where fit tasks run and how failures are handled."""
     tracking: TrackingSpec = TrackingSpec()
@@ -333,9 +352,10 @@ class JobSpec(Spec):
     @field_validator("validation")
     @classmethod
     def _train_dev_has_a_test_from_elsewhere(cls, validation: ValidationSpec, info: ValidationInfo) -> ValidationSpec:
-        test = getattr(info.data.get("data"), "test", "elsewhere")
-        if validation.train_dev and not isinstance(test, str | Path):
-            found = "there are no test rows" if test is None else "the test rows are a part of the training rows"
+        data = info.data.get("data")  # absent if it is invalid
+        origin = data.test_origin() if isinstance(data, DatasetParams) else "separate"
+        if validation.train_dev and origin != "separate":
+            found = "there are no test rows" if origin == "none" else "the test rows are a part of the training rows"
             raise ValueError(
                 f"train_dev: {validation.train_dev:g} requires a test set that is separate from the training rows, "
                 f"but {found}; name a file in data.test, or leave train_dev out"
@@ -374,8 +394,9 @@ def load_job(path: Path, overrides: Sequence[str | Override] = ()) -> Job:
 
 
 def spec_of_run(path: Path) -> JobSpec:
-    """Read the job that a run has kept, even if its files no longer exist; raises `ValueError` and `OSError`."""
-    own_code.look_in(path.parent, Path())
+    """Read the job of a run from its folder, even if files that the job names no longer exist; raises `ValueError` and
+    `OSError`."""
+    own_code.add_search_folders(path.parent, Path())
     return JobSpec.model_validate(json.loads(path.read_text(encoding="utf-8")), context={"read_before": True})
 
 
@@ -384,7 +405,7 @@ def validate(source: Source, *, base: Path) -> Job:
 
     Users' own code is searched for in `base`, then in the current folder.
     """
-    own_code.look_in(base, Path())
+    own_code.add_search_folders(base, Path())
     try:
         spec = JobSpec.model_validate(source.tree, context={"base": base})
     except ValidationError as error:
@@ -393,7 +414,7 @@ def validate(source: Source, *, base: Path) -> Job:
 
 
 _WRONG_TYPE = {"path_type", "model_type"}
-"""Errors of a union's branch that the value was not meant for; the errors of another branch explain more."""
+"""Types of errors in branches of a union that the value was not meant for; errors of the other branch are preferred."""
 
 
 def _problems(error: ValidationError, source: Source) -> list[Problem]:
@@ -403,7 +424,7 @@ def _problems(error: ValidationError, source: Source) -> list[Problem]:
     found = _flatten(error, (), JobSpec)
     for loc, model, details in found:
         if details["type"] == "too_short" and any(other[:-1] == loc for other, *_ in found):
-            continue  # only because its invalid items were not counted
+            continue  # too short only because invalid items do not count
         place, text = _plain(loc, model, details, source.tree)
         texts = (other_branch if details["type"] in _WRONG_TYPE else messages).setdefault(place, [])
         if text not in texts:
@@ -452,7 +473,7 @@ def _plain(loc: Loc, model: type[BaseModel], details: Mapping[str, Any], tree: A
     if kind in ("extra_forbidden", "missing"):
         key, parent = str(loc[-1]), _visible(loc[:-1], tree)
         given = _at(parent, tree)
-        text = about_unknown(key, model, given) if kind == "extra_forbidden" else f"the key {key!r} is missing"
+        text = unknown_key_message(key, model, given) if kind == "extra_forbidden" else f"the key {key!r} is missing"
         return (*parent, key), text
     loc = _visible(loc, tree)
     if kind == "value_error":

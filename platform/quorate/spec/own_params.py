@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import create_model
 
 from quorate.registry import REGISTRIES, KindParams
-from quorate.registry.own_code import OwnCodeError, said
+from quorate.registry.own_code import OwnCodeError, describe_error
 
 Function = Callable[..., Any]
 
 
 class SignatureParams(KindParams):
-    """Parameters derived from a function's signature; another process derives their class again."""
+    """Parameters derived from a function's signature; a process that unpickles them derives their class again."""
 
     registry: ClassVar[str]
     """The `what` of the kind's registry, such as `member kind`."""
@@ -54,15 +54,15 @@ def params_of(
             warnings.simplefilter("ignore")  # a parameter may have the name of a method of pydantic
             bases: Any = (SignatureParams, base)
             module, name = getattr(function, "__module__", __name__), getattr(function, "__name__", "own")
-            make: Any = create_model  # for mypy: the bases are known only at run time
+            make: Any = create_model  # Any for mypy: the bases are known only at run time
             model: type[KindParams] = make(f"{name}_params", __base__=bases, __module__=module, **fields)
     except Exception as error:  # pydantic raises many types for annotations that it cannot read
-        raise OwnCodeError(f"its parameters cannot be read: {said(error)}") from error
+        raise OwnCodeError(f"its parameters cannot be read: {describe_error(error)}") from error
     return model
 
 
 def own_values(params: KindParams, function: Function, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `function`: those of `given` that it takes, and its parameters from the job file."""
+    """Return the arguments of `function`: the `given` ones that it takes, and its parameters from the job file."""
     taken = _parameters(function)
     return {name: given[name] if name in given else getattr(params, name) for name in taken}
 
@@ -95,7 +95,8 @@ def require_class(
 
 
 def _methods(base: type[KindParams]) -> set[str]:
-    """The names that Quorate's own classes below pydantic's define; pydantic's own may be parameters."""
+    """The names that `KindParams` and its subclasses define. Parameters cannot have these names, but they can have
+    those of pydantic's methods."""
     return {name for each in base.__mro__ if issubclass(each, KindParams) for name in vars(each)}
 
 
@@ -103,4 +104,4 @@ def _parameters(function: Function) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function, eval_str=True).parameters
     except (NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
-        raise OwnCodeError(f"its signature cannot be read: {said(error)}") from error
+        raise OwnCodeError(f"its signature cannot be read: {describe_error(error)}") from error

@@ -9,19 +9,20 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 
 ALWAYS = ("kind", "arch", "epochs", "lr")
-"""Parameters that a list of members shows even at their defaults, because members are compared by them."""
+"""Parameters that a list of members always shows, even with their default values, because members are compared by
+them."""
 _NOT_LEARNED = ("copies", "vary", "cpus", "gpus", "memory")
-"""Parameters that set the number of copies and where they run, not what is trained."""
+"""Parameters that set the number of copies and their resources, and do not change what is trained."""
 
 
 def without_defaults(params: BaseModel) -> dict[str, Any]:
-    """Return what a job file needs to contain: every kind, and the values that differ from their defaults."""
+    """Return only what a job file needs to contain: every kind, and the values that differ from their defaults."""
     dumped = params.model_dump(mode="json")
     said = {}
     for name, definition in type(params).model_fields.items():
         value, default = getattr(params, name), definition.get_default(call_default_factory=True)
         if name == "kind" or definition.is_required() or value != default:
-            short = _said(value, dumped[name])
+            short = _as_written(value, dumped[name])
             if name == "kind" or definition.is_required() or short != default:
                 said[name] = short
     return said
@@ -30,8 +31,8 @@ def without_defaults(params: BaseModel) -> dict[str, Any]:
 def member_recipe(params: BaseModel) -> dict[str, Any]:
     """Return a member's parameters under dotted names: those of `ALWAYS`, and others that differ from their defaults.
 
-    A nested kind is under its own name (`optimizer: adamw`), its parameters are below it (`optimizer.betas`). A part
-    with only default values is `true`.
+    A nested kind has its own key (`optimizer: adamw`), and its parameters have dotted keys (`optimizer.betas`). A
+    nested mapping with only default values is `true`.
     """
     said = {name: value for name, value in without_defaults(params).items() if name not in _NOT_LEARNED}
     dumped = params.model_dump(mode="json")
@@ -52,15 +53,15 @@ def comparable(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
     return {*ALWAYS, *varied, *(key for key, members in said.items() if members > 1)}
 
 
-def _said(value: Any, dumped: Any) -> Any:
+def _as_written(value: Any, dumped: Any) -> Any:
     """Return a value as a job file writes it; a kind with default parameters is its name."""
     if isinstance(value, BaseModel) and not isinstance(value, RootModel) and isinstance(dumped, dict):
         said = without_defaults(value)
         return said["kind"] if list(said) == ["kind"] else said
     if isinstance(value, Mapping):
-        return {key: _said(each, dumped[key]) for key, each in value.items()}
+        return {key: _as_written(each, dumped[key]) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_said(each, other) for each, other in zip(value, dumped, strict=True)]
+        return [_as_written(each, other) for each, other in zip(value, dumped, strict=True)]
     return dumped
 
 

@@ -21,7 +21,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 OWN_KIND = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 """The pattern of a user's own kind, `module:name`; the schema does not contain its parameters."""
 VARIABLE = r"\$\{\w+(:-[^}]*)?\}"
-"""The pattern of a variable, which the loader expands anywhere in a text."""
+"""The pattern of a variable, which the loader expands anywhere in a value."""
 
 _SCALARS = {"integer", "number", "boolean"}
 _LIMITS = ("enum", "const", "pattern", "minLength", "maxLength")
@@ -73,7 +73,7 @@ def description_of(kind: object) -> str:
 
 
 def _kinds(registry: Registry[Any], *, built_in: bool) -> dict[str, Any]:
-    """Return the kinds by name, without kinds of installed packages that cannot be used."""
+    """Return the kinds by name, except kinds of installed packages that cannot be used."""
     kinds = {}
     for name in registry.names():
         with contextlib.suppress(OwnCodeError):
@@ -110,14 +110,14 @@ class _WithoutTitles(GenerateJsonSchema):
         return False
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Node:
-        return {}  # a user's own kind may have a type that JSON Schema cannot describe: allow anything
+        return {}  # a user's own kind can have a type that JSON Schema cannot describe; allow any value
 
 
 def _tidy(node: Any) -> None:
     """Write each description in one line."""
     for inner in _below(node):
         if isinstance(inner.get("description"), str):
-            # The text below the tables of the job reference is not part of the schema.
+            # Some descriptions refer to text below the tables in docs/jobs.md, which the schema does not contain.
             text = " ".join(inner["description"].split())
             inner["description"] = text.replace("; see below", "").replace(" See below.", "")
 
@@ -203,7 +203,8 @@ def _choice(registry: Registry[Any], kinds: Mapping[str, Any], references: Mappi
 
 
 def _mapping(kinds: Mapping[str, Any], names: Mapping[str, str], definitions: Mapping[str, Node]) -> Node:
-    """Return the schema of several kinds by name: each is a switch, the value of its main parameter, or a mapping."""
+    """Return the schema of a mapping from kinds to their settings: true or false, the value of the main parameter, or a
+    mapping."""
     properties = {}
     for name, kind in kinds.items():
         main = definitions[names[name]]["properties"][kind.main] if kind.main is not None else {}

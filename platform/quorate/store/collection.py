@@ -14,7 +14,7 @@ from quorate.store.leases import pinned
 
 GRACE = 3600.0
 """Seconds after its last write or use in which an item is never garbage: a job writes blobs before the manifest that
-names them, and reads the files of finished members again when it packs its bundle."""
+names them, and reads the files of finished members again when it packs its bundle. An assumption, not a measurement."""
 
 _SPACES = ("fits", "features", "predictions", "checkpoints")
 _BROKEN = "without a blob"
@@ -94,47 +94,47 @@ class Collection:
         self.after -= size
 
 
-def take_stock(store: Store) -> Inventory:
+def take_inventory(store: Store) -> Inventory:
     """List the content of a store; damaged manifests are moved to `damaged/`."""
-    stock = Inventory([], {}, [], list(store.backend.torn()), [])
+    inventory = Inventory([], {}, [], list(store.backend.torn()), [])
     for entry in store.backend.entries(""):
         space, _, rest = entry.name.partition("/")
         if space == "blobs":
-            stock.blobs[rest.rpartition("/")[2]] = entry
+            inventory.blobs[rest.rpartition("/")[2]] = entry
         elif space == "damaged":
-            stock.damaged.append(entry)
+            inventory.damaged.append(entry)
         elif space in ("leases", "pins") or not entry.name.endswith(".json"):
-            stock.rest.append(entry)
+            inventory.rest.append(entry)
         else:
             key = rest.rpartition("/")[2].removesuffix(".json")
             manifest = store.find(space, key)
             if manifest is not None:
-                stock.pieces.append(_work(entry, space, key, manifest))
+                inventory.pieces.append(_work(entry, space, key, manifest))
     order = {space: number for number, space in enumerate(_SPACES)}
-    stock.pieces.sort(key=lambda piece: order.get(piece.space, len(order)))
-    return stock
+    inventory.pieces.sort(key=lambda piece: order.get(piece.space, len(order)))
+    return inventory
 
 
-def by_space(stock: Inventory) -> dict[str, Usage]:
+def by_space(inventory: Inventory) -> dict[str, Usage]:
     """Return the usage by space; a blob that several manifests name counts for the first of them."""
     shares = {space: Usage() for space in _SPACES}
-    for piece, size in _sized(stock.pieces, stock):
-        if stock.is_whole(piece):
+    for piece, size in _sized(inventory.pieces, inventory):
+        if inventory.is_whole(piece):
             shares.setdefault(piece.space, Usage()).add(size, piece.seconds)
         else:
             shares.setdefault(_BROKEN, Usage()).add(size)
-    named = {blob for piece in stock.pieces for blob in piece.blobs}
-    unnamed = [entry for name, entry in stock.blobs.items() if name not in named]
-    for what, entries in (("unnamed blobs", unnamed), ("damaged", stock.damaged), ("torn writes", stock.torn)):
+    named = {blob for piece in inventory.pieces for blob in piece.blobs}
+    unnamed = [entry for name, entry in inventory.blobs.items() if name not in named]
+    for what, entries in (("unnamed blobs", unnamed), ("damaged", inventory.damaged), ("torn writes", inventory.torn)):
         shares[what] = Usage(len(entries), sum(entry.size for entry in entries))
     return shares
 
 
-def by_kind(stock: Inventory) -> dict[str, Usage]:
+def by_kind(inventory: Inventory) -> dict[str, Usage]:
     """Return the usage of finished fit tasks by the kind of their member."""
     shares: dict[str, Usage] = {}
-    finished = [piece for piece in stock.pieces if piece.space == "fits" and stock.is_whole(piece)]
-    for piece, size in _sized(finished, stock):
+    finished = [piece for piece in inventory.pieces if piece.space == "fits" and inventory.is_whole(piece)]
+    for piece, size in _sized(finished, inventory):
         shares.setdefault(piece.kind, Usage()).add(size, piece.seconds)
     return dict(sorted(shares.items()))
 
@@ -147,59 +147,59 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
     is checked again at the moment of removal. A manifest is removed before its blobs, so no manifest lacks a blob.
     """
     begun = time.monotonic()
-    stock, backend = take_stock(store), store.backend
-    done = Collection(stock.size, stock.size)
-    uses = Counter(blob for piece in stock.pieces for blob in piece.blobs)
-    free = {blob: entry.size for blob, entry in stock.blobs.items() if blob not in uses}
+    inventory, backend = take_inventory(store), store.backend
+    done = Collection(inventory.size, inventory.size)
+    uses = Counter(blob for piece in inventory.pieces for blob in piece.blobs)
+    free = {blob: entry.size for blob, entry in inventory.blobs.items() if blob not in uses}
 
     def remove(entry: Entry, grace: float) -> bool:
         # An item that was touched after the inventory is young, however long the collection takes.
         looked = time.monotonic() - begun
         return entry.idle >= grace if dry_run else backend.remove_idle(entry.name, grace + looked)
 
-    def let_go(piece: StoredWork, reason: str, grace: float) -> None:
+    def remove_piece(piece: StoredWork, reason: str, grace: float) -> None:
         if not remove(piece.entry, grace):
             return
         uses.subtract(piece.blobs)
-        orphans = [stock.blobs[blob] for blob in piece.blobs if not uses[blob] and blob in stock.blobs]
+        orphans = [inventory.blobs[blob] for blob in piece.blobs if not uses[blob] and blob in inventory.blobs]
         gone = sum(entry.size for entry in orphans if remove(entry, grace))
         done.add(reason, piece.entry.size + gone)
 
     for blob in free:
-        if remove(stock.blobs[blob], GRACE):
+        if remove(inventory.blobs[blob], GRACE):
             done.add("unnamed blobs", free[blob])
-    for what, entries in (("damaged", stock.damaged), ("torn writes", stock.torn)):
+    for what, entries in (("damaged", inventory.damaged), ("torn writes", inventory.torn)):
         for entry in entries:
             if remove(entry, GRACE):
                 done.add(what, entry.size)
 
     held = pinned(backend)
-    loose = [piece for piece in stock.pieces if f"fits/{piece.key[:2]}/{piece.key}.json" not in held]
-    finished = {piece.key for piece in stock.pieces if piece.space == "fits" and stock.is_whole(piece)}
+    loose = [piece for piece in inventory.pieces if f"fits/{piece.key[:2]}/{piece.key}.json" not in held]
+    finished = {piece.key for piece in inventory.pieces if piece.space == "fits" and inventory.is_whole(piece)}
     kept = []
     for piece in loose:
-        if not stock.is_whole(piece):
-            let_go(piece, _BROKEN, GRACE)
+        if not inventory.is_whole(piece):
+            remove_piece(piece, _BROKEN, GRACE)
         elif piece.space == "checkpoints" and (rules.checkpoints or piece.key in finished):
-            let_go(piece, "checkpoints of finished tasks" if piece.key in finished else "checkpoints", 0.0)
+            remove_piece(piece, "checkpoints of finished tasks" if piece.key in finished else "checkpoints", 0.0)
         elif rules.older_than is not None and piece.entry.idle >= max(rules.older_than, GRACE):
-            let_go(piece, f"unused {piece.space}", max(rules.older_than, GRACE))
+            remove_piece(piece, f"unused {piece.space}", max(rules.older_than, GRACE))
         else:
             kept.append(piece)
     for piece in sorted(kept, key=lambda piece: -piece.entry.idle):
         if rules.max_size is None or done.after <= rules.max_size:
             break
-        let_go(piece, f"least recently used {piece.space}", GRACE)
+        remove_piece(piece, f"least recently used {piece.space}", GRACE)
     return done
 
 
-def _sized(pieces: list[StoredWork], stock: Inventory) -> Iterator[tuple[StoredWork, int]]:
+def _sized(pieces: list[StoredWork], inventory: Inventory) -> Iterator[tuple[StoredWork, int]]:
     """Yield each piece with its size in bytes, including blobs that no earlier piece named."""
     seen: set[str] = set()
     for piece in pieces:
         own = piece.blobs - seen
         seen |= own
-        yield piece, piece.entry.size + sum(stock.blobs[blob].size for blob in own if blob in stock.blobs)
+        yield piece, piece.entry.size + sum(inventory.blobs[blob].size for blob in own if blob in inventory.blobs)
 
 
 def _work(entry: Entry, space: str, key: str, manifest: Manifest) -> StoredWork:

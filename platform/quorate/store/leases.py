@@ -15,7 +15,8 @@ from pathlib import Path
 from quorate.store.backend import Backend
 
 SILENCE = 600.0
-"""Seconds without a beat after which the pins of a holder on another host are ignored."""
+"""Seconds without a beat after which the pins of a holder on another host are ignored: 300 beats. An assumption, not a
+measurement."""
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from quorate.tracking.position import public
 
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "NOT_IMPLEMENTED"}
-"""Error codes of calls that the server will never accept."""
+"""Error codes of permanent failures: the server will never accept the call."""
 OUTAGES = {
     "TEMPORARILY_UNAVAILABLE",
     "REQUEST_LIMIT_EXCEEDED",
@@ -25,9 +25,10 @@ OUTAGES = {
 }
 """Error codes of temporary failures: the same call succeeds later, or after a person has fixed the server."""
 PATIENCE = 5
-"""Attempts at a call that fails while the server answers others, for example because its artifact store is down."""
+"""Maximum number of attempts at a call that fails while the server responds to other calls, for example because its
+artifact store is down (an assumption)."""
 FIRST_PAUSE = 0.5
-"""Seconds before the second attempt; each further pause is twice as long."""
+"""Seconds before the second attempt; each further pause is twice as long (an assumption)."""
 
 
 class UnreachableError(RuntimeError):
@@ -35,7 +36,7 @@ class UnreachableError(RuntimeError):
 
 
 class PatientClient:
-    """Repeats calls: an outage raises an error; a refusal is returned, so that the next records can be sent."""
+    """Repeats calls. An outage raises an error; a refusal is returned, so that the next records can be sent."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -44,8 +45,8 @@ class PatientClient:
     def __call__(self, what: str, call: Callable[[], None]) -> str | None:
         """Make the call; return None if it succeeded, or the reason why it will never succeed.
 
-        After a call of the kind `what` was given up, the next ones get one attempt each until one succeeds. Otherwise a
-        thousand artifacts without an artifact store would take hours.
+        If all attempts at a call of the kind `what` fail, the next calls of this kind get one attempt each, until one
+        succeeds. Otherwise a thousand artifacts without an artifact store would take hours.
 
         Raises:
             UnreachableError: the server is down or denies access.
@@ -55,7 +56,7 @@ class PatientClient:
                 time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
             try:
                 call()
-            except Exception as error:  # any error of one record must not stop the others
+            except Exception as error:  # an error of one record must not stop the others
                 reason = first_line(error)
                 code = getattr(error, "error_code", None) if isinstance(error, MlflowException) else None
                 if code in OUTAGES:
@@ -77,6 +78,6 @@ class PatientClient:
 
 
 def first_line(error: BaseException) -> str:
-    """The error in one line of at most 300 characters, without passwords of addresses."""
+    """The error in one line of at most 300 characters, without passwords in URLs."""
     lines = public(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:300]

@@ -33,7 +33,7 @@ def challenge(
     Args:
         new_losses: (N,), NaN for rows that the challenger's folds do not cover.
         old_losses: (N,) of the champion; None if there is no champion, or if it has no losses.
-        old_fingerprint: of the champion's data; None if there is no champion.
+        old_fingerprint: fingerprint of the champion's data; None if there is no champion.
         groups: the group of each row (N,); the standard error then treats groups as independent, instead of rows.
     """
     if old_fingerprint is None:
@@ -54,7 +54,7 @@ def challenge(
     )
     if found.mean >= 0:
         said = "more" if move else "not more"
-        reason += f", {said} than {Z} standard errors of {found.standard_error:.5f}"
+        reason += f", {said} than {Z:.2f} standard errors of {found.standard_error:.5f}"
     else:
         reason += f" (standard error {found.standard_error:.5f})"
     return Verdict(move, reason, found.mean, found.standard_error)

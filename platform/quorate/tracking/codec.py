@@ -32,20 +32,21 @@ from quorate.tracking.records import (
 
 
 class JournalError(UserError):
-    """A journal that this Quorate cannot read: a later version wrote it, or a record lacks a field."""
+    """This version of Quorate cannot read a journal, because a later version wrote it or because a record lacks a
+    field."""
 
 
 def parse(line: bytes, path: Path) -> Record | None:
     """Read a line of the journal at `path`.
 
-    Returns None for a line that a crash cut short, and for a kind that a later Quorate added.
+    Returns None for a line that a crash cut short, and for a kind of record that a later version of Quorate added.
 
     Raises:
         JournalError: the line is the header of a later version, or a field is missing or has a wrong value.
     """
     try:
         content = json.loads(line)
-    except ValueError:  # includes UnicodeDecodeError: a line that was cut inside a character
+    except ValueError:  # including UnicodeDecodeError, for a line that was cut inside a character
         return None
     kind = content.get("kind") if isinstance(content, dict) else None
     read = _READERS.get(kind) if isinstance(kind, str) else None
@@ -53,7 +54,8 @@ def parse(line: bytes, path: Path) -> Record | None:
         return None
     if kind == HeaderRecord.kind and content.get("version", VERSION) > VERSION:
         raise JournalError(
-            f"{path} has journal version {content['version']}, this Quorate reads up to {VERSION}: upgrade Quorate"
+            f"{path} has journal version {content['version']}, but this Quorate reads versions up to {VERSION}; "
+            "upgrade Quorate"
         )
     try:
         return read(content)
@@ -66,7 +68,7 @@ def parse(line: bytes, path: Path) -> Record | None:
 
 
 def serialize(record: Record) -> bytes:
-    """The line of a record, with its line end. JSON has no NaN and no infinities: they become text."""
+    """The line of a record, with a line feed. NaN and infinities, which JSON lacks, become text."""
     content = {"kind": record.kind, **{name: getattr(record, name) for name in _FIELDS[type(record)]}}
     match record:
         case MetricsRecord():
@@ -194,7 +196,7 @@ def _texts(value: object) -> dict[str, str]:
 
 
 def _numbers(value: object) -> dict[str, float]:
-    return {key: float(each) for key, each in _mapping(value).items()}  # reads "nan" and "inf" too
+    return {key: float(each) for key, each in _mapping(value).items()}  # float also reads "nan" and "inf"
 
 
 def _finite_or_text(values: Mapping[str, float]) -> dict[str, float | str]:
@@ -202,5 +204,5 @@ def _finite_or_text(values: Mapping[str, float]) -> dict[str, float | str]:
 
 
 def _plain(value: object) -> object:
-    """A value that JSON does not have: a mapping as an object, anything else as text."""
+    """Convert a value that JSON lacks: a mapping to an object, anything else to text."""
     return dict(value) if isinstance(value, Mapping) else str(value)

@@ -1,4 +1,4 @@
-"""Send journal records to MLflow; each call can be repeated without creating duplicates."""
+"""Send journal records to MLflow. Each call can be repeated without creating duplicates."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ R = TypeVar("R", bound=Record)
 """A kind of record."""
 
 MAX_RUN_NAME = 250
-"""Characters of a run name in MLflow's database."""
+"""Maximum number of characters of a run name in MLflow's database."""
 EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
 """Tags of a new experiment; they make MLflow show its pages for model training."""
 
 
 def open_delivery(uri: str, folder: Path, header: HeaderRecord, position: Position) -> Delivery:
-    """Open a delivery to `uri`; raises `UnreachableError` if a database fails (a server is called later)."""
+    """Open a delivery to `uri`. Raises `UnreachableError` if a database fails; a server is first called later."""
     try:
         client = MlflowClient(uri)
     except Exception as error:  # database drivers raise their own errors
@@ -56,14 +56,14 @@ def open_delivery(uri: str, folder: Path, header: HeaderRecord, position: Positi
 
 
 class Delivery:
-    """Sends the records of one journal in order, and records runs and refusals in `position`."""
+    """Sends the records of one journal in order; `position` keeps the ids of the runs, and the refusals."""
 
     def __init__(self, client: MlflowClient, folder: Path, header: HeaderRecord, position: Position) -> None:
         self._client = client
         self._folder = folder
         self._header = header
         self._attempt = PatientClient(client)
-        self._unsure = True  # the server may have a run that `position` lacks: search before creating one
+        self._unsure = True  # the server may have a run that `position` lacks, so search for it before creating one
         self.position = position
 
     def connect(self) -> None:
@@ -74,7 +74,7 @@ class Delivery:
         try:
             found = self._client.get_experiment_by_name(name)
             identifier = found.experiment_id if found else self._client.create_experiment(name, tags=EXPERIMENT)
-        except Exception as error:  # another job may have created it just now: the next attempt finds it
+        except Exception as error:  # another job may have created it just now, and the next attempt finds it
             raise UnreachableError(first_line(error)) from error
         if found and found.lifecycle_stage == "deleted":
             command = f"mlflow experiments restore --experiment-id {identifier}"
@@ -106,11 +106,11 @@ class Delivery:
         for uid, record in last.items():
             if isinstance(record, EndRecord):
                 self._end(record)
-            elif uid in known:  # a restarted job continues a run that may have ended
+            elif uid in known:  # a restarted job continues a run that may have ended already
                 self._with_run(uid, "run", self._reopen, record)
 
     def kill_open(self) -> None:
-        """Mark the runs without an end as killed, after the process of the job has ended."""
+        """Mark the runs without an end as killed. Called after the process of the job has ended."""
         for uid in list(self.position.open):
             self._end(EndRecord(uid, "KILLED", time.time_ns() // 1_000_000))
 
@@ -144,7 +144,7 @@ class Delivery:
         }
         if record.parent in runs:
             tags["mlflow.parentRunId"] = runs[record.parent]
-        self._unsure = True  # until the server has answered
+        self._unsure = True  # until the server has responded
         run = self._client.create_run(
             self.position.experiment_id,
             start_time=record.start_ms,
@@ -180,7 +180,7 @@ class Delivery:
         self._client.update_run(run_id, "RUNNING")
 
     def _send_metrics(self, records: Sequence[MetricsRecord]) -> None:
-        """Send all values of a run together: a call costs more than the thousand values in it."""
+        """Send all values of a run together, because a call costs more than a thousand values in it."""
         values: defaultdict[str, list[Metric]] = defaultdict(list)
         for record in records:
             values[record.uid] += [
@@ -198,7 +198,8 @@ class Delivery:
             self._send_batch(uid, what, entries[start : start + most])
 
     def _send_batch(self, uid: str, what: str, batch: Sequence[Any]) -> None:
-        """Send a batch in one call; if the server refuses it, send its halves, until the refused entry is alone."""
+        """Send a batch in one call. If the server refuses it, send its halves, until each refused entry is sent
+        alone."""
         run_id = self.position.runs.get(uid)
         if run_id is None:
             self._refuse(uid, f"{len(batch)} {what}s", "their run was refused, or was never started")
@@ -238,7 +239,7 @@ class Delivery:
         self._client.log_artifact(run_id, str(self._existing(record.path)), record.folder or None)
 
     def _model(self, run_id: str, record: ModelRecord) -> None:
-        from quorate.tracking.model import VersionPage, register  # imports pandas and more: only if there is a model
+        from quorate.tracking.model import VersionPage, register  # imports pandas and more, so only if there is a model
 
         bundle = self._existing(record.bundle)
         experiment_id = self.position.experiment_id
@@ -267,7 +268,7 @@ class Delivery:
 
     def _refuse(self, uid: str, what: str, reason: str) -> None:
         refusal = Refusal(uid, what, reason)
-        if refusal not in self.position.refused:  # the same records may come again after an outage
+        if refusal not in self.position.refused:  # the same records may be sent again after an outage
             self.position.refused.append(refusal)
             print(f"refused: {what} of {uid}: {reason}", flush=True)
 
@@ -278,7 +279,7 @@ def _of(kind: type[R], records: Sequence[Record]) -> list[R]:
 
 def _schema(signature: Mapping[str, Any] | None) -> str | None:
     """The schema of a dataset; None if the journal has no signature, or if the schema is too long for MLflow."""
-    from quorate.tracking.schema import dataset_schema  # imports pandas and more: only if there is a dataset
+    from quorate.tracking.schema import dataset_schema  # imports pandas and more, so only if there is a dataset
 
     if signature is None:
         return None

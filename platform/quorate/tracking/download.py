@@ -37,7 +37,8 @@ def download_bundle(uri: str) -> Path:
 
 @contextmanager
 def _quiet_and_brief() -> Iterator[None]:
-    """Run MLflow without progress bars and with 2 retries (its 7 take two minutes), unless the user has set these."""
+    """Run MLflow without progress bars and with 2 retries, unless the user has set these; its default of 7 retries
+    takes two minutes."""
     chosen = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
     ours = {name: value for name, value in chosen.items() if name not in os.environ}
     os.environ.update(ours)

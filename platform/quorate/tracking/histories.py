@@ -22,7 +22,7 @@ class MemberHistory:
 
 
 def histories(path: Path) -> dict[str, MemberHistory]:
-    """Learning curves by the name of the member, in the order of their starts; raises `JournalError`.
+    """Learning curves by name of the member, in the order in which the members started; raises `JournalError`.
 
     If an epoch was trained twice, the later one counts.
     """

@@ -1,4 +1,4 @@
-"""Write and read the journal of a job: a local, append-only file of records for MLflow, written without a server."""
+"""Write and read the journal of a job: a local, append-only file with records for MLflow, which needs no server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from quorate.tracking.records import (
 
 NAME = "journal.jsonl"
 CHUNK = 1 << 18
-"""Largest number of bytes of one `read`, unless a single line is longer."""
+"""Maximum number of bytes per `read`, unless a single line is longer (an assumption)."""
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,10 @@ log = logging.getLogger(__name__)
 class Journal:
     """The writer of a journal: one JSON object per line, each line written by one system call.
 
-    A `uid` is the caller's stable name of a run (`job`, `job/cnn`, `job/cnn/3`). A run starts before its other records,
-    and a parent before its children. An existing file is continued, even if a crash cut its last line. Methods may be
-    called from any thread. If the disk cannot be written, records are lost and counted in `lost`; the job continues.
+    A `uid` is the caller's stable name of a run (`job`, `job/cnn`, `job/cnn/3`). The start of a run is written before
+    its other records, and the start of a parent before its children. An existing file is continued, even if a crash cut
+    its last line. Methods may be called from any thread. If the disk cannot be written, records are lost and counted in
+    `lost`; the job continues.
     """
 
     def __init__(self, path: Path, *, experiment: str = "quorate", source: str = "quorate") -> None:
@@ -68,7 +69,7 @@ class Journal:
         params: Mapping[str, object],
         start_ms: int,
     ) -> None:
-        """Start a run, or continue it if the journal has its `uid` from before a restart."""
+        """Start a run, or continue it if the journal already contains its `uid` from before a restart."""
         text = {key: str(value) for key, value in params.items()}
         self._append(RunRecord(uid, name, parent, tags, text, start_ms))
 
@@ -146,7 +147,8 @@ class Journal:
         self.close()
 
     def _from_here(self, path: Path) -> str:
-        """A path relative to the journal's folder, so that the folder can be moved; absolute if outside of it."""
+        """The path relative to the journal's folder, so that the folder can be moved; absolute if it is outside that
+        folder."""
         folder, path = self.path.parent.resolve(), path.resolve()
         return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
@@ -173,7 +175,7 @@ class Journal:
 def read(path: Path, offset: int) -> tuple[list[Record], int]:
     """Read about `CHUNK` bytes of complete records from byte `offset` on; returns them and the offset after them.
 
-    A last line without its end is left for later. A line that a crash cut short is skipped. Raises `JournalError`.
+    A last line without a line feed is left for later. A line that a crash cut short is skipped. Raises `JournalError`.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -197,7 +199,7 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def header(path: Path) -> HeaderRecord | None:
-    """The first record of a journal, or None if it is not written completely; raises `JournalError`."""
+    """The first record of a journal, or None if it has not been written completely; raises `JournalError`."""
     found, _ = read(path, 0)
     return next((record for record in found if isinstance(record, HeaderRecord)), None)
 
@@ -279,5 +281,5 @@ def _now_ms() -> int:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run with a user number that has no name
+    except (KeyError, OSError):  # a container may run with a user id that has no name
         return str(os.getuid())

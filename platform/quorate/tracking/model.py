@@ -44,23 +44,23 @@ REQUIREMENTS = (
     "torchvision",
 )
 DECISION = "quorate.champion"
-"""The tag of a version with the decision whether it became champion, and when."""
+"""Tag of a version: the decision whether it became champion, and the time."""
 REPLACED_BY = "quorate.champion.replaced_by"
-"""The tag of a former champion that names the version to which the alias moved."""
+"""Tag of a former champion: the version that replaced it."""
 _ABOUT = (
     "Ensembles trained by Quorate. The alias `champion` moves to a new version if its out-of-fold log-loss on the "
     "same rows is lower by more than 1.96 standard errors of the paired difference. The tags of a version contain the "
     "decision and its reason."
 )
 WON, LOST = "became champion", "did not become champion"
-"""The two beginnings of the tag `DECISION`."""
+"""The two possible beginnings of the tag `DECISION`."""
 _BEFORE = {"moved": WON, "kept": LOST}
-"""The tag in earlier versions of Quorate."""
+"""Values of the tag in earlier versions of Quorate."""
 
 
 @dataclass(frozen=True)
 class VersionPage:
-    """What the page of a registered version shows about its run."""
+    """The information about the run on the page of a registered version."""
 
     run: str = ""
     """The name of the run folder."""
@@ -76,8 +76,8 @@ def register(
 ) -> None:
     """Log `bundle` in the run, register it under `name`, and move the alias if it beats the champion.
 
-    It can be repeated after an interruption at any point: it finds the logged model and its version by their tags, and
-    does not decide a second time.
+    The call can be repeated after an interruption at any point. It finds the logged model and its version by their
+    tags, and does not decide a second time.
     """
     manifest = read_manifest(bundle)
     tags = {
@@ -112,7 +112,7 @@ def register(
 
 
 def _show_metrics(client: MlflowClient, *, run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:
-    """Link the metrics of the run to the logged model; it uses the same points, so that there are no duplicates."""
+    """Link the run's metrics to the logged model. The points are the same, so that there are no duplicates."""
     points = [client.get_metric_history(run_id, key)[-1:] for key in metrics]
     tied = [
         Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
@@ -123,7 +123,7 @@ def _show_metrics(client: MlflowClient, *, run_id: str, model_id: str, metrics: 
 
 
 def _description(shown: VersionPage, said: Mapping[str, str], *, experiment_id: str, run_id: str) -> str:
-    """The page of a version, as Markdown: the decision, the leaderboard, the run's pictures."""
+    """The description of a version, in Markdown: the decision, the leaderboard, and the run's pictures."""
     parts = [f"An ensemble trained by Quorate. It **{said[DECISION]}**: {said['quorate.champion.reason']}."]
     if shown.run:
         parts[0] += f" It comes from the run [{shown.run}](#/experiments/{experiment_id}/runs/{run_id})."
@@ -159,7 +159,7 @@ def _log(
     manifest: BundleManifest,
     tags: dict[str, str],
 ) -> str:
-    """Upload the bundle as a models-from-code pyfunc of the run; returns the id of the logged model."""
+    """Upload the bundle to the run as a models-from-code pyfunc model; returns the id of the logged model."""
     found = client.search_logged_models(
         [experiment_id], filter_string=f"tags.`quorate.bundle` = '{tags['quorate.bundle']}'"
     )
@@ -168,7 +168,7 @@ def _log(
     if model.status != "READY":
         with tempfile.TemporaryDirectory() as folder:
             saved, named = Path(folder) / "model", Path(folder) / "bundle"
-            if bundle.name == named.name:  # MLflow keeps the folder's own name below "artifacts"
+            if bundle.name == named.name:  # MLflow keeps the folder's own name below `artifacts`
                 named = bundle
             else:
                 shutil.copytree(bundle, named)
@@ -212,12 +212,13 @@ def _loaders(manifest: BundleManifest) -> list[str]:
 
 
 def _pin(package: str) -> str:
-    """The installed release, without a local part such as `+cpu`, because package indexes do not have such builds."""
+    """The requirement for the installed release, without a local part such as `+cpu`, because package indexes lack such
+    builds."""
     return f"{package}=={importlib.metadata.version(package).partition('+')[0]}"
 
 
 def _crown(client: MlflowClient, *, run_id: str, version: Any, bundle: Path) -> dict[str, str]:
-    """Decide once, write the tags, then move the alias, so that a crash loses nothing; returns the tags."""
+    """Decide once, write the tags, and then move the alias, so that a crash loses nothing; returns the tags."""
     said = {key: value for key, value in version.tags.items() if key.startswith(DECISION)}
     said |= {DECISION: _BEFORE[said[DECISION]]} if said.get(DECISION) in _BEFORE else {}
     champion = _champion(client, version.name)

@@ -11,11 +11,12 @@ from typing import Any
 
 NAME = "shipped.json"
 VERSION = 1
+"""Version of `shipped.json`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A part of the journal that the server will never accept, or whose file does not exist."""
+    """A part of the journal that the server will never accept, or that refers to a missing file."""
 
     uid: str
     """The run's name in the journal."""
@@ -28,16 +29,16 @@ class Refusal:
 class Position:
     """How far one journal has been sent to one server.
 
-    It may be behind the server, for example after the shipper was killed. Records that are sent twice arrive once, so a
-    position only saves work.
+    The server may have more records than the position records, for example after the shipper was killed. Records that
+    are sent twice are stored once, so a position only saves work.
     """
 
     journal: str = ""
     """The id of the journal; a position does not apply to another journal in the same folder."""
     offset: int = 0
-    """Bytes of the journal that were sent or refused."""
+    """Number of bytes of the journal that were sent or refused."""
     sent: int = 0
-    """Records in these bytes."""
+    """Number of records in these bytes."""
     experiment_id: str = ""
     runs: dict[str, str] = field(default_factory=dict)
     """MLflow's run ids by `uid`."""
@@ -47,7 +48,8 @@ class Position:
 
 
 def load(run_folder: Path, uri: str, journal: str) -> Position:
-    """The position of the journal with this id at `uri`; the beginning if there is none or the file is damaged."""
+    """The position of the journal with the id `journal` at `uri`; the beginning if there is none or the file is
+    damaged."""
     found = _destinations(run_folder).get(public(uri), {})
     if found.get("journal") != journal:
         return Position(journal)

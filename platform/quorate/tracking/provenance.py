@@ -1,4 +1,4 @@
-"""Read from the journal of a run what its numbers depend on: seed, validation, data, numerics and machines."""
+"""Read from a run's journal what its results depend on: seed, validation, data, numerical settings and machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FitNumerics:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the numbers of a run depend on."""
+    """What the results of a run depend on."""
 
     seed: str | None
     """The seed of the job; None if the journal has no record of the job."""
@@ -30,9 +30,9 @@ class Provenance:
     digests: Mapping[Context, str]
     """Fingerprints of the data."""
     numerics: tuple[FitNumerics, ...]
-    """The different settings of the fit tasks, in the order of their starts."""
+    """The distinct settings of the fit tasks, in the order in which the tasks started."""
     hosts: tuple[str, ...]
-    """The machines of the fit tasks, in the order of their starts."""
+    """The machines of the fit tasks, in the order in which the tasks started."""
 
 
 def read_provenance(path: Path) -> Provenance:

@@ -15,13 +15,13 @@ class BundleModel(PythonModel):  # type: ignore[misc]
     """Predicts calibrated float32 probabilities (n, K) of uint8 images (n, H, W, C) or a data frame of the columns."""
 
     def load_context(self, context: Any) -> None:  # MLflow passes it by this name
-        from quorate.bundle import Bundle  # from the model's copy of the package if none is installed
+        from quorate.bundle import Bundle  # this imports the model's copy of the package if Quorate is not installed
 
-        # a pyfunc model contains code, so a user who loads it trusts it already
+        # a pyfunc model contains code, so whoever loads it already trusts it
         self._bundle = Bundle.load(Path(context.artifacts["bundle"]), allow_code=True)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Has no type hints, because MLflow would make a second schema of them in addition to the signature."""
+        """It has no type hints, because MLflow would derive a second schema from them, in addition to the signature."""
         rows = model_input if isinstance(model_input, pd.DataFrame) else np.asarray(model_input)
         proba = self._bundle.predict(rows).proba
         return np.asarray(proba, dtype=np.float32)

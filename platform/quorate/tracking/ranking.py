@@ -1,7 +1,7 @@
-"""Make an MLflow view that lists the members of a run, the best one first, and its address.
+"""Make an MLflow view that lists the members of a run, best first, and the view's URL.
 
-MLflow reads a shared view of an experiment's page from a tag of the experiment. The address contains the last part of
-the tag's name.
+MLflow reads a shared view of an experiment's page from a tag of the experiment. The URL contains the last part of the
+tag's name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from quorate.tracking.records import RankingRecord
 MEMBERS_OF = "quorate.members_of"
 """The tag of the ensemble's run and of its members' runs; its value is the name of the run folder."""
 SHARED_VIEW = "mlflow.sharedViewState."
-"""The start of the tag's name, as in MLflow 3.17 (`mlflow/server/js`)."""
+"""The beginning of the tag's name, as in MLflow 3.17 (`mlflow/server/js`)."""
 _ORDER = "oof_nll"
 _COLUMNS = {
     "metrics.`oof_nll`": 82,
@@ -38,19 +38,19 @@ _COLUMNS = {
 }
 """Widths of the columns in pixels, in the order of the columns."""
 _LINES = ("weight", "fit_seconds", "predict_ms", "size_mb", "oof_accuracy", "oof_nll")
-"""Axes of the parallel coordinates after the kind. All members have these metrics, because MLflow leaves out runs that
-lack one. The last one sets the colour of the lines."""
+"""Axes of the parallel coordinates plot, after the kind. All members have these metrics; MLflow leaves out runs that
+lack one. The last metric sets the colour of the lines."""
 _BARS = ("oof_nll", "oof_accuracy", "worth_nll", "weight", "predict_ms", "fit_seconds")
 
 
 def newest(runs: Path, uri: str) -> tuple[str, str] | None:
-    """The newest run below `runs` with all its members at the tracking server `uri`, and the id of its experiment."""
+    """The newest run below `runs` whose members are all on the tracking server `uri`, and the id of its experiment."""
     journals = sorted(runs.glob(f"*/{journal.NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in journals:
         names = [record.run for record in journal.tail(path) if isinstance(record, RankingRecord)]
         header = journal.header(path) if names else None
         if header is None:
-            continue  # it has not finished, or an earlier version wrote it
+            continue  # the run has not finished, or an earlier version wrote it
         where = position.load(path.parent, uri, header.run)
         if where.experiment_id and journal.count(path, where.offset) == 0:
             return names[-1], where.experiment_id
@@ -63,7 +63,7 @@ def search(run: str) -> str:
 
 
 def address(server: str, experiment_id: str, run: str, *, charts: bool = False) -> str:
-    """The page of the members of a run folder on a tracking server, as a table or as charts."""
+    """The URL of the page with the members of a run folder on a tracking server, as a table or as charts."""
     page = f"{server.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs?workflowType=machine_learning"
     return f"{page}&viewStateShareKey={quote(run)}" + ("&compareRunsMode=CHART" if charts else "")
 

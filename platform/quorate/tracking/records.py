@@ -1,4 +1,4 @@
-"""The records of a journal, a frozen class for each kind; `quorate.tracking.codec` reads and writes their lines."""
+"""The records of a journal, one frozen class per kind; `quorate.tracking.codec` reads and writes their lines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 VERSION = 1
-"""Version of the records. It rises when an earlier Quorate would misread a journal; it stays when a kind or a field is
-added, because readers ignore kinds and fields that they do not know."""
+"""Version of the records. Increase it if an earlier Quorate would misread a journal, but not for an additional kind or
+field, because readers ignore unknown kinds and fields."""
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-"""How a run ended, in MLflow's words."""
+"""How a run ended: one of MLflow's statuses."""
 Context = Literal["training", "testing"]
 """What a run used a dataset for."""
 
@@ -56,7 +56,7 @@ class RunRecord:
 
     @property
     def member(self) -> str:
-        """The member's name in the job file, of a run of a member or of a fit task."""
+        """The member's name in the job file; for runs of members and of fit tasks."""
         if self.level == "member":
             # Earlier versions have one run for all copies of a member. The run has the member's name.
             return self.tags.get("quorate.recipe", self.name)
@@ -64,7 +64,7 @@ class RunRecord:
 
     @property
     def member_kind(self) -> str:
-        """The kind of the member, such as `net`, of a run of a member."""
+        """The kind of the member, such as `net`; for runs of members."""
         return self.tags.get("quorate.kind", "")
 
     @property
@@ -115,9 +115,9 @@ class ArtifactRecord:
     kind: ClassVar[str] = "artifact"
     uid: str
     path: str
-    """The path relative to the journal's folder, or an absolute path outside of it."""
+    """The path relative to the journal's folder, or an absolute path if it is outside that folder."""
     folder: str
-    """The folder of the run's artifacts; empty for the top."""
+    """The folder in the run's artifacts; empty for the top level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class RankingRecord:
-    """A view that lists the members of a run folder, the best one first."""
+    """A view that lists the members of a run folder, best first."""
 
     kind: ClassVar[str] = "ranking"
     uid: str

@@ -1,4 +1,4 @@
-"""Describe a row in MLflow's types, for the signature of a model and the schema of a dataset."""
+"""Describe a row with MLflow's types, for the signature of a model and the schema of a dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXAMPLES = {"numeric": 0.0, "boolean": "false", "categorical": "text"}
 
 
 def schema_of(signature: Mapping[str, Any]) -> Schema:
-    """The schema of rows with a signature as `quorate.data.signature` writes it; any value may be missing."""
+    """The MLflow schema for a signature as `quorate.data.signature` writes it; any value may be missing."""
     if signature["kind"] == "table":
         columns = signature["columns"]
         return Schema([ColSpec(COLUMNS[column["kind"]], column["name"], required=False) for column in columns])

@@ -1,4 +1,4 @@
-"""Send the journal of a run folder to MLflow, in a process of its own: during a job, or once for `quorate sync`."""
+"""Send the journal of a run folder to MLflow, in a separate process: during a job, or once for `quorate sync`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from quorate.tracking.delivery import Delivery
 
 INTERVAL = 1.0
-"""Seconds between two batches."""
+"""Seconds between two batches (an assumption)."""
 LONGEST_PAUSE = 30.0
-"""Longest pause in seconds between two attempts at a server that is down; the pauses are 1, 2, 4, ..."""
+"""Longest pause in seconds between two attempts at a server that is down; the pauses are 1, 2, 4, ... (an
+assumption)"""
 TRIES = 3
-"""Attempts of one pass without `--follow`."""
+"""Maximum number of attempts of a single pass, that is, without `--follow` (an assumption)."""
 LOCK_WAIT = 5.0
-"""Seconds that one pass waits for another shipper of the same folder."""
+"""Seconds that a single pass waits for another shipper of the same folder (an assumption)."""
 IN_THE_WAY = (
     "MLFLOW_RUN_ID",
     "MLFLOW_EXPERIMENT_ID",
@@ -52,7 +53,7 @@ class Shipment:
     delivery: Delivery | None = None
 
     def connect(self) -> Delivery:
-        """Connect to the server and make the experiment ready; raises `UnreachableError`."""
+        """Connect to the server, and find or create the experiment; raises `UnreachableError`."""
         from quorate.tracking.delivery import open_delivery
 
         if self.delivery is None:
@@ -82,7 +83,8 @@ class Shipment:
 
 @dataclass(slots=True)
 class Parent:
-    """The process of the driver; it counts as gone when it ends, even if no process has waited for it."""
+    """The process of the driver. It counts as gone once it has ended, even as a zombie that no process has waited
+    for."""
 
     pid: int
     is_ours: bool
@@ -100,7 +102,7 @@ class Parent:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Send a journal; returns exit code 0 if nothing is left to send, else 1."""
+    """Send a journal; returns the exit code: 0 if nothing is left to send, otherwise 1."""
     options = _parser().parse_args(arguments)
     folder, uri = options.run_folder.resolve(), absolute(options.uri or default_uri())
     path = folder / journal.NAME
@@ -149,16 +151,17 @@ def _prepare(uri: str) -> None:
     os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # our own retries first check whether the call had an effect
+    # no retries by MLflow, because ours first check whether the call had an effect
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if uri.startswith(SQLITE):
         home = Path(uri.removeprefix(SQLITE)).parent
         home.mkdir(parents=True, exist_ok=True)
-        os.chdir(home)  # MLflow writes the artifacts to ./mlruns, next to the database
+        os.chdir(home)  # MLflow writes the artifacts to ./mlruns, which is then next to the database
 
 
 def _summary(uri: str, where: position.Position, sent: int, left: int) -> str:
-    """A line with the number of records sent, sent earlier, left and refused, and the first refusal."""
+    """One line with the numbers of records sent now, sent earlier, left and refused, and the first refusal."""
     there = f", {where.sent - sent} sent before" if where.sent > sent else ""
     line = f"{sent} records sent to {position.public(uri)}{there}, {left} left"
     if where.refused:
@@ -168,7 +171,7 @@ def _summary(uri: str, where: position.Position, sent: int, left: int) -> str:
 
 
 def _follow(sending: Shipment, parent: Parent) -> None:
-    """Send about every second, until the end of the journal is sent or the job has ended."""
+    """Send new records about every second, until the last record of the journal is sent or the job has ended."""
     from quorate.tracking.attempts import UnreachableError
 
     pause = INTERVAL

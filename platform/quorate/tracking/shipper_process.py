@@ -26,15 +26,16 @@ class Shipper:
         self._process = process
 
     def pending(self) -> int:
-        """The number of records of the journal that were not sent yet."""
+        """The number of records of the journal that have not been sent yet."""
         return journal.count(self.run_folder / journal.NAME, self._position().offset)
 
     def refused(self) -> list[position.Refusal]:
-        """What the server will never accept."""
+        """The records that the server will never accept."""
         return self._position().refused
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most `seconds` for the shipper to end after the journal was closed; returns True if all is sent."""
+        """Wait at most `seconds` until the shipper ends, after the journal was closed; returns whether all records are
+        sent."""
         deadline = time.monotonic() + seconds
         while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -50,7 +51,7 @@ def start_shipper(run_folder: Path, uri: str) -> Shipper:
     """Start a process that sends the journal of `run_folder` to MLflow at `uri` until the job ends.
 
     The process writes to `shipper.log` in the run folder. It has its own session, so that Ctrl-C does not reach it, and
-    a low priority. Returns at once. If the process cannot start, there is a warning, and the journal stays.
+    a low priority. Returns at once. If the process cannot start, a warning is shown, and the journal is kept.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     command = [*COMMAND, str(run_folder.resolve()), "--follow", "--parent-pid", str(os.getpid())]
@@ -65,13 +66,15 @@ def start_shipper(run_folder: Path, uri: str) -> Shipper:
                 start_new_session=True,
             )
     except OSError as error:
-        log.warning("no live tracking (%s); send it later: quorate sync %s", error, run_folder)
+        log.warning(
+            "records are not sent to MLflow during the job (%s); to send them later: quorate sync %s", error, run_folder
+        )
         return Shipper(run_folder, uri, None)
     return Shipper(run_folder, uri, process)
 
 
 def sync(run_folder: Path, uri: str) -> int:
-    """Send the remaining records in one pass and print one line; returns 0 if nothing is left, else 1."""
+    """Send the remaining records in one pass and print one line; returns 0 if nothing is left, otherwise 1."""
     command = [*COMMAND, str(run_folder.resolve())]
     return subprocess.run(command, env=_environment(uri), check=False).returncode  # noqa: S603
 
@@ -87,5 +90,5 @@ def absolute(uri: str) -> str:
 
 
 def _environment(uri: str) -> dict[str, str]:
-    """The environment of the shipper; it contains the address, because the list of processes shows arguments."""
+    """The environment of the shipper. It contains the URI, because the list of processes would show an argument."""
     return {**os.environ, "MLFLOW_TRACKING_URI": absolute(uri), "OMP_NUM_THREADS": "1"}

@@ -25,10 +25,10 @@ _SWITCHES: dict[object, bool] = {"true": True, "false": False, "0": False}
 
 
 class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
-    """Augmentations by name, in order.
+    """Augmentations in the order in which they are applied.
 
-    A job file has a mapping. `true` uses a kind's defaults, a number or text sets its main parameter, and a mapping
-    sets all of its parameters; `false` or 0 leaves the kind out.
+    In a job file they are a mapping by name. `true` uses a kind's defaults, a number or text sets its main parameter,
+    and a mapping sets all of its parameters; `false` or 0 leaves the kind out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,7 +71,7 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
 
     def __str__(self) -> str:
         """Format it like in a job file: `crop: 2, mirror: true`."""
-        return ", ".join(f"{step.kind}: {_said(step)}" for step in self.root)
+        return ", ".join(f"{step.kind}: {_value_of(step)}" for step in self.root)
 
     @property
     def mixing(self) -> tuple[KindParams, ...]:
@@ -80,7 +80,8 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
 
     @property
     def flags(self) -> dict[str, Any] | None:
-        """`crop` and `mirror` as a mapping in their original form; None if there is anything else."""
+        """The augmentations in their oldest form, `{mirror: true, crop: PIXELS}`; None if that form cannot express
+        them."""
         flags: dict[str, Any] = {}
         for step in self.root:
             chosen = _chosen(step)
@@ -95,8 +96,8 @@ class Augment(RootModel[tuple[SerializeAsAny[KindParams], ...]]):
     def __call__(self, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None = None) -> torch.Tensor:
         """Map uint8 (n, H, W, C) to the same shape; all draws derive from the CPU generator `generator`.
 
-        With `shared`, the number of a pass over the data, every image gets the same draw, for any n. Augmentations that
-        mix rows are applied by `quorate.training.mixing`.
+        With `shared`, the number of a pass over the data, every image gets the same draw, whatever n is. Augmentations
+        that mix rows are applied by `quorate.training.mixing`.
         """
         for step in self.root:
             kind = AUGMENTATIONS.get(step.kind)
@@ -150,7 +151,7 @@ def _chosen(step: KindParams) -> dict[str, Any]:
     return {name: value for name, value in step if name != "kind" and value != fields[name].default}
 
 
-def _said(step: KindParams) -> str:
+def _value_of(step: KindParams) -> str:
     main, chosen = AUGMENTATIONS.get(step.kind).main, _chosen(step)
     if not chosen.keys() - {main}:
         value = dict(step)[main] if main is not None else True

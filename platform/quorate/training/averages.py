@@ -1,4 +1,4 @@
-"""Averages of the weights along one run, and its snapshots: additional members from a single training."""
+"""Weight averages and snapshots: additional members from a single training run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Swa(Spec):
     start: float = Field(0.75, ge=0, lt=1)
     """Fraction of the epochs after which averaging begins (three quarters in the paper)."""
     lr: float | None = Field(None, gt=0, le=100, validation_alias=named("lr", "learning_rate"))
-    """Constant learning rate from there on; by default that of the schedule."""
+    """Constant learning rate while the weights are averaged; by default the schedule continues."""
 
     def first_epoch(self, epochs: int) -> int:
         """Return the first epoch, from 0, whose final weights are averaged."""
@@ -51,10 +51,11 @@ class Averages:
             self._models["swa"].update_parameters(network)
 
     def weights(self, network: nn.Module, batches: Callable[[], Iterable[torch.Tensor]]) -> dict[str, Weights]:
-        """Return the averaged weights by name, with batch normalization statistics estimated anew on the training rows.
+        """Return the averaged weights by name, with batch normalization statistics recomputed on the training rows.
 
-        `batches` yields these rows without augmentation. An average without any epoch is left out. Normalizations that
-        are frozen in `network` keep their statistics, because the layers after them were trained with these.
+        `batches` yields these rows without augmentation. Averages that no epoch has contributed to are left out.
+        Normalizations that are frozen in `network` keep their statistics, because the layers after them were trained
+        with these.
         """
         trained = {name for name, part in network.named_modules() if isinstance(part, _BatchNorm) and _is_trained(part)}
         found = {}
@@ -78,7 +79,8 @@ def _is_trained(normalization: _BatchNorm) -> bool:
 
 @torch.no_grad()
 def _estimate_statistics(network: nn.Module, names: Set[str], batches: Iterable[torch.Tensor]) -> None:
-    """Compute the plain mean over the batches for the normalizations with these names, in training mode."""
+    """Recompute the statistics of the batch normalizations `names`: the plain means over the batches, in training
+    mode."""
     network.train()
     momentums = {}
     for name, part in network.named_modules():
@@ -100,7 +102,7 @@ def average(network: nn.Module, weights: Sequence[Weights], batches: Iterable[to
     """Set `network` to the mean of several `weights`, with batch normalization statistics from `batches`.
 
     Counters are whole numbers and are taken from the first weights. Statistics that are equal in all weights were
-    frozen and stay.
+    frozen, so they are kept.
     """
     first, *others = weights
     mean = {

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 _DOMINANT = 0.9
-"""A part with more than this fraction of the backbone's weights is a wrapper: its own parts are the stages."""
+"""A part with more than this fraction of the backbone's weights is a wrapper: its own parts are the stages. An
+assumption, not a measurement."""
 
 
 def head_names(network: nn.Module) -> list[str]:
@@ -49,12 +50,12 @@ def head_parameters(network: nn.Module) -> list[nn.Parameter]:
 def stages_of(network: nn.Module) -> list[list[nn.Parameter]]:
     """Return the weights of the backbone in stages, from the input to the head, without the head.
 
-    The stages are timm's coarse groups if the network defines them, otherwise its parts. A part with only vectors, such
-    as a normalization, belongs to the stage before it.
+    The stages are timm's coarse groups if the network defines them, otherwise its parts. A part that has only
+    one-dimensional weights, such as a normalization layer, belongs to the stage before it.
     """
     head = {id(parameter) for parameter in head_parameters(network)}
     if hasattr(network, "group_matcher"):
-        from timm.models import group_parameters  # timm is already imported for any network of timm
+        from timm.models import group_parameters  # a network of timm has imported timm already
 
         named = dict(network.named_parameters())
         groups = group_parameters(network, network.group_matcher(coarse=True))  # type: ignore[operator]

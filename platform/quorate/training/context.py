@@ -32,7 +32,7 @@ class Hardware:
     cpu: str
     """The CPU's name: results are bit-identical on equal CPU types only."""
     memory: int = 8 << 30
-    """Memory in bytes of one GPU, or of the machine if it has none."""
+    """Memory in bytes of one GPU, or of the machine if it has none. The default is an assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Numerics:
 
 
 class Signal(enum.Enum):
-    """The reply to a report."""
+    """The return value of a report."""
 
     CONTINUE = "continue"
     CHECKPOINT = "checkpoint"
@@ -76,7 +76,7 @@ class TaskContext(Protocol):
 
     @property
     def deadline(self) -> float | None:
-        """Time to end at, on the clock of `time.monotonic`, in seconds."""
+        """Time by which to finish, in seconds on the clock of `time.monotonic`."""
 
     @property
     def restored(self) -> State | None:

@@ -18,7 +18,7 @@ class Architecture:
 
     @staticmethod
     def names() -> Sequence[str]:
-        """Names in the family, for a kind that is registered as one, such as `timm/`."""
+        """Names of the members of a family, for a kind that is registered as a family, such as `timm/`."""
         return ()
 
 
@@ -30,7 +30,7 @@ class Augmentation:
 
     @staticmethod
     def probability(params: Any) -> float:
-        """Return the fraction of the batches that an augmentation that mixes is applied to."""
+        """Return the fraction of the batches that are mixed; only called if `mixes` is true."""
         return 1.0
 
     @staticmethod

@@ -12,16 +12,17 @@ SAFE_CHANNELS = 16
 """Minimum number of input channels of a strided 1x1 convolution that may run channels last on a CPU.
 
 oneDNN copies the pixels that such a convolution reads into a workspace of (pixels x channels) numbers, but steps
-through it by its channel block: 16 with AVX-512, 8 with AVX2. With fewer channels the gradient of the weights is
-computed from memory beyond the workspace, after that memory was overwritten. See oneDNN's issue 6035 and the table in
+through it in blocks of channels: 16 with AVX-512, 8 with AVX2. With fewer channels it steps beyond the workspace, and
+computes the gradient of the weights from memory that was overwritten. See oneDNN's issue 6035 and the table in
 docs/architecture.md, which `tests.benchmarks.convolutions` measures.
 """
 
 
 def is_narrow_strided(*, channels: int, kernel: tuple[int, ...], stride: tuple[int, ...], groups: int) -> bool:
-    """Return whether a convolution writes beyond its workspace; `channels` are the strided ones.
+    """Return whether a convolution writes beyond its workspace; `channels` is the number of channels on its strided
+    side.
 
-    These are the input channels of a convolution, and the output channels of a transposed convolution.
+    The strided side is the input of a convolution, and the output of a transposed convolution.
     """
     return groups == 1 and set(kernel) == {1} and max(stride) > 1 and channels < SAFE_CHANNELS
 
@@ -41,7 +42,8 @@ def has_narrow_strided(network: nn.Module) -> bool:
 
 
 class NarrowStrided(TorchDispatchMode):
-    """A context that detects such convolutions among all that are computed, in layers or by functions."""
+    """A context that detects narrow strided convolutions among all that are computed, whether by layers or by
+    functions."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

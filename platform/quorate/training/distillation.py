@@ -13,7 +13,7 @@ from quorate.training.loop import LoopSettings
 from quorate.training.soft_labels import SoftLabels
 
 
-def taught(
+def with_teacher(
     recipe: LoopSettings,
     proba: NDArray[np.floating[Any]],
     *,
@@ -26,9 +26,9 @@ def taught(
 
     The loss of a row is (1 - hard) T^2 KL(teacher || network), with both softened by the temperature T, plus `hard`
     times the cross-entropy with its label (Hinton et al., 2015, section 2: the factor T^2 makes the contribution of the
-    soft labels to the gradient independent of T). A row without a teacher is trained on its label alone. A row that is
-    not `labelled` (N,; all are by default) is trained on the teacher alone. Row weights, smoothing and mixing are those
-    of the recipe.
+    soft labels to the gradient independent of T). A row without a teacher is trained on its label alone. Rows for which
+    `labelled` (N,) is false are trained on the teacher alone; by default all rows are labelled. Row weights, smoothing
+    and mixing are those of the recipe.
     """
     known = np.isfinite(proba).all(axis=1)
     weight = torch.ones(len(proba)) if recipe.weight is None else recipe.weight.cpu()

@@ -19,6 +19,8 @@ from quorate.training.augment import Augment
 from quorate.training.context import Numerics
 
 _IN_MEMORY = 4 << 30
+"""Maximum size in bytes of a data set that is kept in the device's memory; larger ones are read batch by batch. An
+assumption, not a measurement."""
 
 
 class PixelFeed:
@@ -44,7 +46,7 @@ class PixelFeed:
     def batch(
         self, rows: torch.Tensor, augment: Augment | None = None, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """Return the images at positions `rows`, augmented on request, standardized and resized."""
+        """Return the images at positions `rows`, standardized and resized; augmented if `augment` is given."""
         if self._pixels is not None:
             pixels = self._pixels[rows.to(self._device)]
         else:
@@ -132,7 +134,7 @@ Feed = PixelFeed | MatrixFeed
 def training_order(labels: torch.Tensor, *, seed: int, epoch: int, balanced: bool = False) -> torch.Tensor:
     """Return the order of the rows with these labels (n,) in one epoch, determined by (seed, epoch) alone.
 
-    Every row occurs once; with `balanced` the same number of rows is drawn, each class equally often.
+    Every row occurs once. With `balanced`, the same number of rows is drawn, but each class occurs equally often.
     """
     seed = (seed ^ 0x5DEECE66D) + epoch
     if balanced:

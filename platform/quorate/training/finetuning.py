@@ -1,4 +1,4 @@
-"""Fine-tuning of pretrained weights: which parts are frozen in which epoch, and a lower learning rate below the
+"""Fine-tuning of pretrained weights: the parts that are frozen in each epoch, and a lower learning rate below the
 head."""
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from quorate.registry import Spec
 from quorate.training.backbone import head_parameters, stages_of
 
 
+# The defaults of `stage_epochs` and `backbone_lr` are assumptions, not measurements.
 class Finetune(Spec):
     """How a network that starts from pretrained weights is trained."""
 
     freeze: Literal["none", "backbone"] = "none"
     """`backbone` freezes the backbone and trains only the head."""
     head_epochs: int = Field(0, ge=0)
-    """Epochs in which only the head is trained, before the backbone is trained too."""
+    """Number of epochs in which only the head is trained, before the backbone is trained too."""
     unfreeze: Literal["all", "gradual"] = "all"
     """After `head_epochs`: the whole backbone at once, or stage by stage from the last one backwards (Howard and Ruder,
     2018)."""
     stage_epochs: int = Field(1, ge=1)
-    """Epochs from one stage to the next with `unfreeze: gradual`."""
+    """Number of epochs between unfreezing one stage and the next, with `unfreeze: gradual`."""
     backbone_lr: float = Field(0.1, gt=0, le=1)
-    """Factor of the learning rate below the head."""
+    """Factor by which the learning rate is multiplied below the head."""
 
     @model_validator(mode="after")
     def _has_an_order(self) -> Finetune:
@@ -66,7 +67,7 @@ class Finetune(Spec):
 def freezing(network: nn.Module, finetune: Finetune) -> Callable[[int], None]:
     """Return a function of the epoch that prepares `network`, in training mode, for that epoch.
 
-    A frozen weight has no gradient, so no optimizer changes it. A batch normalization over frozen features keeps their
+    A frozen weight has no gradient, so no optimizer changes it. Batch normalizations in the frozen part keep their
     statistics.
     """
     stages = stages_of(network)

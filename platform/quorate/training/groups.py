@@ -15,10 +15,10 @@ def parameter_groups(
 ) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
     """Return the argument of torch's optimizers: all parameters, or groups, starting with the highest learning rate.
 
-    With `decay` of `weights`, there is no weight decay for one-dimensional parameters (biases, norms) and for those
-    that the network lists in `no_weight_decay()`. `layer_decay` is the ratio of a layer's learning rate to that of the
-    next layer; the last layer uses `lr` (Clark et al., 2020; Bao et al., 2022). It requires a network with a known
-    order of layers.
+    If `decay` is `weights`, there is no weight decay for one-dimensional parameters (biases, norms) and for those that
+    the network lists in `no_weight_decay()`. `layer_decay` is the ratio of a layer's learning rate to that of the next
+    layer; the last layer uses `lr` (Clark et al., 2020; Bao et al., 2022). It requires a network with a known order of
+    layers.
     """
     if decay == "all" and layer_decay == 1:
         return network.parameters()

@@ -15,7 +15,7 @@ from quorate.training.backbone import head_names
 from quorate.training.shapes import Shape
 
 _CLASSES = 2
-"""Number of classes of the network that is built to read the weights; the head is not part of them."""
+"""Number of classes of the network that is built to read the weights; the digest leaves out the head."""
 
 
 class HubError(UserError):
@@ -41,7 +41,7 @@ def from_hub(arch: KindParams, *, shape: Shape, n_classes: int, dropout: float) 
 def hub_digest(arch: KindParams, shape: Shape) -> str:
     """Return the SHA-256 of the hub's weights for images of `shape`, without the head; raises `HubError`."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # layers without hub weights are drawn, the same each time
+        torch.manual_seed(0)  # layers without weights on the hub get the same random weights each time
         network = from_hub(arch, shape=shape, n_classes=_CLASSES, dropout=0.0)
     try:
         heads = tuple(f"{name}." for name in head_names(network))

@@ -125,7 +125,7 @@ class LecunNormal:
 class OrthogonalParams(KindParams):
     kind: Literal["orthogonal"] = "orthogonal"
     gain: float = Field(1.0, gt=0, le=100)
-    """Norm of the rows; the square root of 2 keeps the variance through ReLUs."""
+    """Norm of the rows; the square root of 2 preserves the variance through ReLUs."""
 
 
 @INITIALIZATIONS.register("orthogonal")

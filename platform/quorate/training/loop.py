@@ -25,7 +25,7 @@ from quorate.training.soft_labels import SoftLabels
 from quorate.training.soundness import unsound
 from quorate.training.state import global_random_state, restore_global_random_state
 from quorate.training.step import Constraints, penalty, take_step
-from quorate.training.stopping import BestEpoch, EarlyStopping, badness
+from quorate.training.stopping import BestEpoch, EarlyStopping, as_loss
 
 History = list[dict[str, float]]
 """One dictionary of metrics per epoch."""
@@ -53,8 +53,8 @@ class LoopSettings:
     snapshots: tuple[int, ...] = ()
     """Epochs, from 0, after which the weights are kept."""
     weight: torch.Tensor | None = None
-    """Weight of each training row's label, float32 (N,) on the device. The mean is 1 (less in addition to `soft`); None
-    gives all rows equal weights."""
+    """Weight of each training row's label, float32 (N,) on the device. The mean is 1, or less if there are soft labels
+    too. None gives all rows equal weights."""
     soft: SoftLabels | None = None
     """A teacher's predictions for the training rows, learned in addition to the labels."""
     balanced: bool = False
@@ -64,11 +64,11 @@ class LoopSettings:
     prepare: Callable[[int], None] | None = None
     """Called with the number of each epoch, from 0, once the network is in training mode; freezes parameters."""
     so_far: Callable[[Weights, TrainingResult], object] | None = None
-    """Makes a member from the best weights so far and from the other results of a run that would end now."""
+    """Makes a member as if the training ended now: from the best weights so far, and from the other results."""
 
     @property
-    def gives_others(self) -> bool:
-        """Whether the run also returns other weights than those of the network."""
+    def has_other_weights(self) -> bool:
+        """Whether the run returns additional weights, such as averages or snapshots."""
         return self.ema is not None or self.swa is not None or bool(self.snapshots)
 
 
@@ -89,7 +89,7 @@ class Training:
         self._open_epoch()
 
     def order(self, labels: torch.Tensor, *, balanced: bool, parts: int = 1) -> torch.Tensor:
-        """Return the rows of this epoch in order; their number is that of the labels in one of the parts."""
+        """Return the rows of this epoch, those of one of the `parts`, in the order of training."""
         size = len(labels) // parts
         first = self.epoch % parts * size
         own = labels[first : first + size]
@@ -102,7 +102,7 @@ class Training:
         """
         self.history.append(figures)
         stopping = recipe.early_stopping or EarlyStopping()
-        found = badness(figures, stopping.metric)
+        found = as_loss(figures, stopping.metric)
         if better := found < self.best.loss - stopping.min_delta:
             self.best = BestEpoch(found, self.epoch, copy_of(self.network))
         self.averages.after_epoch(self.network, self.epoch)
@@ -110,7 +110,7 @@ class Training:
             self.snapshots[f"cycle{recipe.snapshots.index(self.epoch) + 1}"] = copy_of(self.network)
         self.epoch, self.step, self._seconds_before = self.epoch + 1, 0, 0.0
         self._open_epoch()
-        return better or recipe.gives_others
+        return better or recipe.has_other_weights
 
     def seconds(self) -> float:
         """Seconds spent in this epoch, without interruptions."""
@@ -161,26 +161,26 @@ class TrainingResult:
 
     history: History
     others: Callable[[], dict[str, Weights]]
-    """`ema`, `swa`, and `cycle1`, `cycle2` ... for the snapshots before the last one, if the run reached them."""
+    """`ema`, `swa`, and the snapshots `cycle1`, `cycle2` ... without the last one, as far as the run reached them."""
 
 
 def fit_network(
-    network: nn.Module, *, train: Labelled, valid: Labelled, n_classes: int, recipe: LoopSettings, run: TaskContext
+    network: nn.Module, *, train: Labelled, valid: Labelled, n_classes: int, recipe: LoopSettings, context: TaskContext
 ) -> TrainingResult:
     """Train `network` in place.
 
-    With early stopping, the weights of the best epoch are restored. Otherwise those of the last epoch stay, unless the
-    run is told to stop: then the best weights so far are used, and averages are computed on first use. Raises
+    With early stopping, the weights of the best epoch are restored. Otherwise those of the last epoch stay, unless a
+    report returns STOP: then the best weights so far are used, and averages are computed on first use. Raises
     `Diverged`.
     """
-    batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), run.numerics.batch_size))
+    batches = len(split_batches(torch.arange(len(train[0]) // recipe.parts), context.numerics.batch_size))
     steps = -(-batches // recipe.accumulate)
-    training = Training(network, n_classes=n_classes, recipe=recipe, steps=steps, seed=run.seed)
-    if run.restored is not None:
-        training.restore(run.restored)
+    training = Training(network, n_classes=n_classes, recipe=recipe, steps=steps, seed=context.seed)
+    if context.restored is not None:
+        training.restore(context.restored)
     stopping = recipe.early_stopping
-    mixed = training_order(train[1], seed=run.seed, epoch=recipe.epochs)  # rows may be sorted by class
-    rows = split_batches(mixed, run.numerics.batch_size)
+    mixed = training_order(train[1], seed=context.seed, epoch=recipe.epochs)  # rows may be sorted by class
+    rows = split_batches(mixed, context.numerics.batch_size)
 
     def others() -> dict[str, Weights]:
         return training.averages.weights(network, lambda: map(train[0].batch, rows)) | training.snapshots
@@ -193,11 +193,11 @@ def fit_network(
     while signal is not Signal.STOP and training.epoch < recipe.epochs:
         if stopping and training.epoch - training.best.epoch > stopping.patience:
             break
-        signal = _train_epoch(training, train, recipe, run)
+        signal = _train_epoch(training, train, recipe, context)
         if signal is Signal.STOP:
             break
         figures = training.tally.figures("train") | evaluate(
-            network, *valid, n_classes=n_classes, numerics=run.numerics
+            network, *valid, n_classes=n_classes, numerics=context.numerics
         )
         figures |= {"lr": float(training.optimizer.param_groups[0]["lr"]), "grad_norm": training.tally.norm()}
         figures |= {"seconds": training.seconds()}
@@ -205,20 +205,21 @@ def fit_network(
         if isinstance(training.schedule, WatchesEpochs):
             training.schedule.end_epoch(figures)
         better = training.close_epoch(figures, recipe)
-        signal = run.report(figures, training.state, so_far if better and recipe.so_far is not None else None)
+        signal = context.report(figures, training.state, so_far if better and recipe.so_far is not None else None)
 
-    found = others() if signal is not Signal.STOP else None  # before the best weights: both see the same random state
+    # before the best weights are loaded, so that both see the same random state
+    found = others() if signal is not Signal.STOP else None
     if training.best.weights and (stopping or signal is Signal.STOP):
         network.load_state_dict(training.best.weights)
     return TrainingResult(training.history, others if found is None else lambda: found)
 
 
-def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run: TaskContext) -> Signal:
-    """Train the batches of one epoch from `training.step` on; return STOP if a report was answered with it."""
+def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, context: TaskContext) -> Signal:
+    """Train the batches of one epoch from `training.step` on; return STOP if a report returned it."""
     feed, labels = train
     network, optimizer = training.network, training.optimizer
     batches = split_batches(
-        training.order(labels, balanced=recipe.balanced, parts=recipe.parts), run.numerics.batch_size
+        training.order(labels, balanced=recipe.balanced, parts=recipe.parts), context.numerics.batch_size
     )
     network.train()
     if recipe.prepare is not None:
@@ -231,7 +232,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run:
             x, y = feed.batch(rows, recipe.augment, training.generator), labels[rows.to(labels.device)]
             if (mixed := _mixed(x, y, rows, recipe, training)) is not None:
                 x, y = mixed.x, mixed.y
-            with autocast(run.numerics):
+            with autocast(context.numerics):
                 logits = network(x)
             loss = _loss(logits, y, rows, recipe, mixed)
             (loss if len(rows) == total else loss * (len(rows) / total)).backward()
@@ -245,7 +246,7 @@ def _train_epoch(training: Training, train: Labelled, recipe: LoopSettings, run:
         training.averages.after_step(network)
         training.tally.add_step(norm)
         training.step += len(together)
-        if training.step < len(batches) and run.report(None, training.state) is Signal.STOP:
+        if training.step < len(batches) and context.report(None, training.state) is Signal.STOP:
             return Signal.STOP
     return Signal.CONTINUE
 
@@ -350,6 +351,6 @@ def _check_sound(figures: dict[str, float], training: Training) -> None:
             )
     if (reason := unsound(figures, training.history)) is not None:
         raise Diverged(
-            f"{reason} in epoch {training.epoch + 1} at learning rate {figures['lr']:.3g}: memory was overwritten, or "
-            "the inputs are of a very large scale; leave standardize at auto, try a tenth of the rate, or clip_norm: 1"
+            f"{reason} in epoch {training.epoch + 1} at learning rate {figures['lr']:.3g}: memory was corrupted, or "
+            "the inputs have a very large scale; leave standardize at auto, try a tenth of the rate, or clip_norm: 1"
         )

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 _DROPOUTS = {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 _SEED = 0x5EED
+"""Pass i has the seed `_SEED + i`, in every prediction."""
 
 
 class ThinnedNetwork(TorchFunctionMode):
@@ -27,7 +28,7 @@ class ThinnedNetwork(TorchFunctionMode):
         self._next = 0
 
     def start(self) -> None:
-        """Start a batch: its first dropout is the network's first one."""
+        """Start a batch: the next call of dropout is the first one in the network."""
         self._next = 0
 
     def __torch_function__(

@@ -15,11 +15,12 @@ _STATES = 4
 """Multiples of the weights' size: the weights, their gradients, and two moments of the optimizer."""
 _WORKSPACE = 1.5
 """Memory for activations, gradients of activations and fragmentation, relative to the tensors kept for the backward
-pass."""
+pass. An assumption, not a measurement."""
 _PART = 0.8
-"""Fraction of the memory that may be used."""
+"""Fraction of the memory that may be used. An assumption, not a measurement."""
 LEAST_STEPS = 8
-"""Minimum number of steps per epoch; with fewer, an epoch trains badly, whatever the memory."""
+"""Minimum number of steps per epoch; with fewer steps, an epoch trains badly, however much memory there is. An
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Footprint:
 
 
 def footprint(build: Callable[[], nn.Module], shape: Shape) -> Footprint:
-    """Measure what autograd keeps for batches of two and four rows, on torch's `meta` device, without computing
-    anything."""
+    """Measure the memory that autograd keeps for batches of two and four rows; torch's `meta` device computes
+    nothing."""
     with torch.device("meta"):
         network = build().train()
         weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())

@@ -54,10 +54,10 @@ def mix(
     """Mix the batch `x` (n, C, H, W) of classes `y` (n,) by one of `kinds`, chosen with equal probability.
 
     `weight` (n,) and a teacher's predictions `soft` (n, K) belong to the rows. Each row is mixed with the one before
-    it, as in torchvision: the order of a batch is random.
+    it, as in torchvision; this is a random pairing, because the order of a batch is random.
     """
     shares = functional.one_hot(y, n_classes).to(x.dtype)
-    # all targets of the rows are mixed together, side by side in one array
+    # all targets are concatenated into one array, so that they are mixed in the same proportions
     weighted = [] if weight is None else [shares * weight[:, None]]
     parts = [shares, *weighted, *([] if soft is None else [soft.to(x.dtype)])]
     targets = torch.cat(parts, dim=1)

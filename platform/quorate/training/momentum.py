@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 from quorate.registry import Spec
 
 
+# Hinton (2012, "A practical guide to training restricted Boltzmann machines") starts with a momentum of 0.5. The
+# default of `epochs` is an assumption, not a measurement.
 class MomentumWarmup(Spec):
     """A lower momentum at the beginning, while gradients are large and change direction (Hinton, 2012)."""
 

@@ -9,6 +9,7 @@ from torch import nn
 Norm = Literal["batch", "none", "group"]
 
 _GROUPS, _LEAST = 8, 4
+"""Maximum number of groups, and minimum number of channels per group. Assumptions, not measurements."""
 
 
 def norm_layers(norm: Norm, channels: int, batch: type[nn.Module]) -> list[nn.Module]:

@@ -18,10 +18,11 @@ Weights = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+# A momentum of 0.9 is usual.
 class SgdParams(TimedParams):
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Fraction of the last step that is kept (Polyak, 1964)."""
+    """Fraction of the last step that is added to the next one (Polyak, 1964)."""
     nesterov: bool = False
     """Nesterov's variant (Sutskever et al., 2013)."""
     momentum_warmup: MomentumWarmup | None = None
@@ -60,6 +61,7 @@ class Sgd:
         )
 
 
+# The defaults are those of torch.
 class AdagradParams(KindParams):
     kind: Literal["adagrad"] = "adagrad"
     lr_decay: float = Field(0.0, ge=0, le=1)
@@ -67,7 +69,7 @@ class AdagradParams(KindParams):
     initial_accumulator_value: float = Field(0.0, ge=0, le=1e6)
     """Initial value of the sums of squared gradients."""
     eps: float = Field(1e-10, gt=0, le=1)
-    """Added to the root of the sums to avoid division by 0."""
+    """Added to the square root of the sums to avoid division by 0."""
 
 
 @OPTIMIZERS.register("adagrad")
@@ -88,12 +90,13 @@ class Adagrad:
         )
 
 
+# The defaults are those of torch.
 class AdadeltaParams(KindParams):
     kind: Literal["adadelta"] = "adadelta"
     rho: float = Field(0.9, ge=0, lt=1)
-    """Fraction of the averages of squared gradients and squared steps that is kept."""
+    """Decay rate of the moving averages of squared gradients and squared steps."""
     eps: float = Field(1e-6, gt=0, le=1)
-    """Added below both roots; it determines the size of the first steps."""
+    """Added under both square roots; it determines the size of the first steps."""
 
 
 @OPTIMIZERS.register("adadelta")
@@ -108,14 +111,15 @@ class Adadelta:
         return torch.optim.Adadelta(weights, lr=lr, rho=params.rho, eps=params.eps, weight_decay=weight_decay)
 
 
+# The defaults are those of torch.
 class RmspropParams(KindParams):
     kind: Literal["rmsprop"] = "rmsprop"
     alpha: float = Field(0.99, ge=0, lt=1)
-    """Fraction of the average of squared gradients that is kept."""
+    """Decay rate of the moving average of squared gradients."""
     eps: float = Field(1e-8, gt=0, le=1)
-    """Added to the root of the average to avoid division by 0."""
+    """Added to the square root of the average to avoid division by 0."""
     momentum: float = Field(0.0, ge=0, lt=1)
-    """Fraction of the last step that is kept."""
+    """Fraction of the last step that is added to the next one."""
     centered: bool = False
     """Divide by the estimated standard deviation of the gradients instead of their root mean square."""
 
@@ -139,15 +143,16 @@ class Rmsprop:
         )
 
 
+# The defaults are those of torch.
 class MomentsParams(KindParams):
     """Parameters of `adam` and `adamw`."""
 
     betas: tuple[Share, Share] = (0.9, 0.999)
-    """Fractions of the averages of gradients and of squared gradients that are kept."""
+    """Decay rates of the moving averages of gradients and of squared gradients."""
     eps: float = Field(1e-8, gt=0, le=1)
-    """Added to the root of the second average to avoid division by 0."""
+    """Added to the square root of the average of squared gradients to avoid division by 0."""
     amsgrad: bool = False
-    """Divide by the largest second average so far (Reddi et al., 2018)."""
+    """Divide by the largest average of squared gradients so far (Reddi et al., 2018)."""
 
 
 class AdamParams(MomentsParams):
@@ -173,8 +178,8 @@ class AdamwParams(MomentsParams):
 
 @OPTIMIZERS.register("adamw")
 class Adamw:
-    """Adam with a weight decay that shrinks the weights and is not part of the gradients (Loshchilov and Hutter,
-    2019)."""
+    """Adam with decoupled weight decay: it shrinks the weights directly and is not part of the gradients (Loshchilov
+    and Hutter, 2019)."""
 
     Params = AdamwParams
 

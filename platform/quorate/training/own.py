@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from quorate.registry import KindParams
-from quorate.registry.own_code import OwnCodeError, said
+from quorate.registry.own_code import OwnCodeError, describe_error
 from quorate.spec.own_params import own_values, params_of, require_class, require_parameters
 from quorate.training.pretraining.objective import PretrainParams
 from quorate.training.shapes import Shape, TableShape
@@ -118,7 +118,7 @@ class OwnInitialization:
 
 
 def adopt_initialization(kind: str, found: Any) -> OwnInitialization:
-    """Make an initialization kind from `fill(weight, ...)`, or from a class."""
+    """Make an initialization kind from a function `fill(weight, ...)`, or from a class."""
     if isinstance(found, type):
         require_class(found, base=KindParams, names=("fill",), kind=kind)
         of_class: Any = found
@@ -129,8 +129,8 @@ def adopt_initialization(kind: str, found: Any) -> OwnInitialization:
 
 
 def adopt_arch(kind: str, found: Any) -> OwnArch:
-    """Make an architecture kind from `build(shape, n_classes, ...)`, from such an `nn.Module` class, or from a
-    class."""
+    """Make an architecture kind from a function `build(shape, n_classes, ...)`, an `nn.Module` class with these
+    arguments, or a class with `Params` and `build`."""
     if isinstance(found, type) and not issubclass(found, nn.Module):
         require_class(found, base=KindParams, names=("build",), kind=kind)
         of_class: Any = found
@@ -141,13 +141,13 @@ def adopt_arch(kind: str, found: Any) -> OwnArch:
 
 
 def adopt_optimizer(kind: str, found: Any) -> OwnStep:
-    """Make an optimizer kind from `build(weights, *, lr, weight_decay, ...)`, or from a class."""
+    """Make an optimizer kind from a function `build(weights, *, lr, weight_decay, ...)`, or from a class."""
     given = ("weights", "lr", "weight_decay")
     return _adopt_step(kind, found, "optimizer", given, ("weights", "lr"), _OPTIMIZER, Optimizer)
 
 
 def adopt_schedule(kind: str, found: Any) -> OwnStep:
-    """Make a schedule kind from `build(optimizer, *, epochs, steps, ...)`, or from a class."""
+    """Make a schedule kind from a function `build(optimizer, *, epochs, steps, ...)`, or from a class."""
     return _adopt_step(
         kind, found, "schedule", ("optimizer", "epochs", "steps"), ("optimizer",), _SCHEDULE, LRScheduler
     )
@@ -184,7 +184,7 @@ def _called(kind: str, call: Callable[[], object]) -> object:
     except OwnCodeError:
         raise
     except Exception as error:  # a user's code may raise anything
-        raise OwnCodeError(f"{kind} raises {said(error)}") from error
+        raise OwnCodeError(f"{kind} raises {describe_error(error)}") from error
 
 
 def _type(value: object) -> str:

@@ -37,7 +37,7 @@ class ReduceOnPlateau:
         )
 
     def step(self) -> None:
-        if self._warmup is not None:  # after its end it does not change the learning rate
+        if self._warmup is not None:  # once the warm-up is over, this step does not change the learning rate
             self._warmup.step()
 
     def end_epoch(self, figures: Mapping[str, float]) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 ROWS = 4
-"""Images that share one draw: a transform of torchvision draws once per call, and one call per image is slow."""
+"""Images that share one draw: a transform of torchvision draws once per call, and one call per image is slow. An
+assumption, not a measurement."""
 
 _LOCK = threading.Lock()
 """The transforms draw from torch's one global stream, and a service predicts in several threads."""
@@ -20,8 +21,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 def drawn(
     transform: Transform, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
 ) -> torch.Tensor:
-    """Map uint8 (n, H, W, C) to the same shape by `transform`, which takes (n, C, H, W) and draws from torch's own
-    stream.
+    """Apply `transform`, which takes (n, C, H, W) and draws from torch's own stream, to uint8 (n, H, W, C).
 
     With `shared`, the number of a pass, all images get the same draw.
     """

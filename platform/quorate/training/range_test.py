@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 DIVERGED = 4.0
 """The test ends when the smoothed loss exceeds its minimum by this factor (as in fastai)."""
 PART = 0.1
-"""Fraction of the total fall of the loss: a smaller fall is no progress, and a larger rise is no accident."""
+"""Fraction of the total fall of the loss. A smaller fall counts as noise, and a larger rise as a real one. An
+assumption, not a measurement."""
 BELOW_LEAST = 10.0
 """The suggestion is the learning rate of the minimum loss divided by this (Smith, 2017: an order of magnitude
 below)."""
@@ -31,7 +32,7 @@ below)."""
 
 @dataclass(frozen=True, eq=False)
 class RangeTest:
-    """Losses in nats at rising learning rates, up to where the test ended; all (n,)."""
+    """Learning rates and losses in nats up to the end of the test; all arrays have the shape (n,)."""
 
     rates: Floats
     losses: Floats
@@ -49,15 +50,15 @@ class RateRange:
     suggested: float | None
     """A tenth of `least`."""
     steepest: float | None
-    """Where the smoothed loss falls fastest."""
+    """Learning rate at which the smoothed loss falls fastest."""
     least: float | None
-    """Where the smoothed loss is lowest."""
+    """Learning rate at which the smoothed loss is lowest."""
     too_low: float | None
-    """Below this learning rate the loss does not change."""
+    """Learning rate below which the loss does not change."""
     too_high: float | None
-    """From this learning rate on, the loss rises."""
+    """Learning rate above which the loss rises."""
     diverges: float | None
-    """Where the test had to end."""
+    """Learning rate at which the loss diverged and the test ended."""
 
 
 class Sweep:
@@ -94,15 +95,15 @@ def log_spaced(low: float, high: float, steps: int) -> Floats:
 
 
 def keep(steps: int) -> float:
-    """Return the decay of the exponential average, chosen to span about a twentieth of the test."""
+    """Return the decay of the exponential average, which averages over about a twentieth of the test."""
     return 1 - 1 / max(1.0, steps / 20)
 
 
 def read(test: RangeTest, steps: int) -> RateRange:
     """Evaluate a test for which `steps` steps were planned.
 
-    An exponential average lags behind its values by its mean age, `keep / (1 - keep)` steps. The start of the rise of
-    the loss is moved back by this number of steps.
+    An exponential average lags behind its values by its mean age, `keep / (1 - keep)` steps. So the step at which the
+    loss begins to rise is moved back by this number.
     """
     finite = np.isfinite(test.smoothed)
     rates, smoothed, losses = test.rates[finite], test.smoothed[finite], test.losses[finite]
@@ -140,7 +141,7 @@ def sweep_network(
     valid: Labelled,
     n_classes: int,
     recipe: LoopSettings,
-    run: TaskContext,
+    context: TaskContext,
 ) -> RangeTest:
     """Train `network` with the training loop, one batch at each learning rate; `lr` is that of the recipe's optimizer.
 
@@ -149,7 +150,7 @@ def sweep_network(
     network is tested.
     """
     sweep, rows = Sweep(rates), len(train[0])
-    watched = _Watched(run, sweep, rows)
+    watched = _Watched(context, sweep, rows)
 
     def rising(optimizer: Optimizer, epochs: int, steps: int) -> LambdaLR:
         return LambdaLR(optimizer, lambda step: float(rates[min(step, len(rates) - 1)]) / lr)
@@ -161,7 +162,7 @@ def sweep_network(
     changes: dict[str, Any] = {"early_stopping": None, "swa": None, "snapshots": (), "prepare": prepare}
     tested = replace(recipe, epochs=len(rates), schedule=rising, **changes)
     try:
-        fit_network(network, train=train, valid=valid, n_classes=n_classes, recipe=tested, run=watched)
+        fit_network(network, train=train, valid=valid, n_classes=n_classes, recipe=tested, context=watched)
     except Diverged:
         if not sweep.diverged:
             sweep.add(math.inf)
@@ -169,10 +170,11 @@ def sweep_network(
 
 
 class _Watched:
-    """A run context that reads each batch's loss from the state for a checkpoint, and ends with the sweep."""
+    """A run context that reads each batch's loss from the training state, and stops the training when the sweep
+    ends."""
 
-    def __init__(self, run: TaskContext, sweep: Sweep, rows: int) -> None:
-        self._run, self._sweep, self._rows = run, sweep, rows
+    def __init__(self, context: TaskContext, sweep: Sweep, rows: int) -> None:
+        self._run, self._sweep, self._rows = context, sweep, rows
         self._sum = self._seen = 0.0
 
     @property

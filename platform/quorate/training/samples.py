@@ -20,10 +20,10 @@ from quorate.training.tta import Tta, variant
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of `rows`, from 0 to 1, in columns: the first column has the originals."""
+    """Original images, and their augmented versions in further columns, with values in [0, 1]."""
 
     columns: tuple[NDArray[np.float32], ...]
-    """Each (n, H, W, C)."""
+    """Arrays of shape (n, H, W, C); the first holds the originals."""
     shares: tuple[NDArray[np.float32] | None, ...]
     """Fractions of the classes in each image, (n, K), for a column with mixed rows."""
     y: NDArray[np.int64]
@@ -33,8 +33,8 @@ class Samples:
 def samples(data: Dataset, augment: Augment | Tta, *, rows: int, draws: int, size: int | None, seed: int) -> Samples:
     """Return `rows` rows of `data`, taken from the classes in turn, with `draws` augmented versions of each.
 
-    Each image is drawn on its own, as in training, where it is in another batch each time. For test-time augmentation
-    the columns are the passes, at most `draws` of them in addition to the originals.
+    The images are augmented independently of each other, as in training, where their batches vary. For test-time
+    augmentation the columns are the passes, at most `draws` of them in addition to the originals.
     """
     assert not isinstance(data.x, Table), "checked earlier"
     feed = PixelFeed(data.x, standardize=Standardizer("none"), numerics=Numerics(), size=size)

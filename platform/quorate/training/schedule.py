@@ -56,12 +56,13 @@ class CombinedSchedule:
 
 
 class TimedParams(KindParams):
-    """Parameters that count epochs, and can be invalid for the number of epochs of a training."""
+    """Parameters that count epochs; they can be invalid for a training with too few epochs."""
 
     def check_epochs(self, epochs: int) -> None:
         """Raise `ValueError` if the parameters are impossible with this number of epochs."""
 
 
+# The default of `warmup_start` is an assumption, not a measurement.
 class ScheduleParams(TimedParams):
     warmup: int = Field(0, ge=0)
     """Epochs at the beginning in which the learning rate rises linearly to the schedule's first learning rate; the
@@ -72,20 +73,21 @@ class ScheduleParams(TimedParams):
     def check_epochs(self, epochs: int) -> None:
         if self.warmup >= epochs:
             raise ValueError(
-                f"schedule.warmup is {self.warmup} and leaves nothing of {_epochs(epochs)}; lower it or raise epochs"
+                f"schedule.warmup is {self.warmup}, which leaves no epoch of {_epochs(epochs)} for the schedule; lower "
+                "it or raise epochs"
             )
         self.check_after_warmup(epochs - self.warmup)
 
     def check_after_warmup(self, epochs: int) -> None:
         """Raise `ValueError` if there are too few epochs after the warm-up."""
 
-    def too_few(self, epochs: int, reason: str, mend: str) -> ValueError:
+    def too_few_epochs(self, epochs: int, reason: str, fix: str) -> ValueError:
         """Create the error of `check_after_warmup`."""
         after = " after the warm-up" if self.warmup else ""
-        return ValueError(f"schedule {self.kind}: {reason} in the {_epochs(epochs)}{after}; {mend}")
+        return ValueError(f"schedule {self.kind}: {reason} in the {_epochs(epochs)}{after}; {fix}")
 
 
-def warmed(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LRScheduler:
+def with_warmup(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LRScheduler:
     """Add a linear warm-up of `params.warmup` epochs with `steps` steps each to `schedule`; without one, return it
     unchanged."""
     if not params.warmup:
@@ -95,7 +97,7 @@ def warmed(schedule: LRScheduler, params: ScheduleParams, optimizer: Optimizer, 
 
 
 def warmup_of(params: ScheduleParams, optimizer: Optimizer, *, steps: int) -> LinearLR:
-    """Rise from `warmup_start` times the current learning rates to all of them."""
+    """Raise the learning rates from `warmup_start` times their current values to these values."""
     return LinearLR(optimizer, start_factor=params.warmup_start, total_iters=params.warmup * steps)
 
 

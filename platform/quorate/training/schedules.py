@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LambdaLR, LRSche
 
 from quorate.registry import SCHEDULES
 from quorate.training.plateau import FIGURES, ReduceOnPlateau
-from quorate.training.schedule import ScheduleParams, warmed, warmup_of
+from quorate.training.schedule import ScheduleParams, warmup_of, with_warmup
 
 
 class ConstantParams(ScheduleParams):
@@ -26,9 +26,10 @@ class Constant:
 
     @staticmethod
     def build(params: ConstantParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
-        return warmed(ConstantLR(optimizer, factor=1.0, total_iters=0), params, optimizer, steps=steps)
+        return with_warmup(ConstantLR(optimizer, factor=1.0, total_iters=0), params, optimizer, steps=steps)
 
 
+# `factor` is the default of torch's `StepLR`. The default of `every` is an assumption, not a measurement.
 class StepParams(ScheduleParams):
     kind: Literal["step"] = "step"
     every: int = Field(10, ge=1)
@@ -38,7 +39,7 @@ class StepParams(ScheduleParams):
 
     def check_after_warmup(self, epochs: int) -> None:
         if self.every >= epochs:
-            raise self.too_few(
+            raise self.too_few_epochs(
                 epochs, f"with every: {self.every} the rate never falls", "lower every, or take constant"
             )
 
@@ -52,9 +53,10 @@ class Step:
     @staticmethod
     def build(params: StepParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
         falling = StepLR(optimizer, step_size=params.every * steps, gamma=params.factor)
-        return warmed(falling, params, optimizer, steps=steps)
+        return with_warmup(falling, params, optimizer, steps=steps)
 
 
+# The default of `factor` is an assumption, not a measurement.
 class ExponentialParams(ScheduleParams):
     kind: Literal["exponential"] = "exponential"
     factor: float = Field(0.9, gt=0, lt=1)
@@ -69,9 +71,10 @@ class Exponential:
 
     @staticmethod
     def build(params: ExponentialParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
-        return warmed(ExponentialLR(optimizer, gamma=params.factor ** (1 / steps)), params, optimizer, steps=steps)
+        return with_warmup(ExponentialLR(optimizer, gamma=params.factor ** (1 / steps)), params, optimizer, steps=steps)
 
 
+# The default of `half` is an assumption, not a measurement.
 class InverseTimeParams(ScheduleParams):
     kind: Literal["inverse_time"] = "inverse_time"
     half: float = Field(5, gt=0, le=100_000)
@@ -88,7 +91,7 @@ class InverseTime:
     @staticmethod
     def build(params: InverseTimeParams, optimizer: Optimizer, *, epochs: int, steps: int) -> LRScheduler:
         half = params.half * steps
-        return warmed(LambdaLR(optimizer, lambda step: 1 / (1 + step / half)), params, optimizer, steps=steps)
+        return with_warmup(LambdaLR(optimizer, lambda step: 1 / (1 + step / half)), params, optimizer, steps=steps)
 
 
 class PlateauParams(ScheduleParams):
@@ -108,7 +111,7 @@ class PlateauParams(ScheduleParams):
     def check_after_warmup(self, epochs: int) -> None:
         if self.patience + 2 >= epochs:  # the first epoch sets the reference, and one must follow the fall
             reason = f"with patience: {self.patience} the rate cannot fall"
-            raise self.too_few(epochs, reason, "lower patience, or take constant")
+            raise self.too_few_epochs(epochs, reason, "lower patience, or take constant")
 
 
 @SCHEDULES.register("plateau")
@@ -133,14 +136,16 @@ class Plateau:
 class CosineParams(ScheduleParams):
     kind: Literal["cosine"] = "cosine"
     cycles: int = Field(1, ge=1, le=1000)
-    """Number of times that the learning rate falls; with more than one it jumps back to `lr` at the end of an epoch
-    (warm restarts)."""
+    """Number of cycles in which the learning rate falls; each cycle after the first starts at `lr` again, at the
+    beginning of an epoch (warm restarts)."""
     end: float = Field(0.0, ge=0, lt=1)
-    """Fraction of `lr` at which each cycle ends."""
+    """Learning rate at the end of each cycle, as a fraction of `lr`."""
 
     def check_after_warmup(self, epochs: int) -> None:
         if self.cycles > epochs:
-            raise self.too_few(epochs, f"there is no room for {self.cycles} cycles", "lower cycles or raise epochs")
+            raise self.too_few_epochs(
+                epochs, f"there is no room for {self.cycles} cycles", "lower cycles or raise epochs"
+            )
 
 
 @SCHEDULES.register("cosine")
@@ -155,12 +160,12 @@ class Cosine:
         starts = [0, *ends[:-1]]
 
         def part(step: int) -> float:
-            """Return the fraction of `lr` in this step; the very last step is followed by one at the end of its
+            """Return the fraction of `lr` in this step; torch calls it once after the last step, at the end of the last
             cycle."""
             start, end = next((a, b) for a, b in zip(starts, ends, strict=True) if step < b or b == ends[-1])
             return params.end + (1 - params.end) * (1 + math.cos(math.pi * (step - start) / (end - start))) / 2
 
-        return warmed(LambdaLR(optimizer, part), params, optimizer, steps=steps)
+        return with_warmup(LambdaLR(optimizer, part), params, optimizer, steps=steps)
 
 
 def snapshot_epochs(params: CosineParams, epochs: int) -> tuple[int, ...]:
@@ -175,10 +180,11 @@ def cycle_ends(epochs: int, cycles: int) -> list[int]:
     return [epochs * (cycle + 1) // cycles for cycle in range(cycles)]
 
 
+# The defaults are those of torch's `OneCycleLR`.
 class OneCycleParams(ScheduleParams):
     kind: Literal["one_cycle"] = "one_cycle"
     rise: float = Field(0.3, gt=0, lt=1)
-    """Fraction of the training in which the learning rate rises to `lr`; it falls in the rest."""
+    """Fraction of the training in which the learning rate rises to `lr`; after that it falls."""
     start: float = Field(25, gt=1, allow_inf_nan=False)
     """The first learning rate is `lr / start`."""
     end: float = Field(1e4, gt=1, allow_inf_nan=False)
@@ -205,4 +211,4 @@ class OneCycle:
             final_div_factor=params.end,
             cycle_momentum=False,
         )
-        return warmed(cycle, params, optimizer, steps=steps)
+        return with_warmup(cycle, params, optimizer, steps=steps)

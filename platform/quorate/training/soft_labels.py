@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 _SMALLEST = 1e-12
-"""Lower bound of a probability before its logarithm is taken, as in the ensemble's calibration."""
+"""Lower bound of a probability before its logarithm is taken: the value of `SMALLEST_PROBA` in `ensemble.metrics`,
+which this layer cannot import."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class SoftLabels:
     """A teacher's softened probabilities of each training row, multiplied by the weight of the row."""
 
     targets: torch.Tensor
-    """float32 (N, K) on the device; a row sums to its weight, 0 without a prediction of the teacher."""
+    """float32 (N, K) on the device; each row sums to its weight, or to 0 if the teacher has no prediction for it."""
     temperature: float
     """Temperature that softens the network's logits, as it did the teacher's."""
 

@@ -9,25 +9,28 @@ from statistics import median
 Figures = Mapping[str, float]
 
 ABSURD_NORM = 1e8
-"""Maximum plausible mean gradient norm, divided by 1 + the training loss (an assumption).
+"""Maximum plausible mean gradient norm, divided by 1 + the training loss.
 
-Overwritten memory has given 5.85e9 with an ordinary loss.
+An assumption, not a measurement. Overwritten memory has given 5.85e9 with an ordinary loss.
 """
 ABSURD_JUMP = 1e6
-"""Maximum plausible ratio of an epoch's gradient norm to the median of the epochs before it at an unchanged loss (an
-assumption): spikes from warm-ups and high learning rates are hundreds of times as high, and the loss shows them."""
+"""Maximum plausible ratio of an epoch's gradient norm to the median of the epochs before it at an unchanged loss. An
+assumption, not a measurement: with warm-ups and high learning rates, norms are up to hundreds of times as high, and the
+loss changes too."""
 ORDINARY_NORM = 1e4
-"""Norms up to this value always count as plausible, even if those before were small (an assumption)."""
+"""Norms up to this value always count as plausible, even if those before were small. An assumption, not a
+measurement."""
 SAME = 10.0
-"""Maximum ratio between an epoch's losses, or gradient norms, in two attempts at a fit (an assumption).
+"""Maximum ratio between an epoch's losses, or gradient norms, in two attempts at a fit.
 
-On one CPU type with one thread they are equal; other processors and accelerators round differently.
+An assumption, not a measurement. Two attempts on the same CPU type with one thread are equal; other processors and
+accelerators round differently.
 """
 
 
 def unsound(figures: Figures, history: Sequence[Figures]) -> str | None:
-    """Describe what is wrong with an epoch's finite losses and gradient norm, given the epochs before; None if nothing
-    is."""
+    """Describe why an epoch's loss and gradient norm are implausible, given the epochs before; None if they are
+    plausible."""
     norm, loss = figures["grad_norm"], figures["train_loss"]
     if not math.isfinite(norm):
         return f"the gradient norm is {norm}"

@@ -21,7 +21,7 @@ class Constraints:
 
 
 def matrices(network: nn.Module) -> list[nn.Parameter]:
-    """Return the trained weights of layers with two or more dimensions, so without biases and normalizations.
+    """Return the trainable weights with two or more dimensions, that is, without biases and normalizations.
 
     Parameters that the network lists in `no_weight_decay()`, such as position embeddings, are not included.
     """

@@ -14,6 +14,7 @@ from quorate.registry import Spec
 Metric = Literal["loss", "accuracy", "precision", "recall"]
 
 
+# The default of `patience` is an assumption, not a measurement.
 class EarlyStopping(Spec):
     """Stop when a validation metric has not improved for a while; the best epoch's weights are restored."""
 
@@ -34,7 +35,7 @@ class BestEpoch:
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def badness(figures: dict[str, float], metric: Metric) -> float:
+def as_loss(figures: dict[str, float], metric: Metric) -> float:
     """Return an epoch's metric with its sign chosen so that lower is better."""
     value = figures[f"valid_{metric}"]
     return value if metric == "loss" else -value

@@ -14,14 +14,15 @@ from quorate.training.augment import Augment
 from quorate.training.feed import Feed, PixelFeed
 
 _SEED = 0x7A55
-"""Seed of the first pass; the other passes use the following numbers, the same in every prediction."""
+"""Pass i has the seed `_SEED + i`, in every prediction."""
 
 
+# The default of `passes` is an assumption, not a measurement.
 class Tta(Spec):
-    """Predict several variants of each image and average."""
+    """Average the predictions for several variants of each image."""
 
     augment: Augment
-    """How images are varied; as `augment` of training, without `mixup` and `cutmix`."""
+    """Augmentations of the image, as in `augment` of training, without `mixup` and `cutmix`."""
     passes: int = Field(4, ge=2, le=256)
     """Number of predictions that are averaged; the first is that of the original image."""
 
@@ -30,7 +31,7 @@ class Tta(Spec):
         if not self.augment:
             raise ValueError("augment is empty; name an augmentation such as `mirror: true`, or leave tta out")
         if mixing := [step.kind for step in self.augment.mixing]:
-            raise ValueError(f"{' and '.join(mixing)} would mix the rows to predict; leave it out")
+            raise ValueError(f"{' and '.join(mixing)} would mix the rows during prediction; remove it")
         return self
 
 

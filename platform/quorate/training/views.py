@@ -15,7 +15,7 @@ from quorate.training.augment import Augment
 
 @dataclass(frozen=True, eq=False)
 class ViewedImages(Subsets):
-    """`count` views of N images, one view of all after the other: position v N + i is view v of image i.
+    """`count` views of N images: position v N + i is view v of image i.
 
     Views with odd numbers are mixtures of a view of image i and one of another image, with a fraction drawn from (0, 1)
     (Zhang et al., 2018, with alpha = 1). Every image is determined by (seed, position) alone.

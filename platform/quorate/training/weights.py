@@ -21,7 +21,7 @@ def read_weights(path: Path, *, shapes_only: bool = False) -> dict[str, torch.Te
     """Return tensors by name from a `.safetensors`, `.pth` or `.pt` file; raises `WeightsError`.
 
     The weights of a checkpoint may be under the key `state_dict` or `model`. With `shapes_only` the tensors are on the
-    device `meta`, and their values are not read.
+    device `meta`, and the values are not read.
     """
     try:
         if path.suffix == ".safetensors":
@@ -31,7 +31,9 @@ def read_weights(path: Path, *, shapes_only: bool = False) -> dict[str, torch.Te
         raise WeightsError(f"{path} is not a readable weights file: {error}") from None
     except Exception as error:  # noqa: BLE001  (the unpickler may raise anything on an invalid file)
         if type(error).__name__ == "UnpicklingError":
-            raise WeightsError(f"{path} contains more than tensors and is not read; save its state_dict") from None
+            raise WeightsError(
+                f"{path} contains other objects than tensors, so it is not loaded; save only the state_dict"
+            ) from None
         raise WeightsError(f"{path} is not a readable weights file ({type(error).__name__}: {error})") from None
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -43,7 +43,7 @@ def mnist(tmp_path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize("download", [False, True])
-def test_both_parts_are_read_from_the_files_that_are_there(mnist, tmp_path, download):
+def test_both_parts_are_read_from_existing_files(mnist, tmp_path, download):
     found = opened("FashionMNIST", tmp_path, download=download)
 
     for data, (pixels, labels) in zip((found.train, found.test), mnist.values(), strict=True):
@@ -53,7 +53,7 @@ def test_both_parts_are_read_from_the_files_that_are_there(mnist, tmp_path, down
     assert found.train.class_names == ("T-shirt/top", "Trouser", "Pullover"), "those that occur"
 
 
-def test_colours_are_the_last_axis(tmp_path, monkeypatch):
+def test_the_channels_are_the_last_axis(tmp_path, monkeypatch):
     # given: SVHN's MATLAB files (H, W, C, N) with labels 1..10, and their checksums
     from torchvision.datasets import SVHN
 
@@ -76,7 +76,7 @@ def test_colours_are_the_last_axis(tmp_path, monkeypatch):
     assert found.train.class_names == ("0", "1", "2")
 
 
-def test_sets_without_names_of_classes_are_named_by_their_labels(tmp_path):
+def test_the_labels_name_the_classes_of_a_dataset_without_class_names(tmp_path):
     for name, labels in (("usps.bz2", [3, 8, 3]), ("usps.t.bz2", [8, 3, 3])):  # libsvm's format, labels from 1
         lines = [f"{label} " + " ".join(f"{i + 1}:{(i % 3) - 1}" for i in range(256)) for label in labels]
         (tmp_path / name).write_bytes(bz2.compress(("\n".join(lines) + "\n").encode()))
@@ -89,14 +89,14 @@ def test_sets_without_names_of_classes_are_named_by_their_labels(tmp_path):
     assert sorted(np.unique(found.train.x.take(np.arange(3)))) == [0, 127, 255]
 
 
-def test_a_test_label_that_training_lacks_is_refused(mnist, tmp_path):
+def test_a_test_label_that_the_training_rows_lack_is_an_error(mnist, tmp_path):
     write_idx(tmp_path / "FashionMNIST/raw/t10k-labels-idx1-ubyte", np.array([0, 1, 2, 9]))
 
-    with pytest.raises(DataError, match=r"the test labels \[9\] are not among those of the training rows"):
+    with pytest.raises(DataError, match=r"the test labels \[9\] do not occur in the training rows"):
         opened("FashionMNIST", tmp_path)
 
 
-def test_files_that_are_not_there_are_asked_for(tmp_path):
+def test_missing_files_are_an_error_that_says_how_to_download_them(tmp_path):
     with pytest.raises(DataError) as caught:
         opened("MNIST", tmp_path)
 
@@ -130,7 +130,7 @@ def test_the_root_lies_below_the_job_files_folder_if_it_is_there(job_file, tmp_p
     assert load_job(path).spec.data.root == str(tmp_path / "sets")
 
 
-def test_an_unknown_set_is_refused_with_the_nearest_name(job_file):
+def test_an_unknown_dataset_is_an_error_with_the_nearest_name(job_file):
     path = job_file("data: {kind: torchvision/FashonMNIST}\nmembers: {l: {kind: logistic}}\n")
 
     with pytest.raises(SpecError, match=r"unknown data set 'FashonMNIST'; did you mean 'FashionMNIST'\? \(choose from"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quorate.report.page.svg import Axes, Scale, clip, drawing, log_span, names, span, text
 
 
-def test_a_scale_maps_its_ends_onto_its_places() -> None:
+def test_a_scale_maps_its_limits_to_the_ends_of_the_axis() -> None:
     scale = Scale(2, 4, 100, 0)
 
     assert (scale(2), scale(3), scale(4)) == (100, 50, 0)
@@ -20,7 +20,7 @@ def test_a_scale_maps_its_ends_onto_its_places() -> None:
 
 
 @given(low=st.floats(-1e6, 1e6), wide=st.floats(1e-6, 1e6), count=st.integers(2, 9))
-def test_ticks_are_evenly_spaced_round_numbers_within(low: float, wide: float, count: int) -> None:
+def test_ticks_are_evenly_spaced_round_numbers_within_the_limits(low: float, wide: float, count: int) -> None:
     if low + wide == low:
         return
     ticks = Scale(low, low + wide, 0, 1).ticks(count)
@@ -30,14 +30,14 @@ def test_ticks_are_evenly_spaced_round_numbers_within(low: float, wide: float, c
 
 
 @given(low=st.floats(1e-6, 1e4), ratio=st.floats(1.3, 1e6))
-def test_logarithmic_ticks_lie_within_too(low: float, ratio: float) -> None:
+def test_logarithmic_ticks_are_within_the_limits(low: float, ratio: float) -> None:
     ticks = Scale(low, low * ratio, 0, 1, log=True).ticks()
 
     assert ticks
     assert all(low * 0.99 <= tick <= low * ratio * 1.01 for tick in ticks)
 
 
-def test_spans_leave_room_and_pass_over_what_is_not_finite() -> None:
+def test_spans_have_a_margin_and_ignore_values_that_are_not_finite() -> None:
     assert span([1, 3, math.nan]) == pytest.approx((0.88, 3.12))
     assert span([2, 2])[0] < 2 < span([2, 2])[1]
     assert span([]) == pytest.approx((-0.06, 1.06))
@@ -51,7 +51,7 @@ def test_a_line_breaks_where_a_value_is_missing() -> None:
     assert axes.line([(0, 0), (1, 1), (2, math.nan), (3, 0), (4, 1)], "c1").count("<polyline") == 2
 
 
-def test_drawings_are_well_formed_whatever_the_words() -> None:
+def test_drawings_are_well_formed_with_any_text() -> None:
     axes = Axes.of((0, 1), (0, 1), x_label="<x>", y_label="a & b")
     nasty = '"><script>'
 

@@ -61,7 +61,7 @@ def test_every_family_takes_grey_images_and_gives_its_classes(name, size):
     assert profile(TorchvisionArchParams(kind=f"torchvision/{name}"), (size, size, 1)).flops > 1e5
 
 
-def test_every_family_is_here():
+def test_every_family_of_torchvision_is_tested():
     known = set(models.list_models(module=models))
 
     stems = {name[:4] for name, _ in SMALLEST} | {"wide"}
@@ -79,7 +79,7 @@ def test_the_network_is_that_of_torchvision():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "swin_t"])
-def test_dropout_is_the_rate_that_was_asked_for(name):
+def test_dropout_has_the_given_rate(name):
     """Before the last layer; those of VGG's own head take it too."""
     with torch.device("meta"):
         rates, none = (
@@ -98,7 +98,7 @@ def pretrained(name: str, weights: dict, *, size: int = 32, channels: int = 3, n
     )
 
 
-def test_weights_of_another_number_of_classes_leave_the_head_fresh():
+def test_weights_with_another_number_of_classes_leave_the_head_at_its_initial_values():
     weights = models.shufflenet_v2_x0_5().state_dict()
 
     network = pretrained("shufflenet_v2_x0_5", weights)
@@ -108,13 +108,13 @@ def test_weights_of_another_number_of_classes_leave_the_head_fresh():
     assert all(torch.equal(own[name], tensor) for name, tensor in weights.items() if not name.startswith("fc."))
 
 
-def test_weights_with_as_many_classes_keep_their_head():
+def test_weights_with_the_same_number_of_classes_keep_their_head():
     weights = models.shufflenet_v2_x0_5(num_classes=5).state_dict()
 
     assert torch.equal(pretrained("shufflenet_v2_x0_5", weights).state_dict()["fc.weight"], weights["fc.weight"])
 
 
-def test_a_grey_image_gives_what_it_gave_in_colour():
+def test_a_grey_image_gives_the_same_output_as_its_colour_version():
     reference = models.shufflenet_v2_x0_5(num_classes=5).eval()
 
     network = pretrained("shufflenet_v2_x0_5", reference.state_dict(), channels=1).eval()
@@ -164,12 +164,12 @@ def test_a_member_starts_from_a_file_with_the_statistics_of_imagenet(tmp_path):
     assert member.features.standardizer.std.ravel() == pytest.approx([0.229, 0.224, 0.225])
 
 
-def test_an_unknown_name_is_refused_with_the_nearest():
+def test_an_unknown_name_is_an_error_with_the_nearest_name():
     with pytest.raises(ValidationError, match="torchvision has no classifier 'resnet19'; did you mean 'resnet1"):
         TorchvisionArchParams(kind="torchvision/resnet19")
 
 
-def test_the_weights_of_the_hub_may_be_asked_for():
+def test_a_member_may_start_from_hub_weights():
     assert NetParams(arch=SHUFFLE, weights="hub").weights == "hub"
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from quorate.data.file_settings import FileSettings
 from quorate.data.frames import CsvFormat
 from quorate.data.source import OpenedData
-from quorate.data.tables import TableParams, open_table
+from quorate.data.table_files import TableParams, open_table
 from quorate.registry import DATASETS
 
 

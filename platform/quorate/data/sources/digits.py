@@ -1,4 +1,5 @@
-"""Read scikit-learn's 1,797 handwritten digits, 8x8, grey: for a first try and for tests, without a download."""
+"""Read scikit-learn's 1,797 handwritten digits (grey 8 x 8 images), which need no download, for a first try and for
+tests."""
 
 from __future__ import annotations
 
@@ -9,14 +10,18 @@ from sklearn.datasets import load_digits
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.labels import encode_labels
-from quorate.data.source import DataParams, OpenedData, TestSplit, hold_out
+from quorate.data.source import DataParams, OpenedData, TestSplit, hold_out, origin_of
 from quorate.registry import DATASETS
+from quorate.spec import TestOrigin
 
 
 class DigitsParams(DataParams):
     kind: Literal["digits"] = "digits"
     test: TestSplit | None = TestSplit(fraction=0.25, seed=0)
     """The held-out fraction; `null` holds out no test rows."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
 
 @DATASETS.register("digits")

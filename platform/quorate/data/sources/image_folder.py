@@ -19,14 +19,15 @@ from quorate.data.folders import PictureFolder, class_folders, listed, pictures_
 from quorate.data.images import ImageError, read_image
 from quorate.data.labels import encode_labels
 from quorate.data.roles import groups_of
-from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled
+from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled, origin_of
 from quorate.registry import DATASETS
-from quorate.spec import Bytes, ExistingPath
+from quorate.spec import Bytes, ExistingPath, TestOrigin
 
 _NAMED = 20
-"""Number of corrupt files in a message."""
+"""Maximum number of corrupt files in a message."""
 
 
+# The default of `in_memory` is an assumption, not a measurement.
 class ImageFolderParams(DataParams):
     kind: Literal["image_folder"] = "image_folder"
     train: ExistingPath
@@ -36,17 +37,22 @@ class ImageFolderParams(DataParams):
     size: int = Field(ge=4, le=4096)
     """Side of the centre crop that members see, in pixels."""
     resize: int | None = Field(None, ge=4, le=8192)
-    """Length to which the shorter side is resized before the crop; by default `size`."""
+    """Length of the shorter side after resizing, before the crop, in pixels; by default `size`."""
     channels: Literal[1, 3] = 3
     """3 for colour, 1 for grey."""
     on_corrupt: Literal["error", "skip"] = "error"
-    """What to do with files that cannot be decoded: stop and list them, or leave them out and count them."""
+    """What to do with files that cannot be decoded: `error` stops and lists them, `skip` leaves them out and counts
+    them."""
     in_memory: Bytes = 2 << 30
     """Maximum size of the decoded images in memory; larger data sets are decoded again for each batch."""
     groups: str | None = None
-    """A regular expression that is searched in each file's path below `train`; its first group is the row's group."""
+    """A regular expression that is searched for in each file's path below `train`; its first capture group is the row's
+    group."""
     unlabelled: ExistingPath | None = None
     """A folder with additional images without class labels, in subfolders or not."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
     def file_settings(self) -> FileSettings:
         return FileSettings(groups=self.groups, on_corrupt=self.on_corrupt, resize=self.resize)
@@ -56,7 +62,10 @@ class ImageFolderParams(DataParams):
     def _has_a_group(cls, pattern: str | None) -> str | None:
         try:
             if pattern is not None and not re.compile(pattern).groups:
-                raise ValueError(f"{pattern!r} has no group; put the part that names the group in (parentheses)")
+                raise ValueError(
+                    f"{pattern!r} has no capturing group; put the part of the path that names the group in "
+                    "(parentheses)"
+                )
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return pattern
@@ -101,7 +110,10 @@ def _groups(paths: Sequence[Path], root: Path, pattern: str) -> NDArray[np.int64
         place = path.relative_to(root).as_posix()
         match = re.search(pattern, place)
         if match is None or match[1] is None:
-            raise DataError(f"{pattern!r} matches no group in {place!r} below {root}", "groups")
+            raise DataError(
+                f"{pattern!r} does not match the path {place!r} in {root}; correct the pattern, or remove the file",
+                "groups",
+            )
         names.append(match[1])
     return groups_of(pd.Series(names))
 

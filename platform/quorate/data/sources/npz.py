@@ -16,9 +16,18 @@ from quorate.data.file_settings import FileSettings
 from quorate.data.in_memory import as_images
 from quorate.data.labels import LabelCoding, LabelError, coding_of, encode_labels, plain_labels
 from quorate.data.signature import ImageSignature
-from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, note_unlabelled, read_roles
+from quorate.data.source import (
+    DataError,
+    OpenedData,
+    RoleParams,
+    TestSplit,
+    hold_out,
+    note_unlabelled,
+    origin_of,
+    read_roles,
+)
 from quorate.registry import DATASETS
-from quorate.spec import ExistingPath
+from quorate.spec import ExistingPath, TestOrigin
 
 
 class NpzParams(RoleParams):
@@ -34,7 +43,10 @@ class NpzParams(RoleParams):
     classes: ExistingPath | None = None
     """A text file with one class name per line; integer labels are positions in it."""
     unlabelled: ExistingPath | None = None
-    """An archive with additional images without class labels, in an array of the same name."""
+    """An archive with additional images without class labels; its image array has the name given by `images`."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
     def file_settings(self) -> FileSettings:
         return replace(super().file_settings(), images=self.images, labels=self.labels)
@@ -58,7 +70,9 @@ class Npz:
             return OpenedData(train, None, notes, more)
         test = _read(params.test, params, list(train.class_names), "test", train.labels_are)
         if test.signature != train.signature:
-            raise DataError(f"the test set has {test.signature} (HxWxC), the training set {train.signature}", "test")
+            raise DataError(
+                f"the test set has {test.signature} (HxWxC), but the training set has {train.signature}", "test"
+            )
         return OpenedData(train, test, notes, more)
 
 
@@ -67,10 +81,10 @@ def read_class_names(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text in UTF-8: {error}", "classes") from None
+        raise DataError(f"{path} cannot be read as UTF-8 text: {error}", "classes") from None
     names = [line.strip() for line in lines if line.strip()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path} names these classes twice: {', '.join(twice)}", "classes")
+        raise DataError(f"{path} contains these class names more than once: {', '.join(twice)}", "classes")
     if not names:
         raise DataError(f"{path} is empty; it must have one class name per line", "classes")
     return names
@@ -128,7 +142,9 @@ def _read(
 def _unlabelled(path: Path, params: NpzParams, train: Dataset) -> ArrayImages:
     more = ArrayImages(_images(_array(path, params.images, "unlabelled"), f"{path}: {params.images}", "unlabelled"))
     if more.signature != train.signature:
-        raise DataError(f"{path} has {more.signature} (HxWxC), the training set {train.signature}", "unlabelled")
+        raise DataError(
+            f"{path} has {more.signature} (HxWxC), but the training set has {train.signature}", "unlabelled"
+        )
     return more
 
 
@@ -171,15 +187,15 @@ def read_headers(path: Path) -> list[Header]:
 def objects_error(path: Path, name: str) -> DataError:
     """Return the error for an array of Python objects, which only unpickling could read."""
     return DataError(
-        f"{path}: the array {name!r} holds Python objects, which are not loaded; save text as {name}.astype(str) and "
-        f"numbers as {name}.astype('int64')"
+        f"{path}: the array {name!r} contains Python objects, which are not loaded; save text as {name}.astype(str) "
+        f"and numbers as {name}.astype('int64')"
     )
 
 
 def _header(path: Path, name: str, key: str) -> Header:
     headers = {header.name: header for header in read_headers(path)}
     if name not in headers:
-        raise DataError(f"{path} has no array {name!r}, only {', '.join(headers)}", key)
+        raise DataError(f"{path} has no array {name!r} (it contains {', '.join(headers)})", key)
     if headers[name].dtype.hasobject:
         raise objects_error(path, name)
     return headers[name]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from quorate.data.frames import ParquetFormat
 from quorate.data.source import OpenedData
-from quorate.data.tables import TableParams, open_table
+from quorate.data.table_files import TableParams, open_table
 from quorate.registry import DATASETS
 
 

@@ -31,14 +31,15 @@ SETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "SVHN": _SPLIT,
     "USPS": _FLAG,
 }
-"""Arguments of torchvision's class of each name, for the training rows and for the test rows.
+"""For each data set, the arguments of its torchvision class for the training rows and for the test rows.
 
-These are the data sets of pictures of one size with an integer as class and their own test part.
+Only data sets with images of one size, integer class labels and their own test set are included.
 """
 
 
 def _folder(value: str, info: ValidationInfo) -> str:
-    """Return the folder below that of the job file if it exists, or else below the current folder."""
+    """Return the folder relative to that of the job file if it exists there, otherwise relative to the current
+    folder."""
     path = Path(value).expanduser()
     local: Path = (info.context or {}).get("base", Path()) / path
     return str((local if local.is_dir() else path).absolute())
@@ -62,7 +63,7 @@ class TorchvisionParams(DataParams):
 
 @DATASETS.register("torchvision/")
 class TorchvisionData:
-    """Pictures with labels, with torchvision's training and test parts."""
+    """Labelled images with torchvision's split into training and test sets."""
 
     Params = TorchvisionParams
 
@@ -77,7 +78,7 @@ class TorchvisionData:
         known = np.unique(train[1])
         names = tuple(train[2].get(label, str(label)) for label in known.tolist())
         if strange := set(test[1].tolist()) - set(known.tolist()):
-            raise DataError(f"{name}: the test labels {sorted(strange)[:5]} are not among those of the training rows")
+            raise DataError(f"{name}: the test labels {sorted(strange)[:5]} do not occur in the training rows")
         in_order = np.array_equal(known, np.arange(len(known)))
         coding: LabelCoding = "positions" if in_order else "names"
         both = [

@@ -18,10 +18,11 @@ from quorate.ensemble.metrics import SMALLEST_PROBA
 from quorate.registry import CALIBRATIONS, KindParams
 
 
+# The default of `ridge` is an assumption, not a measurement.
 class BetaParams(KindParams):
     kind: str = "beta"
     ridge: float = Field(default=1.0, ge=0)
-    """Strength, in rows, of the L2 penalty that keeps each class near no change: it counts ridge / (2 N)."""
+    """Strength, in rows, of the L2 penalty that keeps each class near no change; its coefficient is ridge / (2 N)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Beta(Calibration):
 
 @CALIBRATIONS.register("beta")
 class BetaCalibration(Calibrator[BetaParams]):
-    """Beta calibration with three numbers per class, each class against the others."""
+    """Beta calibration with three parameters per class, one-vs-rest."""
 
     Params, Fitted = BetaParams, Beta
 
@@ -71,6 +72,7 @@ def _features(proba: Proba) -> Floats:
 
 
 _NEUTRAL = np.array([1.0, 1.0, 0.0])
+"""The coefficients that leave a probability unchanged."""
 
 
 def _logistic(x: Floats, target: Floats, ridge: float) -> Floats:

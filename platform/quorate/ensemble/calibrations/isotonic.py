@@ -1,4 +1,4 @@
-"""Isotonic calibration: any nondecreasing curve, for thousands of rows."""
+"""Isotonic calibration: any nondecreasing curve; requires a thousand rows or more."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class IsotonicParams(KindParams):
 
 @dataclass(frozen=True, eq=False)
 class Isotonic(Calibration):
-    """Per class a nondecreasing curve through `points` of probability and calibrated probability, each (2, n).
+    """One nondecreasing, piecewise linear calibration curve per class.
 
-    Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates", section 5:
-    each class against the others, with rows scaled to sum to 1.
+    `points` has an array (2, n) per class: the probabilities and the calibrated probabilities of n points of its curve.
+    The curves are fitted one-vs-rest, and each calibrated row is scaled to sum to 1 (Zadrozny and Elkan 2002,
+    "Transforming classifier scores into accurate multiclass probability estimates", section 5).
     """
 
     kind: ClassVar[str] = "isotonic"
@@ -45,13 +46,13 @@ class Isotonic(Calibration):
 
 @CALIBRATIONS.register("isotonic")
 class IsotonicCalibration(Calibrator[IsotonicParams]):
-    """Isotonic calibration with one nondecreasing curve per class against the others; requires a thousand rows or
-    more."""
+    """Isotonic calibration with one nondecreasing curve per class, one-vs-rest; requires a thousand rows or more."""
 
     Params, Fitted = IsotonicParams, Isotonic
 
     def fit(self, *, proba: Proba, y: Labels) -> Isotonic:
-        """Fit the curves, mixed with one row of the uniform distribution so that no class gets a probability of 0.
+        """Fit the curves. One pseudo-row with the uniform distribution is mixed in, so that no class gets a probability
+        of 0.
 
         A class without rows keeps its probabilities.
         """

@@ -1,4 +1,5 @@
-"""Temperature scaling, the default: one number that barely overfits and keeps each row's order of the classes."""
+"""Temperature scaling, the default: one number, which hardly overfits and keeps the order of the classes in each
+row."""
 
 from __future__ import annotations
 

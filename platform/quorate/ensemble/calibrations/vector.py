@@ -16,10 +16,12 @@ from quorate.ensemble.calibrator import Calibration, Calibrator
 from quorate.registry import CALIBRATIONS, KindParams
 
 
+# The default of `ridge` is an assumption, not a measurement.
 class VectorParams(KindParams):
     kind: str = "vector"
     ridge: float = Field(default=10.0, ge=0)
-    """Strength, in rows, of the L2 penalty that keeps slopes near 1 and shifts near 0: it counts ridge / (2 N)."""
+    """Strength, in rows, of the L2 penalty that keeps slopes near 1 and shifts near 0; its coefficient is ridge / (2
+    N)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +52,8 @@ class VectorScaling(Calibrator[VectorParams]):
     def fit(self, *, proba: Proba, y: Labels) -> Vector:
         """Minimize the convex loss -mean(log p of the label) + ridge / (2 N) (|w - 1|² + |b|²) by L-BFGS.
 
-        A class without rows is left out of the softmax and keeps slope 1 and shift 0: the missing rows give no evidence
-        of how probable it is elsewhere.
+        A class without rows is left out of the softmax and keeps slope 1 and shift 0: the absence of rows is no
+        evidence of how probable the class is in other data.
         """
         slopes, shifts = np.ones(proba.shape[1]), np.zeros(proba.shape[1])
         seen, y = np.unique(y, return_inverse=True)

@@ -10,7 +10,7 @@ from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.choice import simplest_within_one_error
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import SPLITS, crossfitted, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.objectives import OF_ROWS, Objective, loss, row_losses
 from quorate.registry import COMBINERS, KindParams, kind_of
@@ -74,7 +74,7 @@ class Auto(Combiner[AutoParams]):
             (COMBINERS.get(params.kind)(params, self.recipes) for params in self.params.candidates),
             key=lambda each: each.simplicity,
         )
-        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
+        parts = list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
         estimates = [
             crossfitted(each.fit_dependent, proba=proba, y=y, parts=parts, seed=seed, dependence=dependence)
             for each in combiners

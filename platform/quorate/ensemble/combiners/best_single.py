@@ -1,4 +1,4 @@
-"""The best single member after each one is calibrated."""
+"""The best single member after calibration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
-from quorate.ensemble.combination import Combination, one_member
+from quorate.ensemble.combination import Combination, single_member
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.objectives import Objective, search_loss
 from quorate.registry import CALIBRATIONS, COMBINERS, KindParams, kind_of
@@ -23,7 +23,7 @@ class BestSingleParams(KindParams):
 
 @COMBINERS.register("best_single")
 class BestSingle(Combiner[BestSingleParams]):
-    """Calibrate the members, then give all the weight to one."""
+    """Calibrate the members, then give all the weight to the best one."""
 
     Params = BestSingleParams
     simplicity = 0
@@ -41,4 +41,4 @@ class BestSingle(Combiner[BestSingleParams]):
         calibrations = fit_each(self.params.calibration, proba=proba, y=y)
         losses = [search_loss(self.objective, member, y) for member in calibrated(calibrations, proba)]
         best = min(range(len(losses)), key=losses.__getitem__)
-        return replace(one_member(member=best, members=len(losses)), calibrations=calibrations)
+        return replace(single_member(member=best, members=len(losses)), calibrations=calibrations)

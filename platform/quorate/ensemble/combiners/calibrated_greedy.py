@@ -15,11 +15,12 @@ from quorate.ensemble.selection import greedy_selection
 from quorate.registry import COMBINERS
 
 
+# The default of `rounds` and its range are assumptions, not measurements.
 class CalibratedGreedyParams(WeighingParams):
     kind: str = "calibrated_greedy"
 
     rounds: int = Field(default=100, ge=25, le=100)
-    """Number of rounds of selection, 25 to 100; each adds one member, which may have been added before."""
+    """Number of rounds of selection, 25 to 100. Each round adds one member, possibly one that was added before."""
     objective: Objective = "nll"
     """The metric that the selection optimizes."""
 

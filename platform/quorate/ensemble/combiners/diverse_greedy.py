@@ -14,13 +14,14 @@ from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibrator import calibrated, fit_each
 from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Combiner, WeighingParams, with_final_calibration
-from quorate.ensemble.crossfit import SPLITS, crossfitted, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll
 from quorate.ensemble.selection import greedy_selection
 from quorate.registry import COMBINERS
 
 
+# The defaults of `rounds` and `diversity` are assumptions, not measurements.
 class DiverseGreedyParams(WeighingParams):
     kind: str = "diverse_greedy"
 
@@ -28,7 +29,7 @@ class DiverseGreedyParams(WeighingParams):
     """Number of rounds of selection, 25 to 100."""
     diversity: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 0.1, 0.3, 1.0), min_length=1)
     """Candidate weights of the members' ambiguity relative to the log-loss of their average; cross-validation chooses
-    the best, and the smallest among equals."""
+    the best one, or the smallest of equally good ones."""
 
 
 @COMBINERS.register("diverse_greedy")
@@ -55,7 +56,7 @@ class DiverseGreedy(Combiner[DiverseGreedyParams]):
     def _losses(
         self, choices: Sequence[float], proba: Proba, y: Labels, seed: int, dependence: Dependence
     ) -> list[float]:
-        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
+        parts = list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
         losses = []
         for choice in choices:
 

@@ -20,7 +20,8 @@ class RankParams(CalibratingParams):
 
 @COMBINERS.register("rank")
 class Rank(EqualWeightCombiner[RankParams]):
-    """The classes' mean ranks as fractions (Ho et al. 1994); equal probabilities share their ranks."""
+    """The mean rank of each class, scaled to a fraction (Ho et al. 1994); classes with equal probabilities share their
+    ranks."""
 
     Params = RankParams
     simplicity = 5
@@ -32,7 +33,8 @@ class Rank(EqualWeightCombiner[RankParams]):
 
 
 def _points(proba: Floats) -> Floats:
-    """Return 0 for the last class to K - 1 for the first, scaled so that a row sums to 1."""
+    """Return points from 0 for the least probable class to K - 1 for the most probable, scaled so that a row sums to
+    1."""
     k = proba.shape[1]
     points: Floats = (rankdata(proba, axis=1) - 1) / (k * (k - 1) / 2)
     return points

@@ -18,28 +18,31 @@ from quorate.ensemble.choice import simplest_within_one_error
 from quorate.ensemble.combination import Candidate, Combination
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.combiners.geometric import Geometric
-from quorate.ensemble.crossfit import SPLITS, crossfitted, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
 from quorate.registry import COMBINERS, KindParams
 
 MOST_ROWS = 20_000
+"""Maximum number of rows for choosing the penalty, to limit the time; if there are more, a sample is drawn. An
+assumption, not a measurement."""
 
 
+# The strengths of `ridge` are assumptions, not measurements.
 class StackingParams(KindParams):
     kind: str = "stacking"
 
     ridge: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(3.0, 30.0, 300.0, 3000.0, 30000.0), min_length=1)
-    """Strengths, in rows, of the L2 penalty that keeps the coefficients near those of the calibrated geometric mean;
-    cross-validation chooses the strongest within one standard error of the best."""
+    """Candidate strengths of the L2 penalty that keeps the coefficients near those of the calibrated geometric mean,
+    relative to the number of rows; cross-validation chooses the strongest within one standard error of the best."""
 
 
 @COMBINERS.register("stacking")
 class Stacking(Combiner[StackingParams]):
     """softmax over k of b_k + sum over m of w_mk log p_mk (Wolpert 1992), with a coefficient per member and class.
 
-    This is a geometric mean of members with a vector scaling each, so a missing member is left out as in other
-    combiners.
+    This is a geometric mean of members that are calibrated by vector scaling, so a missing member can be left out as in
+    other combiners.
     """
 
     Params = StackingParams
@@ -61,7 +64,7 @@ class Stacking(Combiner[StackingParams]):
         if len(y) > MOST_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(len(y), MOST_ROWS, replace=False))
             proba, y, dependence = proba[:, rows], y[rows], dependence.take(rows)
-        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
+        parts = list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
         losses = []
         for ridge in ridges:
 
@@ -75,7 +78,7 @@ class Stacking(Combiner[StackingParams]):
 
 
 def _fitted(proba: Proba, y: Labels, ridge: float) -> Combination:
-    """Fit the regression; a class without rows is left out and keeps its neutral coefficients."""
+    """Fit the regression. A class without rows is left out, and its coefficients keep their neutral values."""
     members, classes = len(proba), proba.shape[2]
     inverses = [1 / fit_temperature(proba=member, y=y) for member in proba]
     every, shifts = np.repeat(np.array(inverses)[:, None] / members, classes, axis=1), np.zeros(classes)

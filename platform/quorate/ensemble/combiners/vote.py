@@ -19,7 +19,8 @@ class VoteParams(CalibratingParams):
 
 @COMBINERS.register("vote")
 class Vote(EqualWeightCombiner[VoteParams]):
-    """The fraction of the members that vote for each class; one more voter divides its vote among all classes."""
+    """The fraction of the members that vote for each class, with one additional vote that is split evenly among the
+    classes."""
 
     Params = VoteParams
     simplicity = 4

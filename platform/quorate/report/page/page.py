@@ -17,15 +17,15 @@ from quorate.report.page.section import Section, signed
 from quorate.report.page.sections import (
     calibration,
     confusion,
+    cost,
     curves,
     diversity,
-    doubt,
     leaderboard,
     mistakes,
-    price,
     repeat,
     summary,
-    worth,
+    uncertainty,
+    value,
 )
 from quorate.report.page.svg import clip
 from quorate.report.page.values import Values, values_of
@@ -35,7 +35,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def page(run: RunData, values: Values | None = None) -> str:
-    """The whole file as text. The value of the members is computed here unless `values` are given."""
+    """The content of the HTML file. The value of the members is computed here unless `values` is given."""
     sections = list(sections_of(run, values or values_of(run)))
     style, script = (_text(name) for name in ("page.css", "page.js"))
     return (
@@ -62,9 +62,9 @@ def sections_of(run: RunData, values: Values) -> Iterator[Section]:
         calibration.section(run),
         confusion.section(run),
         diversity.section(run),
-        worth.section(run, values),
-        price.section(run, values),
-        doubt.section(run),
+        value.section(run, values),
+        cost.section(run, values),
+        uncertainty.section(run),
         mistakes.section(run),
         repeat.section(run),
     )
@@ -96,7 +96,7 @@ def _fixed(value: float | None, digits: int = 4, sign: bool = False) -> str:
 
 
 def _marked(sentence: str) -> Markup:
-    """Escaped text, with parts in backticks as code."""
+    """Escape a sentence, and mark up its parts in backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped before
 
 

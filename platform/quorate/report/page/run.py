@@ -52,7 +52,7 @@ class Reproduction:
     """The job file."""
     commands: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
-    """Seeds, versions, fingerprints: a name and a value each."""
+    """Pairs of name and value: seeds, versions, fingerprints."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +68,13 @@ class RunData:
     recipe: Reproduction
     curves: Mapping[str, Curves] = field(default_factory=dict)
     combiner: Combiner[KindParams] | None = None
-    """The combiner of the job, or the one that it chose; None if it cannot be loaded."""
+    """The combiner of the job, or the candidate that the combiner chose; None if it cannot be loaded."""
     seed: int = 0
     """Seed of the combiner."""
     data: Mapping[str, Dataset] = field(default_factory=dict)
     """Datasets by the name of the split, if they could be opened again."""
     data_note: str = ""
-    """Why they could not be opened."""
+    """The reason why datasets could not be opened; empty if they could."""
 
     @cached_property
     def names(self) -> list[str]:

@@ -21,7 +21,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its legend (CSS class and text) and its caption."""
+    """A drawing with its caption and its legend, which consists of pairs of CSS class and text."""
 
     drawing: Markup
     legend: tuple[tuple[str, str], ...] = ()
@@ -59,22 +59,22 @@ def act(sentence: str) -> Remark:
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """`84.8 %`."""
+    """Format a fraction as `84.8 %`."""
     return f"{100 * value:.{digits}f} %"
 
 
 def listed(words: Sequence[str], most: int = 6) -> str:
-    """`a, b and c`; for more than `most` words, the first ones and the number of the others."""
+    """Join words as `a, b and c`; with more than `most` words, the first ones and the number of the others."""
     if len(words) > most:
         return f"{', '.join(words[:most])} and {len(words) - most} more"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
 def many(count: int, what: str, plural: str = "") -> str:
-    """`1 row`, `2,000 rows`."""
+    """Format a count with its noun, such as `1 row` or `2,000 rows`."""
     return f"{count:,} {what if count == 1 else plural or what + 's'}"
 
 
 def signed(value: float, digits: int = 4) -> str:
-    """`+0.0123`, or with a true minus."""
+    """Format a number with its sign, such as `+0.0123`; a minus is the typographic one."""
     return f"{value:+z.{digits}f}".replace("-", "−")

@@ -16,7 +16,7 @@ Points = Iterable[tuple[float, float]]
 Anchor = Literal["start", "middle", "end"]
 
 LETTER = 6.8
-"""Approximate width of a letter of a label, in units of the drawing."""
+"""Approximate width of a letter of a label, in units of the drawing. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Scale:
         return self.start + min(max(share, -0.02), 1.02) * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """About `count` round numbers within."""
+        """About `count` round numbers within the scale."""
         return _powers(self.low, self.high, count) if self.log else _steps(self.low, self.high, count)
 
 
@@ -69,7 +69,7 @@ def span(values: Iterable[float], *, zero: bool = False, room: float = 0.06) -> 
 
 
 def log_span(values: Iterable[float]) -> tuple[float, float]:
-    """As `span`, for numbers above 0 on a logarithmic scale."""
+    """Like `span`, for positive numbers on a logarithmic scale."""
     known = [value for value in values if math.isfinite(value) and value > 0]
     low, high = (min(known), max(known)) if known else (0.1, 1.0)
     room = max((high / low) ** 0.08, 1.15)
@@ -87,7 +87,7 @@ class Axes:
     x_label: str = ""
     y_label: str = ""
     percent: str = ""
-    """The scales (`x`, `y` or `xy`) whose ticks are written in per cent."""
+    """The axes (`x`, `y` or `xy`) whose ticks are percentages."""
 
     @classmethod
     def of(
@@ -103,20 +103,21 @@ class Axes:
         percent: str = "",
         bottom: float = 42,
     ) -> Axes:
-        """`log` names the logarithmic scales as `percent` does."""
+        """Create the axes; `log` is `x`, `y` or `xy` for logarithmic scales, in the format of `percent`."""
         across = Scale(*x, 46, width - 14, "x" in log)
         up = Scale(*y, height - bottom, 26, "y" in log)
         return cls(across, up, width, height, x_label, y_label, percent)
 
     def frame(self, *, whole: str = "", ticks: str = "xy", x_count: int = 5) -> str:
-        """Grid, `ticks` of the axes and axis labels; ticks of the axes in `whole` are integers."""
+        """Draw grid, ticks and axis labels. `ticks` and `whole` name axes (`x`, `y` or `xy`): those with ticks, and
+        those whose ticks are integers."""
         left, right, low, high = self.x.start, self.x.end, self.y.start, self.y.end
         parts = []
-        for value, said in self._said(self.y, "y", whole, 5):
+        for value, said in self._labelled_ticks(self.y, "y", whole, 5):
             place = self.y(value)
             parts.append(rule(left, place, right, place, "grid"))
             parts.append(text(left - 6, place + 3.5, said, "tick", "end"))
-        for value, said in self._said(self.x, "x", whole, x_count) if "x" in ticks else ():
+        for value, said in self._labelled_ticks(self.x, "x", whole, x_count) if "x" in ticks else ():
             place = self.x(value)
             parts.append(rule(place, low, place, low + 4, "axis"))
             parts.append(text(place, low + 16, said, "tick", "middle"))
@@ -151,19 +152,19 @@ class Axes:
         )
 
     def whisker(self, x: float, low: float, high: float, style: str) -> str:
-        """A vertical interval at x, with end marks."""
+        """A vertical line from `low` to `high` at `x`, with end marks."""
         place, bottom, top = self.x(x), self.y(low), self.y(high)
         feet = "".join(rule(place - 3, end, place + 3, end, f"whisker {style}") for end in (bottom, top))
         return rule(place, bottom, place, top, f"whisker {style}") + feet
 
     def bar(self, left: float, right: float, high: float, style: str, title: str = "", low: float | None = None) -> str:
-        """A bar from the bottom of the axes, or from `low`, up to `high`."""
+        """A bar from `low`, by default the bottom of the axes, up to `high`."""
         foot = self.y.start if low is None else self.y(low)
         top = self.y(high)
         x, width = self.x(left), self.x(right) - self.x(left)
         return rectangle(x + 0.5, min(top, foot), max(width - 1, 0.5), abs(foot - top), f"bar {style}", title)
 
-    def _said(self, scale: Scale, axis: str, whole: str, count: int) -> Iterator[tuple[float, str]]:
+    def _labelled_ticks(self, scale: Scale, axis: str, whole: str, count: int) -> Iterator[tuple[float, str]]:
         ticks = scale.ticks(count)
         if axis in whole:
             ticks = sorted({float(round(value)) for value in ticks if scale.low <= round(value) <= scale.high})
@@ -216,7 +217,8 @@ def names(
 
 
 def clip(words: str, most: int) -> str:
-    """At most `most` characters, with an ellipsis in the middle, because names often differ at the end."""
+    """Shorten text to at most `most` characters, with an ellipsis in the middle, because names often differ at the
+    end."""
     if len(words) <= most:
         return words
     end = (most - 1) // 2

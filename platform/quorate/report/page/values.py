@@ -11,23 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.ensemble import assemble
+from quorate.ensemble.ablation import Ablation, EnsembleChange, EnsembleEstimate, PrunedEnsemble
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import SPLITS, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import EnsembleChange, EnsembleEstimate, PrunedEnsemble, Worth
 from quorate.registry import KindParams
 from quorate.report.page.run import RunData, Split
 
 MOST_MEMBERS, MOST_ROWS, LEAST_ROWS = 12, 50_000, 500
+"""To limit the time: maximum number of members that are removed, and maximum and minimum number of rows that are used.
+Assumptions, not measurements."""
 LEAST = 0.0005
-"""Smaller changes of the log-loss, in nats, are ignored, even if they are significant."""
+"""Smaller changes of the log-loss, in nats, are ignored, even if they are significant. An assumption, not a
+measurement."""
 TRIALS = (LEAST_ROWS, 4 * LEAST_ROWS)
+"""Numbers of rows of the two trials that estimate the time for all rows. Assumptions, not measurements."""
 PATIENCE = 10.0
-"""Time limit of removing members, in seconds; if all rows would take longer, a sample of them is used."""
+"""Time limit in seconds for removing members; if all rows would take longer, a sample of them is used. An assumption,
+not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +44,14 @@ class BestMember:
     tempered: bool
     nll: float
     lead: EnsembleChange
-    """Ensemble minus this member, on the out-of-fold rows; a negative log-loss is a gain."""
+    """Metrics of the ensemble minus those of this member, on the out-of-fold rows; a negative log-loss is a gain of the
+    ensemble."""
     test_lead: EnsembleChange | None
 
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """The value of the members with weight; positions refer to `oof.members`."""
+    """The value of the members with weight. Members are positions in `oof.members`."""
 
     best: BestMember
     members: tuple[int, ...] = ()
@@ -57,11 +63,12 @@ class Values:
     rows: int = 0
     """Number of rows that were used."""
     notes: Sequence[str] = ()
-    """What was left out and why."""
+    """Sentences on what was left out, and why."""
 
 
 def values_of(run: RunData, *, patience: float = PATIENCE) -> Values:
-    """The value of the members. Equal inputs give equal results, unless a slow combiner limits the rows to a sample."""
+    """The value of the members. Equal inputs give equal results, unless the combiner is so slow that only a sample of
+    the rows is used."""
     best = best_single(run)
     everyone = run.weighing
     if run.combiner is None:
@@ -76,7 +83,7 @@ def values_of(run: RunData, *, patience: float = PATIENCE) -> Values:
         return Values(best, notes=(said,))
     try:
         return _taken_away(run, best, everyone, run.combiner, patience)
-    except ValueError as error:  # combiners of users may require certain members
+    except ValueError as error:  # users' own combiners may require certain members
         return Values(best, notes=(f"The combiner does not work with fewer members: {error}.",))
 
 
@@ -87,13 +94,14 @@ def _taken_away(
     asked, notes = everyone[:MOST_MEMBERS], []
     if len(everyone) > len(asked):
         notes.append(
-            f"Only the {len(asked)} members with the largest weights are shown; {len(everyone)} members have weight."
+            f"Only the {len(asked)} members with the largest weights are shown; {len(everyone)} members have a weight "
+            "above 0."
         )
     y, proba = run.oof.y, run.oof.proba[asked]
     rows = _sample(y, MOST_ROWS if len(everyone) == len(asked) else min(MOST_ROWS, 10_000), seed=run.seed)
 
-    def worth_on(some: NDArray[np.int64]) -> Worth:
-        return Worth.of(
+    def ablation_on(some: NDArray[np.int64]) -> Ablation:
+        return Ablation.of(
             proba=proba[:, some],
             y=y[some],
             combiner=combiner.of(asked),
@@ -101,36 +109,36 @@ def _taken_away(
             dependence=run.oof.dependence.take(some),
         )
 
-    # The time for all rows is extrapolated linearly from two smaller trials.
+    # The time for all rows is extrapolated linearly from two trials with fewer rows.
     few, some = (rows[_sample(y[rows], most, seed=run.seed)] for most in TRIALS)
-    first, second = (_seconds(worth_on(trial)) for trial in (few, some))
+    first, second = (_seconds(ablation_on(trial)) for trial in (few, some))
     slope = max(second - first, 0.0) / max(len(some) - len(few), 1)
     each = second + slope * (len(rows) - len(some))
     alone, path = each * (len(asked) + 1), each * len(asked) * (len(asked) + 1) / 3
     if alone + path > patience:
-        # Halving keeps the results equal under small variations of the time.
+        # The sample size is only halved, so that small variations in time do not change the results.
         fewer = len(rows) >> math.ceil(math.log2((alone + path) / patience))
         sample = rows[_sample(y[rows], max(fewer, LEAST_ROWS), seed=run.seed)]
         alone, path = (seconds * len(sample) / len(rows) for seconds in (alone, path))
         rows = sample
-    worth = worth_on(rows)
+    ablation = ablation_on(rows)
     if len(rows) < len(y):
         notes.append(f"Members were removed on a sample of {len(rows):,} of the {len(y):,} rows.")
     if alone > patience:
         notes.append("This combiner is too slow to remove each member in turn.")
         return Values(best, tuple(asked), rows=len(rows), notes=tuple(notes))
-    without = tuple(worth.without_each())
+    without = tuple(ablation.without_each())
     steps: tuple[PrunedEnsemble, ...] = ()
     if path <= patience:
-        steps = tuple(worth.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
+        steps = tuple(ablation.eliminate(run.seconds[[run.oof.members[place] for place in asked]]))
     else:
         notes.append("This combiner is too slow to remove one member after another.")
     return Values(best, tuple(asked), without, steps, len(rows), tuple(notes))
 
 
 def best_single(run: RunData) -> BestMember:
-    """The best member of the leaderboard, compared with the ensemble."""
-    oof, parts = run.oof, list(parts_of(run.oof.y, splits=SPLITS, seed=run.seed, dependence=run.oof.dependence))
+    """The best single member, compared with the ensemble."""
+    oof, parts = run.oof, list(parts_of(run.oof.y, splits=CROSSFIT_PARTS, seed=run.seed, dependence=run.oof.dependence))
     temperatures = fit_each(KindParams(kind="temperature"), proba=oof.proba, y=oof.y)
     found = assemble.best_single(oof.proba, oof.y, parts, "nll", temperatures)
     lead = estimated(oof.ensemble, oof).against(estimated(found.proba, oof))
@@ -158,15 +166,15 @@ def matters(change: EnsembleChange) -> bool:
 
 
 def clear(mean: float, error: float) -> bool:
-    """Whether the 95 % interval of a difference excludes 0."""
+    """Whether the 95 % confidence interval of a difference excludes 0."""
     return math.isfinite(error) and abs(mean) > Z * error
 
 
-def _seconds(worth: Worth) -> float:
-    """Seconds to fit and estimate one ensemble."""
-    worth.estimate([0])  # the first call imports
+def _seconds(ablation: Ablation) -> float:
+    """Measure the seconds to fit and score one ensemble."""
+    ablation.estimate([0])  # the first call also imports modules
     begun = time.perf_counter()
-    worth.estimate(range(len(worth.proba)))
+    ablation.estimate(range(len(ablation.proba)))
     return time.perf_counter() - begun
 
 

@@ -16,6 +16,7 @@ from quorate.training.normalization import Norm, norm_layers
 from quorate.training.shapes import Shape, TableShape
 
 
+# The default of `hidden` is an assumption, not a measurement.
 class MlpParams(KindParams):
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((256, 128), min_length=1)

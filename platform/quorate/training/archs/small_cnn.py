@@ -12,6 +12,7 @@ from quorate.training.contracts import Architecture
 from quorate.training.normalization import Norm, norm_layers
 
 
+# The default of `width` is an assumption, not a measurement.
 class SmallCnnParams(KindParams):
     kind: Literal["small_cnn"] = "small_cnn"
     width: int = Field(32, ge=1, le=1024)
@@ -22,7 +23,7 @@ class SmallCnnParams(KindParams):
 
 @ARCHS.register("small_cnn")
 class SmallCnn(Architecture):
-    """Convolution, normalization and ReLU three times, with two halvings of the image, then a linear layer."""
+    """Three blocks of convolution, normalization and ReLU, then a linear layer; the image is halved twice."""
 
     Params = SmallCnnParams
     convolutional = True

@@ -14,6 +14,8 @@ from quorate.training.contracts import Architecture
 from quorate.training.normalization import Norm, norm_layers
 
 
+# The first stage of He et al. (2016) for CIFAR-10 has 16 channels. The default of `blocks` is an assumption, not a
+# measurement: theirs are 3 or more.
 class SmallResnetParams(KindParams):
     kind: Literal["small_resnet"] = "small_resnet"
     width: int = Field(16, ge=1, le=1024)

@@ -13,12 +13,13 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The defaults are assumptions, not measurements.
 class AffineParams(KindParams):
     kind: Literal["affine"] = "affine"
     degrees: float = Field(10, ge=0, le=180)
     """Maximum rotation in degrees, in either direction."""
     translate: float = Field(0.1, ge=0, lt=1)
-    """Maximum shift, as a fraction of the side."""
+    """Maximum shift, as a fraction of the image's width and height."""
     scale: float = Field(0.1, ge=0, lt=1)
     """Maximum change of the size: 0.1 gives factors from 0.9 to 1.1."""
     shear: float = Field(5, ge=0, lt=90)

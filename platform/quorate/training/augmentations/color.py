@@ -13,10 +13,11 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The default of `strength` is an assumption, not a measurement.
 class ColorParams(KindParams):
     kind: Literal["color"] = "color"
     strength: float = Field(0.2, ge=0, le=1)
-    """Maximum change, as a fraction, of brightness, contrast and saturation that are not set themselves."""
+    """Maximum change, as a fraction, of brightness, contrast and saturation, where these are not set separately."""
     brightness: float | None = Field(None, ge=0, le=1)
     """Maximum change of the brightness: 0.2 gives factors from 0.8 to 1.2."""
     contrast: float | None = Field(None, ge=0, le=1)
@@ -24,7 +25,8 @@ class ColorParams(KindParams):
     saturation: float | None = Field(None, ge=0, le=1)
     """Maximum change of the saturation, as a fraction; 0 for grey images."""
     hue: float = Field(0, ge=0, le=0.5)
-    """Maximum shift of the hue, as a fraction of the circle; 0.05 is visible, 0.5 changes all colours."""
+    """Maximum shift of the hue, as a fraction of the colour circle; 0.05 is visible, 0.5 can turn any colour into any
+    other."""
 
     def strengths(self) -> dict[str, float]:
         """Return the arguments of torchvision's ColorJitter."""

@@ -15,7 +15,7 @@ class CropParams(KindParams):
     kind: Literal["crop"] = "crop"
     pixels: int = Field(4, ge=1, le=256)
     """Maximum shift in pixels, vertically and horizontally, in either direction; uncovered pixels repeat the edge. 4 is
-    the padding of He et al. (2016) for sides of 32; an eighth of the side is a large shift."""
+    the padding of He et al. (2016) for 32 x 32 images; one eighth of the side is a large shift."""
 
 
 @AUGMENTATIONS.register("crop")
@@ -30,7 +30,8 @@ class Crop(Augmentation):
         side = min(shape[:2])
         if params.pixels >= side:
             raise ValueError(
-                f"shifts of {params.pixels} pixels leave nothing of a side of {side}; take {side // 8 or 1}"
+                f"shifts of {params.pixels} pixels can move the whole image out, whose side is {side}; use "
+                f"{side // 8 or 1}"
             )
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""CutMix: paste a rectangle of one image into another, and mix the labels in proportion to the areas."""
+"""CutMix: paste a rectangle from one image into another, and mix the labels in proportion to the areas."""
 
 from __future__ import annotations
 

@@ -13,13 +13,14 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# `alpha` has torchvision's default.
 class ElasticParams(KindParams):
     kind: Literal["elastic"] = "elastic"
     alpha: float = Field(50, gt=0, le=10_000)
-    """Strength, as defined by torchvision: pixels move by about 0.08 alpha / sigma; at most by half of alpha."""
+    """Strength, as defined by torchvision: pixels move by about 0.08 alpha / sigma, and by at most half of alpha."""
     sigma: float = Field(4, ge=0.5, le=256)
-    """Smoothness of the field in pixels: the standard deviation of a normal distribution (Simard et al., 2003, use
-    4)."""
+    """Smoothness of the displacement field: the standard deviation, in pixels, of the Gaussian that smooths it (Simard
+    et al., 2003, use 4)."""
     fill: int = Field(0, ge=0, le=255)
     """Value of the uncovered pixels."""
 
@@ -36,10 +37,10 @@ class Elastic(Augmentation):
         side = min(shape[:2])
         if _reach(params.sigma) >= side:
             most = max((tenth / 10 for tenth in range(5, 10 * side) if _reach(tenth / 10) < side), default=None)
-            mend = "leave it out" if most is None else f"take at most {most:g}"
+            fix = "leave it out" if most is None else f"take at most {most:g}"
             raise ValueError(
-                f"a sigma of {params.sigma:g} smooths over {_reach(params.sigma)} pixels to each side, and the images "
-                f"have a side of {side}; {mend}"
+                f"a sigma of {params.sigma:g} smooths over {_reach(params.sigma)} pixels in each direction, but the "
+                f"images have a side of {side}; {fix}"
             )
 
     @staticmethod
@@ -51,6 +52,6 @@ class Elastic(Augmentation):
 
 
 def _reach(sigma: float) -> int:
-    """Return the pixels on each side of torchvision's kernel; they are padded by reflection, which needs a longer
-    side."""
+    """Return the radius of torchvision's kernel in pixels. The image is padded by reflection, so its sides must be
+    longer than this."""
     return (int(8 * sigma + 1) | 1) // 2

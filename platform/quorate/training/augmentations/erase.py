@@ -13,6 +13,7 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The defaults are those of torchvision's `RandomErasing`.
 class EraseParams(KindParams):
     kind: Literal["erase"] = "erase"
     probability: float = Field(0.5, gt=0, le=1)
@@ -29,7 +30,7 @@ class EraseParams(KindParams):
     @model_validator(mode="after")
     def _least_is_least(self) -> EraseParams:
         if self.least > self.most:
-            raise ValueError(f"least is {self.least:g}, more than most, {self.most:g}; exchange them")
+            raise ValueError(f"least ({self.least:g}) is greater than most ({self.most:g}); exchange them")
         return self
 
 
@@ -43,7 +44,9 @@ class Erase(Augmentation):
     @staticmethod
     def check(params: EraseParams, shape: tuple[int, int, int]) -> None:
         if params.most * shape[0] * shape[1] < 1:
-            raise ValueError(f"a part of {params.most:g} of {shape[0]}x{shape[1]} pixels is less than one; raise most")
+            raise ValueError(
+                f"a share of {params.most:g} of {shape[0]}x{shape[1]} pixels is less than one pixel; raise most"
+            )
 
     @staticmethod
     def apply(

@@ -13,7 +13,7 @@ from quorate.training.contracts import Augmentation
 class MirrorParams(KindParams):
     kind: Literal["mirror"] = "mirror"
     direction: Literal["horizontal", "vertical", "both"] = "horizontal"
-    """Which sides are exchanged: left and right, top and bottom, or each of the two independently."""
+    """Sides that are exchanged: left and right, top and bottom, or both pairs independently."""
 
 
 @AUGMENTATIONS.register("mirror")

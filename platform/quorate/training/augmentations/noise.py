@@ -11,6 +11,7 @@ from quorate.registry import AUGMENTATIONS, KindParams
 from quorate.training.contracts import Augmentation
 
 
+# The default of `deviation` is an assumption, not a measurement.
 class NoiseParams(KindParams):
     kind: Literal["noise"] = "noise"
     deviation: float = Field(0.05, gt=0, le=1)
@@ -28,7 +29,7 @@ class Noise(Augmentation):
     def apply(
         params: NoiseParams, pixels: torch.Tensor, generator: torch.Generator, *, shared: int | None
     ) -> torch.Tensor:
-        # torchvision's GaussianNoise draws on the device from its global stream, and anew for each image in a batch
+        # torchvision's GaussianNoise uses the device's global random stream, and draws different noise for each image
         seed = int(torch.randint(2**62, (), generator=generator))
         source = torch.Generator(pixels.device).manual_seed(seed)
         shape = pixels.shape if shared is None else (1, *pixels.shape[1:])

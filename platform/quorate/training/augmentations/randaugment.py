@@ -13,20 +13,21 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 LEVELS = 31
-"""Number of magnitudes, counted from 0 to 30 as by Cubuk et al."""
+"""Number of magnitudes, counted from 0 to 30 as in Cubuk et al. (2020)."""
 
 
+# The defaults are those of torchvision's `RandAugment`.
 class RandAugmentParams(KindParams):
     kind: Literal["randaugment"] = "randaugment"
     magnitude: int = Field(9, ge=0, lt=LEVELS)
-    """Strength of the operations, from 0 to 30 (Cubuk et al., 2020, use 9 for ImageNet's ResNet-50)."""
+    """Strength of the operations, from 0 to 30 (Cubuk et al., 2020, use 9 for ResNet-50 on ImageNet)."""
     operations: int = Field(2, ge=1, le=10)
     """Number of operations that are applied one after another."""
 
 
 @AUGMENTATIONS.register("randaugment")
 class RandAugment(Augmentation):
-    """torchvision's RandAugment: `operations` operations of one magnitude (Cubuk et al., 2020)."""
+    """torchvision's RandAugment: several random operations of one magnitude (Cubuk et al., 2020)."""
 
     Params = RandAugmentParams
     main = "magnitude"

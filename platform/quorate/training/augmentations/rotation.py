@@ -14,13 +14,14 @@ from quorate.training.contracts import Augmentation
 from quorate.training.random_transforms import drawn
 
 
+# The default of `degrees` is an assumption, not a measurement.
 class RotationParams(KindParams):
     kind: Literal["rotation"] = "rotation"
     degrees: float = Field(15, gt=0, le=180)
     """Maximum angle in degrees, in either direction."""
     step: float | None = Field(None, gt=0, le=180)
-    """Only whole multiples of this number of degrees, such as 90 for images without an upright direction; by default
-    any angle."""
+    """Angles are whole multiples of this number of degrees, such as 90 for images without an upright direction; by
+    default any angle is possible."""
     fill: int = Field(0, ge=0, le=255)
     """Value of the uncovered pixels."""
 
@@ -57,7 +58,7 @@ class Rotation(Augmentation):
 
 
 def _angle(params: RotationParams) -> float:
-    """Draw an angle in degrees; if the steps cover a full circle, each angle is counted once."""
+    """Draw an angle in degrees. If the steps cover a full circle, -180 degrees is left out, because it equals 180."""
     if params.step is None:
         return float(torch.empty(()).uniform_(-params.degrees, params.degrees))
     steps = int(params.degrees / params.step + 1e-9)

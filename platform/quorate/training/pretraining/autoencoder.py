@@ -14,8 +14,10 @@ from quorate.registry import PRETRAININGS
 from quorate.training.pretraining.objective import Objective, PretrainParams
 
 _CHANNELS, _LEAST_SIDE = 64, 4
+"""Number of channels and shorter side of the decoder's first feature map. Assumptions, not measurements."""
 
 
+# The defaults are assumptions, not measurements.
 class AutoencoderParams(PretrainParams):
     kind: Literal["autoencoder"] = "autoencoder"
     masked: float = Field(0.25, ge=0, lt=1)
@@ -30,6 +32,7 @@ class Autoencoder:
 
     Params = AutoencoderParams
     passes: ClassVar[float] = 1.5
+    """One pass of the network; the decoder's cost of half a pass is an assumption, not a measurement."""
     convolutional: ClassVar[bool] = False
 
     @staticmethod
@@ -76,7 +79,7 @@ class _Matrix(nn.Sequential):
 
 
 class _Drawing(nn.Module):
-    """Map features to a small feature map, which convolutions double until it has the size of the image."""
+    """Map features to a small feature map, which convolutions enlarge until it has the size of the image."""
 
     def __init__(self, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()

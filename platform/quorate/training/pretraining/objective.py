@@ -12,11 +12,13 @@ from quorate.registry import KindParams
 from quorate.registry.parameter_names import named
 
 
+# The defaults are assumptions, not measurements.
 class PretrainParams(KindParams):
-    """Parameters of every pretraining."""
+    """Parameters that all kinds of pretraining share."""
 
     epochs: int = Field(20, ge=1, le=100_000)
-    """Number of passes over the fold's training images and the unlabelled ones, before the `epochs` of the training."""
+    """Number of passes over the fold's training images and the unlabelled images, before the `epochs` of the
+    training."""
     batch_size: int = Field(256, ge=8, le=1_000_000)
     """Number of images per step."""
     lr: float = Field(1e-3, gt=0, le=100, validation_alias=named("lr", "learning_rate"))

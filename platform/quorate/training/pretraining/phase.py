@@ -26,7 +26,7 @@ from quorate.training.state import global_random_state, restore_global_random_st
 _SEED = 0x5EED_0F_1A7E
 """Makes the draws of this phase differ from those of the training with the same seed."""
 _WEIGHT_DECAY = 1e-6
-"""As in SimCLR (Chen et al., 2020)."""
+"""Weight decay, as in SimCLR (Chen et al., 2020)."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class PretrainingResult:
     history: History
     run: TaskContext
     stopped: bool = False
-    """Whether a report was answered with STOP: there is no training now."""
+    """Whether a report returned STOP, so that no training follows."""
     whole: bool = True
     """False if the deadline ended it early."""
 
@@ -68,27 +68,30 @@ def pretrain(
     feeds: Sequence[Feed],
     shape: tuple[int, int, int],
     training_rows: int,
-    run: TaskContext,
+    context: TaskContext,
 ) -> PretrainingResult:
-    """Pretrain `network` without its head in place, by the kind of `params`, on the images of `feeds`.
+    """Pretrain `network` in place, except for its head, on the images of `feeds`; `params` select the kind of
+    pretraining.
 
-    With a deadline it ends early enough for all epochs of a training on `training_rows` rows. Raises `Diverged`.
+    With a deadline, it ends early enough for the training, with all epochs on `training_rows` rows. Raises `Diverged`.
     """
-    if run.restored is not None and run.restored.get("phase") != "pretraining":
-        before: History = run.restored.get("pretrained", [])
-        return PretrainingResult(before, _After(run, before, restored=run.restored))
+    if context.restored is not None and context.restored.get("phase") != "pretraining":
+        before: History = context.restored.get("pretrained", [])
+        return PretrainingResult(before, _After(context, before, restored=context.restored))
     pool = JoinedFeeds(feeds)
     passes = PRETRAININGS.get(params.kind).passes
     with without_head(network) as encoder:
         width = feature_width(encoder, pool.batch(torch.arange(min(2, len(pool)))))
         objective: Objective = PRETRAININGS.get(params.kind).build(params, encoder=encoder, width=width, shape=shape)
-        objective.to(run.numerics.device)
-        progress = _Progress(objective, params, steps=_steps(len(pool), params), seed=run.seed)
-        if run.restored is not None:
-            progress.restore(run.restored)
-        signal, cut = _train(progress, pool, run, reserve=lambda pace: pace / passes * training_rows)
+        objective.to(context.numerics.device)
+        progress = _Progress(objective, params, steps=_steps(len(pool), params), seed=context.seed)
+        if context.restored is not None:
+            progress.restore(context.restored)
+        signal, cut = _train(progress, pool, context, reserve=lambda pace: pace / passes * training_rows)
         left = copy.deepcopy(progress.state()) if cut else None
-    return PretrainingResult(progress.history, _After(run, progress.history, kept=left), signal is Signal.STOP, not cut)
+    return PretrainingResult(
+        progress.history, _After(context, progress.history, kept=left), signal is Signal.STOP, not cut
+    )
 
 
 class _Progress:
@@ -151,18 +154,18 @@ class _Progress:
 
 
 def _train(
-    progress: _Progress, pool: JoinedFeeds, run: TaskContext, *, reserve: Callable[[float], float]
+    progress: _Progress, pool: JoinedFeeds, context: TaskContext, *, reserve: Callable[[float], float]
 ) -> tuple[Signal, bool]:
-    """Train the remaining epochs; return STOP if a report was answered with it, and whether the deadline ended it.
+    """Train the remaining epochs; return STOP if a report returned it, and whether the deadline ended the pretraining.
 
-    `reserve` returns the seconds to keep for the training, given the seconds per image here.
+    `reserve` maps the seconds per image of this pretraining to the seconds to keep for the training.
     """
     begun, done = time.monotonic(), 0
     while progress.epoch < progress.params.epochs:
         batches = split_batches(progress.order(len(pool)), progress.params.batch_size)
         progress.objective.train()
         for rows in batches[progress.step :]:
-            with autocast(run.numerics):
+            with autocast(context.numerics):
                 loss = progress.objective.loss(pool.batch(rows), progress.generator)
             progress.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -173,22 +176,22 @@ def _train(
             done += len(rows)
             if progress.step == len(batches):
                 break
-            if run.report(None, progress.state) is Signal.STOP:
+            if context.report(None, progress.state) is Signal.STOP:
                 return Signal.STOP, False
-            if _must_end(run, reserve((time.monotonic() - begun) / done)):
+            if _must_end(context, reserve((time.monotonic() - begun) / done)):
                 return Signal.CONTINUE, True
         figures = _figures(progress, len(pool))
         progress.close_epoch(figures)
-        if run.report(figures, progress.state) is Signal.STOP:
+        if context.report(figures, progress.state) is Signal.STOP:
             return Signal.STOP, False
         last = progress.epoch == progress.params.epochs
-        if not last and _must_end(run, reserve((time.monotonic() - begun) / max(done, 1))):
+        if not last and _must_end(context, reserve((time.monotonic() - begun) / max(done, 1))):
             return Signal.CONTINUE, True
     return Signal.CONTINUE, False
 
 
-def _must_end(run: TaskContext, reserve: float) -> bool:
-    return run.deadline is not None and time.monotonic() + reserve >= run.deadline
+def _must_end(context: TaskContext, reserve: float) -> bool:
+    return context.deadline is not None and time.monotonic() + reserve >= context.deadline
 
 
 def _figures(progress: _Progress, rows: int) -> dict[str, float]:
@@ -206,17 +209,18 @@ def _steps(rows: int, params: PretrainParams) -> int:
 
 
 class _After:
-    """The run context of the training: its states record that the pretraining is over, and its metrics.
+    """The run context of the training; its states record that the pretraining is over, and the metrics of the
+    pretraining.
 
     If the deadline ended the pretraining early, checkpoints keep the state at that point, so that a later run with more
     time continues there.
     """
 
     def __init__(
-        self, run: TaskContext, pretrained: History, *, restored: State | None = None, kept: State | None = None
+        self, context: TaskContext, pretrained: History, *, restored: State | None = None, kept: State | None = None
     ) -> None:
-        self._run, self._pretrained, self._kept = run, pretrained, kept
-        self.seed, self.numerics, self.restored = run.seed, run.numerics, restored
+        self._run, self._pretrained, self._kept = context, pretrained, kept
+        self.seed, self.numerics, self.restored = context.seed, context.numerics, restored
 
     @property
     def deadline(self) -> float | None:

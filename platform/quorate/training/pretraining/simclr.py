@@ -15,6 +15,8 @@ from quorate.training.pretraining.objective import Objective, PretrainParams
 from quorate.training.pretraining.views import ViewSettings
 
 
+# `temperature` is that of SimCLR for CIFAR-10 (Chen et al., 2020, appendix B.9). The other defaults are assumptions,
+# not measurements.
 class SimclrParams(PretrainParams):
     kind: Literal["simclr"] = "simclr"
     temperature: float = Field(0.5, gt=0, le=10)
@@ -22,7 +24,7 @@ class SimclrParams(PretrainParams):
     projection: int = Field(64, ge=2, le=4096)
     """Width of the projection head's output; the head is discarded after the pretraining."""
     least_area: float = Field(0.2, gt=0, le=1)
-    """Minimum fraction of the image in a view; the rest is cropped, and the crop is resized."""
+    """Minimum fraction of the image's area in a view; a view is a random crop, resized to the image's size."""
     mirror: bool = False
     """Whether views are mirrored left to right with probability one half."""
     jitter: float = Field(0.4, ge=0, lt=1)
@@ -33,10 +35,11 @@ class SimclrParams(PretrainParams):
 
 @PRETRAININGS.register("simclr")
 class Simclr:
-    """Contrast of two random views of each image with those of the others (Chen et al., 2020)."""
+    """Contrasts two random views of each image with the views of other images (Chen et al., 2020)."""
 
     Params = SimclrParams
     passes: ClassVar[float] = 2.0
+    """Each image has two views."""
     convolutional: ClassVar[bool] = True
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""The sections of the page. Each computes values, charts and remarks of a run for its template."""
+"""The sections of the page. Each section computes values, charts and remarks of a run for its template."""

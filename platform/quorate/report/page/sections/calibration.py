@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.ensemble.arrays import Labels, Proba
+from quorate.ensemble.breakdown import reliability
 from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibration_error import BrierParts, brier_parts, classwise_ece
-from quorate.ensemble.evaluation import reliability
 from quorate.ensemble.metrics import ECE_BINS, ece
 from quorate.ensemble.paired import Z
 from quorate.report.page.run import RunData
@@ -18,9 +18,10 @@ from quorate.report.page.section import Chart, Remark, Section, act, good, many,
 from quorate.report.page.svg import Axes, drawing, rule
 
 MATTERS = 0.005
-"""Smaller differences between mean confidence and accuracy are ignored, even if they are significant."""
+"""Smaller differences between mean confidence and accuracy are ignored, even if they are significant. An assumption,
+not a measurement."""
 MANY_ROWS = 1000
-"""Number of rows from which a calibration with more than one parameter can be fitted."""
+"""Minimum number of rows for fitting a calibration with more than one parameter. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class CalibrationFigures:
     confidence: float
     accuracy: float
     gap_error: float
-    """The standard error of confidence less accuracy."""
+    """The standard error of confidence minus accuracy."""
 
     @property
     def gap(self) -> float:
@@ -56,8 +57,8 @@ def section(run: RunData) -> Section:
         "calibration",
         "Calibration",
         "If predictions are calibrated, 80 % of the rows with a confidence of 80 % are right, and the points lie on "
-        "the diagonal. Below it the ensemble is overconfident, above it underconfident. The bars at the bottom show "
-        "the number of rows. A point with few rows has a wide interval.",
+        "the diagonal. Below the diagonal, the ensemble is overconfident, above it underconfident. The bars at the "
+        "bottom show the number of rows. A point with few rows has a wide interval.",
         list(_remarks(run, *shown)),
         {"charts": charts, "measured": shown, "rows": len(run.oof), "bins": ECE_BINS},
     )
@@ -102,22 +103,24 @@ def _remarks(
     more = "try another final calibration (`final: beta` or `isotonic`)"
     if len(run.oof) < MANY_ROWS:
         more = f"{many(len(run.oof), 'row')} are few for calibration, and more rows would help"
-    yield _taken_at_its_word("out-of-fold rows", after, act, more, more)
+    yield _confidence_remark("out-of-fold rows", after, act, more, more)
     if tested is not None:
         folds = "test predictions average several folds, which lowers the confidence and raises the accuracy"
-        yield _taken_at_its_word("test rows", tested, note, "the test rows differ from the training rows", folds)
+        yield _confidence_remark("test rows", tested, note, "the test rows differ from the training rows", folds)
 
 
-def _taken_at_its_word(
+def _confidence_remark(
     rows: str, found: CalibrationFigures, cautious: Callable[[str], Remark], sure: str, unsure: str
 ) -> Remark:
-    """Compare confidence with accuracy. `sure` and `unsure` explain a gap; `cautious` is the tone for `unsure`."""
+    """Compare confidence with accuracy. `sure` explains confidence above accuracy, and `unsure` the opposite;
+    `cautious` is the tone of the latter."""
     words = (
         f"on the {rows}, the mean confidence is {percent(found.confidence)} and the accuracy {percent(found.accuracy)}"
     )
     if abs(found.gap) <= Z * found.gap_error or abs(found.gap) < MATTERS:
         return good(
-            f"The probabilities are calibrated: {words}; the difference is within the noise or below half a point."
+            f"The probabilities are calibrated: {words}; the difference is within the noise or below half a percentage "
+            "point."
         )
     if found.gap > 0:
         return act(f"The ensemble is overconfident: {words}; {sure}.")

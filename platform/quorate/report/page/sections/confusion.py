@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from quorate.ensemble.evaluation import by_class
+from quorate.ensemble.breakdown import by_class
 from quorate.ensemble.intervals import wilson
 from quorate.ensemble.metrics import confusion_matrix
 from quorate.report.page.heat import Cell, level
@@ -19,23 +19,24 @@ from quorate.report.page.section import Remark, Section, act, good, many, note, 
 from quorate.report.page.svg import clip, drawing, rectangle, rule, text
 
 AS_TABLE, AS_PICTURE, PAIRS = 20, 100, 12
-"""Maximum number of classes for a matrix with numbers and for a drawn one; number of confusions listed."""
+"""Maximum number of classes for a matrix with numbers, the same for a drawn matrix, and number of confusions listed."""
 
 STANDS_OUT, LEAST = 0.2, 10
-"""A pair of classes is reported from this share of the mistakes and this number of rows on."""
+"""Minimum fraction of the mistakes and minimum number of rows for reporting a pair of classes. Assumptions, not
+measurements."""
 RARE = 0.05
-"""Significance level of a recall that is lower than the overall accuracy."""
+"""Significance level of the test whether a class's recall is lower than the overall accuracy, by convention."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Rows of one class that were predicted as another one."""
+    """Rows of one class that were predicted as another class."""
 
     true: str
     predicted: str
     rows: int
     share: float
-    """Of the rows of the true class."""
+    """Fraction of the rows of the true class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,8 @@ def section(run: RunData) -> Section:
     return Section(
         "confusion",
         "Confusions",
-        "Each row of the matrix is a true class, each column a predicted class; the diagonal is right. The darker a "
-        "cell, the larger its share of the rows of the true class.",
+        "Each row of the matrix is a true class, each column a predicted class; the diagonal shows the correct "
+        "predictions. The darker a cell, the larger its share of the rows of the true class.",
         list(_remarks(run, matrices[0])),
         {"matrices": matrices, "names": run.class_names},
     )
@@ -140,7 +141,7 @@ def _remarks(run: RunData, matrix: ConfusionMatrix) -> Iterator[Remark]:
     for k in np.argsort(np.diag(counts) / np.maximum(counts.sum(axis=1), 1), kind="stable")[:1].tolist():
         support, right = int(counts[k].sum()), int(counts[k, k])
         low, high = wilson(right, max(support, 1))
-        # Bonferroni correction: the lowest of many recalls is low by chance too.
+        # Bonferroni correction: the lowest of many recalls can be low by chance.
         if support and binom.cdf(right, support, overall) * len(counts) < RARE:
             few = support < 0.5 * len(split) / len(run.class_names)
             todo = (

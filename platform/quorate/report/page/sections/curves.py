@@ -1,4 +1,4 @@
-"""The section on learning curves: all members on one scale, each with its finding."""
+"""The section on learning curves: all members on the same scale, each with its finding."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quorate.report.curve_findings import CurveFinding, Curves, read_curves
+from quorate.report.curve_findings import LOG_SCALE, CurveFinding, Curves, read_curves
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note
 from quorate.report.page.svg import Axes, drawing, log_span, rule, span
 
 MOST, THIN, POINTS = 24, 10, 120
 """Maximum number of members drawn, of thin lines per member, and of points per line."""
-MUCH = 8
-"""Ratio of the highest to the lowest loss from which the scale is logarithmic."""
 TO_DO = {
     "not learning": "find a learning rate with `quorate lr-find`, and run `quorate overfit`",
     "unsteady": "lower the learning rate, or raise the batch size",
@@ -69,14 +67,14 @@ def _least(curves: Curves) -> float:
 
 
 def _bounds(shown: list[Curves]) -> tuple[tuple[float, float], bool]:
-    """Bounds of the losses, and whether their scale is logarithmic."""
+    """Bounds of the axis of the losses, and whether its scale is logarithmic."""
     valid = np.concatenate([curves.mean("valid_loss") for curves in shown])
     train = np.concatenate([curves.mean("train_loss") for curves in shown])
     known = np.concatenate([valid, train[np.isfinite(train)]])
     known = known[np.isfinite(known) & (known > 0)]
     if not known.size:
         return (0.0, 1.0), False
-    if known.max() > MUCH * known.min():
+    if known.max() > LOG_SCALE * known.min():
         floor = max(float(known.min()), float(valid[np.isfinite(valid)].min()) / 10)
         return log_span([floor, float(known.max())]), True
     return (0.0, span(known)[1]), False
@@ -120,7 +118,7 @@ def _chart(name: str, curves: Curves, said: CurveFinding, bounds: tuple[tuple[fl
 
 
 def _points(values: np.ndarray) -> list[tuple[float, float]]:
-    """A point per epoch; for many epochs a subset that includes the last one."""
+    """One point per epoch; with many epochs, a subset that includes the last one."""
     step = max(1, math.ceil(len(values) / POINTS))
     places = sorted({*range(0, len(values), step), len(values) - 1})
     return [(place + 1.0, float(values[place])) for place in places]

@@ -1,4 +1,4 @@
-"""The section on diversity: how the members differ, and the gain from it."""
+"""The section on diversity: how the members differ, and how the ensemble gains from it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from quorate.report.page.section import Remark, Section, act, good, note, percen
 MOST, MOST_ROWS = 24, 200_000
 """Maximum number of members in a matrix, and of rows that it uses."""
 ALIKE = 0.9
-"""Correlation of mistakes from which two members count as nearly identical."""
+"""Minimum correlation of the mistakes of two members that count as nearly identical. An assumption, not a
+measurement."""
 LITTLE, MUCH = 0.03, 0.1
-"""Shares of the members' mean Brier score below and above which an ambiguity counts as small or large."""
+"""An ambiguity counts as small below the first fraction of the members' mean Brier score, and as large above the
+second. Assumptions, not measurements."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class PairMatrix:
 
 
 def section(run: RunData) -> Section | None:
-    """The section; None for a single member."""
+    """The section; None if there is only one member."""
     shown = _shown(run)
     if len(shown) < 2:
         return None

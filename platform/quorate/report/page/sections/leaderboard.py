@@ -11,7 +11,8 @@ from quorate.report.page.section import Remark, Section, act, good, listed, many
 from quorate.runs.leaderboard import LeaderboardMember, LeaderboardRow, Metric, SplitName, scores_on
 
 SURE, UNSURE = 1.5, 0.67
-"""Temperatures from which a member counts as strongly overconfident or underconfident."""
+"""A member counts as strongly overconfident above the first temperature, and as strongly underconfident below the
+second. Assumptions, not measurements."""
 
 Number = Callable[[LeaderboardRow], float | None]
 
@@ -25,13 +26,13 @@ class SortableColumn:
     """The value of a member; None if unknown."""
     digits: int | None = None
     first: str = ""
-    """The sort order of the first click: the best value on top."""
+    """The sort order after the first click, with the best value on top."""
     figure: str = ""
-    """The name of the ensemble's value on the page; empty if the ensemble has none."""
+    """The name that the page uses for the ensemble's value; empty if the ensemble has none."""
     ensemble: Number | None = None
     """The value of the ensemble; None if it has none."""
 
-    def said(self, row: LeaderboardRow) -> str:
+    def format(self, row: LeaderboardRow) -> str:
         """The value of a row as text."""
         value = self.of(row) if isinstance(row, LeaderboardMember) else self.ensemble and self.ensemble(row)
         if value is None:
@@ -44,9 +45,9 @@ def section(run: RunData) -> Section:
     return Section(
         "leaderboard",
         "Leaderboard",
-        "Members before temperature and weight, on the rows that they cover; the ensemble is cross-fitted. A high "
-        "accuracy is good; NLL, ECE and Brier score should be low. T is the temperature: above 1, the member was "
-        "overconfident. Click a column heading to sort.",
+        "The metrics of members are computed before temperature and weight, on the rows that they predict; those of "
+        "the ensemble are cross-fitted. A high accuracy is good; NLL, ECE and Brier score should be low. T is the "
+        "temperature: above 1, the member was overconfident. Click a column heading to sort.",
         list(_remarks(run)),
         {
             "columns": columns,
@@ -88,7 +89,7 @@ def _remarks(run: RunData) -> Iterator[Remark]:
     for status in dict.fromkeys(row.status for row in rows if row.status != "ok"):
         names = listed([row.name for row in rows if row.status == status])
         what = {
-            "failed": "see the log in logs/ of the run folder",
+            "failed": "see its log in logs/ in the run folder",
             "diverged": "lower the learning rate, or clip gradients",
             "out of time": "start the job again with more time to continue",
             "stopped early": "start the job again with more time to train them to the end",

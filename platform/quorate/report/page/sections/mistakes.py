@@ -13,15 +13,15 @@ from PIL import Image
 
 from quorate.data.dataset import Dataset, FileImages, Images, RowsOf
 from quorate.data.table import Table
+from quorate.ensemble.breakdown import confident_mistakes
 from quorate.ensemble.calibration import normalized_rows
-from quorate.ensemble.evaluation import confident_mistakes
 from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent
 
 MOST, VOTES, SIDE = 12, 12, 168
 """Maximum number of mistakes, of votes per mistake, and of pixels on the longer side of a picture."""
 VALUES = 40
-"""Values of a row of a table."""
+"""Maximum number of values that are shown for a row of a table."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MemberVote:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row that was predicted wrong."""
+    """A misclassified row."""
 
     number: int
     """Position in the data, counted from 0."""
@@ -48,13 +48,13 @@ class Mistake:
     """The probability of the true class."""
     votes: tuple[MemberVote, ...]
     picture: str = ""
-    """A `data:` address."""
+    """The image as a `data:` URL."""
     width: int = 0
     height: int = 0
     source: str = ""
-    """Name of the file of the row."""
+    """Name of the file that contains the row."""
     values: tuple[tuple[str, str], ...] = ()
-    """Values of a row of a table."""
+    """Pairs of column and value, for a row of a table."""
 
     @property
     def divided(self) -> bool:
@@ -71,7 +71,7 @@ def section(run: RunData) -> Section:
         "mistakes",
         "The worst mistakes",
         f"The {split.words} with the most confident wrong predictions, and the prediction of each member. If all "
-        "members agree on another class than the label, the label may be wrong. If they disagree, a better "
+        "members agree on a class that is not the label, the label may be wrong. If they disagree, a better "
         "combination or an additional member may help.",
         list(_remarks(run, split, found)),
         {"mistakes": found, "note": "" if data is not None else run.data_note, "words": split.words},
@@ -96,7 +96,7 @@ def _remarks(run: RunData, split: Split, found: Sequence[Mistake]) -> Iterator[R
         agreed = [each for each in found if not each.divided]
         if len(agreed) >= max(2, len(found) // 3):
             yield act(
-                f"In {len(agreed)} of the {len(found)} worst mistakes, all members agree on another class than the "
+                f"In {len(agreed)} of the {len(found)} worst mistakes, all members agree on a class that is not the "
                 "label: check these labels first."
             )
     most = float(split.ensemble[wrong].max())
@@ -155,7 +155,7 @@ def _source(images: Images, row: int) -> str:
 
 
 def as_address(pixels: NDArray[np.uint8]) -> tuple[str, int, int]:
-    """An image (H, W, C) as a `data:` address with its size: small images are lossless, large ones are reduced."""
+    """An image (H, W, C) as a `data:` URL, and its size. Small images are lossless, large ones are scaled down."""
     channels = pixels.shape[2]
     flat = (
         pixels[:, :, :3]

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quorate.ensemble.ablation import EnsembleChange
 from quorate.ensemble.intervals import Figure, figures
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import EnsembleChange
 from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent, signed
 from quorate.report.page.values import BestMember, Values, clear
 from quorate.runs.leaderboard import SplitName
 
 RESAMPLED = 10_000_000
-"""Total number of rows drawn for the bootstrap intervals, over all resamples."""
+"""Maximum number of rows that all bootstrap resamples draw together, to limit the time. An assumption, not a
+measurement."""
 TITLES = {
     "accuracy": "Accuracy",
     "nll": "Log-loss (NLL)",
@@ -52,8 +53,7 @@ def section(run: RunData, values: Values) -> Section:
         "summary",
         "In short",
         "Each training row is predicted by models that were trained without it (out of fold), and the combiner was "
-        "fitted without it (cross-fitted). The range below a metric is its 95 % interval: the range that is "
-        "plausible for as many other rows of the same kind.",
+        "fitted without it (cross-fitted). The range below a metric is its 95 % confidence interval.",
         [*_remarks(run, values, found), *_from_board(run)],
         {
             "measured": measured,
@@ -86,10 +86,10 @@ def _remarks(run: RunData, values: Values, found: Mapping[SplitName, dict[str, F
     if len(run.names) == 1:
         said = [note(f"The job has only one member, {alone}, so there is nothing to combine.")]
     elif _is_alone(run) and run.board.ensemble.note:
-        said = []  # the note of the leaderboard gives the same information with numbers
+        said = []  # not repeated here: the leaderboard's note gives the same information with numbers
     elif _is_alone(run):
         only = run.names[int(run.weights.argmax())]
-        said = [note(f"The ensemble is {only} alone: no combination was better on unseen rows.")]
+        said = [note(f"The ensemble is {only} alone: no combination had a lower cross-fitted loss.")]
     else:
         said = [_against(alone, best)]
     return [*_against_guessing(run, found["oof"]["accuracy"]), *said, *_between_splits(run, found)]
@@ -119,7 +119,8 @@ def _against(alone: str, best: BestMember) -> Remark:
 
 
 def _between_splits(run: RunData, found: Mapping[SplitName, dict[str, Figure]]) -> list[Remark]:
-    """Compare test rows with training rows: intervals that do not overlap show a difference."""
+    """Compare the metrics on test rows with those on training rows; intervals that do not overlap indicate a
+    difference."""
     if run.test is None:
         return [note("There are no test rows, so the out-of-fold metrics are the best estimate.")]
     oof, test = found["oof"]["accuracy"], found["test"]["accuracy"]
@@ -135,9 +136,7 @@ def _between_splits(run: RunData, found: Mapping[SplitName, dict[str, Figure]]) 
         ]
     if test.low > oof.high:
         return [
-            note(
-                f"{values}: the test rows are easier, or the ensemble of all folds is better than that of fewer folds."
-            )
+            note(f"{values}: the test rows are easier, or averaging the models of all folds improves the ensemble.")
         ]
     return [good(f"{values}: they agree within their intervals.")]
 
@@ -159,7 +158,7 @@ def _from_board(run: RunData) -> list[Remark]:
         )
     if budget and (below := budget.below_quorum):
         there = many(below.members, "member")
-        said.append(act(f"The budget left time for {there}; the quorum needs {below.needed}."))
+        said.append(act(f"Only {there} had a finished fold when the budget ended; the quorum is {below.needed}."))
     return said
 
 

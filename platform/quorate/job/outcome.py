@@ -1,4 +1,4 @@
-"""The results of a job after training, from which its run folder is written."""
+"""The results of a job after training; the run folder is written from them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from quorate.spec import Job
 
 
 @dataclass(frozen=True)
-class Ending:
-    """The results of a job from which its run folder is written."""
+class JobOutcome:
+    """The results of a job after training."""
 
     job: Job
     plan: Plan
@@ -31,7 +31,8 @@ class Ending:
 
     @cached_property
     def test(self) -> NDArray[np.float64] | None:
-        """The ensemble's probabilities (n, K) of the test rows; None unless each weighted member has predicted them."""
+        """The ensemble's probabilities (n, K) of the test rows; None unless all members with weight have predicted
+        them."""
         gathered, combination = self.gathered, self.ensemble.combination
         if gathered.test is None or not gathered.tested[self.ensemble.weighted].all():
             return None

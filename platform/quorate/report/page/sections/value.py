@@ -1,4 +1,4 @@
-"""The section on the value of each member: the change of the ensemble without it, and its cost."""
+"""The section on the value of each member: how the ensemble changes without it, and its cost."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from quorate.ensemble.ablation import EnsembleChange
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import EnsembleChange
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Scale, clip, drawing, rule, span, text
@@ -16,14 +16,14 @@ from quorate.report.page.values import LEAST, Values, matters
 
 
 @dataclass(frozen=True)
-class MemberWorth:
-    """A member with its weight, its cost, and the change of the ensemble without it."""
+class MemberValue:
+    """A member with its weight, its cost, and how the ensemble changes without it."""
 
     name: str
     weight: float
     seconds: float
     share: float
-    """Share of the total fit time."""
+    """Fraction of the total fit time."""
     change: EnsembleChange | None
 
     @property
@@ -39,7 +39,7 @@ def section(run: RunData, values: Values) -> Section:
     valued = list(_valued(run, values))
     idle = [name for name, weight in zip(run.names, run.weights, strict=True) if not weight]
     return Section(
-        "worth",
+        "value",
         "Value of each member",
         "The combiner is fitted again without the member, on the same rows, with cross-fitting. The rise of the "
         "log-loss (NLL) is the value of the member. ± is the standard error of the paired difference; a change of "
@@ -49,17 +49,17 @@ def section(run: RunData, values: Values) -> Section:
     )
 
 
-def _valued(run: RunData, values: Values) -> Iterator[MemberWorth]:
+def _valued(run: RunData, values: Values) -> Iterator[MemberValue]:
     total = max(float(run.seconds.sum()), 1e-9)
     for place in run.weighing:
         member = run.oof.members[place]
         asked = values.members.index(place) if place in values.members and values.without else None
         change = values.without[asked] if asked is not None else None
         seconds = float(run.seconds[member])
-        yield MemberWorth(run.names[member], float(run.weights[member]), seconds, seconds / total, change)
+        yield MemberValue(run.names[member], float(run.weights[member]), seconds, seconds / total, change)
 
 
-def _remarks(run: RunData, values: Values, valued: Sequence[MemberWorth]) -> Iterator[Remark]:
+def _remarks(run: RunData, values: Values, valued: Sequence[MemberValue]) -> Iterator[Remark]:
     if len(valued) < 2:
         yield note(f"The ensemble is {valued[0].name} alone, so no member can be left out.")
         return
@@ -88,7 +88,7 @@ def _remarks(run: RunData, values: Values, valued: Sequence[MemberWorth]) -> Ite
         )
 
 
-def _chart(valued: Sequence[MemberWorth]) -> Chart | None:
+def _chart(valued: Sequence[MemberValue]) -> Chart | None:
     asked = [each for each in valued if each.change is not None]
     if not asked:
         return None

@@ -18,14 +18,14 @@ from quorate.data.dataset import Dataset
 from quorate.data.file_settings import FileSettings
 from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.data.labels import class_positions
-from quorate.data.number_texts import look_for_numbers
+from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.signature import ColumnKind, TableSignature
-from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, read_roles
+from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, origin_of, read_roles
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
-from quorate.spec import ExistingPath
+from quorate.spec import ExistingPath, TestOrigin
 
 
 def _as_text(value: object) -> object:
@@ -33,10 +33,11 @@ def _as_text(value: object) -> object:
 
 
 _FEW_DATES = 10
-"""With fewer different values, numbers such as 20240131 are not taken for dates. An assumption."""
+"""Minimum number of distinct values for numbers such as 20240131 to count as dates. An assumption, not a
+measurement."""
 
 Text = Annotated[str, BeforeValidator(_as_text)]
-"""Text that can look like a number in the job file."""
+"""Text that may look like a number in the job file."""
 
 
 class TableParams(RoleParams):
@@ -49,9 +50,12 @@ class TableParams(RoleParams):
     label: Text
     """The column that holds the classes: integers, text or truth values."""
     columns: dict[Text, ColumnKind | Literal["ignore"]] = Field({})
-    """Kinds of columns whose values look like another kind; `ignore` leaves a column out."""
+    """Kinds of columns whose kind would be inferred wrongly from their values; `ignore` leaves a column out."""
     missing: tuple[Text, ...] = MISSING
     """Texts that mean a missing value."""
+
+    def test_origin(self) -> TestOrigin:
+        return origin_of(self.test)
 
     def file_settings(self) -> FileSettings:
         return replace(super().file_settings(), label=self.label, missing=self.missing)
@@ -120,7 +124,7 @@ class _File:
 
 
 def _texts(params: TableParams) -> set[str]:
-    """Return the columns whose values are names even if they look like numbers."""
+    """Return the columns whose values are read as text even if they look like numbers."""
     names = {params.label, params.groups} - {None}
     return {*map(str, names), *(name for name, kind in params.columns.items() if kind == "categorical")}
 
@@ -142,17 +146,17 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
         file.column(name, "columns")
     given = {name: kind for name, kind in params.columns.items() if kind != "ignore"}
     left = [name for name in file.names if name not in roles and params.columns.get(name) != "ignore"]
-    left_out = {name: what for name in left if (what := dull(file.frame[name], given=name in given))}
+    left_out = {name: what for name in left if (what := reason_to_ignore(file.frame[name], given=name in given))}
     left = [name for name in left if name not in left_out]
     if not left:
         raise DataError(f"{file.path} has no feature columns besides {', '.join(map(repr, roles))}", file.key)
     try:
         signature = infer_signature(file.frame[left], given)
     except ColumnError as error:
-        raise DataError(f"{file.place(error.row)}: {error.problem}; {_ways_out(error)}", "columns") from None
+        raise DataError(f"{file.place(error.row)}: {error.problem}; {_remedies(error)}", "columns") from None
     notes = [f"{file.path}: the column {name!r} {what} and is left out" for name, what in left_out.items()]
     notes += [
-        f"{file.path}: the column {name!r} has a different text in every row; if it only names the rows, "
+        f"{file.path}: the column {name!r} has a different text in every row; if it only identifies the rows, "
         f"leave it out with columns: {{{name}: ignore}}"
         for name in signature.names("categorical")
         if _names_every_row(file.frame[name])
@@ -160,10 +164,10 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
     notes += [
         f"{file.path}: the column {name!r} {note}; if these are numbers, correct the texts or add them to `missing`"
         for name in signature.names("categorical")
-        if name not in given and (note := look_for_numbers(file.frame[name]).note)
+        if name not in given and (note := detect_numbers(file.frame[name]).note)
     ]
     notes += [
-        f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is used as numbers; "
+        f"{file.path}: the column {name!r} holds dates such as {example} as numbers, and is used as a numeric feature; "
         f"leave it out with columns: {{{name}: ignore}}, or order the rows by it with time: {name}"
         for name in signature.names("numeric")
         if name not in given and (example := _compact_date(file.frame[name]))
@@ -171,7 +175,7 @@ def _features(file: _File, params: TableParams) -> tuple[TableSignature, tuple[s
     return signature, tuple(notes)
 
 
-def _ways_out(error: ColumnError) -> str:
+def _remedies(error: ColumnError) -> str:
     """Return how to fix a column that cannot be used as a feature."""
     ignore = f"columns: {{{error.column}: ignore}}"
     if "holds dates or durations" in error.problem:
@@ -180,27 +184,29 @@ def _ways_out(error: ColumnError) -> str:
         return f"leave it out with {ignore}"
     if "where the other" in error.problem:
         return (
-            "correct the cells, add such texts to `missing` if they mean a missing value, or set columns: "
+            "correct the cells; or add these texts to `missing` if they mean a missing value; or set columns: "
             f"{{{error.column}: categorical}} if the numbers are names"
         )
     return f"{error.remedy}, or leave it out with {ignore}"
 
 
-def dull(values: pd.Series[Any], *, given: bool = False) -> str:
-    """Return why a column is of no use as a feature, or an empty text; with `given`, its kind is in the job file."""
+def reason_to_ignore(values: pd.Series[Any], *, given: bool = False) -> str:
+    """Return the reason why a column is of no use as a feature, or an empty text. `given` is true if the job file sets
+    its kind."""
     if values.isna().all():
         return "has no values"
     if not given and _numbers_rows(values):
         return "numbers the rows, as DataFrame.to_csv() does,"
     try:
         constant = values.nunique(dropna=False) == 1
-    except TypeError:  # lists cannot be hashed; they are refused later
+    except TypeError:  # lists cannot be hashed; they are rejected later
         return ""
     return "has the same value in every row" if constant else ""
 
 
 def _numbers_rows(values: pd.Series[Any]) -> bool:
-    """Return whether pandas wrote the column as an index: whole numbers without a name, or 0, 1, 2 and so on."""
+    """Return whether the column is an index that pandas wrote: distinct integers without a name, or 0, 1, 2 and so
+    on."""
     name = str(values.name)
     unnamed = name.startswith(UNNAMED)
     if not (unnamed or name.lower() == "index") or not is_integer_dtype(values.dtype):
@@ -209,7 +215,8 @@ def _numbers_rows(values: pd.Series[Any]) -> bool:
 
 
 def _compact_date(values: pd.Series[Any]) -> str:
-    """Return a date such as 20240131 if all numbers of the column are such dates, otherwise an empty text."""
+    """Return an example such as 20240131 if all numbers of the column are dates in this form, otherwise an empty
+    text."""
     if not is_numeric_dtype(values.dtype):
         return ""
     numbers: NDArray[np.float64] = np.unique(values.dropna().to_numpy(np.float64))
@@ -247,8 +254,8 @@ def _labels(
         count, first = int((codes < 0).sum()), int((codes < 0).argmax())
         more = f" (and in {count - 1:,} more)" if count > 1 else ""
         raise DataError(
-            f"{file.place(first)}: the label {name!r} is missing{more}; fill it in, remove such rows, or take the "
-            "text out of `missing` if it is a class",
+            f"{file.place(first)}: the label {name!r} is missing{more}; fill it in, remove these rows, or remove "
+            "the text from `missing` if it is a class",
             "label" if class_names is None else file.key,
         )
     if class_names is None:
@@ -273,7 +280,7 @@ def _labels(
 
 
 def _as_spelled(values: pd.Series[Any], codes: NDArray[np.intp], texts: Sequence[str]) -> list[str]:
-    """Return truth values as the column writes them, if it writes each of them in only one way."""
+    """Return truth values in the column's own spelling, if it spells each of them in only one way."""
     if not set(texts) <= {"True", "False"}:
         return list(texts)
     own = pd.Series(values.to_numpy(object)).groupby(codes).first().map(lambda value: clean_text(str(value)))

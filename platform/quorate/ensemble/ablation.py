@@ -1,5 +1,4 @@
-"""Measure what each member contributes and which members can be removed, with cross-fitted combinations without
-them."""
+"""Measure what each member contributes, and which members can be removed, by cross-fitting ensembles without them."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
 from quorate.ensemble.combiner import Combiner
-from quorate.ensemble.crossfit import SPLITS, Split, crossfitted, parts_of
+from quorate.ensemble.crossfit import CROSSFIT_PARTS, Split, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import paired_difference
@@ -21,7 +20,7 @@ from quorate.registry import KindParams
 class EnsembleChange:
     """The change of an ensemble relative to another on the same rows, with standard errors of the paired difference.
 
-    A rise of `nll`, in nats, is a loss; a rise of `accuracy` is a gain.
+    A positive change of `nll`, in nats, is worse; a positive change of `accuracy` is better.
     """
 
     nll: float
@@ -47,7 +46,7 @@ class EnsembleEstimate:
 
 @dataclass(frozen=True, eq=False)
 class PrunedEnsemble:
-    """An ensemble of the members that are `left`, by position, and its change relative to the whole ensemble."""
+    """An ensemble of the members at the positions `left`, and its change relative to the whole ensemble."""
 
     left: tuple[int, ...]
     cost: float
@@ -56,8 +55,8 @@ class PrunedEnsemble:
 
 
 @dataclass(frozen=True, eq=False)
-class Worth:
-    """Members (M, N, K) for labels (N,), and how they are combined."""
+class Ablation:
+    """Estimates of ensembles that lack some of the members (M, N, K), for labels (N,) and one combiner."""
 
     proba: Proba
     y: Labels
@@ -75,13 +74,13 @@ class Worth:
         combiner: Combiner[KindParams],
         seed: int,
         dependence: Dependence = INDEPENDENT,
-    ) -> Worth:
-        """Create it with the parts of the rows that `assemble` uses for the same labels, seed and dependence."""
-        parts = list(parts_of(y, splits=SPLITS, seed=seed, dependence=dependence))
+    ) -> Ablation:
+        """Create it with the same cross-fitting parts that `assemble` uses for these labels, seed and dependence."""
+        parts = list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
         return cls(proba, y, combiner, parts, seed, dependence)
 
     def estimate(self, members: Sequence[int]) -> EnsembleEstimate:
-        """Estimate the ensemble of these members, fitted anew for each part on the other rows."""
+        """Estimate the ensemble of these members; for each part of the rows, it is fitted anew on the other rows."""
         proba = self.proba[list(members)]
         found = crossfitted(
             self.combiner.of(members).fit_dependent,
@@ -96,7 +95,7 @@ class Worth:
         )
 
     def without_each(self) -> list[EnsembleChange]:
-        """Return the change from removing each member; the rise of the log-loss is the member's contribution."""
+        """Return the change from removing each member; the increase of the log-loss is the member's contribution."""
         everyone = range(len(self.proba))
         whole = self.estimate(everyone)
         return [self.estimate([m for m in everyone if m != gone]).against(whole) for gone in everyone]
@@ -104,8 +103,9 @@ class Worth:
     def eliminate(self, costs: Floats, *, by_cost: bool = True) -> Iterator[PrunedEnsemble]:
         """Yield smaller and smaller ensembles, from the whole one to a single member (backward elimination).
 
-        Each step removes the member whose removal raises the loss least per unit of `costs` (M,) saved (or simply
-        least, without `by_cost`). If removing some members does not raise the loss, the one that saves most is removed.
+        With `by_cost`, each step removes the member whose removal raises the loss least per unit of `costs` (M,) saved.
+        Among members whose removal does not raise the loss, it removes the most expensive one. Without `by_cost`, each
+        step removes the member whose removal gives the lowest loss.
         """
         left = tuple(range(len(self.proba)))
         whole = self.estimate(left)
@@ -120,13 +120,15 @@ class Worth:
                     (gone, PrunedEnsemble(rest, float(costs[list(rest)].sum()), estimate, estimate.against(whole)))
                 )
             before = step.change.nll
-            _, step = min(trials, key=lambda trial: _price(trial[1].change.nll - before, costs[trial[0]], by_cost))
+            _, step = min(
+                trials, key=lambda trial: _removal_key(trial[1].change.nll - before, costs[trial[0]], by_cost)
+            )
             left = step.left
             yield step
 
 
-def _price(loss: float, saved: float, by_cost: bool) -> tuple[bool, float]:
-    """Return the sort key of a removal; the lowest key is removed first."""
+def _removal_key(loss: float, saved: float, by_cost: bool) -> tuple[bool, float]:
+    """Return the sort key of a removal; the member with the lowest key is removed first."""
     if not by_cost:
         return (False, loss)
     return (False, -saved) if loss <= 0 else (True, loss / max(saved, 1e-12))

@@ -1,4 +1,4 @@
-"""CSV and Parquet files: what is read from them, and what is said, with key and line, about what cannot be."""
+"""CSV and Parquet files are read, or refused with the key and the line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from quorate.data.source import DataError, OpenedData, TestSplit
 from quorate.data.sources.csv import Csv, CsvParams
 from quorate.data.sources.parquet import Parquet, ParquetParams
 from quorate.data.table import Table
-from quorate.data.tables import read_table
+from quorate.data.table_files import read_table
 from quorate.errors import UserError
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
@@ -68,7 +68,7 @@ def test_a_csv_file_gives_typed_columns_and_sorted_classes(write):
     assert (opened.test, opened.notes) == (None, ())
 
 
-def test_kinds_can_be_given_and_columns_be_left_out(write):
+def test_kinds_can_be_set_and_columns_can_be_dropped(write):
     opened = csv(write(PEOPLE), columns={"zip": "categorical", "age": "ignore"})
 
     assert kinds_of(opened) == {"work": "categorical", "zip": "categorical", "member": "boolean"}
@@ -135,7 +135,7 @@ def test_weights_groups_and_times_are_read_and_are_no_features(write):
     np.testing.assert_array_equal(timed.train.time, [day.replace(tzinfo=datetime.UTC).timestamp() for day in days])
 
 
-def test_a_test_file_is_read_as_the_training_file_says(write):
+def test_a_test_file_is_read_with_the_kinds_of_the_training_file(write):
     other = write("income,zip,more,age,work\n>50K,501,?,?,Private\n<=50K,x1,z,17,Unheard-of\n", "test.csv")
 
     opened = csv(write(PEOPLE), test=other, columns={"zip": "categorical", "member": "ignore"})
@@ -159,7 +159,7 @@ def test_a_test_part_is_held_out_in_whole_groups_or_of_the_latest_rows(write):
     assert sorted(timed.test.time) == [15, 16, 17, 18, 19] and timed.train.time.max() == 14
 
 
-def test_columns_that_say_nothing_are_left_out_with_a_note(write):
+def test_constant_and_empty_columns_are_left_out_with_a_note(write):
     rows = "".join(f"{i},same,,{i % 7},row-{i},{'xy'[i % 2]}\n" for i in range(60))
 
     path = write("a,c,e,b,id,income\n" + rows)
@@ -169,7 +169,7 @@ def test_columns_that_say_nothing_are_left_out_with_a_note(write):
     assert opened.notes == (
         f"{path}: the column 'c' has the same value in every row and is left out",
         f"{path}: the column 'e' has no values and is left out",
-        f"{path}: the column 'id' has a different text in every row; if it only names the rows, "
+        f"{path}: the column 'id' has a different text in every row; if it only identifies the rows, "
         "leave it out with columns: {id: ignore}",
     )
 
@@ -187,7 +187,7 @@ def test_spellings_of_a_category_label_or_group_are_one_value(write):
     np.testing.assert_array_equal(opened.train.y, [1, 1, 0, 0, 1])
 
 
-def test_labels_keep_their_spelling_where_it_is_one_and_test_files_may_have_another(write):
+def test_labels_with_one_spelling_keep_it_and_test_files_can_use_another(write):
     other = write("a,income\n1,TRUE\n2,False\n", "test.csv")
 
     opened = csv(write("a,income\n1,true\n2,false\n3,true\n"), test=other)
@@ -196,7 +196,7 @@ def test_labels_keep_their_spelling_where_it_is_one_and_test_files_may_have_anot
     np.testing.assert_array_equal(opened.test.y, [1, 0])
 
 
-def test_words_for_true_and_false_may_be_mixed(write):
+def test_different_words_for_true_and_false_can_be_mixed(write):
     opened = csv(write("a,b,income\n1,yes,x\n2,N,y\n3,T,x\n4,0,y\n5,FALSE,x\n"))
 
     assert kinds_of(opened) == {"a": "numeric", "b": "boolean"}
@@ -235,7 +235,7 @@ def test_row_numbers_that_pandas_wrote_are_left_out_with_a_note(header, number, 
     assert len(read_table(path, opened.train.x.signature)) == 20, "rows to predict may have them as well"
 
 
-def test_row_numbers_can_be_learned_from_all_the_same(write):
+def test_row_numbers_can_be_used_as_a_feature_on_request(write):
     rows = "".join(f"{i},{i % 3},{'xy'[i % 2]}\n" for i in range(20))
 
     opened = csv(write(f"index,x,income\n{rows}"), columns={"index": "numeric"})
@@ -335,13 +335,13 @@ def with_texts(*texts: str) -> str:
         ("a,income\n1,x\n2,y\n-inf,x\n", "line 4: the numeric column 'a' holds -inf, not a finite number"),
         (
             "name,,a,income\n1,,3,x\n2,b,4,y\n",
-            "column 2 has no name, and holds 'b' in line 3; name it in the first line",
+            "column 2 has no name, but contains 'b' in line 3; name it in the first line",
         ),
-        (",a,income\nr1,3,x\nr2,4,y\n", "column 1 has no name, and holds 'r1' in line 2; name it"),
+        (",a,income\nr1,3,x\nr2,4,y\n", "column 1 has no name, but contains 'r1' in line 2; name it"),
     ],
     ids=str,
 )
-def test_columns_that_are_numbers_at_heart_and_columns_without_a_name_are_refused(text, message, write):
+def test_mostly_numeric_columns_and_unnamed_columns_are_refused(text, message, write):
     with pytest.raises(DataError) as caught:
         csv(write(text))
 
@@ -361,7 +361,7 @@ def test_a_column_with_typing_errors_can_be_made_one_of_categories(write):
     assert kinds_of(csv(write(with_texts("1.2o")), columns={"a": "categorical"})) == {"a": "categorical"}
 
 
-def test_rows_to_predict_are_held_to_the_same_numbers_and_must_be_there(write):
+def test_rows_to_predict_must_exist_and_have_numbers_in_range(write):
     signature = TableSignature((Column("a", "numeric"),))
 
     with pytest.raises(UserError, match=r"rows\.csv, line 3: the numeric column 'a' holds 9\.97e\+36, not a number of"):
@@ -381,18 +381,18 @@ def test_rows_to_predict_are_held_to_the_same_numbers_and_must_be_there(write):
         (PEOPLE, {"columns": {"work": "numeric"}}, "columns", "train.csv, line 2: the numeric column 'work' holds "),
         (PEOPLE, {"weight": "age"}, "weight", "train.csv, line 4: age: a weight is missing; fill it in"),
         (PEOPLE, {"weight": "work"}, "weight", "line 3: work: a weight is missing"),
-        (PEOPLE, {"groups": "work"}, "groups", "line 3: work: the group is missing; give a row that belongs to no"),
+        (PEOPLE, {"groups": "work"}, "groups", "line 3: work: the group is missing; if the row is unrelated to all"),
         (PEOPLE, {"time": "work"}, "time", "line 3: work: the time is missing"),
         (PEOPLE, {"time": "member"}, "time", "line 2: member: the time 'yes' is neither a number nor a date"),
         ("a,b,income\n", {}, "train", "train.csv has no rows"),
         ("", {}, "train", "train.csv is empty; its first line must contain the column names"),
         ("a,a,income\n1,2,x\n", {}, "train", "train.csv has two columns named 'a'; give each its own name"),
-        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name, and holds '2' in line 2; name it in the first"),
+        ("a,,income\n1,2,x\n", {}, "train", "column 2 has no name, but contains '2' in line 2; name it in the first"),
         (
             "a;b;income\n1;2;x\n",
             {},
             "train",
-            "has the one column 'a;b;income': its values are separated by ';', not by ','; set separator: ';'",
+            "has only the column 'a;b;income': its values are separated by ';', not by ','; set separator: ';'",
         ),
         ("a,income\n1,x\n\n2,y,3\n", {}, "train", "train.csv, line 4: 3 values, but the header names 2 columns"),
         ("a,income\n1,x,3\n2,y,3\n", {}, "train", "train.csv, line 2: 3 values"),
@@ -453,7 +453,7 @@ def test_training_rows_that_cannot_be_used_are_refused_with_the_key_to_blame(tex
     assert caught.value.key == key
 
 
-def test_dates_are_refused_with_both_ways_out(write):
+def test_dates_are_refused_with_both_fixes(write):
     with pytest.raises(DataError) as caught:
         csv(write("a,d,income\n1,2024-01-02,x\n2,2024-01-03,y\n"))
 
@@ -490,7 +490,7 @@ def test_an_unknown_test_label_comes_with_the_nearest_class(write):
         csv(write(PEOPLE), test=other, columns=ignored)
 
 
-def test_a_folder_is_no_csv_file(tmp_path):
+def test_a_folder_instead_of_a_csv_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         csv(tmp_path)
 
@@ -654,7 +654,7 @@ def test_lines_are_counted_over_quoted_line_breaks_and_blank_lines(write):
     assert CsvFormat().read(path)["b"].tolist() == [2, 4, 6]
 
 
-def test_versions_stay_apart_as_categories_labels_and_groups_in_training_and_test_rows(write):
+def test_version_numbers_stay_distinct_as_categories_labels_and_groups(write):
     header = "a,v,g,release\n"
     other = write(header + "7,1.0,p,1\n8,1,p,1.0\n9,2.0,p,2.0\n", "test.csv")
     text = header + "1,1,1,1.0\n2,1.0,1.0,1\n3,1.0.3,v2,1.0.3\n4,2,1,2.0\n5,1.0,1,1\n6,1,v2,1.0\n"

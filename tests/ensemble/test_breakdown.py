@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_fscore_support
 
-from quorate.ensemble.evaluation import by_class, confident_mistakes, reliability
+from quorate.ensemble.breakdown import by_class, confident_mistakes, reliability
 from quorate.ensemble.metrics import confusion_matrix, ece
 
 
@@ -53,7 +53,7 @@ def test_the_bins_are_those_of_scikit_learn_and_make_the_calibration_error():
     assert gaps.sum() / 500 == pytest.approx(ece(proba, y, bins=10))
 
 
-def test_mistakes_come_most_confident_first_and_right_rows_never():
+def test_mistakes_are_sorted_by_confidence_and_exclude_correct_rows():
     proba = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.01, 0.99], [0.7, 0.3]])
     y = np.array([1, 1, 1, 0, 0])
 

@@ -1,4 +1,4 @@
-"""What an ensemble says of its doubt about files, against the same figures made by hand from its members."""
+"""The uncertainty of predictions for files, compared with the same figures computed from the members."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_entropies_are_those_of_the_calibrated_members(
 
 
 @pytest.mark.parametrize("more", [[], ["--by-class"]])
-def test_sets_hold_the_true_class_as_often_as_asked(
+def test_conformal_sets_contain_the_true_class_at_the_requested_rate(
     more: list[str],
     quorate_in: InFolder,
     tiny_bundle: Path,
@@ -68,9 +68,9 @@ def test_sets_hold_the_true_class_as_often_as_asked(
     covered = [label in json.loads(chosen) for label, chosen in zip(true, found["set"], strict=True)]
     assert np.mean(covered) >= 0.88
     of = "the rows of each class" if more else "rows"
-    assert f"sets contain the true class of 90% of {of} like the training rows" in said
-    assert re.search(r"unseen rows, expect \d+\.\d% to \d+\.\d%", said)
-    assert "in every set" not in said
+    assert f"the sets contain the true class for 90% of {of} if these rows are like the training rows" in said
+    assert re.search(r"calibration rows, expect \d+\.\d% to \d+\.\d%", said)
+    assert "classes in every set" not in said
 
 
 def test_classes_that_no_set_can_leave_out_are_named(
@@ -81,12 +81,12 @@ def test_classes_that_no_set_can_leave_out_are_named(
     found, said = scores(quorate_in, tmp_path, *asked)
 
     # 40 rows of each class: the first coverage that they cannot promise is 40 / 41
-    assert "sets contain the true class of 99.5% of the rows of each class" in said
-    assert "in every set, because there are too few unseen rows to leave them out: 0, 1, 2, 3" in said
+    assert "sets contain the true class for 99.5% of the rows of each class" in said
+    assert "classes in every set, because they have too few calibration rows: 0, 1, 2, 3" in said
     assert all(len(json.loads(chosen)) == 10 for chosen in found["set"])
 
 
-def test_rows_are_answered_from_the_confidence_on_at_which_few_are_wrong(
+def test_the_confidence_threshold_meets_the_requested_error_rate(
     quorate_in: InFolder,
     tiny_bundle: Path,
     digits: Path,
@@ -126,7 +126,7 @@ def test_an_archive_of_scores_has_the_same_columns(
         (["--by-class"], "--by-class applies to sets of classes; add --coverage"),
     ],
 )
-def test_shares_that_are_none_are_refused(
+def test_invalid_fractions_are_refused(
     given: list[str],
     words: str,
     quorate_in: InFolder,
@@ -140,12 +140,12 @@ def test_shares_that_are_none_are_refused(
     assert words in said
 
 
-def test_a_program_gets_doubt_and_sets_too(tiny_bundle: Path, digits: Path) -> None:
+def test_python_programs_get_uncertainty_and_conformal_sets_too(tiny_bundle: Path, digits: Path) -> None:
     ensemble, images = quorate.load(tiny_bundle), np.load(digits)["images"]
 
-    doubt, sets = ensemble.doubt(images[:50]), ensemble.predict_sets(images, coverage=0.95)
+    uncertainty, sets = ensemble.predict_uncertainty(images[:50]), ensemble.predict_sets(images, coverage=0.95)
 
-    assert list(doubt) == ["entropy", "aleatoric", "epistemic", "variation_ratio"] and len(doubt) == 50
+    assert list(uncertainty) == ["entropy", "aleatoric", "epistemic", "variation_ratio"] and len(uncertainty) == 50
     assert sets[np.arange(1797), np.load(digits)["labels"]].mean() >= 0.94
     with pytest.raises(UserError, match="must be between 0 and 1"):
         ensemble.predict_sets(images[:2], coverage=2)
@@ -155,5 +155,5 @@ def test_a_bundle_without_unseen_rows_says_so(tiny_bundle: Path) -> None:
     bundle = Bundle.load(tiny_bundle)
     bundle._unseen = None
 
-    with pytest.raises(UserError, match="has no statistics of unseen rows; use the ensemble"):
+    with pytest.raises(UserError, match=r"has no out-of-fold statistics, .* use the ensemble"):
         quorate.scoring.uncertainty.sets_of(np.eye(10), bundle, UncertaintyOptions(coverage=0.9))

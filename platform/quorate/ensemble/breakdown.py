@@ -1,4 +1,4 @@
-"""Further evaluation of probabilities (N, K) against labels (N,): by class, by confidence, by row."""
+"""Evaluate probabilities (N, K) against labels (N,) in detail: by class, by confidence and by row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quorate.ensemble.metrics import ECE_BINS, top_class
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Metrics of one class; None if the denominator is zero."""
+    """Metrics of one class; a metric is None if its denominator is zero."""
 
     precision: float | None
     """Fraction of the rows predicted as this class that belong to it."""

@@ -15,16 +15,18 @@ from quorate.report.page.section import Chart, Remark, Section, act, good, many,
 from quorate.report.page.svg import Axes, drawing, span
 
 COVERAGE = 0.9
+"""Coverage of the conformal sets, by convention."""
 ANSWERED = (1.0, 0.95, 0.9, 0.8, 0.5)
+"""Coverages in the table: fractions of the rows that the ensemble classifies."""
 POINTS = 160
 """Maximum number of points of a curve."""
 FEW = 50
-"""Number of rows below which the risk is not drawn, because it is mostly noise."""
+"""Minimum number of rows for drawing the risk; with fewer rows it is mostly noise. An assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
 class CoverageRow:
-    """The error rate if the least confident rows are left to people."""
+    """The error rate at one coverage: the least confident rows are left to people."""
 
     coverage: float
     confidence: float
@@ -41,11 +43,11 @@ class SetSizes:
     sizes: list[tuple[int, float]]
     mean: float
     covered: float | None
-    """Share of the rows whose set contains the true class; None if the threshold was set on the same rows."""
+    """Fraction of the rows whose set contains the true class; None if the threshold was set on the same rows."""
     low: float = 0.0
     high: float = 0.0
     promised: tuple[float, float] = (0.0, 1.0)
-    """Range of the coverage for a threshold that was set on this number of unseen rows."""
+    """Expected range of the coverage, given the number of rows on which the threshold was set."""
 
 
 def section(run: RunData) -> Section:
@@ -54,8 +56,8 @@ def section(run: RunData) -> Section:
     table = [_answered(found, share, len(split)) for share in ANSWERED]
     sets = _sets(run)
     return Section(
-        "doubt",
-        "When in doubt",
+        "uncertainty",
+        "Uncertainty",
         "How often is the ensemble wrong if it answers only its most confident rows and leaves the others to people? "
         f"And how many classes must a set contain to include the true class in {percent(COVERAGE, 0)} of the rows?",
         list(_remarks(run, found, table, sets)),
@@ -87,7 +89,7 @@ def _sets(run: RunData) -> SetSizes:
         return SetSizes(split.words, shares, float(sizes.mean()), None)
     held = members[np.arange(len(split)), split.y]
     low, high = wilson(int(held.sum()), len(split))
-    promised = promise.reach(coverage=COVERAGE)
+    promised = promise.coverage_range(coverage=COVERAGE)
     return SetSizes(split.words, shares, float(sizes.mean()), float(held.mean()), low, high, promised)
 
 
@@ -110,8 +112,8 @@ def _remarks(run: RunData, found: RiskCoverage, table: list[CoverageRow], sets: 
     if needed is not None and whole.risk > 0:
         coverage, _ = found.at(needed)
         yield note(
-            f"To reduce the error rate to a quarter, answer only rows with a confidence of at least {needed:.2f}, "
-            f"{percent(coverage, 0)} of the rows."
+            f"To reduce the error rate to a quarter, answer only rows with a confidence of at least {needed:.2f}. "
+            f"These are {percent(coverage, 0)} of the rows."
         )
     sure = sum(share for size, share in sets.sizes if size == 1)
     empty = sum(share for size, share in sets.sizes if size == 0)
@@ -119,16 +121,17 @@ def _remarks(run: RunData, found: RiskCoverage, table: list[CoverageRow], sets: 
     if sets.covered is not None and sets.high < sets.promised[0]:
         yield act(
             f"The sets contain the true class in {percent(sets.covered)} of the test rows, clearly less than the "
-            f"{least} to {most_of_it} expected for {percent(COVERAGE, 0)} with {many(len(run.oof), 'unseen row')}. "
-            "Either the test rows differ from the training rows, or the mean of several folds, which predicts the "
-            "test rows, is less confident than each fold. Set the threshold on rows like the test rows."
+            f"{least} to {most_of_it} expected for {percent(COVERAGE, 0)} with "
+            f"{many(len(run.oof), 'out-of-fold row')}. Either the test rows differ from the training rows, or the mean "
+            "of several folds, which predicts the test rows, is less confident than each fold. Set the threshold on "
+            "rows like the test rows."
         )
     elif sets.covered is not None:
         yield good(
             f"The sets contain the true class in {percent(sets.covered)} of the test rows (95 % interval "
             f"{percent(sets.low)} to {percent(sets.high)}). The target is {percent(COVERAGE, 0)}; with "
-            f"{many(len(run.oof), 'unseen row')}, {least} to {most_of_it} are expected. The sets have {sets.mean:.2f} "
-            "classes on average."
+            f"{many(len(run.oof), 'out-of-fold row')}, {least} to {most_of_it} are expected. The sets have "
+            f"{sets.mean:.2f} classes on average."
         )
     else:
         yield note(f"The sets have {sets.mean:.2f} classes on average; test rows are needed to check their coverage.")

@@ -9,12 +9,12 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from quorate.ensemble.ablation import EnsembleChange, PrunedEnsemble
 from quorate.ensemble.paired import Z
-from quorate.ensemble.receipt import Receipt
-from quorate.ensemble.worth import EnsembleChange, PrunedEnsemble
+from quorate.ensemble.pruning_path import PruningPath
 
 
-def as_table(found: Receipt, chosen: PrunedEnsemble | None = None) -> Table:
+def as_table(found: PruningPath, chosen: PrunedEnsemble | None = None) -> Table:
     """One row per ensemble, from all members to a single one; the `chosen` ensemble is bold."""
     whole = found.steps[0]
     table = Table(
@@ -40,8 +40,8 @@ def as_table(found: Receipt, chosen: PrunedEnsemble | None = None) -> Table:
     return table
 
 
-def as_lines(found: Receipt, chosen: PrunedEnsemble | None, written: Mapping[str, Any] | None) -> Iterator[str]:
-    """The members that can be dropped and the effect; or the bundle that was written and its metrics."""
+def as_lines(found: PruningPath, chosen: PrunedEnsemble | None, written: Mapping[str, Any] | None) -> Iterator[str]:
+    """The members that can be removed, and the effect; or the bundle that was written, and its metrics."""
     whole = found.steps[0]
     if chosen is None:
         yield _offer(found)
@@ -60,13 +60,14 @@ def as_lines(found: Receipt, chosen: PrunedEnsemble | None, written: Mapping[str
     yield f"{written['bundle']}"
 
 
-def _offer(found: Receipt) -> str:
+def _offer(found: PruningPath) -> str:
     """The fastest ensemble whose log-loss is within the noise of the full one, and the command that writes it."""
     whole = found.steps[0]
     free = [step for step in found.steps[1:] if step.change.nll <= Z * step.change.nll_error < math.inf]
     if not free:
         return (
-            "every member improves the ensemble beyond the noise; --members, --max-latency or --loss remove some anyway"
+            "every member improves the ensemble beyond the noise; to remove some anyway, use --members, --max-latency "
+            "or --loss"
         )
     least = min(free, key=lambda step: step.cost)
     gone = [name for m, name in enumerate(found.names) if m not in least.left]

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quorate.ensemble.ablation import PrunedEnsemble
 from quorate.ensemble.paired import Z
-from quorate.ensemble.worth import PrunedEnsemble
-from quorate.quantities import say_seconds
+from quorate.quantities import format_seconds
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, listed, note, percent, signed
 from quorate.report.page.svg import Axes, drawing, log_span, names, span
 from quorate.report.page.values import Values, matters
 
-WORTH_SAVING, LONG = 0.3, 30.0
-"""A smaller ensemble is recommended if it saves this share of the fit time, and the fit time is at least this long."""
+SAVING, LONG = 0.3, 30.0
+"""A smaller ensemble is recommended if it saves at least this fraction of the fit time, and the fit time is at least
+this number of seconds. Assumptions, not measurements."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,21 @@ class PruningStep:
     nll: float
     change: str
     within: bool
-    """Whether the difference to the full ensemble is within the noise."""
+    """Whether the difference from the full ensemble is within the noise."""
 
 
 def section(run: RunData, values: Values) -> Section | None:
-    """The section; None for a single member."""
+    """The section; None if there is only one member."""
     if len(run.oof.members) < 2:
         return None
     steps = list(_steps(run, values))
     charts = [*_path(values.path), *_costs(run, values)]
     return Section(
-        "price",
+        "cost",
         "Fewer members, less cost",
-        "One member after another is removed from the full ensemble: each time the member whose removal costs least "
-        "per second saved. The combiner is fitted again each time, with cross-fitting. If the interval of the "
-        "difference to the full ensemble contains 0, these rows show no difference in quality.",
+        "Members are removed one by one. Each step removes the member with the smallest rise of the log-loss per "
+        "second saved. The combiner is fitted again each time, with cross-fitting. If the interval of the difference "
+        "to the full ensemble contains 0, these rows show no difference in quality.",
         list(_remarks(run, values, steps)),
         {"steps": steps, "charts": charts},
     )
@@ -83,7 +84,7 @@ def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iter
         saved = 1 - least.seconds / max(whole.seconds, 1e-9)
         some = len(values.members) < len(run.weighing)
         everyone = f"the {whole.count} members with the largest weights" if some else f"all {whole.count}"
-        say = act if saved >= WORTH_SAVING and whole.seconds >= LONG else note
+        say = act if saved >= SAVING and whole.seconds >= LONG else note
         which = f"{least.left} alone is" if least.count == 1 else f"{least.count} of the members, {least.left}, are"
         yield say(
             f"{which} as good as {everyone} within the noise: {_seconds(least.seconds)} to fit instead of "
@@ -101,11 +102,12 @@ def _remarks(run: RunData, values: Values, steps: Sequence[PruningStep]) -> Iter
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else say_seconds(seconds)
+    return f"{seconds:.1f} s" if seconds < 10 else format_seconds(seconds)
 
 
 def _path(path: Sequence[PrunedEnsemble]) -> Iterator[Chart]:
-    """Log-loss and accuracy by number of members, with the interval of the difference to the full ensemble."""
+    """Log-loss and accuracy by number of members, with the confidence interval of the difference from the full
+    ensemble."""
     if len(path) < 2:
         return
     for title, y_label in (("Log-loss by number of members", "NLL"), ("Accuracy by number of members", "accuracy")):
@@ -145,7 +147,7 @@ def _costs(run: RunData, values: Values) -> Iterator[Chart]:
 
 
 def _cost(run: RunData, values: Values, costs: np.ndarray, x_label: str, title: str, *, paths: bool) -> Chart:
-    """Error rate against cost, on a logarithmic scale: single members and smaller ensembles."""
+    """Error rate of single members and smaller ensembles against their cost, on a logarithmic scale."""
     oof = run.oof
     alone = []
     for place, member in enumerate(oof.members):
