@@ -71,8 +71,8 @@ class Actor:
     resources: Resources
     placed: int = 0
     """The number of data additions that it has been sent."""
-    fresh: bool = True
-    """Whether it has not reported anything yet."""
+    was_idle: bool = False
+    """Whether it was idle before its running task: it may have died then."""
     since: float = 0.0
     """When it became idle, on the clock of `time.monotonic`."""
     rest: deque[Task] = field(default_factory=deque)
@@ -131,6 +131,7 @@ class ActorPool:
         """An idle actor with these resources, or a new one, of at most `most`; `lacking` must have returned nothing."""
         if idle := self._idle.get(resources):
             actor = idle.pop()
+            actor.was_idle = True
         else:
             idlers = self._idlers()
             while most is not None and idlers and len(self._busy) + len(idlers) >= most:
@@ -164,8 +165,7 @@ class ActorPool:
         event = actor.next_event()
         if event is None:
             del self._busy[stream]
-        else:
-            actor.fresh = False
+            actor.was_idle = False
         return event
 
     def rest(self, actor: Actor) -> None:
