@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tests.execution.jobs import CNN, fitted, hashes, plan_of
 
+from quorate.execution import attempt
 from quorate.execution import interim as interim_module
-from quorate.execution import stream as stream_module
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar
 from quorate.execution.interim import SHARE, Interim
@@ -99,7 +99,7 @@ def test_test_rows_are_predicted_after_the_result_if_there_is_time(monkeypatch: 
     (plain,) = fitted(events_of(plan, seconds_left=None)).values()
 
     in_time = events_of(plan, seconds_left=600.0)
-    monkeypatch.setattr(stream_module, "_SAFETY", 1e9)
+    monkeypatch.setattr(attempt, "_SAFETY", 1e9)
     late = events_of(plan, seconds_left=600.0)
 
     (done,) = fitted(in_time).values()

@@ -22,9 +22,8 @@ from quorate.plan.tasks import DataAddition, JobData, Resources, Task
 
 _REFRESH_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
-"""Seconds after which an idle actor gives its resources back (an assumption: a new one takes about 2 s to start)."""
-_PENDING_SECONDS = 1.0
-"""Idle actors are given up at once while a new one has been waiting this long for a node: they may be in its way."""
+"""Seconds after which an idle actor gives its resources back, as a new one may wait for its node. An assumption: a new
+actor takes about 2 s to start."""
 _ROUNDING = 1e-6
 """Ray counts resources in units of 1e-4; sums of fractions are rounded."""
 
@@ -72,10 +71,10 @@ class Actor:
     resources: Resources
     placed: int = 0
     """The number of data additions that it has been sent."""
-    fresh: bool = True
-    """Whether it has not reported anything yet."""
-    since: float = field(default_factory=time.monotonic)
-    """When it was created, or when it became idle."""
+    was_idle: bool = False
+    """Whether it was idle before its running task: it may have died then."""
+    since: float = 0.0
+    """When it became idle, on the clock of `time.monotonic`."""
     rest: deque[Task] = field(default_factory=deque)
     """The tasks of its unit that come after the running one."""
     stream: Any = None
@@ -132,6 +131,7 @@ class ActorPool:
         """An idle actor with these resources, or a new one, of at most `most`; `lacking` must have returned nothing."""
         if idle := self._idle.get(resources):
             actor = idle.pop()
+            actor.was_idle = True
         else:
             idlers = self._idlers()
             while most is not None and idlers and len(self._busy) + len(idlers) >= most:
@@ -165,8 +165,7 @@ class ActorPool:
         event = actor.next_event()
         if event is None:
             del self._busy[stream]
-        else:
-            actor.fresh = False
+            actor.was_idle = False
         return event
 
     def rest(self, actor: Actor) -> None:
@@ -191,14 +190,13 @@ class ActorPool:
             self.retire(actor)
 
     def retire_unused(self) -> None:
-        """Give up actors that have been idle for long, or that may be in the way of a new one."""
+        """Give up actors that have been idle for long."""
         now = time.monotonic()
         if now - self._looked < _REFRESH_SECONDS:
             return
         self._looked = now
-        pending = any(actor.fresh and now - actor.since > _PENDING_SECONDS for actor in self.busy)
         for actor in self._idlers():
-            if pending or now - actor.since > _IDLE_SECONDS:
+            if now - actor.since > _IDLE_SECONDS:
                 self.retire(actor)
 
     def lacking(self, wanted: Resources) -> set[str]:

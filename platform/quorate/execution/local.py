@@ -98,10 +98,10 @@ class LocalSession:
             self._backlog.end_all(stopped=self._control.stop.is_set())
             return False
         if not self._rest:
-            unit = self._backlog.take(lambda wanted: ())
-            if unit is None:
-                self._backlog.end_all(stopped=False)
-                return False
+            while (unit := self._backlog.take(lambda wanted: ())) is None:
+                if not self._backlog or self._backlog.is_too_late:
+                    self._backlog.end_all(stopped=False)
+                    return False
             self._rest.extend(unit.tasks)
         assignments = self._backlog.next_tasks(self._rest)
         self._running = {assignment.task.key: assignment for assignment in assignments}

@@ -76,6 +76,8 @@ class RaySession:
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
         self._busy_at = time.monotonic()
+        self._spared: set[str] = set()
+        """The keys of tasks whose idle worker died before they started."""
 
     def submit(self, units: Iterable[Unit]) -> None:
         self._backlog.submit(units)
@@ -165,15 +167,17 @@ class RaySession:
     def _lost(self, actor: Actor, error: Exception) -> Iterator[Event]:
         """Handle the loss of a worker: its tasks wait again, and its late results are ignored.
 
-        An actor that was used again and died before its task started had died while it was idle: that is no attempt.
+        An idle actor that was given a task and died before it started may have died before that. This is not counted as
+        an attempt, but only once for each task.
         """
         tasks = [assignment.task for assignment in actor.running.values()]
-        if actor.fresh or actor.due is not None:
+        if actor.was_idle and actor.due is None and self._spared.isdisjoint(actor.running):
+            self._spared |= actor.running.keys()
+            self._backlog.put_back(deque(tasks))
+        else:
             log = _read(actor.log)
             message = f"the worker died: {cause_of_death(str(error) or type(error).__name__, log)}"
             yield from self._backlog.lost(Failed(task, 0, "lost", message, _tail(log), actor.log) for task in tasks)
-        else:
-            self._backlog.put_back(deque(tasks))
         self._retire(actor)
         self._nodes.look_again()
 

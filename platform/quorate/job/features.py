@@ -46,7 +46,7 @@ class Extraction:
         return list(left.values())
 
     def on(self, event: Event) -> bool:
-        """Take note of an event of a feature task; True if other units can begin, or must end, because of it."""
+        """Handle an event of a feature task; return whether other units can begin or must end because of it."""
         assert isinstance(event.task, FeatureTask)
         backbones = {task.backbone for task in self.needed if task.key == event.task.key}
         if isinstance(event, Featured):
@@ -60,15 +60,15 @@ class Extraction:
 
     @property
     def networks(self) -> DataAddition:
-        """What feature tasks read in addition to the images."""
+        """The data for feature tasks, in addition to the images."""
         return DataAddition(backbones=self.weights)
 
     def vectors(self) -> DataAddition:
-        """What members read in addition to the images: the vectors of the networks that have all of them."""
+        """The data for the other tasks: the features of the networks that have all of them."""
         return DataAddition(train=self._found("train"), test=self._found("test"))
 
     def without(self, units: Iterable[Unit]) -> Iterator[Event]:
-        """The ends of the tasks that cannot begin, as their features will not come."""
+        """The final events of the tasks that cannot begin because their features are lost."""
         for task in (task for unit in units for task in unit.tasks):
             backbone = _asks(task)
             event = self.lost.get(backbone) if backbone is not None else None
@@ -80,7 +80,7 @@ class Extraction:
                 yield Stopped(task)
 
     def split(self, units: Iterable[Unit]) -> tuple[list[Unit], list[Unit]]:
-        """The units that can begin, and those that wait for vectors; without those whose vectors will not come."""
+        """The units that can begin, and those that wait for features; without those whose features are lost."""
         incomplete = self._incomplete()
         ready, waiting = [], []
         for unit in units:

@@ -213,7 +213,10 @@ def train(
 
 
 def _in_turn(extraction: Extraction, units: Sequence[Unit], session: JobSession) -> Iterator[Event]:
-    """The events of all units. Units that learn from features are submitted once these are there."""
+    """The events of all units. Units that need features are submitted when these are available.
+
+    The caller must handle an event before it requests the next one.
+    """
     ready, waiting = extraction.split(units)
     session.place(extraction.networks)
     session.place(extraction.vectors())
