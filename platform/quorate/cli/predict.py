@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, JsonOption, BundleOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, JsonOption, bundle_folder
 from quorate.json_text import json_text
 
 
