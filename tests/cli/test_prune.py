@@ -170,7 +170,8 @@ def test_a_file_of_another_run_is_named(file: str, quorate_in: InFolder, run: Pa
         arrays["members"] = np.array([each.replace(name, "other") for each in arrays["members"].tolist()])
         np.savez(copy / file, **arrays)
     else:
-        (copy / file).write_text((copy / file).read_text().replace(f'"{name}"', '"other"'))
+        before, after = (f'"{name}": {{', '"other": {') if file == "job.json" else (f'"{name}"', '"other"')
+        (copy / file).write_text((copy / file).read_text().replace(before, after))
 
     code, _, errors = quorate_in(copy, "prune", "--run", str(copy))
 

@@ -62,6 +62,9 @@ def destinations(**changes: object) -> dict[str, object]:
         destinations(offset="far"),
         destinations(offset=-1),
         destinations(runs=[]),
+        destinations(runs={"job": 1}),
+        destinations(open=[1]),
+        destinations(open="job"),
     ],
 )
 def test_a_damaged_position_is_the_beginning_and_can_be_replaced(content: object, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def _check_members(folder: RunFolder, names: Sequence[str], files: Mapping[str, 
     for file, members in files.items():
         if missing := [name for name in names if name not in members]:
             raise RunError(
-                f"{folder.path / file} lacks the member {missing[0]} of the bundle, so it does not belong to the bundle; "
+                f"{folder.path / file} lacks the member {missing[0]} of the bundle, so they do not belong together; "
                 "restore the file from a copy, or start the job again"
             )
 

@@ -106,7 +106,7 @@ def removable(run: str, runs: Path) -> RunFolder:
 
 
 def unsent(run: RunFolder) -> int | None:
-    """Number of records of the run that have not reached MLflow and would be lost with it; None if the journal cannot be
+    """Number of records that have not reached MLflow and would be lost with the run; None if the journal cannot be
     read."""
     if not JobRecord.read(run.path / JOB_FILE).tracking.enabled or not (run.path / journal.NAME).is_file():
         return 0

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from typing import Any
 
 NAME = "shipped.json"
 VERSION = 1
@@ -50,50 +47,14 @@ class Position:
     refused: list[Refusal] = field(default_factory=list)
 
 
-class _SavedRefusal(BaseModel):
-    """A `Refusal` in the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    uid: str
-    what: str
-    reason: str
-
-
-class _SavedPosition(BaseModel):
-    """A `Position` in the file. Every version writes all fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    journal: str
-    offset: NonNegativeInt
-    sent: NonNegativeInt
-    experiment_id: str
-    runs: dict[str, str]
-    open: list[str]
-    refused: list[_SavedRefusal]
-
-
-class _SavedFile(BaseModel):
-    """The content of `shipped.json`. Each position is validated on its own, so that damage to one keeps the others."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: Literal[1]  # `VERSION`
-    destinations: Mapping[str, Any]
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
 def load(run_folder: Path, uri: str, journal: str) -> Position:
     """The position of the journal with the id `journal` at `uri`; the beginning if there is none or the file is
     damaged."""
-    saved = _valid(_SavedPosition, _destinations(run_folder).get(public(uri)))
-    if saved is None or saved.journal != journal:
+    try:
+        saved = _position(_destinations(run_folder)[public(uri)])
+    except (KeyError, ValueError):
         return Position(journal)
-    refused = [Refusal(entry.uid, entry.what, entry.reason) for entry in saved.refused]
-    return Position(journal, saved.offset, saved.sent, saved.experiment_id, saved.runs, saved.open, refused)
+    return saved if saved.journal == journal else Position(journal)
 
 
 def save(run_folder: Path, uri: str, position: Position) -> None:
@@ -109,19 +70,43 @@ def public(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def _destinations(run_folder: Path) -> Mapping[str, Any]:
-    """The positions in the file by server; none if it is missing, damaged, or of another version."""
+def _destinations(run_folder: Path) -> dict[str, Any]:
+    """The saved positions by server, which `_position` reads; none if the file is missing, damaged, or of another
+    version."""
     path = run_folder / NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    saved = _valid(_SavedFile, content)
-    return saved.destinations if saved is not None else {}
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        return {}
+    destinations = content.get("destinations")
+    return destinations if isinstance(destinations, dict) else {}
 
 
-def _valid(model: type[M], content: object) -> M | None:
-    try:
-        return model.model_validate(content)
-    except ValidationError:
-        return None
+def _position(saved: object) -> Position:
+    """Read one position. Every version wrote all fields and no others; raises `ValueError` if that is not so."""
+    values = _with_fields(saved, Position)
+    runs, opened, refused = values["runs"], values["open"], values["refused"]
+    if not (isinstance(runs, dict) and isinstance(opened, list) and isinstance(refused, list)):
+        raise ValueError("a list is missing")
+    texts = (values["journal"], values["experiment_id"], *runs.values(), *opened)
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a text is missing")
+    if not all(type(number) is int and number >= 0 for number in (values["offset"], values["sent"])):
+        raise ValueError("a number is missing")
+    return Position(**values | {"refused": [_refusal(entry) for entry in refused]})
+
+
+def _refusal(saved: object) -> Refusal:
+    values = _with_fields(saved, Refusal)
+    if not all(isinstance(text, str) for text in values.values()):
+        raise ValueError("a text is missing")
+    return Refusal(**values)
+
+
+def _with_fields(saved: object, record: type) -> dict[str, Any]:
+    """The object with exactly the fields of the record; raises `ValueError`."""
+    if not isinstance(saved, dict) or saved.keys() != {each.name for each in fields(record)}:
+        raise ValueError(f"not a {record.__name__}")
+    return saved
