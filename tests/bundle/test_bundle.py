@@ -28,9 +28,9 @@ from quorate.bundle import (
 )
 from quorate.data.dataset import ArrayImages
 from quorate.data.signature import ImageSignature
-from quorate.ensemble.calibration import apply_temperature
 from quorate.ensemble.combination import single_member
 from quorate.ensemble.combiners.vote import Vote
+from quorate.ensemble.temperature_scaling import apply_temperature
 from quorate.job.bundle_files import unseen_file
 from quorate.members.base import Member
 from quorate.members.logistic import Logistic, LogisticParams

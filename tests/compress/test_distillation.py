@@ -19,7 +19,7 @@ from tests.jobs import Here
 from quorate.bundle import LOSSES, Bundle
 from quorate.compress import distillation as distilling
 from quorate.compress.distillation import DistillationSettings, distill, student_job
-from quorate.ensemble.calibration import apply_temperature
+from quorate.ensemble.temperature_scaling import apply_temperature
 from quorate.errors import UserError
 from quorate.members import net
 from quorate.members.base import load_member

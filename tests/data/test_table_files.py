@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from quorate.data.frames import CsvFormat, FrameError
 from quorate.data.signature import Column, TableSignature, signature_from_json
 from quorate.data.source import DataError, OpenedData, TestSplit
 from quorate.data.sources.csv import Csv, CsvParams
 from quorate.data.sources.parquet import Parquet, ParquetParams
 from quorate.data.table import Table
 from quorate.data.table_files import read_table
+from quorate.data.table_readers import CsvFormat, FrameError
 from quorate.errors import UserError
 from quorate.spec import load_job
 from quorate.spec.file import SpecError

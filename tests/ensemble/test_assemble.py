@@ -8,10 +8,10 @@ from sklearn.metrics import log_loss
 from tests.ensemble.samples import labels, member, members
 
 from quorate.ensemble.assemble import assemble
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.registry import CALIBRATIONS, COMBINERS
 
 KINDS = COMBINERS.names()

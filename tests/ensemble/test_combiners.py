@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from scipy.optimize import minimize
 from tests.ensemble.samples import labels, members
 
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.combination import Combination
 from quorate.ensemble.metrics import nll
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.registry import COMBINERS
 
 KINDS = COMBINERS.names()

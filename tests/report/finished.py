@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quorate.data.dataset import ArrayImages, Dataset
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.job.leaderboard import split_scores
 from quorate.registry import COMBINERS
 from quorate.report.curve_findings import Curves

@@ -14,10 +14,10 @@ from pandas.api.types import is_float_dtype, is_integer_dtype, is_numeric_dtype
 
 from quorate.autoconfig.fingerprint import ColumnFacts, Fingerprint, Hashes, TableFacts, repeats_of
 from quorate.autoconfig.source import DataLocation
-from quorate.data.frames import UNNAMED, Format, ParquetFormat, format_of
 from quorate.data.plain_text import are_names, distinct_texts
 from quorate.data.table import ColumnError, infer_signature
 from quorate.data.table_files import reason_to_ignore
+from quorate.data.table_readers import UNNAMED, Format, ParquetFormat, format_of
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 

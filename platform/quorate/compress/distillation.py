@@ -18,11 +18,11 @@ from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows, make_fol
 from quorate.data.table import Table
 from quorate.diagnostics.first_fold import DetachedContext
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metric_intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.errors import UserError
 from quorate.execution.workplace import Workplace
 from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file

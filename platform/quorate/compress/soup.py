@@ -14,11 +14,11 @@ from quorate.compress.soup_candidates import SoupCandidate, SoupCandidates
 from quorate.data.dataset import Dataset, Rows
 from quorate.data.folds import FoldsError, latest_rows, learnable_rows, whole_groups
 from quorate.ensemble.arrays import Floats, Proba
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll, rounded, row_nll, scores
 from quorate.ensemble.soup import GreedySoup, greedy_soup
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.errors import UserError
 from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file
 from quorate.json_text import json_text

@@ -59,7 +59,7 @@ class KnownValues:
         return {name: rows for name, rows in found.items() if rows.any()}
 
     def what(self, column: str) -> str:
-        """Return a description of an unfamiliar value of this column, to follow the value in a message."""
+        """Return a phrase that describes an unfamiliar value of this column; messages print it after the value."""
         if column in self.categories:
             return "a category that no training row has"
         least, most = self.ranges[column]

@@ -16,13 +16,13 @@ from pydantic import BeforeValidator, Field
 
 from quorate.data.dataset import Dataset
 from quorate.data.file_settings import FileSettings
-from quorate.data.frames import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.data.labels import class_positions
 from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, origin_of, read_roles
 from quorate.data.table import ColumnError, Table, infer_signature
+from quorate.data.table_readers import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.spec import ExistingPath, TestOrigin

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
-from quorate.ensemble.calibration import normalized_rows
+from quorate.ensemble.temperature_scaling import normalized_rows
 
 
 @dataclass(frozen=True, eq=False)

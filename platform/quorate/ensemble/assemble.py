@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrations.temperature import Temperature
 from quorate.ensemble.calibrator import Calibration, calibrated, fit_each
 from quorate.ensemble.combination import AS_IT_IS, Candidate, Combination, single_member
@@ -23,6 +22,7 @@ from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import nll, row_nll, scores
 from quorate.ensemble.objectives import NAMES, Objective, loss, search_loss
 from quorate.ensemble.paired import Difference, paired_difference
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.registry import KindParams
 
 

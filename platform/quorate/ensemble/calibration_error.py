@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.metrics import ECE_BINS
+from quorate.ensemble.temperature_scaling import normalized_rows
 
 
 def classwise_ece(proba: Proba, y: Labels, bins: int = ECE_BINS) -> float:

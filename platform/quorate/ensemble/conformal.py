@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from quorate.ensemble.arrays import Floats, Labels, Mask, Proba
-from quorate.ensemble.calibration import normalized_rows
+from quorate.ensemble.temperature_scaling import normalized_rows
 
 
 @dataclass(frozen=True, eq=False)

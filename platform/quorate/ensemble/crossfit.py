@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Positions of the rows to fit on, and of the held-out rows."""

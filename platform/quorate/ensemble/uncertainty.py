@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.ensemble.arrays import Floats, Proba
-from quorate.ensemble.calibration import normalized_rows
+from quorate.ensemble.temperature_scaling import normalized_rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -148,7 +148,7 @@ class ActorPool:
         self._busy[actor.stream] = actor
 
     def ready(self) -> list[Actor]:
-        """The actors that have an event, or have died; waits a moment for the first."""
+        """Return the actors that have an event or have died; if there are none, wait up to 0.2 s for one."""
         streams = list(self._busy)
         found, _ = ray.wait(streams, num_returns=len(streams), timeout=0)
         if not found:

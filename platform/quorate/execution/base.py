@@ -23,7 +23,7 @@ def _no_files(task: FitTask) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Sources:
-    """Functions that read earlier work; a session calls them in the driver. By default there is none."""
+    """Functions that read earlier work; a session calls them in the driver. The defaults find no earlier work."""
 
     checkpoint: Callable[[FitTask], bytes | None] = _no_checkpoint
     """Returns the newest checkpoint of a fit task; None if it has none."""

@@ -38,7 +38,7 @@ class StopRequest:
             session.stop()
 
     def halt(self) -> None:
-        """Stop what runs, without a signal; the caller says why. May be called from any thread."""
+        """Stop the running tasks as a signal would; the caller reports the reason. May be called from any thread."""
         self._halted = True
         if (session := self._session) is not None:
             session.stop()

@@ -13,13 +13,13 @@ import numpy as np
 from quorate.bundle import Bundle
 from quorate.data.dataset import ArrayImages, Inputs, Pixels
 from quorate.data.folders import is_picture, pictures_below
-from quorate.data.frames import MISSING
 from quorate.data.images import OWN, ImageError, read_image
 from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_images, read_signature
 from quorate.data.table import Table
 from quorate.data.table_files import read_table
+from quorate.data.table_readers import MISSING
 from quorate.errors import UserError
 
 Chunk = tuple[list[str], Inputs]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from quorate.bundle import Bundle
 from quorate.data.folders import class_folders
-from quorate.data.frames import format_of
 from quorate.data.labels import LabelCoding, LabelError, encode_labels
 from quorate.data.plain_text import distinct_texts, names_differ
 from quorate.data.roles import RoleError, groups_of
@@ -21,6 +20,7 @@ from quorate.data.signature import ImageSignature, TableSignature
 from quorate.data.source import DataError
 from quorate.data.sources.npz import read_labels
 from quorate.data.table_files import typed_rows
+from quorate.data.table_readers import format_of
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
 from quorate.scoring.inputs import (
@@ -148,7 +148,7 @@ def _encoded(
     try:
         return encode_labels(labels, bundle.class_names, coding)[0]
     except LabelError as error:
-        assert error.row is not None, "the error of a label has a row"
+        assert error.row is not None, "a LabelError names its row"
         raise UserError(f"{place(error.row)}: {error.problem}; correct the label, or remove the row") from None
 
 

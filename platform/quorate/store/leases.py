@@ -1,4 +1,4 @@
-"""Leases give a name to one holder at a time. The holder increments a counter, so no clocks are compared."""
+"""Leases: at most one process at a time holds a given name. The holder increments a counter, so no clocks are compared."""
 
 from __future__ import annotations
 

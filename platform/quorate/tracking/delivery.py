@@ -279,7 +279,9 @@ def _of(kind: type[R], records: Sequence[Record]) -> list[R]:
 
 def _schema(signature: Mapping[str, Any] | None) -> str | None:
     """The schema of a dataset; None if the journal has no signature, or if the schema is too long for MLflow."""
-    from quorate.tracking.schema import dataset_schema  # imports pandas and more, so only if there is a dataset
+    from quorate.tracking.model_signature import (
+        dataset_schema,  # imports pandas and more, so only if there is a dataset
+    )
 
     if signature is None:
         return None

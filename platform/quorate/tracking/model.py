@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from quorate.bundle import LOSSES, MANIFEST, BundleManifest, read_manifest
 from quorate.ensemble.paired import read_groups, read_losses
 from quorate.tracking.champion import Verdict, challenge
-from quorate.tracking.schema import example_of, schema_of
+from quorate.tracking.model_signature import example_of, schema_of
 
 ALIAS = "champion"
 PACKAGE = Path(__file__).resolve().parents[1]

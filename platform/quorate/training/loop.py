@@ -278,7 +278,7 @@ def _loss(
     if recipe.soft is None:
         return loss
     targets = recipe.soft.of(rows) if mixed is None else mixed.soft
-    assert targets is not None, "soft labels are mixed with the rows"
+    assert targets is not None, "a mixed batch must also contain mixed soft labels"
     return loss + recipe.soft.loss(logits, targets)
 
 

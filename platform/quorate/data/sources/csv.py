@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field
 
 from quorate.data.file_settings import FileSettings
-from quorate.data.frames import CsvFormat
 from quorate.data.source import OpenedData
 from quorate.data.table_files import TableParams, open_table
+from quorate.data.table_readers import CsvFormat
 from quorate.registry import DATASETS
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from quorate.data.frames import ParquetFormat
 from quorate.data.source import OpenedData
 from quorate.data.table_files import TableParams, open_table
+from quorate.data.table_readers import ParquetFormat
 from quorate.registry import DATASETS
 
 

@@ -12,9 +12,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibrator import Calibration, Calibrator
 from quorate.ensemble.metrics import SMALLEST_PROBA
+from quorate.ensemble.temperature_scaling import normalized_rows
 from quorate.registry import CALIBRATIONS, KindParams
 
 

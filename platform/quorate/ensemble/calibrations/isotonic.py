@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibrator import Calibration, Calibrator
+from quorate.ensemble.temperature_scaling import normalized_rows
 from quorate.registry import CALIBRATIONS, KindParams
 
 

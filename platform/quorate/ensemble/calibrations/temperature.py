@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import Calibration, Calibrator
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.registry import CALIBRATIONS, KindParams
 
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from scipy.optimize import minimize
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import log_proba, softmax
 from quorate.ensemble.calibrator import Calibration, Calibrator
+from quorate.ensemble.temperature_scaling import log_proba, softmax
 from quorate.registry import CALIBRATIONS, KindParams
 
 

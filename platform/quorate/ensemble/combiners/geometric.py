@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.calibration import log_proba, softmax
 from quorate.ensemble.combiner import CalibratingParams, EqualWeightCombiner
+from quorate.ensemble.temperature_scaling import log_proba, softmax
 from quorate.registry import COMBINERS
 
 

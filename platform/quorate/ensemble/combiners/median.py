@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.combiner import CalibratingParams, EqualWeightCombiner
+from quorate.ensemble.temperature_scaling import normalized_rows
 from quorate.registry import COMBINERS
 
 

@@ -12,7 +12,6 @@ from pydantic import Field
 from scipy.optimize import minimize
 
 from quorate.ensemble.arrays import Floats, Labels, Proba
-from quorate.ensemble.calibration import fit_temperature, log_proba, softmax
 from quorate.ensemble.calibrations.vector import Vector
 from quorate.ensemble.choice import simplest_within_one_error
 from quorate.ensemble.combination import Candidate, Combination
@@ -21,6 +20,7 @@ from quorate.ensemble.combiners.geometric import Geometric
 from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted, parts_of
 from quorate.ensemble.dependence import INDEPENDENT, Dependence
 from quorate.ensemble.metrics import row_nll
+from quorate.ensemble.temperature_scaling import fit_temperature, log_proba, softmax
 from quorate.registry import COMBINERS, KindParams
 
 MOST_ROWS = 20_000

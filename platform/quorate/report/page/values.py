@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from quorate.ensemble import assemble
 from quorate.ensemble.ablation import Ablation, EnsembleChange, EnsembleEstimate, PrunedEnsemble
 from quorate.ensemble.arrays import Labels, Proba
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.combiner import Combiner
 from quorate.ensemble.crossfit import CROSSFIT_PARTS, parts_of
 from quorate.ensemble.metrics import row_nll
 from quorate.ensemble.paired import Z
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.registry import KindParams
 from quorate.report.page.run import RunData, Split
 

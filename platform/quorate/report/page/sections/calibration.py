@@ -9,10 +9,10 @@ import numpy as np
 
 from quorate.ensemble.arrays import Labels, Proba
 from quorate.ensemble.breakdown import reliability
-from quorate.ensemble.calibration import normalized_rows
 from quorate.ensemble.calibration_error import BrierParts, brier_parts, classwise_ece
 from quorate.ensemble.metrics import ECE_BINS, ece
 from quorate.ensemble.paired import Z
+from quorate.ensemble.temperature_scaling import normalized_rows
 from quorate.report.page.run import RunData
 from quorate.report.page.section import Chart, Remark, Section, act, good, many, note, percent
 from quorate.report.page.svg import Axes, drawing, rule

@@ -14,7 +14,7 @@ from PIL import Image
 from quorate.data.dataset import Dataset, FileImages, Images, RowsOf
 from quorate.data.table import Table
 from quorate.ensemble.breakdown import confident_mistakes
-from quorate.ensemble.calibration import normalized_rows
+from quorate.ensemble.temperature_scaling import normalized_rows
 from quorate.report.page.run import RunData, Split
 from quorate.report.page.section import Remark, Section, act, good, many, note, percent
 

@@ -10,9 +10,9 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 from tests.ensemble.samples import labels, member, softmax
 
-from quorate.ensemble.calibration import apply_temperature, fit_temperature
 from quorate.ensemble.calibrator import fit_each
 from quorate.ensemble.metrics import nll
+from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.registry import KindParams
 
 SEEDS = st.integers(0, 2**32 - 1)
