@@ -100,7 +100,7 @@ def test_networks_whose_epochs_cannot_be_those_of_the_folds_are_named(here: Here
 
     board = here.run({**JOB, "members": {"cnn": varied}, "production": {"refit": True}})
 
-    assert "; early stopping of cnn.1, cnn.2 used rows of their own training set" in board["ensemble"]["production"]
+    assert "; for cnn.1, cnn.2, early stopping used a part of the training rows" in board["ensemble"]["production"]
 
 
 def test_a_second_start_trains_nothing(refit: tuple[Path, dict[str, Any]], here: Here) -> None:

@@ -152,8 +152,8 @@ def refitted(plan: Plan, again: Plan, before: Production, work: JobProgress, lab
     )
     if stopping:
         note += (
-            f"; for {', '.join(stopping)}, early stopping used a part of the training rows, because these members cannot "
-            "reuse the number of epochs of the folds (they have `vary`, or a schedule that needs more epochs)"
+            f"; for {', '.join(stopping)}, early stopping used a part of the training rows, because these members "
+            "cannot reuse the number of epochs of the folds (they have `vary`, or a schedule that needs more epochs)"
         )
     if failed:
         note += f"; the refits of {', '.join(failed)} failed, so these members keep their fold models"

@@ -79,7 +79,7 @@ _OTHER = Remedy(
 )
 _ENSEMBLE = Remedy(
     bias="better members: see the advice for each member below",
-    variance="more rows, copies of the best member and other kinds of members; see also the advice for each member below",
+    variance="more rows, copies of the best member, other kinds of members; see also the advice for each member below",
 )
 
 

@@ -1,4 +1,4 @@
-"""Leases: at most one process at a time holds a given name. The holder increments a counter, so no clocks are compared."""
+"""Leases: at most one process holds a name at a time. It increments a counter, so that no clocks are compared."""
 
 from __future__ import annotations
 
