@@ -129,7 +129,7 @@ class Store:
 
     @contextlib.contextmanager
     def challenge(self) -> Iterator[str]:
-        """Write a nonce that is removed when the context ends; `reachable` finds it in processes that have this store."""
+        """Write a nonce that is removed when the context ends; `reachable` finds it in processes with this store."""
         for entry in list(self.backend.entries("challenges")):
             if entry.idle > _STALE_CHALLENGE:
                 self.backend.remove(entry.name)
