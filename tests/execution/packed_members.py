@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from quorate.data.dataset import ArrayImages, Dataset, Images
+from quorate.data.dataset import Dataset, Images
 from quorate.data.signature import Signature
 from quorate.members.base import Member, PackedFit, Proba, write_header
 from quorate.registry import MEMBERS
@@ -23,8 +21,6 @@ class StackParams(MemberParams):
     epochs: int = 5
     diverges_in_copy: int = -1
     """The position of a copy whose loss is not finite in its second epoch."""
-    mark: str = ""
-    """The process dies in the third epoch if this file does not exist; the file is made then."""
 
     @property
     def most_epochs(self) -> int:
@@ -75,9 +71,9 @@ class Stack(Member):
             proba = _softmax(x @ weights[left])
             weights[left] -= 0.1 * (x.T @ (proba - y)) / len(x)
             for place, i in enumerate(list(left)):
-                signal_, error = cls._report(i, fits[i], weights[i], proba[place])
-                if error is not None or signal_ is Signal.STOP or len(members[i].history) == members[i].params.epochs:
-                    members[i].weights, members[i].finished = weights[i].copy(), signal_ is not Signal.STOP
+                answer, error = cls._report(i, fits[i], weights[i], proba[place])
+                if error is not None or answer is Signal.STOP or len(members[i].history) == members[i].params.epochs:
+                    members[i].weights, members[i].finished = weights[i].copy(), answer is not Signal.STOP
                     left.remove(i)
                     yield i, error
 
@@ -95,10 +91,6 @@ class Stack(Member):
         member: Any = fit.member
         if i == member.params.diverges_in_copy and len(member.history) == 1:
             return Signal.CONTINUE, Diverged("train_loss is nan in epoch 2")
-        mark = member.params.mark
-        if mark and len(member.history) == 2 and not Path(mark).exists():
-            Path(mark).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
         loss = float(-np.log(proba[np.arange(len(proba)), fit.train.y]).mean())
         member.history.append({"train_loss": loss, "valid_loss": loss, "valid_accuracy": 0.5})
         state = {"history": member.history, "weights": weights.copy()}
@@ -117,7 +109,6 @@ class Stack(Member):
 
 
 def _pixels(x: Any) -> Any:
-    assert not isinstance(x, ArrayImages) or len(x)
     rows = x.take(np.arange(len(x)))
     return rows.reshape(len(rows), -1) / 255
 

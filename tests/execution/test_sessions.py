@@ -295,26 +295,24 @@ def process(event: Event) -> int:
 
 
 @pytest.mark.chaos
-def test_the_tasks_of_a_unit_whose_worker_dies_wait_again_except_those_that_have_ended(
-    ray_session: None, tmp_path: Path
-) -> None:
+def test_the_tasks_of_a_unit_whose_worker_dies_wait_again_except_those_that_have_ended(ray_session: None) -> None:
     from quorate.execution.ray import RayExecutor
 
-    members = {
-        "first": {"kind": "odd"},
-        "dies": {"kind": "odd", "what": "die_once", "mark": str(tmp_path / "mark")},
-        "last": {"kind": "odd"},
-    }
+    members = {"first": {"kind": "odd"}, "killed": {"kind": "odd", "seconds": 5}, "last": {"kind": "odd"}}
     plan = plan_of(members, validation={"scheme": "holdout", "fraction": 0.3})
+    events: list[Event] = []
 
     with RayExecutor(own=False).open(plan.context, Policy()) as session:
         session.submit([Unit(plan.tasks)])
-        events = list(session.events())
+        for event in session.events():
+            events.append(event)
+            if isinstance(event, Started) and event.task.member == "killed" and not failures(events):
+                os.kill(process(event), signal.SIGKILL)
 
-    assert [(event.task.member, event.status, event.final) for event in failures(events)] == [("dies", "lost", False)]
+    assert [(event.task.member, event.status, event.final) for event in failures(events)] == [("killed", "lost", False)]
     starts = [event.task.member for event in events if isinstance(event, Started)]
-    assert sorted(starts) == ["dies", "dies", "first", "last"]
-    assert {event.task.member for event in fitted(events).values()} == {"first", "dies", "last"}
+    assert starts[:2] == ["first", "killed"] and sorted(starts[2:]) == ["killed", "last"]
+    assert {event.task.member for event in fitted(events).values()} == {"first", "killed", "last"}
 
 
 @pytest.mark.chaos
