@@ -114,7 +114,7 @@ def test_there_can_be_fewer_rows_than_classes():
         ),
         (
             "{kind: knn, class_weight: balanced}",
-            "knn cannot use sample weights \\(class_weight\\); .*logistic, .*net, .*sklearn, svm.* can",
+            "knn cannot use sample weights \\(class_weight\\); .*logistic, .*net, .*sklearn, .*svm.* can",
         ),
         (
             "{kind: svm, sampling: balanced}",

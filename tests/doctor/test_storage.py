@@ -15,7 +15,7 @@ def test_a_store_that_can_be_written_is_fine(tmp_path: Path, s3: ObjectServer) -
 
     assert check_store(str(tmp_path)).level == "ok"
     found = check_store(url)
-    assert (found.level, found.said) == ("ok", f"{url} can be read and written")
+    assert (found.level, found.message) == ("ok", f"{url} can be read and written")
 
 
 @pytest.mark.parametrize("uri", ["s3://forbidden/x", "s3://nothing-here/x", "s4://bucket/x"])
@@ -23,4 +23,4 @@ def test_a_store_that_cannot_be_used_is_a_problem_with_its_fix(uri: str, s3: Obj
     found = check_store(uri)
 
     assert found.level == "problem"
-    assert "--store" in found.said and "QUORATE_STORE" in found.mend
+    assert "--store" in found.message and "QUORATE_STORE" in found.fix

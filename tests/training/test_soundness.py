@@ -79,4 +79,4 @@ def test_a_network_whose_gradients_are_absurd_has_diverged(monkeypatch):
 
     assert failed.status == "diverged"
     assert "the gradient norm is 5.85e+09, and the training loss only" in failed.message
-    assert "memory was overwritten" in failed.message
+    assert "memory was corrupted" in failed.message

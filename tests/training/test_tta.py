@@ -117,7 +117,7 @@ def test_a_network_of_a_users_own_is_averaged_in_onnx_too(tmp_path: Path, monkey
     [
         ({"augment": {}}, "augment is empty; name an augmentation such as `mirror: true`"),
         ({"augment": {"mirror": False}}, "augment is empty"),
-        ({"augment": {"mirror": True, "mixup": 0.2}}, "mixup would mix the rows to predict"),
+        ({"augment": {"mirror": True, "mixup": 0.2}}, "mixup would mix the rows during prediction"),
         ({"augment": {"mirror": True}, "passes": 1}, "greater than or equal to 2"),
         ({"passes": 3}, "Field required"),
     ],
