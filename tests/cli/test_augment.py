@@ -17,7 +17,7 @@ from tests.tiny import tiny_data
 from quorate.registry import AUGMENTATIONS
 from quorate.spec import load_job
 from quorate.training.augment import Augment
-from quorate.training.samples import samples
+from quorate.training.augmented_samples import samples
 from quorate.training.tta import Tta
 
 Command = Callable[..., tuple[int, str, str]]

@@ -55,7 +55,7 @@ class OwnLearner(Learner):
 
 
 def adopt_member(kind: str, found: Any) -> type[Member]:
-    """Make a member kind from a class with `Params`, which may be a subclass of `Learner`, or from a function."""
+    """Make a member kind from a function, or from a class that has `Params` and may be a subclass of `Learner`."""
     if not isinstance(found, type):
         return _of_function(kind, found)
     names = ("estimator",) if issubclass(found, Learner) else _METHODS

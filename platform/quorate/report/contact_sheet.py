@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset
 from quorate.training.augment import Augment
-from quorate.training.samples import samples
+from quorate.training.augmented_samples import samples
 from quorate.training.tta import Tta
 
 mpl.use("Agg")

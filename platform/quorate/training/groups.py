@@ -42,7 +42,7 @@ def parameter_groups(
 
 
 def tells_layers(network: nn.Module) -> bool:
-    """Return whether the order of its layers is known: timm's networks define it, and a sequence has one."""
+    """Return whether the order of the network's layers is known, as for timm's networks and `nn.Sequential`."""
     return hasattr(network, "group_matcher") or isinstance(network, nn.Sequential)
 
 

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 DIVERGED = 4.0
 """The test ends when the smoothed loss exceeds its minimum by this factor (as in fastai)."""
 PART = 0.1
-"""Fraction of the total fall of the loss. A smaller fall counts as noise, and a larger rise as a real one. An
+"""Fraction of the total fall of the loss: a smaller fall counts as noise; a larger rise counts as a real rise. An
 assumption, not a measurement."""
 BELOW_LEAST = 10.0
 """The suggestion is the learning rate of the minimum loss divided by this (Smith, 2017: an order of magnitude
