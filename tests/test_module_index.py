@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE, PAGE = ROOT / "platform" / "quorate", ROOT / "docs" / "modules.md"
 INTRODUCTION = """# Modules
 
-Every module of `platform/quorate` with the first paragraph of its docstring. [architecture.md](architecture.md) explains
-how the packages depend on each other.
+Every module of `platform/quorate` with the first paragraph of its docstring. [architecture.md](architecture.md)
+explains how the packages depend on each other.
 """
 
 
