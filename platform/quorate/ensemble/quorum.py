@@ -1,4 +1,4 @@
-"""Check that enough members cover enough folds."""
+"""Check that enough members cover enough folds, and choose common folds and members if a budget left folds missing."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Training:
         self.history.append(figures)
         stopping = recipe.early_stopping or EarlyStopping()
         found = as_loss(figures, stopping.metric)
-        if better := found < self.best.loss - stopping.min_delta:
+        if better := stopping.is_better(found, self.best):
             self.best = BestEpoch(found, self.epoch, copy_of(self.network))
         self.averages.after_epoch(self.network, self.epoch)
         if self.epoch in recipe.snapshots:

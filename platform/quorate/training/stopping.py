@@ -25,6 +25,10 @@ class EarlyStopping(Spec):
     min_delta: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Minimum improvement that counts, in the metric's unit."""
 
+    def is_better(self, loss: float, best: BestEpoch) -> bool:
+        """Return whether an epoch with this criterion (see `as_loss`) is better than the best one before it."""
+        return loss < best.loss - self.min_delta
+
 
 @dataclass
 class BestEpoch:
