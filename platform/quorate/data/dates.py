@@ -1,4 +1,4 @@
-"""Parse dates and clock times in text, with a list of formats."""
+"""Recognize dates and clock times in text: to order rows by time, and to refuse columns of dates."""
 
 from __future__ import annotations
 
