@@ -35,7 +35,7 @@ class ObjectServer:
         return f"s3://{BUCKET}/{uuid.uuid4().hex}/store"
 
     def age(self, url: str, seconds: float) -> None:
-        """Let an object look as if it had been written so many seconds earlier."""
+        """Make an object look as if it had been written that number of seconds earlier."""
         bucket, _, key = url.removeprefix("s3://").partition("/")
         asked = json.dumps({"bucket": bucket, "key": key, "seconds": seconds}).encode()
         urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/-/age", asked, method="POST")).close()

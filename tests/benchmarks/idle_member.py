@@ -38,7 +38,7 @@ class Idle(Member):
     def cost(cls, params: Any, *, signature: Signature, rows: int, n_classes: int) -> float:
         return 1.0
 
-    def fit(self, train: Dataset, valid: Dataset, run: TaskContext) -> Self:
+    def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
         return self
 
     def predict_proba(self, x: Inputs) -> Proba:

@@ -24,7 +24,7 @@ TTA = {"augment": {"mirror": True}, "passes": 3}
 
 
 def events_of(plan: Plan, *, seconds_left: float | None, on: Callable[[Event, Control], None] | None = None) -> Any:
-    """All events of the first task where its result is due in so many seconds."""
+    """All events of the first task if its result is due after that number of seconds."""
     (task, *_), control = plan.runs, Control()
     found = []
     for event in stream([Assignment(task, 1, 1000.0, seconds_left=seconds_left)], plan.context, control):

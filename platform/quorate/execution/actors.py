@@ -128,7 +128,10 @@ class ActorPool:
         self._additions.append(ray.put(addition))
 
     def take(self, resources: Resources, most: int | None) -> Actor:
-        """An idle actor with these resources, or a new one, of at most `most`; `lacking` must have returned nothing."""
+        """Return an idle actor with these resources, or a new one; there are at most `most` actors.
+
+        Call it only if `lacking` returned nothing.
+        """
         if idle := self._idle.get(resources):
             actor = idle.pop()
             actor.was_idle = True
@@ -200,7 +203,8 @@ class ActorPool:
                 self.retire(actor)
 
     def lacking(self, wanted: Resources) -> set[str]:
-        """The resources that a unit would have to wait for; idle actors of other kinds make room for it if they can."""
+        """The resources that a unit would have to wait for; idle actors with other resources are ended if that
+        makes room."""
         if self._idle.get(wanted):
             return set()
         if missing := self._missing(wanted, self._held):
@@ -224,7 +228,7 @@ class ActorPool:
 
 
 class Nodes:
-    """What the living nodes of the cluster have, read at most once a second."""
+    """The resources of the living nodes of the cluster, read at most once a second."""
 
     def __init__(self) -> None:
         self._nodes: list[dict[str, float]] = []
@@ -242,7 +246,7 @@ class Nodes:
         return self._total
 
     def look_again(self) -> None:
-        """Read the nodes anew next time: one may be gone."""
+        """Read the nodes again next time, because one may be gone."""
         self._read_at = -_REFRESH_SECONDS
 
     def _read(self) -> list[dict[str, float]]:

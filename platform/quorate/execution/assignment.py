@@ -1,4 +1,4 @@
-"""What a worker gets: a task with all that it needs, and signals while the task runs."""
+"""The input of a worker: a task with everything that it needs, and signals while the task runs."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Control:
 
     stop: threading.Event = field(default_factory=threading.Event)
     checkpoints: int = 0
-    """How often a checkpoint of the running tasks was asked for."""
+    """Number of requests for a checkpoint of the running tasks."""
     due: float | None = None
     """When the result is due, as `time.monotonic` of this process; None without a deadline."""
     asked: dict[int, Literal["finish", "cancel"]] = field(default_factory=dict)
-    """What was asked of single tasks, by the number of their assignment."""
+    """Requests to single tasks, `finish` or `cancel`, by the number of their assignment."""
 
     def end_in(self, seconds: float | None) -> None:
         self.due = None if seconds is None else time.monotonic() + seconds

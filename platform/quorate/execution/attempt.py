@@ -1,4 +1,4 @@
-"""One attempt at a fit task: the member, its rows, its context, and what it gives at its end."""
+"""One attempt at a fit task: the member, its rows, its context, and its result."""
 
 from __future__ import annotations
 

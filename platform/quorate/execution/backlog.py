@@ -112,7 +112,7 @@ class Backlog:
         ]
 
     def counted(self, event: Event) -> Event:
-        """Take note of an event. A failed task waits again unless that was its last attempt; the event says so."""
+        """Count an event. A failed task returns to the queue unless that was its last attempt; the event says so."""
         if isinstance(event, Failed):
             event = self._attempts.after(event)
             if not event.final:
@@ -124,7 +124,7 @@ class Backlog:
         return event
 
     def lost(self, failures: Iterable[Failed]) -> list[Failed]:
-        """Count the tasks of a lost worker as failed; those that are repeated wait again, together if they were."""
+        """Count the tasks of a lost worker as failed; those with another attempt wait again, packs as one unit."""
         counted = [self._attempts.after(event) for event in failures]
         self.put_back(deque(event.task for event in counted if not event.final))
         for event in counted:
@@ -134,10 +134,10 @@ class Backlog:
         return counted
 
     def put_back(self, tasks: deque[Task]) -> None:
-        """Let tasks wait again whose worker has not ended them; those that were asked to end do not.
+        """Put tasks that a worker has not ended back into the queue, except those that were asked to end.
 
-        Tasks that are trained together stay one unit. Others wait on their own: a task that ends its worker again does
-        not delay the others of its unit.
+        Tasks that are trained together stay one unit. Others become units of their own, so that a task that ends its
+        worker again does not delay the others.
         """
         together: list[Task] = []
         while tasks:

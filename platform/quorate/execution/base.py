@@ -40,7 +40,7 @@ class Policy:
     lost_workers: int = 5
     """How often a task is repeated after its worker died."""
     checkpoint_seconds: float = 10.0
-    """Least seconds between the checkpoints of a task."""
+    """Minimum number of seconds between the checkpoints of a task."""
     workers: int | None = None
     """Largest number of units that run at the same time; None means no limit."""
     sources: Sources = field(default_factory=Sources)

@@ -114,7 +114,7 @@ class Store:
         name: str,
         *,
         waiting: Callable[[str], None],
-        beat: float = 2.0,
+        beat: float = leases.BEAT,
         keys: Sequence[str] = (),
         lost: Callable[[LeaseLost], None] | None = None,
     ) -> Iterator[Lease]:

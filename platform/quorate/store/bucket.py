@@ -1,4 +1,4 @@
-"""Reach a bucket: its URL, the client with its timeouts, and the words for what goes wrong."""
+"""Parse the URL of a bucket, create its client with timeouts, and describe its errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BucketUrl:
 
 
 def open_bucket(url: BucketUrl, *, read_timeout: float, retry: float) -> S3Store | GCSStore | AzureStore:
-    """Return a client that gives up a request which stands still for `read_timeout` seconds.
+    """Return a client that cancels a request without progress for `read_timeout` seconds.
 
     It repeats failed requests for `retry` seconds. Endpoint and credentials come from the environment variables; raises
     `StoreRefused` if they cannot be used.
@@ -84,7 +84,7 @@ _METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "/latest/ap
 
 
 def refusal(message: str, scheme: str) -> str | None:
-    """What is wrong with the credentials or the bucket, or None if the error is of another kind."""
+    """Describe the problem with the credentials or the bucket; None for an error of another kind."""
     if any(place in message for place in _METADATA_SERVICES):
         return f"no credentials were found; set {CREDENTIALS[scheme]}"
     if "<Code>NoSuchBucket<" in message or "ContainerNotFound" in message:
@@ -97,7 +97,7 @@ def refusal(message: str, scheme: str) -> str | None:
 
 
 def reason(message: str) -> str:
-    """Say in words why a request failed. obstore's own text has URLs and answers that can hold credentials."""
+    """Describe why a request failed, without obstore's own text, which can contain credentials."""
     if "dns error" in message or "lookup address" in message:
         return "its host name is unknown; check the endpoint and the network"
     if "ConnectionRefused" in message:

@@ -1,4 +1,4 @@
-"""What a lease says: its number and the process that holds it."""
+"""The content of a lease: its number and the process that holds it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LeaseHolder:
     born: str | None
     """Distinguishes the process from a later one with the same number."""
     machine: str | None = None
-    """Distinguishes machines and containers whose host name is the same; None where that is unknown."""
+    """Distinguishes machines and containers whose host name is the same; None if that is unknown."""
     token: str = ""
     """A random text for each acquisition."""
     since: str = ""
@@ -75,7 +75,7 @@ def is_here(holder: LeaseHolder) -> bool:
 
 
 def is_gone(holder: LeaseHolder) -> bool:
-    """Return whether the holder was a process of this machine that has ended, or this one, and it does not hold it."""
+    """Return whether the holder has ended, if it was a process of this machine, or is this one and has released it."""
     if not is_here(holder):
         return False
     return _born(holder.pid) != holder.born or (holder.pid == os.getpid() and holder.token not in HELD)
@@ -90,7 +90,7 @@ def this_process() -> LeaseHolder:
 
 @cache
 def machine() -> str | None:
-    """Return the boot and the process namespace of this process; None where the system does not say."""
+    """Return the boot and the process namespace of this process; None if the system does not provide them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

@@ -16,11 +16,14 @@ SILENCE = 600.0
 """Seconds without a beat after which the pins of a holder on another host are ignored: 300 beats. An assumption, not a
 measurement."""
 
+BEAT = 2.0
+"""Seconds between two writes of a holder's counter. An assumption, not a measurement."""
+
 _LOST_BEATS = 10
 """Beats without a change after which a lease may be taken, on the clock of the process that waits."""
 
 _SUSPENDED_BEATS = 3
-"""Beats without news after which a holder looks at its lease before it trusts it: it may have been suspended."""
+"""Beats without a confirmed write after which a holder reads its lease again, because it may have been suspended."""
 
 _TOUCHES_AT_ONCE = 16
 """Threads that mark pinned items as used; a request to an object store takes tens of milliseconds."""
@@ -39,7 +42,7 @@ class Lease:
     """A lease that this process holds. A thread increments its counter and notices when the lease was taken."""
 
     def __init__(
-        self, backend: Backend, place: str, *, beat: float = 2.0, lost: Callable[[LeaseLost], None] | None = None
+        self, backend: Backend, place: str, *, beat: float = BEAT, lost: Callable[[LeaseLost], None] | None = None
     ) -> None:
         self.number = 0
         """The fencing number of this acquisition."""
@@ -58,8 +61,8 @@ class Lease:
     def check(self) -> None:
         """Raise `LeaseLost` if another process has taken the lease.
 
-        Looks at the store if there was no beat for a while, as after a suspension; raises `StoreUnavailable` if that
-        is not possible then.
+        Reads the store if there was no beat for a while, for example after a suspension; raises `StoreUnavailable` if
+        the store cannot be reached then.
         """
         if self._lost is None and time.monotonic() - self._news > _SUSPENDED_BEATS * self._beat:
             self._look()
@@ -109,7 +112,10 @@ class Lease:
             self._backend.swap(self._place, self._content, LeaseRecord(self.number).to_bytes())
 
     def _look(self) -> bytes | None:
-        """Read the lease and return it, as an earlier write may have lost its answer; None if it was taken."""
+        """Read the lease; return its content if this process still holds it, else None.
+
+        It may hold it although a write has failed: the answer to an earlier write may have been lost.
+        """
         present = self._backend.read(self._place)
         record = LeaseRecord.of(present)
         if present is not None and record.holder == self._holder:
@@ -127,16 +133,16 @@ def hold(
     name: str,
     *,
     waiting: Callable[[str], None],
-    beat: float = 2.0,
+    beat: float = BEAT,
     pins: Sequence[str] = (),
     lost: Callable[[LeaseLost], None] | None = None,
 ) -> Iterator[Lease]:
     """Hold the lease `name` exclusively; `waiting` is called with its present holder if that is somebody else.
 
     The holder increments a counter every `beat` seconds. Another process takes the lease if the counter does not
-    change for ten beats on its own clock, or if the holder was a process of its host that has ended. The holder learns
-    of that at its next beat that reaches the store: `lost` is called once, from another thread, and `Lease.check`
-    raises. Two holders at once do no harm: the first commit of a piece of work stays.
+    change for ten beats on its own clock, or if the holder was a process of its host that has ended. The holder
+    notices this at its next beat that reaches the store; then `lost` is called once, from another thread, and
+    `Lease.check` raises. Two holders at the same time do no harm, because the first commit of a key is kept.
 
     Items under the names `pins` are not collected while the lease is held, and are marked as used at the end.
     """

@@ -1,16 +1,16 @@
-"""Keep a store in a bucket of S3, Google Cloud Storage or Azure, or of a server that speaks the protocol of S3.
+"""Keep a store in a bucket of S3, Google Cloud Storage or Azure, or of a server with the protocol of S3.
 
-Each object is its content followed by a trailer: a random number and a mark. So no two writes of a name have the same
-ETag, although S3 derives it from the bytes. Three operations rest on this:
+Each object is its content followed by a trailer: a random number and a mark. Therefore no two writes of a name have
+the same ETag, although S3 derives it from the bytes. Three operations depend on this:
 
 - `touch` writes an object again, on condition of its ETag; a removal that began before then fails.
 - A removal replaces the object by a tombstone, on condition of its ETag, because obstore (and S3 until 2025) has no
   conditional DELETE. A tombstone is 16 bytes and counts as absent. `remove_torn` deletes old ones. That DELETE has no
-  condition: if a job writes the same name between the look at the tombstone and the DELETE, its write is lost, and the
+  condition: if a job writes the same name between the check of the tombstone and the DELETE, its write is lost, and the
   work is done again.
-- After a conditional write whose answer was lost, the random number says whether it took effect.
+- If the answer to a conditional write was lost, the random number shows whether the write took effect.
 
-Ages come from the clock of the store alone: the time of an object against that of one written just now.
+Ages use only the clock of the store: the time of an object is compared with that of an object written just now.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ _SMALL = 1 << 20
 
 _CLOCK = ".clock"
 _CLOCK_SECONDS = 300.0
-"""Seconds for which a reading of the store's clock is used; the local clock runs on meanwhile."""
+"""Seconds for which a reading of the store's clock is used; the local clock is used in between."""
 
 _CLOCK_STEP = 1.0
-"""Seconds to which S3 and Azure cut times off. Ages are up to two steps too high, so that no age is below zero."""
+"""Resolution, in seconds, of the times of S3 and Azure. Ages are up to two steps too high, so that none is negative."""
 
 _MARK = b"quo1"
 _TRAILER = 16 + len(_MARK)
 _GONE = b"removed!"
 _TOMBSTONE = len(_GONE) + 8
-assert _TOMBSTONE < _TRAILER, "the size in a listing tells them apart"
+assert _TOMBSTONE < _TRAILER, "the size in a listing distinguishes them"
 
 
 class ObjectBackend:
@@ -239,7 +239,7 @@ class ObjectBackend:
 
     @contextlib.contextmanager
     def _reported(self, *, absent: bool = False) -> Iterator[None]:
-        """Turn errors of obstore into `StoreUnavailable` and `StoreRefused`, without what they say of credentials.
+        """Turn errors of obstore into `StoreUnavailable` and `StoreRefused`, without the credentials in their messages.
 
         Leaves failed conditions as they are, and `FileNotFoundError` where objects may be `absent`.
         """

@@ -46,7 +46,7 @@ def reachable(address: str, nonce: str) -> bool:
     """Return whether this process reaches the store in which `Store.challenge` wrote the nonce, and may write there.
 
     False also if another folder has the same path here, if this process lacks the credentials, or if the store does
-    not answer: then the caller sends its bytes another way.
+    not answer: the caller must then send its bytes in another way.
     """
     try:
         return Store(_backend(address)).answers(nonce)
@@ -55,7 +55,7 @@ def reachable(address: str, nonce: str) -> bool:
 
 
 def folder_of(uri: str) -> Path | None:
-    """Return the folder of a store; None for an object store. Raises `UserError` for what names no store."""
+    """Return the folder of a store; None for an object store. Raises `UserError` if the value does not name a store."""
     backend = _backend(uri)
     return None if isinstance(backend, ObjectBackend) else backend.root
 
@@ -79,13 +79,13 @@ def _bucket_url(scheme: str, rest: str) -> BucketUrl:
     prefix = [part for part in path.split("/") if part]
     if "@" in bucket or "?" in rest or "#" in rest:  # may be a secret: not repeated in the message
         raise UserError(
-            f"--store {scheme}://…: the URL of a store holds no credentials and no parameters; "
+            f"--store {scheme}://…: the URL of a store must not contain credentials or parameters; "
             "set them as environment variables"
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,}", bucket):
         raise UserError(f"--store {scheme}://{rest}: {bucket!r} is not the name of a bucket (three letters or more)")
     if {".", ".."} & set(prefix):
-        raise UserError(f"--store {scheme}://{rest}: a prefix has no parts . and ..")
+        raise UserError(f"--store {scheme}://{rest}: a prefix must not contain the parts . and ..")
     return BucketUrl(scheme, bucket, "/".join(prefix))
 
 
