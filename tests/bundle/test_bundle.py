@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import entropy
 from tests.bundle.manifests import a_manifest, saved_member
 from tests.ensemble.samples import labels, members
@@ -31,6 +32,7 @@ from quorate.data.signature import ImageSignature
 from quorate.ensemble.combination import single_member
 from quorate.ensemble.combiners.vote import Vote
 from quorate.ensemble.temperature_scaling import apply_temperature
+from quorate.errors import UserError
 from quorate.job.bundle_files import unseen_file
 from quorate.members.base import Member
 from quorate.members.logistic import Logistic, LogisticParams
@@ -350,6 +352,24 @@ def test_predicting_zero_rows_is_an_error(folder):
         Bundle.load(folder).predict(ROWS[:0])
     with pytest.raises(ValueError, match="there are no rows to predict"):
         Bundle.load(folder).predict(ArrayImages(ROWS).subset(np.arange(0)))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_each_model_is_moved_to_the_device_that_was_asked_for(folder, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    moved = []
+    monkeypatch.setattr(Logistic, "to", lambda self, where: moved.append(where))
+
+    Bundle.load(folder, device=device)
+
+    assert moved == [device] * 2  # a model for each of two folds
+
+
+def test_a_bundle_is_not_loaded_onto_an_accelerator_that_is_not_there(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(UserError, match="the device is cuda, but PyTorch finds no accelerator"):
+        Bundle.load(folder, device="cuda")
 
 
 def test_a_file_of_a_member_that_the_manifest_does_not_name_is_refused(folder):

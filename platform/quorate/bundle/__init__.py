@@ -18,6 +18,7 @@ from quorate.bundle.manifest import (
 )
 from quorate.bundle.prediction import Prediction, QuorumLost
 from quorate.bundle.requirements import check_code, check_combiner, needs
+from quorate.training.device import DeviceChoice
 
 __all__ = [
     "KNOWN",
@@ -34,6 +35,7 @@ __all__ = [
     "BundleMember",
     "BundleMetrics",
     "BundlePruning",
+    "DeviceChoice",
     "Prediction",
     "QuorumLost",
     "check_code",

@@ -163,7 +163,7 @@ def _predict(
 ) -> None:
     assert assignment.files is not None and context.test is not None
     emit(Started(task, assignment.attempt, worker_name(), assignment.log))
-    member = member_of(assignment.files)
+    member = member_of(assignment.files, device=task.fit.numerics.device)
     proba = checked(member.predict_proba(context.test.x))
     emit(Cancelled(task) if control.asked.get(assignment.number) == "cancel" else Predicted(task, proba))
 

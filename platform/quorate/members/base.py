@@ -20,7 +20,7 @@ from quorate.errors import UserError
 from quorate.registry import MEMBERS
 from quorate.registry.own_code import check_allowed
 from quorate.spec import MemberParams
-from quorate.training.context import Hardware, Numerics, TaskContext
+from quorate.training.context import Device, Hardware, Numerics, TaskContext
 
 Proba = NDArray[np.float32]
 
@@ -84,6 +84,9 @@ class Member(Protocol):
     @classmethod
     def load(cls, folder: Path) -> Self: ...
 
+    def to(self, device: Device) -> None:
+        """Predict on this device from now on. A kind that computes on CPUs only stays there."""
+
     @classmethod
     def pretraining_cost(cls, params: Any, *, signature: Signature, rows: int) -> float:
         """Estimated seconds, on one core, of the pretraining on this number of unlabelled rows."""
@@ -99,7 +102,7 @@ class Member(Protocol):
         return None
 
 
-OPTIONAL = ("weighs", "resamples", "packs", "finished", "fit_many", "pretraining_cost", "views", "view")
+OPTIONAL = ("weighs", "resamples", "packs", "finished", "fit_many", "to", "pretraining_cost", "views", "view")
 """Names of the optional methods and attributes of `Member`."""
 
 
@@ -128,8 +131,8 @@ _LOADERS = {"learner": "quorate.members.saved_learner", "onnx": "quorate.members
 """Modules that load members of users' own kinds without the users' code, by the `loader` in the member's header."""
 
 
-def load_member(folder: Path) -> Member:
-    """Load the member that `save` wrote into `folder`, or an equivalent one that can only predict.
+def load_member(folder: Path, *, device: Device = "cpu") -> Member:
+    """Load the member that `save` wrote into `folder`, or an equivalent one that can only predict, onto the device.
 
     Raises `ValueError` for an unknown kind, and `UserError` if a package that the member requires is not available.
     """
@@ -139,6 +142,7 @@ def load_member(folder: Path) -> Member:
         if loader not in _LOADERS:
             raise ValueError(f"unknown loader {loader!r} (this version has {', '.join(_LOADERS)})")
         predictor: Member = importlib.import_module(_LOADERS[loader]).load(folder)
+        predictor.to(device)
         return predictor
     for reference in references_in(header):
         check_allowed(reference)
@@ -147,6 +151,7 @@ def load_member(folder: Path) -> Member:
     if package is not None and importlib.util.find_spec(str(package).partition(".")[0]) is None:
         raise UserError(f"it needs the package {package}; install it, or put its folder on PYTHONPATH")
     member: Member = MEMBERS.get(header["kind"]).load(folder)
+    member.to(device)
     return member
 
 
@@ -177,9 +182,9 @@ def files_of(member: Member) -> dict[str, bytes]:
         }
 
 
-def member_of(files: Mapping[str, bytes]) -> Member:
-    """Load the member with these files; raises the same errors as `load_member`."""
+def member_of(files: Mapping[str, bytes], *, device: Device = "cpu") -> Member:
+    """Load the member with these files onto the device; raises the same errors as `load_member`."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as name:
         for path, content in files.items():
             (Path(name) / path).write_bytes(content)
-        return load_member(Path(name))
+        return load_member(Path(name), device=device)

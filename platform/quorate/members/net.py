@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,7 +27,7 @@ from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export
 from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.registry.own_code import package_of
 from quorate.training.averages import Weights, average
-from quorate.training.context import Hardware, Numerics, TaskContext
+from quorate.training.context import Device, Hardware, Numerics, TaskContext
 from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing
 from quorate.training.loop import History, LoopSettings, TrainingResult, fit_network, predict
@@ -233,6 +234,11 @@ class Net(Member):
         memory = torch.channels_last if header["memory_format"] == "channels_last" else torch.contiguous_format
         member.network = network.to(memory_format=memory).eval()
         return member
+
+    def to(self, device: Device) -> None:
+        assert self.network is not None, "fit or load first"
+        self._device = replace(self._device, device=device)
+        self.network.to(device)
 
     def _pretrain(self, network: nn.Module, train: Dataset, context: TaskContext) -> PretrainingResult:
         """Pretrain on the fold's training images and the job's unlabelled images, if the parameters require it."""
