@@ -1,8 +1,9 @@
 """Whether a budget always gives an ensemble in time, on an idle machine and next to a process that comes and goes.
 
 `python -m tests.benchmarks.budget --runs 20 --budget 60s` runs a job from nothing in new stores, every second time
-while a process of its own keeps a core busy for some seconds, sleeps for some seconds, and so on. A run is good when it ends with exit code 0 at most three seconds after
-its budget, and its ensemble has a network. QUORATE_DATA names the folder of the data.
+while a process of its own keeps a core busy for some seconds, sleeps for some seconds, and so on. A run is good when
+it ends with exit code 0 at most three seconds after its budget, and its ensemble has a network. QUORATE_DATA names the
+folder of the data.
 """
 
 from __future__ import annotations
