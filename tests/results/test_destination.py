@@ -66,9 +66,7 @@ def test_the_variables_of_a_driver_with_a_folder_stay_with_it(tmp_path, s3: Obje
         assert where.variables == {}
 
 
-def test_after_a_failed_write_the_bytes_go_to_the_driver_for_a_while(
-    tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_failed_write_the_bytes_go_to_the_driver_for_a_while(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried, put = [], Store.put
 
     def away(store: Store, content: bytes) -> str:

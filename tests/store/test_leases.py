@@ -139,6 +139,16 @@ def test_pins_last_until_the_release_of_the_lease_and_then_count_as_recent_use(p
     assert names(backend) == [manifest, "leases/job.json"]
 
 
+def test_the_age_of_the_pins_is_that_of_the_first_running_job(place, store, backend):
+    assert pinned(backend).age == 0
+    with store.lease("old", waiting=never, keys=[KEY]), store.lease("young", waiting=never, keys=[KEY]):
+        place.age("pins/old.json", 5000)
+
+        assert 5000 <= pinned(backend).age < 5060
+
+    assert pinned(backend).age == 0
+
+
 def test_pins_of_a_dead_holder_are_released_and_its_list_is_removed(place, backend):
     backend.write("leases/job.json", LeaseRecord(1, dead()).to_bytes())
     backend.write("pins/job.json", b'["fits/a"]')

@@ -29,37 +29,55 @@ class StoreOutages:
     def __init__(self, say: Callable[[str], None], *, stopping: Callable[[], bool]) -> None:
         self._say, self._stopping = say, stopping
         self._since: float | None = None
+        self._waiting = 0
+        """The number of actions that have failed and are repeated."""
         self._changing = threading.Lock()
 
     def sit_out(self, action: Callable[[], T]) -> T:
         """Call `action`, which may be repeated, until the store answers; raises `StoreUnavailable` after a while."""
-        while True:
-            begun = time.monotonic()
-            try:
-                done = action()
-            except StoreUnavailable as error:
-                if not error.may_pass or self._lasts_too_long(error, begun):
-                    raise
-                time.sleep(_PAUSE_SECONDS)
-            else:
-                self._is_over()
-                return done
+        begun = time.monotonic()
+        try:
+            return action()
+        except StoreUnavailable as error:
+            self._begins(error, begun)
+        answered = False
+        try:
+            done = self._repeat(action)
+            answered = True
+            return done
+        finally:
+            self._ends(answered=answered)
 
-    def _lasts_too_long(self, error: StoreUnavailable, begun: float) -> bool:
+    def _repeat(self, action: Callable[[], T]) -> T:
+        while True:
+            time.sleep(_PAUSE_SECONDS)
+            try:
+                return action()
+            except StoreUnavailable as error:
+                if self._is_final(error):
+                    raise
+
+    def _is_final(self, error: StoreUnavailable) -> bool:
+        since = self._since or time.monotonic()
+        return not error.may_pass or self._stopping() or time.monotonic() - since > MOST_SECONDS
+
+    def _begins(self, error: StoreUnavailable, since: float) -> None:
+        """Report the beginning of an outage; raises the error if it is not worth waiting."""
+        if self._is_final(error):
+            raise error
         with self._changing:
-            first, self._since = self._since is None, self._since or begun
-            since = self._since
-        if self._stopping():
-            return True
+            first, self._since = self._since is None, self._since or since
+            self._waiting += 1
         if first:
             self._say(
                 f"{error}. Training goes on, and results are written when the store answers again; the job waits for "
                 f"up to {format_seconds(MOST_SECONDS)}"
             )
-        return time.monotonic() - since > MOST_SECONDS
 
-    def _is_over(self) -> None:
+    def _ends(self, *, answered: bool) -> None:
         with self._changing:
-            since, self._since = self._since, None
-        if since is not None:
-            self._say(f"the store answers again after {format_seconds(time.monotonic() - since)}")
+            self._waiting -= 1
+            if not answered or self._waiting or self._since is None:
+                return
+            seconds, self._since = time.monotonic() - self._since, None
+        self._say(f"the store answers again after {format_seconds(seconds)}")
