@@ -22,6 +22,7 @@ from quorate.bundle import (
     UNSEEN,
     Bundle,
     BundleError,
+    CopiedFile,
     QuorumLost,
     hashes_of,
     verified_manifest,
@@ -149,6 +150,30 @@ def test_a_moved_bundle_gives_the_same_predictions(folder, tmp_path):
 def test_an_interrupted_write_leaves_no_partial_bundle(folder):
     assert not folder.with_name("bundle.partial").exists()
     assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".pth"}]
+
+
+def test_a_bundle_is_made_of_copies_of_another_one_with_the_same_manifest(folder, tmp_path):
+    manifest = verified_manifest(folder)
+    files = {name: CopiedFile(folder / name, sha256) for name, sha256 in manifest.files.items()}
+
+    write_bundle(tmp_path / "copy", manifest, files)
+
+    assert (tmp_path / "copy" / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
+    assert verified_manifest(tmp_path / "copy") == manifest
+    assert hashes_of(files) == manifest.files
+    copy = tmp_path / "copy" / "members/line/0/member.json"
+    assert copy.stat().st_ino != (folder / "members/line/0/member.json").stat().st_ino, "no link: files may be changed"
+
+
+def test_a_file_that_was_changed_is_not_copied_into_another_bundle(folder, tmp_path):
+    manifest, name = verified_manifest(folder), "members/wood/0/model.skops"
+    (folder / name).write_bytes(b"changed")
+    files = {name: CopiedFile(folder / name, sha256) for name, sha256 in manifest.files.items()}
+
+    with pytest.raises(BundleError, match=f"{name} does not match its SHA-256 in the manifest"):
+        write_bundle(tmp_path / "copy", manifest, files)
+
+    assert not list(tmp_path.glob("copy*"))
 
 
 @pytest.mark.parametrize("name", ["members/wood/0/model.skops", "members/line/1/member.json"])

@@ -1,7 +1,16 @@
 """Trained ensembles in folders that contain no executable code."""
 
 from quorate.bundle.bundle import Bundle, log
-from quorate.bundle.folder import KNOWN, LOSSES, UNSEEN, verified_manifest, write_bundle
+from quorate.bundle.folder import (
+    KNOWN,
+    LOSSES,
+    UNSEEN,
+    BundleFile,
+    CopiedFile,
+    hashes_of,
+    verified_manifest,
+    write_bundle,
+)
 from quorate.bundle.manifest import (
     MANIFEST,
     SCHEMA,
@@ -13,7 +22,6 @@ from quorate.bundle.manifest import (
     BundleMember,
     BundleMetrics,
     BundlePruning,
-    hashes_of,
     read_manifest,
 )
 from quorate.bundle.prediction import Prediction, QuorumLost
@@ -30,11 +38,13 @@ __all__ = [
     "BundleCombination",
     "BundleData",
     "BundleError",
+    "BundleFile",
     "BundleInput",
     "BundleManifest",
     "BundleMember",
     "BundleMetrics",
     "BundlePruning",
+    "CopiedFile",
     "DeviceChoice",
     "Prediction",
     "QuorumLost",

@@ -166,7 +166,7 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     from quorate.execution.workplace import Workplace
     from quorate.job.features import summaries
     from quorate.job.planning import plan_job
-    from quorate.job.training import find_finished
+    from quorate.job.progress import find_finished
     from quorate.plan.opening import open_data
     from quorate.results.results import Results
     from quorate.store import open_store

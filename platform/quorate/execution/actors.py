@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from quorate.execution.assignment import Assignment, Control
+from quorate.execution.content import Destination, inline
 from quorate.execution.events import Event, Fitted
 from quorate.execution.queue import needs
 from quorate.execution.stream import stream
@@ -32,9 +33,10 @@ _ROUNDING = 1e-6
 class Worker:
     """Runs tasks one after another; the methods of the group `control` work while a task runs."""
 
-    def __init__(self, data: JobData) -> None:
+    def __init__(self, data: JobData, destination: Destination | None) -> None:
         self._data = data
         self._control = Control()
+        self._write = destination.connect() if destination is not None else inline
 
     def place(self, addition: DataAddition) -> None:
         self._data = addition.added_to(self._data)
@@ -44,7 +46,7 @@ class Worker:
         with contextlib.suppress(OSError):
             log = str(Path("/proc/self/fd/2").readlink())
         logged = [replace(assignment, log=log) for assignment in assignments]
-        yield from stream(logged, self._data, self._control)
+        yield from stream(logged, self._data, self._control, write=self._write)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
@@ -85,7 +87,7 @@ class Actor:
     """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 
     def begin(self, assignments: list[Assignment]) -> None:
-        self.running = {assignment.task.key: assignment for assignment in assignments}
+        self.running = {one.task.key: replace(one, restored=None, files=None) for one in assignments}
         self.log, self.due = "", None
         self.stream = self.handle.work.options(num_returns="streaming").remote(assignments)
 
@@ -106,8 +108,10 @@ class ActorPool:
     holds, and after `_IDLE_SECONDS`. The data of the job are placed once, and additions are sent to each actor.
     """
 
-    def __init__(self, data: JobData, nodes: Nodes) -> None:
+    def __init__(self, data: JobData, nodes: Nodes, destination: Destination | None = None) -> None:
         self._data, self._nodes = ray.put(data), nodes
+        # put: Ray keeps and logs the arguments of actors, and this one may hold credentials
+        self._destination = ray.put(destination)
         self._additions: list[Any] = []
         self._busy: dict[Any, Actor] = {}
         """By the stream of the events."""
@@ -139,7 +143,7 @@ class ActorPool:
             idlers = self._idlers()
             while most is not None and idlers and len(self._busy) + len(idlers) >= most:
                 self.retire(idlers.pop(0))
-            actor = Actor(_create(resources, self._data), resources)
+            actor = Actor(_create(resources, self._data, self._destination), resources)
             self._held.update(needs(resources))
         for addition in self._additions[actor.placed :]:
             actor.handle.place.remote(addition)
@@ -275,7 +279,7 @@ def _owned(event: Event) -> Event:
     return owned
 
 
-def _create(resources: Resources, data: Any) -> Any:
+def _create(resources: Resources, data: Any, destination: Any) -> Any:
     options: dict[str, Any] = {
         "num_cpus": resources.cpus,
         "num_gpus": resources.gpus,
@@ -284,7 +288,7 @@ def _create(resources: Resources, data: Any) -> Any:
     if resources.memory:
         options["memory"] = resources.memory
     actor_class: Any = Worker
-    return actor_class.options(**options).remote(data)
+    return actor_class.options(**options).remote(data, destination)
 
 
 def _fits(node: dict[str, float], resources: Resources) -> int:

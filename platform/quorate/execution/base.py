@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from quorate.execution.budget import Agenda
+from quorate.execution.content import Destination
 from quorate.execution.events import Event
 from quorate.plan.tasks import DataAddition, FitTask, JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
@@ -44,6 +45,8 @@ class Policy:
     workers: int | None = None
     """Largest number of units that run at the same time; None means no limit."""
     sources: Sources = field(default_factory=Sources)
+    destination: Destination | None = None
+    """Where workers write the files of members and the states; None if events carry the bytes."""
     agenda: Agenda | None = None
     """Under a budget: sets the order, skips tasks that would not end in time, and ends the training."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from quorate.data.features import Matrix
+from quorate.execution.content import Content
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 from quorate.training.context import Metrics
@@ -38,7 +40,7 @@ class Checkpointed:
     """A training state, packed by `pack_state`."""
 
     task: FitTask
-    content: bytes
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Fitted:
     task: FitTask
     valid: Proba
     history: list[dict[str, float]]
-    files: dict[str, bytes] = field(repr=False)
+    files: Mapping[str, Content] = field(repr=False)
     seconds: float
     complete: bool
     """False if the fit was stopped early, by a deadline or because it was asked to finish."""

@@ -72,7 +72,7 @@ class RaySession:
 
     def __init__(self, data: JobData, policy: Policy, nodes: Nodes) -> None:
         self._backlog, self._nodes = Backlog(policy), nodes
-        self._pool = ActorPool(data, nodes)
+        self._pool = ActorPool(data, nodes, policy.destination)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
         self._busy_at = time.monotonic()

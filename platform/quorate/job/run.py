@@ -22,12 +22,14 @@ from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor,
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
+from quorate.job.outages import StoreOutages
 from quorate.job.outcome import JobOutcome
 from quorate.job.planning import plan_job
 from quorate.job.production import production_models
+from quorate.job.progress import JobProgress
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
-from quorate.job.training import JobProgress, Trainer
+from quorate.job.training import Trainer
 from quorate.plan.identity import digest
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import Plan
@@ -93,7 +95,8 @@ def run_job(
             tracker.reused(work.fits.values())
             with JobSession(stop) as session:
                 screen = Screen(console, errors or console)
-                trainer = Trainer(job, place, results, tracker, folder, screen, stop, session)
+                outages = StoreOutages(partial(_say_note, errors or console), stopping=lambda: stop.requested)
+                trainer = Trainer(job, place, results, tracker, folder, screen, stop, session, outages)
                 with _lease(options.store, plan, console, stop):
                     trainer.take_finished(plan, work)
                     opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)

@@ -172,14 +172,19 @@ def _own_kinds(value: Any) -> Iterator[str]:
             yield from _own_kinds(inner)
 
 
-def files_of(member: Member) -> dict[str, bytes]:
-    """Return the files that `save` writes, by path relative to the member's folder."""
+def saved_files(member: Member) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that `save` writes, one at a time: the path relative to the member's folder, and the content."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as name:
         folder = Path(name)
         member.save(folder)
-        return {
-            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-        }
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                yield str(path.relative_to(folder)), path.read_bytes()
+
+
+def files_of(member: Member) -> dict[str, bytes]:
+    """Return the files that `save` writes, by path relative to the member's folder."""
+    return dict(saved_files(member))
 
 
 def member_of(files: Mapping[str, bytes], *, device: Device = "cpu") -> Member:
