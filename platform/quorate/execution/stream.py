@@ -114,7 +114,7 @@ def _failure(assignment: Assignment, error: Exception) -> Failed:
 def _fit(assignment: Assignment, data: JobData, control: Control, emit: Callable[[Event], None]) -> None:
     attempt = FitAttempt(assignment, data, control, emit)
     try:
-        attempt.member.fit(attempt.train, attempt.valid, attempt.context)
+        attempt.fit()
     finally:
         attempt.context.clean()
     attempt.end()
