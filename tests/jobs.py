@@ -14,7 +14,10 @@ import yaml
 from rich.console import Console
 
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.workplace import Workplace
+from quorate.job.fits import FitRunner
 from quorate.job.run import Options, run_job
+from quorate.results.results import Results
 from quorate.spec import Job, load_job
 from quorate.store import open_store
 
@@ -33,6 +36,11 @@ SMALL: dict[str, Any] = {
     "execution": {"executor": "local"},
     "tracking": {"enabled": False},
 }
+
+
+def runner_with(store: Path | str) -> FitRunner:
+    """Trains single networks in this process and keeps them in this store."""
+    return FitRunner(Workplace("local", None, lambda executor: None), Results(open_store(str(store))), StopRequest())
 
 
 class Here:
