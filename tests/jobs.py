@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from quorate.execution.base import Executor
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.fits import FitRunner
@@ -38,9 +39,22 @@ SMALL: dict[str, Any] = {
 }
 
 
-def runner_with(store: Path | str) -> FitRunner:
-    """Trains single networks in this process and keeps them in this store."""
-    return FitRunner(Workplace("local", None, lambda executor: None), Results(open_store(str(store))), StopRequest())
+def runner_with(store: Path | str, place: Workplace | None = None) -> FitRunner:
+    """Trains single networks in this process, or in another place, and keeps them in this store."""
+    here = Workplace("local", None, lambda executor: None)
+    return FitRunner(place or here, Results(open_store(str(store))), StopRequest())
+
+
+class ThisRay(Workplace):
+    """The Ray that this process is connected to."""
+
+    def __init__(self) -> None:
+        super().__init__("ray", "local", lambda executor: None)
+
+    def executor(self) -> Executor:
+        from quorate.execution.ray import RayExecutor
+
+        return RayExecutor(own=False)
 
 
 class Here:
