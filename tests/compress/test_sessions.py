@@ -55,7 +55,7 @@ def test_another_lesson_is_another_student(teachers: Here, tmp_path: Path) -> No
     assert len(set(files)) == len(lessons)
 
 
-@pytest.mark.system
+@pytest.mark.slow
 def test_students_and_soups_have_the_same_bits_on_ray(teachers: Here, tmp_path: Path, ray_session: None) -> None:
     run = run_of(teachers)
     found = []
@@ -91,11 +91,11 @@ def test_a_student_whose_worker_is_killed_continues_elsewhere_to_the_same_bits(
 
     monkeypatch.setattr(FitSession, "_handle", noting)
 
-    found = taught(run, tmp_path / "ray", runner_with(tmp_path / "a", ThisRay()), epochs=200, views=0, watch=kill_once)
+    found = taught(run, tmp_path / "ray", runner_with(tmp_path / "a", ThisRay()), epochs=100, views=0, watch=kill_once)
 
     assert [start.restored for start in starts] == [False, True]
     monkeypatch.undo()
-    assert found == taught(run, tmp_path / "local", runner_with(tmp_path / "b"), epochs=200, views=0)
+    assert found == taught(run, tmp_path / "local", runner_with(tmp_path / "b"), epochs=100, views=0)
     assert files_in(tmp_path / "ray") == files_in(tmp_path / "local")
 
 
@@ -125,7 +125,7 @@ def interrupted(here: Here, store: Path, entries: str, count: int, *command: str
 def test_an_interrupted_distillation_continues_from_its_checkpoint_to_the_same_bits(tmp_path: Path) -> None:
     here = Here(tmp_path)
     here.run({**QUICK, "validation": {"folds": 2}, "members": {"svm": "svm"}})
-    run, epochs = reopen(RunFolder(here.newest_run())), 600
+    run, epochs = reopen(RunFolder(here.newest_run())), 300
     store = tmp_path / "own"
 
     interrupted(
@@ -154,7 +154,7 @@ def test_an_interrupted_soup_continues_with_the_averages_that_it_has_not_tried(
     # given: four networks in each of ten folds, so ten times four networks and three averages
     here = Here(tmp_path)
     net = {"kind": "net", "arch": {"kind": "mlp", "hidden": [64]}, "epochs": 8, "snapshots": 4}
-    here.run({**QUICK, "validation": {"folds": 10}, "members": {"net": {**net, "schedule": "cyclic_cosine"}}})
+    here.run({**QUICK, "validation": {"folds": 10}, "members": {"net": {**net, "schedule": {"kind": "cosine", "cycles": 4}}}})
     run = reopen(RunFolder(here.newest_run()))
     store = tmp_path / "store"
     trained = len(list((store / "fits").rglob("*.json")))
