@@ -159,7 +159,9 @@ class Dataset:
 
     `weight` float32 (N,) is the weight of each row in training. `groups` int64 (N,) is the group of each row: no group
     is in both the training and the validation rows of a fold. `time` float64 (N,) orders the rows. `labels_are` records
-    how integer labels were converted to `y`, so that later rows are labelled in the same way.
+    how integer labels were converted to `y`, so that later rows are labelled in the same way. `soft` (N, K) are a
+    teacher's probabilities, NaN in rows without a prediction, and `labelled` bool (N,) are the rows whose labels are
+    used in addition to them.
     """
 
     x: Inputs
@@ -169,6 +171,8 @@ class Dataset:
     groups: NDArray[np.int64] | None = None
     time: NDArray[np.float64] | None = None
     labels_are: LabelCoding = "names"
+    soft: NDArray[np.floating[Any]] | None = None
+    labelled: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         assert all(len(part) == len(self.y) for part in (self.x, *self._per_row().values())), "parts differ in rows"
@@ -206,5 +210,11 @@ class Dataset:
         return Dataset(self.x.subset(rows), self.y[rows], self.class_names, **parts, labels_are=self.labels_are)
 
     def _per_row(self) -> dict[str, NDArray[Any]]:
-        named = {"weight": self.weight, "groups": self.groups, "time": self.time}
+        named = {
+            "weight": self.weight,
+            "groups": self.groups,
+            "time": self.time,
+            "soft": self.soft,
+            "labelled": self.labelled,
+        }
         return {name: values for name, values in named.items() if values is not None}

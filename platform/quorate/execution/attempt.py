@@ -74,11 +74,21 @@ class FitAttempt:
         emit(Started(task, assignment.attempt, worker_name(), assignment.log, restored is not None))
         fold, rows = data.folds[task.fold], data.train
         self.member: Member = MEMBERS.get(task.kind)(task.params, signature=rows.signature, n_classes=rows.n_classes)
-        self.train, self.valid, self._test = rows.take(fold.train), rows.take(fold.valid), data.test
+        procedure = task.procedure
+        self.train, self.valid = rows.take(fold.train), rows.take(fold.valid)
+        self._test = data.test if procedure is None or procedure.tests else None
         self._test_now = control.due is None
         interim = Interim(lambda member: self._results(member, complete=False), self.valid.x)
         self.context = _TaskRun(assignment, task, restored, self._spent, data, control, emit, write, interim, among)
         self._interim = interim
+
+    def fit(self) -> None:
+        """Train the member, by the procedure of its task if it has one."""
+        if (procedure := self.task.procedure) is None:
+            self.member.fit(self.train, self.valid, self.context)
+            return
+        assert type(procedure) in self.member.procedures, f"{self.task.kind} does not support {procedure}"
+        self.member.follow(procedure, self.train, self.valid, self.context)
 
     def end(self) -> None:
         """Emit the result of the trained member, and under a deadline the predictions of the test rows after it."""

@@ -122,7 +122,7 @@ def _failure(assignment: Assignment, error: Exception) -> Failed:
 
 def _fit(attempt: FitAttempt) -> None:
     try:
-        attempt.member.fit(attempt.train, attempt.valid, attempt.context)
+        attempt.fit()
     finally:
         attempt.context.clean()
     attempt.end()

@@ -21,6 +21,7 @@ from quorate.registry import MEMBERS
 from quorate.registry.own_code import check_allowed
 from quorate.spec import MemberParams
 from quorate.training.context import Device, Hardware, Numerics, TaskContext
+from quorate.training.procedures import Procedure
 
 Proba = NDArray[np.float32]
 
@@ -45,6 +46,8 @@ class Member(Protocol):
     validate on the same row."""
     packs: ClassVar[bool] = False
     """Whether `fit_many` trains several members of this kind in one model."""
+    procedures: ClassVar[tuple[type[Procedure], ...]] = ()
+    """The procedures that `follow` supports."""
     history: list[dict[str, float]]
     finished: bool = True
     """False if the task context stopped the training early."""
@@ -75,6 +78,11 @@ class Member(Protocol):
         problem = f"{cls.__name__} does not train several members in one model"
         raise NotImplementedError(problem)
 
+    def follow(self, procedure: Any, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
+        """Like `fit`, but by one of `procedures`."""
+        problem = f"{type(self).__name__} does not support the procedure {type(procedure).__name__}"
+        raise NotImplementedError(problem)
+
     def predict_proba(self, x: Inputs) -> Proba:
         """Return float32 (N, K), in the order of the class names, including classes that are missing from the fold."""
 
@@ -102,7 +110,19 @@ class Member(Protocol):
         return None
 
 
-OPTIONAL = ("weighs", "resamples", "packs", "finished", "fit_many", "to", "pretraining_cost", "views", "view")
+OPTIONAL = (
+    "weighs",
+    "resamples",
+    "packs",
+    "procedures",
+    "finished",
+    "fit_many",
+    "follow",
+    "to",
+    "pretraining_cost",
+    "views",
+    "view",
+)
 """Names of the optional methods and attributes of `Member`."""
 
 

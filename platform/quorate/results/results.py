@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quorate.data.features import Matrix
 from quorate.execution.content import Content, WrittenBlob
@@ -162,7 +164,7 @@ class Results:
         """Remove the checkpoint of a finished task."""
         self._store.drop(CheckpointRecord.space, task.key)
 
-    def keep_prediction(self, key: str, proba: Proba) -> None:
+    def keep_prediction(self, key: str, proba: NDArray[np.floating[Any]]) -> None:
         record = PredictionRecord(proba=self._store.put(_bytes(proba)))
         self._store.commit(PredictionRecord.space, key, record.to_json())
 
@@ -171,13 +173,17 @@ class Results:
 
     def prediction(self, task: PredictTask) -> Proba | None:
         """Return stored probabilities (n, K), verified, or None."""
-        saved = self._store.use(PredictionRecord.space, task.key)
+        return cast(Proba | None, self.proba(task.key))
+
+    def proba(self, key: str) -> NDArray[np.floating[Any]] | None:
+        """Return the probabilities (n, K) that were kept under this key, verified, or None."""
+        saved = self._store.use(PredictionRecord.space, key)
         if saved is None:
             return None
         try:
             return _array(self._store.get(PredictionRecord.read(saved).proba))
         except Damaged:
-            self._store.set_aside(PredictionRecord.space, task.key)
+            self._store.set_aside(PredictionRecord.space, key)
             return None
 
     def keep_features(self, done: Featured) -> None:
@@ -199,7 +205,7 @@ class Results:
             return None
 
 
-def _bytes(array: Proba) -> bytes:
+def _bytes(array: NDArray[np.floating[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
