@@ -14,8 +14,8 @@ from quorate.execution.events import Checkpointed, Event, Failed, Fitted, Predic
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.ensemble import JobFailed
+from quorate.job.intake import AttemptHistory
 from quorate.job.session import JobSession
-from quorate.job.training import AttemptHistory
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, JobData, PredictTask, Unit
 from quorate.results.results import Fit, Results
@@ -92,7 +92,8 @@ class FitSession:
             yield from self._take_found()
             if not self._new:
                 return
-            self._session.open(self._runner.place.executor(), self.data, self._policy())
+            destination = self._runner.results.destination()
+            self._session.open(self._runner.place.executor(), self.data, self._policy(), destination)
             self._submit_new()
             for event in self._session.events():
                 if (outcome := self._handle(heard.judge(event))) is not None:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
 from quorate.execution.estimates import makespan
-from quorate.execution.events import (
-    Event,
-)
+from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
 from quorate.job.commits import CommitQueue
