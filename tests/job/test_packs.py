@@ -33,7 +33,8 @@ def test_the_copies_of_a_kind_that_packs_are_one_unit_for_each_fold_and_their_ke
 
 
 def test_a_job_whose_copies_are_packed_is_completed_with_the_rest_of_a_pack(tmp_path: Path) -> None:
-    job = {**SMALL, "members": {"stack": {"kind": "stack", "copies": 3}}}
+    stack = {"kind": "stack", "copies": 3}
+    job = {**SMALL, "data": {"kind": "digits", "limit": 100, "test": None}, "members": {"stack": stack}}
     whole, here = Here(tmp_path / "whole"), Here(tmp_path / "parts")
     for each in (whole, here):
         each.folder.mkdir()
