@@ -86,6 +86,8 @@ def _tasks(
     job_seed: int, name: str, params: MemberParams, context: JobData, folds: Mapping[int, str], hardware: Hardware
 ) -> Iterator[FitTask]:
     kind, resources = MEMBERS.get(params.kind), Resources(params.cpus, params.gpus, params.memory)
+    # copies with equal parameters are trained in one model, whose kernels can depend on their number
+    pack = params.copies if kind.packs and not params.vary else 1
     resolved = None
     for copy in range(params.copies):
         if resolved is None or params.vary:
@@ -93,7 +95,7 @@ def _tasks(
         views = kind.views(resolved.params)
         label = name if params.copies == 1 else f"{name}.{copy + 1}"
         for fold, fold_hash in folds.items():
-            seed, numerics = derive_seed(job_seed, name, copy, fold), resolved.numerics[fold]
+            seed, numerics = derive_seed(job_seed, name, copy, fold), replace(resolved.numerics[fold], pack=pack)
             decides = {
                 "what": "fit",
                 "version": kind.version,
