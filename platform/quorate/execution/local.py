@@ -13,6 +13,7 @@ from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event
+from quorate.execution.labels import is_match, labels_here
 from quorate.execution.stream import stream, this_hardware
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
@@ -28,6 +29,8 @@ class LocalExecutor:
 
     def slots(self, resources: Resources) -> int:
         here = self.hardware()
+        if not is_match(labels_here(), resources.labels):
+            return 0
         return int(resources.cpus <= (os.cpu_count() or 1) and resources.gpus <= here.gpus)
 
     @contextmanager

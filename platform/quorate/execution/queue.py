@@ -23,10 +23,21 @@ Lacking = Callable[[Resources], Collection[str]]
 """Returns the names of the resources (of `needs`) that a unit would have to wait for; empty if it can start now."""
 
 
-def needs(resources: Resources) -> dict[str, float]:
+def amounts(resources: Resources) -> dict[str, float]:
     """The amounts of a unit's resources by the names that Ray gives them; without those that it does not need."""
-    amounts = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory)}
-    return {name: amount for name, amount in amounts.items() if amount}
+    each = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory)}
+    return {name: amount for name, amount in each.items() if amount}
+
+
+def needs(resources: Resources) -> dict[str, float]:
+    """The `amounts`; those of a unit that asks for labels also count under names with these labels.
+
+    So a unit that waits for nodes with labels reserves only what these nodes have.
+    """
+    plain = amounts(resources)
+    if not resources.labels:
+        return plain
+    return plain | {f"{name} {resources.labels}": amount for name, amount in plain.items()}
 
 
 @dataclass

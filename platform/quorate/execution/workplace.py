@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
+from quorate.execution.labels import is_match, labels_here
 from quorate.execution.stream import this_hardware
 from quorate.plan.tasks import Resources
 from quorate.training.context import Hardware
@@ -44,6 +45,8 @@ class Workplace:
         if self._remote:
             return self.executor().slots(resources)
         here = self.hardware()
+        if not is_match(labels_here(), resources.labels):
+            return 0
         rooms = [here.cores // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cores]
         return int(min(rooms))
 

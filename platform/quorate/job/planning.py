@@ -5,7 +5,7 @@ from __future__ import annotations
 from quorate.execution.workplace import Workplace
 from quorate.job.features import BackboneError
 from quorate.plan.planner import PlanError, make_plan
-from quorate.plan.tasks import JobData, Plan
+from quorate.plan.tasks import JobData, Plan, Resources
 from quorate.spec import Job
 from quorate.spec.file import SpecError
 
@@ -29,12 +29,19 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
             *(
                 (
                     ("members", name),
-                    f"requires {resources}, which is more than any node has; lower cpus, gpus or memory",
+                    _refusal(resources),
                 )
                 for name, resources in too_large.items()
             )
         )
     return plan
+
+
+def _refusal(resources: Resources) -> str:
+    if not resources.labels:
+        return f"requires {resources}, which is more than any node has; lower cpus, gpus or memory"
+    remedy = "change needs, or lower cpus, gpus or memory"
+    return f"requires {resources}, which no node with these labels has; {remedy}"
 
 
 def without_backbone(job: Job, plan: Plan, error: BackboneError) -> SpecError:

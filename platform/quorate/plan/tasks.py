@@ -24,16 +24,19 @@ ALL_ROWS = -1
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources of one unit: cores, accelerators (a fraction shares one), memory in bytes."""
+    """Resources of one unit: cores, accelerators (a fraction shares one), memory in bytes, labels of its node."""
 
     cpus: float = 1
     gpus: float = 0
     memory: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+    """The Ray labels that the node must have, sorted; a value `in(a,b)` allows several."""
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} cpu" + "s" * (self.cpus != 1)]
         parts += [f"{self.gpus:g} gpu" + "s" * (self.gpus != 1)] if self.gpus else []
         parts += [f"{self.memory / 2**30:.1f} GiB"] if self.memory else []
+        parts += [f"{name}={value}" for name, value in self.labels]
         return ", ".join(parts)
 
 
