@@ -89,6 +89,12 @@ def _smallest(each: Sequence[Hardware]) -> Hardware:
     return replace(each[-1], memory=min(one.memory for one in each), room=min(one.room for one in each))
 
 
+def numbers_of(groups: Sequence[NodeGroup], hardware: Iterable[Hardware]) -> list[int]:
+    """The positions of these kinds of hardware among all groups, counted from 1."""
+    each = list(hardware)
+    return [n for n, group in enumerate(groups, start=1) if any(_are_alike(group.hardware, one) for one in each)]
+
+
 def allowed(value: str) -> list[str]:
     """The values that a wanted label allows: itself, or those of `in(a,b)`, as in Ray."""
     if value.startswith("in(") and value.endswith(")"):

@@ -132,7 +132,7 @@ def _tasks(
                 resolved.placement.estimate,
                 resolved.placement.share,
                 resolved.placement.accelerator_memory,
-                resolved.placement.node_group,
+                resolved.placement.hardware,
             )
             others = tuple(
                 replace(run, key=digest(**decides, view=view), label=f"{label}.{view}", cost=0.0, view=view)
