@@ -19,7 +19,6 @@ from quorate.execution.base import Policy
 from quorate.execution.events import Failed, Featured, Fitted, OutOfTime
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.local import LocalExecutor
-from quorate.execution.stream import this_hardware
 from quorate.job.features import find_features
 from quorate.job.run import JobFailed, Options, run_job
 from quorate.members.backbone import Extractor
@@ -119,7 +118,7 @@ def test_features_of_new_test_rows_are_computed_without_recomputing_the_training
 
 
 def test_a_dry_run_tells_what_will_be_computed(weights, tmp_path, capsys):
-    from quorate.cli.train import _show_plan
+    from quorate.cli.job_plan import show_plan
 
     here = Here(tmp_path)
     tree = job(weights, members=MEMBERS)
@@ -127,8 +126,8 @@ def test_a_dry_run_tells_what_will_be_computed(weights, tmp_path, capsys):
 
     def shown() -> tuple[str, dict[str, Any]]:
         text = io.StringIO()
-        _show_plan(loaded, str(tmp_path / "store"), None, Console(file=text, width=140), as_json=False)
-        _show_plan(loaded, str(tmp_path / "store"), None, Console(file=io.StringIO()), as_json=True)
+        show_plan(loaded, str(tmp_path / "store"), None, Console(file=text, width=140), as_json=False)
+        show_plan(loaded, str(tmp_path / "store"), None, Console(file=io.StringIO()), as_json=True)
         return text.getvalue(), json.loads(capsys.readouterr().out)
 
     before, told = shown()
@@ -144,7 +143,7 @@ def test_a_dry_run_tells_what_will_be_computed(weights, tmp_path, capsys):
 
 def plan_of(weights: Path, tmp_path: Path) -> Plan:
     loaded = load_job(Here(tmp_path).write(job(weights, members=MEMBERS, limit=600)))
-    return make_plan(loaded.spec, open_data(loaded), this_hardware())
+    return make_plan(loaded.spec, open_data(loaded), LocalExecutor())
 
 
 def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[Any]]:

@@ -17,9 +17,10 @@ from ray.exceptions import RayError
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.content import Destination, inline
 from quorate.execution.events import Event, Fitted
-from quorate.execution.queue import needs
+from quorate.execution.labels import is_match
+from quorate.execution.queue import amounts, needs
 from quorate.execution.stream import stream
-from quorate.plan.tasks import DataAddition, JobData, Resources, Task
+from quorate.plan.tasks import DataAddition, JobData, Labels, Resources, Task
 
 _REFRESH_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
@@ -227,38 +228,48 @@ class ActorPool:
 
     def _missing(self, wanted: Resources, held: Counter[str]) -> set[str]:
         """The resources that exceed the total of the cluster minus what is held."""
-        total, needed = self._nodes.total, needs(wanted).items()
-        return {name for name, amount in needed if total[name] - held[name] < amount - _ROUNDING}
+        total = self._nodes.total(wanted)
+        return {name for name, amount in needs(wanted).items() if total[name] - held[name] < amount - _ROUNDING}
 
 
 class Nodes:
     """The resources of the living nodes of the cluster, read at most once a second."""
 
     def __init__(self) -> None:
-        self._nodes: list[dict[str, float]] = []
-        self._total: Counter[str] = Counter()
+        self._nodes: list[dict[str, Any]] = []
+        self._totals: dict[Labels, Counter[str]] = {}
         self._read_at = -_REFRESH_SECONDS
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that fit on the nodes."""
         return sum(_fits(node, resources) for node in self._read())
 
-    @property
-    def total(self) -> Counter[str]:
-        """The resources of all nodes together."""
-        self._read()
-        return self._total
+    def most_memory(self, resources: Resources) -> int:
+        """The memory of the largest node that has the other resources of a unit, in bytes."""
+        other = replace(resources, memory=0)
+        return max((int(node["Resources"].get("memory", 0)) for node in self._read() if _fits(node, other)), default=0)
+
+    def total(self, wanted: Resources) -> Counter[str]:
+        """The resources of all nodes together, and under the names of `needs` those of the nodes with the wanted
+        labels."""
+        nodes = self._read()
+        if wanted.labels not in self._totals:
+            total: Counter[str] = Counter()
+            for node in nodes:
+                total.update(node["Resources"])
+                if wanted.labels and is_match(node["Labels"], wanted.labels):
+                    total.update({f"{name} {wanted.labels}": amount for name, amount in node["Resources"].items()})
+            self._totals[wanted.labels] = total
+        return self._totals[wanted.labels]
 
     def look_again(self) -> None:
         """Read the nodes again next time, because one may be gone."""
         self._read_at = -_REFRESH_SECONDS
 
-    def _read(self) -> list[dict[str, float]]:
+    def _read(self) -> list[dict[str, Any]]:
         if time.monotonic() - self._read_at > _REFRESH_SECONDS:
-            self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self._total = Counter()
-            for node in self._nodes:
-                self._total.update(node)
+            self._nodes = [node for node in ray.nodes() if node["Alive"]]
+            self._totals = {}
             self._read_at = time.monotonic()
         return self._nodes
 
@@ -287,9 +298,14 @@ def _create(resources: Resources, data: Any, destination: Any) -> Any:
     }
     if resources.memory:
         options["memory"] = resources.memory
+    if resources.labels:
+        options["label_selector"] = dict(resources.labels)
     actor_class: Any = Worker
     return actor_class.options(**options).remote(data, destination)
 
 
-def _fits(node: dict[str, float], resources: Resources) -> int:
-    return int(min((node.get(name, 0.0) // amount for name, amount in needs(resources).items()), default=0))
+def _fits(node: dict[str, Any], resources: Resources) -> int:
+    if not is_match(node["Labels"], resources.labels):
+        return 0
+    there = node["Resources"]
+    return int(min((there.get(name, 0.0) // amount for name, amount in amounts(resources).items()), default=0))

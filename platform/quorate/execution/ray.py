@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -17,10 +17,10 @@ from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event, Failed, OutOfTime, Started
-from quorate.execution.stream import this_hardware
+from quorate.execution.probes import Probes
 from quorate.execution.worker_signals import cause_of_death
+from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
-from quorate.training.context import Hardware
 
 _TAIL_LINES = 20
 _DUE_SECONDS = 0.5
@@ -31,11 +31,6 @@ _GRACE_SECONDS = 20.0
 """Seconds that a unit too large for every node waits for a new node."""
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _hardware_there() -> Hardware:
-    return this_hardware()
-
-
 class RayExecutor:
     """Runs units on actors of the Ray that this process is connected to; `own` if it is a local Ray that ends with
     this process."""
@@ -44,12 +39,10 @@ class RayExecutor:
 
     def __init__(self, *, own: bool) -> None:
         self._own, self._nodes = own, Nodes()
+        self._probes = Probes()
 
-    def hardware(self) -> Hardware:
-        if self._own:
-            return this_hardware()
-        there: Hardware = ray.get(_hardware_there.remote())
-        return there
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        return group_nodes(node for node in self._probes.nodes() if node.holds(resources))
 
     def slots(self, resources: Resources) -> int:
         return self._nodes.slots(resources)
@@ -71,7 +64,7 @@ class RaySession:
     """The session of a cluster."""
 
     def __init__(self, data: JobData, policy: Policy, nodes: Nodes) -> None:
-        self._backlog, self._nodes = Backlog(policy), nodes
+        self._backlog, self._nodes = Backlog(policy, nodes.most_memory), nodes
         self._pool = ActorPool(data, nodes, policy.destination)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False

@@ -182,6 +182,8 @@ def _say_plan(console: Console, plan: Plan, work: JobProgress, folder: RunFolder
     members, folds = _count(len(plan.labels), "member"), _count(len(plan.context.folds), "fold")
     counts = f"{members} x {folds} = {_count(total, 'fit task')}, {reused} reused"
     console.print(f"{plan.context.folds.reason}; {counts}", highlight=False)
+    for note in plan.notes:
+        _say_note(console, note)
     for part in summaries(plan, lambda task: False):
         line = f"features of {part.backbone.arch}: {part.rows:,} {part.images}, computed once for all members and folds"
         console.print(line, markup=False, highlight=False)

@@ -20,7 +20,7 @@ from quorate.job.progress import JobProgress, find_finished
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.plan.identity import predict_key
-from quorate.plan.tasks import FeatureTask, Plan, PredictTask, Resources, Task, Unit
+from quorate.plan.tasks import FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
