@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from quorate.data.features import Matrix
+from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 from quorate.training.context import Metrics
@@ -22,6 +23,14 @@ class Started:
     worker: str
     log: str = ""
     restored: bool = False
+
+
+@dataclass(frozen=True)
+class NodeAwaited:
+    """A task waits until a node that can hold it joins the cluster; repeated about once a second."""
+
+    task: Task
+    wait: NodeWait
 
 
 @dataclass(frozen=True)
@@ -135,4 +144,4 @@ class OutOfTime:
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | Reported | Checkpointed | SoFar | ENDS
+Event = Started | NodeAwaited | Reported | Checkpointed | SoFar | ENDS

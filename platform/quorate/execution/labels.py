@@ -13,10 +13,11 @@ ACCELERATOR_TYPE = "ray.io/accelerator-type"
 
 def is_match(labels: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bool:
     """Whether a node with these labels has all that are wanted; a value `in(a,b)` allows several, as in Ray."""
-    return all(labels.get(name) in _allowed(value) for name, value in wanted)
+    return all(labels.get(name) in allowed(value) for name, value in wanted)
 
 
-def _allowed(value: str) -> list[str]:
+def allowed(value: str) -> list[str]:
+    """The values that a selector allows."""
     if value.startswith("in(") and value.endswith(")"):
         return [one.strip() for one in value[3:-1].split(",")]
     return [value]

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
 from quorate.execution.labels import is_match, labels_here
+from quorate.execution.node_waits import NoNodeError
 from quorate.execution.stream import this_hardware
 from quorate.plan.tasks import Resources
 from quorate.training.context import Hardware
@@ -19,7 +20,8 @@ class Workplace:
     """The executor of a job; a local Ray is started only when it is needed.
 
     `opened` is called with the executor when it has been opened, and with None when it is closed. The workers of a
-    local Ray have a low priority on the machine, unless they are `urgent`.
+    local Ray have a low priority on the machine, unless they are `urgent`. A cluster that can grow has `wait_for_nodes`
+    seconds for a new node; `say` shows a message meanwhile.
     """
 
     def __init__(
@@ -29,7 +31,10 @@ class Workplace:
         opened: Callable[[Executor | None], None],
         *,
         urgent: bool = False,
+        wait_for_nodes: float = 600,
+        say: Callable[[str], None] = lambda message: None,
     ) -> None:
+        self._wait_for_nodes, self._say = wait_for_nodes, say
         self._urgent = urgent
         self._name, self._opened = name, opened
         self._address = (address or os.environ.get("RAY_ADDRESS")) if name == "ray" else None
@@ -39,6 +44,17 @@ class Workplace:
     def hardware(self) -> Hardware:
         """The hardware of the workers; raises `ClusterError` if a cluster does not answer."""
         return self.executor().hardware() if self._remote else this_hardware()
+
+    def require(self, resources: Resources) -> None:
+        """Raise `NoNodeError` if no unit with these resources can run; wait for a node if the cluster can grow."""
+        if self._remote:
+            executor = self.executor()
+            from quorate.execution.ray import RayExecutor
+
+            assert isinstance(executor, RayExecutor)
+            executor.wait_for(resources)
+        elif not self.slots(resources):
+            raise NoNodeError(f"this machine does not have {resources}; lower cpus, gpus or memory")
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that can run at the same time; 0 if not even one fits."""
@@ -71,7 +87,7 @@ class Workplace:
                 own = start_ray(self._address, urgent=self._urgent)
                 from quorate.execution.ray import RayExecutor
 
-                self._executor = RayExecutor(own=own)
+                self._executor = RayExecutor(own=own, wait_for_nodes=self._wait_for_nodes, say=self._say)
             self._opened(self._executor)
         return self._executor
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from quorate.execution.node_waits import NoNodeError
 from quorate.execution.workplace import Workplace
 from quorate.job.features import BackboneError
 from quorate.plan.planner import PlanError, make_plan
@@ -19,6 +22,7 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
     if job.spec.quorum.members > len(plan.labels):
         counts = f"{job.spec.quorum.members} members are required, but the job has {len(plan.labels)}"
         raise job.error((("quorum", "members"), f"{counts}; lower it, or add members"))
+    _wait_for_nodes(plan, place)
     too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
     lacking = {task.backbone: task.resources for task in plan.features if not place.slots(task.resources)}
     for member, backbone in ((task.member, task.params.frozen_backbone) for task in plan.tasks):
@@ -35,6 +39,14 @@ def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
             )
         )
     return plan
+
+
+def _wait_for_nodes(plan: Plan, place: Workplace) -> None:
+    """Ask a cluster that can grow for the nodes that its tasks need and that it does not have."""
+    wanted = [*(task.resources for task in plan.tasks), *(task.resources for task in plan.features)]
+    for resources in dict.fromkeys(wanted):
+        with contextlib.suppress(NoNodeError):  # the caller names the members that need it
+            place.require(resources)
 
 
 def _refusal(resources: Resources) -> str:

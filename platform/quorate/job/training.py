@@ -16,6 +16,7 @@ from quorate.execution.events import (
     Failed,
     Featured,
     Fitted,
+    NodeAwaited,
     OutOfTime,
     Predicted,
     Reported,
@@ -169,6 +170,9 @@ def train(
         for given in _in_turn(extraction, units, trainer.session):
             # a network that is out of time counts with its last interim result
             event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
+            if isinstance(event, NodeAwaited):
+                watch.on(event)
+                continue
             trainer.folder.log(event)
             if isinstance(event, Checkpointed):
                 results.keep_checkpoint(event)
