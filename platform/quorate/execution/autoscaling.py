@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import ray
-from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply
+from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply, NodeStatus
 from ray.exceptions import RpcError
 
 from quorate.execution.labels import allowed
@@ -70,7 +70,7 @@ def actor_options(resources: Resources) -> dict[str, Any]:
 
 
 def _is_worker(node: Any) -> bool:
-    return "node:__internal_head__" not in node.total_resources
+    return node.status != NodeStatus.DEAD and "node:__internal_head__" not in node.total_resources
 
 
 def _is_for(request: Any, resources: Resources) -> bool:
