@@ -21,9 +21,8 @@ from quorate.execution.labels import is_match
 from quorate.execution.pending import PendingActors
 from quorate.execution.queue import amounts, needs
 from quorate.execution.stream import stream
-from quorate.plan.tasks import DataAddition, JobData, Resources, Task
+from quorate.plan.tasks import DataAddition, JobData, Labels, Resources, Task
 
-Labels = tuple[tuple[str, str], ...]
 _REFRESH_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 """Seconds after which an idle actor gives its resources back, as a new one may wait for its node. An assumption: a new
@@ -265,9 +264,10 @@ class Nodes:
         """The number of units with these resources that fit on the nodes."""
         return sum(_fits(node, resources) for node in self._read())
 
-    def one_for(self, resources: Resources) -> str:
-        """The id of a node that can hold a unit with these resources; the caller has waited for one."""
-        return next(str(node["NodeID"]) for node in self._read() if _fits(node, resources))
+    def most_memory(self, resources: Resources) -> int:
+        """The memory of the largest node that has the other resources of a unit, in bytes."""
+        other = replace(resources, memory=0)
+        return max((int(node["Resources"].get("memory", 0)) for node in self._read() if _fits(node, other)), default=0)
 
     def total(self, wanted: Resources) -> Counter[str]:
         """The resources of all nodes together, and under the names of `needs` those of the nodes with the wanted

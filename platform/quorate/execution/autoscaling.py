@@ -9,8 +9,8 @@ import ray
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply, NodeStatus
 from ray.exceptions import RpcError
 
-from quorate.execution.labels import allowed
 from quorate.execution.queue import amounts
+from quorate.plan.groups import allowed
 from quorate.plan.tasks import Resources
 
 _REFRESH_SECONDS = 1.0

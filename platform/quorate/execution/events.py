@@ -9,7 +9,7 @@ from quorate.data.features import Matrix
 from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
-from quorate.training.context import Metrics
+from quorate.training.context import MemoryUse, Metrics
 
 Status = Literal["failed", "diverged", "lost"]
 
@@ -68,6 +68,8 @@ class Fitted:
     """Seconds for predictions and files after the fit."""
     predict_ms: float | None = None
     """Milliseconds per validation row, predicted in batches with the threads of the task."""
+    memory: MemoryUse | None = None
+    """The most memory that the fit used; None if it was not measured."""
     others: tuple[Fitted, ...] = ()
     """Results of the other members that the same fit produced."""
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-ACCELERATOR_TYPE = "ray.io/accelerator-type"
-"""The label that Ray gives to nodes with accelerators."""
+from quorate.plan.groups import allowed
+from quorate.spec import ACCELERATOR_TYPE
 
 
 def is_match(labels: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bool:
@@ -16,19 +16,15 @@ def is_match(labels: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bo
     return all(labels.get(name) in allowed(value) for name, value in wanted)
 
 
-def allowed(value: str) -> list[str]:
-    """The values that a selector allows."""
-    if value.startswith("in(") and value.endswith(")"):
-        return [one.strip() for one in value[3:-1].split(",")]
-    return [value]
-
-
 def labels_here() -> dict[str, str]:
     """The labels that a Ray of this machine has without being asked: the type of its accelerators."""
-    if not torch.cuda.device_count():
-        return {}
+    return {ACCELERATOR_TYPE: accelerator_type()} if torch.cuda.device_count() else {}
+
+
+def accelerator_type() -> str:
+    """The type of this machine's accelerators."""
     name = torch.cuda.get_device_name(0)
     # As Ray names it (ray._private.accelerators.nvidia_gpu): "NVIDIA H100 80GB HBM3" is H100.
     found = re.match(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)", name)
     kind = found.group(1) if found else name.removeprefix("NVIDIA ")
-    return {ACCELERATOR_TYPE: kind.replace(" ", "-")}
+    return kind.replace(" ", "-")

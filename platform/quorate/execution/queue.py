@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from quorate.execution.budget import Agenda, round_of
-from quorate.plan.tasks import FeatureTask, Resources, Task, Unit
+from quorate.plan.tasks import FeatureTask, PredictTask, Resources, Task, Unit
 
 _SORTING_SHARE = 0.04
 """Largest part of the time that sorting the queue again may take (an assumption)."""
@@ -40,6 +40,12 @@ def needs(resources: Resources) -> dict[str, float]:
     return plain | {f"{name} {resources.labels}": amount for name, amount in plain.items()}
 
 
+def member_of(unit: Unit) -> str | None:
+    """The member that a unit works for; None for features, which are for several."""
+    task = unit.tasks[0]
+    return None if isinstance(task, FeatureTask) else task.fit.member if isinstance(task, PredictTask) else task.member
+
+
 @dataclass
 class _Entry:
     """A unit in a heap. A removed unit stays in its heap, without tasks, until it comes to the top."""
@@ -62,6 +68,8 @@ class UnitQueue(ABC):
         self._entries: dict[str, _Entry] = {}
         """By the key of a waiting task."""
         self._counts: Counter[Resources] = Counter()
+        self._members: dict[str, dict[int, _Entry]] = defaultdict(dict)
+        """The waiting units of each member, by their numbers."""
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
@@ -74,7 +82,19 @@ class UnitQueue(ABC):
         return any(self._first(heap) is not None for heap in self._heaps.values())
 
     def add(self, unit: Unit) -> None:
-        entry = _Entry(unit, next(self._numbers))
+        self._add(_Entry(unit, next(self._numbers)))
+
+    def change(self, changed: Callable[[Unit], Unit], member: str | None = None) -> None:
+        """Replace the waiting units of a member, or all, by what `changed` returns for them; their order stays."""
+        members = list(self._members) if member is None else [member]
+        for entry in [entry for name in members for entry in self._members[name].values()]:
+            self._forget(entry)
+            self._add(_Entry(changed(entry.unit), entry.number))
+
+    def _add(self, entry: _Entry) -> None:
+        unit = entry.unit
+        if (member := member_of(unit)) is not None:
+            self._members[member][entry.number] = entry
         for task in unit.tasks:
             assert task.key not in self._entries, f"{task} is already waiting"
             self._entries[task.key] = entry
@@ -153,6 +173,8 @@ class UnitQueue(ABC):
     def _forget(self, entry: _Entry) -> None:
         entry.alive = False
         self._counts[entry.unit.resources] -= 1
+        if (member := member_of(entry.unit)) is not None:
+            del self._members[member][entry.number]
         for task in entry.unit.tasks:
             self._entries.pop(task.key, None)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from quorate.execution.actors import Actor, ActorPool, Nodes
 from quorate.execution.autoscaling import Autoscaler, actor_options
@@ -20,10 +19,10 @@ from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started
 from quorate.execution.node_waits import NodeWaits, NoNodeError
-from quorate.execution.stream import this_hardware
+from quorate.execution.probes import Probes
 from quorate.execution.worker_signals import cause_of_death
+from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
-from quorate.training.context import Hardware
 
 _TAIL_LINES = 20
 _DUE_SECONDS = 0.5
@@ -31,14 +30,9 @@ _DUE_SECONDS = 0.5
 _LAST_CALL_SECONDS = 1.0
 """Seconds after the end of training in which results are still accepted."""
 _SAY_SECONDS = 60.0
-"""Seconds between two messages about a node that planning waits for."""
+"""Seconds between two messages about a node that planning waits for (an assumption)."""
 _SCALE_SECONDS = 1.0
 """Seconds between two looks at the units that wait for nodes."""
-
-
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _hardware_there() -> Hardware:
-    return this_hardware()
 
 
 @ray.remote
@@ -60,52 +54,58 @@ class RayExecutor:
     ) -> None:
         self._own, self._nodes, self._autoscaler = own, Nodes(), Autoscaler()
         self._wait_seconds, self._say = wait_for_nodes, say
+        self._requests: list[Any] = []
+        self._probes = Probes()
 
-    def hardware(self) -> Hardware:
-        if self._own:
-            return this_hardware()
-        self.wait_for(Resources())
-        node = NodeAffinitySchedulingStrategy(self._nodes.one_for(Resources()), soft=False)
-        there: Hardware = ray.get(_hardware_there.options(scheduling_strategy=node).remote())
-        return there
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        if not present and not self.wait_for(resources):
+            return ()
+        return group_nodes(node for node in self._probes.nodes() if node.holds(resources))
 
     def slots(self, resources: Resources) -> int:
         return self._nodes.slots(resources)
 
-    def wait_for(self, resources: Resources) -> None:
-        """Return when a node can hold a unit with these resources; a cluster that can grow is asked for one.
+    def wait_for(self, resources: Resources) -> bool:
+        """Wait until a node can hold a unit with these resources; a cluster that can grow is asked for one.
 
-        Raises `NoNodeError` if the cluster cannot grow, if none of its node types has these resources, or if no such
-        node joins in time.
+        False if the cluster cannot grow, or if none of its node types has these resources. Raises `NoNodeError` if no
+        such node joins in time. A node that joined is kept until the session opens.
         """
         if self._nodes.slots(resources):
-            return
+            return True
         if not self._autoscaler.can_grow:
-            raise NoNodeError(f"no node of the cluster has {resources}; lower cpus, gpus or memory, or add a node")
+            return False
         waits, said = NodeWaits(self._autoscaler, self._wait_seconds), -_SAY_SECONDS
         actor_class: Any = _Request
-        request = actor_class.options(**actor_options(resources)).remote()
-        try:
-            while not self._nodes.slots(resources):
-                (wait,) = waits.look([resources], idle=True)
-                if wait.refusal:
+        self._requests.append(actor_class.options(**actor_options(resources)).remote())
+        while not self._nodes.slots(resources):
+            (wait,) = waits.look([resources], idle=True)
+            if wait.refusal:
+                self._withdraw_requests()
+                if wait.seconds >= wait.limit:
                     raise NoNodeError(wait.refusal)
-                if wait.seconds - said >= _SAY_SECONDS:
-                    said = wait.seconds
-                    self._say(str(wait))
-                time.sleep(_SCALE_SECONDS / 2)
-        finally:
-            ray.kill(request)
+                return False
+            if wait.seconds - said >= _SAY_SECONDS:
+                said = wait.seconds
+                self._say(str(wait))
+            time.sleep(_SCALE_SECONDS / 2)
+        return True
+
+    def _withdraw_requests(self) -> None:
+        while self._requests:
+            ray.kill(self._requests.pop())
 
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
         session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds)
+        self._withdraw_requests()
         try:
             yield session
         finally:
             session.close()
 
     def close(self) -> None:
+        self._withdraw_requests()
         if self._own:
             ray.shutdown()
 
@@ -116,7 +116,7 @@ class RaySession:
     def __init__(
         self, data: JobData, policy: Policy, nodes: Nodes, autoscaler: Autoscaler, wait_for_nodes: float
     ) -> None:
-        self._backlog, self._nodes, self._autoscaler = Backlog(policy), nodes, autoscaler
+        self._backlog, self._nodes, self._autoscaler = Backlog(policy, nodes.most_memory), nodes, autoscaler
         self._waits, self._scale_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
         self._pool = ActorPool(data, nodes, autoscaler)
         self._agenda, self._workers = policy.agenda, policy.workers

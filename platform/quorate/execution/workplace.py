@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
 
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
-from quorate.execution.labels import is_match, labels_here
-from quorate.execution.node_waits import NoNodeError
-from quorate.execution.stream import this_hardware
+from quorate.execution.hardware import this_node
+from quorate.plan.groups import Node, NodeGroup, group_nodes
 from quorate.plan.tasks import Resources
-from quorate.training.context import Hardware
 
 
 class Workplace:
@@ -41,30 +40,26 @@ class Workplace:
         self._remote = self._address not in (None, "local")
         self._executor: Executor | None = None
 
-    def hardware(self) -> Hardware:
-        """The hardware of the workers; raises `ClusterError` if a cluster does not answer."""
-        return self.executor().hardware() if self._remote else this_hardware()
-
-    def require(self, resources: Resources) -> None:
-        """Raise `NoNodeError` if no unit with these resources can run; wait for a node if the cluster can grow."""
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        """The groups of nodes that can hold a unit with these resources, as `plan.groups.Places` says; raises
+        `ClusterError` if a cluster does not answer."""
         if self._remote:
-            executor = self.executor()
-            from quorate.execution.ray import RayExecutor
-
-            assert isinstance(executor, RayExecutor)
-            executor.wait_for(resources)
-        elif not self.slots(resources):
-            raise NoNodeError(f"this machine does not have {resources}; lower cpus, gpus or memory")
+            return self.executor().groups_for(resources, present=present)
+        return group_nodes([self._here] if self._here.holds(resources) else [])
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that can run at the same time; 0 if not even one fits."""
         if self._remote:
             return self.executor().slots(resources)
-        here = self.hardware()
-        if not is_match(labels_here(), resources.labels):
+        here = self._here
+        if not here.holds(resources):
             return 0
-        rooms = [here.cores // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cores]
+        rooms = [here.cpus // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cpus]
         return int(min(rooms))
+
+    @cached_property
+    def _here(self) -> Node:
+        return this_node()
 
     @property
     def starts_ray(self) -> bool:

@@ -20,9 +20,16 @@ from quorate.errors import UserError
 from quorate.registry import MEMBERS
 from quorate.registry.own_code import check_allowed
 from quorate.spec import MemberParams
-from quorate.training.context import Hardware, Numerics, TaskContext
+from quorate.training.context import Hardware, MemoryUse, Numerics, TaskContext
 
 Proba = NDArray[np.float32]
+
+PROCESS_MEMORY = 440 << 20
+"""Bytes that a worker adds to its node before it trains, measured with Ray 2.60 and torch 2.15 after the import of all
+kinds: its own pages (RssAnon of proc(5)). The pages of libraries and of the placed rows are shared by the workers."""
+_COPIES = 4.0
+"""Copies of the rows as float32 that a fit keeps: the features, and what the estimator makes of them. An assumption,
+not a measurement."""
 
 HEADER = "member.json"
 """The file in a member's folder that names its kind."""
@@ -43,6 +50,8 @@ class Member(Protocol):
     resamples: ClassVar[bool] = True
     """Whether training rows may occur more than once; false for an inner cross-validation, which would train and
     validate on the same row."""
+    accelerated: ClassVar[bool] = False
+    """Whether `gpus: auto` gives a part of an accelerator to this kind."""
     packs: ClassVar[bool] = False
     """Whether `fit_many` trains several members of this kind in one model."""
     history: list[dict[str, float]]
@@ -85,6 +94,13 @@ class Member(Protocol):
     def load(cls, folder: Path) -> Self: ...
 
     @classmethod
+    def memory_use(
+        cls, params: Any, *, signature: Signature, rows: int, n_classes: int, numerics: Numerics
+    ) -> MemoryUse:
+        """Estimate the memory of one fit on this number of rows, for `memory: auto` and `gpus: auto`."""
+        return MemoryUse(PROCESS_MEMORY + int(_COPIES * 4 * rows * signature.size))
+
+    @classmethod
     def pretraining_cost(cls, params: Any, *, signature: Signature, rows: int) -> float:
         """Estimated seconds, on one core, of the pretraining on this number of unlabelled rows."""
         return 0.0
@@ -99,7 +115,18 @@ class Member(Protocol):
         return None
 
 
-OPTIONAL = ("weighs", "resamples", "packs", "finished", "fit_many", "pretraining_cost", "views", "view")
+OPTIONAL = (
+    "weighs",
+    "resamples",
+    "accelerated",
+    "packs",
+    "finished",
+    "fit_many",
+    "memory_use",
+    "pretraining_cost",
+    "views",
+    "view",
+)
 """Names of the optional methods and attributes of `Member`."""
 
 

@@ -15,6 +15,7 @@ from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
 from quorate.store import Damaged, Store
+from quorate.training.context import MemoryUse
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Fit:
     """False if it was stopped early: it is used in this job's ensemble and is not stored under its key."""
     predict_ms: float | None = None
     """Milliseconds to predict one row, in batches; None if it was not measured."""
+    memory: MemoryUse | None = None
+    """The most memory that its training used; None if it was not measured."""
 
 
 class Results:
@@ -58,7 +61,8 @@ class Results:
         except Damaged:
             self._store.set_aside(FitRecord.space, task.key)
             return None
-        return Fit(task, valid, history, record.seconds, record.files, reused=True, predict_ms=record.predict_ms)
+        fit = Fit(task, valid, history, record.seconds, record.files, reused=True)
+        return replace(fit, predict_ms=record.predict_ms, memory=record.used_memory)
 
     def keep(self, done: Fitted) -> Fit:
         """Commit a complete fit task; if another process has committed it first, return that result."""
@@ -71,6 +75,8 @@ class Results:
             files={name: self._store.put(content) for name, content in done.files.items()},
             seconds=done.seconds,
             predict_ms=done.predict_ms,
+            estimated_memory=done.task.estimate,
+            used_memory=done.memory,
         )
         saved = self._store.commit(FitRecord.space, done.task.key, own.to_json())
         try:
@@ -80,13 +86,13 @@ class Results:
             self._store.set_aside(FitRecord.space, done.task.key)
             return self.keep(done)
         fit = Fit(done.task, valid, done.history, record.seconds, record.files, reused=False)
-        return replace(fit, predict_ms=record.predict_ms)
+        return replace(fit, predict_ms=record.predict_ms, memory=record.used_memory)
 
     def hold(self, done: Fitted) -> Fit:
         """Store the files of a fit task that was stopped early. No key refers to them, so only this job uses them."""
         files = {name: self._store.put(content) for name, content in done.files.items()}
         fit = Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
-        return replace(fit, predict_ms=done.predict_ms)
+        return replace(fit, predict_ms=done.predict_ms, memory=done.memory)
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """Return the content of each file of a finished member; raises `Damaged`."""
