@@ -195,7 +195,10 @@ def start_cluster(members: Sequence[Host], *, cpus: int = 2, env: Mapping[str, s
         )
         words = ["start", *role, "--node-ip-address", host.address, "--num-cpus", str(cpus), "--block"]
         host.start(_ray(), *words, "--object-store-memory", str(200 * 2**20), env=settings)
-        wait_for_nodes(members[0], number + 1)
+        if number == 0:
+            _watch(host)
+            wait_for_nodes(host, 1)  # before others connect
+    wait_for_nodes(members[0], len(members))
     return address
 
 
@@ -210,22 +213,35 @@ def wait_for_nodes(head: Host, count: int, *, seconds: float = _JOIN_SECONDS, ex
     raise AssertionError(f"after {seconds} s: {alive_nodes(head)}\n{(head.folder / 'ray.log').read_text()[-3000:]}")
 
 
-_NODES = """
-import json, sys
+_WATCH = """
+import json, os, sys, time
 from ray._raylet import GcsClient
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
-nodes = GcsClient(sys.argv[1]).get_all_node_info(timeout=5).values()
-print(json.dumps([[node.node_manager_address, dict(node.resources_total)]
-    for node in nodes if node.state == GcsNodeInfo.ALIVE]))
+from ray.exceptions import RpcError
+while True:
+    try:
+        nodes = GcsClient(sys.argv[1]).get_all_node_info(timeout=5).values()
+    except RpcError:
+        nodes = []
+    alive = [node for node in nodes if node.state == GcsNodeInfo.ALIVE]
+    with open("nodes.new", "w") as file:
+        json.dump([[node.node_manager_address, dict(node.resources_total)] for node in alive], file)
+    os.replace("nodes.new", "nodes.json")
+    time.sleep(0.3)
 """
+"""A process that imports Ray once; it writes the living nodes to a file."""
 
 
 def alive_nodes(head: Host) -> list[tuple[str, dict[str, float]]]:
-    """The addresses and resources of the living nodes; empty while the cluster does not answer."""
-    words = head.command(sys.executable, "-c", _NODES, f"{head.address}:{PORT}")
-    ended = subprocess.run(words, env=head.environment, capture_output=True, text=True)
-    found: list[tuple[str, dict[str, float]]] = json.loads(ended.stdout) if ended.returncode == 0 else []
+    """The addresses and resources of the living nodes, at most a second ago; empty while the cluster does not
+    answer."""
+    file = head.folder / "nodes.json"
+    found: list[tuple[str, dict[str, float]]] = json.loads(file.read_text()) if file.exists() else []
     return found
+
+
+def _watch(head: Host) -> None:
+    head.start(sys.executable, "-c", _WATCH, f"{head.address}:{PORT}", log="watch.log")
 
 
 def start_autoscaling_cluster(head: Host, types: Mapping[str, Mapping[str, Any]], *, idle_minutes: float = 0.1) -> str:
@@ -256,6 +272,7 @@ def start_autoscaling_cluster(head: Host, types: Mapping[str, Mapping[str, Any]]
     words = ["start", "--head", "--block", "--port", str(PORT), "--node-ip-address", head.address, "--num-cpus", "0"]
     words += ["--include-dashboard", "false", "--autoscaling-config", str(file)]
     head.start(_ray(), *words, "--object-store-memory", str(200 * 2**20), env=settings)
+    _watch(head)
     wait_for_nodes(head, 1)
     return f"{head.address}:{PORT}"
 
