@@ -8,6 +8,7 @@ from typing import Literal
 
 from quorate.data.features import Matrix
 from quorate.execution.content import Content
+from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 from quorate.training.context import MemoryUse, Metrics
@@ -24,6 +25,14 @@ class Started:
     worker: str
     log: str = ""
     restored: bool = False
+
+
+@dataclass(frozen=True)
+class NodeAwaited:
+    """A task waits until a node that can hold it joins the cluster; repeated about once a second."""
+
+    task: Task
+    wait: NodeWait
 
 
 @dataclass(frozen=True)
@@ -139,4 +148,4 @@ class OutOfTime:
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | Reported | Checkpointed | SoFar | ENDS
+Event = Started | NodeAwaited | Reported | Checkpointed | SoFar | ENDS

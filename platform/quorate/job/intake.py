@@ -16,6 +16,7 @@ from quorate.execution.events import (
     Failed,
     Featured,
     Fitted,
+    NodeAwaited,
     OutOfTime,
     Predicted,
     Reported,
@@ -71,6 +72,10 @@ class Intake:
         self._reporting = threading.Lock()
 
     def on(self, event: Event) -> None:
+        if isinstance(event, NodeAwaited):
+            with self._reporting:
+                self._watch.on(event)
+            return
         if isinstance(event, OutOfTime) and (interim := self._so_far.pop(event.task.key, None)) is not None:
             event = interim.result  # a network that is out of time counts with its last interim result
         event = self._heard.judge(event)
