@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from quorate.data.decoding import ThreadDecoder
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
@@ -18,7 +19,7 @@ from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
 from quorate.training.context import Hardware
 
 
-class LocalExecutor:
+class LocalExecutor(ThreadDecoder):
     """One task at a time, in a thread of this process."""
 
     name = "local"

@@ -16,6 +16,7 @@ from quorate.execution.actors import Actor, ActorPool, Nodes
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
+from quorate.execution.decoding import RayDecoder
 from quorate.execution.events import ENDS, Event, Failed, OutOfTime, Started
 from quorate.execution.stream import this_hardware
 from quorate.execution.worker_signals import cause_of_death
@@ -36,14 +37,15 @@ def _hardware_there() -> Hardware:
     return this_hardware()
 
 
-class RayExecutor:
+class RayExecutor(RayDecoder):
     """Runs units on actors of the Ray that this process is connected to; `own` if it is a local Ray that ends with
     this process."""
 
     name = "ray"
 
     def __init__(self, *, own: bool) -> None:
-        self._own, self._nodes = own, Nodes()
+        super().__init__(own=own)
+        self._nodes = Nodes()
 
     def hardware(self) -> Hardware:
         if self._own:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
+from quorate.data.decoding import DecodingBatch
+from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
 from quorate.execution.stream import this_hardware
@@ -46,6 +48,14 @@ class Workplace:
         here = self.hardware()
         rooms = [here.cores // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cores]
         return int(min(rooms))
+
+    def decode(self, batches: Sequence[DecodingBatch]) -> None:
+        """Decode batches of pictures where the job runs."""
+        self.executor().decode(batches)
+
+    def shard_source(self) -> ShardSource | None:
+        """Where the workers get decoded pictures from; None if they share the cache of this machine."""
+        return self.executor().shard_source() if self._remote else None
 
     @property
     def starts_ray(self) -> bool:
