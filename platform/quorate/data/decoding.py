@@ -23,10 +23,12 @@ DECODER = f"1, Pillow {PIL.__version__}"
 """The version of the decoder. The number changes when `decode_image` gives other pixels for the same file."""
 
 _SHARD = 8 << 20
-"""Minimum size of a shard in bytes, and of the files that are decoded to it: several tasks even for small data. An
-assumption, not a measurement."""
+"""Usual size in bytes of a shard, or of its files if they are larger: several tasks even for small data. An assumption,
+not a measurement."""
 _SHARDS = 128
-"""Maximum number of shards of a folder, apart from small ones: each takes a file handle. An assumption."""
+"""Usual number of shards of large data, because a process keeps a file handle for each. An assumption."""
+_EXTRA = 4096
+"""Bytes of a batch in the cache besides the pixels: a header and the list of corrupt files. An assumption."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def open_pictures(paths: Sequence[Path], how: Decoding, decoder: Decoder, *, in_
     given = [paths[i] for i in readable], [sums[i] for i in readable], sizes, how
     batches = list(_batches(*given, keep=True))
     size = len(paths) * int(np.prod(how.shape))
-    fits = size <= cache.room(batch.shard for batch in batches)
+    fits = size + _EXTRA * len(batches) <= cache.room(batch.shard for batch in batches)
     if not fits:
         batches = list(_batches(*given, keep=False))
     if missing := [batch for batch in batches if not _is_done(cache, batch)]:
@@ -190,14 +192,15 @@ def _sums(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
 def _batches(
     paths: Sequence[Path], sums: Sequence[bytes], sizes: Sequence[int], how: Decoding, *, keep: bool
 ) -> Iterator[DecodingBatch]:
-    """Divide files into batches: by their number and content alone, so that each later job finds the same shards."""
-    each = int(np.prod(how.shape))
-    most_pixels = max(_SHARD, each * len(paths) // _SHARDS)
-    most_bytes = max(_SHARD, sum(sizes) // _SHARDS)
+    """Divide files into batches after files with certain hashes, so that a new file changes few of the batches."""
+    each, files = int(np.prod(how.shape)), sum(sizes)
+    usual = max(_SHARD, max(each * len(paths), files) // _SHARDS)
+    rows = 1 << (max(1, usual // max(each, files // max(1, len(paths)))) - 1).bit_length()
     begin, held = 0, 0
     for i, size in enumerate(sizes):
         held += size
-        if i + 1 == len(paths) or each * (i + 2 - begin) > most_pixels or held + sizes[i + 1] > most_bytes:
+        ends = int.from_bytes(sums[i][:8]) % rows == 0 or i + 1 - begin == 2 * rows or held >= 4 * usual
+        if ends or i + 1 == len(paths):
             own = tuple(sums[begin : i + 1])
             name = hashlib.sha256(repr((DECODER, how.shape, how.resize, keep)).encode() + b"".join(own)).hexdigest()
             yield DecodingBatch(name, tuple(paths[begin : i + 1]), own, how, keep)
