@@ -99,10 +99,11 @@ def run(chosen: argparse.Namespace) -> None:
     ended = time.time()
     peaks.stop()
     times = Path(os.environ["QUORATE_TIMES"]).read_text().splitlines()
-    step = next(float(line.split()[0]) for line in times if line.endswith("step"))
+    fit, step = (next(float(line.split()[0]) for line in times if line.endswith(what)) for what in ("fit", "step"))
     print(
         f"job {chosen.job + 1}: {board.tasks.trained} fit tasks, {ended - started:.1f} s; first task placed after "
-        f"{placed[0] - started:.1f} s, its first training step {step - placed[0]:.1f} s later"
+        f"{placed[0] - started:.1f} s, its fit began {fit - placed[0]:.1f} s later, and its first training step ended "
+        f"{step - placed[0]:.1f} s later"
     )
     for name, (rss, pss, uss) in sorted(peaks.most.items()):
         print(f"  peak of a {name}: RSS {rss / 1e6:.0f} MB, PSS {pss / 1e6:.0f} MB, USS {uss / 1e6:.0f} MB")
