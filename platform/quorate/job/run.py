@@ -82,9 +82,9 @@ def run_job(
     started, spec = time.monotonic(), job.spec
     budget = _budget(job, options, started)
     closing = ClosingTime(budget)
-    rows = open_data(job, partial(_say_note, console), data)
-    opening = time.monotonic() - started
     with _workplace(job, options, console, stop, urgent=budget is not None) as place:
+        rows = open_data(job, partial(_say_note, console), data, place)
+        opening = time.monotonic() - started
         plan = plan_job(job, rows, place)
         results = Results(options.store)
         work = JobProgress.found(plan, results)
