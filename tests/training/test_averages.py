@@ -175,6 +175,14 @@ def test_a_snapshot_holds_the_weights_of_the_end_of_its_cycle() -> None:
         assert torch.equal(tensor, weights(view)[name])
 
 
+def test_a_network_with_snapshots_is_loaded_again() -> None:
+    member = net(snapshots=2)
+
+    again = member_of(files_of(member))
+
+    np.testing.assert_array_equal(again.predict_proba(VALID.x), member.predict_proba(VALID.x))
+
+
 @pytest.mark.parametrize("report", [1, 4, 5, 8, 9, 13])
 def test_averages_and_snapshots_resume_to_the_same_bits(report: int) -> None:
     asked = {"ema": 0.9, "swa": {"start": 0.5, "lr": 0.01}, "snapshots": 2}
