@@ -17,6 +17,7 @@ from torch import nn
 
 from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature
+from quorate.members.base import files_of, member_of
 from quorate.members.net import Net, NetParams
 from quorate.training.averages import Averages, Swa, average
 from quorate.training.context import Numerics, Signal
