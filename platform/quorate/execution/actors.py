@@ -108,9 +108,9 @@ class ActorPool:
     holds, and after `_IDLE_SECONDS`. The data of the job are placed once, and additions are sent to each actor.
     """
 
-    def __init__(self, data: JobData, nodes: Nodes, destination: Destination | None = None) -> None:
+    def __init__(self, data: JobData, nodes: Nodes, destination: Destination | None) -> None:
         self._data, self._nodes = ray.put(data), nodes
-        # put: Ray keeps and logs the arguments of actors, and this one may hold credentials
+        # not as a plain argument, which Ray keeps in the table of actors: it may hold credentials
         self._destination = ray.put(destination)
         self._additions: list[Any] = []
         self._busy: dict[Any, Actor] = {}
