@@ -288,7 +288,7 @@ def test_training_on_pictures_that_are_not_kept_gives_the_same_bits(folder, monk
     expected = Net(net, **params).fit(kept, kept, PlainRun())
 
     # when
-    monkeypatch.setattr("quorate.training.feed._IN_MEMORY", 0)
+    monkeypatch.setattr("quorate.training.feed.IN_MEMORY", 0)
     trained = Net(net, **params).fit(lazy, lazy, PlainRun())
 
     # then

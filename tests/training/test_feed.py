@@ -62,7 +62,7 @@ def test_images_are_resized_after_they_are_standardized():
 
 def test_images_too_many_for_memory_are_read_batch_by_batch(monkeypatch):
     expected = feed().batch(torch.tensor([5, 2]))
-    monkeypatch.setattr("quorate.training.feed._IN_MEMORY", 0)
+    monkeypatch.setattr("quorate.training.feed.IN_MEMORY", 0)
 
     assert torch.equal(feed().batch(torch.tensor([5, 2])), expected)
 

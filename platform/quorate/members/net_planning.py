@@ -10,6 +10,7 @@ from quorate.members.base import PROCESS_MEMORY
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
 from quorate.registry import ARCHS, PRETRAININGS, KindParams
 from quorate.training.context import Device, Hardware, MemoryUse, Numerics
+from quorate.training.feed import IN_MEMORY
 from quorate.training.memory import Footprint, footprint, largest_batch
 from quorate.training.shapes import Shape, TableShape
 
@@ -58,9 +59,9 @@ def _footprint(arch: KindParams, shape: Shape, dropout: float) -> Footprint:
 def training_memory(params: NetParams, *, signature: Signature, rows: int, numerics: Numerics) -> MemoryUse:
     """Estimated memory of a training on this number of rows."""
     step = _estimated_footprint(params, expected_shape(params, signature)).of(numerics.batch_size)
-    value = 1 if isinstance(signature, ImageSignature) else 4
-    host = PROCESS_MEMORY + value * rows * signature.size
-    return MemoryUse(host, step) if numerics.device == "cuda" else MemoryUse(host + step)
+    size = rows * signature.size * (1 if isinstance(signature, ImageSignature) else 4)
+    kept = step + (size if size <= IN_MEMORY else 0)
+    return MemoryUse(PROCESS_MEMORY, kept) if numerics.device == "cuda" else MemoryUse(PROCESS_MEMORY + kept)
 
 
 def _estimated_footprint(params: NetParams, shape: Shape) -> Footprint:

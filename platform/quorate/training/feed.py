@@ -18,7 +18,7 @@ from quorate.data.weighting import balanced_rows
 from quorate.training.augment import Augment
 from quorate.training.context import Numerics
 
-_IN_MEMORY = 4 << 30
+IN_MEMORY = 4 << 30
 """Maximum size in bytes of a data set that is kept in the device's memory; larger ones are read batch by batch. An
 assumption, not a measurement."""
 
@@ -37,7 +37,7 @@ class PixelFeed:
         self._whitening = self._linear()
         self._change: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._pixels: torch.Tensor | None = None
-        if len(images) * int(np.prod(images.shape)) <= _IN_MEMORY:
+        if len(images) * int(np.prod(images.shape)) <= IN_MEMORY:
             self._pixels = torch.from_numpy(images.take(np.arange(len(images)))).to(self._device)
 
     def __len__(self) -> int:
