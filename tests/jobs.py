@@ -13,8 +13,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from quorate.execution.base import Executor
 from quorate.execution.interrupt import StopRequest
+from quorate.execution.workplace import Workplace
+from quorate.job.fits import FitRunner
 from quorate.job.run import Options, run_job
+from quorate.results.results import Results
 from quorate.spec import Job, load_job
 from quorate.store import open_store
 
@@ -33,6 +37,24 @@ SMALL: dict[str, Any] = {
     "execution": {"executor": "local"},
     "tracking": {"enabled": False},
 }
+
+
+def runner_with(store: Path | str, place: Workplace | None = None) -> FitRunner:
+    """Trains single networks in this process, or in another place, and keeps them in this store."""
+    here = Workplace("local", None, lambda executor: None)
+    return FitRunner(place or here, Results(open_store(str(store))), StopRequest())
+
+
+class ThisRay(Workplace):
+    """The Ray that this process is connected to."""
+
+    def __init__(self) -> None:
+        super().__init__("ray", "local", lambda executor: None)
+
+    def executor(self) -> Executor:
+        from quorate.execution.ray import RayExecutor
+
+        return RayExecutor(own=False)
 
 
 class Here:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quorate.bundle import Bundle, Prediction
+from quorate.bundle import Bundle, DeviceChoice, Prediction
 from quorate.data.in_memory import as_inputs
 from quorate.errors import UserError
 from quorate.report.frame import FrameRow, as_frame, frame_of
@@ -94,19 +94,20 @@ class Ensemble:
         return f"<Ensemble of {members} members for {self.bundle.signature}, {len(self.classes_)} classes>"
 
 
-def load(run: str | Path | None = None, *, allow_code: bool = False) -> Ensemble:
+def load(run: str | Path | None = None, *, allow_code: bool = False, device: DeviceChoice = "auto") -> Ensemble:
     """Load the ensemble of a run.
 
     `run` is a run folder or its name in `runs` (or QUORATE_RUNS), the folder of a bundle, or the URI of a
     model in MLflow (`models:/digits@champion`); by default, the newest finished run. Every file is verified
     before it is read, and nothing in it executes. If the ensemble needs your own code (`module:name`), set
-    `allow_code` to import it; do this only for files that you trust. Raises `UserError`, a `ValueError`.
+    `allow_code` to import it; do this only for files that you trust. The networks predict on `device`: `auto` takes an
+    accelerator if there is one. Raises `UserError`, a `ValueError`.
 
     >>> quorate.load("models:/digits@champion").predict_proba(images).shape     # doctest: +SKIP
     (2, 10)
     """
     folder = bundle_folder(str(run) if run is not None else None)
-    bundle = Bundle.load(folder, allow_code=allow_code)
+    bundle = Bundle.load(folder, allow_code=allow_code, device=device)
     return Ensemble(bundle, _leaderboard(folder, bundle))
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from tests.benchmarks import training
+from tests.benchmarks import efficiency, training
 
 from quorate.execution.cluster import KEEPS_MEMORY
 
@@ -11,3 +11,4 @@ if __name__ == "__main__":
     if not KEEPS_MEMORY.items() <= os.environ.items():  # as a worker has it from its start
         os.execve(sys.executable, [sys.executable, "-m", "tests.benchmarks"], {**os.environ, **KEEPS_MEMORY})
     training.main()
+    efficiency.main()

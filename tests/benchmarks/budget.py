@@ -1,8 +1,9 @@
-"""Whether a budget always gives an ensemble in time, on an idle machine and next to a busy process.
+"""Whether a budget always gives an ensemble in time, on an idle machine and next to a process that comes and goes.
 
 `python -m tests.benchmarks.budget --runs 20 --budget 60s` runs a job from nothing in new stores, every second time
-while a process of its own keeps a core busy. A run is good when it ends with exit code 0 at most three seconds after
-its budget, and its ensemble has a network. QUORATE_DATA names the folder of the data.
+while a process of its own keeps a core busy for some seconds, sleeps for some seconds, and so on. A run is good when
+it ends with exit code 0 at most three seconds after its budget, and its ensemble has a network. QUORATE_DATA names the
+folder of the data.
 """
 
 from __future__ import annotations
@@ -26,8 +27,16 @@ ROOT = Path(__file__).parents[2]
 JOB = Path(__file__).with_name("budget.yaml")
 LATE = 3.0
 """Maximum number of seconds by which a run may exceed its budget."""
-_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
-"""It ends with the process that started it, however that ends."""
+_BUSY = """
+import os, random, sys, time
+parent, draw = os.getppid(), random.Random(int(sys.argv[1]))
+while os.getppid() == parent:
+    until = time.monotonic() + draw.uniform(0.5, 10)
+    while time.monotonic() < until and os.getppid() == parent:
+        sum(range(100_000))
+    time.sleep(draw.uniform(0.5, 10))
+"""
+"""Starts and stops at random, with the seed that it is given; it ends with the process that started it."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,9 @@ class Outcome:
         return self.code == 0 and self.seconds <= budget + LATE and bool(self.networks)
 
 
-def run(job: Path, budget: str, *, busy: int) -> Outcome:
+def run(job: Path, budget: str, *, busy: int, seed: int) -> Outcome:
     """Run `job` without a store of earlier work, next to this number of busy processes."""
-    with tempfile.TemporaryDirectory(prefix="quorate-budget-") as name, competition(busy):
+    with tempfile.TemporaryDirectory(prefix="quorate-budget-") as name, competition(busy, seed):
         command = [sys.executable, "-m", "quorate", "train", str(job), "--budget", budget, "--json", "-q"]
         places = {"QUORATE_RUNS": f"{name}/runs", "QUORATE_STORE": f"{name}/store", "OMP_NUM_THREADS": "1"}
         begun = time.monotonic()
@@ -63,9 +72,9 @@ def run(job: Path, budget: str, *, busy: int) -> Outcome:
 
 
 @contextlib.contextmanager
-def competition(processes: int) -> Iterator[None]:
-    """A number of processes, each of which keeps a core busy."""
-    running = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(processes)]
+def competition(processes: int, seed: int) -> Iterator[None]:
+    """A number of processes, each of which keeps a core busy now and then."""
+    running = [subprocess.Popen([sys.executable, "-c", _BUSY, str(seed + i)]) for i in range(processes)]
     try:
         yield
     finally:
@@ -102,7 +111,7 @@ def main() -> None:
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     outcomes = []
     for number in range(1, given.runs + 1):
-        outcomes.append(run(given.job.resolve(), given.budget, busy=given.busy * (number % 2 == 0)))
+        outcomes.append(run(given.job.resolve(), given.budget, busy=given.busy * (number % 2 == 0), seed=100 * number))
         print(row_of(number, outcomes[-1], budget), flush=True)
         if outcomes[-1].code:
             print(outcomes[-1].said, file=sys.stderr, flush=True)

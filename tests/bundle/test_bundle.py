@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import entropy
 from tests.bundle.manifests import a_manifest, saved_member
 from tests.ensemble.samples import labels, members
@@ -21,6 +22,7 @@ from quorate.bundle import (
     UNSEEN,
     Bundle,
     BundleError,
+    CopiedFile,
     QuorumLost,
     hashes_of,
     verified_manifest,
@@ -31,6 +33,7 @@ from quorate.data.signature import ImageSignature
 from quorate.ensemble.combination import single_member
 from quorate.ensemble.combiners.vote import Vote
 from quorate.ensemble.temperature_scaling import apply_temperature
+from quorate.errors import UserError
 from quorate.job.bundle_files import unseen_file
 from quorate.members.base import Member
 from quorate.members.logistic import Logistic, LogisticParams
@@ -147,6 +150,30 @@ def test_a_moved_bundle_gives_the_same_predictions(folder, tmp_path):
 def test_an_interrupted_write_leaves_no_partial_bundle(folder):
     assert not folder.with_name("bundle.partial").exists()
     assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".pth"}]
+
+
+def test_a_bundle_is_made_of_copies_of_another_one_with_the_same_manifest(folder, tmp_path):
+    manifest = verified_manifest(folder)
+    files = {name: CopiedFile(folder / name, sha256) for name, sha256 in manifest.files.items()}
+
+    write_bundle(tmp_path / "copy", manifest, files)
+
+    assert (tmp_path / "copy" / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
+    assert verified_manifest(tmp_path / "copy") == manifest
+    assert hashes_of(files) == manifest.files
+    copy = tmp_path / "copy" / "members/line/0/member.json"
+    assert copy.stat().st_ino != (folder / "members/line/0/member.json").stat().st_ino, "no link: files may be changed"
+
+
+def test_a_file_that_was_changed_is_not_copied_into_another_bundle(folder, tmp_path):
+    manifest, name = verified_manifest(folder), "members/wood/0/model.skops"
+    (folder / name).write_bytes(b"changed")
+    files = {name: CopiedFile(folder / name, sha256) for name, sha256 in manifest.files.items()}
+
+    with pytest.raises(BundleError, match=f"{name} does not match its SHA-256 in the manifest"):
+        write_bundle(tmp_path / "copy", manifest, files)
+
+    assert not list(tmp_path.glob("copy*"))
 
 
 @pytest.mark.parametrize("name", ["members/wood/0/model.skops", "members/line/1/member.json"])
@@ -350,6 +377,24 @@ def test_predicting_zero_rows_is_an_error(folder):
         Bundle.load(folder).predict(ROWS[:0])
     with pytest.raises(ValueError, match="there are no rows to predict"):
         Bundle.load(folder).predict(ArrayImages(ROWS).subset(np.arange(0)))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_each_model_is_moved_to_the_device_that_was_asked_for(folder, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    moved = []
+    monkeypatch.setattr(Logistic, "to", lambda self, where: moved.append(where))
+
+    Bundle.load(folder, device=device)
+
+    assert moved == [device] * 2  # a model for each of two folds
+
+
+def test_a_bundle_is_not_loaded_onto_an_accelerator_that_is_not_there(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(UserError, match="the device is cuda, but PyTorch finds no accelerator"):
+        Bundle.load(folder, device="cuda")
 
 
 def test_a_file_of_a_member_that_the_manifest_does_not_name_is_refused(folder):

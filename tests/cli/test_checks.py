@@ -30,12 +30,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 
 @pytest.fixture
-def quorate(here: Here, quorate_in: Quorate) -> Quorate:
-    """The exit code, output and errors of a command in this process, in the job's folder."""
+def quorate(here: Here, quorate_in: Quorate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quorate:
+    """The exit code, output and errors of a command in this process, in the job's folder, with a store elsewhere."""
+    monkeypatch.setenv("QUORATE_STORE", str(tmp_path / "store"))
     return partial(quorate_in, here.folder)
 
 
-def test_lr_find_suggests_and_draws_a_rate_and_stores_nothing_else(here: Here, quorate: Quorate) -> None:
+def test_lr_find_suggests_and_draws_a_rate_and_writes_nothing_else_but_its_work(here: Here, quorate: Quorate) -> None:
     before = sorted(here.folder.rglob("*"))
 
     code, out, _ = quorate("lr-find", "job.yaml", "mlp", "-o", "lr.png", "--steps", "60")

@@ -16,8 +16,7 @@ import pytest
 from tests.bundle.manifests import a_manifest
 from tests.cli.conftest import InFolder
 
-from quorate.bundle import write_bundle
-from quorate.bundle.manifest import hashes_of
+from quorate.bundle import hashes_of, write_bundle
 from quorate.cli.environment import OUTPUT, explain_os_error
 from quorate.store.backend import LocalBackend, StoreUnavailable
 

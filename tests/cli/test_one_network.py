@@ -21,7 +21,8 @@ SMALL = ("--student", "{kind: mlp, hidden: [12]}", "--epochs", "2")
 
 
 @pytest.fixture
-def quorate(teachers: Here, quorate_in: Command) -> Command:
+def quorate(teachers: Here, quorate_in: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    monkeypatch.setenv("QUORATE_STORE", str(tmp_path / "own store"))
     return partial(quorate_in, teachers.folder, columns=80)
 
 

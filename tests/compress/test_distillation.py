@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, log_loss
-from tests.jobs import Here
+from tests.jobs import Here, runner_with
 
 from quorate.bundle import LOSSES, Bundle
 from quorate.compress import distillation as distilling
@@ -26,6 +26,7 @@ from quorate.members.base import load_member
 from quorate.runs.finished import FinishedRun, reopen
 from quorate.runs.folder import RunFolder
 from quorate.spec import load_job
+from quorate.training import procedures
 from quorate.training.loop import LoopSettings
 
 SMALL = "{kind: mlp, hidden: [12]}"
@@ -37,7 +38,7 @@ def run_of(here: Here) -> FinishedRun:
 
 def taught(run: FinishedRun, output: Path, *overrides: str, arch: str = SMALL, epochs: int = 3, **lesson: Any):
     job = student_job(run.folder, arch=arch, epochs=epochs, overrides=overrides)
-    return distill(run, job, DistillationSettings(**lesson), output)
+    return distill(run, job, DistillationSettings(**lesson), output, runner_with(output.with_suffix(".store")))
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -103,13 +104,13 @@ def test_the_temperature_is_the_best_one_for_the_held_out_rows(teachers: Here, t
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, LoopSettings]]:
     """The images of each student as it takes them, (n, C, H, W), and its recipe."""
     calls: list[tuple[np.ndarray, LoopSettings]] = []
-    plain = distilling.fit_network
+    plain = procedures.fit_network
 
     def noting(network: Any, *, train: Any, recipe: LoopSettings, **given: Any):
         calls.append((train[0].batch(torch.arange(len(train[0]))).numpy(), recipe))
         return plain(network, train=train, recipe=recipe, **given)
 
-    monkeypatch.setattr(distilling, "fit_network", noting)
+    monkeypatch.setattr(procedures, "fit_network", noting)
     return calls
 
 

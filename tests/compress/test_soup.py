@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from sklearn.metrics import log_loss
-from tests.jobs import Here
+from tests.jobs import Here, runner_with
 
 from quorate.bundle import LOSSES, Bundle
-from quorate.compress.soup import FIGURES, _soup_of_fold, make_soup
+from quorate.compress.fold_soup import choose_soups
+from quorate.compress.soup import FIGURES, make_soup
 from quorate.compress.soup_candidates import find_candidates
 from quorate.errors import UserError
 from quorate.members.base import member_of
 from quorate.members.net import Net
 from quorate.runs.finished import FinishedRun, reopen
 from quorate.runs.folder import RunFolder
-from quorate.store import open_store
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def run(teachers: Here) -> FinishedRun:
 
 
 def found_in(run: FinishedRun, here: Here, members: list[str] | None = None):
-    return find_candidates(run, open_store(str(here.folder / "store")), members)
+    return find_candidates(run, runner_with(here.folder / "store"), members)
 
 
 def test_members_with_the_same_initial_weights_are_found_and_the_others_are_left_out_with_the_reason(
@@ -48,12 +48,12 @@ def test_members_with_the_same_initial_weights_are_found_and_the_others_are_left
     }
 
 
-def test_the_greedy_choice_equals_a_manual_search_through_all_subsets(run: FinishedRun, teachers: Here) -> None:
+def test_the_greedy_choice_equals_a_manual_search_through_all_subsets(
+    run: FinishedRun, teachers: Here, tmp_path: Path
+) -> None:
     chosen = found_in(run, teachers).chosen
 
-    for number in range(2):
-        soup = _soup_of_fold(run, chosen, number)
-
+    for number, soup in enumerate(choose_soups(run, chosen, runner_with(tmp_path))):
         # two members: greedy is the best subset, unless the pair is better than neither
         fold = run.context.folds[number]
         train, valid = run.context.train.take(fold.train), run.context.train.take(fold.valid)
@@ -93,8 +93,8 @@ def test_a_soup_is_a_reproducible_bundle_with_the_reported_metrics(
 ) -> None:
     candidates = found_in(run, teachers)
 
-    found = make_soup(run, candidates, tmp_path / "soup")
-    again = make_soup(run, candidates, tmp_path / "again")
+    found = make_soup(run, candidates, tmp_path / "soup", runner_with(tmp_path / "one"))
+    again = make_soup(run, candidates, tmp_path / "again", runner_with(tmp_path / "other"))
 
     assert found == again == json.loads((tmp_path / "soup" / FIGURES).read_text())
     for fold in range(2):
@@ -113,7 +113,7 @@ def test_a_soup_is_a_reproducible_bundle_with_the_reported_metrics(
 def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
-    found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
+    found = make_soup(run, found_in(run, teachers), tmp_path / "soup", runner_with(tmp_path / "store"))
 
     bundle = Bundle.load(tmp_path / "soup")
     assert bundle.conformal is not None and bundle.risk_coverage is not None
@@ -126,7 +126,7 @@ def test_a_soup_makes_conformal_sets_from_the_rows_of_its_estimate(
 def test_the_optimism_is_the_gain_on_the_selection_rows_minus_the_gain_on_other_rows(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
-    found = make_soup(run, found_in(run, teachers), tmp_path / "soup")
+    found = make_soup(run, found_in(run, teachers), tmp_path / "soup", runner_with(tmp_path / "store"))
 
     best, soup, together, _ = found["compared"]
     gains = [best[half]["nll"] - soup[half]["nll"] for half in ("choice", "estimate")]
@@ -149,7 +149,8 @@ def test_a_member_that_has_not_predicted_the_test_rows_is_not_compared_there(
     partly = replace(run, test=replace(run.test, tested=tested))
 
     whole, found = (
-        make_soup(one, found_in(one, teachers), tmp_path / name) for one, name in ((run, "a"), (partly, "b"))
+        make_soup(one, found_in(one, teachers), tmp_path / name, runner_with(tmp_path / "store"))
+        for one, name in ((run, "a"), (partly, "b"))
     )
 
     figures = {row["name"]: row["test"] for row in found["compared"]}
@@ -164,7 +165,9 @@ def test_models_that_only_the_members_use_for_test_rows_are_reported(
     again = run.board.ensemble.model_copy(update={"production": "each member is trained again"})
     board = run.board.model_copy(update={"ensemble": again})
 
-    found = make_soup(replace(run, board=board), found_in(run, teachers), tmp_path / "soup")
+    found = make_soup(
+        replace(run, board=board), found_in(run, teachers), tmp_path / "soup", runner_with(tmp_path / "store")
+    )
 
     assert found["notes"][-1].endswith("the run's bundle: each member is trained again")
 
@@ -172,7 +175,7 @@ def test_models_that_only_the_members_use_for_test_rows_are_reported(
 def test_weights_that_the_store_has_lost_are_taken_from_the_bundle(
     run: FinishedRun, teachers: Here, tmp_path: Path
 ) -> None:
-    empty = open_store(str(tmp_path / "empty"))
+    empty = runner_with(tmp_path / "empty")
     bundled = [entry["name"] for entry in json.loads((run.folder.bundle / "manifest.json").read_text())["members"]]
     with pytest.raises(UserError) as raised:
         find_candidates(run, empty, ["svm", "other"])

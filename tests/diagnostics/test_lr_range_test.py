@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from tests.jobs import runner_with
 
 from quorate.diagnostics.first_fold import open_subject
 from quorate.diagnostics.lr_range_test import RangeTestResult, check_networks, find_rate, own_rate, sentences
@@ -25,11 +27,12 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return load_job(path)
 
 
-def test_a_network_of_a_job_has_a_rate_that_suits_and_one_that_is_too_high(job: Job) -> None:
-    subject = open_subject(job, "mlp")
+def test_a_network_of_a_job_has_a_rate_that_suits_and_one_that_is_too_high(job: Job, tmp_path: Path) -> None:
+    one, other = runner_with(tmp_path / "one"), runner_with(tmp_path / "other")
+    subject = open_subject(job, "mlp", one.place)
 
-    found = find_rate(subject, low=1e-6, high=100, steps=80)
-    again = find_rate(subject, low=1e-6, high=100, steps=80)
+    found = find_rate(subject, one, low=1e-6, high=100, steps=80)
+    again = find_rate(subject, other, low=1e-6, high=100, steps=80)
 
     assert found.reading.learns
     assert found.reading.suggested is not None and 1e-3 < found.reading.suggested < 0.5
@@ -41,8 +44,10 @@ def test_a_network_of_a_job_has_a_rate_that_suits_and_one_that_is_too_high(job: 
     assert len(tree["rates"]) == len(tree["losses"]) == len(found.test.rates)
 
 
-def test_rates_that_are_all_too_high_are_reported(job: Job) -> None:
-    found = find_rate(open_subject(job, "mlp"), low=1e5, high=1e8, steps=20)
+def test_rates_that_are_all_too_high_are_reported(job: Job, tmp_path: Path) -> None:
+    runner = runner_with(tmp_path)
+
+    found = find_rate(open_subject(job, "mlp", runner.place), runner, low=1e5, high=1e8, steps=20)
 
     assert not found.reading.learns
     assert "try a lower --from" in sentences(found)[0]

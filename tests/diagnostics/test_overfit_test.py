@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tests.jobs import runner_with
 
 from quorate.data.dataset import ArrayImages, Dataset
 from quorate.diagnostics.first_fold import FirstFold, open_subject
 from quorate.diagnostics.overfit_test import LOSS_BOUND, balanced_subset, contradictory_rows, memorize, plain, sentences
 from quorate.errors import UserError
+from quorate.job.fits import FitRunner
 from quorate.spec import load_job
 
 NET = {"kind": "net", "arch": "mlp", "lr": 0.05}
@@ -31,11 +33,19 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FirstFold]:
     data = {"kind": "digits", "limit": 300}
     path.write_text(yaml.safe_dump({"data": data, "validation": {"folds": 2}, "members": MEMBERS}))
     job = load_job(path)
-    return {name: open_subject(job, name) for name in MEMBERS}
+    place = runner_with(path.parent / "store").place
+    return {name: open_subject(job, name, place) for name in MEMBERS}
 
 
-def test_without_regularization_a_network_memorizes_the_subset(subjects: dict[str, FirstFold]) -> None:
-    found = memorize(subjects["mlp"], rows=32, epochs=200)
+@pytest.fixture
+def runner(tmp_path: Path) -> FitRunner:
+    return runner_with(tmp_path / "store")
+
+
+def test_without_regularization_a_network_memorizes_the_subset(
+    subjects: dict[str, FirstFold], runner: FitRunner
+) -> None:
+    found = memorize(subjects["mlp"], runner, rows=32, epochs=200)
 
     assert found.attempt.memorized
     assert (found.rows, found.classes) == (32, 10)
@@ -49,17 +59,19 @@ def test_without_regularization_a_network_memorizes_the_subset(subjects: dict[st
     assert (params.schedule.kind, params.epochs) == ("constant", 9)
 
 
-def test_a_learning_rate_that_is_too_high_is_distinguished_from_other_causes(subjects: dict[str, FirstFold]) -> None:
-    found = memorize(subjects["hot"], rows=32, epochs=60)
+def test_a_learning_rate_that_is_too_high_is_distinguished_from_other_causes(
+    subjects: dict[str, FirstFold], runner: FitRunner
+) -> None:
+    found = memorize(subjects["hot"], runner, rows=32, epochs=60)
 
     assert not found.attempt.memorized
     assert found.others[-1].memorized
     assert any("learning rate: 100 is too high: at 0.01 the rows were memorized" in said for said in sentences(found))
 
 
-def test_other_kinds_are_tested_by_their_training_accuracy(subjects: dict[str, FirstFold]) -> None:
+def test_other_kinds_are_tested_by_their_training_accuracy(subjects: dict[str, FirstFold], runner: FitRunner) -> None:
     """The SVM without its calibration, for which so few rows are not enough."""
-    forest, svm, stump = (memorize(subjects[name], rows=32, epochs=1) for name in ("forest", "svm", "stump"))
+    forest, svm, stump = (memorize(subjects[name], runner, rows=32, epochs=1) for name in ("forest", "svm", "stump"))
 
     assert forest.attempt.memorized
     assert svm.attempt.memorized
@@ -92,13 +104,13 @@ def test_equal_rows_with_different_labels_are_named() -> None:
     assert best == pytest.approx(5 / 6)
 
 
-def test_contradictory_rows_are_reported_as_the_reason(subjects: dict[str, FirstFold]) -> None:
+def test_contradictory_rows_are_reported_as_the_reason(subjects: dict[str, FirstFold], runner: FitRunner) -> None:
     first = subjects["mlp"]
     rows = np.repeat(np.flatnonzero(first.train.y == 3)[:1], 4)
     same = first.train.take(rows)
     twice = Dataset(same.x, np.array([3, 5, 3, 5]), same.class_names)
 
-    found = memorize(FirstFold(first.task, twice), rows=4, epochs=5)
+    found = memorize(FirstFold(first.task, twice), runner, rows=4, epochs=5)
 
     assert not found.attempt.memorized
     assert not found.others, "no learning rate helps"
@@ -106,9 +118,9 @@ def test_contradictory_rows_are_reported_as_the_reason(subjects: dict[str, First
     assert any("accuracy above 0.500" in said for said in sentences(found))
 
 
-def test_an_unknown_member_gets_a_suggestion(tmp_path: Path) -> None:
+def test_an_unknown_member_gets_a_suggestion(tmp_path: Path, runner: FitRunner) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("data: digits\nmembers: {svm: svm}\n")
 
     with pytest.raises(UserError, match=r"no member 'smv'; did you mean 'svm'\? \(its members: svm\)"):
-        open_subject(load_job(path), "smv")
+        open_subject(load_job(path), "smv", runner.place)

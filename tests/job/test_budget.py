@@ -20,8 +20,8 @@ from quorate.execution.budget import Agenda, Budget
 from quorate.execution.events import Event, Failed, OutOfTime, SoFar
 from quorate.job import budget as budgeting
 from quorate.job.budget import ClosingTime, turnout
+from quorate.job.progress import JobProgress
 from quorate.job.run import JobFailed
-from quorate.job.training import JobProgress
 from quorate.plan.tasks import Plan
 from quorate.registry import DATASETS
 from quorate.report.leaderboard import as_table

@@ -16,6 +16,7 @@ from obstore.exceptions import GenericError
 from tests.jobs import Here
 from tests.object_stores import SECRET, ObjectServer
 
+from quorate.job import outages
 from quorate.job.run import JobFailed
 from quorate.store import StoreUnavailable, open_store
 from quorate.store.lease_record import LeaseHolder, LeaseRecord
@@ -94,6 +95,7 @@ def test_a_store_that_goes_away_during_a_job_keeps_what_was_committed(
 
     with monkeypatch.context() as patch:
         patch.setattr(obstore, "put", until_the_third_fit)
+        patch.setattr(outages, "MOST_SECONDS", 0.0)
         with pytest.raises(StoreUnavailable, match="it answers 500 Internal Server Error"):
             here.run(JOB)
 

@@ -16,9 +16,11 @@ from quorate.execution.base import Policy, Session
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
+from quorate.job.outages import StoreOutages
+from quorate.job.progress import JobProgress
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
-from quorate.job.training import JobProgress, Trainer, train
+from quorate.job.training import Trainer, train
 from quorate.plan.groups import NodeGroup
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import DataAddition, FitTask, JobData, Plan, PredictTask, Resources, Task, Unit
@@ -88,7 +90,8 @@ def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
     units, place = [Unit((task,)) for task in plan.tasks], Workplace("local", None, lambda executor: None)
     stop = StopRequest()
     with JobSession(stop) as session:
-        trainer = Trainer(job, place, results, tracker, run, Screen(console, console), stop, session)
+        outages = StoreOutages(console.print, stopping=lambda: stop.requested)
+        trainer = Trainer(job, place, results, tracker, run, Screen(console, console), stop, session, outages)
         train(units, plan, work, Scripted(events), trainer)
     assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)
     return work

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
-from tests.jobs import Here
+from tests.jobs import Here, runner_with
 
 from quorate.compress.distillation import DistillationSettings, distill, student_job
 from quorate.compress.pruning import prune, pruning_path
@@ -115,6 +115,7 @@ def test_diagnosis_pruning_and_distilling_leave_the_same_rows_out(here: Here, tm
         student_job(run, arch="{kind: mlp, hidden: [8]}", epochs=3, overrides=()),
         DistillationSettings(),
         tmp_path / "s",
+        runner_with(tmp_path / "store"),
     )
     assert distilled["training"]["rows_with_teacher"] <= 125
     assert "rare" not in set(visits()["label"].iloc[np.flatnonzero(np.isfinite(losses_of(tmp_path / "s")))])

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tests.bundle.manifests import a_manifest, saved_member
 
-from quorate.bundle import write_bundle
-from quorate.bundle.manifest import hashes_of
+from quorate.bundle import hashes_of, write_bundle
 from quorate.data.dataset import Dataset, Images
 from quorate.data.signature import ImageSignature
 from quorate.members.base import files_of

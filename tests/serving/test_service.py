@@ -21,7 +21,7 @@ from tests.serving import quarters
 from quorate.errors import UserError
 from quorate.execution.cluster import require_token
 from quorate.serving.auth import check_exposure, digest, is_allowed, read_token
-from quorate.serving.service import free_port, servable, serve_bundle, welcome
+from quorate.serving.service import free_port, gpus_per_replica, servable, serve_bundle, welcome
 
 
 def test_a_token_is_read_without_the_space_around_it(tmp_path: Path) -> None:
@@ -83,6 +83,26 @@ def test_a_taken_port_is_refused_before_ray_starts(model_folder: Path) -> None:
 def test_an_open_host_without_a_token_is_refused_before_ray_starts(model_folder: Path) -> None:
     with pytest.raises(ValueError, match="can be reached from other machines"):
         serve_bundle(model_folder, host="0.0.0.0", allow_code=True)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "replicas", "share"),
+    [
+        ("auto", 0, 2, 0),
+        ("auto", 1, 1, 1),
+        ("auto", 1, 4, 0.25),
+        ("cuda", 2, 3, 0.5),
+        ("auto", 8, 2, 1),
+        ("cpu", 8, 2, 0),
+    ],
+)
+def test_replicas_share_the_accelerators(device: str, gpus: int, replicas: int, share: float) -> None:
+    assert gpus_per_replica(device, gpus, replicas=replicas) == share
+
+
+def test_a_service_on_cuda_without_an_accelerator_is_refused() -> None:
+    with pytest.raises(ValueError, match="Ray finds no accelerator; use --device cpu or --device auto"):
+        gpus_per_replica("cuda", 0, replicas=1)
 
 
 def test_port_zero_takes_a_free_port() -> None:

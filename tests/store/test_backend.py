@@ -174,3 +174,14 @@ def test_concurrent_touch_and_removal_give_a_consistent_result(place, backend):
 
         assert touched != removed[0]
         assert (backend.read(f"a/{i}") is not None) == touched
+
+
+def test_using_an_item_reads_it_and_renews_its_age(place, backend):
+    backend.write("a/b", b"content")
+    place.age("a/b", 500)
+
+    assert backend.use("a/b") == b"content"
+
+    entry = backend.entry("a/b")
+    assert entry is not None and entry.idle < 60
+    assert backend.use("missing") is None and backend.pieces("missing") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.store.contents import KEY, flip_a_bit, names, python
 
 from quorate.store import Damaged, Store
+from quorate.store.backend import PIECE
 
 
 def test_a_blob_is_named_by_its_content(store, backend):
@@ -34,6 +36,32 @@ def test_a_flipped_bit_is_detected_and_the_blob_is_set_aside(store, backend):
         store.get(name)
     store.put(b"content")
     assert store.get(name) == b"content"
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 20, PIECE - 1, PIECE, PIECE + 7, 2 * PIECE])
+def test_a_blob_is_copied_to_a_file_and_verified_in_pieces(size, store, tmp_path):
+    content = random.Random(size).randbytes(size)
+    name = store.put(content)
+
+    store.copy(name, tmp_path / "copy")
+    store.verify(name)
+
+    assert (tmp_path / "copy").read_bytes() == content
+    assert b"".join(store.backend.pieces(f"blobs/{name[:2]}/{name}")) == content
+
+
+def test_a_damaged_blob_is_not_copied_and_is_set_aside(store, backend, tmp_path):
+    missing, changed = "0" * 64, store.put(b"content")
+    flip_a_bit(backend, f"blobs/{changed[:2]}/{changed}")
+
+    for name, problem in ((missing, "is missing"), (changed, "does not match its SHA-256"), (changed, "is missing")):
+        with pytest.raises(Damaged, match=problem):
+            store.copy(name, tmp_path / "copy")
+        assert not (tmp_path / "copy").exists()
+        with pytest.raises(Damaged):
+            store.verify(name)
+
+    assert backend.read(f"damaged/{changed}") is not None
 
 
 def test_putting_a_blob_again_repairs_a_damaged_one(store, backend):

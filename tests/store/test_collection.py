@@ -216,6 +216,22 @@ def test_results_that_a_running_job_requires_are_kept_whatever_their_age(stocked
     assert not stocked.has(needed)
 
 
+def test_blobs_that_were_written_since_a_running_job_began_are_kept_whatever_their_age(stocked: Stocked) -> None:
+    # given: a job of some hours, the blob of an interim result, and an older one that nobody names
+    with stocked.store.lease("job", waiting=lambda holder: None, keys=["ab" * 32]):
+        stocked.age("pins/job.json", 3 * HOUR)
+        interim, garbage = stocked.store.put(b"interim"), stocked.store.put(b"garbage")
+        stocked.age(f"blobs/{interim[:2]}/{interim}", 2 * HOUR)
+        stocked.age(f"blobs/{garbage[:2]}/{garbage}", 4 * HOUR)
+
+        done = collect(stocked.store, RetentionRules())
+
+        assert done.shares["unnamed blobs"].count == 1
+        assert stocked.store.get(interim) == b"interim"
+    collect(stocked.store, RetentionRules())
+    assert [name for name in stocked.backend.names("blobs") if name.endswith(interim)] == []
+
+
 def test_putting_a_blob_again_renews_its_age(stocked: Stocked) -> None:
     name = stocked.store.put(b"twice")
     stocked.age(f"blobs/{name[:2]}/{name}", 2 * HOUR)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
+import obstore
 import pytest
 from tests.store.contents import flip_a_bit, names
 from tests.tiny import plan_of
 
+from quorate.execution.content import WrittenBlob
 from quorate.execution.events import Checkpointed, Fitted
 from quorate.results.results import Results
+from quorate.store import open_store
 
 
 @pytest.fixture
@@ -31,6 +36,43 @@ def test_a_finished_task_is_found_as_it_was_stored(fitted, store):
         assert fit.valid.dtype == np.float32
         assert (fit.history, fit.seconds) == (fitted.history, 2.5)
         assert results.files(fit) == fitted.files
+
+
+def test_a_task_whose_files_a_worker_has_written_is_committed_with_their_names(fitted, store):
+    results = Results(store)
+    written = results.written(fitted)
+
+    kept = results.keep(written)
+
+    assert all(isinstance(content, WrittenBlob) for content in written.files.values())
+    assert written.files["model.skops"] == WrittenBlob(hashlib.sha256(b"model").hexdigest())
+    assert results.files(kept) == fitted.files
+    again = results.find(fitted.task)
+    assert again is not None and again.files == kept.files
+
+
+def test_a_state_that_a_worker_has_written_is_the_newest_checkpoint(fitted, store, backend):
+    results = Results(store)
+    results.keep_checkpoint(Checkpointed(fitted.task, b"first"))
+
+    results.keep_checkpoint(Checkpointed(fitted.task, WrittenBlob(store.put(b"second"))))
+
+    assert results.checkpoint(fitted.task) == b"second"
+    assert len(names(backend, "blobs")) == 1, "the first one is gone"
+
+
+def test_finding_a_task_takes_one_request_per_blob_and_two_for_the_record(fitted, s3, monkeypatch):
+    results = Results(open_store(s3.new_store()))
+    results.keep(fitted)
+    asked = []
+    for name in ("get", "put", "head", "delete", "list"):
+        real = getattr(obstore, name)
+        watched = lambda *args, name=name, real=real, **more: (asked.append(name), real(*args, **more))[1]  # noqa: E731
+        monkeypatch.setattr(obstore, name, watched)
+
+    assert results.find(fitted.task) is not None
+
+    assert asked == ["get", "put", "get", "get", "get", "get"], "record, its last use; predictions, curves, two files"
 
 
 @pytest.mark.parametrize("content", ["valid", "history", "files"])

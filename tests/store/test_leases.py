@@ -132,21 +132,31 @@ def test_pins_last_until_the_release_of_the_lease_and_then_count_as_recent_use(p
     place.age(manifest, 9999)
 
     with store.lease("job", waiting=never, keys=[KEY]):
-        assert pinned(backend) == {manifest}
-    assert pinned(backend) == set()
+        assert pinned(backend).names == {manifest}
+    assert pinned(backend).names == set()
     (entry,) = backend.entries("fits")
     assert entry.idle < 60
     assert names(backend) == [manifest, "leases/job.json"]
+
+
+def test_the_age_of_the_pins_is_that_of_the_first_running_job(place, store, backend):
+    assert pinned(backend).age == 0
+    with store.lease("old", waiting=never, keys=[KEY]), store.lease("young", waiting=never, keys=[KEY]):
+        place.age("pins/old.json", 5000)
+
+        assert 5000 <= pinned(backend).age < 5060
+
+    assert pinned(backend).age == 0
 
 
 def test_pins_of_a_dead_holder_are_released_and_its_list_is_removed(place, backend):
     backend.write("leases/job.json", LeaseRecord(1, dead()).to_bytes())
     backend.write("pins/job.json", b'["fits/a"]')
 
-    assert pinned(backend) == set()
+    assert pinned(backend).names == set()
     assert names(backend, "pins") == ["pins/job.json"], "a new holder may just be writing it"
     place.age("pins/job.json", 9999)
-    assert pinned(backend) == set()
+    assert pinned(backend).names == set()
     assert names(backend, "pins") == []
 
 
@@ -155,9 +165,9 @@ def test_a_holder_on_another_machine_keeps_its_pins_while_its_heartbeat_lasts(pl
     backend.write("leases/job.json", json.dumps(foreign).encode())
     backend.write("pins/job.json", b'["fits/a"]')
 
-    assert pinned(backend) == {"fits/a"}
+    assert pinned(backend).names == {"fits/a"}
     place.age("leases/job.json", 9999)
-    assert pinned(backend) == set()
+    assert pinned(backend).names == set()
 
 
 def test_each_acquisition_has_a_higher_number_also_after_a_release_and_a_loss(store, backend):

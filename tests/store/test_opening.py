@@ -10,7 +10,7 @@ from tests.object_stores import BUCKET, SECRET, ObjectServer
 from tests.store.contents import StorePlace, names, python
 
 from quorate.errors import UserError
-from quorate.store import LocalBackend, Store, StoreUnavailable, find_store, open_store, reachable
+from quorate.store import LocalBackend, Store, StoreUnavailable, find_store, open_store, reached
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_slashes_at_the_end_of_a_url_mean_nothing(s3: ObjectServer) -> None:
 
 def test_another_process_that_has_the_address_reaches_the_store(place: StorePlace) -> None:
     with place.store.challenge() as nonce:
-        process = python("print(reachable(store.address, sys.argv[2]))", place.address, nonce)
+        process = python("print(reached(store.address, sys.argv[2]) is not None)", place.address, nonce)
         assert process.communicate(timeout=60)[0] == "True\n"
 
-    assert not reachable(place.address, nonce), "the challenge is over"
+    assert not reached(place.address, nonce), "the challenge is over"
     assert names(place.backend) == []
 
 
@@ -132,16 +132,16 @@ def test_another_folder_at_the_same_path_is_found_out(tmp_path: Path) -> None:
                 shutil.copytree(tmp_path / "drivers", tmp_path / "store", dirs_exist_ok=True)
                 shutil.rmtree(tmp_path / "store" / "challenges")
                 with Store(LocalBackend(tmp_path / "store")).challenge():
-                    assert not reachable(store.address, nonce)
+                    assert not reached(store.address, nonce)
 
             # when, then
-            assert not reachable(store.address, nonce)
+            assert not reached(store.address, nonce)
             assert (tmp_path / "store").exists() == (there is not None), "nothing is made there"
             if there is not None:
                 assert names(LocalBackend(tmp_path / "store")) == []
         shutil.rmtree(tmp_path / "store")
         (tmp_path / "drivers").rename(tmp_path / "store")
-        assert reachable(store.address, nonce)
+        assert reached(store.address, nonce)
 
 
 def test_a_worker_without_the_credentials_or_with_another_endpoint_does_not_reach_the_store(
@@ -151,7 +151,7 @@ def test_a_worker_without_the_credentials_or_with_another_endpoint_does_not_reac
     with store.challenge() as nonce:
         variables.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 
-        assert not reachable(store.address, nonce)
+        assert not reached(store.address, nonce)
 
 
 def test_the_challenge_of_a_driver_that_died_is_removed_a_day_later(place: StorePlace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 from quorate.data.sources.digits import Digits, DigitsParams
 from quorate.data.standardize import fit_standardizer
-from quorate.training.context import Numerics
+from quorate.training.context import Numerics, Signal
 from quorate.training.feed import PixelFeed, labels_of
 from quorate.training.loop import LoopSettings
 from quorate.training.range_test import RangeTest, Sweep, keep, log_spaced, read, sweep_network
@@ -157,3 +158,33 @@ def test_each_batch_is_trained_at_its_rate_and_groups_keep_their_proportion() ->
         expected.backward()
         assert loss == pytest.approx(expected.item(), rel=1e-4)
         weight, bias = weight - rate * w.grad, bias - rate / 10 * b.grad
+
+
+@pytest.mark.parametrize("report", [2, 4, 5])
+def test_an_interrupted_sweep_continues_to_the_same_losses(report: int) -> None:
+    """Epochs have four batches, so the checkpoints are within an epoch, at its end, and after its first batch."""
+    data = Digits.open(DigitsParams()).train.take(np.arange(128))
+    numerics = Numerics(batch_size=32)
+    feed = PixelFeed(data.x, standardize=fit_standardizer(data.x, "feature"), numerics=numerics, size=None)
+    labels = labels_of(data, numerics)
+    recipe = LoopSettings(
+        epochs=1,
+        optimizer=lambda net: torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
+        schedule=lambda *_: pytest.fail("the schedule is replaced"),
+    )
+
+    def swept(context: PlainRun) -> RangeTest:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        rows = (feed, labels)
+        given: dict[str, Any] = {"train": rows, "valid": rows, "n_classes": 10, "recipe": recipe, "context": context}
+        return sweep_network(network, rates=log_spaced(1e-3, 1, 11), lr=0.1, **given)
+
+    whole = swept(PlainRun(numerics=numerics))
+    cut = PlainRun(numerics=numerics, answers={report: Signal.STOP})
+    begun = swept(cut)
+    rest = swept(cut.resumed(report))
+
+    assert len(begun.losses) == report < 11 == len(whole.losses)
+    np.testing.assert_array_equal(rest.losses, whole.losses)
+    np.testing.assert_array_equal(rest.smoothed, whole.smoothed)

@@ -10,7 +10,7 @@ from tests.execution.jobs import CNN, fitted, plan_of, run
 
 from quorate.execution.events import Failed, Reported
 from quorate.execution.local import LocalExecutor
-from quorate.job.training import AttemptHistory
+from quorate.job.intake import AttemptHistory
 from quorate.training import loop
 from quorate.training.soundness import difference, unsound
 

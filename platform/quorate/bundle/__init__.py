@@ -1,7 +1,16 @@
 """Trained ensembles in folders that contain no executable code."""
 
 from quorate.bundle.bundle import Bundle, log
-from quorate.bundle.folder import KNOWN, LOSSES, UNSEEN, verified_manifest, write_bundle
+from quorate.bundle.folder import (
+    KNOWN,
+    LOSSES,
+    UNSEEN,
+    BundleFile,
+    CopiedFile,
+    hashes_of,
+    verified_manifest,
+    write_bundle,
+)
 from quorate.bundle.manifest import (
     MANIFEST,
     SCHEMA,
@@ -13,11 +22,11 @@ from quorate.bundle.manifest import (
     BundleMember,
     BundleMetrics,
     BundlePruning,
-    hashes_of,
     read_manifest,
 )
 from quorate.bundle.prediction import Prediction, QuorumLost
 from quorate.bundle.requirements import check_code, check_combiner, needs
+from quorate.training.device import DeviceChoice
 
 __all__ = [
     "KNOWN",
@@ -29,11 +38,14 @@ __all__ = [
     "BundleCombination",
     "BundleData",
     "BundleError",
+    "BundleFile",
     "BundleInput",
     "BundleManifest",
     "BundleMember",
     "BundleMetrics",
     "BundlePruning",
+    "CopiedFile",
+    "DeviceChoice",
     "Prediction",
     "QuorumLost",
     "check_code",

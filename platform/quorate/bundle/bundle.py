@@ -29,6 +29,8 @@ from quorate.ensemble.member_proba import MemberProba, ask_for_rows
 from quorate.ensemble.uncertainty import scattered
 from quorate.members.base import Member, Proba, load_member
 from quorate.registry import own_code
+from quorate.training.context import Device
+from quorate.training.device import DeviceChoice, device_of
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +54,21 @@ class Bundle:
         self._combination = manifest.combination.combination().of(chosen)
 
     @classmethod
-    def load(cls, folder: Path, *, allow_code: bool = False) -> Bundle:
-        """Verify every file against the manifest, then load; raises `BundleError`.
+    def load(cls, folder: Path, *, allow_code: bool = False, device: DeviceChoice = "auto") -> Bundle:
+        """Verify every file against the manifest, then load onto the device; raises `BundleError`.
+
+        Raises `UserError` if the device is `cuda` and this machine has no accelerator.
 
         A bundle may need a user's own code, `module:name`. It is imported only with `allow_code`; use this only for
         bundles that you trust.
         """
-        manifest = verified_manifest(folder)
+        manifest, chosen = verified_manifest(folder), device_of(device)
         with nullcontext() if allow_code else own_code.forbid_imports():
             check_code(folder, manifest)
             check_combiner(folder, manifest.combination)
             members = {
-                member.name: [_load(folder, member.name, place) for place in member.folds] for member in manifest.packed
+                member.name: [_load(folder, member.name, place, chosen) for place in member.folds]
+                for member in manifest.packed
             }
         unseen = None
         if UNSEEN in manifest.files:
@@ -176,9 +181,9 @@ def _alike(present: Mask) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
 
 
-def _load(folder: Path, name: str, place: str) -> Member:
+def _load(folder: Path, name: str, place: str, device: Device) -> Member:
     try:
-        return load_member(folder / place)
+        return load_member(folder / place, device=device)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
         raise BundleError(f"{folder}: the member {name} cannot be loaded: {error}") from error
 

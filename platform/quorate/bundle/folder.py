@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from quorate.bundle.manifest import MANIFEST, BundleError, BundleManifest, read_manifest
 from quorate.data.folders import is_debris
@@ -21,18 +23,65 @@ UNSEEN = "unseen.npz"
 """Statistics of the cross-fitted predictions of the training rows, by models and combinations that were not fitted on
 them."""
 
+_PIECE = 8 << 20
+"""Bytes of a piece in which files are copied: an assumption."""
 
-def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> None:
+
+class FileSource(Protocol):
+    """A file of a bundle that is copied from another place; its content is never in memory as a whole."""
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of its content."""
+
+    def copy(self, path: Path) -> None:
+        """Write the content to `path`; raises an error if the content does not have the SHA-256."""
+
+
+BundleFile = bytes | FileSource
+"""A file of a bundle: its content, or where it is copied from."""
+
+
+@dataclass(frozen=True)
+class CopiedFile:
+    """A file of another bundle, with its SHA-256 in the manifest of that bundle; a `FileSource`."""
+
+    source: Path
+    sha256: str
+
+    def copy(self, path: Path) -> None:
+        """Copy the file; raises `BundleError` if it was changed."""
+        found = hashlib.sha256()
+        with self.source.open("rb") as file, naming(path), path.open("wb") as target:
+            while piece := file.read(_PIECE):
+                found.update(piece)
+                target.write(piece)
+        if found.hexdigest() != self.sha256:
+            raise _changed(self.source)
+
+
+def hashes_of(files: Mapping[str, BundleFile]) -> dict[str, str]:
+    """Return the SHA-256 of each file, by its path."""
+    return {
+        name: hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else file.sha256
+        for name, file in files.items()
+    }
+
+
+def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, BundleFile]) -> None:
     """Write a bundle as `FOLDER.partial`, then rename it; the keys of `files` are paths relative to the bundle."""
     assert manifest.files.keys() == files.keys(), "the manifest has the hash of every file"
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        for name, content in (*files.items(), (MANIFEST, manifest.to_bytes())):
+        for name, file in (*files.items(), (MANIFEST, manifest.to_bytes())):
             path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with naming(path):
-                path.write_bytes(content)
+            if isinstance(file, bytes):
+                with naming(path):
+                    path.write_bytes(file)
+            else:
+                file.copy(path)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -75,7 +124,11 @@ def _verify(folder: Path, hashes: Mapping[str, str]) -> None:
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}") from None
         if found != expected:
-            raise BundleError(f"{path} does not match its SHA-256 in the manifest: it was changed or damaged")
+            raise _changed(path)
+
+
+def _changed(path: Path) -> BundleError:
+    return BundleError(f"{path} does not match its SHA-256 in the manifest: it was changed or damaged")
 
 
 def _verify_member(folder: Path, place: str, hashes: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ Only this module reads and writes the file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import reprlib
@@ -215,7 +214,7 @@ class BundleManifest(_ManifestPart):
     pruned: BundlePruning | None = None
     """How the bundle was pruned; None if it was not."""
     files: Mapping[str, str]
-    """SHA-256 of each file, by its path relative to the bundle; see `hashes_of`."""
+    """SHA-256 of each file, by its path relative to the bundle; see `bundle.folder.hashes_of`."""
 
     @property
     def packed(self) -> tuple[BundleMember, ...]:
@@ -254,11 +253,6 @@ def read_manifest(folder: Path) -> BundleManifest:
         return BundleManifest.model_validate(saved)
     except ValidationError as error:
         raise BundleError(f"{path} {_explained(error)}") from None
-
-
-def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the SHA-256 of each file, by its path."""
-    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def _explained(error: ValidationError) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.network_output import OutputOption, interruptible_status, output_folder, print_network
+from quorate.cli.fit_runner import AddressOption, ExecutorOption, StoreOption, fit_runner
+from quorate.cli.network_output import OutputOption, output_folder, print_network
 from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
@@ -54,6 +55,9 @@ def distill(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the network, e.g. lr=0.1; repeatable."),
     ] = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    store: StoreOption = None,
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -67,7 +71,7 @@ def distill(
     from quorate.runs.finished import reopen
 
     job = student_job(folder, arch=student, epochs=epochs, overrides=override or [])
-    with interruptible_status(target) as status:
+    with fit_runner(executor, address, store) as (runner, status):
 
         def watch(who: str, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
             if "valid_loss" in metrics:
@@ -80,7 +84,7 @@ def distill(
             status.update(f"the ensemble predicts the images: view {view}/{views}")
 
         settings = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
-        found = distilled(reopen(folder), job, settings, target, ask=ask, watch=watch)
+        found = distilled(reopen(folder), job, settings, target, runner, ask=ask, watch=watch)
     if json:
         typer.echo(json_text(found))
         return

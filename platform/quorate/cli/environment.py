@@ -112,11 +112,13 @@ def explain_os_error(error: OSError) -> tuple[str, int] | None:
     """A message with the problem and its fix, and the exit code; None if the machine is not the cause."""
     from quorate.store import StoreUnavailable
 
-    if isinstance(error, StoreUnavailable) and error.errno is None:
+    if isinstance(error, StoreUnavailable) and error.errno not in _FULL:
         return f"{error}; finished work is kept: run the same command again", 1
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
     if error.errno in _FULL:
         quota = "the disk quota is used up" if error.errno == errno.EDQUOT else "no space is left on the disk"
+        if isinstance(error, StoreUnavailable):
+            quota = error.strerror or quota
         if place == OUTPUT:
             return f"{place} cannot be written: {quota}; make room, or redirect the output to another disk", 1
         where = f"{place} cannot be written: {quota}" if place else f"{quota}{_full_places()}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import AllowCodeOption, BundleOption, JsonOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, JsonOption, bundle_folder
 from quorate.json_text import json_text
 
 
@@ -36,6 +36,7 @@ def evaluate(
             "-o", "--output", help="A folder for evaluation.json, scores.csv, confusion.png, reliability.png."
         ),
     ] = None,
+    device: DeviceOption = "auto",
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -51,7 +52,7 @@ def evaluate(
     from quorate.scoring.labelled_files import read_labelled
     from quorate.scoring.score import ask
 
-    bundle = Bundle.load(folder, allow_code=allow_code)
+    bundle = Bundle.load(folder, allow_code=allow_code, device=device)
     labelled = read_labelled(data, bundle, label=label)
     answers = ask(bundle, labelled.rows, members=True)
     labelled = labelled.readable()

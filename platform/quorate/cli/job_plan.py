@@ -26,14 +26,18 @@ def show_plan(job: Job, store: str, address: str | None, console: Console, *, as
     from quorate.execution.workplace import Workplace
     from quorate.job.features import summaries
     from quorate.job.planning import plan_job
-    from quorate.job.training import find_finished
+    from quorate.job.progress import find_finished
     from quorate.plan.opening import open_data
     from quorate.plan.tasks import Resources
     from quorate.results.results import Results
     from quorate.store import open_store
 
-    context = open_data(job, lambda note: console.print(note, style="yellow", markup=False, highlight=False))
-    with Workplace(job.spec.execution.executor, address, lambda executor: None) as place:
+    def say(note: str) -> None:
+        console.print(note, style="yellow", markup=False, highlight=False)
+
+    context, execution = open_data(job, say), job.spec.execution
+    wait = execution.wait_for_nodes
+    with Workplace(execution.executor, address, lambda executor: None, wait_for_nodes=wait, say=say) as place:
         plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
         groups = place.groups_for(Resources(cpus=0), present=True)
     results = Results(open_store(store))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quorate.cli.fit_runner import AddressOption, ExecutorOption, StoreOption, fit_runner
 from quorate.cli.member_arguments import JobArgument, MemberArgument, SetOption, check_picture, read_job
 from quorate.cli.options import JsonOption
 from quorate.json_text import json_text
@@ -24,9 +25,12 @@ def lr_find(
         int, typer.Option(min=10, max=100_000, help="Number of learning rates; each trains on one batch.")
     ] = 100,
     override: SetOption = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a network at rising learning rates and suggest one. Nothing is stored."""
+    """Train a network at rising learning rates and suggest one. An interrupted test continues."""
     from quorate.errors import UserError
 
     check_picture(output)
@@ -37,7 +41,10 @@ def lr_find(
     from quorate.diagnostics.lr_range_test import check_networks, find_rate, sentences
 
     check_networks(job, member)
-    found = find_rate(open_subject(job, member), low=low, high=high, steps=steps)
+    with fit_runner(executor, address, store) as (runner, status):
+        subject = open_subject(job, member, runner.place)
+        status.update(f"{member}: {steps} learning rates")
+        found = find_rate(subject, runner, low=low, high=high, steps=steps)
     if output is not None:
         from quorate.report.range_plot import range_picture
         from quorate.scoring.output import writing

@@ -1,19 +1,14 @@
-"""Output folder, progress and interruption of the commands that turn an ensemble into one network."""
+"""Output folder and printed result of the commands that turn an ensemble into one network."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from quorate.cli.console import make_console
-
-if TYPE_CHECKING:
-    from rich.status import Status
 
 OutputOption = Annotated[
     Path | None,
@@ -31,23 +26,6 @@ def output_folder(given: Path | None, usual: Path) -> Path:
         raise UserError(f"{path} exists; choose another folder with -o, or remove it")
     check_output_folder(path)
     return path
-
-
-@contextmanager
-def interruptible_status(target: Path) -> Iterator[Status]:
-    """Show a status line in a terminal. A signal ends the command, and nothing is written."""
-
-    from quorate.errors import Interrupted
-    from quorate.execution.interrupt import StopRequest
-
-    errors = make_console(stderr=True, highlight=False)
-    StopRequest().install()
-    try:
-        with errors.status("reading the run") as status:
-            yield status
-    except Interrupted as interrupted:
-        errors.print(f"interrupted ({interrupted}); nothing was written to {target}")
-        sys.exit(128 + interrupted.signum)
 
 
 def print_network(parts: Iterable[Any], target: Path) -> None:

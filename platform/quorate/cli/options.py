@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from quorate.registry import own_code
 from quorate.runs.lookup import bundle_folder, runs_folder
 
-__all__ = ["AllowCodeOption", "BundleOption", "JsonOption", "RunOption", "bundle_folder", "runs_folder", "store_uri"]
+__all__ = [
+    "AllowCodeOption",
+    "BundleOption",
+    "DeviceOption",
+    "JsonOption",
+    "RunOption",
+    "bundle_folder",
+    "runs_folder",
+    "store_uri",
+]
 
 RunOption = Annotated[
     str | None,
@@ -38,6 +47,10 @@ AllowCodeOption = Annotated[
         help="Import the code that the run refers to as module:name. Use this only for runs that you trust.",
         callback=_refuse_code,
     ),
+]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Where networks predict; auto takes an accelerator if there is one."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, BundleOption, JsonOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, JsonOption, bundle_folder
 from quorate.json_text import json_text
 
 
@@ -47,6 +47,7 @@ def predict(
             help="Mark the most confident rows, so that the expected error rate on them is at most this.",
         ),
     ] = None,
+    device: DeviceOption = "auto",
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -65,7 +66,7 @@ def predict(
     from quorate.scoring.inputs import may_skip, read_inputs, unreadable_files
     from quorate.scoring.score import ask, records_of, scores_of, with_unreadable
 
-    bundle = Bundle.load(folder, allow_code=allow_code)
+    bundle = Bundle.load(folder, allow_code=allow_code, device=device)
     rows = read_inputs(inputs, bundle)
     for note in rows.notes:
         typer.echo(f"note: {note}", err=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, BundleOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, bundle_folder
 
 
 def serve(
@@ -17,6 +17,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 8000,
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients must send.")] = None,
+    device: DeviceOption = "auto",
     allow_code: AllowCodeOption = False,
 ) -> None:
     """Serve the ensemble of a run with Ray Serve until Ctrl-C."""
@@ -25,7 +26,7 @@ def serve(
     from quorate.serving.service import ServingFailed, serve_bundle
 
     try:
-        serve_bundle(folder, host=host, port=port, token_file=token_file, allow_code=allow_code)
+        serve_bundle(folder, host=host, port=port, token_file=token_file, device=device, allow_code=allow_code)
     except ServingFailed as failure:
         typer.echo(f"error: {failure}", err=True)
         raise typer.Exit(1) from None

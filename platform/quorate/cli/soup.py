@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.network_output import OutputOption, interruptible_status, output_folder, print_network
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder, store_uri
+from quorate.cli.fit_runner import AddressOption, ExecutorOption, StoreOption, fit_runner
+from quorate.cli.network_output import OutputOption, output_folder, print_network
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
 from quorate.json_text import json_text
 
 
@@ -22,9 +23,9 @@ def soup(
         ),
     ] = None,
     output: OutputOption = None,
-    store: Annotated[
-        str | None, typer.Option(help="The store of the run. Default: QUORATE_STORE, or .quorate/store.")
-    ] = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    store: StoreOption = None,
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -40,14 +41,15 @@ def soup(
     from quorate.compress.soup import make_soup
     from quorate.compress.soup_candidates import find_candidates
     from quorate.runs.finished import reopen
-    from quorate.store import open_store
 
-    with interruptible_status(target) as status:
+    with fit_runner(executor, address, store) as (runner, status):
+
+        def watch(done: int, folds: int) -> None:
+            status.update(f"soup: {done} of {folds} folds finished")
+
         finished = reopen(folder)
-        candidates = find_candidates(finished, open_store(store or store_uri()), names)
-        found = make_soup(
-            finished, candidates, target, watch=lambda fold, folds: status.update(f"soup: fold {fold} of {folds}")
-        )
+        candidates = find_candidates(finished, runner, names)
+        found = make_soup(finished, candidates, target, runner, watch=watch)
     if json:
         typer.echo(json_text(found))
         return

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quorate.bundle import read_manifest
+from quorate.compress.student import (
+    NAME,
+    PLAIN,
+    TrainedNetwork,
+    Watch,
+    plain_task,
+    student_task,
+    train_networks,
+    training_data,
+)
 from quorate.compress.teacher_targets import VIEWS, Progress, TeacherTargets, out_of_fold, varied
-from quorate.data.dataset import Dataset, Images, Rows
+from quorate.data.dataset import Rows
 from quorate.data.folds import Fold, Folds, FoldsError, learnable_rows, make_folds
+from quorate.data.signature import ImageSignature
 from quorate.data.table import Table
-from quorate.diagnostics.first_fold import DetachedContext
 from quorate.ensemble.arrays import Floats
-from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
-from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metric_intervals import paired
 from quorate.ensemble.metrics import rounded, row_nll, scores
-from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
 from quorate.errors import UserError
-from quorate.execution.workplace import Workplace
 from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file
+from quorate.job.fits import FitRunner
 from quorate.job.planning import plan_job
 from quorate.json_text import json_text
-from quorate.members.base import Member, files_of
+from quorate.members.base import member_of
 from quorate.members.net import Net
-from quorate.members.net_params import NetParams
+from quorate.members.net_params import NetParams, expected_shape
+from quorate.members.net_start import build_network
 from quorate.plan.identity import assets_of, derive_seed
 from quorate.plan.tasks import FitTask
+from quorate.results.results import Results
 from quorate.runs.finished import FinishedRun
 from quorate.runs.folder import RunFolder
 from quorate.runs.job_record import JOB_FILE
@@ -40,12 +48,8 @@ from quorate.scoring.output import writing
 from quorate.spec import Job, ValidationSpec, load_job
 from quorate.spec.file import Override
 from quorate.training.augment import Augment
-from quorate.training.context import Diverged, Metrics
 from quorate.training.curves import with_labels
-from quorate.training.distillation import with_teacher
-from quorate.training.loop import LoopSettings, TrainingResult, fit_network
 
-NAME = "student"
 FIGURES = "distillation.json"
 HELD_OUT = 0.1
 """Fraction of the rows that the student is not trained on. An assumption, not a measurement."""
@@ -63,9 +67,6 @@ are wrong for some rows. On the Adult data set, it was the best weight or close 
 
 _RECIPE: Mapping[str, Any] = {"kind": "net", "schedule": "one_cycle", "lr": 0.05, "epochs": EPOCHS}
 """Default parameters of a student."""
-
-Watch = Callable[[str, int, int, Metrics], None]
-"""Called with the name of the network, the epoch (from 1), the number of epochs, and the metrics of the epoch."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def distill(
     job: Job,
     settings: DistillationSettings,
     output: Path,
+    runner: FitRunner,
     *,
     ask: Progress = lambda *seen: None,
     watch: Watch = lambda *seen: None,
@@ -127,24 +129,19 @@ def distill(
     """
     data, fold = run.context.train, _split(run)
     context = replace(run.context, folds=Folds((fold,), "held out from the student"), assets=assets_of(job.spec))
-    (task,) = plan_job(job, context, Workplace("local", None, lambda executor: None)).tasks
-    held = data.take(fold.valid)
-    targets = _teacher_targets(run, task, fold.train, settings, ask)
+    (task,) = plan_job(job, context, runner.place).tasks
+    targets = _teacher_targets(run, task, fold.train, settings, runner.results, ask)
     hard = settings.hard if settings.hard is not None else HARD if targets.views else HARD_OUT_OF_FOLD
-    student_loop = _student_loop(targets, temperature=settings.temperature, hard=hard, device=task.numerics.device)
-
-    def train(who: str, rows: Dataset, loop: Callable[..., TrainingResult], more: Images | None) -> _TrainedNetwork:
-        return _TrainedNetwork.trained(who, task, run, rows, held, loop, watch, unlabelled=more)
-
-    more = run.context.unlabelled
-    student = train(NAME, targets.data, student_loop, None if targets.views else more)  # views include these images
-    plain = train("plain", data.take(fold.train), fit_network, more) if settings.plain else None
+    tasks = [student_task(task, targets, temperature=settings.temperature, hard=hard)]
+    tasks += [plain_task(task)] if settings.plain else []
+    trained_on = replace(training_data(run, fold, targets), assets=context.assets)
+    networks = train_networks(run, tasks, trained_on, runner, watch)
+    student, plain = networks[NAME], networks.get(PLAIN)
     compared = [*_teachers(run, fold.valid), *(_row(each) for each in (student, plain) if each)]
-    files = files_of(cast(Member, student.network))
     found = {
         "run": run.folder.name,
         "student": task.params.model_dump(mode="json")["arch"],
-        "epochs": len(with_labels(student.network.history)),
+        "epochs": len(with_labels(student.fit.history)),
         "training": {
             "temperature": settings.temperature,
             "hard": hard,
@@ -152,43 +149,23 @@ def distill(
             "unlabelled": targets.rows - len(fold.train),
             "rows_with_teacher": targets.answered // max(targets.views, 1),
             "views": targets.views,
-            "held_out": len(held),
+            "held_out": len(fold.valid),
         },
         "temperature": round(student.temperature, 6),
         "compared": compared,
         "kept": _kept(compared) if plain is not None else None,
         "against": _against(run, student, plain, fold.valid),
-        "size": _sizes(run, student, files),
+        "size": _sizes(run, student),
         "notes": [*run.notes, *_notes(run, task, targets)],
     }
-    alone = _single_network(
-        student, files, _row(student), fold.valid, len(data), run=f"{run.folder.name}/{output.name}"
-    )
+    alone = _single_network(student, _row(student), fold.valid, len(data), run=f"{run.folder.name}/{output.name}")
     with writing(output):
         pack_alone(output, run.job.spec, data, alone, {FIGURES: json_text(found).encode()})
     return found
 
 
-def _student_loop(
-    targets: TeacherTargets, *, temperature: float, hard: float, device: str
-) -> Callable[..., TrainingResult]:
-    """The training loop of a student, which learns from the teacher's targets and, with the weight `hard`, from the
-    labels."""
-
-    def train(network: Any, *, recipe: LoopSettings, **given: Any) -> TrainingResult:
-        if targets.views:  # already augmented
-            recipe = replace(recipe, augment=recipe.augment and Augment(recipe.augment.mixing), parts=targets.views)
-        asked = with_teacher(
-            recipe, targets.proba, temperature=temperature, hard=hard, device=device, labelled=targets.labelled
-        )
-        return fit_network(network, recipe=asked, **given)
-
-    return train
-
-
 def _single_network(
-    student: _TrainedNetwork,
-    files: Mapping[str, bytes],
+    student: TrainedNetwork,
     figures: Mapping[str, Any],
     held: Rows,
     total: int,
@@ -200,7 +177,7 @@ def _single_network(
     losses[held] = row_nll(student.held, student.y)
     return SingleNetwork(
         name=NAME,
-        folds={0: files},
+        folds={0: student.files},
         temperature=student.temperature,
         run=run,
         oof=figures["held_out"],
@@ -208,75 +185,6 @@ def _single_network(
         row_losses=losses,
         unseen=unseen_file(student.held, np.ones(len(held), dtype=bool), student.y),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _TrainedNetwork:
-    """A trained network, its temperature, and its calibrated probabilities (n, K)."""
-
-    name: str
-    network: Net
-    temperature: float
-    held: Floats
-    """Cross-fitted: each part of the held-out rows is calibrated with the temperature fitted on the other parts."""
-    test: Floats | None
-    y: NDArray[np.int64]
-    y_test: NDArray[np.int64] | None
-
-    @property
-    def judged(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Probabilities and labels of the test rows; without test rows, those of the held-out rows."""
-        if self.test is None or self.y_test is None:
-            return self.held, self.y
-        return self.test, self.y_test
-
-    @classmethod
-    def trained(
-        cls,
-        who: str,
-        task: FitTask,
-        run: FinishedRun,
-        train: Dataset,
-        held: Dataset,
-        loop: Callable[..., TrainingResult],
-        watch: Watch,
-        *,
-        unlabelled: Images | None,
-    ) -> _TrainedNetwork:
-        assert isinstance(task.params, NetParams), "checked by student_job"
-        before = task.params.pretrain.epochs if task.params.pretrain is not None else 0
-        epochs, seen = before + task.params.epochs, 0
-
-        def on_epoch(metrics: Metrics) -> bool:
-            nonlocal seen
-            seen += 1
-            watch(who, seen, epochs, metrics)
-            return True
-
-        aside = DetachedContext(task.seed, task.numerics, on_epoch)
-        aside.unlabelled = unlabelled
-        member = Net(task.params, signature=train.signature, n_classes=train.n_classes)
-        member.loop = loop
-        try:
-            member.fit(train, held, aside)
-        except UserError:
-            raise
-        except (Diverged, ValueError) as error:
-            raise UserError(f"the {who} network cannot be trained: {error}; see --set") from error
-        raw = member.predict_proba(held.x).astype(np.float64)
-        test = run.context.test if run.test is not None else None
-        temperature = fit_temperature(proba=raw, y=held.y)
-        seed = derive_seed(run.job.spec.seed, NAME, "temperature")
-        parts = list(parts_of(held.y, splits=CROSSFIT_PARTS, seed=seed, dependence=Dependence(held.groups, held.time)))
-        return cls(
-            name=who,
-            network=member,
-            temperature=temperature,
-            held=crossfitted_temperature(raw, held.y, parts),
-            test=apply_temperature(proba=member.predict_proba(test.x), temperature=temperature) if test else None,
-            y=held.y,
-            y_test=test.y if test is not None else None,
-        )
 
 
 def _augment_of_best(folder: RunFolder) -> dict[str, Any]:
@@ -294,14 +202,15 @@ def _is_set(params: NetParams, name: str) -> bool:
 
 
 def _teacher_targets(
-    run: FinishedRun, task: FitTask, rows: Rows, settings: DistillationSettings, ask: Progress
+    run: FinishedRun, task: FitTask, rows: Rows, settings: DistillationSettings, results: Results, ask: Progress
 ) -> TeacherTargets:
     assert isinstance(task.params, NetParams), "checked by student_job"
     if isinstance(run.context.train.x, Table) or not settings.views:
         return out_of_fold(run, rows)
     seed = derive_seed(run.job.spec.seed, NAME, "views")
     views = min(settings.views, task.params.epochs)  # an epoch uses one view of each image
-    return varied(run, rows, task.params.augment or Augment(), views=views, seed=seed, watch=ask)
+    augment = task.params.augment or Augment()
+    return varied(run, rows, augment, views=views, seed=seed, results=results, watch=ask)
 
 
 def _split(run: FinishedRun) -> Fold:
@@ -365,14 +274,14 @@ def _teachers(run: FinishedRun, held: Rows) -> list[dict[str, Any]]:
     return found
 
 
-def _row(each: _TrainedNetwork) -> dict[str, Any]:
+def _row(each: TrainedNetwork) -> dict[str, Any]:
     row = {"name": each.name, "held_out": rounded(scores(each.held, each.y))}
     if each.test is not None and each.y_test is not None:
         row["test"] = rounded(scores(each.test, each.y_test))
     return row
 
 
-def _against(run: FinishedRun, student: _TrainedNetwork, plain: _TrainedNetwork | None, held: Rows) -> dict[str, Any]:
+def _against(run: FinishedRun, student: TrainedNetwork, plain: TrainedNetwork | None, held: Rows) -> dict[str, Any]:
     """The paired differences of the student from the ensemble and from the plain network, on the test rows or else the
     held-out rows."""
     mine, y = student.judged
@@ -402,12 +311,10 @@ def _kept(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return shares
 
 
-def _sizes(run: FinishedRun, student: _TrainedNetwork, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _sizes(run: FinishedRun, student: TrainedNetwork) -> dict[str, Any]:
     """Number of models and bytes of the ensemble's bundle and of the student."""
     manifest = read_manifest(run.folder.bundle)
     parts = [name for name in manifest.files if name.startswith("members/")]
-    network = student.network.network
-    assert network is not None
     return {
         "ensemble": {
             "models": len(manifest.places),
@@ -415,10 +322,21 @@ def _sizes(run: FinishedRun, student: _TrainedNetwork, files: Mapping[str, bytes
         },
         NAME: {
             "models": 1,
-            "bytes": sum(map(len, files.values())),
-            "parameters": sum(weight.numel() for weight in network.parameters()),
+            "bytes": sum(map(len, student.files.values())),
+            "parameters": _parameters(run, student),
         },
     }
+
+
+def _parameters(run: FinishedRun, student: TrainedNetwork) -> int:
+    """The number of the student's weights."""
+    network, params, signature = member_of(student.files), student.fit.task.params, run.context.train.signature
+    if isinstance(network, Net) and network.network is not None:
+        return sum(weight.numel() for weight in network.network.parameters())
+    # a user's own architecture, which is saved as ONNX, with constants that are no weights
+    assert isinstance(params, NetParams) and isinstance(signature, ImageSignature), "tables have no such networks"
+    made = build_network(params, shape=expected_shape(params, signature), n_classes=run.context.train.n_classes)
+    return sum(weight.numel() for weight in made.parameters())
 
 
 def _notes(run: FinishedRun, task: FitTask, targets: TeacherTargets) -> list[str]:

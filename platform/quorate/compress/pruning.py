@@ -15,8 +15,10 @@ from quorate.bundle import (
     UNSEEN,
     Bundle,
     BundleCombination,
+    BundleFile,
     BundleMetrics,
     BundlePruning,
+    CopiedFile,
     hashes_of,
     verified_manifest,
     write_bundle,
@@ -136,9 +138,9 @@ def prune(folder: RunFolder, found: PruningPath, step: PrunedEnsemble, out: Path
         )
     )
     places = tuple(f"{place}/" for member in members for place in member.folds)
-    files = {
-        name: (folder.bundle / name).read_bytes()
-        for name in manifest.files
+    files: dict[str, BundleFile] = {
+        name: CopiedFile(folder.bundle / name, sha256)
+        for name, sha256 in manifest.files.items()
         if not name.startswith("members/") or name.startswith(places)
     }
     files |= {

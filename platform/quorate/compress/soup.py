@@ -3,55 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.compress.fold_soup import NAME, FoldSoup, Watch, choose_soups
 from quorate.compress.soup_candidates import SoupCandidate, SoupCandidates
-from quorate.data.dataset import Dataset, Rows
-from quorate.data.folds import FoldsError, latest_rows, learnable_rows, whole_groups
+from quorate.data.dataset import Rows
 from quorate.ensemble.arrays import Floats, Proba
 from quorate.ensemble.crossfit import CROSSFIT_PARTS, crossfitted_temperature, parts_of
 from quorate.ensemble.dependence import Dependence
 from quorate.ensemble.metrics import nll, rounded, row_nll, scores
-from quorate.ensemble.soup import GreedySoup, greedy_soup
 from quorate.ensemble.temperature_scaling import apply_temperature, fit_temperature
-from quorate.errors import UserError
 from quorate.job.bundle_files import SingleNetwork, pack_alone, unseen_file
+from quorate.job.fits import FitRunner
 from quorate.json_text import json_text
-from quorate.members.base import Member, files_of, member_of
-from quorate.members.net import Net
 from quorate.plan.identity import derive_seed
 from quorate.runs.finished import FinishedRun
 from quorate.scoring.output import writing
 
-NAME = "soup"
 FIGURES = "soup.json"
-Watch = Callable[[int, int], None]
-"""Called with the current fold, from 1, and the number of folds."""
-
-
-@dataclass(frozen=True, eq=False)
-class FoldSoup:
-    """The soup of one fold. All probabilities are for `rows`, the learnable validation rows of the fold. The soup was
-    chosen on the half `choice` of these rows, and is estimated on the half `estimate`.
-    """
-
-    fold: int
-    rows: Rows
-    choice: NDArray[np.int64]
-    estimate: NDArray[np.int64]
-    found: GreedySoup
-    model: Net
-    proba: Proba
-    members: Sequence[Proba]
 
 
 def make_soup(
-    run: FinishedRun, candidates: SoupCandidates, output: Path, *, watch: Watch = lambda fold, folds: None
+    run: FinishedRun,
+    candidates: SoupCandidates,
+    output: Path,
+    runner: FitRunner,
+    *,
+    watch: Watch = lambda done, folds: None,
 ) -> dict[str, Any]:
     """Average the candidates' weights fold by fold and write the bundle of the member `soup`; returns the metrics.
 
@@ -59,11 +41,7 @@ def make_soup(
     estimate the soup and to fit its temperature, which is cross-fitted for the estimate. Raises `UserError`.
     """
     data, test, chosen = run.context.train, run.context.test, candidates.chosen
-    numbers = sorted(chosen[0].folds)
-    soups = []
-    for place, number in enumerate(numbers, 1):
-        watch(place, len(numbers))
-        soups.append(_soup_of_fold(run, chosen, number))
+    soups = choose_soups(run, chosen, runner, watch)
     rows = np.concatenate([soup.rows[soup.estimate] for soup in soups])
     y, raw = data.y[rows], np.concatenate([soup.proba[soup.estimate] for soup in soups]).astype(np.float64)
     temperature = fit_temperature(proba=raw, y=y)
@@ -72,15 +50,15 @@ def make_soup(
     calibrated = crossfitted_temperature(
         raw, y, list(parts_of(y, splits=CROSSFIT_PARTS, seed=seed, dependence=dependence))
     )
-    tested = run.test is not None and test is not None
-    on_test = np.mean([soup.model.predict_proba(test.x) for soup in soups], axis=0) if tested and test else None
+    own_tests = [soup.test for soup in soups if soup.test is not None]
+    on_test = np.mean(own_tests, axis=0) if own_tests else None
     compared = list(_compared(run, chosen, soups, on_test))
     oof = rounded(scores(calibrated, y))
     own_test = None
     if on_test is not None and test is not None:
         own_test = rounded(scores(apply_temperature(proba=on_test, temperature=temperature), test.y))
     compared.append({"name": "soup, calibrated", "choice": None, "estimate": oof, "test": own_test})
-    files = {soup.fold: files_of(cast(Member, soup.model)) for soup in soups}
+    files = {soup.fold: soup.files for soup in soups}
     found = {
         "run": run.folder.name,
         "members": [one.label for one in chosen],
@@ -115,51 +93,6 @@ def _borrowed(run: FinishedRun) -> Iterator[str]:
             "the soup uses all fold models, but the test metrics of the members and of their ensemble come from the "
             f"models in the run's bundle: {production}"
         )
-
-
-def _soup_of_fold(run: FinishedRun, chosen: Sequence[SoupCandidate], number: int) -> FoldSoup:
-    data, fold = run.context.train, run.context.folds[number]
-    rows = fold.valid[learnable_rows(data.y, [fold], weight=data.weight)[fold.valid]]
-    if len(rows) < 2:
-        raise UserError(
-            f"only {len(rows)} of the {len(fold.valid)} validation rows of fold {number + 1} have a class that the "
-            "training rows of the fold have, but a soup requires at least 2 such rows; change validation.folds or the "
-            "seed of the job"
-        )
-    train, valid = data.take(fold.train), data.take(rows)
-    models = [cast(Net, member_of(one.folds[number])) for one in chosen]
-    seed = derive_seed(run.job.spec.seed, NAME, number)
-    choice, estimate = _halves(valid, seed, number)
-    alone = [model.predict_proba(valid.x) for model in models]
-    made: dict[tuple[int, ...], tuple[Net, Proba]] = {(i,): (models[i], alone[i]) for i in range(len(models))}
-
-    def loss_of(taken: tuple[int, ...]) -> float:
-        for refused in [key for key in made if len(key) > 1 and key != taken[:-1]]:
-            del made[refused]  # networks may be large
-        model = Net.average([models[i] for i in taken], train.x, seed=seed)
-        made[taken] = model, model.predict_proba(valid.x)
-        return nll(made[taken][1][choice], valid.y[choice])
-
-    found = greedy_soup(losses=[nll(proba[choice], valid.y[choice]) for proba in alone], loss_of=loss_of)
-    return FoldSoup(number, rows, choice, estimate, found, *made[found.taken], alone)
-
-
-def _halves(valid: Dataset, seed: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the rows to choose on and of the rows to estimate on: split by class, in whole groups, or by
-    time."""
-    try:
-        if valid.time is not None:
-            halves: tuple[Any, Any] = latest_rows(valid.time, 0.5)
-        elif valid.groups is not None:
-            halves = whole_groups(valid.y, valid.groups, 0.5, np.random.RandomState(seed % 2**32))
-        else:
-            halves = next(parts_of(valid.y, splits=2, seed=seed))
-    except (FoldsError, ValueError) as error:
-        raise UserError(
-            f"cannot split the {len(valid)} validation rows of fold {number + 1} into a half to choose the soup and a "
-            f"half to estimate its loss: {error}"
-        ) from None
-    return halves
 
 
 def _compared(

@@ -11,7 +11,7 @@ from typing import Any
 
 from quorate.bundle import read_manifest
 from quorate.errors import UserError, did_you_mean
-from quorate.execution.workplace import Workplace
+from quorate.job.fits import FitRunner
 from quorate.job.planning import plan_job
 from quorate.members.base import HEADER
 from quorate.members.net_params import NetParams
@@ -19,7 +19,6 @@ from quorate.plan.identity import identity_of
 from quorate.plan.tasks import FitTask, Plan
 from quorate.results.results import Results
 from quorate.runs.finished import FinishedRun
-from quorate.store import Store
 
 MOST_REASONS = 15
 """Maximum number of reasons listed in an error message."""
@@ -32,10 +31,16 @@ class SoupCandidate:
     """One network of the ensemble, with the files of each fold's model."""
 
     label: str
-    params: NetParams
+    task: FitTask
+    """The fit of its first fold."""
     start: str
     """Identifier of the starting weights; equal if the weights are equal."""
     folds: Mapping[int, Files]
+
+    @property
+    def params(self) -> NetParams:
+        assert isinstance(self.task.params, NetParams), "only networks are candidates"
+        return self.task.params
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,14 @@ class SoupCandidates:
     """Members that cannot be averaged, with the reasons."""
 
 
-def find_candidates(run: FinishedRun, store: Store, members: Sequence[str] | None = None) -> SoupCandidates:
+def find_candidates(run: FinishedRun, runner: FitRunner, members: Sequence[str] | None = None) -> SoupCandidates:
     """The largest group of the run's networks that can be averaged, among `members` if given.
 
     Raises `UserError` with the reasons if no two networks can be averaged, or if one of `members` cannot.
     """
-    plan = plan_job(run.job, run.context, Workplace("local", None, lambda executor: None))
+    plan = plan_job(run.job, run.context, runner.place)
     labels = _named(plan, members) if members is not None else list(plan.labels)
-    results, places = Results(store), _places(run)
+    results, places = runner.results, _places(run)
     networks: list[SoupCandidate] = []
     unfit: dict[str, str] = {}
     for label in labels:
@@ -68,7 +73,7 @@ def find_candidates(run: FinishedRun, store: Store, members: Sequence[str] | Non
         elif "loader" in json.loads(next(iter(folds.values()))[HEADER]):
             unfit[label] = "it was saved as ONNX, and ONNX weights cannot be averaged"
         else:
-            networks.append(SoupCandidate(label, tasks[0].params, _start(tasks[0], run), folds))
+            networks.append(SoupCandidate(label, tasks[0], _start(tasks[0], run), folds))
     most = set().union(*(network.folds for network in networks))
     for network in [one for one in networks if set(one.folds) != most]:
         unfit[network.label] = f"it has models for only {len(network.folds)} of {len(most)} folds"

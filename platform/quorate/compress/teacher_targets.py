@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from quorate.bundle import Bundle
+from quorate.bundle import MANIFEST, Bundle
 from quorate.data.dataset import ArrayImages, Dataset, Images, JoinedImages, Rows
 from quorate.data.table import Table
 from quorate.ensemble.arrays import Floats, Mask
+from quorate.plan.identity import digest
+from quorate.results.results import Results
 from quorate.runs.finished import FinishedRun
 from quorate.training.augment import Augment
 from quorate.training.views import ViewedImages
@@ -36,6 +40,8 @@ class TeacherTargets:
     views: int = 0
     """Number of views per image. All images of one view are stored before those of the next. 0 for rows without
     augmentation."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that, with the rows of the run, determine the views."""
 
     @property
     def rows(self) -> int:
@@ -54,9 +60,18 @@ def out_of_fold(run: FinishedRun, rows: Rows) -> TeacherTargets:
 
 
 def varied(
-    run: FinishedRun, rows: Rows, augment: Augment, *, views: int, seed: int, watch: Progress = lambda *seen: None
+    run: FinishedRun,
+    rows: Rows,
+    augment: Augment,
+    *,
+    views: int,
+    seed: int,
+    results: Results,
+    watch: Progress = lambda *seen: None,
 ) -> TeacherTargets:
     """Views of these images and of the job's unlabelled images, each with the prediction of the whole ensemble.
+
+    The predictions of each view are kept in the store, so that an interrupted distillation does not repeat them.
 
     Teacher and student use the same views, and half of them are mixtures of two images: function matching (Beyer et
     al., 2022, "Knowledge distillation: a good teacher is patient and consistent"). For mixtures and unlabelled images,
@@ -67,11 +82,22 @@ def varied(
     images: Images = data.x if extra is None else JoinedImages((data.x, extra))
     seen = ViewedImages(images, augment, views, seed)
     size = len(images) * int(np.prod(images.shape))
-    teacher, answers, parts = Bundle.load(run.folder.bundle, allow_code=True), [], list[Images]()
+    source = {"augment": augment.model_dump(mode="json"), "seed": seed, "unlabelled": run.context.unlabelled_digest}
+    manifest = hashlib.sha256((run.folder.bundle / MANIFEST).read_bytes()).hexdigest()
+    learned = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+    identity = {"bundle": manifest, "data": run.context.train.fingerprint, "rows": learned, **source}
+    teacher: Bundle | None = None
+    answers, parts = [], list[Images]()
     for number, rows_of_view in enumerate(np.arange(len(seen)).reshape(views, -1)):
         view = seen.subset(rows_of_view)
         drawn = ArrayImages(seen.take(rows_of_view)) if size <= IN_MEMORY else view
-        answers.append(teacher.predict(drawn).proba)
+        key = digest(what="teacher", view=number, **identity)
+        answer = results.proba(key)
+        if answer is None:
+            teacher = teacher or Bundle.load(run.folder.bundle, allow_code=True)
+            answer = teacher.predict(drawn).proba
+            results.keep_prediction(key, answer)
+        answers.append(np.asarray(answer, np.float64))
         parts.append(drawn if views * size <= IN_MEMORY else view)
         watch(number + 1, views)
     own = np.arange(len(images)) < len(data)
@@ -91,4 +117,5 @@ def varied(
         np.concatenate(answers),
         np.tile(own, views) & ~seen.mixed,
         views,
+        source,
     )

@@ -31,6 +31,10 @@ class Images(Protocol):
     @property
     def signature(self) -> ImageSignature: ...
 
+    @property
+    def copied(self) -> bool:
+        """Whether a network copies them to memory if they are few, because each access computes them."""
+
     def __len__(self) -> int: ...
 
     def take(self, rows: Rows) -> Pixels: ...
@@ -44,6 +48,10 @@ class Images(Protocol):
 
 class Subsets:
     """Base class of image sequences: it provides the signature, and subsets that do not copy images."""
+
+    @property
+    def copied(self) -> bool:
+        return False
 
     @property
     def signature(self: Images) -> ImageSignature:
@@ -83,6 +91,8 @@ class FileImages(Subsets):
     paths: Sequence[Path]
     shape: tuple[int, int, int]
     resize: int | None
+    content: str
+    """SHA-256 of the settings above and of the content of the files."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,10 +101,7 @@ class FileImages(Subsets):
         return np.stack([read_image(self.paths[row], shape=self.shape, resize=self.resize) for row in rows])
 
     def digest(self) -> str:
-        content = hashlib.sha256(repr((self.shape, self.resize)).encode())
-        for path in self.paths:
-            content.update(hashlib.sha256(path.read_bytes()).digest())
-        return content.hexdigest()
+        return self.content
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +110,10 @@ class RowsOf(Subsets):
 
     images: Images
     rows: Rows
+
+    @property
+    def copied(self) -> bool:
+        return self.images.copied
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -125,6 +136,10 @@ class JoinedImages(Subsets):
     """Several sequences of images of one shape, concatenated."""
 
     parts: Sequence[Images]
+
+    @property
+    def copied(self) -> bool:
+        return any(part.copied for part in self.parts)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -159,7 +174,9 @@ class Dataset:
 
     `weight` float32 (N,) is the weight of each row in training. `groups` int64 (N,) is the group of each row: no group
     is in both the training and the validation rows of a fold. `time` float64 (N,) orders the rows. `labels_are` records
-    how integer labels were converted to `y`, so that later rows are labelled in the same way.
+    how integer labels were converted to `y`, so that later rows are labelled in the same way. `soft` (N, K) are a
+    teacher's probabilities, NaN in rows without a prediction, and `labelled` bool (N,) are the rows whose labels are
+    used in addition to them.
     """
 
     x: Inputs
@@ -169,6 +186,8 @@ class Dataset:
     groups: NDArray[np.int64] | None = None
     time: NDArray[np.float64] | None = None
     labels_are: LabelCoding = "names"
+    soft: NDArray[np.floating[Any]] | None = None
+    labelled: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         assert all(len(part) == len(self.y) for part in (self.x, *self._per_row().values())), "parts differ in rows"
@@ -206,5 +225,11 @@ class Dataset:
         return Dataset(self.x.subset(rows), self.y[rows], self.class_names, **parts, labels_are=self.labels_are)
 
     def _per_row(self) -> dict[str, NDArray[Any]]:
-        named = {"weight": self.weight, "groups": self.groups, "time": self.time}
+        named = {
+            "weight": self.weight,
+            "groups": self.groups,
+            "time": self.time,
+            "soft": self.soft,
+            "labelled": self.labelled,
+        }
         return {name: values for name, values in named.items() if values is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,8 @@ def origin_of(test: Path | TestSplit | None) -> TestOrigin:
 class DataParams(DatasetParams):
     """The parameters that all data kinds take."""
 
+    decodes: ClassVar[bool] = False
+    """Whether the data kind's `open` takes a `data.decoding.Decoder` as its second argument."""
     limit: int | None = Field(None, ge=2)
     """Maximum number of training rows; the first ones are used."""
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from quorate.diagnostics.first_fold import DetachedContext, FirstFold
+from quorate.diagnostics.first_fold import FirstFold
 from quorate.errors import UserError
-from quorate.members.net import Net
+from quorate.job.fits import FitRunner
+from quorate.members.net_params import NetParams
+from quorate.plan.procedures import by_procedure
 from quorate.spec import Job
-from quorate.training.loop import TrainingResult
-from quorate.training.range_test import RangeTest, RateRange, log_spaced, read, sweep_network
+from quorate.training.curves import with_labels
+from quorate.training.procedures import RangeSweep
+from quorate.training.range_test import RangeTest, RateRange, Sweep, read
 
 _ROWS_TO_VALIDATE = 2
 """Number of validation rows: the training loop requires some, but the range test does not use the result."""
@@ -62,27 +65,19 @@ def check_networks(job: Job, member: str) -> None:
         )
 
 
-def find_rate(subject: FirstFold, *, low: float, high: float, steps: int) -> RangeTestResult:
+def find_rate(subject: FirstFold, runner: FitRunner, *, low: float, high: float, steps: int) -> RangeTestResult:
     """Run the range test of a network on the training rows of its first fold, with its own seed and optimizer."""
-    task, rates = subject.task, log_spaced(low, high, steps)
-    member = subject.untrained()
-    assert isinstance(member, Net), "checked by check_networks"
-    tests: list[RangeTest] = []
-
-    def loop(network: Any, **given: Any) -> TrainingResult:
-        tests.append(sweep_network(network, rates=rates, lr=member.params.lr, **given))
-        return TrainingResult([], dict)
-
-    member.loop = loop
-    few = subject.train.take(np.arange(min(_ROWS_TO_VALIDATE, len(subject.train))))
-    try:
-        member.fit(subject.train, few, DetachedContext(task.seed, task.numerics))
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"{task.member} cannot be trained: {error}") from error
-    (test,) = tests
-    return RangeTestResult(task.member, member.params.lr, task.numerics.batch_size, test, read(test, steps))
+    params, procedure = subject.task.params, RangeSweep(low, high, steps)
+    assert isinstance(params, NetParams), "checked by check_networks"
+    task = by_procedure(subject.task, procedure, label=subject.task.member)
+    data = subject.data(subject.train, np.arange(min(_ROWS_TO_VALIDATE, len(subject.train))))
+    with runner.session(data, subject.execution) as session:
+        history = session.result(task).history
+    sweep = Sweep(procedure.rates())
+    for figures in with_labels(history):
+        sweep.add(figures["train_loss"])
+    test = sweep.result()
+    return RangeTestResult(task.member, params.lr, task.numerics.batch_size, test, read(test, steps))
 
 
 def sentences(found: RangeTestResult) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,13 +12,18 @@ from numpy.typing import NDArray
 
 from quorate.data.dataset import Dataset, Rows
 from quorate.data.table import Table
-from quorate.diagnostics.first_fold import DetachedContext, FirstFold
-from quorate.errors import UserError
+from quorate.diagnostics.first_fold import FirstFold
+from quorate.execution.events import Failed, Reported
+from quorate.job.fits import FitRunner, FitSession, raise_failure
+from quorate.members.base import member_of
 from quorate.members.learner import Learner
-from quorate.members.net import Net
 from quorate.members.net_params import NetParams
+from quorate.plan.identity import digest
+from quorate.plan.procedures import by_procedure
+from quorate.results.results import Fit
 from quorate.spec import MemberParams
-from quorate.training.context import Diverged, Metrics
+from quorate.training.context import Metrics
+from quorate.training.procedures import Memorization
 from quorate.training.schedules import ConstantParams
 
 LOSS_BOUND = 0.05
@@ -85,7 +91,7 @@ class OverfitTest:
         return {**asdict(self), "memorized": self.attempt.memorized, "bound": LOSS_BOUND, "says": list(sentences(self))}
 
 
-def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
+def memorize(subject: FirstFold, runner: FitRunner, *, rows: int, epochs: int) -> OverfitTest:
     """Train a member on about `rows` class-balanced rows of its first fold until it has memorized them.
 
     A network is trained for at most `epochs` epochs, without augmentation, dropout, weight decay, label smoothing and
@@ -96,18 +102,20 @@ def memorize(subject: FirstFold, *, rows: int, epochs: int) -> OverfitTest:
     contradictions, possible = contradictory_rows(few)
     params = subject.task.params
     others: list[Attempt] = []
-    if isinstance(params, NetParams):
-        attempt = _train(subject, few, plain(params, epochs=epochs))
-        if not attempt.memorized and not contradictions:
-            rates = dict.fromkeys([*(min(params.lr * factor, 100.0) for factor in _FACTORS), *_USUAL])
-            for rate in rates:
-                if rate == params.lr:
-                    continue
-                others.append(_train(subject, few, plain(params, epochs=epochs, lr=rate)))
-                if others[-1].memorized:
-                    break
-    else:
-        attempt = _train(subject, few, params)
+    with runner.session(subject.data(few, np.arange(len(few))), subject.execution) as session:
+        attempts = _Attempts(subject, few, session)
+        if isinstance(params, NetParams):
+            attempt = attempts.train(plain(params, epochs=epochs))
+            if not attempt.memorized and not contradictions:
+                rates = dict.fromkeys([*(min(params.lr * factor, 100.0) for factor in _FACTORS), *_USUAL])
+                for rate in rates:
+                    if rate == params.lr:
+                        continue
+                    others.append(attempts.train(plain(params, epochs=epochs, lr=rate)))
+                    if others[-1].memorized:
+                        break
+        else:
+            attempt = attempts.train(params)
     return OverfitTest(
         member=subject.task.member,
         kind=subject.task.kind,
@@ -209,32 +217,54 @@ def _of_learners(memory: OverfitTest) -> Iterator[str]:
         )
 
 
-def _train(subject: FirstFold, few: Dataset, params: MemberParams) -> Attempt:
-    seen: list[Metrics] = []
-    rate = params.lr if isinstance(params, NetParams) else None
+class _Attempts:
+    """Trains a member on a few rows, which are also the validation rows: these are scored without augmentation."""
 
-    def on_epoch(metrics: Metrics) -> bool:
-        seen.append(metrics)
-        return not (metrics["valid_accuracy"] == 1 and metrics["valid_loss"] < LOSS_BOUND)
+    def __init__(self, subject: FirstFold, few: Dataset, session: FitSession) -> None:
+        self._subject, self._few, self._session = subject, few, session
+        self._rows = digest(rows=[hashlib.sha256(row).hexdigest() for row in _contents(few)], labels=few.y.tolist())
 
-    numerics = subject.task.numerics
-    numerics = replace(numerics, batch_size=min(numerics.batch_size, len(few)))
-    try:
-        # The rows are also the validation rows, which are scored without augmentation, in prediction mode.
-        member = subject.untrained(params).fit(few, few, DetachedContext(subject.task.seed, numerics, on_epoch))
-    except Diverged:
-        last = seen[-1] if seen else {"valid_accuracy": 0.0, "valid_loss": float("inf")}
-        return Attempt(False, last["valid_accuracy"], last["valid_loss"], len(seen), rate, diverged=True)
-    except ValueError as error:
-        raise UserError(f"{subject.task.member} cannot be trained on {len(few)} rows: {error}") from error
-    if isinstance(member, Net):
-        last = seen[-1]
+    def train(self, params: MemberParams) -> Attempt:
+        """Train with these parameters; raises `UserError` if that is impossible."""
+        network = isinstance(params, NetParams)
+        rate = params.lr if isinstance(params, NetParams) else None
+        numerics = self._subject.task.numerics
+        task = by_procedure(
+            self._subject.task,
+            Memorization(LOSS_BOUND) if network else None,
+            label=self._subject.task.member,
+            params=params,
+            numerics=replace(numerics, batch_size=min(numerics.batch_size, len(self._few))),
+            rows=self._rows,
+        )
+        seen: dict[int, Metrics] = {}
+        fit: Fit | None = None
+        self._session.submit([task])
+        for outcome in self._session.outcomes():
+            if isinstance(outcome, Reported):
+                seen[outcome.epoch] = outcome.metrics
+            elif isinstance(outcome, Failed) and outcome.status == "diverged":
+                last = seen[max(seen)] if seen else {"valid_accuracy": 0.0, "valid_loss": float("inf")}
+                epochs = max(seen, default=0)
+                return Attempt(False, last["valid_accuracy"], last["valid_loss"], epochs, rate, diverged=True)
+            elif isinstance(outcome, Failed):
+                raise_failure(outcome, task.member, on=f"on {len(self._few)} rows")
+            elif isinstance(outcome, Fit):
+                fit = outcome
+        assert fit is not None, "without a failure or a signal, there is a result"
+        return self._of_network(fit, rate) if network else self._of_other(fit)
+
+    def _of_network(self, fit: Fit, rate: float | None) -> Attempt:
+        last = fit.history[-1]
         right, loss = last["valid_accuracy"], last["valid_loss"]
-        return Attempt(right == 1 and loss < LOSS_BOUND, right, loss, len(seen), rate)
-    proba = member.predict_proba(few.x).astype(np.float64)
-    right = float((_classes_of(member, few, proba) == few.y).mean())
-    loss = float(-np.log(np.maximum(proba[np.arange(len(few)), few.y], 1e-12)).mean())
-    return Attempt(right == 1, right, loss, max(len(seen), 1), rate)
+        return Attempt(Memorization(LOSS_BOUND).reached(last), right, loss, len(fit.history), rate)
+
+    def _of_other(self, fit: Fit) -> Attempt:
+        few, proba = self._few, fit.valid.astype(np.float64)
+        member = member_of(self._session.files(fit))
+        right = float((_classes_of(member, few, proba) == few.y).mean())
+        loss = float(-np.log(np.maximum(proba[np.arange(len(few)), few.y], 1e-12)).mean())
+        return Attempt(right == 1, right, loss, max(len(fit.history), 1))
 
 
 def _classes_of(member: Any, few: Dataset, proba: NDArray[np.float64]) -> NDArray[np.int64]:

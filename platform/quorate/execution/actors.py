@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,11 @@ import ray
 from ray.exceptions import RayError
 
 from quorate.execution.assignment import Assignment, Control
+from quorate.execution.autoscaling import Autoscaler, actor_options
+from quorate.execution.content import Destination, inline
 from quorate.execution.events import Event, Fitted
 from quorate.execution.labels import is_match
+from quorate.execution.pending import PendingActors
 from quorate.execution.queue import amounts, needs
 from quorate.execution.stream import stream
 from quorate.plan.tasks import DataAddition, JobData, Labels, Resources, Task
@@ -33,9 +36,10 @@ _ROUNDING = 1e-6
 class Worker:
     """Runs tasks one after another; the methods of the group `control` work while a task runs."""
 
-    def __init__(self, data: JobData) -> None:
+    def __init__(self, data: JobData, destination: Destination | None) -> None:
         self._data = data
         self._control = Control()
+        self._write = destination.connect() if destination is not None else inline
 
     def place(self, addition: DataAddition) -> None:
         self._data = addition.added_to(self._data)
@@ -45,7 +49,7 @@ class Worker:
         with contextlib.suppress(OSError):
             log = str(Path("/proc/self/fd/2").readlink())
         logged = [replace(assignment, log=log) for assignment in assignments]
-        yield from stream(logged, self._data, self._control)
+        yield from stream(logged, self._data, self._control, write=self._write)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
@@ -86,7 +90,7 @@ class Actor:
     """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 
     def begin(self, assignments: list[Assignment]) -> None:
-        self.running = {assignment.task.key: assignment for assignment in assignments}
+        self.running = {one.task.key: replace(one, restored=None, files=None) for one in assignments}
         self.log, self.due = "", None
         self.stream = self.handle.work.options(num_returns="streaming").remote(assignments)
 
@@ -104,16 +108,22 @@ class ActorPool:
     """The actors of a session.
 
     An idle actor is used again for a unit with the same resources. It is given up when a waiting unit lacks what it
-    holds, and after `_IDLE_SECONDS`. The data of the job are placed once, and additions are sent to each actor.
+    holds, and after `_IDLE_SECONDS`. Pending actors wait for new nodes (`want`). The data of the job are placed once,
+    and additions are sent to each actor.
     """
 
-    def __init__(self, data: JobData, nodes: Nodes) -> None:
-        self._data, self._nodes = ray.put(data), nodes
+    def __init__(
+        self, data: JobData, nodes: Nodes, autoscaler: Autoscaler, destination: Destination | None = None
+    ) -> None:
+        self._data, self._nodes, self._autoscaler = ray.put(data), nodes, autoscaler
+        # put: Ray keeps and logs the arguments of actors, and this one may hold credentials
+        self._destination = ray.put(destination)
         self._additions: list[Any] = []
         self._busy: dict[Any, Actor] = {}
         """By the stream of the events."""
         self._idle: dict[Resources, list[Actor]] = {}
         self._held: Counter[str] = Counter()
+        self._pending = PendingActors(self._create)
         self._looked = time.monotonic()
 
     @property
@@ -140,12 +150,20 @@ class ActorPool:
             idlers = self._idlers()
             while most is not None and idlers and len(self._busy) + len(idlers) >= most:
                 self.retire(idlers.pop(0))
-            actor = Actor(_create(resources, self._data), resources)
-            self._held.update(needs(resources))
+            actor = self._held_by(self._create(resources), resources)
         for addition in self._additions[actor.placed :]:
             actor.handle.place.remote(addition)
         actor.placed = len(self._additions)
         return actor
+
+    def want(self, wanted: Mapping[Resources, int]) -> None:
+        """Ask the cluster for nodes for this number of further actors."""
+        self._pending.want(wanted)
+
+    def welcome(self) -> None:
+        """Take over pending actors that have started on a node, as idle ones."""
+        for resources, handle in self._pending.started():
+            self.rest(self._held_by(handle, resources))
 
     def begin(self, actor: Actor, assignments: list[Assignment]) -> None:
         actor.begin(assignments)
@@ -190,6 +208,7 @@ class ActorPool:
         self._held.subtract(needs(actor.resources))
 
     def retire_all(self) -> None:
+        self._pending.want_none()
         for actor in [*self._busy.values(), *self._idlers()]:
             self.retire(actor)
 
@@ -205,9 +224,16 @@ class ActorPool:
 
     def lacking(self, wanted: Resources) -> set[str]:
         """The resources that a unit would have to wait for; idle actors with other resources are ended if that
-        makes room."""
+        makes room.
+
+        A unit that no present node can hold, or for which an actor is pending, lacks the actor alone: it does not delay
+        other units.
+        """
         if self._idle.get(wanted):
             return set()
+        only_actor = {f"actor with {wanted}"}
+        if not self._nodes.slots(wanted):
+            return only_actor
         if missing := self._missing(wanted, self._held):
             idlers = self._idlers()
             busy = Counter(self._held)
@@ -216,7 +242,15 @@ class ActorPool:
             if not (missing := self._missing(wanted, busy)):
                 while self._missing(wanted, self._held):
                     self.retire(idlers.pop(0))
-        return missing
+        return missing or (only_actor if self._autoscaler.can_grow else set())
+
+    def _create(self, resources: Resources) -> Any:
+        actor_class: Any = Worker
+        return actor_class.options(**actor_options(resources)).remote(self._data, self._destination)
+
+    def _held_by(self, handle: Any, resources: Resources) -> Actor:
+        self._held.update(needs(resources))
+        return Actor(handle, resources)
 
     def _idlers(self) -> list[Actor]:
         """The idle actors, the one that has been idle the longest first."""
@@ -284,20 +318,6 @@ def _owned(event: Event) -> Event:
     changed: Any = replace
     owned: Event = changed(event, **own)
     return owned
-
-
-def _create(resources: Resources, data: Any) -> Any:
-    options: dict[str, Any] = {
-        "num_cpus": resources.cpus,
-        "num_gpus": resources.gpus,
-        "max_restarts": 0,
-    }
-    if resources.memory:
-        options["memory"] = resources.memory
-    if resources.labels:
-        options["label_selector"] = dict(resources.labels)
-    actor_class: Any = Worker
-    return actor_class.options(**options).remote(data)
 
 
 def _fits(node: dict[str, Any], resources: Resources) -> int:

@@ -15,6 +15,7 @@ import torch
 
 from quorate.data.dataset import Dataset
 from quorate.execution.assignment import Assignment, Control
+from quorate.execution.content import ContentWriter
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import (
     Cancelled,
@@ -30,7 +31,7 @@ from quorate.execution.events import (
 )
 from quorate.execution.interim import Interim
 from quorate.execution.peak_memory import PeakMemory
-from quorate.members.base import Member, Proba, files_of
+from quorate.members.base import Member, Proba, saved_files
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, JobData, PredictTask
 from quorate.registry import MEMBERS
@@ -52,26 +53,44 @@ _FOR_TEST_ROWS = 0.2
 class FitAttempt:
     """An attempt at the fit task of an assignment; `among` attempts of a pack share the time of the worker.
 
-    Making one emits `Started`. `end`, after the training, emits its result.
+    Making one emits `Started`. `end`, after the training, emits its result. `write` writes the files of the member and
+    the states.
     """
 
     def __init__(
-        self, assignment: Assignment, data: JobData, control: Control, emit: Callable[[Event], None], *, among: int = 1
+        self,
+        assignment: Assignment,
+        data: JobData,
+        control: Control,
+        emit: Callable[[Event], None],
+        write: ContentWriter,
+        *,
+        among: int = 1,
     ) -> None:
         task = assignment.task
         assert isinstance(task, FitTask)
-        self._started, self._among = time.perf_counter(), among
+        self._started, self._among, self._write = time.perf_counter(), among, write
         self.assignment, self.task, self._control, self._emit = assignment, task, control, emit
         self._memory = PeakMemory()
         restored, self._spent = _restored(assignment)
         emit(Started(task, assignment.attempt, worker_name(), assignment.log, restored is not None))
         fold, rows = data.folds[task.fold], data.train
         self.member: Member = MEMBERS.get(task.kind)(task.params, signature=rows.signature, n_classes=rows.n_classes)
-        self.train, self.valid, self._test = rows.take(fold.train), rows.take(fold.valid), data.test
+        procedure = task.procedure
+        self.train, self.valid = rows.take(fold.train), rows.take(fold.valid)
+        self._test = data.test if procedure is None or procedure.tests else None
         self._test_now = control.due is None
         interim = Interim(lambda member: self._results(member, complete=False), self.valid.x)
-        self.context = _TaskRun(assignment, task, restored, self._spent, data, control, emit, interim, among)
+        self.context = _TaskRun(assignment, task, restored, self._spent, data, control, emit, write, interim, among)
         self._interim = interim
+
+    def fit(self) -> None:
+        """Train the member, by the procedure of its task if it has one."""
+        if (procedure := self.task.procedure) is None:
+            self.member.fit(self.train, self.valid, self.context)
+            return
+        assert type(procedure) in self.member.procedures, f"{self.task.kind} does not support {procedure}"
+        self.member.follow(procedure, self.train, self.valid, self.context)
 
     def end(self) -> None:
         """Emit the result of the trained member, and under a deadline the predictions of the test rows after it."""
@@ -114,7 +133,7 @@ class FitAttempt:
         each = 1e3 * (time.perf_counter() - since) / len(self.valid)
         if self._test_now and self._test is not None:
             test = checked(member.predict_proba(self._test.x))
-        files = files_of(member)
+        files = {name: self._write(content) for name, content in saved_files(member)}
         return Fitted(task, valid, member.history, files, 0.0, complete, test=test, predict_ms=each)
 
 
@@ -144,12 +163,13 @@ class _TaskRun:
         context: JobData,
         control: Control,
         emit: Callable[[Event], None],
+        write: ContentWriter,
         interim: Interim,
         among: int,
     ) -> None:
         self.seed, self.numerics, self.restored = task.seed, task.numerics, restored
         self.unlabelled = context.unlabelled
-        self.stopped = False
+        self.stopped, self._write = False, write
         self._epochs, self._interim = epochs_of(task), interim
         self._rows, self._test_rows = len(interim.valid), len(context.test) if context.test is not None else 0
         self._steps, self._first_step, self._checkpoint = 0, 0.0, 0.0
@@ -203,7 +223,7 @@ class _TaskRun:
         taken = state()
         if taken:
             content = pack_state({"state": taken, "seconds": self._spent + (now - self._begun) / self._among})
-            self._emit(Checkpointed(self._task, content))
+            self._emit(Checkpointed(self._task, self._write(content)))
         self._last = time.monotonic()
         self._checkpoint = self._last - now
         self._interval = max(self._interval, self._checkpoint / _COST_OF_CHECKPOINTS)

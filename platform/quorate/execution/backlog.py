@@ -175,9 +175,9 @@ class Backlog:
         """Whether no waiting unit would end in time."""
         return self.agenda is not None and not self._queue.can_start_any
 
-    def resources(self) -> list[Resources]:
-        """The different resources of the waiting units."""
-        return self._queue.resources()
+    def waiting(self) -> dict[Resources, tuple[Unit, int]]:
+        """A waiting unit and the number of waiting units, for each of the different resources."""
+        return self._queue.waiting()
 
     def refuse(self, resources: Resources, message: str) -> None:
         """Fail all waiting tasks with these resources."""

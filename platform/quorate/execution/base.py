@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from quorate.data.decoding import Decoder
 from quorate.execution.budget import Agenda
+from quorate.execution.content import Destination
 from quorate.execution.events import Event
 from quorate.plan.groups import NodeGroup
 from quorate.plan.tasks import DataAddition, FitTask, JobData, Resources, Task, Unit
@@ -44,6 +46,8 @@ class Policy:
     workers: int | None = None
     """Largest number of units that run at the same time; None means no limit."""
     sources: Sources = field(default_factory=Sources)
+    destination: Destination | None = None
+    """Where workers write the files of members and the states; None if events carry the bytes."""
     agenda: Agenda | None = None
     """Under a budget: sets the order, skips tasks that would not end in time, and ends the training."""
 
@@ -88,8 +92,8 @@ class Session(Protocol):
         """Ask every running task for a checkpoint now; the tasks continue. Safe to call from a signal handler."""
 
 
-class Executor(Protocol):
-    """A place where sessions run."""
+class Executor(Decoder, Protocol):
+    """A place where sessions run and where pictures are decoded."""
 
     name: str
 

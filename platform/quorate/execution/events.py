@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from quorate.data.features import Matrix
+from quorate.execution.content import Content
+from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 from quorate.training.context import MemoryUse, Metrics
@@ -25,6 +28,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class NodeAwaited:
+    """A task waits until a node that can hold it joins the cluster; repeated about once a second."""
+
+    task: Task
+    wait: NodeWait
+
+
+@dataclass(frozen=True)
 class Reported:
     """The metrics of one epoch."""
 
@@ -38,7 +49,7 @@ class Checkpointed:
     """A training state, packed by `pack_state`."""
 
     task: FitTask
-    content: bytes
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Fitted:
     task: FitTask
     valid: Proba
     history: list[dict[str, float]]
-    files: dict[str, bytes] = field(repr=False)
+    files: Mapping[str, Content] = field(repr=False)
     seconds: float
     complete: bool
     """False if the fit was stopped early, by a deadline or because it was asked to finish."""
@@ -137,4 +148,4 @@ class OutOfTime:
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | Reported | Checkpointed | SoFar | ENDS
+Event = Started | NodeAwaited | Reported | Checkpointed | SoFar | ENDS

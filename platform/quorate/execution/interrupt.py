@@ -43,6 +43,11 @@ class StopRequest:
         if (session := self._session) is not None:
             session.stop()
 
+    @property
+    def requested(self) -> bool:
+        """Whether there was a signal or a call of `halt`."""
+        return self._halted or self.signum is not None
+
     def check(self) -> None:
         if self.signum is not None:
             raise Interrupted(self.signum)

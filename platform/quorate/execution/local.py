@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
+from quorate.data.decoding import ThreadDecoder
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
+from quorate.execution.content import inline
 from quorate.execution.events import ENDS, Event
 from quorate.execution.hardware import this_node
 from quorate.execution.stream import stream
@@ -18,7 +20,7 @@ from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
 
 
-class LocalExecutor:
+class LocalExecutor(ThreadDecoder):
     """One task at a time, in a thread of this process."""
 
     name = "local"
@@ -50,6 +52,7 @@ class LocalSession:
     def __init__(self, data: JobData, policy: Policy) -> None:
         self._data, self._control = data, Control()
         self._backlog = Backlog(policy)
+        self._write = policy.destination.connect() if policy.destination is not None else inline
         self._rest: deque[Task] = deque()
         """The tasks of the unit at work that come after the running one."""
         self._running: dict[str, Assignment] = {}
@@ -85,6 +88,7 @@ class LocalSession:
             if isinstance(event, ENDS):
                 self._running.pop(event.task.key, None)
             yield self._backlog.counted(event)
+            del event  # it may hold a result, and the next one can take hours
 
     def stop(self) -> None:
         self._control.stop.set()
@@ -108,7 +112,7 @@ class LocalSession:
         assignments = self._backlog.next_tasks(self._rest)
         self._running = {assignment.task.key: assignment for assignment in assignments}
         over = self._watched(agenda) if agenda is not None else None
-        self._stream = stream(assignments, self._data, self._control, over=over)
+        self._stream = stream(assignments, self._data, self._control, over=over, write=self._write)
         return True
 
     def _ask(self, task: Task, what: Literal["finish", "cancel"]) -> bool:

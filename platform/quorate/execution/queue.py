@@ -145,6 +145,14 @@ class UnitQueue(ABC):
         """The different resources of the waiting units."""
         return [resources for resources, count in self._counts.items() if count]
 
+    def waiting(self) -> dict[Resources, tuple[Unit, int]]:
+        """A waiting unit and the number of waiting units, for each of the different resources."""
+        found: dict[Resources, tuple[Unit, int]] = {}
+        for resources, heap in self._heaps.items():
+            if (first := UnitQueue._first(self, heap)) is not None:
+                found[resources] = first[2].unit, self._counts[resources]
+        return found
+
     def share_for_tests(self, rest: Collection[Task]) -> float:
         """The part of the remaining time that a fit may use for test rows; `rest` are the next tasks of its unit."""
         return 1.0

@@ -15,6 +15,7 @@ from quorate.data.table import Table
 from quorate.errors import UserError
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.attempt import FitAttempt, checked, worker_name
+from quorate.execution.content import ContentWriter, inline
 from quorate.execution.events import (
     ENDS,
     Cancelled,
@@ -37,13 +38,18 @@ _THREAD = "quorate task: "
 
 
 def stream(
-    assignments: Sequence[Assignment], data: JobData, control: Control, *, over: Callable[[], bool] | None = None
+    assignments: Sequence[Assignment],
+    data: JobData,
+    control: Control,
+    *,
+    over: Callable[[], bool] | None = None,
+    write: ContentWriter = inline,
 ) -> Iterator[Event]:
     """Yield the events of one task, or of several that are trained together; the last of each is one of `ENDS`.
 
     If there is a deadline, the test predictions follow `Fitted` as `Predicted`, provided that they are made in time.
     The tasks run in a thread of their own, so that their events arrive while they work. When `over` returns True, they
-    are given up and the thread is abandoned.
+    are given up and the thread is abandoned. `write` writes the files of members and the states.
     """
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     control.end_in(assignments[0].seconds_left)
@@ -51,9 +57,9 @@ def stream(
     def work() -> None:
         try:
             if len(assignments) == 1 and not assignments[0].together:
-                _run(assignments[0], data, control, events.put)
+                _run(assignments[0], data, control, events.put, write)
             else:
-                _fit_together(assignments, data, control, events.put)
+                _fit_together(assignments, data, control, events.put, write)
         finally:
             for assignment in assignments:
                 control.asked.pop(assignment.number, None)
@@ -72,6 +78,7 @@ def stream(
             if isinstance(event, ENDS):
                 working.pop(event.task.key, None)
             yield event
+            del event  # it may hold a state or a result
         except queue.Empty:
             pass
         if over is not None and over() and events.empty():
@@ -85,13 +92,15 @@ def at_work() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith(_THREAD)}
 
 
-def _run(assignment: Assignment, data: JobData, control: Control, emit: Callable[[Event], None]) -> None:
+def _run(
+    assignment: Assignment, data: JobData, control: Control, emit: Callable[[Event], None], write: ContentWriter
+) -> None:
     """Run one task; any error of it is a failure of this task."""
     task = assignment.task
     try:
         torch.set_num_threads(task.fit.numerics.threads if isinstance(task, PredictTask) else task.numerics.threads)
         if isinstance(task, FitTask):
-            _fit(assignment, data, control, emit)
+            _fit(FitAttempt(assignment, data, control, emit, write))
         elif isinstance(task, PredictTask):
             _predict(assignment, task, data, control, emit)
         else:
@@ -108,24 +117,27 @@ def _failure(assignment: Assignment, error: Exception) -> Failed:
     return Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
 
 
-def _fit(assignment: Assignment, data: JobData, control: Control, emit: Callable[[Event], None]) -> None:
-    attempt = FitAttempt(assignment, data, control, emit)
+def _fit(attempt: FitAttempt) -> None:
     try:
-        attempt.member.fit(attempt.train, attempt.valid, attempt.context)
+        attempt.fit()
     finally:
         attempt.context.clean()
     attempt.end()
 
 
 def _fit_together(
-    assignments: Sequence[Assignment], data: JobData, control: Control, emit: Callable[[Event], None]
+    assignments: Sequence[Assignment],
+    data: JobData,
+    control: Control,
+    emit: Callable[[Event], None],
+    write: ContentWriter,
 ) -> None:
     """Fit several tasks of one kind in one model. Each gives its result when it has ended, also when another fails."""
     torch.set_num_threads(_fit_task(assignments[0]).numerics.threads)
     attempts: list[FitAttempt] = []
     left = list(assignments)
     try:
-        attempts.extend(FitAttempt(one, data, control, emit, among=len(assignments)) for one in assignments)
+        attempts.extend(FitAttempt(one, data, control, emit, write, among=len(assignments)) for one in assignments)
         kind = type(attempts[0].member)
         assert kind.packs and all(type(attempt.member) is kind for attempt in attempts), "these cannot share a model"
         parts = [PackedFit(one.member, one.train, one.valid, one.context) for one in attempts]
@@ -160,7 +172,7 @@ def _predict(
 ) -> None:
     assert assignment.files is not None and context.test is not None
     emit(Started(task, assignment.attempt, worker_name(), assignment.log))
-    member = member_of(assignment.files)
+    member = member_of(assignment.files, device=task.fit.numerics.device)
     proba = checked(member.predict_proba(context.test.x))
     emit(Cancelled(task) if control.asked.get(assignment.number) == "cancel" else Predicted(task, proba))
 

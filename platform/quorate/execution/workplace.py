@@ -8,6 +8,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
 
+from quorate.data.decoding import DecodingBatch
+from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
 from quorate.execution.hardware import this_node
@@ -19,7 +21,8 @@ class Workplace:
     """The executor of a job; a local Ray is started only when it is needed.
 
     `opened` is called with the executor when it has been opened, and with None when it is closed. The workers of a
-    local Ray have a low priority on the machine, unless they are `urgent`.
+    local Ray have a low priority on the machine, unless they are `urgent`. A cluster that can grow has `wait_for_nodes`
+    seconds for a new node; `say` shows a message meanwhile.
     """
 
     def __init__(
@@ -29,7 +32,10 @@ class Workplace:
         opened: Callable[[Executor | None], None],
         *,
         urgent: bool = False,
+        wait_for_nodes: float = 600,
+        say: Callable[[str], None] = lambda message: None,
     ) -> None:
+        self._wait_for_nodes, self._say = wait_for_nodes, say
         self._urgent = urgent
         self._name, self._opened = name, opened
         self._address = (address or os.environ.get("RAY_ADDRESS")) if name == "ray" else None
@@ -52,6 +58,14 @@ class Workplace:
             return 0
         rooms = [here.cpus // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cpus]
         return int(min(rooms))
+
+    def decode(self, batches: Sequence[DecodingBatch]) -> None:
+        """Decode batches of pictures where the job runs."""
+        self.executor().decode(batches)
+
+    def shard_source(self) -> ShardSource | None:
+        """Where the workers get decoded pictures from; None if they share the cache of this machine."""
+        return self.executor().shard_source() if self._remote else None
 
     @cached_property
     def _here(self) -> Node:
@@ -78,7 +92,7 @@ class Workplace:
                 own = start_ray(self._address, urgent=self._urgent)
                 from quorate.execution.ray import RayExecutor
 
-                self._executor = RayExecutor(own=own)
+                self._executor = RayExecutor(own=own, wait_for_nodes=self._wait_for_nodes, say=self._say)
             self._opened(self._executor)
         return self._executor
 

@@ -18,7 +18,8 @@ from quorate.execution.budget import Budget
 from quorate.execution.estimates import epochs_of
 from quorate.execution.events import OutOfTime
 from quorate.execution.workplace import Workplace
-from quorate.job.training import JobProgress, WorkerShares, seconds_to_quorum
+from quorate.job.progress import JobProgress
+from quorate.job.training import WorkerShares, seconds_to_quorum
 from quorate.plan.tasks import Plan, Resources, Unit
 from quorate.registry import COMBINERS
 from quorate.report.budget import format_duration, ranges

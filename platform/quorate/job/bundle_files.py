@@ -7,7 +7,7 @@ import io
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from quorate.bundle import (
     UNSEEN,
     BundleCombination,
     BundleData,
+    BundleFile,
     BundleInput,
     BundleManifest,
     BundleMember,
@@ -56,17 +57,22 @@ def pack_bundle(
     board: Leaderboard,
     results: Results,
 ) -> Path:
-    """Write the bundle of a job to `folder`; raises `Damaged` if the store has lost a member in the meantime."""
+    """Write the bundle of a job to `folder`; raises `Damaged` if the store has lost a member in the meantime.
+
+    The files of the members are copied from the store.
+    """
     assembly, combination = ensemble.assembly, ensemble.combination
-    files: dict[str, bytes] = {}
+    files: dict[str, BundleFile] = {}
     members = []
     for m, label in enumerate(plan.labels):
         row = board.members[m]
-        models: dict[str, Mapping[str, bytes]] = {}
+        models: dict[str, Mapping[str, BundleFile]] = {}
+        headers = []
         for fit in production.fits[label] if combination.weights[m] > 0 else ():
-            models[f"members/{label}/{'all' if fit.task.fold == ALL_ROWS else fit.task.fold}"] = results.files(fit)
+            models[f"members/{label}/{'all' if fit.task.fold == ALL_ROWS else fit.task.fold}"] = results.sources(fit)
+            headers.append(results.read(fit, HEADER))
         shown = row.model_dump(include={"name", "kind", "weight", "temperature", "oof", "test"})
-        members.append(BundleMember(**shown, folds=tuple(models), **_needs(models)))
+        members.append(BundleMember(**shown, folds=tuple(models), **_needs(headers)))
         files |= _files_of(models)
     data = plan.context.train
     files[LOSSES] = losses_file(assembly.row_losses, data.groups)
@@ -112,7 +118,7 @@ class SingleNetwork:
 
 def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork, notes: Mapping[str, bytes]) -> Path:
     """Write the bundle of one network to `folder`, with the additional files `notes`."""
-    files = dict(notes) | {LOSSES: losses_file(alone.row_losses, data.groups)} | known_file(data.x)
+    files: dict[str, BundleFile] = {**notes, LOSSES: losses_file(alone.row_losses, data.groups), **known_file(data.x)}
     if alone.unseen is not None:
         files[UNSEEN] = alone.unseen
     models = {f"members/{alone.name}/{fold}": content for fold, content in alone.folds.items()}
@@ -125,7 +131,7 @@ def pack_alone(folder: Path, spec: JobSpec, data: Dataset, alone: SingleNetwork,
         oof=alone.oof,
         test=alone.test,
         folds=tuple(models),
-        **_needs(models),
+        **_needs([content[HEADER] for content in alone.folds.values()]),
     )
     combination = single_member(member=0, members=1, calibration=Temperature(alone.temperature))
     manifest = BundleManifest(
@@ -191,15 +197,15 @@ def unseen_file(crossfit: NDArray[np.float64], rows: NDArray[np.bool_], y: NDArr
     return content.getvalue()
 
 
-def _files_of(models: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
+def _files_of(models: Mapping[str, Mapping[str, BundleFile]]) -> dict[str, BundleFile]:
     """Return the files of the models by path; `models` maps each model's folder to its files."""
-    return {f"{place}/{name}": blob for place, content in models.items() for name, blob in content.items()}
+    return {f"{place}/{name}": file for place, files in models.items() for name, file in files.items()}
 
 
-def _needs(models: Mapping[str, Mapping[str, bytes]]) -> dict[str, str]:
+def _needs(headers: Iterable[bytes]) -> dict[str, str]:
     """Return the package that a member's models require, the reason, and the loader, from the models' headers."""
     found: dict[str, str] = {}
-    for content in models.values():
-        header = json.loads(content[HEADER])
+    for content in headers:
+        header = json.loads(content)
         found |= {key: header[key] for key in ("requires", "reason", "loader") if key in header}
     return found

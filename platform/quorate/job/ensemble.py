@@ -16,7 +16,7 @@ from quorate.ensemble.quorum import QuorumError, check_quorum
 from quorate.execution.base import Executor
 from quorate.execution.budget import Budget
 from quorate.job.budget import Attendance, what_was_needed
-from quorate.job.training import JobProgress
+from quorate.job.progress import JobProgress
 from quorate.plan.identity import derive_seed
 from quorate.plan.planner import recipes_of
 from quorate.plan.tasks import Plan

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from quorate.job.budget import Attendance
 from quorate.job.ensemble import JobEnsemble
 from quorate.job.production import Production
-from quorate.job.training import JobProgress
+from quorate.job.progress import JobProgress
 from quorate.plan.tasks import Plan
 from quorate.results.oof import OofPredictions
 from quorate.spec import Job

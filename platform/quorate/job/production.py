@@ -13,7 +13,8 @@ from rich.console import Console
 
 from quorate.data.folds import Fold, Folds, learnable_rows
 from quorate.ensemble.metrics import nll
-from quorate.job.training import JobProgress, Trainer
+from quorate.job.progress import JobProgress
+from quorate.job.training import Trainer
 from quorate.members.base import Proba
 from quorate.plan.groups import Places
 from quorate.plan.planner import make_plan

@@ -22,12 +22,14 @@ from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor,
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
+from quorate.job.outages import StoreOutages
 from quorate.job.outcome import JobOutcome
 from quorate.job.planning import plan_job
 from quorate.job.production import production_models
+from quorate.job.progress import JobProgress
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
-from quorate.job.training import JobProgress, Trainer
+from quorate.job.training import Trainer
 from quorate.plan.identity import digest
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import Plan
@@ -80,9 +82,9 @@ def run_job(
     started, spec = time.monotonic(), job.spec
     budget = _budget(job, options, started)
     closing = ClosingTime(budget)
-    rows = open_data(job, partial(_say_note, console), data)
-    opening = time.monotonic() - started
-    with _workplace(options, stop, urgent=budget is not None) as place:
+    with _workplace(job, options, console, stop, urgent=budget is not None) as place:
+        rows = open_data(job, partial(_say_note, console), data, place)
+        opening = time.monotonic() - started
         plan = plan_job(job, rows, place)
         results = Results(options.store)
         work = JobProgress.found(plan, results)
@@ -93,7 +95,8 @@ def run_job(
             tracker.reused(work.fits.values())
             with JobSession(stop) as session:
                 screen = Screen(console, errors or console)
-                trainer = Trainer(job, place, results, tracker, folder, screen, stop, session)
+                outages = StoreOutages(partial(_say_note, errors or console), stopping=lambda: stop.requested)
+                trainer = Trainer(job, place, results, tracker, folder, screen, stop, session, outages)
                 with _lease(options.store, plan, console, stop):
                     trainer.take_finished(plan, work)
                     opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)
@@ -140,13 +143,14 @@ def _lease(store: Store, plan: Plan, console: Console, stop: StopRequest) -> Ite
         ) from lost
 
 
-def _workplace(options: Options, stop: StopRequest, *, urgent: bool) -> Workplace:
+def _workplace(job: Job, options: Options, console: Console, stop: StopRequest, *, urgent: bool) -> Workplace:
     """The workplace of the job; a signal stops the work that runs there."""
 
     def opened(executor: Executor | None) -> None:
         stop.install()  # Ray has replaced the signal handlers
 
-    return Workplace(options.executor, options.address, opened, urgent=urgent)
+    wait, say = job.spec.execution.wait_for_nodes, partial(_say_note, console)
+    return Workplace(options.executor, options.address, opened, urgent=urgent, wait_for_nodes=wait, say=say)
 
 
 @contextmanager

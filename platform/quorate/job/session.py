@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from quorate.data.extracted import Extracted
 from quorate.data.folds import Folds
 from quorate.execution.base import Executor, Policy, Session
+from quorate.execution.content import Destination
 from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
 from quorate.members.backbone import Backbone
@@ -42,13 +44,16 @@ class JobSession:
         self._session = None
         self._stack.close()
 
-    def open(self, executor: Executor, data: JobData, policy: Policy) -> None:
-        """Open the session; if it is open, only the folds of `data` are placed.
+    def open(
+        self, executor: Executor, data: JobData, policy: Policy, destination: AbstractContextManager[Destination]
+    ) -> None:
+        """Open the session, whose workers write to `destination`; if it is open, only the folds of `data` are placed.
 
         The later data have the same rows, and the policy stays that of the first call.
         """
         if self._session is None:
-            self._session = self._stack.enter_context(executor.open(data, policy))
+            writing = replace(policy, destination=self._stack.enter_context(destination))
+            self._session = self._stack.enter_context(executor.open(data, writing))
         elif data.folds is not self._folds:
             self._session.place(DataAddition(folds=data.folds))
         self._folds = data.folds

@@ -2,76 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from quorate.execution.base import Executor, Policy, Sources
 from quorate.execution.budget import Agenda, Budget, round_of
-from quorate.execution.estimates import Estimates, makespan
-from quorate.execution.events import (
-    Checkpointed,
-    Event,
-    Failed,
-    Featured,
-    Fitted,
-    OutOfTime,
-    Predicted,
-    Reported,
-    SoFar,
-    Started,
-)
+from quorate.execution.estimates import makespan
+from quorate.execution.events import Event
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.workplace import Workplace
+from quorate.job.commits import CommitQueue
 from quorate.job.features import BackboneError, Extraction, find_features
+from quorate.job.intake import Intake
+from quorate.job.outages import StoreOutages
 from quorate.job.planning import without_backbone
+from quorate.job.progress import JobProgress, find_finished
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
-from quorate.members.base import Proba
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen, Watch
-from quorate.results.results import Fit, Results
+from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
-from quorate.runs.leaderboard import MemberStatus
 from quorate.spec import Job
-from quorate.training.context import Metrics
-from quorate.training.soundness import difference
-
-_PACKING = 1.5
-"""Time to read and verify the files of a result and write them to the bundle, as a multiple of the time to store them
-(an assumption)."""
-
-
-@dataclass
-class JobProgress:
-    """The results of a plan so far, by the key of the fit task."""
-
-    fits: dict[str, Fit] = field(default_factory=dict)
-    tests: dict[str, Proba] = field(default_factory=dict)
-    failures: dict[str, Failed] = field(default_factory=dict)
-    late: dict[str, OutOfTime] = field(default_factory=dict)
-    """Fit tasks that the budget left out."""
-    features_left: list[FeatureTask] = field(default_factory=list)
-    """Feature tasks that are not finished."""
-    estimates: Estimates = field(default_factory=Estimates)
-
-    @classmethod
-    def found(cls, plan: Plan, results: Results) -> Self:
-        """Start with the finished fit tasks in the store."""
-        return cls(fits=find_finished(plan, results))
-
-    def status(self, plan: Plan, label: str) -> MemberStatus:
-        """`ok`, or the reason why the member is incomplete."""
-        tasks = plan.of(label)
-        failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]
-        if failed:
-            return "diverged" if "diverged" in failed else "failed"
-        if any(task.key in self.late for task in tasks):
-            return "out of time"
-        whole = all(self.fits[task.key].complete for task in tasks if task.key in self.fits)
-        return "ok" if whole else "stopped early"
 
 
 @dataclass(frozen=True)
@@ -86,6 +39,7 @@ class Trainer:
     screen: Screen
     stop: StopRequest
     session: JobSession
+    outages: StoreOutages
 
     def policy(self, agenda: Agenda | None) -> Policy:
         """How the session of this job treats its tasks."""
@@ -95,7 +49,10 @@ class Trainer:
             lost_workers=spec.lost_workers,
             checkpoint_seconds=spec.checkpoint_seconds,
             workers=spec.workers,
-            sources=Sources(results.checkpoint, lambda task: results.files(fits[task.key])),
+            sources=Sources(
+                lambda task: self.outages.sit_out(lambda: results.checkpoint(task)),
+                lambda task: self.outages.sit_out(lambda: results.files(fits[task.key])),
+            ),
             agenda=agenda,
         )
 
@@ -125,16 +82,21 @@ class Trainer:
         self.stop.check()
 
 
-def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
-    """Fit tasks of this plan that are finished in the store, except those in `but`."""
-    found = (results.find(task) for task in plan.tasks if task.key not in (but or {}))
-    return {fit.task.key: fit for fit in found if fit is not None}
-
-
 def units_left(plan: Plan, work: JobProgress, results: Results) -> list[Unit]:
     """The units that have not run yet. Test predictions that the store already has are added to `work`."""
-    units = [Unit((task,)) for task in plan.runs if any(part.key not in work.fits for part in task.all)]
+    units = in_packs(task for task in plan.runs if any(part.key not in work.fits for part in task.all))
     return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
+
+
+def in_packs(tasks: Iterable[FitTask]) -> list[Unit]:
+    """A unit for each task; the copies of a member whose kind packs them share one for each fold.
+
+    A pack that has lost a part of its tasks, because they have ended, is trained with the rest.
+    """
+    packs: dict[tuple[object, ...], list[FitTask]] = {}
+    for task in tasks:
+        packs.setdefault((task.member, task.fold) if task.numerics.pack > 1 else (task.key,), []).append(task)
+    return [Unit(tuple(pack), "together" if pack[0].numerics.pack > 1 else "sequence") for pack in packs.values()]
 
 
 def train(
@@ -159,56 +121,13 @@ def train(
             work.estimates.reused(fit.task, fit.seconds)
     agenda = Agenda(budget, work.estimates, shares) if budget is not None else None
     trainer.session.fits |= work.fits
-    trainer.session.open(executor, plan.context, trainer.policy(agenda))
+    trainer.session.open(executor, plan.context, trainer.policy(agenda), results.destination())
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
-    begun: set[str] = set()
-    so_far: dict[str, Fitted] = {}
-    heard = AttemptHistory()
-
-    with watch.shown():
-        for given in _in_turn(extraction, units, trainer.session):
-            # a network that is out of time counts with its last interim result
-            event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
-            trainer.folder.log(event)
-            if isinstance(event, Checkpointed):
-                results.keep_checkpoint(event)
-                continue
-            if isinstance(event, SoFar):
-                so_far[event.task.key] = event.result
-                continue
-            work.estimates.on(event, time.monotonic())
-            since = time.monotonic()
-            if isinstance(event, Started):
-                begun.add(event.task.key)
-            elif isinstance(event, Fitted):
-                so_far.pop(event.task.key, None)
-                _keep(event, plan, work, results)
-                if budget is not None:
-                    budget.reserve += _PACKING * (time.monotonic() - since)
-            elif isinstance(event, Predicted):
-                key = event.task.fit.key
-                if key not in work.fits:
-                    continue  # its model was rejected while the worker predicted the test rows
-                work.tests[key] = event.proba
-                if work.fits[key].complete:
-                    results.keep_predicted(event)
-            elif isinstance(event, Featured):
-                results.keep_features(event)
-            elif isinstance(event.task, FeatureTask):
-                pass  # the tasks that need it end with their own events
-            elif isinstance(event, Failed) and event.final:
-                for part in _fits_of(event.task):
-                    work.failures[part.key] = event
-                    work.fits.pop(part.key, None)
-                    if event.status == "diverged":
-                        results.drop_checkpoint(part)  # its state cannot be continued
-            elif isinstance(event, OutOfTime):
-                for part in _fits_of(event.task):
-                    work.late[part.key] = event
-                    work.fits.pop(part.key, None)
-            if not isinstance(event, OutOfTime) or event.task.key in begun:
-                trainer.tracker.on(event)
-            watch.on(event)
+    with watch.shown(), CommitQueue(trainer.outages, trainer.stop, results.keep_checkpoint) as commits:
+        intake = Intake(plan, work, results, trainer.folder, trainer.tracker, watch, commits, budget)
+        for event in _in_turn(extraction, units, trainer.session):
+            intake.on(event)
+            del event  # it may hold a result with its weights, and the next one can take hours
     work.features_left = extraction.missing
 
 
@@ -224,39 +143,13 @@ def _in_turn(extraction: Extraction, units: Sequence[Unit], session: JobSession)
     session.submit(ready)
     for event in session.events():
         yield event
-        if isinstance(event.task, FeatureTask) and extraction.on(event):
+        changed = isinstance(event.task, FeatureTask) and extraction.on(event)
+        del event
+        if changed:
             yield from extraction.without(waiting)
             session.place(extraction.vectors())
             ready, waiting = extraction.split(waiting)
             session.submit(ready)
-
-
-class AttemptHistory:
-    """The metrics of each epoch of the first attempt at a fit task, to compare them with those of later attempts."""
-
-    def __init__(self) -> None:
-        self._epochs: dict[str, dict[int, Metrics]] = {}
-
-    def judge(self, event: Event) -> Event:
-        """Return the event, or a failure if the epochs of a result differ from those of an earlier attempt.
-
-        Attempts on equal processors give equal bits; attempts on different processors give almost equal metrics. Larger
-        differences mean that memory was overwritten in one of the attempts, and it is unknown in which one.
-        """
-        if isinstance(event, Reported):
-            self._epochs.setdefault(event.task.key, {}).setdefault(event.epoch, event.metrics)
-        if not isinstance(event, Fitted):
-            return event
-        before = self._epochs.get(event.task.key, {})
-        for epoch, figures in enumerate(event.history, start=1):
-            if epoch in before and (found := difference(before[epoch], figures)) is not None:
-                message = (
-                    f"two attempts at this task differ: in epoch {epoch}, {found}; one of them was corrupted in "
-                    "memory, so neither is kept; start the job again, and try another version of torch if this happens "
-                    "again"
-                )
-                return Failed(event.task, 1, "diverged", message)
-        return event
 
 
 class WorkerShares:
@@ -282,34 +175,6 @@ def seconds_to_quorum(plan: Plan, work: JobProgress, *, need: int, share: Worker
     present = sum(task.key in work.fits for task in firsts)
     before = [(work.estimates.seconds(task), share(task)) for task in work.features_left]
     return makespan([], [*before, *waiting[: max(need - present, 0)]])
-
-
-def _fits_of(task: FitTask | PredictTask) -> tuple[FitTask, ...]:
-    """The fit tasks that have no result if a task fails."""
-    return task.all if isinstance(task, FitTask) else (task.fit,)
-
-
-def _keep(event: Fitted, plan: Plan, work: JobProgress, results: Results) -> None:
-    """Store a result and the results of the same fit's other members; a fit that was stopped early can lack some of
-    them."""
-    for part in event.all:
-        _keep_one(part, plan, work, results)
-    for task in event.task.others:
-        if task.key not in work.fits:
-            work.late[task.key] = OutOfTime(task, True, "the training was stopped before it produced this member")
-
-
-def _keep_one(event: Fitted, plan: Plan, work: JobProgress, results: Results) -> None:
-    work.failures.pop(event.task.key, None)
-    if event.complete:
-        work.fits[event.task.key] = results.keep(event)
-        results.drop_checkpoint(event.task)
-    else:
-        work.fits[event.task.key] = results.hold(event)  # its checkpoint is kept, so that training can continue
-    if event.test is not None and plan.context.test is not None:
-        work.tests[event.task.key] = event.test
-        if event.complete:
-            results.keep_prediction(predict_key(event.task.key, plan.context.test), event.test)
 
 
 def _missing_predictions(plan: Plan, work: JobProgress, results: Results) -> Iterator[PredictTask]:

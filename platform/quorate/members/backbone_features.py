@@ -20,7 +20,7 @@ from quorate.data.signature import ImageSignature, signature_from_json
 from quorate.data.standardize import Scheme
 from quorate.data.table import Table
 from quorate.members.backbone import Backbone, Extractor, extractor, prepare
-from quorate.training.context import TaskContext
+from quorate.training.context import Device, TaskContext
 
 _WEIGHTS = "backbone.safetensors"
 _SCALER = "scaler.skops"
@@ -56,6 +56,13 @@ class BackboneFeatures:
             "scaled": self.scaler is not None,
             "width": self.width,
         }
+
+    def on(self, device: Device) -> BackboneFeatures:
+        """Return the same features, computed on this device."""
+        before = self.extract
+        numerics = replace(before.numerics, device=device)
+        extract = extractor(before.backbone, before.shape, before.weights, numerics)
+        return BackboneFeatures(extract, self.signature, scaler=self.scaler, width=self.width)
 
     def _scaled(self, x: Matrix) -> Matrix:
         if self.scaler is None:

@@ -20,7 +20,8 @@ from quorate.errors import UserError
 from quorate.registry import MEMBERS
 from quorate.registry.own_code import check_allowed
 from quorate.spec import MemberParams
-from quorate.training.context import Hardware, MemoryUse, Numerics, TaskContext
+from quorate.training.context import Device, Hardware, MemoryUse, Numerics, TaskContext
+from quorate.training.procedures import Procedure
 
 Proba = NDArray[np.float32]
 
@@ -54,6 +55,8 @@ class Member(Protocol):
     """Whether `gpus: auto` gives a part of an accelerator to this kind."""
     packs: ClassVar[bool] = False
     """Whether `fit_many` trains several members of this kind in one model."""
+    procedures: ClassVar[tuple[type[Procedure], ...]] = ()
+    """The procedures that `follow` supports."""
     history: list[dict[str, float]]
     finished: bool = True
     """False if the task context stopped the training early."""
@@ -79,9 +82,16 @@ class Member(Protocol):
         """Fit several members in one model; yield the position of each when it has ended, and its error if it failed.
 
         Each member reports to its own context and can be told to stop on its own; the others go on. It is as it would
-        be after `fit`. An exception of this function fails all members that have not ended.
+        be after `fit`. Its bits depend on `Numerics.pack`, the planned number of fits, and not on the number of those
+        that are given: some may have ended in an earlier session. An exception of this function fails all members that
+        have not ended.
         """
         problem = f"{cls.__name__} does not train several members in one model"
+        raise NotImplementedError(problem)
+
+    def follow(self, procedure: Any, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
+        """Like `fit`, but by one of `procedures`."""
+        problem = f"{type(self).__name__} does not support the procedure {type(procedure).__name__}"
         raise NotImplementedError(problem)
 
     def predict_proba(self, x: Inputs) -> Proba:
@@ -92,6 +102,9 @@ class Member(Protocol):
 
     @classmethod
     def load(cls, folder: Path) -> Self: ...
+
+    def to(self, device: Device) -> None:
+        """Predict on this device from now on. A kind that computes on CPUs only stays there."""
 
     @classmethod
     def memory_use(
@@ -120,8 +133,11 @@ OPTIONAL = (
     "resamples",
     "accelerated",
     "packs",
+    "procedures",
     "finished",
     "fit_many",
+    "follow",
+    "to",
     "memory_use",
     "pretraining_cost",
     "views",
@@ -155,8 +171,8 @@ _LOADERS = {"learner": "quorate.members.saved_learner", "onnx": "quorate.members
 """Modules that load members of users' own kinds without the users' code, by the `loader` in the member's header."""
 
 
-def load_member(folder: Path) -> Member:
-    """Load the member that `save` wrote into `folder`, or an equivalent one that can only predict.
+def load_member(folder: Path, *, device: Device = "cpu") -> Member:
+    """Load the member that `save` wrote into `folder`, or an equivalent one that can only predict, onto the device.
 
     Raises `ValueError` for an unknown kind, and `UserError` if a package that the member requires is not available.
     """
@@ -166,6 +182,7 @@ def load_member(folder: Path) -> Member:
         if loader not in _LOADERS:
             raise ValueError(f"unknown loader {loader!r} (this version has {', '.join(_LOADERS)})")
         predictor: Member = importlib.import_module(_LOADERS[loader]).load(folder)
+        predictor.to(device)
         return predictor
     for reference in references_in(header):
         check_allowed(reference)
@@ -174,6 +191,7 @@ def load_member(folder: Path) -> Member:
     if package is not None and importlib.util.find_spec(str(package).partition(".")[0]) is None:
         raise UserError(f"it needs the package {package}; install it, or put its folder on PYTHONPATH")
     member: Member = MEMBERS.get(header["kind"]).load(folder)
+    member.to(device)
     return member
 
 
@@ -194,19 +212,24 @@ def _own_kinds(value: Any) -> Iterator[str]:
             yield from _own_kinds(inner)
 
 
-def files_of(member: Member) -> dict[str, bytes]:
-    """Return the files that `save` writes, by path relative to the member's folder."""
+def saved_files(member: Member) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that `save` writes, one at a time: the path relative to the member's folder, and the content."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as name:
         folder = Path(name)
         member.save(folder)
-        return {
-            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-        }
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                yield str(path.relative_to(folder)), path.read_bytes()
 
 
-def member_of(files: Mapping[str, bytes]) -> Member:
-    """Load the member with these files; raises the same errors as `load_member`."""
+def files_of(member: Member) -> dict[str, bytes]:
+    """Return the files that `save` writes, by path relative to the member's folder."""
+    return dict(saved_files(member))
+
+
+def member_of(files: Mapping[str, bytes], *, device: Device = "cpu") -> Member:
+    """Load the member with these files onto the device; raises the same errors as `load_member`."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as name:
         for path, content in files.items():
             (Path(name) / path).write_bytes(content)
-        return load_member(Path(name))
+        return load_member(Path(name), device=device)

@@ -18,9 +18,9 @@ from quorate.data.signature import Signature
 from quorate.data.standardize import Scheme, check_scheme
 from quorate.data.weighting import WeightingParams, Weights, balanced_rows, row_weights
 from quorate.members import backbone
-from quorate.members.backbone_features import fit_any_features, load_any_features
+from quorate.members.backbone_features import BackboneFeatures, fit_any_features, load_any_features
 from quorate.members.base import Member, Proba, read_header, write_header
-from quorate.training.context import Hardware, Numerics, TaskContext
+from quorate.training.context import Device, Hardware, Numerics, TaskContext
 
 MODEL = "model.skops"
 
@@ -132,6 +132,11 @@ class Learner(Member):
 
     def predict_proba(self, x: Inputs) -> Proba:
         return self._proba(self.features(x))
+
+    def to(self, device: Device) -> None:
+        """Compute the features of a backbone on this device; the estimator itself computes on CPUs only."""
+        if isinstance(self.features, BackboneFeatures):
+            self.features = self.features.on(device)
 
     def save(self, folder: Path) -> None:
         write_header(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from quorate.data.signature import ImageSignature, Signature
 from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.data.table import Table
 from quorate.data.weighting import row_weights
-from quorate.members.base import Member, Proba, read_header, write_header
+from quorate.members.base import Member, Proba, member_of, read_header, write_header
 from quorate.members.net_params import NetParams, check_classes, expected_shape
 from quorate.members.net_planning import net_numerics, pretraining_cost, training_cost, training_memory
 from quorate.members.net_start import build_network, first_network, optimizer_of
@@ -26,11 +27,20 @@ from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export
 from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.registry.own_code import package_of
 from quorate.training.averages import Weights, average
-from quorate.training.context import Hardware, MemoryUse, Numerics, TaskContext
+from quorate.training.context import Device, Hardware, MemoryUse, Numerics, TaskContext
 from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing
-from quorate.training.loop import History, LoopSettings, TrainingResult, fit_network, predict
+from quorate.training.loop import History, LoopSettings, TrainingResult, predict
 from quorate.training.pretraining.phase import PretrainingResult, pretrain
+from quorate.training.procedures import (
+    Distillation,
+    LoopProcedure,
+    Memorization,
+    NetworkTraining,
+    Procedure,
+    RangeSweep,
+    WeightAverage,
+)
 from quorate.training.schedule_stepper import schedule_of
 from quorate.training.schedules import snapshot_epochs
 from quorate.training.shapes import Shape, TableShape
@@ -51,6 +61,7 @@ class Net(Member):
     version: ClassVar[int] = 4
     weighs: ClassVar[bool] = True
     resamples: ClassVar[bool] = True
+    procedures: ClassVar[tuple[type[Procedure], ...]] = (Distillation, Memorization, RangeSweep, WeightAverage)
     accelerated: ClassVar[bool] = True
 
     def __init__(self, params: NetParams, *, signature: Signature, n_classes: int) -> None:
@@ -58,8 +69,6 @@ class Net(Member):
         self.signature = signature
         self.n_classes = n_classes
         self.history: History = []
-        # the learning rate range test trains with a loop of its own
-        self.loop: Callable[..., TrainingResult] = fit_network
         self.network: nn.Module | None = None
         self._others: Callable[[], dict[str, Weights]] = dict
         self.features: Features
@@ -88,6 +97,15 @@ class Net(Member):
         return pretraining_cost(params, signature=signature, rows=rows)
 
     def fit(self, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
+        return self._fit(train, valid, context, None)
+
+    def follow(self, procedure: Procedure, train: Dataset, valid: Dataset, context: TaskContext) -> Self:
+        if isinstance(procedure, WeightAverage):
+            return self._take_average(procedure, train, context)
+        assert isinstance(procedure, Distillation | Memorization | RangeSweep), "the others are not in `procedures`"
+        return self._fit(train, valid, context, procedure)
+
+    def _fit(self, train: Dataset, valid: Dataset, context: TaskContext, procedure: LoopProcedure | None) -> Self:
         torch.set_num_threads(context.numerics.threads)
         torch.manual_seed(context.seed)
         if isinstance(train.x, Table):
@@ -99,7 +117,8 @@ class Net(Member):
         memory = torch.channels_last if context.numerics.memory_format == "channels_last" else torch.contiguous_format
         network.to(device=device, memory_format=memory)  # type: ignore[call-overload]
         self.network, self._device = network, context.numerics
-        phase = self._pretrain(network, train, context)
+        distilled = isinstance(procedure, Distillation) and procedure.views > 0
+        phase = self._pretrain(network, train, None if distilled else context.unlabelled, context)
         self.history, self.finished, context = phase.history, phase.whole, phase.run
         if phase.stopped:
             return self
@@ -128,14 +147,16 @@ class Net(Member):
             prepare=freezing(network, p.finetune) if p.finetune is not None else None,
             so_far=lambda weights, trained: self._with(weights, phase.history, trained),
         )
-        trained = self.loop(
+        given = NetworkTraining(
             network,
-            train=(self._feed(train.x), labels_of(train, context.numerics)),
-            valid=(self._feed(valid.x), labels_of(valid, context.numerics)),
-            n_classes=self.n_classes,
-            recipe=recipe,
-            context=context,
+            train,
+            (self._feed(train.x), labels_of(train, context.numerics)),
+            (self._feed(valid.x), labels_of(valid, context.numerics)),
+            recipe,
+            p.lr,
+            context,
         )
+        trained = given.run() if procedure is None else procedure.train(given)
         self.history, self._others = phase.history + trained.history, trained.others
         return self
 
@@ -183,6 +204,17 @@ class Net(Member):
         average(made.network, states, map(feed.batch, split_batches(order, AVERAGING_BATCH)))
         made.network.eval()
         return made
+
+    def _take_average(self, procedure: WeightAverage, train: Dataset, context: TaskContext) -> Self:
+        """Become the average of the networks whose files are the assets of the procedure."""
+        torch.set_num_threads(context.numerics.threads)
+        files = (
+            {Path(name).name: context.asset(Path(name)).read_bytes() for name in one} for one in procedure.networks
+        )
+        members = [cast(Net, member_of(each)) for each in files]
+        made = members[0] if len(members) == 1 else Net.average(members, train.x, seed=context.seed)
+        self.params, self.features, self.network, self._device = made.params, made.features, made.network, made._device
+        return self
 
     def predict_proba(self, x: Inputs) -> Proba:
         assert self.network is not None, "fit or load first"
@@ -241,12 +273,19 @@ class Net(Member):
         member.network = network.to(memory_format=memory).eval()
         return member
 
-    def _pretrain(self, network: nn.Module, train: Dataset, context: TaskContext) -> PretrainingResult:
-        """Pretrain on the fold's training images and the job's unlabelled images, if the parameters require it."""
+    def to(self, device: Device) -> None:
+        assert self.network is not None, "fit or load first"
+        self._device = replace(self._device, device=device)
+        self.network.to(device)
+
+    def _pretrain(
+        self, network: nn.Module, train: Dataset, unlabelled: Images | None, context: TaskContext
+    ) -> PretrainingResult:
+        """Pretrain on the fold's training images and on the unlabelled images, if the parameters require it."""
         p, shape = self.params, self._shape()
         if p.pretrain is None or isinstance(shape, TableShape):
             return PretrainingResult([], context)
-        images = [train.x] if context.unlabelled is None else [train.x, context.unlabelled]
+        images = [train.x] if unlabelled is None else [train.x, unlabelled]
         feeds = [self._feed(part) for part in images]
         rows = len(train) * p.epochs
         return pretrain(network, params=p.pretrain, feeds=feeds, shape=shape, training_rows=rows, context=context)

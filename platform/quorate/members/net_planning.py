@@ -59,9 +59,11 @@ def _footprint(arch: KindParams, shape: Shape, dropout: float) -> Footprint:
 def training_memory(params: NetParams, *, signature: Signature, rows: int, numerics: Numerics) -> MemoryUse:
     """Estimated memory of a training on this number of rows."""
     step = _estimated_footprint(params, expected_shape(params, signature)).of(numerics.batch_size)
-    size = rows * signature.size * (1 if isinstance(signature, ImageSignature) else 4)
-    kept = step + (size if size <= IN_MEMORY else 0)
-    return MemoryUse(PROCESS_MEMORY, kept) if numerics.device == "cuda" else MemoryUse(PROCESS_MEMORY + kept)
+    values = rows * signature.size
+    if numerics.device == "cuda":  # it gets a copy of few images
+        return MemoryUse(PROCESS_MEMORY, step + (values if values <= IN_MEMORY else 0))
+    # The workers of a node share the images; a table becomes one matrix of float32.
+    return MemoryUse(PROCESS_MEMORY + step + (0 if isinstance(signature, ImageSignature) else 4 * values))
 
 
 def _estimated_footprint(params: NetParams, shape: Shape) -> Footprint:

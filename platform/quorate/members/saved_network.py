@@ -22,7 +22,7 @@ from quorate.errors import UserError
 from quorate.members.base import Proba, read_header
 from quorate.registry.extras import how_to_install
 from quorate.registry.own_code import describe_error
-from quorate.training.context import Numerics
+from quorate.training.context import Device, Numerics
 from quorate.training.feed import Feed, feed_of
 from quorate.training.tta import Tta, averaged
 
@@ -91,6 +91,9 @@ class SavedNetwork:
         """Return float32 (N, K)."""
         feed = feed_of(x, self.features, numerics=Numerics(), size=self._size)
         return averaged(self._of, feed, self._tta)
+
+    def to(self, device: Device) -> None:
+        """Do nothing: it computes on CPUs only."""
 
     def _of(self, feed: Feed) -> Proba:
         return np.concatenate([self._answer(batch.numpy()) for batch in feed.batches(_BATCH)])

@@ -17,6 +17,7 @@ from quorate.data.table import Table
 from quorate.members.backbone import Backbone
 from quorate.spec import MemberParams
 from quorate.training.context import Hardware, MemoryUse, Numerics
+from quorate.training.procedures import Procedure
 
 ALL_ROWS = -1
 """The fold number of a task that trains on all rows; its `JobData` has only this fold."""
@@ -72,6 +73,8 @@ class FitTask:
     """The member's view, such as `ema`; empty if the member is the network or estimator itself."""
     others: tuple[FitTask, ...] = ()
     """The tasks of the other members that the same fit produces."""
+    procedure: Procedure | None = None
+    """What to do instead of the usual fit; the kind of the member must support it."""
 
     @property
     def all(self) -> tuple[FitTask, ...]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quorate.data.features import Matrix
+from quorate.execution.content import Content, WrittenBlob
 from quorate.execution.events import Checkpointed, Featured, Fitted, Predicted
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
+from quorate.results.destination import StoreDestination, destination_in
 from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
 from quorate.store import Damaged, Store
 from quorate.training.context import MemoryUse
@@ -41,11 +47,27 @@ class Fit:
     """The most memory that its training used; None if it was not measured."""
 
 
+@dataclass(frozen=True)
+class BlobFile:
+    """A file whose content is a blob of the store; a `FileSource`."""
+
+    store: Store
+    sha256: str
+
+    def copy(self, path: Path) -> None:
+        """Write the content to `path`; raises `Damaged`."""
+        self.store.copy(self.sha256, path)
+
+
 class Results:
     """Fit tasks, checkpoints, predictions and features, by key."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def destination(self) -> AbstractContextManager[StoreDestination]:
+        """Where the workers of a session write their blobs, until the end of the context."""
+        return destination_in(self._store)
 
     def find(self, task: FitTask) -> Fit | None:
         """Return the finished fit task, or None. A damaged one is set aside and counts as not finished."""
@@ -57,12 +79,17 @@ class Results:
             valid = _array(self._store.get(record.valid))
             history = json.loads(self._store.get(record.history))
             for blob in record.files.values():
-                self._store.get(blob)
+                self._store.verify(blob)
         except Damaged:
             self._store.set_aside(FitRecord.space, task.key)
             return None
         fit = Fit(task, valid, history, record.seconds, record.files, reused=True)
         return replace(fit, predict_ms=record.predict_ms, memory=record.used_memory)
+
+    def written(self, done: Fitted) -> Fitted:
+        """Store the files of a result that are not in the store yet; the returned result names all of them."""
+        others = tuple(map(self.written, done.others))
+        return replace(done, files={name: self._blob(content) for name, content in done.files.items()}, others=others)
 
     def keep(self, done: Fitted) -> Fit:
         """Commit a complete fit task; if another process has committed it first, return that result."""
@@ -72,16 +99,18 @@ class Results:
             kind=done.task.kind,
             valid=self._store.put(_bytes(done.valid)),
             history=self._store.put(json.dumps(done.history).encode()),
-            files={name: self._store.put(content) for name, content in done.files.items()},
+            files=self._put_files(done),
             seconds=done.seconds,
             predict_ms=done.predict_ms,
             estimated_memory=done.task.estimate,
             used_memory=done.memory,
-        )
-        saved = self._store.commit(FitRecord.space, done.task.key, own.to_json())
+        ).to_json()
+        saved = self._store.commit(FitRecord.space, done.task.key, own)
+        valid = done.valid
         try:
             record = FitRecord.read(saved)
-            valid = _array(self._store.get(record.valid))
+            if saved != own:
+                valid = _array(self._store.get(record.valid))
         except Damaged:
             self._store.set_aside(FitRecord.space, done.task.key)
             return self.keep(done)
@@ -90,13 +119,29 @@ class Results:
 
     def hold(self, done: Fitted) -> Fit:
         """Store the files of a fit task that was stopped early. No key refers to them, so only this job uses them."""
-        files = {name: self._store.put(content) for name, content in done.files.items()}
+        files = self._put_files(done)
         fit = Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
         return replace(fit, predict_ms=done.predict_ms, memory=done.memory)
+
+    def _put_files(self, done: Fitted) -> dict[str, str]:
+        """The blob of each file of a result."""
+        return {name: self._blob(content).name for name, content in done.files.items()}
+
+    def _blob(self, content: Content) -> WrittenBlob:
+        """The blob with a content, which a worker has written, or which is stored now."""
+        return content if isinstance(content, WrittenBlob) else WrittenBlob(self._store.put(content))
 
     def files(self, fit: Fit) -> dict[str, bytes]:
         """Return the content of each file of a finished member; raises `Damaged`."""
         return {name: self._store.get(blob) for name, blob in fit.files.items()}
+
+    def read(self, fit: Fit, file: str) -> bytes:
+        """Return the content of one file of a finished member; raises `Damaged`."""
+        return self._store.get(fit.files[file])
+
+    def sources(self, fit: Fit) -> dict[str, BlobFile]:
+        """Return each file of a finished member as a file for a bundle, without reading it."""
+        return {name: BlobFile(self._store, blob) for name, blob in fit.files.items()}
 
     def size(self, fit: Fit) -> int:
         """Return the total size of a finished member's files, in bytes."""
@@ -104,7 +149,7 @@ class Results:
 
     def keep_checkpoint(self, taken: Checkpointed) -> None:
         """Replace the checkpoint of a fit task."""
-        record = CheckpointRecord(state=self._store.put(taken.content))
+        record = CheckpointRecord(state=self._blob(taken.content).name)
         self._store.replace(CheckpointRecord.space, taken.task.key, record.to_json())
 
     def checkpoint(self, task: FitTask) -> bytes | None:
@@ -125,7 +170,7 @@ class Results:
         """Remove the checkpoint of a finished task."""
         self._store.drop(CheckpointRecord.space, task.key)
 
-    def keep_prediction(self, key: str, proba: Proba) -> None:
+    def keep_prediction(self, key: str, proba: NDArray[np.floating[Any]]) -> None:
         record = PredictionRecord(proba=self._store.put(_bytes(proba)))
         self._store.commit(PredictionRecord.space, key, record.to_json())
 
@@ -134,13 +179,17 @@ class Results:
 
     def prediction(self, task: PredictTask) -> Proba | None:
         """Return stored probabilities (n, K), verified, or None."""
-        saved = self._store.use(PredictionRecord.space, task.key)
+        return cast(Proba | None, self.proba(task.key))
+
+    def proba(self, key: str) -> NDArray[np.floating[Any]] | None:
+        """Return the probabilities (n, K) that were kept under this key, verified, or None."""
+        saved = self._store.use(PredictionRecord.space, key)
         if saved is None:
             return None
         try:
             return _array(self._store.get(PredictionRecord.read(saved).proba))
         except Damaged:
-            self._store.set_aside(PredictionRecord.space, task.key)
+            self._store.set_aside(PredictionRecord.space, key)
             return None
 
     def keep_features(self, done: Featured) -> None:
@@ -162,7 +211,7 @@ class Results:
             return None
 
 
-def _bytes(array: Proba) -> bytes:
+def _bytes(array: NDArray[np.floating[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

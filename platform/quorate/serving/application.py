@@ -23,7 +23,7 @@ from ray.serve.exceptions import (
 )
 from starlette.applications import Starlette
 
-from quorate.bundle import MANIFEST, Bundle, QuorumLost, read_manifest
+from quorate.bundle import MANIFEST, Bundle, DeviceChoice, QuorumLost, read_manifest
 from quorate.data.signature import TableSignature
 from quorate.data.table import ColumnError
 from quorate.serving.batcher import Rows
@@ -59,10 +59,12 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
 class EnsembleReplica:
     """All members of one version in one process. A single thread predicts, so that the event loop stays free."""
 
-    def __init__(self, folder: str, *, version: str, threads: int, allow_code: bool = False) -> None:
+    def __init__(
+        self, folder: str, *, version: str, threads: int, device: DeviceChoice, allow_code: bool = False
+    ) -> None:
         self._version = version
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._model = self._thread.submit(_load, Path(folder), version, threads, allow_code).result()
+        self._model = self._thread.submit(_load, Path(folder), version, threads, device, allow_code).result()
 
     async def predict(self, rows: Rows, members: bool) -> Scores:
         return await asyncio.get_running_loop().run_in_executor(
@@ -76,10 +78,10 @@ class EnsembleReplica:
         return description(self._model.manifest, self._version)
 
 
-def _load(folder: Path, version: str, threads: int, allow_code: bool) -> Bundle:
+def _load(folder: Path, version: str, threads: int, device: DeviceChoice, allow_code: bool) -> Bundle:
     if version_of(folder) != version:
         raise ValueError(f"{folder} contains a different model from that of version {version}")
-    model = Bundle.load(folder, allow_code=allow_code)
+    model = Bundle.load(folder, allow_code=allow_code, device=device)
     if "torch" in sys.modules:
         # PyTorch's number of threads is set per thread, so it is set in the thread that predicts
         sys.modules["torch"].set_num_threads(threads)
@@ -220,11 +222,13 @@ def deploy(
     token: bytes | None = None,
     replicas: int = 1,
     threads: int = 1,
+    gpus: float = 0,
     allow_code: bool = False,
 ) -> str:
     """Deploy the bundle in `folder` and the front on the running Serve; return the name of the bundle's application.
 
-    Returns once both applications respond; raises `RuntimeError` if one does not start.
+    Each replica predicts on its share `gpus` of an accelerator, or on the CPU if that is 0. Returns once both
+    applications respond; raises `RuntimeError` if one does not start.
     """
     version = version_of(folder)
     job = read_manifest(folder).job
@@ -234,10 +238,16 @@ def deploy(
     front_kind: Any = FrontReplica
     ensemble = ensemble_kind.options(
         num_replicas=replicas,
-        ray_actor_options={"num_cpus": threads},
+        ray_actor_options={"num_cpus": threads, "num_gpus": gpus},
         max_ongoing_requests=SLOTS,
         max_queued_requests=SLOTS * replicas,
-    ).bind(str(folder.resolve()), version=version, threads=threads, allow_code=allow_code)
+    ).bind(
+        str(folder.resolve()),
+        version=version,
+        threads=threads,
+        device="cuda" if gpus else "cpu",
+        allow_code=allow_code,
+    )
     try:
         serve.run(ensemble, name=application, route_prefix=None)
     except RuntimeError as error:

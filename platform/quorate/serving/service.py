@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import os
 import shlex
 import signal
@@ -19,7 +20,7 @@ from types import FrameType
 
 from PIL import Image
 
-from quorate.bundle import BundleManifest, check_code, check_combiner, verified_manifest
+from quorate.bundle import BundleManifest, DeviceChoice, check_code, check_combiner, verified_manifest
 from quorate.data.signature import ImageSignature
 from quorate.errors import Interrupted, UserError
 from quorate.execution.cluster import start_ray
@@ -53,6 +54,7 @@ def serve_bundle(
     threads: int | None = None,
     limits: Limits | None = None,
     block: bool = True,
+    device: DeviceChoice = "auto",
     allow_code: bool = False,
     echo: Callable[[str], None] = _say,
 ) -> str:
@@ -60,8 +62,8 @@ def serve_bundle(
     once.
 
     `threads` is the number of threads per replica; by default the replicas share all cores except one. Port 0 uses a
-    free port. With `allow_code`, the user's own code that a bundle names is imported. Without `block`, call `stop` to
-    end the service.
+    free port. On the device `auto`, the replicas share the accelerators if there are any. With `allow_code`, the user's
+    own code that a bundle names is imported. Without `block`, call `stop` to end the service.
 
     Raises `UserError` for errors that the user can fix (before Ray starts), `Interrupted` if a signal
     arrives before the ensemble is served, and `ServingFailed` otherwise.
@@ -81,8 +83,9 @@ def serve_bundle(
         ending.callback(_leave_ray)
         _refuse_running_serve()
         ending.callback(_end_serve)
+        gpus = gpus_per_replica(device, ray_gpus(), replicas=replicas)
         _start_serve(host, port, limits)
-        _deploy(folder, limits, digest(token) if token else None, replicas, threads, allow_code)
+        _deploy(folder, limits, digest(token) if token else None, replicas, threads, gpus, allow_code)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         echo(welcome(url, manifest, token_file))
         if block:
@@ -218,10 +221,31 @@ def _start_serve(host: str, port: int, limits: Limits) -> None:
     )
 
 
-def _deploy(folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, allow_code: bool) -> None:
+def ray_gpus() -> int:
+    """The number of accelerators of the Ray that this process is connected to."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def gpus_per_replica(device: DeviceChoice, gpus: int, *, replicas: int) -> float:
+    """Return the share of an accelerator for each replica, at most a whole one; 0 means that it predicts on the CPU.
+
+    Raises `UserError` if the device is `cuda` and there is no accelerator.
+    """
+    if device == "cuda" and not gpus:
+        raise UserError("the device is cuda, but Ray finds no accelerator; use --device cpu or --device auto")
+    if device == "cpu" or not gpus:
+        return 0
+    return 1 / math.ceil(replicas / gpus)
+
+
+def _deploy(
+    folder: Path, limits: Limits, token: bytes | None, replicas: int, threads: int, gpus: float, allow_code: bool
+) -> None:
     from quorate.serving.application import deploy
 
     try:
-        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, allow_code=allow_code)
+        deploy(folder, limits=limits, token=token, replicas=replicas, threads=threads, gpus=gpus, allow_code=allow_code)
     except RuntimeError as error:
         raise ServingFailed(f"{folder} cannot be served: {error}") from error

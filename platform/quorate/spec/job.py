@@ -318,7 +318,8 @@ class ProductionSpec(Spec):
         return self
 
 
-# The defaults of `retries`, `lost_workers` and `checkpoint_seconds` are assumptions, not measurements.
+# The defaults of `retries`, `lost_workers`, `checkpoint_seconds` and `wait_for_nodes` are assumptions, not
+# measurements.
 class ExecutionSpec(Spec):
     """Where fit tasks run and how failures are handled."""
 
@@ -332,6 +333,8 @@ class ExecutionSpec(Spec):
     """Minimum number of seconds between two checkpoints of a fit task."""
     workers: int | None = Field(None, ge=1)
     """Maximum number of concurrent fit tasks; by default as many as the cluster can hold."""
+    wait_for_nodes: Seconds = 600
+    """Time limit for an autoscaling cluster to start a node that a fit task needs, such as `90s` or `1h`."""
     budget: Seconds | None = None
     """Time limit for the whole command, such as `300s`, `20m` or `2h`; by default there is none."""
 

@@ -5,8 +5,9 @@ Backends are a folder and object stores.
 
 from quorate.store.backend import Backend, Entry, LocalBackend, StoreRefused, StoreUnavailable
 from quorate.store.blobs import Damaged, Manifest, Store
+from quorate.store.bucket import variables_of
 from quorate.store.leases import Lease, LeaseLost
-from quorate.store.opening import find_store, open_store, reachable
+from quorate.store.opening import find_store, open_store, reached
 
 __all__ = [
     "Backend",
@@ -21,5 +22,6 @@ __all__ = [
     "StoreUnavailable",
     "find_store",
     "open_store",
-    "reachable",
+    "reached",
+    "variables_of",
 ]

@@ -6,16 +6,23 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from quorate.errors import naming
+from quorate.quantities import format_bytes
 
 _PARTIAL = ".new-"
+
+PIECE = 8 << 20
+"""Bytes of a piece in which large content is read: an assumption."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _PASSING = frozenset(
     {
@@ -49,9 +56,18 @@ class StoreUnavailable(OSError):
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether a later repetition can succeed although nobody intervenes; not if a disk is full."""
+        return self.errno not in _FULL
+
 
 class StoreRefused(StoreUnavailable):
     """An object store refuses the credentials or has no such bucket; a repetition does not help."""
+
+    @property
+    def may_pass(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +91,9 @@ class Backend(Protocol):
         """A path or URL with which another process opens the same store; holds no credentials."""
 
     def read(self, name: str) -> bytes | None: ...
+
+    def pieces(self, name: str) -> Iterator[bytes] | None:
+        """Return the content in pieces of some megabytes, or None if there is none."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write the whole content or nothing; replaces existing content."""
@@ -111,6 +130,9 @@ class Backend(Protocol):
     def touch(self, name: str) -> bool:
         """Mark an item as used now, or return False if it does not exist."""
 
+    def use(self, name: str) -> bytes | None:
+        """Like `read`, but also mark the item as used now."""
+
     def remove_idle(self, name: str, seconds: float) -> bool:
         """Remove an item that was not written or touched for `seconds`; return False if it was, or is absent."""
 
@@ -131,6 +153,19 @@ class LocalBackend:
                 return (self.root / name).read_bytes()
             except FileNotFoundError:
                 return None
+
+    def pieces(self, name: str) -> Iterator[bytes] | None:
+        with self._available():
+            try:
+                file = (self.root / name).open("rb")
+            except FileNotFoundError:
+                return None
+        return self._pieces(file)
+
+    def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
+        with file, self._available():
+            while piece := file.read(PIECE):
+                yield piece
 
     def write(self, name: str, content: bytes) -> None:
         with self._available(), self._temporary(name, content) as (temporary, final):
@@ -204,6 +239,9 @@ class LocalBackend:
             return (self.root / name).exists()
         return True
 
+    def use(self, name: str) -> bytes | None:
+        return self.read(name) if self.touch(name) else None
+
     def remove_idle(self, name: str, seconds: float) -> bool:
         with self._available(), self._locked(name) as path:
             try:
@@ -253,5 +291,16 @@ class LocalBackend:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.errno in _FULL:
+                raise self._full(error, final, len(content)) from error
+            raise
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _full(self, error: OSError, file: Path, size: int) -> StoreUnavailable:
+        problem = "the disk quota is used up" if error.errno == errno.EDQUOT else "no space is left on the disk"
+        free = shutil.disk_usage(file.parent).free
+        room = f": {format_bytes(size)} must be written, and {format_bytes(free)} are free"
+        return StoreUnavailable(error.errno, problem + room, str(file))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from quorate.errors import naming
 from quorate.store import leases
 from quorate.store.backend import Backend
 from quorate.store.leases import Lease, LeaseLost
@@ -56,6 +57,34 @@ class Store:
             raise Damaged(f"the blob {name[:12]} does not match its SHA-256")
         return content
 
+    def verify(self, name: str) -> None:
+        """Like `get`, but reads the blob in pieces and returns nothing."""
+        for _ in self._verified(name):
+            pass
+
+    def copy(self, name: str, path: Path) -> None:
+        """Write a verified blob to a file, in pieces; raises `Damaged`, and leaves no file then."""
+        try:
+            with naming(path), path.open("wb") as file:
+                for piece in self._verified(name):
+                    file.write(piece)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _verified(self, name: str) -> Iterator[bytes]:
+        """Yield the pieces of a blob; raises `Damaged` after the last one if they are not the blob."""
+        pieces = self.backend.pieces(_blob(name))
+        if pieces is None:
+            raise Damaged(f"the blob {name[:12]} is missing")
+        found = hashlib.sha256()
+        for piece in pieces:
+            found.update(piece)
+            yield piece
+        if found.hexdigest() != name:
+            self.backend.move(_blob(name), f"damaged/{name}")
+            raise Damaged(f"the blob {name[:12]} does not match its SHA-256")
+
     def size(self, name: str) -> int:
         """Return the size of a blob in bytes without reading it; 0 if it is missing."""
         entry = self.backend.entry(_blob(name))
@@ -79,7 +108,13 @@ class Store:
 
     def find(self, space: str, key: str) -> Manifest | None:
         """Return the manifest or None; a damaged manifest is moved to `damaged/`."""
-        content = self.backend.read(_manifest(space, key))
+        return self._opened(space, key, self.backend.read(_manifest(space, key)))
+
+    def use(self, space: str, key: str) -> Manifest | None:
+        """Like `find`, but also mark the manifest as used: recently used work is not collected."""
+        return self._opened(space, key, self.backend.use(_manifest(space, key)))
+
+    def _opened(self, space: str, key: str, content: bytes | None) -> Manifest | None:
         if content is None:
             return None
         try:
@@ -87,10 +122,6 @@ class Store:
         except Damaged:
             self.set_aside(space, key)
             return None
-
-    def use(self, space: str, key: str) -> Manifest | None:
-        """Like `find`, but also mark the manifest as used: recently used work is not collected."""
-        return self.find(space, key) if self.backend.touch(_manifest(space, key)) else None
 
     def set_aside(self, space: str, key: str) -> None:
         """Move a manifest to `damaged/`, so that its work is done again; nothing is deleted."""

@@ -28,6 +28,9 @@ CREDENTIALS = {
     "gs": "GOOGLE_APPLICATIONCREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+_PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+"""Of the environment variables that the clients read."""
+
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "gs": ("GOOGLE_BASE_URL",),
@@ -45,6 +48,15 @@ class BucketUrl:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+
+def variables_of(address: str) -> dict[str, str]:
+    """Return the environment variables of this process with which it opens a store; none for a folder.
+
+    They hold credentials: do not log them.
+    """
+    prefix = _PREFIXES.get(address.partition("://")[0])
+    return {name: value for name, value in os.environ.items() if prefix is not None and name.startswith(prefix)}
 
 
 def open_bucket(url: BucketUrl, *, read_timeout: float, retry: float) -> S3Store | GCSStore | AzureStore:

@@ -143,8 +143,9 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
     """Remove garbage and the work that `rules` select; jobs may run on the store at the same time.
 
     The last use of a manifest is the time of its file, which is touched whenever a job finds it. Work that the
-    holder of a lease has pinned stays. Work that was used within `GRACE` stays too, except checkpoints; the last use
-    is checked again at the moment of removal. A manifest is removed before its blobs, so no manifest lacks a blob.
+    holder of a lease has pinned stays, and so do blobs that were written since it took the lease. Work that was used
+    within `GRACE` stays too, except checkpoints; the last use is checked again at the moment of removal. A manifest is
+    removed before its blobs, so no manifest lacks a blob.
     """
     begun = time.monotonic()
     inventory, backend = take_inventory(store), store.backend
@@ -165,8 +166,9 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
         gone = sum(entry.size for entry in orphans if remove(entry, grace))
         done.add(reason, piece.entry.size + gone)
 
+    pins = pinned(backend)
     for blob in free:
-        if remove(inventory.blobs[blob], GRACE):
+        if remove(inventory.blobs[blob], max(GRACE, pins.age)):
             done.add("unnamed blobs", free[blob])
     for entry in inventory.damaged:
         if remove(entry, GRACE):
@@ -175,8 +177,7 @@ def collect(store: Store, rules: RetentionRules, *, dry_run: bool = False) -> Co
         if entry.idle >= GRACE if dry_run else backend.remove_torn(entry.name, GRACE):
             done.add("torn writes", entry.size)
 
-    held = pinned(backend)
-    loose = [piece for piece in inventory.pieces if f"fits/{piece.key[:2]}/{piece.key}.json" not in held]
+    loose = [piece for piece in inventory.pieces if f"fits/{piece.key[:2]}/{piece.key}.json" not in pins.names]
     finished = {piece.key for piece in inventory.pieces if piece.space == "fits" and inventory.is_whole(piece)}
     kept = []
     for piece in loose:

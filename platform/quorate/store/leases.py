@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from quorate.store.backend import Backend
 from quorate.store.lease_record import HELD, LeaseHolder, LeaseRecord, is_gone, is_here, this_process
@@ -180,18 +181,31 @@ def _pinned(backend: Backend, place: str, pins: Sequence[str]) -> Iterator[None]
             backend.remove(place)
 
 
-def pinned(backend: Backend) -> set[str]:
-    """Return the names that holders of leases have pinned; removes the lists of lost holders."""
+@dataclass(frozen=True)
+class Pins:
+    """What the holders of leases need."""
+
+    names: frozenset[str]
+    """Items that must not be collected."""
+    age: float
+    """Seconds since the first of the holders took its lease; their workers may have written blobs since then that no
+    manifest names yet."""
+
+
+def pinned(backend: Backend) -> Pins:
+    """Return the pins of the holders of leases; removes the lists of lost holders."""
     idle = {entry.name: entry.idle for entry in backend.entries("leases")}
     names: set[str] = set()
-    for place in list(backend.names("pins")):
-        lease = place.replace("pins/", "leases/", 1)
-        holder, pins = LeaseRecord.of(backend.read(lease)).holder, backend.read(place)
+    age = 0.0
+    for entry in list(backend.entries("pins")):
+        lease = entry.name.replace("pins/", "leases/", 1)
+        holder, pins = LeaseRecord.of(backend.read(lease)).holder, backend.read(entry.name)
         if holder is None or _is_lost(holder, idle.get(lease, 0.0)):
-            backend.remove_idle(place, SILENCE)
+            backend.remove_idle(entry.name, SILENCE)
         elif pins is not None:
             names.update(json.loads(pins))
-    return names
+            age = max(age, entry.idle)
+    return Pins(frozenset(names), age)
 
 
 def _is_lost(holder: LeaseHolder, idle: float) -> bool:

@@ -33,14 +33,14 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from quorate.store.backend import Entry, StoreRefused, StoreUnavailable
+from quorate.store.backend import PIECE, Entry, StoreRefused, StoreUnavailable
 from quorate.store.bucket import CREDENTIALS, BucketUrl, open_bucket, reason, refusal
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, PutMode, UpdateVersion
+    from obstore import GetResult, ObjectMeta, PutMode, UpdateVersion
 
 _PART = 8 << 20
-"""Bytes of a part of a multipart upload, and of a piece of a download: an assumption."""
+"""Bytes of a part of a multipart upload: an assumption."""
 
 _PARTS_AT_ONCE = 4
 """Parts in flight, so that an upload takes 32 MiB besides the content: an assumption."""
@@ -90,6 +90,29 @@ class ObjectBackend:
     def read(self, name: str) -> bytes | None:
         found = self._get(name)
         return None if found is None else found.content
+
+    def pieces(self, name: str) -> Iterator[bytes] | None:
+        try:
+            with self._reported(absent=True):
+                result = obstore.get(self._bulk, name)
+        except FileNotFoundError:
+            return None
+        if result.meta["size"] == _TOMBSTONE:
+            content = self.read(name)
+            return None if content is None else iter([content])
+        return self._unframed(result)
+
+    def _unframed(self, result: GetResult) -> Iterator[bytes]:
+        """Yield the pieces of an object without its trailer."""
+        end = b""
+        with self._reported():
+            for piece in result.stream(min_chunk_size=PIECE):
+                joined = end + piece
+                if len(joined) > _TRAILER:
+                    yield joined[:-_TRAILER]
+                end = joined[-_TRAILER:]
+        if end[-len(_MARK) :] != _MARK:
+            yield end
 
     def write(self, name: str, content: bytes) -> None:
         trailer = _trailer()
@@ -162,12 +185,15 @@ class ObjectBackend:
         return True
 
     def touch(self, name: str) -> bool:
+        return self.use(name) is not None
+
+    def use(self, name: str) -> bytes | None:
         while True:
             found = self._get(name)
             if found is None or found.content is None:
-                return False
+                return None
             if self._put_if(name, found.content + _trailer(), found.version):
-                return True
+                return found.content
 
     def remove_idle(self, name: str, seconds: float) -> bool:
         meta = self._meta(name)
@@ -181,7 +207,7 @@ class ObjectBackend:
             with self._reported(absent=True):
                 result = obstore.get(self._quick if quick else self._bulk, name)
                 buffer = io.BytesIO()
-                for piece in result.stream(min_chunk_size=_PART):
+                for piece in result.stream(min_chunk_size=PIECE):
                     buffer.write(piece)
                 version = _version(result.meta)
         except FileNotFoundError:

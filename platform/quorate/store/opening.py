@@ -42,16 +42,17 @@ def find_store(uri: str) -> Store:
     return open_store(uri)
 
 
-def reachable(address: str, nonce: str) -> bool:
-    """Return whether this process reaches the store in which `Store.challenge` wrote the nonce, and may write there.
+def reached(address: str, nonce: str) -> Store | None:
+    """Return the store in which `Store.challenge` wrote the nonce, if this process reaches it and may write there.
 
-    False also if another folder has the same path here, if this process lacks the credentials, or if the store does
+    None also if another folder has the same path here, if this process lacks the credentials, or if the store does
     not answer: the caller must then send its bytes in another way.
     """
     try:
-        return Store(_backend(address)).answers(nonce)
+        store = Store(_backend(address))
+        return store if store.answers(nonce) else None
     except OSError:
-        return False
+        return None
 
 
 def folder_of(uri: str) -> Path | None:

@@ -63,6 +63,8 @@ class LoopSettings:
     """Number of equal parts of the training rows; each epoch uses one part, in turn."""
     prepare: Callable[[int], None] | None = None
     """Called with the number of each epoch, from 0, once the network is in training mode; freezes parameters."""
+    until: Callable[[dict[str, float]], bool] | None = None
+    """Called with the metrics of each epoch; returns whether that was the last one."""
     so_far: Callable[[Weights, TrainingResult], object] | None = None
     """Makes a member as if the training ended now: from the best weights so far, and from the other results."""
 
@@ -192,6 +194,8 @@ def fit_network(
     signal = Signal.CONTINUE
     while signal is not Signal.STOP and training.epoch < recipe.epochs:
         if stopping and training.epoch - training.best.epoch > stopping.patience:
+            break
+        if recipe.until and training.history and recipe.until(training.history[-1]):
             break
         signal = _train_epoch(training, train, recipe, context)
         if signal is Signal.STOP:

@@ -71,6 +71,11 @@ class Sweep:
         self._smoothed: list[float] = []
         self._average = 0.0
 
+    @property
+    def losses(self) -> list[float]:
+        """The losses so far, in nats."""
+        return list(self._losses)
+
     def add(self, loss: float) -> bool:
         """Add the loss at the next learning rate; return whether to continue."""
         self._average = self._keep * self._average + (1 - self._keep) * loss
@@ -147,10 +152,12 @@ def sweep_network(
 
     The schedule is replaced, including a warm-up of the momentum. The learning rates of parameter groups keep their
     proportions to `lr`. The parameters that the recipe freezes in its last epoch are frozen throughout, so that one
-    network is tested.
+    network is tested. Checkpoints include the losses so far.
     """
     sweep, rows = Sweep(rates), len(train[0])
     watched = _Watched(context, sweep, rows)
+    if context.restored is not None:
+        watched.restore(context.restored)
 
     def rising(optimizer: Optimizer, epochs: int, steps: int) -> LambdaLR:
         return LambdaLR(optimizer, lambda step: float(rates[min(step, len(rates) - 1)]) / lr)
@@ -170,7 +177,7 @@ def sweep_network(
 
 
 class _Watched:
-    """A run context that reads each batch's loss from the training state, and stops the training when the sweep
+    """A task context that reads each batch's loss from the training state, and stops the training when the sweep
     ends."""
 
     def __init__(self, context: TaskContext, sweep: Sweep, rows: int) -> None:
@@ -191,7 +198,7 @@ class _Watched:
 
     @property
     def restored(self) -> State | None:
-        return None
+        return self._run.restored
 
     @property
     def unlabelled(self) -> Images | None:
@@ -207,7 +214,16 @@ class _Watched:
             total, seen = metrics["train_loss"] * self._rows, float(self._rows)
         go_on = self._sweep.add((total - self._sum) / max(seen - self._seen, 1.0))
         self._sum, self._seen = (total, seen) if metrics is None else (0.0, 0.0)
-        return Signal.CONTINUE if go_on else Signal.STOP
+        if not go_on:
+            return Signal.STOP
+        # an epoch has no meaning here: the caller's metrics are the losses of the batches
+        return self._run.report(None, lambda: {**state(), "sweep": [*map(float, self._sweep.losses)]})
+
+    def restore(self, saved: State) -> None:
+        """Continue after the losses of a checkpoint."""
+        for loss in saved["sweep"]:
+            self._sweep.add(loss)
+        self._sum, self._seen = float(saved["tally"]["loss"]), float(saved["tally"]["confusion"].sum())
 
     def asset(self, path: Path) -> Path:
         return self._run.asset(path)

@@ -1,0 +1,55 @@
+"""What a job has finished so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Self
+
+from quorate.execution.estimates import Estimates
+from quorate.execution.events import Failed, OutOfTime
+from quorate.members.base import Proba
+from quorate.plan.tasks import FeatureTask, Plan
+from quorate.results.results import Fit, Results
+from quorate.runs.leaderboard import MemberStatus
+
+_SEARCHES_AT_ONCE = 8
+"""Threads that look for finished tasks; a request to an object store takes tens of milliseconds. An assumption."""
+
+
+@dataclass
+class JobProgress:
+    """The results of a plan so far, by the key of the fit task."""
+
+    fits: dict[str, Fit] = field(default_factory=dict)
+    tests: dict[str, Proba] = field(default_factory=dict)
+    failures: dict[str, Failed] = field(default_factory=dict)
+    late: dict[str, OutOfTime] = field(default_factory=dict)
+    """Fit tasks that the budget left out."""
+    features_left: list[FeatureTask] = field(default_factory=list)
+    """Feature tasks that are not finished."""
+    estimates: Estimates = field(default_factory=Estimates)
+
+    @classmethod
+    def found(cls, plan: Plan, results: Results) -> Self:
+        """Start with the finished fit tasks in the store."""
+        return cls(fits=find_finished(plan, results))
+
+    def status(self, plan: Plan, label: str) -> MemberStatus:
+        """`ok`, or the reason why the member is incomplete."""
+        tasks = plan.of(label)
+        failed = [self.failures[task.key].status for task in tasks if task.key in self.failures]
+        if failed:
+            return "diverged" if "diverged" in failed else "failed"
+        if any(task.key in self.late for task in tasks):
+            return "out of time"
+        whole = all(self.fits[task.key].complete for task in tasks if task.key in self.fits)
+        return "ok" if whole else "stopped early"
+
+
+def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
+    """Fit tasks of this plan that are finished in the store, except those in `but`."""
+    tasks = [task for task in plan.tasks if task.key not in (but or {})]
+    with ThreadPoolExecutor(_SEARCHES_AT_ONCE) as threads:
+        return {fit.task.key: fit for fit in threads.map(results.find, tasks) if fit is not None}
