@@ -23,39 +23,33 @@ validation: {folds: 2}
 tracking: {enabled: false}
 """
 SCRIPT = """
-import json, os, subprocess, sys
+import json
 from ray.cluster_utils import Cluster
+from typer.testing import CliRunner
 
-from quorate.execution.actors import _create
+from quorate.cli import app
 from quorate.execution.cluster import start_ray
 from quorate.plan.tasks import Resources
 
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 1 << 30, "labels": {"zone": "x"}})
 labels = {"zone": "y", "ray.io/accelerator-type": "H100"}
 nodes.add_node(num_cpus=2, memory=4 << 30, labels=labels)
-quorate = [sys.executable, "-m", "quorate", "train", "job.yaml", "--store", "store", "--dry-run"]
+options = ["--dry-run", "--json", "--store", "store", "--address", nodes.address]
+shown = CliRunner().invoke(app, ["train", "job.yaml", *options], catch_exceptions=False)
 
-def shown(*more):
-    wide = {**os.environ, "COLUMNS": "150"}
-    return subprocess.run([*quorate, "--address", nodes.address, *more], capture_output=True, text=True, env=wide)
-
-plan, table, refused = shown("--json"), shown(), shown("--set", "members.large.memory=9GiB")
-
-start_ray(nodes.address)
-from quorate.execution.ray import RayExecutor
 import ray
 from ray._private.state import actors
+from quorate.execution.actors import _create
+from quorate.execution.ray import RayExecutor
 
+wanted, elsewhere = Resources(labels=tuple(sorted(labels.items()))), Resources(labels=(("zone", "z"),))
 executor = RayExecutor(own=False)
-wanted = Resources(labels=tuple(sorted(labels.items())))
-elsewhere = Resources(labels=(("zone", "z"),))
 slots = [executor.slots(one) for one in (Resources(), Resources(memory=3 << 30), wanted, elsewhere)]
 actor = _create(wanted, ray.put(None))
 ray.get(actor.stop.remote())
 (about,) = actors().values()
 where = next(node["Labels"]["zone"] for node in ray.nodes() if node["NodeID"] == about["Address"]["NodeID"])
-said = {"plan": plan.stdout, "table": table.stdout, "refused": [refused.returncode, refused.stderr]}
-print(json.dumps({**said, "slots": slots, "where": where}))
+print(json.dumps({"plan": shown.stdout, "slots": slots, "where": where}))
 ray.shutdown()
 nodes.shutdown()
 """
@@ -81,7 +75,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 @pytest.mark.system
-def test_a_dry_run_on_a_cluster_names_the_group_of_each_member(seen: dict[str, object]) -> None:
+def test_a_dry_run_on_a_cluster_names_the_groups_that_each_member_can_run_on(seen: dict[str, object]) -> None:
     plan = json.loads(str(seen["plan"]))
 
     groups = [(group["cores"], group["memory_for_tasks"]) for group in plan["groups"]]
@@ -91,17 +85,9 @@ def test_a_dry_run_on_a_cluster_names_the_group_of_each_member(seen: dict[str, o
     assert where == {"anywhere": [1, 2], "large": [1], "labelled": [1]}
     resources = {task["member"]: task["resources"] for task in plan["tasks"]}
     assert resources["labelled"] == "1 cpu, ray.io/accelerator-type=H100, zone=y"
-    table = str(seen["table"]).splitlines()
-    assert table[0].startswith("group 1, 1 node: 2 cores ") and table[0].endswith(", 4.0 GiB for tasks")
-    assert any(line.startswith("│anywhere") and "│ any " in line for line in table)
 
 
 @pytest.mark.system
-def test_units_run_on_nodes_with_their_labels_and_other_requests_are_refused(seen: dict[str, object]) -> None:
+def test_units_run_on_nodes_with_their_labels(seen: dict[str, object]) -> None:
     assert seen["slots"] == [3, 1, 2, 0]
     assert seen["where"] == "y"
-    code, message = seen["refused"]  # type: ignore[misc]
-    assert code == 2
-    assert (
-        "members.large: requires 1 cpu, 9.0 GiB, which is more than any node has; lower cpus, gpus or memory" in message
-    )

@@ -237,6 +237,24 @@ WRONG = {
         "members.a.memory",
         "'1.2.3GiB' is neither a number of bytes nor a size such as '2GiB'",
     ),
+    "gpus": (
+        "data: digits\nmembers:\n  a: {kind: svm, gpus: many}\n",
+        3,
+        "members.a.gpus",
+        "should be a valid number, unable to parse string as a number, but is 'many' or 'many' is not one of 'auto'",
+    ),
+    "value of a label": (
+        "data: digits\nmembers:\n  a: {kind: svm, needs: {accelerator: H 100}}\n",
+        3,
+        "members.a.needs",
+        "accelerator: 'H 100' is not the value of a label: use at most 63 letters, digits, '-', '_' and '.', and begin",
+    ),
+    "name of a label": (
+        "data: digits\nmembers:\n  a: {kind: svm, needs: {-zone: a}}\n",
+        3,
+        "members.a.needs",
+        "'-zone' is not the name of a label",
+    ),
     # out of range
     "seed": ("seed: -1\n" + GOOD, 1, "seed", "should be greater than or equal to 0, but is -1"),
     "dropout": (NET + "    dropout: 1\n", 6, "members.cnn.dropout", "should be less than 1, but is 1"),
@@ -597,6 +615,15 @@ def test_sizes_may_have_a_unit(text, size, job_file):
     spec = load_job(job_file(f"data: digits\nmembers:\n  a: {{kind: svm, memory: {text}}}\n")).spec
 
     assert spec.members["a"].memory == size
+
+
+def test_needs_are_labels_of_nodes_and_accelerator_is_the_label_of_ray(job_file):
+    text = "data: digits\nmembers:\n  a: {kind: svm, needs: {zone: 1, accelerator: H100, team/name: x}}\n"
+
+    params = load_job(job_file(text)).spec.members["a"]
+
+    assert params.node_labels == (("ray.io/accelerator-type", "H100"), ("team/name", "x"), ("zone", "1"))
+    assert (params.memory, params.gpus, params.accelerators) == ("auto", "auto", 0)
 
 
 def test_a_spec_is_frozen(job_file):

@@ -10,7 +10,7 @@ from typing import Any
 from quorate.data.signature import Signature
 from quorate.errors import UserError
 from quorate.members.backbone import check_backbone
-from quorate.plan.groups import NodeGroup, Places, binding, with_labels
+from quorate.plan.groups import NodeGroup, Places, best_first, binding, with_labels
 from quorate.plan.tasks import FitTask, Resources
 from quorate.registry import MEMBERS
 from quorate.spec import JobSpec, MemberParams
@@ -106,7 +106,8 @@ def _nodes(
         wanted = Resources(params.cpus, number, memory, params.node_labels)
         groups = places.groups_for(wanted, present=number != numbers[-1])
         if groups:
-            return params.model_copy(update={"gpus": number, "memory": memory}), wanted, groups
+            ordered = best_first(groups, accelerated=number > 0)
+            return params.model_copy(update={"gpus": number, "memory": memory}), wanted, ordered
     raise NoPlaceError(name, wanted)
 
 

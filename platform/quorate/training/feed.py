@@ -18,7 +18,7 @@ from quorate.data.weighting import balanced_rows
 from quorate.training.augment import Augment
 from quorate.training.context import Numerics
 
-_IN_MEMORY = 4 << 30
+IN_MEMORY = 4 << 30
 """Maximum size in bytes of a data set that is copied to the memory of an accelerator; larger ones are read batch by
 batch. An assumption, not a measurement."""
 
@@ -40,7 +40,7 @@ class PixelFeed:
         self._whitening = self._linear()
         self._change: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._pixels: torch.Tensor | None = None
-        small = len(images) * int(np.prod(images.shape)) <= _IN_MEMORY
+        small = len(images) * int(np.prod(images.shape)) <= IN_MEMORY
         if small and (self._device.type != "cpu" or images.copied):
             self._pixels = torch.from_numpy(images.take(np.arange(len(images)))).to(self._device)
 
