@@ -19,8 +19,10 @@ from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.events import Event, Fitted
 from quorate.execution.labels import is_match
 from quorate.execution.pending import PendingActors
+from quorate.execution.pulse import Pulses
 from quorate.execution.queue import amounts, needs
 from quorate.execution.stream import stream
+from quorate.plan.groups import NODE_ID
 from quorate.plan.tasks import DataAddition, JobData, Labels, Resources, Task
 
 _REFRESH_SECONDS = 1.0
@@ -50,6 +52,10 @@ class Worker:
         yield from stream(logged, self._data, self._control)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         self._control.stop.set()
 
@@ -72,6 +78,9 @@ class Actor:
 
     handle: Any
     resources: Resources
+    node: str = ""
+    """The id of its node; empty until it is known."""
+    node_asked: Any = None
     placed: int = 0
     """The number of data additions that it has been sent."""
     was_idle: bool = False
@@ -117,7 +126,8 @@ class ActorPool:
         """By the stream of the events."""
         self._idle: dict[Resources, list[Actor]] = {}
         self._held: Counter[str] = Counter()
-        self._pending = PendingActors(lambda resources: _create(resources, self._data))
+        self._pending = PendingActors(self._create)
+        self._pulses = Pulses()
         self._looked = time.monotonic()
 
     @property
@@ -144,7 +154,7 @@ class ActorPool:
             idlers = self._idlers()
             while most is not None and idlers and len(self._busy) + len(idlers) >= most:
                 self.retire(idlers.pop(0))
-            actor = self._held_by(_create(resources, self._data), resources)
+            actor = self._held_by(self._create(resources), resources)
         for addition in self._additions[actor.placed :]:
             actor.handle.place.remote(addition)
         actor.placed = len(self._additions)
@@ -201,7 +211,26 @@ class ActorPool:
             idle.remove(actor)
         self._held.subtract(needs(actor.resources))
 
+    def on_silent_nodes(self) -> list[Actor]:
+        """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended."""
+        self._ask_for_nodes()
+        self._pulses.look({actor.node for actor in self._busy.values() if actor.node})
+        silent = self._pulses.silent
+        self._nodes.leave_out(silent)
+        for actor in self._idlers():
+            if actor.node in silent:
+                self.retire(actor)
+        return [actor for actor in self._busy.values() if actor.node in silent]
+
+    def _ask_for_nodes(self) -> None:
+        """Learn the nodes of actors that have started."""
+        asked = {actor.node_asked: actor for actor in self._busy.values() if not actor.node}
+        for answer in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else ():
+            with contextlib.suppress(RayError):  # it has died; its stream of events says so
+                asked[answer].node = ray.get(answer)
+
     def retire_all(self) -> None:
+        self._pulses.close()
         self._pending.want_none()
         for actor in [*self._busy.values(), *self._idlers()]:
             self.retire(actor)
@@ -240,7 +269,15 @@ class ActorPool:
 
     def _held_by(self, handle: Any, resources: Resources) -> Actor:
         self._held.update(needs(resources))
-        return Actor(handle, resources)
+        return Actor(handle, resources, node_asked=handle.node.remote())
+
+    def _create(self, resources: Resources) -> Any:
+        options = actor_options(resources)
+        if without := self._pulses.silent:
+            others = {NODE_ID: f"!in({','.join(sorted(without))})"}
+            options["label_selector"] = others | options.get("label_selector", {})
+        actor_class: Any = Worker
+        return actor_class.options(**options).remote(self._data)
 
     def _idlers(self) -> list[Actor]:
         """The idle actors, the one that has been idle the longest first."""
@@ -258,6 +295,7 @@ class Nodes:
     def __init__(self) -> None:
         self._nodes: list[dict[str, Any]] = []
         self._totals: dict[Labels, Counter[str]] = {}
+        self._left_out: frozenset[str] = frozenset()
         self._read_at = -_REFRESH_SECONDS
 
     def slots(self, resources: Resources) -> int:
@@ -282,13 +320,19 @@ class Nodes:
             self._totals[wanted.labels] = total
         return self._totals[wanted.labels]
 
+    def leave_out(self, names: frozenset[str]) -> None:
+        """Do not count these nodes, which do not answer, until others are named."""
+        if names != self._left_out:
+            self._left_out = names
+            self.look_again()
+
     def look_again(self) -> None:
         """Read the nodes again next time, because one may be gone."""
         self._read_at = -_REFRESH_SECONDS
 
     def _read(self) -> list[dict[str, Any]]:
         if time.monotonic() - self._read_at > _REFRESH_SECONDS:
-            self._nodes = [node for node in ray.nodes() if node["Alive"]]
+            self._nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in self._left_out]
             self._totals = {}
             self._read_at = time.monotonic()
         return self._nodes
@@ -308,11 +352,6 @@ def _owned(event: Event) -> Event:
     changed: Any = replace
     owned: Event = changed(event, **own)
     return owned
-
-
-def _create(resources: Resources, data: Any) -> Any:
-    actor_class: Any = Worker
-    return actor_class.options(**actor_options(resources)).remote(data)
 
 
 def _fits(node: dict[str, Any], resources: Resources) -> int:

@@ -20,6 +20,7 @@ from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started
 from quorate.execution.node_waits import NodeWaits, NoNodeError
 from quorate.execution.probes import Probes
+from quorate.execution.pulse import SILENT_SECONDS
 from quorate.execution.worker_signals import cause_of_death
 from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
@@ -149,6 +150,7 @@ class RaySession:
                 self._fill()
                 self._pool.retire_unused()
                 yield from self._scale()
+                yield from self._give_up_silent_nodes()
             self._pass_on_signals()
             if len(self._pool):
                 for actor in self._pool.ready():
@@ -249,6 +251,11 @@ class RaySession:
             yield from self._backlog.lost(Failed(task, 0, "lost", message, _tail(log), actor.log) for task in tasks)
         self._retire(actor)
         self._nodes.look_again()
+
+    def _give_up_silent_nodes(self) -> Iterator[Event]:
+        """Start the tasks of nodes that do not answer elsewhere."""
+        for actor in self._pool.on_silent_nodes():
+            yield from self._lost(actor, TimeoutError(f"its node has not answered for {SILENT_SECONDS:.0f} s"))
 
     def _retire(self, actor: Actor) -> None:
         """End an actor; the tasks of its unit that it has not begun wait again."""
