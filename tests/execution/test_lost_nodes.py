@@ -96,3 +96,42 @@ def test_tasks_of_a_host_that_dies_start_elsewhere(two: tuple[Host, Host]) -> No
     assert len(again) == 2
     assert all(at - killed < 30 for at, _, _ in again), (killed, again)
     assert sorted(task for _, task, _ in events(log, "Fitted")) == sorted(TASKS)
+
+
+TRAINING = """
+import sys
+from quorate.execution.cluster import start_ray
+own = start_ray(sys.argv[1])
+from quorate.execution.base import Policy, Sources
+from quorate.execution.events import Checkpointed
+from quorate.execution.ray import RayExecutor
+from quorate.plan.tasks import Unit
+from tests.execution.jobs import CNN, plan_of
+
+plan, kept = plan_of({"one": {**CNN, "epochs": 150}, "two": {**CNN, "epochs": 150}}), {}
+policy = Policy(checkpoint_seconds=1000, sources=Sources(lambda task: kept.get(task.key)))
+with RayExecutor(own=own).open(plan.context, policy) as session:
+    session.submit(Unit((task,)) for task in plan.tasks)
+    for event in session.events():
+        if isinstance(event, Checkpointed):
+            kept[event.task.key] = event.content
+        detail = getattr(event, "epoch", getattr(event, "restored", getattr(event, "message", "")))
+        print(f"0 {type(event).__name__} {event.task.member}/{event.task.fold} {detail}", flush=True)
+"""
+
+
+@pytest.mark.chaos
+def test_tasks_of_a_node_that_is_preempted_continue_elsewhere_without_losing_an_epoch(two: tuple[Host, Host]) -> None:
+    head, other = two
+    head.start(sys.executable, "-c", TRAINING, f"{head.address}:6379", log="events.log")
+    log = head.folder / "events.log"
+    wait_for_lines(log, " Reported ", 20, seconds=90)
+
+    other.started[0].send_signal(signal.SIGTERM)  # as a cloud announces that it takes the machine
+    assert head.started[-1].wait(120) == 0, log.read_text()
+
+    assert not events(log, "Failed")
+    again = [task for _, task, restored in events(log, "Started") if restored == "True"]
+    assert len(again) == 2
+    for task in TASKS:  # each epoch was trained once
+        assert [int(epoch) for _, one, epoch in events(log, "Reported") if one == task] == list(range(1, 151))

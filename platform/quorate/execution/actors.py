@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.autoscaling import Autoscaler, actor_options
+from quorate.execution.draining import Draining
 from quorate.execution.events import Event, Fitted
 from quorate.execution.labels import is_match
 from quorate.execution.pending import PendingActors
@@ -81,6 +82,8 @@ class Actor:
     node: str = ""
     """The id of its node; empty until it is known."""
     node_asked: Any = None
+    leaves: bool = False
+    """Whether its node is about to leave, and it was asked to stop."""
     placed: int = 0
     """The number of data additions that it has been sent."""
     was_idle: bool = False
@@ -127,7 +130,7 @@ class ActorPool:
         self._idle: dict[Resources, list[Actor]] = {}
         self._held: Counter[str] = Counter()
         self._pending = PendingActors(self._create)
-        self._pulses = Pulses()
+        self._pulses, self._draining = Pulses(), Draining()
         self._looked = time.monotonic()
 
     @property
@@ -212,14 +215,21 @@ class ActorPool:
         self._held.subtract(needs(actor.resources))
 
     def on_silent_nodes(self) -> list[Actor]:
-        """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended."""
+        """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended.
+
+        Actors on nodes that are about to leave are asked to checkpoint and stop.
+        """
         self._ask_for_nodes()
         self._pulses.look({actor.node for actor in self._busy.values() if actor.node})
-        silent = self._pulses.silent
-        self._nodes.leave_out(silent)
+        silent, draining = self._pulses.silent, self._draining.nodes()
+        self._nodes.leave_out(silent | draining)
         for actor in self._idlers():
-            if actor.node in silent:
+            if actor.node in silent or actor.node in draining:
                 self.retire(actor)
+        for actor in self._busy.values():
+            if actor.node in draining and not actor.leaves:
+                actor.leaves = True
+                actor.handle.stop.remote()
         return [actor for actor in self._busy.values() if actor.node in silent]
 
     def _ask_for_nodes(self) -> None:

@@ -17,7 +17,7 @@ from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
-from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started
+from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started, Stopped
 from quorate.execution.node_waits import NodeWaits, NoNodeError
 from quorate.execution.probes import Probes
 from quorate.execution.pulse import SILENT_SECONDS
@@ -221,13 +221,18 @@ class RaySession:
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
+        if isinstance(event, Stopped) and not self._stopping:  # its node or its process is about to leave
+            del actor.running[event.task.key]
+            actor.leaves = True
+            self._backlog.put_back(deque([event.task]))
+            return
         if isinstance(event, ENDS):
             actor.running.pop(event.task.key, None)  # if the worker dies now, its result is not lost
         yield self._backlog.counted(event)
 
     def _go_on(self, actor: Actor) -> None:
         """Let an actor whose task has ended begin the next one of its unit, or wait for another unit."""
-        if actor.resources.gpus:  # a new process frees the memory of the accelerator
+        if actor.resources.gpus or actor.leaves:  # a new process frees the memory of the accelerator
             self._retire(actor)
         elif actor.rest and not self._stopping:
             self._begin(actor)
