@@ -18,13 +18,13 @@ from quorate.execution.assignment import Assignment, Control
 from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.draining import Draining
 from quorate.execution.events import Event, Fitted
-from quorate.execution.labels import is_match
+from quorate.execution.nodes import Nodes
 from quorate.execution.pending import PendingActors
 from quorate.execution.pulse import Pulses
-from quorate.execution.queue import amounts, needs
+from quorate.execution.queue import needs
 from quorate.execution.stream import stream
 from quorate.plan.groups import NODE_ID
-from quorate.plan.tasks import DataAddition, JobData, Labels, Resources, Task
+from quorate.plan.tasks import DataAddition, JobData, Resources, Task
 
 _REFRESH_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
@@ -299,55 +299,6 @@ class ActorPool:
         return {name for name, amount in needs(wanted).items() if total[name] - held[name] < amount - _ROUNDING}
 
 
-class Nodes:
-    """The resources of the living nodes of the cluster, read at most once a second."""
-
-    def __init__(self) -> None:
-        self._nodes: list[dict[str, Any]] = []
-        self._totals: dict[Labels, Counter[str]] = {}
-        self._left_out: frozenset[str] = frozenset()
-        self._read_at = -_REFRESH_SECONDS
-
-    def slots(self, resources: Resources) -> int:
-        """The number of units with these resources that fit on the nodes."""
-        return sum(_fits(node, resources) for node in self._read())
-
-    def most_memory(self, resources: Resources) -> int:
-        """The memory of the largest node that has the other resources of a unit, in bytes."""
-        other = replace(resources, memory=0)
-        return max((int(node["Resources"].get("memory", 0)) for node in self._read() if _fits(node, other)), default=0)
-
-    def total(self, wanted: Resources) -> Counter[str]:
-        """The resources of all nodes together, and under the names of `needs` those of the nodes with the wanted
-        labels."""
-        nodes = self._read()
-        if wanted.labels not in self._totals:
-            total: Counter[str] = Counter()
-            for node in nodes:
-                total.update(node["Resources"])
-                if wanted.labels and is_match(node["Labels"], wanted.labels):
-                    total.update({f"{name} {wanted.labels}": amount for name, amount in node["Resources"].items()})
-            self._totals[wanted.labels] = total
-        return self._totals[wanted.labels]
-
-    def leave_out(self, names: frozenset[str]) -> None:
-        """Do not count these nodes, which do not answer, until others are named."""
-        if names != self._left_out:
-            self._left_out = names
-            self.look_again()
-
-    def look_again(self) -> None:
-        """Read the nodes again next time, because one may be gone."""
-        self._read_at = -_REFRESH_SECONDS
-
-    def _read(self) -> list[dict[str, Any]]:
-        if time.monotonic() - self._read_at > _REFRESH_SECONDS:
-            self._nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in self._left_out]
-            self._totals = {}
-            self._read_at = time.monotonic()
-        return self._nodes
-
-
 def _owned(event: Event) -> Event:
     """The event with copies of its arrays; the arrays from Ray are views that keep the whole result in its store."""
     own: dict[str, Any] = {}
@@ -362,10 +313,3 @@ def _owned(event: Event) -> Event:
     changed: Any = replace
     owned: Event = changed(event, **own)
     return owned
-
-
-def _fits(node: dict[str, Any], resources: Resources) -> int:
-    if not is_match(node["Labels"], resources.labels):
-        return 0
-    there = node["Resources"]
-    return int(min((there.get(name, 0.0) // amount for name, amount in amounts(resources).items()), default=0))

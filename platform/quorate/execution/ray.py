@@ -12,13 +12,14 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
-from quorate.execution.actors import Actor, ActorPool, Nodes
+from quorate.execution.actors import Actor, ActorPool
 from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started, Stopped
 from quorate.execution.node_waits import NodeWaits, NoNodeError
+from quorate.execution.nodes import Nodes
 from quorate.execution.probes import Probes
 from quorate.execution.pulse import SILENT_SECONDS
 from quorate.execution.worker_signals import cause_of_death
@@ -32,8 +33,8 @@ _LAST_CALL_SECONDS = 1.0
 """Seconds after the end of training in which results are still accepted."""
 _SAY_SECONDS = 60.0
 """Seconds between two messages about a node that planning waits for (an assumption)."""
-_SCALE_SECONDS = 1.0
-"""Seconds between two looks at the units that wait for nodes."""
+_LOOK_SECONDS = 1.0
+"""Seconds between two looks at the nodes."""
 
 
 @ray.remote
@@ -89,7 +90,7 @@ class RayExecutor:
             if wait.seconds - said >= _SAY_SECONDS:
                 said = wait.seconds
                 self._say(str(wait))
-            time.sleep(_SCALE_SECONDS / 2)
+            time.sleep(_LOOK_SECONDS / 2)
         return True
 
     def _withdraw_requests(self) -> None:
@@ -118,7 +119,7 @@ class RaySession:
         self, data: JobData, policy: Policy, nodes: Nodes, autoscaler: Autoscaler, wait_for_nodes: float
     ) -> None:
         self._backlog, self._nodes, self._autoscaler = Backlog(policy, nodes.most_memory), nodes, autoscaler
-        self._waits, self._scale_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
+        self._waits, self._look_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
         self._pool = ActorPool(data, nodes, autoscaler)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
@@ -149,13 +150,13 @@ class RaySession:
             else:
                 self._fill()
                 self._pool.retire_unused()
-                yield from self._scale()
-                yield from self._give_up_silent_nodes()
+                yield from self._look_at_nodes()
             self._pass_on_signals()
             if len(self._pool):
                 for actor in self._pool.ready():
                     yield from self._next_event(actor)
             elif not self._backlog and not self._backlog.has_ended:
+                self._pool.want({})
                 return
             else:
                 self._without_use()
@@ -185,13 +186,19 @@ class RaySession:
             actor.rest.extend(unit.tasks)
             self._begin(actor)
 
+    def _look_at_nodes(self) -> Iterator[Event]:
+        """Once a second, start the tasks of nodes that do not answer elsewhere, and let the cluster grow or shrink."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        for actor in self._pool.on_silent_nodes():
+            yield from self._lost(actor, TimeoutError(f"its node has not answered for {SILENT_SECONDS:.0f} s"))
+        yield from self._scale()
+
     def _scale(self) -> Iterator[Event]:
         """Ask the cluster for the nodes that the waiting units need, and fail units that no node will hold."""
-        if time.monotonic() < self._scale_at:
-            return
-        self._scale_at = time.monotonic() + _SCALE_SECONDS
         waiting = self._backlog.waiting()
-        lacking = [resources for resources in waiting if not self._nodes.slots(resources)]
+        lacking = [resources for resources in waiting if not self._nodes.is_known(resources)]
         for wait in self._waits.look(lacking, idle=not len(self._pool)):
             unit, _ = waiting[wait.resources]
             if wait.refusal:
@@ -256,11 +263,6 @@ class RaySession:
             yield from self._backlog.lost(Failed(task, 0, "lost", message, _tail(log), actor.log) for task in tasks)
         self._retire(actor)
         self._nodes.look_again()
-
-    def _give_up_silent_nodes(self) -> Iterator[Event]:
-        """Start the tasks of nodes that do not answer elsewhere."""
-        for actor in self._pool.on_silent_nodes():
-            yield from self._lost(actor, TimeoutError(f"its node has not answered for {SILENT_SECONDS:.0f} s"))
 
     def _retire(self, actor: Actor) -> None:
         """End an actor; the tasks of its unit that it has not begun wait again."""
