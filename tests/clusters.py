@@ -24,8 +24,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BRIDGE = "qr-bridge"
-SUBNET = "10.77.0"
+_RUN = os.getpid() % 250
+"""Distinguishes the names and addresses of test runs on the same machine; an interface has at most 15 letters."""
+BRIDGE = f"qr{_RUN}-bridge"
+SUBNET = f"10.77.{_RUN}"
 GATEWAY = f"{SUBNET}.254"
 """The address of this machine on the bridge."""
 PORT = 6379
@@ -48,12 +50,12 @@ class Host:
 
     @property
     def name(self) -> str:
-        return f"qr-h{self.number}"
+        return f"qr{_RUN}-h{self.number}"
 
     @property
     def link(self) -> str:
         """The end of its veth pair that is on the bridge."""
-        return f"qr-v{self.number}"
+        return f"qr{_RUN}-v{self.number}"
 
     @property
     def address(self) -> str:
@@ -124,10 +126,10 @@ def why_no_hosts() -> str:
     """The reason why hosts cannot be made here; empty if they can."""
     if shutil.which("ip") is None:
         return "hosts need the command `ip` (iproute2)"
-    made = subprocess.run(["ip", "netns", "add", "qr-probe"], capture_output=True, text=True)
+    made = subprocess.run(["ip", "netns", "add", f"qr{_RUN}-probe"], capture_output=True, text=True)
     if made.returncode:
         return f"network namespaces are not permitted: {made.stderr.strip()}"
-    subprocess.run(["ip", "netns", "delete", "qr-probe"], check=True)
+    subprocess.run(["ip", "netns", "delete", f"qr{_RUN}-probe"], check=True)
     return ""
 
 
@@ -162,7 +164,7 @@ def hosts(count: int, *, hide: Path | None = None) -> Iterator[list[Host]]:
 
 
 def _connect(host: Host) -> None:
-    inner = f"qr-i{host.number}"
+    inner = f"qr{_RUN}-i{host.number}"
     _ip("netns", "add", host.name)
     _ip("link", "add", host.link, "type", "veth", "peer", "name", inner, "netns", host.name)
     _ip("link", "set", host.link, "master", BRIDGE, "up")
