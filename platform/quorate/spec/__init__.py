@@ -3,6 +3,7 @@
 from quorate.spec.job import (
     NAME,
     Bytes,
+    DataPath,
     DatasetParams,
     ExecutionSpec,
     ExistingPath,
@@ -23,6 +24,7 @@ from quorate.spec.job import (
 __all__ = [
     "NAME",
     "Bytes",
+    "DataPath",
     "DatasetParams",
     "ExecutionSpec",
     "ExistingPath",
