@@ -73,7 +73,7 @@ def _given_url(value: str) -> str:
         raise PydanticCustomError(_OTHER_BRANCH, "is not a URL")
     if scheme not in DATA_SCHEMES:
         choices = ", ".join(f"{name}://" for name in DATA_SCHEMES)
-        raise ValueError(f"{scheme}:// is not one of {choices}{did_you_mean(scheme, list(DATA_SCHEMES))}")
+        raise ValueError(f"{scheme}:// is not one of {choices}")
     host, _, path = rest.partition("/")
     if "@" in host:  # not repeated in the message, as it may be a secret
         raise ValueError("a URL must not contain credentials; set them as environment variables")
