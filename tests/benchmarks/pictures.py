@@ -2,7 +2,7 @@
 
 Trains five networks on five folds of the flowers, twice, with different seeds. Shows how often a file was decoded, the
 seconds from the placement of the first task to its first training step, and the peak memory of a worker: resident
-(RSS), with shared pages divided among the processes that map them (PSS), and its own alone (USS).
+(RSS), with shared pages divided among the processes that map them (PSS), and its own without files (private).
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def run(chosen: argparse.Namespace) -> None:
         f"{placed[0] - started:.1f} s, its fit began {fit - placed[0]:.1f} s later, and its first training step ended "
         f"{step - placed[0]:.1f} s later"
     )
-    for name, (rss, pss, uss) in sorted(peaks.most.items()):
-        print(f"  peak of a {name}: RSS {rss / 1e6:.0f} MB, PSS {pss / 1e6:.0f} MB, USS {uss / 1e6:.0f} MB")
+    for name, (rss, pss, own) in sorted(peaks.most.items()):
+        print(f"  peak of a {name}: RSS {rss / 1e6:.0f} MB, PSS {pss / 1e6:.0f} MB, private {own / 1e6:.0f} MB")
     print(f"  peak of all workers together: PSS {peaks.together / 1e6:.0f} MB", flush=True)
 
 
@@ -136,12 +136,18 @@ class Peaks:
                     if process.pid != driver.pid and not title.startswith("ray::"):
                         continue
                     found = process.memory_full_info()
-                except psutil.Error:
+                except (psutil.Error, OSError):
                     continue
                 name = "driver" if process.pid == driver.pid else "worker"
                 workers += found.pss * (name == "worker")
-                self.most[name] = tuple(map(max, self.most[name], (found.rss, found.pss, found.uss)))  # type: ignore[assignment]
+                self.most[name] = tuple(map(max, self.most[name], (found.rss, found.pss, anonymous(process.pid))))  # type: ignore[assignment]
             self.together = max(self.together, workers)
+
+
+def anonymous(pid: int) -> int:
+    """The resident bytes of a process that are not of a file: pages of shards are not among them."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon")), 0)
 
 
 def show(decoded: str, job: int) -> None:

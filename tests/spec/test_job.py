@@ -165,6 +165,30 @@ WRONG = {
         "data.train",
         "there is no 'rows.npz', neither in the job file's folder nor in",
     ),
+    "wrong scheme": (
+        "data:\n  kind: npz\n  train: s4://bucket/rows.npz\nmembers: {a: svm}\n",
+        3,
+        "data.train",
+        "s4:// is not one of s3://, gs://, az://, https://, http://",
+    ),
+    "credentials": (
+        "data:\n  kind: npz\n  train: https://me:secret@host/rows.npz\nmembers: {a: svm}\n",
+        3,
+        "data.train",
+        "a URL must not contain credentials; set them as environment variables",
+    ),
+    "no path": (
+        "data:\n  kind: npz\n  train: s3://bucket\nmembers: {a: svm}\n",
+        3,
+        "data.train",
+        "'s3://bucket' lacks the path of a file or folder",
+    ),
+    "URL of the class names": (
+        "data:\n  kind: npz\n  train: s3://bucket/a.npz\n  classes: s3://bucket/a.txt\nmembers: {a: svm}\n",
+        4,
+        "data.classes",
+        "is a URL; this key takes a path of this machine",
+    ),
     "features on a net": (
         NET + "    features: timm/resnet18\n",
         3,

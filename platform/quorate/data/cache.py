@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -36,8 +37,9 @@ class CacheFull(CacheError):
 class FileCache:
     """A folder of at most `most` bytes, shared by the processes of a machine; None means the default size.
 
-    A new file takes the place of those that were used least recently. Files that a process has open or mapped are in
-    use and stay: each of them has a shared lock, which the kernel releases when the process ends.
+    A file is `NAME` or `FOLDER/NAME`; `FOLDER/NAME` can also be a tree of files, which is evicted as a whole. A new
+    file takes the place of those that were used least recently. Files that a process has open or mapped are in use and
+    stay: each of them has a shared lock, which the kernel releases when the process ends.
     """
 
     folder: Path
@@ -93,6 +95,40 @@ class FileCache:
         except OSError as error:
             raise self._unusable(error) from None
 
+    def hold_tree(self, name: str) -> Path | None:
+        """Return a tree, and keep it in the cache until this process ends; None if it is not in the cache."""
+        path = self.folder / name
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return None
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        if not path.exists():  # evicted in between
+            os.close(handle)
+            return None
+        os.utime(path)
+        return path  # the handle stays open
+
+    def add_tree(self, name: str, fill: Callable[[Path], None], size: int) -> None:
+        """Let `fill` write a tree of `size` bytes into an empty folder, and add it atomically."""
+        final = self.folder / name
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
+            new = Path(tempfile.mkdtemp(dir=final.parent, prefix=_PARTIAL))
+            handle = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                fill(new)
+                new.rename(final)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+                os.close(handle)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:  # another process was quicker
+                return
+            raise self._unusable(error) from None
+
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Let one process at a time make the file `name`."""
@@ -136,14 +172,17 @@ class FileCache:
         return self.most if self.most is not None else min(_MOST, (shutil.disk_usage(self.folder).free + held) // 2)
 
     def _files(self) -> Iterator[tuple[Path, int, float]]:
-        """Yield each file with its size and the time of its last use."""
-        for path in self.folder.rglob("*"):
+        """Yield each file and tree with its size and the time of its last use."""
+        for path in (*self.folder.glob("*"), *self.folder.glob("*/*")):
             if path.name.startswith(".lock"):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if path.is_file():
                     found = path.stat()
                     yield path, found.st_size, found.st_mtime
+                elif path.parent != self.folder:
+                    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                    yield path, size, path.stat().st_mtime
 
     def _create(self) -> None:
         try:
@@ -166,26 +205,38 @@ def node_cache() -> FileCache:
         raise CacheError(f"{SIZE}: {error}") from None
 
 
-def _is_used(path: Path) -> bool:
-    """Return whether a process has the file open or mapped, or it is another user's."""
+@contextlib.contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Yield whether no process uses a file or tree, and none can start to while the context lasts."""
     try:
-        with path.open("rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_RDWR)
     except FileNotFoundError:
-        return False
-    except (BlockingIOError, PermissionError):
-        return True
-    return False
+        yield True
+        return
+    except PermissionError:  # another user's
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except OSError:  # in use, or a file system that cannot lock a folder
+        free = False
+    try:
+        yield free
+    finally:
+        os.close(handle)
+
+
+def _is_used(path: Path) -> bool:
+    with _unused(path) as free:
+        return not free
 
 
 def _evict(path: Path) -> bool:
-    """Remove a file unless it is in use; return whether it was removed."""
-    try:
-        with path.open("rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-    except FileNotFoundError:
-        return True
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+    """Remove a file or tree unless it is in use; return whether it was removed."""
+    with _unused(path) as free:
+        if free and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif free:
+            path.unlink(missing_ok=True)
+        return free

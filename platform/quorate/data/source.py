@@ -41,7 +41,7 @@ class TestSplit(Spec):
     """Random state of scikit-learn's `train_test_split`."""
 
 
-def origin_of(test: Path | TestSplit | None) -> TestOrigin:
+def origin_of(test: Path | str | TestSplit | None) -> TestOrigin:
     """Return where the test rows come from, for the key `test` of a data kind."""
     return "none" if test is None else "held out" if isinstance(test, TestSplit) else "separate"
 

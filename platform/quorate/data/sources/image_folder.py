@@ -18,11 +18,12 @@ from quorate.data.decoding import Decoder, Decoding, ThreadDecoder, open_picture
 from quorate.data.file_settings import FileSettings
 from quorate.data.folders import PictureFolder, class_folders, listed, pictures_below
 from quorate.data.labels import encode_labels
+from quorate.data.remote import local_folder
 from quorate.data.roles import groups_of
 from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled, origin_of
 from quorate.quantities import format_bytes
 from quorate.registry import DATASETS
-from quorate.spec import Bytes, ExistingPath, TestOrigin
+from quorate.spec import Bytes, DataPath, ExistingPath, TestOrigin
 
 _NAMED = 20
 """Maximum number of corrupt files in a message."""
@@ -32,9 +33,9 @@ _NAMED = 20
 class ImageFolderParams(DataParams):
     decodes: ClassVar[bool] = True
     kind: Literal["image_folder"] = "image_folder"
-    train: ExistingPath
+    train: DataPath
     """The folder with one folder per class."""
-    test: ExistingPath | TestSplit | None = None
+    test: DataPath | TestSplit | None = None
     """Another such folder, or `{fraction: 0.2}` of the training rows."""
     size: int = Field(ge=4, le=4096)
     """Side of the centre crop that members see, in pixels."""
@@ -83,7 +84,7 @@ class ImageFolder:
     @staticmethod
     def open(params: ImageFolderParams, decoder: Decoder | None = None) -> OpenedData:
         decoder = decoder or ThreadDecoder()
-        train, notes = _read(params.train, params, decoder, None, "train")
+        train, notes = _read(local_folder(params.train, "train"), params, decoder, None, "train")
         more = None
         if params.unlabelled:
             more, _, skipped = _pictures(params.unlabelled, params, decoder, "unlabelled")
@@ -92,7 +93,7 @@ class ImageFolder:
             return OpenedData(*hold_out(train, params.test), notes, more)
         if params.test is None:
             return OpenedData(train, None, notes, more)
-        test, skipped = _read(params.test, params, decoder, train.class_names, "test")
+        test, skipped = _read(local_folder(params.test, "test"), params, decoder, train.class_names, "test")
         return OpenedData(train, test, notes + skipped, more)
 
 
