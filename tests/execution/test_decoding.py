@@ -34,11 +34,12 @@ def files(tmp_path, monkeypatch) -> list[Path]:
 
 @pytest.mark.system
 @pytest.mark.usefixtures("ray_session")
-def test_workers_decode_for_a_driver_with_another_cache_and_get_its_shards(files):
+def test_workers_decode_for_a_driver_with_another_cache_and_get_its_shards(files, monkeypatch):
     import ray
 
-    # when: the workers have the cache of the test session, as other machines would
+    # when: the workers have the cache of the test session, as other machines would; the driver decodes nothing
     decoder = RayDecoder(own=False)
+    monkeypatch.setattr(decoding, "decode_image", None)
     found = open_pictures(files, HOW, decoder, in_memory=1 << 20)
 
     # then
@@ -65,7 +66,7 @@ def test_workers_decode_for_a_driver_with_another_cache_and_get_its_shards(files
 
 @pytest.mark.system
 @pytest.mark.usefixtures("ray_session")
-def test_an_error_of_a_decoding_task_is_the_error_of_the_driver(files, monkeypatch):
+def test_an_error_of_a_decoding_task_is_the_error_of_the_driver(files):
     (batch, *_) = decoding._batches(files[:1], [b"0" * 32], [1], HOW, keep=True)
 
     with pytest.raises(UserError, match=r"0\.png was changed while the data were opened"):
