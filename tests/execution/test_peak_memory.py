@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import mmap
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from quorate.execution.cluster import KEEPS_MEMORY
 from quorate.execution.peak_memory import PeakMemory
 
 MIB = 1 << 20
@@ -43,3 +48,27 @@ def test_tasks_that_run_together_share_the_figure() -> None:
 
     assert alone is not None and one_of_four is not None
     assert abs(one_of_four.node - alone.node / 4) < 20 * MIB
+
+
+SCRIPT = """
+import numpy as np
+from quorate.execution.peak_memory import PeakMemory, _private
+
+np.ones(800 << 20, np.uint8)
+kept = _private("VmRSS")
+measure = PeakMemory()
+np.ones(50 << 20, np.uint8)
+print(kept >> 20, measure.used().node >> 20)
+"""
+
+
+@pytest.mark.system
+def test_memory_that_an_earlier_task_freed_does_not_count_for_the_next() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, env={**os.environ, **KEEPS_MEMORY}
+    )
+
+    assert done.returncode == 0, done.stderr
+    kept, used = map(int, done.stdout.split())
+    assert kept > 800, "the C library keeps what was freed"
+    assert used < kept - 700
