@@ -15,6 +15,7 @@ from rich.console import Console
 
 from quorate.execution.interrupt import StopRequest
 from quorate.job.run import Options, run_job
+from quorate.runs.place import FolderRuns
 from quorate.spec import Job, load_job
 from quorate.store import open_store
 
@@ -55,7 +56,7 @@ class Here:
     def run_loaded(self, loaded: Job, *, pictures: bool = False) -> dict[str, Any]:
         """The same of a job that has been read."""
         store, executor = open_store(self.store), loaded.spec.execution.executor
-        options = Options(store, self.folder / "runs", executor, pictures=pictures)
+        options = Options(store, FolderRuns(self.folder / "runs"), executor, pictures=pictures)
         text = io.StringIO()
         try:
             board = run_job(loaded, options, console=Console(file=text, width=200), stop=StopRequest())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.network_output import OutputOption, interruptible_status, output_folder, print_network
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, RunsOption
 from quorate.json_text import json_text
 
 
@@ -23,6 +23,7 @@ def distill(
         ),
     ],
     run: RunOption = None,
+    runs_at: RunsOption = None,
     output: OutputOption = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="Number of epochs. Default: 40.")] = None,
     temperature: Annotated[
@@ -58,9 +59,9 @@ def distill(
     json: JsonOption = False,
 ) -> None:
     """Train one network on the predictions of a run's ensemble for the training rows, and write its bundle."""
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import find_run
 
-    folder = RunFolder.find(run, runs_folder())
+    folder = find_run(run)
     target = output_folder(output, folder.path / "student")
     from quorate.compress.distillation import DistillationSettings, student_job
     from quorate.compress.distillation import distill as distilled
@@ -81,9 +82,11 @@ def distill(
 
         settings = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
         found = distilled(reopen(folder), job, settings, target, ask=ask, watch=watch)
+    if output is None:
+        folder.publish()
     if json:
         typer.echo(json_text(found))
         return
     from quorate.report.one_network import distillation
 
-    print_network(distillation(found), target)
+    print_network(distillation(found), folder.address_of(target))

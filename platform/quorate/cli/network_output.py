@@ -50,7 +50,7 @@ def interruptible_status(target: Path) -> Iterator[Status]:
         sys.exit(128 + interrupted.signum)
 
 
-def print_network(parts: Iterable[Any], target: Path) -> None:
+def print_network(parts: Iterable[Any], target: str) -> None:
     """Print tables and sentences, then suggest commands that use the bundle."""
     from rich.table import Table
 

@@ -99,12 +99,6 @@ class Trainer:
             agenda=agenda,
         )
 
-    def take_finished(self, plan: Plan, work: JobProgress) -> None:
-        """Take over the fit tasks that another process has finished in the meantime."""
-        meanwhile = find_finished(plan, self.results, but=work.fits)
-        work.fits |= meanwhile
-        self.tracker.reused(meanwhile.values())
-
     def complete(
         self,
         plan: Plan,

@@ -5,6 +5,7 @@ Backends are a folder and object stores.
 
 from quorate.store.backend import Backend, Entry, LocalBackend, StoreRefused, StoreUnavailable
 from quorate.store.blobs import Damaged, Manifest, Store
+from quorate.store.lease_record import LeaseHolder
 from quorate.store.leases import Lease, LeaseLost
 from quorate.store.opening import find_store, open_store, reachable
 
@@ -13,6 +14,7 @@ __all__ = [
     "Damaged",
     "Entry",
     "Lease",
+    "LeaseHolder",
     "LeaseLost",
     "LocalBackend",
     "Manifest",
