@@ -36,6 +36,7 @@ from quorate.results.results import Results
 from quorate.runs.crashes import ended_without_a_word, recorded
 from quorate.runs.folder import RunFolder
 from quorate.runs.leaderboard import Leaderboard
+from quorate.runs.logs import RunLogs
 from quorate.runs.place import RunsPlace
 from quorate.spec import Job
 from quorate.store import Lease, Store
@@ -95,9 +96,9 @@ def run_job(
             work = JobProgress.found(plan, results)
             _say_plan(console, plan, work, folder)
             tracker.reused(work.fits.values())
-            with JobSession(stop) as session:
+            with JobSession(stop) as session, RunLogs(folder.path) as logs:
                 screen = Screen(console, errors or console)
-                trainer = Trainer(job, place, results, tracker, folder, screen, stop, session)
+                trainer = Trainer(job, place, results, tracker, logs, screen, stop, session)
                 opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)
                 trainer.complete(plan, work, budget, opened)
                 lease.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -33,8 +33,8 @@ from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Fit, Results
-from quorate.runs.folder import RunFolder
 from quorate.runs.leaderboard import MemberStatus
+from quorate.runs.logs import RunLogs
 from quorate.spec import Job
 from quorate.training.context import Metrics
 from quorate.training.soundness import difference
@@ -82,7 +82,7 @@ class Trainer:
     place: Workplace
     results: Results
     tracker: Tracker
-    folder: RunFolder
+    logs: RunLogs
     screen: Screen
     stop: StopRequest
     session: JobSession
@@ -119,9 +119,9 @@ class Trainer:
         self.stop.check()
 
 
-def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
-    """Fit tasks of this plan that are finished in the store, except those in `but`."""
-    found = (results.find(task) for task in plan.tasks if task.key not in (but or {}))
+def find_finished(plan: Plan, results: Results) -> dict[str, Fit]:
+    """Fit tasks of this plan that are finished in the store."""
+    found = (results.find(task) for task in plan.tasks)
     return {fit.task.key: fit for fit in found if fit is not None}
 
 
@@ -163,7 +163,7 @@ def train(
         for given in _in_turn(extraction, units, trainer.session):
             # a network that is out of time counts with its last interim result
             event = heard.judge(so_far.pop(given.task.key, given) if isinstance(given, OutOfTime) else given)
-            trainer.folder.log(event)
+            trainer.logs.write(event)
             if isinstance(event, Checkpointed):
                 results.keep_checkpoint(event)
                 continue

@@ -60,6 +60,8 @@ class RunCopy:
         there = {file.name.removeprefix(prefix): file for file in listed if file.name.startswith(prefix)}
         wanted = {name: file for name, file in there.items() if parts is None or name.split("/")[0] in parts}
         segments = [wanted.pop(name) for name in sorted(wanted) if name.startswith(f"{SEGMENTS}/")]
+        if any(part in ("..", "") for name in there for part in name.split("/")):
+            raise RunError(f"{self.address} holds a file whose name leads out of the run; Quorate did not write it")
         with self._refreshing() as index:
             for name in index.keys() - there.keys() - {journal.NAME}:
                 (self.folder / name).unlink(missing_ok=True)

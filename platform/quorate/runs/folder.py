@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quorate.errors import naming
-from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
-from quorate.plan.tasks import FeatureTask, PredictTask
 from quorate.runs.errors import RunError
 from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard
@@ -150,33 +148,6 @@ class RunFolder:
     def arrays_if_any(self, name: str) -> dict[str, NDArray[Any]] | None:
         """As `arrays`; None if the run has no such file."""
         return self.arrays(name) if (self.path / name).is_file() else None
-
-    def log_path(self, event: Event) -> Path:
-        """The log file of the task of an event."""
-        if isinstance(event.task, FeatureTask):
-            return self.path / "logs" / f"features.{event.task.label.replace('/', '.')}.log"
-        task = event.task.fit if isinstance(event.task, PredictTask) else event.task
-        return self.path / "logs" / f"{task.label}.{task.part.replace(' ', '')}.log"
-
-    def log(self, event: Event) -> None:
-        """Write an event to the log of its task."""
-        if isinstance(event, Started):
-            line = f"attempt {event.attempt} on {event.worker}" + (", from a checkpoint" if event.restored else "")
-        elif isinstance(event, Reported):
-            line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
-        elif isinstance(event, Fitted):
-            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its last epoch")
-        elif isinstance(event, Featured):
-            line = f"{event.task} in {event.seconds:.2f} s"
-        elif isinstance(event, OutOfTime):
-            line = f"out of time: {event.message}"
-        elif isinstance(event, Failed):
-            line = f"attempt {event.attempt} {event.status}: {event.message}\n{event.tail}\nworker's log: {event.log}"
-        else:
-            line = type(event).__name__.lower()
-        path = self.log_path(event)
-        with naming(path), path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file atomically."""

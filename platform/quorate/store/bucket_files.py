@@ -42,13 +42,14 @@ class BucketFile:
 class BucketFiles:
     """Files below a prefix of a bucket. Endpoint and credentials come from the environment variables.
 
-    Methods raise `StoreUnavailable` if the service cannot be reached after 15 s, and `StoreRefused` if it refuses. All
-    may be repeated.
+    Methods raise `StoreUnavailable` if the service cannot be reached for 6 s, or 15 s for large files, and
+    `StoreRefused` if it refuses. All may be repeated.
     """
 
     def __init__(self, url: BucketUrl) -> None:
         self.url = url
-        self._bucket = open_bucket(url, read_timeout=20.0, retry=15.0)
+        self._bulk = open_bucket(url, read_timeout=20.0, retry=15.0)
+        self._quick = open_bucket(url, read_timeout=10.0, retry=6.0)
 
     @property
     def address(self) -> str:
@@ -63,7 +64,7 @@ class BucketFiles:
         try:
             self.check()
             with self._reported():
-                return obstore.head(self._bucket, _CLOCK)["last_modified"].timestamp()
+                return obstore.head(self._quick, _CLOCK)["last_modified"].timestamp()
         except StoreRefused:
             return time.time()
 
@@ -72,7 +73,7 @@ class BucketFiles:
         with self._reported():
             found = [
                 _file(meta)
-                for chunk in obstore.list(self._bucket, folder or None, chunk_size=1000)
+                for chunk in obstore.list(self._quick, folder or None, chunk_size=1000)
                 for meta in chunk
                 if not meta["path"].rpartition("/")[2].startswith(".")
             ]
@@ -81,13 +82,13 @@ class BucketFiles:
     def read(self, name: str) -> bytes | None:
         """Return the content of a file, or None if there is none."""
         with contextlib.suppress(FileNotFoundError), self._reported(absent=True):
-            return bytes(obstore.get(self._bucket, name).bytes())
+            return bytes(obstore.get(self._quick, name).bytes())
         return None
 
     def download(self, name: str, path: Path) -> BucketFile | None:
         """Write a file of the bucket to `path`; returns the version that it is, or None if there is none."""
         with contextlib.suppress(FileNotFoundError), self._reported(absent=True):
-            result = obstore.get(self._bucket, name)
+            result = obstore.get(self._bulk, name)
             with naming(path), path.open("wb") as file:
                 for piece in result.stream(min_chunk_size=_PART):
                     file.write(piece)
@@ -97,25 +98,25 @@ class BucketFiles:
     def put(self, name: str, content: bytes) -> None:
         """Write a small file, whether it exists or not."""
         with self._reported():
-            obstore.put(self._bucket, name, content, use_multipart=False)
+            obstore.put(self._quick, name, content, use_multipart=False)
 
     def upload(self, path: Path, name: str) -> None:
         """Write a file from the disk in parts, whether it exists or not; it appears when it is complete."""
         with path.open("rb") as file, self._reported():
-            obstore.put(self._bucket, name, file, chunk_size=_PART, max_concurrency=2)
+            obstore.put(self._bulk, name, file, chunk_size=_PART, max_concurrency=2)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a small file unless one with other content exists; return whether it has this content now."""
         try:
             with self._reported():
-                obstore.put(self._bucket, name, content, mode="create", use_multipart=False)
+                obstore.put(self._quick, name, content, mode="create", use_multipart=False)
         except (AlreadyExistsError, PreconditionError):  # perhaps an earlier try of this request, without an answer
             return self.read(name) == content
         return True
 
     def remove(self, names: Iterable[str]) -> None:
         with contextlib.suppress(FileNotFoundError), self._reported(absent=True):
-            obstore.delete(self._bucket, list(names))
+            obstore.delete(self._quick, list(names))
 
     def _reported(self, *, absent: bool = False) -> AbstractContextManager[None]:
         return reported(self.url, absent=absent, what="the bucket")
