@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tests.tiny import plan_of
@@ -48,5 +47,5 @@ def test_a_line_is_in_its_file_at_once_and_files_are_open_only_while_their_tasks
 
 def open_files(below: Path) -> int:
     """The number of files below a folder that this process has open."""
-    links = (Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+    links = list(Path("/proc/self/fd").iterdir())
     return sum(str(link.readlink()).startswith(str(below)) for link in links if link.is_symlink())
