@@ -250,6 +250,8 @@ def test_a_running_job_sends_its_run_itself(bucket: BucketFiles, run: Path) -> N
         (lambda address: bundle_folder(RUN), "the run job-20260101-100000 has no leaderboard.json"),
         (lambda address: find_run("models:/digits@champion"), "only predict, evaluate and serve accept"),
         (lambda address: find_run("s3://no-such-bucket/run"), "the bucket does not exist"),
+        (lambda address: find_run("s3://bucket"), "--run s3://bucket names a bucket; name a run in it"),
+        (lambda address: bundle_folder("s3://forbidden/run"), "access is denied"),
     ],
 )
 def test_what_is_not_in_the_bucket_is_named(

@@ -69,7 +69,7 @@ class BucketRuns:
             with sending(upload, say):
                 yield
                 finished = True
-        except StoreUnavailable as error:
+        except (StoreUnavailable, RunError) as error:
             if not finished:
                 raise
             raise RunNotSent(
@@ -93,8 +93,7 @@ class BucketRuns:
         return self._fetched(newest, found[newest], parts)
 
     def bundle(self, run: str | None) -> Path:
-        listed = self._files.files(run) if run else []
-        if run and _has(listed, run, MANIFEST):
+        if run and _has(listed := self._listed(run), run, MANIFEST):
             return self._fetched(run, listed, None).path
         return self.find(run, JUST_BUNDLE).bundle
 
@@ -168,16 +167,18 @@ class BucketRuns:
         """The files of a run; raises `RunError` if there is none of this name."""
         if not run:
             raise RunError("--run is empty; name a run (`quorate runs` lists them), or leave it out for the newest")
-        with _plainly():
-            listed = self._files.files(run) if "/" not in run else []
+        listed = self._listed(run) if "/" not in run else []
         if not _has(listed, run, JOB_FILE):
             raise no_run(run, self.address)
         return listed
 
+    def _listed(self, folder: str = "") -> Listed:
+        with _plainly():
+            return self._files.files(folder)
+
     def _all(self) -> Mapping[str, Listed]:
         """The files of each run, by its name."""
-        with _plainly():
-            listed = self._files.files()
+        listed = self._listed()
         runs: dict[str, list[BucketFile]] = defaultdict(list)
         for file in listed:
             runs[file.name.partition("/")[0]].append(file)

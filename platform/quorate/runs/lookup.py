@@ -67,10 +67,13 @@ def bundle_folder(run: str | None) -> Path:
 
 def _of(run: str | None) -> tuple[RunsPlace, str | None]:
     """The place of a run, and its name there."""
+    from quorate.errors import UserError
     from quorate.runs.place import FolderRuns
 
     if run is not None and _is_url(run):
         address, _, name = run.rstrip("/").rpartition("/")
+        if address.endswith(":/"):
+            raise UserError(f"--run {run} names a bucket; name a run in it, such as s3://bucket/prefix/NAME")
         return _place(address, "--run"), name
     place = runs_place()
     if run and Path(run).is_dir() and not isinstance(place, FolderRuns):

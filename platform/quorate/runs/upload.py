@@ -158,7 +158,7 @@ def sending(upload: RunUpload, say: Callable[[str], None]) -> Iterator[None]:
         stop()
         try:
             upload.publish()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, RunError) as error:
             say(f"the run is not complete in the bucket: {error}")
         raise
     stop()
@@ -176,7 +176,7 @@ def _keep_sending(upload: RunUpload, over: threading.Event, say: Callable[[str],
                 upload.send()
                 sent = now
             away = False
-        except StoreUnavailable as error:
+        except (StoreUnavailable, RunError) as error:
             if not away:
                 say(f"{error}; the job goes on, and its run is sent when the bucket is there again")
             away = True
