@@ -12,6 +12,7 @@ import typer
 
 from quorate.cli.clock import began
 from quorate.cli.console import make_console
+from quorate.cli.job_result import say_elsewhere, show_board
 from quorate.cli.options import JsonOption, RunsOption, store_uri
 from quorate.json_text import json_text
 
@@ -20,16 +21,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from quorate.cli.job_result import Consoles
     from quorate.execution.interrupt import StopRequest
     from quorate.job.features import FeatureSummary
-    from quorate.job.lease import JobRunsElsewhere
     from quorate.job.run import Options
     from quorate.plan.tasks import Plan
-    from quorate.runs.leaderboard import Leaderboard
     from quorate.spec import Job
-
-    Consoles = tuple[Console, Console, Console]
-    """For the result, for progress, and for errors."""
 
 
 def train(
@@ -90,7 +87,7 @@ def train(
         try:
             _run(job, options, (shown, said, errors), stop, as_json=json)
         except JobRunsElsewhere as elsewhere:
-            _say_elsewhere(elsewhere, follow, (shown, said, errors), stop, as_json=json)
+            say_elsewhere(elsewhere, follow, (shown, said, errors), stop, as_json=json)
     except Interrupted as interrupted:
         errors.print(
             f"interrupted ({interrupted}); finished tasks and checkpoints are kept; run the same command to continue",
@@ -149,63 +146,13 @@ def _run(
         errors.print(str(failure), style="red", markup=False, highlight=False, soft_wrap=True)
         code = 1
     else:
-        _show_board(board, f"{options.runs.address}/{board.run}", console, said, as_json=as_json)
+        show_board(board, f"{options.runs.address}/{board.run}", console, said, as_json=as_json)
     if at_work() - before:  # threads that still run can crash the interpreter at exit, as with SVC and torch
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     if code:
         raise typer.Exit(code)
-
-
-def _say_elsewhere(
-    elsewhere: JobRunsElsewhere, follow: bool, consoles: Consoles, stop: StopRequest, *, as_json: bool
-) -> None:
-    """Say where the job runs, or follow it to its end; ends with its exit code, or with 1."""
-    from quorate.errors import Interrupted
-    from quorate.job import following
-
-    console, said, errors = consoles
-    if not follow:
-        hint = "to show its progress, run the same command with --follow"
-        errors.print(f"{elsewhere}; {hint}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1)
-    said.print(f"{elsewhere}; following it (Ctrl-C ends this command only)", highlight=False, soft_wrap=True)
-    try:
-        job = following.follow(elsewhere, said, stop)
-    except Interrupted as interrupted:
-        errors.print(f"stopped following ({interrupted}); {elsewhere.holder} goes on", highlight=False)
-        errors.file.flush()
-        sys.exit(128 + interrupted.signum)
-    (said if job.code == 0 else errors).print(job.message, highlight=False, soft_wrap=True)
-    if job.board is not None:
-        _show_board(job.board, job.run, console, said, as_json=as_json)
-    raise typer.Exit(job.code)
-
-
-def _show_board(board: Leaderboard, run: str, console: Console, said: Console, *, as_json: bool) -> None:
-    from quorate.report.budget import as_lines
-    from quorate.report.leaderboard import as_table, choices
-
-    if as_json:
-        typer.echo(board.to_text())
-        return
-    console.print(as_table(board, width=console.width))
-    if (chosen := choices(board)) is not None:
-        console.print(chosen)
-    for line in as_lines(board.budget, board.run) if board.budget is not None else ():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    _say_what_next(board, run, said)
-
-
-def _say_what_next(board: Leaderboard, run: str, console: Console) -> None:
-    tasks = board.tasks
-    console.print(
-        f"{board.seconds:.0f} s; fit tasks: {tasks.trained} trained, {tasks.reused} reused, {tasks.failed} failed\n",
-        highlight=False,
-    )
-    for command in (f"quorate predict FILES --run {run}", f"quorate serve --run {run}", "quorate ui"):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
 def _show_plan(job: Job, store: str, address: str | None, console: Console, *, as_json: bool) -> None:
