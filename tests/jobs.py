@@ -19,6 +19,7 @@ from quorate.execution.workplace import Workplace
 from quorate.job.fits import FitRunner
 from quorate.job.run import Options, run_job
 from quorate.results.results import Results
+from quorate.runs.place import FolderRuns
 from quorate.spec import Job, load_job
 from quorate.store import open_store
 
@@ -77,7 +78,7 @@ class Here:
     def run_loaded(self, loaded: Job, *, pictures: bool = False) -> dict[str, Any]:
         """The same of a job that has been read."""
         store, executor = open_store(self.store), loaded.spec.execution.executor
-        options = Options(store, self.folder / "runs", executor, pictures=pictures)
+        options = Options(store, FolderRuns(self.folder / "runs"), executor, pictures=pictures)
         text = io.StringIO()
         try:
             board = run_job(loaded, options, console=Console(file=text, width=200), stop=StopRequest())

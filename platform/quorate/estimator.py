@@ -31,6 +31,7 @@ from quorate.members.estimator_recipe import describe
 from quorate.report.frame import as_frame
 from quorate.runs.folder import RunFolder
 from quorate.runs.leaderboard import Leaderboard
+from quorate.runs.place import FolderRuns
 from quorate.spec import Job, ValidationSpec, validate
 from quorate.spec.file import Source
 from quorate.store import open_store
@@ -182,7 +183,9 @@ class EnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         job = _with_fitting_folds(self._job(inputs.signature), data, classes)
         with self._workspace() as (store, runs):
-            options = Options(open_store(str(store)), runs, self.executor, pictures=self.folder is not None)
+            options = Options(
+                open_store(str(store)), FolderRuns(runs), self.executor, wait=True, pictures=self.folder is not None
+            )
             console = Console(quiet=not self.verbose, markup=False, emoji=False)
             board = run_job(job, options, console=console, stop=_NoSignals(), data=OpenedData(data, None))
             run = RunFolder(runs / board.run)

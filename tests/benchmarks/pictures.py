@@ -76,6 +76,7 @@ def run(chosen: argparse.Namespace) -> None:
     from quorate.execution.actors import ActorPool
     from quorate.execution.interrupt import StopRequest
     from quorate.job.run import Options, run_job
+    from quorate.runs.place import FolderRuns
     from quorate.spec import load_job
     from quorate.store import open_store
 
@@ -93,7 +94,7 @@ def run(chosen: argparse.Namespace) -> None:
     peaks = Peaks()
     started = time.time()
     store = open_store(f"store{chosen.job}")
-    options = Options(store, Path("runs"), "ray", pictures=False)
+    options = Options(store, FolderRuns(Path("runs")), "ray", pictures=False)
     job = load_job(Path(f"job{chosen.job}.yaml"))
     board = run_job(job, options, console=Console(quiet=True), stop=StopRequest())
     ended = time.time()

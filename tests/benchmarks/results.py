@@ -37,6 +37,7 @@ from quorate.report.progress import Screen
 from quorate.results.destination import StoreDestination
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
+from quorate.runs.logs import RunLogs
 from quorate.spec import file as jobfile
 from quorate.spec import job as spec
 from quorate.store import open_store
@@ -112,10 +113,10 @@ def run(plan: Plan, results: Results, executor: object, folder: Path) -> int:
     run_folder, console = RunFolder.create(folder / "runs", job), Console(file=io.StringIO())
     work, stop = JobProgress(), StopRequest()
     tracker = Tracker(Journal(run_folder.path / "journal.jsonl"), job.spec, plan, run=run_folder.name)
-    with JobSession(stop) as session:
+    with JobSession(stop) as session, RunLogs(run_folder.path) as logs:
         place = Workplace("local", None, lambda opened: None)
         outages = StoreOutages(console.print, stopping=lambda: stop.requested)
-        trainer = Trainer(job, place, results, tracker, run_folder, Screen(console, console), stop, session, outages)
+        trainer = Trainer(job, place, results, tracker, logs, Screen(console, console), stop, session, outages)
         train([Unit((task,)) for task in plan.tasks], plan, work, executor, trainer)
         summary = memory_summary(ray.get_runtime_context().gcs_address)
     assert len(work.fits) == len(plan.tasks), console.file

@@ -22,6 +22,7 @@ from quorate.execution.interrupt import StopRequest
 from quorate.job.run import Options, run_job
 from quorate.plan.opening import open_data
 from quorate.runs.leaderboard import Leaderboard
+from quorate.runs.place import FolderRuns
 from quorate.spec import load_job
 from quorate.store import open_store
 
@@ -43,7 +44,7 @@ def smoke(job: Path, *overrides: str) -> Leaderboard:
         small += [f"members.{name}.copies=1"]
         small += [f"members.{name}.{key}={value}" for key, value in SMALLEST.items() if hasattr(params, key)]
     loaded = load_job(job, [*small, *overrides])
-    options = Options(open_store(str(job.parent / "store")), job.parent / "runs", "local", pictures=False)
+    options = Options(open_store(str(job.parent / "store")), FolderRuns(job.parent / "runs"), "local", pictures=False)
     return run_job(loaded, options, console=Console(file=io.StringIO()), stop=StopRequest())
 
 

@@ -27,6 +27,7 @@ from quorate.plan.planner import make_plan
 from quorate.plan.tasks import Plan, Unit
 from quorate.registry import ARCHS
 from quorate.results.results import Results
+from quorate.runs.place import FolderRuns
 from quorate.spec import load_job
 from quorate.spec.file import SpecError
 from quorate.store import open_store
@@ -233,7 +234,7 @@ def test_unavailable_hub_weights_end_the_job_before_training(tmp_path, monkeypat
     tree = job(tmp_path / "none", members={"logistic": {"kind": "logistic"}})
     tree["members"]["logistic"]["features"] = {"arch": "timm/resnet18.a1_in1k", "size": 32}
     loaded = load_job(Here(tmp_path).write(tree))
-    options = Options(open_store(str(tmp_path / "store")), tmp_path / "runs", "local")
+    options = Options(open_store(str(tmp_path / "store")), FolderRuns(tmp_path / "runs"), "local")
 
     with pytest.raises(SpecError) as error:
         run_job(loaded, options, console=Console(quiet=True), stop=StopRequest())

@@ -27,6 +27,7 @@ from quorate.plan.tasks import DataAddition, FitTask, JobData, Plan, PredictTask
 from quorate.report.progress import Screen
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
+from quorate.runs.logs import RunLogs
 from quorate.spec import file as jobfile
 from quorate.spec import job as spec
 from quorate.store import open_store
@@ -89,9 +90,9 @@ def kept(plan: Plan, events: Sequence[Event], folder: Path) -> JobProgress:
     tracker = Tracker(Journal(run.path / "journal.jsonl"), job.spec, plan, run=run.name)
     units, place = [Unit((task,)) for task in plan.tasks], Workplace("local", None, lambda executor: None)
     stop = StopRequest()
-    with JobSession(stop) as session:
+    with JobSession(stop) as session, RunLogs(run.path) as logs:
         outages = StoreOutages(console.print, stopping=lambda: stop.requested)
-        trainer = Trainer(job, place, results, tracker, run, Screen(console, console), stop, session, outages)
+        trainer = Trainer(job, place, results, tracker, logs, Screen(console, console), stop, session, outages)
         train(units, plan, work, Scripted(events), trainer)
     assert all(results.find(task) is None for task in plan.tasks if task.key not in work.fits)
     return work

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import runs_folder
+from quorate.cli.options import RunsOption
 
 
 def curves(
     run: Annotated[
         str | None,
-        typer.Option("--run", help="A run folder or its name, finished or not. Default: the newest run."),
+        typer.Option("--run", help="A run folder, its name or its URL, finished or not. Default: the newest run."),
     ] = None,
+    runs_at: RunsOption = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="A folder for the pictures. Default: plots/ in the run folder."),
@@ -22,12 +23,12 @@ def curves(
 ) -> None:
     """Draw the learning curves of each member, and of all members on one sheet, as PNG and SVG."""
     from quorate.errors import UserError
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import find_journal
     from quorate.scoring.output import check_output_folder, writing
 
     if output is not None:
         check_output_folder(output)
-    folder = RunFolder.journalled(run, runs_folder())
+    folder = find_journal(run)
     place = output if output is not None else folder.path / "plots"
     from quorate.report.pictures import redraw
 
@@ -38,4 +39,6 @@ def curves(
         raise UserError(
             f"no member of {folder.name} has learning curves yet; only members that train in epochs have them"
         )
-    typer.echo(f"wrote {len(drawn)} pictures to {place}; curves.png shows all members")
+    if output is None:
+        folder.publish()
+    typer.echo(f"wrote {len(drawn)} pictures to {folder.address_of(place)}; curves.png shows all members")

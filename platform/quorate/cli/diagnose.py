@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, RunsOption
 from quorate.json_text import json_text
 
 
 def diagnose(
     run: RunOption = None,
+    runs_at: RunsOption = None,
     target: Annotated[
         float | None,
         typer.Option(
@@ -35,9 +36,9 @@ def diagnose(
         raise UserError(f"--target {target:g}: an accuracy must be between 0 and 1, e.g. 0.98")
     if target_loss is not None and not 0 <= target_loss < float("inf"):
         raise UserError(f"--target-loss {target_loss:g}: a log-loss must be finite and at least 0 (nats)")
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import find_run
 
-    folder = RunFolder.find(run, runs_folder())
+    folder = find_run(run)
     from rich.table import Table
 
     from quorate.diagnostics.evidence import gather_evidence

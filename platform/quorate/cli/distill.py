@@ -9,7 +9,7 @@ import typer
 
 from quorate.cli.fit_runner import AddressOption, ExecutorOption, StoreOption, fit_runner
 from quorate.cli.network_output import OutputOption, output_folder, print_network
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, RunsOption
 from quorate.json_text import json_text
 
 
@@ -24,6 +24,7 @@ def distill(
         ),
     ],
     run: RunOption = None,
+    runs_at: RunsOption = None,
     output: OutputOption = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=100_000, help="Number of epochs. Default: 40.")] = None,
     temperature: Annotated[
@@ -62,9 +63,9 @@ def distill(
     json: JsonOption = False,
 ) -> None:
     """Train one network on the predictions of a run's ensemble for the training rows, and write its bundle."""
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import find_run
 
-    folder = RunFolder.find(run, runs_folder())
+    folder = find_run(run)
     target = output_folder(output, folder.path / "student")
     from quorate.compress.distillation import DistillationSettings, student_job
     from quorate.compress.distillation import distill as distilled
@@ -85,9 +86,11 @@ def distill(
 
         settings = DistillationSettings(temperature=temperature, hard=hard, views=views, plain=plain)
         found = distilled(reopen(folder), job, settings, target, runner, ask=ask, watch=watch)
+    if output is None:
+        folder.publish()
     if json:
         typer.echo(json_text(found))
         return
     from quorate.report.one_network import distillation
 
-    print_network(distillation(found), target)
+    print_network(distillation(found), folder.address_of(target))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quorate.cli.options import JsonOption, runs_folder, store_uri
+from quorate.cli.options import JsonOption, store_uri
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def doctor(
     from quorate.doctor import machine, services, software
     from quorate.doctor.check import run_checks
     from quorate.doctor.storage import check_store
+    from quorate.runs.lookup import runs_place
 
     def disks() -> Iterator[CheckResult]:
         yield check_store(store or store_uri())
-        yield machine.disk("runs", runs_folder())
+        yield machine.disk("runs", runs_place().work)
 
     checks = (
         software.versions,

@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from quorate.cli.options import runs_folder, store_uri
+from quorate.cli.options import store_uri
 from quorate.errors import naming
+from quorate.runs.lookup import runs_address
 
 LITTLE = 1 << 20
 """Free bytes below which a disk counts as full. An assumption, not a measurement."""
@@ -147,7 +148,9 @@ def _above(path: Path) -> Iterator[Path]:
 
 def _full_places() -> str:
     """A phrase that names this command's folders on full disks; empty if there are none."""
-    places = {"runs": runs_folder()}
+    places: dict[str, Path] = {}
+    if "://" not in (runs := runs_address().removeprefix("file://")):
+        places["runs"] = Path(runs)
     if "://" not in (store := store_uri().removeprefix("file://")):
         places["store"] = Path(store)
     try:

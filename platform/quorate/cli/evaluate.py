@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, JsonOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, JsonOption, RunsOption
 from quorate.json_text import json_text
 
 
@@ -22,6 +22,7 @@ def evaluate(
         ),
     ],
     run: BundleOption = None,
+    runs_at: RunsOption = None,
     label: Annotated[
         str | None,
         typer.Option(
@@ -45,6 +46,8 @@ def evaluate(
 
     if output is not None:
         check_output_folder(output)
+    from quorate.runs.lookup import bundle_folder
+
     folder = bundle_folder(run)
     from quorate.bundle import Bundle
     from quorate.scoring.evaluation import evaluate as evaluate_answers

@@ -5,14 +5,15 @@ from __future__ import annotations
 import typer
 
 from quorate.cli.console import make_console
-from quorate.cli.options import JsonOption, RunOption, runs_folder
+from quorate.cli.options import JsonOption, RunOption, RunsOption
 
 
-def leaderboard(run: RunOption = None, json: JsonOption = False) -> None:
+def leaderboard(run: RunOption = None, runs_at: RunsOption = None, json: JsonOption = False) -> None:
     """Show members and ensemble: out-of-fold and test metrics, weights, temperatures, seconds."""
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.copy import JUST_BOARD
+    from quorate.runs.lookup import find_run
 
-    board = RunFolder.find(run, runs_folder()).board()
+    board = find_run(run, JUST_BOARD).board()
     if json:
         typer.echo(board.to_text())
         return

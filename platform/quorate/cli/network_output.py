@@ -28,7 +28,7 @@ def output_folder(given: Path | None, usual: Path) -> Path:
     return path
 
 
-def print_network(parts: Iterable[Any], target: Path) -> None:
+def print_network(parts: Iterable[Any], target: str) -> None:
     """Print tables and sentences, then suggest commands that use the bundle."""
     from rich.table import Table
 

@@ -8,28 +8,38 @@ from typing import Annotated, Literal
 import typer
 
 from quorate.registry import own_code
-from quorate.runs.lookup import bundle_folder, runs_folder
-
-__all__ = [
-    "AllowCodeOption",
-    "BundleOption",
-    "DeviceOption",
-    "JsonOption",
-    "RunOption",
-    "bundle_folder",
-    "runs_folder",
-    "store_uri",
-]
+from quorate.runs.lookup import runs_kept_at
 
 RunOption = Annotated[
     str | None,
-    typer.Option("--run", help="A run folder or its name. Default: the newest finished run."),
+    typer.Option("--run", help="A run folder, its name or its URL. Default: the newest finished run."),
 ]
 BundleOption = Annotated[
     str | None,
-    typer.Option("--run", help="A run folder or its name, or an MLflow model URI. Default: the newest finished run."),
+    typer.Option(
+        "--run", help="A run folder, its name or its URL, or an MLflow model URI. Default: the newest finished run."
+    ),
 ]
 """For commands that require only the bundle of a run."""
+
+
+def _keep_runs_at(context: typer.Context, address: str | None) -> str | None:
+    """Until the command ends, find runs at this address."""
+    if address is not None and not context.resilient_parsing:
+        context.find_root().with_resource(runs_kept_at(address))
+    return address
+
+
+RunsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runs",
+        metavar="URI",
+        help="Where runs are kept: a folder, or s3://bucket/prefix. Default: QUORATE_RUNS, or runs.",
+        callback=_keep_runs_at,
+    ),
+]
+"""`quorate.runs.lookup` reads the value."""
 
 
 def _refuse_code(context: typer.Context, allowed: bool) -> bool:

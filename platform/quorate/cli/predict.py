@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, JsonOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, JsonOption, RunsOption
 from quorate.json_text import json_text
 
 
@@ -21,6 +21,7 @@ def predict(
         ),
     ],
     run: BundleOption = None,
+    runs_at: RunsOption = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="A .csv, .parquet or .npz file. Default: standard output."),
@@ -59,6 +60,8 @@ def predict(
     asked.check()
     if output is not None:
         check_output(output, inputs)
+    from quorate.runs.lookup import bundle_folder
+
     folder = bundle_folder(run)
     import pandas as pd
 

@@ -10,7 +10,7 @@ import typer
 
 from quorate.cli.console import make_console
 from quorate.cli.network_output import output_folder
-from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, runs_folder
+from quorate.cli.options import AllowCodeOption, JsonOption, RunOption, RunsOption
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def prune(
     run: RunOption = None,
+    runs_at: RunsOption = None,
     members: Annotated[int | None, typer.Option(metavar="N", help="Keep this number of members.")] = None,
     max_latency: Annotated[
         str | None,
@@ -43,10 +44,10 @@ def prune(
 ) -> None:
     """Show the cost and value of each member. With a goal, write the smaller bundle that meets it."""
     from quorate.errors import UserError
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import find_run
 
     goal = _goal(members, max_latency, loss)
-    folder = RunFolder.find(run, runs_folder())
+    folder = find_run(run)
     if goal is None and output is not None:
         raise UserError("-o requires a goal: give --members, --max-latency or --loss")
     if output is not None:
@@ -69,7 +70,9 @@ def prune(
     if step is not None and len(step.left) < len(found.names):
         out = output_folder(output, folder.path / f"pruned-{len(step.left)}")
         with writing(out):
-            written = pruning.prune(folder, found, step, out)
+            written = pruning.prune(folder, found, step, out) | {"bundle": folder.address_of(out)}
+        if output is None:
+            folder.publish()
     if json:
         typer.echo(json_text({**found.to_json(), "pruned": written}))
         return

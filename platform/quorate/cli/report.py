@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, RunOption, runs_folder
+from quorate.cli.options import AllowCodeOption, RunOption, RunsOption
 
 
 def report(
     run: RunOption = None,
+    runs_at: RunsOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -21,12 +22,12 @@ def report(
     allow_code: AllowCodeOption = False,
 ) -> None:
     """Write the report of a finished run: one HTML file that loads nothing from other places."""
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import find_run
     from quorate.scoring.output import check_output, writing
 
     if output is not None:
         check_output(output, endings=(".html", ".htm"))
-    folder = RunFolder.find(run, runs_folder())
+    folder = find_run(run)
     from quorate.quantities import format_bytes
     from quorate.report.run_report import REPORT, RunInputs, write_report
 
@@ -34,6 +35,8 @@ def report(
     path = output if output is not None else folder.path / REPORT
     with writing(path):
         write_report(folder, path, opened)
+    if output is None:
+        folder.publish()
     if opened.note:
         typer.echo(opened.note, err=True)
-    typer.echo(f"wrote the report of {folder.name} to {path} ({format_bytes(path.stat().st_size)})")
+    typer.echo(f"wrote the report of {folder.name} to {folder.address_of(path)} ({format_bytes(path.stat().st_size)})")

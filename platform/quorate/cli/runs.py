@@ -13,7 +13,7 @@ import typer
 
 from quorate.cli.commands import Command, Group
 from quorate.cli.console import make_console
-from quorate.cli.options import JsonOption, runs_folder
+from quorate.cli.options import JsonOption, RunsOption
 from quorate.json_text import json_text
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ RunsArgument = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def _list_by_default(context: typer.Context, json: JsonOption = False) -> None:
+def _list_by_default(context: typer.Context, runs_at: RunsOption = None, json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
-        list_runs(json)
+        list_runs(runs_at, json)
     elif json:
         from quorate.errors import UserError
 
@@ -42,11 +42,12 @@ def _list_by_default(context: typer.Context, json: JsonOption = False) -> None:
 
 
 @app.command("list", cls=Command)
-def list_runs(json: JsonOption = False) -> None:
+def list_runs(runs_at: RunsOption = None, json: JsonOption = False) -> None:
     """List the runs, newest first, with state, metrics and size."""
-    from quorate.runs.history import past_runs
+    from quorate.runs.lookup import runs_place
 
-    runs = past_runs(runs_folder())
+    place = runs_place()
+    runs = place.past()
     if json:
         typer.echo(json_text([asdict(run) for run in runs]))
         return
@@ -57,7 +58,7 @@ def list_runs(json: JsonOption = False) -> None:
 
     console = make_console()
     if not runs:
-        console.print(f"no runs in {runs_folder().absolute()}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"no runs in {place.address}", highlight=False, markup=False, soft_wrap=True)
         return
     states = [Text(run.state, style=_STATES.get(run.state, "")) for run in runs]
     columns = [
@@ -76,16 +77,16 @@ def list_runs(json: JsonOption = False) -> None:
 
 
 @app.command(cls=Command)
-def compare(runs: RunsArgument, json: JsonOption = False) -> None:
+def compare(runs: RunsArgument, runs_at: RunsOption = None, json: JsonOption = False) -> None:
     """Compare finished runs with the first one: metrics, job differences, and paired differences with noise."""
     from quorate.errors import UserError
     from quorate.report.columns import natural_width
     from quorate.runs.comparison import compare
-    from quorate.runs.folder import RunFolder
+    from quorate.runs.lookup import find_run
 
     if len(runs) < 2:
         raise UserError("name at least two runs to compare")
-    found = compare([RunFolder.find(run, runs_folder()) for run in runs])
+    found = compare([find_run(run) for run in runs])
     if json:
         typer.echo(json_text(asdict(found)))
         return
@@ -111,24 +112,27 @@ def compare(runs: RunsArgument, json: JsonOption = False) -> None:
 @app.command(cls=Command)
 def remove(
     runs: RunsArgument,
+    runs_at: RunsOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove runs that have ended. The store and the records in MLflow are kept."""
     from quorate.errors import UserError
     from quorate.quantities import format_bytes
-    from quorate.runs.history import removable, size_of, unsent
-    from quorate.runs.history import remove as remove_run
+    from quorate.runs.history import unsent
+    from quorate.runs.lookup import runs_place
 
-    folders = list({folder.path: folder for folder in (removable(run, runs_folder()) for run in runs)}.values())
+    place = runs_place()
+    folders = list({folder.path: folder for folder in (place.removable(run) for run in runs)}.values())
     if not yes:
         if not sys.stdin.isatty():
             raise UserError("cannot ask for confirmation, because the standard input is not a terminal; give --yes")
         for folder in folders:
-            typer.echo(f"  {folder.path} ({format_bytes(size_of(folder.path))}{_lost(folder.name, unsent(folder))})")
+            size = format_bytes(place.size_of(folder))
+            typer.echo(f"  {folder.address} ({size}{_lost(folder.name, unsent(folder))})")
         if not typer.confirm(f"remove {len(folders)} {'run' if len(folders) == 1 else 'runs'}?"):
             raise typer.Exit(1)
     for folder in folders:
-        remove_run(folder)
+        place.remove(folder)
         typer.echo(f"removed {folder.name}")
 
 

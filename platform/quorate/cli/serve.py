@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, bundle_folder
+from quorate.cli.options import AllowCodeOption, BundleOption, DeviceOption, RunsOption
 
 
 def serve(
     run: BundleOption = None,
+    runs_at: RunsOption = None,
     host: Annotated[
         str, typer.Option(help="Address to bind. Addresses other than loopback require a token.")
     ] = "127.0.0.1",
@@ -21,6 +22,8 @@ def serve(
     allow_code: AllowCodeOption = False,
 ) -> None:
     """Serve the ensemble of a run with Ray Serve until Ctrl-C."""
+    from quorate.runs.lookup import bundle_folder
+
     folder = bundle_folder(run)
     from quorate.errors import Interrupted
     from quorate.serving.service import ServingFailed, serve_bundle

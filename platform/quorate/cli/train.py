@@ -6,18 +6,19 @@ import json as json_format
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quorate.cli.clock import began
 from quorate.cli.console import make_console
-from quorate.cli.options import JsonOption, runs_folder, store_uri
+from quorate.cli.job_result import say_elsewhere, show_board
+from quorate.cli.options import JsonOption, RunsOption, store_uri
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from quorate.runs.leaderboard import Leaderboard
+    from quorate.cli.job_result import Consoles
+    from quorate.execution.interrupt import StopRequest
+    from quorate.job.run import Options
     from quorate.spec import Job
 
 
@@ -39,6 +40,10 @@ def train(
         str | None,
         typer.Option(metavar="URI", help="The store of finished work. Default: QUORATE_STORE, or .quorate/store."),
     ] = None,
+    runs_at: RunsOption = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="If the job already runs elsewhere, show its progress until it ends.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Override the job's seed.")] = None,
     budget: Annotated[
         str | None,
@@ -53,6 +58,10 @@ def train(
 
     from quorate.errors import Interrupted
     from quorate.execution.interrupt import StopRequest
+    from quorate.job.lease import JobRunsElsewhere
+    from quorate.job.run import Options
+    from quorate.runs.lookup import runs_place
+    from quorate.store import open_store
 
     since, shown = began(), make_console(stderr=json)
     # `shown` prints the result, `said` prints progress.
@@ -67,7 +76,13 @@ def train(
 
             show_plan(job, store or store_uri(), address, shown, as_json=json)
             return
-        _run(job, store or store_uri(), address, (shown, said, errors), stop, since, as_json=json)
+        place = runs_place()
+        place.check()
+        options = Options(open_store(store or store_uri()), place, job.spec.execution.executor, address, since)
+        try:
+            _run(job, options, (shown, said, errors), stop, as_json=json)
+        except JobRunsElsewhere as elsewhere:
+            say_elsewhere(elsewhere, follow, (shown, said, errors), stop, as_json=json)
     except Interrupted as interrupted:
         errors.print(
             f"interrupted ({interrupted}); finished tasks and checkpoints are kept; run the same command to continue",
@@ -105,24 +120,16 @@ def _check_options(job: Job, address: str | None) -> None:
 
 def _run(
     job: Job,
-    store: str,
-    address: str | None,
-    consoles: tuple[Console, Console, Console],
-    stop: object,
-    since: float,
+    options: Options,
+    consoles: Consoles,
+    stop: StopRequest,
     *,
     as_json: bool,
 ) -> None:
-    from quorate.execution.interrupt import StopRequest
     from quorate.execution.stream import at_work
-    from quorate.job.run import JobFailed, Options, run_job
-    from quorate.report.budget import as_lines
-    from quorate.report.leaderboard import as_table, choices
-    from quorate.store import open_store
+    from quorate.job.run import JobFailed, run_job
+    from quorate.runs.errors import RunNotSent
 
-    assert isinstance(stop, StopRequest)
-    executor: Literal["ray", "local"] = job.spec.execution.executor
-    options = Options(open_store(store), runs_folder(), executor, address, since)
     console, said, errors = consoles
     code, before = 0, at_work()
     try:
@@ -130,30 +137,14 @@ def _run(
     except JobFailed as failure:
         errors.print(f"the job failed: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
         code = 1
+    except RunNotSent as failure:
+        errors.print(str(failure), style="red", markup=False, highlight=False, soft_wrap=True)
+        code = 1
     else:
-        if as_json:
-            typer.echo(board.to_text())
-        else:
-            console.print(as_table(board, width=console.width))
-            if (chosen := choices(board)) is not None:
-                console.print(chosen)
-            for line in as_lines(board.budget, board.run) if board.budget is not None else ():
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
-            _say_what_next(board, said)
+        show_board(board, f"{options.runs.address}/{board.run}", console, said, as_json=as_json)
     if at_work() - before:  # threads that still run can crash the interpreter at exit, as with SVC and torch
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     if code:
         raise typer.Exit(code)
-
-
-def _say_what_next(board: Leaderboard, console: Console) -> None:
-    tasks = board.tasks
-    console.print(
-        f"{board.seconds:.0f} s; fit tasks: {tasks.trained} trained, {tasks.reused} reused, {tasks.failed} failed\n",
-        highlight=False,
-    )
-    run = runs_folder() / board.run
-    for command in (f"quorate predict FILES --run {run}", f"quorate serve --run {run}", "quorate ui"):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)

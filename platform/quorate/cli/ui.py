@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from quorate.cli.options import RunsOption
+
 GRACE_SECONDS = 5.0
 """Number of seconds that MLflow's processes have to exit before they are killed. An assumption, not a measurement."""
 
@@ -19,6 +21,7 @@ GRACE_SECONDS = 5.0
 def ui(
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 5000,
+    runs_at: RunsOption = None,
 ) -> None:
     """Open the MLflow user interface on MLFLOW_TRACKING_URI, or on mlflow.db in this folder."""
     from quorate.tracking.shipper_process import default_uri
@@ -92,10 +95,10 @@ def _signal_group(group: int, signum: int) -> None:
 def _say_members(uri: str, server: str) -> None:
     """Print the address at which this tracking server shows the members of the newest run in this folder that was sent
     to it."""
-    from quorate.cli.options import runs_folder
+    from quorate.runs.lookup import runs_place
     from quorate.tracking.ranking import address, newest
 
-    found = newest(runs_folder(), uri)
+    found = newest(runs_place().sent(), uri)
     if found is None:
         return
     run, experiment_id = found

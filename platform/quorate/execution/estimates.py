@@ -83,13 +83,21 @@ class Estimates:
 
     def seconds(self, task: Task) -> float:
         """Estimated seconds of the whole task."""
+        return _cost(task) * self.ratio(task)
+
+    def group(self, task: Task) -> tuple[str, ...]:
+        """What tasks with the same `ratio` have in common."""
+        return next(_levels(task))
+
+    def ratio(self, task: Task) -> float:
+        """Estimated seconds of a task divided by those of its plan."""
         for level in _levels(task):
             for when in ("now", "before"):
                 tally = self._tallies.get((when, *level))
                 if tally is not None:
                     steady = 0.0 if level[:1] in (("member",), ("predict",), ("features",)) else _STEADY_SECONDS
-                    return _cost(task) * (tally.observed + steady) / (tally.estimated + steady)
-        return _cost(task)
+                    return (tally.observed + steady) / (tally.estimated + steady)
+        return 1.0
 
     def least_seconds(self, task: Task) -> float:
         """Estimated seconds until the task has a result: one epoch if it can end early, else the whole task."""

@@ -30,7 +30,7 @@ from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, Plan, PredictTask
 from quorate.report.progress import Watch
 from quorate.results.results import Results
-from quorate.runs.folder import RunFolder
+from quorate.runs.logs import RunLogs
 from quorate.training.context import Metrics
 from quorate.training.soundness import difference
 
@@ -58,14 +58,14 @@ class Intake:
         plan: Plan,
         work: JobProgress,
         results: Results,
-        folder: RunFolder,
+        logs: RunLogs,
         tracker: Tracker,
         watch: Watch,
         commits: CommitQueue,
         budget: Budget | None,
     ) -> None:
         self._plan, self._work, self._results, self._budget = plan, work, results, budget
-        self._folder, self._tracker, self._watch, self._commits = folder, tracker, watch, commits
+        self._logs, self._tracker, self._watch, self._commits = logs, tracker, watch, commits
         self._heard = AttemptHistory()
         self._begun: set[str] = set()
         self._so_far: dict[str, _InterimResult] = {}
@@ -79,7 +79,7 @@ class Intake:
         if isinstance(event, OutOfTime) and (interim := self._so_far.pop(event.task.key, None)) is not None:
             event = interim.result  # a network that is out of time counts with its last interim result
         event = self._heard.judge(event)
-        self._folder.log(event)
+        self._logs.write(event)
         if isinstance(event, Checkpointed):
             self._commits.put_state(event)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Self
@@ -48,8 +47,7 @@ class JobProgress:
         return "ok" if whole else "stopped early"
 
 
-def find_finished(plan: Plan, results: Results, but: Mapping[str, Fit] | None = None) -> dict[str, Fit]:
-    """Fit tasks of this plan that are finished in the store, except those in `but`."""
-    tasks = [task for task in plan.tasks if task.key not in (but or {})]
+def find_finished(plan: Plan, results: Results) -> dict[str, Fit]:
+    """Fit tasks of this plan that are finished in the store."""
     with ThreadPoolExecutor(_SEARCHES_AT_ONCE) as threads:
-        return {fit.task.key: fit for fit in threads.map(results.find, tasks) if fit is not None}
+        return {fit.task.key: fit for fit in threads.map(results.find, plan.tasks) if fit is not None}

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -22,6 +21,7 @@ from quorate.job.budget import ClosingTime, leave_out_beginnings, open_executor,
 from quorate.job.ensemble import JobFailed, combine, counted_members
 from quorate.job.features import summaries
 from quorate.job.final_files import finish
+from quorate.job.lease import job_lease
 from quorate.job.outages import StoreOutages
 from quorate.job.outcome import JobOutcome
 from quorate.job.planning import plan_job
@@ -30,7 +30,6 @@ from quorate.job.progress import JobProgress
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.job.training import Trainer
-from quorate.plan.identity import digest
 from quorate.plan.opening import open_data
 from quorate.plan.tasks import Plan
 from quorate.report.progress import Screen
@@ -39,8 +38,10 @@ from quorate.results.results import Results
 from quorate.runs.crashes import ended_without_a_word, recorded
 from quorate.runs.folder import RunFolder
 from quorate.runs.leaderboard import Leaderboard
+from quorate.runs.logs import RunLogs
+from quorate.runs.place import RunsPlace
 from quorate.spec import Job
-from quorate.store import LeaseLost, Store
+from quorate.store import Lease, Store
 from quorate.tracking.journal import NAME as JOURNAL
 from quorate.tracking.journal import Journal
 from quorate.tracking.shipper_process import Shipper, default_uri, start_shipper
@@ -56,11 +57,13 @@ class Options:
     """Where a job runs and where it keeps its work."""
 
     store: Store
-    runs: Path
+    runs: RunsPlace
     executor: Literal["ray", "local"]
     address: str | None = None
     began: float | None = None
     """Start of the command, and so of its budget, on the clock of `time.monotonic`."""
+    wait: bool = False
+    """Whether to wait if another process runs the same job; otherwise `JobRunsElsewhere` is raised."""
     pictures: bool = True
     """Whether to draw the plots and write the report; false if the run folder is removed afterwards."""
 
@@ -86,26 +89,28 @@ def run_job(
         rows = open_data(job, partial(_say_note, console), data, place)
         opening = time.monotonic() - started
         plan = plan_job(job, rows, place)
-        results = Results(options.store)
-        work = JobProgress.found(plan, results)
-        _say_crash(console, options.runs, spec.name)
-        folder = RunFolder.create(options.runs, job)
-        _say_plan(console, plan, work, folder)
-        with recorded(folder), _tracked(job, plan, folder, console, closing) as tracker:
+        with (
+            job_lease(options.store, plan, stop, wait=options.wait, say=partial(_say_note, console)) as lease,
+            _run(job, options.runs, lease, console, errors or console) as folder,
+            _tracked(job, plan, folder, console, closing) as tracker,
+        ):
+            results = Results(options.store)
+            work = JobProgress.found(plan, results)
+            _say_plan(console, plan, work, folder)
             tracker.reused(work.fits.values())
-            with JobSession(stop) as session:
+            with JobSession(stop) as session, RunLogs(folder.path) as logs:
                 screen = Screen(console, errors or console)
                 outages = StoreOutages(partial(_say_note, errors or console), stopping=lambda: stop.requested)
-                trainer = Trainer(job, place, results, tracker, folder, screen, stop, session, outages)
-                with _lease(options.store, plan, console, stop):
-                    trainer.take_finished(plan, work)
-                    opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)
-                    trainer.complete(plan, work, budget, opened)
+                trainer = Trainer(job, place, results, tracker, logs, screen, stop, session, outages)
+                opened = partial(open_executor, place, job, plan, work, closing, opening, console.print)
+                trainer.complete(plan, work, budget, opened)
+                lease.check()
                 leave_out_beginnings(plan, work)
                 there = turnout(plan, work, spec.quorum)
                 gathered = gather(plan, work.fits, work.tests, counting=there.folds)
                 ensemble = combine(job, plan, gathered, counted_members(job, plan, work, there, place.executor, budget))
                 production = production_models(trainer, plan, work, ensemble.weighted, console)
+                lease.check()  # without it, refits that were stopped would count as failed
             gathered = production.answers(plan, gathered)
             if ensemble.assembly.reason:
                 console.print(ensemble.assembly.reason, style="yellow", markup=False, highlight=False)
@@ -122,25 +127,14 @@ def _budget(job: Job, options: Options, started: float) -> Budget | None:
 
 
 @contextmanager
-def _lease(store: Store, plan: Plan, console: Console, stop: StopRequest) -> Iterator[None]:
-    """Hold the lease of this job; if the same job is started a second time, the second start waits here.
-
-    Raises `JobFailed` if another process takes the lease.
-    """
-    keys = [task.key for task in plan.tasks]
-
-    def waiting(holder: str) -> None:
-        _say_waiting(console, holder)
-
-    try:
-        with store.lease(digest(job=keys), waiting=waiting, keys=keys, lost=lambda _: stop.halt()) as lease:
-            yield
-            lease.check()
-    except LeaseLost as lost:
-        raise JobFailed(
-            f"it runs in another process now: {lost}. This process was suspended, or could not reach the store "
-            f"{store.address}. Finished work is kept; start the job again to continue or to follow"
-        ) from lost
+def _run(job: Job, runs: RunsPlace, lease: Lease, console: Console, errors: Console) -> Iterator[RunFolder]:
+    """Create the folder of the run, and keep the run in its place."""
+    if (crashed := ended_without_a_word(runs.work, job.spec.name)) is not None:
+        _say_note(console, crashed)
+    folder = runs.create(job)
+    lease.say(folder.address)
+    with runs.kept(folder, partial(_say_note, errors)), recorded(folder):
+        yield folder
 
 
 def _workplace(job: Job, options: Options, console: Console, stop: StopRequest, *, urgent: bool) -> Workplace:
@@ -162,8 +156,8 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, closing:
     shipper = start_shipper(folder.path, default_uri()) if tracking.enabled else None
     try:
         yield tracker
-    except Interrupted:
-        tracker.close("KILLED")
+    except Interrupted as interrupted:
+        tracker.close("KILLED", exit_code=128 + interrupted.signum)
         raise
     except BaseException:
         tracker.close("FAILED")
@@ -171,11 +165,6 @@ def _tracked(job: Job, plan: Plan, folder: RunFolder, console: Console, closing:
     tracker.close("FINISHED")
     if shipper is not None:
         _say_tracking(console, shipper, most=max(0.0, min(closing.left(), _WAIT_FOR_SHIPPER)))
-
-
-def _say_crash(console: Console, runs: Path, name: str) -> None:
-    if (crashed := ended_without_a_word(runs, name)) is not None:
-        console.print(crashed, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_plan(console: Console, plan: Plan, work: JobProgress, folder: RunFolder) -> None:
@@ -188,20 +177,15 @@ def _say_plan(console: Console, plan: Plan, work: JobProgress, folder: RunFolder
     for part in summaries(plan, lambda task: False):
         line = f"features of {part.backbone.arch}: {part.rows:,} {part.images}, computed once for all members and folds"
         console.print(line, markup=False, highlight=False)
-    console.print(f"run folder: {folder.path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"run folder: {folder.address}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_note(console: Console, note: str) -> None:
-    console.print(note, style="yellow", markup=False, highlight=False)
+    console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + "s" * (number != 1)
-
-
-def _say_waiting(console: Console, holder: str) -> None:
-    line = f"{holder} is running the same job with the same store; waiting until it ends"
-    console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def _say_tracking(console: Console, shipper: Shipper, *, most: float) -> None:

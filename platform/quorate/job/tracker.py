@@ -179,8 +179,10 @@ class Tracker:
         """Write the report of the job."""
         self._journal.artifact(JOB, path)
 
-    def close(self, status: Status) -> None:
-        """End every run that is open, the job last, and the journal."""
+    def close(self, status: Status, *, exit_code: int | None = None) -> None:
+        """End every run that is open, the job last, and the journal; `exit_code` is that of an interrupted job."""
+        if exit_code is not None:
+            self._journal.tags(JOB, {"quorate.exit_code": str(exit_code)})
         for label, ended in self._ended.items():
             if _member_uid(label) in self._open:  # there was no time for some of its folds, or the job was stopped
                 self._end(_member_uid(label), self._status_of(label, status), ended)

@@ -16,14 +16,14 @@ from quorate.job.features import BackboneError, Extraction, find_features
 from quorate.job.intake import Intake
 from quorate.job.outages import StoreOutages
 from quorate.job.planning import without_backbone
-from quorate.job.progress import JobProgress, find_finished
+from quorate.job.progress import JobProgress
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Results
-from quorate.runs.folder import RunFolder
+from quorate.runs.logs import RunLogs
 from quorate.spec import Job
 
 
@@ -35,7 +35,7 @@ class Trainer:
     place: Workplace
     results: Results
     tracker: Tracker
-    folder: RunFolder
+    logs: RunLogs
     screen: Screen
     stop: StopRequest
     session: JobSession
@@ -55,12 +55,6 @@ class Trainer:
             ),
             agenda=agenda,
         )
-
-    def take_finished(self, plan: Plan, work: JobProgress) -> None:
-        """Take over the fit tasks that another process has finished in the meantime."""
-        meanwhile = find_finished(plan, self.results, but=work.fits)
-        work.fits |= meanwhile
-        self.tracker.reused(meanwhile.values())
 
     def complete(
         self,
@@ -124,7 +118,7 @@ def train(
     trainer.session.open(executor, plan.context, trainer.policy(agenda), results.destination())
     watch = Watch(trainer.screen, every, work.estimates, shares, reused=len(work.fits), budget=budget)
     with watch.shown(), CommitQueue(trainer.outages, trainer.stop, results.keep_checkpoint) as commits:
-        intake = Intake(plan, work, results, trainer.folder, trainer.tracker, watch, commits, budget)
+        intake = Intake(plan, work, results, trainer.logs, trainer.tracker, watch, commits, budget)
         for event in _in_turn(extraction, units, trainer.session):
             intake.on(event)
             del event  # it may hold a result with its weights, and the next one can take hours

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quorate.execution.budget import Budget
-from quorate.execution.estimates import Estimates, epochs_of, makespan
+from quorate.execution.estimates import Estimates, epochs_of
 from quorate.execution.events import (
     Cancelled,
     Event,
@@ -31,6 +31,7 @@ from quorate.execution.events import (
 from quorate.execution.node_waits import NodeWait
 from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Resources, Task, Unit
 from quorate.quantities import format_seconds
+from quorate.report.waiting_tasks import WaitingTasks
 
 _WIDE = 100
 """Minimum terminal width in characters at which the line of a task has a progress bar."""
@@ -79,13 +80,14 @@ class Watch:
         self._out, self._errors = screen.out, screen.errors
         self._live = screen.out.is_terminal and not screen.out.quiet
         self._estimates, self._share, self._budget = estimates, share, budget
-        self._waiting = {task.key: task for unit in units for task in unit.tasks}
+        tasks = {task.key: task for unit in units for task in unit.tasks}
+        self._waiting = WaitingTasks(tasks.values(), estimates, share)
         self._rows: dict[str, _Row] = {}
         self._reused, self._done, self._failed = reused, reused, 0
-        self._total = reused + sum(isinstance(task, FitTask) for task in self._waiting.values())
+        self._total = reused + sum(isinstance(task, FitTask) for task in tasks.values())
         self._awaited: dict[Resources, tuple[float, NodeWait]] = {}
         """The newest of the waits for nodes that were reported, with the times at which they were."""
-        self._longest = min(max((len(_name(task)) for task in self._waiting.values()), default=0), 24)
+        self._longest = min(max((len(_name(task)) for task in tasks.values()), default=0), 24)
         self._since = time.monotonic()
 
     @contextmanager
@@ -130,8 +132,7 @@ class Watch:
             return None
         now = time.monotonic()
         running = [(self._estimates.seconds_left(row.task, now), self._share(row.task)) for row in self._running()]
-        waiting = [(self._estimates.seconds(task), self._share(task)) for task in list(self._waiting.values())]
-        left = makespan(running, sorted(waiting, reverse=True))
+        left = self._waiting.seconds_left(running)
         return left if self._budget is None else min(left, max(self._budget.training_left(), 0.0))
 
     def picture(self) -> RenderableType:
@@ -170,7 +171,7 @@ class Watch:
             yield f"budget: {format_seconds(max(self._budget.left(), 0))} left"
 
     def _begin(self, task: Task, event: Started) -> None:
-        self._waiting.pop(task.key, None)
+        self._waiting.discard(task)
         self._rows[task.key] = _Row(task, event.worker, time.monotonic())
         if event.restored:
             self._out.print(f"{_name(task)} continues from its checkpoint", markup=False, highlight=False)
@@ -184,7 +185,7 @@ class Watch:
 
     def _end(self, task: Task, *, count: bool = True) -> None:
         self._rows.pop(task.key, None)
-        self._waiting.pop(task.key, None)
+        self._waiting.discard(task)
         if count and isinstance(task, FitTask):
             self._done += 1
 
@@ -193,7 +194,7 @@ class Watch:
         if event.final:
             self._failed += 1
         else:
-            self._waiting[task.key] = task
+            self._waiting.add(task)
         where = self._errors if event.final else self._out
         what = "failed" if event.final else "failed, will be retried"
         line = f"{event.task}, attempt {event.attempt}: {what}: {event.message}"

@@ -244,8 +244,9 @@ def _provenance_facts(
 
 
 def _commands(folder: RunFolder) -> Iterator[str]:
-    run = folder.path
-    yield f"quorate train {run / JOB_FILE}       # the same job again"
+    run = folder.address
+    if folder.origin is None:
+        yield f"quorate train {folder.path / JOB_FILE}       # the same job again"
     yield f"quorate report --run {run}         # write this page again"
     yield f"quorate diagnose --run {run}       # what limits it, and what to do next"
     yield f"quorate evaluate DATA --run {run}  # other rows with known classes"

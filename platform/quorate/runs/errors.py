@@ -1,4 +1,4 @@
-"""Define the error for a run that is missing, unfinished or damaged."""
+"""Define the errors for a run that is missing, unfinished or damaged, or that its bucket does not take."""
 
 from __future__ import annotations
 
@@ -11,3 +11,7 @@ class RunError(UserError):
 
 class LaterVersionError(RunError):
     """A later version of Quorate wrote a file of the run."""
+
+
+class RunNotSent(RuntimeError):
+    """A finished run could not be sent to its bucket; it is kept in its folder on this machine."""

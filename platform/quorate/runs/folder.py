@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quorate.errors import naming
-from quorate.execution.events import Event, Failed, Featured, Fitted, OutOfTime, Reported, Started
-from quorate.plan.tasks import FeatureTask, PredictTask
 from quorate.runs.errors import RunError
 from quorate.runs.job_record import JOB_FILE
 from quorate.runs.leaderboard import Leaderboard
@@ -22,11 +21,38 @@ from quorate.spec import Job, JobSpec, spec_of_run
 BOARD = "leaderboard.json"
 
 
+class RunOrigin(Protocol):
+    """The run in a bucket that a run folder is a copy of, or is sent to."""
+
+    @property
+    def address(self) -> str: ...
+
+    def publish(self) -> None:
+        """Send what is new in the folder."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one start of a job. It contains a leaderboard once the run is finished."""
 
     path: Path
+    origin: RunOrigin | None = field(default=None, compare=False)
+    """None for a run that is kept in this folder only."""
+
+    @property
+    def address(self) -> str:
+        """What `--run` takes: the path, or the URL of a run in a bucket."""
+        return str(self.path) if self.origin is None else self.origin.address
+
+    def address_of(self, path: Path) -> str:
+        """The same of a file or folder below this one; another path as it is."""
+        below = self.origin is not None and path.is_relative_to(self.path)
+        return f"{self.address}/{path.relative_to(self.path)}" if below else str(path)
+
+    def publish(self) -> None:
+        """Send what a command has written into the folder to the bucket that the run is kept in, if it is."""
+        if self.origin is not None:
+            self.origin.publish()
 
     @property
     def name(self) -> str:
@@ -37,8 +63,11 @@ class RunFolder:
         return self.path / "bundle"
 
     @classmethod
-    def create(cls, runs: Path, job: Job) -> RunFolder:
-        """Create the folder `NAME-DATE-TIME` and write the job to it."""
+    def create(cls, runs: Path, job: Job, claim: Callable[[Path], RunOrigin | None] | None = None) -> RunFolder:
+        """Create the folder `NAME-DATE-TIME` and write the job to it.
+
+        `claim` takes the name of the folder in a bucket, and returns None if another run there has it.
+        """
         stem = f"{job.spec.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         for number in range(1000):
             path = runs / (stem if number == 0 else f"{stem}-{number + 1}")
@@ -46,7 +75,11 @@ class RunFolder:
                 (path / "logs").mkdir(parents=True)
             except FileExistsError:
                 continue
-            folder = cls(path)
+            origin = claim(path) if claim is not None else None
+            if claim is not None and origin is None:
+                shutil.rmtree(path)
+                continue
+            folder = cls(path, origin)
             folder.write(JOB_FILE, job.spec.model_dump_json(indent=1).encode())
             return folder
         raise AssertionError("a thousand runs of one name in one second")
@@ -68,7 +101,7 @@ class RunFolder:
                 return cls(path)
             if (path / JOB_FILE).is_file():
                 raise RunError(f"the run {run} has no {BOARD}: it did not finish; start its job again")
-        raise _no_run(run, runs)
+        raise no_run(run, str(runs.absolute()))
 
     @classmethod
     def journalled(cls, run: str | None, runs: Path) -> RunFolder:
@@ -81,7 +114,7 @@ class RunFolder:
         for path in (Path(run), runs / run):
             if (path / "journal.jsonl").is_file():
                 return cls(path)
-        raise _no_run(run, runs)
+        raise no_run(run, str(runs.absolute()))
 
     def board(self) -> Leaderboard:
         """The leaderboard of a finished job; raises `RunError` if it is damaged."""
@@ -116,33 +149,6 @@ class RunFolder:
         """As `arrays`; None if the run has no such file."""
         return self.arrays(name) if (self.path / name).is_file() else None
 
-    def log_path(self, event: Event) -> Path:
-        """The log file of the task of an event."""
-        if isinstance(event.task, FeatureTask):
-            return self.path / "logs" / f"features.{event.task.label.replace('/', '.')}.log"
-        task = event.task.fit if isinstance(event.task, PredictTask) else event.task
-        return self.path / "logs" / f"{task.label}.{task.part.replace(' ', '')}.log"
-
-    def log(self, event: Event) -> None:
-        """Write an event to the log of its task."""
-        if isinstance(event, Started):
-            line = f"attempt {event.attempt} on {event.worker}" + (", from a checkpoint" if event.restored else "")
-        elif isinstance(event, Reported):
-            line = f"epoch {event.epoch}: " + ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
-        elif isinstance(event, Fitted):
-            line = f"fitted in {event.seconds:.2f} s" + ("" if event.complete else ", stopped before its last epoch")
-        elif isinstance(event, Featured):
-            line = f"{event.task} in {event.seconds:.2f} s"
-        elif isinstance(event, OutOfTime):
-            line = f"out of time: {event.message}"
-        elif isinstance(event, Failed):
-            line = f"attempt {event.attempt} {event.status}: {event.message}\n{event.tail}\nworker's log: {event.log}"
-        else:
-            line = type(event).__name__.lower()
-        path = self.log_path(event)
-        with naming(path), path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-
     def write(self, name: str, content: bytes) -> None:
         """Write a file atomically."""
         path, partial = self.path / name, self.path / f".{name}.partial"
@@ -162,9 +168,10 @@ def tested_members(saved: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     return tested
 
 
-def _no_run(run: str, runs: Path) -> RunError:
+def no_run(run: str, place: str) -> RunError:
+    """The error for a run that is neither a folder nor in a place of runs."""
     if run.startswith("models:/"):
         return RunError(
             f"{run} is a model, which only predict, evaluate and serve accept; give the run that it came from"
         )
-    return RunError(f"there is no run {run!r}, neither as a folder nor in {runs.absolute()}")
+    return RunError(f"there is no run {run!r}, neither as a folder nor in {place}")

@@ -55,13 +55,14 @@ def past_runs(runs: Path) -> list[PastRun]:
             job = JobRecord.read(path)
         except RunError:  # Quorate did not write the file
             continue
-        found.append(_past_run(RunFolder(path.parent), job))
+        folder = RunFolder(path.parent)
+        found.append(past_run(folder, job, state_of(folder), size_of(folder.path)))
     return found
 
 
-def state_of(run: RunFolder) -> State:
+def state_of(run: RunFolder, *, driven: bool | None = None) -> State:
     """The state of a run. The process of a run holds a lock on the journal, which the kernel releases when the process
-    ends.
+    ends; `driven` says whether a process works on a run in a bucket, whose journal nobody locks here.
 
     A run whose journal cannot be read is `damaged`, or `unknown` if a later version of Quorate wrote the journal.
     """
@@ -70,8 +71,8 @@ def state_of(run: RunFolder) -> State:
     path = run.path / journal.NAME
     if not path.is_file():
         just_made = time.time() - (run.path / JOB_FILE).stat().st_mtime < STARTING
-        return "running" if just_made else "interrupted"
-    written = journal.is_written(path)
+        return "running" if driven or just_made else "interrupted"
+    written = journal.is_written(path) if driven is None else driven
     try:
         status = journal.end_of(path, "job")
     except JournalError as error:
@@ -154,8 +155,8 @@ def _held(path: Path, run: RunFolder) -> Iterator[None]:
         yield
 
 
-def _past_run(run: RunFolder, job: JobRecord) -> PastRun:
-    state = state_of(run)
+def past_run(run: RunFolder, job: JobRecord, state: State, size: int) -> PastRun:
+    """What a list of runs shows of a run, whose folder has the bytes `size`."""
     board: Leaderboard | None = None
     if state == "finished":
         try:
@@ -176,5 +177,5 @@ def _past_run(run: RunFolder, job: JobRecord) -> PastRun:
         test_nll=test.nll if test is not None else None,
         test_accuracy=test.accuracy if test is not None else None,
         seconds=board.seconds if board is not None else None,
-        size=size_of(run.path),
+        size=size,
     )

@@ -6,6 +6,7 @@ Backends are a folder and object stores.
 from quorate.store.backend import Backend, Entry, LocalBackend, StoreRefused, StoreUnavailable
 from quorate.store.blobs import Damaged, Manifest, Store
 from quorate.store.bucket import variables_of
+from quorate.store.lease_record import LeaseHolder
 from quorate.store.leases import Lease, LeaseLost
 from quorate.store.opening import find_store, open_store, reached
 
@@ -14,6 +15,7 @@ __all__ = [
     "Damaged",
     "Entry",
     "Lease",
+    "LeaseHolder",
     "LeaseLost",
     "LocalBackend",
     "Manifest",

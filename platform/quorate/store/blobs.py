@@ -13,7 +13,8 @@ from typing import Any
 from quorate.errors import naming
 from quorate.store import leases
 from quorate.store.backend import Backend
-from quorate.store.leases import Lease, LeaseLost
+from quorate.store.lease_record import LeaseHolder
+from quorate.store.leases import Lease, LeaseLost, LeaseWatch
 
 Manifest = dict[str, Any]
 
@@ -145,18 +146,23 @@ class Store:
         name: str,
         *,
         waiting: Callable[[str], None],
+        busy: Callable[[LeaseHolder], None] | None = None,
         beat: float = leases.BEAT,
         keys: Sequence[str] = (),
         lost: Callable[[LeaseLost], None] | None = None,
     ) -> Iterator[Lease]:
         """Hold the lease `name` (see `leases.hold`); the fits under `keys` are not collected meanwhile."""
         pins = [_manifest("fits", key) for key in keys]
-        with leases.hold(self.backend, name, waiting=waiting, beat=beat, pins=pins, lost=lost) as lease:
+        with leases.hold(self.backend, name, waiting=waiting, busy=busy, beat=beat, pins=pins, lost=lost) as lease:
             self._leases.append(lease)
             try:
                 yield lease
             finally:
                 self._leases.remove(lease)
+
+    def watch(self, name: str, holder: LeaseHolder) -> LeaseWatch:
+        """Observe the lease that another process holds."""
+        return LeaseWatch(self.backend, name, holder)
 
     @contextlib.contextmanager
     def challenge(self) -> Iterator[str]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from obstore.exceptions import BaseError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from quorate.store.backend import StoreRefused
+from quorate.errors import UserError
+from quorate.store.backend import StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -57,6 +66,23 @@ def variables_of(address: str) -> dict[str, str]:
     """
     prefix = _PREFIXES.get(address.partition("://")[0])
     return {name: value for name, value in os.environ.items() if prefix is not None and name.startswith(prefix)}
+
+
+def read_bucket_url(uri: str, *, option: str = "--store", what: str = "a store") -> BucketUrl:
+    """Parse a URL with one of `SCHEMES`; raises `UserError`, whose message names the `option`."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, path = rest.partition("/")
+    prefix = [part for part in path.split("/") if part]
+    if "@" in bucket or "?" in rest or "#" in rest:  # may be a secret: not repeated in the message
+        raise UserError(
+            f"{option} {scheme}://…: the URL of {what} must not contain credentials or parameters; "
+            "set them as environment variables"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,}", bucket):
+        raise UserError(f"{option} {scheme}://{rest}: {bucket!r} is not the name of a bucket (three letters or more)")
+    if {".", ".."} & set(prefix):
+        raise UserError(f"{option} {scheme}://{rest}: a prefix must not contain the parts . and ..")
+    return BucketUrl(scheme, bucket, "/".join(prefix))
 
 
 def open_bucket(url: BucketUrl, *, read_timeout: float, retry: float) -> S3Store | GCSStore | AzureStore:
@@ -120,3 +146,30 @@ def reason(message: str) -> str:
         code = re.search(r"<Code>(\w{1,60})</Code>", message)
         return f"it answers {status[1].strip()}" + (f" ({code[1]})" if code is not None else "")
     return "the connection failed; check the endpoint and the network"
+
+
+@contextlib.contextmanager
+def reported(url: BucketUrl, *, absent: bool = False, what: str = "the store") -> Iterator[None]:
+    """Turn errors of obstore into `StoreUnavailable` and `StoreRefused`, without the credentials in their messages.
+
+    Leaves failed conditions as they are, and `FileNotFoundError` where objects may be `absent`.
+    """
+
+    def refused(problem: str) -> StoreRefused:
+        return StoreRefused(None, problem, str(url))
+
+    try:
+        yield
+    except FileNotFoundError:
+        if absent:
+            raise
+        raise refused("the bucket does not exist") from None
+    except (AlreadyExistsError, PreconditionError):
+        raise
+    except (PermissionDeniedError, UnauthenticatedError):
+        raise refused(f"access is denied; check {CREDENTIALS[url.scheme]}") from None
+    except BaseError as error:
+        problem = refusal(str(error), url.scheme)
+        if problem is not None:
+            raise refused(problem) from None
+        raise StoreUnavailable(None, f"{what} is unavailable: {reason(str(error))}", str(url)) from None

@@ -29,6 +29,8 @@ class LeaseHolder:
     """A random text for each acquisition."""
     since: str = ""
     """When it took the lease, on its own clock (UTC)."""
+    about: str = ""
+    """What it says about its work; for a job, the address of its run."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -63,6 +65,7 @@ class LeaseRecord:
                 said.get("machine"),
                 said.get("token", ""),
                 said.get("since", ""),
+                said.get("about", ""),
             )
             return cls(number, holder, said["beats"])
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quorate.store.backend import Backend
 from quorate.store.lease_record import HELD, LeaseHolder, LeaseRecord, is_gone, is_here, this_process
@@ -28,6 +28,24 @@ _SUSPENDED_BEATS = 3
 
 _TOUCHES_AT_ONCE = 16
 """Threads that mark pinned items as used; a request to an object store takes tens of milliseconds."""
+
+
+class LeaseWatch:
+    """Observes the lease of another process."""
+
+    def __init__(self, backend: Backend, name: str, holder: LeaseHolder, *, beat: float = BEAT) -> None:
+        self._backend, self._place, self._token, self._beat = backend, _place(name), holder.token, beat
+        self._seen, self._since = LeaseRecord(0), time.monotonic()
+
+    def holder(self) -> LeaseHolder | None:
+        """The process as it describes itself now; None if it has released the lease, lost it or ended."""
+        record = LeaseRecord.of(self._backend.read(self._place))
+        if record != self._seen:
+            self._seen, self._since = record, time.monotonic()
+        holder = record.holder
+        if holder is None or holder.token != self._token or is_gone(holder):
+            return None
+        return holder if time.monotonic() - self._since <= _LOST_BEATS * self._beat else None
 
 
 class LeaseLost(RuntimeError):
@@ -71,8 +89,15 @@ class Lease:
         if self._lost is not None:
             raise self._lost
 
-    def acquire(self, waiting: Callable[[str], None]) -> None:
-        """Wait until the lease is free or its holder is lost, then take it."""
+    def say(self, about: str) -> None:
+        """Say something about the work of this holder; others can read it after the next beat."""
+        self._holder = replace(self._holder, about=about)
+
+    def acquire(self, waiting: Callable[[str], None], busy: Callable[[LeaseHolder], None] | None = None) -> None:
+        """Wait until the lease is free or its holder is lost, then take it.
+
+        Calls `waiting` with a holder that has not ended, and `busy` when it has shown that it works.
+        """
         seen, since, told = None, time.monotonic(), False
         while True:
             present = self._backend.read(self._place)
@@ -85,6 +110,8 @@ class Lease:
                     return
                 continue
             if present != seen:
+                if seen is not None and busy is not None:
+                    busy(record.holder)
                 seen, since = present, time.monotonic()
             if not told:
                 waiting(str(record.holder))
@@ -119,7 +146,7 @@ class Lease:
         """
         present = self._backend.read(self._place)
         record = LeaseRecord.of(present)
-        if present is not None and record.holder == self._holder:
+        if present is not None and record.holder is not None and record.holder.token == self.token:
             return present
         with self._losing:
             first, self._lost = self._lost is None, self._lost or LeaseLost(record.holder)
@@ -134,11 +161,14 @@ def hold(
     name: str,
     *,
     waiting: Callable[[str], None],
+    busy: Callable[[LeaseHolder], None] | None = None,
     beat: float = BEAT,
     pins: Sequence[str] = (),
     lost: Callable[[LeaseLost], None] | None = None,
 ) -> Iterator[Lease]:
     """Hold the lease `name` exclusively; `waiting` is called with its present holder if that is somebody else.
+
+    `busy` is called whenever that holder has written its counter; it may raise an error, which ends the wait.
 
     The holder increments a counter every `beat` seconds. Another process takes the lease if the counter does not
     change for ten beats on its own clock, or if the holder was a process of its host that has ended. The holder
@@ -147,10 +177,10 @@ def hold(
 
     Items under the names `pins` are not collected while the lease is held, and are marked as used at the end.
     """
-    lease = Lease(backend, f"leases/{name}.json", beat=beat, lost=lost)
+    lease = Lease(backend, _place(name), beat=beat, lost=lost)
     HELD.add(lease.token)
     try:
-        lease.acquire(waiting)
+        lease.acquire(waiting, busy)
         over = threading.Event()
         heart = threading.Thread(target=lease.keep, args=(over,), name="lease", daemon=True)
         heart.start()
@@ -164,6 +194,10 @@ def hold(
                 lease.release()
     finally:
         HELD.discard(lease.token)
+
+
+def _place(name: str) -> str:
+    return f"leases/{name}.json"
 
 
 @contextlib.contextmanager

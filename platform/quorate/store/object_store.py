@@ -21,20 +21,15 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from quorate.store.backend import PIECE, Entry, StoreRefused, StoreUnavailable
-from quorate.store.bucket import CREDENTIALS, BucketUrl, open_bucket, reason, refusal
+from quorate.store.backend import PIECE, Entry
+from quorate.store.bucket import BucketUrl, open_bucket, reported
 
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta, PutMode, UpdateVersion
@@ -263,30 +258,8 @@ class ObjectBackend:
                 self._clock = (said, read)
             return self._clock[0] + _CLOCK_STEP + time.monotonic() - self._clock[1]
 
-    @contextlib.contextmanager
-    def _reported(self, *, absent: bool = False) -> Iterator[None]:
-        """Turn errors of obstore into `StoreUnavailable` and `StoreRefused`, without the credentials in their messages.
-
-        Leaves failed conditions as they are, and `FileNotFoundError` where objects may be `absent`.
-        """
-        try:
-            yield
-        except FileNotFoundError:
-            if absent:
-                raise
-            raise self._refused("the bucket does not exist") from None
-        except (AlreadyExistsError, PreconditionError):
-            raise
-        except (PermissionDeniedError, UnauthenticatedError):
-            raise self._refused(f"access is denied; check {CREDENTIALS[self.url.scheme]}") from None
-        except BaseError as error:
-            refused = refusal(str(error), self.url.scheme)
-            if refused is not None:
-                raise self._refused(refused) from None
-            raise StoreUnavailable(None, f"the store is unavailable: {reason(str(error))}", self.address) from None
-
-    def _refused(self, problem: str) -> StoreRefused:
-        return StoreRefused(None, problem, self.address)
+    def _reported(self, *, absent: bool = False) -> AbstractContextManager[None]:
+        return reported(self.url, absent=absent)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from quorate.errors import UserError, did_you_mean
 from quorate.store.backend import LocalBackend, StoreRefused
 from quorate.store.blobs import Store
-from quorate.store.bucket import SCHEMES, BucketUrl
+from quorate.store.bucket import SCHEMES, read_bucket_url
 from quorate.store.object_store import ObjectBackend
 
 _FORMS = "a path, file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
@@ -72,22 +72,7 @@ def _backend(uri: str) -> LocalBackend | ObjectBackend:
     if scheme not in SCHEMES:
         near = did_you_mean(scheme, ["file", *SCHEMES])
         raise UserError(f"--store: a store is {_FORMS}, not {scheme}://…{near}")
-    return ObjectBackend(_bucket_url(scheme, rest))
-
-
-def _bucket_url(scheme: str, rest: str) -> BucketUrl:
-    bucket, _, path = rest.partition("/")
-    prefix = [part for part in path.split("/") if part]
-    if "@" in bucket or "?" in rest or "#" in rest:  # may be a secret: not repeated in the message
-        raise UserError(
-            f"--store {scheme}://…: the URL of a store must not contain credentials or parameters; "
-            "set them as environment variables"
-        )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,}", bucket):
-        raise UserError(f"--store {scheme}://{rest}: {bucket!r} is not the name of a bucket (three letters or more)")
-    if {".", ".."} & set(prefix):
-        raise UserError(f"--store {scheme}://{rest}: a prefix must not contain the parts . and ..")
-    return BucketUrl(scheme, bucket, "/".join(prefix))
+    return ObjectBackend(read_bucket_url(uri))
 
 
 def _try_folder(uri: str, root: Path) -> None:

@@ -1,0 +1,54 @@
+"""Let one process at a time run a job with a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from quorate.execution.interrupt import StopRequest
+from quorate.job.ensemble import JobFailed
+from quorate.plan.identity import digest
+from quorate.plan.tasks import Plan
+from quorate.store import Lease, LeaseHolder, LeaseLost, Store
+from quorate.store.leases import LeaseWatch
+
+
+class JobRunsElsewhere(RuntimeError):
+    """Another process runs the same job with the same store."""
+
+    def __init__(self, holder: LeaseHolder, watch: LeaseWatch) -> None:
+        self.holder, self.watch = holder, watch
+        since = f" since {holder.since}" if holder.since else ""
+        run = f"; its run is {holder.about}" if holder.about else ""
+        super().__init__(f"this job runs already with this store: {holder}{since}{run}")
+
+
+@contextmanager
+def job_lease(
+    store: Store, plan: Plan, stop: StopRequest, *, wait: bool, say: Callable[[str], None]
+) -> Iterator[Lease]:
+    """Hold the lease of this job.
+
+    If another process holds it, this one waits until it is free; without `wait`, only until it is clear that the other
+    process works, then `JobRunsElsewhere` is raised. Raises `JobFailed` if another process takes the lease.
+    """
+    keys = [task.key for task in plan.tasks]
+    name = digest(job=keys)
+
+    def waiting(holder: str) -> None:
+        until = "waiting until it ends" if wait else "checking that it works"
+        say(f"{holder} holds the lease of the same job in the same store; {until}")
+
+    def busy(holder: LeaseHolder) -> None:
+        stop.check()
+        if not wait:
+            raise JobRunsElsewhere(holder, store.watch(name, holder))
+
+    try:
+        with store.lease(name, waiting=waiting, busy=busy, keys=keys, lost=lambda _: stop.halt()) as lease:
+            yield lease
+    except LeaseLost as lost:
+        raise JobFailed(
+            f"it runs in another process now: {lost}. This process was suspended, or could not reach the store "
+            f"{store.address}. Finished work is kept; start the job again to continue or to follow"
+        ) from lost
