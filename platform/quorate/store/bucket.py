@@ -125,6 +125,8 @@ def refusal(message: str, scheme: str) -> str | None:
     """Describe the problem with the credentials or the bucket; None for an error of another kind."""
     if any(place in message for place in _METADATA_SERVICES):
         return f"no credentials were found; set {CREDENTIALS[scheme]}"
+    if re.search(r"status code: 40[13]\b", message):  # listings do not raise `PermissionDeniedError`
+        return f"access is denied; check {CREDENTIALS[scheme]}"
     if "<Code>NoSuchBucket<" in message or "ContainerNotFound" in message:
         return "the bucket does not exist"
     if "<Code>InvalidBucketName<" in message:
