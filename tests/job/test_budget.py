@@ -26,7 +26,7 @@ from quorate.plan.tasks import Plan
 from quorate.registry import DATASETS
 from quorate.report.leaderboard import as_table
 from quorate.results.results import Fit
-from quorate.runs.folder import RunFolder
+from quorate.runs.logs import RunLogs
 from quorate.runs.leaderboard import Leaderboard, QuorumShortfall, UncountedMember
 from quorate.spec import QuorumSpec
 
@@ -292,15 +292,15 @@ def test_pictures_are_drawn_while_there_is_time(tmp_path: Path) -> None:
 def cut_after_its_first_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks store a result at every epoch, and training stops as soon as one exists, so that no fit is completed."""
     over: list[bool] = []
-    log = RunFolder.log
+    write = RunLogs.write
 
-    def noticed(folder: RunFolder, event: Event) -> None:
-        log(folder, event)
+    def noticed(logs: RunLogs, event: Event) -> None:
+        write(logs, event)
         if isinstance(event, SoFar):
             over.append(True)
 
     monkeypatch.setattr(interim, "SLOWER", 1e9)
-    monkeypatch.setattr(RunFolder, "log", noticed)
+    monkeypatch.setattr(RunLogs, "write", noticed)
     monkeypatch.setattr(Agenda, "over", lambda agenda: bool(over))
 
 
