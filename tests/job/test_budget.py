@@ -26,8 +26,8 @@ from quorate.plan.tasks import Plan
 from quorate.registry import DATASETS
 from quorate.report.leaderboard import as_table
 from quorate.results.results import Fit
-from quorate.runs.logs import RunLogs
 from quorate.runs.leaderboard import Leaderboard, QuorumShortfall, UncountedMember
+from quorate.runs.logs import RunLogs
 from quorate.spec import QuorumSpec
 
 QUICK = {**SMALL, "members": {"logistic": {"kind": "logistic"}, "cnn": NET}}
