@@ -16,9 +16,10 @@ from obstore.exceptions import GenericError
 from tests.jobs import Here
 from tests.object_stores import SECRET, ObjectServer
 
-from quorate.job import outages
+from quorate.job import outages, production
 from quorate.job.run import JobFailed
-from quorate.store import StoreUnavailable, open_store
+from quorate.plan.tasks import Plan
+from quorate.store import StoreUnavailable, leases, open_store
 from quorate.store.lease_record import LeaseHolder, LeaseRecord
 
 NET = {"kind": "net", "arch": "mlp", "epochs": 2, "schedule": "one_cycle", "lr": 0.05}
@@ -138,6 +139,29 @@ def test_a_job_that_lost_its_lease_stops_within_ten_seconds_and_says_who_has_it(
     assert list(backend.names("checkpoints")) == [], "a state that was taken after the loss is refused"
     (lease,) = backend.names("leases")
     assert LeaseRecord.of(backend.read(lease)) == other
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(60)
+def test_a_job_that_lost_its_lease_before_its_refits_does_not_count_these_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a job that trains its members again on all rows
+    here, refit_plan = Here(tmp_path), production.refit_plan
+    backend = open_store(here.store).backend
+    other = LeaseRecord(5, LeaseHolder("elsewhere", 7, "1", "m", "t"))
+
+    def after_the_loss(*arguments: Any) -> Plan:
+        (lease,) = backend.names("leases")
+        backend.write(lease, other.to_bytes())
+        time.sleep(leases.BEAT + 1)
+        return refit_plan(*arguments)
+
+    monkeypatch.setattr(production, "refit_plan", after_the_loss)
+
+    # when, then: another process takes its lease before that
+    with pytest.raises(JobFailed, match="process 7 on elsewhere holds the lease"):
+        here.run({**JOB, "production": {"refit": True}})
 
 
 @pytest.mark.chaos
