@@ -29,7 +29,8 @@ from quorate.data.weighting import WeightingParams
 from quorate.ensemble.combiner import CalibratingParams
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.events import Fitted
-from quorate.execution.stream import stream, this_hardware
+from quorate.execution.local import LocalExecutor
+from quorate.execution.stream import stream
 from quorate.members.backbone import Backbone
 from quorate.members.base import load_member
 from quorate.members.boosting import BoostingParams
@@ -339,7 +340,7 @@ def test_the_member_of_contributing_trains_from_a_job_file_and_is_the_same_after
     path.write_text(job_text, encoding="utf-8")
     job = load_job(path)
     context = open_data(job)
-    plan = make_plan(job.spec, context, this_hardware())
+    plan = make_plan(job.spec, context, LocalExecutor())
     task = next(task for task in plan.tasks if task.kind == "lda")
 
     *_, fitted = stream([Assignment(task, attempt=1, checkpoint_seconds=60)], context, Control())

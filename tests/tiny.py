@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,29 @@ from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
+from quorate.plan.groups import Node, NodeGroup, group_nodes
 from quorate.plan.planner import make_plan
-from quorate.plan.tasks import JobData, Plan
+from quorate.plan.tasks import JobData, Plan, Resources
 from quorate.spec import JobSpec
 from quorate.spec import file as jobfile
 from quorate.spec import job as spec
 from quorate.training.context import Hardware
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes that were probed; they hold every unit whose labels they have."""
+
+    nodes: tuple[Node, ...]
+
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        return group_nodes(node for node in self.nodes if node.has(resources.labels) and resources.gpus <= node.gpus)
+
+
+def alone(hardware: Hardware) -> Nodes:
+    """A cluster of one node."""
+    return Nodes((Node("here", hardware, (), hardware.cores, hardware.gpus),))
+
 
 LAPTOP = Hardware(cores=2, gpus=0, fast_bfloat16=False, cpu="a CPU")
 
@@ -81,4 +100,4 @@ def plan_of(
     """The plan of `members`, a mapping in YAML's flow style."""
     rows = data if data is not None else tiny_data()
     job = spec_of(f"seed: {seed}\ndata: digits\nmembers: {members}\n", base=base)
-    return make_plan(job, JobData(rows, test, folds if folds is not None else two_folds(len(rows))), hardware)
+    return make_plan(job, JobData(rows, test, folds if folds is not None else two_folds(len(rows))), alone(hardware))

@@ -21,7 +21,7 @@ from scipy import stats
 from quorate.data.dataset import ArrayImages, Dataset, Images
 from quorate.data.sources.npz import read_images, read_labels
 from quorate.ensemble.metrics import scores
-from quorate.execution.stream import this_hardware
+from quorate.execution.hardware import this_hardware
 from quorate.members.net import Net, NetParams
 from quorate.training.context import Metrics, Numerics, Signal
 

@@ -17,6 +17,7 @@ import pytest
 
 from quorate.doctor import machine, services, software
 from quorate.doctor.check import CheckResult, run_checks
+from quorate.execution import container
 
 
 def test_a_check_that_hangs_or_raises_is_a_finding_and_the_others_continue() -> None:
@@ -89,10 +90,10 @@ def test_the_limits_of_a_container_are_read_from_either_version_of_cgroups(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(container, "CGROUP", tmp_path)
 
-    assert machine.cpu_quota() == cores
-    assert machine.memory_limit() == memory
+    assert container.cpu_quota() == cores
+    assert container.memory_limit() == memory
 
 
 @pytest.mark.parametrize(("threads", "level"), [("1", "ok"), ("9999", "problem"), ("many", "problem")])

@@ -14,7 +14,7 @@ from tests.execution import odd_members, packed_members  # noqa: F401  (register
 from quorate.execution.base import Executor, Policy, Session, Sources
 from quorate.execution.budget import Agenda
 from quorate.execution.events import Checkpointed, Event, Failed, Fitted
-from quorate.execution.stream import this_hardware
+from quorate.execution.local import LocalExecutor
 from quorate.plan.opening import open_data
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import FitTask, Plan, Unit
@@ -28,7 +28,7 @@ def plan_of(members: dict[str, Any], **rest: Any) -> Plan:
     """A plan on 300 digits in two folds."""
     tree = {"data": {"kind": "digits", "limit": 300}, "validation": {"folds": 2}, "members": members, **rest}
     job = spec.validate(jobfile.Source("test", tree, {}), base=Path())
-    return make_plan(job.spec, open_data(job), this_hardware())
+    return make_plan(job.spec, open_data(job), LocalExecutor())
 
 
 def run(

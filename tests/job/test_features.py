@@ -19,7 +19,6 @@ from quorate.execution.base import Policy
 from quorate.execution.events import Failed, Featured, Fitted, OutOfTime
 from quorate.execution.interrupt import StopRequest
 from quorate.execution.local import LocalExecutor
-from quorate.execution.stream import this_hardware
 from quorate.job.features import find_features
 from quorate.job.run import JobFailed, Options, run_job
 from quorate.members.backbone import Extractor
@@ -144,7 +143,7 @@ def test_a_dry_run_tells_what_will_be_computed(weights, tmp_path, capsys):
 
 def plan_of(weights: Path, tmp_path: Path) -> Plan:
     loaded = load_job(Here(tmp_path).write(job(weights, members=MEMBERS, limit=600)))
-    return make_plan(loaded.spec, open_data(loaded), this_hardware())
+    return make_plan(loaded.spec, open_data(loaded), LocalExecutor())
 
 
 def extracted(executor: Any, plan: Plan, results: Results) -> tuple[Any, list[Any]]:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from tests.jobs import NET, Here
-from tests.tiny import LAPTOP
+from tests.tiny import LAPTOP, alone
 
 from quorate.execution.events import Failed, Fitted, OutOfTime, Started
 from quorate.job.tracker import Tracker
@@ -197,7 +197,7 @@ def test_a_reused_member_is_as_long_as_its_longest_fold_was(here: Here, tmp_path
 def test_a_member_that_fails_is_a_failed_run(here: Here, tmp_path: Path) -> None:
     job = load_job(here.job_file)
     context = open_data(job)
-    plan = make_plan(job.spec, context, LAPTOP)
+    plan = make_plan(job.spec, context, alone(LAPTOP))
     mirror = Tracker(Journal(tmp_path / "journal.jsonl"), job.spec, plan, run="mirrored-1")
     first, second = plan.of("cnn.1")
     lost = plan.of("cnn.2")[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.tiny import LAPTOP, plan_of, tiny_data
+from tests.tiny import LAPTOP, alone, plan_of, tiny_data
 
 from quorate.execution.base import Policy, Session
 from quorate.execution.events import Event, Fitted, OutOfTime, Predicted, Reported, SoFar, Started
@@ -21,6 +21,7 @@ from quorate.job.progress import JobProgress
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.job.training import Trainer, train
+from quorate.plan.groups import NodeGroup
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import DataAddition, FitTask, JobData, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen
@@ -30,7 +31,6 @@ from quorate.spec import file as jobfile
 from quorate.spec import job as spec
 from quorate.store import open_store
 from quorate.tracking.journal import Journal
-from quorate.training.context import Hardware
 
 MEMBERS = "{n: {kind: net, arch: mlp, epochs: 2}}"
 JOB = f"data: digits\nmembers: {MEMBERS}\n"
@@ -44,8 +44,8 @@ class Scripted:
     def __init__(self, events: Sequence[Event]) -> None:
         self._events = events
 
-    def hardware(self) -> Hardware:
-        return LAPTOP
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        return alone(LAPTOP).groups_for(resources)
 
     def slots(self, resources: Resources) -> int:
         return 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.tiny import LAPTOP, plan_of, spec_of, tiny_data, tiny_table, two_folds
+from tests.tiny import alone, plan_of, spec_of, tiny_data, tiny_table, two_folds
 
 from quorate.data import features
 from quorate.data.dataset import ArrayImages, Dataset
@@ -220,7 +220,7 @@ def test_the_precision_that_the_hardware_decides_is_part_of_the_key():
 
 
 def test_the_number_of_cores_of_the_node_is_no_part_of_the_key():
-    many = Hardware(cores=64, gpus=8, fast_bfloat16=False, cpu="another CPU")
+    many = Hardware(cores=64, gpus=0, fast_bfloat16=False, cpu="another CPU")
 
     assert key(NET) == key(NET, hardware=many)
 
@@ -366,8 +366,9 @@ def test_costs_grow_with_the_parameters():
 
 def test_the_resources_are_those_of_the_member():
     job = spec_of("data: digits\nmembers: {m: {kind: svm, cpus: 2, gpus: 0.5, memory: 1.5GiB}}\n")
+    workstation = Hardware(cores=8, gpus=1, fast_bfloat16=False, cpu="a CPU")
 
-    task = make_plan(job, plan_of("{m: svm}").context, LAPTOP).tasks[0]
+    task = make_plan(job, plan_of("{m: svm}").context, alone(workstation)).tasks[0]
 
     assert str(task.resources) == "2 cpus, 0.5 gpus, 1.5 GiB"
     assert task.numerics.threads == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.members.plain_run import PlainRun
-from tests.tiny import LAPTOP, plan_of, spec_of, tiny_data
+from tests.tiny import LAPTOP, alone, plan_of, spec_of, tiny_data
 from torch import nn
 from torchvision.transforms.v2 import functional as vision
 
@@ -345,7 +345,7 @@ def test_with_a_deadline_pretraining_leaves_time_for_training_and_can_be_resumed
 def keyed(member: str, unlabelled: Images | None = None):
     plan = plan_of(f"{{m: {member}}}")
     spec_plan = JobData(plan.context.train, None, plan.context.folds, {}, unlabelled)
-    return make_plan(spec_of(f"seed: 0\ndata: digits\nmembers: {{m: {member}}}\n"), spec_plan, LAPTOP).tasks[0]
+    return make_plan(spec_of(f"seed: 0\ndata: digits\nmembers: {{m: {member}}}\n"), spec_plan, alone(LAPTOP)).tasks[0]
 
 
 PLAIN = "{kind: net, arch: small_cnn, epochs: 3}"

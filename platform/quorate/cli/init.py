@@ -71,7 +71,7 @@ def init(
     from quorate.autoconfig.rules import choose
     from quorate.autoconfig.selection import Machine
     from quorate.autoconfig.source import find_source
-    from quorate.execution.stream import this_hardware
+    from quorate.execution.hardware import this_hardware
 
     console = make_console(stderr=json)
     fingerprint = inspect_data(find_source(data, test), label=label)

@@ -171,8 +171,12 @@ def _show_plan(job: Job, store: str, address: str | None, console: Console, *, a
     from quorate.results.results import Results
     from quorate.store import open_store
 
-    context = open_data(job, lambda note: console.print(note, style="yellow", markup=False, highlight=False))
-    with Workplace(job.spec.execution.executor, address, lambda executor: None) as place:
+    def say(note: str) -> None:
+        console.print(note, style="yellow", markup=False, highlight=False)
+
+    context, execution = open_data(job, say), job.spec.execution
+    wait = execution.wait_for_nodes
+    with Workplace(execution.executor, address, lambda executor: None, wait_for_nodes=wait, say=say) as place:
         plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
     results = Results(open_store(store))
     done, features = set(find_finished(plan, results)), summaries(plan, results.has_features)

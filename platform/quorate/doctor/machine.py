@@ -12,6 +12,7 @@ from pathlib import Path
 
 from quorate.doctor.check import CheckResult
 from quorate.execution.cluster import socket_problem
+from quorate.execution.container import cpu_quota, memory_limit
 from quorate.quantities import format_bytes
 
 GIB = 1 << 30
@@ -27,7 +28,6 @@ OBJECT_STORE = 0.3
 """Fraction of the memory that Ray uses for its object store in /dev/shm: Ray's default."""
 
 _SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-_CGROUP = Path("/sys/fs/cgroup")
 _SHARED = Path("/dev/shm")  # noqa: S108 - the place, not a file in it
 
 
@@ -134,29 +134,6 @@ def open_files() -> CheckResult:
         f"{limit:,} allowed, and Ray needs about {LEAST_FILES:,}",
         fix or "ask the administrator to raise the hard limit, or train with `--executor local`",
     )
-
-
-def cpu_quota() -> float | None:
-    """Number of cores that the container may use, from cgroup v2 or v1; None without a limit."""
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota, period = ((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        except OSError:
-            return None
-    return None if quota.strip() in ("max", "-1") else int(quota) / int(period)
-
-
-def memory_limit() -> int | None:
-    """Bytes of memory that the container may use, from cgroup v2 or v1; None without a limit."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (_CGROUP / name).read_text().strip()
-        except OSError:
-            continue
-        return None if text == "max" or int(text) >= 1 << 60 else int(text)
-    return None
 
 
 def _threads(cores: int) -> CheckResult:

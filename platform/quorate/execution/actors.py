@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,14 @@ import ray
 from ray.exceptions import RayError
 
 from quorate.execution.assignment import Assignment, Control
+from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.content import Destination, inline
 from quorate.execution.events import Event, Fitted
-from quorate.execution.queue import needs
+from quorate.execution.labels import is_match
+from quorate.execution.pending import PendingActors
+from quorate.execution.queue import amounts, needs
 from quorate.execution.stream import stream
-from quorate.plan.tasks import DataAddition, JobData, Resources, Task
+from quorate.plan.tasks import DataAddition, JobData, Labels, Resources, Task
 
 _REFRESH_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
@@ -105,11 +108,14 @@ class ActorPool:
     """The actors of a session.
 
     An idle actor is used again for a unit with the same resources. It is given up when a waiting unit lacks what it
-    holds, and after `_IDLE_SECONDS`. The data of the job are placed once, and additions are sent to each actor.
+    holds, and after `_IDLE_SECONDS`. Pending actors wait for new nodes (`want`). The data of the job are placed once,
+    and additions are sent to each actor.
     """
 
-    def __init__(self, data: JobData, nodes: Nodes, destination: Destination | None = None) -> None:
-        self._data, self._nodes = ray.put(data), nodes
+    def __init__(
+        self, data: JobData, nodes: Nodes, autoscaler: Autoscaler, destination: Destination | None = None
+    ) -> None:
+        self._data, self._nodes, self._autoscaler = ray.put(data), nodes, autoscaler
         # put: Ray keeps and logs the arguments of actors, and this one may hold credentials
         self._destination = ray.put(destination)
         self._additions: list[Any] = []
@@ -117,6 +123,7 @@ class ActorPool:
         """By the stream of the events."""
         self._idle: dict[Resources, list[Actor]] = {}
         self._held: Counter[str] = Counter()
+        self._pending = PendingActors(lambda resources: _create(resources, self._data, self._destination))
         self._looked = time.monotonic()
 
     @property
@@ -143,12 +150,20 @@ class ActorPool:
             idlers = self._idlers()
             while most is not None and idlers and len(self._busy) + len(idlers) >= most:
                 self.retire(idlers.pop(0))
-            actor = Actor(_create(resources, self._data, self._destination), resources)
-            self._held.update(needs(resources))
+            actor = self._held_by(_create(resources, self._data, self._destination), resources)
         for addition in self._additions[actor.placed :]:
             actor.handle.place.remote(addition)
         actor.placed = len(self._additions)
         return actor
+
+    def want(self, wanted: Mapping[Resources, int]) -> None:
+        """Ask the cluster for nodes for this number of further actors."""
+        self._pending.want(wanted)
+
+    def welcome(self) -> None:
+        """Take over pending actors that have started on a node, as idle ones."""
+        for resources, handle in self._pending.started():
+            self.rest(self._held_by(handle, resources))
 
     def begin(self, actor: Actor, assignments: list[Assignment]) -> None:
         actor.begin(assignments)
@@ -193,6 +208,7 @@ class ActorPool:
         self._held.subtract(needs(actor.resources))
 
     def retire_all(self) -> None:
+        self._pending.want_none()
         for actor in [*self._busy.values(), *self._idlers()]:
             self.retire(actor)
 
@@ -208,9 +224,16 @@ class ActorPool:
 
     def lacking(self, wanted: Resources) -> set[str]:
         """The resources that a unit would have to wait for; idle actors with other resources are ended if that
-        makes room."""
+        makes room.
+
+        A unit that no present node can hold, or for which an actor is pending, lacks the actor alone: it does not delay
+        other units.
+        """
         if self._idle.get(wanted):
             return set()
+        only_actor = {f"actor with {wanted}"}
+        if not self._nodes.slots(wanted):
+            return only_actor
         if missing := self._missing(wanted, self._held):
             idlers = self._idlers()
             busy = Counter(self._held)
@@ -219,7 +242,11 @@ class ActorPool:
             if not (missing := self._missing(wanted, busy)):
                 while self._missing(wanted, self._held):
                     self.retire(idlers.pop(0))
-        return missing
+        return missing or (only_actor if self._autoscaler.can_grow else set())
+
+    def _held_by(self, handle: Any, resources: Resources) -> Actor:
+        self._held.update(needs(resources))
+        return Actor(handle, resources)
 
     def _idlers(self) -> list[Actor]:
         """The idle actors, the one that has been idle the longest first."""
@@ -227,38 +254,48 @@ class ActorPool:
 
     def _missing(self, wanted: Resources, held: Counter[str]) -> set[str]:
         """The resources that exceed the total of the cluster minus what is held."""
-        total, needed = self._nodes.total, needs(wanted).items()
-        return {name for name, amount in needed if total[name] - held[name] < amount - _ROUNDING}
+        total = self._nodes.total(wanted)
+        return {name for name, amount in needs(wanted).items() if total[name] - held[name] < amount - _ROUNDING}
 
 
 class Nodes:
     """The resources of the living nodes of the cluster, read at most once a second."""
 
     def __init__(self) -> None:
-        self._nodes: list[dict[str, float]] = []
-        self._total: Counter[str] = Counter()
+        self._nodes: list[dict[str, Any]] = []
+        self._totals: dict[Labels, Counter[str]] = {}
         self._read_at = -_REFRESH_SECONDS
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that fit on the nodes."""
         return sum(_fits(node, resources) for node in self._read())
 
-    @property
-    def total(self) -> Counter[str]:
-        """The resources of all nodes together."""
-        self._read()
-        return self._total
+    def most_memory(self, resources: Resources) -> int:
+        """The memory of the largest node that has the other resources of a unit, in bytes."""
+        other = replace(resources, memory=0)
+        return max((int(node["Resources"].get("memory", 0)) for node in self._read() if _fits(node, other)), default=0)
+
+    def total(self, wanted: Resources) -> Counter[str]:
+        """The resources of all nodes together, and under the names of `needs` those of the nodes with the wanted
+        labels."""
+        nodes = self._read()
+        if wanted.labels not in self._totals:
+            total: Counter[str] = Counter()
+            for node in nodes:
+                total.update(node["Resources"])
+                if wanted.labels and is_match(node["Labels"], wanted.labels):
+                    total.update({f"{name} {wanted.labels}": amount for name, amount in node["Resources"].items()})
+            self._totals[wanted.labels] = total
+        return self._totals[wanted.labels]
 
     def look_again(self) -> None:
         """Read the nodes again next time, because one may be gone."""
         self._read_at = -_REFRESH_SECONDS
 
-    def _read(self) -> list[dict[str, float]]:
+    def _read(self) -> list[dict[str, Any]]:
         if time.monotonic() - self._read_at > _REFRESH_SECONDS:
-            self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self._total = Counter()
-            for node in self._nodes:
-                self._total.update(node)
+            self._nodes = [node for node in ray.nodes() if node["Alive"]]
+            self._totals = {}
             self._read_at = time.monotonic()
         return self._nodes
 
@@ -280,16 +317,12 @@ def _owned(event: Event) -> Event:
 
 
 def _create(resources: Resources, data: Any, destination: Any) -> Any:
-    options: dict[str, Any] = {
-        "num_cpus": resources.cpus,
-        "num_gpus": resources.gpus,
-        "max_restarts": 0,
-    }
-    if resources.memory:
-        options["memory"] = resources.memory
     actor_class: Any = Worker
-    return actor_class.options(**options).remote(data, destination)
+    return actor_class.options(**actor_options(resources)).remote(data, destination)
 
 
-def _fits(node: dict[str, float], resources: Resources) -> int:
-    return int(min((node.get(name, 0.0) // amount for name, amount in needs(resources).items()), default=0))
+def _fits(node: dict[str, Any], resources: Resources) -> int:
+    if not is_match(node["Labels"], resources.labels):
+        return 0
+    there = node["Resources"]
+    return int(min((there.get(name, 0.0) // amount for name, amount in amounts(resources).items()), default=0))

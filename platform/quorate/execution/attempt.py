@@ -30,6 +30,7 @@ from quorate.execution.events import (
     Stopped,
 )
 from quorate.execution.interim import Interim
+from quorate.execution.peak_memory import PeakMemory
 from quorate.members.base import Member, Proba, saved_files
 from quorate.plan.identity import predict_key
 from quorate.plan.tasks import FitTask, JobData, PredictTask
@@ -70,6 +71,7 @@ class FitAttempt:
         assert isinstance(task, FitTask)
         self._started, self._among, self._write = time.perf_counter(), among, write
         self.assignment, self.task, self._control, self._emit = assignment, task, control, emit
+        self._memory = PeakMemory()
         restored, self._spent = _restored(assignment)
         emit(Started(task, assignment.attempt, worker_name(), assignment.log, restored is not None))
         fold, rows = data.folds[task.fold], data.train
@@ -122,7 +124,8 @@ class FitAttempt:
         views = [(other, member.view(other.view)) for other in self.task.others]
         others = [self._result(other, view, complete=complete) for other, view in views if view is not None]
         done = self._result(self.task, member, complete=complete)
-        return replace(done, seconds=seconds, others=tuple(others), ending=time.perf_counter() - begun)
+        memory = self._memory.used(self._among)
+        return replace(done, seconds=seconds, others=tuple(others), memory=memory, ending=time.perf_counter() - begun)
 
     def _result(self, task: FitTask, member: Member, *, complete: bool) -> Fitted:
         since, test = time.perf_counter(), None

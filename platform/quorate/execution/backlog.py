@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from quorate.execution.assignment import Assignment, assign
 from quorate.execution.base import Policy
-from quorate.execution.events import ENDS, Cancelled, Event, Failed, OutOfTime, Stopped
+from quorate.execution.events import ENDS, Cancelled, Event, Failed, Fitted, OutOfTime, Stopped
 from quorate.execution.queue import Lacking, queue_for
+from quorate.execution.reservations import Reservations
 from quorate.plan.tasks import Resources, Task, Unit
 
 
@@ -40,10 +41,12 @@ class Attempts:
 class Backlog:
     """The part of a session that is the same for every executor.
 
-    Tasks that end without a worker leave their event here; the session yields it (`ended`).
+    `most_memory` returns the memory of the largest node that has the other resources of a unit; None if memory is not
+    counted. Tasks that end without a worker leave their event here; the session yields it (`ended`).
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, most_memory: Callable[[Resources], int] | None = None) -> None:
+        self._reservations = Reservations(most_memory)
         self.policy, self.agenda = policy, policy.agenda
         self._queue = queue_for(policy.agenda)
         self._attempts = Attempts(policy)
@@ -60,9 +63,12 @@ class Backlog:
 
     def submit(self, units: Iterable[Unit]) -> None:
         for unit in units:
-            self._queue.add(unit)
+            self._add(unit)
             if unit.mode == "together":
                 self._together |= {task.key for task in unit.tasks}
+
+    def _add(self, unit: Unit) -> None:
+        self._queue.add(self._reservations.of(unit))
 
     def take(self, lacking: Lacking) -> Unit | None:
         """The next unit for which there is room; None if there is none."""
@@ -118,6 +124,8 @@ class Backlog:
             if not event.final:
                 self.put_back(deque([event.task]))
                 return event
+        if isinstance(event, Fitted) and (change := self._reservations.learn(event)) is not None:
+            self._queue.change(self._reservations.of, None if change == "all" else event.task.member)
         if isinstance(event, ENDS):
             self._asked.discard(event.task.key)
             self._together.discard(event.task.key)
@@ -149,9 +157,9 @@ class Backlog:
             elif task.key in self._together:
                 together.append(task)
             else:
-                self._queue.add(Unit((task,)))
+                self._add(Unit((task,)))
         if together:
-            self._queue.add(Unit(tuple(together), "together"))
+            self._add(Unit(tuple(together), "together"))
 
     def end_all(self, *, stopped: bool) -> None:
         """End all waiting tasks, as `Stopped` or as `OutOfTime`."""
@@ -167,9 +175,9 @@ class Backlog:
         """Whether no waiting unit would end in time."""
         return self.agenda is not None and not self._queue.can_start_any
 
-    def resources(self) -> list[Resources]:
-        """The different resources of the waiting units."""
-        return self._queue.resources()
+    def waiting(self) -> dict[Resources, tuple[Unit, int]]:
+        """A waiting unit and the number of waiting units, for each of the different resources."""
+        return self._queue.waiting()
 
     def refuse(self, resources: Resources, message: str) -> None:
         """Fail all waiting tasks with these resources."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,8 +10,8 @@ from typing import Protocol
 from quorate.execution.budget import Agenda
 from quorate.execution.content import Destination
 from quorate.execution.events import Event
+from quorate.plan.groups import NodeGroup
 from quorate.plan.tasks import DataAddition, FitTask, JobData, Resources, Task, Unit
-from quorate.training.context import Hardware
 
 
 def _no_checkpoint(task: FitTask) -> bytes | None:
@@ -96,8 +96,8 @@ class Executor(Protocol):
 
     name: str
 
-    def hardware(self) -> Hardware:
-        """The hardware of the workers."""
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        """The groups of nodes that can hold a unit with these resources, as `plan.groups.Places` says."""
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that can run at the same time; 0 if not even one fits."""

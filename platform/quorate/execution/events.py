@@ -8,9 +8,10 @@ from typing import Literal
 
 from quorate.data.features import Matrix
 from quorate.execution.content import Content
+from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
-from quorate.training.context import Metrics
+from quorate.training.context import MemoryUse, Metrics
 
 Status = Literal["failed", "diverged", "lost"]
 
@@ -24,6 +25,14 @@ class Started:
     worker: str
     log: str = ""
     restored: bool = False
+
+
+@dataclass(frozen=True)
+class NodeAwaited:
+    """A task waits until a node that can hold it joins the cluster; repeated about once a second."""
+
+    task: Task
+    wait: NodeWait
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ class Fitted:
     """Seconds for predictions and files after the fit."""
     predict_ms: float | None = None
     """Milliseconds per validation row, predicted in batches with the threads of the task."""
+    memory: MemoryUse | None = None
+    """The most memory that the fit used; None if it was not measured."""
     others: tuple[Fitted, ...] = ()
     """Results of the other members that the same fit produced."""
 
@@ -137,4 +148,4 @@ class OutOfTime:
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | Reported | Checkpointed | SoFar | ENDS
+Event = Started | NodeAwaited | Reported | Checkpointed | SoFar | ENDS

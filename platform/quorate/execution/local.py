@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -14,9 +13,10 @@ from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.content import inline
 from quorate.execution.events import ENDS, Event
-from quorate.execution.stream import stream, this_hardware
+from quorate.execution.hardware import this_node
+from quorate.execution.stream import stream
+from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
-from quorate.training.context import Hardware
 
 
 class LocalExecutor:
@@ -24,12 +24,14 @@ class LocalExecutor:
 
     name = "local"
 
-    def hardware(self) -> Hardware:
-        return this_hardware()
+    def __init__(self) -> None:
+        self._node = this_node()
+
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        return group_nodes([self._node] if self._node.holds(resources) else [])
 
     def slots(self, resources: Resources) -> int:
-        here = self.hardware()
-        return int(resources.cpus <= (os.cpu_count() or 1) and resources.gpus <= here.gpus)
+        return int(self._node.holds(resources))
 
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:

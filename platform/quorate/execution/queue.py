@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from quorate.execution.budget import Agenda, round_of
-from quorate.plan.tasks import FeatureTask, Resources, Task, Unit
+from quorate.plan.tasks import FeatureTask, PredictTask, Resources, Task, Unit
 
 _SORTING_SHARE = 0.04
 """Largest part of the time that sorting the queue again may take (an assumption)."""
@@ -23,10 +23,27 @@ Lacking = Callable[[Resources], Collection[str]]
 """Returns the names of the resources (of `needs`) that a unit would have to wait for; empty if it can start now."""
 
 
-def needs(resources: Resources) -> dict[str, float]:
+def amounts(resources: Resources) -> dict[str, float]:
     """The amounts of a unit's resources by the names that Ray gives them; without those that it does not need."""
-    amounts = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory)}
-    return {name: amount for name, amount in amounts.items() if amount}
+    each = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory)}
+    return {name: amount for name, amount in each.items() if amount}
+
+
+def needs(resources: Resources) -> dict[str, float]:
+    """The `amounts`; those of a unit that asks for labels also count under names with these labels.
+
+    So a unit that waits for nodes with labels reserves only what these nodes have.
+    """
+    plain = amounts(resources)
+    if not resources.labels:
+        return plain
+    return plain | {f"{name} {resources.labels}": amount for name, amount in plain.items()}
+
+
+def member_of(unit: Unit) -> str | None:
+    """The member that a unit works for; None for features, which are for several."""
+    task = unit.tasks[0]
+    return None if isinstance(task, FeatureTask) else task.fit.member if isinstance(task, PredictTask) else task.member
 
 
 @dataclass
@@ -51,6 +68,8 @@ class UnitQueue(ABC):
         self._entries: dict[str, _Entry] = {}
         """By the key of a waiting task."""
         self._counts: Counter[Resources] = Counter()
+        self._members: dict[str, dict[int, _Entry]] = defaultdict(dict)
+        """The waiting units of each member, by their numbers."""
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
@@ -63,7 +82,19 @@ class UnitQueue(ABC):
         return any(self._first(heap) is not None for heap in self._heaps.values())
 
     def add(self, unit: Unit) -> None:
-        entry = _Entry(unit, next(self._numbers))
+        self._add(_Entry(unit, next(self._numbers)))
+
+    def change(self, changed: Callable[[Unit], Unit], member: str | None = None) -> None:
+        """Replace the waiting units of a member, or all, by what `changed` returns for them; their order stays."""
+        members = list(self._members) if member is None else [member]
+        for entry in [entry for name in members for entry in self._members[name].values()]:
+            self._forget(entry)
+            self._add(_Entry(changed(entry.unit), entry.number))
+
+    def _add(self, entry: _Entry) -> None:
+        unit = entry.unit
+        if (member := member_of(unit)) is not None:
+            self._members[member][entry.number] = entry
         for task in unit.tasks:
             assert task.key not in self._entries, f"{task} is already waiting"
             self._entries[task.key] = entry
@@ -114,6 +145,14 @@ class UnitQueue(ABC):
         """The different resources of the waiting units."""
         return [resources for resources, count in self._counts.items() if count]
 
+    def waiting(self) -> dict[Resources, tuple[Unit, int]]:
+        """A waiting unit and the number of waiting units, for each of the different resources."""
+        found: dict[Resources, tuple[Unit, int]] = {}
+        for resources, heap in self._heaps.items():
+            if (first := UnitQueue._first(self, heap)) is not None:
+                found[resources] = first[2].unit, self._counts[resources]
+        return found
+
     def share_for_tests(self, rest: Collection[Task]) -> float:
         """The part of the remaining time that a fit may use for test rows; `rest` are the next tasks of its unit."""
         return 1.0
@@ -134,6 +173,8 @@ class UnitQueue(ABC):
     def _forget(self, entry: _Entry) -> None:
         entry.alive = False
         self._counts[entry.unit.resources] -= 1
+        if (member := member_of(entry.unit)) is not None:
+            del self._members[member][entry.number]
         for task in entry.unit.tasks:
             self._entries.pop(task.key, None)
 

@@ -4,65 +4,108 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayError
 
 from quorate.execution.actors import Actor, ActorPool, Nodes
+from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
-from quorate.execution.events import ENDS, Event, Failed, OutOfTime, Started
-from quorate.execution.stream import this_hardware
+from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started
+from quorate.execution.node_waits import NodeWaits, NoNodeError
+from quorate.execution.probes import Probes
 from quorate.execution.worker_signals import cause_of_death
+from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
-from quorate.training.context import Hardware
 
 _TAIL_LINES = 20
 _DUE_SECONDS = 0.5
 """Seconds that the deadline of a running task may move before the worker gets the new one."""
 _LAST_CALL_SECONDS = 1.0
 """Seconds after the end of training in which results are still accepted."""
-_GRACE_SECONDS = 20.0
-"""Seconds that a unit too large for every node waits for a new node."""
+_SAY_SECONDS = 60.0
+"""Seconds between two messages about a node that planning waits for (an assumption)."""
+_SCALE_SECONDS = 1.0
+"""Seconds between two looks at the units that wait for nodes."""
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def _hardware_there() -> Hardware:
-    return this_hardware()
+@ray.remote
+class _Request:
+    """An actor that asks for a node and does nothing."""
 
 
 class RayExecutor:
     """Runs units on actors of the Ray that this process is connected to; `own` if it is a local Ray that ends with
-    this process."""
+    this process.
+
+    If the cluster can grow, units wait up to `wait_for_nodes` seconds for a node; `say` shows a message meanwhile.
+    """
 
     name = "ray"
 
-    def __init__(self, *, own: bool) -> None:
-        self._own, self._nodes = own, Nodes()
+    def __init__(
+        self, *, own: bool, wait_for_nodes: float = 600, say: Callable[[str], None] = lambda message: None
+    ) -> None:
+        self._own, self._nodes, self._autoscaler = own, Nodes(), Autoscaler()
+        self._wait_seconds, self._say = wait_for_nodes, say
+        self._requests: list[Any] = []
+        self._probes = Probes()
 
-    def hardware(self) -> Hardware:
-        if self._own:
-            return this_hardware()
-        there: Hardware = ray.get(_hardware_there.remote())
-        return there
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        if not present and not self.wait_for(resources):
+            return ()
+        return group_nodes(node for node in self._probes.nodes() if node.holds(resources))
 
     def slots(self, resources: Resources) -> int:
         return self._nodes.slots(resources)
 
+    def wait_for(self, resources: Resources) -> bool:
+        """Wait until a node can hold a unit with these resources; a cluster that can grow is asked for one.
+
+        False if the cluster cannot grow, or if none of its node types has these resources. Raises `NoNodeError` if no
+        such node joins in time. A node that joined is kept until the session opens.
+        """
+        if self._nodes.slots(resources):
+            return True
+        if not self._autoscaler.can_grow:
+            return False
+        waits, said = NodeWaits(self._autoscaler, self._wait_seconds), -_SAY_SECONDS
+        actor_class: Any = _Request
+        self._requests.append(actor_class.options(**actor_options(resources)).remote())
+        while not self._nodes.slots(resources):
+            (wait,) = waits.look([resources], idle=True)
+            if wait.refusal:
+                self._withdraw_requests()
+                if wait.seconds >= wait.limit:
+                    raise NoNodeError(wait.refusal)
+                return False
+            if wait.seconds - said >= _SAY_SECONDS:
+                said = wait.seconds
+                self._say(str(wait))
+            time.sleep(_SCALE_SECONDS / 2)
+        return True
+
+    def _withdraw_requests(self) -> None:
+        while self._requests:
+            ray.kill(self._requests.pop())
+
     @contextmanager
     def open(self, data: JobData, policy: Policy) -> Iterator[Session]:
-        session = RaySession(data, policy, self._nodes)
+        session = RaySession(data, policy, self._nodes, self._autoscaler, self._wait_seconds)
+        self._withdraw_requests()
         try:
             yield session
         finally:
             session.close()
 
     def close(self) -> None:
+        self._withdraw_requests()
         if self._own:
             ray.shutdown()
 
@@ -70,12 +113,14 @@ class RayExecutor:
 class RaySession:
     """The session of a cluster."""
 
-    def __init__(self, data: JobData, policy: Policy, nodes: Nodes) -> None:
-        self._backlog, self._nodes = Backlog(policy), nodes
-        self._pool = ActorPool(data, nodes, policy.destination)
+    def __init__(
+        self, data: JobData, policy: Policy, nodes: Nodes, autoscaler: Autoscaler, wait_for_nodes: float
+    ) -> None:
+        self._backlog, self._nodes, self._autoscaler = Backlog(policy, nodes.most_memory), nodes, autoscaler
+        self._waits, self._scale_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
+        self._pool = ActorPool(data, nodes, autoscaler, policy.destination)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
-        self._busy_at = time.monotonic()
         self._spared: set[str] = set()
         """The keys of tasks whose idle worker died before they started."""
 
@@ -94,7 +139,6 @@ class RaySession:
             self._withdraw(task)
 
     def events(self) -> Iterator[Event]:
-        self._busy_at = time.monotonic()
         while True:
             yield from self._backlog.ended()
             if self._stopping:
@@ -104,9 +148,9 @@ class RaySession:
             else:
                 self._fill()
                 self._pool.retire_unused()
+                yield from self._scale()
             self._pass_on_signals()
             if len(self._pool):
-                self._busy_at = time.monotonic()
                 for actor in self._pool.ready():
                     yield from self._next_event(actor)
             elif not self._backlog and not self._backlog.has_ended:
@@ -125,7 +169,12 @@ class RaySession:
         self._pool.retire_all()
 
     def _fill(self) -> None:
-        """Give waiting units to idle or new actors while resources are free."""
+        """Give waiting units to idle or new actors while resources are free.
+
+        In a cluster that can grow, actors are pending until Ray has started them, and only then get a unit: a unit must
+        not wait for one actor while another one is free.
+        """
+        self._pool.welcome()
         while self._backlog and (self._workers is None or len(self._pool) < self._workers):
             unit = self._backlog.take(self._pool.lacking)
             if unit is None:
@@ -133,6 +182,26 @@ class RaySession:
             actor = self._pool.take(unit.resources, self._workers)
             actor.rest.extend(unit.tasks)
             self._begin(actor)
+
+    def _scale(self) -> Iterator[Event]:
+        """Ask the cluster for the nodes that the waiting units need, and fail units that no node will hold."""
+        if time.monotonic() < self._scale_at:
+            return
+        self._scale_at = time.monotonic() + _SCALE_SECONDS
+        waiting = self._backlog.waiting()
+        lacking = [resources for resources in waiting if not self._nodes.slots(resources)]
+        for wait in self._waits.look(lacking, idle=not len(self._pool)):
+            unit, _ = waiting[wait.resources]
+            if wait.refusal:
+                self._backlog.refuse(wait.resources, wait.refusal)
+                del waiting[wait.resources]
+            else:
+                yield NodeAwaited(unit.tasks[0], wait)
+        if not self._autoscaler.can_grow:
+            return
+        room = None if self._workers is None else self._workers - len(self._pool)
+        counts = {resources: count for resources, (_, count) in waiting.items()}
+        self._pool.want({resources: count if room is None else min(count, room) for resources, count in counts.items()})
 
     def _begin(self, actor: Actor) -> None:
         self._pool.begin(actor, self._backlog.next_tasks(actor.rest))
@@ -192,6 +261,7 @@ class RaySession:
 
     def _out_of_time(self) -> Iterator[OutOfTime]:
         """End the training: give up running tasks with their workers, and end waiting tasks."""
+        self._pool.want({})
         for actor in list(self._pool.busy):
             tasks = [assignment.task for assignment in actor.running.values()]
             self._retire(actor)
@@ -200,24 +270,17 @@ class RaySession:
         self._backlog.end_all(stopped=False)
 
     def _without_use(self) -> None:
-        """Nothing runs: end waiting tasks that cannot start, or wait for a node.
-
-        Under a budget, these are tasks that would not end in time, as no running task can improve the estimates. Units
-        that no node can hold fail when no new node has joined for `_GRACE_SECONDS`.
-        """
+        """Nothing runs: end waiting tasks that would not end in time under a budget, as no running task can improve the
+        estimates; or wait for a node."""
         if self._backlog.is_too_late:
             self._backlog.end_all(stopped=False)
-        elif time.monotonic() - self._busy_at >= _GRACE_SECONDS:
-            for resources in self._backlog.resources():
-                if not self._nodes.slots(resources):
-                    remedy = "lower cpus, gpus or memory, or add a node"
-                    self._backlog.refuse(resources, f"no node of the cluster has {resources}; {remedy}")
         if not self._backlog.has_ended:
             time.sleep(0.05)
 
     def _pass_on_signals(self) -> None:
         if self._stopping and not self._told_to_stop:
             self._told_to_stop = True
+            self._pool.want({})
             for actor in self._pool.busy:
                 actor.handle.stop.remote()
         if self._wants_checkpoint:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,7 +31,7 @@ from quorate.execution.events import (
 from quorate.members.backbone import extractor
 from quorate.members.base import PackedFit, member_of
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, PredictTask
-from quorate.training.context import Diverged, Hardware
+from quorate.training.context import Diverged
 
 _LOOK_SECONDS = 0.1
 _THREAD = "quorate task: "
@@ -200,18 +197,3 @@ def _extract(
     if not np.isfinite(matrix).all():
         raise Diverged(f"{task.label} gives numbers that are not finite; check its weights")
     emit(Featured(task, matrix, time.perf_counter() - started))
-
-
-def this_hardware() -> Hardware:
-    """The hardware of this machine."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        flags = ""
-    model = next((line.split(":")[1].strip() for line in flags.splitlines() if line.startswith("model name")), "")
-    gpus = torch.cuda.device_count()
-    fast = torch.cuda.is_bf16_supported() if gpus else "avx512_bf16" in flags or "amx_bf16" in flags
-    isa = torch.backends.cpu.get_cpu_capability()
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory = torch.cuda.get_device_properties(0).total_memory if gpus else machine
-    return Hardware(os.cpu_count() or 1, gpus, fast, f"{model or platform.machine()} {isa}", memory)

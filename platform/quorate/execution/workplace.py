@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
 
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
-from quorate.execution.stream import this_hardware
+from quorate.execution.hardware import this_node
+from quorate.plan.groups import Node, NodeGroup, group_nodes
 from quorate.plan.tasks import Resources
-from quorate.training.context import Hardware
 
 
 class Workplace:
     """The executor of a job; a local Ray is started only when it is needed.
 
     `opened` is called with the executor when it has been opened, and with None when it is closed. The workers of a
-    local Ray have a low priority on the machine, unless they are `urgent`.
+    local Ray have a low priority on the machine, unless they are `urgent`. A cluster that can grow has `wait_for_nodes`
+    seconds for a new node; `say` shows a message meanwhile.
     """
 
     def __init__(
@@ -28,24 +30,36 @@ class Workplace:
         opened: Callable[[Executor | None], None],
         *,
         urgent: bool = False,
+        wait_for_nodes: float = 600,
+        say: Callable[[str], None] = lambda message: None,
     ) -> None:
+        self._wait_for_nodes, self._say = wait_for_nodes, say
         self._urgent = urgent
         self._name, self._opened = name, opened
         self._address = (address or os.environ.get("RAY_ADDRESS")) if name == "ray" else None
         self._remote = self._address not in (None, "local")
         self._executor: Executor | None = None
 
-    def hardware(self) -> Hardware:
-        """The hardware of the workers; raises `ClusterError` if a cluster does not answer."""
-        return self.executor().hardware() if self._remote else this_hardware()
+    def groups_for(self, resources: Resources, *, present: bool = False) -> Sequence[NodeGroup]:
+        """The groups of nodes that can hold a unit with these resources, as `plan.groups.Places` says; raises
+        `ClusterError` if a cluster does not answer."""
+        if self._remote:
+            return self.executor().groups_for(resources, present=present)
+        return group_nodes([self._here] if self._here.holds(resources) else [])
 
     def slots(self, resources: Resources) -> int:
         """The number of units with these resources that can run at the same time; 0 if not even one fits."""
         if self._remote:
             return self.executor().slots(resources)
-        here = self.hardware()
-        rooms = [here.cores // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cores]
+        here = self._here
+        if not here.holds(resources):
+            return 0
+        rooms = [here.cpus // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cpus]
         return int(min(rooms))
+
+    @cached_property
+    def _here(self) -> Node:
+        return this_node()
 
     @property
     def starts_ray(self) -> bool:
@@ -68,7 +82,7 @@ class Workplace:
                 own = start_ray(self._address, urgent=self._urgent)
                 from quorate.execution.ray import RayExecutor
 
-                self._executor = RayExecutor(own=own)
+                self._executor = RayExecutor(own=own, wait_for_nodes=self._wait_for_nodes, say=self._say)
             self._opened(self._executor)
         return self._executor
 

@@ -16,6 +16,7 @@ from quorate.execution.events import (
     Failed,
     Featured,
     Fitted,
+    NodeAwaited,
     OutOfTime,
     Predicted,
     Reported,
@@ -73,6 +74,9 @@ class Intake:
     def on(self, event: Event) -> None:
         if isinstance(event, OutOfTime) and (interim := self._so_far.pop(event.task.key, None)) is not None:
             event = interim.result  # a network that is out of time counts with its last interim result
+        if isinstance(event, NodeAwaited):
+            self._watch.on(event)
+            return
         event = self._heard.judge(event)
         self._folder.log(event)
         if isinstance(event, Checkpointed):

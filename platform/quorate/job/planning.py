@@ -4,37 +4,34 @@ from __future__ import annotations
 
 from quorate.execution.workplace import Workplace
 from quorate.job.features import BackboneError
+from quorate.plan.placement import NoPlaceError, without_place
 from quorate.plan.planner import PlanError, make_plan
-from quorate.plan.tasks import JobData, Plan
+from quorate.plan.tasks import JobData, Plan, Resources
 from quorate.spec import Job
 from quorate.spec.file import SpecError
 
 
 def plan_job(job: Job, context: JobData, place: Workplace) -> Plan:
     """Plan the job for this workplace; raises `SpecError` for members that can never run there."""
+    if lacking := without_place(job.spec, place):
+        raise job.error(*((("members", name), _refusal(resources)) for name, resources in lacking.items()))
     try:
-        plan = make_plan(job.spec, context, place.hardware())
+        plan = make_plan(job.spec, context, place)
+    except NoPlaceError as error:  # a node has left in the meantime
+        raise job.error((("members", error.member), _refusal(error.resources))) from None
     except PlanError as error:
         raise job.error((("members", error.member), str(error))) from None
     if job.spec.quorum.members > len(plan.labels):
         counts = f"{job.spec.quorum.members} members are required, but the job has {len(plan.labels)}"
         raise job.error((("quorum", "members"), f"{counts}; lower it, or add members"))
-    too_large = {task.member: task.resources for task in plan.tasks if not place.slots(task.resources)}
-    lacking = {task.backbone: task.resources for task in plan.features if not place.slots(task.resources)}
-    for member, backbone in ((task.member, task.params.frozen_backbone) for task in plan.tasks):
-        if backbone is not None and backbone in lacking:
-            too_large[member] = lacking[backbone]
-    if too_large:
-        raise job.error(
-            *(
-                (
-                    ("members", name),
-                    f"requires {resources}, which is more than any node has; lower cpus, gpus or memory",
-                )
-                for name, resources in too_large.items()
-            )
-        )
     return plan
+
+
+def _refusal(resources: Resources) -> str:
+    if not resources.labels:
+        return f"requires {resources}, which is more than any node has; lower cpus, gpus or memory"
+    remedy = "change needs, or lower cpus, gpus or memory"
+    return f"requires {resources}, which no node with these labels has; {remedy}"
 
 
 def without_backbone(job: Job, plan: Plan, error: BackboneError) -> SpecError:

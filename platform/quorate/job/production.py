@@ -16,12 +16,12 @@ from quorate.ensemble.metrics import nll
 from quorate.job.progress import JobProgress
 from quorate.job.training import Trainer
 from quorate.members.base import Proba
+from quorate.plan.groups import Places
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import ALL_ROWS, FitTask, JobData, Plan
 from quorate.results.oof import OofPredictions
 from quorate.results.results import Fit
 from quorate.spec import JobSpec, MemberParams
-from quorate.training.context import Hardware
 from quorate.training.stopping import as_loss
 
 WATCHED = 500
@@ -79,7 +79,7 @@ def production_models(
     production = from_folds(plan, work, best=spec.production.best)
     if spec.production.refit:
         labels = [plan.labels[m] for m in weighted]
-        again = refit_plan(spec, plan, work, labels, trainer.place.hardware())
+        again = refit_plan(spec, plan, work, labels, trainer.place)
         later = JobProgress.found(again, trainer.results)
         count = len(again.tasks)
         console.print(f"on all rows: {count} fit task{'s' * (count != 1)}, {len(later.fits)} reused")
@@ -118,7 +118,7 @@ def from_folds(plan: Plan, work: JobProgress, *, best: int | None) -> Production
     return Production(fits, work.tests, note)
 
 
-def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[str], hardware: Hardware) -> Plan:
+def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[str], places: Places) -> Plan:
     """Plan one fit task on all rows for each fit that produces one or more of the members `labels`.
 
     A network that stopped early is trained for the mean of its folds' best epochs.
@@ -128,7 +128,7 @@ def refit_plan(spec: JobSpec, plan: Plan, work: JobProgress, labels: Sequence[st
     whole = Folds((Fold(np.arange(len(train)), watched),), "all rows")
     context: JobData = replace(plan.context, folds=whole)
     members = {name: _as_long(name, params, plan, work) for name, params in spec.members.items()}
-    everyone = make_plan(spec.model_copy(update={"members": members}), context, hardware, first_fold=ALL_ROWS)
+    everyone = make_plan(spec.model_copy(update={"members": members}), context, places, first_fold=ALL_ROWS)
     wanted = {task.key for task in everyone.runs if any(part.label in labels for part in task.all)}
     kept = [task for run in everyone.runs if run.key in wanted for task in run.all]
     features = tuple(task for task in everyone.features if _asks(kept, task))

@@ -84,7 +84,7 @@ def run_job(
     closing = ClosingTime(budget)
     rows = open_data(job, partial(_say_note, console), data)
     opening = time.monotonic() - started
-    with _workplace(options, stop, urgent=budget is not None) as place:
+    with _workplace(job, options, console, stop, urgent=budget is not None) as place:
         plan = plan_job(job, rows, place)
         results = Results(options.store)
         work = JobProgress.found(plan, results)
@@ -143,13 +143,14 @@ def _lease(store: Store, plan: Plan, console: Console, stop: StopRequest) -> Ite
         ) from lost
 
 
-def _workplace(options: Options, stop: StopRequest, *, urgent: bool) -> Workplace:
+def _workplace(job: Job, options: Options, console: Console, stop: StopRequest, *, urgent: bool) -> Workplace:
     """The workplace of the job; a signal stops the work that runs there."""
 
     def opened(executor: Executor | None) -> None:
         stop.install()  # Ray has replaced the signal handlers
 
-    return Workplace(options.executor, options.address, opened, urgent=urgent)
+    wait, say = job.spec.execution.wait_for_nodes, partial(_say_note, console)
+    return Workplace(options.executor, options.address, opened, urgent=urgent, wait_for_nodes=wait, say=say)
 
 
 @contextmanager

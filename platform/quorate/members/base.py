@@ -20,10 +20,17 @@ from quorate.errors import UserError
 from quorate.registry import MEMBERS
 from quorate.registry.own_code import check_allowed
 from quorate.spec import MemberParams
-from quorate.training.context import Device, Hardware, Numerics, TaskContext
+from quorate.training.context import Device, Hardware, MemoryUse, Numerics, TaskContext
 from quorate.training.procedures import Procedure
 
 Proba = NDArray[np.float32]
+
+PROCESS_MEMORY = 440 << 20
+"""Bytes that a worker adds to its node before it trains, measured with Ray 2.60 and torch 2.15 after the import of all
+kinds: its own pages (RssAnon of proc(5)). The pages of libraries and of the placed rows are shared by the workers."""
+_COPIES = 4.0
+"""Copies of the rows as float32 that a fit keeps: the features, and what the estimator makes of them. An assumption,
+not a measurement."""
 
 HEADER = "member.json"
 """The file in a member's folder that names its kind."""
@@ -44,6 +51,8 @@ class Member(Protocol):
     resamples: ClassVar[bool] = True
     """Whether training rows may occur more than once; false for an inner cross-validation, which would train and
     validate on the same row."""
+    accelerated: ClassVar[bool] = False
+    """Whether `gpus: auto` gives a part of an accelerator to this kind."""
     packs: ClassVar[bool] = False
     """Whether `fit_many` trains several members of this kind in one model."""
     procedures: ClassVar[tuple[type[Procedure], ...]] = ()
@@ -96,6 +105,13 @@ class Member(Protocol):
         """Predict on this device from now on. A kind that computes on CPUs only stays there."""
 
     @classmethod
+    def memory_use(
+        cls, params: Any, *, signature: Signature, rows: int, n_classes: int, numerics: Numerics
+    ) -> MemoryUse:
+        """Estimate the memory of one fit on this number of rows, for `memory: auto` and `gpus: auto`."""
+        return MemoryUse(PROCESS_MEMORY + int(_COPIES * 4 * rows * signature.size))
+
+    @classmethod
     def pretraining_cost(cls, params: Any, *, signature: Signature, rows: int) -> float:
         """Estimated seconds, on one core, of the pretraining on this number of unlabelled rows."""
         return 0.0
@@ -113,11 +129,13 @@ class Member(Protocol):
 OPTIONAL = (
     "weighs",
     "resamples",
+    "accelerated",
     "packs",
     "procedures",
     "finished",
     "fit_many",
     "follow",
+    "memory_use",
     "to",
     "pretraining_cost",
     "views",

@@ -12,6 +12,7 @@ from quorate.data.signature import Signature
 from quorate.data.standardize import Scheme
 from quorate.members.learner import Learner, LearnerParams
 from quorate.registry.parameter_names import named
+from quorate.training.context import MemoryUse, Numerics
 
 
 # `min_samples_leaf` has scikit-learn's default. The default of `trees` is an assumption, not a measurement.
@@ -42,6 +43,15 @@ class Forest(Learner):
         # 300 trees on 8,000 rows of 784 features took about 12 s on one core.
         features = float(np.sqrt(signature.size))
         return float(params.trees / 300 * 12 * rows * np.log2(rows) / (8000 * 13) * features / 28)
+
+    @classmethod
+    def memory_use(
+        cls, params: Any, *, signature: Signature, rows: int, n_classes: int, numerics: Numerics
+    ) -> MemoryUse:
+        plain = super().memory_use(params, signature=signature, rows=rows, n_classes=n_classes, numerics=numerics)
+        # A node has 64 bytes and a float64 for each class (sklearn.tree._tree). One node for two rows is an assumption.
+        nodes = params.trees * rows / 2 / params.min_samples_leaf
+        return MemoryUse(plain.node + int(nodes * (64 + 8 * n_classes)))
 
     def options(self, *, seed: int) -> dict[str, Any]:
         """Return the arguments of scikit-learn's forests."""

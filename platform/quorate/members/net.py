@@ -21,13 +21,13 @@ from quorate.data.table import Table
 from quorate.data.weighting import row_weights
 from quorate.members.base import Member, Proba, member_of, read_header, write_header
 from quorate.members.net_params import NetParams, check_classes, expected_shape
-from quorate.members.net_planning import net_numerics, pretraining_cost, training_cost
+from quorate.members.net_planning import net_numerics, pretraining_cost, training_cost, training_memory
 from quorate.members.net_start import build_network, first_network, optimizer_of
 from quorate.members.saved_network import LOADER, NETWORK, SAMPLE_ROWS, export
 from quorate.registry import ARCHS, INITIALIZATIONS, MEMBERS, OPTIMIZERS, SCHEDULES
 from quorate.registry.own_code import package_of
 from quorate.training.averages import Weights, average
-from quorate.training.context import Device, Hardware, Numerics, TaskContext
+from quorate.training.context import Device, Hardware, MemoryUse, Numerics, TaskContext
 from quorate.training.feed import Feed, feed_of, labels_of, split_batches, training_order
 from quorate.training.finetuning import freezing
 from quorate.training.loop import History, LoopSettings, TrainingResult, predict
@@ -62,6 +62,7 @@ class Net(Member):
     weighs: ClassVar[bool] = True
     resamples: ClassVar[bool] = True
     procedures: ClassVar[tuple[type[Procedure], ...]] = (Distillation, Memorization, RangeSweep, WeightAverage)
+    accelerated: ClassVar[bool] = True
 
     def __init__(self, params: NetParams, *, signature: Signature, n_classes: int) -> None:
         self.params = params
@@ -84,6 +85,12 @@ class Net(Member):
         return training_cost(params, signature=signature, rows=rows) + pretraining_cost(
             params, signature=signature, rows=rows
         )
+
+    @classmethod
+    def memory_use(
+        cls, params: NetParams, *, signature: Signature, rows: int, n_classes: int, numerics: Numerics
+    ) -> MemoryUse:
+        return training_memory(params, signature=signature, rows=rows, numerics=numerics)
 
     @classmethod
     def pretraining_cost(cls, params: NetParams, *, signature: Signature, rows: int) -> float:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import math
+
 from quorate.data.signature import ImageSignature, Signature
+from quorate.members.base import PROCESS_MEMORY
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
-from quorate.registry import ARCHS, PRETRAININGS
-from quorate.training.context import Device, Hardware, Numerics
-from quorate.training.memory import footprint, largest_batch
+from quorate.registry import ARCHS, PRETRAININGS, KindParams
+from quorate.training.context import Device, Hardware, MemoryUse, Numerics
+from quorate.training.memory import Footprint, footprint, largest_batch
 from quorate.training.shapes import Shape, TableShape
+
+_ROW_VALUES = 100
+"""Values that a step keeps per value of a row, if the network cannot be examined. An assumption, not a measurement."""
 
 
 def net_numerics(params: NetParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
@@ -15,32 +22,56 @@ def net_numerics(params: NetParams, *, signature: Signature, rows: int, hardware
     rows."""
     check_inputs(params, signature)
     convolutional = ARCHS.get(params.arch.kind).convolutional
-    device: Device = "cuda" if params.gpus > 0 else "cpu"
+    device: Device = "cuda" if params.accelerators > 0 else "cpu"
     # Measured on a CPU with avx512_bf16: below 16 pixels the conversions cost more time than bfloat16 saves, and
     # grouped convolutions took twice as long in bfloat16.
     shape = expected_shape(params, signature)
     small = isinstance(shape, TableShape) or min(shape[:2]) < 16
     seen = profile(params.arch, shape)
     suits = convolutional and not small and not seen.grouped
-    worth_it = hardware.fast_bfloat16 and (device == "cuda" or suits)
+    worth_it = hardware.prefers_bfloat16(device) and (device == "cuda" or suits)
     chosen = ("bfloat16" if worth_it else "float32") if params.precision == "auto" else params.precision
     return Numerics(
         precision=chosen,
         memory_format=seen.memory_format(convolutional=convolutional, device=device),
         threads=max(1, int(params.cpus)),
         device=device,
-        batch_size=_batch_size(params, shape, rows=rows, hardware=hardware),
+        batch_size=_batch_size(params, shape, rows=rows, hardware=hardware, device=device),
     )
 
 
-def _batch_size(params: NetParams, shape: Shape, *, rows: int, hardware: Hardware) -> int:
+def _batch_size(params: NetParams, shape: Shape, *, rows: int, hardware: Hardware, device: Device) -> int:
     if params.batch_size != "auto":
         return min(params.batch_size, rows)
-    arch = ARCHS.get(params.arch.kind)
-    found = footprint(lambda: arch.build(params.arch, shape=shape, n_classes=2, dropout=params.dropout), shape)
-    share = params.gpus if params.gpus else params.cpus / hardware.cores
+    share = params.accelerators or params.cpus / hardware.cores
     steps_of = rows // params.accumulate  # so that an epoch still has enough steps of several batches each
-    return largest_batch(found, memory=int(min(share, 1) * hardware.memory), rows=steps_of)
+    memory = int(min(share, 1) * hardware.memory_of(device))
+    return largest_batch(_footprint(params.arch, shape, params.dropout), memory=memory, rows=steps_of)
+
+
+@functools.lru_cache(maxsize=256)
+def _footprint(arch: KindParams, shape: Shape, dropout: float) -> Footprint:
+    kind = ARCHS.get(arch.kind)
+    return footprint(lambda: kind.build(arch, shape=shape, n_classes=2, dropout=dropout), shape)
+
+
+def training_memory(params: NetParams, *, signature: Signature, rows: int, numerics: Numerics) -> MemoryUse:
+    """Estimated memory of a training on this number of rows."""
+    step = _estimated_footprint(params, expected_shape(params, signature)).of(numerics.batch_size)
+    value = 1 if isinstance(signature, ImageSignature) else 4
+    host = PROCESS_MEMORY + value * rows * signature.size
+    return MemoryUse(host, step) if numerics.device == "cuda" else MemoryUse(host + step)
+
+
+def _estimated_footprint(params: NetParams, shape: Shape) -> Footprint:
+    size = shape.size if isinstance(shape, TableShape) else math.prod(shape)
+    unknown = Footprint(0, _ROW_VALUES * 4 * size)
+    if ARCHS.reference(params.arch.kind) is not None:  # a user's network may need tensors with values
+        return unknown
+    try:
+        return _footprint(params.arch, shape, params.dropout)
+    except (RuntimeError, ValueError):  # so may an operation of a network of timm
+        return unknown
 
 
 def training_cost(params: NetParams, *, signature: Signature, rows: int) -> float:

@@ -167,4 +167,4 @@ def _savable_numerics(found: type[Learner], kind: str) -> Callable[..., Numerics
 
 
 def _numerics(cls: Any, params: MemberParams, *, signature: Signature, rows: int, hardware: Hardware) -> Numerics:
-    return Numerics(threads=max(1, int(params.cpus)), device="cuda" if params.gpus > 0 else "cpu")
+    return Numerics(threads=max(1, int(params.cpus)), device="cuda" if params.accelerators > 0 else "cpu")

@@ -11,12 +11,13 @@ from quorate.data.signature import ImageSignature, Signature, TableSignature
 from quorate.data.weighting import check_weighting
 from quorate.members.backbone import check_backbone, identity_of_backbone, trial
 from quorate.members.net_params import NetParams, expected_shape
+from quorate.plan.groups import Places
 from quorate.plan.identity import derive_seed, digest, fold_digest, identity_of, own_sources
+from quorate.plan.placement import NoPlaceError, Placement, place, with_memory
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, Plan, Resources
 from quorate.registry import MEMBERS, own_reference
 from quorate.registry.own_code import describe_error
 from quorate.spec import JobSpec, MemberParams
-from quorate.training.context import Hardware, Numerics
 from quorate.training.hub import HubError, hub_digest
 
 _FEATURE_ROWS = 512
@@ -32,15 +33,20 @@ class PlanError(ValueError):
         self.member = member
 
 
-def make_plan(spec: JobSpec, context: JobData, hardware: Hardware, *, first_fold: int = 0) -> Plan:
-    """Make the fit tasks of all members, copies, folds and views, with their seeds, numerics, keys and costs."""
+def make_plan(spec: JobSpec, context: JobData, places: Places, *, first_fold: int = 0) -> Plan:
+    """Make the fit tasks of all members, copies, folds and views, with their seeds, numerics, keys and costs.
+
+    Raises `PlanError` for a member that cannot be planned, and `NoPlaceError` if no node has what it asks for.
+    """
     folds = {number: fold_digest(fold) for number, fold in enumerate(context.folds.folds, start=first_fold)}
+    notes: list[str] = []
     tasks = tuple(
         task
         for name, params in spec.members.items()
-        for task in _tasks(spec.seed, name, params, context, folds, hardware)
+        for task in _tasks(spec.seed, name, params, context, folds, places, notes)
     )
-    return Plan(tasks, context, tuple(_feature_tasks(tasks, context)))
+    tasks = with_memory(tasks)
+    return Plan(tasks, context, tuple(_feature_tasks(tasks, context)), tuple(dict.fromkeys(notes)))
 
 
 def recipes_of(spec: JobSpec, labels: Iterable[str]) -> tuple[str, ...]:
@@ -83,17 +89,23 @@ def _feature_tasks(tasks: Sequence[FitTask], context: JobData) -> Iterator[Featu
 
 
 def _tasks(
-    job_seed: int, name: str, params: MemberParams, context: JobData, folds: Mapping[int, str], hardware: Hardware
+    job_seed: int,
+    name: str,
+    params: MemberParams,
+    context: JobData,
+    folds: Mapping[int, str],
+    places: Places,
+    notes: list[str],
 ) -> Iterator[FitTask]:
-    kind, resources = MEMBERS.get(params.kind), Resources(params.cpus, params.gpus, params.memory)
-    resolved = None
+    kind, resolved = MEMBERS.get(params.kind), None
     for copy in range(params.copies):
         if resolved is None or params.vary:
-            resolved = _resolve(name, params.of_copy(copy), context, hardware)
+            resolved = _resolve(name, params.of_copy(copy), context, places)
+            notes += resolved.placement.notes
         views = kind.views(resolved.params)
         label = name if params.copies == 1 else f"{name}.{copy + 1}"
         for fold, fold_hash in folds.items():
-            seed, numerics = derive_seed(job_seed, name, copy, fold), resolved.numerics[fold]
+            seed, numerics = derive_seed(job_seed, name, copy, fold), resolved.placement.numerics[fold]
             decides = {
                 "what": "fit",
                 "version": kind.version,
@@ -107,7 +119,20 @@ def _tasks(
                 **resolved.own,
             }
             run = FitTask(
-                digest(**decides), name, copy, fold, label, resolved.params, seed, numerics, resolved.cost, resources
+                digest(**decides),
+                name,
+                copy,
+                fold,
+                label,
+                resolved.params,
+                seed,
+                numerics,
+                resolved.cost,
+                resolved.placement.resources,
+                resolved.placement.estimate,
+                resolved.placement.share,
+                resolved.placement.accelerator_memory,
+                resolved.placement.node_group,
             )
             others = tuple(
                 replace(run, key=digest(**decides, view=view), label=f"{label}.{view}", cost=0.0, view=view)
@@ -119,17 +144,17 @@ def _tasks(
 
 @dataclass(frozen=True)
 class _Resolved:
-    """Values that follow from the parameters of one copy; `numerics` has one entry per fold."""
+    """Values that follow from the parameters of one copy."""
 
     params: MemberParams
     identity: dict[str, Any]
     own: dict[str, Any]
     """Other inputs that determine the result: users' own code, a backbone, hub weights, unlabelled images."""
-    numerics: list[Numerics]
+    placement: Placement
     cost: float
 
 
-def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardware) -> _Resolved:
+def _resolve(name: str, params: MemberParams, context: JobData, places: Places) -> _Resolved:
     """Resolve the parameters of one copy; raises `PlanError` if the member cannot learn from these rows."""
     kind, data = MEMBERS.get(params.kind), context.train
     signature, rows = data.signature, [len(fold.train) for fold in context.folds.folds]
@@ -141,8 +166,8 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
     except ValueError as error:
         raise PlanError(name, str(error)) from error
     try:
-        numerics = [kind.numerics(params, signature=signature, rows=n, hardware=hardware) for n in rows]
-        backbone = params.frozen_backbone
+        placement = place(name, params, places, signature=signature, rows=rows, n_classes=data.n_classes)
+        params, backbone = placement.params, params.frozen_backbone
         seen = signature if backbone is None else check_backbone(backbone, signature)
         cost = kind.cost(params, signature=seen, rows=rows[0], n_classes=data.n_classes)
         if backbone is not None:
@@ -155,6 +180,8 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
         if unlabelled is not None:
             own["unlabelled"] = context.unlabelled_digest
             cost += kind.pretraining_cost(params, signature=signature, rows=len(unlabelled))
+    except NoPlaceError:
+        raise
     except HubError as error:
         raise PlanError(name, str(error)) from error
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -164,4 +191,4 @@ def _resolve(name: str, params: MemberParams, context: JobData, hardware: Hardwa
         if own_reference(params) is None:
             raise
         raise PlanError(name, f"{params.kind} raises {describe_error(error)}") from error
-    return _Resolved(params, identity_of(params), own, numerics, cost)
+    return _Resolved(params, identity_of(params), own, placement, cost)

@@ -16,25 +16,32 @@ from quorate.data.folds import Folds, UnlearnableClass, learnable_rows, unlearna
 from quorate.data.table import Table
 from quorate.members.backbone import Backbone
 from quorate.spec import MemberParams
-from quorate.training.context import Numerics
+from quorate.training.context import MemoryUse, Numerics
 from quorate.training.procedures import Procedure
 
 ALL_ROWS = -1
 """The fold number of a task that trains on all rows; its `JobData` has only this fold."""
 
 
+Labels = tuple[tuple[str, str], ...]
+"""Names and values of Ray's labels, sorted."""
+
+
 @dataclass(frozen=True)
 class Resources:
-    """Resources of one unit: cores, accelerators (a fraction shares one), memory in bytes."""
+    """Resources of one unit: cores, accelerators (a fraction shares one), memory in bytes, labels of its node."""
 
     cpus: float = 1
     gpus: float = 0
     memory: int = 0
+    labels: Labels = ()
+    """The labels that the node must have; a value `in(a,b)` allows several."""
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} cpu" + "s" * (self.cpus != 1)]
         parts += [f"{self.gpus:g} gpu" + "s" * (self.gpus != 1)] if self.gpus else []
         parts += [f"{self.memory / 2**30:.1f} GiB"] if self.memory else []
+        parts += [f"{name}={value}" for name, value in self.labels]
         return ", ".join(parts)
 
 
@@ -54,6 +61,14 @@ class FitTask:
     cost: float
     """Estimated seconds."""
     resources: Resources = field(default_factory=Resources)
+    estimate: MemoryUse | None = None
+    """Estimated memory; None if it is not known."""
+    share: int | None = None
+    """Bytes of a node's memory that come with the cores of the task; None if the job file sets the memory."""
+    accelerator_memory: int | None = None
+    """Bytes of the accelerator that the task can share; None if the job file sets their number, or there is none."""
+    node_group: str = ""
+    """The hardware that the numerics were resolved for."""
     view: str = ""
     """The member's view, such as `ema`; empty if the member is the network or estimator itself."""
     others: tuple[FitTask, ...] = ()
@@ -128,6 +143,8 @@ class Unit:
 
     tasks: tuple[Task, ...]
     mode: Literal["sequence", "together"] = "sequence"
+    reserved: Resources | None = None
+    """What the unit reserves, if that is not what its first task asks for."""
 
     @property
     def cost(self) -> float:
@@ -135,7 +152,7 @@ class Unit:
 
     @property
     def resources(self) -> Resources:
-        return self.tasks[0].resources
+        return self.reserved or self.tasks[0].resources
 
 
 @dataclass(frozen=True)
@@ -215,6 +232,8 @@ class Plan:
     context: JobData
     features: tuple[FeatureTask, ...] = ()
     """The feature tasks that must run before the members that use them."""
+    notes: tuple[str, ...] = ()
+    """Choices and warnings about the nodes, to show before training."""
 
     @property
     def runs(self) -> tuple[FitTask, ...]:

@@ -21,19 +21,23 @@ from quorate.execution.events import (
     Failed,
     Featured,
     Fitted,
+    NodeAwaited,
     OutOfTime,
     Predicted,
     Reported,
     Started,
     Stopped,
 )
-from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Task, Unit
+from quorate.execution.node_waits import NodeWait
+from quorate.plan.tasks import ALL_ROWS, FeatureTask, FitTask, Resources, Task, Unit
 from quorate.quantities import format_seconds
 
 _WIDE = 100
 """Minimum terminal width in characters at which the line of a task has a progress bar."""
 _NARROW = 72
 """Minimum terminal width in characters at which the columns of the lines have a minimum width."""
+_FRESH_SECONDS = 5.0
+"""Seconds for which the terminal shows a wait for a node; the session reports it every second."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Watch:
         self._rows: dict[str, _Row] = {}
         self._reused, self._done, self._failed = reused, reused, 0
         self._total = reused + sum(isinstance(task, FitTask) for task in self._waiting.values())
+        self._awaited: dict[Resources, tuple[float, NodeWait]] = {}
+        """The newest of the waits for nodes that were reported, with the times at which they were."""
         self._longest = min(max((len(_name(task)) for task in self._waiting.values()), default=0), 24)
         self._since = time.monotonic()
 
@@ -94,7 +100,9 @@ class Watch:
     def on(self, event: Event) -> None:
         """Handle one event; update the estimates before the call."""
         task = event.task
-        if isinstance(event, Started):
+        if isinstance(event, NodeAwaited):
+            self._await(event.wait)
+        elif isinstance(event, Started):
             self._begin(task, event)
         elif isinstance(event, Reported) and task.key in self._rows:
             row = self._rows[task.key]
@@ -150,7 +158,8 @@ class Watch:
         """The summary line below the tasks."""
         reused = f" ({self._reused} reused)" if self._reused else ""
         failed = f", {self._failed} failed" if self._failed else ""
-        left = "; ".join(self._left())
+        waits = [str(wait) for since, wait in list(self._awaited.values()) if time.monotonic() - since < _FRESH_SECONDS]
+        left = "; ".join([*waits, *self._left()])
         return f"{self._done} of {self._total} fit tasks done{reused}{failed}{'; ' if left else ''}{left}"
 
     def _left(self) -> Iterator[str]:
@@ -165,6 +174,13 @@ class Watch:
         self._rows[task.key] = _Row(task, event.worker, time.monotonic())
         if event.restored:
             self._out.print(f"{_name(task)} continues from its checkpoint", markup=False, highlight=False)
+
+    def _await(self, wait: NodeWait) -> None:
+        """Print a wait for a node that is new, or has lasted another minute; the terminal shows it all the time."""
+        _, before = self._awaited.get(wait.resources, (0.0, None))
+        if before is None or wait.seconds < before.seconds or wait.seconds // 60 > before.seconds // 60:
+            self._say(str(wait))
+        self._awaited[wait.resources] = (time.monotonic(), wait)
 
     def _end(self, task: Task, *, count: bool = True) -> None:
         self._rows.pop(task.key, None)

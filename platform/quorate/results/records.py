@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quorate.errors import UserError
 from quorate.store import Damaged, Manifest
+from quorate.training.context import MemoryUse
 
 
 class _StoreRecord(BaseModel):
@@ -62,6 +63,10 @@ class FitRecord(_StoreRecord):
     """Duration of the training, in seconds."""
     predict_ms: float | None = None
     """Milliseconds to predict one row, in batches; None if it was not measured."""
+    estimated_memory: MemoryUse | None = None
+    """Memory that the plan expected, in bytes; None if it is not recorded."""
+    used_memory: MemoryUse | None = None
+    """The most memory that the training used, in bytes; None if it was not measured."""
 
 
 class CheckpointRecord(_StoreRecord):

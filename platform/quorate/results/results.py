@@ -21,6 +21,7 @@ from quorate.plan.tasks import FeatureTask, FitTask, PredictTask
 from quorate.results.destination import StoreDestination, destination_in
 from quorate.results.records import CheckpointRecord, FeatureRecord, FitRecord, PredictionRecord
 from quorate.store import Damaged, Store
+from quorate.training.context import MemoryUse
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Fit:
     """False if it was stopped early: it is used in this job's ensemble and is not stored under its key."""
     predict_ms: float | None = None
     """Milliseconds to predict one row, in batches; None if it was not measured."""
+    memory: MemoryUse | None = None
+    """The most memory that its training used; None if it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Results:
         except Damaged:
             self._store.set_aside(FitRecord.space, task.key)
             return None
-        return Fit(task, valid, history, record.seconds, record.files, reused=True, predict_ms=record.predict_ms)
+        fit = Fit(task, valid, history, record.seconds, record.files, reused=True)
+        return replace(fit, predict_ms=record.predict_ms, memory=record.used_memory)
 
     def written(self, done: Fitted) -> Fitted:
         """Store the files of a result that are not in the store yet; the returned result names all of them."""
@@ -98,6 +102,8 @@ class Results:
             files=self._put_files(done),
             seconds=done.seconds,
             predict_ms=done.predict_ms,
+            estimated_memory=done.task.estimate,
+            used_memory=done.memory,
         ).to_json()
         saved = self._store.commit(FitRecord.space, done.task.key, own)
         valid = done.valid
@@ -109,13 +115,13 @@ class Results:
             self._store.set_aside(FitRecord.space, done.task.key)
             return self.keep(done)
         fit = Fit(done.task, valid, done.history, record.seconds, record.files, reused=False)
-        return replace(fit, predict_ms=record.predict_ms)
+        return replace(fit, predict_ms=record.predict_ms, memory=record.used_memory)
 
     def hold(self, done: Fitted) -> Fit:
         """Store the files of a fit task that was stopped early. No key refers to them, so only this job uses them."""
         files = self._put_files(done)
         fit = Fit(done.task, done.valid, done.history, done.seconds, files, reused=False, complete=False)
-        return replace(fit, predict_ms=done.predict_ms)
+        return replace(fit, predict_ms=done.predict_ms, memory=done.memory)
 
     def _put_files(self, done: Fitted) -> dict[str, str]:
         """The blob of each file of a result."""

@@ -1,6 +1,7 @@
 """Read and validate job files into frozen, typed values; report all errors together, each with its place."""
 
 from quorate.spec.job import (
+    ACCELERATOR_TYPE,
     NAME,
     Bytes,
     DatasetParams,
@@ -21,6 +22,7 @@ from quorate.spec.job import (
 )
 
 __all__ = [
+    "ACCELERATOR_TYPE",
     "NAME",
     "Bytes",
     "DatasetParams",

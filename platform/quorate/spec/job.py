@@ -99,6 +99,18 @@ Seconds = Annotated[
 """A number of seconds, or text such as `20m`."""
 
 
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL_NAME = rf"([A-Za-z0-9.-]{{1,253}}/)?{_LABEL}"
+_LABEL_RULE = "use at most 63 letters, digits, '-', '_' and '.', and begin and end with a letter or digit"
+"""As in Kubernetes, whose rules Ray's labels follow."""
+ACCELERATOR_TYPE = "ray.io/accelerator-type"
+"""The label that Ray gives to nodes with accelerators: their type, such as `H100`."""
+
+
+def _label_value(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 TestOrigin = Literal["separate", "held out", "none"]
 """Where the test rows of a job come from: another source than the training rows, the training rows, or nowhere."""
 
@@ -118,12 +130,27 @@ class MemberParams(KindParams):
     """Number of members to train from this entry; they differ in their seeds."""
     cpus: float = Field(1, gt=0, allow_inf_nan=False)
     """Number of CPU cores per fit task; a network uses as many threads."""
-    gpus: float = Field(0, ge=0, allow_inf_nan=False)
-    """Number of accelerators per fit task; with a fraction, several tasks share one."""
-    memory: Bytes = 0
-    """Memory that a fit task requests from the cluster, in bytes or as `2GiB`; 0 requests none."""
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] = "auto"
+    """Number of accelerators per fit task; with a fraction, several tasks share one. `auto` estimates the fraction that
+    a network occupies if there are accelerators, and is 0 otherwise and for other kinds."""
+    memory: Bytes | Literal["auto"] = "auto"
+    """Memory of the node that a fit task requires, in bytes or as `2GiB`; 0 requests none. `auto` estimates it, and
+    corrects the estimate by what the first task of the member used."""
+    needs: dict[str, Annotated[str, BeforeValidator(_label_value)]] = Field(default_factory=dict)
+    """Labels of the nodes that a fit task can run on, such as `{accelerator: H100}`; `accelerator` is Ray's label
+    `ray.io/accelerator-type`."""
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     """Values per parameter that the copies use in turn, such as `{lr: [0.01, 0.1]}`; dots separate nested names."""
+
+    @field_validator("needs")
+    @classmethod
+    def _are_labels(cls, needs: dict[str, str]) -> dict[str, str]:
+        for name, value in needs.items():
+            if not re.fullmatch(_LABEL_NAME, name):
+                raise ValueError(f"{name!r} is not the name of a label: {_LABEL_RULE}")
+            if not re.fullmatch(_LABEL, value):
+                raise ValueError(f"{name}: {value!r} is not the value of a label: {_LABEL_RULE}")
+        return needs
 
     @field_validator("vary")
     @classmethod
@@ -139,7 +166,7 @@ class MemberParams(KindParams):
     def _every_copy_is_valid(self, info: ValidationInfo) -> Self:
         if self.vary and self.copies == 1:
             raise ValueError("vary requires at least 2 copies, but there is 1; set copies")
-        for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "vary"}:
+        for name in self.vary.keys() & {"kind", "copies", "cpus", "gpus", "memory", "needs", "vary"}:
             raise ValueError(f"vary: {name} must be equal for all copies; remove it from vary, or add another member")
         for copy in range(self.copies if self.vary else 0):
             try:
@@ -154,6 +181,17 @@ class MemberParams(KindParams):
                 if isinstance(file := _value_at(made, path), Path):
                     values[copy % len(values)] = str(file)  # a path relative to the job file's folder
         return self
+
+    @property
+    def accelerators(self) -> float:
+        """Number of accelerators per fit task; 0 while `auto` is not resolved."""
+        return 0.0 if self.gpus == "auto" else self.gpus
+
+    @property
+    def node_labels(self) -> tuple[tuple[str, str], ...]:
+        """`needs` as sorted labels of nodes."""
+        named = {ACCELERATOR_TYPE if name == "accelerator" else name: value for name, value in self.needs.items()}
+        return tuple(sorted(named.items()))
 
     @property
     def most_epochs(self) -> int | None:
@@ -280,7 +318,8 @@ class ProductionSpec(Spec):
         return self
 
 
-# The defaults of `retries`, `lost_workers` and `checkpoint_seconds` are assumptions, not measurements.
+# The defaults of `retries`, `lost_workers`, `checkpoint_seconds` and `wait_for_nodes` are assumptions, not
+# measurements.
 class ExecutionSpec(Spec):
     """Where fit tasks run and how failures are handled."""
 
@@ -294,6 +333,8 @@ class ExecutionSpec(Spec):
     """Minimum number of seconds between two checkpoints of a fit task."""
     workers: int | None = Field(None, ge=1)
     """Maximum number of concurrent fit tasks; by default as many as the cluster can hold."""
+    wait_for_nodes: Seconds = 600
+    """Time limit for an autoscaling cluster to start a node that a fit task needs, such as `90s` or `1h`."""
     budget: Seconds | None = None
     """Time limit for the whole command, such as `300s`, `20m` or `2h`; by default there is none."""
 

@@ -22,17 +22,61 @@ Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
+class Accelerator:
+    """One accelerator of a node."""
+
+    name: str
+    """Its type as Ray names it, such as `H100`."""
+    memory: int
+    """Bytes."""
+    fast_bfloat16: bool
+    """Whether it multiplies bfloat16 faster than float32."""
+
+
+@dataclass(frozen=True)
 class Hardware:
-    """The properties of a worker's hardware that a plan depends on."""
+    """The properties of a node that a plan depends on."""
 
     cores: int
     gpus: int
     fast_bfloat16: bool
-    """Whether the device multiplies bfloat16 faster than float32."""
+    """Whether the CPU multiplies bfloat16 faster than float32."""
     cpu: str
-    """The CPU's name: results are bit-identical on equal CPU types only."""
+    """The CPU's name and instruction set: results are bit-identical on equal CPU types only."""
     memory: int = 8 << 30
-    """Memory in bytes of one GPU, or of the machine if it has none. The default is an assumption, not a measurement."""
+    """Memory of the machine in bytes. The default is an assumption, not a measurement."""
+    accelerator: Accelerator | None = None
+    """Its accelerators are alike; None if it has none."""
+    memory_limit: int | None = None
+    """Bytes of memory that the container may use; None without a limit."""
+    room: int = 5 << 30
+    """Bytes of memory for the workers of the node, without Ray's object store. The default is an assumption."""
+
+    def memory_of(self, device: Device) -> int:
+        """Bytes of memory of one accelerator, or of the machine."""
+        return self.accelerator.memory if device == "cuda" and self.accelerator is not None else self.memory
+
+    def prefers_bfloat16(self, device: Device) -> bool:
+        """Whether the device multiplies bfloat16 faster than float32."""
+        if device == "cuda" and self.accelerator is not None:
+            return self.accelerator.fast_bfloat16
+        return self.fast_bfloat16
+
+    def __str__(self) -> str:
+        parts = [f"{self.cores} core{'s' * (self.cores != 1)} {self.cpu}"]
+        parts += ["fast bfloat16"] if self.fast_bfloat16 else []
+        parts += [f"{self.room / 2**30:.1f} GiB for tasks"]
+        if self.accelerator is not None:
+            parts += [f"{self.gpus} x {self.accelerator.name} ({self.accelerator.memory / 2**30:.0f} GiB)"]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Memory of a fit task in bytes: what its process adds to the node, and what it takes of an accelerator."""
+
+    node: int
+    accelerator: int = 0
 
 
 @dataclass(frozen=True)
