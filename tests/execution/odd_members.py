@@ -21,7 +21,9 @@ from quorate.training.context import Diverged, Hardware, Numerics, Signal, TaskC
 
 class OddParams(MemberParams):
     kind: Literal["odd"] = "odd"
-    what: Literal["well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait"] = "well"
+    what: Literal["well", "raise", "raise_once", "refuse", "diverge", "die_once", "wait", "stop_once", "hang_once"] = (
+        "well"
+    )
     mark: str = ""
     """A file that distinguishes the first attempt from later ones."""
     seconds: float = 0.0
@@ -60,6 +62,10 @@ class Odd(Member):
                 raise Diverged("train_loss is nan in epoch 3 at learning rate 100")
             case "die_once" if first:
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "stop_once" if first:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "hang_once" if first:
+                time.sleep(300)
             case "wait":
                 self._wait(run)
         time.sleep(self.params.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,6 +53,11 @@ class Worker:
         yield from stream(logged, self._data, self._control, write=self._write)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    def whereabouts(self) -> tuple[str, int]:
+        """The id of its node, and its process there."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         self._control.stop.set()
 
@@ -86,6 +92,9 @@ class Actor:
     running: dict[str, Assignment] = field(default_factory=dict)
     """The running tasks by their keys, until their last events: one, or those of a pack."""
     log: str = ""
+    node: str = ""
+    """The id of its node, and `pid` its process there; empty until it has told them."""
+    pid: int = 0
     due: float | None = None
     """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 

@@ -11,6 +11,7 @@ from quorate.execution.content import Content
 from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
+from quorate.quantities import format_seconds
 from quorate.training.context import MemoryUse, Metrics
 
 Status = Literal["failed", "diverged", "lost"]
@@ -33,6 +34,18 @@ class NodeAwaited:
 
     task: Task
     wait: NodeWait
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A running task has given no event for longer than the limit, in seconds; nothing ends it."""
+
+    task: Task
+    seconds: float
+    limit: float
+
+    def __str__(self) -> str:
+        return f"no event for {format_seconds(self.seconds)}, with a limit of {format_seconds(self.limit)}"
 
 
 @dataclass(frozen=True)
@@ -148,4 +161,4 @@ class OutOfTime:
 ENDS = Fitted | Predicted | Featured | Failed | Stopped | Cancelled | OutOfTime
 """Events that complete a task: if its worker dies afterwards, nothing is lost."""
 
-Event = Started | NodeAwaited | Reported | Checkpointed | SoFar | ENDS
+Event = Started | NodeAwaited | Silent | Reported | Checkpointed | SoFar | ENDS

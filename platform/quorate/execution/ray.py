@@ -18,8 +18,10 @@ from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
 from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started
+from quorate.execution.heartbeats import Heartbeats
 from quorate.execution.node_waits import NodeWaits, NoNodeError
 from quorate.execution.probes import Probes
+from quorate.execution.silence import SilenceWatch
 from quorate.execution.worker_signals import cause_of_death
 from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
@@ -119,6 +121,7 @@ class RaySession:
         self._backlog, self._nodes, self._autoscaler = Backlog(policy, nodes.most_memory), nodes, autoscaler
         self._waits, self._scale_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
         self._pool = ActorPool(data, nodes, autoscaler, policy.destination)
+        self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
         self._stopping = self._wants_checkpoint = self._told_to_stop = False
         self._spared: set[str] = set()
@@ -153,6 +156,7 @@ class RaySession:
             if len(self._pool):
                 for actor in self._pool.ready():
                     yield from self._next_event(actor)
+                yield from self._end_silent()
             elif not self._backlog and not self._backlog.has_ended:
                 return
             else:
@@ -219,6 +223,7 @@ class RaySession:
             return
         if isinstance(event, Started):
             actor.log, actor.due = event.log, 0.0
+        self._silence.on(event)
         if isinstance(event, ENDS):
             actor.running.pop(event.task.key, None)  # if the worker dies now, its result is not lost
         yield self._backlog.counted(event)
@@ -243,12 +248,29 @@ class RaySession:
         if actor.was_idle and actor.due is None and self._spared.isdisjoint(actor.running):
             self._spared |= actor.running.keys()
             self._backlog.put_back(deque(tasks))
+            self._retire(actor)
         else:
-            log = _read(actor.log)
-            message = f"the worker died: {cause_of_death(str(error) or type(error).__name__, log)}"
-            yield from self._backlog.lost(Failed(task, 0, "lost", message, _tail(log), actor.log) for task in tasks)
-        self._retire(actor)
+            reason = cause_of_death(str(error) or type(error).__name__, _read(actor.log))
+            yield from self._give_up(actor, f"the worker died: {reason}")
         self._nodes.look_again()
+
+    def _give_up(self, actor: Actor, message: str) -> Iterator[Event]:
+        """End a worker; its tasks count as lost."""
+        tasks, log = [assignment.task for assignment in actor.running.values()], _read(actor.log)
+        self._silence.forget(tasks)
+        yield from self._backlog.lost(Failed(task, 0, "lost", message, _tail(log), actor.log) for task in tasks)
+        self._retire(actor)
+
+    def _end_silent(self) -> Iterator[Event]:
+        """End the workers that are frozen, and those whose tasks have been silent for too long."""
+        if not self._silence.time.is_time():
+            return
+        for actor in self._heartbeats.frozen(self._pool.busy, self._silence.time.seconds):
+            yield from self._give_up(actor, "the worker was frozen: its process is stopped")
+        for actor in list(self._pool.busy):
+            tasks = [assignment.task for assignment in actor.running.values()]
+            if silent := self._silence.overdue(tasks):
+                yield from self._give_up(actor, f"the worker was ended: {silent[0]}")
 
     def _retire(self, actor: Actor) -> None:
         """End an actor; the tasks of its unit that it has not begun wait again."""

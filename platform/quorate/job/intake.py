@@ -20,6 +20,7 @@ from quorate.execution.events import (
     OutOfTime,
     Predicted,
     Reported,
+    Silent,
     SoFar,
     Started,
 )
@@ -74,7 +75,7 @@ class Intake:
     def on(self, event: Event) -> None:
         if isinstance(event, OutOfTime) and (interim := self._so_far.pop(event.task.key, None)) is not None:
             event = interim.result  # a network that is out of time counts with its last interim result
-        if isinstance(event, NodeAwaited):
+        if isinstance(event, NodeAwaited | Silent):
             self._watch.on(event)
             return
         event = self._heard.judge(event)
