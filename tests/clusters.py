@@ -24,8 +24,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BRIDGE = "qr-bridge"
-SUBNET = "10.77.0"
+_RUN = os.getpid() % 250
+"""Distinguishes the names and addresses of test runs on the same machine; an interface has at most 15 letters."""
+BRIDGE = f"qr{_RUN}-bridge"
+SUBNET = f"10.77.{_RUN}"
 GATEWAY = f"{SUBNET}.254"
 """The address of this machine on the bridge."""
 PORT = 6379
@@ -48,12 +50,12 @@ class Host:
 
     @property
     def name(self) -> str:
-        return f"qr-h{self.number}"
+        return f"qr{_RUN}-h{self.number}"
 
     @property
     def link(self) -> str:
         """The end of its veth pair that is on the bridge."""
-        return f"qr-v{self.number}"
+        return f"qr{_RUN}-v{self.number}"
 
     @property
     def address(self) -> str:
@@ -124,10 +126,10 @@ def why_no_hosts() -> str:
     """The reason why hosts cannot be made here; empty if they can."""
     if shutil.which("ip") is None:
         return "hosts need the command `ip` (iproute2)"
-    made = subprocess.run(["ip", "netns", "add", "qr-probe"], capture_output=True, text=True)
+    made = subprocess.run(["ip", "netns", "add", f"qr{_RUN}-probe"], capture_output=True, text=True)
     if made.returncode:
         return f"network namespaces are not permitted: {made.stderr.strip()}"
-    subprocess.run(["ip", "netns", "delete", "qr-probe"], check=True)
+    subprocess.run(["ip", "netns", "delete", f"qr{_RUN}-probe"], check=True)
     return ""
 
 
@@ -162,7 +164,7 @@ def hosts(count: int, *, hide: Path | None = None) -> Iterator[list[Host]]:
 
 
 def _connect(host: Host) -> None:
-    inner = f"qr-i{host.number}"
+    inner = f"qr{_RUN}-i{host.number}"
     _ip("netns", "add", host.name)
     _ip("link", "add", host.link, "type", "veth", "peer", "name", inner, "netns", host.name)
     _ip("link", "set", host.link, "master", BRIDGE, "up")
@@ -195,7 +197,10 @@ def start_cluster(members: Sequence[Host], *, cpus: int = 2, env: Mapping[str, s
         )
         words = ["start", *role, "--node-ip-address", host.address, "--num-cpus", str(cpus), "--block"]
         host.start(_ray(), *words, "--object-store-memory", str(200 * 2**20), env=settings)
-        wait_for_nodes(members[0], number + 1)
+        if number == 0:
+            _watch(host)
+            wait_for_nodes(host, 1)  # before others connect
+    wait_for_nodes(members[0], len(members))
     return address
 
 
@@ -210,22 +215,35 @@ def wait_for_nodes(head: Host, count: int, *, seconds: float = _JOIN_SECONDS, ex
     raise AssertionError(f"after {seconds} s: {alive_nodes(head)}\n{(head.folder / 'ray.log').read_text()[-3000:]}")
 
 
-_NODES = """
-import json, sys
+_WATCH = """
+import json, os, sys, time
 from ray._raylet import GcsClient
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
-nodes = GcsClient(sys.argv[1]).get_all_node_info(timeout=5).values()
-print(json.dumps([[node.node_manager_address, dict(node.resources_total)]
-    for node in nodes if node.state == GcsNodeInfo.ALIVE]))
+from ray.exceptions import RpcError
+while True:
+    try:
+        nodes = GcsClient(sys.argv[1]).get_all_node_info(timeout=5).values()
+    except RpcError:
+        nodes = []
+    alive = [node for node in nodes if node.state == GcsNodeInfo.ALIVE]
+    with open("nodes.new", "w") as file:
+        json.dump([[node.node_manager_address, dict(node.resources_total)] for node in alive], file)
+    os.replace("nodes.new", "nodes.json")
+    time.sleep(0.3)
 """
+"""A process that imports Ray once; it writes the living nodes to a file."""
 
 
 def alive_nodes(head: Host) -> list[tuple[str, dict[str, float]]]:
-    """The addresses and resources of the living nodes; empty while the cluster does not answer."""
-    words = head.command(sys.executable, "-c", _NODES, f"{head.address}:{PORT}")
-    ended = subprocess.run(words, env=head.environment, capture_output=True, text=True)
-    found: list[tuple[str, dict[str, float]]] = json.loads(ended.stdout) if ended.returncode == 0 else []
+    """The addresses and resources of the living nodes, at most a second ago; empty while the cluster does not
+    answer."""
+    file = head.folder / "nodes.json"
+    found: list[tuple[str, dict[str, float]]] = json.loads(file.read_text()) if file.exists() else []
     return found
+
+
+def _watch(head: Host) -> None:
+    head.start(sys.executable, "-c", _WATCH, f"{head.address}:{PORT}", log="watch.log")
 
 
 def start_autoscaling_cluster(head: Host, types: Mapping[str, Mapping[str, Any]], *, idle_minutes: float = 0.1) -> str:
@@ -256,6 +274,7 @@ def start_autoscaling_cluster(head: Host, types: Mapping[str, Mapping[str, Any]]
     words = ["start", "--head", "--block", "--port", str(PORT), "--node-ip-address", head.address, "--num-cpus", "0"]
     words += ["--include-dashboard", "false", "--autoscaling-config", str(file)]
     head.start(_ray(), *words, "--object-store-memory", str(200 * 2**20), env=settings)
+    _watch(head)
     wait_for_nodes(head, 1)
     return f"{head.address}:{PORT}"
 

@@ -1,7 +1,7 @@
 """A server that speaks the protocol of S3, for tests: moto, with conditions that hold across threads.
 
-Run as a process of its own; prints its port. `POST /-/age` lets an object look older, the bucket `forbidden` refuses
-all requests, and the bucket `overloaded` asks to slow down.
+Run as a process of its own, with its address; prints its port. `POST /-/age` lets an object look older, the bucket
+`forbidden` refuses all requests, and the bucket `overloaded` asks to slow down.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 if __name__ == "__main__":
-    server = make_server("127.0.0.1", 0, Server(), threaded=True, request_handler=_Quiet)
+    server = make_server(sys.argv[1], 0, Server(), threaded=True, request_handler=_Quiet)
     print(server.port, flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()  # with its parent
     server.serve_forever()

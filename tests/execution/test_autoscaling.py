@@ -137,7 +137,7 @@ def growing() -> Iterator[Host]:
 
 @pytest.mark.slow
 def test_units_get_the_nodes_that_they_need_and_what_no_node_type_has_is_refused(growing: Host) -> None:
-    said = growing.python(SESSION, f"{growing.address}:6379", seconds=150).splitlines()
+    said = growing.python(SESSION, f"{growing.address}:6379", seconds=300).splitlines()
 
     assert "said: waiting for a node with 1 cpu (0 of 90 s)" in said
     waited = [line for line in said if line.startswith("NodeAwaited fast")]
@@ -146,7 +146,7 @@ def test_units_get_the_nodes_that_they_need_and_what_no_node_type_has_is_refused
     assert sum(line.startswith("Fitted fast") for line in said) == 2
     failed = [line for line in said if line.startswith("Failed")]
     assert len(failed) == 2 and all("no node type of the cluster has 64 cpus" in line for line in failed)
-    assert wait_for_nodes(growing, 1, seconds=40, exactly=True) < 40
+    assert wait_for_nodes(growing, 1, seconds=60, exactly=True) < 60
 
 
 JOB: dict[str, Any] = {
@@ -158,7 +158,7 @@ JOB: dict[str, Any] = {
         "svm": {"kind": "svm", "C": 10},
         "on_h100": {"kind": "logistic", "C": 0.5, "gpus": 0, "needs": {"accelerator": "H100"}},
     },
-    "execution": {"executor": "ray", "wait_for_nodes": "90s"},
+    "execution": {"executor": "ray", "wait_for_nodes": "3m"},
     "tracking": {"enabled": False},
 }
 
@@ -179,7 +179,7 @@ def test_a_job_starts_without_workers_gets_both_groups_and_releases_them(growing
     assert job.returncode == 0, said
     assert "waiting for a node with 1 cpu" in said
     assert sorted((one.get("CPU", 0), one.get("GPU", 0)) for one in seen) == [(0, 0), (1, 1), (2, 0)], seen
-    wait_for_nodes(growing, 1, seconds=40, exactly=True)
+    wait_for_nodes(growing, 1, seconds=60, exactly=True)
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_an_interrupted_job_leaves_no_request_for_nodes(growing: Host, tmp_path:
     job.send_signal(signal.SIGINT)
 
     assert job.wait(20) == 130
-    wait_for_nodes(growing, 1, seconds=40, exactly=True)
+    wait_for_nodes(growing, 1, seconds=60, exactly=True)
     assert growing.python(DEMAND, f"{growing.address}:6379").split() == ["0"]
 
 

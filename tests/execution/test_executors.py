@@ -228,10 +228,11 @@ def test_units_of_different_sizes_share_one_queue(ray_session: None) -> None:
 def test_a_unit_that_no_node_can_hold_fails_and_the_others_do_not_wait_for_it(
     ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from quorate.execution import ray as on_ray
+    from quorate.execution import node_waits
+    from quorate.execution.ray import RayExecutor
 
-    monkeypatch.setattr(on_ray, "_GRACE_SECONDS", 0.5)
-    executor = on_ray.RayExecutor(own=False)
+    monkeypatch.setattr(node_waits, "GRACE_SECONDS", 0.5)
+    executor = RayExecutor(own=False)
     plan = plan_of({"huge": {"kind": "odd", "memory": "500TiB", "price": 9}, "good": {"kind": "odd"}})
 
     events = run(executor, plan)

@@ -223,3 +223,16 @@ def test_under_a_budget_sorting_takes_a_small_part_of_the_time() -> None:
             clock.now += 0.1
 
     assert 2 <= len(sortings) <= 0.05 * clock.now
+
+
+def test_the_waiting_units_are_counted_by_their_resources() -> None:
+    queue = queue_of(task("a", 1), task("b", 5), task("c", 2, GPU))
+    queue.remove(task("a", 1))
+
+    assert {one: (unit.tasks[0].key, count) for one, (unit, count) in queue.waiting().items()} == {
+        NARROW: ("b", 1),
+        GPU: ("c", 1),
+    }
+    queue.take(EVERYTHING)
+    queue.take(EVERYTHING)
+    assert queue.waiting() == {}

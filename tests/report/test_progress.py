@@ -13,8 +13,9 @@ from tests.tiny import plan_of
 
 from quorate.execution.budget import Budget
 from quorate.execution.estimates import Estimates
-from quorate.execution.events import Event, Failed, Fitted, OutOfTime, Reported, Started
-from quorate.plan.tasks import ALL_ROWS, FitTask, Plan, Unit
+from quorate.execution.events import Event, Failed, Fitted, NodeAwaited, OutOfTime, Reported, Started
+from quorate.execution.node_waits import NodeWait
+from quorate.plan.tasks import ALL_ROWS, FitTask, Plan, Resources, Unit
 from quorate.report.progress import Screen, Watch
 
 
@@ -173,3 +174,23 @@ def test_a_quiet_screen_shows_failures_only(plan):
 
     assert shown.text.getvalue() == ""
     assert "the worker died" in shown.errors.getvalue()
+
+
+def test_a_wait_for_a_node_is_printed_once_a_minute_and_shown_in_the_terminal_all_the_time(plan):
+    # given
+    file, terminal = Shown(plan, terminal=False, width=200), Shown(plan, width=200)
+    task = plan.tasks[0]
+    waits = [NodeWait(Resources(gpus=1), seconds, 600) for seconds in (0.0, 1.0, 59.0, 61.0, 62.0)]
+
+    # when
+    for shown in (file, terminal):
+        for wait in waits:
+            shown.watch.on(NodeAwaited(task, wait))
+
+    # then
+    said = [line.split(" s  ", 1)[1].split(";")[0] for line in file.text.getvalue().splitlines()]
+    assert said == [
+        "waiting for a node with 1 cpu, 1 gpu (0 of 10 min)",
+        "waiting for a node with 1 cpu, 1 gpu (1 of 10 min)",
+    ]
+    assert "waiting for a node with 1 cpu, 1 gpu (1 of 10 min)" in terminal.picture()[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +17,15 @@ from ray.exceptions import RayError
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.content import Destination, inline
+from quorate.execution.draining import Draining
 from quorate.execution.events import Event, Fitted
-from quorate.execution.labels import is_match
+from quorate.execution.nodes import Nodes
 from quorate.execution.pending import PendingActors
-from quorate.execution.queue import amounts, needs
+from quorate.execution.pulse import Pulses
+from quorate.execution.queue import needs
 from quorate.execution.stream import stream
-from quorate.plan.tasks import DataAddition, JobData, Labels, Resources, Task
+from quorate.plan.groups import NODE_ID
+from quorate.plan.tasks import DataAddition, JobData, Resources, Task
 
 _REFRESH_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
@@ -53,9 +55,8 @@ class Worker:
         yield from stream(logged, self._data, self._control, write=self._write)
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    def whereabouts(self) -> tuple[str, int]:
-        """The id of its node, and its process there."""
-        return ray.get_runtime_context().get_node_id(), os.getpid()
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     def stop(self) -> None:
@@ -80,6 +81,11 @@ class Actor:
 
     handle: Any
     resources: Resources
+    node: str = ""
+    """The id of its node; empty until it is known."""
+    node_asked: Any = None
+    leaves: bool = False
+    """Whether its node is about to leave, and it was asked to stop."""
     placed: int = 0
     """The number of data additions that it has been sent."""
     was_idle: bool = False
@@ -92,9 +98,8 @@ class Actor:
     running: dict[str, Assignment] = field(default_factory=dict)
     """The running tasks by their keys, until their last events: one, or those of a pack."""
     log: str = ""
-    node: str = ""
-    """The id of its node, and `pid` its process there; empty until it has told them."""
     pid: int = 0
+    """Its process on its node; 0 before a task has started."""
     due: float | None = None
     """The deadline that the worker has for its task, on the driver's clock; None before the task has started."""
 
@@ -132,7 +137,8 @@ class ActorPool:
         """By the stream of the events."""
         self._idle: dict[Resources, list[Actor]] = {}
         self._held: Counter[str] = Counter()
-        self._pending = PendingActors(lambda resources: _create(resources, self._data, self._destination))
+        self._pending = PendingActors(self._create)
+        self._pulses, self._draining = Pulses(), Draining()
         self._looked = time.monotonic()
 
     @property
@@ -159,7 +165,7 @@ class ActorPool:
             idlers = self._idlers()
             while most is not None and idlers and len(self._busy) + len(idlers) >= most:
                 self.retire(idlers.pop(0))
-            actor = self._held_by(_create(resources, self._data, self._destination), resources)
+            actor = self._held_by(self._create(resources), resources)
         for addition in self._additions[actor.placed :]:
             actor.handle.place.remote(addition)
         actor.placed = len(self._additions)
@@ -216,7 +222,33 @@ class ActorPool:
             idle.remove(actor)
         self._held.subtract(needs(actor.resources))
 
+    def on_silent_nodes(self) -> list[Actor]:
+        """The busy actors whose node does not answer; no new one starts there, and the idle ones are ended.
+
+        Actors on nodes that are about to leave are asked to checkpoint and stop.
+        """
+        self._ask_for_nodes()
+        self._pulses.look({actor.node for actor in self._busy.values() if actor.node})
+        silent, draining = self._pulses.silent, self._draining.nodes()
+        self._nodes.leave_out(silent | draining)
+        for actor in self._idlers():
+            if actor.node in silent or actor.node in draining:
+                self.retire(actor)
+        for actor in self._busy.values():
+            if actor.node in draining and not actor.leaves:
+                actor.leaves = True
+                actor.handle.stop.remote()
+        return [actor for actor in self._busy.values() if actor.node in silent]
+
+    def _ask_for_nodes(self) -> None:
+        """Learn the nodes of actors that have started."""
+        asked = {actor.node_asked: actor for actor in self._busy.values() if not actor.node}
+        for answer in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else ():
+            with contextlib.suppress(RayError):  # it has died; its stream of events says so
+                asked[answer].node = ray.get(answer)
+
     def retire_all(self) -> None:
+        self._pulses.close()
         self._pending.want_none()
         for actor in [*self._busy.values(), *self._idlers()]:
             self.retire(actor)
@@ -255,7 +287,15 @@ class ActorPool:
 
     def _held_by(self, handle: Any, resources: Resources) -> Actor:
         self._held.update(needs(resources))
-        return Actor(handle, resources)
+        return Actor(handle, resources, node_asked=handle.node.remote())
+
+    def _create(self, resources: Resources) -> Any:
+        options = actor_options(resources)
+        if without := self._pulses.silent:
+            others = {NODE_ID: f"!in({','.join(sorted(without))})"}
+            options["label_selector"] = others | options.get("label_selector", {})
+        actor_class: Any = Worker
+        return actor_class.options(**options).remote(self._data, self._destination)
 
     def _idlers(self) -> list[Actor]:
         """The idle actors, the one that has been idle the longest first."""
@@ -265,48 +305,6 @@ class ActorPool:
         """The resources that exceed the total of the cluster minus what is held."""
         total = self._nodes.total(wanted)
         return {name for name, amount in needs(wanted).items() if total[name] - held[name] < amount - _ROUNDING}
-
-
-class Nodes:
-    """The resources of the living nodes of the cluster, read at most once a second."""
-
-    def __init__(self) -> None:
-        self._nodes: list[dict[str, Any]] = []
-        self._totals: dict[Labels, Counter[str]] = {}
-        self._read_at = -_REFRESH_SECONDS
-
-    def slots(self, resources: Resources) -> int:
-        """The number of units with these resources that fit on the nodes."""
-        return sum(_fits(node, resources) for node in self._read())
-
-    def most_memory(self, resources: Resources) -> int:
-        """The memory of the largest node that has the other resources of a unit, in bytes."""
-        other = replace(resources, memory=0)
-        return max((int(node["Resources"].get("memory", 0)) for node in self._read() if _fits(node, other)), default=0)
-
-    def total(self, wanted: Resources) -> Counter[str]:
-        """The resources of all nodes together, and under the names of `needs` those of the nodes with the wanted
-        labels."""
-        nodes = self._read()
-        if wanted.labels not in self._totals:
-            total: Counter[str] = Counter()
-            for node in nodes:
-                total.update(node["Resources"])
-                if wanted.labels and is_match(node["Labels"], wanted.labels):
-                    total.update({f"{name} {wanted.labels}": amount for name, amount in node["Resources"].items()})
-            self._totals[wanted.labels] = total
-        return self._totals[wanted.labels]
-
-    def look_again(self) -> None:
-        """Read the nodes again next time, because one may be gone."""
-        self._read_at = -_REFRESH_SECONDS
-
-    def _read(self) -> list[dict[str, Any]]:
-        if time.monotonic() - self._read_at > _REFRESH_SECONDS:
-            self._nodes = [node for node in ray.nodes() if node["Alive"]]
-            self._totals = {}
-            self._read_at = time.monotonic()
-        return self._nodes
 
 
 def _owned(event: Event) -> Event:
@@ -323,15 +321,3 @@ def _owned(event: Event) -> Event:
     changed: Any = replace
     owned: Event = changed(event, **own)
     return owned
-
-
-def _create(resources: Resources, data: Any, destination: Any) -> Any:
-    actor_class: Any = Worker
-    return actor_class.options(**actor_options(resources)).remote(data, destination)
-
-
-def _fits(node: dict[str, Any], resources: Resources) -> int:
-    if not is_match(node["Labels"], resources.labels):
-        return 0
-    there = node["Resources"]
-    return int(min((there.get(name, 0.0) // amount for name, amount in amounts(resources).items()), default=0))

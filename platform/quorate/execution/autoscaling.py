@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply, NodeStatus
-from ray.exceptions import RpcError
+from ray.exceptions import GetTimeoutError, RpcError
 
 from quorate.execution.queue import amounts
 from quorate.plan.groups import allowed
@@ -50,7 +50,7 @@ class Autoscaler:
             try:
                 client = ray._private.worker.global_worker.gcs_client
                 reply.ParseFromString(client.get_cluster_status(timeout_s=_ANSWER_SECONDS))
-            except RpcError:  # the head is busy or starts again: the last report holds
+            except (RpcError, GetTimeoutError):  # the head is busy or starts again: the last report holds
                 return self._state
             self._state = reply.autoscaling_state
             nodes = reply.cluster_resource_state.node_states

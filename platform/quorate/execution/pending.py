@@ -42,15 +42,12 @@ class PendingActors:
         self._waiting = {resources: actors for resources, actors in self._waiting.items() if actors}
 
     def started(self) -> Iterator[tuple[Resources, Any]]:
-        """Remove the actors that have started on a node, and yield them."""
+        """Remove the actors that have started on a node, and yield them; also those that died: their task fails."""
         references = {one: resources for resources, actors in self._waiting.items() for one in actors}
         if not references:
             return
         for one in ray.wait(list(references), num_returns=len(references), timeout=0)[0]:
-            handle = self._waiting[references[one]].pop(one)
-            with contextlib.suppress(RayError):  # it has died; another one is created if it is still wanted
-                ray.get(one)
-                yield references[one], handle
+            yield references[one], self._waiting[references[one]].pop(one)
 
     def want_none(self) -> None:
         self.want({})

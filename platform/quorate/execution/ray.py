@@ -12,15 +12,17 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
-from quorate.execution.actors import Actor, ActorPool, Nodes
+from quorate.execution.actors import Actor, ActorPool
 from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
-from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started
+from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started, Stopped
 from quorate.execution.heartbeats import Heartbeats
 from quorate.execution.node_waits import NodeWaits, NoNodeError
+from quorate.execution.nodes import Nodes
 from quorate.execution.probes import Probes
+from quorate.execution.pulse import SILENT_SECONDS
 from quorate.execution.silence import SilenceWatch
 from quorate.execution.worker_signals import cause_of_death
 from quorate.plan.groups import NodeGroup, group_nodes
@@ -33,8 +35,8 @@ _LAST_CALL_SECONDS = 1.0
 """Seconds after the end of training in which results are still accepted."""
 _SAY_SECONDS = 60.0
 """Seconds between two messages about a node that planning waits for (an assumption)."""
-_SCALE_SECONDS = 1.0
-"""Seconds between two looks at the units that wait for nodes."""
+_LOOK_SECONDS = 1.0
+"""Seconds between two looks at the nodes."""
 
 
 @ray.remote
@@ -90,7 +92,7 @@ class RayExecutor:
             if wait.seconds - said >= _SAY_SECONDS:
                 said = wait.seconds
                 self._say(str(wait))
-            time.sleep(_SCALE_SECONDS / 2)
+            time.sleep(_LOOK_SECONDS / 2)
         return True
 
     def _withdraw_requests(self) -> None:
@@ -119,7 +121,7 @@ class RaySession:
         self, data: JobData, policy: Policy, nodes: Nodes, autoscaler: Autoscaler, wait_for_nodes: float
     ) -> None:
         self._backlog, self._nodes, self._autoscaler = Backlog(policy, nodes.most_memory), nodes, autoscaler
-        self._waits, self._scale_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
+        self._waits, self._look_at = NodeWaits(autoscaler, wait_for_nodes), 0.0
         self._pool = ActorPool(data, nodes, autoscaler, policy.destination)
         self._silence, self._heartbeats = SilenceWatch(policy.patience, data), Heartbeats(policy.patience.frozen)
         self._agenda, self._workers = policy.agenda, policy.workers
@@ -151,13 +153,14 @@ class RaySession:
             else:
                 self._fill()
                 self._pool.retire_unused()
-                yield from self._scale()
+                yield from self._look_at_nodes()
             self._pass_on_signals()
             if len(self._pool):
                 for actor in self._pool.ready():
                     yield from self._next_event(actor)
                 yield from self._end_silent()
             elif not self._backlog and not self._backlog.has_ended:
+                self._pool.want({})
                 return
             else:
                 self._without_use()
@@ -187,13 +190,19 @@ class RaySession:
             actor.rest.extend(unit.tasks)
             self._begin(actor)
 
+    def _look_at_nodes(self) -> Iterator[Event]:
+        """Once a second, start the tasks of nodes that do not answer elsewhere, and let the cluster grow or shrink."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        for actor in self._pool.on_silent_nodes():
+            yield from self._lost(actor, TimeoutError(f"its node has not answered for {SILENT_SECONDS:.0f} s"))
+        yield from self._scale()
+
     def _scale(self) -> Iterator[Event]:
         """Ask the cluster for the nodes that the waiting units need, and fail units that no node will hold."""
-        if time.monotonic() < self._scale_at:
-            return
-        self._scale_at = time.monotonic() + _SCALE_SECONDS
         waiting = self._backlog.waiting()
-        lacking = [resources for resources in waiting if not self._nodes.slots(resources)]
+        lacking = [resources for resources in waiting if not self._nodes.is_known(resources)]
         for wait in self._waits.look(lacking, idle=not len(self._pool)):
             unit, _ = waiting[wait.resources]
             if wait.refusal:
@@ -222,15 +231,20 @@ class RaySession:
             self._go_on(actor)
             return
         if isinstance(event, Started):
-            actor.log, actor.due = event.log, 0.0
+            actor.log, actor.due, actor.pid = event.log, 0.0, int(event.worker.rpartition(":")[2])
         self._silence.on(event)
+        if isinstance(event, Stopped) and not self._stopping:  # its node or its process is about to leave
+            del actor.running[event.task.key]
+            actor.leaves = True
+            self._backlog.put_back(deque([event.task]))
+            return
         if isinstance(event, ENDS):
             actor.running.pop(event.task.key, None)  # if the worker dies now, its result is not lost
         yield self._backlog.counted(event)
 
     def _go_on(self, actor: Actor) -> None:
         """Let an actor whose task has ended begin the next one of its unit, or wait for another unit."""
-        if actor.resources.gpus:  # a new process frees the memory of the accelerator
+        if actor.resources.gpus or actor.leaves:  # a new process frees the memory of the accelerator
             self._retire(actor)
         elif actor.rest and not self._stopping:
             self._begin(actor)

@@ -1,0 +1,82 @@
+"""The nodes of a cluster, and what fits on them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from quorate.execution.labels import is_match
+from quorate.execution.queue import amounts
+from quorate.plan.tasks import Labels, Resources
+
+_REFRESH_SECONDS = 1.0
+
+
+class Nodes:
+    """The resources of the living nodes of the cluster, read at most once a second."""
+
+    def __init__(self) -> None:
+        self._all: list[dict[str, Any]] = []
+        self._nodes: list[dict[str, Any]] = []
+        self._totals: dict[Labels, Counter[str]] = {}
+        self._slots: dict[Resources, int] = {}
+        self._left_out: frozenset[str] = frozenset()
+        self._read_at = -_REFRESH_SECONDS
+
+    def slots(self, resources: Resources) -> int:
+        """The number of units with these resources that fit on the nodes."""
+        nodes = self._read()
+        if resources not in self._slots:
+            self._slots[resources] = sum(_fits(node, resources) for node in nodes)
+        return self._slots[resources]
+
+    def is_known(self, resources: Resources) -> bool:
+        """Whether a node can hold such a unit, or could if it answered."""
+        return bool(self.slots(resources)) or any(_fits(node, resources) for node in self._all)
+
+    def most_memory(self, resources: Resources) -> int:
+        """The memory of the largest node that has the other resources of a unit, in bytes."""
+        other = replace(resources, memory=0)
+        return max((int(node["Resources"].get("memory", 0)) for node in self._read() if _fits(node, other)), default=0)
+
+    def total(self, wanted: Resources) -> Counter[str]:
+        """The resources of all nodes together, and under the names of `needs` those of the nodes with the wanted
+        labels."""
+        nodes = self._read()
+        if wanted.labels not in self._totals:
+            total: Counter[str] = Counter()
+            for node in nodes:
+                total.update(node["Resources"])
+                if wanted.labels and is_match(node["Labels"], wanted.labels):
+                    total.update({f"{name} {wanted.labels}": amount for name, amount in node["Resources"].items()})
+            self._totals[wanted.labels] = total
+        return self._totals[wanted.labels]
+
+    def leave_out(self, names: frozenset[str]) -> None:
+        """Do not count these nodes, which do not answer, until others are named."""
+        if names != self._left_out:
+            self._left_out = names
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Read the nodes again next time, because one may be gone."""
+        self._read_at = -_REFRESH_SECONDS
+
+    def _read(self) -> list[dict[str, Any]]:
+        if time.monotonic() - self._read_at > _REFRESH_SECONDS:
+            self._all = [node for node in ray.nodes() if node["Alive"]]
+            self._nodes = [node for node in self._all if node["NodeID"] not in self._left_out]
+            self._totals, self._slots = {}, {}
+            self._read_at = time.monotonic()
+        return self._nodes
+
+
+def _fits(node: dict[str, Any], resources: Resources) -> int:
+    if not is_match(node["Labels"], resources.labels):
+        return 0
+    there = node["Resources"]
+    return int(min((there.get(name, 0.0) // amount for name, amount in amounts(resources).items()), default=0))
