@@ -94,7 +94,7 @@ def test_a_worker_that_has_not_started_its_task_is_not_silent(plan: Plan) -> Non
 
 
 def test_in_this_process_a_silent_task_is_reported_and_goes_on() -> None:
-    plan = plan_of({"slow": {"kind": "odd", "seconds": 4.0}})
+    plan = plan_of({"slow": {"kind": "odd", "seconds": 4.0, "price": 0.1}})
     task = task_of(plan, "slow")
 
     events = run(LocalExecutor(), plan, policy=Policy(patience=Patience(factor=1, unmeasured=1.0)))

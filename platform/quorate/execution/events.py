@@ -12,9 +12,9 @@ from quorate.execution.node_waits import NodeWait
 from quorate.members.base import Proba
 from quorate.plan.tasks import FeatureTask, FitTask, PredictTask, Task
 from quorate.quantities import format_seconds
-from quorate.training.context import MemoryUse, Metrics
+from quorate.training.context import Device, MemoryUse, Metrics
 
-Status = Literal["failed", "diverged", "lost"]
+Status = Literal["failed", "diverged", "lost", "memory"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,10 @@ class Failed:
     final: bool = True
     certain: bool = False
     """Whether every further attempt would fail in the same way."""
+    device: Device = "cpu"
+    """With the status `memory`, the device whose memory was exhausted."""
+    used: MemoryUse | None = None
+    """With the status `memory`, the most that the task used, as far as it is known."""
 
 
 @dataclass(frozen=True)

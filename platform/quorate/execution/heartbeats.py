@@ -45,7 +45,7 @@ class Heartbeats:
         for actor, pulse in self._pulses.items():
             if pulse.call is None and now - pulse.since >= _BEAT_SECONDS:
                 pulse.call, pulse.since = actor.handle.node.remote(), now
-        for actor, call in _answered({actor: pulse.call for actor, pulse in self._pulses.items()}):
+        for actor, _ in _answered({actor: pulse.call for actor, pulse in self._pulses.items()}):
             self._pulses[actor] = _Pulse(now)  # or it has died: the stream of its events tells that
         for actor, pulse in self._pulses.items():
             if (

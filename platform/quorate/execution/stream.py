@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from quorate.execution.events import (
     Status,
     Stopped,
 )
+from quorate.execution.memory_faults import exhausted_device
+from quorate.execution.peak_memory import peak_of_process
 from quorate.members.backbone import extractor
 from quorate.members.base import PackedFit, member_of
 from quorate.plan.tasks import FeatureTask, FitTask, JobData, PredictTask
@@ -112,11 +115,13 @@ def _run(
 
 
 def _failure(assignment: Assignment, error: Exception) -> Failed:
-    status: Status = "diverged" if isinstance(error, Diverged) else "failed"
+    device = exhausted_device(error)
+    status: Status = "diverged" if isinstance(error, Diverged) else "failed" if device is None else "memory"
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     certain = isinstance(error, Diverged | UserError)
     tail = "".join(traceback.format_exception(error))
-    return Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
+    failed = Failed(assignment.task, assignment.attempt, status, message, tail, assignment.log, certain=certain)
+    return failed if device is None else replace(failed, device=device, used=peak_of_process())
 
 
 def _fit(attempt: FitAttempt) -> None:
