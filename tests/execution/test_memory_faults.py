@@ -26,7 +26,7 @@ from quorate.training.context import MemoryUse
 
 ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
-TIGHT = {**CNN, "kind": "tight", "batch_size": 64}
+TIGHT = {**CNN, "kind": "tight", "epochs": 1, "batch_size": 64}
 ENDED = (
     "OOM kill reason: Memory usage 15522004992B exceeded threshold of 15519779840B (61.4% of 25276514304B limit)\n"
     "Considered workers: [\nSelected to kill: (Actor(590771dba923): job ID=01000000, task name=W.__init__, required "

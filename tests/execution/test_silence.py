@@ -93,11 +93,12 @@ def test_a_worker_that_has_not_started_its_task_is_not_silent(plan: Plan) -> Non
     assert silent_after(watch, clock, [task], 100) is None
 
 
+@pytest.mark.chaos
 def test_in_this_process_a_silent_task_is_reported_and_goes_on() -> None:
-    plan = plan_of({"slow": {"kind": "odd", "seconds": 4.0, "price": 0.1}})
+    plan = plan_of({"slow": {"kind": "odd", "seconds": 2.2, "price": 0.1}})
     task = task_of(plan, "slow")
 
-    events = run(LocalExecutor(), plan, policy=Policy(patience=Patience(factor=1, unmeasured=1.0)))
+    events = run(LocalExecutor(), plan, policy=Policy(patience=Patience(factor=1, unmeasured=0.5)))
 
     own = [type(event) for event in events if event.task.key == task.key]
     assert own[0] is Started and Silent in own and own[-1] is Fitted

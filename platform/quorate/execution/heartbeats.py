@@ -44,17 +44,12 @@ class Heartbeats:
         self._pulses = {actor: self._pulses.get(actor, _Pulse(-_BEAT_SECONDS)) for actor in actors}
         for actor, pulse in self._pulses.items():
             if pulse.call is None and now - pulse.since >= _BEAT_SECONDS:
-                pulse.call, pulse.since = actor.handle.node.remote(), now
+                pulse.call, pulse.since = actor.handle.whereabouts.remote(), now
         for actor, _ in _answered({actor: pulse.call for actor, pulse in self._pulses.items()}):
             self._pulses[actor] = _Pulse(now)  # or it has died: the stream of its events tells that
         for actor, pulse in self._pulses.items():
-            if (
-                pulse.call is not None
-                and pulse.look is None
-                and actor.node
-                and actor.pid
-                and now - pulse.since > self._limit
-            ):
+            late = pulse.call is not None and now - pulse.since > self._limit
+            if late and pulse.look is None and actor.node:
                 pulse.look = _look(actor)
         return list(self._stopped(now))
 

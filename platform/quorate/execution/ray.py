@@ -236,7 +236,7 @@ class RaySession:
             self._go_on(actor)
             return
         if isinstance(event, Started):
-            actor.log, actor.due, actor.pid = event.log, 0.0, int(event.worker.rpartition(":")[2])
+            actor.log, actor.due = event.log, 0.0
         self._silence.on(event)
         if isinstance(event, Stopped) and not self._stopping:  # its node or its process is about to leave
             del actor.running[event.task.key]
