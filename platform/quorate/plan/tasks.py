@@ -101,7 +101,7 @@ class FitTask:
         return "all rows" if self.fold == ALL_ROWS else f"fold {self.fold + 1}"
 
     def __str__(self) -> str:
-        view = f", {self.view}" if self.view else ""
+        view = (f", {self.view}" if self.view else "") + (", half batch" if self.halved else "")
         return f"member {self.member}, copy {self.copy + 1}{view}, {self.part}"
 
 
