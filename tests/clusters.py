@@ -184,6 +184,7 @@ def _remove(host: Host) -> None:
             time.sleep(0.05)
     for process in host.started:
         process.wait(10)
+    subprocess.run(["ip", "link", "delete", host.link], capture_output=True)  # else it is gone only some time later
     subprocess.run(["ip", "netns", "delete", host.name], capture_output=True)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and NumPy are first imported
 os.environ["RAY_AUTH_MODE"] = "disabled"  # read when Ray is first imported
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["QUORATE_CACHE"] = tempfile.mkdtemp(prefix="quorate-cache-")
 
 import pytest
 
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from tests.object_stores import ObjectServer
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["QUORATE_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

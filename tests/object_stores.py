@@ -21,8 +21,8 @@ SECRET = "SECRETTEST"
 class ObjectServer:
     """The address of a running server; each store of a test is a prefix of one bucket."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: str, process: subprocess.Popen[str]) -> None:
+        self.endpoint, self.process = endpoint, process
         self.variables = {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "AKIDTEST",
@@ -47,7 +47,7 @@ def object_server(address: str = "127.0.0.1") -> Iterator[ObjectServer]:
     command = [sys.executable, "-m", "tests.s3_server", address]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
-        server = ObjectServer(f"http://{address}:{int(process.stdout.readline())}")
+        server = ObjectServer(f"http://{address}:{int(process.stdout.readline())}", process)
         urllib.request.urlopen(urllib.request.Request(f"{server.endpoint}/{BUCKET}", method="PUT")).close()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in server.variables.items():

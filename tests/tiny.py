@@ -13,7 +13,7 @@ from quorate.data.dataset import ArrayImages, Dataset
 from quorate.data.folds import Fold, Folds
 from quorate.data.signature import Column, TableSignature
 from quorate.data.table import Table
-from quorate.plan.groups import Node, NodeGroup, group_nodes
+from quorate.plan.groups import Node, NodeGroup, Places, group_nodes
 from quorate.plan.planner import make_plan
 from quorate.plan.tasks import JobData, Plan, Resources
 from quorate.spec import JobSpec
@@ -85,6 +85,13 @@ def two_folds(rows: int = 40) -> Folds:
 
 def spec_of(text: str, *, base: Path = Path()) -> JobSpec:
     return spec.validate(jobfile.parse(text, name="job.yaml"), base=base).spec
+
+
+def plan_on(places: Places, members: str, data: Dataset | None = None) -> Plan:
+    """The plan of `members` for these nodes."""
+    rows = data if data is not None else tiny_data()
+    job = spec_of(f"seed: 0\ndata: digits\nmembers: {members}\n")
+    return make_plan(job, JobData(rows, None, two_folds(len(rows))), places)
 
 
 def plan_of(

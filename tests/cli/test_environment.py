@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -62,6 +63,8 @@ def test_a_store_that_is_away_is_named_with_what_is_kept() -> None:
         "s3://bucket/x: the store is unavailable: it does not answer; finished work is kept: run the same command again"
     )
     assert said == (text, 1)
+    stale = explain_os_error(StoreUnavailable(errno.ESTALE, "Stale file handle", "/net/store"))
+    assert stale == ("/net/store: Stale file handle; finished work is kept: run the same command again", 1)
     full_disk = explain_os_error(StoreUnavailable(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/store/a"))
     assert full_disk is not None and full_disk[1] == 1 and "quorate store collect" in full_disk[0]
 
@@ -91,6 +94,11 @@ def test_a_full_disk_leaves_nothing_half_written_in_the_store(tmp_path: Path, mo
         backend.write("blobs/ab/abc", b"content")
 
     assert raised.value.filename == str(tmp_path / "blobs/ab/abc")
+    size = r"[0-9.]+ [KMGT]iB"
+    assert re.search(
+        f"abc cannot be written: no space is left on the disk: 7 B must be written, and {size} are free; make room",
+        (explain_os_error(raised.value) or ("", 0))[0],
+    )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -12,6 +12,7 @@ from tests.members.plain_run import PlainRun
 from tests.tiny import tiny_data
 
 from quorate.data.dataset import ArrayImages, Dataset, FileImages
+from quorate.data.shards import ShardedImages
 from quorate.data.signature import ImageSignature
 from quorate.data.source import DataError, TestSplit
 from quorate.data.sources.image_folder import ImageFolder, ImageFolderParams
@@ -190,7 +191,7 @@ def test_folders_are_classes_and_their_files_rows_in_order(folder):
     assert found.train.class_names == ("cat", "dog", "owl")
     np.testing.assert_array_equal(found.train.y, np.repeat([0, 1, 2], 3))
     assert found.train.x.shape == (8, 8, 3)
-    assert isinstance(found.train.x, ArrayImages)
+    assert isinstance(found.train.x, ShardedImages)
     assert found.test is None
     assert found.notes == (f"{folder}: 2 files are not read: 2 .txt (notes.txt, notes.txt)",)
 
@@ -272,41 +273,50 @@ def test_folders_without_any_picture_are_refused(tmp_path):
         pictures(tmp_path, on_corrupt="skip")
 
 
-def test_pictures_that_are_not_kept_in_memory_have_the_same_pixels(folder):
-    kept, lazy = pictures(folder).train, pictures(folder, in_memory=0).train
+def test_pictures_that_do_not_fit_into_the_cache_have_the_same_pixels(folder, monkeypatch, tmp_path):
+    mapped, by_files = pictures(folder).train, pictures(folder, in_memory=0).train
+    monkeypatch.setenv("QUORATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("QUORATE_CACHE_SIZE", "1K")
 
-    assert isinstance(lazy.x, FileImages)
-    np.testing.assert_array_equal(pixels_of(lazy), pixels_of(kept))
-    np.testing.assert_array_equal(lazy.take(np.array([8, 1])).x.take(np.array([0])), kept.x.take(np.array([8])))
+    in_memory, lazy = pictures(folder), pictures(folder, in_memory=0)
+
+    assert isinstance(in_memory.train.x, ArrayImages)
+    assert isinstance(lazy.train.x, FileImages)
+    np.testing.assert_array_equal(pixels_of(in_memory.train), pixels_of(mapped))
+    np.testing.assert_array_equal(pixels_of(lazy.train), pixels_of(mapped))
+    np.testing.assert_array_equal(lazy.train.take(np.array([8, 1])).x.take(np.array([0])), mapped.x.take(np.array([8])))
+    assert in_memory.train.fingerprint == mapped.fingerprint, "the size of the cache moves no key"
+    assert lazy.train.fingerprint == by_files.fingerprint != mapped.fingerprint
+    message = f"{folder}: the cache has no room for the decoded pictures (1.7 KiB), so they are decoded again"
+    assert in_memory.notes[0] == f"{message} in each job; set QUORATE_CACHE_SIZE to more"
+    assert lazy.notes[0] == f"{message} for each batch; set QUORATE_CACHE_SIZE to more"
 
 
-def test_training_on_pictures_that_are_not_kept_gives_the_same_bits(folder, monkeypatch):
-    # given: feeds that read each batch from its files
+def test_training_on_pictures_that_are_decoded_for_each_batch_gives_the_same_bits(folder, monkeypatch, tmp_path):
+    # given
     params = {"signature": ImageSignature((8, 8, 3)), "n_classes": 3}
     net = NetParams(arch="small_cnn", epochs=2, batch_size=4, augment={"mirror": True})
-    kept, lazy = pictures(folder).train, pictures(folder, in_memory=0).train
-    expected = Net(net, **params).fit(kept, kept, PlainRun())
+    mapped = pictures(folder).train
+    pixels = ArrayImages(pixels_of(mapped))
+    expected = Net(net, **params).fit(*[dataclasses.replace(mapped, x=pixels)] * 2, PlainRun())
+    monkeypatch.setenv("QUORATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("QUORATE_CACHE_SIZE", "1K")
+    lazy = pictures(folder, in_memory=0).train
 
-    # when
-    monkeypatch.setattr("quorate.training.feed._IN_MEMORY", 0)
-    trained = Net(net, **params).fit(lazy, lazy, PlainRun())
-
-    # then
-    np.testing.assert_array_equal(trained.predict_proba(lazy.x), expected.predict_proba(kept.x))
-    lines = [Logistic(LogisticParams(), **params).fit(rows, rows, PlainRun()) for rows in (kept, lazy)]
-    np.testing.assert_array_equal(lines[1].predict_proba(lazy.x), lines[0].predict_proba(kept.x))
+    # when, then
+    for rows in (mapped, lazy):
+        trained = Net(net, **params).fit(rows, rows, PlainRun())
+        np.testing.assert_array_equal(trained.predict_proba(rows.x), expected.predict_proba(pixels))
+    lines = [Logistic(LogisticParams(), **params).fit(rows, rows, PlainRun()) for rows in (mapped, lazy)]
+    np.testing.assert_array_equal(lines[1].predict_proba(lazy.x), lines[0].predict_proba(mapped.x))
 
 
 def test_the_fingerprint_of_files_is_that_of_their_content(folder):
-    # given
-    lazy = pictures(folder, in_memory=0).train.x
-    assert isinstance(lazy, FileImages)
-    before = lazy.digest()
+    before = pictures(folder, in_memory=0).train.x.digest()
 
-    # when, then
-    assert dataclasses.replace(lazy, resize=9).digest() != before
+    assert pictures(folder, in_memory=0, resize=9).train.x.digest() != before
     Image.open(folder / "cat" / "1.jpg").save(folder / "cat" / "0.png")
-    assert lazy.digest() != before
+    assert pictures(folder, in_memory=0).train.x.digest() != before
 
 
 # Weights, groups and times, and images without a label

@@ -65,7 +65,8 @@ def test_tasks_of_a_host_without_network_start_elsewhere_and_their_late_results_
     two: tuple[Host, Host],
 ) -> None:
     head, other = two
-    log = started_session(head, 25)
+    log = started_session(head, 40)
+    time.sleep(15)  # a node is watched as soon as a process on it has answered once
 
     other.cut_off()
     cut = time.time()

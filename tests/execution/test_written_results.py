@@ -7,17 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
-from ray.exceptions import ActorDiedError
 from tests.benchmarks.results import measure
 from tests.execution.jobs import CNN, failures, fitted, plan_of
 from tests.object_stores import SECRET, ObjectServer
 
-from quorate.execution.actors import Actor
 from quorate.execution.base import Policy, Session
 from quorate.execution.content import WrittenBlob
 from quorate.execution.events import Checkpointed, Event, Fitted, Started
-from quorate.execution.ray import RayExecutor
 from quorate.plan.tasks import Plan, Unit
 from quorate.results.results import Results
 from quorate.store import open_store
@@ -33,10 +29,14 @@ def run(plan: Plan, results: Results, policy: Policy | None = None) -> list[Even
 
 
 def _opened(plan: Plan, policy: Policy) -> AbstractContextManager[Session]:
+    from quorate.execution.ray import RayExecutor
+
     return RayExecutor(own=False).open(plan.context, policy)
 
 
 def test_events_name_what_the_workers_have_written_and_no_file_of_ray_shows_the_credentials(s3: ObjectServer) -> None:
+    import ray
+
     results, plan = Results(open_store(s3.new_store())), plan_of({"cnn": CNN})
 
     events = run(plan, results)
@@ -54,6 +54,10 @@ def test_events_name_what_the_workers_have_written_and_no_file_of_ray_shows_the_
 
 
 def test_what_a_lost_attempt_has_written_is_never_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import ActorDiedError
+
+    from quorate.execution.actors import Actor
+
     # given: a worker that Ray takes for dead while it works; it goes on and writes its result
     results, lost = Results(open_store(str(tmp_path))), []
     plan = plan_of({"heavy": {"kind": "heavy", "megabytes": 1}}, validation={"scheme": "holdout", "fraction": 0.3})

@@ -118,7 +118,7 @@ def test_features_of_new_test_rows_are_computed_without_recomputing_the_training
 
 
 def test_a_dry_run_tells_what_will_be_computed(weights, tmp_path, capsys):
-    from quorate.cli.train import _show_plan
+    from quorate.cli.job_plan import show_plan
 
     here = Here(tmp_path)
     tree = job(weights, members=MEMBERS)
@@ -126,8 +126,8 @@ def test_a_dry_run_tells_what_will_be_computed(weights, tmp_path, capsys):
 
     def shown() -> tuple[str, dict[str, Any]]:
         text = io.StringIO()
-        _show_plan(loaded, str(tmp_path / "store"), None, Console(file=text, width=140), as_json=False)
-        _show_plan(loaded, str(tmp_path / "store"), None, Console(file=io.StringIO()), as_json=True)
+        show_plan(loaded, str(tmp_path / "store"), None, Console(file=text, width=140), as_json=False)
+        show_plan(loaded, str(tmp_path / "store"), None, Console(file=io.StringIO()), as_json=True)
         return text.getvalue(), json.loads(capsys.readouterr().out)
 
     before, told = shown()

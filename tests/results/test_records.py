@@ -25,6 +25,8 @@ FIT: dict[str, Any] = {
     "files": {"member.json": BLOB},
     "seconds": 2.5,
     "predict_ms": None,
+    "estimated_memory": {"node": 700, "accelerator": 0},
+    "used_memory": {"node": 600, "accelerator": 0},
 }
 RECORDS: dict[type[FitRecord | CheckpointRecord | PredictionRecord | FeatureRecord], dict[str, Any]] = {
     FitRecord: FIT,
@@ -65,12 +67,13 @@ def test_the_names_in_the_store_have_not_changed(store: Store, done: Fitted) -> 
     assert set(store.find("predictions", "a" * 64) or ()) == {"proba"}
 
 
-def test_records_of_earlier_versions_lack_the_time_of_a_prediction() -> None:
+def test_records_of_earlier_versions_lack_the_time_of_a_prediction_and_the_memory() -> None:
     earlier = {key: FIT[key] for key in ("valid", "history", "files", "seconds")}
 
     found = FitRecord.read(earlier)
 
     assert (found.predict_ms, found.kind, found.seconds) == (None, "unknown", 2.5)
+    assert found.estimated_memory is None and found.used_memory is None
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.space)

@@ -165,6 +165,30 @@ WRONG = {
         "data.train",
         "there is no 'rows.npz', neither in the job file's folder nor in",
     ),
+    "wrong scheme": (
+        "data:\n  kind: npz\n  train: s4://bucket/rows.npz\nmembers: {a: svm}\n",
+        3,
+        "data.train",
+        "s4:// is not one of s3://, gs://, az://, https://, http://",
+    ),
+    "credentials": (
+        "data:\n  kind: npz\n  train: https://me:secret@host/rows.npz\nmembers: {a: svm}\n",
+        3,
+        "data.train",
+        "a URL must not contain credentials; set them as environment variables",
+    ),
+    "no path": (
+        "data:\n  kind: npz\n  train: s3://bucket\nmembers: {a: svm}\n",
+        3,
+        "data.train",
+        "'s3://bucket' lacks the path of a file or folder",
+    ),
+    "URL of the class names": (
+        "data:\n  kind: npz\n  train: s3://bucket/a.npz\n  classes: s3://bucket/a.txt\nmembers: {a: svm}\n",
+        4,
+        "data.classes",
+        "is a URL; this key takes a path of this machine",
+    ),
     "features on a net": (
         NET + "    features: timm/resnet18\n",
         3,
@@ -236,6 +260,24 @@ WRONG = {
         3,
         "members.a.memory",
         "'1.2.3GiB' is neither a number of bytes nor a size such as '2GiB'",
+    ),
+    "gpus": (
+        "data: digits\nmembers:\n  a: {kind: svm, gpus: many}\n",
+        3,
+        "members.a.gpus",
+        "should be a valid number, unable to parse string as a number, but is 'many' or 'many' is not one of 'auto'",
+    ),
+    "value of a label": (
+        "data: digits\nmembers:\n  a: {kind: svm, needs: {accelerator: H 100}}\n",
+        3,
+        "members.a.needs",
+        "accelerator: 'H 100' is not the value of a label: use at most 63 letters, digits, '-', '_' and '.', and begin",
+    ),
+    "name of a label": (
+        "data: digits\nmembers:\n  a: {kind: svm, needs: {-zone: a}}\n",
+        3,
+        "members.a.needs",
+        "'-zone' is not the name of a label",
     ),
     # out of range
     "seed": ("seed: -1\n" + GOOD, 1, "seed", "should be greater than or equal to 0, but is -1"),
@@ -597,6 +639,15 @@ def test_sizes_may_have_a_unit(text, size, job_file):
     spec = load_job(job_file(f"data: digits\nmembers:\n  a: {{kind: svm, memory: {text}}}\n")).spec
 
     assert spec.members["a"].memory == size
+
+
+def test_needs_are_labels_of_nodes_and_accelerator_is_the_label_of_ray(job_file):
+    text = "data: digits\nmembers:\n  a: {kind: svm, needs: {zone: 1, accelerator: H100, team/name: x}}\n"
+
+    params = load_job(job_file(text)).spec.members["a"]
+
+    assert params.node_labels == (("ray.io/accelerator-type", "H100"), ("team/name", "x"), ("zone", "1"))
+    assert (params.memory, params.gpus, params.accelerators) == ("auto", "auto", 0)
 
 
 def test_a_spec_is_frozen(job_file):

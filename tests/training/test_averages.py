@@ -17,6 +17,7 @@ from torch import nn
 
 from quorate.data.dataset import Dataset
 from quorate.data.signature import ImageSignature
+from quorate.members.base import files_of, member_of
 from quorate.members.net import Net, NetParams
 from quorate.training.averages import Averages, Swa, average
 from quorate.training.context import Numerics, Signal
@@ -173,6 +174,14 @@ def test_a_snapshot_holds_the_weights_of_the_end_of_its_cycle() -> None:
     assert view is not None
     for name, tensor in kept[1].items():
         assert torch.equal(tensor, weights(view)[name])
+
+
+def test_a_network_with_snapshots_is_loaded_again() -> None:
+    member = net(snapshots=2)
+
+    again = member_of(files_of(member))
+
+    np.testing.assert_array_equal(again.predict_proba(VALID.x), member.predict_proba(VALID.x))
 
 
 @pytest.mark.parametrize("report", [1, 4, 5, 8, 9, 13])

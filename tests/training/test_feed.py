@@ -8,7 +8,8 @@ import torch
 from tests.tiny import tiny_data
 from torch.nn import functional
 
-from quorate.data.standardize import fit_standardizer
+from quorate.data.dataset import ArrayImages
+from quorate.data.standardize import Standardizer, fit_standardizer
 from quorate.training.augment import Augment
 from quorate.training.context import Numerics
 from quorate.training.feed import PixelFeed, labels_of, split_batches, training_order
@@ -60,11 +61,29 @@ def test_images_are_resized_after_they_are_standardized():
     assert torch.equal(batch, expected)
 
 
-def test_images_too_many_for_memory_are_read_batch_by_batch(monkeypatch):
-    expected = feed().batch(torch.tensor([5, 2]))
-    monkeypatch.setattr("quorate.training.feed._IN_MEMORY", 0)
+@pytest.mark.parametrize("copied", [False, True])
+def test_only_images_that_are_costly_to_read_are_copied_to_the_memory_of_a_cpu(copied):
+    # given
+    read: list[int] = []
 
-    assert torch.equal(feed().batch(torch.tensor([5, 2])), expected)
+    class Counting(ArrayImages):
+        def take(self, rows):
+            read.append(len(rows))
+            return super().take(rows)
+
+        @property
+        def copied(self) -> bool:
+            return copied
+
+    images = Counting(DATA.x.take(np.arange(50)))
+
+    # when
+    reader = PixelFeed(images, standardize=Standardizer("none"), numerics=Numerics(), size=None)
+    batches = [reader.batch(torch.tensor([5, 2])), reader.batch(torch.tensor([7]))]
+
+    # then
+    assert read == ([50] if copied else [2, 1])
+    assert torch.equal(torch.cat(batches), torch.from_numpy(DATA.x.take(np.array([5, 2, 7]))).permute(0, 3, 1, 2) / 255)
 
 
 def test_without_augmentation_the_same_tensor_comes_back_and_nothing_is_drawn():

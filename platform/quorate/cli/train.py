@@ -6,22 +6,17 @@ import json as json_format
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from quorate.cli.clock import began
 from quorate.cli.console import make_console
 from quorate.cli.options import JsonOption, runs_folder, store_uri
-from quorate.json_text import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
-
     from rich.console import Console
 
-    from quorate.job.features import FeatureSummary
-    from quorate.plan.tasks import Plan
     from quorate.runs.leaderboard import Leaderboard
     from quorate.spec import Job
 
@@ -68,7 +63,9 @@ def train(
         job = _load(job_file, override or [], executor, seed, budget)
         _check_options(job, address)
         if dry_run:
-            _show_plan(job, store or store_uri(), address, shown, as_json=json)
+            from quorate.cli.job_plan import show_plan
+
+            show_plan(job, store or store_uri(), address, shown, as_json=json)
             return
         _run(job, store or store_uri(), address, (shown, said, errors), stop, since, as_json=json)
     except Interrupted as interrupted:
@@ -160,100 +157,3 @@ def _say_what_next(board: Leaderboard, console: Console) -> None:
     run = runs_folder() / board.run
     for command in (f"quorate predict FILES --run {run}", f"quorate serve --run {run}", "quorate ui"):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
-
-
-def _show_plan(job: Job, store: str, address: str | None, console: Console, *, as_json: bool) -> None:
-    from quorate.execution.workplace import Workplace
-    from quorate.job.features import summaries
-    from quorate.job.planning import plan_job
-    from quorate.job.progress import find_finished
-    from quorate.plan.opening import open_data
-    from quorate.results.results import Results
-    from quorate.store import open_store
-
-    def say(note: str) -> None:
-        console.print(note, style="yellow", markup=False, highlight=False)
-
-    context, execution = open_data(job, say), job.spec.execution
-    wait = execution.wait_for_nodes
-    with Workplace(execution.executor, address, lambda executor: None, wait_for_nodes=wait, say=say) as place:
-        plan = plan_job(job, context, place)  # a cluster's hardware determines the numerics, and so the task keys
-    results = Results(open_store(store))
-    done, features = set(find_finished(plan, results)), summaries(plan, results.has_features)
-    if as_json:
-        typer.echo(json_text(_plan_json(job, plan, done, features)))
-    else:
-        _print_plan(plan, done, features, console)
-
-
-def _plan_json(job: Job, plan: Plan, done: Set[str], features: Sequence[FeatureSummary]) -> dict[str, Any]:
-    """The plan as JSON; `done` are the keys of finished fit tasks."""
-    tasks = [
-        {
-            "member": task.label,
-            "kind": task.kind,
-            "fold": task.fold + 1,
-            "seed": task.seed,
-            "key": task.key,
-            "numerics": task.numerics.to_json(),
-            "resources": str(task.resources),
-            "estimated_seconds": round(task.cost, 1),
-            "finished": task.key in done,
-        }
-        for task in plan.tasks
-    ]
-    asked = [
-        {
-            "backbone": part.backbone.arch,
-            "of": part.images,
-            "rows": part.rows,
-            "pieces": len(part.tasks),
-            "finished_pieces": part.finished,
-            "resources": str(part.tasks[0].resources),
-            "estimated_seconds": round(sum(task.cost for task in part.tasks), 1),
-        }
-        for part in features
-    ]
-    said = {
-        "job": job.spec.name,
-        "validation": plan.context.folds.reason,
-        "warnings": plan.context.warnings,
-        "tasks": tasks,
-    }
-    return said | ({"features": asked} if asked else {})
-
-
-def _print_plan(plan: Plan, done: Set[str], features: Sequence[FeatureSummary], console: Console) -> None:
-    """Print the plan as a table; `done` are the keys of finished fit tasks."""
-    from quorate.report.columns import TableColumn, fit
-
-    about = [
-        (
-            part.backbone.arch,
-            f"features of {part.rows:,} {part.images}",
-            "",
-            "float32",
-            "1",
-            str(part.tasks[0].resources),
-            f"{sum(task.cost for task in part.tasks):.1f}",
-            "finished" if part.finished == len(part.tasks) else "to compute",
-        )
-        for part in features
-    ]
-    for task in plan.tasks:
-        numerics = (task.numerics.precision, str(task.numerics.threads))
-        state = "finished" if task.key in done else "to train"
-        fold = str(task.fold + 1)
-        about.append((task.label, task.kind, fold, *numerics, str(task.resources), f"{task.cost:.1f}", state))
-    heads = ("member", "kind", "fold", "precision", "threads", "resources", "est. s", "state")
-    ranks = (0, 3, 0, 4, 5, 2, 1, 0)
-    columns = [
-        TableColumn(head, cells, rank, justify="right" if head in ("fold", "threads", "est. s") else "left")
-        for head, rank, cells in zip(heads, ranks, zip(*about, strict=True), strict=True)
-    ]
-    console.print(fit(columns, width=console.width, pad_edge=False).table)
-    left = sum(task.cost for task in plan.tasks if task.key not in done)
-    if len(done) < len(plan.tasks):
-        left += sum(part.seconds for part in features)
-    counts = f"{len(plan.tasks)} fit tasks, {len(done)} finished"
-    console.print(f"{plan.context.folds.reason}; {counts}; about {left:.0f} core seconds left")

@@ -31,6 +31,10 @@ class Images(Protocol):
     @property
     def signature(self) -> ImageSignature: ...
 
+    @property
+    def copied(self) -> bool:
+        """Whether a network copies them to memory if they are few, because each access computes them."""
+
     def __len__(self) -> int: ...
 
     def take(self, rows: Rows) -> Pixels: ...
@@ -44,6 +48,10 @@ class Images(Protocol):
 
 class Subsets:
     """Base class of image sequences: it provides the signature, and subsets that do not copy images."""
+
+    @property
+    def copied(self) -> bool:
+        return False
 
     @property
     def signature(self: Images) -> ImageSignature:
@@ -83,6 +91,8 @@ class FileImages(Subsets):
     paths: Sequence[Path]
     shape: tuple[int, int, int]
     resize: int | None
+    content: str
+    """SHA-256 of the settings above and of the content of the files."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,10 +101,7 @@ class FileImages(Subsets):
         return np.stack([read_image(self.paths[row], shape=self.shape, resize=self.resize) for row in rows])
 
     def digest(self) -> str:
-        content = hashlib.sha256(repr((self.shape, self.resize)).encode())
-        for path in self.paths:
-            content.update(hashlib.sha256(path.read_bytes()).digest())
-        return content.hexdigest()
+        return self.content
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +110,10 @@ class RowsOf(Subsets):
 
     images: Images
     rows: Rows
+
+    @property
+    def copied(self) -> bool:
+        return self.images.copied
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -125,6 +136,10 @@ class JoinedImages(Subsets):
     """Several sequences of images of one shape, concatenated."""
 
     parts: Sequence[Images]
+
+    @property
+    def copied(self) -> bool:
+        return any(part.copied for part in self.parts)
 
     @property
     def shape(self) -> tuple[int, int, int]:

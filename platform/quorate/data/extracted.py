@@ -42,6 +42,10 @@ class ExtractedImages:
     def signature(self) -> ImageSignature:
         return self.images.signature
 
+    @property
+    def copied(self) -> bool:
+        return self.images.copied
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ class TestSplit(Spec):
     """Random state of scikit-learn's `train_test_split`."""
 
 
-def origin_of(test: Path | TestSplit | None) -> TestOrigin:
+def origin_of(test: Path | str | TestSplit | None) -> TestOrigin:
     """Return where the test rows come from, for the key `test` of a data kind."""
     return "none" if test is None else "held out" if isinstance(test, TestSplit) else "separate"
 
@@ -49,6 +49,8 @@ def origin_of(test: Path | TestSplit | None) -> TestOrigin:
 class DataParams(DatasetParams):
     """The parameters that all data kinds take."""
 
+    decodes: ClassVar[bool] = False
+    """Whether the data kind's `open` takes a `data.decoding.Decoder` as its second argument."""
     limit: int | None = Field(None, ge=2)
     """Maximum number of training rows; the first ones are used."""
 

@@ -21,6 +21,9 @@ Scheme = Literal["channel", "feature", "sample", "quantile", "robust", "pca", "z
 
 _NOT_FOR = {"image": ("quantile",), "table": ("sample", "zca")}
 _WHITENING = "whitening.safetensors"
+_READ = 32 << 20
+"""Bytes of images that are read at once for exact sums. An assumption, not a measurement."""
+
 _BLOCK = 256
 """Number of rows whose squared pixels are summed at once: 256 * 255 ** 2 is within int32."""
 
@@ -117,8 +120,8 @@ def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> St
         centre, matrix = fit_whitening(images, scheme, chunk=chunk)
         return Standardizer(scheme, centre, None, matrix)
     if scheme == "robust":
-        return Standardizer(scheme, *_median_and_range(images, chunk))
-    total, square = _sums(images, chunk)
+        return Standardizer(scheme, *_median_and_range(images, _rows_at_once(images, chunk)))
+    total, square = _sums(images, _rows_at_once(images, chunk))
     count, shape = len(images), images.shape
     if scheme == "channel":
         height, width, channels = images.shape
@@ -129,6 +132,11 @@ def fit_standardizer(images: Images, scheme: Scheme, *, chunk: int = 4096) -> St
     std = np.where(std > 1e-6, std, 1)
     fitted = [np.asarray(statistic, dtype=np.float32).reshape(shape) for statistic in (mean, std)]
     return Standardizer(scheme, *fitted)
+
+
+def _rows_at_once(images: Images, chunk: int) -> int:
+    """The number of rows to read for exact sums, which do not depend on it: at most `chunk`, and `_READ` bytes."""
+    return max(1, min(chunk, _READ // images.signature.size))
 
 
 def _sums(images: Images, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -19,13 +19,14 @@ from quorate.data.file_settings import FileSettings
 from quorate.data.labels import class_positions
 from quorate.data.number_texts import detect_numbers
 from quorate.data.plain_text import are_names, clean_text, distinct_texts, names_differ
+from quorate.data.remote import local_file, local_folder
 from quorate.data.signature import ColumnKind, TableSignature
 from quorate.data.source import DataError, OpenedData, RoleParams, TestSplit, hold_out, origin_of, read_roles
 from quorate.data.table import ColumnError, Table, infer_signature
 from quorate.data.table_readers import MISSING, UNNAMED, Format, FrameError, format_of
 from quorate.errors import UserError
 from quorate.registry import did_you_mean
-from quorate.spec import ExistingPath, TestOrigin
+from quorate.spec import DataPath, TestOrigin
 
 
 def _as_text(value: object) -> object:
@@ -43,9 +44,9 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 class TableParams(RoleParams):
     """The parameters of data kinds with typed columns."""
 
-    train: ExistingPath
+    train: DataPath
     """The file with the training rows."""
-    test: ExistingPath | TestSplit | None = None
+    test: DataPath | TestSplit | None = None
     """Another file, or `{fraction: 0.2}` of the training rows."""
     label: Text
     """The column that holds the classes: integers, text or truth values."""
@@ -63,7 +64,7 @@ class TableParams(RoleParams):
 
 def open_table(params: TableParams, format: Format) -> OpenedData:
     """Return the rows of `train` and `test`; raises `DataError` with the key that caused the error."""
-    train = _File(params.train, format, "train", params, text=_texts(params))
+    train = _File(_local(params.train, format, "train"), format, "train", params, text=_texts(params))
     signature, notes = _features(train, params)
     x = _typed(train, signature, key="columns")
     y, class_names = _labels(train, params.label)
@@ -72,7 +73,13 @@ def open_table(params: TableParams, format: Format) -> OpenedData:
         return OpenedData(*hold_out(data, params.test), notes)
     if params.test is None:
         return OpenedData(data, None, notes)
-    test = _File(params.test, format, "test", params, text={params.label, *signature.names("categorical")})
+    test = _File(
+        _local(params.test, format, "test"),
+        format,
+        "test",
+        params,
+        text={params.label, *signature.names("categorical")},
+    )
     x = _typed(test, signature, key="test")
     y, _ = _labels(test, params.label, class_names)
     return OpenedData(data, Dataset(x, y, class_names), notes)
@@ -96,6 +103,12 @@ def typed_rows(path: Path, format: Format, frame: pd.DataFrame, signature: Table
         where = path if error.row is None else f"{path}, {format.place(path, error.row)}"
         remedy = f"; correct the value; {error.remedy}" if error.remedy else ""
         raise UserError(f"{where}: {error.problem}{remedy}") from None
+
+
+def _local(given: Path | str, format: Format, key: str) -> Path:
+    """The file or folder of a table; a URL of a Parquet table that ends with a slash names a folder."""
+    folder = format.folders and str(given).endswith("/")
+    return local_folder(given, key) if folder else local_file(given, key)
 
 
 class _File:

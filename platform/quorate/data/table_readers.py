@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,9 @@ class FrameError(UserError):
 class Format(Protocol):
     """A file format for rows of named columns."""
 
+    folders: ClassVar[bool]
+    """Whether a table can also be a folder of files."""
+
     def read(self, path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
         """Read all rows; values of the columns `text` are not converted to numbers. Raises `FrameError`."""
 
@@ -47,6 +50,7 @@ class Format(Protocol):
 class CsvFormat:
     """Comma-separated values in UTF-8 with a header, plain or gzipped (`.gz`)."""
 
+    folders: ClassVar[bool] = False
     separator: str = ","
     missing: Sequence[str] = MISSING
 
@@ -139,6 +143,7 @@ class CsvFormat:
 class ParquetFormat:
     """Apache Parquet: a file, or a folder of files with equal columns."""
 
+    folders: ClassVar[bool] = True
     missing: Sequence[str] = MISSING
 
     def read(self, path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:

@@ -127,11 +127,9 @@ class ActorPool:
     and additions are sent to each actor.
     """
 
-    def __init__(
-        self, data: JobData, nodes: Nodes, autoscaler: Autoscaler, destination: Destination | None = None
-    ) -> None:
+    def __init__(self, data: JobData, nodes: Nodes, autoscaler: Autoscaler, destination: Destination | None) -> None:
         self._data, self._nodes, self._autoscaler = ray.put(data), nodes, autoscaler
-        # put: Ray keeps and logs the arguments of actors, and this one may hold credentials
+        # not as a plain argument, which Ray keeps in the table of actors: it may hold credentials
         self._destination = ray.put(destination)
         self._additions: list[Any] = []
         self._busy: dict[Any, Actor] = {}

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from quorate.data.decoding import Decoder
 from quorate.execution.budget import Agenda
 from quorate.execution.content import Destination
 from quorate.execution.events import Event
@@ -94,8 +95,8 @@ class Session(Protocol):
         """Ask every running task for a checkpoint now; the tasks continue. Safe to call from a signal handler."""
 
 
-class Executor(Protocol):
-    """A place where sessions run."""
+class Executor(Decoder, Protocol):
+    """A place where sessions run and where pictures are decoded."""
 
     name: str
 

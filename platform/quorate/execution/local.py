@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
+from quorate.data.decoding import ThreadDecoder
 from quorate.execution.assignment import Assignment, Control
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
@@ -20,7 +21,7 @@ from quorate.plan.groups import NodeGroup, group_nodes
 from quorate.plan.tasks import DataAddition, JobData, Resources, Task, Unit
 
 
-class LocalExecutor:
+class LocalExecutor(ThreadDecoder):
     """One task at a time, in a thread of this process."""
 
     name = "local"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import platform
 from pathlib import Path
 
 import torch
 
+from quorate.members.base import PROCESS_MEMORY
 from quorate.training.context import MemoryUse
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MUCH = PROCESS_MEMORY + (64 << 20)
+"""Bytes of a process above which its freed memory is given back before a task (an assumption)."""
 _RESET_PEAK = "5"
 """Sets the peak of this process to what it uses now (proc(5), clear_refs)."""
 
@@ -19,13 +24,15 @@ class PeakMemory:
 
     Pages that are shared with other processes do not count: the placed rows in Ray's object store, and the files of
     libraries and of mapped rows. The system counts them in the peak, so those that are resident at the end are
-    subtracted. A worker keeps memory that earlier tasks have freed, so the figure of a later task can be too high. Of
-    an accelerator, it is what torch has reserved.
+    subtracted. A worker keeps memory that an earlier task has freed (`cluster.KEEPS_MEMORY`); much of it is given back
+    first, as it would count for a task that does not use it. Of an accelerator, it is what torch has reserved.
     """
 
     def __init__(self) -> None:
         self._counts = False
         with contextlib.suppress(OSError):  # another system than Linux, or a container that forbids it
+            if _private("VmRSS") > _MUCH and platform.libc_ver()[0] == "glibc":
+                ctypes.CDLL(None).malloc_trim(0)
             _CLEAR.write_text(_RESET_PEAK)
             self._counts = True
         if torch.cuda.is_initialized():
@@ -40,10 +47,14 @@ class PeakMemory:
 def peak_of_process() -> MemoryUse | None:
     """The most memory of this process since the last `PeakMemory` was made, or since its start; None if the system does
     not tell."""
-    try:
-        fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
-    except OSError:
+    if not _STATUS.exists():
         return None
-    peak, files, shared = (1024 * int(fields[name].split()[0]) for name in ("VmHWM", "RssFile", "RssShmem"))
     reserved = torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else 0
-    return MemoryUse(max(0, peak - files - shared), reserved)
+    return MemoryUse(_private("VmHWM"), reserved)
+
+
+def _private(name: str) -> int:
+    """`VmRSS` or `VmHWM` without the shared pages that are resident now, in bytes (proc(5), status)."""
+    fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    whole, files, shared = (1024 * int(fields[key].split()[0]) for key in (name, "RssFile", "RssShmem"))
+    return max(0, whole - files - shared)

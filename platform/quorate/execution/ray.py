@@ -18,6 +18,7 @@ from quorate.execution.autoscaling import Autoscaler, actor_options
 from quorate.execution.backlog import Backlog
 from quorate.execution.base import Policy, Session
 from quorate.execution.budget import Agenda
+from quorate.execution.decoding import RayDecoder
 from quorate.execution.events import ENDS, Event, Failed, NodeAwaited, OutOfTime, Started, Stopped
 from quorate.execution.heartbeats import Heartbeats
 from quorate.execution.memory_faults import used_when_ended
@@ -48,7 +49,7 @@ class _Request:
     """An actor that asks for a node and does nothing."""
 
 
-class RayExecutor:
+class RayExecutor(RayDecoder):
     """Runs units on actors of the Ray that this process is connected to; `own` if it is a local Ray that ends with
     this process.
 
@@ -60,7 +61,8 @@ class RayExecutor:
     def __init__(
         self, *, own: bool, wait_for_nodes: float = 600, say: Callable[[str], None] = lambda message: None
     ) -> None:
-        self._own, self._nodes, self._autoscaler = own, Nodes(), Autoscaler()
+        super().__init__(own=own)
+        self._nodes, self._autoscaler = Nodes(), Autoscaler()
         self._wait_seconds, self._say = wait_for_nodes, say
         self._requests: list[Any] = []
         self._probes = Probes()

@@ -8,6 +8,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
 
+from quorate.data.decoding import DecodingBatch
+from quorate.data.shards import ShardSource
 from quorate.execution.base import Executor
 from quorate.execution.cluster import start_ray
 from quorate.execution.hardware import this_node
@@ -56,6 +58,14 @@ class Workplace:
             return 0
         rooms = [here.cpus // resources.cpus, here.gpus // resources.gpus if resources.gpus else here.cpus]
         return int(min(rooms))
+
+    def decode(self, batches: Sequence[DecodingBatch]) -> None:
+        """Decode batches of pictures where the job runs."""
+        self.executor().decode(batches)
+
+    def shard_source(self) -> ShardSource | None:
+        """Where the workers get decoded pictures from; None if they share the cache of this machine."""
+        return self.executor().shard_source() if self._remote else None
 
     @cached_property
     def _here(self) -> Node:

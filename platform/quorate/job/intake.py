@@ -73,6 +73,10 @@ class Intake:
         self._reporting = threading.Lock()
 
     def on(self, event: Event) -> None:
+        if isinstance(event, NodeAwaited):
+            with self._reporting:
+                self._watch.on(event)
+            return
         if isinstance(event, OutOfTime) and (interim := self._so_far.pop(event.task.key, None)) is not None:
             event = interim.result  # a network that is out of time counts with its last interim result
         if isinstance(event, NodeAwaited | Silent):

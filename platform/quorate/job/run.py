@@ -82,9 +82,9 @@ def run_job(
     started, spec = time.monotonic(), job.spec
     budget = _budget(job, options, started)
     closing = ClosingTime(budget)
-    rows = open_data(job, partial(_say_note, console), data)
-    opening = time.monotonic() - started
     with _workplace(job, options, console, stop, urgent=budget is not None) as place:
+        rows = open_data(job, partial(_say_note, console), data, place)
+        opening = time.monotonic() - started
         plan = plan_job(job, rows, place)
         results = Results(options.store)
         work = JobProgress.found(plan, results)
@@ -183,6 +183,8 @@ def _say_plan(console: Console, plan: Plan, work: JobProgress, folder: RunFolder
     members, folds = _count(len(plan.labels), "member"), _count(len(plan.context.folds), "fold")
     counts = f"{members} x {folds} = {_count(total, 'fit task')}, {reused} reused"
     console.print(f"{plan.context.folds.reason}; {counts}", highlight=False)
+    for note in plan.notes:
+        _say_note(console, note)
     for part in summaries(plan, lambda task: False):
         line = f"features of {part.backbone.arch}: {part.rows:,} {part.images}, computed once for all members and folds"
         console.print(line, markup=False, highlight=False)

@@ -291,10 +291,12 @@ def _figures(row: LeaderboardRow) -> dict[str, float]:
 
 
 def _source(spec: JobSpec, context: str) -> str:
-    """The source of the rows: the path in the job file, or the kind of the data if there is no path."""
+    """The source of the rows: the path or URL in the job file, or the kind of the data if there is neither."""
     named = spec.data.model_dump(mode="json")
     path = named.get("test") if context == "testing" and isinstance(named.get("test"), str) else named.get("train")
-    return str(path) if isinstance(path, str) else str(spec.data.kind)
+    if not isinstance(path, str):
+        return str(spec.data.kind)
+    return path.partition("?")[0] if "://" in path else path  # the query of a URL can hold a secret
 
 
 def _profile(signature: Signature) -> dict[str, int]:

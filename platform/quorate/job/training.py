@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from quorate.execution.base import Executor, Policy, Sources
@@ -21,7 +21,7 @@ from quorate.job.progress import JobProgress, find_finished
 from quorate.job.session import JobSession
 from quorate.job.tracker import Tracker
 from quorate.plan.identity import predict_key
-from quorate.plan.tasks import FeatureTask, Plan, PredictTask, Resources, Task, Unit
+from quorate.plan.tasks import FeatureTask, FitTask, Plan, PredictTask, Resources, Task, Unit
 from quorate.report.progress import Screen, Watch
 from quorate.results.results import Results
 from quorate.runs.folder import RunFolder
@@ -86,8 +86,19 @@ class Trainer:
 
 def units_left(plan: Plan, work: JobProgress, results: Results) -> list[Unit]:
     """The units that have not run yet. Test predictions that the store already has are added to `work`."""
-    units = [Unit((task,)) for task in plan.runs if any(part.key not in work.fits for part in task.all)]
+    units = in_packs(task for task in plan.runs if any(part.key not in work.fits for part in task.all))
     return units + [Unit((task,)) for task in _missing_predictions(plan, work, results)]
+
+
+def in_packs(tasks: Iterable[FitTask]) -> list[Unit]:
+    """A unit for each task; the copies of a member whose kind packs them share one for each fold.
+
+    A pack that has lost a part of its tasks, because they have ended, is trained with the rest.
+    """
+    packs: dict[tuple[object, ...], list[FitTask]] = {}
+    for task in tasks:
+        packs.setdefault((task.member, task.fold) if task.numerics.pack > 1 else (task.key,), []).append(task)
+    return [Unit(tuple(pack), "together" if pack[0].numerics.pack > 1 else "sequence") for pack in packs.values()]
 
 
 def train(

@@ -82,7 +82,9 @@ class Member(Protocol):
         """Fit several members in one model; yield the position of each when it has ended, and its error if it failed.
 
         Each member reports to its own context and can be told to stop on its own; the others go on. It is as it would
-        be after `fit`. An exception of this function fails all members that have not ended.
+        be after `fit`. Its bits depend on `Numerics.pack`, the planned number of fits, and not on the number of those
+        that are given: some may have ended in an earlier session. An exception of this function fails all members that
+        have not ended.
         """
         problem = f"{cls.__name__} does not train several members in one model"
         raise NotImplementedError(problem)
@@ -141,8 +143,8 @@ OPTIONAL = (
     "fit_many",
     "follow",
     "halved",
-    "memory_use",
     "to",
+    "memory_use",
     "pretraining_cost",
     "views",
     "view",

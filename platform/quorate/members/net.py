@@ -266,7 +266,8 @@ class Net(Member):
     def load(cls, folder: Path) -> Self:
         header = read_header(folder)
         # The schedule is only needed for training, and its checks may have become stricter since the member was saved.
-        params = NetParams.model_validate({**header["params"], "schedule": "constant"})
+        # Snapshots require a schedule with cycles.
+        params = NetParams.model_validate({**header["params"], "schedule": "constant", "snapshots": 1})
         features = load_features(folder, header["features"])
         member = cls(params, signature=features.signature, n_classes=header["n_classes"])
         member.features = features

@@ -10,6 +10,7 @@ from quorate.members.base import PROCESS_MEMORY
 from quorate.members.net_params import NetParams, check_inputs, expected_shape, profile
 from quorate.registry import ARCHS, PRETRAININGS, KindParams
 from quorate.training.context import Device, Hardware, MemoryUse, Numerics
+from quorate.training.feed import IN_MEMORY
 from quorate.training.memory import Footprint, footprint, largest_batch
 from quorate.training.shapes import Shape, TableShape
 
@@ -58,9 +59,11 @@ def _footprint(arch: KindParams, shape: Shape, dropout: float) -> Footprint:
 def training_memory(params: NetParams, *, signature: Signature, rows: int, numerics: Numerics) -> MemoryUse:
     """Estimated memory of a training on this number of rows."""
     step = _estimated_footprint(params, expected_shape(params, signature)).of(numerics.batch_size)
-    value = 1 if isinstance(signature, ImageSignature) else 4
-    host = PROCESS_MEMORY + value * rows * signature.size
-    return MemoryUse(host, step) if numerics.device == "cuda" else MemoryUse(host + step)
+    values = rows * signature.size
+    if numerics.device == "cuda":  # it gets a copy of few images
+        return MemoryUse(PROCESS_MEMORY, step + (values if values <= IN_MEMORY else 0))
+    # The workers of a node share the images; a table becomes one matrix of float32.
+    return MemoryUse(PROCESS_MEMORY + step + (0 if isinstance(signature, ImageSignature) else 4 * values))
 
 
 def _estimated_footprint(params: NetParams, shape: Shape) -> Footprint:

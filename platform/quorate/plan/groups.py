@@ -89,6 +89,12 @@ def _smallest(each: Sequence[Hardware]) -> Hardware:
     return replace(each[-1], memory=min(one.memory for one in each), room=min(one.room for one in each))
 
 
+def numbers_of(groups: Sequence[NodeGroup], hardware: Iterable[Hardware]) -> list[int]:
+    """The positions of these kinds of hardware among all groups, counted from 1."""
+    each = list(hardware)
+    return [n for n, group in enumerate(groups, start=1) if any(_are_alike(group.hardware, one) for one in each)]
+
+
 def allowed(value: str) -> list[str]:
     """The values that a wanted label allows: itself, or those of `in(a,b)`, as in Ray."""
     if value.startswith("in(") and value.endswith(")"):
@@ -116,12 +122,18 @@ def with_labels(resources: Resources, more: Labels) -> Resources:
     return replace(resources, labels=tuple(sorted(dict([*resources.labels, *more]).items())))
 
 
-def _rank(hardware: Hardware) -> tuple[object, ...]:
+def best_first(groups: Iterable[NodeGroup], *, accelerated: bool) -> list[NodeGroup]:
+    """The most capable hardware first; for a unit that uses no accelerator, nodes without one are preferred."""
+    return sorted(groups, key=lambda group: _rank(group.hardware, accelerated=accelerated))
+
+
+def _rank(hardware: Hardware, *, accelerated: bool = True) -> tuple[object, ...]:
     """Ascending from the most capable hardware; equal in all but the memory for nodes that can be alike."""
     one = hardware.accelerator
     accelerator = (-one.memory, not one.fast_bfloat16, one.name) if one is not None else (0, True, "")
-    kind = (hardware.gpus == 0, accelerator, not hardware.fast_bfloat16, -hardware.cores, -hardware.gpus, hardware.cpu)
-    return (*kind, -_memory(hardware), -hardware.room)
+    processor = (not hardware.fast_bfloat16, (hardware.gpus == 0) == accelerated, -hardware.cores)
+    kind = (accelerator, *processor) if accelerated else (*processor, accelerator)
+    return (*kind, -hardware.gpus, hardware.cpu, -_memory(hardware), -hardware.room)
 
 
 def _memory(hardware: Hardware) -> int:

@@ -7,22 +7,29 @@ from collections.abc import Callable
 import numpy as np
 
 from quorate.data.dataset import Dataset
+from quorate.data.decoding import Decoder, ThreadDecoder
 from quorate.data.folds import FoldsError, make_folds
-from quorate.data.source import DataError, OpenedData, TestSplit, first_rows, hold_out
+from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, first_rows, hold_out
 from quorate.plan.identity import assets_of, derive_seed
 from quorate.plan.tasks import JobData
 from quorate.registry import DATASETS
 from quorate.spec import Job
 
 
-def open_data(job: Job, say: Callable[[str], None] | None = None, data: OpenedData | None = None) -> JobData:
+def open_data(
+    job: Job,
+    say: Callable[[str], None] | None = None,
+    data: OpenedData | None = None,
+    decoder: Decoder | None = None,
+) -> JobData:
     """Open the rows, folds and files of a job; `data` replaces the data that the job names.
 
-    Notes and warnings go to `say`. Raises `SpecError` with the place in the job file.
+    Notes and warnings go to `say`. Pictures that have not been decoded before are decoded by `decoder`, by default in
+    threads of this process. Raises `SpecError` with the place in the job file.
     """
     spec = job.spec
     try:
-        opened = data or first_rows(DATASETS.get(spec.data.kind).open(spec.data), spec.data.limit)
+        opened = data or first_rows(_opened(spec.data, decoder or ThreadDecoder()), spec.data.limit)
     except DataError as error:
         raise job.error((("data", error.key) if error.key else ("data",), str(error))) from None
     if say is not None:
@@ -54,6 +61,12 @@ def open_data(job: Job, say: Callable[[str], None] | None = None, data: OpenedDa
         for warning in context.warnings:
             say(warning)
     return context
+
+
+def _opened(params: DataParams, decoder: Decoder) -> OpenedData:
+    kind = DATASETS.get(params.kind)
+    opened: OpenedData = kind.open(params, decoder) if params.decodes else kind.open(params)
+    return opened
 
 
 def _set_aside(job: Job, opened: OpenedData) -> tuple[Dataset, Dataset | None]:

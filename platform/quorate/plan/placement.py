@@ -10,11 +10,11 @@ from typing import Any
 from quorate.data.signature import Signature
 from quorate.errors import UserError
 from quorate.members.backbone import check_backbone
-from quorate.plan.groups import NodeGroup, Places, binding, with_labels
+from quorate.plan.groups import NodeGroup, Places, best_first, binding, with_labels
 from quorate.plan.tasks import FitTask, Resources
 from quorate.registry import MEMBERS
 from quorate.spec import JobSpec, MemberParams
-from quorate.training.context import MemoryUse, Numerics
+from quorate.training.context import Hardware, MemoryUse, Numerics
 
 _MOST_SHARING = 8
 """Maximum number of fit tasks on one accelerator with `gpus: auto`. An assumption, not a measurement."""
@@ -47,7 +47,8 @@ class Placement:
     estimate: MemoryUse
     share: int | None
     accelerator_memory: int | None
-    node_group: str
+    hardware: tuple[Hardware, ...]
+    """The groups of nodes that they can run on."""
     notes: tuple[str, ...]
 
 
@@ -74,6 +75,7 @@ def place(
             f"{name}: its numerics depend on the node; it runs on {same[0]}, not on "
             f"{' or on '.join(str(group.hardware) for group in others)}; `needs` selects other nodes"
         )
+    hardware = tuple(group.hardware for group in same)
     seen = signature if params.frozen_backbone is None else check_backbone(params.frozen_backbone, signature)
     estimate = kind.memory_use(params, signature=seen, rows=max(rows), n_classes=n_classes, numerics=chosen[0])
     share = accelerator_memory = None
@@ -89,7 +91,7 @@ def place(
                 f"{name}: its estimated memory of {_gib(estimate.node)} is more than the {_gib(room)} of a node; each "
                 "of its tasks runs alone on a node"
             )
-    return Placement(params, chosen, resources, estimate, share, accelerator_memory, str(same[0]), tuple(notes))
+    return Placement(params, chosen, resources, estimate, share, accelerator_memory, hardware, tuple(notes))
 
 
 def _nodes(
@@ -104,7 +106,8 @@ def _nodes(
         wanted = Resources(params.cpus, number, memory, params.node_labels)
         groups = places.groups_for(wanted, present=number != numbers[-1])
         if groups:
-            return params.model_copy(update={"gpus": number, "memory": memory}), wanted, groups
+            ordered = best_first(groups, accelerated=number > 0)
+            return params.model_copy(update={"gpus": number, "memory": memory}), wanted, ordered
     raise NoPlaceError(name, wanted)
 
 

@@ -98,6 +98,8 @@ def _tasks(
     notes: list[str],
 ) -> Iterator[FitTask]:
     kind, resolved = MEMBERS.get(params.kind), None
+    # copies with equal parameters are trained in one model, whose kernels can depend on their number
+    pack = params.copies if kind.packs and not params.vary else 1
     for copy in range(params.copies):
         if resolved is None or params.vary:
             resolved = _resolve(name, params.of_copy(copy), context, places)
@@ -105,7 +107,10 @@ def _tasks(
         views = kind.views(resolved.params)
         label = name if params.copies == 1 else f"{name}.{copy + 1}"
         for fold, fold_hash in folds.items():
-            seed, numerics = derive_seed(job_seed, name, copy, fold), resolved.placement.numerics[fold]
+            seed, numerics = (
+                derive_seed(job_seed, name, copy, fold),
+                replace(resolved.placement.numerics[fold], pack=pack),
+            )
             decides = {
                 "what": "fit",
                 "version": kind.version,
@@ -132,7 +137,7 @@ def _tasks(
                 resolved.placement.estimate,
                 resolved.placement.share,
                 resolved.placement.accelerator_memory,
-                resolved.placement.node_group,
+                resolved.placement.hardware,
             )
             others = tuple(
                 replace(run, key=digest(**decides, view=view), label=f"{label}.{view}", cost=0.0, view=view)

@@ -17,7 +17,7 @@ from quorate.data.table import Table
 from quorate.members.backbone import Backbone
 from quorate.plan.identity import digest
 from quorate.spec import MemberParams
-from quorate.training.context import MemoryUse, Numerics
+from quorate.training.context import Hardware, MemoryUse, Numerics
 from quorate.training.procedures import Procedure
 
 ALL_ROWS = -1
@@ -70,8 +70,8 @@ class FitTask:
     """Bytes of a node's memory that come with the cores of the task; None if the job file sets the memory."""
     accelerator_memory: int | None = None
     """Bytes of the accelerator that the task can share; None if the job file sets their number, or there is none."""
-    node_group: str = ""
-    """The hardware that the numerics were resolved for."""
+    hardware: tuple[Hardware, ...] = ()
+    """The groups of nodes that it can run on; its numerics were resolved for the first."""
     view: str = ""
     """The member's view, such as `ema`; empty if the member is the network or estimator itself."""
     others: tuple[FitTask, ...] = ()

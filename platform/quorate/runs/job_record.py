@@ -32,8 +32,11 @@ class DataRecord(_JobPart):
     """Often a path; the type depends on the kind of the data."""
 
     def __str__(self) -> str:
-        """The kind, and the last two parts of the path if there is one."""
-        return f"{self.kind} {'/'.join(Path(self.train).parts[-2:])}" if isinstance(self.train, str) else self.kind
+        """The kind, and the last two parts of the path or URL if there is one."""
+        if not isinstance(self.train, str):
+            return self.kind
+        path = self.train.partition("?")[0] if "://" in self.train else self.train  # the query can hold a secret
+        return f"{self.kind} {'/'.join(Path(path).parts[-2:])}"
 
 
 class MemberRecord(_JobPart):

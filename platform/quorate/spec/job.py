@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from quorate.quantities import SIZE, TIME, read_bytes, read_seconds
 from quorate.registry import (
@@ -57,11 +58,39 @@ def _given_path(value: Path, info: ValidationInfo) -> Path:
                 return path.absolute()
         except (OSError, RuntimeError) as error:
             raise ValueError(f"{str(value)[:80]!r} is not a usable path: {error}") from None
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(value)):  # `Path` has removed the second slash
+        raise PydanticCustomError(_OTHER_BRANCH, "is a URL; this key takes a path of this machine")
     raise ValueError(f"there is no {str(value)!r}, neither in the job file's folder nor in {Path.cwd()}")
 
 
 ExistingPath = Annotated[Path, AfterValidator(_given_path)]
 """An existing file or folder; its path is relative to the job file's folder, or else to the current folder."""
+
+
+def _given_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or "/" in scheme:
+        raise PydanticCustomError(_OTHER_BRANCH, "is not a URL")
+    if scheme not in DATA_SCHEMES:
+        choices = ", ".join(f"{name}://" for name in DATA_SCHEMES)
+        raise ValueError(f"{scheme}:// is not one of {choices}")
+    host, _, path = rest.partition("/")
+    if "@" in host:  # not repeated in the message, as it may be a secret
+        raise ValueError("a URL must not contain credentials; set them as environment variables")
+    if not host or not path:
+        raise ValueError(f"{value!r} lacks the path of a file or folder")
+    return value
+
+
+DATA_SCHEMES = ("s3", "gs", "az", "https", "http")
+_OTHER_BRANCH = "other_branch"
+"""The type of an error about a value that another branch of a union may accept."""
+
+Url = Annotated[str, AfterValidator(_given_url)]
+"""The URL of a file or folder: `s3://bucket/path`, `gs://bucket/path`, `az://container/path`, `https://host/path`."""
+
+DataPath = ExistingPath | Url
+"""A file or folder of this machine, or its URL."""
 
 
 def _size(value: object) -> object:
@@ -461,7 +490,7 @@ def validate(source: Source, *, base: Path) -> Job:
     return Job(spec, source)
 
 
-_WRONG_TYPE = {"path_type", "model_type"}
+_WRONG_TYPE = {"path_type", "model_type", "string_type", _OTHER_BRANCH}
 """Types of errors in branches of a union that the value was not meant for; errors of the other branch are preferred."""
 
 

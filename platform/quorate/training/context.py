@@ -89,6 +89,7 @@ class Numerics:
     device: Device = "cpu"
     batch_size: int = 0
     pack: int = 1
+    """Number of fits that are planned for one model; 1 if each has a model of its own."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

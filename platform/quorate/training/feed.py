@@ -18,13 +18,16 @@ from quorate.data.weighting import balanced_rows
 from quorate.training.augment import Augment
 from quorate.training.context import Numerics
 
-_IN_MEMORY = 4 << 30
-"""Maximum size in bytes of a data set that is kept in the device's memory; larger ones are read batch by batch. An
-assumption, not a measurement."""
+IN_MEMORY = 4 << 30
+"""Maximum size in bytes of a data set that is copied to the memory of an accelerator; larger ones are read batch by
+batch. An assumption, not a measurement."""
 
 
 class PixelFeed:
-    """Images of one dataset as float tensors (n, C, H, W) on the numerics' device."""
+    """Images of one dataset as float tensors (n, C, H, W) on the numerics' device.
+
+    On a CPU, each batch is read from the images, whose memory the processes of a machine share.
+    """
 
     def __init__(self, images: Images, *, standardize: Standardizer, numerics: Numerics, size: int | None) -> None:
         self._images = images
@@ -37,7 +40,8 @@ class PixelFeed:
         self._whitening = self._linear()
         self._change: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._pixels: torch.Tensor | None = None
-        if len(images) * int(np.prod(images.shape)) <= _IN_MEMORY:
+        small = len(images) * int(np.prod(images.shape)) <= IN_MEMORY
+        if small and (self._device.type != "cpu" or images.copied):
             self._pixels = torch.from_numpy(images.take(np.arange(len(images)))).to(self._device)
 
     def __len__(self) -> int:

@@ -30,6 +30,10 @@ class ViewedImages(Subsets):
     def shape(self) -> tuple[int, int, int]:
         return self.images.shape
 
+    @property
+    def copied(self) -> bool:
+        return True
+
     def __len__(self) -> int:
         return len(self.images) * self.count
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from quorate.data.dataset import ArrayImages, Dataset, FileImages, Images
+from quorate.data.cache import SIZE
+from quorate.data.dataset import ArrayImages, Dataset, Images
+from quorate.data.decoding import Decoder, Decoding, ThreadDecoder, open_pictures
 from quorate.data.file_settings import FileSettings
 from quorate.data.folders import PictureFolder, class_folders, listed, pictures_below
-from quorate.data.images import ImageError, read_image
 from quorate.data.labels import encode_labels
+from quorate.data.remote import local_folder
 from quorate.data.roles import groups_of
 from quorate.data.source import DataError, DataParams, OpenedData, TestSplit, hold_out, note_unlabelled, origin_of
+from quorate.quantities import format_bytes
 from quorate.registry import DATASETS
-from quorate.spec import Bytes, ExistingPath, TestOrigin
+from quorate.spec import Bytes, DataPath, ExistingPath, TestOrigin
 
 _NAMED = 20
 """Maximum number of corrupt files in a message."""
@@ -29,10 +31,11 @@ _NAMED = 20
 
 # The default of `in_memory` is an assumption, not a measurement.
 class ImageFolderParams(DataParams):
+    decodes: ClassVar[bool] = True
     kind: Literal["image_folder"] = "image_folder"
-    train: ExistingPath
+    train: DataPath
     """The folder with one folder per class."""
-    test: ExistingPath | TestSplit | None = None
+    test: DataPath | TestSplit | None = None
     """Another such folder, or `{fraction: 0.2}` of the training rows."""
     size: int = Field(ge=4, le=4096)
     """Side of the centre crop that members see, in pixels."""
@@ -44,7 +47,8 @@ class ImageFolderParams(DataParams):
     """What to do with files that cannot be decoded: `error` stops and lists them, `skip` leaves them out and counts
     them."""
     in_memory: Bytes = 2 << 30
-    """Maximum size of the decoded images in memory; larger data sets are decoded again for each batch."""
+    """Images whose pixels take more are identified by their files, not by their pixels; and if the cache of the machine
+    has no room for them, they are decoded again for each batch instead of in memory."""
     groups: str | None = None
     """A regular expression that is searched for in each file's path below `train`; its first capture group is the row's
     group."""
@@ -78,24 +82,25 @@ class ImageFolder:
     Params = ImageFolderParams
 
     @staticmethod
-    def open(params: ImageFolderParams) -> OpenedData:
-        train, notes = _read(params.train, params, None, "train")
+    def open(params: ImageFolderParams, decoder: Decoder | None = None) -> OpenedData:
+        decoder = decoder or ThreadDecoder()
+        train, notes = _read(local_folder(params.train, "train"), params, decoder, None, "train")
         more = None
         if params.unlabelled:
-            more, _, skipped = _pictures(params.unlabelled, params, "unlabelled")
+            more, _, skipped = _pictures(params.unlabelled, params, decoder, "unlabelled")
             notes = (*notes, *skipped, note_unlabelled(more))
         if isinstance(params.test, TestSplit):
             return OpenedData(*hold_out(train, params.test), notes, more)
         if params.test is None:
             return OpenedData(train, None, notes, more)
-        test, skipped = _read(params.test, params, train.class_names, "test")
+        test, skipped = _read(local_folder(params.test, "test"), params, decoder, train.class_names, "test")
         return OpenedData(train, test, notes + skipped, more)
 
 
 def _read(
-    root: Path, params: ImageFolderParams, names: Sequence[str] | None, key: str
+    root: Path, params: ImageFolderParams, decoder: Decoder, names: Sequence[str] | None, key: str
 ) -> tuple[Dataset, tuple[str, ...]]:
-    images, kept, notes = _pictures(root, params, key)
+    images, kept, notes = _pictures(root, params, decoder, key)
     try:
         y, classes = encode_labels(np.array([path.parent.name for path in kept]), names)
     except ValueError as error:
@@ -118,14 +123,18 @@ def _groups(paths: Sequence[Path], root: Path, pattern: str) -> NDArray[np.int64
     return groups_of(pd.Series(names))
 
 
-def _pictures(root: Path, params: ImageFolderParams, key: str) -> tuple[Images, list[Path], tuple[str, ...]]:
+def _pictures(
+    root: Path, params: ImageFolderParams, decoder: Decoder, key: str
+) -> tuple[Images, list[Path], tuple[str, ...]]:
     """Return the images below `root`, their files, and notes on what was left out."""
     try:
         found: PictureFolder = pictures_below(root) if key == "unlabelled" else class_folders(root)
     except DataError as error:
         raise DataError(str(error), key) from None
     paths = found.pictures
-    images, kept, corrupt = _decode(paths, params)
+    how = Decoding((params.size, params.size, params.channels), params.resize)
+    opened = open_pictures(paths, how, decoder, in_memory=params.in_memory)
+    kept, corrupt = [paths[i] for i in opened.kept], opened.errors
     if corrupt and params.on_corrupt == "error":
         named = "\n  ".join(corrupt[:_NAMED])
         more = f"\n  and {len(corrupt) - _NAMED} more" if len(corrupt) > _NAMED else ""
@@ -143,27 +152,11 @@ def _pictures(root: Path, params: ImageFolderParams, key: str) -> tuple[Images, 
     lost = {path.parent.name for path in paths} - {path.parent.name for path in kept}
     if lost and key != "unlabelled":
         notes.append(f"{root}: no picture of the class {', '.join(sorted(lost))} can be decoded: it is left out")
-    return images, kept, (*notes, *found.notes)
-
-
-def _decode(paths: Sequence[Path], params: ImageFolderParams) -> tuple[Images, list[Path], list[str]]:
-    """Decode every file once; return the images, their files, and the errors of the other files."""
-    shape = (params.size, params.size, params.channels)
-    keep = len(paths) * int(np.prod(shape)) <= params.in_memory
-    pixels = np.empty((len(paths) if keep else 1, *shape), np.uint8)
-
-    def decode(i: int) -> str | None:
-        try:
-            pixels[i if keep else 0] = read_image(paths[i], shape=shape, resize=params.resize)
-        except (ImageError, OSError) as error:
-            return f"{paths[i]}: {error}"
-        return None
-
-    with ThreadPoolExecutor() as pool:
-        wrong = list(pool.map(decode, range(len(paths))))
-    good = np.array([error is None for error in wrong])
-    kept = [path for path, ok in zip(paths, good, strict=True) if ok]
-    corrupt = [error for error in wrong if error is not None]
-    if not keep:
-        return FileImages(kept, shape, params.resize), kept, corrupt
-    return ArrayImages(pixels if good.all() else pixels[good]), kept, corrupt
+    if not opened.fits:
+        again = "in each job" if isinstance(opened.images, ArrayImages) else "for each batch"
+        size = format_bytes(len(kept) * int(np.prod(how.shape)))
+        notes.append(
+            f"{root}: the cache has no room for the decoded pictures ({size}), so they are decoded again {again}; "
+            f"set {SIZE} to more"
+        )
+    return opened.images, kept, (*notes, *found.notes)

@@ -15,6 +15,7 @@ from quorate.data.dataset import ArrayImages, Dataset, Pixels
 from quorate.data.file_settings import FileSettings
 from quorate.data.in_memory import as_images
 from quorate.data.labels import LabelCoding, LabelError, coding_of, encode_labels, plain_labels
+from quorate.data.remote import local_file
 from quorate.data.signature import ImageSignature
 from quorate.data.source import (
     DataError,
@@ -27,14 +28,14 @@ from quorate.data.source import (
     read_roles,
 )
 from quorate.registry import DATASETS
-from quorate.spec import ExistingPath, TestOrigin
+from quorate.spec import DataPath, ExistingPath, TestOrigin
 
 
 class NpzParams(RoleParams):
     kind: Literal["npz"] = "npz"
-    train: ExistingPath
+    train: DataPath
     """The archive with the training rows."""
-    test: ExistingPath | TestSplit | None = None
+    test: DataPath | TestSplit | None = None
     """Another archive, or `{fraction: 0.2}` of the training rows."""
     images: str = "images"
     """Name of the image array: uint8 (N, H, W) or (N, H, W, C)."""
@@ -61,14 +62,14 @@ class Npz:
     @staticmethod
     def open(params: NpzParams) -> OpenedData:
         names = read_class_names(params.classes) if params.classes else None
-        train = _read(params.train, params, names, "train")
+        train = _read(local_file(params.train, "train"), params, names, "train")
         more = _unlabelled(params.unlabelled, params, train) if params.unlabelled else None
         notes = (note_unlabelled(more),) if more else ()
         if isinstance(params.test, TestSplit):
             return OpenedData(*hold_out(train, params.test), notes, more)
         if params.test is None:
             return OpenedData(train, None, notes, more)
-        test = _read(params.test, params, list(train.class_names), "test", train.labels_are)
+        test = _read(local_file(params.test, "test"), params, list(train.class_names), "test", train.labels_are)
         if test.signature != train.signature:
             raise DataError(
                 f"the test set has {test.signature} (HxWxC), but the training set has {train.signature}", "test"

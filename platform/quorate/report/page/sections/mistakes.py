@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quorate.data.dataset import Dataset, FileImages, Images, RowsOf
+from quorate.data.shards import ShardedImages
 from quorate.data.table import Table
 from quorate.ensemble.breakdown import confident_mistakes
 from quorate.ensemble.temperature_scaling import normalized_rows
@@ -151,6 +152,8 @@ def _values(table: Table, row: int) -> Iterator[tuple[str, str]]:
 def _source(images: Images, row: int) -> str:
     if isinstance(images, RowsOf):
         return _source(images.images, int(images.rows[row]))
+    if isinstance(images, ShardedImages):
+        return images.names[row]
     return images.paths[row].name if isinstance(images, FileImages) else ""
 
 

@@ -1,0 +1,242 @@
+"""Keep files that can be made again, such as decoded pictures and downloads, in a folder of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from quorate.errors import UserError
+from quorate.quantities import format_bytes, read_bytes
+
+FOLDER, SIZE = "QUORATE_CACHE", "QUORATE_CACHE_SIZE"
+"""The environment variables for the folder of the cache and for its maximum size."""
+
+_MOST = 100 << 30
+"""Largest default size in bytes; on a small disk it is less. An assumption, not a measurement."""
+
+_PARTIAL = ".new-"
+
+
+class CacheError(UserError):
+    """The cache cannot be written, or its size is not a size."""
+
+
+class CacheFull(CacheError):
+    """A file does not fit, because the files that are in use leave no room for it."""
+
+
+@dataclass(frozen=True)
+class FileCache:
+    """A folder of at most `most` bytes, shared by the processes of a machine; None means the default size.
+
+    A file is `NAME` or `FOLDER/NAME`; `FOLDER/NAME` can also be a tree of files, which is evicted as a whole. A new
+    file takes the place of those that were used least recently. Files that a process has open or mapped are in use and
+    stay: each of them has a shared lock, which the kernel releases when the process ends.
+    """
+
+    folder: Path
+    most: int | None
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file for reading and mark it as used; None if it is not in the cache.
+
+        It stays in the cache until it is closed, and until memory that maps it is freed.
+        """
+        try:
+            file = (self.folder / name).open("rb")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from None
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if os.fstat(file.fileno()).st_nlink == 0:  # evicted in between
+            file.close()
+            return None
+        with contextlib.suppress(PermissionError):  # another user's file
+            os.utime(file.fileno())
+        return file
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file; None if it is not in the cache."""
+        file = self.open(name)
+        if file is None:
+            return None
+        with file:
+            return file.read()
+
+    def add(self, name: str, parts: Iterable[bytes | memoryview], size: int) -> None:
+        """Write a file of `size` bytes atomically.
+
+        Raises `CacheFull` if there is no room, and `CacheError` if the folder cannot be written.
+        """
+        final = self.folder / name
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
+            handle, path = tempfile.mkstemp(dir=final.parent, prefix=_PARTIAL)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    fcntl.flock(file, fcntl.LOCK_SH)  # it must not be evicted while it is written
+                    for part in parts:
+                        file.write(part)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    Path(path).replace(final)
+            finally:
+                Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def hold_tree(self, name: str) -> Path | None:
+        """Return a tree, and keep it in the cache until this process ends; None if it is not in the cache."""
+        path = self.folder / name
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return None
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        if not path.exists():  # evicted in between
+            os.close(handle)
+            return None
+        os.utime(path)
+        return path  # the handle stays open
+
+    def add_tree(self, name: str, fill: Callable[[Path], None], size: int) -> None:
+        """Let `fill` write a tree of `size` bytes into an empty folder, and add it atomically."""
+        final = self.folder / name
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
+            new = Path(tempfile.mkdtemp(dir=final.parent, prefix=_PARTIAL))
+            handle = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                fill(new)
+                new.rename(final)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+                os.close(handle)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:  # another process was quicker
+                return
+            raise self._unusable(error) from None
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Let one process at a time make the file `name`."""
+        self._create()
+        try:
+            # a few lock files are enough: two names that share one only wait for each other
+            lock = (self.folder / f".lock-{name[-2:]}").open("w")
+        except OSError as error:
+            raise self._unusable(error) from None
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def room(self, but: Iterable[str] = ()) -> int:
+        """The number of bytes that new files can take; the files `but` count as new."""
+        self._create()
+        known, files = {self.folder / name for name in but}, list(self._files())
+        used = sum(size for path, size, _ in files if path not in known and _is_used(path))
+        return self._limit(sum(file[1] for file in files)) - used
+
+    def _make_room(self, size: int) -> None:
+        """Remove the files that were used least recently until there are `size` bytes of room."""
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            files = sorted(self._files(), key=lambda file: file[2])
+            held = sum(file[1] for file in files)
+            most = self._limit(held)
+            for path, length, _ in files:
+                if held + size <= most:
+                    return
+                if _evict(path):
+                    held -= length
+            if held + size > most:
+                raise CacheFull(
+                    f"the cache {self.folder} has no room for {format_bytes(size)}: its size is "
+                    f"{format_bytes(most)}, and files of {format_bytes(held)} are in use; set {SIZE} to more"
+                )
+
+    def _limit(self, held: int) -> int:
+        """The maximum size; by default up to half of the space that the cache and the free disk have together."""
+        return self.most if self.most is not None else min(_MOST, (shutil.disk_usage(self.folder).free + held) // 2)
+
+    def _files(self) -> Iterator[tuple[Path, int, float]]:
+        """Yield each file and tree with its size and the time of its last use."""
+        for path in (*self.folder.glob("*"), *self.folder.glob("*/*")):
+            if path.name.startswith(".lock"):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file():
+                    found = path.stat()
+                    yield path, found.st_size, found.st_mtime
+                elif path.parent != self.folder:
+                    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                    yield path, size, path.stat().st_mtime
+
+    def _create(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: OSError) -> CacheError:
+        fix = f"set {FOLDER} to a writable folder with free space"
+        return CacheError(f"the cache {self.folder} cannot be used: {error.strerror}; {fix}")
+
+
+def node_cache() -> FileCache:
+    """Return the cache of this machine, as the environment variables set it; raises `CacheError`."""
+    # a folder of its own, so that nothing else is evicted from the folder that the variable names
+    folder = Path(os.environ.get(FOLDER) or "~/.cache/quorate").expanduser().absolute() / "files"
+    try:
+        return FileCache(folder, read_bytes(given) if (given := os.environ.get(SIZE)) else None)
+    except ValueError as error:
+        raise CacheError(f"{SIZE}: {error}") from None
+
+
+@contextlib.contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Yield whether no process uses a file or tree, and none can start to while the context lasts."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_RDWR)
+    except FileNotFoundError:
+        yield True
+        return
+    except PermissionError:  # another user's
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except OSError:  # in use, or a file system that cannot lock a folder
+        free = False
+    try:
+        yield free
+    finally:
+        os.close(handle)
+
+
+def _is_used(path: Path) -> bool:
+    with _unused(path) as free:
+        return not free
+
+
+def _evict(path: Path) -> bool:
+    """Remove a file or tree unless it is in use; return whether it was removed."""
+    with _unused(path) as free:
+        if free and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif free:
+            path.unlink(missing_ok=True)
+        return free

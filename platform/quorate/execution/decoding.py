@@ -1,0 +1,127 @@
+"""Decode pictures in tasks on Ray, and give the decoded pictures to the other machines of the cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from quorate.data.cache import CacheError, FileCache, node_cache
+from quorate.data.dataset import Pixels
+from quorate.data.decoding import DecodingBatch, decode_batch, keep_batch
+from quorate.data.shards import ShardError, ShardSource
+from quorate.errors import UserError
+
+_PER_CPU = 2
+"""Batches that are on their way per CPU of the cluster, so that a task waits when another ends; the driver reads their
+files before. An assumption, not a measurement."""
+
+
+class RayDecoder:
+    """Decodes batches in tasks of the cluster; `own` if it is a local Ray, whose workers see the driver's files."""
+
+    def __init__(self, *, own: bool) -> None:
+        self._own = own
+        self._source: RayShardSource | None = None
+
+    def decode(self, batches: Sequence[DecodingBatch]) -> None:
+        """Decode batches into the cache of the driver's machine, and into that of the machine of each task."""
+        cache = node_cache()
+        here = (ray.get_runtime_context().get_node_id(), str(cache.folder))
+        most = _PER_CPU * max(2, int(ray.cluster_resources().get("CPU", 0)))
+        waiting, running = deque(batches), dict[Any, DecodingBatch]()
+        while waiting or running:
+            while waiting and len(running) < most:
+                batch = waiting.popleft()
+                contents = None if self._own else [path.read_bytes() for path in batch.paths]
+                running[_decode.remote(batch, contents, here)] = batch
+            done, _ = ray.wait(list(running), num_returns=1, timeout=0.2)
+            for task in done:
+                batch = running.pop(task)
+                if (decoded := _result(task, batch)) is not None:
+                    keep_batch(cache, batch, *decoded)
+
+    def shard_source(self) -> ShardSource | None:
+        """The actor on the driver's machine that reads its cache; a local Ray needs none."""
+        if self._own:
+            return None
+        if self._source is None:
+            self._source = RayShardSource(_serve(node_cache()))
+        return self._source
+
+
+class RayShardSource:
+    """Shards that an actor on the driver's machine reads from the cache there."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def fetch(self, name: str) -> memoryview:
+        try:
+            content: NDArray[np.uint8] = ray.get(self._actor.read.remote(name))
+        except RayTaskError as error:
+            raise ShardError(str(error.cause)) from None
+        except RayError as error:
+            raise ShardError(
+                f"the decoded pictures {name} cannot be fetched from the driver's machine: {error}"
+            ) from None
+        return content.data
+
+
+@ray.remote(num_cpus=1, max_retries=2, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
+def _decode(
+    batch: DecodingBatch, contents: list[bytes] | None, driver: tuple[str, str]
+) -> tuple[Pixels, dict[int, str]] | None:
+    """Decode a batch into the cache of this machine; return the result if the driver has another cache."""
+    cache = node_cache()
+    decoded = decode_batch(batch, contents or [path.read_bytes() for path in batch.paths])
+    if (ray.get_runtime_context().get_node_id(), str(cache.folder)) == driver:
+        keep_batch(cache, batch, *decoded)
+        return None
+    with contextlib.suppress(CacheError):  # the driver's cache is enough
+        keep_batch(cache, batch, *decoded)
+    return decoded
+
+
+def _result(task: Any, batch: DecodingBatch) -> tuple[Pixels, dict[int, str]] | None:
+    try:
+        result: tuple[Pixels, dict[int, str]] | None = ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError | OSError):
+            raise error.cause from None
+        raise
+    except RayError as error:
+        first, last = batch.paths[0], batch.paths[-1]
+        raise UserError(
+            f"the pictures from {first} to {last} could not be decoded: their worker died three times "
+            f"({str(error).splitlines()[0]}); look for a huge or damaged picture among these {len(batch.paths)}"
+        ) from None
+    return result
+
+
+@ray.remote(num_cpus=0)
+class _ShardServer:
+    """Reads the cache of the driver's machine for the others."""
+
+    def __init__(self, cache: FileCache) -> None:
+        self._cache = cache
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        file = self._cache.open(name)
+        if file is None:
+            raise ShardError(f"the decoded pictures {name} are no longer in the cache of the driver's machine")
+        with file:
+            return np.fromfile(file, np.uint8)
+
+
+def _serve(cache: FileCache) -> Any:
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    server: Any = _ShardServer
+    return server.options(scheduling_strategy=here).remote(cache)

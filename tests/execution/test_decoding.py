@@ -1,0 +1,73 @@
+"""Decoding in tasks on Ray: once per file, also for machines that share no folder with the driver."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from quorate.data import decoding
+from quorate.data.cache import node_cache
+from quorate.data.decoding import Decoding, open_pictures
+from quorate.data.images import read_image
+from quorate.errors import UserError
+from quorate.execution.decoding import RayDecoder
+
+HOW = Decoding((8, 8, 3), None)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch) -> list[Path]:
+    """Seven pictures, each of which becomes a shard, and one file that is none; the driver has an empty cache."""
+    monkeypatch.setenv("QUORATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(decoding, "_SHARD", 1)
+    rng = np.random.default_rng(os.getpid())  # so that the workers have not seen them
+    paths = [tmp_path / f"{i}.png" for i in range(8)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 255, (10, 12, 3)).astype(np.uint8)).save(path)
+    paths[3].write_bytes(rng.bytes(20))
+    return paths
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("ray_session")
+def test_workers_decode_for_a_driver_with_another_cache_and_get_its_shards(files, monkeypatch):
+    import ray
+
+    # when: the workers have the cache of the test session, as other machines would; the driver decodes nothing
+    decoder = RayDecoder(own=False)
+    monkeypatch.setattr(decoding, "decode_image", None)
+    found = open_pictures(files, HOW, decoder, in_memory=1 << 20)
+
+    # then
+    assert found.errors == [f"{files[3]}: not a JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, AVIF or JPEG 2000 picture"]
+    expected = np.stack([read_image(path, shape=HOW.shape) for i, path in enumerate(files) if i != 3])
+    np.testing.assert_array_equal(found.images.take(np.arange(7)), expected)
+
+    # when: a worker whose cache is empty takes rows, twice
+    @ray.remote
+    def take(images, cache):
+        os.environ["QUORATE_CACHE"] = cache
+        rows = images.take(np.array([5, 0]))
+        own = node_cache().folder / "images"
+        return rows, sorted(path.name for path in own.iterdir())
+
+    images = ray.put(found.images)
+    there = str(files[0].parent / "there")
+    rows, names = ray.get(take.remote(images, there))
+
+    # then: it has fetched the two shards of these rows
+    np.testing.assert_array_equal(rows, expected[[5, 0]])
+    assert names == sorted(Path(found.images.shards[i].name).name for i in (5, 0))
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("ray_session")
+def test_an_error_of_a_decoding_task_is_the_error_of_the_driver(files):
+    (batch, *_) = decoding._batches(files[:1], [b"0" * 32], [1], HOW, keep=True)
+
+    with pytest.raises(UserError, match=r"0\.png was changed while the data were opened"):
+        RayDecoder(own=True).decode([batch])

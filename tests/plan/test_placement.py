@@ -1,0 +1,63 @@
+"""The memory that tasks reserve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.tiny import Nodes, plan_on, tiny_data
+
+from quorate.plan.groups import Node
+from quorate.plan.placement import reservation
+from quorate.training.context import Accelerator, Hardware, MemoryUse
+
+GIB = 1 << 30
+PROCESS = 440 << 20
+HERE = Hardware(cores=4, gpus=0, fast_bfloat16=False, cpu="a CPU", memory=16 * GIB, room=8 * GIB)
+ROWS = tiny_data(rows=400, shape=(8, 8, 1))
+
+
+def on(hardware: Hardware) -> Nodes:
+    return Nodes((Node("here", hardware, (), hardware.cores, hardware.gpus),))
+
+
+def test_tasks_within_the_memory_of_their_cores_reserve_none() -> None:
+    """201 rows of 64 values of 4 bytes, four times, are 0.2 MB; each core comes with 2 GiB."""
+    task = plan_on(on(HERE), "{m: svm}", ROWS).tasks[0]
+
+    assert task.estimate == MemoryUse(PROCESS + 4 * 4 * 201 * 64)
+    assert (task.share, task.resources.memory) == (2 * GIB, 0)
+
+
+def test_if_one_task_needs_more_every_task_reserves_its_memory_in_steps_of_256_mib() -> None:
+    """With 440 MiB and a tenth more, a task needs 512 MiB; a core comes with 100 MiB."""
+    plan = plan_on(on(replace(HERE, room=400 << 20)), "{m: svm, n: {kind: svm, cpus: 4}, o: {kind: svm, memory: 1GiB}}")
+
+    memory = {task.member: task.resources.memory for task in plan.tasks}
+
+    assert memory == {"m": 512 << 20, "n": 512 << 20, "o": GIB}
+    assert [note.partition(":")[0] for note in plan.notes] == ["m", "n"]
+    assert plan.notes[0] == (
+        "m: its estimated memory of 0.4 GiB is more than the 0.4 GiB of a node; each of its tasks runs alone on a node"
+    )
+
+
+def test_the_estimate_of_a_network_grows_with_its_batch() -> None:
+    rows = tiny_data(rows=2000)
+
+    def memory(batch: int) -> int:
+        found = plan_on(on(HERE), f"{{m: {{kind: net, arch: small_cnn, batch_size: {batch}}}}}", rows).tasks[0].estimate
+        assert found is not None
+        return found.node - PROCESS
+
+    fixed = 2 * memory(64) - memory(128)
+    assert memory(256) == pytest.approx(fixed + 4 * (memory(64) - fixed), rel=0.01)
+
+
+@pytest.mark.parametrize(("used", "expected"), [(1 * GIB, 1 / 6), (4 * GIB, 1 / 2), (7 * GIB, 1), (20 * GIB, 1)])
+def test_the_part_of_an_accelerator_follows_from_what_a_task_used(used: int, expected: float) -> None:
+    """10 GiB hold 6 processes of 1.1 GiB and 0.49 GiB for libraries, 2 of 4.4 GiB and 0.49 GiB."""
+    gpu = replace(HERE, gpus=1, accelerator=Accelerator("T", 10 * GIB, True))
+    task = plan_on(on(gpu), "{m: {kind: net, arch: small_cnn}}", ROWS).tasks[0]
+
+    assert reservation(task, MemoryUse(0, used), counted=False).gpus == expected
