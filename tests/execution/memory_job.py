@@ -6,6 +6,7 @@ A process of its own, because a process has one Ray.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import ray
@@ -30,8 +31,8 @@ def main() -> None:
         object_store_memory=100 << 20,
         _system_config={"memory_monitor_refresh_ms": 100, "memory_usage_threshold": (total - free + ROOM) / total},
     )
-    members = {"swell": {"kind": "odd", "what": "swell", "price": 10.0}, "good": {"kind": "odd", "seconds": 1.0}}
-    plan = plan_of({**members, "others": {"kind": "odd", "seconds": 1.0, "copies": 2}})
+    plan = plan_of({"swell": {"kind": "odd", "what": "swell", "price": 10.0}, "good": {"kind": "odd", "seconds": 1.0}})
+    plan = replace(plan, tasks=tuple(task for task in plan.tasks if task.member == "good" or task.fold == 0))
     for event in run(RayExecutor(own=True), plan):
         if isinstance(event, Started | ENDS):
             row = {"member": event.task.member, "fold": event.task.fold, "event": type(event).__name__}

@@ -78,12 +78,13 @@ def test_after_a_task_exhausted_a_node_it_gets_a_whole_node_once_and_its_member_
     assert twice.message == "out of memory: Ray ended the worker; estimated 6.00 GiB, used 15.00 GiB"
 
 
-def test_a_worker_that_used_less_than_its_estimate_counts_as_lost() -> None:
+@pytest.mark.parametrize("used", [MemoryUse(GIB), None])
+def test_a_worker_that_used_less_than_its_estimate_or_an_unknown_amount_counts_as_lost(used: MemoryUse | None) -> None:
     plan = plan_of({"small": {"kind": "odd"}})
     task = replace(task_of(plan, "small"), estimate=MemoryUse(2 * GIB), share=4 * GIB)
     backlog = Backlog(Policy(), lambda resources: 16 * GIB, lambda resources: Resources(cpus=8))
 
-    (counted,) = backlog.lost([Failed(task, 0, "memory", "Ray ended the worker", used=MemoryUse(GIB))])
+    (counted,) = backlog.lost([Failed(task, 0, "memory", "Ray ended the worker", used=used)])
 
     assert (counted.status, counted.final) == ("lost", False)
     again = backlog.take(lambda _: ())
@@ -153,12 +154,13 @@ def test_a_member_that_exhausts_the_memory_of_its_node_fails_alone_after_one_ret
     assert done.returncode == 0, done.stderr[-2000:]
     events = [json.loads(line.removeprefix("EVENT ")) for line in done.stdout.splitlines() if line.startswith("EVENT ")]
 
-    for fold in range(2):
-        own = [one for one in events if (one["member"], one["fold"]) == ("swell", fold)]
-        memory = [one for one in own if one.get("status") == "memory"]
-        assert [one["final"] for one in memory] == [False, True], own
-        assert memory[-1]["message"].startswith("out of memory: Ray ended the worker")
-        assert "estimated " in memory[-1]["message"] and "used " in memory[-1]["message"]
-        last = max(i for i, one in enumerate(events) if one in own and one["event"] == "Started")
-        assert events[last + 1] in own, "no other task starts or ends while it is alone on the node"
-    assert sum(one["event"] == "Fitted" for one in events) == 6
+    own = [one for one in events if one["member"] == "swell"]
+    memory = [one for one in own if one.get("status") == "memory"]
+    assert [one["final"] for one in memory] == [False, True], own
+    assert memory[0]["message"].startswith(
+        "Ray ended the worker, because the memory of its node was exhausted; estimated "
+    )
+    assert memory[1]["message"].startswith("out of memory: Ray ended the worker") and ", used " in memory[1]["message"]
+    last = max(i for i, one in enumerate(events) if one in own and one["event"] == "Started")
+    assert events[last + 1] in own, "no other task starts or ends while it is alone on the node"
+    assert sum(one["event"] == "Fitted" for one in events) == 2

@@ -119,6 +119,8 @@ class Backlog:
         number = len(tasks) if tasks[0].key in self._together else 1
         chosen = [tasks.popleft() for _ in range(number)]
         share = self._queue.share_for_tests(tasks)
+        for task in chosen:
+            self._reservations.begin(task)
         return [
             assign(
                 task,
@@ -142,6 +144,7 @@ class Backlog:
         if isinstance(event, Fitted) and (change := self._reservations.learn(event)) is not None:
             self._queue.change(self._reservations.of, None if change == "all" else event.task.member)
         if isinstance(event, ENDS):
+            self._reservations.end(event.task)
             self._asked.discard(event.task.key)
             self._together.discard(event.task.key)
         return event
@@ -162,6 +165,7 @@ class Backlog:
         if event.status == "memory":
             event, again = self._memory_faults.judge(event, ended=ended)
             self._queue.change(self._reservations.of)
+        self._reservations.end(event.task)
         event = self._attempts.after(event)
         if event.status == "memory" and event.final:
             event = replace(event, message=f"out of memory: {event.message}")

@@ -46,7 +46,8 @@ class MemoryFaults:
         """The failure with both figures in its message, and the task of the next attempt; `ended` if the monitor of the
         node ended its worker.
 
-        A worker that used no more than its estimate was not the cause: its task counts as lost.
+        A worker that used no more than its estimate was not the cause, and one whose use is not known perhaps not:
+        their tasks count as lost.
         """
         task, used, expected = event.task, event.used, self._reservations.expected(event.task)
         figures = _figures(expected, used, event.device)
@@ -55,8 +56,8 @@ class MemoryFaults:
             plan = f"; it is tried again with batches of {half.numerics.batch_size}" if half is not None else ""
             failed = replace(event, message=f"{event.message}; {figures}{plan}", certain=half is None)
             return failed, half if half is not None else task
-        innocent = used is not None and expected is not None and used.node <= expected.node
-        if ended and innocent and not self._reservations.is_alone(task):
+        within = expected is not None and used is not None and used.node <= expected.node
+        if ended and (used is None or (within and not self._reservations.is_alone(task))):
             self._reservations.count_all()
             return replace(event, status="lost", message=f"{event.message}; {figures}"), task
         self._reservations.exhausted(task, used)

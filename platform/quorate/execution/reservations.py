@@ -33,6 +33,8 @@ class Reservations:
         self._counted = False
         self._alone: set[str] = set()
         """The keys of the tasks that run alone on a node, because they exhausted its memory."""
+        self._begun: dict[str, MemoryUse | None] = {}
+        """What running tasks were expected to use when they started."""
 
     def of(self, unit: Unit) -> Unit:
         """The unit with what it reserves; a unit that needs more than the largest node reserves all of it."""
@@ -52,8 +54,19 @@ class Reservations:
             reserved = replace(reserved, memory=min(reserved.memory * together, most or reserved.memory * together))
         return replace(unit, reserved=None if reserved == fit.resources else reserved)
 
+    def begin(self, task: Task) -> None:
+        """Note what a task that starts now is expected to use."""
+        self._begun[task.key] = self._known(task)
+
+    def end(self, task: Task) -> None:
+        """A running task has ended."""
+        self._begun.pop(task.key, None)
+
     def expected(self, task: Task) -> MemoryUse | None:
-        """What the task was expected to use; None if that is not known."""
+        """What a task was expected to use when it started; None if that is not known."""
+        return self._begun.get(task.key, self._known(task))
+
+    def _known(self, task: Task) -> MemoryUse | None:
         if isinstance(task, FeatureTask):
             return None
         fit = task.fit if isinstance(task, PredictTask) else task
@@ -67,7 +80,7 @@ class Reservations:
         """Raise the estimate of a member that exhausted the memory of a node; the task itself runs alone on one."""
         self.count_all()
         self._alone.add(task.key)
-        known = self.expected(task)
+        known = self._known(task)
         if known is not None and not isinstance(task, FeatureTask):
             seen = int(_BEYOND * used.node) if used is not None else 0
             fit = task.fit if isinstance(task, PredictTask) else task
