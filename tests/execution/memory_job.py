@@ -12,6 +12,7 @@ from pathlib import Path
 import ray
 from tests.execution.jobs import plan_of, run
 
+from quorate.execution.base import Policy
 from quorate.execution.events import ENDS, Failed, Started
 from quorate.execution.ray import RayExecutor
 
@@ -33,7 +34,8 @@ def main() -> None:
     )
     plan = plan_of({"swell": {"kind": "odd", "what": "swell", "price": 10.0}, "good": {"kind": "odd", "seconds": 1.0}})
     plan = replace(plan, tasks=tuple(task for task in plan.tasks if task.member == "good" or task.fold == 0))
-    for event in run(RayExecutor(own=True), plan):
+    policy = Policy(lost_workers=50)  # Ray also ends workers for the memory that other processes of this machine take
+    for event in run(RayExecutor(own=True), plan, policy=policy):
         if isinstance(event, Started | ENDS):
             row = {"member": event.task.member, "fold": event.task.fold, "event": type(event).__name__}
             if isinstance(event, Failed):

@@ -98,10 +98,10 @@ class Odd(Member):
         return first
 
     def _swell(self) -> None:
-        """Take 50 MB of memory 20 times a second, at most 5 GB."""
+        """Take 100 MB of memory 20 times a second, at most 5 GB."""
         taken = []
-        for _ in range(100):
-            taken.append(np.ones(50_000_000, dtype=np.uint8))
+        for _ in range(50):
+            taken.append(np.ones(100_000_000, dtype=np.uint8))
             time.sleep(0.05)
         raise AssertionError("nothing has ended this worker")
 
